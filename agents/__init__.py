@@ -1,0 +1,1 @@
+"""WHO: the processes that teach and learn."""

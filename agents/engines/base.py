@@ -1,0 +1,102 @@
+"""What an engine is: prompts in, completions out, each as it ends.
+
+One engine per process. An engine batches inside: the agent calls `generate` once per request, many at a
+time, and requests join and leave the running batch. An engine knows nothing of brokers, classes or grades.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from broker.messages import Examine, Sampling, Teach, Usage
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """What an engine completes.
+
+    The turns are laid out so that prompts of one TR share everything but the last user turn: an engine that
+    caches prefixes pays for the teaching material once.
+    """
+
+    request_id: str
+    turns: tuple[Turn, ...]
+    begun: str
+    """How the assistant's answer begins; the completion goes on from there and does not repeat it."""
+    sampling: Sampling
+    seed: int
+    """From the request id: the same request draws the same numbers, as far as the engine allows."""
+    asked: Teach | Examine
+    """The request itself, for engines that model a class and not a language (simulated)."""
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """What came of a prompt."""
+
+    text: str
+    """Without the begun part and without special tokens."""
+    usage: Usage
+
+
+class EngineFailure(Exception):
+    """This request cannot be completed; the engine itself goes on. Becomes `Failed(kind, detail)`."""
+
+    def __init__(self, kind: Literal["context", "engine", "unsupported"], detail: str) -> None:
+        super().__init__(detail)
+        self.kind: Literal["context", "engine", "unsupported"] = kind
+
+
+class EngineStartError(Exception):
+    """The engine cannot start, and would not on another try: one to three lines, what is wrong and what to do."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All an engine is told when it is made."""
+
+    model: str
+    """The name the user gave."""
+    folder: Path | None
+    """Where its safetensors, config and tokenizer are; None for engines without a local model."""
+    capacity: int
+    """How many requests are run at once; 0: the engine chooses."""
+    threads: int
+    """CPU threads this agent may use."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    max_context: int = 0
+    """Tokens of prompt and completion together; 0: the model's own limit."""
+    options: dict[str, Any] = {}
+    """`engine_args` of the scenario, passed on as they are."""
+
+
+class Engine(Protocol):
+    """The engines' common face. `on_progress(request_id, new_tokens)` is called from any thread as tokens come."""
+
+    device: str
+    """What it runs on, for people: `cpu (1 core)`, `cuda:0`; known after `start`."""
+    capacity: int
+    """How many requests it takes at once; known after `start`."""
+
+    async def start(self, on_progress: Callable[[str, int], None]) -> None:
+        """Load the model.
+
+        Raises:
+            EngineStartError: it cannot start, and why.
+        """
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        """Complete one prompt. Called concurrently, at most `capacity` times.
+
+        Raises:
+            EngineFailure: this prompt has no completion; other prompts go on.
+        """
+
+    async def stop(self) -> None:
+        """Give back the device's memory and end every thread. Safe to call twice."""

@@ -1,0 +1,45 @@
+"""What an agent process is told when it is born. Made by run.py, read by agents/agent.py."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from broker.messages import Role, digest
+
+
+class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent, all settled: nothing here is `auto` any more, but for the dtype, which the device decides."""
+
+    name: str
+    role: Role
+    endpoint: str
+    keys: str = ""
+    """Folder with this agent's CURVE keys; empty: an endpoint without encryption."""
+    model: str
+    folder: str = ""
+    """Where the model's files are; empty for engines without a local model."""
+    weights: str
+    """Digest of the weights."""
+    engine: str
+    persona: str = ""
+    seed: int
+    capacity: int = 0
+    threads: int = 1
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    max_context: int = 0
+    memory_share: float = 0.0
+    engine_args: dict[str, Any] = {}
+    prompts: str
+    """The version of the prompts it must use."""
+    log: str
+    """Path of its log file."""
+
+    @property
+    def answerer(self) -> str:
+        """Digest of all that decides what this agent answers to a given message."""
+        args = {k: v for k, v in self.engine_args.items() if k not in EXECUTION_ONLY}
+        return digest(self.weights, self.persona, self.engine, self.dtype, args, self.prompts)
+
+
+EXECUTION_ONLY = frozenset({"answer_key", "tokens_per_second", "crash_after", "hang_after"})
+"""Engine arguments that change when or whether an answer comes, and not what it says."""

@@ -1,0 +1,1 @@
+"""HOW IT TRAVELS: messages, the broker, and the way to it."""

@@ -1,0 +1,1 @@
+"""WHAT HAPPENS in a class."""

@@ -1,0 +1,1 @@
+"""What a class recorded, and what follows from it."""

@@ -1,0 +1,39 @@
+"""What a finished (or half finished) class of level 1 knows: the input of all scoring. Pure data."""
+
+import msgspec
+
+from broker.messages import AnswerForm
+
+
+class ExamAnswer(msgspec.Struct, frozen=True):
+    """One EA."""
+
+    student: str
+    ep: str
+    repeat: int
+    correct: bool
+
+
+class Rationale(msgspec.Struct, frozen=True):
+    """One sampled TR-TA pair of a TP. Identical TRs appear as often as they came, with the same exams."""
+
+    id: str
+    repeat: int
+    answer: str | None
+    correct: bool
+    completion_tokens: int
+    exams: tuple[ExamAnswer, ...]
+    """Sorted by student, EP, repeat. Empty where the TR has no answer, or was not examined yet."""
+
+
+class Lesson(msgspec.Struct, frozen=True):
+    """One TP and all that came of it."""
+
+    tp: str
+    form: AnswerForm
+    greedy: Rationale | None
+    """Temperature 0, without exams. None: not asked, or failed."""
+    rationales: tuple[Rationale, ...]
+    """Sorted by repeat; failed ones are left out."""
+    exam_tokens: int = 0
+    """Completion tokens of all exams under this TP, each distinct exam once."""

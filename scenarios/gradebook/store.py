@@ -1,0 +1,241 @@
+"""The gradebook on disk: one SQLite file, the only truth about a class.
+
+Rows go in in groups, each group one transaction with synchronous=FULL: what was acknowledged survives a power
+cut. A request has one row, however often its result arrives. This file knows no scoring and no level.
+"""
+
+import fcntl
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE result(
+  request_id TEXT PRIMARY KEY, kind TEXT NOT NULL, level INTEGER NOT NULL, round INTEGER NOT NULL,
+  agent TEXT NOT NULL, tp TEXT NOT NULL, tr TEXT NOT NULL, ep TEXT NOT NULL, repeat INTEGER NOT NULL,
+  text TEXT NOT NULL, answer TEXT, failed TEXT NOT NULL,
+  prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+  seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
+  stage TEXT NOT NULL, detail TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE grade(
+  request_id TEXT NOT NULL, grader TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL,
+  PRIMARY KEY(request_id, grader, version)) WITHOUT ROWID;
+CREATE TABLE event(
+  seq INTEGER PRIMARY KEY, at TEXT NOT NULL, agent TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE INDEX result_by_stage ON result(stage, agent);
+CREATE INDEX result_by_tr ON result(tr) WHERE tr <> '';
+CREATE VIEW latest_grade AS
+  SELECT request_id, value FROM grade g
+  WHERE version = (SELECT max(version) FROM grade WHERE request_id = g.request_id AND grader = g.grader);
+CREATE VIEW teaching_rationale AS
+  SELECT r.request_id, tp, repeat, agent AS teacher, text, answer, CAST(value AS INTEGER) AS correct
+  FROM result r LEFT JOIN latest_grade USING(request_id)
+  WHERE kind = 'Teach' AND stage = 'teach' AND failed = '';
+CREATE VIEW exam_answer AS
+  SELECT r.request_id, tp, tr, ep, repeat, agent AS student, text, answer, CAST(value AS INTEGER) AS correct
+  FROM result r LEFT JOIN latest_grade USING(request_id)
+  WHERE kind = 'Examine' AND failed = '';
+CREATE VIEW lbt_score AS
+  SELECT t.request_id AS tr, e.student, avg(e.correct) AS score, count(*) AS n
+  FROM teaching_rationale t
+  JOIN teaching_rationale same ON same.tp = t.tp AND same.text = t.text
+  JOIN exam_answer e ON e.tr = same.request_id
+  GROUP BY t.request_id, e.student;
+"""
+
+
+class StoreError(RuntimeError):
+    """The gradebook cannot be used: why, and what to do."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `result`, and its grade."""
+
+    request_id: str
+    kind: str
+    level: int = 1
+    round: int = 0
+    agent: str
+    stage: str
+    tp: str
+    tr: str = ""
+    ep: str = ""
+    repeat: int = 0
+    text: str = ""
+    answer: str | None = None
+    failed: str = ""
+    """Kind of the failure; empty: it succeeded."""
+    detail: str = ""
+    """Of the failure, for people."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    finish_reason: str = "stop"
+    correct: bool | None = None
+    """None: not graded (a failure)."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened to the class: an agent joined, was lost, the class stopped."""
+
+    seq: int
+    at: str
+    agent: str
+    kind: str
+    detail: str
+
+
+COLUMNS = (
+    "request_id", "kind", "level", "round", "agent", "tp", "tr", "ep", "repeat", "text", "answer", "failed",
+    "prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "finish_reason", "stage", "detail",
+)  # fmt: skip
+
+
+class Store:
+    """The gradebook of one run, open for reading, or for reading and writing."""
+
+    def __init__(self, folder: Path, *, write: bool = False) -> None:
+        """Open `folder/class.db`; a writer makes it where it is missing and is the only one.
+
+        Raises:
+            StoreError: another process writes it, it is of another version, it is missing, or it is no gradebook.
+        """
+        self.path = folder / "class.db"
+        self._lock: IO[str] | None = None
+        if write:
+            self._lock = (folder / "lock").open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.close()
+                raise StoreError(f"{folder}: another run.py is at work on this class") from None
+        elif not self.path.is_file():
+            raise StoreError(f"{folder} holds no class.db: is it the folder of a run?")
+        try:
+            self._db = self._open(write)
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _open(self, write: bool) -> sqlite3.Connection:
+        uri = f"{self.path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        if write:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            db.close()
+            raise StoreError(
+                f"{self.path} is a gradebook of version {version}; this program reads version {SCHEMA_VERSION}"
+            )
+        return db
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and give the lock back."""
+        self._db.close()
+        if self._lock:
+            self._lock.close()
+
+    def record(self, records: Sequence[Record], *, grader: str, version: str) -> int:
+        """Commit results and their grades as one transaction; ids that are there already are left as they are.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full; nothing of this group was kept.
+        """
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        marks = ", ".join("?" * (len(COLUMNS) + 1))
+        insert = f"INSERT OR IGNORE INTO result({', '.join(COLUMNS)}, at) VALUES ({marks})"  # noqa: S608
+        with self._transaction():
+            before = self._db.total_changes
+            self._db.executemany(insert, [[getattr(r, c) for c in COLUMNS] + [at] for r in records])
+            new = self._db.total_changes - before
+            self._db.executemany(
+                "INSERT OR IGNORE INTO grade VALUES (?, ?, ?, ?)",
+                [(r.request_id, grader, version, float(r.correct)) for r in records if r.correct is not None],
+            )
+        return new
+
+    def note(self, agent: str, kind: str, detail: str = "") -> None:
+        """Write down an event."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._db.execute("INSERT INTO event(at, agent, kind, detail) VALUES (?, ?, ?, ?)", (at, agent, kind, detail))
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._db)
+
+    def results(self) -> Iterator[Record]:
+        """All results with their latest grades, by id: the order says nothing of arrival."""
+        rows = self._db.execute(
+            f"SELECT {', '.join('r.' + c for c in COLUMNS)}, value FROM result r "  # noqa: S608
+            "LEFT JOIN latest_grade USING(request_id) ORDER BY request_id"
+        )
+        for *values, grade in rows:
+            yield Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
+
+    def text(self, request_id: str) -> str:
+        """The text of one result.
+
+        Raises:
+            KeyError: it is not there.
+        """
+        row = self._db.execute("SELECT text FROM result WHERE request_id = ?", (request_id,)).fetchone()
+        if row is None:
+            raise KeyError(request_id)
+        return str(row[0])
+
+    def events(self, after: int = 0, kinds: Iterable[str] = ()) -> list[Event]:
+        """Events with a larger number than `after`, oldest first."""
+        rows = self._db.execute("SELECT seq, at, agent, kind, detail FROM event WHERE seq > ? ORDER BY seq", (after,))
+        wanted = set(kinds)
+        return [Event(*row) for row in rows if not wanted or row[3] in wanted]
+
+    def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        """Rows of a read-only question, for the monitor and for reports."""
+        return self._db.execute(sql, values).fetchall()
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK where anything was raised."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            try:
+                self._db.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._rollback()
+                raise
+        self._rollback()
+
+    def _rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")

@@ -1,0 +1,1 @@
+"""The levels of learning by teaching, as state machines."""

@@ -1,0 +1,142 @@
+"""The scenario file: what may stand in it, and what each entry means.
+
+The structs below are the file. docs/scenarios.md is made from them. Reading a file, naming the line of a
+mistake and overriding entries is `scenarios/reading.py`.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from broker.messages import Sampling
+
+Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+EngineName = Literal["auto", "transformers", "simulated", "external"]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: unknown keys are refused."""
+
+
+class Task(Section, frozen=True, kw_only=True):
+    """Where the problems come from: a family of reasoning-gym, or a file of your own."""
+
+    family: str | None = None
+    """A reasoning-gym family by name, such as gsm_symbolic; `python run.py doctor` lists the checked ones."""
+    file: str | None = None
+    """A JSON-lines file: functional problems (`variants`) or plain ones (`question`, `answer`). Relative to the
+    scenario file."""
+    problems: Positive = 6
+    """How many teaching problems (TPs) the class has."""
+    difficulty: Annotated[float, Meta(ge=0, le=2)] = 1.0
+    """Of the generated variants, where the family has such a dial (gsm_symbolic)."""
+    templates: tuple[int, ...] | None = None
+    """Only these templates of the family (gsm_symbolic): their numbers, from 0. Default: drawn by the seed."""
+    demonstrations: Annotated[int, Meta(ge=0, le=4)] = 2
+    """Worked examples that stand before every question, for teacher and students alike."""
+
+
+class Agent(Section, frozen=True, kw_only=True):
+    """One teacher or student: a process of its own."""
+
+    name: Name
+    model: str = "simulated"
+    """A catalogue alias, a hub id, or a folder with safetensors."""
+    engine: EngineName = "auto"
+    """auto: the best one this machine can run; simulated: a model of a class, not of a language;
+    external: a program of yours that joins by itself."""
+    gpu: Literal["auto", "none"] | Count | tuple[Count, ...] = "auto"
+    """auto, none, one index, or a list; counted within CUDA_VISIBLE_DEVICES where it is set."""
+    persona: str = ""
+    """A system prompt: who this agent is."""
+    capacity: Count = 0
+    """Requests it works on at once; 0: the engine chooses."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    max_context: Count = 0
+    """Tokens of prompt and answer; 0: the model's own limit."""
+    memory_share: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """Of each of its GPUs. Default: what is left, shared evenly among the agents there."""
+    engine_args: dict[str, Any] = {}
+    """Passed to the engine as they are; for simulated agents: agents/engines/simulated.py lists them."""
+
+
+class Lesson(Section, frozen=True, kw_only=True):
+    """What the teacher does with each TP."""
+
+    rationales: Positive = 6
+    """n: how many TRs are sampled per TP."""
+    sampling: Sampling = Sampling()
+    greedy: bool = True
+    """Also ask once at temperature 0: the greedy baseline."""
+
+
+class Exam(Section, frozen=True, kw_only=True):
+    """What the students sit, under each TR."""
+
+    maker: Literal["variants"] = "variants"
+    """variants: other draws of the TP's own template (functional variants)."""
+    problems: Positive = 2
+    """EPs per TP."""
+    repeats: Positive = 1
+    """How often each student answers each EP under each TR."""
+    sampling: Sampling = Sampling()
+
+
+class Scoring(Section, frozen=True, kw_only=True):
+    """How exam answers become a choice. `replay` may change all of it without a new request."""
+
+    merge: Literal["answers", "students"] = "answers"
+    """Several students: the mean over all their EAs (paper), or the mean of each student's mean."""
+    ties: Literal["votes", "first"] = "votes"
+    """Equal scores: the answer with more votes, then the smallest repeat; or the smallest repeat at once."""
+    cut_off: Literal["graded", "wrong"] = "graded"
+    """An answer cut off at max_tokens: graded as it stands, or always wrong."""
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """When the class stops waiting."""
+
+    stalled_s: Seconds = 300.0
+    """A leased request without a new token for this long is taken back, and its agent restarted."""
+    empty_pool_s: Seconds = 120.0
+    """A pool with work and nobody in it: the class stops, resumable."""
+    restarts: Count = 2
+    """Per agent."""
+    drain_s: Seconds = 20.0
+    """After Ctrl-C, how long the work under way may take."""
+
+
+class Broker(Section, frozen=True, kw_only=True):
+    """How the parties reach each other."""
+
+    address: Literal["ipc"] | Annotated[str, Meta(pattern="^tcp://")] = "ipc"
+    """ipc: this machine only. tcp://HOST:PORT: other hosts too, encrypted (CURVE), keys in the run's folder."""
+    heartbeat_s: Seconds = 2.0
+    """An agent silent for three times this long is taken for dead."""
+
+
+class Scenario(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    name: Name
+    level: Literal[1] = 1
+    """1: observe (M1). Levels 2 and 3 are not built yet."""
+    seed: int = 0
+    """Every random choice comes from it."""
+    task: Task
+    teacher: Agent
+    students: Annotated[tuple[Agent, ...], Meta(min_length=1)]
+    lesson: Lesson = Lesson()
+    exam: Exam = Exam()
+    scoring: Scoring = Scoring()
+    limits: Limits = Limits()
+    broker: Broker = Broker()
+
+    @property
+    def agents(self) -> tuple[Agent, ...]:
+        """Teacher first, then the students as they stand in the file."""
+        return (self.teacher, *self.students)

@@ -1,0 +1,1 @@
+"""Problems, exams and graders."""

@@ -1,0 +1,71 @@
+"""Problems, and the bank a class draws them from. Knows no file format and no grader."""
+
+from typing import Protocol
+
+import msgspec
+
+from broker.messages import AnswerForm, Exemplar
+
+
+class TaskError(ValueError):
+    """The task cannot be built as asked: where it is wrong and what to do, in one to three lines."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem and its gold answer. The gold answer never leaves the classroom."""
+
+    id: str
+    text: str
+    answer: str
+    form: AnswerForm
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A teaching problem (TP) with the exam problems (EPs) that test what was learnt from it."""
+
+    tp: Problem
+    eps: tuple[Problem, ...]
+
+
+class Bank(msgspec.Struct, frozen=True):
+    """All the problems of a class."""
+
+    source: str
+    """For people: `reasoning-gym gsm_symbolic`, or the file's name."""
+    items: tuple[Item, ...]
+    demonstrations: tuple[Exemplar, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an exam that asks the TP itself, and a problem that comes twice.
+
+        Raises:
+            TaskError: names the problem.
+        """
+        for item in self.items:
+            if any(same_text(ep.text, item.tp.text) for ep in item.eps):
+                raise TaskError(f"{item.tp.id}: an exam problem is the teaching problem itself; an exam needs others")
+        ids = [p.id for item in self.items for p in (item.tp, *item.eps)]
+        if len(set(ids)) != len(ids):
+            twice = next(i for i in ids if ids.count(i) > 1)
+            raise TaskError(f"{twice}: two problems have this id")
+
+
+def same_text(a: str, b: str) -> bool:
+    """Whether two problems are the same but for white space and case."""
+    return a.casefold().split() == b.casefold().split()
+
+
+class Grader(Protocol):
+    """Finds answers in texts and judges them. Every call ends within a bounded time."""
+
+    name: str
+    version: str
+
+    def parse(self, text: str, form: AnswerForm) -> str | None:
+        """The answer that `text` ends in, normalized, or None where there is none to find."""
+
+    def correct(self, problem: Problem, answer: str | None) -> bool:
+        """Whether `answer` is the gold answer of `problem`."""
+
+    def same(self, a: str, b: str, form: AnswerForm) -> bool:
+        """Whether two answers are equivalent. Symmetric."""
