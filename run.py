@@ -1,1 +1,409 @@
-"""The command line."""
+"""The command line: wires the rooms together and decides nothing.
+
+Only this file knows both the agents and the scenarios: it starts the processes and hands the classroom what it
+needs. Heavy imports stay in the agents, and in the functions that need them.
+"""
+
+import contextlib
+import json
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from agents import hiring
+from agents.engines.base import EngineStartError
+from agents.engines.simulated import write_answer_key
+from agents.launcher import ChildSpec, LocalLauncher
+from agents.models import ModelError
+from agents.placement import PlacementError
+from agents.spec import AgentSpec
+from broker import security
+from broker.broker import BrokerSpec
+from broker.client import Client, Subscriber
+from broker.messages import Hello
+from scenarios import plan as plans
+from scenarios import reading
+from scenarios.attendance import BROKER
+from scenarios.classroom import Classroom, Ending, feed
+from scenarios.gradebook.store import Store, StoreError
+from scenarios.monitor import follow as monitors
+from scenarios.reading import ScenarioError
+from scenarios.run_folder import RunFolder
+from scenarios.schema import Scenario
+from scenarios.tasks.answers import ClassGrader
+from scenarios.tasks.bank import TaskError
+
+COMPLETE, FAILED, WRONG, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = cyclopts.App(
+    name="run.py",
+    usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
+    help="A classroom in which language models learn by teaching.",
+    version_flags=[],
+    result_action="return_value",
+)
+out = Console()
+err = Console(stderr=True)
+
+Overrides = Annotated[
+    tuple[str, ...], Parameter("--set", help="Override an entry: --set task.problems=12", negative="")
+]
+AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="")]
+MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="What to show meanwhile.")]
+
+
+class Refused(Exception):
+    """The command is wrong: nothing was started."""
+
+
+# --- commands -------------------------------------------------------------------------------------------
+
+
+@app.default
+def run(
+    scenario: Path,
+    *,
+    out_dir: Annotated[Path | None, Parameter("--out", help="The run's folder; default: runs/NAME-TIME.")] = None,
+    overrides: Overrides = (),
+    seed: Annotated[int | None, Parameter(help="In place of the scenario's seed.")] = None,
+    monitor: MonitorMode = "live",
+    launcher: Annotated[Literal["local"], Parameter(help="Where processes run.")] = "local",
+) -> int:
+    """Run a class."""
+    described = reading.read(scenario, overrides, seed)
+    default = Path("runs") / f"{described.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    folder = RunFolder(out_dir or default)
+    if folder.used:
+        raise Refused(f"{folder} holds a run: `python run.py resume {folder}`, or choose another --out")
+    return hold(described, folder, monitor)
+
+
+@app.command
+def resume(
+    run_dir: Path,
+    *,
+    overrides: Overrides = (),
+    retry_failed: Annotated[bool, Parameter(help="Ask failed requests again.", negative="")] = False,
+    monitor: MonitorMode = "live",
+) -> int:
+    """Go on with an interrupted class."""
+    folder = RunFolder(run_dir)
+    old, new = folder.scenario(), folder.scenario(overrides)
+    if changed := reading.asked_differs(old, new):
+        raise Refused("a resumed class asks what it asked before; this would change it:\n" + "; ".join(changed))
+    return hold(new, folder, monitor, retry_failed=retry_failed)
+
+
+@app.command
+def plan(scenario: Path, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
+    """Say what a class would ask and who would sit where; start nothing."""
+    described = reading.read(scenario, overrides)
+    counted = plans.counts(described)
+    rows = [
+        plans.Row(**one.facts(), size=one.size, why=one.seat.why)
+        for one in hiring.hire(described.teacher, described.students)
+    ]
+    if as_json:
+        print(json.dumps(plans.to_dict(described, counted, rows), indent=1))
+    else:
+        out.print(plans.tables(described, counted, rows))
+    return COMPLETE
+
+
+@app.command
+def watch(run_dir: Path) -> int:
+    """Show a running class, or the end of a finished one."""
+    folder = RunFolder(run_dir)
+    scenario = folder.scenario()
+    monitors.watch(folder.path, scenario, lambda: subscriber(scenario, folder))
+    return COMPLETE
+
+
+@app.command
+def report(run_dir: Path, *, as_json: AsJson = False) -> int:
+    """Make summary.json again from the gradebook alone."""
+    folder = RunFolder(run_dir)
+    summary, _ = folder.summarize(folder.scenario())
+    folder.write_summary(summary)
+    show(summary, as_json)
+    return COMPLETE
+
+
+@app.command
+def replay(run_dir: Path, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
+    """The same class under another rule, from what was recorded; says what was never asked."""
+    folder = RunFolder(run_dir)
+    old, new = folder.scenario(), folder.scenario(overrides)
+    summary, missing = folder.summarize(new)
+    summary["replay"] = {"changed": reading.difference(old, new), "never_asked": missing}
+    show(summary, as_json)
+    if missing and not as_json:
+        say(
+            out,
+            "Never asked in this run, and so left out: " + ", ".join(f"{n} {stage}" for stage, n in missing.items()),
+        )
+    return COMPLETE
+
+
+@app.command
+def doctor(*, as_json: AsJson = False) -> int:
+    """Say what works on this machine, and what to do about the rest."""
+    from agents import doctor as doctors
+    from scenarios.tasks.families import FAMILIES
+
+    checks = doctors.examine()
+    if as_json:
+        print(json.dumps({"checks": msgspec.to_builtins(checks), "families": sorted(FAMILIES)}, indent=1))
+    else:
+        out.print(doctors.to_table(checks))
+        say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
+    return COMPLETE
+
+
+# --- holding a class ------------------------------------------------------------------------------------
+
+
+def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_failed: bool = False) -> int:
+    """One session of a class, from the models to the summary; returns the exit code."""
+    from scenarios.tasks import build
+
+    begun = time.monotonic()
+    build.check(scenario.task, scenario.exam, folder=folder.path)
+    hired = hiring.hire(scenario.teacher, scenario.students)
+    held = fetch(hired)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with Store(folder.path, write=True) as store:
+        folder.scenario_file.write_text(reading.dump(scenario), "utf-8")
+        endpoint, _ = security.endpoints(scenario.broker.address, folder.path)
+        specs = [
+            hiring.spec(
+                one,
+                held,
+                seed=scenario.seed,
+                endpoint=endpoint,
+                keys=keys_of(scenario, folder),
+                answer_key=folder.answer_key,
+            )
+            for one in hired
+        ]
+        store.keep_answerers({spec.name: spec.answerer for spec in specs})
+        store.note("", "started", json.dumps([one.facts() for one in hired]))
+        if retry_failed:
+            store.give_up_failed()
+        if (ending := nothing_due(scenario, store, folder)) is None:
+            children = [broker_child(scenario, folder)] + [
+                hiring.child(one, spec, folder.logs)
+                for one, spec in zip(hired, specs, strict=True)
+                if one.engine != "external"
+            ]
+            launcher = LocalLauncher(children, restarts=scenario.limits.restarts)
+            launcher.start()
+            try:
+                ending = teach(scenario, store, folder, specs, launcher, monitor)
+            finally:
+                launcher.stop(grace_s=3)
+        session = {"wall_seconds": time.monotonic() - begun, "reused": ending.reused, "status": ending.status}
+        # On a full disk this cannot be written either; the reason why the class failed is told below.
+        with contextlib.suppress(sqlite3.Error) if ending.status == "failed" else contextlib.nullcontext():
+            store.note("", "session", json.dumps(session))
+            store.note("", "complete" if ending.status == "complete" else "stopped", ending.reason)
+    return conclude(scenario, folder, ending)
+
+
+def nothing_due(scenario: Scenario, store: Store, folder: RunFolder) -> Ending | None:
+    """The ending of a class that has all its results already: no process need be started."""
+    if (bank := store.bank()) is None:
+        return None
+    level = folder.level(scenario, bank, store)
+    _, reused = feed(level, store.find)
+    return Ending("complete", reused=reused) if level.finished else None
+
+
+def teach(
+    scenario: Scenario,
+    store: Store,
+    folder: RunFolder,
+    specs: list[AgentSpec],
+    launcher: LocalLauncher,
+    monitor: MonitorMode,
+) -> Ending:
+    """The class itself, while its processes run."""
+    # Making the problems takes a while: the processes start meanwhile.
+    if (bank := store.bank()) is None:
+        from scenarios.tasks import build
+
+        bank = build.build(scenario.task, scenario.exam, scenario.seed, folder=folder.path)
+        store.keep_bank(bank)
+    if any(spec.engine == "simulated" for spec in specs):
+        problems = [p for item in bank.items for p in (item.tp, *item.eps)]
+        write_answer_key(folder.answer_key, {p.text: p.answer for p in problems})
+    inside = [spec for spec in specs if spec.engine != "external"]
+    level = folder.level(scenario, bank, store)
+    hello = Hello(name="classroom", role="classroom", state="ready")
+    keys = keys_of(scenario, folder)
+    with (
+        ClassGrader() as grader,
+        Client(specs[0].endpoint, hello, keys=Path(keys) if keys else None) as client,
+        monitors.Monitor(folder.path, scenario, lambda: subscriber(scenario, folder), monitor, console=out),
+    ):
+        classroom = Classroom(
+            scenario,
+            bank,
+            level,
+            grader,
+            store,
+            client,
+            launcher,
+            answerers={spec.name: spec.answerer for spec in inside},
+            weights={spec.name: spec.weights for spec in inside},
+        )
+        with draining(classroom):
+            return classroom.run()
+
+
+@contextlib.contextmanager
+def draining(classroom: Classroom) -> Iterator[None]:
+    """Ctrl-C and SIGTERM drain the class; a second one ends it at once."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def handle(number: int, frame: object) -> None:
+        classroom.drain()
+        for each in signals:
+            signal.signal(each, signal.default_int_handler)
+
+    former = [signal.signal(each, handle) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, former, strict=True):
+            signal.signal(each, handler)
+
+
+def conclude(scenario: Scenario, folder: RunFolder, ending: Ending) -> int:
+    """Write the summary, print the tables, and say how to go on."""
+    summary, _ = folder.summarize(scenario)
+    show(summary, as_json=False)
+    try:
+        folder.write_summary(summary)
+    except OSError as error:
+        say(err, f"summary.json was not written: {error.strerror}. Later: python run.py report {folder}")
+    again = f"Go on with: python run.py resume {folder}"
+    match ending.status:
+        case "failed":
+            say(err, f"The class stopped: {ending.reason}")
+            say(err, f"Logs are in {folder}/logs. {again}")
+            return FAILED
+        case "interrupted":
+            say(err, f"Interrupted; all that was answered is kept. {again}")
+            return INTERRUPTED
+    say(out, f"All of it is in {folder} ({ending.reused} results reused).")
+    return PARTLY if summary["counts"]["failed"] else COMPLETE
+
+
+# --- small parts ----------------------------------------------------------------------------------------
+
+
+def show(summary: dict[str, Any], as_json: bool) -> None:
+    """The summary on standard output."""
+    from scenarios.gradebook import tables
+
+    if as_json:
+        print(json.dumps(summary, indent=1))
+    else:
+        out.print(tables.summary_tables(summary))
+
+
+def fetch(hired: tuple[hiring.Hired, ...]) -> dict[str, Any]:
+    """The models, with a progress bar where something must be fetched."""
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(label)
+            bars.update(tasks[label], completed=done, total=total or None)
+
+        return dict(hiring.fetch(hired, tell))
+
+
+def broker_child(scenario: Scenario, folder: RunFolder) -> ChildSpec:
+    """The broker's process."""
+    endpoint, gauges = security.endpoints(scenario.broker.address, folder.path)
+    spec = BrokerSpec(
+        endpoint=endpoint,
+        gauges=gauges,
+        keys=keys_of(scenario, folder),
+        heartbeat_s=scenario.broker.heartbeat_s,
+        stalled_s=scenario.limits.stalled_s,
+    )
+    return ChildSpec(BROKER, "broker.broker", spec, {}, (), folder.logs / f"{BROKER}.log")
+
+
+def keys_of(scenario: Scenario, folder: RunFolder) -> str:
+    """The folder with the class's CURVE keys, made where it is missing; empty where none are needed."""
+    if scenario.broker.address == "ipc":
+        return ""
+    if not folder.keys.is_dir():
+        security.make_keys(folder.keys, ["classroom", "monitor", *(agent.name for agent in scenario.agents)])
+    return str(folder.keys)
+
+
+def subscriber(scenario: Scenario, folder: RunFolder) -> Subscriber:
+    """The gauges of a class's broker."""
+    _, gauges = security.endpoints(scenario.broker.address, folder.path)
+    keys = keys_of(scenario, folder)
+    return Subscriber(gauges, keys=Path(keys) if keys else None)
+
+
+def say(console: Console, text: str) -> None:
+    """A sentence in which names and model texts are data."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+MISTAKES = (Refused, ScenarioError, TaskError, ModelError, PlacementError, EngineStartError, StoreError)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command; errors are one to three lines."""
+    words = sys.argv[1:] if words is None else words
+    debug = "--debug" in words
+    try:
+        code = app([word for word in words if word != "--debug"], exit_on_error=False, print_error=True)
+        return int(code or 0)
+    except cyclopts.CycloptsError:
+        return WRONG
+    except MISTAKES as mistake:
+        if debug:
+            raise
+        say(err, str(mistake))
+        return WRONG
+    except KeyboardInterrupt:
+        say(err, "Interrupted.")
+        return INTERRUPTED
+    except (OSError, sqlite3.Error) as error:
+        if debug:
+            raise
+        say(err, f"{error}. What was recorded is kept.")
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

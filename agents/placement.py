@@ -1,36 +1,30 @@
 """Who sits where: pure, from what the agents wish and what the machine has, to seats, or why not.
 
-Looking at the real machine is `look`; everything else is tested on described machines. Nothing here imports
-torch: an agent must see its own CUDA_VISIBLE_DEVICES before torch does.
+Looking at the real machine is `look` (agents/machine.py); everything here is tested on described machines. It
+starts nothing and imports no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
+from agents.machine import Gpu, Machine, PlacementError, look
 
-class PlacementError(ValueError):
-    """The agents do not fit this machine: the numbers, and what to change."""
+__all__ = ["Gpu", "Machine", "PlacementError", "Seat", "Wish", "look", "need_mb", "place"]
 
-
-class Gpu(msgspec.Struct, frozen=True):
-    """One GPU this process may use."""
-
-    token: str
-    """What CUDA_VISIBLE_DEVICES calls it: an index of the machine, or a UUID."""
-    name: str
-    memory_mb: int
-
-
-class Machine(msgspec.Struct, frozen=True):
-    """What there is to sit on. GPU indices in a scenario count within `gpus`."""
-
-    cores: tuple[int, ...]
-    """The cores this process may run on."""
-    memory_mb: int
-    gpus: tuple[Gpu, ...] = ()
-    mps: bool = False
+USABLE = 0.95
+"""Of a GPU's memory: the driver and fragmentation want the rest."""
+OVERHEAD = 1.3
+"""A model at work takes this many times its weights: activations, and buffers of the engine."""
+WORKING_MB = 1536
+"""On top of that, on each GPU: the context of a process, and a small key-value cache."""
+UNIFIED = 0.75
+"""The part of an Apple machine's memory that its GPU may use."""
+MPS = "mps"
+"""Token of the one GPU of an Apple machine. Nothing that CUDA knows."""
+GPU_AGENT_THREADS = 4
+"""At most, for tokenizing and sampling: the GPU does the work."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -48,7 +42,7 @@ class Seat(msgspec.Struct, frozen=True):
 
     agent: str
     gpus: tuple[str, ...]
-    """Tokens for CUDA_VISIBLE_DEVICES; empty: no GPU, and it sees none."""
+    """Tokens for CUDA_VISIBLE_DEVICES, or `mps`; empty: no GPU, and it sees none."""
     memory_share: float
     """Of each of its GPUs; 0 without one."""
     cores: tuple[int, ...]
@@ -59,15 +53,214 @@ class Seat(msgspec.Struct, frozen=True):
     why: str
 
 
-def look() -> Machine:
-    """The machine this process runs on, within its CUDA_VISIBLE_DEVICES and CPU affinity."""
-    raise NotImplementedError
+Seating = Mapping[str, tuple[int, ...]]
+"""Indices of GPUs, by agent."""
 
 
 def place(wishes: Sequence[Wish], machine: Machine) -> list[Seat]:
-    """One seat per wish, in the same order.
+    """One seat per wish, in the same order. Agents' names differ.
 
     Raises:
-        PlacementError: a named GPU is not there or cannot hold its agents.
+        PlacementError: a named GPU is not there or cannot hold its agents, or the memory cannot.
     """
-    raise NotImplementedError
+    gpus = machine.gpus
+    if machine.mps and not gpus:
+        gpus = (Gpu(MPS, "Apple GPU", int(machine.memory_mb * UNIFIED)),)
+    seating: Seating = _named(wishes, gpus)
+    if gpus:
+        autos = [wish for wish in wishes if wish.gpu == "auto" and wish.model_mb]
+        seating = _spread(autos, seating, wishes, gpus)
+    shares = _shares(seating, wishes, gpus)
+    on_cpu = [wish for wish in wishes if wish.model_mb and wish.agent not in seating]
+    _check_memory(on_cpu, machine)
+    cores, why = _share_cores([wish.agent for wish in on_cpu], machine)
+    seats = []
+    for wish in wishes:
+        if chosen := seating.get(wish.agent, ()):
+            seats.append(_gpu_seat(wish, [gpus[i] for i in chosen], chosen, shares[wish.agent], machine, len(wishes)))
+        elif wish.model_mb:
+            own, threads = cores[wish.agent]
+            reason = "no GPU, as asked" if wish.gpu == "none" else "no GPU here"
+            seats.append(Seat(wish.agent, (), 0.0, own, threads, _cpu(threads), f"{reason}; {why}"))
+        else:
+            seats.append(Seat(wish.agent, (), 0.0, machine.cores, 1, _cpu(1), "simulated: needs no GPU and no model"))
+    return seats
+
+
+def need_mb(model_mb: int, gpus: int = 1) -> int:
+    """What an agent cannot do without, in MB on each of `gpus` GPUs that share its weights."""
+    return int(model_mb * OVERHEAD / gpus) + WORKING_MB
+
+
+# --- GPUs -----------------------------------------------------------------------------------------------
+
+
+def _named(wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
+    """Those who named their GPUs, after a check that these are there and hold them."""
+    seating: dict[str, tuple[int, ...]] = {}
+    for wish in wishes:
+        if isinstance(wish.gpu, str):
+            continue
+        chosen = (wish.gpu,) if isinstance(wish.gpu, int) else wish.gpu
+        missing = sorted(i for i in chosen if not 0 <= i < len(gpus))
+        if missing:
+            there = ", ".join(_label(i, gpus) for i in range(len(gpus))) or "none"
+            raise PlacementError(f"{wish.agent} asks for GPU {missing[0]}, which is not there. GPUs here: {there}")
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise PlacementError(f"{wish.agent}: gpu: {list(chosen)} must name each of its GPUs once; `none` is no GPU")
+        granted = _granted_mb(wish, [gpus[i] for i in chosen])
+        if granted < wish.model_mb:
+            raise PlacementError(
+                f"{wish.agent}: memory_share {wish.memory_share:g} is {_gb(granted)}, "
+                f"less than the weights of its model, {_gb(wish.model_mb)}"
+            )
+        if wish.model_mb:
+            seating[wish.agent] = chosen
+    taken = _taken(seating, wishes, gpus)
+    for i in sorted({i for chosen in seating.values() for i in chosen}):
+        if taken[i] > USABLE:
+            raise PlacementError(_overfull(i, seating, wishes, gpus))
+    return seating
+
+
+def _spread(autos: Sequence[Wish], named: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
+    """Seat the others, the largest first, each on the GPU with most room; if that fails, packed tightly."""
+    largest_first = sorted(autos, key=lambda wish: -wish.model_mb)
+    stuck: PlacementError | None = None
+    for sign in (1, -1):
+        seating = dict(named)
+        for wish in largest_first:
+            taken = _taken(seating, wishes, gpus)
+            rooms = [(USABLE - taken[i]) * gpu.memory_mb for i, gpu in enumerate(gpus)]
+            fitting = [i for i, gpu in enumerate(gpus) if wish.model_mb <= _granted_mb(wish, [gpu]) <= rooms[i]]
+            if not fitting:
+                stuck = stuck or PlacementError(_no_room(wish, rooms, gpus))
+                break
+            # Ties go to the first GPU.
+            _, best = max((sign * rooms[i], -i) for i in fitting)
+            seating[wish.agent] = (-best,)
+        else:
+            return seating
+    assert stuck is not None  # noqa: S101  (both ways ended at the break)
+    raise stuck
+
+
+def _part(wish: Wish, gpus: Sequence[Gpu]) -> float:
+    """The share of each of `gpus` that the agent asks for, or else cannot do without."""
+    if wish.memory_share is not None:
+        return wish.memory_share
+    return max(need_mb(wish.model_mb, len(gpus)) / gpu.memory_mb for gpu in gpus)
+
+
+def _granted_mb(wish: Wish, gpus: Sequence[Gpu]) -> float:
+    """What its part of `gpus` comes to, in all: one share holds for each, so the smallest decides."""
+    return _part(wish, gpus) * min(gpu.memory_mb for gpu in gpus) * len(gpus)
+
+
+def _taken(seating: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> list[float]:
+    """How much of each GPU is spoken for, as a share."""
+    taken = [gpu.used_mb / gpu.memory_mb for gpu in gpus]
+    for wish in wishes:
+        chosen = seating.get(wish.agent, ())
+        for i in chosen:
+            taken[i] += _part(wish, [gpus[j] for j in chosen])
+    return taken
+
+
+def _shares(seating: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> dict[str, float]:
+    """Memory shares: what an agent asked for, or what it needs and an even part of what is left."""
+    taken = _taken(seating, wishes, gpus)
+    here = [[w for w in wishes if i in seating.get(w.agent, ()) and w.memory_share is None] for i in range(len(gpus))]
+    shares: dict[str, float] = {}
+    for wish in wishes:
+        if chosen := seating.get(wish.agent, ()):
+            part = _part(wish, [gpus[i] for i in chosen])
+            # One share holds for all GPUs of an agent, so the fullest of them decides.
+            extra = 0.0 if wish.memory_share else min((USABLE - taken[i]) / len(here[i]) for i in chosen)
+            shares[wish.agent] = part + extra
+    return shares
+
+
+def _gpu_seat(
+    wish: Wish, gpus: Sequence[Gpu], chosen: tuple[int, ...], share: float, machine: Machine, agents: int
+) -> Seat:
+    threads = max(1, min(GPU_AGENT_THREADS, _at_once(machine) // agents))
+    where = "MPS" if gpus[0].token == MPS else f"GPU {'+'.join(str(i) for i in chosen)}"
+    need = f"needs about {_gb(need_mb(wish.model_mb, len(gpus)))}" + (" on each" if len(gpus) > 1 else "")
+    why = f"{'auto' if wish.gpu == 'auto' else 'named'}; {need}"
+    tokens = tuple(gpu.token for gpu in gpus)
+    return Seat(
+        wish.agent, tokens, share, machine.cores, threads, f"{where} ({gpus[0].name}, {share * 100:.0f} %)", why
+    )
+
+
+def _label(i: int, gpus: Sequence[Gpu]) -> str:
+    return f"{i} ({gpus[i].name}, {_gb(gpus[i].memory_mb)})"
+
+
+def _overfull(i: int, seating: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> str:
+    here = [(wish, [gpus[j] for j in seating[wish.agent]]) for wish in wishes if i in seating.get(wish.agent, ())]
+    asked = [f"{wish.agent} {_gb(_part(wish, own) * gpus[i].memory_mb)}" for wish, own in here]
+    others = f", less {_gb(gpus[i].used_mb)} that other programs hold" if gpus[i].used_mb else ""
+    return (
+        f"GPU {_label(i, gpus)} cannot hold {' + '.join(asked) or 'anything'}: "
+        f"{_gb(gpus[i].memory_mb * USABLE)} may be used{others}.\n"
+        "Give an agent another GPU, several GPUs (gpu: [0, 1]), a smaller model or a smaller memory_share."
+    )
+
+
+def _no_room(wish: Wish, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
+    share = "" if wish.memory_share is None else f", memory_share {wish.memory_share:g}"
+    left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}" for i, room in enumerate(rooms))
+    return (
+        f"{wish.agent} needs about {_gb(need_mb(wish.model_mb))} on one GPU (weights {_gb(wish.model_mb)}{share}). "
+        f"Left: {left}.\n"
+        "Give it several GPUs (gpu: [0, 1]), a smaller model, another memory_share, or gpu: none."
+    )
+
+
+# --- cores ----------------------------------------------------------------------------------------------
+
+
+def _at_once(machine: Machine) -> int:
+    """How many threads really run at one moment."""
+    return machine.parallel or len(machine.cores)
+
+
+def _share_cores(agents: Sequence[str], machine: Machine) -> tuple[dict[str, tuple[tuple[int, ...], int]], str]:
+    """Cores and threads of each agent that computes on the CPU, and why so."""
+    count, at_once = len(agents), _at_once(machine)
+    if not count:
+        return {}, ""
+    if count > at_once:
+        # Whoever has work gets a core: teacher and students are seldom all busy, so a fixed core each would stand
+        # idle half the time, and more threads than cores would wait for each other inside every matrix product.
+        return dict.fromkeys(agents, (machine.cores, 1)), f"{count} agents take turns on {at_once} cores"
+    if machine.parallel:
+        # A quota is time, not cores: pinned, all containers of the host would meet on its first cores.
+        threads = [len(range(i, at_once, count)) for i in range(count)]
+        return (
+            {agent: (machine.cores, threads[i]) for i, agent in enumerate(agents)},
+            f"{count} agents share a quota of {at_once} cores",
+        )
+    ends = [round(len(machine.cores) * i / count) for i in range(count + 1)]
+    own = {agent: machine.cores[ends[i] : ends[i + 1]] for i, agent in enumerate(agents)}
+    return {agent: (cores, len(cores)) for agent, cores in own.items()}, f"{count} agents share {at_once} cores"
+
+
+def _check_memory(on_cpu: Sequence[Wish], machine: Machine) -> None:
+    total = sum(wish.model_mb for wish in on_cpu)
+    if total > machine.memory_mb:
+        each = ", ".join(f"{wish.agent} {_gb(wish.model_mb)}" for wish in on_cpu)
+        raise PlacementError(
+            f"The models on the CPU need {_gb(total)} of memory, and there is {_gb(machine.memory_mb)}: {each}.\n"
+            "Take smaller models or fewer agents."
+        )
+
+
+def _cpu(threads: int) -> str:
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _gb(mb: float) -> str:
+    return f"{mb / 1024:.1f} GB"

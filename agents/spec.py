@@ -23,6 +23,8 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     persona: str = ""
     seed: int
+    device: str
+    """Where it sits, for people."""
     capacity: int = 0
     threads: int = 1
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -31,8 +33,6 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine_args: dict[str, Any] = {}
     prompts: str
     """The version of the prompts it must use."""
-    log: str
-    """Path of its log file."""
 
     @property
     def answerer(self) -> str:

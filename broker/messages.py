@@ -42,9 +42,13 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a completion is drawn. `temperature: 0` is greedy decoding."""
 
     temperature: float = 0.7
+    """0: greedy, always the likeliest token."""
     top_k: int = 20
+    """Only the k likeliest tokens; 0: all."""
     top_p: float = 1.0
+    """Only the likeliest tokens that together have this probability."""
     max_tokens: int = 200
+    """Where a completion is cut off."""
 
 
 # --- work: classroom to agent ---------------------------------------------------------------------------
@@ -199,6 +203,8 @@ class Gone(Message, frozen=True, kw_only=True):
 
     name: str
     detail: str = ""
+    pid: int = 0
+    """Of the process that ended: another that took the name meanwhile is left in peace. 0: whoever bears it."""
 
 
 class Joined(Message, frozen=True, kw_only=True):

@@ -44,6 +44,7 @@ class Agent(Section, frozen=True, kw_only=True):
     """One teacher or student: a process of its own."""
 
     name: Name
+    """Unique in the class; its requests, its log and its rows in the gradebook bear it."""
     model: str = "simulated"
     """A catalogue alias, a hub id, or a folder with safetensors."""
     engine: EngineName = "auto"
@@ -56,6 +57,7 @@ class Agent(Section, frozen=True, kw_only=True):
     capacity: Count = 0
     """Requests it works on at once; 0: the engine chooses."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of the weights. auto: bfloat16 where the device computes in it, else what it does best."""
     max_context: Count = 0
     """Tokens of prompt and answer; 0: the model's own limit."""
     memory_share: Annotated[float, Meta(gt=0, le=1)] | None = None
@@ -113,7 +115,7 @@ class Limits(Section, frozen=True, kw_only=True):
 class Broker(Section, frozen=True, kw_only=True):
     """How the parties reach each other."""
 
-    address: Literal["ipc"] | Annotated[str, Meta(pattern="^tcp://")] = "ipc"
+    address: Annotated[str, Meta(pattern="^(ipc$|tcp://)")] = "ipc"
     """ipc: this machine only. tcp://HOST:PORT: other hosts too, encrypted (CURVE), keys in the run's folder."""
     heartbeat_s: Seconds = 2.0
     """An agent silent for three times this long is taken for dead."""
@@ -123,6 +125,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     name: Name
+    """Of the class; the run's folder bears it."""
     level: Literal[1] = 1
     """1: observe (M1). Levels 2 and 3 are not built yet."""
     seed: int = 0

@@ -54,6 +54,10 @@ class EngineFailure(Exception):
         self.kind: Literal["context", "engine", "unsupported"] = kind
 
 
+class EngineDead(Exception):
+    """The engine is broken and will complete nothing more: the agent's process ends and is restarted."""
+
+
 class EngineStartError(Exception):
     """The engine cannot start, and would not on another try: one to three lines, what is wrong and what to do."""
 
@@ -96,6 +100,7 @@ class Engine(Protocol):
 
         Raises:
             EngineFailure: this prompt has no completion; other prompts go on.
+            EngineDead: nothing will be completed any more.
         """
 
     async def stop(self) -> None:

@@ -6,13 +6,16 @@ cut. A request has one row, however often its result arrives. This file knows no
 
 import fcntl
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import msgspec
+
+from broker.messages import Exemplar
+from scenarios.tasks.bank import Bank, Item, Problem
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +32,12 @@ CREATE TABLE grade(
   PRIMARY KEY(request_id, grader, version)) WITHOUT ROWID;
 CREATE TABLE event(
   seq INTEGER PRIMARY KEY, at TEXT NOT NULL, agent TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE problem(
+  id TEXT PRIMARY KEY, item INTEGER NOT NULL, position INTEGER NOT NULL,
+  text TEXT NOT NULL, answer TEXT NOT NULL, form TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE demonstration(seq INTEGER PRIMARY KEY, problem TEXT NOT NULL, rationale TEXT NOT NULL);
+CREATE TABLE source(text TEXT NOT NULL);
+CREATE TABLE answerer(agent TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX result_by_stage ON result(stage, agent);
 CREATE INDEX result_by_tr ON result(tr) WHERE tr <> '';
 CREATE VIEW latest_grade AS
@@ -98,6 +107,16 @@ COLUMNS = (
     "prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "finish_reason", "stage", "detail",
 )  # fmt: skip
 
+SELECT = (
+    f"SELECT {', '.join('r.' + column for column in COLUMNS)}, value FROM result r "  # noqa: S608 - our own names
+    "LEFT JOIN latest_grade USING(request_id)"
+)
+
+
+def _record(row: Sequence[Any]) -> Record:
+    *values, grade = row
+    return Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
+
 
 class Store:
     """The gradebook of one run, open for reading, or for reading and writing."""
@@ -165,7 +184,7 @@ class Store:
         """
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         marks = ", ".join("?" * (len(COLUMNS) + 1))
-        insert = f"INSERT OR IGNORE INTO result({', '.join(COLUMNS)}, at) VALUES ({marks})"  # noqa: S608
+        insert = f"INSERT OR IGNORE INTO result({', '.join(COLUMNS)}, at) VALUES ({marks})"  # noqa: S608 - our own names
         with self._transaction():
             before = self._db.total_changes
             self._db.executemany(insert, [[getattr(r, c) for c in COLUMNS] + [at] for r in records])
@@ -184,14 +203,82 @@ class Store:
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)
 
+    def find(self, request_id: str) -> Record | None:
+        """One result with its latest grade; None: it is not recorded."""
+        row = self._db.execute(f"{SELECT} WHERE r.request_id = ?", (request_id,)).fetchone()
+        return None if row is None else _record(row)
+
     def results(self) -> Iterator[Record]:
         """All results with their latest grades, by id: the order says nothing of arrival."""
-        rows = self._db.execute(
-            f"SELECT {', '.join('r.' + c for c in COLUMNS)}, value FROM result r "  # noqa: S608
-            "LEFT JOIN latest_grade USING(request_id) ORDER BY request_id"
+        for row in self._db.execute(f"{SELECT} ORDER BY r.request_id"):
+            yield _record(row)
+
+    def keep_bank(self, bank: Bank) -> None:
+        """Write down the problems, so that a resumed class or a report needs neither their source nor its version."""
+        with self._transaction():
+            self._db.execute("INSERT INTO source VALUES (?)", (bank.source,))
+            self._db.executemany(
+                "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (p.id, number, position, p.text, p.answer, p.form)
+                    for number, item in enumerate(bank.items)
+                    for position, p in enumerate((item.tp, *item.eps))
+                ],
+            )
+            self._db.executemany(
+                "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
+                [(d.problem, d.rationale) for d in bank.demonstrations],
+            )
+
+    def bank(self) -> Bank | None:
+        """The problems as they were kept; None: not yet."""
+        source = self._db.execute("SELECT text FROM source").fetchone()
+        if source is None:
+            return None
+        items: dict[int, list[Problem]] = {}
+        for number, *problem in self._db.execute(
+            "SELECT item, id, text, answer, form FROM problem ORDER BY item, position"
+        ):
+            items.setdefault(number, []).append(Problem(*problem))
+        shown = self._db.execute("SELECT problem, rationale FROM demonstration ORDER BY seq")
+        return Bank(
+            source=source[0],
+            items=tuple(Item(tp, tuple(eps)) for tp, *eps in items.values()),
+            demonstrations=tuple(Exemplar(*row) for row in shown),
         )
-        for *values, grade in rows:
-            yield Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
+
+    def keep_answerers(self, answerers: Mapping[str, str]) -> None:
+        """Write down who answers: agent name to the digest that request ids are made of.
+
+        Raises:
+            StoreError: an agent of this class was another answerer before; its answers would be mixed up.
+        """
+        before = self.answerers()
+        changed = sorted(name for name, digest in answerers.items() if before.get(name, digest) != digest)
+        if changed:
+            raise StoreError(
+                f"{self.path.parent}: {', '.join(changed)} would answer otherwise than when this class began: "
+                "other weights, engine or prompts.\nStart a new run, or bring the earlier model back."
+            )
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO answerer VALUES (?, ?)", sorted(answerers.items()))
+
+    def answerers(self) -> dict[str, str]:
+        """The digests that request ids are made of, by agent name."""
+        return {str(name): str(digest) for name, digest in self._db.execute("SELECT agent, digest FROM answerer")}
+
+    def give_up_failed(self) -> int:
+        """Mark every failed request as one that is asked again, as a new repeat; returns how many."""
+        failed = {row[0] for row in self._db.execute("SELECT request_id FROM result WHERE failed <> ''")}
+        again = sorted(failed - self.given_up())
+        with self._transaction():
+            for request_id in again:
+                self.note("", "retry", request_id)
+        return len(again)
+
+    def given_up(self) -> frozenset[str]:
+        """Failed requests that were asked again."""
+        return frozenset(event.detail for event in self.events(kinds=["retry"]))
 
     def text(self, request_id: str) -> str:
         """The text of one result.

@@ -49,6 +49,22 @@ class Bank(msgspec.Struct, frozen=True):
             twice = next(i for i in ids if ids.count(i) > 1)
             raise TaskError(f"{twice}: two problems have this id")
 
+    def only(self, problems: int, exams: int) -> "Bank":
+        """The first `problems` TPs, with their first `exams` EPs.
+
+        Raises:
+            TaskError: it does not have so many.
+        """
+        if problems > len(self.items) or any(exams > len(item.eps) for item in self.items):
+            each = min((len(item.eps) for item in self.items), default=0)
+            raise TaskError(
+                f"this class has {len(self.items)} teaching problems with {each} exam problems each; "
+                f"{problems} with {exams} would be other questions: start a new run for them"
+            )
+        return msgspec.structs.replace(
+            self, items=tuple(Item(item.tp, item.eps[:exams]) for item in self.items[:problems])
+        )
+
 
 def same_text(a: str, b: str) -> bool:
     """Whether two problems are the same but for white space and case."""

@@ -1,0 +1,178 @@
+"""Main of every agent process: connect, announce, load, sit in the loop, drain, leave.
+
+The client's thread owns the socket and the heartbeats; the engine reports progress; this loop only hands
+requests to the role and results to the client. What a role does with a request is agents/teacher.py and
+agents/student.py.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+from agents import engines, student, teacher
+from agents.engines.base import Engine, EngineFailure, EngineStartError, Settings
+from agents.spec import AgentSpec
+from broker import lifeline
+from broker.client import Client, Received
+from broker.messages import Answered, Drain, Examine, Failed, Feedback, Hello, Message, Taught, Teach
+
+log = logging.getLogger("agent")
+
+POLL_S = 0.5
+"""How long the loop waits for messages before it looks whether it should end."""
+AHEAD = 2
+"""Requests an agent holds, over those its engine runs at once: when one ends, the next is there already."""
+
+
+class Agent:
+    """One teacher or student at work."""
+
+    def __init__(self, spec: AgentSpec, engine: Engine, client: Client) -> None:
+        self._spec = spec
+        self._engine = engine
+        self._client = client
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._waiting: set[str] = set()
+        """Requests that have no token yet: they wait for the engine, and move on when it does."""
+        self._broken: BaseException | None = None
+
+    async def run(self) -> int:
+        """Serve until told to drain; returns the exit code of the process."""
+        try:
+            await self._engine.start(self._progress)
+        except EngineStartError as error:
+            log.error("the engine cannot start: %s", error)
+            self._client.close(goodbye=str(error))
+            return lifeline.NO_RESTART
+        log.info("ready on %s, %d requests at once", self._engine.device, self._engine.capacity)
+        self._client.beat(state="ready", credit=AHEAD * self._engine.capacity)
+        try:
+            await self._serve()
+        finally:
+            await self._engine.stop()
+        if self._broken:
+            log.error("the engine broke: %r", self._broken)
+            return 1
+        self._client.close(goodbye="drained")
+        return 0
+
+    async def _serve(self) -> None:
+        draining = False
+        while not self._broken and not (draining and not self._tasks):
+            for received in await asyncio.to_thread(self._client.receive, POLL_S):
+                match received.message:
+                    case Teach() | Examine():
+                        self._take(received)
+                    case Feedback():
+                        self._heed(received.message)
+                    case Drain():
+                        draining = True
+                        self._client.beat(state="draining", credit=0)
+                    case _:
+                        log.debug("nothing to do for %s", type(received.message).__name__)
+
+    def _take(self, received: Received) -> None:
+        """Start on a request, unless it is under way already."""
+        if received.request_id in self._tasks:
+            return
+        self._client.working.add(received.request_id)
+        self._waiting.add(received.request_id)
+        self._tasks[received.request_id] = asyncio.create_task(self._work(received))
+
+    async def _work(self, received: Received) -> None:
+        request_id = received.request_id
+        try:
+            result: Message = await self._answer(request_id, received.message)
+        except EngineFailure as error:
+            log.warning("%s: %s", request_id, error)
+            result = Failed(kind=error.kind, detail=str(error)[:500])
+        except Exception as error:
+            # Whatever else comes out of an engine means that it is no longer sound: leave, be restarted.
+            log.exception("%s", request_id)
+            self._broken = error
+            return
+        self._report(request_id, result)
+        self._client.working.discard(request_id)
+        self._waiting.discard(request_id)
+        del self._tasks[request_id]
+
+    def _report(self, request_id: str, result: Message) -> None:
+        if isinstance(result, (Taught, Answered)):
+            usage = result.usage
+            self._client.beat(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens)
+        try:
+            self._client.send(result, request_id=request_id, keep=True)
+        except ValueError as error:
+            # Too large for the wire, or no text at all: what an engine returns may be anything.
+            garbage = Failed(kind="engine", detail=f"the completion cannot be sent: {str(error)[:300]}")
+            self._client.send(garbage, request_id=request_id, keep=True)
+
+    async def _answer(self, request_id: str, request: Message) -> Message:
+        spec = self._spec
+        weights = getattr(request, "weights", "")
+        if weights and weights != spec.weights:
+            raise EngineFailure("unsupported", f"{spec.name} holds {spec.weights[:12]}, asked for {weights[:12]}")
+        match spec.role, request:
+            case "teacher", Teach():
+                return await teacher.teach(self._engine, spec.persona, request_id, request)
+            case "student", Examine():
+                return await student.sit_exam(self._engine, spec.persona, request_id, request)
+        raise EngineFailure("unsupported", f"a {spec.role} does not answer {type(request).__name__}")
+
+    def _heed(self, feedback: Feedback) -> None:
+        scores = ", ".join(f"{name} {score:.2f}" for name, score in feedback.lbt_scores.items())
+        log.info("feedback on %s: %s; %d exam problems failed", feedback.about, scores, len(feedback.failed))
+
+    def _progress(self, request_id: str, tokens: int) -> None:
+        self._waiting.discard(request_id)
+        self._client.beat(progress=(request_id, *tuple(self._waiting)), completion_tokens=tokens)
+
+
+def hello(spec: AgentSpec) -> Hello:
+    """How an agent of this spec announces itself."""
+    return Hello(
+        name=spec.name,
+        role=spec.role,
+        pool=spec.name,
+        answerer=spec.answerer,
+        model=spec.model,
+        engine=spec.engine,
+        device=spec.device,
+        prompts=spec.prompts,
+        pid=os.getpid(),
+    )
+
+
+def settings(spec: AgentSpec) -> Settings:
+    """What the engine of this spec is told."""
+    return Settings(
+        model=spec.model,
+        folder=Path(spec.folder) if spec.folder else None,
+        capacity=spec.capacity,
+        threads=spec.threads,
+        dtype=spec.dtype,
+        max_context=spec.max_context,
+        options=spec.engine_args,
+    )
+
+
+def main() -> int:
+    """Become the agent that the parent describes on standard input."""
+    spec = lifeline.receive(AgentSpec)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # Announced before anything heavy is imported: loading is a state, and not silence.
+    client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
+    client.start()
+    try:
+        engine = engines.make(spec.engine, settings(spec))
+    except EngineStartError as error:
+        log.error("the engine cannot start: %s", error)
+        client.close(goodbye=str(error))
+        return lifeline.NO_RESTART
+    return asyncio.run(Agent(spec, engine, client).run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

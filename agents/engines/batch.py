@@ -1,0 +1,326 @@
+"""A running batch of one causal language model: rows join, take a token each per step, and leave.
+
+All new tokens of a step, whole prompts and single tokens alike, go through the model as one flat sequence
+without padding; only attention knows rows. Keys and values live in one slot per row, and those of recent prompts
+are kept so that a prompt pays only for what follows the longest prefix it shares with one of them. This file
+knows nothing of chats, requests or threads.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface
+
+from broker.messages import Sampling
+
+UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
+"""Arguments by which the library's models ask for attention of another kind."""
+Tokens = np.ndarray[Any, np.dtype[np.int64]]
+
+ATTENTION = "classroom_slots"
+"""Under this name the library's models find `attend`."""
+ROOM = 128
+"""Slots grow in steps of this many tokens."""
+PREFILL = 2048
+"""New prompt tokens that go through the model in one step, unless a single prompt is longer."""
+WORTH_WAITING = 16
+"""A prompt waits a step for another that joins, where it will then find this many more tokens of prefix."""
+
+
+class Row:
+    """One completion under way."""
+
+    def __init__(self, tokens: list[int], sampling: Sampling, seed: int) -> None:
+        self.tokens = tokens
+        """Prompt and completion."""
+        self.prompt_tokens = len(tokens)
+        self.sampling = sampling
+        self.held = 0
+        """How many of the tokens have their keys and values in the slot."""
+        self.cached = 0
+        """How many of the prompt's came from another prompt."""
+        generator = torch.Generator().manual_seed(seed)
+        self.draws: list[float] = torch.rand(sampling.max_tokens, generator=generator, dtype=torch.float64).tolist()
+        """One uniform number per token to come: they depend on the seed alone, never on the neighbours."""
+
+    @property
+    def completion(self) -> list[int]:
+        """The tokens drawn so far."""
+        return self.tokens[self.prompt_tokens :]
+
+
+class Prefixes:
+    """Keys and values of recent prompts, the least recently used ones dropped when memory runs out."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: bytes."""
+        self._limit = limit
+        self._bytes = 0
+        self._entries: list[tuple[Tokens, torch.Tensor]] = []
+
+    def find(self, tokens: Sequence[int]) -> tuple[int, torch.Tensor | None]:
+        """How many leading tokens an entry shares with `tokens`, and that entry's keys and values."""
+        wanted = np.asarray(tokens, dtype=np.int64)
+        best, length = -1, 0
+        for index, (held, _) in enumerate(self._entries):
+            if (common := shared(held, wanted)) >= max(length, 1):
+                best, length = index, common
+        if best < 0:
+            return 0, None
+        self._entries.append(self._entries.pop(best))
+        return length, self._entries[-1][1]
+
+    def add(self, tokens: Sequence[int], keys_values: torch.Tensor) -> None:
+        """Keep a copy, unless an entry holds all of it; an entry that it goes on from is dropped."""
+        size = keys_values.numel() * keys_values.element_size()
+        length, _ = self.find(tokens)
+        if size > self._limit or length == len(tokens):
+            return
+        if length and length == len(self._entries[-1][0]):
+            self._drop(-1)
+        while self._bytes + size > self._limit:
+            self._drop(0)
+        self._entries.append((np.asarray(tokens, dtype=np.int64), keys_values.clone()))
+        self._bytes += size
+
+    def _drop(self, index: int) -> None:
+        _, keys_values = self._entries.pop(index)
+        self._bytes -= keys_values.numel() * keys_values.element_size()
+
+
+class Batch:
+    """The rows that run together, and their slots: row i has slot i."""
+
+    def __init__(self, model: Any, *, capacity: int, memory: int, prefix_memory: int) -> None:
+        """`memory`, `prefix_memory`: bytes for the slots and for the prefixes of recent prompts."""
+        self.rows: list[Row] = []
+        self._model = model
+        self._capacity = capacity
+        self._memory = memory
+        config = model.config
+        heads = config.num_attention_heads
+        self._layers: int = config.num_hidden_layers
+        self._heads: int = getattr(config, "num_key_value_heads", None) or heads
+        self._dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self._prefixes = Prefixes(prefix_memory)
+        self._prefix_memory = prefix_memory
+        self._per_token: int = 2 * self._layers * self._heads * self._dim * model.dtype.itemsize
+        self._slots = self._allocate(0, 0)
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a row that will grow to `tokens` can join now; an empty batch takes any."""
+        room = max(room_for(tokens), self._slots.shape[4] if self.rows else 0)
+        return len(self.rows) < self._limit(room)
+
+    def join(self, waiting: list[Row]) -> list[Row]:
+        """Take rows from `waiting`, in order, as many as fit and can share a step; they are removed from it."""
+        joined: list[Row] = []
+        leaders: list[Tokens] = []
+        new_tokens = 0
+        for row in list(waiting):
+            length = len(row.tokens)
+            if not self.fits(length + row.sampling.max_tokens):
+                break
+            found, keys_values = self._prefixes.find(row.tokens)
+            found = min(found, length - 1)
+            tokens = np.asarray(row.tokens, dtype=np.int64)
+            if any(shared(other, tokens) >= min(found + WORTH_WAITING, length - 1) > found for other in leaders):
+                continue
+            if joined and new_tokens + length - found > PREFILL:
+                break
+            self._reserve(length + row.sampling.max_tokens)
+            if keys_values is not None:
+                self._slots[:, :, len(self.rows), :, :found] = keys_values[:, :, :, :found]
+            row.held = row.cached = found
+            self.rows.append(row)
+            waiting.remove(row)
+            joined.append(row)
+            if length * self._per_token <= self._prefix_memory:
+                leaders.append(tokens)
+            new_tokens += length - found
+        return joined
+
+    def step(self) -> None:
+        """One more token for every row."""
+        joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
+        chosen = choose(self.logits(), self.rows)
+        for slot, row in joined:
+            self._prefixes.add(row.tokens, self._slots[:, :, slot, :, : row.held])
+        for row, token in zip(self.rows, chosen, strict=True):
+            row.tokens.append(token)
+
+    def leave(self, row: Row) -> None:
+        """Give up a row's slot; the last row moves into it."""
+        slot, last = self.rows.index(row), len(self.rows) - 1
+        if slot != last:
+            held = self.rows[last].held
+            self._slots[:, :, slot, :, :held] = self._slots[:, :, last, :, :held]
+            self.rows[slot] = self.rows[last]
+        self.rows.pop()
+
+    def logits(self) -> torch.Tensor:
+        """What every row's next token may be, [row, vocabulary]; the slots then hold all tokens."""
+        device = self._slots.device
+        plan = Plan(self.rows, self._slots)
+        tokens = [token for row in self.rows for token in row.tokens[row.held :]]
+        ends = np.cumsum([len(row.tokens) - row.held for row in self.rows]) - 1
+        output = self._model(
+            input_ids=torch.tensor([tokens], device=device),
+            position_ids=plan.positions[None],
+            use_cache=False,
+            logits_to_keep=torch.from_numpy(ends).to(device),
+            slots=self._slots,
+            plan=plan,
+        )
+        for row in self.rows:
+            row.held = len(row.tokens)
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+    def _limit(self, room: int) -> int:
+        return max(1, min(self._capacity, self._memory // (self._per_token * room)))
+
+    def _reserve(self, tokens: int) -> None:
+        """Make every slot hold `tokens`; an empty batch starts over at the size it needs."""
+        room = room_for(tokens)
+        if room <= self._slots.shape[4] and (self.rows or self._slots.shape[2] == self._limit(room)):
+            return
+        old = self._slots
+        self._slots = self._allocate(self._limit(room), room)
+        count, filled = len(self.rows), max((row.held for row in self.rows), default=0)
+        self._slots[:, :, :count, :, :filled] = old[:, :, :count, :, :filled]
+
+    def _allocate(self, slots: int, room: int) -> torch.Tensor:
+        # Zeros, since what lies behind a mask must not be NaN.
+        shape = (self._layers, 2, slots, self._heads, room, self._dim)
+        return torch.zeros(shape, dtype=self._model.dtype, device=self._model.device)
+
+
+class Plan:
+    """Who computes what in one step: the leading rows with one new token together, the others one by one."""
+
+    def __init__(self, rows: Sequence[Row], like: torch.Tensor) -> None:
+        """`like`: a tensor of the device and dtype to compute in."""
+        device = like.device
+        starts = [row.held for row in rows]
+        counts = [len(row.tokens) - row.held for row in rows]
+        self.single = next((slot for slot, count in enumerate(counts) if count != 1), len(rows))
+        self.spans = [
+            (slot, counts[slot], causal(starts[slot], counts[slot], device)) for slot in range(self.single, len(rows))
+        ]
+        """Slot, number of new tokens, and what each of them sees."""
+        slots = np.repeat(np.arange(len(rows)), counts)
+        positions = [np.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
+        self.slots = torch.from_numpy(slots).to(device)
+        self.positions = torch.from_numpy(np.concatenate(positions)).to(device)
+        self.longest = max(starts[: self.single], default=-1) + 1
+        seen = torch.arange(self.longest) <= torch.tensor(starts[: self.single]).view(-1, 1)
+        mask = torch.zeros(seen.shape, dtype=like.dtype).masked_fill_(~seen, float("-inf"))
+        self.mask = mask[:, None, None].to(device)
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    slots: torch.Tensor,
+    plan: Plan,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of one layer over a flat step: query [1, heads, tokens, dim]; returns [1, tokens, heads, dim].
+
+    The query heads that share a key head are folded into its query positions. The library repeats keys and values
+    instead, which on a CPU in bfloat16 takes longer than all the rest of a step.
+    """
+    if unknown := [name for name in UNSUPPORTED if others.get(name) is not None]:
+        raise NotImplementedError(f"attention with {', '.join(unknown)}")
+    keys, values = slots[module.layer_idx]  # type: ignore[index]  # a tensor or a module, says torch; an int here
+    keys[plan.slots, :, plan.positions] = key[0].transpose(0, 1)
+    values[plan.slots, :, plan.positions] = value[0].transpose(0, 1)
+    heads, dim, groups = query.shape[1], query.shape[3], keys.shape[1]
+    out = torch.empty(query.shape[2], heads, dim, dtype=query.dtype, device=query.device)
+    if count := plan.single:
+        folded = query[0, :, :count].transpose(0, 1).reshape(count, groups, heads // groups, dim)
+        seen = slice(0, plan.longest)
+        mask = plan.mask.expand(-1, 1, heads // groups, -1)
+        out[:count] = functional.scaled_dot_product_attention(
+            folded, keys[:count, :, seen], values[:count, :, seen], attn_mask=mask, scale=scaling
+        ).reshape(count, heads, dim)
+    begin = plan.single
+    for slot, count, mask in plan.spans:
+        past = slice(0, mask.shape[1])
+        out[begin : begin + count] = functional.scaled_dot_product_attention(
+            query[:, :, begin : begin + count],
+            keys[None, slot, :, past],
+            values[None, slot, :, past],
+            attn_mask=mask,
+            scale=scaling,
+            enable_gqa=True,
+        )[0].transpose(0, 1)
+        begin += count
+    return out[None], None
+
+
+def causal(start: int, count: int, device: torch.device) -> torch.Tensor:
+    """What `count` tokens see after `start` others: those, and each other up to themselves."""
+    return torch.ones(count, start + count, dtype=torch.bool, device=device).tril(start)
+
+
+AttentionInterface.register(ATTENTION, attend)
+
+
+def choose(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
+    """One token per row: the likeliest at temperature 0, else the one that the row's next draw falls on.
+
+    Temperature, then top-k, then top-p, as the library orders them.
+    """
+    drawing = [index for index, row in enumerate(rows) if row.sampling.temperature > 0]
+    greedy = [index for index, row in enumerate(rows) if row.sampling.temperature <= 0]
+    chosen = [0] * len(rows)
+    if greedy:
+        for index, token in zip(greedy, logits[greedy].float().argmax(-1).tolist(), strict=True):
+            chosen[index] = token
+    if drawing:
+        for index, token in zip(drawing, draw(logits[drawing], [rows[index] for index in drawing]), strict=True):
+            chosen[index] = token
+    return chosen
+
+
+def draw(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
+    """One token per row, where its next draw falls on the cumulated shares of the tokens that it may take."""
+
+    def column(values: Iterable[float]) -> torch.Tensor:
+        return torch.tensor(list(values), dtype=torch.float64)[:, None]
+
+    vocabulary = logits.shape[1]
+    kept = [min(row.sampling.top_k or vocabulary, vocabulary) for row in rows]
+    values, tokens = (part.cpu() for part in logits.topk(max(kept)))
+    values = values.double() / column(row.sampling.temperature for row in rows)
+    rank = torch.arange(max(kept))
+    shares = values.masked_fill(rank >= column(kept), float("-inf")).softmax(-1)
+    before = shares.cumsum(-1) - shares
+    shares = shares.masked_fill((before >= column(row.sampling.top_p for row in rows)) & (rank > 0), 0.0)
+    below = shares.cumsum(-1)
+    draws = column(row.draws[len(row.completion)] for row in rows)
+    picked = (below <= draws * below[:, -1:]).sum(-1, keepdim=True)
+    chosen: list[int] = tokens.gather(1, picked.clamp(max=max(kept) - 1))[:, 0].tolist()
+    return chosen
+
+
+def room_for(tokens: int) -> int:
+    """The length of a slot that holds so many tokens."""
+    return -(-tokens // ROOM) * ROOM
+
+
+def shared(a: Tokens, b: Tokens) -> int:
+    """How many leading tokens two prompts have in common."""
+    length = min(len(a), len(b))
+    differs = a[:length] != b[:length]
+    return int(differs.argmax()) if differs.any() else length

@@ -1,0 +1,260 @@
+"""Real language models on the `transformers` library, with continuous batching of its own.
+
+One thread owns model, tokenizer and batch (agents/engines/batch.py); requests join the running batch as they
+come and leave it as they end. Greedy decoding in float32 gives the library's own `generate`, token by token,
+whatever runs beside it (ties aside). A seed fixes the numbers that a request draws, not its text: in bfloat16 and
+float16, and for near ties in float32, rounding depends on who shares the batch and on what was cached, so the same
+request may be answered differently in another class. One device per engine: the first of those it sees.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from msgspec import Meta
+
+from agents.engines.base import Completion, EngineFailure, EngineStartError, Prompt, Settings
+from agents.engines.batch import Batch, Row
+from agents.engines.chat import Chat
+from agents.engines.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
+from broker.messages import Sampling, Usage
+
+log = logging.getLogger(__name__)
+
+CAPACITY = {"cpu": 32, "mps": 32, "cuda": 64}
+"""Requests at once where the scenario names no number."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `engine_args` of a transformers agent may hold."""
+
+    prefix_cache_mb: Annotated[int, Meta(ge=0)] = 256
+    """For the keys and values of recent prompts; 0: none are kept."""
+    kv_cache_mb: Annotated[int, Meta(ge=0)] = 0
+    """For the keys and values of running requests; 0: 2048 on a CPU, else half of the device's free memory. Where
+    a long request needs more of it, fewer run at once."""
+
+
+class EngineBroken(RuntimeError):
+    """The engine is no longer sound, or was stopped: no request will be completed by it."""
+
+
+class Ticket:
+    """A prompt on its way through the worker thread, and the future that awaits its completion."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self.prompt = prompt
+        self.taken = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Completion] = self._loop.create_future()
+
+    def resolve(self, outcome: Completion | Exception) -> None:
+        """Hand the outcome over; called from the worker thread."""
+
+        def settle() -> None:
+            if self.future.done():
+                return
+            if isinstance(outcome, Exception):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+
+        try:
+            self._loop.call_soon_threadsafe(settle)
+        except RuntimeError:
+            log.info("%s: nobody waits for it any more", self.prompt.request_id)
+
+
+class TransformersEngine:
+    """See agents.engines.base.Engine."""
+
+    device: str = ""
+    capacity: int = 0
+
+    def __init__(self, settings: Settings) -> None:
+        """Check the arguments; loading is `start`.
+
+        Raises:
+            EngineStartError: an argument it does not take.
+        """
+        self._settings = settings
+        self._options = read_options(settings.options)
+        self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._worker: threading.Thread | None = None
+        self._gate = threading.Lock()
+        self._closed: str = "the engine was not started"
+        """Why no request is taken; empty while it takes them. Under the gate, so that none slips in unseen."""
+        self._tickets: dict[Row, Ticket] = {}
+
+    async def start(self, on_progress: Callable[[str, int], None]) -> None:
+        """Load the model in the thread that will run it."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+
+        def report(error: Exception | None) -> None:
+            if ready.done():
+                return
+            if error:
+                ready.set_exception(error)
+            else:
+                ready.set_result(None)
+
+        def work() -> None:
+            try:
+                loaded = self._load()
+            except Exception as error:
+                loop.call_soon_threadsafe(report, explain(error, self._settings))
+                return
+            self._closed = ""
+            loop.call_soon_threadsafe(report, None)
+            self._serve(*loaded, on_progress)
+
+        self._worker = threading.Thread(target=work, name="engine", daemon=True)
+        self._worker.start()
+        await ready
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        """Complete one prompt, beside those that run already."""
+        ticket = Ticket(prompt)
+        with self._gate:
+            if self._closed:
+                raise EngineBroken(self._closed)
+            self._queue.put(ticket)
+        return await ticket.future
+
+    async def stop(self) -> None:
+        """End the worker; requests under way get an EngineBroken."""
+        self._queue.put(None)
+        if self._worker:
+            await asyncio.to_thread(self._worker.join)
+            self._worker = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _load(self) -> tuple[Chat, Batch, int]:
+        settings, options = self._settings, self._options
+        device = pick_device()
+        if device.type == "cpu":
+            torch.set_num_threads(max(1, settings.threads))
+        dtype = pick_dtype(device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        chat, model = load(settings.folder, device, dtype)
+        memory = options.kv_cache_mb << 20 or (
+            torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 2048 << 20
+        )
+        self.capacity = settings.capacity or CAPACITY[device.type]
+        threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
+        self.device = f"cpu ({threads})" if device.type == "cpu" else str(device)
+        batch = Batch(model, capacity=self.capacity, memory=memory, prefix_memory=options.prefix_cache_mb << 20)
+        return chat, batch, context_of(model.config, settings.max_context)
+
+    def _serve(self, chat: Chat, batch: Batch, context: int, on_progress: Callable[[str, int], None]) -> None:
+        """Run until stopped or broken, then fail all that wait: never leave one hanging."""
+        why = "the engine was stopped"
+        try:
+            with torch.inference_mode():
+                self._run(chat, batch, context, on_progress)
+        except Exception as error:
+            log.exception("the engine broke")
+            why = f"the engine broke: {type(error).__name__}: {first_line(error)}"
+        with self._gate:
+            self._closed = why
+            while not self._queue.empty():
+                if ticket := self._queue.get():
+                    ticket.resolve(EngineBroken(why))
+        for ticket in self._tickets.values():
+            ticket.resolve(EngineBroken(why))
+        self._tickets.clear()
+
+    def _run(self, chat: Chat, batch: Batch, context: int, on_progress: Callable[[str, int], None]) -> None:
+        waiting: list[Row] = []
+        while True:
+            while not self._queue.empty() or not (batch.rows or waiting):
+                ticket = self._queue.get()
+                if ticket is None:
+                    return
+                self._admit(ticket, chat, context, waiting)
+            self._forget(batch, waiting)
+            batch.join(waiting)
+            if not batch.rows:
+                continue
+            try:
+                batch.step()
+            except RuntimeError as error:
+                if len(batch.rows) > 1 or not out_of_memory(error):
+                    raise
+                # It ran alone, so it is the request that does not fit, and not the engine that broke.
+                self._settle(batch, batch.rows[0], EngineFailure("engine", f"out of memory: {first_line(error)}"))
+                continue
+            for row in list(batch.rows):
+                on_progress(self._tickets[row].prompt.request_id, 1)
+                ended = row.tokens[-1] in chat.stops
+                if ended or len(row.completion) >= row.sampling.max_tokens:
+                    self._settle(batch, row, self._completion(row, chat, ended))
+
+    def _admit(self, ticket: Ticket, chat: Chat, context: int, waiting: list[Row]) -> None:
+        """Turn a prompt into a row that waits to join the batch, or fail it."""
+        prompt = ticket.prompt
+        try:
+            check_sampling(prompt.sampling)
+            tokens = chat.encode(prompt.turns, prompt.begun)
+            if len(tokens) + prompt.sampling.max_tokens > context:
+                raise EngineFailure(
+                    "context",
+                    f"{len(tokens)} prompt tokens and up to {prompt.sampling.max_tokens} new ones: "
+                    f"the context holds {context}",
+                )
+        except EngineFailure as error:
+            ticket.resolve(error)
+            return
+        row = Row(tokens, prompt.sampling, prompt.seed)
+        self._tickets[row] = ticket
+        waiting.append(row)
+
+    def _forget(self, batch: Batch, waiting: list[Row]) -> None:
+        """Drop rows whose caller no longer waits."""
+        for row in [row for row, ticket in self._tickets.items() if ticket.future.cancelled()]:
+            del self._tickets[row]
+            if row in waiting:
+                waiting.remove(row)
+            else:
+                batch.leave(row)
+
+    def _settle(self, batch: Batch, row: Row, outcome: Completion | EngineFailure) -> None:
+        batch.leave(row)
+        self._tickets.pop(row).resolve(outcome)
+
+    def _completion(self, row: Row, chat: Chat, ended: bool) -> Completion:
+        usage = Usage(
+            prompt_tokens=row.prompt_tokens,
+            cached_tokens=row.cached,
+            completion_tokens=len(row.completion),
+            seconds=time.monotonic() - self._tickets[row].taken,
+            finish_reason="stop" if ended else "length",
+        )
+        said = row.completion[:-1] if ended else row.completion
+        return Completion(chat.decode(row.tokens[: row.prompt_tokens], said), usage)
+
+
+def read_options(args: dict[str, Any]) -> Options:
+    """`engine_args` as options.
+
+    Raises:
+        EngineStartError: an unknown name or a value out of bounds.
+    """
+    try:
+        return msgspec.convert(args, Options)
+    except msgspec.ValidationError as error:
+        raise EngineStartError(f"engine_args: {error}\naccepted: {', '.join(Options.__struct_fields__)}") from None
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Raise EngineFailure where there is nothing to draw."""
+    if sampling.max_tokens < 1 or sampling.top_k < 0 or sampling.top_p <= 0 or not 0 <= sampling.temperature < 1e6:
+        raise EngineFailure("unsupported", f"cannot sample with {sampling}")

@@ -1,0 +1,288 @@
+"""Starts, watches and restarts the child processes of a class on this machine.
+
+One thread per child waits for its exit and puts it on a queue; all else happens when somebody asks (`ended`, `tick`),
+in the asker's thread. A restart waits, twice as long each time. What a child started dies with it. Nothing here
+knows what the children do; how they are tied to this process is broker/lifeline.py.
+"""
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from agents.placement import MPS, Seat
+from broker.lifeline import NO_RESTART, spawn
+
+UNKILLABLE_S = 10.0
+"""How long a process may take to go after SIGKILL; one that hangs in a driver may never go."""
+TAIL_BYTES = 1 << 16
+LINE_CHARS = 300
+
+CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[^\t\n\r\x20-\x7e\xa0-\U0010ffff]")
+"""Colours, and other characters that do something to a terminal."""
+BACKGROUND = re.compile(
+    r"\s|Traceback \(|During handling of|The above exception|(Current thread|Thread) 0x|Extension modules:"
+)
+"""How lines begin that say where, and not what: of tracebacks, and of Python's own crash reports."""
+
+
+class ChildSpec(msgspec.Struct, frozen=True):
+    """One child: what to run, and where; see broker.lifeline.spawn."""
+
+    name: str
+    module: str
+    spec: msgspec.Struct
+    env: dict[str, str]
+    cores: tuple[int, ...]
+    log: Path
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A child process ended."""
+
+    name: str
+    detail: str
+    """For people: `exit code 1`, `signal 9 (SIGKILL)`."""
+    will_restart: bool
+    restarts: int
+    """Of this child, the one to come included."""
+
+
+class _Child:
+    """A child and its current process."""
+
+    def __init__(self, spec: ChildSpec) -> None:
+        self.spec = spec
+        self.process: subprocess.Popen[bytes] | None = None
+        self.watcher: threading.Thread | None = None
+        self.restarts = 0
+        self.due: float | None = None
+        """When to start it again, by the launcher's clock."""
+
+
+class LocalLauncher:
+    """The processes of one class. All but the waiting for exits happens in the calling thread."""
+
+    def __init__(
+        self,
+        children: Sequence[ChildSpec],
+        *,
+        restarts: int,
+        backoff_s: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            children: names differ.
+            restarts: how often each child is started again.
+            backoff_s: before the first restart; doubles with each.
+            clock: for the back-off, in seconds.
+        """
+        self._children = {spec.name: _Child(spec) for spec in children}
+        self._budget = restarts
+        self._backoff_s = backoff_s
+        self._clock = clock
+        self._exits: queue.SimpleQueue[tuple[_Child, subprocess.Popen[bytes]]] = queue.SimpleQueue()
+        self._reaping = threading.Lock()
+        """Held while a pid is signalled, or given back to the kernel: it must not be another's by then."""
+
+    def start(self) -> None:
+        """Start all at once.
+
+        Raises:
+            OSError: one cannot be started (a log that cannot be written); the others are ended again.
+        """
+        try:
+            for child in self._children.values():
+                self._start(child)
+        except OSError:
+            self.stop(0.0)
+            raise
+
+    def ended(self, timeout_s: float = 0.0) -> list[Ended]:
+        """What ended since the last call; starts again what is due. Waits at most `timeout_s` for a first one."""
+        happened = self.tick()
+        wait_s = 0.0 if happened else timeout_s
+        while True:
+            try:
+                child, process = self._exits.get(timeout=wait_s) if wait_s else self._exits.get_nowait()
+            except queue.Empty:
+                return happened
+            wait_s = 0.0
+            if child.process is process:
+                _close(process)
+                child.process = None
+                happened.append(self._judge(child, process.returncode))
+
+    def tick(self) -> list[Ended]:
+        """Start again what is due; returns what could not be started."""
+        now = self._clock()
+        failed: list[Ended] = []
+        for child in self._children.values():
+            if child.due is None or now < child.due:
+                continue
+            child.due = None
+            try:
+                self._start(child)
+            except OSError as error:
+                failed.append(self._after(child, f"cannot be started: {error}"))
+        return failed
+
+    def kill(self, name: str) -> None:
+        """End a child and all it started, now, even if it is stopped. Counts as a death; `ended` will tell.
+
+        A name that is not a running child of this launcher is left alone: external agents are killed by nobody.
+        """
+        child = self._children.get(name)
+        if child and child.process:
+            self._signal_group(child.process)
+
+    def stop(self, grace_s: float) -> list[str]:
+        """Ask all to leave (SIGTERM), kill those that are there after `grace_s`, and restart nobody any more.
+
+        Returns:
+            Who is there all the same: processes that hang in the kernel.
+        """
+        running: list[tuple[_Child, subprocess.Popen[bytes], threading.Thread]] = []
+        for child in self._children.values():
+            child.due = None
+            if child.process and child.watcher:
+                running.append((child, child.process, child.watcher))
+                with self._reaping:
+                    if child.process.returncode is None:
+                        os.kill(child.process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        for _, _, watcher in running:
+            watcher.join(max(0.0, deadline - time.monotonic()))
+        for _, process, _ in running:
+            self._signal_group(process)
+        deadline = time.monotonic() + UNKILLABLE_S
+        for child, process, watcher in running:
+            watcher.join(max(0.0, deadline - time.monotonic()))
+            _close(process)
+            if not watcher.is_alive():
+                child.process = None
+        return sorted(self.alive())
+
+    def alive(self) -> set[str]:
+        """Whose process runs."""
+        return {name for name, child in self._children.items() if child.process and child.process.returncode is None}
+
+    def restarts(self) -> dict[str, int]:
+        """How often each child was, or is about to be, started again."""
+        return {name: child.restarts for name, child in self._children.items()}
+
+    def last_words(self, name: str) -> str:
+        """The last thing a child said, in a line, and where its log is.
+
+        Raises:
+            KeyError: it is no child of this launcher.
+        """
+        log = self._children[name].spec.log
+        return f"{last_words(log, 1) or 'it said nothing'} (log: {log})"
+
+    def _start(self, child: _Child) -> None:
+        spec = child.spec
+        process = spawn(spec.module, spec.spec, env=spec.env, log=spec.log, cores=spec.cores, name=spec.name)
+        child.process = process
+        child.watcher = threading.Thread(
+            target=self._watch, args=(child, process), name=f"watch-{spec.name}", daemon=True
+        )
+        child.watcher.start()
+
+    def _watch(self, child: _Child, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the exit, sweep up what the child started, reap it, and tell."""
+        if sys.platform == "linux":
+            # Unreaped, its pid is still the name of its group and nobody else's.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            process.wait()
+        with self._reaping:
+            _kill_group(process.pid)
+            process.wait()
+        self._exits.put((child, process))
+
+    def _signal_group(self, process: subprocess.Popen[bytes]) -> None:
+        with self._reaping:
+            if process.returncode is None:
+                _kill_group(process.pid)
+
+    def _judge(self, child: _Child, code: int) -> Ended:
+        """What an exit means."""
+        match code:
+            case 0:
+                return Ended(child.spec.name, "left (exit code 0)", False, child.restarts)
+            case _ if code == NO_RESTART:
+                return Ended(child.spec.name, f"exit code {code}: a restart would not help", False, child.restarts)
+        return self._after(child, _died(code))
+
+    def _after(self, child: _Child, detail: str) -> Ended:
+        """A death, and a restart if the budget has one left."""
+        again = child.restarts < self._budget
+        if again:
+            child.due = self._clock() + self._backoff_s * 2**child.restarts
+            child.restarts += 1
+        return Ended(child.spec.name, detail, again, child.restarts)
+
+
+def agent_env(seat: Seat) -> dict[str, str]:
+    """What an agent's environment says before its Python starts, so that every library finds it in time."""
+    threads = str(seat.threads)
+    cuda = [token for token in seat.gpus if token != MPS]
+    return {
+        "LBT_AGENT": seat.agent,
+        "LBT_DEVICE": "cuda" if cuda else MPS if seat.gpus else "cpu",
+        "CUDA_VISIBLE_DEVICES": ",".join(cuda),
+        # Indices as nvidia-smi counts them, by which the agents were seated: CUDA's own order is by speed.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "RAYON_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
+
+
+def last_words(log: Path, lines: int = 3) -> str:
+    """The last lines of a log that say something, without tracebacks and terminal controls; empty if there are none."""
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        tail = file.read().decode(errors="replace")
+    said = [line for line in CONTROL.sub("", tail).splitlines() if line.strip() and not BACKGROUND.match(line)]
+    return "\n".join(line.strip()[:LINE_CHARS] for line in said[-lines:])
+
+
+def _died(code: int) -> str:
+    if code > 0:
+        return f"exit code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"signal {-code} ({known.get(-code, 'unknown')})"
+
+
+def _kill_group(group: int) -> None:
+    # Gone already, or (macOS) nothing but a zombie: there is nobody left to kill.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin:
+        process.stdin.close()

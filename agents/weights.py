@@ -1,0 +1,136 @@
+"""A folder with a model in it: may it be loaded, how large is it, and what is its digest.
+
+Knows files, and neither names of models nor where they come from (agents/models.py). Nothing here loads a weight.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, bytes done, and bytes in all (0: not known)."""
+SETTINGS = (
+    "config.json", "generation_config.json", "model.safetensors.index.json",
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "vocab.txt", "merges.txt", "tekken.json", "chat_template.json", "chat_template.jinja",
+)  # fmt: skip
+"""Beside the weights, what an engine reads of a model: all of it decides what the model says."""
+
+PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+
+
+class ModelError(ValueError):
+    """A model that cannot be had: one to three lines, what is wrong and what to do."""
+
+
+class _Hashed(msgspec.Struct, frozen=True):
+    """A folder's digest, and the state of the files (bytes, mtime in ns) it was taken in."""
+
+    files: dict[str, tuple[int, int]]
+    digest: str
+
+
+def cache_folder() -> Path:
+    """Where models and digests are kept: $LBT_CACHE, else lbt-classroom in the user's cache folder."""
+    if chosen := os.environ.get("LBT_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(user).expanduser().absolute() / "lbt-classroom"
+
+
+def weights_of(folder: Path) -> tuple[str, ...]:
+    """The names of the files with the weights.
+
+    Raises:
+        ModelError: the folder is not one that an engine may load.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = tuple(sorted(set(msgspec.json.decode(index.read_bytes(), type=_Index).weight_map.values())))
+        except msgspec.DecodeError as error:
+            raise ModelError(f"{index}: {error}") from error
+    elif (folder / "model.safetensors").is_file():
+        names = ("model.safetensors",)
+    else:
+        raise ModelError(f"{folder}: no model.safetensors in it.{hint(*folder.glob('*'))}")
+    for missing in (file for file in (*names, "config.json") if not (folder / file).is_file()):
+        raise ModelError(f"{folder}: {missing} is missing")
+    if not any((folder / file).is_file() for file in TOKENIZERS):
+        raise ModelError(f"{folder}: no tokenizer in it (such as tokenizer.json)")
+    return names
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+def hint(*files: Path) -> str:
+    """What to do with weights of another format."""
+    if any(file.suffix == ".gguf" for file in files):
+        return "\n`python -m agents.convert FILE.gguf FOLDER` makes such a folder from a GGUF file."
+    if pickled := sorted(file.name for file in files if file.suffix in PICKLED):
+        return f"\n{pickled[0]} is pickled: refused, for it can run code when it is loaded. Save it as safetensors."
+    return ""
+
+
+def weights_mb(folder: Path) -> int:
+    """Megabytes of weights on the disk."""
+    return math.ceil(sum((folder / name).stat().st_size for name in weights_of(folder)) / 1e6)
+
+
+def context_of(folder: Path) -> int:
+    """How many tokens the model was made for; 0: its configuration does not say."""
+    try:
+        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from error
+    for section in (config, config.get("text_config")):
+        if isinstance(section, dict) and isinstance(length := section.get("max_position_embeddings"), int):
+            return length
+    return 0
+
+
+def _state(folder: Path) -> dict[str, tuple[int, int]]:
+    names = {*weights_of(folder), *(name for name in SETTINGS if (folder / name).is_file())}
+    stats = {name: (folder / name).stat() for name in sorted(names)}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def _digest_file(folder: Path) -> Path:
+    return cache_folder() / "digests" / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]}.json"
+
+
+def known_digest(folder: Path) -> str | None:
+    """What was found earlier, if no file has changed since."""
+    try:
+        hashed = msgspec.json.decode(_digest_file(folder).read_bytes(), type=_Hashed)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return hashed.digest if hashed.files == _state(folder) else None
+
+
+def digest_of(folder: Path, progress: Progress) -> str:
+    """SHA-256 over names and contents of all that an engine reads."""
+    if cached := known_digest(folder):
+        return cached
+    state = _state(folder)
+    whole, done, total = hashlib.sha256(), 0, sum(size for size, _ in state.values())
+    for name, (size, _) in state.items():
+        whole.update(f"{name}\0{size}\0".encode())
+        with (folder / name).open("rb") as file:
+            while block := file.read(1 << 22):
+                whole.update(block)
+                done += len(block)
+                progress(f"{folder.name}: checking", done, total)
+    target = _digest_file(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(msgspec.json.encode(_Hashed(state, whole.hexdigest())))
+    partial.replace(target)
+    return whole.hexdigest()

@@ -1,0 +1,160 @@
+"""What can happen to the broker, and what it can want done: the two vocabularies of broker/state.py.
+
+One small frozen struct each. `event_of` makes an event of what a peer sent; it decodes messages of life, and
+leaves work, results and feedback as the bytes they are.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from broker.messages import (
+    RESULTS,
+    WORK,
+    Ack,
+    Drain,
+    Envelope,
+    Gone,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    WireError,
+    decode,
+)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened."""
+
+    peer: bytes
+    """The connection it came over: a ZeroMQ routing id. A process that starts again comes over another one."""
+
+
+class Greeted(Event, frozen=True):
+    """A peer said who it is."""
+
+    hello: Hello
+
+
+class Submitted(Event, frozen=True):
+    """The classroom asks something of a pool."""
+
+    request: Envelope
+
+
+class Resulted(Event, frozen=True):
+    """An agent has a result."""
+
+    result: Envelope
+
+
+class Told(Event, frozen=True):
+    """The classroom tells a pool something and wants no answer."""
+
+    feedback: Envelope
+
+
+class Acked(Event, frozen=True):
+    """The classroom has these results on disk."""
+
+    request_ids: tuple[str, ...]
+
+
+class Beat(Event, frozen=True):
+    """A peer is alive, and these requests moved on."""
+
+    heartbeat: Heartbeat
+
+
+class Left(Event, frozen=True):
+    """A peer leaves on purpose."""
+
+    reason: str
+
+
+class ProcessEnded(Event, frozen=True):
+    """The supervisor saw the process of an agent end."""
+
+    name: str
+    pid: int
+    detail: str
+
+
+class DrainAsked(Event, frozen=True):
+    """The classroom wants nothing more to be leased."""
+
+
+class Clogged(Event, frozen=True):
+    """A peer has not read its messages for so long that no more are kept for it."""
+
+
+class Tick(Event, frozen=True):
+    """Time went by."""
+
+    peer: bytes = b""
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Give this envelope to that peer; it may wait for the peer to read, in order."""
+
+    peer: bytes
+    envelope: Envelope
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """The peer is no longer there: what waits for it may be thrown away."""
+
+    peer: bytes
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A line for the log."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+Action = Send | Forget | Note
+
+
+def event_of(peer: bytes, envelope: Envelope) -> Event:
+    """What it means that `peer` sent `envelope`.
+
+    Raises:
+        WireError: it is no message of this protocol, or none that a broker takes.
+    """
+    kind = envelope.kind
+    if kind in RESULTS or kind in WORK:
+        if not envelope.request_id:
+            raise WireError(f"{kind} without a request id")
+        return Resulted(peer, envelope) if kind in RESULTS else Submitted(peer, envelope)
+    if kind == "Feedback":
+        return Told(peer, envelope)
+    match decode(kind, envelope.body):
+        case Heartbeat() as heartbeat:
+            return Beat(peer, heartbeat)
+        case Ack(request_ids=request_ids):
+            return Acked(peer, request_ids)
+        case Hello() as hello:
+            return Greeted(peer, checked(hello))
+        case Goodbye(reason=reason):
+            return Left(peer, reason[:500])
+        case Gone(name=name, pid=pid, detail=detail):
+            return ProcessEnded(peer, name, pid, detail[:500])
+        case Drain():
+            return DrainAsked(peer)
+    raise WireError(f"{kind} is not for a broker")
+
+
+def checked(hello: Hello) -> Hello:
+    """`hello`, fit to be passed on: its texts become route frames and parts of other messages.
+
+    Raises:
+        WireError: no name, or a text longer than a route frame.
+    """
+    if not hello.name:
+        raise WireError("Hello without a name")
+    for field in ("name", "pool", "answerer", "model", "engine", "device", "prompts"):
+        if len(getattr(hello, field).encode()) > 200:
+            raise WireError(f"Hello whose {field} is longer than 200 bytes")
+    return hello

@@ -1,0 +1,176 @@
+"""Who may speak to the broker: folders that only their owner can enter, and CURVE keys.
+
+On one machine the sockets lie in a folder of mode 0700, and the system keeps strangers out. Between machines
+everything is encrypted, and only peers whose public key lies in the run's `keys/` are let in. What peers may say
+once they are in is broker/state.py.
+"""
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+BROKER = "broker"
+MONITOR = "monitor"
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+ZAP_DOMAIN = b"class"
+MAX_SOCKET_PATH = 103
+"""Bytes a path of a Unix socket may have on every system we know (macOS has the least)."""
+
+
+class SecurityError(RuntimeError):
+    """Something is open that must be closed, or a key is missing: what, where, and what to do."""
+
+
+def private_folder(folder: Path) -> Path:
+    """`folder`, made if need be, that nobody but this user can enter.
+
+    Raises:
+        SecurityError: it is somebody else's, open to others, or no folder.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SecurityError(f"{folder}: cannot be made: {error.strerror}") from error
+    _check_private(folder, folder.lstat(), stat.S_IFDIR)
+    return folder
+
+
+def ipc_folder(run_folder: Path) -> Path:
+    """The folder of a run's sockets: short, private, and the same for every process that knows the run's folder.
+
+    Not in the run's folder: a socket's path has a tight limit, and runs may lie on a file system without sockets.
+    Not in /run/user either: that folder vanishes when its user logs out, and a class may go on.
+
+    Raises:
+        SecurityError: see `private_folder`.
+    """
+    digest = blake2b(str(run_folder.resolve()).encode(), digest_size=6).hexdigest()
+    base = private_folder(Path(tempfile.gettempdir()) / f"lbt-{os.getuid()}")
+    return private_folder(base / digest)
+
+
+def endpoints(address: str, run_folder: Path) -> tuple[str, str]:
+    """Where the broker is: for messages, and for gauges.
+
+    Args:
+        address: `ipc`, or `tcp://HOST:PORT`; gauges are then on the next port.
+        run_folder: of the class.
+
+    Raises:
+        SecurityError: see `private_folder`; or the socket's path is too long.
+        ValueError: the address is neither.
+    """
+    if address == "ipc":
+        folder = ipc_folder(run_folder)
+        if len(os.fsencode(folder / "gauges")) > MAX_SOCKET_PATH:
+            raise SecurityError(f"{folder}: too long for a socket's path; set TMPDIR to a shorter folder")
+        return f"ipc://{folder / 'work'}", f"ipc://{folder / 'gauges'}"
+    match = re.fullmatch(r"tcp://(\S+):(\d{1,5})", address)
+    if not match or not 0 < int(match[2]) < 65535:
+        raise ValueError(f"{address!r} is no address: ipc, or tcp://HOST:PORT with a port from 1 to 65534")
+    return address, f"tcp://{match[1]}:{int(match[2]) + 1}"
+
+
+def check_endpoint(endpoint: str, keys: str) -> None:
+    """Refuse to bind where strangers could speak.
+
+    Raises:
+        SecurityError: why, and what to do.
+    """
+    if endpoint.startswith("ipc://"):
+        path = Path(endpoint.removeprefix("ipc://"))
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise SecurityError(f"{path}: too long for a socket's path; choose a shorter folder")
+        private_folder(path.parent)
+    elif not keys:
+        raise SecurityError(f"{endpoint}: open to the network without keys; make them, or use address: ipc")
+
+
+# --- keys -----------------------------------------------------------------------------------------------
+
+
+def make_keys(folder: Path, names: Iterable[str]) -> None:
+    """Make a CURVE key pair for the broker and for each of `names` that has none yet.
+
+    `NAME.key` is the secret half (0600), `NAME.pub` the public one; whoever has a `NAME.pub` here is let in. A peer on
+    another machine needs its own `NAME.key`, and `broker.pub`.
+
+    Raises:
+        SecurityError: see `private_folder`; or a name that cannot be a file's.
+    """
+    private_folder(folder)
+    for name in (BROKER, *names):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+            raise SecurityError(f"{name!r} cannot name a key file: letters, digits, _ . and - only")
+        if not (folder / f"{name}.key").exists():
+            public, secret = zmq.curve_keypair()
+            _write(folder / f"{name}.pub", public)
+            _write(folder / f"{name}.key", secret)
+
+
+def allow_list(folder: Path) -> dict[bytes, str]:
+    """Who is let in: the name of each public key in `folder`, by key."""
+    paths = sorted(folder.glob("*.pub"))
+    return {_read(path): path.stem for path in paths if path.stem != BROKER}
+
+
+def secure_server(socket: "zmq.Socket[bytes]", folder: Path) -> None:
+    """Make `socket` speak CURVE as the broker. A ZAP handler must be bound already."""
+    socket.curve_secretkey = _read(folder / f"{BROKER}.key", secret=True)
+    socket.curve_server = True
+    socket.zap_domain = ZAP_DOMAIN
+    # Without this, a missing handler would let everybody in.
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+
+def secure_client(socket: "zmq.Socket[bytes]", folder: Path, name: str) -> None:
+    """Make `socket` speak CURVE as the peer `name`."""
+    socket.curve_serverkey = _read(folder / f"{BROKER}.pub")
+    secret = _read(folder / f"{name}.key", secret=True)
+    socket.curve_secretkey, socket.curve_publickey = secret, zmq.curve_public(secret)
+
+
+def zap_reply(request: list[bytes], allowed: Mapping[bytes, str]) -> list[bytes]:
+    """The answer to one question of ZAP (ZeroMQ RFC 27): may this key in? The user id is the key's name."""
+    if len(request) == 7 and request[0] == b"1.0" and request[5] == b"CURVE":
+        name = allowed.get(z85.encode(request[6]))
+        if name is not None:
+            return [b"1.0", request[1], b"200", b"OK", name.encode(), b""]
+    request_id = request[1] if len(request) > 1 else b""
+    return [b"1.0", request_id, b"400", b"unknown key", b"", b""]
+
+
+def _write(path: Path, text: bytes) -> None:
+    # A leftover of a start that was interrupted between the two files is replaced.
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(text + b"\n")
+
+
+def _read(path: Path, *, secret: bool = False) -> bytes:
+    try:
+        if secret:
+            _check_private(path, path.lstat(), stat.S_IFREG)
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise SecurityError(f"{path}: no key to be read there: {error.strerror}") from error
+    if len(key) != 40:
+        raise SecurityError(f"{path}: not a CURVE key (40 characters)")
+    return key
+
+
+def _check_private(path: Path, found: os.stat_result, kind: int) -> None:
+    if stat.S_IFMT(found.st_mode) != kind:
+        raise SecurityError(f"{path}: not a {'folder' if kind == stat.S_IFDIR else 'file'}, or a link; remove it")
+    if found.st_uid != os.getuid():
+        raise SecurityError(f"{path}: belongs to another user (uid {found.st_uid}); remove it, or set TMPDIR")
+    if found.st_mode & 0o077:
+        allowed = "700" if kind == stat.S_IFDIR else "600"
+        raise SecurityError(f"{path}: open to others; close it with `chmod {allowed} {path}`")

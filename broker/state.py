@@ -1,0 +1,339 @@
+"""The broker's mind: `BrokerState.handle(event, now)` says what is to be done. No socket, no clock, no I/O.
+
+It owns who is there: peers, what they are, and when they are taken for dead. What they work on is
+broker/work.py; bytes and sockets are broker/broker.py. Nothing here outlives the process: after a restart,
+agents and classroom tell a new state all it must know.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from broker import events
+from broker.events import Action, Event
+from broker.messages import PROTOCOL, Drain, Gauges, Hello, Joined, Lost, Unknown, Welcome
+from broker.pool import Agent
+from broker.work import Out, Work
+
+MAX_FORMER = 4096
+"""How many agents of the past are remembered."""
+
+End = Literal["goodbye", "process", "silent", "stalled", "replaced", "refused"]
+"""How an agent can come to its end; see `Lost`."""
+
+
+class Former(NamedTuple):
+    """Who was at a connection before it ended."""
+
+    name: str
+    pool: str
+    why: End
+
+
+class BrokerState:
+    """All the broker knows.
+
+    Args:
+        heartbeat_s: how often peers say that they live; after three times this long they are taken for dead.
+        stalled_s: how long a lease may go without progress.
+        credit: how many unfinished requests per pool are taken from the classroom.
+        epoch: says which start of the broker this is.
+    """
+
+    def __init__(self, heartbeat_s: float, stalled_s: float, credit: int, epoch: str) -> None:
+        self.heartbeat_s = heartbeat_s
+        self.stalled_s = stalled_s
+        self.epoch = epoch
+        self.out = Out()
+        self.work = Work(credit, self.out)
+        self.agents: dict[bytes, Agent] = {}
+        self.names: dict[str, Agent] = {}
+        self.former: OrderedDict[bytes, Former] = OrderedDict()
+        self.dropped = 0
+        """Messages that were no message, or not the sender's to send."""
+        self.undelivered = 0
+        """Feedback for pools with nobody in them."""
+        self._classroom_heard = 0.0
+        self._told_unknown: dict[bytes, float] = {}
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """What is to be done about `event`, in order. `now` is monotonic, in seconds, and never goes back."""
+        actions = self.out.actions = []
+        kind, peer = type(event), event.peer
+        if kind in FROM_ANYBODY:
+            FROM_ANYBODY[kind](self, event, now)
+        elif peer in self.agents:
+            agent = self.agents[peer]
+            agent.heard = now
+            if kind in FROM_AGENT:
+                FROM_AGENT[kind](self, agent, event, now)
+            else:
+                self._drop(f"{agent.name} sent what only the classroom may: {kind.__name__}")
+        elif peer == self.out.classroom:
+            self._classroom_heard = now
+            if kind in FROM_CLASSROOM:
+                FROM_CLASSROOM[kind](self, event, now)
+            else:
+                self._drop(f"the classroom sent what only agents may: {kind.__name__}")
+        elif peer in self.former:
+            self._return(self.former[peer], event, now)
+        else:
+            self._unknown(peer, now)
+        return actions
+
+    def knows(self, peer: bytes) -> bool:
+        """Whether messages for `peer` are worth keeping until it reads."""
+        return peer in self.agents or peer == self.out.classroom
+
+    def gauges(self) -> Gauges:
+        """A picture for the monitor."""
+        return Gauges(
+            epoch=self.epoch,
+            peers=tuple(agent.gauge() for agent in self.agents.values()),
+            queues={pool.name: pool.waiting for pool in self.work.pools.values()},
+            dropped=self.dropped,
+            requeued=self.work.requeued,
+            draining=self.work.draining,
+        )
+
+    # --- coming -----------------------------------------------------------------------------------------
+
+    def _greeted(self, event: events.Greeted, now: float) -> None:
+        peer, hello = event.peer, event.hello
+        former = self.former.get(peer)
+        if former and former.why in ("stalled", "replaced", "refused"):
+            return
+        if hello.protocol != PROTOCOL:
+            self._refuse(peer, hello, f"speaks protocol {hello.protocol}, and this broker {PROTOCOL}")
+        elif hello.role == "classroom":
+            self._greet_classroom(peer, hello, now)
+        elif peer == self.out.classroom:
+            self._drop("the classroom said Hello as an agent")
+        else:
+            self._greet_agent(peer, hello, now)
+
+    def _greet_classroom(self, peer: bytes, hello: Hello, now: float) -> None:
+        before = self.out.classroom
+        there = before not in (None, peer) and now - self._classroom_heard <= 3 * self.heartbeat_s
+        if there or peer in self.agents:
+            self._drop(f"{hello.name} said Hello as the classroom, and there is one already")
+            self.out.send(peer, Drain())
+            return
+        if before not in (None, peer):
+            self.out.forget(before)
+        self.out.classroom, self._classroom_heard = peer, now
+        self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s, credit=self.work.credit))
+        for agent in self.agents.values():
+            self._joined(agent)
+        self.work.deliver_all()
+
+    def _greet_agent(self, peer: bytes, hello: Hello, now: float) -> None:
+        pool = self.work.pool(hello.pool or hello.name)
+        working, hello = frozenset(hello.working), msgspec.structs.replace(hello, pool=pool.name, working=())
+        agent = self.agents.get(peer)
+        if agent and (agent.name, agent.pool) != (hello.name, pool):
+            self._end(agent, "goodbye", f"goes on as {hello.name} in pool {pool.name}", now)
+            agent = None
+        self.former.pop(peer, None)
+        if agent is None:
+            self._make_way(hello, working, now)
+            agent = Agent(peer, hello, pool, now)
+            self.agents[peer] = self.names[hello.name] = pool.agents[peer] = agent
+            self.out.note(f"{hello.name} joined pool {pool.name}, {hello.state}, takes {hello.credit} at once")
+            self._joined(agent)
+        agent.heard = now
+        self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s))
+        # It says Hello again when its connection broke: a lease it does not name may never have reached it.
+        for request_id, request in agent.leases.items():
+            if request_id not in working:
+                self.out.pass_on(peer, request.envelope)
+        if self.work.draining:
+            self.out.send(peer, Drain())
+        self.work.claim(agent, working, now)
+        self._change(agent, hello, now)
+
+    def _make_way(self, hello: Hello, working: Collection[str], now: float) -> None:
+        """The newest bearer of a name is the one; another is told to leave."""
+        namesake = self.names.get(hello.name)
+        if namesake:
+            detail = f"process {hello.pid} took the place of process {namesake.hello.pid}"
+            self._end(namesake, "replaced", detail, now, spared=working)
+            self.out.send(namesake.identity, Drain())
+
+    def _refuse(self, peer: bytes, hello: Hello, detail: str) -> None:
+        self._drop(f"{hello.name} {detail}")
+        if peer in self.agents or peer == self.out.classroom:
+            return
+        pool = hello.pool or hello.name
+        self._remember(peer, Former(hello.name, pool, "refused"))
+        self.out.send(peer, Drain())
+        if hello.name not in self.names:
+            self.out.tell_classroom(Lost(name=hello.name, pool=pool, why="refused", detail=detail))
+
+    def _unknown(self, peer: bytes, now: float) -> None:
+        """Once in a while, and not for each message of many that were on their way."""
+        if now - self._told_unknown.get(peer, -self.heartbeat_s) >= self.heartbeat_s / 2:
+            self._told_unknown[peer] = now
+            self.out.send(peer, Unknown())
+
+    # --- being there ------------------------------------------------------------------------------------
+
+    def _beat(self, agent: Agent, event: events.Beat, now: float) -> None:
+        heartbeat = agent.heartbeat = event.heartbeat
+        for request_id in heartbeat.progress:
+            if request_id in agent.leases:
+                agent.leases[request_id].moved = now
+            elif request_id in agent.claims:
+                agent.claimed = now
+        if (heartbeat.state, heartbeat.credit) != (agent.hello.state, agent.hello.credit):
+            hello = msgspec.structs.replace(agent.hello, state=heartbeat.state, credit=heartbeat.credit)
+            self._change(agent, hello, now)
+
+    def _change(self, agent: Agent, hello: Hello, now: float) -> None:
+        """The agent's state or credit may be another now."""
+        before, agent.hello = agent.hello, hello
+        if before.state == "loading":
+            for request in agent.leases.values():
+                request.moved = now
+        if before.state != hello.state:
+            self._joined(agent)
+        agent.pool.recount(agent)
+        self.work.dispatch(agent.pool, now)
+
+    def _resulted(self, agent: Agent, event: events.Resulted, now: float) -> None:
+        agent.finished += 1
+        if not self.work.record(event.result, agent.identity, agent.name, agent.pool.name, now):
+            self._drop(f"{agent.name} answered {event.result.request_id}, which was asked of another pool")
+        self.work.dispatch(agent.pool, now)
+
+    def _classroom_beat(self, event: events.Beat, now: float) -> None:
+        """That it was heard is all there is to it."""
+
+    def _submitted(self, event: events.Submitted, now: float) -> None:
+        self.work.submit(event.request, now)
+
+    def _acked(self, event: events.Acked, now: float) -> None:
+        self.work.acknowledge(event.request_ids, self.agents.keys(), now)
+
+    def _told(self, event: events.Told, _now: float) -> None:
+        to = event.feedback.peer
+        agent = self.names.get(to)
+        if agent is None and to in self.work.pools:
+            agent = next(iter(self.work.pools[to].agents.values()), None)
+        if agent is None:
+            self.undelivered += 1
+            self.out.note(f"feedback for {to}: nobody is there")
+        else:
+            self.out.pass_on(agent.identity, event.feedback)
+
+    def _drain(self, _event: events.DrainAsked, _now: float) -> None:
+        self.work.draining = True
+        for peer in self.agents:
+            self.out.send(peer, Drain())
+
+    # --- going ------------------------------------------------------------------------------------------
+
+    def _end(self, agent: Agent, why: End, detail: str, now: float, spared: Collection[str] = ()) -> None:
+        """An agent is no longer there. `spared`: requests of its that live on with its successor."""
+        pool = agent.pool
+        del self.agents[agent.identity], self.names[agent.name], pool.agents[agent.identity]
+        pool.free.pop(agent.identity, None)
+        self._remember(agent.identity, Former(agent.name, pool.name, why))
+        self.out.forget(agent.identity)
+        died = why != "goodbye"
+        (self.out.warn if died else self.out.note)(f"{agent.name} is lost: {why} {detail}".strip())
+        self.out.tell_classroom(Lost(name=agent.name, pool=pool.name, why=why, detail=detail))
+        self.work.give_back(agent, died=died, detail=detail or why, spared=spared)
+        if why != "replaced":  # its successor comes first
+            self.work.dispatch(pool, now)
+
+    def _left(self, agent: Agent, event: events.Left, now: float) -> None:
+        self._end(agent, "goodbye", event.reason, now)
+
+    def _classroom_left(self, event: events.Left, _now: float) -> None:
+        self.out.classroom = None
+        self.out.forget(event.peer)
+
+    def _process_ended(self, event: events.ProcessEnded, now: float) -> None:
+        agent = self.names.get(event.name)
+        if agent and event.pid in (0, agent.hello.pid):
+            self._end(agent, "process", event.detail, now)
+
+    def _clogged(self, event: events.Clogged, now: float) -> None:
+        """An agent that does not read is as good as dead; a classroom hears all of it when it comes back."""
+        if event.peer == self.out.classroom:
+            self.out.classroom = None
+            self.out.forget(event.peer)
+            self.out.warn("the classroom does not read its messages")
+        elif event.peer in self.agents:
+            self._end(self.agents[event.peer], "silent", "does not read its messages", now)
+
+    def _return(self, former: Former, event: Event, now: float) -> None:
+        """Something from an agent that is no longer there: a result counts, and whoever moves may come back."""
+        if former.why == "refused":
+            return
+        moves = isinstance(event, events.Beat) and bool(event.heartbeat.progress)
+        if isinstance(event, events.Resulted):
+            moves = True
+            self.work.record(event.result, event.peer, former.name, former.pool, now)
+        if former.why in ("stalled", "replaced") and (not moves or former.name in self.names):
+            return
+        if not isinstance(event, events.Left):
+            del self.former[event.peer]
+            self._unknown(event.peer, now)
+
+    def _tick(self, _event: events.Tick, now: float) -> None:
+        limit = now - 3 * self.heartbeat_s
+        for agent in list(self.agents.values()):
+            if agent.heard < limit:
+                self._end(agent, "silent", f"nothing heard for {now - agent.heard:.1f} s", now)
+            elif agent.hello.state != "loading":
+                self._look_for_progress(agent, now)
+        self._told_unknown = {peer: at for peer, at in self._told_unknown.items() if at >= limit}
+        for pool in [pool for pool in self.work.pools.values() if not pool.agents and not pool.unfinished]:
+            del self.work.pools[pool.name]
+
+    def _look_for_progress(self, agent: Agent, now: float) -> None:
+        stalled = next((r.id for r in agent.leases.values() if now - r.moved > self.stalled_s), None)
+        if stalled:
+            self._end(agent, "stalled", f"no progress on {stalled} for {self.stalled_s:g} s", now)
+        elif agent.claims and now - agent.claimed > self.stalled_s:
+            # Nobody asked for what it claims to work on, and nothing more is heard of it: the room is free again.
+            self.work.unclaim_all(agent)
+            agent.pool.recount(agent)
+            self.work.dispatch(agent.pool, now)
+
+    def _remember(self, peer: bytes, former: Former) -> None:
+        self.former[peer] = former
+        if len(self.former) > MAX_FORMER:
+            self.former.popitem(last=False)
+
+    def _joined(self, agent: Agent) -> None:
+        self.out.tell_classroom(Joined(hello=agent.hello))
+
+    def _drop(self, text: str) -> None:
+        self.dropped += 1
+        self.out.warn(text)
+
+
+FROM_ANYBODY: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {
+    events.Greeted: BrokerState._greeted,
+    events.Clogged: BrokerState._clogged,
+    events.Tick: BrokerState._tick,
+}
+FROM_AGENT: dict[type[Event], Callable[[BrokerState, Agent, Any, float], None]] = {
+    events.Beat: BrokerState._beat,
+    events.Resulted: BrokerState._resulted,
+    events.Left: BrokerState._left,
+}
+FROM_CLASSROOM: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {
+    events.Submitted: BrokerState._submitted,
+    events.Acked: BrokerState._acked,
+    events.Told: BrokerState._told,
+    events.Beat: BrokerState._classroom_beat,
+    events.ProcessEnded: BrokerState._process_ended,
+    events.DrainAsked: BrokerState._drain,
+    events.Left: BrokerState._classroom_left,
+}

@@ -1,0 +1,265 @@
+"""Runs a class: asks the level what is due, sends it, records what comes back.
+
+Results are graded, committed, and only then acknowledged; the level hears of them last. What was recorded
+earlier is fed to the level first, which is all there is to resuming. This file knows no method and no engine.
+"""
+
+import logging
+import sqlite3
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+from broker.client import Client, Received
+from broker.messages import (
+    RESULTS,
+    Ack,
+    Answered,
+    Drain,
+    Examine,
+    Exemplar,
+    Failed,
+    Joined,
+    Lost,
+    Message,
+    Taught,
+    Teach,
+)
+from scenarios.attendance import Attendance, ClassFailure, Launcher
+from scenarios.gradebook.store import Record, Store
+from scenarios.levels.base import Level, Request, Result, Step
+from scenarios.schema import Scenario
+from scenarios.tasks.bank import Bank, Grader, Problem
+
+log = logging.getLogger("classroom")
+
+POLL_S = 0.1
+"""How long the loop waits for results before it looks at processes, pools and Ctrl-C."""
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a session of a class ended."""
+
+    status: Literal["complete", "interrupted", "failed"]
+    reason: str = ""
+    reused: int = 0
+    """Results that were in the gradebook already."""
+
+
+def feed(level: Level, find: Callable[[str], Record | None]) -> tuple[list[Request], int]:
+    """Tell a fresh level all that is recorded; `find` looks a request up in the gradebook.
+
+    Returns:
+        What is due now, in the level's order, and how many records were used.
+    """
+    due: list[Request] = []
+    pending = deque(level.begin().requests)
+    reused = 0
+    while pending:
+        request = pending.popleft()
+        record = find(request.id)
+        if record is None:
+            due.append(request)
+        else:
+            reused += 1
+            pending.extend(level.receive(result_of(record)).requests)
+    return due, reused
+
+
+def result_of(record: Record) -> Result:
+    """A row of the gradebook as the level hears of it."""
+    return Result(
+        request_id=record.request_id,
+        text=record.text,
+        answer=record.answer,
+        correct=bool(record.correct),
+        failed=record.failed,
+        completion_tokens=record.completion_tokens,
+        finish_reason=record.finish_reason,
+    )
+
+
+class Classroom:
+    """One session of one class.
+
+    Args:
+        scenario, bank, level, grader: what is taught, how it goes on, and who marks it.
+        store: the gradebook, open for writing.
+        client: the classroom's end of the broker, started.
+        launcher: the processes.
+        answerers: per agent, the digest that its Hello must carry.
+        weights: per agent, the digest of the weights that requests name.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        bank: Bank,
+        level: Level,
+        grader: Grader,
+        store: Store,
+        client: Client,
+        launcher: Launcher,
+        *,
+        answerers: Mapping[str, str],
+        weights: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scenario = scenario
+        self._bank = bank
+        self._level = level
+        self._grader = grader
+        self._store = store
+        self._client = client
+        self._attendance = Attendance(scenario, store, client, launcher, answerers, clock)
+        self._weights = weights
+        self._clock = clock
+        self._problems: dict[str, Problem] = {p.id: p for item in bank.items for p in (item.tp, *item.eps)}
+        self._tr_text = lru_cache(maxsize=4096)(store.text)
+        self._asked: dict[str, Request] = {}
+        """All that is due and has no result: in a backlog, or sent."""
+        self._backlog: dict[str, deque[Request]] = defaultdict(deque)
+        self._outstanding = Counter[str]()
+        """The same, counted by pool."""
+        self._drain_asked = False
+
+    def drain(self) -> None:
+        """Ask nothing more, wait for what is under way, and end resumable. Safe in a signal handler."""
+        self._drain_asked = True
+
+    def run(self) -> Ending:
+        """Go on until the level is finished, Ctrl-C, or a failure; never raises for what a class can meet."""
+        reused = 0
+        try:
+            due, reused = feed(self._level, self._store.find)
+            self._due(due)
+            while not self._level.finished:
+                if self._drain_asked:
+                    self._run_out()
+                    return Ending("interrupted", "interrupted", reused)
+                self._send()
+                self._receive(POLL_S)
+                self._attendance.look(self._outstanding)
+        except ClassFailure as failure:
+            return Ending("failed", str(failure), reused)
+        except sqlite3.Error as error:
+            return Ending("failed", f"{self._store.path}: {error}; nothing recorded was lost", reused)
+        return Ending("complete", "", reused)
+
+    # --- sending ----------------------------------------------------------------------------------------
+
+    def _due(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            self._asked[request.id] = request
+            self._outstanding[request.to] += 1
+            self._backlog[request.to].append(request)
+
+    def _send(self) -> None:
+        """Top up every pool: the broker takes so many unfinished requests per pool and no more."""
+        welcome = self._client.welcome
+        if welcome is None:
+            return
+        for pool, backlog in self._backlog.items():
+            while backlog and self._outstanding[pool] - len(backlog) < welcome.credit:
+                request = backlog.popleft()
+                if request.id in self._asked:
+                    self._client.send(
+                        self._fill(request), to=pool, request_id=request.id, affinity=request.affinity, keep=True
+                    )
+
+    def _fill(self, request: Request) -> Teach | Examine:
+        """The texts that a request refers to. No gold answer is among them."""
+        tp = self._problems[request.tp]
+        weights = self._weights.get(request.to, "")
+        if request.kind == "Teach":
+            return Teach(
+                problem=tp.text,
+                answer_form=tp.form,
+                sampling=request.sampling,
+                demonstrations=self._bank.demonstrations,
+                weights=weights,
+            )
+        ep = self._problems[request.ep]
+        return Examine(
+            problem=ep.text,
+            answer_form=ep.form,
+            sampling=request.sampling,
+            material=(Exemplar(tp.text, self._tr_text(request.tr)),),
+            demonstrations=self._bank.demonstrations,
+            weights=weights,
+        )
+
+    # --- receiving --------------------------------------------------------------------------------------
+
+    def _receive(self, timeout: float) -> None:
+        received = self._client.receive(timeout)
+        results = {r.request_id: r for r in received if type(r.message).__name__ in RESULTS}
+        for one in received:
+            match one.message:
+                case Joined():
+                    self._attendance.joined(one.message)
+                case Lost():
+                    self._attendance.lost(one.message)
+        if results:
+            self._record(results)
+
+    def _record(self, results: Mapping[str, Received]) -> None:
+        """Grade, commit, acknowledge, and tell the level, in this order."""
+        records = [
+            self._graded(self._asked[id], received.message) for id, received in results.items() if id in self._asked
+        ]
+        if records:
+            self._store.record(records, grader=self._grader.name, version=self._grader.version)
+        # Results that nobody waits for are acknowledged too: their senders may forget them.
+        self._client.send(Ack(request_ids=tuple(results)))
+        self._client.settle(tuple(results))
+        for record in records:
+            request = self._asked.pop(record.request_id)
+            self._outstanding[request.to] -= 1
+            if record.failed:
+                self._store.note(record.agent, "failed", f"{record.request_id} {record.failed}: {record.detail}"[:500])
+            self._go_on(self._level.receive(result_of(record)))
+
+    def _go_on(self, step: Step) -> None:
+        self._due(step.requests)
+        for told in step.feedback:
+            self._client.send(told.feedback, to=told.to)
+
+    def _graded(self, request: Request, message: Message) -> Record:
+        base = Record(
+            request_id=request.id,
+            kind=request.kind,
+            level=self._scenario.level,
+            round=request.round,
+            agent=request.to,
+            stage=request.stage,
+            tp=request.tp,
+            tr=request.tr,
+            ep=request.ep,
+            repeat=request.repeat,
+        )
+        if isinstance(message, Failed):
+            return msgspec.structs.replace(base, failed=message.kind, detail=message.detail)
+        if not isinstance(message, Taught if request.kind == "Teach" else Answered):
+            wrong = f"answered {type(message).__name__} to {request.kind}"
+            return msgspec.structs.replace(base, failed="engine", detail=wrong)
+        problem = self._problems[request.ep or request.tp]
+        answer = self._grader.parse(message.text, problem.form)
+        correct = answer is not None and self._grader.correct(problem, answer)
+        usage = msgspec.structs.asdict(message.usage)
+        return msgspec.structs.replace(base, text=message.text, answer=answer, correct=correct, **usage)
+
+    # --- the end ----------------------------------------------------------------------------------------
+
+    def _run_out(self) -> None:
+        """After Ctrl-C: take what the agents still finish, until they have left or the time is up."""
+        self._store.note("", "drain", "finishing what is under way")
+        self._client.send(Drain())
+        deadline = self._clock() + self._scenario.limits.drain_s
+        while self._clock() < deadline and self._attendance.anybody:
+            self._receive(POLL_S)
+            self._attendance.look({})

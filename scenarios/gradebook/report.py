@@ -1,0 +1,288 @@
+"""summary.json: what came of a class, from its lessons and the gradebook alone.
+
+Owns how the summary's figures are counted. Their names and shape are summary.py, what is known of the run facts.py,
+how an answer is chosen scores.py, how sure a figure is statistics.py, how it is printed tables.py.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import msgspec
+
+from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
+from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.scores import (
+    Choice,
+    LineUp,
+    Rule,
+    Same,
+    Sheet,
+    assumption,
+    best_possible,
+    compare_lineups,
+)
+from scenarios.gradebook.statistics import caution, paired, wilson
+from scenarios.gradebook.store import Store
+from scenarios.gradebook.summary import (
+    AgentSummary,
+    BestPossible,
+    Comparison,
+    Failure,
+    Method,
+    Rounds,
+    Status,
+    StudentSummary,
+    Summary,
+)
+from scenarios.schema import Scenario
+
+__all__ = ["AgentFacts", "RunFacts", "Session", "facts_from", "summarize", "write_summary"]
+
+METHODS: dict[str, Rule] = {"greedy": "greedy", "sc": "sc", "m1_max": "max", "m1_sum": "sum", "m1_avg": "avg"}
+COMPARISONS = (("m1_sum", "sc"), ("m1_sum", "greedy"), ("m1_max", "sc"), ("m1_max", "greedy"), ("m1_sum", "m1_max"))
+
+
+def summarize(
+    scenario: Scenario,
+    lessons: Sequence[Lesson],
+    same: Same,
+    store: Store,
+    facts: RunFacts,
+    given_up: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """The summary of a class, as it would be read from summary.json.
+
+    Of a complete class every TP counts, and a TP on which nothing parsable came is wrong. Of an unfinished one only
+    the TPs whose TRs and exams are all there count, and the caution says so.
+
+    Args:
+        scenario: The class; its scoring may be another than the class ran with.
+        lessons: What the level made of the results.
+        same: Whether two answers are equivalent.
+        store: The gradebook.
+        facts: What is known of the run besides; `facts_from(store)` where nobody knows better.
+        given_up: Failed requests that were asked again as another repeat: they are no failures of the class.
+    """
+    counted = [lesson for lesson in lessons if facts.status == "complete" or _whole(lesson, scenario)]
+    sheets = [Sheet(lesson, same) for lesson in counted]
+    names = tuple(student.name for student in scenario.students)
+    scoring, n = scenario.scoring, len(sheets)
+
+    chosen = {
+        name: [sheet.choose(rule, names, scoring) for sheet in sheets]
+        for name, rule in METHODS.items()
+        if rule != "greedy" or scenario.lesson.greedy
+    }
+    line_ups = compare_lineups(sheets, names, scoring, scenario.seed)
+    single = {up.students[0]: up for up in line_ups if len(up.students) == 1}
+    failures = [
+        Failure(*map(str, row))
+        for row in store.query("SELECT request_id, agent, failed, detail FROM result WHERE failed <> '' ORDER BY 1")
+        if row[0] not in given_up
+    ]
+    agents = _agents(store, facts, failures)
+    summary = Summary(
+        scenario=scenario.name,
+        level=scenario.level,
+        seed=scenario.seed,
+        status=facts.status,
+        wall_seconds=round(facts.wall_seconds, 3),
+        simulated="simulated" in [*(agent.engine for agent in agents), *(agent.engine for agent in scenario.agents)],
+        agents=agents,
+        counts=_counts(store, lessons, sheets, facts, failures),
+        methods={name: _method(chosen.get(name, []), _tokens(name, counted)) for name in METHODS},
+        best_possible=BestPossible(best_possible(counted), n),
+        paired=[_comparison(a, b, chosen, scenario.seed) for a, b in COMPARISONS if chosen.get(a) and chosen.get(b)],
+        students=_students(store, scenario, single),
+        lineups=line_ups,
+        assumption=assumption(counted, names, scoring),
+        levels={"2": Rounds(), "3": Rounds()},
+        failures=failures,
+        caution=_caution(n, len(lessons), facts.status),
+    )
+    return msgspec.json.decode(msgspec.json.encode(summary), type=dict[str, Any])
+
+
+def _whole(lesson: Lesson, scenario: Scenario) -> bool:
+    """Whether all that was to be asked about this TP is there."""
+    exams = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
+    return (
+        len(lesson.rationales) == scenario.lesson.rationales
+        and (lesson.greedy is not None or not scenario.lesson.greedy)
+        and all(r.answer is None or len(r.exams) == exams for r in lesson.rationales)
+    )
+
+
+def _caution(counted: int, lessons: int, status: Status) -> str | None:
+    parts = [caution(counted)]
+    if status != "complete":
+        parts.insert(0, f"The class is not complete: the figures cover {counted} of {lessons} teaching problems.")
+    return " ".join(part for part in parts if part) or None
+
+
+def _method(choices: Sequence[Choice], tokens: int) -> Method:
+    n, right = len(choices), sum(c.correct for c in choices)
+    if not n:
+        return Method(None, wilson(0, 0), 0, 0, None, None)
+    return Method(
+        accuracy=right / n,
+        ci95=wilson(right, n),
+        n=n,
+        completion_tokens=tokens,
+        tie_share=sum(c.tied for c in choices) / n,
+        accuracy_random_ties=sum(c.expected_correct for c in choices) / n,
+    )
+
+
+def _tokens(method: str, lessons: Sequence[Lesson]) -> int:
+    if method == "greedy":
+        return sum(lesson.greedy.completion_tokens for lesson in lessons if lesson.greedy)
+    taught = sum(r.completion_tokens for lesson in lessons for r in lesson.rationales)
+    return taught if method == "sc" else taught + sum(lesson.exam_tokens for lesson in lessons)
+
+
+def _comparison(a: str, b: str, chosen: Mapping[str, Sequence[Choice]], seed: int) -> Comparison:
+    one, other = ([float(c.correct) for c in chosen[name]] for name in (a, b))
+    found = paired(one, other, seed)
+    return Comparison(a, b, found.difference, found.ci95, found.wins, found.losses, found.p_value, n=len(one))
+
+
+class _Work(msgspec.Struct, frozen=True, array_like=True):
+    """What the gradebook adds up for one agent."""
+
+    agent: str
+    teaches: bool = False
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+
+def _agents(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[AgentSummary]:
+    """The settled agents in their order, then whoever else left results."""
+    rows = {
+        row.agent: row
+        for row in msgspec.convert(
+            store.query(
+                "SELECT agent, max(kind = 'Teach'), count(*), sum(prompt_tokens), sum(cached_tokens), "
+                "sum(completion_tokens), round(sum(seconds), 3) FROM result GROUP BY agent ORDER BY agent"
+            ),
+            list[_Work],
+            strict=False,
+        )
+    }
+    known = {agent.name for agent in facts.agents}
+    others = [
+        AgentFacts(name, "teacher" if row.teaches else "student", model="", engine="", device="")
+        for name, row in rows.items()
+        if name not in known
+    ]
+    failed = [failure.agent for failure in failures]
+    summaries = []
+    for agent in (*facts.agents, *others):
+        row = rows.get(agent.name, _Work(agent.name))
+        summaries.append(
+            AgentSummary(
+                name=agent.name,
+                role=agent.role,
+                model=agent.model,
+                engine=agent.engine,
+                device=agent.device,
+                requests=row.requests,
+                prompt_tokens=row.prompt_tokens,
+                cached_prompt_tokens=row.cached_tokens,
+                completion_tokens=row.completion_tokens,
+                busy_seconds=row.seconds,
+                restarts=agent.restarts,
+                failed=failed.count(agent.name),
+            )
+        )
+    return summaries
+
+
+def _counts(
+    store: Store, lessons: Sequence[Lesson], sheets: Sequence[Sheet], facts: RunFacts, failures: Sequence[Failure]
+) -> dict[str, int]:
+    """How much of what there was. Identical TRs are counted by text, beyond the first of each."""
+    requests, exams, no_exam_answer, cut_off = _integers(
+        store,
+        "SELECT count(*), count(*) FILTER (WHERE kind = 'Examine' AND failed = ''), "
+        "count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
+        "count(*) FILTER (WHERE failed = '' AND finish_reason = 'length') FROM result",
+    )
+    rationales, unparsable, distinct = _integers(
+        store,
+        "SELECT count(*), count(*) FILTER (WHERE answer IS NULL), "
+        "(SELECT count(*) FROM (SELECT DISTINCT tp, text FROM teaching_rationale)) FROM teaching_rationale",
+    )
+    return {
+        "teaching_problems": len(lessons),
+        "teaching_rationales": rationales,
+        "exam_answers": exams,
+        "requests": requests,
+        "failed": len(failures),
+        "reused": facts.reused,
+        "unparsable_rationales": unparsable,
+        "identical_rationales": rationales - distinct,
+        "cut_off": cut_off,
+        "unparsable_exam_answers": no_exam_answer,
+        "mixed_grades": sum(group.mixed for sheet in sheets for group in sheet.groups),
+    }
+
+
+def _integers(store: Store, sql: str) -> list[int]:
+    """The one row of a question that counts."""
+    (row,) = store.query(sql)
+    return msgspec.convert(row, list[int])
+
+
+def _students(store: Store, scenario: Scenario, single: Mapping[str, LineUp]) -> list[StudentSummary]:
+    rows = store.query(
+        "SELECT agent, count(*), count(*) FILTER (WHERE value > 0 AND NOT (? AND finish_reason = 'length')) "
+        "FROM result JOIN latest_grade USING(request_id) WHERE kind = 'Examine' AND failed = '' GROUP BY agent",
+        scenario.scoring.cut_off == "wrong",
+    )
+    marks = {agent: (sat, right) for agent, sat, right in msgspec.convert(rows, list[tuple[str, int, int]])}
+    summaries = []
+    for student in scenario.students:
+        sat, right = marks.get(student.name, (0, 0))
+        alone = single[student.name]
+        summaries.append(
+            StudentSummary(
+                name=student.name,
+                exam_accuracy=right / sat if sat else None,
+                ci95=wilson(right, sat),
+                exam_answers=sat,
+                m1_max=alone.m1_max,
+                m1_sum=alone.m1_sum,
+            )
+        )
+    return summaries
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write summary.json so that a reader sees the old one or the new one, and never half of one.
+
+    Raises:
+        OSError: it cannot be written; an older summary stays as it was.
+    """
+    text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name must survive a power cut, too
+    finally:
+        os.close(folder)

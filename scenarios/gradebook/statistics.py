@@ -1,0 +1,113 @@
+"""How sure a share or a difference is: Wilson intervals, paired comparisons, and what few problems cannot show.
+
+The teaching problem (TP) is the unit everywhere: what happens within one TP is one observation. Everything is
+deterministic, and independent of the order of the TPs. Knows nothing of lessons and methods. scipy and numpy are
+imported on use: they take longer to load than `run.py plan` may take.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+
+import msgspec
+
+RESAMPLES = 10_000
+EXACT_UP_TO = 14
+"""Non-zero differences; with more, sign flips are drawn at random."""
+FEW = 20
+"""Fewer TPs than this get a caution."""
+LEVEL = 0.05
+
+
+class Paired(msgspec.Struct, frozen=True):
+    """Two methods on the same TPs."""
+
+    difference: float
+    """Mean of a minus b."""
+    ci95: tuple[float, float]
+    """Percentile bootstrap over TPs. Where the methods never differ it is a point, which is not certainty."""
+    wins: int
+    """TPs on which a is better."""
+    losses: int
+    p_value: float
+    """Two-sided sign-flip permutation test."""
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of `successes` out of `n` independent trials; (0, 1) for no trials."""
+    if n == 0:
+        return (0.0, 1.0)
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return (float(interval.low), float(interval.high))
+
+
+def paired(a: Sequence[float], b: Sequence[float], seed: int) -> Paired:
+    """Compare two methods by their values per TP.
+
+    Args:
+        a: One value per TP.
+        b: The other method's values for the same TPs, in the same order.
+        seed: Of the bootstrap, and of the sign flips where there are too many to try them all.
+
+    Raises:
+        ValueError: no TPs, or not the same number.
+    """
+    if len(a) != len(b) or not a:
+        raise ValueError(f"{len(a)} and {len(b)} values: a paired comparison needs one of each per TP, and some TP")
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    # Drawing n TPs with replacement is drawing how often each distinct difference comes: few of them, so fast.
+    values, counts = np.unique(differences, return_counts=True)
+    n = len(differences)
+    means = rng.multinomial(n, counts / n, size=RESAMPLES) @ values / n
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Paired(
+        difference=float(differences.mean()),
+        ci95=(float(low), float(high)),
+        wins=int((differences > 0).sum()),
+        losses=int((differences < 0).sum()),
+        p_value=_sign_flip(differences.tolist(), seed),
+    )
+
+
+def _sign_flip(differences: Sequence[float], seed: int) -> float:
+    """How often the sum is at least as far from 0 when each TP's difference takes either sign with equal chance."""
+    import numpy as np
+
+    sizes = np.sort([abs(d) for d in differences if d])
+    m = len(sizes)
+    observed = abs(sum(differences)) - 1e-9 * float(sizes.sum())  # equal sums may differ by rounding
+    if m <= EXACT_UP_TO:
+        signs = (np.arange(2**m)[:, None] >> np.arange(m) & 1) * 2 - 1
+        return float((np.abs(signs @ sizes) >= observed).mean())
+    signs = np.random.default_rng([seed, m]).integers(0, 2, size=(RESAMPLES, m), dtype=np.int8) * 2 - 1
+    return float((1 + (np.abs(signs @ sizes) >= observed).sum()) / (RESAMPLES + 1))
+
+
+def caution(n: int) -> str | None:
+    """What figures from `n` TPs cannot show; None where there are enough of them."""
+    if n >= FEW:
+        return None
+    if n == 0:
+        return "No teaching problem is finished: there is nothing to compare yet."
+    low, high = (round(100 * share) for share in wilson(ceil(n / 2), n))
+    smallest = 2.0 ** (1 - n)
+    # The smallest difference that a sign-flip test can call significant: so many wins and no loss.
+    needed = next(m for m in range(1, FEW) if 2.0 ** (1 - m) < LEVEL)
+    problems = f"{n} teaching problem{'s' if n > 1 else ''}"
+    if needed <= n:
+        reach = (
+            f"p falls below {LEVEL} only from a difference of {100 * needed / n:.0f} points on "
+            f"({needed} problems better and none worse)"
+        )
+    else:
+        reach = f"so no difference between two methods, however large, can reach p < {LEVEL}"
+    return (
+        f"{problems} cannot tell methods apart unless they are far apart. An accuracy of {ceil(n / 2)}/{n} has a "
+        f"95 % interval from {low} to {high} %, {high - low} points wide. "
+        f"The smallest p-value that {n} can reach is {smallest:.2g}; {reach}. "
+        f"Take the figures as a picture of this class, not as evidence about the method."
+    )

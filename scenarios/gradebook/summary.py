@@ -1,0 +1,117 @@
+"""The shape of summary.json, typed: what its names mean, and which may be null.
+
+The names are a contract: scripts read them. More may be added, none renamed or dropped. Shares run from 0 to 1; a
+share of nothing is null. How the figures come about is report.py.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from scenarios.gradebook.scores import Assumption, LineUp
+
+Status = Literal["complete", "interrupted", "failed"]
+
+
+class AgentSummary(msgspec.Struct, frozen=True):
+    """What one agent did."""
+
+    name: str
+    role: str
+    model: str
+    engine: str
+    device: str
+    requests: int
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    busy_seconds: float
+    """The time its requests spent in the engine, added up: more than the wall clock's where an engine batches."""
+    restarts: int
+    failed: int
+
+
+class Method(msgspec.Struct, frozen=True):
+    """How right the answers are that one method hands in."""
+
+    accuracy: float | None
+    ci95: tuple[float, float]
+    """Wilson; over TPs."""
+    n: int
+    completion_tokens: int
+    """greedy: its own; sc: all TRs; M1: all TRs and their exams."""
+    tie_share: float | None
+    """Of TPs on which several answers had the best score."""
+    accuracy_random_ties: float | None
+    """Expected accuracy if those were decided at random."""
+
+
+class BestPossible(msgspec.Struct, frozen=True):
+    """An oracle, not a method: the share of TPs with at least one right TA."""
+
+    accuracy: float | None
+    n: int
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two methods on the same TPs; see statistics.Paired."""
+
+    a: str
+    b: str
+    difference: float
+    ci95: tuple[float, float]
+    wins: int
+    losses: int
+    p_value: float
+    n: int
+
+
+class StudentSummary(msgspec.Struct, frozen=True):
+    """How one student fared, and what its exams alone would have chosen."""
+
+    name: str
+    exam_accuracy: float | None
+    """Over all its EAs, each asked once."""
+    ci95: tuple[float, float]
+    """Wilson, as if EAs were independent. They are not (many share a TR, an EP, a TP), so it is too narrow."""
+    exam_answers: int
+    m1_max: float | None
+    m1_sum: float | None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A request without a result."""
+
+    request: str
+    agent: str
+    kind: str
+    detail: str
+
+
+class Rounds(msgspec.Struct, frozen=True):
+    """The rounds of level 2 or 3; none at level 1."""
+
+    rounds: list[dict[str, Any]] = []
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """summary.json."""
+
+    scenario: str
+    level: int
+    seed: int
+    status: Status
+    wall_seconds: float
+    simulated: bool
+    """Some agent was a model of a class, not of a language: the figures say nothing about language models."""
+    agents: list[AgentSummary]
+    counts: dict[str, int]
+    methods: dict[str, Method]
+    best_possible: BestPossible
+    paired: list[Comparison]
+    students: list[StudentSummary]
+    lineups: list[LineUp]
+    assumption: Assumption
+    levels: dict[str, Rounds]
+    failures: list[Failure]
+    caution: str | None

@@ -1,0 +1,246 @@
+"""What is printed at the end of a class, from its summary: tables and sentences for 80 columns, with or without colour.
+
+Reads a summary and nothing else, so that a finished run can be shown again. What models and failures say goes in as
+plain text: it is never taken for markup, and its control characters never reach the terminal.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from rich.box import Box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from scenarios.gradebook.scores import ALL_SUBSETS
+from scenarios.gradebook.summary import Comparison, Summary
+
+LABELS = {
+    "greedy": "greedy",
+    "sc": "SC",
+    "m1_max": "M1 MAX",
+    "m1_sum": "M1 SUM",
+    "m1_avg": "M1 AVG",
+    "best_possible": "best possible",
+}
+BLANK = "    \n"
+RULED = Box(f"{BLANK}{BLANK} -- \n{BLANK * 5}", ascii=True)
+"""One rule under the heading, and the same in every terminal."""
+FAILURES_SHOWN = 5
+BAR = 10
+
+
+class Bar:
+    """A share from 0 to 1 as a bar, in ASCII where the terminal knows no more."""
+
+    def __init__(self, share: float | None) -> None:
+        self._filled = round((share or 0.0) * BAR)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it."""
+        full, empty = ("#", ".") if options.ascii_only else ("█", "░")
+        yield Text(full * self._filled + empty * (BAR - self._filled), style="cyan", no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """It is always as wide."""
+        return Measurement(BAR, BAR)
+
+
+def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
+    """All that is said of a class when it ends.
+
+    Raises:
+        msgspec.ValidationError: this is no summary.
+    """
+    told = msgspec.convert(summary, Summary)
+    parts: list[RenderableType] = [_head(told), methods(told), comparisons(told), students(told), line_ups(told)]
+    parts += [Text(assumption(told)), Text(_counted(told))]
+    if told.caution:
+        parts.append(Text(f"Caution: {told.caution}", style="yellow"))
+    if told.failures:
+        parts.append(failures(told))
+    return Group(*(Padding(part, (1, 0, 0, 0)) for part in parts))
+
+
+def _head(told: Summary) -> Text:
+    minutes, seconds = divmod(round(told.wall_seconds), 60)
+    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    head = Text(plain(told.scenario), style="bold")
+    head.append(f"  level {told.level}, seed {told.seed}, {told.status}, {took}", style="none")
+    if told.simulated:
+        head.append(
+            "\nWith simulated agents: a model of a class. The figures say nothing about any language model.",
+            style="yellow",
+        )
+    return head
+
+
+def methods(told: Summary) -> Table:
+    """How right each way of choosing an answer is; `ties by lot` is what random choices among ties would expect."""
+    n = told.best_possible.n
+    table = _table(f"How often the teacher's answer is right ({n} teaching problem{'' if n == 1 else 's'})")
+    table.add_column("method", no_wrap=True)
+    table.add_column("right", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("95 %", justify="right", no_wrap=True)
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("ties", justify="right", no_wrap=True)
+    table.add_column("ties\nby lot", justify="right", no_wrap=True)
+    for name, method in told.methods.items():
+        low, high = method.ci95
+        table.add_row(
+            Text(LABELS.get(name, plain(name))),
+            Text(percent(method.accuracy)),
+            Bar(method.accuracy),
+            Text(f"{100 * low:.0f} to {100 * high:.0f} %" if method.n else "-"),
+            Text(f"{method.completion_tokens:,}"),
+            Text(percent(method.tie_share, digits=0)),
+            Text(percent(method.accuracy_random_ties)),
+        )
+    best = told.best_possible.accuracy
+    table.add_row(Text(LABELS["best_possible"], style="dim"), Text(percent(best)), Bar(best), "", "", "", "")
+    return table
+
+
+def comparisons(told: Summary) -> RenderableType:
+    """The paired comparisons, in words."""
+    if not told.paired:
+        return Text("There are no two methods to compare yet.")
+    return Group(Text("The same problems, two methods", style="bold"), *(Text(in_words(pair)) for pair in told.paired))
+
+
+def in_words(pair: Comparison) -> str:
+    """One paired comparison as a sentence."""
+    a, b = (LABELS.get(name, plain(name)) for name in (pair.a, pair.b))
+    if not pair.wins and not pair.losses:
+        return f"{a} and {b}: right and wrong on the same {pair.n} problems."
+    low, high = pair.ci95
+    return (
+        f"{a} against {b}: {100 * pair.difference:+.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}); "
+        f"better on {pair.wins}, worse on {pair.losses} of {pair.n}; p = {pair.p_value:.2g}."
+    )
+
+
+def students(told: Summary) -> Table:
+    """How each student fared, and what its exams alone would have chosen."""
+    table = _table("The students")
+    table.add_column("student", overflow="fold")
+    table.add_column("exams\nsat", justify="right", no_wrap=True)
+    table.add_column("right", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("95 %", justify="right", no_wrap=True)
+    table.add_column("MAX\nalone", justify="right", no_wrap=True)
+    table.add_column("SUM\nalone", justify="right", no_wrap=True)
+    for student in told.students:
+        low, high = student.ci95
+        table.add_row(
+            Text(plain(student.name)),
+            Text(f"{student.exam_answers:,}"),
+            Text(percent(student.exam_accuracy)),
+            Bar(student.exam_accuracy),
+            Text(f"{100 * low:.0f} to {100 * high:.0f} %" if student.exam_answers else "-"),
+            Text(percent(student.m1_max)),
+            Text(percent(student.m1_sum)),
+        )
+    return table
+
+
+def line_ups(told: Summary) -> RenderableType:
+    """Every line-up of students, as if only they had sat the exams; and with equal numbers of exams."""
+    table = _table("Who should sit the exams? The same class with other students")
+    table.add_column("students", min_width=24)
+    table.add_column("EAs\nper TR", justify="right", no_wrap=True)
+    table.add_column("MAX", justify="right", no_wrap=True)
+    table.add_column("SUM", justify="right", no_wrap=True)
+    table.add_column("MAX,\nequal EAs", justify="right", no_wrap=True)
+    table.add_column("SUM,\nequal EAs", justify="right", no_wrap=True)
+    for up in told.lineups:
+        everybody = len(up.students) == len(told.students) > ALL_SUBSETS
+        who = f"all {len(up.students)}" if everybody else ", ".join(map(plain, up.students))
+        table.add_row(
+            Text(who),
+            Text(f"{up.exams_per_rationale:g}" if up.exams_per_rationale % 1 == 0 else f"{up.exams_per_rationale:.1f}"),
+            Text(percent(up.m1_max)),
+            Text(percent(up.m1_sum)),
+            Text(percent(up.m1_max_equal)),
+            Text(percent(up.m1_sum_equal)),
+        )
+    note = "equal EAs: each line-up cut down to the exams of the smallest, averaged over random draws."
+    if len(told.students) > ALL_SUBSETS:
+        note += f" With more than {ALL_SUBSETS} students only singles, pairs and everybody are shown."
+    return Group(table, Text(note, style="dim"))
+
+
+def assumption(told: Summary) -> str:
+    """The paper's assumption, as measured in this class."""
+    found = told.assumption
+    if found.right_beats_wrong is None or found.ties is None:
+        return (
+            "Do right rationales teach better than wrong ones? No teaching problem had an examined right one and an "
+            "examined wrong one, so this class cannot say."
+        )
+    loses = 1 - found.right_beats_wrong - found.ties
+    pairs = "the one pair" if found.pairs == 1 else f"{found.pairs:,} pairs"
+    return (
+        f"Do right rationales teach better than wrong ones? Of {pairs} within a problem, the right one scored "
+        f"higher in {percent(found.right_beats_wrong)}, the same in {percent(found.ties)}, "
+        f"lower in {percent(abs(loses))}."
+    )
+
+
+def failures(told: Summary) -> Table:
+    """The first failed requests."""
+    more = len(told.failures) - FAILURES_SHOWN
+    table = _table(f"Failed requests: {len(told.failures)}" + (", the first of them" if more > 0 else ""))
+    table.add_column("request", no_wrap=True)
+    table.add_column("agent", overflow="fold")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("detail", overflow="fold")
+    for failure in told.failures[:FAILURES_SHOWN]:
+        table.add_row(*(Text(plain(s)) for s in (failure.request[:8], failure.agent, failure.kind, failure.detail)))
+    if more > 0:
+        table.caption = Text(f"{more} more stand in summary.json")
+    return table
+
+
+def _counted(told: Summary) -> str:
+    """What the reader should know about the answers that went into the figures."""
+    said = {
+        "unparsable_rationales": "rationales without an answer to find (not examined)",
+        "identical_rationales": "rationales identical to another (examined once, counted as often as they came)",
+        "unparsable_exam_answers": "exam answers without an answer to find (wrong)",
+        "cut_off": "texts cut off at max_tokens",
+        "mixed_grades": "groups of equal answers that the grader judged differently (the first counts)",
+    }
+    found = [f"{told.counts[name]:,} {what}" for name, what in said.items() if told.counts.get(name)]
+    rationales, exams = (told.counts.get(name, 0) for name in ("teaching_rationales", "exam_answers"))
+    return (
+        f"From {rationales:,} teaching rationales and {exams:,} exam answers"
+        + "".join(f"; {one}" for one in found)
+        + "."
+    )
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as people read it; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def plain(text: str) -> str:
+    """One line of printable characters: what a terminal would obey becomes a blank."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        caption_justify="left",
+        box=RULED,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )

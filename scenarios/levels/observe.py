@@ -1,0 +1,249 @@
+"""Level 1, observing (M1): the teacher's TRs are judged by how well students do who were taught with them.
+
+For each TP the teacher is asked once greedily and n times with sampling; each TR with an answer is put to every
+student, on every EP, with repeats (paper, section 3). This file decides what is due and keeps what came; how
+exams become a choice is scenarios/gradebook/scores.py.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from broker.messages import Feedback, digest
+from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
+from scenarios.levels.base import Request, Result, Step, Told
+from scenarios.schema import Scenario
+from scenarios.tasks.bank import Bank, Item
+
+
+class _Sitting(NamedTuple):
+    """One exam answer that is awaited."""
+
+    lesson: "_Lesson"
+    material: "_Material"
+    student: str
+    ep: int
+    repeat: int
+
+
+class _Material:
+    """One distinct TR text of a TP, and its exams."""
+
+    def __init__(self, tr: str) -> None:
+        self.tr = tr
+        self.answers: list[ExamAnswer] = []
+        self.pending = 0
+
+
+class _Lesson:
+    """One TP while its class goes on."""
+
+    def __init__(self, item: Item, rationales: int) -> None:
+        self.item = item
+        self.greedy: Rationale | None = None
+        self.rationales: dict[int, tuple[Rationale, str]] = {}
+        """By repeat: the TR without its exams, and the key of its material."""
+        self.materials: dict[str, _Material] = {}
+        self.awaited_rationales = rationales
+        self.exam_tokens = 0
+
+    @property
+    def over(self) -> bool:
+        return not self.awaited_rationales and not any(m.pending for m in self.materials.values())
+
+
+class Observe:
+    """The state machine of level 1.
+
+    Args:
+        scenario: the class.
+        bank: its problems.
+        answerers: per agent, the digest of all that decides its answers.
+        given_up: failed requests that are asked again as a new repeat.
+    """
+
+    def __init__(
+        self, scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up: frozenset[str] = frozenset()
+    ) -> None:
+        self._scenario = scenario
+        self._bank = bank
+        self._given_up = given_up
+        lesson, exam = scenario.lesson, scenario.exam
+        shared = (scenario.seed, bank.demonstrations)
+        self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
+        teacher = answerers[scenario.teacher.name]
+        self._greedy_key = digest("Teach", teacher, self._greedy, *shared)
+        self._teach_key = digest("Teach", teacher, lesson.sampling, *shared)
+        self._exam_keys = {
+            s.name: digest("Examine", answerers[s.name], exam.sampling, *shared) for s in scenario.students
+        }
+        # Students who would answer alike (same model, persona, engine) sit other repeats of the same question.
+        self._alike = Counter(self._exam_keys.values())
+        self._first_repeat: dict[str, int] = {}
+        seen = Counter[str]()
+        for student, key in self._exam_keys.items():
+            self._first_repeat[student] = seen[key] * exam.repeats
+            seen[key] += 1
+        self._lessons = [_Lesson(item, lesson.rationales) for item in bank.items]
+        self._rationales: dict[str, tuple[_Lesson, int | None]] = {}
+        """Awaited TRs by request id, with their repeat; None: the greedy one."""
+        self._sittings: dict[str, _Sitting] = {}
+
+    def begin(self) -> Step:
+        """Ask for every TR: TP by TP, the greedy one first."""
+        return Step(requests=tuple(r for lesson in self._lessons for r in self._teach(lesson)))
+
+    def receive(self, result: Result) -> Step:
+        """A TR makes its exams due; the last exam of a TR makes feedback due."""
+        if (awaited := self._rationales.pop(result.request_id, None)) is not None:
+            return self._receive_rationale(result, *awaited)
+        if (sitting := self._sittings.pop(result.request_id, None)) is not None:
+            return self._receive_exam(result, sitting)
+        return Step()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every TR and every exam answer is there, or has failed for good."""
+        return not self._rationales and not self._sittings
+
+    def totals(self) -> Mapping[str, int]:
+        """Requests per stage. A TR not seen yet counts as one that will be examined."""
+        lesson, exam = self._scenario.lesson, self._scenario.exam
+        per_material = len(self._scenario.students) * exam.problems * exam.repeats
+        materials = sum(len(one.materials) + one.awaited_rationales for one in self._lessons)
+        return {
+            "greedy": len(self._lessons) * lesson.greedy,
+            "teach": len(self._lessons) * lesson.rationales,
+            "exam": materials * per_material,
+        }
+
+    def outcome(self) -> tuple[Lesson, ...]:
+        """All that is known now, TP by TP: what scoring works on. Also of an unfinished class."""
+        return tuple(self._outcome(lesson) for lesson in self._lessons)
+
+    # --- asking -----------------------------------------------------------------------------------------
+
+    def _teach(self, lesson: _Lesson) -> list[Request]:
+        tp = lesson.item.tp
+        teacher, n = self._scenario.teacher.name, self._scenario.lesson.rationales
+        requests = []
+        if self._scenario.lesson.greedy:
+            id, repeat = self._unused(digest(self._greedy_key, tp.text, tp.form), 0, 1)
+            self._rationales[id] = (lesson, None)
+            requests.append(Request(id, "Teach", teacher, "greedy", self._greedy, tp.id, repeat=repeat))
+        key = digest(self._teach_key, tp.text, tp.form)
+        for slot in range(n):
+            id, repeat = self._unused(key, slot, n)
+            self._rationales[id] = (lesson, slot)
+            sampling = self._scenario.lesson.sampling
+            requests.append(Request(id, "Teach", teacher, "teach", sampling, tp.id, repeat=repeat))
+        return requests
+
+    def _examine(self, lesson: _Lesson, material: _Material, key: str) -> list[Request]:
+        exam, tp = self._scenario.exam, lesson.item.tp
+        requests = []
+        for student, student_key in self._exam_keys.items():
+            first, step = self._first_repeat[student], exam.repeats * self._alike[student_key]
+            for number, ep in enumerate(lesson.item.eps):
+                ep_key = digest(student_key, tp.text, key, ep.text, ep.form)
+                for slot in range(exam.repeats):
+                    id, repeat = self._unused(ep_key, first + slot, step)
+                    self._sittings[id] = _Sitting(lesson, material, student, number, slot)
+                    requests.append(
+                        Request(
+                            id,
+                            "Examine",
+                            student,
+                            "exam",
+                            exam.sampling,
+                            tp.id,
+                            tr=material.tr,
+                            ep=ep.id,
+                            repeat=repeat,
+                        )
+                    )
+        material.pending = len(requests)
+        return requests
+
+    def _unused(self, key: str, repeat: int, step: int) -> tuple[str, int]:
+        """The id of this repeat, or of the next one that was not given up: repeats further on are new draws."""
+        while (id := digest(key, repeat)) in self._given_up:
+            repeat += step
+        return id, repeat
+
+    # --- receiving --------------------------------------------------------------------------------------
+
+    def _receive_rationale(self, result: Result, lesson: _Lesson, slot: int | None) -> Step:
+        rationale = Rationale(
+            id=result.request_id,
+            repeat=-1 if slot is None else slot,
+            answer=result.answer,
+            correct=self._graded(result),
+            completion_tokens=result.completion_tokens,
+            exams=(),
+        )
+        if slot is None:
+            lesson.greedy = None if result.failed else rationale
+            return Step()
+        lesson.awaited_rationales -= 1
+        if result.failed:
+            return Step(feedback=self._farewell(lesson))
+        key = digest(result.text)
+        lesson.rationales[slot] = (rationale, key)
+        if result.answer is None or key in lesson.materials:
+            return Step(feedback=self._farewell(lesson))
+        material = lesson.materials[key] = _Material(result.request_id)
+        return Step(requests=tuple(self._examine(lesson, material, key)))
+
+    def _receive_exam(self, result: Result, sitting: _Sitting) -> Step:
+        lesson, material, student, number, slot = sitting
+        material.pending -= 1
+        if not result.failed:
+            ep = lesson.item.eps[number].id
+            material.answers.append(ExamAnswer(student, ep, slot, self._graded(result)))
+            lesson.exam_tokens += result.completion_tokens
+        if material.pending:
+            return Step()
+        told = Told(self._scenario.teacher.name, self._feedback(lesson, material.tr, material.answers))
+        return Step(feedback=(told, *self._farewell(lesson)))
+
+    def _graded(self, result: Result) -> bool:
+        cut_off = result.finish_reason == "length" and self._scenario.scoring.cut_off == "wrong"
+        return result.correct and not cut_off
+
+    # --- telling ----------------------------------------------------------------------------------------
+
+    def _feedback(self, lesson: _Lesson, about: str, answers: list[ExamAnswer]) -> Feedback:
+        asked, right = Counter[str](), Counter[str]()
+        for answer in answers:
+            asked[answer.student] += 1
+            right[answer.student] += answer.correct
+        texts = {ep.id: ep.text for ep in lesson.item.eps}
+        failed = sorted({answer.ep for answer in answers if not answer.correct})
+        scores = {student: round(right[student] / asked[student], 4) for student in sorted(asked)}
+        return Feedback(about=about, lbt_scores=scores, failed=tuple(texts[ep] for ep in failed))
+
+    def _farewell(self, lesson: _Lesson) -> tuple[Told, ...]:
+        """Once a TP is over, every student hears how it fared under all its TRs."""
+        if not lesson.over:
+            return ()
+        answers = [answer for material in lesson.materials.values() for answer in material.answers]
+        told = []
+        for student in self._exam_keys:
+            own = [answer for answer in answers if answer.student == student]
+            if own:
+                told.append(Told(student, self._feedback(lesson, lesson.item.tp.id, own)))
+        return tuple(told)
+
+    # --- outcome ----------------------------------------------------------------------------------------
+
+    def _outcome(self, lesson: _Lesson) -> Lesson:
+        rationales = []
+        for _, (rationale, key) in sorted(lesson.rationales.items()):
+            material = lesson.materials.get(key)
+            exams = tuple(sorted(material.answers, key=msgspec.structs.astuple)) if material else ()
+            rationales.append(msgspec.structs.replace(rationale, exams=exams))
+        tp = lesson.item.tp
+        return Lesson(tp.id, tp.form, lesson.greedy, tuple(rationales), lesson.exam_tokens)

@@ -1,0 +1,1 @@
+"""The live monitor: reads the gradebook and the gauges, draws, and never writes."""

@@ -1,0 +1,233 @@
+"""The live monitor of a class: reads the gradebook and the broker's gauges, draws, and never writes.
+
+`Monitor` stands beside a class in its own process, `watch` looks at one from another terminal. What is known is
+scenarios/monitor/snapshot.py, how it looks scenarios/monitor/view.py. Looking is paced by what it costs, so that a
+large class does not pay for being watched; and whatever goes wrong here, the class goes on.
+"""
+
+import contextlib
+import fcntl
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self, TextIO
+
+from rich.console import Console
+
+from broker.messages import Gauges
+from scenarios.gradebook.store import Store
+from scenarios.monitor.lines import harmless
+from scenarios.monitor.reader import Reader
+from scenarios.monitor.screens import Drawing, Keys, LiveScreen, PlainLines, draws
+from scenarios.monitor.view import view
+from scenarios.schema import Scenario
+
+Mode = Literal["live", "plain", "off"]
+
+FRAME_S = 0.25
+"""Between two frames at least."""
+SHARE = 0.02
+"""Of one core: what reading the gradebook may take in the long run."""
+PROBE_S = 2.0
+"""How often `watch` asks whether somebody is at work on the class."""
+PATIENCE_S = 10.0
+"""How long the end of a class waits for the monitor's."""
+FULL = 40
+"""Lines of the final picture where there is no terminal."""
+
+
+class GaugeSource(Protocol):
+    """Where gauges come from: the broker's subscriber."""
+
+    def latest(self) -> Gauges | None:
+        """The newest gauges that were not read yet; None: there are none. Never waits."""
+
+
+Subscribe = Callable[[], AbstractContextManager[GaugeSource]]
+
+
+class _Follower:
+    """Looks and draws, one step at a time."""
+
+    def __init__(self, reader: Reader, source: GaugeSource, drawing: Drawing) -> None:
+        self._reader = reader
+        self._source = source
+        self._gauges: Gauges | None = None
+        self._drawing = drawing
+        self._due = 0.0
+        self._begun = False
+        """Whether all that was there at first is read: that is paid once, and not by the pace."""
+
+    def step(self, *, at_once: bool = False) -> float:
+        """Look, where it is time to, and draw.
+
+        Returns:
+            Seconds to wait before the next step.
+        """
+        clock = time.monotonic()
+        if at_once or clock >= self._due or self._reader.ledger.behind:
+            began = time.thread_time()
+            self._reader.look()
+            cost = time.thread_time() - began
+            self._due = (max(clock, self._due) if self._begun else clock) + cost / SHARE
+            self._begun = self._begun or not self._reader.ledger.behind
+        self._gauges = self._source.latest() or self._gauges
+        self._drawing.draw(
+            self._reader.snapshot(self._gauges, now=datetime.now(UTC), clock=time.monotonic(), running=True)
+        )
+        return FRAME_S / 10 if self._reader.ledger.behind else FRAME_S
+
+
+class Monitor:
+    """Shows a class while it runs in this process: a context manager around the class.
+
+    Args:
+        folder: of the run; its class.db is there.
+        scenario: what is run.
+        subscribe: connects to the broker's gauges; called, used and closed in the monitor's thread.
+        mode: live needs a terminal and is plain without one; off shows nothing.
+        console: the terminal; default: standard output.
+        stream: where plain lines go; default: standard error.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        scenario: Scenario,
+        subscribe: Subscribe,
+        mode: Mode = "live",
+        *,
+        console: Console | None = None,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._folder = folder
+        self._scenario = scenario
+        self._subscribe = subscribe
+        self._console = console or Console()
+        self._stream = stream or sys.stderr
+        self.mode: Mode = "plain" if mode == "live" and not draws(self._console) else mode
+        """What it came to."""
+        self._screen = contextlib.ExitStack()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure = ""
+
+    def __enter__(self) -> Self:
+        if self.mode == "off":
+            return self
+        drawing: Drawing = PlainLines(self._stream)
+        if self.mode == "live":
+            drawing = self._screen.enter_context(LiveScreen(self._console, "Ctrl-C stops; the class can be resumed"))
+        self._thread = threading.Thread(target=self._run, args=(drawing,), name="monitor", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        try:
+            if self._thread:
+                self._thread.join(timeout=PATIENCE_S)
+        finally:
+            self._screen.close()
+        if self._failure:
+            print(self._failure, file=self._stream, flush=True)
+
+    def _run(self, drawing: Drawing) -> None:
+        try:
+            with Store(self._folder) as store, self._subscribe() as source:
+                self._follow(Reader(store, self._scenario), source, drawing)
+        except Exception as error:
+            # A class is worth more than its picture: whatever this was, it is told at the end.
+            log = self._folder / "logs" / "monitor.log"
+            self._failure = (
+                f"the monitor stopped early ({type(error).__name__}: {harmless(str(error))[:200]}); "
+                f"the class went on without it\nmore in {log}"
+            )
+            # A picture that stands still would look like a class that does.
+            self._screen.close()
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a") as file:
+                traceback.print_exception(error, file=file)
+
+    def _follow(self, reader: Reader, source: GaugeSource, drawing: Drawing) -> None:
+        plain = self.mode == "plain"
+        if plain:
+            reader.catch_up()
+        follower = _Follower(reader, source, drawing)
+        while not self._ended.wait(follower.step()):
+            pass
+        if plain:
+            reader.catch_up()
+            follower.step(at_once=True)
+
+
+def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Console | None = None) -> str:
+    """Show the class in `folder` until it ends, or Ctrl-C, or q; a class that is over is drawn once.
+
+    Args:
+        folder: of the run.
+        scenario: what is run there.
+        subscribe: connects to the broker's gauges; called only where the class runs.
+        console: the terminal; default: standard output.
+
+    Returns:
+        The status of the class, as `Snapshot` has it.
+
+    Raises:
+        StoreError: there is no gradebook to read.
+    """
+    console = console or Console()
+    with Store(folder) as store:
+        reader = Reader(store, scenario)
+        if is_running(folder):
+            with contextlib.suppress(KeyboardInterrupt), subscribe() as source:
+                _attend(folder, reader, source, console)
+        running = is_running(folder)
+        reader.catch_up()
+        final = reader.snapshot(None, now=datetime.now(UTC), clock=time.monotonic(), running=running)
+        if not running:
+            console.print(view(final, console.width, console.height - 1 if console.is_terminal else FULL))
+        return final.status
+
+
+def _attend(folder: Path, reader: Reader, source: GaugeSource, console: Console) -> None:
+    """Draw a class until it ends, or q."""
+    with contextlib.ExitStack() as stack:
+        drawing: Drawing = PlainLines(console.file)
+        if draws(console):
+            drawing = stack.enter_context(LiveScreen(console, "q leaves; the class goes on"))
+        else:
+            reader.catch_up()
+        keys = stack.enter_context(Keys(sys.stdin))
+        follower = _Follower(reader, source, drawing)
+        probe = time.monotonic() + PROBE_S
+        while not keys.quit_within(follower.step()):
+            if time.monotonic() >= probe:
+                probe = time.monotonic() + PROBE_S
+                if not is_running(folder):
+                    return
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process is at work on the class in `folder`: it holds the lock, and a dead one holds none.
+
+    The lock is tried, shared, and given back within microseconds.
+    """
+    try:
+        lock = (folder / "lock").open()
+    except FileNotFoundError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

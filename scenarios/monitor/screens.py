@@ -1,0 +1,162 @@
+"""Where a monitor shows what it knows: the terminal's alternate screen, or plain lines; and the keys of the terminal.
+
+How a class looks is scenarios/monitor/view.py. Nothing here reads a gradebook.
+"""
+
+import contextlib
+import io
+import os
+import select
+import sys
+import termios
+import time
+import tty
+from types import TracebackType
+from typing import IO, Protocol, Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+
+from scenarios.monitor.lines import Frame, duration, harmless, roughly
+from scenarios.monitor.snapshot import Snapshot
+from scenarios.monitor.view import view
+
+UNSAID = frozenset({"started", "session", "ready"})
+"""Events that have no line of their own in plain mode."""
+
+
+class Drawing(Protocol):
+    """A place to draw on."""
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Show this, unless it shows already."""
+
+
+def draws(console: Console) -> bool:
+    """Whether a screen can be drawn there."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+class LiveScreen:
+    """The terminal's alternate screen: what stood there before comes back at the end, on every way out.
+
+    What others print meanwhile is kept, and printed then: on the screen it would be overdrawn, and lost with it.
+    """
+
+    def __init__(self, console: Console, hint: str) -> None:
+        # One that follows sys.stdout would write to where that is kept.
+        self._console = Console(file=console.file) if console.file in (sys.stdout, sys.stderr) else console
+        self._hint = hint
+        self._live = Live(
+            console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
+        self._frame: Frame | None = None
+        self._kept = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            for stream, redirect in (
+                (sys.stdout, contextlib.redirect_stdout),
+                (sys.stderr, contextlib.redirect_stderr),
+            ):
+                kept = io.StringIO()
+                stack.callback(_tell, stream, kept)
+                stack.enter_context(redirect(kept))
+            stack.callback(self._live.stop)
+            self._live.start()
+            self._kept = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kept.close()
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Show this, unless it shows already. The terminal's size is asked each time."""
+        width, height = self._console.size
+        frame = view(snapshot, width, height, self._hint)
+        if frame != self._frame:
+            self._frame = frame
+            self._live.update(frame, refresh=True)
+
+
+def _tell(stream: TextIO, kept: io.StringIO) -> None:
+    stream.write(kept.getvalue())
+    stream.flush()
+
+
+class PlainLines:
+    """A line per event and quarter of a stage, where there is no terminal."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._begun = False
+        self._seq = 0
+        self._quarters: dict[str, int] = {}
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Print what is new since the last time."""
+        for line in self.lines(snapshot):
+            print(f"{duration(snapshot.elapsed_s):>7}  {harmless(line)}", file=self._stream, flush=True)
+
+    def lines(self, snapshot: Snapshot) -> list[str]:
+        """What is new since the last time."""
+        lines = [] if self._begun else self._beginning(snapshot)
+        self._begun = True
+        for event in snapshot.events:
+            if event.seq > self._seq and event.kind not in UNSAID:
+                lines.append(" ".join(part for part in (event.agent, event.kind, event.detail) if part))
+        self._seq = snapshot.events[-1].seq if snapshot.events else 0
+        for stage in snapshot.stages:
+            quarter = stage.done * 4 // stage.total
+            if quarter > self._quarters.get(stage.name, 0):
+                self._quarters[stage.name] = quarter
+                left = f", about {roughly(snapshot.left_s)} left" if snapshot.left_s and quarter < 4 else ""
+                lines.append(f"{stage.name} {quarter * 25} % ({stage.done:,} of {stage.total:,}){left}")
+        return lines
+
+    def _beginning(self, snapshot: Snapshot) -> list[str]:
+        lines = [f"{snapshot.scenario}, level {snapshot.level}: {snapshot.task}, {snapshot.teaching_problems} TPs"]
+        if snapshot.simulated:
+            lines.append(f"simulated, no language model: {', '.join(snapshot.simulated)}")
+        begun = [event.seq for event in snapshot.events if event.kind == "started"]
+        if snapshot.over and snapshot.events:
+            # An earlier session's last word; this one has said nothing yet.
+            self._seq = snapshot.events[-1].seq
+        elif begun:
+            self._seq = begun[-1]
+        if any(stage.done for stage in snapshot.stages):
+            lines.append("so far: " + ", ".join(f"{s.name} {s.done:,} of {s.total:,}" for s in snapshot.stages))
+            self._quarters = {stage.name: stage.done * 4 // stage.total for stage in snapshot.stages}
+        return lines
+
+
+class Keys:
+    """Listens for q without waiting for Enter, and leaves the terminal as it was."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._before: list[int | list[bytes | int]] | None = None
+
+    def __enter__(self) -> Self:
+        if self._stream.isatty():
+            self._before = termios.tcgetattr(self._stream)
+            tty.setcbreak(self._stream)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            termios.tcsetattr(self._stream, termios.TCSADRAIN, self._before)
+
+    def quit_within(self, seconds: float) -> bool:
+        """Wait so long; whether q was pressed."""
+        if self._before is None:
+            time.sleep(seconds)
+            return False
+        ready, _, _ = select.select([self._stream], [], [], seconds)
+        # Past the stream's own buffer, which select does not see.
+        pressed = os.read(self._stream.fileno(), 64) if ready else b"-"
+        return not pressed or b"q" in pressed.lower()

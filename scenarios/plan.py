@@ -1,0 +1,163 @@
+"""What a class would ask, before anything starts: counts, who sits where, and in which order.
+
+Pure, cheap and without a model: `run.py plan` must answer at once. Where agents sit is decided elsewhere and
+comes in as plain rows. Tokens are estimates from above; TRs without an answer or alike save exams, and only
+the class can know.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scenarios.schema import Agent, Scenario
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+INSTRUCTION_TOKENS = 80
+"""The instructions before every question, and the marks of a chat."""
+CHARACTERS_PER_TOKEN = 4
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a class asks."""
+
+    teaching_problems: int
+    teaching_rationales: int
+    greedy: int
+    """Greedy answers of the teacher, the baseline."""
+    exam_answers: int
+    """At most: identical TRs are examined once, TRs without an answer not at all."""
+    requests: int
+    """At most."""
+    prompt_tokens: int
+    """About, at most; prefix caching makes most of them cheap."""
+    completion_tokens: int
+    """At most: every answer as long as max_tokens lets it be."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent in the plan, all in words."""
+
+    name: str
+    role: str
+    model: str
+    size: str
+    """Of the weights: `1.3 GB`; empty where there are none."""
+    engine: str
+    device: str
+    why: str
+
+
+def counts(scenario: Scenario) -> Counts:
+    """How much `scenario` asks.
+
+    Raises:
+        TaskError: its task cannot be built.
+    """
+    from scenarios.tasks.build import check, typical_tokens
+
+    check(scenario.task, scenario.exam, folder=Path())
+    return count(scenario, typical_tokens(scenario.task, Path()))
+
+
+def count(scenario: Scenario, problem_tokens: int) -> Counts:
+    """How much `scenario` asks, when a problem of its task is `problem_tokens` long."""
+    lesson, exam = scenario.lesson, scenario.exam
+    tps = scenario.task.problems
+    trs = tps * lesson.rationales
+    greedy = tps if lesson.greedy else 0
+    sittings = trs * exam.problems * exam.repeats
+    question = INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)  # a solution: as long again
+    material = problem_tokens + lesson.sampling.max_tokens
+    prompts = (trs + greedy) * (question + _persona_tokens(scenario.teacher))
+    prompts += sum(sittings * (question + material + _persona_tokens(student)) for student in scenario.students)
+    eas = sittings * len(scenario.students)
+    return Counts(
+        teaching_problems=tps,
+        teaching_rationales=trs,
+        greedy=greedy,
+        exam_answers=eas,
+        requests=greedy + trs + eas,
+        prompt_tokens=prompts,
+        completion_tokens=(greedy + trs) * lesson.sampling.max_tokens + eas * exam.sampling.max_tokens,
+    )
+
+
+def _persona_tokens(agent: Agent) -> int:
+    return -(-len(agent.persona) // CHARACTERS_PER_TOKEN)
+
+
+def order(scenario: Scenario) -> tuple[str, ...]:
+    """The order of things in the class, a sentence each."""
+    lesson, exam = scenario.lesson, scenario.exam
+    task = scenario.task
+    source = task.family or Path(task.file or "").name
+    names = ", ".join(student.name for student in scenario.students)
+    greedy = " once greedily, then" if lesson.greedy else ""
+    return (
+        f"{_many(task.problems, 'teaching problem')} of {source}, each with {_many(exam.problems, 'exam problem')}, "
+        f"drawn with seed {scenario.seed}.",
+        f"{scenario.teacher.name} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale.",
+        f"As soon as a rationale has an answer, {names} answer{'s' * (len(scenario.students) == 1)} its exam problems, "
+        f"each {_times(exam.repeats)}, with the rationale as their example.",
+        "Per problem, exam scores choose an answer (MAX, SUM), next to greedy decoding and self-consistency."
+        if lesson.greedy
+        else "Per problem, exam scores choose an answer (MAX, SUM), next to self-consistency.",
+    )
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n:,} times"
+
+
+def to_dict(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> dict[str, Any]:
+    """The plan for programs (`--json`)."""
+    return {
+        "scenario": scenario.name,
+        "level": scenario.level,
+        "seed": scenario.seed,
+        "counts": msgspec.to_builtins(counted),
+        "agents": [msgspec.to_builtins(row) for row in rows],
+        "order": list(order(scenario)),
+    }
+
+
+def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "RenderableType":
+    """The plan for people: counts, who sits where, the order of things."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    amounts = Table(box=SIMPLE_HEAD, title=f"{scenario.name}: what it asks", title_justify="left")
+    amounts.add_column("what")
+    amounts.add_column("how many", justify="right")
+    amounts.add_column("")
+    for label, number, note in (
+        ("teaching problems (TPs)", counted.teaching_problems, ""),
+        ("teaching rationales (TRs)", counted.teaching_rationales, ""),
+        ("greedy answers", counted.greedy, ""),
+        ("exam answers (EAs)", counted.exam_answers, "at most"),
+        ("requests", counted.requests, "at most"),
+        ("prompt tokens", counted.prompt_tokens, "about, at most"),
+        ("completion tokens", counted.completion_tokens, "at most"),
+    ):
+        amounts.add_row(label, f"{number:,}", note)
+    seats = Table(box=SIMPLE_HEAD, title="Who sits where", title_justify="left", pad_edge=False, collapse_padding=True)
+    for heading in ("agent", "role", "model", "size", "engine", "device"):
+        seats.add_column(heading, overflow="fold")
+    for row in rows:
+        cells = (row.name, row.role, row.model, row.size, row.engine, row.device)
+        seats.add_row(*(Text(cell) for cell in cells))
+    steps = [Text(f"{number}. {step}") for number, step in enumerate(order(scenario), 1)]
+    whys = dict.fromkeys(row.why for row in rows if row.why)
+    reasons = [Text(f"{', '.join(row.name for row in rows if row.why == why)}: {why}") for why in whys]
+    sitting: list[RenderableType] = [seats, *reasons] if rows else []
+    return Group(amounts, *sitting, Text("\nThe order of things", style="italic"), *steps)

@@ -1,0 +1,94 @@
+"""What a scenario must keep to beyond the types and bounds of its entries: names, counts, entries that clash.
+
+Pure: from a `Scenario` to mistakes, each at the key that has to change. Where that key stands in a file is
+known to scenarios/reading.py.
+"""
+
+import re
+from collections.abc import Iterator
+
+from broker.messages import Sampling
+from scenarios.schema import Agent, Scenario
+from scenarios.yaml_tree import Key, shown
+
+MAX_STUDENTS = 64
+RESERVED = ("classroom", "broker")
+ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+PLAIN = re.compile(r"[\w*-]{1,40}")
+
+
+class Mistake(Exception):
+    """A mistake at a key, before its place in the file is known."""
+
+    def __init__(self, key: Key, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def dotted(key: Key) -> str:
+    """A key as --set takes it: `students.0.persona`; what is no plain word stands in quotes."""
+    return ".".join(str(step) if PLAIN.fullmatch(str(step)) else shown(step) for step in key)
+
+
+def mistakes(scenario: Scenario) -> Iterator[Mistake]:
+    """What is wrong with a scenario whose every entry, taken alone, is right."""
+    task, lesson, exam = scenario.task, scenario.lesson, scenario.exam
+    if scenario.name.endswith("\n"):
+        yield Mistake(("name",), "ends in a line break")
+    if (task.family is None) == (task.file is None):
+        yield Mistake(("task",), f"needs either family or file, has {'neither' if task.file is None else 'both'}")
+    for name in ("family", "file"):
+        if getattr(task, name) == "":
+            yield Mistake(("task", name), "is empty; name one, or leave the key out")
+    if len(scenario.students) > MAX_STUDENTS:
+        yield Mistake(("students",), f"{len(scenario.students)} students; at most {MAX_STUDENTS} fit a class")
+    keys: list[Key] = [("teacher",), *(("students", i) for i in range(len(scenario.students)))]
+    taken: dict[str, Key] = {}
+    for key, agent in zip(keys, scenario.agents, strict=True):
+        if agent.name in taken:
+            yield Mistake((*key, "name"), f"{agent.name!r} is taken by {dotted(taken[agent.name])}; names differ")
+        taken[agent.name] = key
+        sampling, of = (lesson.sampling, "lesson") if key == ("teacher",) else (exam.sampling, "exam")
+        yield from _agent_mistakes(key, agent, sampling, of)
+    yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
+    yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
+    address = ADDRESS.fullmatch(scenario.broker.address)
+    if scenario.broker.address != "ipc" and not (address and 0 < int(address[2]) < 65536):
+        message = f"needs ipc or tcp://HOST:PORT, the port from 1 to 65535, has {shown(scenario.broker.address)}"
+        yield Mistake(("broker", "address"), message)
+
+
+def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iterator[Mistake]:
+    if agent.name in RESERVED:
+        yield Mistake((*key, "name"), f"{agent.name!r} is the name of a part of the program; choose another")
+    if agent.name.endswith("\n"):
+        yield Mistake((*key, "name"), "ends in a line break")
+    if agent.engine == "transformers" and agent.model in ("", "simulated"):
+        yield Mistake((*key, "model"), "is missing; the engine transformers needs a model's name or folder")
+    if agent.model == "":
+        yield Mistake((*key, "model"), "is empty; name one, or leave the key out")
+    if agent.gpu == ():
+        yield Mistake((*key, "gpu"), "is an empty list; write none for no GPU")
+    if isinstance(agent.gpu, tuple) and len(set(agent.gpu)) < len(agent.gpu):
+        yield Mistake((*key, "gpu"), "names one GPU twice")
+    if 0 < agent.max_context <= sampling.max_tokens:
+        message = f"{agent.max_context} tokens leave no room: {of}.sampling.max_tokens is {sampling.max_tokens}"
+        yield Mistake((*key, "max_context"), message)
+
+
+def _sampling_mistakes(key: Key, sampling: Sampling, times: int, counted: str) -> Iterator[Mistake]:
+    if sampling.temperature < 0:
+        yield Mistake((*key, "temperature"), f"needs a number, at least 0, has {sampling.temperature}")
+    if sampling.top_k < 0:
+        yield Mistake((*key, "top_k"), f"needs a whole number, at least 0, has {sampling.top_k}")
+    if not 0 < sampling.top_p <= 1:
+        yield Mistake((*key, "top_p"), f"needs a number above 0 and at most 1, has {sampling.top_p}")
+    if sampling.max_tokens < 1:
+        yield Mistake((*key, "max_tokens"), f"needs a whole number, at least 1, has {sampling.max_tokens}")
+    if times > 1 and (sampling.temperature == 0 or sampling.top_k == 1):
+        entry, value = ("temperature", 0) if sampling.temperature == 0 else ("top_k", 1)
+        message = (
+            f"{value} always draws the same text, but {counted} asks {times} times; set {counted} to 1 or raise it"
+        )
+        yield Mistake((*key, entry), message)

@@ -1,0 +1,81 @@
+"""A run's folder: where everything of a class lies, and what can be said of it from what lies there.
+
+Reports and replays start here: a fresh level is fed what the gradebook holds. Nothing here needs a model, a
+broker, or the library that the problems came from.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from scenarios import reading
+from scenarios.classroom import feed
+from scenarios.gradebook.store import Store
+from scenarios.levels.observe import Observe
+from scenarios.reading import ScenarioError
+from scenarios.schema import Scenario
+from scenarios.tasks.answers import ClassGrader
+from scenarios.tasks.bank import Bank
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.scenario_file = self.path / "scenario.yaml"
+        self.logs = self.path / "logs"
+        self.keys = self.path / "keys"
+        self.answer_key = self.path / "answer-key"
+        """Where simulated agents, and no others, find the gold answers."""
+
+    def __str__(self) -> str:
+        """As the user would type it."""
+        here = Path.cwd()
+        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+
+    @property
+    def used(self) -> bool:
+        """Whether it holds a run."""
+        return (self.path / "class.db").exists()
+
+    def scenario(self, overrides: tuple[str, ...] = ()) -> Scenario:
+        """What the run was made with, or with some entries changed.
+
+        Raises:
+            ScenarioError: this is no run's folder, or an override is wrong.
+        """
+        if not self.used or not self.scenario_file.is_file():
+            raise ScenarioError(f"{self} is no folder of a run: no scenario.yaml with a class.db in it")
+        return reading.read(self.scenario_file, overrides)
+
+    def level(self, scenario: Scenario, bank: Bank, store: Store) -> Observe:
+        """A fresh level that asks what `scenario` wants of this run's problems.
+
+        Raises:
+            TaskError: it wants more problems than this run has.
+        """
+        asked = bank.only(scenario.task.problems, scenario.exam.problems)
+        return Observe(scenario, asked, store.answerers(), store.given_up())
+
+    def summarize(self, scenario: Scenario) -> tuple[dict[str, Any], dict[str, int]]:
+        """The summary of what is recorded, under `scenario`, and how much was never asked, by stage."""
+        from scenarios.gradebook.report import facts_from, summarize  # scipy: only where it is needed
+
+        with Store(self.path) as store, ClassGrader() as grader:
+            if (bank := store.bank()) is None:
+                raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
+            level = self.level(scenario, bank, store)
+            due, _ = feed(level, store.find)
+            summary = summarize(scenario, level.outcome(), grader.same, store, facts_from(store), store.given_up())
+            return summary, dict(Counter(request.stage for request in due))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """summary.json."""
+        from scenarios.gradebook.report import write_summary
+
+        write_summary(self.path / "summary.json", summary)

@@ -1,0 +1,68 @@
+"""From the scenario's task to the bank of problems a class draws on: the door to this package.
+
+`check` and `typical_tokens` are cheap, for plans; only `build` draws problems. Where problems come from and how
+they are drawn is for gym.py and files.py.
+"""
+
+from pathlib import Path
+
+from scenarios.schema import Exam, Task
+from scenarios.tasks import files, gym
+from scenarios.tasks.bank import Bank, TaskError
+from scenarios.tasks.demonstrations import demonstrations
+from scenarios.tasks.families import FAMILIES
+
+CHARACTERS_PER_TOKEN = 4
+
+
+def build(task: Task, exam: Exam, seed: int, *, folder: Path) -> Bank:
+    """Draw the problems of a class; `task.file` is relative to `folder`.
+
+    Raises:
+        TaskError: the task cannot be built as asked.
+    """
+    if task.family is not None:
+        source, items = check(task, exam, folder=folder), gym.build(task, exam, seed)
+        examples = demonstrations(task.family, task.demonstrations)
+    else:
+        path = _path(task, folder)
+        source, items = path.name, files.build(path, task, exam, seed)
+        examples = demonstrations(items[0].tp.form, task.demonstrations)
+    return Bank(source, items, examples)
+
+
+def check(task: Task, exam: Exam, *, folder: Path) -> str:
+    """Refuse a task that cannot be built, as far as that is known without building it.
+
+    Returns:
+        What to call its source, for people.
+
+    Raises:
+        TaskError: the task cannot be built as asked.
+    """
+    path = _path(task, folder)
+    if task.family is not None:
+        return gym.check(task)
+    files.check(path, task, exam)
+    return path.name
+
+
+def typical_tokens(task: Task, folder: Path) -> int:
+    """About how many tokens a problem has.
+
+    Raises:
+        TaskError: there is no such family, or the file cannot be used.
+    """
+    path = _path(task, folder)
+    if task.family is None:
+        return files.typical_characters(path) // CHARACTERS_PER_TOKEN + 1
+    gym.check(task)
+    return FAMILIES[task.family].tokens
+
+
+def _path(task: Task, folder: Path) -> Path:
+    """Where the task's file is, or `folder` where it has none."""
+    if (task.family is None) == (task.file is None):
+        both = "both are given" if task.family is not None else "neither is given"
+        raise TaskError(f"task: give a `family` of reasoning-gym or a `file`, and not the other; {both}")
+    return folder / (task.file or "")

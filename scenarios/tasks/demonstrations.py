@@ -1,0 +1,102 @@
+"""Short worked examples that stand before every question, for teacher and students alike.
+
+They set the manner: a few lines, one calculation per line, the answer in the last one. None of them is a
+problem that a family can draw. How they are laid out in a prompt is for the agents.
+"""
+
+from broker.messages import Exemplar
+from scenarios.tasks.families import FAMILIES
+
+WORKED: dict[str, tuple[Exemplar, ...]] = {
+    "number": (
+        Exemplar(
+            "A library lends 14 books on each of 5 days and gets 23 of them back. How many are still out?",
+            "14 * 5 = 70 books lent\n70 - 23 = 47 books still out\nAnswer: 47",
+        ),
+        Exemplar(
+            "Ribbon costs 3 coins a metre. Ines has 50 coins, buys 12 metres and gives a quarter of the rest to Tom. "
+            "How many coins does Tom get?",
+            "12 * 3 = 36 coins for ribbon\n50 - 36 = 14 coins left\n14 / 4 = 3.5 coins for Tom\nAnswer: 3.5",
+        ),
+        Exemplar(
+            "A tank holds 240 litres and is 35% full. How many litres are missing?",
+            "240 * 35 / 100 = 84 litres inside\n240 - 84 = 156 litres missing\nAnswer: 156",
+        ),
+        Exemplar(
+            "A train passes 18 stations. At every third one 4 people get on. How many get on?",
+            "18 / 3 = 6 stations\n6 * 4 = 24 people\nAnswer: 24",
+        ),
+    ),
+    "arithmetic": (
+        Exemplar("What is 300 - 125 + 48?", "300 - 125 = 175\n175 + 48 = 223\nAnswer: 223"),
+        Exemplar("What is 120 * 7 - 90?", "120 * 7 = 840\n840 - 90 = 750\nAnswer: 750"),
+        Exemplar("What is 144 / 12 + 100 * 3?", "144 / 12 = 12\n100 * 3 = 300\n12 + 300 = 312\nAnswer: 312"),
+        Exemplar("What is (215 - 115) * 36?", "215 - 115 = 100\n100 * 36 = 3600\nAnswer: 3600"),
+    ),
+    "latex": (
+        Exemplar(
+            "What is $\\frac{3}{8}$ of the sum of $12$ and $20$, divided by $5$?",
+            "$12 + 20 = 32$\n$\\frac{3}{8} \\cdot 32 = 12$\nDivided by $5$: $\\frac{12}{5}$\nAnswer: $\\frac{12}{5}$",
+        ),
+        Exemplar(
+            "Expand $(x-4)(x+9)$.",
+            "$x \\cdot x = x^2$\n$9x - 4x = 5x$\n$-4 \\cdot 9 = -36$\nAnswer: $x^2 + 5x - 36$",
+        ),
+        Exemplar(
+            "A right triangle has legs $2$ and $6$. How long is its hypotenuse?",
+            "$2^2 + 6^2 = 40$\n$\\sqrt{40} = 2\\sqrt{10}$\nAnswer: $2\\sqrt{10}$",
+        ),
+        Exemplar(
+            "For which $t$ is $7t + 5 = 3t - 19$?",
+            "$7t - 3t = -19 - 5$\n$4t = -24$\n$t = -6$\nAnswer: $-6$",
+        ),
+    ),
+    "word": (
+        Exemplar(
+            "Ulla is taller than Viktor. Viktor is taller than Wanda. Who is the shortest?",
+            "Ulla is above Viktor.\nViktor is above Wanda.\nNobody is below Wanda.\nAnswer: Wanda",
+        ),
+        Exemplar(
+            "Which month comes five months after October?",
+            "Three months after October is January.\nTwo more months is March.\nAnswer: March",
+        ),
+        Exemplar(
+            "Rosa is the daughter of Hugo. Hugo is the brother of Greta. What is Greta to Rosa?",
+            "Hugo is Rosa's father.\nGreta is her father's sister.\nAnswer: aunt",
+        ),
+        Exemplar(
+            "Write the letters of the word planet in the order of the alphabet.",
+            "The letters are p, l, a, n, e, t.\nIn order: a, e, l, n, p, t.\nAnswer: aelnpt",
+        ),
+    ),
+    "yes_no": (
+        Exemplar(
+            "Every oak is a tree. Every tree is a plant. Is every oak a plant?",
+            "Oaks are among the trees.\nTrees are among the plants.\nSo oaks are among the plants.\nAnswer: Yes",
+        ),
+        Exemplar(
+            "Every square is a rectangle. Is every rectangle a square?",
+            "A rectangle of sides 2 and 3 is no square.\nAnswer: No",
+        ),
+        Exemplar(
+            "Is 91 a prime number?",
+            "7 * 13 = 91\nSo it has other divisors.\nAnswer: No",
+        ),
+        Exemplar(
+            "No stone is alive. Granite is a stone. Can granite be alive?",
+            "Granite is among the stones.\nNo stone is alive, so granite is not.\nAnswer: No",
+        ),
+    ),
+}
+"""By answer form, and `arithmetic` for bare calculations."""
+
+ARITHMETIC = ("chain_sum", "decimal_chain_sum", "products", "basic_arithmetic")
+
+
+def demonstrations(name: str, count: int) -> tuple[Exemplar, ...]:
+    """The first `count` worked examples, at most four, for a family or an answer form."""
+    if name in ARITHMETIC:
+        name = "arithmetic"
+    elif name in FAMILIES:
+        name = FAMILIES[name].form
+    return WORKED[name][:count]

@@ -1,0 +1,226 @@
+r"""Problems from a JSON-lines file of the user's own, in one of two shapes; never both in one file.
+
+Functional: `{"id": ..., "variants": [{"problem": ..., "solution": "... \\boxed{7}"}, ...]}`. The first variant is
+the TP, the others are its EPs, in their order; answers are LaTeX, taken from the last box of the solution.
+Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form` (number, latex, word, yes_no; else told from the
+answer) and `group`. EPs are other problems of the file of the same form, and of the same group where the TP has
+one, drawn by the seed. Every mistake is named with file and line. Knows no grader but how an answer is read.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from broker.messages import AnswerForm
+from scenarios.schema import Exam, Task
+from scenarios.tasks.answers import normal, parse
+from scenarios.tasks.bank import Item, Problem, TaskError, same_text
+from scenarios.tasks.gym import number
+from scenarios.tasks.values import exact
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One of the problems of a functional line."""
+
+    problem: str
+    solution: str
+
+
+class FunctionalLine(msgspec.Struct, frozen=True):
+    """A problem with variants: other numbers, the same way to solve it."""
+
+    variants: tuple[Variant, ...]
+    id: str = ""
+
+
+class PlainLine(msgspec.Struct, frozen=True):
+    """A question and its answer."""
+
+    question: str
+    answer: str | int | float
+    id: str = ""
+    form: AnswerForm | None = None
+    group: str | None = None
+
+
+Line = TypeVar("Line", FunctionalLine, PlainLine)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of the file, checked."""
+
+    line: int
+    problems: tuple[Problem, ...]
+    """The TP, and for functional lines its EPs."""
+    group: str | None = None
+
+
+def read(path: Path) -> list[Entry]:
+    """All problems of a file.
+
+    Raises:
+        TaskError: the file, or the line of it, that cannot be used, and why.
+    """
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise TaskError(f"task.file: {path}: {error.strerror or error}") from None
+    entries: list[Entry] = []
+    shape: str | None = None
+    lines_of: dict[str, int] = {}
+    for n, raw in enumerate(lines, 1):
+        if not raw.strip():
+            continue
+        where = f"{path}, line {n}"
+        data = _decode(raw, where)
+        shape = shape or ("variants" if "variants" in data else "question")
+        if shape not in data:
+            raise TaskError(f"{where}: no `{shape}`, which the lines before it have" if entries else _neither(where))
+        entry = (_functional if shape == "variants" else _plain)(data, n, where)
+        problem_id = entry.problems[0].id
+        if problem_id in lines_of:
+            raise TaskError(f"{where}: the id {problem_id!r} stands in line {lines_of[problem_id]} already")
+        lines_of[problem_id] = n
+        entries.append(entry)
+    if not entries:
+        raise TaskError(f"task.file: {path} holds no problems")
+    return entries
+
+
+def check(path: Path, task: Task, exam: Exam) -> list[Entry]:
+    """Read a file and refuse it where it cannot give as many problems as are asked for.
+
+    Raises:
+        TaskError: as `read`; or it has too few problems, a line too few variants or a group too few others.
+    """
+    entries = read(path)
+    if task.problems > len(entries):
+        raise TaskError(f"task.problems: {task.problems} are asked for, and {path} has {len(entries)}")
+    if _functional_file(entries):
+        for entry in entries:
+            _enough(len(entry.problems) - 1, exam, f"{path}, line {entry.line}", "variants besides the first")
+        return entries
+    groups = Counter(_kin(entry) for entry in entries)
+    for entry in entries:
+        _enough(groups[_kin(entry)] - 1, exam, f"{path}, line {entry.line}", _others(entry))
+    return entries
+
+
+def build(path: Path, task: Task, exam: Exam, seed: int) -> tuple[Item, ...]:
+    """Draw problems from a file, without replacement.
+
+    Raises:
+        TaskError: as `check`; or too few others differ from a TP in their text.
+    """
+    entries = check(path, task, exam)
+    chosen = _drawn(entries, seed, "tp")[: task.problems]
+    if _functional_file(entries):
+        return tuple(Item(e.problems[0], e.problems[1 : exam.problems + 1]) for e in chosen)
+    return tuple(_with_others(entry, entries, exam, seed, path) for entry in chosen)
+
+
+def typical_characters(path: Path) -> int:
+    """Length of a typical problem of the file."""
+    lengths = sorted(len(entry.problems[0].text) for entry in read(path))
+    return lengths[len(lengths) // 2]
+
+
+def _decode(raw: bytes, where: str) -> dict[str, Any]:
+    try:
+        data = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TaskError(f"{where}: not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise TaskError(f"{where}: a JSON object is wanted, not {type(data).__name__}")
+    return data
+
+
+def _functional(data: dict[str, Any], n: int, where: str) -> Entry:
+    line = _convert(data, FunctionalLine, where)
+    if len(line.variants) < 2:
+        raise TaskError(f"{where}: `variants` needs a teaching problem and at least one exam problem")
+    tp_id = line.id or f"line-{n}"
+    problems: list[Problem] = []
+    for k, variant in enumerate(line.variants):
+        gold = _boxed(variant.solution, f"{where}: variants[{k}].solution")
+        text = _text(variant.problem, f"{where}: variants[{k}].problem")
+        if k and same_text(text, problems[0].text):
+            raise TaskError(f"{where}: variants[{k}] is the same problem as variants[0]; an exam needs others")
+        problems.append(Problem(tp_id if k == 0 else f"{tp_id}/ep{k}", text, gold, "latex"))
+    return Entry(n, tuple(problems))
+
+
+def _plain(data: dict[str, Any], n: int, where: str) -> Entry:
+    line = _convert(data, PlainLine, where)
+    text = _text(line.question, f"{where}: `question`")
+    answer = _text(str(line.answer), f"{where}: `answer`")
+    form = line.form or _told(answer)
+    if normal(answer, form) is None:
+        raise TaskError(f"{where}: `answer`: {answer[:40]!r} cannot be read as {form}")
+    return Entry(n, (Problem(line.id or f"line-{n}", text, answer, form),), line.group)
+
+
+def _convert(data: dict[str, Any], cls: type[Line], where: str) -> Line:
+    try:
+        return msgspec.convert(data, cls)
+    except msgspec.ValidationError as error:
+        raise TaskError(f"{where}: {error}") from None
+
+
+def _text(value: str, where: str) -> str:
+    if not value.strip():
+        raise TaskError(f"{where} is empty")
+    return value.strip()
+
+
+def _boxed(solution: str, where: str) -> str:
+    start = solution.rfind("\\boxed")
+    gold = parse(solution[start:], "latex") if start >= 0 else None
+    if gold is None:
+        raise TaskError(f"{where} has no answer in a \\boxed{{...}}")
+    return gold
+
+
+def _told(answer: str) -> AnswerForm:
+    if exact(answer):
+        return "number"
+    if answer.casefold() in ("yes", "no"):
+        return "yes_no"
+    return "latex" if "\\" in answer or "$" in answer else "word"
+
+
+def _functional_file(entries: list[Entry]) -> bool:
+    return len(entries[0].problems) > 1
+
+
+def _kin(entry: Entry) -> tuple[str | None, AnswerForm]:
+    return entry.group, entry.problems[0].form
+
+
+def _others(entry: Entry) -> str:
+    group = f" and of its group {entry.group!r}" if entry.group is not None else ""
+    return f"other problems of its form ({entry.problems[0].form}){group}"
+
+
+def _enough(there: int, exam: Exam, where: str, what: str) -> None:
+    if there < exam.problems:
+        raise TaskError(f"{where}: {there} {what}, and exam.problems asks for {exam.problems}")
+
+
+def _neither(where: str) -> str:
+    return f"{where}: neither `variants` (functional problems) nor `question` and `answer` (plain ones)"
+
+
+def _drawn(entries: list[Entry], seed: int, *why: str) -> list[Entry]:
+    """`entries` in an order drawn by the seed; a longer file or a larger task keeps the order of what it had."""
+    return sorted(entries, key=lambda entry: number(seed, *why, entry.problems[0].id))
+
+
+def _with_others(entry: Entry, entries: list[Entry], exam: Exam, seed: int, path: Path) -> Item:
+    tp = entry.problems[0]
+    kin = [e for e in entries if _kin(e) == _kin(entry) and not same_text(e.problems[0].text, tp.text)]
+    _enough(len(kin), exam, f"{path}, line {entry.line}", _others(entry) + " with another text")
+    eps = [e.problems[0] for e in _drawn(kin, seed, "ep", tp.id)[: exam.problems]]
+    return Item(tp, tuple(Problem(f"{tp.id}/ep/{ep.id}", ep.text, ep.answer, ep.form) for ep in eps))

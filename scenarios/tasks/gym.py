@@ -1,0 +1,216 @@
+"""Draws the problems of a class from reasoning-gym.
+
+Every draw has a seed of its own, made from the class's seed, the template and the problem's number, so asking
+for more problems changes none of the earlier ones. What is fit to be drawn stands in families.py. Knows no
+files and no grader, and imports reasoning_gym only where problems are drawn.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from random import Random
+
+from broker.messages import AnswerForm
+from scenarios.schema import Exam, Task
+from scenarios.tasks.bank import Item, Problem, TaskError, same_text
+from scenarios.tasks.families import (
+    DEFECTIVE,
+    FAMILIES,
+    FROM_DIFFICULTY,
+    GSM,
+    REFUSED,
+    TEMPLATES,
+    UNCHECKED,
+    UP_TO_DIFFICULTY,
+)
+
+DRAWS = 60
+"""How often a problem is drawn anew because it came before or is not sound; then the task is refused."""
+RANDOM_NUMBERS = 20_000
+"""What one draw may use up: some templates look for fitting numbers without end."""
+
+
+def suited(difficulty: float) -> list[int]:
+    """The templates of gsm_symbolic that are sound at `difficulty`."""
+    return [t for t in range(TEMPLATES) if not _unfit(t, difficulty)]
+
+
+def check(task: Task) -> str:
+    """Refuse a task that cannot be drawn, without drawing it; returns what to call its source.
+
+    Raises:
+        TaskError: unknown or unfit family, template or difficulty.
+    """
+    name = task.family or ""
+    if name not in FAMILIES:
+        raise TaskError(_unknown(name))
+    if name != GSM:
+        if task.templates is not None:
+            raise TaskError(f"task.templates: only {GSM} has templates, {name} has none; take the entry out")
+        return f"reasoning-gym {name}"
+    if task.templates is not None:
+        _check_templates(task.templates, task.difficulty)
+    elif not suited(task.difficulty):
+        raise TaskError(f"task.difficulty: {task.difficulty:g} is too low for {GSM}: its numbers start at 0.5")
+    return f"reasoning-gym {name}"
+
+
+def build(task: Task, exam: Exam, seed: int) -> tuple[Item, ...]:
+    """Draw the problems of a task that `check` let pass.
+
+    Raises:
+        TaskError: as `check`; or a template has too few different problems.
+    """
+    check(task)
+    name = task.family or ""
+    if name == GSM:
+        return tuple(_template_items(task, exam, seed))
+    return tuple(_sibling_items(name, task, exam, seed))
+
+
+def _template_items(task: Task, exam: Exam, seed: int) -> Iterator[Item]:
+    from reasoning_gym.factory import create_dataset
+
+    generators = create_dataset(GSM, size=1, seed=0).generators
+    pool = list(task.templates or sorted(suited(task.difficulty), key=lambda t: number(seed, GSM, "order", t)))
+    asked: dict[int, list[Problem]] = {t: [] for t in pool}
+    for i in range(task.problems):
+        template, nth = pool[i % len(pool)], i // len(pool)
+
+        def draw(bits: int, template: int = template) -> tuple[str, str]:
+            made = generators[template](Bounded(bits), task.difficulty)
+            gold = Fraction(made["answer"])
+            if gold < 0 or gold.denominator != 1:
+                raise ValueError("no count of anything")
+            return made["question"], made["answer"]
+
+        yield _item(f"{GSM}/t{template}/{nth}", draw, exam.problems, seed, "number", asked[template])
+
+
+def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[Item]:
+    from reasoning_gym.factory import create_dataset
+
+    family = FAMILIES[name]
+    dataset = create_dataset(name, size=1, seed=0, **family.settings)
+    asked: list[Problem] = []
+
+    def draw(bits: int) -> tuple[str, str]:
+        made = dataset[bits]  # The library seeds item i with seed + i.
+        if made["answer"] in family.unsound:
+            raise ValueError("an answer the family gets wrong")
+        text = made["question"]
+        for sentence in family.without:
+            text = text.replace(sentence, "")
+        return text, made["answer"]
+
+    for i in range(task.problems):
+        yield _item(f"{name}/{i}", draw, exam.problems, seed, family.form, asked)
+
+
+def _item(
+    tp_id: str, draw: Callable[[int], tuple[str, str]], eps: int, seed: int, form: AnswerForm, asked: list[Problem]
+) -> Item:
+    """Draw a TP unlike those `asked` before, and its EPs unlike it and each other."""
+    tp = _new(tp_id, draw, seed, form, asked)
+    asked.append(tp)
+    exam: list[Problem] = []
+    for k in range(1, eps + 1):
+        exam.append(_new(f"{tp_id}/ep{k}", draw, seed, form, [tp, *exam], other_than=tp.answer))
+    return Item(tp, tuple(exam))
+
+
+def _new(
+    problem_id: str,
+    draw: Callable[[int], tuple[str, str]],
+    seed: int,
+    form: AnswerForm,
+    unlike: list[Problem],
+    other_than: str | None = None,
+) -> Problem:
+    """Draw a problem with a new text; where it can be had, with an answer that copying would not give."""
+    second_best: Problem | None = None
+    for attempt in range(DRAWS):
+        try:
+            text, answer = draw(number(seed, problem_id, attempt))
+        except (ValueError, Endless):
+            continue
+        if any(same_text(text, other.text) for other in unlike):
+            continue
+        problem = Problem(problem_id, text.strip(), answer, form)
+        if answer != other_than or form == "yes_no":
+            return problem
+        second_best = second_best or problem
+    if second_best is None:
+        raise TaskError(
+            f"{problem_id}: no new problem in {DRAWS} draws; ask for fewer problems, or choose other templates or "
+            "another difficulty"
+        )
+    return second_best
+
+
+def number(*parts: object) -> int:
+    """63 bits from `parts`: the seed of one draw, the same on every machine."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+class Endless(Exception):
+    """A template looked for fitting numbers for too long."""
+
+
+class Bounded(Random):
+    """Random numbers, the same as Random's, until there were too many of them: then Endless."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._left = RANDOM_NUMBERS
+
+    def random(self) -> float:
+        """As Random's."""
+        self._count()
+        return super().random()
+
+    def getrandbits(self, k: int, /) -> int:
+        """As Random's."""
+        self._count()
+        return super().getrandbits(k)
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Endless
+
+
+def _unfit(template: int, difficulty: float) -> str:
+    """Why `template` cannot be used at `difficulty`, or nothing."""
+    if not 0 <= template < TEMPLATES:
+        return f"there is none; they are numbered from 0 to {TEMPLATES - 1}"
+    if template in DEFECTIVE:
+        return f"left out: {DEFECTIVE[template]}"
+    low, high = FROM_DIFFICULTY.get(template, 0.5), UP_TO_DIFFICULTY.get(template, 2.0)
+    if not low <= difficulty <= high:
+        return f"works at a difficulty from {low:g} to {high:g}, not at {difficulty:g}"
+    return ""
+
+
+def _check_templates(templates: tuple[int, ...], difficulty: float) -> None:
+    if not templates:
+        raise TaskError("task.templates: the list is empty; take the entry out to have templates drawn by the seed")
+    for template in templates:
+        why = _unfit(template, difficulty)
+        if why:
+            raise TaskError(f"task.templates: {GSM} template {template}: {why}")
+    if len(set(templates)) < len(templates):
+        raise TaskError("task.templates: a template is named twice")
+
+
+def _unknown(name: str) -> str:
+    listed = "`python run.py doctor` lists the families that can be used"
+    if name in REFUSED:
+        return f"task.family: {name} of reasoning-gym is not fit for a class: it {REFUSED[name]}; {listed}"
+    if name in UNCHECKED.split():
+        return f"task.family: reasoning-gym has {name}, but its answers were not checked yet; {listed}"
+    near = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.5)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    return f"task.family: no family is called {name!r}{guess} ({listed})"

@@ -1,0 +1,182 @@
+"""What the doctor says of machines that are described, and that it looks at this one without heavy imports."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from agents import doctor
+from agents.doctor import Check, examine, to_table
+from agents.machine import Gpu, Machine
+from agents.models import known
+from broker.lifeline import ROOT
+
+BARE = Machine(cores=(0, 1), memory_mb=16 * 1024)
+WITH_GPU = Machine(cores=(0,), memory_mb=4096, gpus=(Gpu("0", "A10", 24 * 1024),))
+
+
+@pytest.fixture(autouse=True)
+def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+
+
+def test_everything_is_looked_at_once_and_what_is_not_right_says_why() -> None:
+    checks = examine()
+    names = [check.name for check in checks]
+    assert len(set(names)) == len(names)
+    assert {
+        "transformers",
+        "vllm",
+        "torch",
+        "devices",
+        "cores",
+        "memory",
+        "model cache",
+        "sandbox",
+        "open files",
+    } < set(names)
+    assert set(known()) < set(names)
+    assert all(check.says for check in checks)
+    assert msgspec.convert(msgspec.to_builtins(checks), list[Check]) == checks
+
+
+def test_looking_imports_nothing_heavy() -> None:
+    code = "import sys; from agents.doctor import examine; examine(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
+    )
+    assert not {"torch", "transformers", "vllm", "numpy", "scipy", "math_verify"} & set(done.stdout.split())
+
+
+def test_the_table_shows_what_to_do_and_takes_text_as_it_is() -> None:
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(to_table([Check("disk", "partly", "[red]1 GB[/red]", "make room")]))
+    assert all(text in shown.get() for text in ("disk", "partly", "[red]1 GB[/red]", "make room"))
+
+
+def test_a_part_of_a_gpu_is_said_and_ends_no_examination(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program(tmp_path, "nvidia-smi", "echo 0, GPU-a, NVIDIA A10, 24000, 0")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
+    found = {check.name: check for check in examine()}
+    assert found["devices"].ok == "no"
+    assert "MIG-1" in found["devices"].says
+    assert found["open files"].says
+
+
+# --- packages -------------------------------------------------------------------------------------------
+
+
+def test_a_missing_package_is_named_with_what_to_install() -> None:
+    assert doctor.package("no-such-package", "pip install it") == Check(
+        "no-such-package", "no", "not installed", "pip install it"
+    )
+
+
+def test_a_torch_that_cannot_use_the_gpu_is_only_partly_right() -> None:
+    assert doctor.torch("2.13.0+cpu", "", BARE).ok == "yes"
+    assert doctor.torch("2.13.0", "12.8", WITH_GPU).ok == "yes"
+    found = doctor.torch("2.13.0+cpu", "", WITH_GPU)
+    assert (found.ok, bool(found.do)) == ("partly", True)
+
+
+def test_a_missing_vllm_is_no_failure_for_there_is_another_engine() -> None:
+    assert doctor.vllm("").ok == "partly"
+
+
+# --- the machine ----------------------------------------------------------------------------------------
+
+
+def test_gpus_are_counted_as_scenarios_count_them() -> None:
+    assert doctor.devices(WITH_GPU, "").says == "GPU 0: A10 24 GB"
+
+
+def test_no_gpu_is_no_error_but_a_driver_that_fails_is() -> None:
+    assert doctor.devices(BARE, "").ok == "partly"
+    assert doctor.devices(BARE, "nvidia-smi does not answer").ok == "no"
+
+
+def test_the_driver_is_quoted_when_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program(tmp_path, "nvidia-smi", "echo Driver/library version mismatch; exit 18")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    devices = next(check for check in examine() if check.name == "devices")
+    assert devices.says == "no GPU: nvidia-smi says: Driver/library version mismatch"
+
+
+def test_a_container_s_quota_is_told_apart_from_cores() -> None:
+    quota = Machine(cores=tuple(range(64)), memory_mb=1, parallel=2)
+    assert doctor.cores(quota).says == "2 cores' worth of time, on 64 (a container's quota)"
+    assert doctor.cores(Machine(cores=(0,), memory_mb=1)).ok == "partly"
+
+
+def test_little_memory_is_said() -> None:
+    assert doctor.memory(BARE).ok == "yes"
+    assert doctor.memory(WITH_GPU).ok == "partly"
+
+
+def test_a_cache_folder_that_does_not_exist_yet_is_judged_by_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "ROOM_GB", 0.0)
+    assert doctor.disk(tmp_path / "a" / "b").ok == "yes"
+    monkeypatch.setattr(doctor, "ROOM_GB", 1e9)
+    assert doctor.disk(tmp_path / "a" / "b").ok == "partly"
+
+
+def test_a_model_that_is_not_at_hand_says_how_much_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LBT_CACHE", str(tmp_path))
+    found = doctor.model("smollm2-135m-instruct")
+    assert (found.ok, found.says) == ("partly", "not here yet: 99 MB are fetched when a class wants it")
+
+
+def test_a_folder_on_a_network_or_without_a_place_for_files_is_refused(tmp_path: Path) -> None:
+    assert doctor.run_files(tmp_path, "ext4").ok == "yes"
+    assert doctor.run_files(tmp_path, "nfs4").ok == "no"
+    assert doctor.run_files(tmp_path / "missing", "").ok == "no"
+
+
+@pytest.mark.parametrize(
+    ("script", "verdict"),
+    [("exit 0", "yes"), ("echo 'No permissions to create namespace' >&2; exit 1", "no"), ("", "partly")],
+)
+def test_a_sandbox_that_is_installed_must_also_work(
+    script: str, verdict: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if script:
+        program(tmp_path, "bwrap", script)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor.sandbox().ok == verdict
+
+
+def test_a_low_limit_on_open_files_says_how_to_raise_it() -> None:
+    assert doctor.open_files(20_000, 20_000).ok == "yes"
+    assert doctor.open_files(resource.RLIM_INFINITY, resource.RLIM_INFINITY).says == "no limit"
+    assert doctor.open_files(256, resource.RLIM_INFINITY).do == "ulimit -n 1024"
+    assert doctor.open_files(256, 512).do == "ulimit -n 512"
+
+
+def test_shared_memory_that_is_missing_or_small_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.shared_memory(tmp_path / "shm").ok == "partly"
+    monkeypatch.setattr(doctor, "SHARED_GB", 1e9)
+    assert doctor.shared_memory(tmp_path).ok == "partly"
+
+
+def test_the_live_monitor_wants_a_terminal_of_some_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    assert doctor.terminal(True, "xterm") == Check("terminal", "yes", "80x24")
+    assert doctor.terminal(False, "xterm").ok == doctor.terminal(True, "dumb").ok == "partly"
+    monkeypatch.setenv("COLUMNS", "60")
+    assert doctor.terminal(True, "xterm").do == "make it at least 80x24"

@@ -1,0 +1,329 @@
+"""Who sits where, on described machines."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.machine import cgroup_limits, visible_gpus
+from agents.placement import Gpu, Machine, PlacementError, Seat, Wish, look, need_mb, place
+
+A10 = 24 * 1024
+H100 = 80 * 1024
+SIZES = (A10, 40 * 1024, 48 * 1024, H100, 141 * 1024)
+
+
+def machine(*gpus: int, cores: int = 16, memory_mb: int = 64 * 1024, mps: bool = False, parallel: int = 0) -> Machine:
+    return Machine(
+        cores=tuple(range(cores)),
+        memory_mb=memory_mb,
+        gpus=tuple(Gpu(str(i), "GPU", mb) for i, mb in enumerate(gpus)),
+        mps=mps,
+        parallel=parallel,
+    )
+
+
+def autos(*sizes: int) -> list[Wish]:
+    return [Wish(f"a{i}", "auto", mb) for i, mb in enumerate(sizes)]
+
+
+def refusal(wishes: list[Wish], where: Machine) -> str:
+    with pytest.raises(PlacementError) as caught:
+        place(wishes, where)
+    message = str(caught.value)
+    assert len(message.splitlines()) <= 3
+    return message
+
+
+# --- GPUs -----------------------------------------------------------------------------------------------
+
+
+def test_agents_spread_over_gpus_one_each_while_there_are_enough() -> None:
+    seats = place(autos(1000, 1000, 1000), machine(A10, A10, A10))
+    assert sorted(seat.gpus for seat in seats) == [("0",), ("1",), ("2",)]
+
+
+def test_the_largest_takes_the_gpu_with_most_room_whatever_the_order_of_the_wishes() -> None:
+    seats = place(autos(1000, 40_000, 2000), machine(A10, H100))
+    assert [seat.gpus for seat in seats] == [("0",), ("1",), ("1",)]
+
+
+def test_room_that_other_programs_hold_is_not_room() -> None:
+    busy = Machine(cores=(0,), memory_mb=1, gpus=(Gpu("0", "A10", A10, used_mb=20_000), Gpu("1", "A10", A10)))
+    assert [seat.gpus for seat in place(autos(1000, 1000), busy)] == [("1",), ("1",)]
+    assert "less 19.5 GB that other programs hold" in refusal([Wish("a", 0, 5000)], busy)
+
+
+def test_agents_are_packed_tightly_where_spreading_fails() -> None:
+    # Spread, the two large ones part and the third small one finds no room; together they leave it a GPU.
+    seats = place(autos(7000, 7000, 4500, 4500, 4500), machine(A10, A10))
+    assert [seat.gpus for seat in seats] == [("0",), ("0",), ("1",), ("1",), ("1",)]
+
+
+def test_agents_of_one_gpu_share_what_is_left_evenly_after_their_needs() -> None:
+    small, large = place(autos(1000, 10_000), machine(A10))
+    assert small.memory_share + large.memory_share == pytest.approx(0.95)
+    assert small.memory_share * A10 - need_mb(1000) == pytest.approx(large.memory_share * A10 - need_mb(10_000))
+
+
+def test_a_memory_share_is_kept_and_the_others_divide_the_rest() -> None:
+    seats = place([Wish("a", 0, 1000, 0.5), *autos(1000, 1000)], machine(A10))
+    assert [seat.memory_share for seat in seats] == pytest.approx([0.5, 0.225, 0.225])
+
+
+def test_a_list_of_gpus_seats_one_agent_on_all_of_them() -> None:
+    (seat,) = place([Wish("big", (1, 0), 60_000)], machine(48 * 1024, 48 * 1024))
+    assert seat.gpus == ("1", "0")
+    assert seat.device == "GPU 1+0 (GPU, 95 %)"
+
+
+def test_a_named_gpu_counts_within_the_visible_ones() -> None:
+    where = Machine(cores=(0,), memory_mb=1, gpus=(Gpu("5", "A10", A10), Gpu("GPU-ab", "A10", A10)))
+    assert place([Wish("a", 1, 1000)], where)[0].gpus == ("GPU-ab",)
+
+
+def test_a_named_gpu_that_is_not_there_is_refused_with_what_is_there() -> None:
+    assert refusal([Wish("tutor", 2, 10)], machine(A10, H100)) == (
+        "tutor asks for GPU 2, which is not there. GPUs here: 0 (GPU, 24.0 GB), 1 (GPU, 80.0 GB)"
+    )
+    assert "GPUs here: none" in refusal([Wish("tutor", 0, 10)], machine())
+    assert "GPUs here: none" in refusal([Wish("simulated", 0, 0)], machine())
+
+
+@pytest.mark.parametrize("gpu", [(), (0, 0)])
+def test_a_list_that_names_no_gpu_or_one_twice_is_refused(gpu: tuple[int, ...]) -> None:
+    assert "must name each of its GPUs once" in refusal([Wish("tutor", gpu, 10)], machine(A10, A10))
+
+
+def test_a_gpu_that_cannot_hold_those_who_name_it_is_refused_with_numbers() -> None:
+    message = refusal([Wish("a", 0, 12_000), Wish("b", 0, 8000)], machine(A10))
+    assert message.startswith("GPU 0 (GPU, 24.0 GB) cannot hold a 16.7 GB + b 11.7 GB: 22.8 GB may be used.")
+
+
+def test_an_agent_that_fits_nowhere_is_refused_with_what_is_left_everywhere() -> None:
+    message = refusal([Wish("tutor", "auto", 30_000), Wish("peer", 0, 2000)], machine(A10, A10))
+    assert message.startswith("tutor needs about 39.6 GB on one GPU (weights 29.3 GB). Left: 18.8 GB on GPU 0 ")
+
+
+def test_a_share_that_does_not_hold_the_weights_is_refused() -> None:
+    assert "less than the weights of its model" in refusal([Wish("a", 0, 10_000, 0.2)], machine(A10))
+
+
+def test_a_share_that_only_the_larger_gpu_makes_enough_seats_the_agent_there() -> None:
+    assert place([Wish("a", "auto", 20_000, 0.3)], machine(A10, H100))[0].gpus == ("1",)
+    assert "memory_share 0.3" in refusal([Wish("a", "auto", 20_000, 0.3)], machine(A10, A10))
+
+
+def test_a_gpu_that_others_fill_disturbs_nobody_who_sits_elsewhere() -> None:
+    where = Machine(cores=(0,), memory_mb=1, gpus=(Gpu("0", "A10", A10, used_mb=A10), Gpu("1", "A10", A10)))
+    assert [seat.gpus for seat in place([Wish("a", 1, 1000), Wish("b", "auto", 1000)], where)] == [("1",), ("1",)]
+
+
+def test_shares_of_more_than_there_is_are_refused() -> None:
+    assert "cannot hold a 12.0 GB + b 12.0 GB" in refusal([Wish("a", 0, 10, 0.5), Wish("b", 0, 10, 0.5)], machine(A10))
+
+
+def test_a_simulated_agent_takes_no_gpu_from_the_others() -> None:
+    seats = place([Wish("a", "auto", 0), Wish("b", 0, 0), Wish("c", "auto", 1000)], machine(A10))
+    assert [seat.gpus for seat in seats] == [(), (), ("0",)]
+    assert seats[2].memory_share == pytest.approx(0.95)
+
+
+def test_an_apple_machine_seats_everybody_on_its_one_gpu() -> None:
+    seats = place([*autos(1000, 1000), Wish("c", "none", 1000)], machine(mps=True))
+    assert [seat.gpus for seat in seats] == [("mps",), ("mps",), ()]
+    assert seats[0].device == "MPS (Apple GPU, 48 %)"
+    assert "cannot" in refusal([Wish("a", 0, 60_000)], machine(mps=True))
+
+
+# --- cores and memory -----------------------------------------------------------------------------------
+
+
+def test_without_a_gpu_each_agent_gets_cores_of_its_own_and_a_thread_per_core() -> None:
+    seats = place(autos(1000, 1000, 1000), machine(cores=8))
+    assert sorted(core for seat in seats for core in seat.cores) == list(range(8))
+    assert sorted(seat.threads for seat in seats) == [2, 3, 3]
+    assert all(seat.threads == len(seat.cores) for seat in seats)
+
+
+def test_with_more_agents_than_cores_each_has_one_thread_and_may_run_anywhere() -> None:
+    seats = place(autos(1000, 1000, 1000, 1000), machine(cores=2))
+    assert {(seat.cores, seat.threads) for seat in seats} == {((0, 1), 1)}
+    assert seats[0].device == "CPU, 1 thread"
+    assert seats[0].why == "no GPU here; 4 agents take turns on 2 cores"
+
+
+def test_simulated_agents_do_not_count_when_cores_are_shared_out() -> None:
+    seats = place([*autos(1000, 0, 0), Wish("d", "none", 1000)], machine(cores=4))
+    assert [seat.threads for seat in seats] == [2, 1, 1, 2]
+
+
+def test_a_quota_limits_threads_and_pins_nobody() -> None:
+    seats = place(autos(1000, 1000), machine(cores=64, parallel=3))
+    assert [seat.threads for seat in seats] == [2, 1]
+    assert all(seat.cores == tuple(range(64)) for seat in seats)
+
+
+def test_models_that_the_memory_cannot_hold_together_are_refused_with_numbers() -> None:
+    assert refusal(autos(5000, 6000), machine(memory_mb=10_240)).startswith(
+        "The models on the CPU need 10.7 GB of memory, and there is 10.0 GB: a0 4.9 GB, a1 5.9 GB."
+    )
+
+
+# --- on any machine -------------------------------------------------------------------------------------
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Machine:
+    sizes = draw(st.lists(st.sampled_from(SIZES), max_size=8))
+    gpus = tuple(Gpu(str(i), "GPU", mb, draw(st.sampled_from([0, 0, 500, mb // 2, mb]))) for i, mb in enumerate(sizes))
+    cores = draw(st.integers(1, 32))
+    return Machine(
+        cores=tuple(range(3, 3 + cores)),
+        memory_mb=draw(st.integers(1000, 500_000)),
+        gpus=gpus,
+        mps=draw(st.booleans()),
+        parallel=draw(st.integers(0, cores - 1)),
+    )
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> list[Wish]:
+    named = st.integers(0, 7) | st.lists(st.integers(0, 7), max_size=3).map(tuple)
+    gpu: st.SearchStrategy[Any] = st.sampled_from(["auto", "auto", "none"]) | named
+    models = st.sampled_from([0, 270, 1000, 3000, 15_000, 30_000, 140_000])
+    share = st.none() | st.floats(0.01, 1.0)
+    count = draw(st.integers(1, 6))
+    return [Wish(f"a{i}", draw(gpu), draw(models), draw(share)) for i in range(count)]
+
+
+@given(wishes(), machines())
+def test_everybody_is_seated_in_order_or_the_class_is_refused_and_no_gpu_is_over_committed(
+    asked: list[Wish], where: Machine
+) -> None:
+    try:
+        seats = place(asked, where)
+    except PlacementError as error:
+        assert 1 <= len(str(error).splitlines()) <= 3
+        return
+    assert place(asked, where) == seats
+    assert [seat.agent for seat in seats] == [wish.agent for wish in asked]
+    memory = {gpu.token: gpu.memory_mb for gpu in where.gpus} | {"mps": int(where.memory_mb * 0.75)}
+    taken = {"mps": 0.0} | {gpu.token: gpu.used_mb / gpu.memory_mb for gpu in where.gpus}
+    for wish, seat in zip(asked, seats, strict=True):
+        assert 1 <= seat.threads <= len(where.cores)
+        assert seat.cores
+        assert set(seat.cores) <= set(where.cores)
+        assert wish.gpu != "none" or not seat.gpus
+        assert (seat.memory_share > 0) == bool(seat.gpus)
+        for token in seat.gpus:
+            taken[token] += seat.memory_share
+            needed = (
+                need_mb(wish.model_mb, len(seat.gpus)) if wish.memory_share is None else wish.model_mb / len(seat.gpus)
+            )
+            assert seat.memory_share * memory[token] >= needed * (1 - 1e-9)
+        if wish.memory_share and seat.gpus:
+            assert seat.memory_share == wish.memory_share
+    assert all(share <= 0.95 + 1e-9 for token, share in taken.items() if any(token in seat.gpus for seat in seats))
+    assert sum(w.model_mb for w, seat in zip(asked, seats, strict=True) if not seat.gpus) <= where.memory_mb
+    check_cores([seat for wish, seat in zip(asked, seats, strict=True) if wish.model_mb and not seat.gpus], where)
+
+
+def check_cores(seats: list[Seat], where: Machine) -> None:
+    if not where.parallel and 0 < len(seats) <= len(where.cores):
+        assert sorted(core for seat in seats for core in seat.cores) == list(where.cores)
+        assert max(seat.threads for seat in seats) - min(seat.threads for seat in seats) <= 1
+    assert sum(seat.threads for seat in seats) <= max(len(seats), where.parallel or len(where.cores))
+
+
+@given(st.integers(1, 8), st.sampled_from(SIZES), st.integers(1, 12))
+def test_equal_agents_spread_evenly_over_equal_gpus(gpus: int, size: int, agents: int) -> None:
+    seats = place(autos(*[270] * agents), machine(*[size] * gpus))
+    loads = Counter(seat.gpus for seat in seats)
+    assert max(loads.values()) - min([*loads.values(), *[0] * (gpus - len(loads))]) <= 1
+
+
+# --- looking at the machine -----------------------------------------------------------------------------
+
+SMI = """0, GPU-aaaa-1, NVIDIA H100 80GB HBM3, 81559, 4
+1, GPU-aabb-2, NVIDIA A10, 23028, 0
+2, GPU-cccc-3, NVIDIA GB10, [N/A], [N/A]
+"""
+
+
+def test_without_the_variable_all_gpus_are_visible() -> None:
+    assert visible_gpus(SMI, None, 120_000) == (
+        Gpu("0", "H100 80GB HBM3", 81559, 4),
+        Gpu("1", "A10", 23028),
+        Gpu("2", "GB10", 120_000),
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "tokens"),
+    [
+        ("", []),
+        ("-1", []),
+        ("2,0", ["2", "0"]),
+        (" 1 , 0", ["1", "0"]),
+        ("1,7,0", ["1"]),
+        ("GPU-cccc-3,1", ["GPU-cccc-3", "1"]),
+        ("GPU-aab", ["GPU-aab"]),
+        ("GPU-aa", []),
+        ("NoDevFiles", []),
+    ],
+)
+def test_visible_gpus_follow_the_variable_as_cuda_does(variable: str, tokens: list[str]) -> None:
+    assert [gpu.token for gpu in visible_gpus(SMI, variable, 0)] == tokens
+
+
+def test_a_part_of_a_gpu_is_refused() -> None:
+    with pytest.raises(PlacementError, match="name whole GPUs"):
+        visible_gpus(SMI, "MIG-1234", 0)
+
+
+def test_what_a_driver_says_without_gpus_is_no_gpu() -> None:
+    assert visible_gpus("No devices were found\n", None, 0) == ()
+
+
+def group(root: Path, name: str, **files: str) -> None:
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        (folder / file.replace("__", ".")).write_text(text + "\n")
+
+
+def test_the_tightest_limit_on_the_way_up_counts(tmp_path: Path) -> None:
+    (tmp_path / "self").write_text("0::/user/job\n")
+    root = tmp_path / "cgroup"
+    group(root, "user", cpu__max="200000 100000", memory__max=str(8 << 30))
+    group(root, "user/job", cpu__max="400000 100000", memory__max="max")
+    assert cgroup_limits(tmp_path / "self", root) == (2.0, 8192)
+
+
+def test_limits_of_version_1_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "self").write_text("4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n1:name=systemd:/x\n")
+    root = tmp_path / "cgroup"
+    group(root, "cpu", cpu__cfs_quota_us="150000", cpu__cfs_period_us="100000")
+    group(root, "memory", **{"memory.limit_in_bytes": str(2 << 30)})
+    assert cgroup_limits(tmp_path / "self", root) == (1.5, 2048)
+
+
+def test_no_limits_are_none(tmp_path: Path) -> None:
+    assert cgroup_limits(tmp_path / "self", tmp_path) == (None, None)
+    (tmp_path / "self").write_text("0::/\n")
+    group(tmp_path / "cgroup", "", cpu__max="max 100000")
+    assert cgroup_limits(tmp_path / "self", tmp_path / "cgroup") == (None, None)
+
+
+def test_this_machine_has_cores_and_memory_and_no_gpu_where_the_variable_hides_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    here = look()
+    assert here.cores
+    assert here.memory_mb > 0
+    assert here.gpus == ()

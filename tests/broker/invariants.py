@@ -1,0 +1,30 @@
+"""What must hold of a broker's state after every event."""
+
+from broker.state import BrokerState
+
+
+def check(state: BrokerState) -> None:
+    work, agents = state.work, state.agents.values()
+    waiting = {r.id: r for pool in work.pools.values() for r in pool.queued()}
+    held = {r.id: r for agent in agents for r in agent.leases.values()}
+    assert not waiting.keys() & held.keys(), "a request waits and is held"
+    assert waiting.keys() | held.keys() == work.requests.keys(), "a request is nowhere"
+    assert not work.finished.keys() & work.requests.keys(), "a request has a result and none"
+    assert all(r.holder is None for r in waiting.values())
+    for agent in agents:
+        assert all(r.holder is agent and r.pool is agent.pool for r in agent.leases.values())
+        assert agent.alone or not any(r.suspect for r in agent.leases.values()), "a suspect has company"
+        assert not agent.claims & agent.leases.keys()
+        assert agent.pool.agents[agent.identity] is agent
+    assert all(request_id in agent.claims and agent in agents for request_id, agent in work.claims.items())
+    for pool in work.pools.values():
+        unfinished = [r for r in work.requests.values() if r.pool is pool]
+        assert pool.unfinished == len(unfinished) <= work.credit, "the count of a pool is off"
+        assert pool.waiting == len(pool.queued())
+        assert pool.free.keys() == {key for key, agent in pool.agents.items() if agent.room > 0}
+        idle = any(not agent.busy for agent in pool.free.values())
+        free = idle if pool.suspects else bool(pool.free)
+        assert work.draining or not (pool.waiting and free), "work waits beside somebody with room for it"
+    assert {agent.name: agent for agent in agents} == state.names
+    assert not state.agents.keys() & state.former.keys()
+    assert state.out.classroom not in state.agents

@@ -1,0 +1,92 @@
+"""A real broker in a thread, and peers that talk to it."""
+
+import contextlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import zmq
+
+from broker.broker import Broker, BrokerSpec
+from broker.client import Client, Received
+from broker.messages import Answered, Examine, Exemplar, Hello, Message, Sampling, envelope, to_frames
+
+PATIENCE_S = 20.0
+QUESTION = Examine(problem="8 · 7?", answer_form="number", sampling=Sampling(), material=(Exemplar("6 · 7?", "42"),))
+CLASSROOM = Hello(name="classroom", role="classroom")
+
+
+def student(name: str = "ann", *, credit: int = 4) -> Hello:
+    return Hello(name=name, role="student", state="ready", credit=credit)
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A private folder whose path leaves room for a socket's name."""
+    folder = Path(tempfile.mkdtemp(prefix="lbt"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def local(folder: Path, *, heartbeat_s: float = 0.2, credit: int = 1024) -> BrokerSpec:
+    return BrokerSpec(
+        endpoint=f"ipc://{folder}/work", gauges=f"ipc://{folder}/gauges", heartbeat_s=heartbeat_s, credit=credit
+    )
+
+
+@contextlib.contextmanager
+def serving(spec: BrokerSpec) -> Iterator[None]:
+    """A broker that serves in a thread for as long as the block lasts; what it raises is raised here."""
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def run(broker: Broker) -> None:
+        try:
+            with broker:
+                broker.run(stop)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, args=(Broker(spec),))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        assert not errors, errors
+
+
+@contextlib.contextmanager
+def raw_peer(endpoint: str, hello: Hello | None = None) -> Iterator["zmq.Socket[bytes]"]:
+    """A peer without manners: a bare DEALER."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.connect(endpoint)
+    if hello:
+        socket.send_multipart(to_frames([envelope(hello)]))
+    yield socket
+    context.destroy(0)
+
+
+def await_message(client: Client, wanted: Callable[[Received], bool], count: int = 1) -> list[Received]:
+    """The first `count` messages that are wanted; others are thrown away."""
+    found: list[Received] = []
+    while len(found) < count:
+        received = client.receive(PATIENCE_S)
+        assert received, f"waited in vain; so far {found}"
+        found += filter(wanted, received)
+    return found
+
+
+def is_a(*kinds: type[Message]) -> Callable[[Received], bool]:
+    return lambda received: isinstance(received.message, kinds)
+
+
+def answer(client: Client, count: int) -> None:
+    """Be a student that answers `count` questions."""
+    for asked in await_message(client, is_a(Examine), count):
+        client.send(Answered(text=f"answer to {asked.request_id}"), request_id=asked.request_id, keep=True)

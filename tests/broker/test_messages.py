@@ -1,0 +1,166 @@
+"""The bytes of every message, as they were when the protocol was written down.
+
+`python -m tests.broker.test_messages` writes the golden files anew, for a change that is meant.
+"""
+
+from pathlib import Path
+
+import msgpack
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from broker.messages import (
+    KINDS,
+    MAX_BODY,
+    Ack,
+    Answered,
+    Drain,
+    Envelope,
+    Examine,
+    Exemplar,
+    Failed,
+    Feedback,
+    Gauges,
+    Gone,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Joined,
+    Lost,
+    Message,
+    PeerGauge,
+    Sampling,
+    Taught,
+    Teach,
+    Unknown,
+    Usage,
+    Welcome,
+    WireError,
+    decode,
+    digest,
+    encode,
+    envelope,
+    from_frames,
+    to_frames,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+USAGE = Usage(prompt_tokens=310, cached_tokens=256, completion_tokens=41, seconds=1.5, finish_reason="length")
+HELLO = Hello(
+    name="tiny", role="student", pool="small", answerer="ab12", model="smollm2", engine="simulated", device="cpu",
+    prompts="1", pid=77, state="ready", credit=8, working=("r1", "r2"),
+)  # fmt: skip
+SAMPLES: tuple[Message, ...] = (
+    Teach(
+        problem="What is 6 · 7?", answer_form="number", sampling=Sampling(),
+        demonstrations=(Exemplar("What is 1 + 1?", "It is 2."),), weights="w1",
+    ),
+    Examine(
+        problem="What is 8 · 7?", answer_form="latex", sampling=Sampling(temperature=0.0, max_tokens=64),
+        material=(Exemplar("What is 6 · 7?", "6 · 7 = 42"),),
+    ),
+    Feedback(about="r0", lbt_scores={"tiny": 0.5}, failed=("What is 8 · 7?",)),
+    Taught(text="6 · 7 = 42", usage=USAGE),
+    Answered(text="8 · 7 = 56", usage=USAGE),
+    Failed(kind="context", detail="4,100 tokens, and the model takes 2,048"),
+    HELLO,
+    Welcome(epoch="e1", heartbeat_s=2.0, credit=1024),
+    Unknown(),
+    Heartbeat(state="ready", credit=8, progress=("r1",), completion_tokens=900, memory_mb=512.5),
+    Ack(request_ids=("r1", "r2")),
+    Drain(),
+    Goodbye(reason="drained"),
+    Gone(name="tiny", detail="killed by signal 9", pid=77),
+    Joined(hello=HELLO),
+    Lost(name="tiny", pool="small", why="silent", detail="nothing heard for 6.1 s"),
+    Gauges(
+        epoch="e1", queues={"small": 3}, dropped=1, requeued=2,
+        peers=(PeerGauge("tiny", "student", "small", "smollm2", "simulated", "cpu", "ready", 8, 2, 40, 1, 2, 3, 4.0),),
+    ),
+)  # fmt: skip
+
+
+def test_every_kind_has_a_sample() -> None:
+    assert {type(sample).__name__ for sample in SAMPLES} == set(KINDS)
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda message: type(message).__name__)
+def test_bytes_are_as_written_down(message: Message) -> None:
+    golden = (GOLDEN / f"{type(message).__name__}.msgpack").read_bytes()
+    assert encode(message) == golden
+    assert decode(type(message).__name__, golden) == message
+
+
+def test_a_body_is_a_plain_map() -> None:
+    assert msgpack.unpackb(encode(Goodbye(reason="drained"))) == {"reason": "drained"}
+
+
+def test_a_peer_of_a_later_version_is_understood() -> None:
+    body = msgpack.packb({"text": "42", "mood": "sunny"})
+    assert decode("Answered", body) == Answered(text="42")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("Applause", b"\x80"),
+        ("Answered", b""),
+        ("Answered", b"\xc1"),
+        ("Answered", msgpack.packb({"text": 42})),
+        ("Answered", msgpack.packb([1])),
+        ("Answered", msgpack.packb({"text": "42"}) + b"more"),
+        ("Answered", b"\x81" * 5000),
+        ("Answered", bytes(MAX_BODY + 1)),
+        ("Hello", msgpack.packb({"name": "x", "role": "principal"})),
+    ],
+)
+def test_what_is_no_message_is_refused(kind: str, body: bytes) -> None:
+    with pytest.raises(WireError):
+        decode(kind, body)
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), body=st.binary(max_size=200))
+@settings(max_examples=200, deadline=None, database=None)
+def test_any_bytes_are_a_message_or_a_wire_error(kind: str, body: bytes) -> None:
+    try:
+        assert isinstance(decode(kind, body), KINDS[kind])
+    except WireError as error:
+        assert len(str(error)) < 300
+
+
+def test_a_message_that_is_too_large_does_not_leave() -> None:
+    with pytest.raises(WireError, match="at most"):
+        encode(Answered(text="x" * (MAX_BODY + 1)))
+
+
+route = st.text(max_size=40).filter(lambda text: len(text.encode(errors="replace")) <= 200)
+envelopes = st.builds(Envelope, route, route, route, route, st.binary(max_size=50))
+
+
+@given(st.lists(envelopes, min_size=1, max_size=8))
+@example([envelope(Drain())])
+@settings(max_examples=100, deadline=None, database=None)
+def test_envelopes_that_share_a_send_come_out_as_they_went_in(sent: list[Envelope]) -> None:
+    frames = to_frames(sent)
+    assert len(frames) == 5 * len(sent)
+    assert list(from_frames(frames)) == sent
+
+
+@pytest.mark.parametrize(
+    "frames", [[], [b"Drain"], [b""] * 6, [b"\xff", b"", b"", b"", b""], [b"x" * 201, b"", b"", b"", b""]]
+)
+def test_frames_that_are_no_envelopes_are_refused(frames: list[bytes]) -> None:
+    with pytest.raises(WireError):
+        list(from_frames(frames))
+
+
+def test_a_digest_depends_on_what_is_in_it_and_not_on_the_order_of_keys() -> None:
+    assert digest("a", {"x": 1, "y": 2}) == digest("a", {"y": 2, "x": 1})
+    assert digest("a", {"x": 1}) != digest("a", {"x": 2})
+    assert digest("ab", "c") != digest("a", "bc")
+
+
+if __name__ == "__main__":
+    for sample in SAMPLES:
+        (GOLDEN / f"{type(sample).__name__}.msgpack").write_bytes(encode(sample))

@@ -1,0 +1,595 @@
+"""What the broker decides: events in, actions out, no socket and no clock."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from broker import events
+from broker.events import Action, Forget, Note, Send
+from broker.messages import (
+    Ack,
+    AgentState,
+    Answered,
+    Drain,
+    Envelope,
+    Failed,
+    Feedback,
+    Heartbeat,
+    Hello,
+    Joined,
+    Lost,
+    Message,
+    Role,
+    Unknown,
+    Welcome,
+    decode,
+    envelope,
+)
+from broker.state import BrokerState
+from tests.broker.invariants import check
+
+C = b"classroom"
+Said = list[tuple[bytes, str, str]]
+
+
+class Broker:
+    """A state, with short words for what happens to it. Each gives what was sent: (peer, kind, request id)."""
+
+    def __init__(self, *, credit: int = 100, heartbeat_s: float = 1.0, stalled_s: float = 10.0) -> None:
+        self.state = BrokerState(heartbeat_s, stalled_s, credit, "e1")
+        self.now = 100.0
+        self.actions: list[Action] = []
+
+    def do(self, event: events.Event) -> Said:
+        self.actions = self.state.handle(event, self.now)
+        check(self.state)
+        return [(a.peer, a.envelope.kind, a.envelope.request_id) for a in self.actions if isinstance(a, Send)]
+
+    def said(self, peer: bytes) -> list[Message]:
+        """The messages to `peer` among the last actions."""
+        sent = [a.envelope for a in self.actions if isinstance(a, Send) and a.peer == peer]
+        return [decode(e.kind, e.body) for e in sent]
+
+    def classroom(self, peer: bytes = C) -> Said:
+        return self.do(events.Greeted(peer, Hello(name="classroom", role="classroom")))
+
+    def agent(
+        self,
+        peer: bytes,
+        name: str = "",
+        *,
+        pool: str = "p",
+        credit: int = 1,
+        state: AgentState = "ready",
+        working: Iterable[str] = (),
+        pid: int = 0,
+        role: Role = "student",
+        protocol: int = 1,
+    ) -> Said:
+        hello = Hello(
+            name=name or peer.decode(), role=role, pool=pool, credit=credit, state=state, working=tuple(working),
+            pid=pid, protocol=protocol,
+        )  # fmt: skip
+        return self.do(events.Greeted(peer, hello))
+
+    def ask(self, *request_ids: str, pool: str = "p", affinity: str = "", peer: bytes = C) -> Said:
+        sent: Said = []
+        for request_id in request_ids:
+            sent += self.do(events.Submitted(peer, Envelope("Examine", pool, request_id, affinity, b"question")))
+        return sent
+
+    def answer(self, peer: bytes, request_id: str, text: str = "42") -> Said:
+        return self.do(events.Resulted(peer, envelope(Answered(text=text), request_id=request_id)))
+
+    def ack(self, *request_ids: str) -> Said:
+        return self.do(events.Acked(C, request_ids))
+
+    def beat(
+        self, peer: bytes, *progress: str, state: AgentState = "ready", credit: int = 1, completion_tokens: int = 0
+    ) -> Said:
+        heartbeat = Heartbeat(state=state, credit=credit, progress=progress, completion_tokens=completion_tokens)
+        return self.do(events.Beat(peer, heartbeat))
+
+    def gone(self, name: str, pid: int = 0) -> Said:
+        return self.do(events.ProcessEnded(C, name, pid, "killed"))
+
+    def passes(self, seconds: float) -> Said:
+        self.now += seconds
+        return self.do(events.Tick())
+
+    def leases(self, peer: bytes) -> list[str]:
+        return list(self.state.agents[peer].leases)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    broker = Broker()
+    broker.classroom()
+    return broker
+
+
+# --- hello ----------------------------------------------------------------------------------------------
+
+
+def test_the_classroom_is_welcomed_with_a_credit_and_told_who_is_there() -> None:
+    broker = Broker(credit=7)
+    broker.agent(b"a", "ann")
+    broker.classroom()
+    welcome, joined = broker.said(C)
+    assert welcome == Welcome(epoch="e1", heartbeat_s=1.0, credit=7)
+    assert isinstance(joined, Joined)
+    assert joined.hello.name == "ann"
+
+
+def test_an_agent_is_welcomed_and_the_classroom_hears_of_it(broker: Broker) -> None:
+    broker.agent(b"a", "ann", pool="", working=("r9",))
+    assert broker.said(b"a") == [Welcome(epoch="e1", heartbeat_s=1.0)]
+    assert broker.said(C) == [Joined(hello=Hello(name="ann", role="student", pool="ann", state="ready", credit=1))]
+
+
+def test_the_classroom_hears_of_a_change_of_state_and_of_nothing_else(broker: Broker) -> None:
+    broker.agent(b"a", state="loading")
+    assert broker.beat(b"a", state="loading") == []
+    assert broker.beat(b"a", state="ready") == [(C, "Joined", "")]
+    assert broker.beat(b"a", state="ready", credit=5) == []
+    assert broker.beat(b"a", state="draining") == [(C, "Joined", "")]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.Beat(b"x", Heartbeat()),
+        events.Submitted(b"x", Envelope("Teach", "p", "r", "", b"")),
+        events.Resulted(b"x", Envelope("Taught", "", "r", "", b"")),
+        events.Told(b"x", Envelope("Feedback", "p", "", "", b"")),
+        events.Acked(b"x", ("r",)),
+        events.ProcessEnded(b"x", "ann", 0, ""),
+        events.DrainAsked(b"x"),
+        events.Left(b"x", ""),
+    ],
+)
+def test_a_stranger_is_told_so_and_changes_nothing(broker: Broker, event: events.Event) -> None:
+    before = broker.state.gauges()
+    assert broker.do(event) == [(b"x", "Unknown", "")]
+    assert broker.state.gauges() == before
+
+
+def test_a_stranger_with_much_to_say_is_told_once(broker: Broker) -> None:
+    said = [broker.beat(b"x") for _ in range(10)]
+    assert said == [[(b"x", "Unknown", "")]] + [[]] * 9
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.Submitted(b"a", Envelope("Teach", "p", "r", "", b"")),
+        events.Acked(b"a", ("r",)),
+        events.ProcessEnded(b"a", "bob", 0, ""),
+        events.DrainAsked(b"a"),
+        events.Told(b"a", Envelope("Feedback", "p", "", "", b"")),
+        events.Greeted(b"a", Hello(name="classroom", role="classroom")),
+    ],
+)
+def test_an_agent_cannot_act_as_the_classroom(broker: Broker, event: events.Event) -> None:
+    broker.agent(b"a")
+    broker.agent(b"b", "bob")
+    broker.do(event)
+    assert broker.state.dropped == 1
+    assert not broker.state.work.requests
+    assert broker.state.agents.keys() == {b"a", b"b"}
+    assert broker.state.out.classroom == C
+
+
+def test_a_second_classroom_is_sent_away_while_the_first_is_alive(broker: Broker) -> None:
+    broker.classroom(b"other")
+    assert broker.said(b"other") == [Drain()]
+    broker.passes(3.5)
+    broker.classroom(b"other")
+    assert isinstance(broker.said(b"other")[0], Welcome)
+
+
+def test_a_peer_of_another_protocol_is_sent_away_once_and_the_classroom_hears_why(broker: Broker) -> None:
+    broker.agent(b"a", "ann", protocol=9)
+    assert broker.said(b"a") == [Drain()]
+    lost = broker.said(C)[0]
+    assert isinstance(lost, Lost)
+    assert (lost.why, lost.name) == ("refused", "ann")
+    assert broker.agent(b"a", "ann", protocol=9) == []
+    assert broker.state.agents == {}
+
+
+# --- leases ---------------------------------------------------------------------------------------------
+
+
+def test_a_request_goes_as_it_came_to_an_agent_of_its_pool(broker: Broker) -> None:
+    broker.agent(b"a", pool="other")
+    broker.agent(b"b", pool="p")
+    broker.ask("r1", affinity="x")
+    assert broker.actions == [Send(b"b", Envelope("Examine", "p", "r1", "x", b"question"))]
+
+
+def test_an_agent_gets_no_more_than_its_credit_and_the_next_when_one_is_done(broker: Broker) -> None:
+    broker.agent(b"a", credit=2)
+    broker.ask("r1", "r2", "r3", "r4")
+    assert broker.leases(b"a") == ["r1", "r2"]
+    assert broker.answer(b"a", "r2") == [(C, "Answered", "r2"), (b"a", "Examine", "r3")]
+
+
+@pytest.mark.parametrize("state", ["loading", "draining"])
+def test_only_a_ready_agent_gets_work(broker: Broker, state: AgentState) -> None:
+    broker.agent(b"a", state=state)
+    assert broker.ask("r1") == []
+    assert (b"a", "Examine", "r1") in broker.beat(b"a", state="ready")
+
+
+def test_more_credit_brings_more_work_and_less_takes_none_back(broker: Broker) -> None:
+    broker.agent(b"a", credit=1)
+    broker.ask("r1", "r2", "r3")
+    assert broker.beat(b"a", credit=2) == [(b"a", "Examine", "r2")]
+    broker.beat(b"a", credit=0)
+    assert broker.leases(b"a") == ["r1", "r2"]
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
+
+
+def test_work_goes_to_the_least_busy(broker: Broker) -> None:
+    broker.agent(b"a", credit=4)
+    broker.agent(b"b", credit=4)
+    broker.ask("r1", "r2", "r3", "r4")
+    assert (broker.leases(b"a"), broker.leases(b"b")) == (["r1", "r3"], ["r2", "r4"])
+
+
+def test_an_agent_stays_with_its_affinity_then_takes_the_oldest_that_nobody_serves_then_the_oldest(
+    broker: Broker,
+) -> None:
+    broker.agent(b"a")
+    broker.agent(b"b")
+    broker.ask("x1", affinity="x")
+    broker.ask("y1", affinity="y")
+    broker.ask("y2", "y3", affinity="y")
+    broker.ask("z1", affinity="z")
+    broker.ask("x2", affinity="x")
+    order = []
+    for _ in range(4):
+        [request_id] = broker.leases(b"a")
+        order += [r for peer, _, r in broker.answer(b"a", request_id) if peer == b"a"]
+    assert broker.leases(b"b") == ["y1"]
+    assert order == ["x2", "z1", "y2", "y3"]
+
+
+def test_a_request_submitted_twice_is_asked_once_and_answered_again_when_it_is_finished(broker: Broker) -> None:
+    broker.agent(b"a")
+    assert broker.ask("r1", "r1") == [(b"a", "Examine", "r1")]
+    assert broker.ask("r2", "r2") == []
+    broker.answer(b"a", "r1")
+    assert broker.ask("r1") == [(C, "Answered", "r1")]
+
+
+def test_a_request_over_the_credit_is_refused_and_other_pools_are_not_affected() -> None:
+    broker = Broker(credit=2)
+    broker.classroom()
+    broker.ask("r1", "r2", "r3")
+    [failed] = broker.said(C)
+    assert isinstance(failed, Failed)
+    assert failed.kind == "refused"
+    assert broker.ask("q1", pool="q") == []
+    broker.agent(b"a", credit=2)
+    broker.answer(b"a", "r1")
+    broker.ask("r4")
+    assert broker.leases(b"a") == ["r2", "r4"]
+
+
+def test_drain_stops_leases_and_is_passed_on_also_to_who_comes_later(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1", "r2")
+    assert broker.do(events.DrainAsked(C)) == [(b"a", "Drain", "")]
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
+    broker.agent(b"b")
+    assert broker.said(b"b") == [Welcome(epoch="e1", heartbeat_s=1.0), Drain()]
+    assert broker.state.gauges().draining
+
+
+# --- results --------------------------------------------------------------------------------------------
+
+
+def test_a_result_carries_the_name_of_who_made_it(broker: Broker) -> None:
+    broker.agent(b"a", "ann")
+    broker.ask("r1")
+    broker.do(events.Resulted(b"a", Envelope("Answered", "somebody else", "r1", "x", b"not even decoded")))
+    assert broker.actions == [Send(C, Envelope("Answered", "ann", "r1", "x", b"not even decoded"))]
+
+
+def test_the_first_result_wins_and_all_who_sent_one_hear_that_it_is_on_disk(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1")
+    broker.passes(1)
+    broker.agent(b"b")
+    broker.gone("a")
+    assert broker.leases(b"b") == ["r1"]
+    broker.agent(b"a", "ann")
+    assert broker.answer(b"a", "r1", "first") == [(C, "Answered", "r1")]
+    assert broker.answer(b"b", "r1", "second") == []
+    assert sorted(broker.ack("r1")) == [(b"a", "Ack", ""), (b"b", "Ack", "")]
+    assert not broker.state.work.finished
+
+
+def test_who_works_on_what_another_finished_gets_nothing_in_its_place(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1")
+    broker.gone("a")
+    broker.agent(b"b")
+    broker.ask("r2")
+    broker.agent(b"a", "ann", credit=0)
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
+    assert broker.answer(b"b", "r1") == [(b"b", "Examine", "r2")]
+
+
+def test_an_ack_names_all_results_of_an_agent_at_once(broker: Broker) -> None:
+    broker.agent(b"a", credit=3)
+    broker.ask("r1", "r2", "r3")
+    for request_id in ("r1", "r2", "r3"):
+        broker.answer(b"a", request_id)
+    broker.ack("r1", "r3", "never heard of")
+    assert broker.said(b"a") == [Ack(request_ids=("r1", "r3"))]
+
+
+def test_a_result_nobody_is_known_to_wait_for_reaches_the_classroom(broker: Broker) -> None:
+    broker.agent(b"a")
+    assert broker.answer(b"a", "from before") == [(C, "Answered", "from before")]
+    assert broker.ask("from before") == [(C, "Answered", "from before")]
+
+
+def test_a_result_for_another_pool_is_dropped(broker: Broker) -> None:
+    broker.agent(b"a", pool="p")
+    broker.agent(b"b", pool="q")
+    broker.ask("r1", pool="p")
+    assert broker.answer(b"b", "r1") == []
+    assert broker.state.dropped == 1
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
+
+
+def test_results_wait_for_a_classroom_that_is_away(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1")
+    broker.do(events.Left(C, ""))
+    assert broker.answer(b"a", "r1") == []
+    assert broker.classroom() == [(C, "Welcome", ""), (C, "Joined", ""), (C, "Answered", "r1")]
+
+
+def test_an_ack_for_what_still_waits_takes_it_out(broker: Broker) -> None:
+    broker.ask("r1", "r2")
+    broker.ack("r1")
+    broker.agent(b"a")
+    assert broker.leases(b"a") == ["r2"]
+
+
+def test_feedback_goes_to_one_of_the_pool_and_is_counted_where_nobody_is(broker: Broker) -> None:
+    told = envelope(Feedback(about="r1"), peer="p")
+    assert broker.do(events.Told(C, told)) == []
+    assert broker.state.undelivered == 1
+    broker.agent(b"a")
+    broker.agent(b"b")
+    broker.do(events.Told(C, told))
+    assert broker.actions == [Send(b"a", told)]
+
+
+# --- deaths ---------------------------------------------------------------------------------------------
+
+
+def test_a_silent_agent_is_taken_for_dead_after_three_heartbeats(broker: Broker) -> None:
+    broker.agent(b"a", "ann")
+    broker.ask("r1")
+    assert broker.passes(3.0) == []
+    broker.passes(0.1)
+    [lost] = broker.said(C)
+    assert isinstance(lost, Lost)
+    assert (lost.name, lost.pool, lost.why) == ("ann", "p", "silent")
+    assert Forget(b"a") in broker.actions
+    broker.agent(b"b")
+    assert broker.leases(b"b") == ["r1"]
+
+
+def test_anything_that_is_heard_keeps_an_agent_alive(broker: Broker) -> None:
+    broker.agent(b"a")
+    for _ in range(8):
+        broker.passes(2.0)
+        broker.beat(b"a")
+    assert b"a" in broker.state.agents
+
+
+def test_a_lease_without_progress_ends_though_its_agent_is_alive(broker: Broker) -> None:
+    broker.agent(b"a", credit=2)
+    broker.ask("r1", "r2")
+    for _ in range(6):
+        broker.beat(b"a", "r1", credit=2)
+        broker.passes(2.0)
+    [lost] = broker.said(C)
+    assert isinstance(lost, Lost)
+    assert lost.why == "stalled"
+    assert "r2" in lost.detail
+
+
+def test_progress_renews_a_lease(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1")
+    for _ in range(20):
+        broker.beat(b"a", "r1")
+        assert broker.passes(2.0) == []
+
+
+def test_no_lease_time_counts_while_an_agent_loads(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1")
+    for _ in range(20):
+        broker.beat(b"a", state="loading")
+        assert broker.passes(2.0) == []
+    for _ in range(4):
+        broker.beat(b"a")
+        assert broker.passes(2.0) == []
+
+
+def test_who_stalled_is_not_let_back_before_it_moves(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1")
+    for _ in range(6):
+        broker.beat(b"a")
+        broker.passes(2.0)
+    assert b"a" not in broker.state.agents
+    assert broker.beat(b"a") == []
+    assert broker.agent(b"a", working=("r1",)) == []
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1"), (b"a", "Unknown", "")]
+    assert (b"a", "Welcome", "") in broker.agent(b"a")
+
+
+def test_goodbye_gives_requests_back_in_their_order_and_without_blame(broker: Broker) -> None:
+    broker.agent(b"a", credit=2)
+    broker.ask("r1", "r2", "r3")
+    broker.do(events.Left(b"a", "tired"))
+    assert [m.why for m in broker.said(C) if isinstance(m, Lost)] == ["goodbye"]
+    broker.agent(b"b", credit=3)
+    assert broker.leases(b"b") == ["r1", "r2", "r3"]
+
+
+def test_after_a_death_suspects_come_first_and_one_at_a_time(broker: Broker) -> None:
+    broker.agent(b"a", credit=2)
+    broker.ask("r1", "r2", "r3")
+    broker.gone("a")
+    broker.agent(b"b", credit=3)
+    assert broker.leases(b"b") == ["r1"]
+    broker.answer(b"b", "r1")
+    assert broker.leases(b"b") == ["r2"]
+    broker.answer(b"b", "r2")
+    broker.ask("r4", "r5")
+    assert broker.leases(b"b") == ["r3", "r4", "r5"]
+
+
+def test_a_suspect_waits_until_an_agent_holds_nothing_and_nothing_else_is_leased_before_it(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.agent(b"b", credit=3)
+    broker.ask("r1", "r2", "r3")
+    assert (broker.leases(b"a"), broker.leases(b"b")) == (["r1"], ["r2", "r3"])
+    broker.gone("a")
+    broker.ask("r4")
+    assert broker.answer(b"b", "r2") == [(C, "Answered", "r2")]
+    assert broker.answer(b"b", "r3") == [(C, "Answered", "r3"), (b"b", "Examine", "r1")]
+    assert broker.answer(b"b", "r1") == [(C, "Answered", "r1"), (b"b", "Examine", "r4")]
+
+
+def test_three_deaths_while_held_alone_end_a_request(broker: Broker) -> None:
+    broker.ask("r1")
+    for life in (b"1", b"2", b"3"):
+        broker.agent(life, "ann")
+        assert broker.leases(life) == ["r1"]
+        broker.gone("ann")
+    failed = broker.said(C)[-1]
+    assert isinstance(failed, Failed)
+    assert failed.kind == "deaths"
+    broker.agent(b"4", "ann")
+    assert broker.leases(b"4") == []
+    assert broker.answer(b"4", "r1") == [], "a later answer is dropped"
+    assert broker.ack("r1") == [(b"4", "Ack", "")]
+
+
+def test_a_death_among_others_does_not_count_against_a_request(broker: Broker) -> None:
+    broker.agent(b"a", credit=2)
+    broker.ask("r1", "r2")
+    broker.gone("a")
+    assert [(r.suspect, r.deaths) for r in broker.state.work.requests.values()] == [(True, 0), (True, 0)]
+
+
+def test_gone_with_a_process_id_spares_a_successor(broker: Broker) -> None:
+    broker.agent(b"a", "ann", pid=2)
+    assert broker.gone("ann", pid=1) == []
+    assert broker.gone("ann", pid=2) == [(C, "Lost", "")]
+
+
+def test_a_result_from_an_agent_taken_for_dead_still_counts(broker: Broker) -> None:
+    broker.agent(b"a", "ann")
+    broker.ask("r1")
+    broker.passes(3.1)
+    broker.answer(b"a", "r1")
+    assert broker.actions[0] == Send(C, envelope(Answered(text="42"), peer="ann", request_id="r1"))
+    assert broker.said(b"a") == [Unknown()]
+    assert not broker.state.work.requests
+
+
+def test_who_was_only_silent_comes_back_to_its_work(broker: Broker) -> None:
+    broker.agent(b"a", credit=2)
+    broker.ask("r1", "r2")
+    broker.passes(3.1)
+    assert broker.beat(b"a") == [(b"a", "Unknown", "")]
+    broker.agent(b"a", credit=2, working=("r1", "r2"))
+    assert broker.leases(b"a") == ["r1", "r2"]
+
+
+def test_a_namesake_replaces_and_keeps_what_it_works_on(broker: Broker) -> None:
+    broker.agent(b"old", "ann", credit=2)
+    broker.ask("r1", "r2")
+    broker.agent(b"new", "ann", credit=2, working=("r2",))
+    assert [m.why for m in broker.said(C) if isinstance(m, Lost)] == ["replaced"]
+    assert broker.said(b"old") == [Drain()]
+    assert broker.leases(b"new") == ["r2"]
+    broker.answer(b"new", "r2")
+    assert broker.leases(b"new") == ["r1"]
+    assert broker.beat(b"old", "r1") == [], "it does not take its place back"
+
+
+def test_hello_again_repeats_leases_that_may_not_have_arrived(broker: Broker) -> None:
+    broker.agent(b"a", credit=2)
+    broker.ask("r1", "r2")
+    assert broker.agent(b"a", credit=2, working=("r1",)) == [(b"a", "Welcome", ""), (b"a", "Examine", "r2")]
+    assert broker.leases(b"a") == ["r1", "r2"]
+
+
+def test_who_does_not_read_is_taken_for_dead(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1")
+    assert broker.do(events.Clogged(b"a")) == [(C, "Lost", "")]
+    broker.do(events.Clogged(C))
+    broker.agent(b"b")
+    assert broker.answer(b"b", "r1") == []
+    assert broker.beat(C) == [(C, "Unknown", "")]
+    assert broker.classroom()[-1] == (C, "Answered", "r1")
+
+
+# --- after a restart of the broker ----------------------------------------------------------------------
+
+
+def test_what_an_agent_says_it_works_on_is_leased_to_it_when_it_is_submitted(broker: Broker) -> None:
+    broker.agent(b"a", credit=2, working=("r1", "r2"))
+    broker.agent(b"b", credit=2)
+    broker.ask("r1", "r2", "r3")
+    assert (broker.leases(b"a"), broker.leases(b"b")) == (["r1", "r2"], ["r3"])
+
+
+def test_what_an_agent_works_on_takes_its_room_before_it_is_submitted(broker: Broker) -> None:
+    broker.agent(b"a", credit=2, working=("r1", "r2"))
+    assert broker.ask("r3") == []
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1"), (b"a", "Examine", "r3")]
+
+
+def test_room_for_work_that_nobody_asks_for_is_free_again_in_the_end(broker: Broker) -> None:
+    broker.agent(b"a", working=("phantom",))
+    broker.ask("r1")
+    sent: Said = []
+    for _ in range(6):
+        broker.beat(b"a")
+        sent += broker.passes(2.0)
+    assert sent == [(b"a", "Examine", "r1")]
+
+
+def test_gauges_show_peers_and_queues(broker: Broker) -> None:
+    broker.agent(b"a", "ann", credit=1)
+    broker.ask("r1", "r2", "r3")
+    broker.beat(b"a", completion_tokens=12)
+    gauges = broker.state.gauges()
+    assert gauges.queues == {"p": 2}
+    [peer] = gauges.peers
+    assert (peer.name, peer.leases, peer.credit, peer.completion_tokens) == ("ann", 1, 1, 12)
+
+
+def test_pools_without_agents_and_requests_are_forgotten(broker: Broker) -> None:
+    broker.agent(b"a", pool="q")
+    broker.do(events.Left(b"a", ""))
+    broker.passes(0.1)
+    assert broker.state.gauges().queues == {}
+    assert not [a for a in broker.actions if isinstance(a, Note)]

@@ -1,0 +1,123 @@
+"""Real classes for tests and benchmarks: run.py as a user runs it, with simulated engines, and how to disturb one."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from scenarios.gradebook.store import Store, StoreError
+
+ROOT = Path(__file__).parents[1]
+SMOKE = "scenarios/smoke.yaml"
+WAIT_S = 120
+"""Nothing here takes as long; a test that waits in vain ends by then."""
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "run.py", *map(str, words)]
+
+
+def sets(*overrides: str) -> list[str]:
+    return [word for one in overrides for word in ("--set", one)]
+
+
+def start(out: Path, *overrides: str, scenario: str | Path = SMOKE) -> subprocess.Popen[str]:
+    """`python run.py SCENARIO --out OUT`, without a monitor."""
+    return subprocess.Popen(
+        command(scenario, "--out", out, "--monitor", "off", *sets(*overrides)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def resume(out: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("resume", out, "--monitor", "off", *sets(*overrides)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Wait for a class to end with this exit code; returns what it printed."""
+    said, _ = process.communicate(timeout=WAIT_S)
+    if process.returncode != code:
+        raise AssertionError(f"exit code {process.returncode}, not {code}:\n{said}")
+    return said
+
+
+def say(*words: str | Path, code: int = 0) -> str:
+    """What a command prints, both streams."""
+    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    if done.returncode != code:
+        raise AssertionError(f"exit code {done.returncode}, not {code}:\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def wait_until(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
+    """Wait until something is so; fails where the class ends before."""
+    for _ in range(WAIT_S * 50):
+        if there():
+            return
+        if process.poll() is not None:
+            raise AssertionError(f"the class ended too early: {process.communicate()[0]}")
+        psutil.wait_procs([psutil.Process(process.pid)], timeout=0.02)
+    raise AssertionError(f"waited {WAIT_S} s in vain")
+
+
+def results(out: Path) -> int:
+    """How many results are committed."""
+    try:
+        with Store(out) as store:
+            return int(str(store.query("SELECT count(*) FROM result")[0][0]))
+    except StoreError:
+        return 0
+
+
+def gradebook(out: Path) -> set[tuple[str, str, str | None, bool | None]]:
+    """What two runs of one class must agree on."""
+    with Store(out) as store:
+        return {(r.request_id, r.text, r.answer, r.correct) for r in store.results()}
+
+
+def events(out: Path, kind: str) -> list[str]:
+    with Store(out) as store:
+        return [f"{e.agent} {e.detail}" for e in store.events(kinds=[kind])]
+
+
+def child(process: subprocess.Popen[str], name: str) -> psutil.Process:
+    """The process of one agent, or of the broker, of a running class."""
+    for one in psutil.Process(process.pid).children():
+        if one.cmdline()[-1:] == [name]:
+            return one
+    raise AssertionError(f"no process is called {name}")
+
+
+def first_asked(out: Path) -> float:
+    """When the first request was at its agent, in seconds since the epoch: its result's time less its seconds."""
+    with Store(out) as store:
+        return min(_seconds(at) - float(str(took)) for at, took in store.query("SELECT at, seconds FROM result"))
+
+
+def last_answered(out: Path) -> float:
+    """When the last result was committed, in seconds since the epoch."""
+    with Store(out) as store:
+        return _seconds(store.query("SELECT max(at) FROM result")[0][0])
+
+
+def busy_seconds(out: Path) -> dict[str, float]:
+    """The engine's own seconds, by agent, added over its requests."""
+    with Store(out) as store:
+        rows = store.query("SELECT agent, sum(seconds) FROM result GROUP BY agent")
+        return {str(agent): float(str(seconds)) for agent, seconds in rows}
+
+
+def _seconds(at: object) -> float:
+    return datetime.fromisoformat(str(at)).timestamp()

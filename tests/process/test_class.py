@@ -1,0 +1,165 @@
+"""Whole classes as a user runs them: real processes, a real broker, and what they leave behind."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from broker import security
+from scenarios import reading
+from scenarios.gradebook.store import Store
+from tests import classes
+
+SHIPPED = sorted(path.relative_to(classes.ROOT) for path in (classes.ROOT / "scenarios").glob("*.yaml"))
+SMALL = ("task.family=chain_sum", "task.problems=2", "lesson.rationales=2")
+SIMULATED = ("teacher.engine=simulated", "students.*.engine=simulated")
+
+
+def summary(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smoke class, complete."""
+    out = tmp_path_factory.mktemp("smoke") / "run"
+    classes.finish(classes.start(out))
+    return out
+
+
+def test_a_class_of_four_processes_leaves_a_summary_a_gradebook_and_logs(finished: Path) -> None:
+    found = summary(finished)
+    assert found["status"] == "complete"
+    assert found["simulated"] is True
+    assert found["counts"]["teaching_problems"] == 12
+    assert found["counts"]["teaching_rationales"] == 96
+    assert found["counts"]["failed"] == 0
+    assert [agent["name"] for agent in found["agents"]] == ["teacher", "weak", "average", "strong"]
+    assert {path.name for path in (finished / "logs").glob("*.log")} >= {"teacher.log", "weak.log", "broker.log"}
+    assert reading.read(finished / "scenario.yaml").name == "smoke"
+
+
+def test_what_is_right_was_graded_against_the_gold_answers_of_the_bank(finished: Path) -> None:
+    with Store(finished) as store:
+        rows = store.query(
+            "SELECT e.answer, p.answer, e.correct FROM exam_answer e JOIN problem p ON p.id = e.ep WHERE e.answer <> ''"
+        )
+    assert rows
+    assert all((given == gold) == bool(correct) for given, gold, correct in rows)
+
+
+def test_abler_students_do_better(finished: Path) -> None:
+    accuracy = {student["name"]: student["exam_accuracy"] for student in summary(finished)["students"]}
+    assert accuracy["weak"] < accuracy["average"] < accuracy["strong"]
+
+
+def test_the_teacher_heard_of_its_rationales_and_the_students_of_their_exams(finished: Path) -> None:
+    assert "feedback on" in (finished / "logs" / "teacher.log").read_text()
+    assert "feedback on gsm_symbolic/" in (finished / "logs" / "weak.log").read_text()
+
+
+def test_no_message_or_log_of_an_agent_holds_a_gold_answer_key(finished: Path) -> None:
+    assert (finished / "answer-key").stat().st_mode & 0o777 == 0o600
+    for log in (finished / "logs").glob("*.log"):
+        assert "answer-key" not in log.read_text()
+
+
+def test_the_same_class_again_gives_the_same_gradebook(finished: Path, tmp_path: Path) -> None:
+    classes.finish(classes.start(tmp_path / "run"))
+    assert classes.gradebook(tmp_path / "run") == classes.gradebook(finished)
+
+
+def test_another_seed_gives_another_class(finished: Path, tmp_path: Path) -> None:
+    classes.finish(classes.start(tmp_path / "run", "seed=8"))
+    assert not classes.gradebook(tmp_path / "run") & classes.gradebook(finished)
+
+
+def test_report_makes_the_same_summary_from_the_gradebook_alone(finished: Path) -> None:
+    before = summary(finished)
+    (finished / "summary.json").unlink()
+    assert json.loads(classes.say("report", finished, "--json")) == before == summary(finished)
+
+
+def test_a_finished_class_resumes_to_itself_without_starting_anything(finished: Path) -> None:
+    before = classes.events(finished, "joined")
+    assert "results reused" in classes.say("resume", finished)
+    assert classes.events(finished, "joined") == before
+
+
+def test_replay_scores_the_same_records_by_another_rule(finished: Path) -> None:
+    again = json.loads(classes.say("replay", finished, "--set", "scoring.merge=students", "--json"))
+    assert again["replay"]["never_asked"] == {}
+    assert again["counts"]["teaching_rationales"] == 96
+    fewer = json.loads(classes.say("replay", finished, "--set", "lesson.rationales=4", "--json"))
+    assert fewer["replay"]["never_asked"] == {}
+    assert fewer["methods"]["sc"]["completion_tokens"] < again["methods"]["sc"]["completion_tokens"]
+
+
+def test_replay_names_what_was_never_asked(finished: Path) -> None:
+    more = json.loads(classes.say("replay", finished, "--set", "lesson.rationales=10", "--json"))
+    assert more["replay"]["never_asked"] == {"teach": 24}
+
+
+def test_watch_shows_the_end_of_a_finished_class(finished: Path) -> None:
+    shown = classes.say("watch", finished)
+    assert "smoke" in shown
+    assert "teacher" in shown
+
+
+@pytest.mark.parametrize("scenario", SHIPPED, ids=str)
+def test_every_shipped_scenario_runs_with_simulated_engines_on_a_small_task(scenario: Path, tmp_path: Path) -> None:
+    classes.finish(classes.start(tmp_path / "run", *SIMULATED, *SMALL, scenario=scenario))
+    assert summary(tmp_path / "run")["status"] == "complete"
+
+
+def test_garbage_on_the_wire_disturbs_nobody(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = classes.start(out, "students.*.engine_args.tokens_per_second=300")
+    classes.wait_until(process, lambda: classes.results(out) > 20)
+    endpoint, _ = security.endpoints("ipc", out)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+        stranger.connect(endpoint)
+        for frames in (
+            [b""],
+            [b"\xff" * 300] * 5,
+            [b"Hello", b"", b"", b"", b"\xc1"],
+            [b"Taught", b"", b"x", b"", b"{}"],
+        ):
+            stranger.send_multipart(frames)
+        classes.finish(process)
+    assert classes.gradebook(out) == classes.gradebook(finished)
+
+
+def test_a_class_over_tcp_is_encrypted_and_the_same(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    port = free_port()
+    classes.finish(classes.start(out, f"broker.address=tcp://127.0.0.1:{port}"))
+    assert classes.gradebook(out) == classes.gradebook(finished)
+    assert {path.stat().st_mode & 0o777 for path in (out / "keys").glob("*") if path.is_file()} == {0o600}
+
+
+def free_port() -> int:
+    """A port with a free one after it, for work and gauges."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        return int(socket.bind_to_random_port("tcp://127.0.0.1", min_port=20000, max_port=40000))
+
+
+def test_an_external_student_joins_by_itself(tmp_path: Path) -> None:
+    """The student of docs/protocol.md, as printed there."""
+    import subprocess
+    import sys
+
+    page = (classes.ROOT / "docs" / "protocol.md").read_text()
+    program = max(re.findall(r"```python\n(.*?)```", page, re.S), key=len)
+    out = tmp_path / "run"
+    process = classes.start(out, "students.1.engine=external", "students.1.engine_args={}", *SMALL)
+    endpoint, _ = security.endpoints("ipc", out)
+    with subprocess.Popen([sys.executable, "-c", program, endpoint, "average"]) as student:
+        classes.finish(process)
+        student.terminate()
+    answered = {agent["name"]: agent["requests"] for agent in summary(out)["agents"]}
+    assert answered["average"] > 0

@@ -1,0 +1,156 @@
+"""A class that is disturbed ends with the same gradebook as one that is not."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import classes
+
+SLOW = ("task.problems=6", "teacher.engine_args.tokens_per_second=300", "students.*.engine_args.tokens_per_second=300")
+IMPATIENT = ("broker.heartbeat_s=0.3",)
+ENOUGH = 60
+"""Results after which a class is disturbed: in the midst of it."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str, str | None, bool | None]]:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    classes.finish(classes.start(out, *SLOW, *IMPATIENT))
+    return classes.gradebook(out)
+
+
+def midway(out: Path, *overrides: str) -> subprocess.Popen[str]:
+    process = classes.start(out, *SLOW, *IMPATIENT, *overrides)
+    classes.wait_until(process, lambda: classes.results(out) >= ENOUGH)
+    return process
+
+
+Gradebook = set[tuple[str, str, str | None, bool | None]]
+
+
+@pytest.mark.parametrize("name", ["teacher", "average", "broker"])
+def test_kill_9_of_one_process(name: str, tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out)
+    classes.child(process, name).kill()
+    classes.finish(process)
+    assert classes.gradebook(out) == undisturbed
+    assert any(event.startswith(name) for event in classes.events(out, "restart"))
+
+
+def test_kill_9_of_all_agents_at_once(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out)
+    for one in psutil.Process(process.pid).children():
+        if "agents.agent" in one.cmdline():
+            one.kill()
+    classes.finish(process)
+    assert classes.gradebook(out) == undisturbed
+
+
+def test_a_stopped_agent_is_replaced(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out)
+    classes.child(process, "average").suspend()
+    classes.finish(process)
+    assert classes.gradebook(out) == undisturbed
+    assert any("silent" in event for event in classes.events(out, "lost"))
+
+
+def test_kill_9_of_the_class_leaves_no_process_and_nothing_finished_is_asked_again(
+    tmp_path: Path, undisturbed: Gradebook
+) -> None:
+    out = tmp_path / "run"
+    process = midway(out)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 5
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+    before = classes.gradebook(out)
+    assert len(before) >= ENOUGH
+    said = classes.finish(classes.resume(out))
+    assert classes.gradebook(out) == undisturbed
+    assert before < undisturbed
+    assert f"{len(before)} results reused" in said
+
+
+def test_ctrl_c_drains_says_how_to_resume_and_the_resumed_class_is_the_same(
+    tmp_path: Path, undisturbed: Gradebook
+) -> None:
+    out = tmp_path / "run"
+    process = midway(out)
+    process.send_signal(signal.SIGINT)
+    said = classes.finish(process, code=130)
+    assert f"resume {out}" in said
+    assert classes.gradebook(out) < undisturbed
+    classes.finish(classes.resume(out))
+    assert classes.gradebook(out) == undisturbed
+
+
+@pytest.mark.parametrize("fault", ["crash_after", "hang_after"])
+def test_an_engine_that_dies_or_hangs(fault: str, tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    extra = (f"students.1.engine_args.{fault}=20", "limits.stalled_s=2")
+    classes.finish(classes.start(out, *SLOW, *IMPATIENT, *extra))
+    assert classes.gradebook(out) == undisturbed
+
+
+def test_an_agent_that_cannot_be_kept_running_ends_the_class_resumable(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out, "limits.restarts=0")
+    classes.child(process, "average").kill()
+    said = classes.finish(process, code=1)
+    assert "average" in said
+    assert f"resume {out}" in said
+    classes.finish(classes.resume(out))
+    assert classes.gradebook(out) == undisturbed
+
+
+def test_a_second_run_py_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = classes.start(out, "students.*.engine_args.tokens_per_second=5")
+    classes.wait_until(process, lambda: classes.results(out) > 0)
+    assert "another run.py is at work" in classes.say("resume", out, code=2)
+    process.send_signal(signal.SIGINT)
+    classes.finish(process, code=130)
+
+
+def test_failed_requests_are_listed_and_asked_again_on_demand(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    overrides = ("students.0.engine_args.failure_rate=0.1",)
+    said = classes.finish(classes.start(out, *overrides), code=3)
+    assert "failed" in said
+    first = classes.gradebook(out)
+    again = classes.say("resume", out, "--retry-failed", "--monitor", "off", code=3)
+    assert "failed" in again
+    assert len(classes.gradebook(out)) > len(first)
+
+
+def test_a_full_disk_ends_the_class_resumable(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        classes.command(classes.SMOKE, "--out", out, "--monitor", "off", *classes.sets(*SLOW, *IMPATIENT)),
+        cwd=classes.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limit_file_size,
+    )
+    said = classes.finish(process, code=1)
+    assert "nothing recorded was lost" in said
+    assert 0 < len(classes.gradebook(out) & undisturbed) == classes.results(out)
+    classes.finish(classes.resume(out))
+    assert classes.gradebook(out) == undisturbed
+
+
+def limit_file_size() -> None:
+    """Writing beyond this fails as it does on a full disk."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))

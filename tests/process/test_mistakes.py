@@ -1,0 +1,92 @@
+"""Bad input gets an error of one to three lines, exit code 2, and starts nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import classes
+
+GOOD = """\
+name: small
+task: {family: chain_sum, problems: 2}
+teacher: {name: teacher, engine: simulated}
+students:
+  - {name: ada, engine: simulated}
+"""
+
+
+def refused(tmp_path: Path, text: str, *words: str) -> str:
+    scenario = tmp_path / "class.yaml"
+    scenario.write_text(text)
+    out = tmp_path / "run"
+    said = classes.say(scenario, "--out", out, *words, code=2)
+    assert not out.exists()
+    assert "Traceback" not in said
+    assert len(said.strip().splitlines()) <= 3, said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("problems: 2", "problms: 2", "did you mean 'problems'"),
+        ("problems: 2", "problems: many", "class.yaml:2"),
+        ("name: ada", "name: teacher", "teacher"),
+        ("family: chain_sum", "family: chain_summ", "chain_sum"),
+        ("family: chain_sum", "file: nowhere.jsonl", "nowhere.jsonl"),
+        ("name: ada, engine: simulated", "name: ada, model: smollm2", "smollm2-135m-instruct"),
+        ("name: ada, engine: simulated", "name: ada, engine: vlm", "transformers"),
+        ("engine: simulated}\nstudents", "engine: simulated, gpu: 7}\nstudents", "GPU"),
+        ("name: ada, engine: simulated", "name: ada, engine: simulated, engine_args: {abilty: 1}", "ability"),
+        ("students:", "students: [", "class.yaml"),
+    ],
+)
+def test_a_mistake_in_the_scenario(old: str, new: str, says: str, tmp_path: Path) -> None:
+    assert old in GOOD
+    assert says in refused(tmp_path, GOOD.replace(old, new))
+
+
+def test_a_malformed_line_of_a_problem_file_is_named(tmp_path: Path) -> None:
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"question": "1 + 1?", "answer": "2"}\n{"question": "2 + 2?"\n')
+    said = refused(tmp_path, GOOD.replace("family: chain_sum", "file: problems.jsonl"))
+    assert "problems.jsonl" in said
+    assert "2" in said
+
+
+def test_an_override_that_names_nothing(tmp_path: Path) -> None:
+    assert "lesson" in refused(tmp_path, GOOD, "--set", "lesion.rationales=3")
+
+
+def test_a_folder_that_holds_a_run_is_not_used_again(tmp_path: Path) -> None:
+    scenario = tmp_path / "class.yaml"
+    scenario.write_text(GOOD)
+    classes.say(scenario, "--out", tmp_path / "run", "--monitor", "off")
+    assert "holds a run" in classes.say(scenario, "--out", tmp_path / "run", code=2)
+
+
+def test_a_resumed_class_may_not_ask_otherwise(tmp_path: Path) -> None:
+    scenario = tmp_path / "class.yaml"
+    scenario.write_text(GOOD)
+    classes.say(scenario, "--out", tmp_path / "run", "--monitor", "off")
+    assert "seed" in classes.say("resume", tmp_path / "run", "--set", "seed=99", code=2)
+
+
+def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
+    for command in ("resume", "report", "replay", "watch"):
+        assert "no folder of a run" in classes.say(command, tmp_path, code=2)
+
+
+def test_an_unknown_command_line(tmp_path: Path) -> None:
+    assert classes.say("scenarios/smoke.yaml", "--sed", "7", code=2)
+
+
+def test_a_missing_scenario_file(tmp_path: Path) -> None:
+    assert "nowhere.yaml" in classes.say(tmp_path / "nowhere.yaml", code=2)
+
+
+def test_agents_that_cannot_start_end_the_class_with_the_engines_words(tmp_path: Path) -> None:
+    empty = tmp_path / "model"
+    empty.mkdir()
+    said = refused(tmp_path, GOOD.replace("name: ada, engine: simulated", f"name: ada, model: {empty}"))
+    assert "safetensors" in said

@@ -1,0 +1,275 @@
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scenarios.gradebook.store import Record, Store
+from scenarios.levels.base import Request, Result
+from scenarios.levels.observe import Observe
+from scenarios.monitor import ledger
+from scenarios.monitor.reader import Reader
+from scenarios.monitor.snapshot import Best, Snapshot
+from scenarios.tasks.bank import Bank, Item, Problem
+from tests.scenarios.monitored import begin, exams, gauges, half, picture, record, scenario, tr, whole
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path, write=True) as store:
+        yield store
+
+
+def stages(snapshot: Snapshot) -> dict[str, tuple[int, int]]:
+    return {stage.name: (stage.done, stage.total) for stage in snapshot.stages}
+
+
+def at(reader: Reader, clock: float, **known: object) -> Snapshot:
+    reader.catch_up()
+    said = known.get("said", gauges())
+    return reader.snapshot(said, now=datetime.now(UTC), clock=clock, running=True)  # type: ignore[arg-type]
+
+
+def test_an_empty_class_is_starting_and_has_all_before_it(store: Store, tmp_path: Path) -> None:
+    snapshot = picture(tmp_path, scenario())
+    assert snapshot.status == "starting"
+    assert stages(snapshot) == {"greedy": (0, 2), "teach": (0, 6), "exam": (0, 24)}
+    assert not snapshot.lessons and not snapshot.events
+    assert [agent.name for agent in snapshot.agents] == ["teacher", "ada", "bob"]
+
+
+def test_a_class_half_way_shows_how_far_it_is_and_how_its_lessons_went(store: Store, tmp_path: Path) -> None:
+    half(store, scenario())
+    snapshot = picture(tmp_path, scenario(), gauges())
+    assert snapshot.status == "running"
+    assert stages(snapshot) == {"greedy": (1, 2), "teach": (4, 6), "exam": (13, 24)}
+    first, second = snapshot.lessons
+    assert first.scores == {"ada": 0.5, "bob": pytest.approx(1 / 3)}
+    assert (first.greedy, first.best) == (False, Best("18", 1.0, True, True))
+    assert second.best == Best("5", 0.0, False, False)
+    ada = next(agent for agent in snapshot.agents if agent.name == "ada")
+    assert (ada.queue, ada.leases, ada.cached_share, ada.state, ada.done) == (41, 3, 0.75, "ready", 7)
+
+
+def test_exams_that_will_not_be_held_leave_the_total(store: Store, tmp_path: Path) -> None:
+    record(
+        store, tr("tp1", 0), tr("tp1", 1, text="rationale 0"), tr("tp1", 2, answer=None), tr("tp2", 0, failed="engine")
+    )
+    assert stages(picture(tmp_path, scenario())) == {"greedy": (0, 2), "teach": (4, 6), "exam": (0, 4 + 8)}
+
+
+@pytest.mark.parametrize(("ties", "answer"), [("votes", "7"), ("first", "3")])
+def test_equal_scores_go_to_more_votes_or_the_smallest_repeat(
+    store: Store, tmp_path: Path, ties: str, answer: str
+) -> None:
+    record(store, tr("tp1", 0, answer="3"), tr("tp1", 1, answer="7"), tr("tp1", 2, answer="7"))
+    record(store, exams("tp1", 0), exams("tp1", 1))
+    best = picture(tmp_path, scenario(ties=ties)).lessons[0].best
+    assert best is not None
+    assert best.answer == answer
+
+
+def test_a_lesson_prefers_a_tr_whose_exams_are_all_in(store: Store, tmp_path: Path) -> None:
+    record(store, tr("tp1", 0), tr("tp1", 1, answer="4"), exams("tp1", 0, "+", ""), exams("tp1", 1, "+-", "--"))
+    assert picture(tmp_path, scenario()).lessons[0].best == Best("4", 0.25, True, True)
+
+
+def test_failed_exams_count_as_done_and_are_no_wrong_answers(store: Store, tmp_path: Path) -> None:
+    record(store, tr("tp1", 0), exams("tp1", 0, "+x", "xx"))
+    snapshot = picture(tmp_path, scenario())
+    assert (stages(snapshot)["exam"], snapshot.failed) == ((4, 24), 3)
+    assert snapshot.lessons[0].scores == {"ada": 1.0}
+
+
+def test_a_failure_that_is_asked_again_is_not_done(store: Store, tmp_path: Path) -> None:
+    record(store, tr("tp1", 0), tr("tp1", 1, failed="engine"), exams("tp1", 0, "+x", "++"))
+    assert store.give_up_failed() == 2
+    snapshot = picture(tmp_path, scenario())
+    assert stages(snapshot) == {"greedy": (0, 2), "teach": (1, 6), "exam": (3, 24)}
+    assert [event.detail for event in snapshot.events] == ["2 failed requests are asked again"]
+
+
+def test_an_exam_that_is_seen_before_its_tr_is_counted_once_the_tr_is_there(store: Store, tmp_path: Path) -> None:
+    with Store(tmp_path) as eyes:
+        reader = Reader(eyes, scenario())
+        record(store, exams("tp1", 0))
+        assert stages(at(reader, 0.0))["exam"] == (0, 24)
+        record(store, tr("tp1", 0))
+        assert stages(at(reader, 1.0))["exam"] == (4, 24)
+
+
+# --- over time ------------------------------------------------------------------------------------------
+
+
+def test_speed_is_what_came_in_the_last_seconds_and_a_new_process_starts_from_nothing(
+    store: Store, tmp_path: Path
+) -> None:
+    with Store(tmp_path) as eyes:
+        reader = Reader(eyes, scenario())
+        speeds = [
+            at(reader, clock, said=gauges(tokens)).agents[0].tokens_per_second
+            for clock, tokens in ((0.0, 1000), (1.0, 1100), (2.0, 40), (30.0, 40), (31.0, 40))
+        ]
+    assert speeds[0] is None
+    assert speeds[1:3] == [100.0, 70.0]
+    assert speeds[-1] == 0.0
+
+
+def test_the_time_left_is_that_of_the_slowest_agent_at_its_recent_pace(store: Store, tmp_path: Path) -> None:
+    described = scenario()
+    begin(store, described)
+    with Store(tmp_path) as eyes:
+        reader = Reader(eyes, described)
+        assert at(reader, 0.0).left_s is None
+        record(store, *(tr(tp, n) for tp in ("tp1", "tp2") for n in range(3)))
+        record(store, *(tr(tp, 0, stage="greedy") for tp in ("tp1", "tp2")))
+        record(store, exams("tp1", 0, "++", "+"), exams("tp1", 1, "++", ""))
+        # ada has 4 of 12 after 10 s, bob 1 of 12.
+        assert at(reader, 10.0).left_s == pytest.approx(110.0)
+        store.note("", "drain")
+        assert at(reader, 11.0).left_s is None
+
+
+def test_while_the_teacher_is_at_it_a_student_without_work_says_nothing_of_the_time_left(
+    store: Store, tmp_path: Path
+) -> None:
+    described = scenario()
+    begin(store, described)
+    with Store(tmp_path) as eyes:
+        reader = Reader(eyes, described)
+        at(reader, 0.0)
+        record(store, tr("tp1", 0), tr("tp1", 1))
+        assert at(reader, 10.0).left_s == pytest.approx(30.0)
+
+
+def test_a_finished_class_has_no_time_left_and_stands_still(store: Store, tmp_path: Path) -> None:
+    whole(store, scenario())
+    snapshot = picture(tmp_path, scenario(), gauges(), running=False)
+    assert (snapshot.status, snapshot.left_s) == ("complete", None)
+    assert all(done == total for done, total in stages(snapshot).values())
+    assert [agent.queue for agent in snapshot.agents] == [None] * 3
+    assert snapshot.elapsed_s < 60
+
+
+def test_a_class_without_a_process_and_without_an_end_is_interrupted(store: Store, tmp_path: Path) -> None:
+    half(store, scenario())
+    assert picture(tmp_path, scenario(), running=False).status == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        (["waiting"], "waiting"),
+        (["waiting", "joined"], "running"),
+        (["drain"], "draining"),
+        (["drain", "joined"], "draining"),
+        (["drain", "stopped"], "stopped"),
+        (["stopped", "started"], "starting"),
+    ],
+)
+def test_the_status_follows_the_events(store: Store, tmp_path: Path, events: list[str], status: str) -> None:
+    begin(store, scenario())
+    for kind in events:
+        store.note("ada" if kind == "joined" else "", kind, "[]" if kind == "started" else "")
+    assert picture(tmp_path, scenario()).status == status
+
+
+def test_restarts_are_counted_and_an_agent_that_is_away_says_so(store: Store, tmp_path: Path) -> None:
+    begin(store, scenario())
+    store.note("bob", "lost", "process")
+    store.note("bob", "restart", "exit code -9")
+    snapshot = picture(tmp_path, scenario(), gauges(agents=("teacher", "ada", "classroom")))
+    assert [(a.name, a.state, a.restarts) for a in snapshot.agents] == [
+        ("teacher", "ready", 0),
+        ("ada", "ready", 0),
+        ("bob", "restarting", 1),
+    ]
+
+
+def test_the_time_between_two_sessions_is_not_spent_on_the_class(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    events = [("started", 0), ("joined", 5), ("stopped", 60), ("started", 9000), ("joined", 9001)]
+    for kind, second in events:
+        monkeypatch.setattr("scenarios.gradebook.store.datetime", _Frozen(start + timedelta(seconds=second)))
+        store.note("ada", kind, "[]")
+    monkeypatch.undo()
+    with Store(tmp_path) as eyes:
+        reader = Reader(eyes, scenario())
+        reader.catch_up()
+        now = start + timedelta(seconds=9030)
+        assert reader.snapshot(None, now=now, clock=0.0, running=True).elapsed_s == 90.0
+        assert reader.snapshot(None, now=now, clock=0.0, running=False).elapsed_s == 61.0
+
+
+class _Frozen:
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self, _: object) -> datetime:
+        return self._now
+
+
+def test_who_has_no_language_model_is_known_before_anybody_joined(store: Store, tmp_path: Path) -> None:
+    assert picture(tmp_path, scenario("simulated")).simulated == ("teacher", "ada", "bob")
+    begin(store, scenario("simulated"))
+    assert picture(tmp_path, scenario("auto")).simulated == ("teacher", "ada", "bob")
+    assert picture(tmp_path, scenario("auto"), gauges()).simulated == ()
+
+
+# --- against the level, and against itself --------------------------------------------------------------
+
+
+def _bank() -> Bank:
+    def problem(id: str) -> Problem:
+        return Problem(id=id, text=id, answer="1", form="number")
+
+    items = tuple(Item(problem(tp), tuple(problem(f"{tp}-ep{n}") for n in range(2))) for tp in ("tp1", "tp2"))
+    return Bank(source="made up", items=items, demonstrations=())
+
+
+def _result(request: Request, rng: random.Random) -> Record:
+    failed = "engine" if rng.random() < 0.1 else ""
+    text = rng.choice(["same", "other", "a third", request.id])
+    answer = None if failed or text == "other" else text
+    return Record(
+        request_id=request.id, kind=request.kind, agent=request.to, stage=request.stage, tp=request.tp, tr=request.tr,
+        ep=request.ep, repeat=request.repeat, text=text, answer=answer, failed=failed,
+        correct=None if failed else answer is not None and len(answer) % 2 == 0,
+    )  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.booleans())
+def test_totals_are_the_levels_own_and_following_sees_what_reading_at_once_sees(
+    seed: int, bite: int, at_once: bool
+) -> None:
+    rng = random.Random(seed)
+    described, bank = scenario(), _bank()
+    level = Observe(described, bank, {agent.name: agent.name for agent in described.agents})
+    due = list(level.begin().requests)
+    with TemporaryDirectory() as name, Store(Path(name), write=True) as store, Store(Path(name)) as eyes:
+        store.keep_bank(bank)
+        follower = Reader(eyes, described)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ledger, "BITE", bite)
+            for _ in range(rng.randrange(1, 40)):
+                if not due:
+                    break
+                row = _result(due.pop(rng.randrange(len(due))), rng)
+                record(store, row)
+                told = Result(row.request_id, row.text, row.answer, bool(row.correct), row.failed)
+                due += level.receive(told).requests
+                if not at_once:
+                    follower.look()
+            seen = at(follower, 0.0)
+        assert {stage.name: stage.total for stage in seen.stages} == dict(level.totals())
+        assert sum(stage.done for stage in seen.stages) == len(list(store.results()))
+        fresh = picture(Path(name), described)
+        assert seen.lessons == fresh.lessons
+        assert [(a.done, a.tokens) for a in seen.agents] == [(a.done, a.tokens) for a in fresh.agents]

@@ -1,0 +1,68 @@
+import io
+import os
+import pty
+import re
+import termios
+from pathlib import Path
+
+import msgspec
+
+from scenarios.gradebook.store import Store
+from scenarios.monitor.screens import Keys, LiveScreen, PlainLines
+from tests.scenarios.monitored import begin, gauges, half, picture, scenario, terminal, written
+
+
+def test_plain_lines_of_a_resumed_class_begin_with_what_is_there(tmp_path: Path) -> None:
+    described = scenario("simulated")
+    with Store(tmp_path, write=True) as store:
+        half(store, described)
+        store.note("", "stopped", "interrupted")
+        begin(store, described, device="elsewhere")
+    lines = PlainLines(io.StringIO()).lines(picture(tmp_path, described))
+    assert lines[1] == "simulated, no language model: teacher, ada, bob"
+    assert "so far: greedy 1 of 2, teach 4 of 6, exam 13 of 24" in lines
+    assert [line for line in lines if "joined" in line] == [
+        f"{name} joined {model} simulated elsewhere"
+        for name, model in (("teacher", "qwen"), ("ada", "qwen"), ("bob", "smollm"))
+    ]
+    assert not any("stopped" in line for line in lines)
+
+
+def test_a_picture_that_did_not_change_is_not_drawn_again(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        half(store, scenario())
+    console, shown = terminal(), picture(tmp_path, scenario(), gauges())
+    with LiveScreen(console, "") as screen:
+        screen.draw(shown)
+        once = len(written(console))
+        screen.draw(msgspec.structs.replace(shown))
+        assert len(written(console)) == once
+        screen.draw(msgspec.structs.replace(shown, elapsed_s=shown.elapsed_s + 1))
+        assert len(written(console)) > once
+
+
+def test_another_terminal_size_is_another_picture(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        half(store, scenario())
+    console, shown = terminal(100, 30), picture(tmp_path, scenario(), gauges())
+    with LiveScreen(console, "") as screen:
+        screen.draw(shown)
+        before = len(written(console))
+        console.size = (40, 10)
+        screen.draw(shown)
+        frame = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written(console)[before:])
+    assert len(frame.splitlines()) == 10
+    assert {len(line) for line in frame.splitlines()} == {40}
+
+
+def test_q_is_heard_without_enter_and_the_terminal_gets_its_settings_back() -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "wb", buffering=0) as keyboard, os.fdopen(theirs) as stream:
+        before = termios.tcgetattr(stream)
+        with Keys(stream) as keys:
+            assert termios.tcgetattr(stream) != before
+            keyboard.write(b"x")
+            assert not keys.quit_within(20)
+            keyboard.write(b"yq")
+            assert keys.quit_within(20)
+        assert termios.tcgetattr(stream) == before

@@ -1,0 +1,101 @@
+"""How much a class asks, in numbers and in words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scenarios.plan import Counts, Row, count, counts, order, tables, to_dict
+from scenarios.reading import read
+from scenarios.schema import Scenario
+from scenarios.tasks.bank import TaskError
+
+FOLDER = Path(__file__).parents[2] / "scenarios"
+PAPER = ["task.problems=181", "lesson.rationales=256", "exam.problems=3", "exam.repeats=3"]
+ROWS = [
+    Row(name="teacher", role="teacher", model="m", size="1.3 GB", engine="transformers", device="GPU 0", why="free"),
+    Row(name="tiny", role="student", model="[m]", size="", engine="simulated", device="CPU, 1 thread", why=""),
+]
+
+
+def scenario(*overrides: str, name: str = "single_student") -> Scenario:
+    return read(FOLDER / f"{name}.yaml", overrides)
+
+
+def test_the_papers_class_asks_what_the_paper_says() -> None:
+    plan = count(scenario(*PAPER), 100)
+    assert (plan.teaching_problems, plan.teaching_rationales, plan.exam_answers) == (181, 46_336, 417_024)
+    assert (plan.greedy, plan.requests) == (181, 181 + 46_336 + 417_024)
+
+
+def test_every_student_sits_every_exam() -> None:
+    one, three = scenario(*PAPER), scenario(*PAPER, name="multi_student")
+    assert count(three, 100).exam_answers == 3 * count(one, 100).exam_answers
+    assert count(three, 100).teaching_rationales == count(one, 100).teaching_rationales
+
+
+def test_without_the_greedy_baseline_nothing_greedy_is_asked() -> None:
+    assert count(scenario("lesson.greedy=false"), 100).greedy == 0
+    assert "greedy" not in " ".join(order(scenario("lesson.greedy=false")))
+
+
+def test_tokens_grow_with_what_stands_before_the_question() -> None:
+    few = count(scenario("task.demonstrations=0"), 100)
+    for other in (
+        count(scenario("task.demonstrations=1"), 100),
+        count(scenario("task.demonstrations=0"), 101),
+        count(scenario("task.demonstrations=0", "students.0.persona=You are kind."), 100),
+        count(scenario("task.demonstrations=0", "teacher.persona=You are kind."), 100),
+    ):
+        assert other.prompt_tokens > few.prompt_tokens
+        assert other.completion_tokens == few.completion_tokens
+
+
+def test_completions_are_at_most_as_long_as_their_sampling_lets_them_be() -> None:
+    small = scenario("task.problems=1", "lesson.rationales=2", "exam.problems=1", "lesson.sampling.max_tokens=10")
+    assert count(small, 100).completion_tokens == 3 * 10 + 2 * 120
+
+
+def test_a_task_that_cannot_be_built_is_refused() -> None:
+    with pytest.raises(TaskError):
+        counts(scenario("task.family=no_such_family"))
+
+
+def test_the_plan_for_programs_is_json() -> None:
+    plan = json.loads(json.dumps(to_dict(scenario(), count(scenario(), 100), ROWS)))
+    assert plan["scenario"] == "single_student"
+    assert set(plan["counts"]) == set(Counts.__struct_fields__)
+    assert [agent["device"] for agent in plan["agents"]] == ["GPU 0", "CPU, 1 thread"]
+    assert len(plan["order"]) == 4
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_plan_for_people_shows_counts_seats_and_order(width: int) -> None:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(tables(scenario(*PAPER), count(scenario(*PAPER), 100), ROWS))
+    text = capture.get()
+    for shown in ("46,336", "417,024", "at most", "GPU 0", "[m]", "CPU, 1 thread", "teacher: free", "256 times"):
+        assert shown in text
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_a_reason_that_many_share_is_given_once() -> None:
+    rows = [Row(**{**to_dict(scenario(), counts(scenario()), ROWS)["agents"][0], "name": name}) for name in "ab"]
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(tables(scenario(), counts(scenario()), rows))
+    assert "a, b: free" in capture.get()
+
+
+def test_planning_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from pathlib import Path; from scenarios.reading import read; from scenarios.plan import counts; "
+        f"counts(read(Path({str(FOLDER / 'multi_student.yaml')!r}))); "
+        "print([m for m in ('torch', 'transformers', 'scipy', 'math_verify', 'sympy', 'zmq') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

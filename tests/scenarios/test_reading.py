@@ -1,0 +1,303 @@
+"""What a scenario file may hold, and the very words in which its mistakes are told."""
+
+from pathlib import Path
+
+import pytest
+
+from scenarios.reading import ScenarioError, dump, read
+from scenarios.schema import Scenario
+
+GOOD = """\
+name: good
+seed: 7
+task:
+  family: gsm_symbolic
+  problems: 6
+teacher:
+  name: ada
+  model: m
+students:
+  - name: tiny
+  - name: peer
+    persona: brief
+lesson:
+  rationales: 6
+exam:
+  sampling: {temperature: 0.7, top_k: 20}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "good.yaml"
+
+
+def told(path: Path, text: str | bytes, *overrides: str, seed: int | None = None) -> str:
+    """The mistake in `text`, without the folder."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ScenarioError) as caught:
+        read(path, overrides, seed)
+    return str(caught.value).replace(f"{path.parent}/", "")
+
+
+def good(path: Path, *overrides: str, seed: int | None = None) -> Scenario:
+    path.write_text(GOOD)
+    return read(path, overrides, seed)
+
+
+# --- what is right --------------------------------------------------------------------------------------
+
+
+def test_a_good_file_is_read_with_its_defaults(path: Path) -> None:
+    scenario = good(path)
+    assert [a.name for a in scenario.agents] == ["ada", "tiny", "peer"]
+    assert (scenario.lesson.rationales, scenario.exam.repeats, scenario.exam.sampling.max_tokens) == (6, 1, 200)
+
+
+def test_an_agent_without_a_model_is_simulated_and_one_with_a_model_is_not(path: Path) -> None:
+    assert [a.engine for a in good(path).agents] == ["auto", "simulated", "simulated"]
+
+
+def test_a_task_file_is_found_beside_the_scenario_wherever_one_stands(path: Path) -> None:
+    path.write_text(GOOD.replace("family: gsm_symbolic", "file: ../problems.jsonl"))
+    scenario = read(path)
+    assert scenario.task.file == f"{path.parent}/../problems.jsonl"
+    copy = path.parent / "elsewhere" / "scenario.yaml"
+    copy.parent.mkdir()
+    copy.write_text(dump(scenario))
+    assert read(copy) == scenario
+
+
+def test_overrides_reach_into_sections_lists_and_every_one_of_a_list(path: Path) -> None:
+    scenario = good(
+        path,
+        "task.problems=2",
+        "students.1.persona=",
+        "students.*.engine=external",
+        "students.*.engine_args={ability: 1}",
+        "students.0.engine_args.ability=2.5",
+        "limits.stalled_s=3",
+        "exam.sampling.top_k=5",
+        "task.templates=[3, 4]",
+    )
+    assert scenario.task.problems == 2
+    assert [s.persona for s in scenario.students] == ["", ""]
+    assert [s.engine for s in scenario.students] == ["external", "external"]
+    assert [s.engine_args for s in scenario.students] == [{"ability": 2.5}, {"ability": 1}]
+    assert (scenario.limits.stalled_s, scenario.exam.sampling.top_k, scenario.exam.sampling.temperature) == (3, 5, 0.7)
+    assert scenario.task.templates == (3, 4)
+
+
+def test_a_seed_of_the_command_line_wins(path: Path) -> None:
+    assert good(path, "seed=5", seed=-3).seed == -3
+
+
+def test_a_mistake_of_the_file_may_be_mended_by_an_override(path: Path) -> None:
+    path.write_text(GOOD.replace("problems: 6", "problems: ten"))
+    assert read(path, ["task.problems=10"]).task.problems == 10
+
+
+# --- what is wrong, in its words ------------------------------------------------------------------------
+
+NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
+AGENT_KEYS = "name, model, engine, gpu, persona, capacity, dtype, max_context, memory_share, engine_args"
+
+REPLACED = [
+    ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
+    ("    persona", "    xyz", f"good.yaml:12: students.1.xyz: no such key; there are {AGENT_KEYS}"),
+    ("seed: 7", '"a\\nb": 7', "good.yaml:2: 'a\\nb': no such key; there are name, level, seed, task, teacher, "
+     "students, lesson, exam, scoring, limits, broker"),
+    ("  name: ada\n", "", f"good.yaml:6: teacher.name: is missing; it needs {NAME}"),
+    ("students:", "learners:", "good.yaml:9: learners: no such key; there are name, level, seed, task, teacher, "
+     "students, lesson, exam, scoring, limits, broker"),
+    ("problems: 6", "problems: ten", "good.yaml:5: task.problems: needs a whole number, at least 1, has 'ten'"),
+    ("problems: 6", "problems: 0", "good.yaml:5: task.problems: needs a whole number, at least 1, has 0"),
+    ("problems: 6", "problems: 1.5", "good.yaml:5: task.problems: needs a whole number, at least 1, has 1.5"),
+    ("problems: 6", "problems:", "good.yaml:5: task.problems: needs a whole number, at least 1, has nothing (null)"),
+    ("problems: 6", "problems: yes",
+     "good.yaml:5: task.problems: needs a whole number, at least 1, has true; 'yes' is read as true"),
+    ("problems: 6", "difficulty: 3", "good.yaml:5: task.difficulty: needs a number from 0 to 2, has 3"),
+    ("seed: 7", "level: 2", "good.yaml:2: level: needs 1, has 2"),
+    ("name: tiny", "name: no",
+     f"good.yaml:10: students.0.name: needs {NAME}, has false; 'no' is read as false: write it in quotes"),
+    ("name: tiny", "name: 5",
+     f"good.yaml:10: students.0.name: needs {NAME}, has 5; if it is meant as text, write it in quotes"),
+    ("name: tiny", "name: Tiny", f"good.yaml:10: students.0.name: needs {NAME}, has 'Tiny'"),
+    ("name: tiny", 'name: "tiny\\n"', "good.yaml:10: students.0.name: ends in a line break"),
+    ("name: good", 'name: "good\\n"', "good.yaml:1: name: ends in a line break"),
+    ("name: tiny", "on: tiny", "good.yaml:10: the key 'on' is read as true: write it in quotes"),
+    ("name: tiny", "7: tiny", "good.yaml:10: the key '7' is read as 7: write it in quotes"),
+    ("name: tiny", "name: 2020-01-01", "good.yaml:10: '2020-01-01' is read as a date: write it in quotes"),
+    ("name: tiny", "just text", "good.yaml:10: students.0: needs a section, has 'just text'"),
+    ("persona: brief", "persona: {a: b}",
+     "good.yaml:12: students.1.persona: needs text, has a section (key: value); "
+     "if it is meant as text, write it in quotes"),
+    ("0.7", "1e-1", "good.yaml:16: exam.sampling.temperature: needs a number, has '1e-1'; "
+     "YAML reads 1e-1 as text: write 1.0e-1"),
+    ("0.7", "1.5e3", "good.yaml:16: exam.sampling.temperature: needs a number, has '1.5e3'; "
+     "YAML reads 1.5e3 as text: write 1.5e+3"),
+    ("0.7", "-1", "good.yaml:16: exam.sampling.temperature: needs a number, at least 0, has -1.0"),
+    ("0.7", ".inf", "good.yaml:16: '.inf' is no number that can be used here"),
+    ("0.7", "!!float x", "good.yaml:16: 'x' cannot be read as float: write it in quotes"),
+    ("seed: 7", "seed: 010", "good.yaml:2: '010' is read as 8: write the number plainly, or text in quotes"),
+    ("seed: 7", "seed: 1:30", "good.yaml:2: '1:30' is read as 90: write the number plainly, or text in quotes"),
+    ("seed: 7", "seed: 99999999999999999999",
+     "good.yaml:2: '99999999999999999999' is too large: at most 9223372036854775807"),
+    ("top_k: 20", "top_k: -1", "good.yaml:16: exam.sampling.top_k: needs a whole number, at least 0, has -1"),
+    ("top_k: 20", "top_p: 0", "good.yaml:16: exam.sampling.top_p: needs a number above 0 and at most 1, has 0.0"),
+    ("top_k: 20", "max_tokens: 0",
+     "good.yaml:16: exam.sampling.max_tokens: needs a whole number, at least 1, has 0"),
+    ("{temperature: 0.7, top_k: 20}", "{temperature: 0}\n  repeats: 3",
+     "good.yaml:16: exam.sampling.temperature: 0 always draws the same text, but exam.repeats asks 3 times; "
+     "set exam.repeats to 1 or raise it"),
+    ("  rationales: 6", "  rationales: 6\n  sampling: {top_k: 1}",
+     "good.yaml:15: lesson.sampling.top_k: 1 always draws the same text, but lesson.rationales asks 6 times; "
+     "set lesson.rationales to 1 or raise it"),
+    ("name: peer", "name: tiny", "good.yaml:11: students.1.name: 'tiny' is taken by students.0; names differ"),
+    ("name: peer", "name: ada", "good.yaml:11: students.1.name: 'ada' is taken by teacher; names differ"),
+    ("name: peer", "name: classroom",
+     "good.yaml:11: students.1.name: 'classroom' is the name of a part of the program; choose another"),
+    ("name: peer", "name: broker",
+     "good.yaml:11: students.1.name: 'broker' is the name of a part of the program; choose another"),
+    ("  family: gsm_symbolic\n", "", "good.yaml:3: task: needs either family or file, has neither"),
+    ("family: gsm_symbolic", "family: x\n  file: y", "good.yaml:3: task: needs either family or file, has both"),
+    ("family: gsm_symbolic", "file: ''", "good.yaml:4: task.file: is empty; name one, or leave the key out"),
+    ("model: m", "model: ''", "good.yaml:8: teacher.model: is empty; name one, or leave the key out"),
+    ("model: m", "engine: transformers",
+     "good.yaml:6: teacher.model: is missing; the engine transformers needs a model's name or folder"),
+    ("model: m", "engine: vlm",
+     "good.yaml:8: teacher.engine: needs auto, external, simulated or transformers, has 'vlm'"),
+    ("model: m", "gpu: [0, 0]", "good.yaml:8: teacher.gpu: names one GPU twice"),
+    ("model: m", "gpu: []", "good.yaml:8: teacher.gpu: is an empty list; write none for no GPU"),
+    ("model: m", "gpu: [0, x]", "good.yaml:8: teacher.gpu.1: needs a whole number, at least 0, has 'x'"),
+    ("model: m", "gpu: cpu", "good.yaml:8: teacher.gpu: needs auto or none, or a whole number, at least 0, "
+     "or a list, each a whole number, at least 0, has 'cpu'"),
+    ("model: m", "memory_share: 2",
+     "good.yaml:8: teacher.memory_share: needs a number, above 0 and at most 1, has 2"),
+    ("model: m", "max_context: 200",
+     "good.yaml:8: teacher.max_context: 200 tokens leave no room: lesson.sampling.max_tokens is 200"),
+    ("model: m", "engine_args: 5",
+     "good.yaml:8: teacher.engine_args: needs a section with keys of its own, has 5"),
+    ("seed: 7", "broker: {address: 'tcp://*:99'}",
+     "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, the port from 1 to 65535, has 'tcp://*:99'"),
+    ("seed: 7", "broker: {address: 'tcp://host:70000'}",
+     "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, the port from 1 to 65535, has 'tcp://host:70000'"),
+    ("seed: 7", "broker: {address: inproc}",
+     "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, has 'inproc'"),
+    ("seed: 7", "name: again", "good.yaml:2: 'name' stands twice in this section (first in line 1)"),
+    ("seed: 7", "seed: &s 7\nlevel: *s", "good.yaml:3: aliases (*name) are not taken here; write the value out"),
+    ("seed: 7", "<<: {seed: 7}", "good.yaml:2: merge keys (<<) are not taken here; write the entries out"),
+    ("seed: 7", "? [a]\n: b", "good.yaml:2: a key must be a word, not a list or a section"),
+    ("seed: 7", "seed: !!python/object/apply:os.system [ls]",
+     "good.yaml:2: the tag 'tag:yaml.org,2002:python/object/apply...' is not taken here"),
+    ("persona: brief", "persona: =", "good.yaml:12: '=' means something else in YAML: write it in quotes"),
+    ("persona: brief", 'persona: "a\\0b"', "good.yaml:12: text with a NUL or half a character (a surrogate)"),
+    ("persona: brief", 'persona: "\\ud800"', "good.yaml:12: text with a NUL or half a character (a surrogate)"),
+    ("persona: brief", 'persona: "\\UFFFFFFFF"', "good.yaml:12: not YAML: an escape or a number that cannot be"),
+    ("persona: brief", "persona: a\x07b", "good.yaml:12: not YAML: the character U+0007 may not stand here"),
+    ("persona: brief", "persona: a: b", "good.yaml:12: not YAML: mapping values are not allowed here"),
+    ("seed: 7", "seed: [7", "good.yaml:3: not YAML: expected ',' or ']', but got ':'"),
+    ("seed: 7", "\tseed: 7",
+     "good.yaml:2: not YAML: found character '\\t' that cannot start any token; indent with spaces, not tabs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "message"), REPLACED, ids=[message[:60] for _, _, message in REPLACED])
+def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    assert told(path, GOOD.replace(old, new)) == message
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task", "--set 'task': needs KEY.PATH=VALUE, such as task.problems=4"),
+        ("a..b=1", "--set 'a..b=1': needs KEY.PATH=VALUE, such as task.problems=4"),
+        ("task.problem=1", "--set task.problem: no such key; did you mean 'problems'?"),
+        ("lessons.rationales=3", "--set lessons.rationales: lessons: no such key; did you mean 'lesson'?"),
+        ("scoring.ties=coin", "--set scoring.ties: needs first or votes, has 'coin'"),
+        ("students.0.foo=1", f"--set students.0.foo: no such key; there are {AGENT_KEYS}"),
+        (
+            "students.7.model=x",
+            "--set students.7.model: students: no number '7' in this list; there are 0 to 1, and * for all",
+        ),
+        (
+            "students.-1.model=x",
+            "--set students.-1.model: students: no number '-1' in this list; there are 0 to 1, and * for all",
+        ),
+        ("name.x=1", "--set name.x: name: has no entries; it is 'good'"),
+        (
+            "students.*.engine=x",
+            "--set students.*.engine: students.0.engine: needs auto, external, simulated or transformers, has 'x'",
+        ),
+        (
+            "students=[]",
+            "--set students: needs a list of at least 1, each a section, has an empty list",
+        ),
+        ("students.*.name=x", "--set students.*.name: students.1.name: 'x' is taken by students.0; names differ"),
+        ("seed=*x", "--set seed: aliases (*name) are not taken here; write the value out"),
+        ("seed=[", "--set seed: not YAML: expected the node content, but found '<stream end>'"),
+        (
+            "teacher.persona=off",
+            "--set teacher.persona: needs text, has false; 'off' is read as false: write it in quotes",
+        ),
+        ("teacher={nme: x}", "--set teacher: teacher.nme: no such key; did you mean 'name'?"),
+        ("teacher={}", f"--set teacher: teacher.name: is missing; it needs {NAME}"),
+        ("seed=!!int", "--set seed: '' cannot be read as int: write it in quotes"),
+        ("seed={a: 1, b: [x, {c: 2}]}", "--set seed: needs a whole number, has a section (key: value)"),
+        ("exam=null", "--set exam: needs a section, has nothing (null)"),
+    ],
+)
+def test_a_mistake_in_an_override_is_told_with_its_path(path: Path, override: str, message: str) -> None:
+    assert told(path, GOOD, override) == message
+
+
+def test_every_one_of_an_empty_list_is_nobody(path: Path) -> None:
+    mistake = told(path, GOOD, "students=[]", "students.*.engine=simulated")
+    assert mistake == "--set students.*.engine: students: the list is empty"
+
+
+def test_a_missing_section_is_told_with_the_first_line(path: Path) -> None:
+    assert told(path, "name: good\n") == "good.yaml:1: task: is missing; it needs a section"
+
+
+def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
+    assert told(path, GOOD, seed=1 << 63) == "--seed: '9223372036854775808' is too large: at most 9223372036854775807"
+
+
+def test_more_than_64_students_are_refused(path: Path) -> None:
+    many = "".join(f"  - name: s{i}\n" for i in range(65))
+    text = GOOD.replace("students:\n", "students:\n" + many)
+    assert told(path, text) == "good.yaml:9: students: 67 students; at most 64 fit a class"
+
+
+def test_files_that_are_no_scenario_at_all(path: Path) -> None:
+    empty = "good.yaml: the file is empty; docs/scenarios.md shows a small one"
+    assert told(path, "") == empty
+    assert told(path, "# nothing but words\n") == empty
+    assert told(path, "- a\n- b\n") == "good.yaml: needs sections (key: value), has a list"
+    assert told(path, "hello") == "good.yaml: needs sections (key: value), has 'hello'"
+    assert told(path, b"name: x\nseed: \xff\n") == "good.yaml:2: not UTF-8 text"
+    assert told(path, "a: 1\n---\nb: 2\n") == "good.yaml:2: not YAML: but found another document"
+    assert told(path, "a" * 1_000_001) == "good.yaml: larger than 1000000 bytes; that is no scenario"
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "none.yaml", f"{tmp_path}/none.yaml: no such file"),
+        (tmp_path, f"{tmp_path}: cannot be read: Is a directory"),
+        (Path("a\0b"), "'a\\x00b': no name of a file: embedded null byte"),
+    ):
+        with pytest.raises(ScenarioError) as caught:
+            read(path)
+        assert str(caught.value) == message
+
+
+def test_a_bomb_of_aliases_never_unfolds(path: Path) -> None:
+    bomb = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+    assert told(path, bomb) == "good.yaml:2: aliases (*name) are not taken here; write the value out"
+
+
+def test_text_that_is_deep_or_wide_beyond_reason_is_refused_early(path: Path) -> None:
+    assert told(path, "[" * 900_000) == "good.yaml:1: more than 20 levels deep"
+    assert told(path, "[" + "a," * 30_000 + "]") == "good.yaml:1: more than 20000 values; that is no scenario"

@@ -1,0 +1,417 @@
+"""The summary of a class: its shape is the contract's, its figures those of a class worked out by hand."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from broker.messages import AnswerForm
+from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
+from scenarios.gradebook.report import AgentFacts, RunFacts, facts_from, summarize, write_summary
+from scenarios.gradebook.store import Record, Store, StoreError
+from scenarios.gradebook.summary import Summary
+from scenarios.schema import Agent, Exam, Scenario, Scoring, Task
+from scenarios.schema import Lesson as LessonSection
+
+SAMPLE = """
+{"scenario": "multi_student", "level": 1, "seed": 7, "status": "complete", "wall_seconds": 0.0, "simulated": false,
+ "agents": [{"name": "", "role": "teacher|student", "model": "", "engine": "", "device": "", "requests": 0,
+             "prompt_tokens": 0, "cached_prompt_tokens": 0, "completion_tokens": 0, "busy_seconds": 0.0, "restarts": 0,
+             "failed": 0}],
+ "counts": {"teaching_problems": 0, "teaching_rationales": 0, "exam_answers": 0, "requests": 0, "failed": 0,
+            "reused": 0},
+ "methods": {"greedy": {"accuracy": 0.0, "ci95": [0.0, 0.0], "n": 0, "completion_tokens": 0, "tie_share": 0.0,
+             "accuracy_random_ties": 0.0}, "sc": {}, "m1_max": {}, "m1_sum": {}},
+ "paired": [{"a": "m1_sum", "b": "sc", "difference": 0.0, "ci95": [0.0, 0.0], "wins": 0, "losses": 0, "p_value": 1.0}],
+ "students": [{"name": "", "exam_accuracy": 0.0, "ci95": [0.0, 0.0], "m1_max": 0.0, "m1_sum": 0.0}],
+ "lineups": [{"students": [""], "m1_max": 0.0, "m1_sum": 0.0}],
+ "assumption": {"right_beats_wrong": 0.0, "ties": 0.0, "pairs": 0},
+ "levels": {"2": {"rounds": []}, "3": {"rounds": []}},
+ "failures": [{"request": "", "agent": "", "kind": "", "detail": ""}]}
+"""
+"""As it stands in the contract."""
+
+SCENARIO = Scenario(
+    name="pair",
+    seed=7,
+    task=Task(family="gsm_symbolic", problems=2),
+    teacher=Agent(name="tess"),
+    students=(Agent(name="ada", engine="transformers"), Agent(name="bob", engine="transformers")),
+    lesson=LessonSection(rationales=3),
+    exam=Exam(problems=2),
+)
+FACTS = RunFacts(
+    agents=(
+        AgentFacts("tess", "teacher", "m", "transformers", "cpu"),
+        AgentFacts("ada", "student", "m", "transformers", "cpu", restarts=1),
+        AgentFacts("bob", "student", "m", "transformers", "cpu"),
+    ),
+    wall_seconds=12.5,
+    status="complete",
+    reused=3,
+)
+
+
+def same(a: str, b: str, form: AnswerForm) -> bool:
+    return a == b
+
+
+class Class:
+    """Two TPs, three TRs each, two EPs; writes down in the gradebook what its lessons say."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        # roses: SC says 5 (wrong), SUM and MAX say 7. Of the three TRs the two with 5 are one text.
+        self.lessons = [
+            self.lesson("roses", "5", [("5", "five", "00", "00"), ("5", "five", "00", "00"), ("7!", "", "11", "10")]),
+            self.lesson("coins", "9!", [("9!", "nine", "11", "01"), ("8", "eight", "00", "00"), (None, "hm", "", "")]),
+        ]
+
+    def lesson(self, tp: str, greedy: str, rows: list[tuple[str | None, str, str, str]]) -> Lesson:
+        first = self.rationale(tp, -1, greedy, "greedy", {})
+        rationales, seen = [], set[str]()
+        for repeat, (answer, text, ada, bob) in enumerate(rows):
+            rationales.append(
+                self.rationale(tp, repeat, answer, text, {} if text in seen else {"ada": ada, "bob": bob})
+            )
+            if text in seen:
+                rationales[-1] = replace(rationales[-1], exams=rationales[0].exams)
+            seen.add(text)
+        return Lesson(tp, "number", first, tuple(rationales), exam_tokens=80)
+
+    def rationale(self, tp: str, repeat: int, answer: str | None, text: str, marks: Mapping[str, str]) -> Rationale:
+        """Answers that end in ! are right."""
+        right = bool(answer and answer.endswith("!"))
+        stage = "greedy" if repeat < 0 else "teach"
+        id = f"{tp}-{repeat}"
+        record = Record(
+            request_id=id,
+            kind="Teach",
+            agent="tess",
+            stage=stage,
+            tp=tp,
+            repeat=repeat,
+            text=text,
+            answer=answer,
+            prompt_tokens=50,
+            completion_tokens=20,
+            seconds=1.5,
+            correct=right,
+        )
+        self.write(record)
+        exams = []
+        for student, row in marks.items():
+            for ep, mark in enumerate(row):
+                exams.append(ExamAnswer(student, f"{tp}-ep{ep}", 0, mark == "1"))
+                self.write(
+                    Record(
+                        request_id=f"{id}-{student}-{ep}",
+                        kind="Examine",
+                        agent=student,
+                        stage="exam",
+                        tp=tp,
+                        tr=id,
+                        ep=f"{tp}-ep{ep}",
+                        text="so",
+                        answer=mark,
+                        prompt_tokens=100,
+                        cached_tokens=60,
+                        completion_tokens=10,
+                        seconds=0.5,
+                        correct=mark == "1",
+                    )
+                )
+        return Rationale(id, repeat, answer, right, 20, tuple(exams))
+
+    def write(self, *records: Record) -> None:
+        self.store.record(records, grader="test", version="1")
+
+    def summary(self, scenario: Scenario = SCENARIO, facts: RunFacts = FACTS, **more: Any) -> dict[str, Any]:
+        return summarize(scenario, self.lessons, same, self.store, facts, **more)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Any:
+    with Store(tmp_path, write=True) as store:
+        yield Class(store)
+
+
+def missing(expected: Any, found: Any, where: str = "") -> list[str]:
+    """The names of `expected` that `found` lacks; every entry of a list must have those of the sample's first."""
+    if isinstance(expected, dict):
+        absent = [f"{where}.{name}" for name in expected if name not in found]
+        return absent + [m for k, v in expected.items() if k in found for m in missing(v, found[k], f"{where}.{k}")]
+    if isinstance(expected, list) and expected and isinstance(expected[0], dict):
+        return [m for one in found for m in missing(expected[0], one, f"{where}[]")]
+    return []
+
+
+def test_the_summary_has_every_name_of_the_contract(held: Class) -> None:
+    held.write(Record(request_id="x", kind="Examine", agent="ada", stage="exam", tp="roses", failed="engine"))
+    summary = held.summary()
+    sample = json.loads(SAMPLE)
+    sample["methods"] = dict.fromkeys(sample["methods"], sample["methods"]["greedy"])
+    assert missing(sample, summary) == []
+    assert all(summary[name] for name in ("agents", "paired", "students", "lineups", "failures"))
+    assert msgspec.convert(summary, Summary).scenario == "pair"
+
+
+def test_the_methods_of_the_class_worked_out_by_hand(held: Class) -> None:
+    summary = held.summary()
+    assert {name: m["accuracy"] for name, m in summary["methods"].items()} == {
+        "greedy": 0.5, "sc": 0.5, "m1_max": 1.0, "m1_sum": 1.0, "m1_avg": 1.0,
+    }  # fmt: skip
+    # SC on coins: one vote each for 9 and 8.
+    assert (summary["methods"]["sc"]["tie_share"], summary["methods"]["sc"]["accuracy_random_ties"]) == (0.5, 0.25)
+    assert summary["methods"]["m1_sum"]["tie_share"] == 0.0
+    assert {m["n"] for m in summary["methods"].values()} == {2}
+    assert summary["methods"]["sc"]["ci95"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
+    assert summary["best_possible"] == {"accuracy": 1.0, "n": 2}
+
+
+def test_a_method_costs_what_it_needs(held: Class) -> None:
+    costs = {name: m["completion_tokens"] for name, m in held.summary()["methods"].items()}
+    assert costs == {"greedy": 40, "sc": 120, "m1_max": 280, "m1_sum": 280, "m1_avg": 280}
+
+
+def test_the_paired_comparisons(held: Class) -> None:
+    paired = held.summary()["paired"]
+    assert [(p["a"], p["b"], p["difference"], p["wins"], p["losses"], p["p_value"], p["n"]) for p in paired] == [
+        ("m1_sum", "sc", 0.5, 1, 0, 1.0, 2),
+        ("m1_sum", "greedy", 0.5, 1, 0, 1.0, 2),
+        ("m1_max", "sc", 0.5, 1, 0, 1.0, 2),
+        ("m1_max", "greedy", 0.5, 1, 0, 1.0, 2),
+        ("m1_sum", "m1_max", 0.0, 0, 0, 1.0, 2),
+    ]
+
+
+def test_students_line_ups_and_the_assumption(held: Class) -> None:
+    summary = held.summary()
+    ada, bob = summary["students"]
+    # Each distinct TR with an answer was sat once: two texts of roses, two of coins, two EPs each.
+    assert (ada["name"], ada["exam_accuracy"], ada["exam_answers"]) == ("ada", 4 / 8, 8)
+    assert (bob["exam_accuracy"], bob["m1_max"], bob["m1_sum"]) == (2 / 8, 1.0, 1.0)
+    assert ada["ci95"][0] < 0.5 < ada["ci95"][1]
+    assert [up["students"] for up in summary["lineups"]] == [["ada"], ["bob"], ["ada", "bob"]]
+    assert [up["exams_per_rationale"] for up in summary["lineups"]] == [2.0, 2.0, 4.0]
+    assert {up["m1_sum"] for up in summary["lineups"]} == {1.0}
+    assert summary["lineups"][0]["m1_max_equal"] == summary["lineups"][0]["m1_max"]
+    # roses: 7 against 5, twice; coins: 9 against 8.
+    assert summary["assumption"] == {"right_beats_wrong": 1.0, "ties": 0.0, "pairs": 3}
+
+
+def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
+    summary = held.summary()
+    tess, ada, _ = summary["agents"]
+    assert (tess["requests"], tess["completion_tokens"], tess["busy_seconds"]) == (8, 160, 12.0)
+    assert (ada["requests"], ada["prompt_tokens"], ada["cached_prompt_tokens"]) == (8, 800, 480)
+    assert (ada["restarts"], ada["failed"], ada["role"]) == (1, 0, "student")
+    assert summary["counts"] == {
+        "teaching_problems": 2, "teaching_rationales": 6, "exam_answers": 16, "requests": 24, "failed": 0, "reused": 3,
+        "unparsable_rationales": 1, "identical_rationales": 1, "cut_off": 0, "unparsable_exam_answers": 0,
+        "mixed_grades": 0,
+    }  # fmt: skip
+    assert (summary["wall_seconds"], summary["status"], summary["simulated"]) == (12.5, "complete", False)
+
+
+def test_cut_off_and_unparsable_answers_are_counted(held: Class) -> None:
+    held.write(
+        Record(
+            request_id="x",
+            kind="Examine",
+            agent="ada",
+            stage="exam",
+            tp="roses",
+            text="and so",
+            answer=None,
+            finish_reason="length",
+            correct=False,
+        )
+    )
+    counts = held.summary()["counts"]
+    assert (counts["cut_off"], counts["unparsable_exam_answers"], counts["exam_answers"]) == (1, 1, 17)
+
+
+def test_a_cut_off_exam_answer_is_wrong_where_the_scoring_says_so(held: Class) -> None:
+    held.write(
+        Record(
+            request_id="x",
+            kind="Examine",
+            agent="ada",
+            stage="exam",
+            tp="roses",
+            text="7, and",
+            answer="7",
+            finish_reason="length",
+            correct=True,
+        )
+    )
+    strict = replace(SCENARIO, scoring=Scoring(cut_off="wrong"))
+    assert held.summary()["students"][0]["exam_accuracy"] == 5 / 9
+    assert held.summary(strict)["students"][0]["exam_accuracy"] == 4 / 9
+
+
+def test_failures_are_listed_until_they_are_asked_again(held: Class) -> None:
+    held.write(
+        Record(
+            request_id="x", kind="Examine", agent="bob", stage="exam", tp="roses", failed="context", detail="too long"
+        )
+    )
+    summary = held.summary()
+    assert summary["failures"] == [{"request": "x", "agent": "bob", "kind": "context", "detail": "too long"}]
+    assert (summary["counts"]["failed"], summary["agents"][2]["failed"]) == (1, 1)
+    retried = held.summary(given_up=frozenset({"x"}))
+    assert (retried["failures"], retried["counts"]["failed"], retried["agents"][2]["failed"]) == ([], 0, 0)
+
+
+def test_an_agent_that_only_the_results_know_is_still_there(held: Class) -> None:
+    summary = held.summary(facts=replace(FACTS, agents=()))
+    assert [(a["name"], a["role"]) for a in summary["agents"]] == [
+        ("ada", "student"), ("bob", "student"), ("tess", "teacher"),
+    ]  # fmt: skip
+
+
+def test_a_class_with_a_simulated_agent_says_so(held: Class) -> None:
+    simulated = replace(SCENARIO, teacher=Agent(name="tess", engine="simulated"))
+    assert held.summary(simulated)["simulated"]
+    agents = (AgentFacts("tess", "teacher", "simulated", "simulated", "cpu"),)
+    assert held.summary(facts=replace(FACTS, agents=agents))["simulated"]
+
+
+# --- unfinished classes ---------------------------------------------------------------------------------
+
+
+def test_of_a_complete_class_every_problem_counts_whatever_failed(held: Class) -> None:
+    held.lessons[0] = replace(held.lessons[0], greedy=None, rationales=())
+    methods = held.summary()["methods"]
+    assert {name: (m["accuracy"], m["n"]) for name, m in methods.items()} == dict.fromkeys(methods, (0.5, 2))
+
+
+@pytest.mark.parametrize("lost", ["greedy", "rationale", "exam"])
+def test_of_an_interrupted_class_only_whole_problems_count(held: Class, lost: str) -> None:
+    roses = held.lessons[0]
+    fewer = {
+        "greedy": replace(roses, greedy=None),
+        "rationale": replace(roses, rationales=roses.rationales[:2]),
+        "exam": replace(
+            roses,
+            rationales=(*roses.rationales[:2], replace(roses.rationales[2], exams=roses.rationales[2].exams[1:])),
+        ),
+    }
+    held.lessons[0] = fewer[lost]
+    summary = held.summary(facts=replace(FACTS, status="interrupted"))
+    assert {m["n"] for m in summary["methods"].values()} == {1}
+    assert summary["counts"]["teaching_problems"] == 2
+    assert "cover 1 of 2 teaching problems" in summary["caution"]
+
+
+def test_a_class_that_was_stopped_at_once_has_a_summary(held: Class) -> None:
+    held.lessons = [Lesson("roses", "number", None, ())]
+    summary = held.summary(facts=replace(FACTS, status="interrupted"))
+    assert summary["methods"]["m1_sum"] == {
+        "accuracy": None, "ci95": [0.0, 1.0], "n": 0, "completion_tokens": 0, "tie_share": None,
+        "accuracy_random_ties": None,
+    }  # fmt: skip
+    assert (summary["paired"], summary["assumption"]["pairs"]) == ([], 0)
+    assert "nothing to compare" in summary["caution"]
+
+
+def test_a_class_without_the_greedy_baseline_keeps_its_name(held: Class) -> None:
+    summary = held.summary(replace(SCENARIO, lesson=LessonSection(rationales=3, greedy=False)))
+    assert (summary["methods"]["greedy"]["n"], summary["methods"]["sc"]["n"]) == (0, 2)
+    assert [(p["a"], p["b"]) for p in summary["paired"]] == [("m1_sum", "sc"), ("m1_max", "sc"), ("m1_sum", "m1_max")]
+
+
+def test_few_problems_come_with_a_caution_and_many_do_not(held: Class) -> None:
+    assert "2 teaching problems cannot tell" in held.summary()["caution"]
+    held.lessons = [replace(held.lessons[0], tp=f"roses{i}") for i in range(20)]
+    assert held.summary()["caution"] is None
+
+
+# --- what the events say --------------------------------------------------------------------------------
+
+STARTED = json.dumps([{"name": "ada", "role": "student", "model": "m", "engine": "transformers", "device": "cpu"}])
+
+
+def test_the_facts_come_from_the_events_alone(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        store.note("", "started", "[]")
+        store.note("ada", "restart")
+        store.note("", "session", json.dumps({"wall_seconds": 10.0, "reused": 0, "status": "interrupted"}))
+        store.note("", "stopped")
+        assert facts_from(store) == RunFacts((), 10.0, "interrupted", 0)
+        store.note("", "started", STARTED)
+        store.note("ada", "restart")
+        store.note("broker", "restart")
+        store.note("", "session", json.dumps({"wall_seconds": 2.5, "reused": 7}))
+        store.note("", "complete")
+        ada = AgentFacts("ada", "student", "m", "transformers", "cpu", restarts=2)
+        assert facts_from(store) == RunFacts((ada,), 12.5, "complete", 7)
+
+
+def test_a_failed_session_is_no_interruption(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        store.note("", "started", STARTED)
+        store.note("", "session", json.dumps({"wall_seconds": 1.0, "status": "failed"}))
+        store.note("", "stopped", "nobody came")
+        assert facts_from(store).status == "failed"
+        store.note("", "started", STARTED)
+        assert facts_from(store).status == "interrupted"
+
+
+def test_a_killed_session_counts_up_to_the_last_thing_it_wrote(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True):
+        pass
+    rows = [
+        ("2026-01-01T10:00:00.000+00:00", "", "started", STARTED),
+        ("2026-01-01T10:00:20.500+00:00", "ada", "joined", ""),
+        ("2026-01-01T12:00:00.000+00:00", "", "started", STARTED),
+        ("2026-01-01T12:00:03.000+00:00", "", "session", '{"wall_seconds": 3.25}'),
+        ("2026-01-01T13:00:00.000+00:00", "", "started", STARTED),
+        ("2026-01-01T13:00:01.000+00:00", "ada", "joined", ""),
+    ]
+    db = sqlite3.connect(tmp_path / "class.db", isolation_level=None)
+    db.executemany("INSERT INTO event(at, agent, kind, detail) VALUES (?, ?, ?, ?)", rows)
+    db.close()
+    with Store(tmp_path) as store:
+        assert facts_from(store).wall_seconds == 20.5 + 3.25 + 1.0
+
+
+def test_a_gradebook_without_events_has_no_facts_and_a_broken_event_is_named(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        assert facts_from(store) == RunFacts((), 0.0, "interrupted", 0)
+        store.note("", "started", "{")
+        with pytest.raises(StoreError, match=r"event 1 \(started\)"):
+            facts_from(store)
+
+
+# --- the file -------------------------------------------------------------------------------------------
+
+
+def test_the_file_holds_the_summary_and_nothing_is_left_beside_it(held: Class, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    summary = held.summary()
+    write_summary(folder / "summary.json", {"old": True})
+    write_summary(folder / "summary.json", summary)
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert os.listdir(folder) == ["summary.json"]
+
+
+def test_a_summary_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").mkdir()
+    with pytest.raises(OSError, match=r"summary\.json"):
+        write_summary(tmp_path / "summary.json", {})
+    assert os.listdir(tmp_path) == ["summary.json"]
+
+
+def test_the_same_class_has_the_same_summary(held: Class) -> None:
+    one = held.summary()
+    held.lessons = [replace(lesson, rationales=lesson.rationales[::-1]) for lesson in held.lessons]
+    assert held.summary() == one

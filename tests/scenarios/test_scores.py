@@ -1,0 +1,366 @@
+"""How exams become a choice: by hand, and by what must hold whatever a class does."""
+
+from collections import defaultdict
+from fractions import Fraction
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from broker.messages import AnswerForm
+from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
+from scenarios.gradebook.scores import (
+    Choice,
+    Rule,
+    Sheet,
+    assumption,
+    best_possible,
+    choose,
+    compare_lineups,
+    lbt_score,
+    lineups,
+)
+from scenarios.schema import Scoring
+
+SCORING = Scoring()
+RULES: tuple[Rule, ...] = ("greedy", "sc", "max", "sum", "avg")
+
+
+def same(a: str, b: str, form: AnswerForm) -> bool:
+    return a.strip("0.") == b.strip("0.")
+
+
+def rationale(repeat: int, answer: str | None, *, right: bool = False, **marks: str) -> Rationale:
+    """A TR with exams per student as a string of marks: `ada="10"` is EP 0 right, EP 1 wrong."""
+    exams = [
+        ExamAnswer(s, f"ep{i}", 0, mark == "1") for s, all_ in sorted(marks.items()) for i, mark in enumerate(all_)
+    ]
+    return Rationale(f"tr{repeat}", repeat, answer, right, 10, tuple(exams))
+
+
+def lesson(*rationales: Rationale, greedy: Rationale | None = None, tp: str = "tp") -> Lesson:
+    return Lesson(tp, "number", greedy, rationales, 100)
+
+
+def pick(rule: Rule, one: Lesson, *students: str, scoring: Scoring = SCORING) -> Choice:
+    return choose(one, rule, students or ("ada",), scoring, same)
+
+
+# --- a class of two TPs, by hand ------------------------------------------------------------------------
+
+ROSES = lesson(
+    rationale(0, "5", ada="0000", bob="0000"),
+    rationale(1, "7", right=True, ada="1110", bob="1000"),
+    rationale(2, "5", ada="1000", bob="0000"),
+    rationale(3, "5.0", ada="0000", bob="1100"),
+    rationale(4, None),
+    greedy=rationale(-1, "5"),
+    tp="roses",
+)
+"""LbT scores of both: 5: 0, 1/8, 2/8; 7: 4/8."""
+COINS = lesson(
+    rationale(0, "12", right=True, ada="1100", bob="1100"),
+    rationale(1, "30", ada="1110", bob="1000"),
+    rationale(2, "12", right=True, ada="1000", bob="1000"),
+    greedy=rationale(-1, "12", right=True),
+    tp="coins",
+)
+"""LbT scores of both: 12: 4/8, 2/8; 30: 4/8."""
+BOTH = ("ada", "bob")
+
+
+def test_the_two_problems_worked_out_by_hand() -> None:
+    expected = {
+        ("greedy", "roses"): Choice("5", False, False, 0.0),
+        ("sc", "roses"): Choice("5", False, False, 0.0),
+        ("max", "roses"): Choice("7", True, False, 1.0),
+        ("sum", "roses"): Choice("7", True, False, 1.0),
+        ("avg", "roses"): Choice("7", True, False, 1.0),
+        ("greedy", "coins"): Choice("12", True, False, 1.0),
+        ("sc", "coins"): Choice("12", True, False, 1.0),
+        ("max", "coins"): Choice("12", True, True, 0.5),
+        ("sum", "coins"): Choice("12", True, False, 1.0),
+        ("avg", "coins"): Choice("30", False, False, 0.0),
+    }
+    assert {(rule, one.tp): pick(rule, one, *BOTH) for rule in RULES for one in (ROSES, COINS)} == expected
+
+
+def test_another_line_up_sees_only_its_own_exams() -> None:
+    assert pick("max", COINS, "ada") == Choice("30", False, False, 0.0)  # 3/4 against 2/4
+    assert pick("max", COINS, "bob") == Choice("12", True, False, 1.0)  # 1/4 against 2/4
+    assert pick("sum", COINS, "ada") == Choice("12", True, True, 0.5)  # 3/4 against 2/4 + 1/4
+
+
+def test_the_assumption_of_the_two_problems() -> None:
+    found = assumption([ROSES, COINS], BOTH, SCORING)
+    # roses: 1/2 beats 0, 1/8 and 1/4. coins: 1/2 ties with 1/2, and 1/4 loses to it.
+    assert (found.right_beats_wrong, found.ties, found.pairs) == (3 / 5, 1 / 5, 5)
+
+
+def test_the_line_ups_of_the_two_problems() -> None:
+    one, other, both = compare_lineups([Sheet(x, same) for x in (ROSES, COINS)], BOTH, SCORING, seed=1)
+    assert (one.students, one.m1_max, one.m1_sum) == (("ada",), 0.5, 1.0)
+    assert (other.students, other.m1_max, other.m1_sum) == (("bob",), 0.5, 0.5)  # roses: 1/4 < 2/4 of 5.0
+    assert (both.students, both.m1_max, both.m1_sum) == (BOTH, 1.0, 1.0)
+    assert (one.m1_max_equal, one.m1_sum_equal) == (one.m1_max, one.m1_sum)
+    # Four of the five TRs of roses have an answer, and all of coins: each was sat in full.
+    assert [up.exams_per_rationale for up in (one, other, both)] == [4.0, 4.0, 8.0]
+
+
+# --- scores ---------------------------------------------------------------------------------------------
+
+
+def test_students_merge_by_answers_or_by_students() -> None:
+    uneven = rationale(0, "1", ada="1111", bob="0")
+    assert lbt_score(uneven, BOTH, "answers") == Fraction(4, 5)
+    assert lbt_score(uneven, BOTH, "students") == Fraction(1, 2)
+    assert lbt_score(uneven, ("bob",), "answers") == 0
+    assert lbt_score(uneven, ("eve",), "students") == 0
+
+
+def test_a_student_who_sat_nothing_is_not_part_of_the_mean() -> None:
+    assert lbt_score(rationale(0, "1", ada="10"), BOTH, "students") == Fraction(1, 2)
+
+
+def test_merging_changes_the_choice() -> None:
+    one = lesson(rationale(0, "1", ada="1111", bob="0"), rationale(1, "2", ada="1100", bob="1"))
+    assert pick("max", one, *BOTH).answer == "1"  # 4/5 against 3/5
+    assert pick("max", one, *BOTH, scoring=Scoring(merge="students")).answer == "2"  # 1/2 against 3/4
+
+
+def test_scores_that_floats_would_tell_apart_are_ties() -> None:
+    # 1/3 + 1/3 + 1/3 + 1/10 * 3 on one side, 1 + 3/10 on the other; in floats the sums differ by rounding.
+    thirds = [rationale(i, "a", s="100") for i in range(3)]
+    tenths = [rationale(i + 3, "a", s="1000000000") for i in range(3)]
+    other = [rationale(6, "b", s="1"), rationale(7, "b", s="1110000000")]
+    chosen = pick("sum", lesson(*thirds, *tenths, *other), "s")
+    assert (chosen.answer, chosen.tied) == ("a", True)
+
+
+def test_a_rationale_nobody_was_examined_under_adds_nothing() -> None:
+    one = lesson(rationale(0, "a"), rationale(1, "a", ada="01"), rationale(2, "b", ada="0"), rationale(3, "c"))
+    assert pick("max", one).answer == "a"
+    assert pick("sum", one).answer == "a"
+    assert pick("avg", replace(one, rationales=(*one.rationales, rationale(4, "b", ada="01")))).answer == "a"
+    assert pick("sc", one).answer == "a"
+
+
+def test_average_leaves_unexamined_rationales_out_of_the_mean() -> None:
+    one = lesson(rationale(0, "a", ada="10"), rationale(1, "a"), rationale(2, "b", ada="1000"))
+    assert pick("avg", one) == Choice("a", False, False, 0.0)  # 1/2 against 1/4, not (1/2 + 0)/2 against 1/4
+
+
+def test_without_any_answer_there_is_none_and_it_is_wrong() -> None:
+    nothing = lesson(rationale(0, None), rationale(1, None))
+    assert {pick(rule, nothing) for rule in RULES} == {Choice(None, False)}
+    assert {pick(rule, lesson()) for rule in RULES} == {Choice(None, False)}
+
+
+# --- groups ---------------------------------------------------------------------------------------------
+
+
+def test_a_group_hands_in_its_first_answer_with_that_answers_grade() -> None:
+    one = lesson(rationale(2, "50", ada="11"), rationale(0, "5", right=True, ada="00"), rationale(1, "5.0", ada="11"))
+    (group,) = Sheet(one, same).groups
+    assert (group.representative.repeat, [m.repeat for m in group.members]) == (0, [0, 1, 2])
+    assert group.mixed
+    assert pick("max", one) == Choice("5", True, False, 1.0)
+    flipped = replace(one, rationales=tuple(replace(r, correct=not r.correct) for r in one.rationales))
+    assert pick("max", flipped) == Choice("5", False, False, 0.0)
+
+
+def test_the_oracle_sees_a_right_answer_that_its_group_would_not_hand_in() -> None:
+    one = lesson(rationale(0, "5", ada="1"), rationale(1, "5.0", right=True, ada="1"))
+    assert not pick("max", one).correct
+    assert best_possible([one]) == 1.0
+
+
+def test_equal_strings_are_not_put_to_the_grader() -> None:
+    asked = []
+
+    def counting(a: str, b: str, form: AnswerForm) -> bool:
+        asked.append((a, b, form))
+        return False
+
+    Sheet(lesson(*(rationale(i, "7" if i % 2 else "8") for i in range(10))), counting)
+    assert asked == [("8", "7", "number")]
+
+
+# --- ties -----------------------------------------------------------------------------------------------
+
+TIED = lesson(
+    rationale(0, "a", ada="1"), rationale(1, "b", right=True, ada="1"), rationale(2, "b", right=True, ada="0")
+)
+
+
+def test_ties_go_to_the_votes_then_to_the_smallest_repeat() -> None:
+    assert pick("max", TIED) == Choice("b", True, True, 0.5)
+    two = replace(TIED, rationales=TIED.rationales[:2])
+    assert pick("max", two) == Choice("a", False, True, 0.5)
+
+
+def test_ties_go_to_the_smallest_repeat_at_once_where_asked() -> None:
+    assert pick("max", TIED, scoring=Scoring(ties="first")) == Choice("a", False, True, 0.5)
+
+
+def test_two_rationales_of_one_answer_are_no_tie() -> None:
+    assert not pick("max", lesson(rationale(0, "a", ada="1"), rationale(1, "a", ada="1"))).tied
+
+
+# --- line-ups -------------------------------------------------------------------------------------------
+
+
+def test_line_ups_are_all_subsets_up_to_six_students() -> None:
+    assert lineups("abc") == [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
+    assert len(lineups("abcdef")) == 63
+    assert len(lineups("abcdefg")) == 7 + 21 + 1
+
+
+def test_equal_budgets_are_shared_evenly_and_drawn_by_seed() -> None:
+    sheet = Sheet(lesson(rationale(0, "a", ada="1111", bob="1111", eve="1111")), same)
+    names = ("ada", "bob", "eve")
+    shares = [sheet.share(names, 4, seed=3, draw=draw) for draw in range(20)]
+    for share in shares:
+        per_student = sorted((share & sheet.mask((name,))).bit_count() for name in names)
+        assert per_student == [1, 1, 2]
+    assert len(set(shares)) > 10
+    assert shares == [sheet.share(names, 4, seed=3, draw=draw) for draw in range(20)]
+    assert shares != [sheet.share(names, 4, seed=4, draw=draw) for draw in range(20)]
+
+
+def test_every_seat_is_drawn_about_as_often() -> None:
+    sheet = Sheet(lesson(rationale(0, "a", ada="1111", bob="1111")), same)
+    drawn = [sheet.share(("ada", "bob"), 4, seed=1, draw=draw) for draw in range(400)]
+    often = [sum(share >> seat & 1 for share in drawn) for seat in range(8)]
+    assert all(160 < n < 240 for n in often)  # 200 expected, standard deviation 10
+
+
+def test_an_equal_budget_takes_away_what_more_exams_gave() -> None:
+    # Ada's one exam cannot tell the answers apart; bob's can. With both exams the pair always chooses right, with
+    # one exam in about half of the draws.
+    one = lesson(rationale(0, "a", ada="1", bob="0"), rationale(1, "b", right=True, ada="1", bob="1"))
+    *_, pair = compare_lineups([Sheet(replace(one, tp=str(i)), same) for i in range(20)], BOTH, SCORING, seed=1)
+    assert pair.m1_max == pair.m1_sum == 1.0
+    assert pair.m1_max_equal == pair.m1_sum_equal
+    assert pair.m1_max_equal == pytest.approx(0.5, abs=0.12)  # 400 draws, standard deviation 0.025
+
+
+def test_line_ups_of_nothing_have_no_accuracy() -> None:
+    (alone,) = compare_lineups([], ("ada",), SCORING, seed=1)
+    assert (alone.m1_max, alone.m1_sum_equal, alone.exams_per_rationale) == (None, None, 0.0)
+    assert best_possible([]) is None
+
+
+# --- whatever a class does ------------------------------------------------------------------------------
+
+marks = st.text("01", min_size=3, max_size=3) | st.just("")
+rationales = st.lists(
+    st.tuples(st.sampled_from(["1", "2", "3", None]), marks, marks),
+    min_size=1,
+    max_size=8,
+).map(
+    lambda rows: tuple(
+        rationale(i, answer, right=answer == "1", ada=ada if answer else "", bob=bob if answer else "")
+        for i, (answer, ada, bob) in enumerate(rows)
+    )
+)
+settings = st.builds(Scoring, merge=st.sampled_from(["answers", "students"]), ties=st.sampled_from(["votes", "first"]))
+line_up = st.sampled_from([("ada",), ("bob",), BOTH])
+rules = st.sampled_from(RULES)
+
+
+def by_answer(one: Lesson, students: tuple[str, ...], scoring: Scoring) -> dict[str, list[Fraction]]:
+    """The LbT scores per answer, by the definition alone."""
+    scores = defaultdict(list)
+    for r in one.rationales:
+        if r.answer is not None:
+            scores[r.answer].append(lbt_score(r, students, scoring.merge))
+    return scores
+
+
+@given(rationales, line_up, settings)
+def test_the_choice_has_the_best_score_of_its_definition(
+    rs: tuple[Rationale, ...], students: tuple[str, ...], scoring: Scoring
+) -> None:
+    one = lesson(*rs)
+    scores = by_answer(one, students, scoring)
+    definitions: dict[Rule, dict[str, Fraction]] = {
+        "max": {answer: max(own) for answer, own in scores.items()},
+        "sum": {answer: sum(own, Fraction(0)) for answer, own in scores.items()},
+        "sc": {answer: Fraction(len(own)) for answer, own in scores.items()},
+    }
+    for rule, values in definitions.items():
+        chosen = pick(rule, one, *students, scoring=scoring)
+        best = [answer for answer, value in values.items() if value == max(values.values())]
+        assert (chosen.answer in best) if best else chosen == Choice(None, False)
+        assert chosen.tied == (len(best) > 1)
+        assert chosen.expected_correct == (("1" in best) / len(best) if best else 0.0)
+        assert chosen.correct == (chosen.answer == "1")
+
+
+@given(rationales, line_up, settings, rules, st.randoms(use_true_random=False))
+def test_the_order_in_which_things_came_changes_nothing(
+    rs: tuple[Rationale, ...], students: tuple[str, ...], scoring: Scoring, rule: Rule, random: Random
+) -> None:
+    mixed = list(rs)
+    random.shuffle(mixed)
+    backwards = [replace(r, exams=r.exams[::-1]) for r in mixed]
+    assert pick(rule, lesson(*backwards), *students[::-1], scoring=scoring) == pick(
+        rule, lesson(*rs), *students, scoring=scoring
+    )
+
+
+@given(rationales, line_up, settings, st.integers(0, 7))
+def test_an_identical_rationale_is_a_vote(
+    rs: tuple[Rationale, ...], students: tuple[str, ...], scoring: Scoring, which: int
+) -> None:
+    again = replace(rs[which % len(rs)], id="again", repeat=99)
+    before, after = lesson(*rs), lesson(*rs, again)
+    if again.answer is None:
+        for rule in RULES:
+            assert pick(rule, after, *students, scoring=scoring) == pick(rule, before, *students, scoring=scoring)
+        return
+    sheets = [Sheet(one, same) for one in (before, after)]
+    votes = [{g.representative.answer: len(g.members) for g in sheet.groups} for sheet in sheets]
+    assert votes[1] == {**votes[0], again.answer: votes[0][again.answer] + 1}
+    # MAX is blind to it but for ties, SUM counts its score once more.
+    old, new = (pick("max", one, *students, scoring=scoring) for one in (before, after))
+    assert (old.tied, old.expected_correct) == (new.tied, new.expected_correct)
+    assert old == new or old.tied
+    sums = {a: sum(own, Fraction(0)) for a, own in by_answer(before, students, scoring).items()}
+    sums[again.answer] += lbt_score(again, students, scoring.merge)
+    assert sums[str(pick("sum", after, *students, scoring=scoring).answer)] == max(sums.values())
+
+
+@given(rationales, settings)
+def test_with_one_student_merging_makes_no_difference(rs: tuple[Rationale, ...], scoring: Scoring) -> None:
+    for rule in RULES:
+        assert pick(rule, lesson(*rs), "ada", scoring=replace(scoring, merge="answers")) == pick(
+            rule, lesson(*rs), "ada", scoring=replace(scoring, merge="students")
+        )
+
+
+@given(rationales, rules, line_up, settings)
+def test_no_rule_beats_the_oracle(
+    rs: tuple[Rationale, ...], rule: Rule, students: tuple[str, ...], scoring: Scoring
+) -> None:
+    one = lesson(*rs)
+    chosen = pick(rule, one, *students, scoring=scoring)
+    assert max(float(chosen.correct), chosen.expected_correct) <= (best_possible([one]) or 0.0)
+    assert chosen.tied or chosen.expected_correct == chosen.correct
+
+
+@given(rationales)
+def test_the_assumption_counts_every_examined_pair(rs: tuple[Rationale, ...]) -> None:
+    examined = [r for r in rs if r.answer is not None and r.exams]
+    pairs = [(a, b) for a in examined for b in examined if a.correct and not b.correct]
+    found = assumption([lesson(*rs)], BOTH, SCORING)
+    assert found.pairs == len(pairs)
+    if pairs:
+        scores = [(lbt_score(a, BOTH, "answers"), lbt_score(b, BOTH, "answers")) for a, b in pairs]
+        assert found.right_beats_wrong == sum(a > b for a, b in scores) / len(pairs)
+        assert found.ties == sum(a == b for a, b in scores) / len(pairs)
+    else:
+        assert found.right_beats_wrong is found.ties is None

@@ -1,0 +1,145 @@
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.messages import Exemplar
+from scenarios.gradebook.store import Record, Store, StoreError
+from scenarios.tasks.bank import Bank, Item, Problem
+
+
+def teach(id: str, text: str = "text", repeat: int = 0, **more: object) -> Record:
+    values = {"answer": "1", "correct": True, "stage": "teach", **more}
+    return Record(request_id=id, kind="Teach", agent="teacher", tp="tp", repeat=repeat, text=text, **values)  # type: ignore[arg-type]
+
+
+def exam(id: str, tr: str, correct: bool, student: str = "ada") -> Record:
+    return Record(
+        request_id=id, kind="Examine", agent=student, stage="exam", tp="tp", tr=tr, ep="ep", text=id, answer="1",
+        correct=correct,
+    )  # fmt: skip
+
+
+def record(store: Store, *records: Record) -> int:
+    return store.record(records, grader="lbt", version="1")
+
+
+def test_a_second_result_of_a_request_is_dropped(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        assert record(store, teach("a", "first")) == 1
+        assert record(store, teach("a", "second"), teach("b")) == 1
+        assert store.text("a") == "first"
+        assert [r.request_id for r in store.results()] == ["a", "b"]
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefg"), max_size=5), max_size=8))
+def test_whatever_arrives_how_often_each_request_is_there_once(groups: list[list[str]]) -> None:
+    with TemporaryDirectory() as folder, Store(Path(folder), write=True) as store:
+        new = sum(record(store, *(teach(id) for id in group)) for group in groups)
+        assert new == len({id for group in groups for id in group}) == len(list(store.results()))
+
+
+def test_what_is_recorded_comes_back_as_it_was(tmp_path: Path) -> None:
+    hostile = "'; DROP TABLE result; -- \x00 \u2603 \x1b[31m"
+    records = [teach("a", hostile, completion_tokens=7, seconds=0.5), teach("b", failed="engine", correct=None)]
+    with Store(tmp_path, write=True) as store:
+        record(store, *records)
+    with Store(tmp_path) as store:
+        assert list(store.results()) == records
+        assert store.find("a") == records[0]
+        assert store.find("nobody") is None
+
+
+def test_a_second_writer_is_refused_and_a_dead_one_holds_no_lock(tmp_path: Path) -> None:
+    hold = (
+        "import sys; from pathlib import Path; from scenarios.gradebook.store import Store\n"
+        "store = Store(Path(sys.argv[1]), write=True); print('held', flush=True); input()"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    with owner:
+        assert owner.stdout and owner.stdout.readline() == b"held\n"
+        with pytest.raises(StoreError, match=r"another run\.py is at work"):
+            Store(tmp_path, write=True)
+        owner.kill()
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("a"))
+
+
+def test_a_gradebook_of_another_version_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path, write=True).close()
+    with sqlite3.connect(tmp_path / "class.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="version 99; this program reads version 1"):
+        Store(tmp_path)
+
+
+def test_a_file_that_is_no_gradebook_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "class.db").write_bytes(b"this is not a database" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        Store(tmp_path)
+    with pytest.raises(StoreError, match=r"holds no class\.db"):
+        Store(tmp_path / "nowhere")
+
+
+def test_a_full_disk_keeps_what_was_committed_and_nothing_of_the_group_that_failed(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("a"))
+        (pages,) = store.query("PRAGMA page_count")[0]
+        store.query(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            record(store, *(teach(f"b{n}", "x" * 5000) for n in range(50)))
+        assert [r.request_id for r in store.results()] == ["a"]
+        store.query("PRAGMA max_page_count = 1000000")
+        assert record(store, teach("b")) == 1
+
+
+def test_the_lbt_score_of_identical_rationales_is_the_same(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        record(
+            store, teach("t1", "same"), teach("t2", "same", repeat=1), teach("t3", "other", repeat=2),
+            exam("e1", "t1", True), exam("e2", "t1", False), exam("e3", "t3", True),
+        )  # fmt: skip
+        assert sorted(store.query("SELECT tr, student, score, n FROM lbt_score")) == [
+            ("t1", "ada", 0.5, 2), ("t2", "ada", 0.5, 2), ("t3", "ada", 1.0, 1),
+        ]  # fmt: skip
+
+
+def test_a_better_grade_replaces_the_earlier_one_in_the_views(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        store.record([teach("a", correct=False)], grader="lbt", version="1")
+        store.record([teach("a", correct=True)], grader="lbt", version="2")
+        assert store.query("SELECT correct FROM teaching_rationale") == [(1,)]
+        assert [r.correct for r in store.results()] == [True]
+
+
+def test_the_problems_of_a_class_are_kept(tmp_path: Path) -> None:
+    problems = [Problem(f"p{n}", f"text {n}", str(n), "number") for n in range(6)]
+    bank = Bank(
+        "made up",
+        tuple(Item(problems[n], tuple(problems[n + 1 : n + 3])) for n in (3, 0)),
+        (Exemplar("1 + 1?", "2"), Exemplar("2 + 2?", "4")),
+    )
+    with Store(tmp_path, write=True) as store:
+        assert store.bank() is None
+        store.keep_bank(bank)
+    with Store(tmp_path) as store:
+        assert store.bank() == bank
+
+
+def test_events_come_back_in_order(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        for kind in ("started", "joined", "lost"):
+            store.note("ada", kind, "why")
+        assert [e.kind for e in store.events()] == ["started", "joined", "lost"]
+        assert [e.kind for e in store.events(after=1, kinds=["lost"])] == ["lost"]

@@ -1,0 +1,178 @@
+"""What is printed at the end of a class: read as plain text of 80 columns."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from scenarios.gradebook.tables import plain, summary_tables
+
+
+def method(accuracy: float | None, n: int = 6) -> dict[str, Any]:
+    return {
+        "accuracy": accuracy, "ci95": [0.0, 1.0] if accuracy is None else [accuracy / 2, (1 + accuracy) / 2], "n": n,
+        "completion_tokens": 1234567, "tie_share": accuracy, "accuracy_random_ties": accuracy,
+    }  # fmt: skip
+
+
+def line_up(*students: str) -> dict[str, Any]:
+    return {
+        "students": list(students), "m1_max": 0.5, "m1_sum": 2 / 3, "exams_per_rationale": 2.0 * len(students),
+        "m1_max_equal": 0.4125, "m1_sum_equal": 0.625,
+    }  # fmt: skip
+
+
+def summary(students: tuple[str, ...] = ("peer", "tiny"), **more: Any) -> dict[str, Any]:
+    return {
+        "scenario": "multi_student", "level": 1, "seed": 7, "status": "complete", "wall_seconds": 252.2,
+        "simulated": False, "agents": [],
+        "counts": {"teaching_rationales": 36, "exam_answers": 1216, "identical_rationales": 4, "cut_off": 0},
+        "methods": {"greedy": method(1 / 6), "sc": method(0.5), "m1_max": method(0.5), "m1_sum": method(2 / 3)},
+        "best_possible": {"accuracy": 5 / 6, "n": 6},
+        "paired": [
+            {
+                "a": "m1_sum", "b": "sc", "difference": 1 / 6, "ci95": [-1 / 6, 0.5], "wins": 2, "losses": 1,
+                "p_value": 0.6251, "n": 6,
+            },
+            {
+                "a": "m1_sum", "b": "m1_max", "difference": 0.0, "ci95": [0.0, 0.0], "wins": 0, "losses": 0,
+                "p_value": 1.0, "n": 6,
+            },
+        ],
+        "students": [
+            {
+                "name": name, "exam_accuracy": 0.4, "ci95": [0.3, 0.5], "exam_answers": 72, "m1_max": 0.5,
+                "m1_sum": 1 / 3,
+            }
+            for name in students
+        ],
+        "lineups": [*(line_up(name) for name in students), line_up(*students)],
+        "assumption": {"right_beats_wrong": 0.75, "ties": 0.2, "pairs": 196},
+        "levels": {"2": {"rounds": []}, "3": {"rounds": []}}, "failures": [], "caution": None,
+        **more,
+    }  # fmt: skip
+
+
+def printed(told: dict[str, Any], width: int = 80, encoding: str = "utf-8", colour: bool = False) -> str:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding, errors="strict")
+    Console(file=file, width=width, force_terminal=colour, color_system="standard" if colour else None).print(
+        summary_tables(told)
+    )
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def rows(text: str, begin: str) -> list[str]:
+    """Table rows that begin so, with single blanks."""
+    return [one_line(line) for line in text.splitlines() if line.startswith(begin + "  ")]
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_every_method_has_its_row() -> None:
+    text = printed(summary())
+    assert rows(text, "greedy") == ["greedy 16.7 % ██░░░░░░░░ 8 to 58 % 1,234,567 17 % 16.7 %"]
+    assert rows(text, "M1 SUM") == ["M1 SUM 66.7 % ███████░░░ 33 to 83 % 1,234,567 67 % 66.7 %"]
+    assert rows(text, "best possible") == ["best possible 83.3 % ████████░░"]
+    assert "multi_student  level 1, seed 7, complete, 4 min 12 s" in text
+
+
+def test_comparisons_are_sentences() -> None:
+    text = one_line(printed(summary()))
+    assert (
+        "M1 SUM against SC: +16.7 points (95 % interval -16.7 to +50.0); better on 2, worse on 1 of 6; p = 0.63."
+    ) in text
+    assert "M1 SUM and M1 MAX: right and wrong on the same 6 problems." in text
+
+
+def test_students_and_line_ups_have_their_rows() -> None:
+    text = printed(summary())
+    assert rows(text, "peer") == [
+        "peer 72 40.0 % ████░░░░░░ 30 to 50 % 50.0 % 33.3 %",
+        "peer 2 50.0 % 66.7 % 41.2 % 62.5 %",
+    ]
+    assert rows(text, "peer, tiny") == ["peer, tiny 4 50.0 % 66.7 % 41.2 % 62.5 %"]
+
+
+def test_the_assumption_and_what_went_into_the_figures_are_sentences() -> None:
+    text = one_line(printed(summary()))
+    assert (
+        "Of 196 pairs within a problem, the right one scored higher in 75.0 %, the same in 20.0 %, lower in 5.0 %"
+        in text
+    )
+    assert "From 36 teaching rationales and 1,216 exam answers; 4 rationales identical to another" in text
+    assert "cut off" not in text
+
+
+def test_a_caution_and_failures_are_shown_only_where_there_are_any() -> None:
+    text = printed(summary())
+    assert "Caution" not in text
+    assert "Failed" not in text
+    failed = {"request": "0123456789ab", "agent": "tiny", "kind": "context", "detail": "too long"}
+    text = printed(summary(caution="Six problems are few.", failures=[failed] * 7))
+    assert "Caution: Six problems are few." in text
+    assert text.count("01234567  tiny   context  too long") == 5
+    assert "Failed requests: 7" in text
+    assert "2 more stand in summary.json" in text
+
+
+def test_simulated_figures_say_so() -> None:
+    assert "simulated" not in printed(summary())
+    assert "nothing about any language model" in one_line(printed(summary(simulated=True)))
+
+
+def test_what_a_model_or_a_failure_says_is_neither_markup_nor_a_command_to_the_terminal() -> None:
+    nasty = "[red]boo[/red] \x1b[2J\x07 :smile: [link=x]y"
+    failed = {"request": "[b]01", "agent": "a[i]", "kind": "engine", "detail": nasty}
+    for colour in (False, True):
+        text = printed(summary(scenario="[u]x", failures=[failed]), colour=colour)
+        assert "[red]boo[/red] [2J :smile: [link=x]y" in text
+        assert "[u]x" in text
+        assert "a[i]" in text
+        assert "\x1b[2J" not in text
+        assert "\x07" not in text
+    assert plain("a\tb\nc\u202ed") == "a b c d"
+
+
+LONG = ("a-student-with-the-longest-name-1", "a-student-with-the-longest-name-2", "short")
+
+
+@pytest.mark.parametrize("students", [("peer",), LONG, tuple("abcdefgh")])
+def test_every_line_fits_into_80_columns_with_no_figure_cut(students: tuple[str, ...]) -> None:
+    failed = {"request": "0123456789ab", "agent": students[0], "kind": "unsupported", "detail": "x" * 300}
+    text = printed(summary(students, failures=[failed], caution="few " * 60))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert text.count("62.5 %") == len(students) + 1
+
+
+def test_a_terminal_without_block_characters_gets_ascii() -> None:
+    text = printed(summary(), encoding="ascii")
+    assert rows(text, "SC") == ["SC 50.0 % #####..... 25 to 75 % 1,234,567 50 % 50.0 %"]
+
+
+def test_with_many_students_everybody_is_one_word_and_what_is_left_out_is_said() -> None:
+    text = printed(summary(tuple("abcdefgh")))
+    assert "all 8" in text
+    assert "only singles, pairs and everybody are shown" in one_line(text)
+
+
+def test_a_class_that_was_stopped_at_once_can_be_shown() -> None:
+    nobody = {"right_beats_wrong": None, "ties": None, "pairs": 0}
+    nothing = method(None, n=0)
+    text = printed(
+        summary(
+            methods={"greedy": nothing, "m1_sum": nothing},
+            best_possible={"accuracy": None, "n": 0},
+            paired=[],
+            assumption=nobody,
+            status="interrupted",
+        )
+    )
+    assert rows(text, "M1 SUM") == ["M1 SUM - ░░░░░░░░░░ - 1,234,567 - -"]
+    assert "no two methods to compare" in text
+    assert "this class cannot say" in one_line(text)

@@ -1,0 +1,88 @@
+"""The process that compares LaTeX: what it costs to be wrong, slow or dead."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from scenarios.tasks.verifier import Verifier, VerifierError
+
+ENDLESS = "(x+1)^{5000}"
+
+
+def gone(pid: int) -> bool:
+    """Waits, at most 20 s, for a process that is not our child to end."""
+    handle = os.pidfd_open(pid)
+    try:
+        return bool(select.select([handle], [], [], 20)[0])
+    finally:
+        os.close(handle)
+
+
+def test_the_process_starts_when_it_is_needed_and_ends_when_it_is_told() -> None:
+    one = Verifier()
+    assert one.pid is None
+    assert one.equivalent("\\frac{1}{2}", "0.5")
+    pid = one.pid
+    assert pid is not None
+    assert not one.equivalent("\\frac{1}{2}", "0.6")
+    assert one.pid == pid
+    one.close()
+    one.close()
+    assert one.pid is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_takes_too_long_is_not_equivalent_and_the_next_comparison_works() -> None:
+    one = Verifier(limit_s=1.0)
+    assert not one.equivalent(ENDLESS, "5")
+    assert one.given_up == 1
+    assert one.pid is None
+    assert one.equivalent("2\\pi", "\\pi + \\pi")
+    one.close()
+
+
+def test_a_process_that_was_killed_is_replaced() -> None:
+    one = Verifier()
+    assert one.equivalent("x", "x")
+    assert one.pid is not None
+    os.kill(one.pid, signal.SIGKILL)
+    assert not one.equivalent("x", "x")
+    assert one.equivalent("x", "x")
+    one.close()
+
+
+def test_garbage_is_not_equivalent_and_harms_nothing() -> None:
+    one = Verifier()
+    for text in ("", "}{", "\\frac{", "\0", "$$$", "{" * 20, "\\begin{pmatrix}", "\ud83d", "x" * 100_000, "1/0"):
+        assert one.equivalent("5", text) is False
+        assert one.equivalent(text, "5") is False
+    assert one.equivalent("5", "5")
+    one.close()
+
+
+def test_a_process_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+    with pytest.raises(VerifierError, match="math-verify cannot be used"):
+        Verifier().equivalent("x", "x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="watches the process through a Linux handle")
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_process_does_not_outlive_its_parent(busy: bool) -> None:
+    last = f"one.equivalent({ENDLESS!r}, 'x')" if busy else "os.kill(os.getpid(), 9)"
+    code = (
+        "import os; from scenarios.tasks.verifier import Verifier; one = Verifier(limit_s=2.0);"
+        f"one.equivalent('x', 'x'); print(one.pid, flush=True); {last}"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert gone(pid)
