@@ -41,5 +41,7 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
         return digest(self.weights, self.persona, self.engine, self.dtype, args, self.prompts)
 
 
-EXECUTION_ONLY = frozenset({"answer_key", "tokens_per_second", "crash_after", "hang_after"})
+EXECUTION_ONLY = frozenset(
+    {"answer_key", "tokens_per_second", "crash_after", "hang_after", "prefix_cache_mb", "kv_cache_mb"}
+)
 """Engine arguments that change when or whether an answer comes, and not what it says."""

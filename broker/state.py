@@ -103,7 +103,7 @@ class BrokerState:
     def _greeted(self, event: events.Greeted, now: float) -> None:
         peer, hello = event.peer, event.hello
         former = self.former.get(peer)
-        if former and former.why in ("stalled", "replaced", "refused"):
+        if former and (former.why in ("stalled", "refused") or self._is_replaced(former)):
             return
         if hello.protocol != PROTOCOL:
             self._refuse(peer, hello, f"speaks protocol {hello.protocol}, and this broker {PROTOCOL}")
@@ -131,7 +131,7 @@ class BrokerState:
 
     def _greet_agent(self, peer: bytes, hello: Hello, now: float) -> None:
         pool = self.work.pool(hello.pool or hello.name)
-        working, hello = frozenset(hello.working), msgspec.structs.replace(hello, pool=pool.name, working=())
+        working, hello = dict.fromkeys(hello.working), msgspec.structs.replace(hello, pool=pool.name, working=())
         agent = self.agents.get(peer)
         if agent and (agent.name, agent.pool) != (hello.name, pool):
             self._end(agent, "goodbye", f"goes on as {hello.name} in pool {pool.name}", now)
@@ -271,18 +271,24 @@ class BrokerState:
             self._end(self.agents[event.peer], "silent", "does not read its messages", now)
 
     def _return(self, former: Former, event: Event, now: float) -> None:
-        """Something from an agent that is no longer there: a result counts, and whoever moves may come back."""
+        """Something from an agent that is no longer there: a result counts, and the agent may come back.
+
+        But not one whose name another bears now, nor one that stalled and does not move.
+        """
         if former.why == "refused":
             return
         moves = isinstance(event, events.Beat) and bool(event.heartbeat.progress)
         if isinstance(event, events.Resulted):
             moves = True
             self.work.record(event.result, event.peer, former.name, former.pool, now)
-        if former.why in ("stalled", "replaced") and (not moves or former.name in self.names):
+        if self._is_replaced(former) or (former.why == "stalled" and not moves):
             return
         if not isinstance(event, events.Left):
             del self.former[event.peer]
             self._unknown(event.peer, now)
+
+    def _is_replaced(self, former: Former) -> bool:
+        return former.why in ("replaced", "stalled") and former.name in self.names
 
     def _tick(self, _event: events.Tick, now: float) -> None:
         limit = now - 3 * self.heartbeat_s

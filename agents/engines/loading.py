@@ -4,6 +4,7 @@ Nothing is fetched, no code of the folder is run, only safetensors are read. How
 agents/engines/batch.py.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ PROBE = 8
 
 
 def pick_device() -> torch.device:
-    """CUDA, else MPS, else the CPU."""
+    """CUDA, else MPS, else the CPU; the CPU alone where the agent's seat is there (an Apple GPU cannot be hidden)."""
+    if os.environ.get("LBT_DEVICE") == "cpu":
+        return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda:0")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

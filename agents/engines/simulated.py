@@ -75,6 +75,7 @@ class SimulatedEngine:
         self._options = read_options(settings.options)
         self.device = "simulated"
         self.capacity = settings.capacity or 32
+        self._seats = asyncio.Semaphore(self.capacity)
         self._taken = 0
         key = Path(self._options.answer_key)
         self._fault_mark = key.with_name(f"{key.name}.fault-{os.environ.get('LBT_AGENT', 'agent')}")
@@ -98,7 +99,8 @@ class SimulatedEngine:
         text = self._answer(prompt, draw)
         tokens = min(prompt.sampling.max_tokens, 12 + draw.randrange(36))
         seconds = tokens / self._options.tokens_per_second
-        await asyncio.sleep(seconds)
+        async with self._seats:
+            await asyncio.sleep(seconds)
         self._on_progress(prompt.request_id, tokens)
         context = sum(len(turn.text) for turn in prompt.turns) // 4
         return Completion(text, Usage(prompt_tokens=context, completion_tokens=tokens, seconds=seconds))

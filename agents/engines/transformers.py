@@ -19,7 +19,7 @@ import msgspec
 import torch
 from msgspec import Meta
 
-from agents.engines.base import Completion, EngineFailure, EngineStartError, Prompt, Settings
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings
 from agents.engines.batch import Batch, Row
 from agents.engines.chat import Chat
 from agents.engines.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
@@ -39,10 +39,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kv_cache_mb: Annotated[int, Meta(ge=0)] = 0
     """For the keys and values of running requests; 0: 2048 on a CPU, else half of the device's free memory. Where
     a long request needs more of it, fewer run at once."""
-
-
-class EngineBroken(RuntimeError):
-    """The engine is no longer sound, or was stopped: no request will be completed by it."""
 
 
 class Ticket:
@@ -124,12 +120,12 @@ class TransformersEngine:
         ticket = Ticket(prompt)
         with self._gate:
             if self._closed:
-                raise EngineBroken(self._closed)
+                raise EngineDead(self._closed)
             self._queue.put(ticket)
         return await ticket.future
 
     async def stop(self) -> None:
-        """End the worker; requests under way get an EngineBroken."""
+        """End the worker; requests under way get an EngineDead."""
         self._queue.put(None)
         if self._worker:
             await asyncio.to_thread(self._worker.join)
@@ -167,9 +163,9 @@ class TransformersEngine:
             self._closed = why
             while not self._queue.empty():
                 if ticket := self._queue.get():
-                    ticket.resolve(EngineBroken(why))
+                    ticket.resolve(EngineDead(why))
         for ticket in self._tickets.values():
-            ticket.resolve(EngineBroken(why))
+            ticket.resolve(EngineDead(why))
         self._tickets.clear()
 
     def _run(self, chat: Chat, batch: Batch, context: int, on_progress: Callable[[str, int], None]) -> None:

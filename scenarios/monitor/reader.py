@@ -167,7 +167,6 @@ class Reader:
             self._pace.append((clock, done))
         while len(self._pace) > 2 and self._pace[1][0] <= clock - PACE_S:
             self._pace.popleft()
-        since, before = self._pace[0]
         open_by_stage = {stage.name: max(0, stage.total - stage.done) for stage in stages}
         teaching = open_by_stage.get("greedy", 0) + open_by_stage.get("teach", 0)
         exams = {student.name: 0 for student in self._scenario.students}
@@ -176,13 +175,13 @@ class Reader:
         remaining |= {name: max(0, total - done.get(name, 0)) for name in exams}
         if not any(remaining.values()):
             return 0.0
-        if clock - since < SPEED_S:
-            return None
         left = []
         for name, count in remaining.items():
-            pace = (done.get(name, 0) - before.get(name, 0)) / (clock - since)
-            if count and pace:
-                left.append(count / pace)
+            # From an agent's first result on: the time before it was spent on loading.
+            since, before = next(((at, was) for at, was in self._pace if was.get(name)), (clock, done))
+            made = done.get(name, 0) - before.get(name, 0)
+            if count and made and clock - since >= SPEED_S:
+                left.append(count * (clock - since) / made)
             elif count and not (teaching and name in exams):
                 return None
         return max(left, default=None)

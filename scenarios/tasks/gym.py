@@ -7,9 +7,12 @@ files and no grader, and imports reasoning_gym only where problems are drawn.
 
 import difflib
 import hashlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from random import Random
+from typing import Any
 
 from broker.messages import AnswerForm
 from scenarios.schema import Exam, Task
@@ -69,10 +72,25 @@ def build(task: Task, exam: Exam, seed: int) -> tuple[Item, ...]:
     return tuple(_sibling_items(name, task, exam, seed))
 
 
-def _template_items(task: Task, exam: Exam, seed: int) -> Iterator[Item]:
+def _library() -> Callable[..., Any]:
+    """reasoning-gym's `create_dataset`.
+
+    The library imports all its families at once, and one that we do not use brings in matplotlib, which takes more
+    than half of the time. So that one's dependency is loaded when it is first used, which is never.
+    """
+    if "cellpylib" not in sys.modules and (spec := importlib.util.find_spec("cellpylib")) and spec.loader:
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["cellpylib"] = module
+        spec.loader.exec_module(module)
     from reasoning_gym.factory import create_dataset
 
-    generators = create_dataset(GSM, size=1, seed=0).generators
+    create: Callable[..., Any] = create_dataset
+    return create
+
+
+def _template_items(task: Task, exam: Exam, seed: int) -> Iterator[Item]:
+    generators = _library()(GSM, size=1, seed=0).generators
     pool = list(task.templates or sorted(suited(task.difficulty), key=lambda t: number(seed, GSM, "order", t)))
     asked: dict[int, list[Problem]] = {t: [] for t in pool}
     for i in range(task.problems):
@@ -89,10 +107,8 @@ def _template_items(task: Task, exam: Exam, seed: int) -> Iterator[Item]:
 
 
 def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[Item]:
-    from reasoning_gym.factory import create_dataset
-
     family = FAMILIES[name]
-    dataset = create_dataset(name, size=1, seed=0, **family.settings)
+    dataset = _library()(name, size=1, seed=0, **family.settings)
     asked: list[Problem] = []
 
     def draw(bits: int) -> tuple[str, str]:

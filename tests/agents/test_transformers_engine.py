@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from agents.engines.base import Completion, EngineFailure, EngineStartError, Prompt, Settings, Turn
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
 from agents.engines.batch import Batch, Prefixes, Row, choose
 from agents.engines.chat import Chat
 from agents.engines.loading import load
-from agents.engines.transformers import EngineBroken, TransformersEngine
+from agents.engines.transformers import TransformersEngine
 from broker.messages import Sampling, Teach
 
 T = TypeVar("T")
@@ -254,7 +254,7 @@ def test_a_broken_worker_fails_all_that_wait_and_all_that_come(tiny: Path) -> No
         return [*running, *late]
 
     outcomes = with_engine(tiny, use, progress=progress)
-    assert all(isinstance(outcome, EngineBroken) for outcome in outcomes)
+    assert all(isinstance(outcome, EngineDead) for outcome in outcomes)
     assert "a fault in the loop" in str(outcomes[-1])
 
 
@@ -288,7 +288,7 @@ def test_stopping_fails_what_runs_and_may_be_repeated(tiny: Path) -> None:
         return list(await asyncio.gather(running, engine.generate(prompt("x")), return_exceptions=True))
 
     outcomes = with_engine(tiny, use, progress=lambda request_id, tokens: moving.set())
-    assert all(isinstance(outcome, EngineBroken) for outcome in outcomes)
+    assert all(isinstance(outcome, EngineDead) for outcome in outcomes)
     assert not [thread for thread in threading.enumerate() if thread.name == "engine"]
 
 

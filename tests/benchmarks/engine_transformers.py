@@ -35,7 +35,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
 
     names = ["smollm2-135m-instruct"] if quick else ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"]
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    size = {"lessons": 4, "rounds": 2, "max_tokens": 24} if quick else {"lessons": 8, "rounds": 3, "max_tokens": 48}
+    size = {"lessons": 2, "rounds": 3, "max_tokens": 16} if quick else {"lessons": 8, "rounds": 3, "max_tokens": 48}
     by_model = {name: asyncio.run(measure(ensure(name).folder, threads=threads, seed=seed, **size)) for name in names}
     return {
         "name": "engine-transformers",

@@ -62,9 +62,10 @@ def serving(spec: BrokerSpec) -> Iterator[None]:
 
 @contextlib.contextmanager
 def raw_peer(endpoint: str, hello: Hello | None = None) -> Iterator["zmq.Socket[bytes]"]:
-    """A peer without manners: a bare DEALER."""
+    """A peer without manners: a bare DEALER, which has room for little that it does not read."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.DEALER)
+    socket.rcvhwm = 1
     socket.connect(endpoint)
     if hello:
         socket.send_multipart(to_frames([envelope(hello)]))
@@ -73,7 +74,7 @@ def raw_peer(endpoint: str, hello: Hello | None = None) -> Iterator["zmq.Socket[
 
 
 def await_message(client: Client, wanted: Callable[[Received], bool], count: int = 1) -> list[Received]:
-    """The first `count` messages that are wanted; others are thrown away."""
+    """At least `count` messages that are wanted; others are thrown away."""
     found: list[Received] = []
     while len(found) < count:
         received = client.receive(PATIENCE_S)
@@ -90,3 +91,12 @@ def answer(client: Client, count: int) -> None:
     """Be a student that answers `count` questions."""
     for asked in await_message(client, is_a(Examine), count):
         client.send(Answered(text=f"answer to {asked.request_id}"), request_id=asked.request_id, keep=True)
+
+
+def await_results(client: Client, *request_ids: str) -> list[Received]:
+    """The first result of each of these; a result may come more than once."""
+    found: dict[str, Received] = {}
+    while not found.keys() >= set(request_ids):
+        for received in await_message(client, is_a(Answered)):
+            found.setdefault(received.request_id, received)
+    return [found[request_id] for request_id in request_ids]

@@ -533,6 +533,15 @@ def test_a_namesake_replaces_and_keeps_what_it_works_on(broker: Broker) -> None:
     assert broker.beat(b"old", "r1") == [], "it does not take its place back"
 
 
+def test_who_was_replaced_may_come_back_when_its_name_is_free_again(broker: Broker) -> None:
+    broker.agent(b"old", "ann")
+    broker.agent(b"new", "ann")
+    assert broker.agent(b"old", "ann") == []
+    broker.do(events.Left(b"new", ""))
+    assert broker.beat(b"old") == [(b"old", "Unknown", "")]
+    assert (b"old", "Welcome", "") in broker.agent(b"old", "ann")
+
+
 def test_hello_again_repeats_leases_that_may_not_have_arrived(broker: Broker) -> None:
     broker.agent(b"a", credit=2)
     broker.ask("r1", "r2")

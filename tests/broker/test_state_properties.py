@@ -288,5 +288,5 @@ class ClassAtSea(RuleBasedStateMachine):
         assert not any(peer.session.kept for peer in self.peers.values()), "something is kept for ever"
 
 
-ClassAtSea.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None, database=None)
+ClassAtSea.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None, database=None)
 TestClassAtSea = ClassAtSea.TestCase

@@ -124,12 +124,14 @@ def test_the_time_left_is_that_of_the_slowest_agent_at_its_recent_pace(store: St
     begin(store, described)
     with Store(tmp_path) as eyes:
         reader = Reader(eyes, described)
-        assert at(reader, 0.0).left_s is None
+        assert at(reader, -60.0).left_s is None
         record(store, *(tr(tp, n) for tp in ("tp1", "tp2") for n in range(3)))
         record(store, *(tr(tp, 0, stage="greedy") for tp in ("tp1", "tp2")))
-        record(store, exams("tp1", 0, "++", "+"), exams("tp1", 1, "++", ""))
-        # ada has 4 of 12 after 10 s, bob 1 of 12.
-        assert at(reader, 10.0).left_s == pytest.approx(110.0)
+        record(store, exams("tp1", 0, "++", "+"))
+        assert at(reader, 0.0).left_s is None
+        record(store, exams("tp1", 1, "++", "+"))
+        # Since their first answers, ada made 2 in 10 s and has 8 before her, bob 1 and 10. Loading took a minute.
+        assert at(reader, 10.0).left_s == pytest.approx(100.0)
         store.note("", "drain")
         assert at(reader, 11.0).left_s is None
 
@@ -141,9 +143,10 @@ def test_while_the_teacher_is_at_it_a_student_without_work_says_nothing_of_the_t
     begin(store, described)
     with Store(tmp_path) as eyes:
         reader = Reader(eyes, described)
+        record(store, tr("tp1", 0))
         at(reader, 0.0)
-        record(store, tr("tp1", 0), tr("tp1", 1))
-        assert at(reader, 10.0).left_s == pytest.approx(30.0)
+        record(store, tr("tp1", 1), tr("tp1", 2))
+        assert at(reader, 10.0).left_s == pytest.approx(25.0)
 
 
 def test_a_finished_class_has_no_time_left_and_stands_still(store: Store, tmp_path: Path) -> None:

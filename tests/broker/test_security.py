@@ -1,0 +1,143 @@
+"""Folders that only their owner can enter, and keys."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+from zmq.utils import z85
+
+from broker import security
+from broker.security import SecurityError
+from tests.broker.running import short_folder
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The system's folder for temporary files, for this test."""
+    with short_folder() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+
+
+def test_a_run_finds_its_sockets_by_its_folder_alone(temporary: Path, tmp_path: Path) -> None:
+    one, gauges = security.endpoints("ipc", tmp_path / "run")
+    assert (one, gauges) == security.endpoints("ipc", tmp_path / "elsewhere" / ".." / "run")
+    assert one != gauges
+    assert one != security.endpoints("ipc", tmp_path / "other")[0]
+
+
+def test_the_folder_of_the_sockets_is_private_and_its_path_short(temporary: Path, tmp_path: Path) -> None:
+    folder = security.ipc_folder(tmp_path / ("long" * 50))
+    assert folder.is_relative_to(temporary)
+    for each in (folder, folder.parent):
+        assert stat.S_IMODE(each.stat().st_mode) == 0o700
+    assert len(str(folder)) - len(str(temporary)) < 40
+
+
+def test_a_folder_open_to_others_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir(mode=0o755)
+    with pytest.raises(SecurityError, match="chmod 700"):
+        security.private_folder(folder)
+
+
+def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(SecurityError, match="a link"):
+        security.private_folder(tmp_path / "link")
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    with pytest.raises(SecurityError, match="another user"):
+        security.private_folder(tmp_path / "mine")
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SecurityError, match="cannot be made"):
+        security.private_folder(tmp_path / "no" / "such")
+
+
+def test_a_temporary_folder_that_is_too_deep_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(SecurityError, match="TMPDIR"):
+        security.endpoints("ipc", tmp_path)
+    with pytest.raises(SecurityError, match="too long"):
+        security.check_endpoint(f"ipc://{deep}/work", "")
+
+
+def test_gauges_are_on_the_next_port(tmp_path: Path) -> None:
+    assert security.endpoints("tcp://10.0.0.1:5555", tmp_path) == ("tcp://10.0.0.1:5555", "tcp://10.0.0.1:5556")
+
+
+@pytest.mark.parametrize("address", ["", "udp://x:1", "tcp://x", "tcp://:5", "tcp://x:0", "tcp://x:65535", "tcp://x:y"])
+def test_what_is_no_address_is_refused(address: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no address"):
+        security.endpoints(address, tmp_path)
+
+
+def test_keys_are_made_once_and_can_be_read_by_nobody_else(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    security.make_keys(keys, ["ann"])
+    before = {path.name: path.read_bytes() for path in keys.iterdir()}
+    security.make_keys(keys, ["ann", "bob"])
+    assert sorted(path.name for path in keys.iterdir()) == [
+        "ann.key", "ann.pub", "bob.key", "bob.pub", "broker.key", "broker.pub",
+    ]  # fmt: skip
+    assert all((keys / name).read_bytes() == text for name, text in before.items())
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o700
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in keys.iterdir())
+
+
+def test_a_key_pair_that_is_half_made_is_made_anew(tmp_path: Path) -> None:
+    security.make_keys(tmp_path / "keys", ["ann"])
+    (tmp_path / "keys" / "ann.key").unlink()
+    security.make_keys(tmp_path / "keys", ["ann"])
+    secret = (tmp_path / "keys" / "ann.key").read_bytes().strip()
+    assert zmq.curve_public(secret) == (tmp_path / "keys" / "ann.pub").read_bytes().strip()
+
+
+@pytest.mark.parametrize("name", ["", "../ann", "a b", ".ann", "x" * 65])
+def test_a_name_that_is_no_file_name_gets_no_key(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SecurityError, match="cannot name"):
+        security.make_keys(tmp_path / "keys", [name])
+
+
+def test_the_broker_itself_is_not_on_the_list(tmp_path: Path) -> None:
+    security.make_keys(tmp_path / "keys", ["ann"])
+    assert list(security.allow_list(tmp_path / "keys").values()) == ["ann"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "open", "short"])
+def test_a_key_that_is_missing_open_or_damaged_is_refused(damage: str, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    security.make_keys(keys, ["ann"])
+    path = keys / "ann.key"
+    match damage:
+        case "missing":
+            path.unlink()
+        case "open":
+            path.chmod(0o644)
+        case _:
+            path.write_text("short")
+    refused = pytest.raises(SecurityError, match=r"ann\.key")
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket, refused:
+        security.secure_client(socket, keys, "ann")
+
+
+def test_only_known_keys_are_let_in() -> None:
+    public, _ = zmq.curve_keypair()
+    raw = z85.decode(public)
+    question = [b"1.0", b"7", b"class", b"10.0.0.2", b"", b"CURVE", raw]
+    assert security.zap_reply(question, {public: "ann"}) == [b"1.0", b"7", b"200", b"OK", b"ann", b""]
+    for refused in ({}, {public[::-1]: "ann"}):
+        assert security.zap_reply(question, refused)[2] == b"400"
+    for broken in ([], [b"1.0"], question[:6], [b"2.0", *question[1:]], [*question[:5], b"NULL", raw]):
+        assert security.zap_reply(broken, {public: "ann"})[2] == b"400"
