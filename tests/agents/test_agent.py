@@ -1,0 +1,190 @@
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import pytest
+
+from agents.agent import AHEAD, Agent
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt
+from agents.spec import AgentSpec
+from broker.client import Client, Received
+from broker.lifeline import NO_RESTART
+from broker.messages import (
+    Answered,
+    Drain,
+    Examine,
+    Exemplar,
+    Failed,
+    Message,
+    Sampling,
+    Taught,
+    Teach,
+    Usage,
+)
+
+Who = Literal["teacher", "student"]
+TEACH = Teach(problem="1 + 1?", answer_form="number", sampling=Sampling())
+EXAMINE = Examine(problem="1 + 1?", answer_form="number", sampling=Sampling(), material=(Exemplar("2 + 2?", "4"),))
+
+
+class Wire:
+    """A client that hands out what a test gives it, then Drain, and keeps what is sent."""
+
+    def __init__(self, messages: Iterable[tuple[str, Message]]) -> None:
+        self.working: set[str] = set()
+        self.sent: dict[str, Message] = {}
+        self.beats: list[dict[str, Any]] = []
+        self.goodbye: str | None = None
+        self._batches = [[Received(m, "", id, "") for id, m in messages], [Received(Drain(), "", "", "")]]
+
+    def receive(self, timeout: float) -> list[Received]:
+        return self._batches.pop(0) if self._batches else []
+
+    def send(self, message: Message, *, request_id: str, keep: bool) -> None:
+        assert keep
+        from broker.messages import encode
+
+        encode(message)
+        self.sent[request_id] = message
+
+    def beat(self, **figures: Any) -> None:
+        self.beats.append(figures)
+
+    def close(self, goodbye: str = "") -> None:
+        self.goodbye = goodbye
+
+
+class Voice:
+    """An engine that says what a test tells it to."""
+
+    device = "nowhere"
+    capacity = 3
+
+    def __init__(self, say: Callable[[Prompt], str], start: Exception | None = None) -> None:
+        self._say = say
+        self._start = start
+        self.stopped = False
+
+    async def start(self, on_progress: Callable[[str, int], None]) -> None:
+        self.on_progress = on_progress
+        if self._start:
+            raise self._start
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        await asyncio.sleep(0)
+        self.on_progress(prompt.request_id, 1)
+        return Completion(self._say(prompt), Usage(prompt_tokens=7, completion_tokens=1))
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+def work(
+    role: Who,
+    messages: Iterable[tuple[str, Message]],
+    say: Callable[[Prompt], str],
+    start: Exception | None = None,
+) -> tuple[int, Wire, Voice]:
+    spec = AgentSpec(
+        name="ada", role=role, endpoint="", model="m", weights="w1", engine="voice", seed=0, device="", prompts="1"
+    )
+    wire, voice = Wire(messages), Voice(say, start)
+    client: Client = wire  # type: ignore[assignment]
+    return asyncio.run(Agent(spec, voice, client).run()), wire, voice
+
+
+def test_a_teacher_teaches_and_a_student_sits_exams() -> None:
+    code, wire, voice = work("teacher", [("a", TEACH)], lambda prompt: " so it is 2 ")
+    assert (code, wire.goodbye, voice.stopped) == (0, "drained", True)
+    assert wire.sent == {"a": Taught(text="so it is 2", usage=Usage(prompt_tokens=7, completion_tokens=1))}
+    _, wire, _ = work("student", [("b", EXAMINE)], lambda prompt: "2")
+    assert isinstance(wire.sent["b"], Answered)
+
+
+def test_what_is_under_way_is_finished_before_it_leaves() -> None:
+    _, wire, _ = work("student", [(str(n), EXAMINE) for n in range(20)], lambda prompt: "2")
+    assert set(wire.sent) == {str(n) for n in range(20)}
+    assert wire.working == set()
+
+
+def test_it_takes_more_requests_than_run_at_once_and_none_while_draining() -> None:
+    _, wire, _ = work("teacher", [], lambda prompt: "")
+    assert [b for b in wire.beats if "state" in b] == [
+        {"state": "ready", "credit": AHEAD * Voice.capacity},
+        {"state": "draining", "credit": 0},
+    ]
+
+
+def test_a_request_that_comes_twice_is_answered_once() -> None:
+    asked: list[str] = []
+
+    def say(prompt: Prompt) -> str:
+        asked.append(prompt.request_id)
+        return "2"
+
+    work("teacher", [("a", TEACH), ("a", TEACH)], say)
+    assert asked == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("role", "request_", "says"),
+    [
+        ("student", TEACH, "does not answer Teach"),
+        ("teacher", EXAMINE, "does not answer Examine"),
+        (
+            "teacher",
+            Teach(problem="", answer_form="number", sampling=Sampling(), weights="w2"),
+            "holds w1, asked for w2",
+        ),
+    ],
+)
+def test_what_it_cannot_do_fails_and_it_goes_on(role: Who, request_: Message, says: str) -> None:
+    code, wire, _ = work(role, [("a", request_)], lambda prompt: "2")
+    failed = wire.sent["a"]
+    assert code == 0
+    assert isinstance(failed, Failed)
+    assert failed.kind == "unsupported"
+    assert says in failed.detail
+
+
+def test_a_request_that_the_engine_refuses_fails_and_the_others_go_on() -> None:
+    def say(prompt: Prompt) -> str:
+        if prompt.request_id == "long":
+            raise EngineFailure("context", "5000 tokens, the context holds 2048")
+        return "2"
+
+    code, wire, _ = work("teacher", [("long", TEACH), ("b", TEACH)], say)
+    assert code == 0
+    assert wire.sent["long"] == Failed(kind="context", detail="5000 tokens, the context holds 2048")
+    assert isinstance(wire.sent["b"], Taught)
+
+
+@pytest.mark.parametrize("garbage", ["x" * 2_000_000, "\ud800"])
+def test_garbage_from_the_engine_fails_that_request(garbage: str) -> None:
+    code, wire, _ = work("teacher", [("a", TEACH)], lambda prompt: garbage)
+    failed = wire.sent["a"]
+    assert code == 0
+    assert isinstance(failed, Failed)
+    assert "cannot be sent" in failed.detail
+
+
+@pytest.mark.parametrize("error", [EngineDead("it broke"), RuntimeError("anything else")])
+def test_a_broken_engine_ends_the_process_without_goodbye_so_that_it_is_restarted(error: Exception) -> None:
+    def say(prompt: Prompt) -> str:
+        raise error
+
+    code, wire, voice = work("teacher", [("a", TEACH)], say)
+    assert code == 1
+    assert (wire.goodbye, wire.sent, voice.stopped) == (None, {}, True)
+
+
+def test_an_engine_that_cannot_start_is_not_tried_again() -> None:
+    code, wire, _ = work("teacher", [("a", TEACH)], lambda prompt: "", EngineStartError("no such model"))
+    assert code == NO_RESTART
+    assert wire.goodbye == "no such model"
+
+
+def test_progress_of_the_engine_counts_for_requests_that_wait_for_it() -> None:
+    _, wire, _ = work("student", [("a", EXAMINE), ("b", EXAMINE)], lambda prompt: "2")
+    progress = [set(beat["progress"]) for beat in wire.beats if "progress" in beat]
+    assert progress[0] == {"a", "b"}

@@ -1,0 +1,55 @@
+from agents import prompts
+from broker.messages import Examine, Exemplar, Sampling, Teach
+
+SHOWN = (Exemplar("1 + 1?", "1 + 1 = 2\nAnswer: 2"),)
+
+
+def teach(problem: str = "2 + 2?") -> Teach:
+    return Teach(problem=problem, answer_form="number", sampling=Sampling(), demonstrations=SHOWN)
+
+
+def examine(problem: str, rationale: str = "3 + 3 = 6\nAnswer: 6") -> Examine:
+    return Examine(
+        problem=problem,
+        answer_form="number",
+        sampling=Sampling(),
+        material=(Exemplar("3 + 3?", rationale),),
+        demonstrations=SHOWN,
+    )
+
+
+def test_exams_of_one_rationale_differ_in_nothing_but_the_last_turn() -> None:
+    a, b = (prompts.turns(examine(problem), "") for problem in ("4 + 4?", "5 + 5?"))
+    assert a[:-1] == b[:-1]
+    assert a[-1] != b[-1]
+
+
+def test_teacher_and_students_share_instructions_and_demonstrations() -> None:
+    taught, examined = prompts.turns(teach(), ""), prompts.turns(examine("4 + 4?"), "")
+    assert taught[:3] == examined[:3]
+
+
+def test_the_teaching_material_stands_as_one_more_worked_example() -> None:
+    turns = prompts.turns(examine("4 + 4?"), "")
+    assert [turn.role for turn in turns] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert turns[-3].text == "3 + 3?"
+    assert turns[-2].text == f"{prompts.BEGUN} 3 + 3 = 6\nAnswer: 6"
+
+
+def test_the_answer_form_is_asked_for_in_the_words_that_graders_look_for() -> None:
+    system = prompts.turns(teach(), "")[0].text
+    assert "Answer: " in system
+    assert "number" in system
+
+
+def test_a_persona_comes_first_and_belongs_to_the_system_turn() -> None:
+    assert prompts.turns(teach(), "You are terse.")[0].text.startswith("You are terse.\n")
+    assert "terse" not in "".join(turn.text for turn in prompts.turns(teach(), "You are terse.")[1:])
+
+
+def test_the_seed_comes_from_the_request_id_whatever_a_peer_calls_it() -> None:
+    one = prompts.prompt("0f" * 16, teach(), "")
+    assert one == prompts.prompt("0f" * 16, teach(), "")
+    assert one.seed != prompts.prompt("1f" * 16, teach(), "").seed
+    assert 0 <= prompts.seed_of("not hexadecimal") < 1 << 63
+    assert 0 <= prompts.seed_of("f" * 32) < 1 << 63

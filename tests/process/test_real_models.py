@@ -1,0 +1,36 @@
+"""A whole class on a real language model: SmolLM2 teaches itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import classes
+
+SCENARIO = """\
+name: real
+seed: 3
+task: {family: chain_sum, problems: 2}
+teacher: {name: teacher, model: smollm2-135m-instruct}
+students:
+  - {name: ada, model: smollm2-135m-instruct}
+lesson: {rationales: 2, sampling: {max_tokens: 48}}
+exam: {problems: 1, sampling: {max_tokens: 48}}
+"""
+
+
+@pytest.mark.models
+@pytest.mark.timeout(900)
+def test_a_class_with_a_real_model_runs_and_resumes_to_itself(tmp_path: Path) -> None:
+    scenario, out = tmp_path / "real.yaml", tmp_path / "run"
+    scenario.write_text(SCENARIO)
+    said = classes.say(scenario, "--out", out, "--monitor", "plain")
+    assert "SmolLM2" in said or "smollm2-135m-instruct" in said
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["status"], summary["simulated"]) == ("complete", False)
+    assert {agent["engine"] for agent in summary["agents"]} == {"transformers"}
+    assert all(agent["completion_tokens"] > 0 for agent in summary["agents"] if agent["requests"])
+    before = classes.gradebook(out)
+    assert len({text for _, text, _, _ in before}) > 1
+    assert "results reused" in classes.say("resume", out)
+    assert classes.gradebook(out) == before

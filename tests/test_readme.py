@@ -1,0 +1,43 @@
+"""What README prints is so."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from scenarios import reading
+from scenarios.plan import counts
+from tests import classes
+
+README = (classes.ROOT / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"python run\.py ([a-z][^`\n&|]*)", README)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_readme_names_is_one(command: str) -> None:
+    word = shlex.split(command)[0]
+    if word.endswith(".yaml"):
+        assert "TPs" in classes.say("plan", word)
+    else:
+        assert word in classes.say("--help")
+
+
+def test_the_example_scenario_can_be_planned(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    file = tmp_path / "my_class.yaml"
+    file.write_text(example)
+    assert counts(reading.read(file)).teaching_problems == 20
+
+
+def test_the_extras_that_readme_installs_exist() -> None:
+    project = tomllib.loads((classes.ROOT / "pyproject.toml").read_text())["project"]
+    named = set(re.findall(r'"\.\[(\w+)\]"', README))
+    assert named <= set(project["optional-dependencies"])
+    assert "test" in named
+
+
+def test_the_pages_that_readme_links_to_are_there() -> None:
+    for page in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (classes.ROOT / page).is_file(), page
