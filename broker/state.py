@@ -206,7 +206,6 @@ class BrokerState:
         agent.finished += 1
         if not self.work.record(event.result, agent.identity, agent.name, agent.pool.name, now):
             self._drop(f"{agent.name} answered {event.result.request_id}, which was asked of another pool")
-        self.work.dispatch(agent.pool, now)
 
     def _classroom_beat(self, event: events.Beat, now: float) -> None:
         """That it was heard is all there is to it."""

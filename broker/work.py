@@ -159,17 +159,18 @@ class Work:
             self._unclaim(claimant, request_id)
             claimant.pool.recount(claimant)
         finished = self.finished.get(request_id)
+        request = self.requests.get(request_id)
+        mine = request is None or request.pool.name == pool
         if finished:
             finished.senders.add(sender)
-            return True
-        request = self.requests.get(request_id)
-        if request:
-            if request.pool.name != pool:
-                return False
-            self._close(request, sender, now)
-        self.finished[request_id] = Finished(result._replace(peer=name), {sender})
-        self._deliver(self.finished[request_id].result)
-        return True
+        elif mine:
+            if request:
+                self._close(request, sender, now)
+            self.finished[request_id] = Finished(result._replace(peer=name), {sender})
+            self._deliver(self.finished[request_id].result)
+        if pool in self.pools:
+            self.dispatch(self.pools[pool], now)
+        return mine
 
     def acknowledge(self, request_ids: Collection[str], alive: Collection[bytes], now: float) -> None:
         """The classroom has these on disk: tell those who keep them."""

@@ -512,6 +512,15 @@ def test_a_result_from_an_agent_taken_for_dead_still_counts(broker: Broker) -> N
     assert not broker.state.work.requests
 
 
+def test_a_late_result_for_a_suspect_lets_the_others_go_on(broker: Broker) -> None:
+    broker.agent(b"a", "ann")
+    broker.agent(b"b", "bob", credit=2)
+    broker.ask("r1", "r2")
+    broker.gone("ann")
+    broker.ask("r3")
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1"), (b"b", "Examine", "r3"), (b"a", "Unknown", "")]
+
+
 def test_who_was_only_silent_comes_back_to_its_work(broker: Broker) -> None:
     broker.agent(b"a", credit=2)
     broker.ask("r1", "r2")

@@ -1,0 +1,250 @@
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from broker.client import Client, Received
+from broker.messages import (
+    Ack,
+    Answered,
+    Drain,
+    Examine,
+    Failed,
+    Feedback,
+    Hello,
+    Joined,
+    Lost,
+    Message,
+    Taught,
+    Teach,
+    Usage,
+    Welcome,
+)
+from scenarios.classroom import Classroom, feed
+from scenarios.gradebook.store import Store
+from scenarios.levels.observe import Observe
+from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.tasks.answers import ClassGrader
+from scenarios.tasks.bank import Bank, Item, Problem
+
+NAMES = ("teacher", "ada", "bob")
+ANSWERERS = {name: f"is {name}" for name in NAMES}
+SCENARIO = Scenario(
+    name="test",
+    task=Task(family="x"),
+    teacher=Agent(name="teacher"),
+    students=(Agent(name="ada"), Agent(name="bob")),
+    lesson=Lesson(rationales=3),
+    exam=Exam(problems=2),
+)
+
+
+def item(n: int) -> Item:
+    eps = tuple(Problem(f"ep{n}{k}", f"EP {n} {k}", "2", "number") for k in (0, 1))
+    return Item(Problem(f"tp{n}", f"TP {n}", "1", "number"), eps)
+
+
+BANK = Bank("made up", tuple(item(n) for n in range(3)), ())
+
+
+class Idle:
+    """Processes that never end."""
+
+    def ended(self) -> list[object]:
+        return []
+
+    def kill(self, name: str) -> None:
+        raise AssertionError(name)
+
+    def last_words(self, name: str) -> str:
+        return ""
+
+
+class School:
+    """The broker and all agents in one: answers whatever is asked, and looks at what it is sent."""
+
+    def __init__(self, store: Store, credit: int = 1000) -> None:
+        self.welcome = Welcome(epoch="e", heartbeat_s=1.0, credit=credit)
+        self.store = store
+        self.asked: dict[str, tuple[str, Message]] = {}
+        self.told: list[tuple[str, Feedback]] = []
+        self.most_at_once = 0
+        self.answer: Callable[[str, Message], Message] = self.right
+        self.extra: list[Received] = []
+        self.draining = False
+        self._unfinished: dict[str, str] = {}
+        self._inbox = [
+            Received(
+                Joined(hello=Hello(name=name, role="student", answerer=ANSWERERS[name], state="ready")), "", "", ""
+            )
+            for name in NAMES
+        ]
+
+    def right(self, request_id: str, message: Message) -> Message:
+        usage = Usage(prompt_tokens=10, completion_tokens=5)
+        return Taught(text="Answer: 1", usage=usage) if isinstance(message, Teach) else Answered(text="Answer: 2")
+
+    def send(
+        self, message: Message, *, to: str = "", request_id: str = "", affinity: str = "", keep: bool = False
+    ) -> None:
+        if isinstance(message, Ack):
+            for id in message.request_ids:
+                assert self.store.find(id) or id == "unheard of", "acknowledged before it was committed"
+        elif isinstance(message, Feedback):
+            self.told.append((to, message))
+        elif isinstance(message, Drain):
+            self.draining = True
+        else:
+            assert keep, "a request must outlive the broker"
+            assert request_id not in self.asked, "asked twice"
+            self.asked[request_id] = (to, message)
+            self._unfinished[request_id] = to
+            pools = list(self._unfinished.values())
+            self.most_at_once = max(self.most_at_once, *(pools.count(name) for name in NAMES))
+
+    def settle(self, request_ids: tuple[str, ...]) -> None:
+        for id in request_ids:
+            self._unfinished.pop(id, None)
+
+    def receive(self, timeout: float) -> list[Received]:
+        received, self._inbox = self._inbox + self.extra, []
+        self.extra = []
+        if self.draining:
+            gone = [Received(Lost(name=name, pool=name, why="goodbye"), "", "", "") for name in NAMES]
+            return received + gone
+        return received + [
+            Received(self.answer(id, self.asked[id][1]), pool, id, "") for id, pool in self._unfinished.items()
+        ]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path, write=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def grader() -> Iterator[ClassGrader]:
+    with ClassGrader() as opened:
+        yield opened
+
+
+def classroom(store: Store, grader: ClassGrader, school: School) -> Classroom:
+    client: Client = school  # type: ignore[assignment]
+    level = Observe(SCENARIO, BANK, ANSWERERS)
+    return Classroom(
+        SCENARIO, BANK, level, grader, store, client, Idle(), answerers=ANSWERERS, weights={"teacher": "w"}  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_a_class_asks_everything_once_and_ends_complete(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    ending = classroom(store, grader, school).run()
+    assert (ending.status, ending.reused) == ("complete", 0)
+    # Three TPs, a greedy answer and three TRs each; all TRs are alike, so one is examined: 2 students x 2 EPs.
+    assert len(school.asked) == 3 * 4 + 3 * 4
+    assert {record.correct for record in store.results()} == {True}
+
+
+def test_no_message_for_an_agent_holds_a_gold_answer(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    classroom(store, grader, school).run()
+    for _, message in school.asked.values():
+        assert isinstance(message, Teach | Examine)
+        assert set(msgspec.structs.asdict(message)) <= {
+            "problem", "answer_form", "sampling", "demonstrations", "weights", "material",
+        }  # fmt: skip
+
+
+def test_the_broker_is_sent_no_more_than_it_takes(store: Store, grader: ClassGrader) -> None:
+    school = School(store, credit=2)
+    assert classroom(store, grader, school).run().status == "complete"
+    assert school.most_at_once == 2
+
+
+def test_everybody_hears_how_it_went(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    classroom(store, grader, school).run()
+    assert sorted(to for to, _ in school.told) == ["ada"] * 3 + ["bob"] * 3 + ["teacher"] * 3
+
+
+def test_a_failure_is_recorded_and_the_class_goes_on(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    school.answer = lambda id, m: (
+        Failed(kind="context", detail="too long") if isinstance(m, Examine) else school.right(id, m)
+    )
+    assert classroom(store, grader, school).run().status == "complete"
+    failed = [record for record in store.results() if record.failed]
+    assert {(record.failed, record.detail) for record in failed} == {("context", "too long")}
+    assert len(store.events(kinds=["failed"])) == len(failed) == 12
+
+
+def test_an_answer_of_the_wrong_kind_is_a_failure(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    school.answer = lambda id, m: Answered(text="Answer: 1")
+    assert classroom(store, grader, school).run().status == "complete"
+    assert {record.detail for record in store.results() if record.failed} == {"answered Answered to Teach"}
+
+
+@pytest.mark.parametrize("text", ["", "I do not know", "Answer: "])
+def test_an_answer_that_cannot_be_found_is_wrong_and_not_examined(text: str, store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    school.answer = lambda id, m: Taught(text=text)
+    assert classroom(store, grader, school).run().status == "complete"
+    assert {(record.answer, record.correct) for record in store.results()} == {(None, False)}
+    assert len(school.asked) == 12
+
+
+def test_results_nobody_waits_for_are_acknowledged_and_dropped(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    school.extra = [Received(Taught(text="late"), "teacher", "unheard of", "")]
+    assert classroom(store, grader, school).run().status == "complete"
+    assert store.find("unheard of") is None
+
+
+def test_a_second_session_asks_only_what_is_missing(store: Store, grader: ClassGrader) -> None:
+    first, second = School(store), School(store)
+    room = classroom(store, grader, first)
+
+    def answer_and_stop(id: str, message: Message) -> Message:
+        room.drain()
+        return first.right(id, message)
+
+    first.answer = answer_and_stop
+    assert room.run().status == "interrupted"
+    recorded = {record.request_id for record in store.results()}
+    assert recorded
+    ending = classroom(store, grader, second).run()
+    assert (ending.status, ending.reused) == ("complete", len(recorded))
+    assert not recorded & second.asked.keys()
+
+
+def test_drain_tells_the_agents_and_takes_what_they_finish(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    room = classroom(store, grader, school)
+    room.drain()
+    assert room.run().status == "interrupted"
+    assert school.draining
+    assert [event.kind for event in store.events()][:1] == ["drain"]
+
+
+def test_a_full_disk_ends_the_class_and_acknowledges_nothing(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+
+    def full(*_: object, **__: object) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    store.record = full  # type: ignore[method-assign]
+    ending = classroom(store, grader, school).run()
+    assert ending.status == "failed"
+    assert "disk is full" in ending.reason
+
+
+def test_feeding_the_records_to_a_fresh_level_is_resuming(store: Store, grader: ClassGrader) -> None:
+    classroom(store, grader, School(store)).run()
+    level = Observe(SCENARIO, BANK, ANSWERERS)
+    due, reused = feed(level, store.find)
+    assert (due, reused, level.finished) == ([], 24, True)
+    assert [len(lesson.rationales) for lesson in level.outcome()] == [3, 3, 3]
