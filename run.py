@@ -6,11 +6,9 @@ needs. Heavy imports stay in the agents, and in the functions that need them.
 
 import contextlib
 import json
-import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,14 +32,14 @@ from broker.messages import Hello
 from scenarios import plan as plans
 from scenarios import reading
 from scenarios.attendance import BROKER
-from scenarios.classroom import Classroom, Ending, feed
+from scenarios.classroom import Classroom, Ending, draining
 from scenarios.gradebook.store import Store, StoreError
 from scenarios.monitor import follow as monitors
 from scenarios.reading import ScenarioError
 from scenarios.run_folder import RunFolder
 from scenarios.schema import Scenario
 from scenarios.tasks.answers import ClassGrader
-from scenarios.tasks.bank import TaskError
+from scenarios.tasks.bank import Bank, TaskError
 
 COMPLETE, FAILED, WRONG, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -180,7 +178,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
     begun = time.monotonic()
     build.check(scenario.task, scenario.exam, folder=folder.path)
     hired = hiring.hire(scenario.teacher, scenario.students)
-    held = fetch(hired)
+    held = hiring.fetch(hired, err)
     folder.path.mkdir(parents=True, exist_ok=True)
     with Store(folder.path, write=True) as store:
         folder.scenario_file.write_text(reading.dump(scenario), "utf-8")
@@ -200,7 +198,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
         store.note("", "started", json.dumps([one.facts() for one in hired]))
         if retry_failed:
             store.give_up_failed()
-        if (ending := nothing_due(scenario, store, folder)) is None:
+        if (ending := folder.ending(scenario, store)) is None:
             children = [broker_child(scenario, folder)] + [
                 hiring.child(one, spec, folder.logs)
                 for one, spec in zip(hired, specs, strict=True)
@@ -220,15 +218,6 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
     return conclude(scenario, folder, ending)
 
 
-def nothing_due(scenario: Scenario, store: Store, folder: RunFolder) -> Ending | None:
-    """The ending of a class that has all its results already: no process need be started."""
-    if (bank := store.bank()) is None:
-        return None
-    level = folder.level(scenario, bank, store)
-    _, reused = feed(level, store.find)
-    return Ending("complete", reused=reused) if level.finished else None
-
-
 def teach(
     scenario: Scenario,
     store: Store,
@@ -238,55 +227,42 @@ def teach(
     monitor: MonitorMode,
 ) -> Ending:
     """The class itself, while its processes run."""
-    # Making the problems takes a while: the processes start meanwhile.
+    inside = [spec for spec in specs if spec.engine != "external"]
+    hello = Hello(name="classroom", role="classroom", state="ready")
+    keys = keys_of(scenario, folder)
+    with monitors.Monitor(folder.path, scenario, lambda: subscriber(scenario, folder), monitor, console=out):
+        # Making the problems takes a while: the processes start meanwhile.
+        bank = bank_of(scenario, store, folder)
+        if any(spec.engine == "simulated" for spec in specs):
+            problems = [p for item in bank.items for p in (item.tp, *item.eps)]
+            write_answer_key(folder.answer_key, {p.text: p.answer for p in problems})
+        with (
+            ClassGrader() as grader,
+            Client(specs[0].endpoint, hello, keys=Path(keys) if keys else None) as client,
+        ):
+            classroom = Classroom(
+                scenario,
+                bank,
+                folder.level(scenario, bank, store),
+                grader,
+                store,
+                client,
+                launcher,
+                answerers={spec.name: spec.answerer for spec in inside},
+                weights={spec.name: spec.weights for spec in inside},
+            )
+            with draining(classroom):
+                return classroom.run()
+
+
+def bank_of(scenario: Scenario, store: Store, folder: RunFolder) -> Bank:
+    """The problems as the gradebook has them, or drawn now and kept there."""
     if (bank := store.bank()) is None:
         from scenarios.tasks import build
 
         bank = build.build(scenario.task, scenario.exam, scenario.seed, folder=folder.path)
         store.keep_bank(bank)
-    if any(spec.engine == "simulated" for spec in specs):
-        problems = [p for item in bank.items for p in (item.tp, *item.eps)]
-        write_answer_key(folder.answer_key, {p.text: p.answer for p in problems})
-    inside = [spec for spec in specs if spec.engine != "external"]
-    level = folder.level(scenario, bank, store)
-    hello = Hello(name="classroom", role="classroom", state="ready")
-    keys = keys_of(scenario, folder)
-    with (
-        ClassGrader() as grader,
-        Client(specs[0].endpoint, hello, keys=Path(keys) if keys else None) as client,
-        monitors.Monitor(folder.path, scenario, lambda: subscriber(scenario, folder), monitor, console=out),
-    ):
-        classroom = Classroom(
-            scenario,
-            bank,
-            level,
-            grader,
-            store,
-            client,
-            launcher,
-            answerers={spec.name: spec.answerer for spec in inside},
-            weights={spec.name: spec.weights for spec in inside},
-        )
-        with draining(classroom):
-            return classroom.run()
-
-
-@contextlib.contextmanager
-def draining(classroom: Classroom) -> Iterator[None]:
-    """Ctrl-C and SIGTERM drain the class; a second one ends it at once."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def handle(number: int, frame: object) -> None:
-        classroom.drain()
-        for each in signals:
-            signal.signal(each, signal.default_int_handler)
-
-    former = [signal.signal(each, handle) for each in signals]
-    try:
-        yield
-    finally:
-        for each, handler in zip(signals, former, strict=True):
-            signal.signal(each, handler)
+    return bank
 
 
 def conclude(scenario: Scenario, folder: RunFolder, ending: Ending) -> int:
@@ -321,27 +297,6 @@ def show(summary: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(summary, indent=1))
     else:
         out.print(tables.summary_tables(summary))
-
-
-def fetch(hired: tuple[hiring.Hired, ...]) -> dict[str, Any]:
-    """The models, with a progress bar where something must be fetched."""
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(label: str, done: int, total: int) -> None:
-            if label not in tasks:
-                tasks[label] = bars.add_task(label)
-            bars.update(tasks[label], completed=done, total=total or None)
-
-        return dict(hiring.fetch(hired, tell))
 
 
 def broker_child(scenario: Scenario, folder: RunFolder) -> ChildSpec:

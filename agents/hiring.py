@@ -4,11 +4,12 @@ Settles what is still open: which engine, which weights, which seat; then makes 
 starts nothing, and takes what a scenario says through the `Wanted` protocol, so that this room knows no scenario.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import msgspec
+from rich.console import Console
 
 from agents import engines, models, placement, prompts
 from agents.launcher import ChildSpec, agent_env
@@ -101,13 +102,15 @@ def hire(teacher: Wanted, students: Sequence[Wanted]) -> tuple[Hired, ...]:
     return tuple(Hired(*each) for each in zip(wanted, roles, chosen, resolved, seats, strict=True))
 
 
-def fetch(hired: Sequence[Hired], progress: Callable[[str, int, int], None]) -> dict[str, models.Model]:
-    """Every model of the class, ready to load, by its name. `progress(label, done_bytes, all_bytes)`.
+def fetch(hired: Sequence[Hired], console: Console) -> dict[str, models.Model]:
+    """Every model of the class, ready to load, by its name; shows progress where something must be fetched.
 
     Raises:
         ModelError: one cannot be had.
     """
-    return {name: models.ensure(name, progress) for name in sorted({h.resolved.name for h in hired if h.resolved})}
+    names = sorted({one.resolved.name for one in hired if one.resolved})
+    with models.progress_bars(console) as progress:
+        return {name: models.ensure(name, progress) for name in names}
 
 
 def spec(

@@ -6,13 +6,13 @@ safetensors hold no code; pickled weights are refused, and code that lies beside
 `python -m agents.models NAME...` fetches from the shell.
 """
 
+import contextlib
 import difflib
-import functools
 import math
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,10 +34,19 @@ from agents.weights import (
 )
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
+    from rich.console import Console
 
-__all__ = ["CatalogueEntry", "Model", "ModelError", "Resolved", "cache_folder", "ensure", "known", "resolve"]
+__all__ = [
+    "CatalogueEntry",
+    "Model",
+    "ModelError",
+    "Resolved",
+    "cache_folder",
+    "ensure",
+    "known",
+    "progress_bars",
+    "resolve",
+]
 
 
 class CatalogueEntry(msgspec.Struct, frozen=True):
@@ -287,15 +296,25 @@ def _make_room(folder: Path, needed: int) -> None:
         )
 
 
-def _show(bars: "Bars", task: "TaskID", label: str, done: int, total: int) -> None:
-    bars.update(task, description=label, completed=done, total=total or None)
+@contextlib.contextmanager
+def progress_bars(console: "Console") -> Iterator[Progress]:
+    """A progress bar for whatever is being fetched; gone when it is done."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    text = TextColumn("{task.description}", markup=False)
+    with Bars(text, BarColumn(20), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True) as bars:
+        task = bars.add_task("", total=None, visible=False)
+
+        def show(label: str, done: int, total: int) -> None:
+            bars.update(task, description=label, completed=done, total=total or None, visible=True)
+
+        yield show
 
 
 def main(names: Sequence[str]) -> int:
     """Fetch models from the shell. 0: all are ready; 1: one cannot be had; 2: a name is wrong."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
 
     console = Console(soft_wrap=True, highlight=False)
     try:
@@ -308,16 +327,11 @@ def main(names: Sequence[str]) -> int:
             entry, state = CATALOGUE[each.name], "ready" if each.at_hand else f"{each.fetch_mb} MB to fetch"
             console.print(f"{each.name}  {entry.title}, {entry.licence}, {state}", markup=False)
         return 0
-    bars = Bars(
-        TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TimeRemainingColumn(), console=console
-    )
     try:
-        with bars:
+        with progress_bars(console) as progress:
             for each in wanted:
-                task = bars.add_task(each.name, total=None)
-                model = ensure(each.name, functools.partial(_show, bars, task))
-                bars.remove_task(task)
-                bars.console.print(f"{model.name}: {model.parameters_mb} MB in {model.folder}", markup=False)
+                model = ensure(each.name, progress)
+                console.print(f"{model.name}: {model.parameters_mb} MB in {model.folder}", markup=False)
     except ModelError as error:
         console.print(str(error), markup=False, style="red")
         return 1

@@ -4,11 +4,13 @@ Results are graded, committed, and only then acknowledged; the level hears of th
 earlier is fed to the level first, which is all there is to resuming. This file knows no method and no engine.
 """
 
+import contextlib
 import logging
+import signal
 import sqlite3
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -263,3 +265,21 @@ class Classroom:
         while self._clock() < deadline and self._attendance.anybody:
             self._receive(POLL_S)
             self._attendance.look({})
+
+
+@contextlib.contextmanager
+def draining(classroom: Classroom) -> Iterator[None]:
+    """Ctrl-C and SIGTERM drain the class; a second one ends it at once."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def handle(number: int, frame: object) -> None:
+        classroom.drain()
+        for each in signals:
+            signal.signal(each, signal.default_int_handler)
+
+    former = [signal.signal(each, handle) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, former, strict=True):
+            signal.signal(each, handler)

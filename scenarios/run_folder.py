@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scenarios import reading
-from scenarios.classroom import feed
+from scenarios.classroom import Ending, feed
 from scenarios.gradebook.store import Store
 from scenarios.levels.observe import Observe
 from scenarios.reading import ScenarioError
@@ -61,6 +61,14 @@ class RunFolder:
         """
         asked = bank.only(scenario.task.problems, scenario.exam.problems)
         return Observe(scenario, asked, store.answerers(), store.given_up())
+
+    def ending(self, scenario: Scenario, store: Store) -> Ending | None:
+        """How a class ends that has all its results already, so that no process need be started; None: it has not."""
+        if (bank := store.bank()) is None:
+            return None
+        level = self.level(scenario, bank, store)
+        _, reused = feed(level, store.find)
+        return Ending("complete", reused=reused) if level.finished else None
 
     def summarize(self, scenario: Scenario) -> tuple[dict[str, Any], dict[str, int]]:
         """The summary of what is recorded, under `scenario`, and how much was never asked, by stage."""
