@@ -333,7 +333,16 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-MISTAKES = (Refused, ScenarioError, TaskError, ModelError, PlacementError, EngineStartError, StoreError)
+MISTAKES = (
+    Refused,
+    ScenarioError,
+    TaskError,
+    ModelError,
+    PlacementError,
+    EngineStartError,
+    StoreError,
+    security.SecurityError,
+)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -134,7 +134,8 @@ class BrokerState:
         working, hello = dict.fromkeys(hello.working), msgspec.structs.replace(hello, pool=pool.name, working=())
         agent = self.agents.get(peer)
         if agent and (agent.name, agent.pool) != (hello.name, pool):
-            self._end(agent, "goodbye", f"goes on as {hello.name} in pool {pool.name}", now)
+            self._end(agent, "goodbye", f"goes on as {hello.name} in pool {pool.name}")
+            self.work.dispatch(agent.pool, now)
             agent = None
         self.former.pop(peer, None)
         if agent is None:
@@ -159,7 +160,9 @@ class BrokerState:
         namesake = self.names.get(hello.name)
         if namesake:
             detail = f"process {hello.pid} took the place of process {namesake.hello.pid}"
-            self._end(namesake, "replaced", detail, now, spared=working)
+            self._end(namesake, "replaced", detail, spared=working)
+            if namesake.pool.name != (hello.pool or hello.name):
+                self.work.dispatch(namesake.pool, now)
             self.out.send(namesake.identity, Drain())
 
     def _refuse(self, peer: bytes, hello: Hello, detail: str) -> None:
@@ -234,8 +237,12 @@ class BrokerState:
 
     # --- going ------------------------------------------------------------------------------------------
 
-    def _end(self, agent: Agent, why: End, detail: str, now: float, spared: Collection[str] = ()) -> None:
-        """An agent is no longer there. `spared`: requests of its that live on with its successor."""
+    def _end(self, agent: Agent, why: End, detail: str, spared: Collection[str] = ()) -> None:
+        """An agent is no longer there. `spared`: requests of its that live on with its successor.
+
+        Its pool is to be dispatched when all that end at the same moment have ended: else one of them would be
+        given, and die of, what another held.
+        """
         pool = agent.pool
         del self.agents[agent.identity], self.names[agent.name], pool.agents[agent.identity]
         pool.free.pop(agent.identity, None)
@@ -245,11 +252,10 @@ class BrokerState:
         (self.out.warn if died else self.out.note)(f"{agent.name} is lost: {why} {detail}".strip())
         self.out.tell_classroom(Lost(name=agent.name, pool=pool.name, why=why, detail=detail))
         self.work.give_back(agent, died=died, detail=detail or why, spared=spared)
-        if why != "replaced":  # its successor comes first
-            self.work.dispatch(pool, now)
 
     def _left(self, agent: Agent, event: events.Left, now: float) -> None:
-        self._end(agent, "goodbye", event.reason, now)
+        self._end(agent, "goodbye", event.reason)
+        self.work.dispatch(agent.pool, now)
 
     def _classroom_left(self, event: events.Left, _now: float) -> None:
         self.out.classroom = None
@@ -258,7 +264,8 @@ class BrokerState:
     def _process_ended(self, event: events.ProcessEnded, now: float) -> None:
         agent = self.names.get(event.name)
         if agent and event.pid in (0, agent.hello.pid):
-            self._end(agent, "process", event.detail, now)
+            self._end(agent, "process", event.detail)
+            self.work.dispatch(agent.pool, now)
 
     def _clogged(self, event: events.Clogged, now: float) -> None:
         """An agent that does not read is as good as dead; a classroom hears all of it when it comes back."""
@@ -267,7 +274,9 @@ class BrokerState:
             self.out.forget(event.peer)
             self.out.warn("the classroom does not read its messages")
         elif event.peer in self.agents:
-            self._end(self.agents[event.peer], "silent", "does not read its messages", now)
+            agent = self.agents[event.peer]
+            self._end(agent, "silent", "does not read its messages")
+            self.work.dispatch(agent.pool, now)
 
     def _return(self, former: Former, event: Event, now: float) -> None:
         """Something from an agent that is no longer there: a result counts, and the agent may come back.
@@ -291,24 +300,30 @@ class BrokerState:
 
     def _tick(self, _event: events.Tick, now: float) -> None:
         limit = now - 3 * self.heartbeat_s
-        for agent in list(self.agents.values()):
-            if agent.heard < limit:
-                self._end(agent, "silent", f"nothing heard for {now - agent.heard:.1f} s", now)
-            elif agent.hello.state != "loading":
-                self._look_for_progress(agent, now)
+        pools = dict.fromkeys(agent.pool for agent in list(self.agents.values()) if self._look_at(agent, limit, now))
+        for pool in pools:
+            self.work.dispatch(pool, now)
         self._told_unknown = {peer: at for peer, at in self._told_unknown.items() if at >= limit}
         for pool in [pool for pool in self.work.pools.values() if not pool.agents and not pool.unfinished]:
             del self.work.pools[pool.name]
 
-    def _look_for_progress(self, agent: Agent, now: float) -> None:
+    def _look_at(self, agent: Agent, limit: float, now: float) -> bool:
+        """End an agent that is silent since `limit` or does not move; whether its pool has work or room to give."""
+        if agent.heard < limit:
+            self._end(agent, "silent", f"nothing heard for {now - agent.heard:.1f} s")
+            return True
+        if agent.hello.state == "loading":
+            return False
         stalled = next((r.id for r in agent.leases.values() if now - r.moved > self.stalled_s), None)
         if stalled:
-            self._end(agent, "stalled", f"no progress on {stalled} for {self.stalled_s:g} s", now)
-        elif agent.claims and now - agent.claimed > self.stalled_s:
+            self._end(agent, "stalled", f"no progress on {stalled} for {self.stalled_s:g} s")
+            return True
+        if agent.claims and now - agent.claimed > self.stalled_s:
             # Nobody asked for what it claims to work on, and nothing more is heard of it: the room is free again.
             self.work.unclaim_all(agent)
             agent.pool.recount(agent)
-            self.work.dispatch(agent.pool, now)
+            return True
+        return False
 
     def _remember(self, peer: bytes, former: Former) -> None:
         self.former[peer] = former

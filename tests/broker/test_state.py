@@ -388,6 +388,14 @@ def test_a_silent_agent_is_taken_for_dead_after_three_heartbeats(broker: Broker)
     assert broker.leases(b"b") == ["r1"]
 
 
+def test_who_falls_silent_together_is_not_given_what_the_other_held(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.agent(b"b")
+    broker.ask("r1")
+    assert broker.passes(3.1) == [(C, "Lost", ""), (C, "Lost", "")]
+    assert broker.state.work.requests["r1"].deaths == 1
+
+
 def test_anything_that_is_heard_keeps_an_agent_alive(broker: Broker) -> None:
     broker.agent(b"a")
     for _ in range(8):
