@@ -194,7 +194,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
             )
             for one in hired
         ]
-        store.keep_answerers({spec.name: spec.answerer for spec in specs})
+        store.keep_answerers({spec.pool: spec.answerer for spec in specs})
         store.note("", "started", json.dumps([one.facts() for one in hired]))
         if retry_failed:
             store.give_up_failed()
@@ -248,8 +248,8 @@ def teach(
                 store,
                 client,
                 launcher,
-                answerers={spec.name: spec.answerer for spec in inside},
-                weights={spec.name: spec.weights for spec in inside},
+                answerers={spec.pool: spec.answerer for spec in inside},
+                weights={spec.pool: spec.weights for spec in inside},
             )
             with draining(classroom):
                 return classroom.run()
@@ -317,7 +317,8 @@ def keys_of(scenario: Scenario, folder: RunFolder) -> str:
     if scenario.broker.address == "ipc":
         return ""
     if not folder.keys.is_dir():
-        security.make_keys(folder.keys, ["classroom", "monitor", *(agent.name for agent in scenario.agents)])
+        names = [name for agent in scenario.agents for name in hiring.process_names(agent)]
+        security.make_keys(folder.keys, ["classroom", "monitor", *names])
     return str(folder.keys)
 
 

@@ -135,7 +135,7 @@ def hello(spec: AgentSpec) -> Hello:
     return Hello(
         name=spec.name,
         role=spec.role,
-        pool=spec.name,
+        pool=spec.pool,
         answerer=spec.answerer,
         model=spec.model,
         engine=spec.engine,

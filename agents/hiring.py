@@ -14,7 +14,9 @@ from rich.console import Console
 from agents import engines, models, placement, prompts
 from agents.launcher import ChildSpec, agent_env
 from agents.spec import AgentSpec
+from broker.messages import replica
 
+Role = Literal["teacher", "student"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 
@@ -32,6 +34,8 @@ class Wanted(Protocol):
     @property
     def persona(self) -> str: ...  # noqa: D102
     @property
+    def replicas(self) -> int: ...  # noqa: D102
+    @property
     def capacity(self) -> int: ...  # noqa: D102
     @property
     def dtype(self) -> Dtype: ...  # noqa: D102
@@ -44,20 +48,17 @@ class Wanted(Protocol):
 
 
 class Hired(msgspec.Struct, frozen=True):
-    """One agent with all that this machine says of it."""
+    """One process of one agent with all that this machine says of it."""
 
+    name: str
+    """Of the process: the agent's, or that of a replica."""
     wanted: Any
     """A `Wanted`; msgspec knows no protocols."""
-    role: Literal["teacher", "student"]
+    role: Role
     engine: str
     resolved: models.Resolved | None
     """None: needs no model of ours."""
     seat: placement.Seat
-
-    @property
-    def name(self) -> str:
-        """The agent's name."""
-        return str(self.wanted.name)
 
     def facts(self) -> dict[str, str]:
         """For the gradebook and for people."""
@@ -86,20 +87,24 @@ def hire(teacher: Wanted, students: Sequence[Wanted]) -> tuple[Hired, ...]:
         ModelError: no such model.
         PlacementError: they do not fit on this machine.
     """
-    wanted = (teacher, *students)
-    chosen = [engines.choose(agent.engine, agent.model) for agent in wanted]
-    resolved = []
-    for agent, engine in zip(wanted, chosen, strict=True):
+    crew: list[tuple[str, Wanted, Role, str, models.Resolved | None]] = []
+    wishes = []
+    for agent in (teacher, *students):
+        engine = engines.choose(agent.engine, agent.model)
         engines.check_args(engine, agent.engine_args)
-        resolved.append(models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None)
-    wishes = [
+        model = models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None
         # A model of unknown size still needs a place: 0 would say that it needs none.
-        placement.Wish(agent.name, agent.gpu, max(1, one.size_mb) if one else 0, agent.memory_share)
-        for agent, one in zip(wanted, resolved, strict=True)
-    ]
+        megabytes = max(1, model.size_mb) if model else 0
+        for name in process_names(agent):
+            crew.append((name, agent, "teacher" if agent is teacher else "student", engine, model))
+            wishes.append(placement.Wish(name, agent.gpu, megabytes, agent.memory_share))
     seats = placement.place(wishes, placement.look())
-    roles: list[Literal["teacher", "student"]] = ["teacher", *["student"] * len(students)]  # type: ignore[list-item]
-    return tuple(Hired(*each) for each in zip(wanted, roles, chosen, resolved, seats, strict=True))
+    return tuple(Hired(*member, seat) for member, seat in zip(crew, seats, strict=True))
+
+
+def process_names(agent: Wanted) -> tuple[str, ...]:
+    """The names of an agent's processes."""
+    return tuple(replica(agent.name, number) for number in range(1, agent.replicas + 1))
 
 
 def fetch(hired: Sequence[Hired], console: Console) -> dict[str, models.Model]:
@@ -121,7 +126,8 @@ def spec(
     model = held[one.resolved.name] if one.resolved else None
     args = {**agent.engine_args, "answer_key": str(answer_key)} if one.engine == "simulated" else agent.engine_args
     return AgentSpec(
-        name=agent.name,
+        name=one.name,
+        pool=agent.name,
         role=one.role,
         endpoint=endpoint,
         keys=keys,

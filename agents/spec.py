@@ -11,6 +11,8 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One agent, all settled: nothing here is `auto` any more, but for the dtype, which the device decides."""
 
     name: str
+    pool: str
+    """The agent of the scenario that it is, or is a replica of."""
     role: Role
     endpoint: str
     keys: str = ""

@@ -281,6 +281,16 @@ class Envelope(NamedTuple):
     body: bytes
 
 
+def replica(pool: str, number: int) -> str:
+    """The name of an agent among those that stand in for one another, from 1: peer, peer.2, peer.3."""
+    return pool if number == 1 else f"{pool}.{number}"
+
+
+def pool_of(name: str) -> str:
+    """The pool that an agent of this name belongs to."""
+    return name.partition(".")[0]
+
+
 def encode(message: Message) -> bytes:
     """The body's bytes.
 

@@ -5,11 +5,12 @@ together, writes it down, and says when a class cannot go on. It asks no questio
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from broker.client import Client
-from broker.messages import Gone, Joined, Lost
+from broker.messages import Gone, Joined, Lost, pool_of
 from scenarios.gradebook.store import Store
 from scenarios.schema import Scenario
 
@@ -70,7 +71,8 @@ class Attendance:
         self._clock = clock
         self._members: dict[str, set[str]] = {agent.name: set() for agent in scenario.agents}
         self._empty_since: dict[str, float] = {}
-        self._given_up: set[str] = set()
+        self._left = Counter({agent.name: agent.replicas for agent in scenario.agents})
+        """Processes of each pool that are not gone for good."""
 
     @property
     def anybody(self) -> bool:
@@ -121,7 +123,7 @@ class Attendance:
                 continue
             self._client.send(Gone(name=ended.name, detail=ended.detail))
             if not ended.will_restart:
-                self._given_up.add(ended.name)
+                self._left[pool_of(ended.name)] -= 1
         self._look_at_pools({pool for pool, count in outstanding.items() if count})
 
     def _look_at_pools(self, needed: set[str]) -> None:
@@ -134,7 +136,7 @@ class Attendance:
                 self._empty_since[pool] = now
                 self._store.note(pool, "waiting", f"nobody is there for its requests; waiting {self._limit_s:g} s")
             # Waiting pays while others have work, or while somebody may still come.
-            hopeless = pool in self._given_up and not any(self._members[other] for other in needed - {pool})
+            hopeless = self._left[pool] <= 0 and not any(self._members[other] for other in needed - {pool})
             if hopeless:
                 raise ClassFailure(f"agent {pool!r} is gone for good: {self._launcher.last_words(pool)}")
             if now - self._empty_since[pool] > self._limit_s:

@@ -54,8 +54,10 @@ class Agent(Section, frozen=True, kw_only=True):
     """auto, none, one index, or a list; counted within CUDA_VISIBLE_DEVICES where it is set."""
     persona: str = ""
     """A system prompt: who this agent is."""
+    replicas: Annotated[int, Meta(ge=1, le=64)] = 1
+    """How many processes stand in for one another as this agent, each with a model of its own."""
     capacity: Count = 0
-    """Requests it works on at once; 0: the engine chooses."""
+    """Requests that each of its processes works on at once; 0: the engine chooses."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Of the weights. auto: bfloat16 where the device computes in it, else what it does best."""
     max_context: Count = 0

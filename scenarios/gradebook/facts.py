@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from broker.messages import pool_of
 from scenarios.gradebook.store import Event, Store, StoreError
 from scenarios.gradebook.summary import Status
 
@@ -25,6 +26,7 @@ class AgentFacts(msgspec.Struct, frozen=True):
     engine: str
     device: str
     restarts: int = 0
+    """Its replicas included."""
 
 
 class RunFacts(msgspec.Struct, frozen=True):
@@ -63,9 +65,9 @@ def facts_from(store: Store) -> RunFacts:
     """When the session began that has not ended yet."""
     for event in store.events(kinds=("started", "session", "restart", "complete")):
         if event.kind == "restart":
-            restarts[event.agent] += 1
+            restarts[pool_of(event.agent)] += 1
         elif event.kind == "started":
-            agents = _detail(event, tuple[AgentFacts, ...])
+            agents = tuple(one for one in _detail(event, tuple[AgentFacts, ...]) if one.name == pool_of(one.name))
             wall += _seconds_alive(store, since, event.at)
             since, status = event.at, "interrupted"
         elif event.kind == "session":

@@ -86,7 +86,16 @@ def work(
     start: Exception | None = None,
 ) -> tuple[int, Wire, Voice]:
     spec = AgentSpec(
-        name="ada", role=role, endpoint="", model="m", weights="w1", engine="voice", seed=0, device="", prompts="1"
+        name="ada",
+        pool="ada",
+        role=role,
+        endpoint="",
+        model="m",
+        weights="w1",
+        engine="voice",
+        seed=0,
+        device="",
+        prompts="1",
     )
     wire, voice = Wire(messages), Voice(say, start)
     client: Client = wire  # type: ignore[assignment]

@@ -154,3 +154,13 @@ def limit_file_size() -> None:
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
+
+
+def test_replicas_share_the_work_and_one_of_them_may_die(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out, "students.1.replicas=3", "limits.restarts=0")
+    classes.child(process, "average.2").kill()
+    classes.finish(process)
+    assert classes.gradebook(out) == undisturbed
+    log = (out / "logs" / "broker.log").read_text()
+    assert "average.3 joined pool average" in log
