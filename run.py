@@ -18,12 +18,11 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from agents import hiring
+from agents import hiring, placement
 from agents.engines.base import EngineStartError
 from agents.engines.simulated import write_answer_key
 from agents.launcher import ChildSpec, LocalLauncher
 from agents.models import ModelError
-from agents.placement import PlacementError
 from agents.spec import AgentSpec
 from broker import security
 from broker.broker import BrokerSpec
@@ -104,12 +103,17 @@ def resume(
 
 @app.command
 def plan(scenario: Path, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
-    """Say what a class would ask and who would sit where; start nothing."""
-    described = reading.read(scenario, overrides)
+    """Say what a class would ask and who would sit where; start nothing.
+
+    `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for a machine that is not here.
+    """
+    elsewhere = [one.removeprefix("machine.") for one in overrides if one.startswith("machine.")]
+    machine = placement.described(elsewhere) if elsewhere else None
+    described = reading.read(scenario, [one for one in overrides if not one.startswith("machine.")])
     counted = plans.counts(described)
     rows = [
-        plans.Row(**one.facts(), size=one.size, why=one.seat.why)
-        for one in hiring.hire(described.teacher, described.students)
+        plans.Row(**one.facts(), size=one.size, needs=one.needs, why=one.seat.why)
+        for one in hiring.hire(described.teacher, described.students, machine)
     ]
     if as_json:
         print(json.dumps(plans.to_dict(described, counted, rows), indent=1))
@@ -339,7 +343,7 @@ MISTAKES = (
     ScenarioError,
     TaskError,
     ModelError,
-    PlacementError,
+    placement.PlacementError,
     EngineStartError,
     StoreError,
     security.SecurityError,

@@ -78,9 +78,16 @@ class Hired(msgspec.Struct, frozen=True):
         gigabytes = f"{self.resolved.size_mb / 1000:.1f} GB"
         return gigabytes if self.resolved.at_hand else f"{gigabytes}, to fetch"
 
+    @property
+    def needs(self) -> str:
+        """Memory at work, for people: the weights with what comes on top, and a small cache. About."""
+        if self.resolved is None or not self.resolved.size_mb:
+            return ""
+        return f"{placement.need_mb(self.resolved.size_mb) / 1000:.1f} GB"
 
-def hire(teacher: Wanted, students: Sequence[Wanted]) -> tuple[Hired, ...]:
-    """Engine, model and seat of every agent, teacher first.
+
+def hire(teacher: Wanted, students: Sequence[Wanted], machine: placement.Machine | None = None) -> tuple[Hired, ...]:
+    """Engine, model and seat of every agent, teacher first; on this machine, or on one that is described.
 
     Raises:
         EngineStartError: an engine argument that the engine does not take.
@@ -98,7 +105,7 @@ def hire(teacher: Wanted, students: Sequence[Wanted]) -> tuple[Hired, ...]:
         for name in process_names(agent):
             crew.append((name, agent, "teacher" if agent is teacher else "student", engine, model))
             wishes.append(placement.Wish(name, agent.gpu, megabytes, agent.memory_share))
-    seats = placement.place(wishes, placement.look())
+    seats = placement.place(wishes, machine or placement.look())
     return tuple(Hired(*member, seat) for member, seat in zip(crew, seats, strict=True))
 
 

@@ -7,6 +7,7 @@ torch does. Who sits where is decided in `agents/placement.py`.
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -56,6 +57,45 @@ def look() -> Machine:
         mps=sys.platform == "darwin" and os.uname().machine == "arm64",
         parallel=max(1, int(cpus)) if cpus and cpus < len(cores) else 0,
     )
+
+
+def described(entries: Sequence[str]) -> Machine:
+    """A machine that is not here, for planning: `gpus=8x80` or `gpus=24,80` (GB each), `cores=64`, `memory=512` (GB).
+
+    What is not said is as on this machine; a described machine has only the GPUs that are described.
+
+    Raises:
+        PlacementError: an entry that says none of these.
+    """
+    machine = msgspec.structs.replace(look(), gpus=(), mps=False)
+    for entry in entries:
+        key, _, value = entry.partition("=")
+        try:
+            match key:
+                case "gpus":
+                    machine = msgspec.structs.replace(machine, gpus=_described_gpus(value))
+                case "cores":
+                    machine = msgspec.structs.replace(machine, cores=tuple(range(int(value))), parallel=0)
+                case "memory":
+                    machine = msgspec.structs.replace(machine, memory_mb=int(float(value) * 1000))
+                case _:
+                    raise ValueError(key)
+        except ValueError:
+            raise PlacementError(
+                f"machine.{entry}: describe a machine by machine.gpus=8x80 or =24,80 (GB each), machine.cores=64, "
+                "machine.memory=512 (GB)"
+            ) from None
+    return machine
+
+
+def _described_gpus(text: str) -> tuple[Gpu, ...]:
+    sizes: list[float] = []
+    for part in text.split(","):
+        count, times, size = part.rpartition("x")
+        sizes += [float(size)] * (int(count) if times else 1)
+    if len(sizes) > 1024 or any(not 0 < size < 1e4 for size in sizes):
+        raise ValueError(text)
+    return tuple(Gpu(str(index), f"{size:g} GB", int(size * 1000)) for index, size in enumerate(sizes))
 
 
 def _nvidia_smi() -> str:

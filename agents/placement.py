@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 
-from agents.machine import Gpu, Machine, PlacementError, look
+from agents.machine import Gpu, Machine, PlacementError, described, look
 
-__all__ = ["Gpu", "Machine", "PlacementError", "Seat", "Wish", "look", "need_mb", "place"]
+__all__ = ["Gpu", "Machine", "PlacementError", "Seat", "Wish", "described", "look", "need_mb", "place"]
 
 USABLE = 0.95
 """Of a GPU's memory: the driver and fragmentation want the rest."""

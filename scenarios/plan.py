@@ -46,6 +46,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     size: str
     """Of the weights: `1.3 GB`; empty where there are none."""
+    needs: str = ""
+    """Memory at work, about: weights, what comes on top of them, and a small cache."""
     engine: str
     device: str
     why: str
@@ -151,10 +153,10 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
     ):
         amounts.add_row(label, f"{number:,}", note)
     seats = Table(box=SIMPLE_HEAD, title="Who sits where", title_justify="left", pad_edge=False, collapse_padding=True)
-    for heading in ("agent", "role", "model", "size", "engine", "device"):
+    for heading in ("agent", "role", "model", "size", "needs", "engine", "device"):
         seats.add_column(heading, overflow="fold")
     for row in rows:
-        cells = (row.name, row.role, row.model, row.size, row.engine, row.device)
+        cells = (row.name, row.role, row.model, row.size, row.needs, row.engine, row.device)
         seats.add_row(*(Text(cell) for cell in cells))
     steps = [Text(f"{number}. {step}") for number, step in enumerate(order(scenario), 1)]
     whys = dict.fromkeys(row.why for row in rows if row.why)

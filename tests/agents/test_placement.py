@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.machine import cgroup_limits, visible_gpus
-from agents.placement import Gpu, Machine, PlacementError, Seat, Wish, look, need_mb, place
+from agents.placement import Gpu, Machine, PlacementError, Seat, Wish, described, look, need_mb, place
 
 A10 = 24 * 1024
 H100 = 80 * 1024
@@ -327,3 +327,15 @@ def test_this_machine_has_cores_and_memory_and_no_gpu_where_the_variable_hides_t
     assert here.cores
     assert here.memory_mb > 0
     assert here.gpus == ()
+
+
+def test_a_machine_can_be_described() -> None:
+    machine = described(["gpus=2x80,24", "cores=64", "memory=512"])
+    assert [gpu.memory_mb for gpu in machine.gpus] == [80_000, 80_000, 24_000]
+    assert (len(machine.cores), machine.memory_mb) == (64, 512_000)
+
+
+@pytest.mark.parametrize("entry", ["gpus=many", "gpus=", "gpus=2x", "cores=a", "memory=", "disks=4", "gpus=9999x80"])
+def test_a_description_that_says_nothing_is_refused_with_what_can_be_said(entry: str) -> None:
+    with pytest.raises(PlacementError, match="gpus=8x80"):
+        described([entry])
