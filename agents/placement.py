@@ -4,6 +4,7 @@ Looking at the real machine is `look` (agents/machine.py); everything here is te
 starts nothing and imports no torch.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -124,21 +125,24 @@ def _named(wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
 
 
 def _spread(autos: Sequence[Wish], named: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
-    """Seat the others, the largest first, each on the GPU with most room; if that fails, packed tightly."""
+    """Seat the others, the largest first, each where fewest sit and most is free; if that fails, packed tightly."""
     largest_first = sorted(autos, key=lambda wish: -wish.model_mb)
     stuck: PlacementError | None = None
-    for sign in (1, -1):
+    for tightly in (False, True):
         seating = dict(named)
         for wish in largest_first:
             taken = _taken(seating, wishes, gpus)
+            crowd = Counter(i for chosen in seating.values() for i in chosen)
+            # Somebody else's program there is one more that computes.
+            crowd.update(i for i, gpu in enumerate(gpus) if gpu.used_mb > WORKING_MB)
             rooms = [(USABLE - taken[i]) * gpu.memory_mb for i, gpu in enumerate(gpus)]
             fitting = [i for i, gpu in enumerate(gpus) if wish.model_mb <= _granted_mb(wish, [gpu]) <= rooms[i]]
             if not fitting:
                 stuck = stuck or PlacementError(_no_room(wish, rooms, gpus))
                 break
             # Ties go to the first GPU.
-            _, best = max((sign * rooms[i], -i) for i in fitting)
-            seating[wish.agent] = (-best,)
+            *_, best = min((0, rooms[i], i) if tightly else (crowd[i], -rooms[i], i) for i in fitting)
+            seating[wish.agent] = (best,)
         else:
             return seating
     assert stuck is not None  # noqa: S101  (both ways ended at the break)

@@ -48,7 +48,11 @@ def test_agents_spread_over_gpus_one_each_while_there_are_enough() -> None:
 
 def test_the_largest_takes_the_gpu_with_most_room_whatever_the_order_of_the_wishes() -> None:
     seats = place(autos(1000, 40_000, 2000), machine(A10, H100))
-    assert [seat.gpus for seat in seats] == [("0",), ("1",), ("1",)]
+    assert [seat.gpus for seat in seats] == [("1",), ("1",), ("0",)]
+
+
+def test_agents_spread_over_the_gpus_before_any_two_share_one() -> None:
+    assert [seat.gpus for seat in place(autos(1000, 1000, 1000), machine(H100, H100, A10))] == [("0",), ("1",), ("2",)]
 
 
 def test_room_that_other_programs_hold_is_not_room() -> None:
