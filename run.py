@@ -39,6 +39,7 @@ from scenarios.run_folder import RunFolder
 from scenarios.schema import Scenario
 from scenarios.tasks.answers import ClassGrader
 from scenarios.tasks.bank import Bank, TaskError
+from scenarios.turns import Turns
 
 COMPLETE, FAILED, WRONG, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -113,7 +114,7 @@ def plan(scenario: Path, *, overrides: Overrides = (), as_json: AsJson = False) 
     counted = plans.counts(described)
     rows = [
         plans.Row(**one.facts(), size=one.size, needs=one.needs, why=one.seat.why)
-        for one in hiring.hire(described.teacher, described.students, machine)
+        for one in hiring.hire(described.teacher, described.students, machine, in_turn=described.time_share)
     ]
     if as_json:
         print(json.dumps(plans.to_dict(described, counted, rows), indent=1))
@@ -181,7 +182,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
 
     begun = time.monotonic()
     build.check(scenario.task, scenario.exam, folder=folder.path)
-    hired = hiring.hire(scenario.teacher, scenario.students)
+    hired = hiring.hire(scenario.teacher, scenario.students, in_turn=scenario.time_share)
     held = hiring.fetch(hired, err)
     folder.path.mkdir(parents=True, exist_ok=True)
     with Store(folder.path, write=True) as store:
@@ -209,7 +210,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
                 if one.engine != "external"
             ]
             launcher = LocalLauncher(children, restarts=scenario.limits.restarts)
-            launcher.start()
+            launcher.start(later=[child.name for child in children[1:]] if scenario.time_share else [])
             try:
                 ending = teach(scenario, store, folder, specs, launcher, monitor)
             finally:
@@ -232,6 +233,7 @@ def teach(
 ) -> Ending:
     """The class itself, while its processes run."""
     inside = [spec for spec in specs if spec.engine != "external"]
+    crews = {spec.pool: [other.name for other in inside if other.pool == spec.pool] for spec in inside}
     hello = Hello(name="classroom", role="classroom", state="ready")
     keys = keys_of(scenario, folder)
     with monitors.Monitor(folder.path, scenario, lambda: subscriber(scenario, folder), monitor, console=out):
@@ -254,6 +256,7 @@ def teach(
                 launcher,
                 answerers={spec.pool: spec.answerer for spec in inside},
                 weights={spec.pool: spec.weights for spec in inside},
+                turns=Turns(crews, launcher, client) if scenario.time_share else None,
             )
             with draining(classroom):
                 return classroom.run()

@@ -86,8 +86,20 @@ class Hired(msgspec.Struct, frozen=True):
         return f"{placement.need_mb(self.resolved.size_mb) / 1000:.1f} GB"
 
 
-def hire(teacher: Wanted, students: Sequence[Wanted], machine: placement.Machine | None = None) -> tuple[Hired, ...]:
-    """Engine, model and seat of every agent, teacher first; on this machine, or on one that is described.
+def hire(
+    teacher: Wanted,
+    students: Sequence[Wanted],
+    machine: placement.Machine | None = None,
+    *,
+    in_turn: bool = False,
+) -> tuple[Hired, ...]:
+    """Engine, model and seat of every agent, teacher first.
+
+    Args:
+        teacher: as the scenario has it.
+        students: likewise.
+        machine: in place of this one, for planning.
+        in_turn: they take turns, so each agent has the machine to itself.
 
     Raises:
         EngineStartError: an engine argument that the engine does not take.
@@ -95,17 +107,20 @@ def hire(teacher: Wanted, students: Sequence[Wanted], machine: placement.Machine
         PlacementError: they do not fit on this machine.
     """
     crew: list[tuple[str, Wanted, Role, str, models.Resolved | None]] = []
-    wishes = []
+    wishes: list[list[placement.Wish]] = []
     for agent in (teacher, *students):
         engine = engines.choose(agent.engine, agent.model)
         engines.check_args(engine, agent.engine_args)
         model = models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None
         # A model of unknown size still needs a place: 0 would say that it needs none.
         megabytes = max(1, model.size_mb) if model else 0
+        wishes.append([])
         for name in process_names(agent):
             crew.append((name, agent, "teacher" if agent is teacher else "student", engine, model))
-            wishes.append(placement.Wish(name, agent.gpu, megabytes, agent.memory_share))
-    seats = placement.place(wishes, machine or placement.look())
+            wishes[-1].append(placement.Wish(name, agent.gpu, megabytes, agent.memory_share))
+    there = machine or placement.look()
+    together = wishes if in_turn else [[wish for own in wishes for wish in own]]
+    seats = [seat for group in together for seat in placement.place(group, there)]
     return tuple(Hired(*member, seat) for member, seat in zip(crew, seats, strict=True))
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -67,6 +67,8 @@ class _Child:
         self.restarts = 0
         self.due: float | None = None
         """When to start it again, by the launcher's clock."""
+        self.resting = False
+        """Sent away until it is brought back: its end is no death."""
 
 
 class LocalLauncher:
@@ -96,15 +98,17 @@ class LocalLauncher:
         self._reaping = threading.Lock()
         """Held while a pid is signalled, or given back to the kernel: it must not be another's by then."""
 
-    def start(self) -> None:
-        """Start all at once.
+    def start(self, later: Collection[str] = ()) -> None:
+        """Start all at once, but for those who are brought `later`.
 
         Raises:
             OSError: one cannot be started (a log that cannot be written); the others are ended again.
         """
         try:
-            for child in self._children.values():
-                self._start(child)
+            for name, child in self._children.items():
+                child.resting = name in later
+                if not child.resting:
+                    self._start(child)
         except OSError:
             self.stop(0.0)
             raise
@@ -122,14 +126,15 @@ class LocalLauncher:
             if child.process is process:
                 _close(process)
                 child.process = None
-                happened.append(self._judge(child, process.returncode))
+                if not child.resting and child.due is None:
+                    happened.append(self._judge(child, process.returncode))
 
     def tick(self) -> list[Ended]:
         """Start again what is due; returns what could not be started."""
         now = self._clock()
         failed: list[Ended] = []
         for child in self._children.values():
-            if child.due is None or now < child.due:
+            if child.due is None or now < child.due or child.process:
                 continue
             child.due = None
             try:
@@ -137,6 +142,19 @@ class LocalLauncher:
             except OSError as error:
                 failed.append(self._after(child, f"cannot be started: {error}"))
         return failed
+
+    def bring(self, name: str) -> None:
+        """Start a child that rests; one that was sent away only now, as soon as it is gone."""
+        child = self._children[name]
+        if child.resting:
+            child.resting, child.due = False, self._clock()
+
+    def send_away(self, name: str) -> None:
+        """Let a child rest: its process ends and gives its memory back. Nothing is said of it in `ended`."""
+        child = self._children[name]
+        child.resting, child.due = True, None
+        if child.process:
+            self._signal_group(child.process)
 
     def kill(self, name: str) -> None:
         """End a child and all it started, now, even if it is stopped. Counts as a death; `ended` will tell.

@@ -36,6 +36,7 @@ from scenarios.gradebook.store import Record, Store
 from scenarios.levels.base import Level, Request, Result, Step
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank, Grader, Problem
+from scenarios.turns import Turns
 
 log = logging.getLogger("classroom")
 
@@ -95,6 +96,7 @@ class Classroom:
         launcher: the processes.
         answerers: per agent, the digest that its Hello must carry.
         weights: per agent, the digest of the weights that requests name.
+        turns: where the agents are not there all at once.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Classroom:
         *,
         answerers: Mapping[str, str],
         weights: Mapping[str, str],
+        turns: Turns | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scenario = scenario
@@ -119,6 +122,7 @@ class Classroom:
         self._client = client
         self._attendance = Attendance(scenario, store, client, launcher, answerers, clock)
         self._weights = weights
+        self._turns = turns
         self._clock = clock
         self._problems: dict[str, Problem] = {p.id: p for item in bank.items for p in (item.tp, *item.eps)}
         self._tr_text = lru_cache(maxsize=4096)(store.text)
@@ -145,7 +149,7 @@ class Classroom:
                     return Ending("interrupted", "interrupted", reused)
                 self._send()
                 self._receive(POLL_S)
-                self._attendance.look(self._outstanding)
+                self._look()
         except ClassFailure as failure:
             return Ending("failed", str(failure), reused)
         except sqlite3.Error as error:
@@ -254,6 +258,14 @@ class Classroom:
         correct = answer is not None and self._grader.correct(problem, answer)
         usage = msgspec.structs.asdict(message.usage)
         return msgspec.structs.replace(base, text=message.text, answer=answer, correct=correct, **usage)
+
+    def _look(self) -> None:
+        """At processes, pools, and whose turn it is."""
+        if self._turns is None:
+            self._attendance.look(self._outstanding)
+        else:
+            self._turns.look(self._outstanding)
+            self._attendance.look(self._turns.here(self._outstanding))
 
     # --- the end ----------------------------------------------------------------------------------------
 

@@ -22,7 +22,9 @@ from scenarios.rules import Mistake, dotted, mistakes
 from scenarios.schema import Agent, Scenario
 from scenarios.yaml_tree import MAX_BYTES, Key, Tree, TreeError, parse, shown, surprise
 
-FREE = re.compile(r"name|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(gpu|replicas|capacity|memory_share)")
+FREE = re.compile(
+    r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(gpu|replicas|capacity|memory_share)"
+)
 """Entries that change nothing of what is asked of whom."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 ABSENT = object()

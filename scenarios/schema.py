@@ -135,6 +135,9 @@ class Scenario(Section, frozen=True, kw_only=True):
     task: Task
     teacher: Agent
     students: Annotated[tuple[Agent, ...], Meta(min_length=1)]
+    time_share: bool = False
+    """The agents take turns on the machine, the teacher first, then one student after the other: for models that do
+    not fit on it together."""
     lesson: Lesson = Lesson()
     exam: Exam = Exam()
     scoring: Scoring = Scoring()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import hiring
+from agents import hiring, placement
 from agents.engines.base import EngineStartError
 from agents.models import ModelError
 from scenarios.schema import Agent
@@ -51,3 +51,12 @@ def test_an_unknown_model_and_a_wrong_engine_argument_are_refused_before_anythin
         hiring.hire(TEACHER, [Agent(name="ada", model="smollm2-135m")])
     with pytest.raises(EngineStartError, match="abilty"):
         hiring.hire(TEACHER, [Agent(name="ada", engine="simulated", engine_args={"abilty": 1})])
+
+
+def test_agents_that_take_turns_each_have_the_machine_to_themselves() -> None:
+    machine = placement.described(["memory=1.5", "cores=4"])
+    students = [Agent(name=name, model="qwen2.5-coder-0.5b-instruct") for name in ("ada", "bob")]
+    with pytest.raises(placement.PlacementError, match=r"need 1\.9 GB"):
+        hiring.hire(TEACHER, students, machine)
+    _, *seated = hiring.hire(TEACHER, students, machine, in_turn=True)
+    assert [one.seat.threads for one in seated] == [4, 4]

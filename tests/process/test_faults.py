@@ -164,3 +164,20 @@ def test_replicas_share_the_work_and_one_of_them_may_die(tmp_path: Path, undistu
     assert classes.gradebook(out) == undisturbed
     log = (out / "logs" / "broker.log").read_text()
     assert "average.3 joined pool average" in log
+
+
+def test_agents_that_take_turns_do_the_same_work_one_after_the_other(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = classes.start(out, *SLOW, *IMPATIENT, "time_share=true")
+    most = 0
+    while process.poll() is None:
+        psutil.wait_procs([psutil.Process(process.pid)], timeout=0.05)
+        try:
+            agents = [c for c in psutil.Process(process.pid).children() if "agents.agent" in c.cmdline()]
+            most = max(most, len(agents))
+        except psutil.NoSuchProcess:
+            break
+    classes.finish(process)
+    assert most == 1
+    assert classes.gradebook(out) == undisturbed
+    assert classes.events(out, "restart") == []

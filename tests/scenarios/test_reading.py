@@ -106,10 +106,10 @@ REPLACED = [
     ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
     ("    persona", "    xyz", f"good.yaml:12: students.1.xyz: no such key; there are {AGENT_KEYS}"),
     ("seed: 7", '"a\\nb": 7', "good.yaml:2: 'a\\nb': no such key; there are name, level, seed, task, teacher, "
-     "students, lesson, exam, scoring, limits, broker"),
+     "students, time_share, lesson, exam, scoring, limits, broker"),
     ("  name: ada\n", "", f"good.yaml:6: teacher.name: is missing; it needs {NAME}"),
     ("students:", "learners:", "good.yaml:9: learners: no such key; there are name, level, seed, task, teacher, "
-     "students, lesson, exam, scoring, limits, broker"),
+     "students, time_share, lesson, exam, scoring, limits, broker"),
     ("problems: 6", "problems: ten", "good.yaml:5: task.problems: needs a whole number, at least 1, has 'ten'"),
     ("problems: 6", "problems: 0", "good.yaml:5: task.problems: needs a whole number, at least 1, has 0"),
     ("problems: 6", "problems: 1.5", "good.yaml:5: task.problems: needs a whole number, at least 1, has 1.5"),
