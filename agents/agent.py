@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agents import engines, student, teacher
 from agents.engines.base import Engine, EngineFailure, EngineStartError, Settings
+from agents.engines.counted import Counted
 from agents.spec import AgentSpec
 from broker import lifeline
 from broker.client import Client, Received
@@ -31,7 +32,7 @@ class Agent:
 
     def __init__(self, spec: AgentSpec, engine: Engine, client: Client) -> None:
         self._spec = spec
-        self._engine = engine
+        self._engine: Engine = Counted(engine)
         self._client = client
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._waiting: set[str] = set()

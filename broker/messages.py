@@ -90,11 +90,14 @@ class Feedback(Message, frozen=True, kw_only=True):
 # --- results: agent to classroom ------------------------------------------------------------------------
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one completion cost."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    """Prompt tokens that the engine had from earlier prompts."""
+    cacheable_tokens: int = 0
+    """Prompt tokens that a perfect prefix cache would have had: an estimate."""
     completion_tokens: int = 0
     seconds: float = 0.0
     """From the moment the engine took the request up to its last token."""

@@ -5,7 +5,6 @@ earlier is fed to the level first, which is all there is to resuming. This file 
 """
 
 import contextlib
-import logging
 import signal
 import sqlite3
 import time
@@ -38,10 +37,10 @@ from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank, Grader, Problem
 from scenarios.turns import Turns
 
-log = logging.getLogger("classroom")
-
 POLL_S = 0.1
 """How long the loop waits for results before it looks at processes, pools and Ctrl-C."""
+FAREWELL_S = 3.0
+"""How long a complete class waits for external agents to leave."""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -145,11 +144,15 @@ class Classroom:
             self._due(due)
             while not self._level.finished:
                 if self._drain_asked:
-                    self._run_out()
+                    self._store.note("", "drain", "finishing what is under way")
+                    self._dismiss(self._scenario.limits.drain_s)
                     return Ending("interrupted", "interrupted", reused)
                 self._send()
                 self._receive(POLL_S)
                 self._look()
+            if any(agent.engine == "external" for agent in self._scenario.agents):
+                # Ours are ended by the launcher; a program of the user's is told.
+                self._dismiss(FAREWELL_S)
         except ClassFailure as failure:
             return Ending("failed", str(failure), reused)
         except sqlite3.Error as error:
@@ -269,11 +272,10 @@ class Classroom:
 
     # --- the end ----------------------------------------------------------------------------------------
 
-    def _run_out(self) -> None:
-        """After Ctrl-C: take what the agents still finish, until they have left or the time is up."""
-        self._store.note("", "drain", "finishing what is under way")
+    def _dismiss(self, patience_s: float) -> None:
+        """Tell the agents to leave, and take what they still finish until they have left or the time is up."""
         self._client.send(Drain())
-        deadline = self._clock() + self._scenario.limits.drain_s
+        deadline = self._clock() + patience_s
         while self._clock() < deadline and self._attendance.anybody:
             self._receive(POLL_S)
             self._attendance.look({})

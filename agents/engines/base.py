@@ -83,10 +83,13 @@ class Settings(msgspec.Struct, frozen=True):
 class Engine(Protocol):
     """The engines' common face. `on_progress(request_id, new_tokens)` is called from any thread as tokens come."""
 
-    device: str
-    """What it runs on, for people: `cpu (1 core)`, `cuda:0`; known after `start`."""
-    capacity: int
-    """How many requests it takes at once; known after `start`."""
+    @property
+    def device(self) -> str:
+        """What it runs on, for people: `cpu (1 thread)`, `cuda:0`; known after `start`."""
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it runs at once; known after `start`."""
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Load the model.
@@ -96,7 +99,7 @@ class Engine(Protocol):
         """
 
     async def generate(self, prompt: Prompt) -> Completion:
-        """Complete one prompt. Called concurrently, at most `capacity` times.
+        """Complete one prompt. Called concurrently, also more than `capacity` times: then some wait inside.
 
         Raises:
             EngineFailure: this prompt has no completion; other prompts go on.

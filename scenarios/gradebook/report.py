@@ -158,6 +158,7 @@ class _Work(msgspec.Struct, frozen=True, array_like=True):
     requests: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    cacheable_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
 
@@ -169,7 +170,8 @@ def _agents(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[
         for row in msgspec.convert(
             store.query(
                 "SELECT agent, max(kind = 'Teach'), count(*), sum(prompt_tokens), sum(cached_tokens), "
-                "sum(completion_tokens), round(sum(seconds), 3) FROM result GROUP BY agent ORDER BY agent"
+                "sum(cacheable_tokens), sum(completion_tokens), round(sum(seconds), 3) "
+                "FROM result GROUP BY agent ORDER BY agent"
             ),
             list[_Work],
             strict=False,
@@ -195,6 +197,7 @@ def _agents(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[
                 requests=row.requests,
                 prompt_tokens=row.prompt_tokens,
                 cached_prompt_tokens=row.cached_tokens,
+                cacheable_prompt_tokens=row.cacheable_tokens,
                 completion_tokens=row.completion_tokens,
                 busy_seconds=row.seconds,
                 restarts=agent.restarts,

@@ -24,7 +24,8 @@ CREATE TABLE result(
   request_id TEXT PRIMARY KEY, kind TEXT NOT NULL, level INTEGER NOT NULL, round INTEGER NOT NULL,
   agent TEXT NOT NULL, tp TEXT NOT NULL, tr TEXT NOT NULL, ep TEXT NOT NULL, repeat INTEGER NOT NULL,
   text TEXT NOT NULL, answer TEXT, failed TEXT NOT NULL,
-  prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+  prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cacheable_tokens INTEGER NOT NULL,
+  completion_tokens INTEGER NOT NULL,
   seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
   stage TEXT NOT NULL, detail TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE grade(
@@ -85,6 +86,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of the failure, for people."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    cacheable_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
     finish_reason: str = "stop"
@@ -104,7 +106,8 @@ class Event(msgspec.Struct, frozen=True):
 
 COLUMNS = (
     "request_id", "kind", "level", "round", "agent", "tp", "tr", "ep", "repeat", "text", "answer", "failed",
-    "prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "finish_reason", "stage", "detail",
+    "prompt_tokens", "cached_tokens", "cacheable_tokens", "completion_tokens", "seconds", "finish_reason",
+    "stage", "detail",
 )  # fmt: skip
 
 SELECT = (

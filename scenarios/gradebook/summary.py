@@ -24,6 +24,8 @@ class AgentSummary(msgspec.Struct, frozen=True):
     requests: int
     prompt_tokens: int
     cached_prompt_tokens: int
+    cacheable_prompt_tokens: int
+    """What a perfect prefix cache would have served: an estimate."""
     completion_tokens: int
     busy_seconds: float
     """The time its requests spent in the engine, added up: more than the wall clock's where an engine batches."""

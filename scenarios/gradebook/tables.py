@@ -221,6 +221,21 @@ def _counted(told: Summary) -> str:
         f"From {rationales:,} teaching rationales and {exams:,} exam answers"
         + "".join(f"; {one}" for one in found)
         + "."
+        + _cached(told)
+    )
+
+
+def _cached(told: Summary) -> str:
+    """How much of the prompts was computed once and used again; nothing where no engine computes any."""
+    prompt, cached, cacheable = (
+        sum(getattr(agent, name) for agent in told.agents)
+        for name in ("prompt_tokens", "cached_prompt_tokens", "cacheable_prompt_tokens")
+    )
+    if not cached:
+        return ""
+    return (
+        f" Of {prompt:,} prompt tokens {cached / prompt:.0%} came from a prefix cache; "
+        f"about {cacheable / prompt:.0%} begin as an earlier prompt does."
     )
 
 
