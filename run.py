@@ -181,7 +181,8 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
     from scenarios.tasks import build
 
     begun = time.monotonic()
-    build.check(scenario.task, scenario.exam, folder=folder.path)
+    if not folder.used:  # a run that is resumed has its problems, wherever they came from
+        build.check(scenario.task, scenario.exam, folder=folder.path)
     hired = hiring.hire(scenario.teacher, scenario.students, in_turn=scenario.time_share)
     held = hiring.fetch(hired, err)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -213,6 +214,10 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
             launcher.start(later=[child.name for child in children[1:]] if scenario.time_share else [])
             try:
                 ending = teach(scenario, store, folder, specs, launcher, monitor)
+            except KeyboardInterrupt:
+                if store.bank() is None:
+                    raise
+                ending = Ending("interrupted", "interrupted at once")
             finally:
                 launcher.stop(grace_s=3)
         session = {"wall_seconds": time.monotonic() - begun, "reused": ending.reused, "status": ending.status}
