@@ -31,7 +31,7 @@ from broker.messages import Hello
 from scenarios import plan as plans
 from scenarios import reading
 from scenarios.attendance import BROKER
-from scenarios.classroom import Classroom, Ending, draining
+from scenarios.classroom import Classroom, Ending, Interruption
 from scenarios.gradebook.store import Store, StoreError
 from scenarios.monitor import follow as monitors
 from scenarios.reading import ScenarioError
@@ -49,6 +49,7 @@ app = cyclopts.App(
     help="A classroom in which language models learn by teaching.",
     version_flags=[],
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 out = Console()
 err = Console(stderr=True)
@@ -73,14 +74,14 @@ def run(
     *,
     out_dir: Annotated[Path | None, Parameter("--out", help="The run's folder; default: runs/NAME-TIME.")] = None,
     overrides: Overrides = (),
-    seed: Annotated[int | None, Parameter(help="In place of the scenario's seed.")] = None,
+    seed: Annotated[str | None, Parameter(help="In place of the scenario's seed.")] = None,
     monitor: MonitorMode = "live",
     launcher: Annotated[Literal["local"], Parameter(help="Where processes run.")] = "local",
 ) -> int:
     """Run a class."""
-    described = reading.read(scenario, overrides, seed)
+    described = reading.read(scenario, overrides if seed is None else (*overrides, f"seed={seed}"))
     default = Path("runs") / f"{described.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    folder = RunFolder(out_dir or default)
+    folder = RunFolder(default if out_dir is None else out_dir)
     if folder.used:
         raise Refused(f"{folder} holds a run: `python run.py resume {folder}`, or choose another --out")
     return hold(described, folder, monitor)
@@ -147,6 +148,8 @@ def replay(run_dir: Path, *, overrides: Overrides = (), as_json: AsJson = False)
     """The same class under another rule, from what was recorded; says what was never asked."""
     folder = RunFolder(run_dir)
     old, new = folder.scenario(), folder.scenario(overrides)
+    if beyond := reading.beyond_replay(old, new):
+        raise Refused("replay scores what was recorded; this would be another class:\n" + "; ".join(beyond))
     summary, missing = folder.summarize(new)
     summary["replay"] = {"changed": reading.difference(old, new), "never_asked": missing}
     show(summary, as_json)
@@ -185,9 +188,11 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
         build.check(scenario.task, scenario.exam, folder=folder.path)
     hired = hiring.hire(scenario.teacher, scenario.students, in_turn=scenario.time_share)
     held = hiring.fetch(hired, err)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    if not folder.used:
+        folder.make()
+        folder.keep(scenario)  # before the gradebook: a folder with one and not the other would be no use to anybody
     with Store(folder.path, write=True) as store:
-        folder.scenario_file.write_text(reading.dump(scenario), "utf-8")
+        folder.keep(scenario)
         endpoint, _ = security.endpoints(scenario.broker.address, folder.path)
         specs = [
             hiring.spec(
@@ -241,7 +246,8 @@ def teach(
     crews = {spec.pool: [other.name for other in inside if other.pool == spec.pool] for spec in inside}
     hello = Hello(name="classroom", role="classroom", state="ready")
     keys = keys_of(scenario, folder)
-    with monitors.Monitor(folder.path, scenario, lambda: subscriber(scenario, folder), monitor, console=out):
+    watching = monitors.Monitor(folder.path, scenario, lambda: subscriber(scenario, folder), monitor, console=out)
+    with Interruption() as interruption, watching:
         # Making the problems takes a while: the processes start meanwhile.
         bank = bank_of(scenario, store, folder)
         if any(spec.engine == "simulated" for spec in specs):
@@ -263,8 +269,8 @@ def teach(
                 weights={spec.pool: spec.weights for spec in inside},
                 turns=Turns(crews, launcher, client) if scenario.time_share else None,
             )
-            with draining(classroom):
-                return classroom.run()
+            interruption.calls(classroom.drain)
+            return classroom.run()
 
 
 def bank_of(scenario: Scenario, store: Store, folder: RunFolder) -> Bank:
@@ -280,11 +286,13 @@ def bank_of(scenario: Scenario, store: Store, folder: RunFolder) -> Bank:
 def conclude(scenario: Scenario, folder: RunFolder, ending: Ending) -> int:
     """Write the summary, print the tables, and say how to go on."""
     summary, _ = folder.summarize(scenario)
-    show(summary, as_json=False)
     try:
         folder.write_summary(summary)
     except OSError as error:
         say(err, f"summary.json was not written: {error.strerror}. Later: python run.py report {folder}")
+    # Whoever reads our output may have left; the class is what it is all the same.
+    with contextlib.suppress(OSError):
+        show(summary, as_json=False)
     again = f"Go on with: python run.py resume {folder}"
     match ending.status:
         case "failed":
@@ -294,7 +302,8 @@ def conclude(scenario: Scenario, folder: RunFolder, ending: Ending) -> int:
         case "interrupted":
             say(err, f"Interrupted; all that was answered is kept. {again}")
             return INTERRUPTED
-    say(out, f"All of it is in {folder} ({ending.reused} results reused).")
+    with contextlib.suppress(OSError):
+        say(out, f"All of it is in {folder} ({ending.reused} results reused).")
     return PARTLY if summary["counts"]["failed"] else COMPLETE
 
 

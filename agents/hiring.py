@@ -135,7 +135,10 @@ def fetch(hired: Sequence[Hired], console: Console) -> dict[str, models.Model]:
     Raises:
         ModelError: one cannot be had.
     """
-    names = sorted({one.resolved.name for one in hired if one.resolved})
+    wanted = {one.resolved.name: one.resolved for one in hired if one.resolved}
+    names = sorted(wanted)
+    if all(model.at_hand and model.digest for model in wanted.values()):
+        return {name: models.ensure(name) for name in names}
     with models.progress_bars(console) as progress:
         return {name: models.ensure(name, progress) for name in names}
 

@@ -18,6 +18,10 @@ BROKER = "broker"
 """The broker's name among the processes that the launcher watches."""
 
 
+NOTED_S = 3.0
+"""A pool that is empty for less than this is not worth a word: processes need a moment to start."""
+
+
 class ClassFailure(Exception):
     """The class cannot go on; what is recorded stays, and it can be resumed."""
 
@@ -70,14 +74,18 @@ class Attendance:
         self._answerers = answerers
         self._clock = clock
         self._members: dict[str, set[str]] = {agent.name: set() for agent in scenario.agents}
+        self._loading: set[str] = set()
         self._empty_since: dict[str, float] = {}
+        self._noted: set[str] = set()
+        self._last: dict[str, str] = {}
+        """How the last process of each pool ended."""
         self._left = Counter({agent.name: agent.replicas for agent in scenario.agents})
         """Processes of each pool that are not gone for good."""
 
     @property
     def anybody(self) -> bool:
-        """Whether any agent is there."""
-        return any(self._members.values())
+        """Whether any agent is there that may have work under way: not one that still loads."""
+        return any(members - self._loading for members in self._members.values())
 
     def joined(self, joined: Joined) -> None:
         """An agent said Hello, or its state changed.
@@ -101,6 +109,7 @@ class Attendance:
         elif hello.state == "ready":
             self._store.note(hello.name, "ready")
         self._members[pool].add(hello.name)
+        (self._loading.add if hello.state == "loading" else self._loading.discard)(hello.name)
 
     def lost(self, lost: Lost) -> None:
         """An agent is no longer there; one that hangs is killed, so that the launcher starts it again."""
@@ -122,6 +131,7 @@ class Attendance:
                     raise ClassFailure(f"the broker cannot be kept running: {self._launcher.last_words(BROKER)}")
                 continue
             self._client.send(Gone(name=ended.name, detail=ended.detail))
+            self._last[pool_of(ended.name)] = ended.detail
             if not ended.will_restart:
                 self._left[pool_of(ended.name)] -= 1
         self._look_at_pools({pool for pool, count in outstanding.items() if count})
@@ -131,13 +141,16 @@ class Attendance:
         for pool, members in self._members.items():
             if members or pool not in needed:
                 self._empty_since.pop(pool, None)
+                self._noted.discard(pool)
                 continue
-            if pool not in self._empty_since:
-                self._empty_since[pool] = now
+            since = self._empty_since.setdefault(pool, now)
+            if pool not in self._noted and now - since >= NOTED_S:
+                self._noted.add(pool)
                 self._store.note(pool, "waiting", f"nobody is there for its requests; waiting {self._limit_s:g} s")
             # Waiting pays while others have work, or while somebody may still come.
             hopeless = self._left[pool] <= 0 and not any(self._members[other] for other in needed - {pool})
             if hopeless:
-                raise ClassFailure(f"agent {pool!r} is gone for good: {self._launcher.last_words(pool)}")
-            if now - self._empty_since[pool] > self._limit_s:
+                how = f"{self._last.get(pool, '')}; {self._launcher.last_words(pool)}".lstrip("; ")
+                raise ClassFailure(f"agent {pool!r} is gone for good: {how}")
+            if now - since > self._limit_s:
                 raise ClassFailure(f"nobody has been there as {pool!r} for {self._limit_s:g} s; its requests wait")

@@ -4,14 +4,13 @@ Results are graded, committed, and only then acknowledged; the level hears of th
 earlier is fed to the level first, which is all there is to resuming. This file knows no method and no engine.
 """
 
-import contextlib
 import signal
 import sqlite3
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
@@ -146,6 +145,8 @@ class Classroom:
                 if self._drain_asked:
                     self._store.note("", "drain", "finishing what is under way")
                     self._dismiss(self._scenario.limits.drain_s)
+                    if self._level.finished:
+                        break
                     return Ending("interrupted", "interrupted", reused)
                 self._send()
                 self._receive(POLL_S)
@@ -281,19 +282,33 @@ class Classroom:
             self._attendance.look({})
 
 
-@contextlib.contextmanager
-def draining(classroom: Classroom) -> Iterator[None]:
-    """Ctrl-C and SIGTERM drain the class; a second one ends it at once."""
-    signals = (signal.SIGINT, signal.SIGTERM)
+class Interruption:
+    """A context in which Ctrl-C and SIGTERM ask for an end, and a second one ends at once.
 
-    def handle(number: int, frame: object) -> None:
-        classroom.drain()
-        for each in signals:
-            signal.signal(each, signal.default_int_handler)
+    A flag, and no exception out of nowhere: libraries that swallow KeyboardInterrupt cannot lose it.
+    """
 
-    former = [signal.signal(each, handle) for each in signals]
-    try:
-        yield
-    finally:
-        for each, handler in zip(signals, former, strict=True):
+    def __init__(self) -> None:
+        self.asked = False
+        self._then: Callable[[], None] | None = None
+
+    def calls(self, then: Callable[[], None]) -> None:
+        """What to do when it is asked; at once, if it was."""
+        self._then = then
+        if self.asked:
+            then()
+
+    def __enter__(self) -> Self:
+        self._former = [signal.signal(each, self._handle) for each in (signal.SIGINT, signal.SIGTERM)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, handler in zip((signal.SIGINT, signal.SIGTERM), self._former, strict=True):
             signal.signal(each, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.asked = True
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.default_int_handler)
+        if self._then:
+            self._then()

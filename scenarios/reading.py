@@ -26,6 +26,8 @@ FREE = re.compile(
     r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(gpu|replicas|capacity|memory_share)"
 )
 """Entries that change nothing of what is asked of whom."""
+REPLAYABLE = re.compile(r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats)")
+"""Entries of which another value needs no new answer, or says which are missing."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 ABSENT = object()
 
@@ -263,6 +265,14 @@ def difference(old: Scenario, new: Scenario) -> list[str]:
 def asked_differs(old: Scenario, new: Scenario) -> list[str]:
     """The part of `difference` that changes what is asked of whom: a class under way cannot go on with it."""
     return [line for line in difference(old, new) if not FREE.fullmatch(line.partition(": ")[0])]
+
+
+def beyond_replay(old: Scenario, new: Scenario) -> list[str]:
+    """What of the changes is more than another rule over the same records, or fewer of them."""
+    known = {student.name: student for student in old.students}
+    strangers = [f"students: {s.name} was not in this class as such" for s in new.students if known.get(s.name) != s]
+    same = msgspec.structs.replace(new, students=old.students)
+    return strangers + [line for line in difference(old, same) if not REPLAYABLE.fullmatch(line.partition(": ")[0])]
 
 
 def _differing(old: Any, new: Any, key: Key) -> Iterator[tuple[str, Any, Any]]:

@@ -12,7 +12,7 @@ from scenarios.schema import Agent, Scenario
 from scenarios.yaml_tree import Key, shown
 
 MAX_STUDENTS = 64
-RESERVED = ("classroom", "broker")
+RESERVED = ("classroom", "broker", "monitor")
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 PLAIN = re.compile(r"[\w*-]{1,40}")

@@ -4,6 +4,7 @@ Reports and replays start here: a fresh level is fed what the gradebook holds. N
 broker, or the library that the problems came from.
 """
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from scenarios.reading import ScenarioError
 from scenarios.schema import Scenario
 from scenarios.tasks.answers import ClassGrader
 from scenarios.tasks.bank import Bank
+
+OURS = frozenset(
+    {"class.db", "class.db-shm", "class.db-wal", "lock", "logs", "keys", "scenario.yaml", "scenario.partial"}
+)
+"""What a run that ended at its very beginning may have left."""
 
 
 class RunFolder:
@@ -40,8 +46,35 @@ class RunFolder:
 
     @property
     def used(self) -> bool:
-        """Whether it holds a run."""
-        return (self.path / "class.db").exists()
+        """Whether it holds a run: both what was asked and what came of it."""
+        scenario = self.scenario_file
+        return (self.path / "class.db").is_file() and scenario.is_file() and scenario.stat().st_size > 0
+
+    def make(self) -> None:
+        """Make the folder of a new run.
+
+        Raises:
+            ScenarioError: it cannot be made, or holds something else.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            others = {path.name for path in self.path.iterdir()} - OURS
+        except OSError as error:
+            raise ScenarioError(f"--out {self}: cannot be made: {error.strerror}") from error
+        if others:
+            raise ScenarioError(f"--out {self}: holds other things ({min(others)}); name a folder for this run alone")
+
+    def keep(self, scenario: Scenario) -> None:
+        """Write scenario.yaml, if it would say something new; whole, or not at all."""
+        text = reading.dump(scenario)
+        if self.scenario_file.is_file() and self.scenario_file.read_text("utf-8") == text:
+            return
+        partial = self.scenario_file.with_suffix(".partial")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.scenario_file)
 
     def scenario(self, overrides: tuple[str, ...] = ()) -> Scenario:
         """What the run was made with, or with some entries changed.
@@ -49,7 +82,7 @@ class RunFolder:
         Raises:
             ScenarioError: this is no run's folder, or an override is wrong.
         """
-        if not self.used or not self.scenario_file.is_file():
+        if not self.used:
             raise ScenarioError(f"{self} is no folder of a run: no scenario.yaml with a class.db in it")
         return reading.read(self.scenario_file, overrides)
 

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from agents.engines.base import Engine, Settings
+from agents.engines.base import Engine, EngineStartError, Settings
 
 ENGINES = {
     "transformers": ("agents.engines.transformers", "TransformersEngine"),
@@ -42,3 +42,5 @@ def check_args(engine: str, args: dict[str, Any]) -> None:
         from agents.engines.simulated import read_options
 
         read_options(args)
+        if "answer_key" in args:
+            raise EngineStartError("simulated engine: engine_args: answer_key is set by the run, and by nobody else")

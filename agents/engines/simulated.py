@@ -23,17 +23,18 @@ from msgspec import Meta
 from agents.engines.base import Completion, EngineFailure, EngineStartError, Prompt, Settings
 from broker.messages import AnswerForm, Examine, Usage, digest
 
+Logits = Annotated[float, Meta(ge=-50, le=50)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `engine_args` of a simulated agent may hold."""
 
-    ability: float = 0.0
+    ability: Logits = 0.0
     """Logits. At 0, an average problem is solved half of the time; for a student: under average teaching."""
-    uptake: float = 1.5
+    uptake: Logits = 1.5
     """Logits that an exam answer gains per unit of the TR's hidden quality."""
-    separation: float = 1.5
+    separation: Logits = 1.5
     """How far the mean quality of TRs with a right TA lies above that of TRs with a wrong one (unit: their sd)."""
     tokens_per_second: Annotated[float, Meta(gt=0)] = 4000.0
     """Of each request; requests up to the capacity run side by side."""
@@ -97,13 +98,21 @@ class SimulatedEngine:
         if draw.random() < self._options.failure_rate:
             raise EngineFailure("engine", "simulated failure")
         text = self._answer(prompt, draw)
-        tokens = min(prompt.sampling.max_tokens, 12 + draw.randrange(36))
+        wanted, limit = 12 + draw.randrange(36), prompt.sampling.max_tokens
+        tokens = min(wanted, limit)
+        text = text[: len(text) * tokens // wanted]
         seconds = tokens / self._options.tokens_per_second
         async with self._seats:
             await asyncio.sleep(seconds)
         self._on_progress(prompt.request_id, tokens)
         context = sum(len(turn.text) for turn in prompt.turns) // 4
-        return Completion(text, Usage(prompt_tokens=context, completion_tokens=tokens, seconds=seconds))
+        usage = Usage(
+            prompt_tokens=context,
+            completion_tokens=tokens,
+            seconds=seconds,
+            finish_reason="length" if wanted > limit else "stop",
+        )
+        return Completion(text, usage)
 
     @cached_property
     def _answers(self) -> dict[str, str]:

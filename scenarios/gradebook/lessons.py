@@ -24,6 +24,8 @@ class Rationale(msgspec.Struct, frozen=True):
     completion_tokens: int
     exams: tuple[ExamAnswer, ...]
     """Sorted by student, EP, repeat. Empty where the TR has no answer, or was not examined yet."""
+    material: str = ""
+    """Digest of the text: identical TRs have it in common. Empty: the id stands for it."""
 
 
 class Lesson(msgspec.Struct, frozen=True):

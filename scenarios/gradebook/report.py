@@ -5,6 +5,7 @@ how an answer is chosen scores.py, how sure a figure is statistics.py, how it is
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
-from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.lessons import Lesson, Rationale
 from scenarios.gradebook.scores import (
     Choice,
     LineUp,
@@ -96,7 +97,7 @@ def summarize(
         methods={name: _method(chosen.get(name, []), _tokens(name, counted)) for name in METHODS},
         best_possible=BestPossible(best_possible(counted), n),
         paired=[_comparison(a, b, chosen, scenario.seed) for a, b in COMPARISONS if chosen.get(a) and chosen.get(b)],
-        students=_students(store, scenario, single),
+        students=_students(lessons, scenario, single),
         lineups=line_ups,
         assumption=assumption(counted, names, scoring),
         levels={"2": Rounds(), "3": Rounds()},
@@ -210,31 +211,32 @@ def _agents(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[
 def _counts(
     store: Store, lessons: Sequence[Lesson], sheets: Sequence[Sheet], facts: RunFacts, failures: Sequence[Failure]
 ) -> dict[str, int]:
-    """How much of what there was. Identical TRs are counted by text, beyond the first of each."""
-    requests, exams, no_exam_answer, cut_off = _integers(
+    """How much of what there was. Requests and cut-off texts are counted over the whole run, also in a replay."""
+    requests, no_exam_answer, cut_off = _integers(
         store,
-        "SELECT count(*), count(*) FILTER (WHERE kind = 'Examine' AND failed = ''), "
-        "count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
+        "SELECT count(*), count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
         "count(*) FILTER (WHERE failed = '' AND finish_reason = 'length') FROM result",
     )
-    rationales, unparsable, distinct = _integers(
-        store,
-        "SELECT count(*), count(*) FILTER (WHERE answer IS NULL), "
-        "(SELECT count(*) FROM (SELECT DISTINCT tp, text FROM teaching_rationale)) FROM teaching_rationale",
-    )
+    rationales = [rationale for lesson in lessons for rationale in lesson.rationales]
+    distinct = [rationale for lesson in lessons for rationale in _distinct(lesson)]
     return {
         "teaching_problems": len(lessons),
-        "teaching_rationales": rationales,
-        "exam_answers": exams,
+        "teaching_rationales": len(rationales),
+        "exam_answers": sum(len(rationale.exams) for rationale in distinct),
         "requests": requests,
         "failed": len(failures),
         "reused": facts.reused,
-        "unparsable_rationales": unparsable,
-        "identical_rationales": rationales - distinct,
+        "unparsable_rationales": sum(rationale.answer is None for rationale in rationales),
+        "identical_rationales": len(rationales) - len(distinct),
         "cut_off": cut_off,
         "unparsable_exam_answers": no_exam_answer,
         "mixed_grades": sum(group.mixed for sheet in sheets for group in sheet.groups),
     }
+
+
+def _distinct(lesson: Lesson) -> list[Rationale]:
+    """The TRs of a TP, identical ones once: their exams are the same."""
+    return list({rationale.material or rationale.id: rationale for rationale in lesson.rationales}.values())
 
 
 def _integers(store: Store, sql: str) -> list[int]:
@@ -243,16 +245,16 @@ def _integers(store: Store, sql: str) -> list[int]:
     return msgspec.convert(row, list[int])
 
 
-def _students(store: Store, scenario: Scenario, single: Mapping[str, LineUp]) -> list[StudentSummary]:
-    rows = store.query(
-        "SELECT agent, count(*), count(*) FILTER (WHERE value > 0 AND NOT (? AND finish_reason = 'length')) "
-        "FROM result JOIN latest_grade USING(request_id) WHERE kind = 'Examine' AND failed = '' GROUP BY agent",
-        scenario.scoring.cut_off == "wrong",
-    )
-    marks = {agent: (sat, right) for agent, sat, right in msgspec.convert(rows, list[tuple[str, int, int]])}
+def _students(lessons: Sequence[Lesson], scenario: Scenario, single: Mapping[str, LineUp]) -> list[StudentSummary]:
+    sat_by, right_by = Counter[str](), Counter[str]()
+    for lesson in lessons:
+        for rationale in _distinct(lesson):
+            for answer in rationale.exams:
+                sat_by[answer.student] += 1
+                right_by[answer.student] += answer.correct
     summaries = []
     for student in scenario.students:
-        sat, right = marks.get(student.name, (0, 0))
+        sat, right = sat_by[student.name], right_by[student.name]
         alone = single[student.name]
         summaries.append(
             StudentSummary(

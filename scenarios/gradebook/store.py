@@ -30,7 +30,7 @@ CREATE TABLE result(
   stage TEXT NOT NULL, detail TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE grade(
   request_id TEXT NOT NULL, grader TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL,
-  PRIMARY KEY(request_id, grader, version)) WITHOUT ROWID;
+  seq INTEGER PRIMARY KEY, UNIQUE(request_id, grader, version));
 CREATE TABLE event(
   seq INTEGER PRIMARY KEY, at TEXT NOT NULL, agent TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
 CREATE TABLE problem(
@@ -42,8 +42,7 @@ CREATE TABLE answerer(agent TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWI
 CREATE INDEX result_by_stage ON result(stage, agent);
 CREATE INDEX result_by_tr ON result(tr) WHERE tr <> '';
 CREATE VIEW latest_grade AS
-  SELECT request_id, value FROM grade g
-  WHERE version = (SELECT max(version) FROM grade WHERE request_id = g.request_id AND grader = g.grader);
+  SELECT request_id, value FROM grade g WHERE seq = (SELECT max(seq) FROM grade WHERE request_id = g.request_id);
 CREATE VIEW teaching_rationale AS
   SELECT r.request_id, tp, repeat, agent AS teacher, text, answer, CAST(value AS INTEGER) AS correct
   FROM result r LEFT JOIN latest_grade USING(request_id)
@@ -193,7 +192,7 @@ class Store:
             self._db.executemany(insert, [[getattr(r, c) for c in COLUMNS] + [at] for r in records])
             new = self._db.total_changes - before
             self._db.executemany(
-                "INSERT OR IGNORE INTO grade VALUES (?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO grade(request_id, grader, version, value) VALUES (?, ?, ?, ?)",
                 [(r.request_id, grader, version, float(r.correct)) for r in records if r.correct is not None],
             )
         return new

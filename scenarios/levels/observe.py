@@ -84,7 +84,7 @@ class Observe:
         self._first_repeat: dict[str, int] = {}
         seen = Counter[str]()
         for student, key in self._exam_keys.items():
-            self._first_repeat[student] = seen[key] * exam.repeats
+            self._first_repeat[student] = seen[key]
             seen[key] += 1
         self._lessons = [_Lesson(item, lesson.rationales) for item in bank.items]
         self._rationales: dict[str, tuple[_Lesson, int | None]] = {}
@@ -145,11 +145,11 @@ class Observe:
         exam, tp = self._scenario.exam, lesson.item.tp
         requests = []
         for student, student_key in self._exam_keys.items():
-            first, step = self._first_repeat[student], exam.repeats * self._alike[student_key]
+            first, alike = self._first_repeat[student], self._alike[student_key]
             for number, ep in enumerate(lesson.item.eps):
                 ep_key = digest(student_key, tp.text, key, ep.text, ep.form)
                 for slot in range(exam.repeats):
-                    id, repeat = self._unused(ep_key, first + slot, step)
+                    id, repeat = self._unused(ep_key, slot * alike + first, exam.repeats * alike)
                     self._sittings[id] = _Sitting(lesson, material, student, number, slot)
                     requests.append(
                         Request(
@@ -244,6 +244,6 @@ class Observe:
         for _, (rationale, key) in sorted(lesson.rationales.items()):
             material = lesson.materials.get(key)
             exams = tuple(sorted(material.answers, key=msgspec.structs.astuple)) if material else ()
-            rationales.append(msgspec.structs.replace(rationale, exams=exams))
+            rationales.append(msgspec.structs.replace(rationale, exams=exams, material=key))
         tp = lesson.item.tp
         return Lesson(tp.id, tp.form, lesson.greedy, tuple(rationales), lesson.exam_tokens)

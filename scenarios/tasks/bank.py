@@ -1,5 +1,6 @@
 """Problems, and the bank a class draws them from. Knows no file format and no grader."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -36,7 +37,7 @@ class Bank(msgspec.Struct, frozen=True):
     demonstrations: tuple[Exemplar, ...]
 
     def __post_init__(self) -> None:
-        """Refuse an exam that asks the TP itself, and a problem that comes twice.
+        """Refuse an exam that asks the TP itself, and problems that come twice: one question has one answer.
 
         Raises:
             TaskError: names the problem.
@@ -44,6 +45,11 @@ class Bank(msgspec.Struct, frozen=True):
         for item in self.items:
             if any(same_text(ep.text, item.tp.text) for ep in item.eps):
                 raise TaskError(f"{item.tp.id}: an exam problem is the teaching problem itself; an exam needs others")
+        _refuse_twice(
+            [item.tp for item in self.items], "two teaching problems have the same text: a class asks each once"
+        )
+        for item in self.items:
+            _refuse_twice(list(item.eps), "two exam problems of one teaching problem have the same text")
         ids = [p.id for item in self.items for p in (item.tp, *item.eps)]
         if len(set(ids)) != len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
@@ -64,6 +70,15 @@ class Bank(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self, items=tuple(Item(item.tp, item.eps[:exams]) for item in self.items[:problems])
         )
+
+
+def _refuse_twice(problems: Sequence[Problem], why: str) -> None:
+    seen: dict[str, str] = {}
+    for problem in problems:
+        key = " ".join(problem.text.casefold().split())
+        if key in seen:
+            raise TaskError(f"{seen[key]} and {problem.id}: {why}")
+        seen[key] = problem.id
 
 
 def same_text(a: str, b: str) -> bool:

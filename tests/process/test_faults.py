@@ -181,3 +181,16 @@ def test_agents_that_take_turns_do_the_same_work_one_after_the_other(tmp_path: P
     assert most == 1
     assert classes.gradebook(out) == undisturbed
     assert classes.events(out, "restart") == []
+
+
+@pytest.mark.parametrize("stage", ["drawing", "loading"])
+def test_ctrl_c_before_the_class_has_begun(stage: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = classes.start(out, "students.*.engine_args.tokens_per_second=5")
+    classes.wait_until(process, lambda: (out / "logs" / "broker.log").exists())
+    if stage == "loading":
+        classes.wait_until(process, lambda: bool(classes.events(out, "joined")))
+    process.send_signal(signal.SIGINT)
+    said = classes.finish(process, code=130)
+    assert "nterrupted" in said
+    assert classes.results(out) < 50

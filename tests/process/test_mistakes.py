@@ -90,3 +90,27 @@ def test_agents_that_cannot_start_end_the_class_with_the_engines_words(tmp_path:
     empty.mkdir()
     said = refused(tmp_path, GOOD.replace("name: ada, engine: simulated", f"name: ada, model: {empty}"))
     assert "safetensors" in said
+
+
+def test_replay_of_what_would_be_another_class_is_refused(tmp_path: Path) -> None:
+    scenario, out = tmp_path / "class.yaml", tmp_path / "run"
+    scenario.write_text(GOOD)
+    classes.say(scenario, "--out", out, "--monitor", "off")
+    for change in ("students.0.persona=terse", "task.family=gcd", "teacher.engine_args.ability=9"):
+        assert "another class" in classes.say("replay", out, "--set", change, code=2)
+
+
+def test_a_folder_for_the_run_that_cannot_be_one(tmp_path: Path) -> None:
+    scenario = tmp_path / "class.yaml"
+    scenario.write_text(GOOD)
+    assert "cannot be made" in classes.say(scenario, "--out", scenario, code=2)
+    assert "holds other things" in classes.say(scenario, "--out", tmp_path, code=2)
+
+
+def test_problems_that_come_twice_are_refused(tmp_path: Path) -> None:
+    line = '{"question": "1 + 1?", "answer": "2"}\n'
+    (tmp_path / "problems.jsonl").write_text(line * 2 + line.replace("1 +", "3 +") * 2)
+    scenario = tmp_path / "class.yaml"
+    scenario.write_text(GOOD.replace("family: chain_sum", "file: problems.jsonl"))
+    said = classes.say(scenario, "--out", tmp_path / "run", "--set", "task.problems=4", code=2)
+    assert len(said.strip().splitlines()) <= 3

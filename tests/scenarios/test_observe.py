@@ -198,8 +198,10 @@ def test_a_request_that_was_given_up_is_asked_as_a_new_repeat() -> None:
 def test_cut_off_answers_can_count_as_wrong() -> None:
     one = level(scoring=Scoring(cut_off="wrong"))
     tr = one.begin().requests[1]
-    one.receive(Result(tr.id, "because", "1", True, finish_reason="length"))
+    exam, *_ = one.receive(Result(tr.id, "because", "1", True, finish_reason="length")).requests
     assert one.outcome()[0].rationales[0].correct is False
+    one.receive(Result(exam.id, "so", "1", True, finish_reason="length"))
+    assert [answer.correct for answer in one.outcome()[0].rationales[0].exams] == [False]
 
 
 def test_students_who_would_answer_alike_are_asked_different_repeats() -> None:
@@ -208,4 +210,4 @@ def test_students_who_would_answer_alike_are_asked_different_repeats() -> None:
     tr = one.begin().requests[1]
     exams = one.receive(Result(tr.id, "because", "1", True)).requests
     assert len({r.id for r in exams}) == len(exams) == 8
-    assert sorted({(r.to, r.repeat) for r in exams}) == [("ada", 0), ("ada", 1), ("bob", 2), ("bob", 3)]
+    assert sorted({(r.to, r.repeat) for r in exams}) == [("ada", 0), ("ada", 2), ("bob", 1), ("bob", 3)]

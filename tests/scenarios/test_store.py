@@ -118,7 +118,7 @@ def test_the_lbt_score_of_identical_rationales_is_the_same(tmp_path: Path) -> No
 def test_a_better_grade_replaces_the_earlier_one_in_the_views(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         store.record([teach("a", correct=False)], grader="lbt", version="1")
-        store.record([teach("a", correct=True)], grader="lbt", version="2")
+        store.record([teach("a", correct=True)], grader="other", version="1")
         assert store.query("SELECT correct FROM teaching_rationale") == [(1,)]
         assert [r.correct for r in store.results()] == [True]
 

@@ -8,7 +8,7 @@ import pytest
 
 from scenarios.schema import Exam, Task
 from scenarios.tasks.answers import ANSWER_MARK, parse
-from scenarios.tasks.bank import TaskError
+from scenarios.tasks.bank import Bank, Item, Problem, TaskError
 from scenarios.tasks.build import build, check, typical_tokens
 from scenarios.tasks.demonstrations import WORKED, demonstrations
 from scenarios.tasks.families import FAMILIES, GSM
@@ -93,3 +93,13 @@ def test_worked_examples_are_none_of_the_problems_that_families_draw() -> None:
 def test_as_many_worked_examples_as_asked_for(count: int) -> None:
     assert len(demonstrations("chain_sum", count)) == len(demonstrations("latex", count)) == count
     assert demonstrations("syllogism", count) == WORKED["yes_no"][:count]
+
+
+def test_a_bank_with_one_question_twice_is_refused() -> None:
+    def problem(id: str, text: str) -> Problem:
+        return Problem(id, text, "2", "number")
+
+    with pytest.raises(TaskError, match=r"a and b: two teaching problems"):
+        Bank("x", (Item(problem("a", "1 + 1?"), ()), Item(problem("b", "1  +  1?"), ())), ())
+    with pytest.raises(TaskError, match=r"c and d: two exam problems"):
+        Bank("x", (Item(problem("a", "1 + 1?"), (problem("c", "2 + 2?"), problem("d", "2 + 2?"))),), ())
