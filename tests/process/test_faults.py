@@ -83,7 +83,7 @@ def test_ctrl_c_drains_says_how_to_resume_and_the_resumed_class_is_the_same(
     tmp_path: Path, undisturbed: Gradebook
 ) -> None:
     out = tmp_path / "run"
-    process = midway(out)
+    process = midway(out, "students.*.engine_args.tokens_per_second=20")  # too slow to finish meanwhile
     process.send_signal(signal.SIGINT)
     said = classes.finish(process, code=130)
     assert f"resume {out}" in said
@@ -193,4 +193,4 @@ def test_ctrl_c_before_the_class_has_begun(stage: str, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     said = classes.finish(process, code=130)
     assert "nterrupted" in said
-    assert classes.results(out) < 50
+    assert classes.results(out) < 300

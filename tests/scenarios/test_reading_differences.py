@@ -53,6 +53,8 @@ def test_a_student_that_came_or_went_is_one_line(path: Path) -> None:
         "teacher.gpu=none",
         "students.1.gpu=[0, 1]",
         "students.*.capacity=4",
+        "students.0.replicas=2",
+        "time_share=true",
         "students.0.memory_share=0.5",
         "limits.restarts=0",
         "limits.stalled_s=5",
@@ -95,6 +97,6 @@ def test_what_changes_a_question_is_told(path: Path, override: str) -> None:
 
 def test_every_entry_is_either_free_to_change_or_part_of_what_is_asked(path: Path) -> None:
     asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam"}
-    assert asked | {"name", "scoring", "limits", "broker"} == set(Scenario.__struct_fields__)
+    assert asked | {"name", "time_share", "scoring", "limits", "broker"} == set(Scenario.__struct_fields__)
     scenario = good(path)
     assert asked_differs(scenario, good(path, "seed=1")) == ["seed: 7 -> 1"]
