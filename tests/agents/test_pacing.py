@@ -1,5 +1,9 @@
 import asyncio
 
+import pytest
+
+pytest.importorskip("openai", reason="pip install -e '.[openai]'")
+
 from agents.engines.pacing import Pace
 from tests.agents.at_a_server import Clock
 
