@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from agents import engines, student, teacher
-from agents.engines.base import Engine, EngineFailure, EngineStartError, Settings
+from agents.engines.base import Engine, EngineFailure, EngineSpent, EngineStartError, Settings
 from agents.engines.counted import Counted
 from agents.spec import AgentSpec
 from broker import lifeline
@@ -38,6 +38,8 @@ class Agent:
         self._waiting: set[str] = set()
         """Requests that have no token yet: they wait for the engine, and move on when it does."""
         self._broken: BaseException | None = None
+        self._draining = False
+        self._spent: EngineSpent | None = None
 
     async def run(self) -> int:
         """Serve until told to drain; returns the exit code of the process."""
@@ -56,12 +58,15 @@ class Agent:
         if self._broken:
             log.error("the engine broke: %r", self._broken)
             return 1
+        if self._spent:
+            log.error("%s", self._spent)
+            self._client.close(goodbye=str(self._spent))
+            return lifeline.NO_RESTART
         self._client.close(goodbye="drained")
         return 0
 
     async def _serve(self) -> None:
-        draining = False
-        while not self._broken and not (draining and not self._tasks):
+        while not self._broken and not (self._draining and not self._tasks):
             for received in await asyncio.to_thread(self._client.receive, POLL_S):
                 match received.message:
                     case Teach() | Examine():
@@ -69,10 +74,13 @@ class Agent:
                     case Feedback():
                         self._heed(received.message)
                     case Drain():
-                        draining = True
-                        self._client.beat(state="draining", credit=0)
+                        self._drain()
                     case _:
                         log.debug("nothing to do for %s", type(received.message).__name__)
+
+    def _drain(self) -> None:
+        self._draining = True
+        self._client.beat(state="draining", credit=0)
 
     def _take(self, received: Received) -> None:
         """Start on a request, unless it is under way already."""
@@ -84,8 +92,13 @@ class Agent:
 
     async def _work(self, received: Received) -> None:
         request_id = received.request_id
+        result: Message | None = None
         try:
-            result: Message = await self._answer(request_id, received.message)
+            result = await self._answer(request_id, received.message)
+        except EngineSpent as error:
+            # No result: with the goodbye the request goes back to its pool, for a resumed class.
+            self._spent = error
+            self._drain()
         except EngineFailure as error:
             log.warning("%s: %s", request_id, error)
             result = Failed(kind=error.kind, detail=str(error)[:500])
@@ -94,7 +107,8 @@ class Agent:
             log.exception("%s", request_id)
             self._broken = error
             return
-        self._report(request_id, result)
+        if result is not None:
+            self._report(request_id, result)
         self._client.working.discard(request_id)
         self._waiting.discard(request_id)
         del self._tasks[request_id]

@@ -149,7 +149,11 @@ def spec(
     """What one agent process is told. An external agent has one too: it says how it is expected to answer."""
     agent: Wanted = one.wanted
     model = held[one.resolved.name] if one.resolved else None
-    args = {**agent.engine_args, "answer_key": str(answer_key)} if one.engine == "simulated" else agent.engine_args
+    args = dict(agent.engine_args)
+    if one.engine == "simulated":
+        args["answer_key"] = str(answer_key)
+    elif one.engine == "openai":
+        args["ledger"] = str(answer_key.with_name(f"spent-{one.name}"))
     return AgentSpec(
         name=one.name,
         pool=agent.name,
@@ -158,7 +162,8 @@ def spec(
         keys=keys,
         model=agent.model,
         folder=str(model.folder) if model else "",
-        weights=model.digest if model else one.engine,
+        # Of weights at a server nothing is known but their name there; two names are two answerers.
+        weights=model.digest if model else f"openai:{agent.model}" if one.engine == "openai" else one.engine,
         engine=one.engine,
         persona=agent.persona,
         seed=seed,

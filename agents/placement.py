@@ -34,7 +34,7 @@ class Wish(msgspec.Struct, frozen=True):
     agent: str
     gpu: Literal["auto", "none"] | int | tuple[int, ...]
     model_mb: int
-    """Weights in memory; 0: needs no model (simulated)."""
+    """Weights in memory; 0: needs no model of ours (simulated, a server)."""
     memory_share: float | None = None
 
 
@@ -84,7 +84,7 @@ def place(wishes: Sequence[Wish], machine: Machine) -> list[Seat]:
             reason = "no GPU, as asked" if wish.gpu == "none" else "no GPU here"
             seats.append(Seat(wish.agent, (), 0.0, own, threads, _cpu(threads), f"{reason}; {why}"))
         else:
-            seats.append(Seat(wish.agent, (), 0.0, machine.cores, 1, _cpu(1), "simulated: needs no GPU and no model"))
+            seats.append(Seat(wish.agent, (), 0.0, machine.cores, 1, _cpu(1), "needs no GPU and no model here"))
     return seats
 
 

@@ -45,5 +45,7 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 EXECUTION_ONLY = frozenset(
     {"answer_key", "tokens_per_second", "crash_after", "hang_after", "prefix_cache_mb", "kv_cache_mb"}
+    | {"key_env", "max_parallel", "tokens_per_minute", "timeout_s", "retries"}
+    | {"price_per_million_prompt", "price_per_million_completion", "budget", "ledger"}
 )
 """Engine arguments that change when or whether an answer comes, and not what it says."""

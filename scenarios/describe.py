@@ -80,7 +80,7 @@ RULES = """\
 
 - The agents' names differ; `classroom` and `broker` are taken.
 - A task has either a `family` or a `file`. A class has at most 64 students.
-- An agent without `model` is simulated; the engine `transformers` needs a model. `gpu` names no GPU twice.
+- An agent without `model` is simulated; the engines `transformers` and `openai` need a model. `gpu` names no GPU twice.
 - In `sampling`, `temperature` and `top_k` are at least 0, `top_p` is above 0 and at most 1, and `max_tokens` is at
   least 1. Where `temperature` is 0 or `top_k` is 1 every draw gives the same text, so `rationales` or `repeats`
   must be 1.

@@ -23,7 +23,8 @@ from scenarios.schema import Agent, Scenario
 from scenarios.yaml_tree import MAX_BYTES, Key, Tree, TreeError, parse, shown, surprise
 
 FREE = re.compile(
-    r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(gpu|replicas|capacity|memory_share)"
+    r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(gpu|replicas|capacity|memory_share"
+    r"|engine_args\.(key_env|max_parallel|tokens_per_minute|timeout_s|retries|price_per_million_\w+|budget))"
 )
 """Entries that change nothing of what is asked of whom."""
 REPLAYABLE = re.compile(r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats)")

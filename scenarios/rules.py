@@ -64,8 +64,9 @@ def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iter
         yield Mistake((*key, "name"), f"{agent.name!r} is the name of a part of the program; choose another")
     if agent.name.endswith("\n"):
         yield Mistake((*key, "name"), "ends in a line break")
-    if agent.engine == "transformers" and agent.model in ("", "simulated"):
-        yield Mistake((*key, "model"), "is missing; the engine transformers needs a model's name or folder")
+    if agent.engine in ("transformers", "openai") and agent.model in ("", "simulated"):
+        what = "the name that the server knows" if agent.engine == "openai" else "a model's name or folder"
+        yield Mistake((*key, "model"), f"is missing; the engine {agent.engine} needs {what}")
     if agent.model == "":
         yield Mistake((*key, "model"), "is empty; name one, or leave the key out")
     if agent.gpu == ():

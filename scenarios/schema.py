@@ -15,7 +15,7 @@ Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
-EngineName = Literal["auto", "transformers", "simulated", "external"]
+EngineName = Literal["auto", "transformers", "openai", "simulated", "external"]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,10 +46,10 @@ class Agent(Section, frozen=True, kw_only=True):
     name: Name
     """Unique in the class; its requests, its log and its rows in the gradebook bear it."""
     model: str = "simulated"
-    """A catalogue alias, a hub id, or a folder with safetensors."""
+    """A catalogue alias, a hub id, or a folder with safetensors; for engine openai, its name at the server."""
     engine: EngineName = "auto"
-    """auto: the best one this machine can run; simulated: a model of a class, not of a language;
-    external: a program of yours that joins by itself."""
+    """auto: the best one this machine can run; openai: any OpenAI-compatible server, see docs/servers.md; simulated: a
+    model of a class, not of a language; external: a program of yours that joins by itself."""
     gpu: Literal["auto", "none"] | Count | tuple[Count, ...] = "auto"
     """auto, none, one index, or a list; counted within CUDA_VISIBLE_DEVICES where it is set."""
     persona: str = ""
@@ -65,7 +65,8 @@ class Agent(Section, frozen=True, kw_only=True):
     memory_share: Annotated[float, Meta(gt=0, le=1)] | None = None
     """Of each of its GPUs. Default: what is left, shared evenly among the agents there."""
     engine_args: dict[str, Any] = {}
-    """Passed to the engine as they are; for simulated agents: agents/engines/simulated.py lists them."""
+    """Passed to the engine as they are; agents/engines/simulated.py lists those of simulated agents, docs/servers.md
+    those of openai."""
 
 
 class Lesson(Section, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from agents.engines.base import Engine, EngineStartError, Settings
 
 ENGINES = {
     "transformers": ("agents.engines.transformers", "TransformersEngine"),
+    "openai": ("agents.engines.openai", "OpenAIEngine"),
     "simulated": ("agents.engines.simulated", "SimulatedEngine"),
 }
 
@@ -18,10 +19,17 @@ def make(name: str, settings: Settings) -> Engine:
     """The engine of that name, not started yet.
 
     Raises:
-        EngineStartError: an engine argument it does not take.
+        EngineStartError: an engine argument it does not take, or its package is not installed.
     """
     module, cls = ENGINES[name]
-    engine: Engine = getattr(importlib.import_module(module), cls)(settings)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise EngineStartError(
+            f"the engine {name} needs the package {error.name}, which is not installed; with what else it wants: "
+            f"pip install -e '.[{name}]'"
+        ) from error
+    engine: Engine = getattr(found, cls)(settings)
     return engine
 
 
@@ -39,8 +47,12 @@ def check_args(engine: str, args: dict[str, Any]) -> None:
         EngineStartError: an unknown name or a value out of bounds.
     """
     if engine == "simulated":
-        from agents.engines.simulated import read_options
+        from agents.engines import simulated
 
-        read_options(args)
+        simulated.read_options(args)
         if "answer_key" in args:
             raise EngineStartError("simulated engine: engine_args: answer_key is set by the run, and by nobody else")
+    elif engine == "openai":
+        from agents.engines import openai_options
+
+        openai_options.read_options(args)

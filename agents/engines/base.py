@@ -58,6 +58,13 @@ class EngineDead(Exception):
     """The engine is broken and will complete nothing more: the agent's process ends and is restarted."""
 
 
+class EngineSpent(Exception):
+    """A budget or a quota is used up, though nothing is broken: one line, what it is and what to do to go on.
+
+    The agent finishes what is under way and leaves; it is not restarted, and the class can be resumed.
+    """
+
+
 class EngineStartError(Exception):
     """The engine cannot start, and would not on another try: one to three lines, what is wrong and what to do."""
 
@@ -104,6 +111,7 @@ class Engine(Protocol):
         Raises:
             EngineFailure: this prompt has no completion; other prompts go on.
             EngineDead: nothing will be completed any more.
+            EngineSpent: nothing may be completed any more in this session.
         """
 
     async def stop(self) -> None:

@@ -52,7 +52,7 @@ class Chat:
         """
         messages = [{"role": turn.role, "content": self._defuse(turn.text)} for turn in turns]
         if not self._system:
-            messages = _merge_system(messages)
+            messages = merge_system(messages)
         try:
             text = self._render(messages, add_generation_prompt=True) + self._defuse(begun)
         except jinja2.TemplateError as error:
@@ -113,7 +113,8 @@ class Chat:
         return [self._controls[match.group()]] if match else []
 
 
-def _merge_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+def merge_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The same chat without a system role: what it said stands at the head of the first user turn."""
     rules = [message["content"] for message in messages if message["role"] == "system"]
     others = [message for message in messages if message["role"] != "system"]
     if not rules:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 
 from agents.agent import AHEAD, Agent
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSpent, EngineStartError, Prompt
 from agents.spec import AgentSpec
 from broker.client import Client, Received
 from broker.lifeline import NO_RESTART
@@ -185,6 +185,19 @@ def test_a_broken_engine_ends_the_process_without_goodbye_so_that_it_is_restarte
     code, wire, voice = work("teacher", [("a", TEACH)], say)
     assert code == 1
     assert (wire.goodbye, wire.sent, voice.stopped) == (None, {}, True)
+
+
+def test_when_a_budget_is_spent_it_finishes_what_is_under_way_and_leaves_for_good() -> None:
+    def say(prompt: Prompt) -> str:
+        if prompt.request_id == "dear":
+            raise EngineSpent("the budget is spent: 3 of 3")
+        return "2"
+
+    code, wire, voice = work("student", [("dear", EXAMINE), ("cheap", EXAMINE)], say)
+    assert (code, wire.goodbye, voice.stopped) == (NO_RESTART, "the budget is spent: 3 of 3", True)
+    assert set(wire.sent) == {"cheap"}
+    assert wire.working == set()
+    assert {"state": "draining", "credit": 0} in wire.beats
 
 
 def test_an_engine_that_cannot_start_is_not_tried_again() -> None:

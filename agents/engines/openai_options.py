@@ -1,0 +1,92 @@
+"""What `engine_args` of an agent on an OpenAI-compatible server may hold. Read without a heavy import."""
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from agents.engines.base import EngineStartError
+
+Amount = Annotated[float, Meta(ge=0, le=1e9)]
+Feature = Literal[
+    "continuation",
+    "prefill",
+    "system",
+    "top_k",
+    "top_p",
+    "temperature",
+    "seed",
+    "max_tokens",
+    "stream",
+    "stream_options",
+]
+"""What a server may not take; agents/engines/dialect.py says what is done instead."""
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `engine_args` may hold. A budget is a limit on what the agent asks, never on what the server charges."""
+
+    base_url: str
+    """The server, up to and including /v1."""
+    key_env: str = ""
+    """Name of the environment variable that holds the key; empty: the server wants none."""
+    max_parallel: Annotated[int, Meta(ge=1, le=1024)] = 8
+    """Calls at once. `capacity` of the scenario, where given, can only lower it."""
+    tokens_per_minute: Annotated[int, Meta(ge=0)] = 0
+    """Prompt and completion tokens, of this agent; 0: no limit."""
+    timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 120.0
+    """A call on which the server is silent for this long is made again."""
+    retries: Annotated[int, Meta(ge=0, le=100)] = 6
+    """How often a call that failed on the way is made again."""
+    omit: tuple[Feature, ...] = ()
+    """Never sent, because this server does harm with it unsaid; what a server refuses is found out without this."""
+    price_per_million_prompt: Amount = 0.0
+    """Per million prompt tokens, in any currency; cached ones count in full."""
+    price_per_million_completion: Amount = 0.0
+    """Per million completion tokens, in the same currency."""
+    budget: Amount = 0.0
+    """In that currency, for this agent in this run, resumed sessions included; 0: none."""
+    ledger: str = ""
+    """File that remembers what was spent; set by the run."""
+
+    @property
+    def priced(self) -> bool:
+        """Whether anything costs anything."""
+        return self.price_per_million_prompt > 0 or self.price_per_million_completion > 0
+
+
+def read_options(args: dict[str, Any]) -> Options:
+    """`engine_args` as options.
+
+    Raises:
+        EngineStartError: an unknown name, a value out of bounds, or an address that is none.
+    """
+    try:
+        options = msgspec.convert(args, Options)
+    except msgspec.ValidationError as error:
+        names = ", ".join(name for name in Options.__struct_fields__ if name != "ledger")
+        raise EngineStartError(f"engine openai: engine_args: {error}\nit takes: {names}") from error
+    if wrong := _mistake(options):
+        raise EngineStartError(f"engine openai: engine_args: {wrong}")
+    return options
+
+
+def _mistake(options: Options) -> str:
+    try:
+        url = urlsplit(options.base_url)
+        port_is_wrong = url.port == 0
+    except ValueError:
+        return "base_url is no address of a server; an example is http://127.0.0.1:8000/v1"
+    if url.scheme not in ("http", "https") or not url.hostname or port_is_wrong or re.search(r"\s", options.base_url):
+        return "base_url is no address of a server; an example is http://127.0.0.1:8000/v1"
+    if url.username is not None or url.query or url.fragment:
+        # The scenario is copied into the run's folder: a password or key in the address would be stored with it.
+        return "base_url holds more than an address (user, password, ? or #); a key goes into the variable of key_env"
+    if options.key_env and not NAME.fullmatch(options.key_env):
+        return "key_env is the name of an environment variable, such as OPENAI_API_KEY; the key itself goes there"
+    if options.budget and not options.priced:
+        return "a budget needs price_per_million_prompt or price_per_million_completion"
+    return ""

@@ -1,0 +1,207 @@
+import re
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+pytest.importorskip("openai", reason="pip install -e '.[openai]'")
+
+from agents import engines, hiring
+from agents.engines.base import Completion, EngineSpent, EngineStartError, Settings
+from agents.engines.openai_options import Feature, Options
+from scenarios import reading
+from scenarios.schema import Agent
+from tests.agents import openai_server as faults
+from tests.agents.at_a_server import answer, engine, one, prompt, refused_start
+from tests.agents.openai_server import Server
+
+# --- the key -------------------------------------------------------------------------------------------------
+
+
+def test_the_key_comes_from_the_variable_that_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.key = "sk-secret-1234"
+    monkeypatch.setenv("CLASS_KEY", " sk-secret-1234\n")
+    one(engine(server, key_env="CLASS_KEY"))
+    assert set(server.keys) == {"Bearer sk-secret-1234"}
+
+
+def test_no_key_of_the_surroundings_is_sent_unasked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-1234")
+    one(engine(server))
+    assert not any("secret" in key for key in server.keys)
+
+
+def test_a_key_stands_in_no_error_and_no_log(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("CLASS_KEY", "sk-secret-1234")
+    server.key = "another"
+    made = engine(server, key_env="CLASS_KEY")
+    said = refused_start(made)
+    assert "wrong key: Bearer ***. Is the key in CLASS_KEY right?" in said
+    server.key = "sk-secret-1234"
+    one(made, before=lambda: server.faults.append(faults.status(500, "you are sk-secret-1234")))
+    assert "secret" not in said + caplog.text
+
+
+@pytest.mark.parametrize("value", [None, " ", "two words", "schlüssel"])
+def test_a_missing_or_odd_key_is_told_without_showing_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("CLASS_KEY", value)
+    with pytest.raises(EngineStartError, match="CLASS_KEY") as error:
+        engine(server, key_env="CLASS_KEY")
+    assert value is None or not value.strip() or value not in str(error.value)
+
+
+# --- money ---------------------------------------------------------------------------------------------------
+
+PRICES: dict[str, Any] = {"price_per_million_prompt": 1e6, "price_per_million_completion": 1e7}
+"""One coin for a prompt token, ten for one of the completion."""
+
+
+def test_spending_is_counted_and_remembered(server: Server, tmp_path: Path) -> None:
+    ledger = tmp_path / "spent"
+    one(engine(server, **PRICES, ledger=str(ledger)))
+    first = float(ledger.read_text())
+    usage = one(engine(server, **PRICES, ledger=str(ledger), omit=["prefill"])).usage
+    assert float(ledger.read_text()) > first + usage.prompt_tokens + 10 * usage.completion_tokens > first > 100
+
+
+def test_at_the_budget_the_session_ends_and_the_next_one_does_not_start(server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**PRICES, "ledger": str(tmp_path / "spent"), "max_parallel": 1}
+    one(engine(server, **options))
+    budget = float((tmp_path / "spent").read_text()) * 2 + 100
+    outcomes = answer(engine(server, **options, budget=budget), *(prompt(f"{n}?") for n in range(4)))
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds[0] is Completion and kinds[-1] is EngineSpent
+    assert "the budget is spent" in str(outcomes[-1]) and "larger" in str(outcomes[-1])
+    calls = len(server.bodies)
+    assert "the budget is spent" in refused_start(engine(server, **options, budget=budget))
+    assert len(server.bodies) == calls
+    assert one(engine(server, **options, budget=10 * budget)).text == " 5\nAnswer: it"
+
+
+def test_an_answer_that_broke_off_is_paid_for(server: Server, tmp_path: Path) -> None:
+    ledger = tmp_path / "spent"
+    before: list[float] = []
+
+    def break_it() -> None:
+        before.append(float(ledger.read_text()))
+        server.faults.append(faults.cut)
+
+    usage = one(engine(server, **PRICES, ledger=str(ledger)), before=break_it).usage
+    whole = usage.prompt_tokens + 10 * usage.completion_tokens
+    assert float(ledger.read_text()) > before[0] + whole + 10
+
+
+def test_a_ledger_that_cannot_be_read_is_no_empty_one(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "spent").write_text("much")
+    with pytest.raises(EngineStartError, match="what was spent"):
+        engine(server, **PRICES, ledger=str(tmp_path / "spent"))
+
+
+# --- arguments -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "base_url"),
+        ({"base_url": "http://h/v1", "max_paralel": 3}, "max_paralel"),
+        ({"base_url": "http://h/v1", "max_parallel": 0}, "max_parallel"),
+        ({"base_url": "http://h/v1", "retries": -1}, "retries"),
+        ({"base_url": "localhost:8000/v1"}, "no address of a server"),
+        ({"base_url": "http://h:99999/v1"}, "no address of a server"),
+        ({"base_url": "http:// h/v1"}, "no address of a server"),
+        ({"base_url": "http://user:word@h/v1"}, "holds more than an address"),
+        ({"base_url": "http://h/v1?api-key=x"}, "holds more than an address"),
+        ({"base_url": "http://h/v1", "key_env": "sk-abc"}, "name of an environment variable"),
+        ({"base_url": "http://h/v1", "budget": 3}, "price_per_million_prompt"),
+        ({"base_url": "http://h/v1", "omit": ["sed"]}, "omit"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_starts(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(EngineStartError) as error:
+        engines.check_args("openai", options)
+    assert says in str(error.value)
+    assert "word" not in str(error.value).replace("password", "")
+
+
+def test_the_page_in_docs_names_every_argument_and_its_example_can_be_used() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
+    table = page.partition("## What `engine_args` takes")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == set(Options.__struct_fields__) - {"ledger"}
+    features = re.findall(r"`(\w+)`", table.partition("never sent:")[2].partition("|")[0])
+    assert sorted(features) == sorted(get_args(Feature))
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    teacher = yaml.safe_load(example)["teacher"]
+    assert teacher["engine"] == "openai"
+    engines.check_args("openai", teacher["engine_args"])
+
+
+# --- who answers ---------------------------------------------------------------------------------------------
+
+
+def answerer(model: str = "small", **options: Any) -> str:
+    args = {"base_url": "http://h/v1", **options}
+    wanted = Agent(name="ada", engine="openai", model=model, engine_args=args)
+    _, hired = hiring.hire(Agent(name="teacher", engine="simulated"), [wanted])
+    told = hiring.spec(hired, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/answer-key"))
+    assert told.engine_args["ledger"] == "/run/spent-ada"
+    return told.answerer
+
+
+def test_another_model_or_server_is_another_answerer() -> None:
+    others = {answerer("large"), answerer(base_url="http://other/v1"), answerer(omit=["seed"])}
+    assert len(others | {answerer()}) == 4
+
+
+FREE: dict[str, Any] = {
+    "key_env": "KEY",
+    "max_parallel": 2,
+    "tokens_per_minute": 9,
+    "timeout_s": 9.0,
+    "retries": 1,
+    **PRICES,
+    "budget": 3.0,
+}
+
+
+def test_limits_prices_and_the_name_of_the_key_are_nobody_else() -> None:
+    assert answerer(**FREE) == answerer()
+    decisive = {"base_url", "omit", "ledger"}
+    assert set(Options.__struct_fields__) == FREE.keys() | decisive
+
+
+def test_limits_prices_and_budget_may_change_when_a_class_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "class.yaml"
+    file.write_text(
+        "name: small\ntask: {family: chain_sum, problems: 2}\nteacher: {name: teacher, engine: simulated}\n"
+        "students:\n  - {name: ada, engine: openai, model: m, engine_args: {base_url: http://h/v1}}\n"
+    )
+    was = reading.read(file)
+    free = reading.read(file, [f"students.0.engine_args.{name}={value}" for name, value in FREE.items()])
+    assert reading.difference(was, free) and not reading.asked_differs(was, free)
+    other = reading.read(file, ["students.0.engine_args.base_url=http://other/v1"])
+    assert reading.asked_differs(was, other)
+
+
+def test_an_agent_at_a_server_needs_the_name_of_a_model(tmp_path: Path) -> None:
+    file = tmp_path / "class.yaml"
+    file.write_text(
+        "name: small\ntask: {family: chain_sum, problems: 2}\nteacher: {name: teacher, engine: openai}\n"
+        "students:\n  - {name: ada, engine: simulated}\n"
+    )
+    with pytest.raises(reading.ScenarioError, match="the name that the server knows"):
+        reading.read(file)
+
+
+def test_a_package_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "agents.engines.openai", None)
+    with pytest.raises(EngineStartError, match=r"pip install -e '.\[openai\]'"):
+        engines.make("openai", Settings(model="m", folder=None, capacity=0, threads=1))
