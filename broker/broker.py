@@ -118,9 +118,11 @@ class Broker:
             if self._router in ready:
                 self._read(now)
             if now >= self._tick_at:
-                # After reading: who was heard while this process slept is not taken for dead.
-                self._handle(Tick(), now)
+                slept = now - self._tick_at > self._state.heartbeat_s
                 self._tick_at = now + self._tick_s
+                # Who spoke while this process slept (stopped, or starved) is heard first, and not taken for dead.
+                if not slept:
+                    self._handle(Tick(), now)
                 self._publish(now)
                 self._report()
             self._flush(now)

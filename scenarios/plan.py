@@ -138,6 +138,8 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
     from rich.table import Table
     from rich.text import Text
 
+    from scenarios.monitor.lines import harmless
+
     amounts = Table(box=SIMPLE_HEAD, title=f"{scenario.name}: what it asks", title_justify="left")
     amounts.add_column("what")
     amounts.add_column("how many", justify="right")
@@ -157,7 +159,7 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
         seats.add_column(heading, overflow="fold")
     for row in rows:
         cells = (row.name, row.role, row.model, row.size, row.needs, row.engine, row.device)
-        seats.add_row(*(Text(cell) for cell in cells))
+        seats.add_row(*(Text(harmless(cell)) for cell in cells))
     steps = [Text(f"{number}. {step}") for number, step in enumerate(order(scenario), 1)]
     whys = dict.fromkeys(row.why for row in rows if row.why)
     reasons = [Text(f"{', '.join(row.name for row in rows if row.why == why)}: {why}") for why in whys]

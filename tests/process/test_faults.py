@@ -60,6 +60,19 @@ def test_a_stopped_agent_is_replaced(tmp_path: Path, undisturbed: Gradebook) -> 
     assert any("silent" in event for event in classes.events(out, "lost"))
 
 
+def test_a_broker_that_slept_takes_nobody_for_dead(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out)
+    broker = classes.child(process, "broker")
+    broker.suspend()
+    # Five times as long as an agent may be silent.
+    psutil.wait_procs([broker], timeout=5)
+    broker.resume()
+    classes.finish(process)
+    assert classes.gradebook(out) == undisturbed
+    assert classes.events(out, "restart") == []
+
+
 def test_kill_9_of_the_class_leaves_no_process_and_nothing_finished_is_asked_again(
     tmp_path: Path, undisturbed: Gradebook
 ) -> None:
