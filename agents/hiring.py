@@ -81,22 +81,25 @@ def hire(teacher: Wanted, students: Sequence[Wanted]) -> tuple[Hired, ...]:
     """Engine, model and seat of every agent, teacher first.
 
     Raises:
-        EngineStartError: an engine argument that the engine does not take.
+        EngineStartError: an engine that is not installed, or an argument that it does not take.
         ModelError: no such model.
         PlacementError: they do not fit on this machine.
     """
     wanted = (teacher, *students)
-    chosen = [engines.choose(agent.engine, agent.model) for agent in wanted]
+    machine = placement.look()
+    # Where there are GPUs, everybody sits on one who does not say `none`: so the engine can be chosen before the seat.
+    on_gpu = [agent.gpu != "none" and bool(machine.gpus) for agent in wanted]
+    chosen = [engines.choose(agent.engine, agent.model, gpu=gpu) for agent, gpu in zip(wanted, on_gpu, strict=True)]
     resolved = []
-    for agent, engine in zip(wanted, chosen, strict=True):
-        engines.check_args(engine, agent.engine_args)
+    for agent, engine, gpu in zip(wanted, chosen, on_gpu, strict=True):
+        engines.check(engine, agent.engine_args, gpu=gpu)
         resolved.append(models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None)
     wishes = [
         # A model of unknown size still needs a place: 0 would say that it needs none.
         placement.Wish(agent.name, agent.gpu, max(1, one.size_mb) if one else 0, agent.memory_share)
         for agent, one in zip(wanted, resolved, strict=True)
     ]
-    seats = placement.place(wishes, placement.look())
+    seats = placement.place(wishes, machine)
     roles: list[Literal["teacher", "student"]] = ["teacher", *["student"] * len(students)]  # type: ignore[list-item]
     return tuple(Hired(*each) for each in zip(wanted, roles, chosen, resolved, seats, strict=True))
 
@@ -133,6 +136,7 @@ def spec(
         threads=one.seat.threads,
         dtype=agent.dtype,
         max_context=agent.max_context,
+        gpus=len([token for token in one.seat.gpus if token != placement.MPS]),
         memory_share=one.seat.memory_share,
         engine_args=args,
         prompts=prompts.VERSION,
