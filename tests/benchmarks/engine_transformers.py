@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from agents import prompts
-from agents.engines.base import Prompt, Settings
+from agents.engines.base import Engine, Prompt, Settings
 from agents.engines.loading import pick_device, pick_dtype
 from agents.engines.transformers import TransformersEngine
 from broker.messages import Examine, Exemplar, Sampling, Teach, digest
@@ -91,7 +91,7 @@ async def measure(
     }
 
 
-async def attend_class(engine: TransformersEngine, work: Sequence[Prompt]) -> tuple[float, float]:
+async def attend_class(engine: Engine, work: Sequence[Prompt]) -> tuple[float, float]:
     """Tokens per second, and the share of prompt tokens that came from the prefix cache."""
     free = asyncio.Semaphore(engine.capacity)
 

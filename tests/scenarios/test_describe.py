@@ -47,7 +47,7 @@ def test_every_docstring_under_a_field_stands_on_the_page() -> None:
         (schema.Name, "a name (a small letter, then at most 31 small letters, digits, - or _)"),
         (bool, "true or false"),
         (str | None, "text"),
-        (schema.EngineName, "auto, external, openai, simulated or transformers"),
+        (schema.EngineName, "auto, external, openai, simulated, transformers or vllm"),
         (tuple[int, ...], "a list, each a whole number"),
         (dict[str, int], "a section with keys of its own"),
         (object, "any value"),

@@ -166,7 +166,7 @@ REPLACED = [
     ("model: m", "engine: transformers",
      "good.yaml:6: teacher.model: is missing; the engine transformers needs a model's name or folder"),
     ("model: m", "engine: vlm",
-     "good.yaml:8: teacher.engine: needs auto, external, openai, simulated or transformers, has 'vlm'"),
+     "good.yaml:8: teacher.engine: needs auto, external, openai, simulated, transformers or vllm, has 'vlm'"),
     ("model: m", "gpu: [0, 0]", "good.yaml:8: teacher.gpu: names one GPU twice"),
     ("model: m", "gpu: []", "good.yaml:8: teacher.gpu: is an empty list; write none for no GPU"),
     ("model: m", "gpu: [0, x]", "good.yaml:8: teacher.gpu.1: needs a whole number, at least 0, has 'x'"),
@@ -228,7 +228,7 @@ def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: 
         ("name.x=1", "--set name.x: name: has no entries; it is 'good'"),
         (
             "students.*.engine=x",
-            "--set students.*.engine: students.0.engine: needs auto, external, openai, simulated or transformers, "
+            "--set students.*.engine: students.0.engine: needs auto, external, openai, simulated, transformers or vllm, "
             "has 'x'",
         ),
         (
