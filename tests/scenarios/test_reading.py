@@ -228,8 +228,8 @@ def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: 
         ("name.x=1", "--set name.x: name: has no entries; it is 'good'"),
         (
             "students.*.engine=x",
-            "--set students.*.engine: students.0.engine: needs auto, external, openai, simulated, transformers or vllm, "
-            "has 'x'",
+            "--set students.*.engine: students.0.engine: needs auto, external, openai, simulated, transformers or "
+            "vllm, has 'x'",
         ),
         (
             "students=[]",
