@@ -24,7 +24,8 @@ from scenarios.yaml_tree import MAX_BYTES, Key, Tree, TreeError, parse, shown, s
 
 FREE = re.compile(
     r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(gpu|replicas|capacity|memory_share"
-    r"|engine_args\.(key_env|max_parallel|tokens_per_minute|timeout_s|retries|price_per_million_\w+|budget))"
+    r"|engine_args\.(key_env|max_parallel|tokens_per_minute|timeout_s|retries|price_per_million_\w+|budget"
+    r"|tokens_per_second|crash_after|hang_after|prefix_cache_mb|kv_cache_mb))"
 )
 """Entries that change nothing of what is asked of whom."""
 REPLAYABLE = re.compile(r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats)")

@@ -55,6 +55,7 @@ def test_a_student_that_came_or_went_is_one_line(path: Path) -> None:
         "students.*.capacity=4",
         "students.0.replicas=2",
         "time_share=true",
+        "students.0.engine_args.tokens_per_second=9",
         "students.0.memory_share=0.5",
         "limits.restarts=0",
         "limits.stalled_s=5",
