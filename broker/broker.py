@@ -19,7 +19,7 @@ import msgspec
 import zmq
 
 from broker import batching, lifeline, security
-from broker.events import Action, Clogged, Event, Forget, Greeted, Note, Send, Tick, event_of
+from broker.events import Action, Clogged, Event, Forget, Greeted, Note, Send, Tick, Woke, event_of
 from broker.messages import MAX_BODY, Envelope, Gauges, WireError, encode, from_frames, to_frames
 from broker.state import BrokerState
 
@@ -109,6 +109,7 @@ class Broker:
         poller.register(self._router, zmq.POLLIN)
         if self._keys:
             poller.register(self._zap, zmq.POLLIN)
+        self._tick_at = time.monotonic()
         while not stop.is_set():
             wait_s = max(0.0, self._tick_at - time.monotonic())
             ready = dict(poller.poll(math.ceil(1000 * (min(wait_s, RETRY_S) if self._outboxes else wait_s))))
@@ -118,11 +119,12 @@ class Broker:
             if self._router in ready:
                 self._read(now)
             if now >= self._tick_at:
-                slept = now - self._tick_at > self._state.heartbeat_s
+                late = now - self._tick_at
                 self._tick_at = now + self._tick_s
-                # Who spoke while this process slept (stopped, or starved) is heard first, and not taken for dead.
-                if not slept:
-                    self._handle(Tick(), now)
+                if late > self._state.heartbeat_s:
+                    # Who spoke while this process slept is heard first, and not taken for dead.
+                    self._handle(Woke(seconds=late), now)
+                self._handle(Tick(), now)
                 self._publish(now)
                 self._report()
             self._flush(now)

@@ -48,6 +48,12 @@ class Resulted(Event, frozen=True):
     result: Envelope
 
 
+class Progressed(Event, frozen=True):
+    """An agent tells how far a long request has come; the request goes on."""
+
+    progress: Envelope
+
+
 class Told(Event, frozen=True):
     """The classroom tells a pool something and wants no answer."""
 
@@ -94,6 +100,13 @@ class Tick(Event, frozen=True):
     peer: bytes = b""
 
 
+class Woke(Event, frozen=True):
+    """The broker itself did not run for so long (stopped, or starved): what was said meanwhile is still unread."""
+
+    peer: bytes = b""
+    seconds: float = 0.0
+
+
 class Send(msgspec.Struct, frozen=True):
     """Give this envelope to that peer; it may wait for the peer to read, in order."""
 
@@ -130,6 +143,8 @@ def event_of(peer: bytes, envelope: Envelope) -> Event:
         return Resulted(peer, envelope) if kind in RESULTS else Submitted(peer, envelope)
     if kind == "Feedback":
         return Told(peer, envelope)
+    if kind == "Progress":
+        return Progressed(peer, envelope)
     match decode(kind, envelope.body):
         case Heartbeat() as heartbeat:
             return Beat(peer, heartbeat)

@@ -1,4 +1,4 @@
-"""Every message on the wire, and how it becomes bytes.
+"""Every message on the wire, and how it becomes bytes; what a class says about its subject is schoolwork.py.
 
 A message is one frozen struct; its class name is its kind. The body is MessagePack, a map; unknown keys are
 ignored and a missing key takes its default, so old and new peers can talk. `msgpack` makes the bytes, msgspec
@@ -13,122 +13,108 @@ from typing import Any, Literal, NamedTuple
 import msgpack
 import msgspec
 
+from broker.schoolwork import (
+    Answered,
+    AnswerForm,
+    Ask,
+    Asked,
+    Examine,
+    Exchange,
+    Exemplar,
+    Explain,
+    Explained,
+    Failed,
+    FailedKind,
+    Feedback,
+    Grade,
+    Graded,
+    Message,
+    Mistake,
+    Progress,
+    Recipe,
+    Reflect,
+    Reflected,
+    Revise,
+    Revised,
+    Sampling,
+    Taught,
+    Teach,
+    Train,
+    Trained,
+    Usage,
+)
+
+__all__ = [
+    "ANSWERS",
+    "KINDS",
+    "MAX_BODY",
+    "PROTOCOL",
+    "RESULTS",
+    "WORK",
+    "Ack",
+    "AgentState",
+    "AnswerForm",
+    "Answered",
+    "Ask",
+    "Asked",
+    "Drain",
+    "Envelope",
+    "Examine",
+    "Exchange",
+    "Exemplar",
+    "Explain",
+    "Explained",
+    "Failed",
+    "FailedKind",
+    "Feedback",
+    "Gauges",
+    "Gone",
+    "Goodbye",
+    "Grade",
+    "Graded",
+    "Heartbeat",
+    "Hello",
+    "Joined",
+    "Lost",
+    "Message",
+    "Mistake",
+    "PeerGauge",
+    "Progress",
+    "Recipe",
+    "Reflect",
+    "Reflected",
+    "Revise",
+    "Revised",
+    "Role",
+    "Sampling",
+    "Taught",
+    "Teach",
+    "Train",
+    "Trained",
+    "Unknown",
+    "Usage",
+    "Welcome",
+    "WireError",
+    "decode",
+    "digest",
+    "encode",
+    "envelope",
+    "from_frames",
+    "pool_of",
+    "replica",
+    "to_frames",
+]
+
 PROTOCOL = 1
 MAX_BODY = 1 << 20
 """Bytes. A larger body is refused on the way out and dropped on the way in."""
 
-AnswerForm = Literal["number", "latex", "word", "yes_no"]
-"""What an answer looks like: prompts ask for it and graders parse it."""
 Role = Literal["teacher", "student", "classroom"]
 AgentState = Literal["loading", "ready", "draining"]
 
 
 class WireError(ValueError):
     """Bytes that are not a message of this protocol."""
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all messages."""
-
-
-class Exemplar(msgspec.Struct, frozen=True):
-    """A problem and a worked solution of it: a demonstration, or teaching material (TP and TR)."""
-
-    problem: str
-    rationale: str
-
-
-class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a completion is drawn. `temperature: 0` is greedy decoding."""
-
-    temperature: float = 0.7
-    """0: greedy, always the likeliest token."""
-    top_k: int = 20
-    """Only the k likeliest tokens; 0: all."""
-    top_p: float = 1.0
-    """Only the likeliest tokens that together have this probability."""
-    max_tokens: int = 200
-    """Where a completion is cut off."""
-
-
-# --- work: classroom to agent ---------------------------------------------------------------------------
-
-
-class Teach(Message, frozen=True, kw_only=True):
-    """Solve a teaching problem (TP) and explain the solution. Answered by `Taught`."""
-
-    problem: str
-    answer_form: AnswerForm
-    sampling: Sampling
-    demonstrations: tuple[Exemplar, ...] = ()
-    weights: str = ""
-    """Digest of the weights that must answer; empty: whatever the agent holds."""
-
-
-class Examine(Message, frozen=True, kw_only=True):
-    """Solve an exam problem (EP), with teaching material as in-context example. Answered by `Answered`."""
-
-    problem: str
-    answer_form: AnswerForm
-    sampling: Sampling
-    material: tuple[Exemplar, ...]
-    demonstrations: tuple[Exemplar, ...] = ()
-    weights: str = ""
-
-
-class Feedback(Message, frozen=True, kw_only=True):
-    """What a lesson did, told once to a teacher (per TR) or a student (per TP). Asks for no answer."""
-
-    about: str
-    """Request id of the TR, or the id of the TP."""
-    lbt_scores: dict[str, float] = {}
-    """Mean correctness of the exam answers, by student."""
-    failed: tuple[str, ...] = ()
-    """Texts of the exam problems that were answered wrong at least once."""
-
-
-# --- results: agent to classroom ------------------------------------------------------------------------
-
-
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one completion cost."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    """Prompt tokens that the engine had from earlier prompts."""
-    cacheable_tokens: int = 0
-    """Prompt tokens that a perfect prefix cache would have had: an estimate."""
-    completion_tokens: int = 0
-    seconds: float = 0.0
-    """From the moment the engine took the request up to its last token."""
-    finish_reason: Literal["stop", "length"] = "stop"
-
-
-class Taught(Message, frozen=True, kw_only=True):
-    """A teaching rationale (TR), with the teaching answer (TA) in its text."""
-
-    text: str
-    usage: Usage = Usage()
-
-
-class Answered(Message, frozen=True, kw_only=True):
-    """An exam rationale (ER), with the exam answer (EA) in its text."""
-
-    text: str
-    usage: Usage = Usage()
-
-
-FailedKind = Literal["context", "engine", "deaths", "unsupported", "refused"]
-
-
-class Failed(Message, frozen=True, kw_only=True):
-    """A request that has no result and will get none: data, recorded like a result."""
-
-    kind: FailedKind
-    """context: longer than the model's context; engine: the engine refused or broke on it; deaths: agents
-    died three times while holding it alone; unsupported: not a kind this agent knows; refused: the broker
-    took no more requests."""
-    detail: str = ""
 
 
 # --- life -----------------------------------------------------------------------------------------------
@@ -263,13 +249,25 @@ class Gauges(Message, frozen=True, kw_only=True):
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        Teach, Examine, Feedback, Taught, Answered, Failed, Hello, Welcome, Unknown, Heartbeat, Ack, Drain,
-        Goodbye, Gone, Joined, Lost, Gauges,
+        Teach, Examine, Grade, Reflect, Revise, Ask, Explain, Train, Feedback,
+        Taught, Answered, Graded, Reflected, Revised, Asked, Explained, Trained, Failed, Progress,
+        Hello, Welcome, Unknown, Heartbeat, Ack, Drain, Goodbye, Gone, Joined, Lost, Gauges,
     )
 }  # fmt: skip
-WORK = frozenset({"Teach", "Examine"})
+ANSWERS: dict[str, str] = {
+    "Teach": "Taught",
+    "Examine": "Answered",
+    "Grade": "Graded",
+    "Reflect": "Reflected",
+    "Revise": "Revised",
+    "Ask": "Asked",
+    "Explain": "Explained",
+    "Train": "Trained",
+}
+"""Which kind of result each kind of work ends in, unless it fails."""
+WORK = frozenset(ANSWERS)
 """Kinds that are leased and must end in a result."""
-RESULTS = frozenset({"Taught", "Answered", "Failed"})
+RESULTS = frozenset({*ANSWERS.values(), "Failed"})
 
 
 class Envelope(NamedTuple):

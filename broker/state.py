@@ -210,6 +210,13 @@ class BrokerState:
         if not self.work.record(event.result, agent.identity, agent.name, agent.pool.name, now):
             self._drop(f"{agent.name} answered {event.result.request_id}, which was asked of another pool")
 
+    def _progressed(self, agent: Agent, event: events.Progressed, now: float) -> None:
+        request = agent.leases.get(event.progress.request_id)
+        if request is not None:
+            request.moved = now
+        if self.out.classroom is not None:
+            self.out.pass_on(self.out.classroom, event.progress._replace(peer=agent.name))
+
     def _classroom_beat(self, event: events.Beat, now: float) -> None:
         """That it was heard is all there is to it."""
 
@@ -307,6 +314,15 @@ class BrokerState:
         for pool in [pool for pool in self.work.pools.values() if not pool.agents and not pool.unfinished]:
             del self.work.pools[pool.name]
 
+    def _woke(self, event: events.Woke, now: float) -> None:
+        """Nobody is to blame for the time this process did not run: all clocks stood still."""
+        for agent in self.agents.values():
+            agent.heard = min(now, agent.heard + event.seconds)
+            agent.claimed = min(now, agent.claimed + event.seconds)
+            for request in agent.leases.values():
+                request.moved = min(now, request.moved + event.seconds)
+        self._classroom_heard = min(now, self._classroom_heard + event.seconds)
+
     def _look_at(self, agent: Agent, limit: float, now: float) -> bool:
         """End an agent that is silent since `limit` or does not move; whether its pool has work or room to give."""
         if agent.heard < limit:
@@ -342,10 +358,12 @@ FROM_ANYBODY: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {
     events.Greeted: BrokerState._greeted,
     events.Clogged: BrokerState._clogged,
     events.Tick: BrokerState._tick,
+    events.Woke: BrokerState._woke,
 }
 FROM_AGENT: dict[type[Event], Callable[[BrokerState, Agent, Any, float], None]] = {
     events.Beat: BrokerState._beat,
     events.Resulted: BrokerState._resulted,
+    events.Progressed: BrokerState._progressed,
     events.Left: BrokerState._left,
 }
 FROM_CLASSROOM: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {

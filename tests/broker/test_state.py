@@ -19,6 +19,7 @@ from broker.messages import (
     Joined,
     Lost,
     Message,
+    Progress,
     Role,
     Unknown,
     Welcome,
@@ -619,3 +620,37 @@ def test_pools_without_agents_and_requests_are_forgotten(broker: Broker) -> None
     broker.passes(0.1)
     assert broker.state.gauges().queues == {}
     assert not [a for a in broker.actions if isinstance(a, Note)]
+
+
+def test_nobody_is_to_blame_for_the_time_the_broker_itself_did_not_run() -> None:
+    broker = Broker()
+    broker.classroom()
+    broker.agent(b"a")
+    broker.ask("r1")
+    broker.now += 1000
+    broker.do(events.Woke(seconds=1000))
+    assert broker.passes(0) == []
+    assert broker.passes(3 * broker.state.heartbeat_s) == []
+    assert (C, "Lost", "") in broker.passes(1)
+
+
+def test_progress_renews_a_lease_and_is_passed_on_with_the_name_of_its_agent() -> None:
+    broker = Broker()
+    broker.classroom()
+    broker.agent(b"a", "ann")
+    broker.ask("r1")
+    told = envelope(Progress(step=3, steps=10, figures={"loss": 0.5}), request_id="r1")
+    for _ in range(20):
+        broker.now += broker.state.stalled_s / 2
+        assert broker.do(events.Progressed(b"a", told)) == [(C, "Progress", "r1")]
+    [sent] = [action for action in broker.actions if isinstance(action, Send)]
+    assert sent.envelope.peer == "ann"
+    assert broker.leases(b"a") == ["r1"]
+
+
+def test_progress_without_a_classroom_is_dropped() -> None:
+    broker = Broker()
+    broker.classroom()
+    broker.agent(b"a", "ann")
+    broker.do(events.Left(C, ""))
+    assert broker.do(events.Progressed(b"a", envelope(Progress(step=1, steps=2), request_id="r1"))) == []

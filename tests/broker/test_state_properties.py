@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broker.events import Send, Tick, event_of
+from broker.events import Send, Tick, Woke, event_of
 from broker.messages import (
     RESULTS,
     WORK,
@@ -179,6 +179,11 @@ class ClassAtSea(RuleBasedStateMachine):
     def time_goes_by(self, seconds: float) -> None:
         self.now += seconds
         self.do_all(Tick())
+
+    @rule(seconds=st.sampled_from([1.0, 100.0]))
+    def the_broker_sleeps(self, seconds: float) -> None:
+        self.now += seconds
+        self.do_all(Woke(seconds=seconds))
 
     # --- what goes wrong --------------------------------------------------------------------------------
 

@@ -62,10 +62,11 @@ def test_a_stopped_agent_is_replaced(tmp_path: Path, undisturbed: Gradebook) -> 
 
 def test_a_broker_that_slept_takes_nobody_for_dead(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = midway(out)
+    # Patient enough for a busy machine, on which an agent may be silent for a while by itself.
+    process = midway(out, "broker.heartbeat_s=1")
     broker = classes.child(process, "broker")
     broker.suspend()
-    # Five times as long as an agent may be silent.
+    # Longer than an agent may be silent.
     psutil.wait_procs([broker], timeout=5)
     broker.resume()
     classes.finish(process)
