@@ -251,8 +251,7 @@ def teach(
         # Making the problems takes a while: the processes start meanwhile.
         bank = bank_of(scenario, store, folder)
         if any(spec.engine == "simulated" for spec in specs):
-            problems = [p for item in bank.items for p in (item.tp, *item.eps)]
-            write_answer_key(folder.answer_key, {p.text: p.answer for p in problems})
+            write_answer_key(folder.answer_key, {problem.text: problem.answer for problem in bank.problems})
         with (
             ClassGrader() as grader,
             Client(specs[0].endpoint, hello, keys=Path(keys) if keys else None) as client,

@@ -16,18 +16,24 @@ import msgspec
 
 from broker.client import Client, Received
 from broker.messages import (
+    ANSWERS,
     RESULTS,
     Ack,
     Answered,
+    Asked,
     Drain,
-    Examine,
-    Exemplar,
+    Explained,
     Failed,
+    Graded,
     Joined,
     Lost,
     Message,
+    Progress,
+    Reflected,
+    Revised,
     Taught,
-    Teach,
+    Trained,
+    Usage,
 )
 from scenarios.attendance import Attendance, ClassFailure, Launcher
 from scenarios.gradebook.store import Record, Store
@@ -81,6 +87,7 @@ def result_of(record: Record) -> Result:
         failed=record.failed,
         completion_tokens=record.completion_tokens,
         finish_reason=record.finish_reason,
+        score=record.score,
     )
 
 
@@ -113,7 +120,6 @@ class Classroom:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scenario = scenario
-        self._bank = bank
         self._level = level
         self._grader = grader
         self._store = store
@@ -122,13 +128,15 @@ class Classroom:
         self._weights = weights
         self._turns = turns
         self._clock = clock
-        self._problems: dict[str, Problem] = {p.id: p for item in bank.items for p in (item.tp, *item.eps)}
-        self._tr_text = lru_cache(maxsize=4096)(store.text)
+        self._problems: dict[str, Problem] = {problem.id: problem for problem in bank.problems}
+        self._text = lru_cache(maxsize=4096)(store.text)
         self._asked: dict[str, Request] = {}
         """All that is due and has no result: in a backlog, or sent."""
         self._backlog: dict[str, deque[Request]] = defaultdict(deque)
         self._outstanding = Counter[str]()
         """The same, counted by pool."""
+        self._totals: Mapping[str, int] = {}
+        """As they are written down for the monitor."""
         self._drain_asked = False
 
     def drain(self) -> None:
@@ -177,31 +185,14 @@ class Classroom:
             while backlog and self._outstanding[pool] - len(backlog) < welcome.credit:
                 request = backlog.popleft()
                 if request.id in self._asked:
-                    self._client.send(
-                        self._fill(request), to=pool, request_id=request.id, affinity=request.affinity, keep=True
-                    )
+                    message = self._message(request)
+                    self._client.send(message, to=pool, request_id=request.id, affinity=request.affinity, keep=True)
 
-    def _fill(self, request: Request) -> Teach | Examine:
-        """The texts that a request refers to. No gold answer is among them."""
-        tp = self._problems[request.tp]
-        weights = self._weights.get(request.to, "")
-        if request.kind == "Teach":
-            return Teach(
-                problem=tp.text,
-                answer_form=tp.form,
-                sampling=request.sampling,
-                demonstrations=self._bank.demonstrations,
-                weights=weights,
-            )
-        ep = self._problems[request.ep]
-        return Examine(
-            problem=ep.text,
-            answer_form=ep.form,
-            sampling=request.sampling,
-            material=(Exemplar(tp.text, self._tr_text(request.tr)),),
-            demonstrations=self._bank.demonstrations,
-            weights=weights,
-        )
+    def _message(self, request: Request) -> Message:
+        """What is sent for `request`, with the weights that must answer it."""
+        weights = request.weights or self._weights.get(request.to, "")
+        # Every kind of work has this field.
+        return msgspec.structs.replace(self._level.message(request, self._text), weights=weights)
 
     # --- receiving --------------------------------------------------------------------------------------
 
@@ -214,6 +205,11 @@ class Classroom:
                     self._attendance.joined(one.message)
                 case Lost():
                     self._attendance.lost(one.message)
+                case Progress():
+                    said = msgspec.json.encode(
+                        [one.request_id, one.message.step, one.message.steps, one.message.figures]
+                    )
+                    self._store.note(one.peer, "progress", said.decode())
         if results:
             self._record(results)
 
@@ -243,8 +239,9 @@ class Classroom:
         base = Record(
             request_id=request.id,
             kind=request.kind,
-            level=self._scenario.level,
+            level=request.level,
             round=request.round,
+            weights=request.weights,
             agent=request.to,
             stage=request.stage,
             tp=request.tp,
@@ -254,17 +251,37 @@ class Classroom:
         )
         if isinstance(message, Failed):
             return msgspec.structs.replace(base, failed=message.kind, detail=message.detail)
-        if not isinstance(message, Taught if request.kind == "Teach" else Answered):
+        if type(message).__name__ != ANSWERS[request.kind]:
             wrong = f"answered {type(message).__name__} to {request.kind}"
             return msgspec.structs.replace(base, failed="engine", detail=wrong)
-        problem = self._problems[request.ep or request.tp]
-        answer = self._grader.parse(message.text, problem.form)
-        correct = answer is not None and self._grader.correct(problem, answer)
-        usage = msgspec.structs.asdict(message.usage)
-        return msgspec.structs.replace(base, text=message.text, answer=answer, correct=correct, **usage)
+        # Every result but a failure says what it cost.
+        usage: Usage = getattr(message, "usage", Usage())
+        match message:
+            case Taught() | Answered():
+                problem = self._problems[request.ep or request.tp]
+                answer = self._grader.parse(message.text, problem.form)
+                correct = answer is not None and self._grader.correct(problem, answer)
+                base = msgspec.structs.replace(base, text=message.text, answer=answer, correct=correct)
+            case Reflected() | Revised() | Asked() | Explained():
+                base = msgspec.structs.replace(base, text=message.text)
+            case Graded():
+                base = msgspec.structs.replace(base, score=message.logprob)
+            case Trained():
+                figures = {
+                    "pairs": message.pairs,
+                    "steps": message.steps,
+                    "seconds": message.seconds,
+                    **message.figures,
+                }
+                told = msgspec.json.encode(figures).decode()
+                base = msgspec.structs.replace(base, text=told, answer=message.trained)
+        return msgspec.structs.replace(base, **msgspec.structs.asdict(usage))
 
     def _look(self) -> None:
-        """At processes, pools, and whose turn it is."""
+        """At processes, pools, and whose turn it is; and how much there is to do, for the monitor."""
+        if (totals := self._level.totals()) != self._totals:
+            self._totals = totals
+            self._store.keep_totals(totals)
         if self._turns is None:
             self._attendance.look(self._outstanding)
         else:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import NODEFAULT
 from msgspec import inspect as types
 
-from broker import messages
+from broker import schoolwork
 from scenarios import schema
 from scenarios.schema import Scenario
 
@@ -204,7 +204,7 @@ def leading_comment(text: str) -> str:
 
 def page() -> str:
     """The whole of docs/scenarios.md."""
-    docs = field_docs(messages) | field_docs(schema)
+    docs = field_docs(schoolwork) | field_docs(schema)
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]
     parts.append(RULES)

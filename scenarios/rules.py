@@ -11,6 +11,8 @@ from broker.messages import Sampling
 from scenarios.schema import Agent, Scenario
 from scenarios.yaml_tree import Key, shown
 
+BUILT = frozenset({1})
+"""Levels that can be run."""
 MAX_STUDENTS = 64
 RESERVED = ("classroom", "broker", "monitor")
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
@@ -34,6 +36,9 @@ def dotted(key: Key) -> str:
 def mistakes(scenario: Scenario) -> Iterator[Mistake]:
     """What is wrong with a scenario whose every entry, taken alone, is right."""
     task, lesson, exam = scenario.task, scenario.lesson, scenario.exam
+    for number in scenario.levels:
+        if number not in BUILT:
+            yield Mistake(("level",), f"level {number} is not built yet")
     if scenario.name.endswith("\n"):
         yield Mistake(("name",), "ends in a line break")
     if (task.family is None) == (task.file is None):

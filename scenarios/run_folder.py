@@ -12,7 +12,8 @@ from typing import Any
 from scenarios import reading
 from scenarios.classroom import Ending, feed
 from scenarios.gradebook.store import Store
-from scenarios.levels.observe import Observe
+from scenarios.levels import course
+from scenarios.levels.base import Level
 from scenarios.reading import ScenarioError
 from scenarios.schema import Scenario
 from scenarios.tasks.answers import ClassGrader
@@ -86,14 +87,14 @@ class RunFolder:
             raise ScenarioError(f"{self} is no folder of a run: no scenario.yaml with a class.db in it")
         return reading.read(self.scenario_file, overrides)
 
-    def level(self, scenario: Scenario, bank: Bank, store: Store) -> Observe:
+    def level(self, scenario: Scenario, bank: Bank, store: Store) -> Level:
         """A fresh level that asks what `scenario` wants of this run's problems.
 
         Raises:
             TaskError: it wants more problems than this run has.
         """
         asked = bank.only(scenario.task.problems, scenario.exam.problems)
-        return Observe(scenario, asked, store.answerers(), store.given_up())
+        return course.make(scenario, asked, store.answerers(), store.given_up())
 
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
         """How a class ends that has all its results already, so that no process need be started; None: it has not."""
@@ -112,7 +113,9 @@ class RunFolder:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
             level = self.level(scenario, bank, store)
             due, _ = feed(level, store.find)
-            summary = summarize(scenario, level.outcome(), grader.same, store, facts_from(store), store.given_up())
+            summary = summarize(
+                scenario, level.outcome().lessons, grader.same, store, facts_from(store), store.given_up()
+            )
             return summary, dict(Counter(request.stage for request in due))
 
     def write_summary(self, summary: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+LevelNumber = Literal[1, 2, 3]
 EngineName = Literal["auto", "vllm", "transformers", "openai", "simulated", "external"]
 
 
@@ -129,8 +130,8 @@ class Scenario(Section, frozen=True, kw_only=True):
 
     name: Name
     """Of the class; the run's folder bears it."""
-    level: Literal[1] = 1
-    """1: observe (M1). Levels 2 and 3 are not built yet."""
+    level: LevelNumber | Annotated[tuple[LevelNumber, ...], Meta(min_length=1)] = 1
+    """1: observe (M1), 2: learn (M2), 3: iterate (M3); a list: one class goes through them in turn."""
     seed: int = 0
     """Every random choice comes from it."""
     task: Task
@@ -144,6 +145,11 @@ class Scenario(Section, frozen=True, kw_only=True):
     scoring: Scoring = Scoring()
     limits: Limits = Limits()
     broker: Broker = Broker()
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels that one class goes through, in this order."""
+        return self.level if isinstance(self.level, tuple) else (self.level,)
 
     @property
     def agents(self) -> tuple[Agent, ...]:

@@ -87,7 +87,7 @@ def summarize(
     agents = _agents(store, facts, failures)
     summary = Summary(
         scenario=scenario.name,
-        level=scenario.level,
+        level=list(scenario.level) if isinstance(scenario.level, tuple) else scenario.level,
         seed=scenario.seed,
         status=facts.status,
         wall_seconds=round(facts.wall_seconds, 3),

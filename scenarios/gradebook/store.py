@@ -15,9 +15,12 @@ from typing import IO, Any, Self
 import msgspec
 
 from broker.messages import Exemplar
-from scenarios.tasks.bank import Bank, Item, Problem
+from scenarios.tasks.bank import Bank, Item, Labelled, Problem
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+TAUGHT = "taught"
+"""The part of the problems that are TPs with their EPs; the others are held_out, train, dev and test."""
 
 SCHEMA = """
 CREATE TABLE result(
@@ -27,7 +30,7 @@ CREATE TABLE result(
   prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cacheable_tokens INTEGER NOT NULL,
   completion_tokens INTEGER NOT NULL,
   seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
-  stage TEXT NOT NULL, detail TEXT NOT NULL) WITHOUT ROWID;
+  stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL) WITHOUT ROWID;
 CREATE TABLE grade(
   request_id TEXT NOT NULL, grader TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL,
   seq INTEGER PRIMARY KEY, UNIQUE(request_id, grader, version));
@@ -35,7 +38,10 @@ CREATE TABLE event(
   seq INTEGER PRIMARY KEY, at TEXT NOT NULL, agent TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
 CREATE TABLE problem(
   id TEXT PRIMARY KEY, item INTEGER NOT NULL, position INTEGER NOT NULL,
-  text TEXT NOT NULL, answer TEXT NOT NULL, form TEXT NOT NULL) WITHOUT ROWID;
+  text TEXT NOT NULL, answer TEXT NOT NULL, form TEXT NOT NULL, solution TEXT NOT NULL,
+  part TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE labelled(source TEXT NOT NULL, description TEXT NOT NULL);
+CREATE TABLE total(stage TEXT PRIMARY KEY, requests INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE demonstration(seq INTEGER PRIMARY KEY, problem TEXT NOT NULL, rationale TEXT NOT NULL);
 CREATE TABLE source(text TEXT NOT NULL);
 CREATE TABLE answerer(agent TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
@@ -91,6 +97,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str = "stop"
     correct: bool | None = None
     """None: not graded (a failure)."""
+    weights: str = ""
+    """Digest of the trained weights that answered; empty: those the agent began with."""
+    score: float | None = None
+    """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -106,7 +116,7 @@ class Event(msgspec.Struct, frozen=True):
 COLUMNS = (
     "request_id", "kind", "level", "round", "agent", "tp", "tr", "ep", "repeat", "text", "answer", "failed",
     "prompt_tokens", "cached_tokens", "cacheable_tokens", "completion_tokens", "seconds", "finish_reason",
-    "stage", "detail",
+    "stage", "detail", "weights", "score",
 )  # fmt: skip
 
 SELECT = (
@@ -118,6 +128,20 @@ SELECT = (
 def _record(row: Sequence[Any]) -> Record:
     *values, grade = row
     return Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
+
+
+def _rows(bank: Bank) -> list[tuple[object, ...]]:
+    """Every problem of `bank` as a row: those that are taught with their exams, the others each by itself."""
+    grouped = [(TAUGHT, item, (one.tp, *one.eps)) for item, one in enumerate(bank.items)]
+    alone = {"held_out": bank.held_out}
+    if bank.labelled:
+        alone |= {part: getattr(bank.labelled, part) for part in ("train", "dev", "test")}
+    grouped += [(part, item, (one,)) for part, problems in alone.items() for item, one in enumerate(problems)]
+    return [
+        (p.id, item, position, p.text, p.answer, p.form, p.solution, part)
+        for part, item, problems in grouped
+        for position, p in enumerate(problems)
+    ]
 
 
 class Store:
@@ -219,14 +243,10 @@ class Store:
         """Write down the problems, so that a resumed class or a report needs neither their source nor its version."""
         with self._transaction():
             self._db.execute("INSERT INTO source VALUES (?)", (bank.source,))
-            self._db.executemany(
-                "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (p.id, number, position, p.text, p.answer, p.form)
-                    for number, item in enumerate(bank.items)
-                    for position, p in enumerate((item.tp, *item.eps))
-                ],
-            )
+            self._db.executemany("INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(bank))
+            if bank.labelled:
+                told = (bank.labelled.source, bank.labelled.description)
+                self._db.execute("INSERT INTO labelled VALUES (?, ?)", told)
             self._db.executemany(
                 "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
                 [(d.problem, d.rationale) for d in bank.demonstrations],
@@ -237,17 +257,27 @@ class Store:
         source = self._db.execute("SELECT text FROM source").fetchone()
         if source is None:
             return None
-        items: dict[int, list[Problem]] = {}
-        for number, *problem in self._db.execute(
-            "SELECT item, id, text, answer, form FROM problem ORDER BY item, position"
+        parts: dict[str, dict[int, list[Problem]]] = {}
+        for part, number, *problem in self._db.execute(
+            "SELECT part, item, id, text, answer, form, solution FROM problem ORDER BY item, position"
         ):
-            items.setdefault(number, []).append(Problem(*problem))
+            parts.setdefault(part, {}).setdefault(number, []).append(Problem(*problem))
+        alone = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}
+        told = self._db.execute("SELECT source, description FROM labelled").fetchone()
         shown = self._db.execute("SELECT problem, rationale FROM demonstration ORDER BY seq")
         return Bank(
             source=source[0],
-            items=tuple(Item(tp, tuple(eps)) for tp, *eps in items.values()),
+            items=tuple(Item(tp, tuple(eps)) for tp, *eps in parts.get(TAUGHT, {}).values()),
             demonstrations=tuple(Exemplar(*row) for row in shown),
+            held_out=alone.get("held_out", ()),
+            labelled=Labelled(*told, *(alone.get(part, ()) for part in ("train", "dev", "test"))) if told else None,
         )
+
+    def keep_totals(self, totals: Mapping[str, int]) -> None:
+        """Write down how many requests each stage will have, as far as it is known."""
+        with self._transaction():
+            self._db.execute("DELETE FROM total")
+            self._db.executemany("INSERT INTO total VALUES (?, ?)", sorted(totals.items()))
 
     def keep_answerers(self, answerers: Mapping[str, str]) -> None:
         """Write down who answers: agent name to the digest that request ids are made of.

@@ -100,7 +100,8 @@ class Summary(msgspec.Struct, frozen=True):
     """summary.json."""
 
     scenario: str
-    level: int
+    level: int | list[int]
+    """A list where one class went through several."""
     seed: int
     status: Status
     wall_seconds: float

@@ -1,1 +1,1 @@
-"""The levels of learning by teaching, as state machines."""
+"""The three levels of learning by teaching, each a state machine; course.py puts those of a scenario in a row."""

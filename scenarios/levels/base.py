@@ -5,12 +5,13 @@ and sorts it by id. Feeding recorded results to a fresh level is resume; feeding
 settings is replay.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
 
-from broker.messages import Feedback, Sampling
+from broker.messages import Feedback, Message, Sampling, digest
+from scenarios.gradebook.lessons import Lesson
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -19,18 +20,21 @@ class Request(msgspec.Struct, frozen=True):
     id: str
     """Digest of all that decides the completion; see broker.messages.digest."""
     kind: str
-    """Teach or Examine."""
+    """Of the message that is sent: Teach, Examine, Reflect ..."""
     to: str
     """The agent (pool) that is asked."""
     stage: str
-    """For progress: greedy, teach, exam."""
+    """For progress: greedy, teach, exam ... A name means one thing in all levels of a class."""
     sampling: Sampling
-    tp: str
+    tp: str = ""
     tr: str = ""
-    """Request id of the TR that is the teaching material."""
+    """The teaching material: request id of the TR, or at level 3 the digest of the set of exemplars."""
     ep: str = ""
     repeat: int = 0
     round: int = 0
+    level: int = 1
+    weights: str = ""
+    """Digest of the weights that must answer; empty: those its agent began with."""
 
     @property
     def affinity(self) -> str:
@@ -50,6 +54,8 @@ class Result(msgspec.Struct, frozen=True):
     """Kind of the failure, or empty."""
     completion_tokens: int = 0
     finish_reason: str = "stop"
+    score: float | None = None
+    """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -66,6 +72,18 @@ class Step(msgspec.Struct, frozen=True):
     feedback: tuple[Told, ...] = ()
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What is known of a class, finished or not: all that scores and summaries are made of."""
+
+    lessons: tuple[Lesson, ...] = ()
+    """Of level 1, and of level 2's first round."""
+
+
+def with_weights(answerer: str, weights: str) -> str:
+    """The digest of all that decides an agent's answers, once it holds these weights; empty: its own."""
+    return digest(answerer, weights) if weights else answerer
+
+
 class Level(Protocol):
     """One of the three levels."""
 
@@ -75,9 +93,20 @@ class Level(Protocol):
     def receive(self, result: Result) -> Step:
         """What `result` makes due. A result that is not awaited changes nothing."""
 
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
+        """What is sent for `request`; its `weights` are filled in by whoever sends it.
+
+        Args:
+            request: one that this level made due.
+            text_of: the text of an earlier result, by its request id.
+        """
+
     @property
     def finished(self) -> bool:
         """Whether nothing more will be due."""
 
     def totals(self) -> Mapping[str, int]:
         """Requests per stage, as far as it can be known now: shrinks when TRs turn out alike or unparsable."""
+
+    def outcome(self) -> Outcome:
+        """All that is known now, also of an unfinished class."""

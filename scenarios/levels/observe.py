@@ -6,14 +6,14 @@ exams become a choice is scenarios/gradebook/scores.py.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from broker.messages import Feedback, digest
+from broker.messages import Examine, Exemplar, Feedback, Sampling, Teach, digest
 from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
-from scenarios.levels.base import Request, Result, Step, Told
+from scenarios.levels.base import Outcome, Request, Result, Step, Told, with_weights
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank, Item
 
@@ -62,18 +62,27 @@ class Observe:
         bank: its problems.
         answerers: per agent, the digest of all that decides its answers.
         given_up: failed requests that are asked again as a new repeat.
+        weights: digest of the trained weights that the teacher answers with; empty: those it began with.
     """
 
     def __init__(
-        self, scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up: frozenset[str] = frozenset()
+        self,
+        scenario: Scenario,
+        bank: Bank,
+        answerers: Mapping[str, str],
+        given_up: frozenset[str] = frozenset(),
+        *,
+        weights: str = "",
     ) -> None:
         self._scenario = scenario
         self._bank = bank
+        self._problems = {p.id: p for item in bank.items for p in (item.tp, *item.eps)}
         self._given_up = given_up
         lesson, exam = scenario.lesson, scenario.exam
         shared = (scenario.seed, bank.demonstrations)
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
-        teacher = answerers[scenario.teacher.name]
+        self._weights = weights
+        teacher = with_weights(answerers[scenario.teacher.name], weights)
         self._greedy_key = digest("Teach", teacher, self._greedy, *shared)
         self._teach_key = digest("Teach", teacher, lesson.sampling, *shared)
         self._exam_keys = {
@@ -119,26 +128,44 @@ class Observe:
             "exam": materials * per_material,
         }
 
-    def outcome(self) -> tuple[Lesson, ...]:
-        """All that is known now, TP by TP: what scoring works on. Also of an unfinished class."""
-        return tuple(self._outcome(lesson) for lesson in self._lessons)
+    def outcome(self) -> Outcome:
+        """All that is known now, TP by TP: what scoring works on."""
+        return Outcome(lessons=tuple(self._outcome(lesson) for lesson in self._lessons))
+
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Teach | Examine:
+        """The texts that a request refers to. No gold answer is among them."""
+        tp, demonstrations = self._problems[request.tp], self._bank.demonstrations
+        if request.kind == "Teach":
+            return Teach(problem=tp.text, answer_form=tp.form, sampling=request.sampling, demonstrations=demonstrations)
+        ep = self._problems[request.ep]
+        return Examine(
+            problem=ep.text,
+            answer_form=ep.form,
+            sampling=request.sampling,
+            material=(Exemplar(tp.text, text_of(request.tr)),),
+            demonstrations=demonstrations,
+        )
 
     # --- asking -----------------------------------------------------------------------------------------
 
     def _teach(self, lesson: _Lesson) -> list[Request]:
         tp = lesson.item.tp
-        teacher, n = self._scenario.teacher.name, self._scenario.lesson.rationales
-        requests = []
+        sampling, n = self._scenario.lesson.sampling, self._scenario.lesson.rationales
+        requests: list[Request] = []
+
+        def ask(id: str, repeat: int, stage: str, sampling: Sampling) -> None:
+            to, weights = self._scenario.teacher.name, self._weights
+            requests.append(Request(id, "Teach", to, stage, sampling, tp.id, repeat=repeat, weights=weights))
+
         if self._scenario.lesson.greedy:
             id, repeat = self._unused(digest(self._greedy_key, tp.text, tp.form), 0, 1)
             self._rationales[id] = (lesson, None)
-            requests.append(Request(id, "Teach", teacher, "greedy", self._greedy, tp.id, repeat=repeat))
+            ask(id, repeat, "greedy", self._greedy)
         key = digest(self._teach_key, tp.text, tp.form)
         for slot in range(n):
             id, repeat = self._unused(key, slot, n)
             self._rationales[id] = (lesson, slot)
-            sampling = self._scenario.lesson.sampling
-            requests.append(Request(id, "Teach", teacher, "teach", sampling, tp.id, repeat=repeat))
+            ask(id, repeat, "teach", sampling)
         return requests
 
     def _examine(self, lesson: _Lesson, material: _Material, key: str) -> list[Request]:

@@ -89,7 +89,7 @@ class Reader:
         agents = self._agents(None if over else gauges, clock, over)
         return Snapshot(
             scenario=self._scenario.name,
-            level=self._scenario.level,
+            level=self._scenario.levels[-1],
             task=self._task,
             status=status,
             simulated=tuple(row.name for row in agents if row.engine == "simulated"),

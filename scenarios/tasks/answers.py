@@ -101,11 +101,14 @@ def _read(value: str, form: AnswerForm) -> str | None:
 
 def _word(value: str) -> str | None:
     """Lower case, without quotes, articles, brackets behind it, and what stands behind the first sentence."""
-    value = re.split(r"(?<=\w)[.;!?](?:\s|$)|\s\(|,\s|\sbecause\s", clean(value).casefold(), maxsplit=1)[0]
+    before, value = value, clean(value).casefold()
+    value = re.split(r"(?<=\w)[.;!?](?:\s|$)|\s\(|,\s|\sbecause\s", value, maxsplit=1)[0]
     words = value.strip(" \t\"'\u201c\u201d\u2018\u2019`*_.,:;!?()[]{}$").split()
     if len(words) > 1 and words[0] in ("a", "an", "the"):
         words = words[1:]
-    return " ".join(words) or None
+    value = " ".join(words)
+    # What was uncovered may be wrapped again; every round leaves less.
+    return value or None if value == before else _word(value)
 
 
 def _latex(value: str) -> str | None:

@@ -1,6 +1,7 @@
 """Problems, and the bank a class draws them from. Knows no file format and no grader."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,6 +20,8 @@ class Problem(msgspec.Struct, frozen=True):
     text: str
     answer: str
     form: AnswerForm
+    solution: str = ""
+    """A worked solution that ends in the gold answer, where the source has one. It stays here too, but for `Grade`."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -28,6 +31,17 @@ class Item(msgspec.Struct, frozen=True):
     eps: tuple[Problem, ...]
 
 
+class Labelled(msgspec.Struct, frozen=True):
+    """Texts of two classes, for level 3; the answer to each is Yes (the positive class) or No."""
+
+    source: str
+    description: str
+    """What is to be told apart, in a sentence or two: teacher and students read it."""
+    train: tuple[Problem, ...]
+    dev: tuple[Problem, ...]
+    test: tuple[Problem, ...]
+
+
 class Bank(msgspec.Struct, frozen=True):
     """All the problems of a class."""
 
@@ -35,6 +49,20 @@ class Bank(msgspec.Struct, frozen=True):
     """For people: `reasoning-gym gsm_symbolic`, or the file's name."""
     items: tuple[Item, ...]
     demonstrations: tuple[Exemplar, ...]
+    held_out: tuple[Problem, ...] = ()
+    """Teaching problems that nothing is learnt from: what a trained teacher is measured on (level 2)."""
+    labelled: Labelled | None = None
+    """What level 3 classifies."""
+
+    @property
+    def problems(self) -> Iterator[Problem]:
+        """Every problem of the class, each once."""
+        for item in self.items:
+            yield item.tp
+            yield from item.eps
+        yield from self.held_out
+        if self.labelled:
+            yield from (*self.labelled.train, *self.labelled.dev, *self.labelled.test)
 
     def __post_init__(self) -> None:
         """Refuse an exam that asks the TP itself, and problems that come twice: one question has one answer.
@@ -50,9 +78,12 @@ class Bank(msgspec.Struct, frozen=True):
         )
         for item in self.items:
             _refuse_twice(list(item.eps), "two exam problems of one teaching problem have the same text")
-        ids = [p.id for item in self.items for p in (item.tp, *item.eps)]
+        _refuse_twice(
+            [*(item.tp for item in self.items), *self.held_out], "a held-out problem is also taught, or comes twice"
+        )
+        ids = [p.id for p in self.problems]
         if len(set(ids)) != len(ids):
-            twice = next(i for i in ids if ids.count(i) > 1)
+            twice = next(i for i, times in Counter(ids).items() if times > 1)
             raise TaskError(f"{twice}: two problems have this id")
 
     def only(self, problems: int, exams: int) -> "Bank":

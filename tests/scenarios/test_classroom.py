@@ -154,7 +154,7 @@ def test_no_message_for_an_agent_holds_a_gold_answer(store: Store, grader: Class
     for _, message in school.asked.values():
         assert isinstance(message, Teach | Examine)
         assert set(msgspec.structs.asdict(message)) <= {
-            "problem", "answer_form", "sampling", "demonstrations", "weights", "material",
+            "problem", "answer_form", "sampling", "demonstrations", "weights", "material", "dialogue",
         }  # fmt: skip
 
 
@@ -247,4 +247,4 @@ def test_feeding_the_records_to_a_fresh_level_is_resuming(store: Store, grader: 
     level = Observe(SCENARIO, BANK, ANSWERERS)
     due, reused = feed(level, store.find)
     assert (due, reused, level.finished) == ([], 24, True)
-    assert [len(lesson.rationales) for lesson in level.outcome()] == [3, 3, 3]
+    assert [len(lesson.rationales) for lesson in level.outcome().lessons] == [3, 3, 3]

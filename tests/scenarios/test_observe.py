@@ -84,7 +84,7 @@ def test_identical_rationales_are_examined_once_and_counted_as_often_as_they_cam
     assert one.receive(Result(second.id, "because", "1", True)).requests == ()
     for request in exams:
         one.receive(Result(request.id, "text", "1", True))
-    a, b = one.outcome()[0].rationales
+    a, b = one.outcome().lessons[0].rationales
     assert a.exams == b.exams
     assert len(a.exams) == 8
 
@@ -95,7 +95,7 @@ def test_a_rationale_without_an_answer_and_a_failed_one_are_not_examined() -> No
     assert one.receive(Result(first.id, "no idea", None, False)).requests == ()
     assert one.receive(Result(second.id, "", None, False, failed="engine")).requests == ()
     assert one.receive(Result(third.id, "so", "4", False)).requests != ()
-    assert [(r.repeat, r.answer) for r in one.outcome()[0].rationales] == [(0, None), (2, "4")]
+    assert [(r.repeat, r.answer) for r in one.outcome().lessons[0].rationales] == [(0, None), (2, "4")]
 
 
 def test_the_totals_shrink_as_rationales_turn_out_alike() -> None:
@@ -154,7 +154,7 @@ def test_failed_exam_answers_are_left_out() -> None:
     one.receive(Result(first.id, "", None, False, failed="deaths"))
     for request in others:
         one.receive(Result(request.id, "t", "1", True))
-    assert len(one.outcome()[0].rationales[0].exams) == 7
+    assert len(one.outcome().lessons[0].rationales[0].exams) == 7
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_cut_off_answers_can_count_as_wrong() -> None:
     one = level(scoring=Scoring(cut_off="wrong"))
     tr = one.begin().requests[1]
     exam, *_ = one.receive(Result(tr.id, "because", "1", True, finish_reason="length")).requests
-    assert one.outcome()[0].rationales[0].correct is False
+    assert one.outcome().lessons[0].rationales[0].correct is False
     one.receive(Result(exam.id, "so", "1", True, finish_reason="length"))
-    assert [answer.correct for answer in one.outcome()[0].rationales[0].exams] == [False]
+    assert [answer.correct for answer in one.outcome().lessons[0].rationales[0].exams] == [False]
 
 
 def test_students_who_would_answer_alike_are_asked_different_repeats() -> None:

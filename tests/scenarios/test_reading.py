@@ -117,7 +117,7 @@ REPLACED = [
     ("problems: 6", "problems: yes",
      "good.yaml:5: task.problems: needs a whole number, at least 1, has true; 'yes' is read as true"),
     ("problems: 6", "difficulty: 3", "good.yaml:5: task.difficulty: needs a number from 0 to 2, has 3"),
-    ("seed: 7", "level: 2", "good.yaml:2: level: needs 1, has 2"),
+    ("seed: 7", "level: 2", "good.yaml:2: level: level 2 is not built yet"),
     ("name: tiny", "name: no",
      f"good.yaml:10: students.0.name: needs {NAME}, has false; 'no' is read as false: write it in quotes"),
     ("name: tiny", "name: 5",

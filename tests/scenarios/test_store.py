@@ -80,7 +80,7 @@ def test_a_gradebook_of_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "class.db") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StoreError, match="version 99; this program reads version 1"):
+    with pytest.raises(StoreError, match="version 99; this program reads version 2"):
         Store(tmp_path)
 
 

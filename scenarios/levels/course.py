@@ -1,0 +1,95 @@
+"""Several levels one after the other, as one level: each begins with what came of those before it.
+
+A course asks nothing itself. It only passes on: results to the level at work, and outcomes to the next.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from broker.messages import Message
+from scenarios.levels.base import Level, Outcome, Request, Result, Step, Told
+from scenarios.levels.observe import Observe
+from scenarios.schema import Scenario
+from scenarios.tasks.bank import Bank
+
+Begin = Callable[[Outcome], Level]
+"""Makes a level from the outcome of those before it."""
+
+
+class Course:
+    """Levels in a row.
+
+    Args:
+        parts: how each is made; the first from an empty outcome.
+    """
+
+    def __init__(self, parts: Sequence[Begin]) -> None:
+        self._to_come = list(parts)
+        self._begun: list[Level] = []
+        self._whose: dict[str, Level] = {}
+        """Of every request that was made due: its level."""
+
+    def begin(self) -> Step:
+        """What the first level asks."""
+        return self._next()
+
+    def receive(self, result: Result) -> Step:
+        """What the level at work makes of it; the last result of a level makes the next one begin."""
+        level = self._whose.get(result.request_id)
+        if level is None:
+            return Step()
+        step = level.receive(result)
+        self._note(step, level)
+        if level is not self._begun[-1] or not level.finished:
+            return step
+        more = self._next()
+        return Step(requests=(*step.requests, *more.requests), feedback=(*step.feedback, *more.feedback))
+
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
+        """As the level that asks it says it."""
+        return self._whose[request.id].message(request, text_of)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last level is."""
+        return not self._to_come and all(level.finished for level in self._begun)
+
+    def totals(self) -> Mapping[str, int]:
+        """Of the levels that have begun: nobody knows yet what the others will need."""
+        totals: dict[str, int] = {}
+        for level in self._begun:
+            for stage, requests in level.totals().items():
+                totals[stage] = totals.get(stage, 0) + requests
+        return totals
+
+    def outcome(self) -> Outcome:
+        """Of all levels so far: each carries on what it was begun with."""
+        return self._begun[-1].outcome() if self._begun else Outcome()
+
+    def _next(self) -> Step:
+        """Begin levels until one has something to ask."""
+        requests: list[Request] = []
+        feedback: list[Told] = []
+        while self._to_come and (not self._begun or self._begun[-1].finished):
+            level = self._to_come.pop(0)(self.outcome())
+            self._begun.append(level)
+            step = level.begin()
+            self._note(step, level)
+            requests += step.requests
+            feedback += step.feedback
+        return Step(requests=tuple(requests), feedback=tuple(feedback))
+
+    def _note(self, step: Step, level: Level) -> None:
+        self._whose |= {request.id: level for request in step.requests}
+
+
+def make(scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up: frozenset[str] = frozenset()) -> Level:
+    """The level or levels that `scenario` asks for, fresh.
+
+    Args:
+        scenario: the class.
+        bank: its problems.
+        answerers: per agent, the digest of all that decides its answers.
+        given_up: failed requests that are asked again as a new repeat.
+    """
+    begin: dict[int, Begin] = {1: lambda _: Observe(scenario, bank, answerers, given_up)}
+    return Course([begin[number] for number in scenario.levels])
