@@ -47,6 +47,7 @@ app = cyclopts.App(
     name="run.py",
     usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
     help="A classroom in which language models learn by teaching.",
+    help_epilogue="With --debug, every command shows where an error comes from.",
     version_flags=[],
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -55,7 +56,8 @@ out = Console()
 err = Console(stderr=True)
 
 Overrides = Annotated[
-    tuple[str, ...], Parameter("--set", help="Override an entry: --set task.problems=12", negative="")
+    tuple[str, ...],
+    Parameter("--set", help="Override an entry: --set task.problems=12", negative="", show_default=False),
 ]
 AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="")]
 MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="What to show meanwhile.")]

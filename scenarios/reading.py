@@ -71,8 +71,8 @@ class _Source:
         self.overridden[key] = origin
 
 
-def read(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Scenario:
-    """The scenario in `path`, with `overrides` (KEY.PATH=VALUE each) and `seed` laid over it.
+def read(path: Path, overrides: Sequence[str] = ()) -> Scenario:
+    """The scenario in `path`, with `overrides` (KEY.PATH=VALUE each) laid over it.
 
     Raises:
         ScenarioError: anything that is wrong with the file or the overrides; never anything else.
@@ -86,9 +86,7 @@ def read(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> 
     if not isinstance(source.tree.value, dict):
         raise ScenarioError(f"{path}: needs sections (key: value), has {shown(source.tree.value)}")
     for override in overrides:
-        _override(source, override, "--set")
-    if seed is not None:
-        _override(source, f"seed={seed}", "--seed")
+        _override(source, override)
     try:
         scenario = _resolve(_convert(source.tree), path)
         for mistake in mistakes(scenario):
@@ -120,11 +118,11 @@ def _text(path: Path) -> str:
 # --- overrides ------------------------------------------------------------------------------------------
 
 
-def _override(source: _Source, text: str, option: str) -> None:
+def _override(source: _Source, text: str) -> None:
     path, equals, written = text.partition("=")
-    origin = f"{option} {dotted(tuple(path.split('.')))}" if option == "--set" else option
+    origin = f"--set {dotted(tuple(path.split('.')))}"
     if not equals or not all(path.split(".")):
-        raise ScenarioError(f"{option} {text[:60]!r}: needs KEY.PATH=VALUE, such as task.problems=4")
+        raise ScenarioError(f"--set {text[:60]!r}: needs KEY.PATH=VALUE, such as task.problems=4")
     try:
         value = parse(written) if written.strip() else Tree("", {}, {})
     except TreeError as error:

@@ -32,17 +32,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "good.yaml"
 
 
-def told(path: Path, text: str | bytes, *overrides: str, seed: int | None = None) -> str:
+def told(path: Path, text: str | bytes, *overrides: str) -> str:
     """The mistake in `text`, without the folder."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ScenarioError) as caught:
-        read(path, overrides, seed)
+        read(path, overrides)
     return str(caught.value).replace(f"{path.parent}/", "")
 
 
-def good(path: Path, *overrides: str, seed: int | None = None) -> Scenario:
+def good(path: Path, *overrides: str) -> Scenario:
     path.write_text(GOOD)
-    return read(path, overrides, seed)
+    return read(path, overrides)
 
 
 # --- what is right --------------------------------------------------------------------------------------
@@ -88,8 +88,8 @@ def test_overrides_reach_into_sections_lists_and_every_one_of_a_list(path: Path)
     assert scenario.task.templates == (3, 4)
 
 
-def test_a_seed_of_the_command_line_wins(path: Path) -> None:
-    assert good(path, "seed=5", seed=-3).seed == -3
+def test_the_last_override_wins(path: Path) -> None:
+    assert good(path, "seed=5", "seed=-3").seed == -3
 
 
 def test_a_mistake_of_the_file_may_be_mended_by_an_override(path: Path) -> None:
