@@ -263,7 +263,8 @@ def test_a_missing_section_is_told_with_the_first_line(path: Path) -> None:
 
 
 def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
-    assert told(path, GOOD, seed=1 << 63) == "--seed: '9223372036854775808' is too large: at most 9223372036854775807"
+    mistake = told(path, GOOD, f"seed={1 << 63}")
+    assert mistake == "--set seed: '9223372036854775808' is too large: at most 9223372036854775807"
 
 
 def test_more_than_64_students_are_refused(path: Path) -> None:
