@@ -41,6 +41,45 @@ class Task(Section, frozen=True, kw_only=True):
     """Worked examples that stand before every question, for teacher and students alike."""
 
 
+class LabelledTask(Section, frozen=True, kw_only=True):
+    """Labelled texts for level 3: a question of yes and no, learnt from examples. From a family of reasoning-gym, a
+    file of your own or the Hugging Face hub; where none is named, from the family syllogism. Of texts that come twice
+    (but for case and white space) one is kept, and none where they have both labels. What goes where is drawn by the
+    seed and the texts alone: the order of the file changes nothing."""
+
+    family: str | None = None
+    """A family by name: syllogism, whether a statement follows from two others. Endless, and half positive."""
+    file: str | None = None
+    """A JSON-lines file with a text and a label in each line. Relative to the scenario file, as is `test_file`."""
+    test_file: str | None = None
+    """Of the same shape: dev and test come from it and train from `file` alone. Default: all come from `file`."""
+    hub: str | None = None
+    """A data set by its name at the Hugging Face hub, OWNER/NAME; needs `pip install lbt-classroom[datasets]`. Its
+    split train is taken as `file` would be, validation and test, where it has them, together as `test_file`."""
+    hub_config: str | None = None
+    """Which configuration of that data set, where it has several."""
+    text: str | tuple[str, ...] = "text"
+    """The key of the text; or several, such as [statement, speaker, party]: their values on a line each, behind their
+    keys (`Speaker: ...`). Those behind the first may be absent or empty, and are left out there."""
+    label: str = "label"
+    """The key of the label: text, a whole number, or true or false. Labels are compared as text, in any case."""
+    positive: str | int | bool | None = None
+    """The label that stands for Yes. A file and a hub need it."""
+    negative: str | int | bool | None = None
+    """The label that stands for No; any third one is then refused. Default: every other label."""
+    description: str = ""
+    """One or two sentences for teacher and students: what the texts are, and what Yes and No mean. A file and a hub
+    need it; a family has its own."""
+    train: Count = 200
+    """Texts that teaching material is made from and scored on; 0: all that are left."""
+    dev: Count = 100
+    """Texts held out besides those of test; 0: none."""
+    test: Count = 100
+    """Texts held out until the end; 0: all that are left."""
+    balanced: bool = True
+    """Half of train is positive. false: as large a part of it as of the data. Of dev and test it is always so."""
+
+
 class Agent(Section, frozen=True, kw_only=True):
     """One teacher or student: a process of its own."""
 

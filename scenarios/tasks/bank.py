@@ -106,7 +106,7 @@ class Bank(msgspec.Struct, frozen=True):
 def _refuse_twice(problems: Sequence[Problem], why: str) -> None:
     seen: dict[str, str] = {}
     for problem in problems:
-        key = " ".join(problem.text.casefold().split())
+        key = folded(problem.text)
         if key in seen:
             raise TaskError(f"{seen[key]} and {problem.id}: {why}")
         seen[key] = problem.id
@@ -114,7 +114,12 @@ def _refuse_twice(problems: Sequence[Problem], why: str) -> None:
 
 def same_text(a: str, b: str) -> bool:
     """Whether two problems are the same but for white space and case."""
-    return a.casefold().split() == b.casefold().split()
+    return folded(a) == folded(b)
+
+
+def folded(text: str) -> str:
+    """`text` without differences of white space and case."""
+    return " ".join(text.casefold().split())
 
 
 class Grader(Protocol):

@@ -15,6 +15,7 @@ import msgspec
 
 from broker.messages import AnswerForm
 from scenarios.schema import Exam, Task
+from scenarios.tasks import jsonlines
 from scenarios.tasks.answers import normal, parse
 from scenarios.tasks.bank import Item, Problem, TaskError, same_text
 from scenarios.tasks.gym import number
@@ -63,18 +64,10 @@ def read(path: Path) -> list[Entry]:
     Raises:
         TaskError: the file, or the line of it, that cannot be used, and why.
     """
-    try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise TaskError(f"task.file: {path}: {error.strerror or error}") from None
     entries: list[Entry] = []
     shape: str | None = None
     lines_of: dict[str, int] = {}
-    for n, raw in enumerate(lines, 1):
-        if not raw.strip():
-            continue
-        where = f"{path}, line {n}"
-        data = _decode(raw, where)
+    for n, where, data in jsonlines.objects(path, "task.file"):
         shape = shape or ("variants" if "variants" in data else "question")
         if shape not in data:
             raise TaskError(f"{where}: no `{shape}`, which the lines before it have" if entries else _neither(where))
@@ -125,16 +118,6 @@ def typical_characters(path: Path) -> int:
     """Length of a typical problem of the file."""
     lengths = sorted(len(entry.problems[0].text) for entry in read(path))
     return lengths[len(lengths) // 2]
-
-
-def _decode(raw: bytes, where: str) -> dict[str, Any]:
-    try:
-        data = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TaskError(f"{where}: not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise TaskError(f"{where}: a JSON object is wanted, not {type(data).__name__}")
-    return data
 
 
 def _functional(data: dict[str, Any], n: int, where: str) -> Entry:

@@ -72,7 +72,7 @@ def build(task: Task, exam: Exam, seed: int) -> tuple[Item, ...]:
     return tuple(_sibling_items(name, task, exam, seed))
 
 
-def _library() -> Callable[..., Any]:
+def library() -> Callable[..., Any]:
     """reasoning-gym's `create_dataset`.
 
     The library imports all its families at once, and one that we do not use brings in matplotlib, which takes more
@@ -90,7 +90,7 @@ def _library() -> Callable[..., Any]:
 
 
 def _template_items(task: Task, exam: Exam, seed: int) -> Iterator[Item]:
-    generators = _library()(GSM, size=1, seed=0).generators
+    generators = library()(GSM, size=1, seed=0).generators
     pool = list(task.templates or sorted(suited(task.difficulty), key=lambda t: number(seed, GSM, "order", t)))
     asked: dict[int, list[Problem]] = {t: [] for t in pool}
     for i in range(task.problems):
@@ -108,7 +108,7 @@ def _template_items(task: Task, exam: Exam, seed: int) -> Iterator[Item]:
 
 def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[Item]:
     family = FAMILIES[name]
-    dataset = _library()(name, size=1, seed=0, **family.settings)
+    dataset = library()(name, size=1, seed=0, **family.settings)
     asked: list[Problem] = []
 
     def draw(bits: int) -> tuple[str, str]:

@@ -1,0 +1,73 @@
+"""Reads JSON-lines files: an object in each line, every mistake with its line, and never more than fits.
+
+What the objects must hold is for files.py and labels.py.
+"""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from scenarios.tasks.bank import TaskError
+
+MAX_BYTES = 64 << 20
+"""Of a file: what is read of it is kept in memory."""
+MAX_LINE = 1 << 20
+"""Bytes of one line: what stands in it must fit a message."""
+BOM = b"\xef\xbb\xbf"
+
+
+def objects(path: Path, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """The objects of a file, each with the number of its line and, for messages, file and line; no blank lines.
+
+    Args:
+        path: the file.
+        key: the scenario's entry that named it.
+
+    Raises:
+        TaskError: the file cannot be read or is too large, or a line is no JSON object.
+    """
+    _refuse_unreadable(path, key)
+    try:
+        with path.open("rb") as file:
+            n, left = 0, MAX_BYTES
+            while raw := file.readline(MAX_LINE + 1):
+                n, left = n + 1, left - len(raw)
+                where = f"{path}, line {n}"
+                if len(raw) > MAX_LINE:
+                    raise TaskError(f"{where}: longer than {MAX_LINE:,} bytes")
+                if left < 0:
+                    raise TaskError(f"{where}: the file has grown beyond {MAX_BYTES:,} bytes while it was read")
+                raw = raw.removeprefix(BOM) if n == 1 else raw
+                if raw.strip():
+                    yield n, where, _decode(raw, where)
+    except OSError as error:
+        raise TaskError(f"{key}: {path}: {error.strerror or error}") from None
+
+
+def _refuse_unreadable(path: Path, key: str) -> None:
+    """What is no plain file is never opened: a pipe would be waited for."""
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise TaskError(f"{key}: {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise TaskError(f"{key}: {str(path)!r}: no name of a file: {error}") from None
+    if not stat.S_ISREG(about.st_mode):
+        raise TaskError(f"{key}: {path} is {'a folder' if stat.S_ISDIR(about.st_mode) else 'no plain file'}")
+    if about.st_size > MAX_BYTES:
+        raise TaskError(f"{key}: {path} has {about.st_size:,} bytes, and at most {MAX_BYTES:,} are read; cut it")
+
+
+def _decode(raw: bytes, where: str) -> dict[str, Any]:
+    try:
+        data = msgspec.json.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise TaskError(f"{where}: not UTF-8 text") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise TaskError(f"{where}: not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise TaskError(f"{where}: a JSON object is wanted, not {type(data).__name__}")
+    return data

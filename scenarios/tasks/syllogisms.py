@@ -1,0 +1,136 @@
+"""Draws labelled texts from reasoning-gym's syllogisms: does a statement follow from two others?
+
+The library takes the undistributed middle (All A are B, some B are C, so some A are C) for valid, so an eighth of its
+answers are wrong. Here only the forms of FORMS are drawn, whose answer is beyond doubt, and a draw whose answer is
+not ours is drawn anew. In each class every pair of premises and every conclusion are equally frequent: no statement
+alone gives the label away. Knows no files and no grader.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import count
+
+from scenarios.tasks.bank import TaskError, folded
+from scenarios.tasks.families import FAMILIES
+from scenarios.tasks.gym import library, number
+from scenarios.tasks.labels import SECTION, Text
+from scenarios.tasks.splits import Split
+
+NAME = "syllogism"
+DESCRIPTION = (
+    "Each question gives two statements about groups, to be taken as true, and then a third one. The answer is Yes "
+    "if the third statement must be true whenever the first two are, and No if it need not be."
+)
+TOKENS = 34
+"""Of a typical question, at 4 characters per token."""
+MOST = 10_000
+"""Texts of one split: beyond, the rarest forms would be looked for too long."""
+DRAWS = 1_000_000
+"""After so many draws a form is taken to have no more texts."""
+INVALID = 0.8
+"""Share of invalid draws asked of the library, of which most have other forms than ours."""
+
+FORMS: dict[bool, dict[str, int]] = {
+    True: {"AAA": 3, "AEE": 3, "IAI": 3, "IEO": 3},
+    False: {"AAE": 1, "AAO": 2, "AEA": 1, "AEI": 2, "IAA": 2, "IAO": 1, "IEE": 2, "IEI": 1},
+}
+"""How often of twelve, by class: the statements of a question about S, M and P as they stand in it (S-M, M-P, S-P).
+A: all are; E: none is; I: some are; O: some are not. Valid or invalid whether or not a group may be empty."""
+LETTERS = {("All", ""): "A", ("No", ""): "E", ("Some", ""): "I", ("Some", "not "): "O"}
+STATEMENT = re.compile(r"\b(All|No|Some) (\w+) are (not )?(\w+)")
+
+Key = tuple[str, str]
+"""Split and form."""
+
+
+def check(sizes: dict[str, int]) -> None:
+    """Refuse splits that cannot be drawn.
+
+    Args:
+        sizes: texts by split.
+
+    Raises:
+        TaskError: a split is too small to hold both classes, or too large.
+    """
+    for name, size in sizes.items():
+        if size > MOST:
+            raise TaskError(f"{SECTION}.{name}: {size} are asked for, and {NAME} gives at most {MOST} a split")
+        if size < 2 and not (name == "dev" and size == 0):
+            raise TaskError(
+                f"{SECTION}.{name}: {size} cannot hold a Yes and a No; {NAME} is endless: ask for 2 or more"
+            )
+
+
+def build(sizes: dict[str, int], seed: int) -> Split:
+    """Draw texts, half of each split valid (or one more or less than half of it).
+
+    More of a split leaves its earlier texts, and the other splits, as they were: which split a text may be in is
+    drawn from the text.
+
+    Args:
+        sizes: texts of `train`, `dev` and `test`.
+        seed: of the class.
+
+    Raises:
+        TaskError: as `check`.
+    """
+    check(sizes)
+    wanted = {name: list(_forms(seed, name, size)) for name, size in sizes.items()}
+    missing: defaultdict[Key, int] = defaultdict(int)
+    for name, forms in wanted.items():
+        for form in forms:
+            missing[name, form] += 1
+    drawn = _draw(missing, seed)
+    train, dev, test = (
+        tuple(Text(next(drawn[name, form]), form in FORMS[True], held_out=name != "train") for form in wanted[name])
+        for name in ("train", "dev", "test")
+    )
+    return train, dev, test
+
+
+def _forms(seed: int, name: str, size: int) -> Iterator[str]:
+    """The forms of a split's texts: every two of them one of each class, in either order, every 24 all of FORMS."""
+    for pair in range((size + 1) // 2):
+        cycle, place = divmod(pair, 12)
+        first = number(seed, SECTION, name, "first", pair) % 2 == 0
+        for valid in (first, not first)[: size - 2 * pair]:
+            deck = [f"{form}{n}" for form, weight in FORMS[valid].items() for n in range(weight)]
+            yield sorted(deck, key=lambda card: number(seed, SECTION, name, cycle, card))[place][:3]
+
+
+def _draw(missing: dict[Key, int], seed: int) -> dict[Key, Iterator[str]]:
+    """As many different texts as are `missing`, each with a right answer."""
+    settings = {"inversion_probability": 0.0, "invalid_ratio": INVALID}
+    dataset = library()(NAME, size=1, seed=0, **settings)
+    found: dict[Key, dict[str, str]] = {key: {} for key in missing}
+    left = sum(missing.values())
+    for draw in count():
+        if not left:
+            break
+        if draw == DRAWS:
+            raise TaskError(f"{SECTION}: {NAME} has too few different texts; ask for fewer")
+        made = dataset[number(seed, SECTION, NAME, draw)]  # The library seeds item i with seed + i.
+        text = made["question"]
+        for sentence in FAMILIES[NAME].without:
+            text = text.replace(sentence, "")
+        form = form_of(text)
+        if form not in FORMS[made["answer"] == "Yes"]:
+            continue
+        same = folded(text)
+        key = (("train", "dev", "test")[number(seed, SECTION, same) % 3], form)
+        if len(found.get(key, ())) < missing.get(key, 0) and same not in found[key]:
+            found[key][same] = text.strip()
+            left -= 1
+    return {key: iter(texts.values()) for key, texts in found.items()}
+
+
+def form_of(text: str) -> str:
+    """The form of a question, such as `AAA`; empty where its three statements are not about S-M, M-P and S-P."""
+    statements = STATEMENT.findall(text)
+    if len(statements) != 3:
+        return ""
+    (_, s, _, m), (_, middle, _, p), (_, subject, _, predicate) = statements
+    if (middle, subject, predicate) != (m, s, p) or len({s, m, p}) < 3:
+        return ""
+    return "".join(LETTERS.get((quantifier, negation), "?") for quantifier, _, negation, _ in statements)
