@@ -42,10 +42,12 @@ class Task(Section, frozen=True, kw_only=True):
 
 
 class LabelledTask(Section, frozen=True, kw_only=True):
-    """Labelled texts for level 3: a question of yes and no, learnt from examples. From a family of reasoning-gym, a
-    file of your own or the Hugging Face hub; where none is named, from the family syllogism. Of texts that come twice
-    (but for case and white space) one is kept, and none where they have both labels. What goes where is drawn by the
-    seed and the texts alone: the order of the file changes nothing."""
+    """Texts with a question of yes and no, for level 3: from reasoning-gym, a file of your own, or the hub.
+
+    Where none is named they come from the family syllogism. Of texts that come twice (but for case and white space)
+    one is kept, and none where they have both labels. What goes where is drawn by the seed and the text: the order of
+    a file changes nothing.
+    """
 
     family: str | None = None
     """A family by name: syllogism, whether a statement follows from two others. Endless, and half positive."""
@@ -77,7 +79,7 @@ class LabelledTask(Section, frozen=True, kw_only=True):
     test: Count = 100
     """Texts held out until the end; 0: all that are left."""
     balanced: bool = True
-    """Half of train is positive. false: as large a part of it as of the data. Of dev and test it is always so."""
+    """Half of train is positive. false: it has the data's share of positives, as dev and test always have."""
 
 
 class Agent(Section, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from scenarios.schema import LabelledTask
 from scenarios.tasks import hub, jsonlines, syllogisms
 from scenarios.tasks.bank import Problem, TaskError
 from scenarios.tasks.labels import SECTION, Pool, Text
-from scenarios.tasks.splits import Quotas, quotas, split
+from scenarios.tasks.splits import Quotas, Split, quotas, split
 
 CHARACTERS_PER_TOKEN = 4
 UNKNOWN_TOKENS = 60
@@ -45,13 +45,11 @@ def build(task: LabelledTask, seed: int, *, folder: Path) -> Labelled:
         TaskError: the task cannot be built as asked.
     """
     if _family(task):
-        source, description = check(task, folder=folder), task.description.strip() or syllogisms.DESCRIPTION
         splits = syllogisms.build(_sizes(task), seed)
-        return Labelled(source, description, *map(_problems, ("train", "dev", "test"), splits))
+        return _labelled(_source(task), task.description.strip() or syllogisms.DESCRIPTION, splits)
     pool, sizes = _counted(task, folder)
-    splits = split(pool.texts, sizes, seed)
-    train, dev, test = map(_problems, ("train", "dev", "test"), splits)
-    return Labelled(_source(task), task.description.strip(), train, dev, test, pool.repeated, pool.contradicting)
+    made = _labelled(_source(task), task.description.strip(), split(pool.texts, sizes, seed))
+    return msgspec.structs.replace(made, repeated=pool.repeated, contradicting=pool.contradicting)
 
 
 def check(task: LabelledTask, *, folder: Path) -> str:
@@ -149,6 +147,11 @@ def _told(pool: Pool) -> str:
     if pool.repeated or pool.contradicting:
         told += f"; left out: {pool.repeated} that come again, {pool.contradicting} that have both labels"
     return told
+
+
+def _labelled(source: str, description: str, splits: Split) -> Labelled:
+    train, dev, test = splits
+    return Labelled(source, description, _problems("train", train), _problems("dev", dev), _problems("test", test))
 
 
 def _problems(name: str, texts: tuple[Text, ...]) -> tuple[Problem, ...]:

@@ -106,9 +106,7 @@ class Pool:
                 + self._labels()
             )
         if self._seen[self._positive] == rows:
-            raise TaskError(
-                f"{source}: every {self._label!r} is {self._positive!r}: the negative class has no text; both are needed"
-            )
+            raise TaskError(f"{source}: every {self._label!r} is {self._positive!r}: the negative class has no text")
 
     def _class_of(self, row: dict[str, Any], where: str) -> bool:
         value = _value(row, self._label, where)

@@ -59,10 +59,7 @@ def quotas(texts: Iterable[Text], task: LabelledTask) -> Quotas:
         train = _train(task, rest if separate else pool)
     else:
         train = _train(task, pool)
-        test = Count(pool.positive - train.positive, pool.negative - train.negative)
-    for name, count in (("train", train), ("dev", dev), ("test", test)):
-        if count.total or name != "dev":
-            _both_classes(name, count)
+        test = _both_classes("test", Count(pool.positive - train.positive, pool.negative - train.negative))
     return Quotas(train, dev, test)
 
 
@@ -111,6 +108,8 @@ def _take(name: str, size: int, of: Count) -> tuple[Count, Count]:
         raise TaskError(f"{SECTION}.{name}: {size} texts are asked for, and {of.total} are left ({of})")
     positive = (2 * size * of.positive + of.total) // (2 * of.total) if size else 0
     taken = Count(positive, size - positive)
+    if size or name != "dev":
+        _both_classes(name, taken)
     return taken, Count(of.positive - taken.positive, of.negative - taken.negative)
 
 
@@ -118,19 +117,20 @@ def _train(task: LabelledTask, left: Count) -> Count:
     if not task.balanced:
         return _take("train", task.train or left.total, left)[0]
     if not task.train:
-        return Count(min(left), min(left))
+        return _both_classes("train", Count(min(left), min(left)))
     half = Count(task.train // 2, task.train - task.train // 2)
     if half.positive > left.positive or half.negative > left.negative:
         raise TaskError(
             f"{SECTION}.train: {task.train}, half of them positive, take {half} texts, and {left} are left; "
             "ask for fewer, or set balanced to false"
         )
-    return half
+    return _both_classes("train", half)
 
 
-def _both_classes(name: str, count: Count) -> None:
+def _both_classes(name: str, count: Count) -> Count:
     if not count.total:
         raise TaskError(f"{SECTION}.{name}: no texts are left for it; ask for fewer elsewhere")
     if not count.positive or not count.negative:
         missing = "negative" if count.positive else "positive"
         raise TaskError(f"{SECTION}.{name}: would be {count}: no {missing} one; ask for more texts")
+    return count
