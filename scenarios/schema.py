@@ -56,7 +56,7 @@ class LabelledTask(Section, frozen=True, kw_only=True):
     test_file: str | None = None
     """Of the same shape: dev and test come from it and train from `file` alone. Default: all come from `file`."""
     hub: str | None = None
-    """A data set by its name at the Hugging Face hub, OWNER/NAME; needs `pip install lbt-classroom[datasets]`. Its
+    """A data set by its name at the Hugging Face hub, OWNER/NAME; needs `pip install -e ".[datasets]"`. Its
     split train is taken as `file` would be, validation and test, where it has them, together as `test_file`."""
     hub_config: str | None = None
     """Which configuration of that data set, where it has several."""

@@ -13,7 +13,7 @@ from scenarios.tasks.labels import SECTION
 
 TRAIN = "train"
 HELD_OUT = ("validation", "test")
-INSTALL = "pip install 'lbt-classroom[datasets]'"
+INSTALL = 'pip install -e ".[datasets]"'
 
 
 def check() -> None:

@@ -44,7 +44,7 @@ def build(task: LabelledTask, seed: int, *, folder: Path) -> Labelled:
     Raises:
         TaskError: the task cannot be built as asked.
     """
-    if _family(task):
+    if _from_family(task):
         splits = syllogisms.build(_sizes(task), seed)
         return _labelled(_source(task), task.description.strip() or syllogisms.DESCRIPTION, splits)
     pool, sizes = _counted(task, folder)
@@ -61,7 +61,7 @@ def check(task: LabelledTask, *, folder: Path) -> str:
     Raises:
         TaskError: the task cannot be built as asked.
     """
-    if _family(task):
+    if _from_family(task):
         syllogisms.check(_sizes(task))
     elif task.hub is None:
         _counted(task, folder)
@@ -77,7 +77,7 @@ def typical_tokens(task: LabelledTask, folder: Path) -> int:
     Raises:
         TaskError: the task's entries do not fit together, or a file cannot be used.
     """
-    if _family(task):
+    if _from_family(task):
         return syllogisms.TOKENS
     if task.hub is not None:
         return UNKNOWN_TOKENS
@@ -85,19 +85,29 @@ def typical_tokens(task: LabelledTask, folder: Path) -> int:
     return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN + 1
 
 
-def _family(task: LabelledTask) -> bool:
+def _from_family(task: LabelledTask) -> bool:
     """Whether the texts come from a family; refuses entries that do not go together."""
-    named = [key for key in ("family", "file", "hub") if getattr(task, key) is not None]
+    for key in ("family", "file", "test_file", "hub", "hub_config", "label"):
+        if getattr(task, key) == "":
+            raise TaskError(f"{SECTION}.{key}: is empty; name one, or leave the key out")
+    named = [key for key in ("family", "file", "hub") if getattr(task, key) is not None] or ["family"]
     if len(named) > 1:
         raise TaskError(f"{SECTION}: needs one of family, file and hub, has {' and '.join(named)}")
-    of = named[0] if named else "family"
-    for key, of_what in (("test_file", "file"), ("hub_config", "hub")):
-        if getattr(task, key) is not None and of != of_what:
-            raise TaskError(f"{SECTION}.{key}: goes with {of_what}, and the texts come from a {of}; take it out")
-    if of != "family":
-        if not task.description.strip():
-            raise TaskError(f"{SECTION}.description: is empty; say what the texts are and what Yes and No mean")
-        return False
+    for key, source in (("test_file", "file"), ("hub_config", "hub")):
+        if getattr(task, key) is not None and named != [source]:
+            raise TaskError(f"{SECTION}.{key}: goes with {source}, and the texts come from a {named[0]}; take it out")
+    if named == ["family"]:
+        _refuse_foreign(task)
+        return True
+    if task.file is not None and task.file == task.test_file:
+        raise TaskError(f"{SECTION}.test_file: is the file itself; leave it out to have it split")
+    if not task.description.strip():
+        raise TaskError(f"{SECTION}.description: is empty; say what the texts are and what Yes and No mean")
+    return False
+
+
+def _refuse_foreign(task: LabelledTask) -> None:
+    """Refuse what a family does not have."""
     if task.family not in (None, syllogisms.NAME):
         raise TaskError(f"{SECTION}.family: no family of labelled texts is called {task.family!r}; there is syllogism")
     for key in ("positive", "negative"):
@@ -105,7 +115,6 @@ def _family(task: LabelledTask) -> bool:
             raise TaskError(f"{SECTION}.{key}: is for files and data sets; {syllogisms.NAME} has labels of its own")
     if not task.balanced:
         raise TaskError(f"{SECTION}.balanced: {syllogisms.NAME} is always half positive; take the entry out")
-    return True
 
 
 def _sizes(task: LabelledTask) -> dict[str, int]:

@@ -98,8 +98,9 @@ class Pool:
             del self.texts[key]
         rows = sum(self._seen.values())
         self.repeated = rows - len(self.texts) - self.contradicting
-        if not rows:
-            raise TaskError(f"{source} holds no texts")
+        if not self.texts:
+            both = f": all {self.contradicting} of them have both labels" if rows else ""
+            raise TaskError(f"{source} holds no texts that can be used{both}")
         if not self._seen[self._positive]:
             raise TaskError(
                 f"{SECTION}.positive: no text of {source} has the label {self._positive!r}; the {self._label!r} there: "

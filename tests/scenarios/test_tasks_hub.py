@@ -87,7 +87,7 @@ def test_rows_whose_label_is_kept_back_are_left_out(loaded: dict[str, Any]) -> N
     ("splits", "message"),
     [
         ({"test": Split([], None)}, "hub: owner/name has no split train; it has test"),
-        ({"train": Split([], None)}, "hub owner/name holds no texts"),
+        ({"train": Split([], None)}, "hub owner/name holds no texts that can be used$"),
         ({"train": Split([{"text": "a"}], None)}, "owner/name, train row 0: no `label`; there: text"),
         ({"train": Split([{"text": "a", "label": 1}], None)}, "no text of hub owner/name has the label 'spam'"),
         (ConnectionError("no network\nand more"), "hub: owner/name: ConnectionError: no network$"),
@@ -111,7 +111,7 @@ def test_a_plan_fetches_nothing_but_checks_the_entries(loaded: dict[str, Any]) -
 def test_without_the_library_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for call in (lambda: check(TASK, folder=HERE), lambda: build(TASK, 1, folder=HERE)):
-        with pytest.raises(TaskError, match=r"needs the package `datasets`.*pip install 'lbt-classroom\[datasets\]'"):
+        with pytest.raises(TaskError, match=r"needs the package `datasets`.*pip install -e .\.\[datasets\]"):
             call()
 
 

@@ -157,6 +157,12 @@ def test_a_typical_text_is_the_middle_one(tmp_path: Path) -> None:
     assert 0.8 * mean < typical_tokens(LabelledTask(), tmp_path) < 1.2 * mean
 
 
+def test_a_file_that_cannot_be_used_has_no_typical_text(tmp_path: Path) -> None:
+    write(tmp_path, [{"text": "a", "label": kind} for kind in ("spam", "ham")])
+    with pytest.raises(TaskError, match="both labels"):
+        typical_tokens(MINE, tmp_path)
+
+
 def test_checking_imports_nothing_heavy() -> None:
     code = (
         "import sys; from pathlib import Path; from scenarios.schema import *; from scenarios.tasks.labelled import *;"
@@ -208,7 +214,10 @@ def test_the_section_can_be_described() -> None:
         ({"dev": 17}, r"dev: 17 texts are asked for, and 16 are left \(8 positive and 8 negative\)\nmine.jsonl: 16 t"),
         ({"dev": 1}, "dev: would be 1 positive and 0 negative: no negative one"),
         ({"test": 14}, "train: 4, half of them positive, take .* and 0 positive and 0 negative are left"),
-        ({"test_file": "mine.jsonl"}, "train: 4, half .* 0 positive and 0 negative .*\n.*left out: 16 that come again"),
+        ({"test_file": "mine.jsonl"}, "test_file: is the file itself; leave it out to have it split"),
+        ({"test_file": "./mine.jsonl"}, "train: 4, half .* 0 positive .*\n.*left out: 16 that come again"),
+        ({"file": ""}, "file: is empty; name one, or leave the key out"),
+        ({"label": ""}, "label: is empty; name one"),
     ],
 )
 def test_a_task_that_cannot_be_built_is_refused_with_the_entry_and_the_numbers(
@@ -257,13 +266,16 @@ def test_text_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "mine.jsonl holds no texts"),
-        (["", " "], "mine.jsonl holds no texts"),
+        ([], "mine.jsonl holds no texts that can be used$"),
+        (["", " "], "mine.jsonl holds no texts that can be used$"),
         (rows(0, 8), "positive: no text of mine.jsonl has the label 'spam'; the 'label' there: 'ham' .8."),
         (rows(8, 0), "mine.jsonl: every 'label' is 'spam': the negative class has no text"),
         (rows(1, 50), "dev: would be 0 positive and 2 negative: no positive one"),
         ([{"text": "a", "label": f"kind {n}"} for n in range(9)], "'kind 5' .1. and 3 more"),
-        ([{"text": "a", "label": kind} for kind in ("spam", "ham")], "0 texts, 0 .*left out: 1 .* 1 that have both"),
+        (
+            [{"text": "a", "label": kind} for kind in ("spam", "ham")],
+            "no texts that can be used: all 1 of them have both labels",
+        ),
     ],
 )
 def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
