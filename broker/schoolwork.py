@@ -68,6 +68,8 @@ class Examine(Message, frozen=True, kw_only=True):
     demonstrations: tuple[Exemplar, ...] = ()
     dialogue: tuple[Exchange, ...] = ()
     """What the student asked about the material before, and what its teacher said."""
+    task: str = ""
+    """What is asked of every problem of this exam, in a sentence or two; empty: the problems say it themselves."""
     weights: str = ""
 
 

@@ -15,9 +15,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "good.yaml"
 
 
-def good(path: Path, *overrides: str, seed: int | None = None) -> Scenario:
+def good(path: Path, *overrides: str) -> Scenario:
     path.write_text(GOOD)
-    return read(path, overrides, seed)
+    return read(path, overrides)
 
 
 def test_every_default_is_written_out(path: Path) -> None:
