@@ -162,6 +162,7 @@ def test_the_first_error_that_was_written_since_is_the_cause(
 
 real = [
     pytest.mark.models,
+    pytest.mark.vllm,
     pytest.mark.skipif(
         engines.vllm_build() != "cpu", reason="the CPU build of vLLM is not installed (docs/engines.md)"
     ),
@@ -221,13 +222,21 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def smollm2(settings: Settings) -> Iterator[Running]:
-    running = Running(settings)
-    try:
-        running.start()
-        yield running
-    finally:
+def shared(settings: Settings) -> Iterator[list[Running]]:
+    """The engine of this module, since each takes half a minute to start; and those it took the place of."""
+    started: list[Running] = []
+    yield started
+    for running in started:
         running.stop()
+
+
+@pytest.fixture
+def smollm2(settings: Settings, shared: list[Running]) -> Running:
+    """An engine that works: another one where a test ended the last."""
+    if not shared or shared[-1].engine._closed:
+        shared.append(Running(settings))
+        shared[-1].start()
+    return shared[-1]
 
 
 def prompt(question: str, sampling: Sampling = GREEDY, seed: int = 0, lesson: str = "2 + 2 = 4") -> Prompt:
@@ -314,30 +323,25 @@ def test_sampling_that_cannot_be_done_fails_the_request(smollm2: Running) -> Non
 
 
 @marked
-def test_a_core_that_dies_fails_all_that_wait_and_all_that_come(settings: Settings) -> None:
-    running = Running(settings)
-    others = set(multiprocessing.active_children())
-    try:
-        running.start()
-        (core,) = set(multiprocessing.active_children()) - others
-        assert core.pid
+def test_a_core_that_dies_fails_all_that_wait_and_all_that_come(smollm2: Running) -> None:
+    (core,) = (process for process in multiprocessing.active_children() if process.name.startswith("EngineCore"))
+    assert core.pid
 
-        async def die() -> list[Any]:
-            waiting = [
-                asyncio.create_task(running.engine.generate(prompt("Tell.", Sampling(max_tokens=800), n)))
-                for n in range(20)
-            ]
-            while not running.progress:
-                await asyncio.wait(waiting, timeout=0.05)
-            os.kill(core.pid or 0, signal.SIGKILL)
-            return await asyncio.gather(*waiting, return_exceptions=True)
+    async def die() -> list[Any]:
+        waiting = [
+            asyncio.create_task(smollm2.engine.generate(prompt("Tell.", Sampling(max_tokens=800), n)))
+            for n in range(20)
+        ]
+        smollm2.progress.clear()
+        while not smollm2.progress:
+            await asyncio.wait(waiting, timeout=0.05)
+        os.kill(core.pid or 0, signal.SIGKILL)
+        return await asyncio.gather(*waiting, return_exceptions=True)
 
-        ended = running.run(die(), timeout=30)
-        assert all(isinstance(each, EngineDead) for each in ended) and "the engine died" in str(ended[0])
-        (late,) = running.ask(prompt("1 + 1?"), timeout=30)
-        assert isinstance(late, EngineDead)
-    finally:
-        running.stop()
+    ended = smollm2.run(die(), timeout=30)
+    assert all(isinstance(each, EngineDead) for each in ended) and "the engine died" in str(ended[0])
+    (late,) = smollm2.ask(prompt("1 + 1?"), timeout=30)
+    assert isinstance(late, EngineDead)
 
 
 @marked

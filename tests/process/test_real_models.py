@@ -31,9 +31,12 @@ exam: {problems: 1, sampling: {max_tokens: 48}}
         "transformers",
         pytest.param(
             "vllm",
-            marks=pytest.mark.skipif(
-                engines.vllm_build() != "cpu", reason="the CPU build of vLLM is not installed (docs/engines.md)"
-            ),
+            marks=[
+                pytest.mark.vllm,
+                pytest.mark.skipif(
+                    engines.vllm_build() != "cpu", reason="the CPU build of vLLM is not installed (docs/engines.md)"
+                ),
+            ],
         ),
     ],
 )
