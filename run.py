@@ -9,6 +9,7 @@ import json
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -115,10 +116,7 @@ def plan(scenario: Path, *, overrides: Overrides = (), as_json: AsJson = False) 
     machine = placement.described(elsewhere) if elsewhere else None
     described = reading.read(scenario, [one for one in overrides if not one.startswith("machine.")])
     counted = plans.counts(described)
-    rows = [
-        plans.Row(**one.facts(), size=one.size, needs=one.needs, why=one.seat.why)
-        for one in hiring.hire(described.teacher, described.students, machine, in_turn=described.time_share)
-    ]
+    rows = rows_of(hiring.hire(described.teacher, described.students, machine, in_turn=described.time_share))
     if as_json:
         print(json.dumps(plans.to_dict(described, counted, rows), indent=1))
     else:
@@ -164,18 +162,38 @@ def replay(run_dir: Path, *, overrides: Overrides = (), as_json: AsJson = False)
 
 
 @app.command
-def doctor(*, as_json: AsJson = False) -> int:
-    """Say what works on this machine, and what to do about the rest."""
+def doctor(scenario: Path | None = None, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
+    """Say what works on this machine, and what to do about the rest; with a scenario, also who would sit where."""
     from agents import doctor as doctors
     from scenarios.tasks.families import FAMILIES
 
     checks = doctors.examine()
+    rows: list[plans.Row] = []
+    if scenario:
+        described = reading.read(scenario, overrides)
+        try:
+            rows = rows_of(hiring.hire(described.teacher, described.students, in_turn=described.time_share))
+        except (placement.PlacementError, EngineStartError, ModelError) as error:
+            says, _, do = str(error).partition("\n")
+            checks.append(doctors.Check(described.name, "no", says, do))
     if as_json:
-        print(json.dumps({"checks": msgspec.to_builtins(checks), "families": sorted(FAMILIES)}, indent=1))
+        found = {"checks": checks, "agents": rows, "families": sorted(FAMILIES)}
+        print(json.dumps(msgspec.to_builtins(found), indent=1))
     else:
         out.print(doctors.to_table(checks))
         say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
+        if rows:
+            out.print(plans.seating(rows))
     return COMPLETE
+
+
+def rows_of(hired: Sequence[hiring.Hired]) -> list[plans.Row]:
+    """The agents of a plan."""
+    rows = []
+    for one in hired:
+        row: dict[str, Any] = {**one.facts(), **one.memory(), "memory_share": one.seat.memory_share or None}
+        rows.append(plans.Row(**row, size=one.size, needs=one.needs, why=one.seat.why))
+    return rows
 
 
 # --- holding a class ------------------------------------------------------------------------------------

@@ -80,10 +80,12 @@ class Hired(msgspec.Struct, frozen=True):
 
     @property
     def needs(self) -> str:
-        """Memory at work, for people: the weights with what comes on top, and a small cache. About."""
-        if self.resolved is None or not self.resolved.size_mb:
-            return ""
-        return f"{placement.need_mb(self.resolved.size_mb) / 1000:.1f} GB"
+        """Memory at work, for people. About."""
+        return f"{self.seat.memory.total_mb / 1000:.1f} GB" if self.seat.memory and self.size else ""
+
+    def memory(self) -> dict[str, Any]:
+        """The same in its parts, in MB; empty: needs none, or the size of its model is not known."""
+        return msgspec.structs.asdict(self.seat.memory) if self.seat.memory and self.size else {}
 
 
 def hire(
@@ -94,6 +96,8 @@ def hire(
     in_turn: bool = False,
 ) -> tuple[Hired, ...]:
     """Engine, model and seat of every agent, teacher first.
+
+    Where `auto` would take vLLM on a CPU whose memory does not hold it, it takes transformers for all such agents.
 
     Args:
         teacher: as the scenario has it.
@@ -106,25 +110,58 @@ def hire(
         ModelError: no such model.
         PlacementError: they do not fit on this machine.
     """
+    agents, there = (teacher, *students), machine or placement.look()
+    # Where there are GPUs, everybody sits on one who does not say `none`: so the engine is chosen before the seat.
+    on_gpu = [agent.gpu != "none" and bool(there.gpus) for agent in agents]
+    chosen = [engines.choose(one.engine, one.model, gpu=gpu) for one, gpu in zip(agents, on_gpu, strict=True)]
+    if machine is None:  # what is installed here says nothing of a machine that is described
+        for agent, engine, gpu in zip(agents, chosen, on_gpu, strict=True):
+            engines.check(engine, agent.engine_args, gpu=gpu)
+    resolved = [
+        models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None
+        for agent, engine in zip(agents, chosen, strict=True)
+    ]
+    try:
+        return _seat(agents, chosen, resolved, there, in_turn=in_turn)
+    except placement.PlacementError:
+        # Arguments are for one engine: an agent that has some keeps the one they were written for.
+        spare = [
+            engine == "vllm" and agent.engine == "auto" and not gpu and not agent.engine_args
+            for agent, engine, gpu in zip(agents, chosen, on_gpu, strict=True)
+        ]
+        if not any(spare):
+            raise
+    names = {name for agent, spared in zip(agents, spare, strict=True) if spared for name in process_names(agent)}
+    chosen = ["transformers" if spared else engine for engine, spared in zip(chosen, spare, strict=True)]
+    hired = _seat(agents, chosen, resolved, there, in_turn=in_turn)
+    return tuple(msgspec.structs.replace(one, seat=_noting(one.seat)) if one.name in names else one for one in hired)
+
+
+def _seat(
+    agents: Sequence[Wanted],
+    chosen: Sequence[str],
+    resolved: Sequence[models.Resolved | None],
+    machine: placement.Machine,
+    *,
+    in_turn: bool,
+) -> tuple[Hired, ...]:
+    """All processes of `agents`, with the engines `chosen` and their models."""
     crew: list[tuple[str, Wanted, Role, str, models.Resolved | None]] = []
     wishes: list[list[placement.Wish]] = []
-    there = machine or placement.look()
-    for agent in (teacher, *students):
-        # Where there are GPUs, everybody sits on one who does not say `none`: so the engine is chosen before the seat.
-        gpu = agent.gpu != "none" and bool(there.gpus)
-        engine = engines.choose(agent.engine, agent.model, gpu=gpu)
-        if machine is None:  # what is installed here says nothing of a machine that is described
-            engines.check(engine, agent.engine_args, gpu=gpu)
-        model = models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None
+    for agent, engine, model in zip(agents, chosen, resolved, strict=True):
         # A model of unknown size still needs a place: 0 would say that it needs none.
         megabytes = max(1, model.size_mb) if model else 0
         wishes.append([])
         for name in process_names(agent):
-            crew.append((name, agent, "teacher" if agent is teacher else "student", engine, model))
-            wishes[-1].append(placement.Wish(name, agent.gpu, megabytes, agent.memory_share))
+            crew.append((name, agent, "teacher" if agent is agents[0] else "student", engine, model))
+            wishes[-1].append(placement.Wish(name, agent.gpu, megabytes, agent.memory_share, engine, agent.engine_args))
     together = wishes if in_turn else [[wish for own in wishes for wish in own]]
-    seats = [seat for group in together for seat in placement.place(group, there)]
+    seats = [seat for group in together for seat in placement.place(group, machine)]
     return tuple(Hired(*member, seat) for member, seat in zip(crew, seats, strict=True))
+
+
+def _noting(seat: placement.Seat) -> placement.Seat:
+    return msgspec.structs.replace(seat, why=f"{seat.why}; transformers, as the memory does not hold vLLM")
 
 
 def process_names(agent: Wanted) -> tuple[str, ...]:

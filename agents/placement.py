@@ -6,20 +6,18 @@ starts nothing and imports no torch.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from agents import memory
 from agents.machine import Gpu, Machine, PlacementError, described, look
+from agents.memory import Memory, need_mb
 
 __all__ = ["Gpu", "Machine", "PlacementError", "Seat", "Wish", "described", "look", "need_mb", "place"]
 
 USABLE = 0.95
-"""Of a GPU's memory: the driver and fragmentation want the rest."""
-OVERHEAD = 1.3
-"""A model at work takes this many times its weights: activations, and buffers of the engine."""
-WORKING_MB = 1536
-"""On top of that, on each GPU: the context of a process, and a small key-value cache."""
+"""Of a GPU's memory, where the driver and fragmentation want the rest; of the machine's, the system and the broker."""
 UNIFIED = 0.75
 """The part of an Apple machine's memory that its GPU may use."""
 MPS = "mps"
@@ -36,6 +34,13 @@ class Wish(msgspec.Struct, frozen=True):
     model_mb: int
     """Weights in memory; 0: needs no model of ours (simulated, a server)."""
     memory_share: float | None = None
+    engine: str = "transformers"
+    engine_args: dict[str, Any] = {}
+
+    @property
+    def on_cpu(self) -> Memory:
+        """What it takes of the machine's memory if it computes there."""
+        return memory.on_cpu(self.engine, self.model_mb, self.engine_args)
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -52,6 +57,8 @@ class Seat(msgspec.Struct, frozen=True):
     device: str
     """For people: `GPU 0 (H100, 45 %)`, `CPU, 1 thread`."""
     why: str
+    memory: Memory | None = None
+    """About; None: no model of ours."""
 
 
 Seating = Mapping[str, tuple[int, ...]]
@@ -82,15 +89,10 @@ def place(wishes: Sequence[Wish], machine: Machine) -> list[Seat]:
         elif wish.model_mb:
             own, threads = cores[wish.agent]
             reason = "no GPU, as asked" if wish.gpu == "none" else "no GPU here"
-            seats.append(Seat(wish.agent, (), 0.0, own, threads, _cpu(threads), f"{reason}; {why}"))
+            seats.append(Seat(wish.agent, (), 0.0, own, threads, _cpu(threads), f"{reason}; {why}", wish.on_cpu))
         else:
             seats.append(Seat(wish.agent, (), 0.0, machine.cores, 1, _cpu(1), "needs no GPU and no model here"))
     return seats
-
-
-def need_mb(model_mb: int, gpus: int = 1) -> int:
-    """What an agent cannot do without, in MB on each of `gpus` GPUs that share its weights."""
-    return int(model_mb * OVERHEAD / gpus) + WORKING_MB
 
 
 # --- GPUs -----------------------------------------------------------------------------------------------
@@ -134,7 +136,7 @@ def _spread(autos: Sequence[Wish], named: Seating, wishes: Sequence[Wish], gpus:
             taken = _taken(seating, wishes, gpus)
             crowd = Counter(i for chosen in seating.values() for i in chosen)
             # Somebody else's program there is one more that computes.
-            crowd.update(i for i, gpu in enumerate(gpus) if gpu.used_mb > WORKING_MB)
+            crowd.update(i for i, gpu in enumerate(gpus) if gpu.used_mb > need_mb(0))
             rooms = [(USABLE - taken[i]) * gpu.memory_mb for i, gpu in enumerate(gpus)]
             fitting = [i for i, gpu in enumerate(gpus) if wish.model_mb <= _granted_mb(wish, [gpu]) <= rooms[i]]
             if not fitting:
@@ -193,9 +195,10 @@ def _gpu_seat(
     need = f"needs about {_gb(need_mb(wish.model_mb, len(gpus)))}" + (" on each" if len(gpus) > 1 else "")
     why = f"{'auto' if wish.gpu == 'auto' else 'named'}; {need}"
     tokens = tuple(gpu.token for gpu in gpus)
-    return Seat(
-        wish.agent, tokens, share, machine.cores, threads, f"{where} ({gpus[0].name}, {share * 100:.0f} %)", why
-    )
+    device = f"{where} ({gpus[0].name}, {share * 100:.0f} %)"
+    granted = share * min(gpu.memory_mb for gpu in gpus) * len(gpus)
+    taken = memory.on_gpus(wish.model_mb, granted, len(gpus))
+    return Seat(wish.agent, tokens, share, machine.cores, threads, device, why, taken)
 
 
 def _label(i: int, gpus: Sequence[Gpu]) -> str:
@@ -253,13 +256,25 @@ def _share_cores(agents: Sequence[str], machine: Machine) -> tuple[dict[str, tup
 
 
 def _check_memory(on_cpu: Sequence[Wish], machine: Machine) -> None:
-    total = sum(wish.model_mb for wish in on_cpu)
-    if total > machine.memory_mb:
-        each = ", ".join(f"{wish.agent} {_gb(wish.model_mb)}" for wish in on_cpu)
-        raise PlacementError(
-            f"The models on the CPU need {_gb(total)} of memory, and there is {_gb(machine.memory_mb)}: {each}.\n"
-            "Take smaller models or fewer agents."
-        )
+    """Refuse agents whose weights, keys and values, and engines the machine's memory does not hold together."""
+    total = sum(wish.on_cpu.total_mb for wish in on_cpu)
+    usable = machine.memory_mb * USABLE
+    if total <= usable:
+        return
+    each = ", ".join(f"{wish.agent} {_gb(wish.on_cpu.total_mb)} ({_parts(wish.on_cpu)})" for wish in on_cpu)
+    lower = "Take smaller models"
+    if any(wish.engine == "vllm" for wish in on_cpu):
+        lower = "Lower engine_args.kv_cache_memory_bytes, take engine: transformers, smaller models"
+    if len(on_cpu) > 1:
+        lower += ", fewer agents, or let them take turns (time_share: true)"
+    raise PlacementError(
+        f"The agents on the CPU need about {_gb(total)} of memory; {_gb(usable)} of {_gb(machine.memory_mb)} may be "
+        f"used.\n{each}: weights + keys and values + engine.\n{lower}."
+    )
+
+
+def _parts(taken: Memory) -> str:
+    return " + ".join(f"{mb / 1024:.1f}" for mb in (taken.weights_mb, taken.cache_mb, taken.engine_mb))
 
 
 def _cpu(threads: int) -> str:

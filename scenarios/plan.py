@@ -47,7 +47,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     size: str
     """Of the weights: `1.3 GB`; empty where there are none."""
     needs: str = ""
-    """Memory at work, about: weights, what comes on top of them, and a small cache."""
+    """Memory at work, about: the sum of the next three."""
+    weights_mb: int = 0
+    """0, like the next two: needs none, or not known."""
+    cache_mb: int = 0
+    """Keys and values."""
+    engine_mb: int = 0
+    """The engine itself: libraries, activations, buffers."""
+    memory_share: float | None = None
+    """Of each of its GPUs; None: it has none."""
     engine: str
     device: str
     why: str
@@ -138,8 +146,6 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
     from rich.table import Table
     from rich.text import Text
 
-    from scenarios.monitor.lines import harmless
-
     amounts = Table(box=SIMPLE_HEAD, title=f"{scenario.name}: what it asks", title_justify="left")
     amounts.add_column("what")
     amounts.add_column("how many", justify="right")
@@ -154,14 +160,37 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
         ("completion tokens", counted.completion_tokens, "at most"),
     ):
         amounts.add_row(label, f"{number:,}", note)
+    steps = [Text(f"{number}. {step}") for number, step in enumerate(order(scenario), 1)]
+    sitting = [seating(rows)] if rows else []
+    return Group(amounts, *sitting, Text("\nThe order of things", style="italic"), *steps)
+
+
+def seating(rows: Sequence[Row]) -> "RenderableType":
+    """Who sits where, why, and what it takes of memory, for people."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from scenarios.monitor.lines import harmless
+
     seats = Table(box=SIMPLE_HEAD, title="Who sits where", title_justify="left", pad_edge=False, collapse_padding=True)
-    for heading in ("agent", "role", "model", "size", "needs", "engine", "device"):
+    for heading in ("agent", "role", "model", "size", "engine", "device"):
         seats.add_column(heading, overflow="fold")
     for row in rows:
-        cells = (row.name, row.role, row.model, row.size, row.needs, row.engine, row.device)
+        cells = (row.name, row.role, row.model, row.size, row.engine, row.device)
         seats.add_row(*(Text(harmless(cell)) for cell in cells))
-    steps = [Text(f"{number}. {step}") for number, step in enumerate(order(scenario), 1)]
     whys = dict.fromkeys(row.why for row in rows if row.why)
     reasons = [Text(f"{', '.join(row.name for row in rows if row.why == why)}: {why}") for why in whys]
-    sitting: list[RenderableType] = [seats, *reasons] if rows else []
-    return Group(amounts, *sitting, Text("\nThe order of things", style="italic"), *steps)
+    memory = Table(
+        box=SIMPLE_HEAD, title="Memory, about, in GB", title_justify="left", pad_edge=False, collapse_padding=True
+    )
+    memory.add_column("agent", overflow="fold")
+    for heading in ("weights", "keys and values", "engine itself", "in all", "share of its GPUs"):
+        memory.add_column(heading, justify="right")
+    taking = [row for row in rows if row.weights_mb]
+    for row in taking:
+        mbs = (row.weights_mb, row.cache_mb, row.engine_mb)
+        share = "" if row.memory_share is None else f"{row.memory_share * 100:.0f} %"
+        memory.add_row(Text(harmless(row.name)), *(f"{mb / 1000:.1f}" for mb in (*mbs, sum(mbs))), share)
+    return Group(seats, *reasons, "", memory) if taking else Group(seats, *reasons)

@@ -23,6 +23,7 @@ from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSta
 from agents.engines.batch import Batch, Row
 from agents.engines.chat import Chat
 from agents.engines.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
+from agents.memory import PREFIX_CACHE_MB
 from broker.messages import Sampling, Usage
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ CAPACITY = {"cpu": 32, "mps": 32, "cuda": 64}
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `engine_args` of a transformers agent may hold."""
 
-    prefix_cache_mb: Annotated[int, Meta(ge=0)] = 256
+    prefix_cache_mb: Annotated[int, Meta(ge=0)] = PREFIX_CACHE_MB
     """For the keys and values of recent prompts; 0: none are kept."""
     kv_cache_mb: Annotated[int, Meta(ge=0)] = 0
     """For the keys and values of running requests; 0: 2048 on a CPU, else half of the device's free memory. Where

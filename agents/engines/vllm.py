@@ -23,6 +23,7 @@ from agents.engines.chat import Chat
 from agents.engines.loading import chat_of, first_line, pick_dtype
 from agents.engines.transformers import check_sampling
 from agents.fetch import locked
+from agents.memory import VLLM_CACHE_MB
 from agents.weights import cache_folder
 from broker.messages import Sampling, Usage
 
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 
 CAPACITY = {"cpu": 64, "cuda": 256}
 """Requests at once where the scenario names no number."""
-KV_CACHE_BYTES = 2 << 30
-"""For keys and values on a CPU, unless `kv_cache_memory_bytes` says otherwise; on a GPU its share decides."""
 BLOCK = 32
 """Tokens per cached block on a CPU, where 128 is the default: a shared prefix is only cached in whole blocks."""
 PROGRESS_EVERY = 8
@@ -214,7 +213,7 @@ def arguments(settings: Settings, kind: str) -> dict[str, Any]:
     if kind == "cpu":
         told |= {
             "enforce_eager": True,
-            "kv_cache_memory_bytes": KV_CACHE_BYTES,
+            "kv_cache_memory_bytes": VLLM_CACHE_MB << 20,
             "block_size": BLOCK,
             # One worker lives in the core itself: half the start, 700 MB less, and no core kept busy by waiting.
             "distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",

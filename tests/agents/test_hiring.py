@@ -1,13 +1,15 @@
+import sys
 from pathlib import Path
 
 import pytest
 
-from agents import hiring, placement
+from agents import engines, hiring, placement
 from agents.engines.base import EngineStartError
 from agents.models import ModelError
 from scenarios.schema import Agent
 
 TEACHER = Agent(name="teacher", engine="simulated")
+QWEN = "qwen2.5-coder-0.5b-instruct"
 
 
 def told(one: hiring.Hired) -> dict[str, object]:
@@ -54,9 +56,54 @@ def test_an_unknown_model_and_a_wrong_engine_argument_are_refused_before_anythin
 
 
 def test_agents_that_take_turns_each_have_the_machine_to_themselves() -> None:
-    machine = placement.described(["memory=1.5", "cores=4"])
-    students = [Agent(name=name, model="qwen2.5-coder-0.5b-instruct") for name in ("ada", "bob")]
-    with pytest.raises(placement.PlacementError, match=r"need 1\.9 GB"):
+    machine = placement.described(["memory=4", "cores=4"])
+    students = [Agent(name=name, model=QWEN, engine="transformers") for name in ("ada", "bob")]
+    with pytest.raises(placement.PlacementError, match=r"need about 4\.0 GB"):
         hiring.hire(TEACHER, students, machine)
     _, *seated = hiring.hire(TEACHER, students, machine, in_turn=True)
     assert [one.seat.threads for one in seated] == [4, 4]
+
+
+@pytest.mark.parametrize(("memory", "engine"), [("24", "vllm"), ("8", "transformers")])
+def test_auto_takes_vllm_on_a_cpu_only_where_the_memory_holds_it(
+    monkeypatch: pytest.MonkeyPatch, memory: str, engine: str
+) -> None:
+    monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
+    monkeypatch.setattr(sys, "platform", "linux")
+    students = [Agent(name=name, model=QWEN) for name in ("ada", "bob")]
+    teacher, *seated = hiring.hire(TEACHER, students, placement.described([f"memory={memory}"]))
+    assert [one.engine for one in seated] == [engine] * 2
+    assert teacher.engine == "simulated" and "vLLM" not in teacher.seat.why
+    assert all(("the memory does not hold vLLM" in one.seat.why) == (engine != "vllm") for one in seated)
+
+
+def test_an_engine_that_was_named_or_given_arguments_is_refused_rather_than_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
+    monkeypatch.setattr(sys, "platform", "linux")
+    small = placement.described(["memory=4"])
+    for student in (Agent(name="ada", model=QWEN, engine="vllm"), Agent(name="ada", model=QWEN, engine_args={"x": 1})):
+        with pytest.raises(placement.PlacementError, match="kv_cache_memory_bytes"):
+            hiring.hire(TEACHER, [student], small)
+
+
+def test_a_class_that_fits_with_no_engine_is_refused_with_the_numbers_of_the_smallest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
+    monkeypatch.setattr(sys, "platform", "linux")
+    students = [Agent(name=name, model=QWEN) for name in ("ada", "bob", "cy")]
+    with pytest.raises(placement.PlacementError, match=r"need about 6\.0 GB") as caught:
+        hiring.hire(TEACHER, students, placement.described(["memory=4"]))
+    assert "kv_cache_memory_bytes" not in str(caught.value)
+
+
+@pytest.mark.parametrize("gpus", ["1x24", "8x141", "24,80"])
+def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> None:
+    students = [Agent(name="ada", model=QWEN), Agent(name="bob", model="smollm2-135m-instruct", gpu="none")]
+    simulated, ada, bob = hiring.hire(TEACHER, students, placement.described([f"gpus={gpus}", "memory=64"]))
+    assert simulated.memory() == {} and simulated.needs == ""
+    assert set(ada.memory()) == {"weights_mb", "cache_mb", "engine_mb"}
+    assert ada.memory()["cache_mb"] > 5_000 > bob.memory()["cache_mb"] > 0
+    assert ada.seat.memory_share > 0 == bob.seat.memory_share

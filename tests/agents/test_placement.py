@@ -171,10 +171,40 @@ def test_a_quota_limits_threads_and_pins_nobody() -> None:
     assert all(seat.cores == tuple(range(64)) for seat in seats)
 
 
-def test_models_that_the_memory_cannot_hold_together_are_refused_with_numbers() -> None:
-    assert refusal(autos(5000, 6000), machine(memory_mb=10_240)).startswith(
-        "The models on the CPU need 10.7 GB of memory, and there is 10.0 GB: a0 4.9 GB, a1 5.9 GB."
+def test_agents_that_the_memory_cannot_hold_together_are_refused_with_numbers_and_what_to_lower() -> None:
+    message = refusal(autos(5000, 6000), machine(memory_mb=10_240))
+    assert message.startswith("The agents on the CPU need about 12.8 GB of memory; 9.5 GB of 10.0 GB may be used.\n")
+    assert "a0 5.9 GB (4.9 + 0.2 + 0.8), a1 6.9 GB (5.9 + 0.2 + 0.8): weights + keys and values + engine." in message
+    assert "fewer agents" in message and "kv_cache_memory_bytes" not in message
+
+
+def vllms(*sizes: int, args: dict[str, Any] | None = None) -> list[Wish]:
+    return [Wish(f"a{i}", "auto", mb, None, "vllm", args or {}) for i, mb in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(("memory_gb", "hold"), [(4, 0), (8, 1), (24, 5)])
+def test_on_a_cpu_vllm_counts_with_its_processes_and_its_keys_and_values(memory_gb: int, hold: int) -> None:
+    where = machine(memory_mb=memory_gb * 1024)
+    assert len(place(vllms(*[270] * hold), where)) == hold
+    message = refusal(vllms(*[270] * (hold + 1)), where)
+    assert "a0 3.8 GB (0.3 + 2.0 + 1.6)" in message
+    assert "Lower engine_args.kv_cache_memory_bytes" in message
+
+
+def test_fewer_keys_and_values_let_more_agents_sit_on_a_cpu() -> None:
+    assert len(place(vllms(270, 270, 270, args={"kv_cache_memory_bytes": 256 << 20}), machine(memory_mb=8192))) == 3
+
+
+def test_what_an_agent_takes_is_said_in_its_parts() -> None:
+    on_gpu, on_two, on_cpu, none = place(
+        [Wish("a", 0, 10_000), Wish("b", (1, 2), 60_000), Wish("c", "none", 1000), Wish("d", "auto", 0)],
+        machine(A10, 48 * 1024, 48 * 1024),
     )
+    assert on_gpu.memory and on_two.memory and on_cpu.memory and none.memory is None
+    assert on_gpu.memory.total_mb == int(0.95 * A10) and on_gpu.memory.weights_mb == 10_000
+    assert on_two.memory.total_mb == pytest.approx(0.95 * 96 * 1024, abs=2)
+    assert on_two.memory.engine_mb == 18_000 + 2 * 1024
+    assert (on_cpu.memory.weights_mb, on_cpu.memory.cache_mb, on_cpu.memory.engine_mb) == (1000, 256, 800)
 
 
 # --- on any machine -------------------------------------------------------------------------------------
@@ -229,10 +259,15 @@ def test_everybody_is_seated_in_order_or_the_class_is_refused_and_no_gpu_is_over
                 need_mb(wish.model_mb, len(seat.gpus)) if wish.memory_share is None else wish.model_mb / len(seat.gpus)
             )
             assert seat.memory_share * memory[token] >= needed * (1 - 1e-9)
+        if seat.gpus and seat.memory and wish.memory_share is None:
+            granted = seat.memory_share * len(seat.gpus) * min(memory[token] for token in seat.gpus)
+            assert seat.memory.total_mb == pytest.approx(granted, abs=2)
+            assert seat.memory.cache_mb >= 512 * len(seat.gpus) - 2
         if wish.memory_share and seat.gpus:
             assert seat.memory_share == wish.memory_share
     assert all(share <= 0.95 + 1e-9 for token, share in taken.items() if any(token in seat.gpus for seat in seats))
-    assert sum(w.model_mb for w, seat in zip(asked, seats, strict=True) if not seat.gpus) <= where.memory_mb
+    on_cpu = [seat.memory.total_mb for seat in seats if seat.memory and not seat.gpus]
+    assert sum(on_cpu) <= 0.95 * where.memory_mb
     check_cores([seat for wish, seat in zip(asked, seats, strict=True) if wish.model_mb and not seat.gpus], where)
 
 

@@ -1,5 +1,6 @@
 """Bad input gets an error of one to three lines, exit code 2, and starts nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,12 @@ def test_problems_that_come_twice_are_refused(tmp_path: Path) -> None:
     scenario.write_text(GOOD.replace("family: chain_sum", "file: problems.jsonl"))
     said = classes.say(scenario, "--out", tmp_path / "run", "--set", "task.problems=4", code=2)
     assert len(said.strip().splitlines()) <= 3
+
+
+@pytest.mark.parametrize(("gpu", "seats"), [("none", ["CPU, 1 thread", "CPU, 1 thread"]), ("97", [])])
+def test_the_doctor_says_whether_a_class_fits_on_this_machine(tmp_path: Path, gpu: str, seats: list[str]) -> None:
+    scenario = tmp_path / "class.yaml"
+    scenario.write_text(GOOD.replace("ada, engine: simulated", f"ada, engine: simulated, gpu: {gpu}"))
+    found = json.loads(classes.say("doctor", scenario, "--json"))
+    assert [row["device"] for row in found["agents"]] == seats
+    assert any("asks for GPU 97" in check["says"] for check in found["checks"]) == (gpu == "97")

@@ -16,9 +16,12 @@ from scenarios.tasks.bank import TaskError
 FOLDER = Path(__file__).parents[2] / "scenarios"
 PAPER = ["task.problems=181", "lesson.rationales=256", "exam.problems=3", "exam.repeats=3"]
 ROWS = [
-    Row(name="teacher", role="teacher", model="m", size="1.3 GB", engine="transformers", device="GPU 0", why="free"),
+    Row(
+        name="teacher", role="teacher", model="m", size="1.3 GB", engine="transformers", device="GPU 0", why="free",
+        weights_mb=1300, cache_mb=9400, engine_mb=1400, memory_share=0.48,
+    ),
     Row(name="tiny", role="student", model="[m]", size="", engine="simulated", device="CPU, 1 thread", why=""),
-]
+]  # fmt: skip
 
 
 def scenario(*overrides: str, name: str = "single_student") -> Scenario:
@@ -80,6 +83,8 @@ def test_the_plan_for_people_shows_counts_seats_and_order(width: int) -> None:
     text = capture.get()
     for shown in ("46,336", "417,024", "at most", "GPU 0", "[m]", "CPU, 1 thread", "teacher: free", "256 times"):
         assert shown in text
+    (memory,) = (line.split() for line in text.splitlines() if "48 %" in line)
+    assert memory == ["teacher", "1.3", "9.4", "1.4", "12.1", "48", "%"]
     assert max(len(line) for line in text.splitlines()) <= width
 
 
