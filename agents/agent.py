@@ -50,7 +50,7 @@ class Agent:
             self._client.close(goodbye=str(error))
             return lifeline.NO_RESTART
         log.info("ready on %s, %d requests at once", self._engine.device, self._engine.capacity)
-        self._client.beat(state="ready", credit=AHEAD * self._engine.capacity)
+        self._client.beat(state="ready", credit=AHEAD * self._engine.capacity, spent=self._engine.spent)
         try:
             await self._serve()
         finally:
@@ -96,6 +96,8 @@ class Agent:
         try:
             result = await self._answer(request_id, received.message)
         except EngineSpent as error:
+            # Said before the goodbye, by the heartbeat that the drain sends at once.
+            self._client.beat(spent=self._engine.spent)
             # No result: with the goodbye the request goes back to its pool, for a resumed class.
             self._spent = error
             self._drain()
@@ -108,6 +110,7 @@ class Agent:
             self._broken = error
             return
         if result is not None:
+            self._client.beat(spent=self._engine.spent)
             self._report(request_id, result)
         self._client.working.discard(request_id)
         self._waiting.discard(request_id)

@@ -219,6 +219,7 @@ class Client:
         completion_tokens: int = 0,
         prompt_tokens: int = 0,
         cached_tokens: int = 0,
+        spent: float | None = None,
     ) -> None:
         """Note figures for the next heartbeat, which is sent at once if state or credit changed.
 
@@ -229,9 +230,12 @@ class Client:
             completion_tokens: since the last call; likewise the other two.
             prompt_tokens: see there.
             cached_tokens: see there.
+            spent: in this run, in all; None: as it was.
         """
         with self._changed:
             self._session.count(progress, completion_tokens, prompt_tokens, cached_tokens)
+            if spent is not None:
+                self._session.spent = spent
             changed = self._session.change(state, credit)
             self._beat_now |= changed
         if changed:

@@ -169,6 +169,8 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     memory_mb: float = 0.0
+    spent: float | None = None
+    """In this run, earlier sessions included, in the currency of its prices; None: it pays for nothing."""
 
 
 class Ack(Message, frozen=True, kw_only=True):
@@ -214,7 +216,7 @@ class Lost(Message, frozen=True, kw_only=True):
 # --- gauges: PUB ----------------------------------------------------------------------------------------
 
 
-class PeerGauge(msgspec.Struct, frozen=True):
+class PeerGauge(msgspec.Struct, frozen=True, omit_defaults=True):
     """One agent as the broker sees it."""
 
     name: str
@@ -231,6 +233,7 @@ class PeerGauge(msgspec.Struct, frozen=True):
     cached_tokens: int
     completion_tokens: int
     memory_mb: float
+    spent: float | None = None
 
 
 class Gauges(Message, frozen=True, kw_only=True):

@@ -107,6 +107,7 @@ class Agent:
             cached_tokens=figures.cached_tokens,
             completion_tokens=figures.completion_tokens,
             memory_mb=figures.memory_mb,
+            spent=figures.spent,
         )
 
 

@@ -67,6 +67,8 @@ class Session:
         self._completion_tokens = 0
         self._prompt_tokens = 0
         self._cached_tokens = 0
+        self.spent: float | None = None
+        """What the peer's owner has paid so far."""
 
     # --- out --------------------------------------------------------------------------------------------
 
@@ -87,6 +89,7 @@ class Session:
                 prompt_tokens=self._prompt_tokens,
                 cached_tokens=self._cached_tokens,
                 memory_mb=memory_mb,
+                spent=self.spent,
             )
         )
 

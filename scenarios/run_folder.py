@@ -9,8 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from scenarios import reading
 from scenarios.classroom import Ending, feed
+from scenarios.gradebook.spent import spent_in
 from scenarios.gradebook.store import Store
 from scenarios.levels import course
 from scenarios.levels.base import Level
@@ -113,9 +116,8 @@ class RunFolder:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
             level = self.level(scenario, bank, store)
             due, _ = feed(level, store.find)
-            summary = summarize(
-                scenario, level.outcome().lessons, grader.same, store, facts_from(store), store.given_up()
-            )
+            facts = msgspec.structs.replace(facts_from(store), spent=spent_in(self.path))
+            summary = summarize(scenario, level.outcome().lessons, grader.same, store, facts, store.given_up())
             return summary, dict(Counter(request.stage for request in due))
 
     def write_summary(self, summary: dict[str, Any]) -> None:

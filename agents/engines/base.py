@@ -104,6 +104,10 @@ class Engine(Protocol):
     def capacity(self) -> int:
         """How many requests it runs at once; known after `start`."""
 
+    @property
+    def spent(self) -> float | None:
+        """What its calls have cost in this run, in the currency of its prices; None: nothing costs anything."""
+
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Load the model.
 

@@ -33,6 +33,11 @@ class Counted:
         """See Engine."""
         return self._engine.capacity
 
+    @property
+    def spent(self) -> float | None:
+        """See Engine."""
+        return self._engine.spent
+
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """See Engine."""
         await self._engine.start(on_progress)

@@ -75,6 +75,11 @@ class OpenAIEngine:
         """Whether the server counts tokens, for all we know."""
         self._on_progress: Callable[[str, int], None] = lambda request_id, tokens: None
 
+    @property
+    def spent(self) -> float | None:
+        """What all calls of this run have cost, by the scenario's prices; None without prices."""
+        return self._ledger.spent if self._options.priced else None
+
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Ask the server something short, to find out whether it answers, and what it takes."""
         # The HTTP library tells of every request; with it a log would hold little else.

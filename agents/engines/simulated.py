@@ -75,6 +75,7 @@ class SimulatedEngine:
     def __init__(self, settings: Settings) -> None:
         self._options = read_options(settings.options)
         self.device = "simulated"
+        self.spent: float | None = None
         self.capacity = settings.capacity or 32
         self._seats = asyncio.Semaphore(self.capacity)
         self._taken = 0

@@ -73,6 +73,7 @@ class TransformersEngine:
 
     device: str = ""
     capacity: int = 0
+    spent: float | None = None
 
     def __init__(self, settings: Settings) -> None:
         """Check the arguments; loading is `start`.

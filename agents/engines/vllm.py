@@ -56,6 +56,7 @@ class VllmEngine:
 
     device: str = ""
     capacity: int = 0
+    spent: float | None = None
 
     def __init__(self, settings: Settings) -> None:
         """Note the settings; loading, and with it vLLM's own check of its arguments, is `start`.

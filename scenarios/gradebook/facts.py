@@ -38,6 +38,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     status: Status
     reused: int
     """Results that the last session found in the gradebook."""
+    spent: dict[str, float] = {}
+    """By process; not of the gradebook, but of the run's folder."""
 
 
 class Session(msgspec.Struct, frozen=True):

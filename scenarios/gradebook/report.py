@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from broker.messages import pool_of
 from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.lessons import Lesson, Rationale
 from scenarios.gradebook.scores import (
@@ -185,6 +186,9 @@ def _agents(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[
         if name not in known
     ]
     failed = [failure.agent for failure in failures]
+    spent: dict[str, float] = {}
+    for name, amount in facts.spent.items():
+        spent[pool_of(name)] = spent.get(pool_of(name), 0.0) + amount
     summaries = []
     for agent in (*facts.agents, *others):
         row = rows.get(agent.name, _Work(agent.name))
@@ -203,6 +207,7 @@ def _agents(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[
                 busy_seconds=row.seconds,
                 restarts=agent.restarts,
                 failed=failed.count(agent.name),
+                spent=spent.get(agent.name),
             )
         )
     return summaries

@@ -31,6 +31,8 @@ class AgentSummary(msgspec.Struct, frozen=True):
     """The time its requests spent in the engine, added up: more than the wall clock's where an engine batches."""
     restarts: int
     failed: int
+    spent: float | None = None
+    """In the currency of its prices, its replicas and all sessions included; None: nothing, or not known."""
 
 
 class Method(msgspec.Struct, frozen=True):

@@ -222,6 +222,7 @@ def _counted(told: Summary) -> str:
         + "".join(f"; {one}" for one in found)
         + "."
         + _cached(told)
+        + _spent(told)
     )
 
 
@@ -237,6 +238,12 @@ def _cached(told: Summary) -> str:
         f" Of {prompt:,} prompt tokens {cached / prompt:.0%} came from a prefix cache; "
         f"about {cacheable / prompt:.0%} begin as an earlier prompt does."
     )
+
+
+def _spent(told: Summary) -> str:
+    """What the answers cost, where they cost anything."""
+    each = [f"{plain(agent.name)} {agent.spent:.4g}" for agent in told.agents if agent.spent is not None]
+    return f" Spent at servers: {', '.join(each)}." if each else ""
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -21,6 +21,7 @@ from typing import Literal, Protocol, Self, TextIO
 from rich.console import Console
 
 from broker.messages import Gauges
+from scenarios.gradebook.spent import spent_in
 from scenarios.gradebook.store import Store
 from scenarios.monitor.lines import harmless
 from scenarios.monitor.reader import Reader
@@ -143,7 +144,7 @@ class Monitor:
     def _run(self, drawing: Drawing) -> None:
         try:
             with Store(self._folder) as store, self._subscribe() as source:
-                self._follow(Reader(store, self._scenario), source, drawing)
+                self._follow(Reader(store, self._scenario, spent_in(self._folder)), source, drawing)
         except Exception as error:
             # A class is worth more than its picture: whatever this was, it is told at the end.
             log = self._folder / "logs" / "monitor.log"
@@ -186,7 +187,7 @@ def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Co
     """
     console = console or Console()
     with Store(folder) as store:
-        reader = Reader(store, scenario)
+        reader = Reader(store, scenario, spent_in(folder))
         if is_running(folder):
             with contextlib.suppress(KeyboardInterrupt), subscribe() as source:
                 _attend(folder, reader, source, console)

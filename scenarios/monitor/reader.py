@@ -13,11 +13,11 @@ from itertools import pairwise
 
 import msgspec
 
-from broker.messages import Gauges, PeerGauge
+from broker.messages import Gauges, PeerGauge, pool_of
 from scenarios.gradebook.store import Event, Store
 from scenarios.monitor.ledger import Ledger, Tally
 from scenarios.monitor.snapshot import OVER, AgentRow, EventRow, Snapshot, StageRow
-from scenarios.schema import Scenario
+from scenarios.schema import Agent, Scenario
 
 SPEED_S = 5.0
 """Over how many seconds tokens per second are taken."""
@@ -34,9 +34,15 @@ GONE = {"lost": "lost", "restart": "restarting", "gone": "gone", "joined": "join
 
 
 class Reader:
-    """Follows one class."""
+    """Follows one class.
 
-    def __init__(self, store: Store, scenario: Scenario) -> None:
+    Args:
+        store: its gradebook.
+        scenario: what is run.
+        spent: what its agents had spent before, by name.
+    """
+
+    def __init__(self, store: Store, scenario: Scenario, spent: Mapping[str, float] | None = None) -> None:
         self.ledger = Ledger(store, scenario)
         self._store = store
         self._scenario = scenario
@@ -50,6 +56,8 @@ class Reader:
         self._started: dict[str, dict[str, str]] = {}
         """The agents as they were settled when the session began."""
         self._again = 0
+        self._spent = dict(spent or {})
+        """The last that is known: it is owed after an agent has left, too."""
         self._task = scenario.task.family or scenario.task.file or ""
         self._tokens: deque[tuple[float, dict[str, int]]] = deque()
         self._pace: deque[tuple[float, dict[str, int]]] = deque()
@@ -205,6 +213,8 @@ class Reader:
                 facts |= {k: v for k in facts if (v := str(getattr(peer, k)))}
             if facts["engine"] == "auto":
                 facts["engine"] = "simulated" if facts["model"] == "simulated" else ""
+            if peer and peer.spent is not None:
+                self._spent[name] = peer.spent
             tally = self.ledger.agents.get(name, Tally())
             rows.append(
                 AgentRow(
@@ -218,6 +228,8 @@ class Reader:
                     leases=peer.leases if peer else None,
                     tokens_per_second=speeds.get(name),
                     cached_share=_share(peer or tally),
+                    spent=self._spent.get(name),
+                    budget=_budget(wished.get(pool_of(name))),
                 )
             )
         return tuple(rows)
@@ -240,6 +252,12 @@ class Reader:
 
 def _share(counted: PeerGauge | Tally) -> float | None:
     return counted.cached_tokens / counted.prompt_tokens if counted.prompt_tokens else None
+
+
+def _budget(agent: Agent | None) -> float | None:
+    """Each replica has one of its own."""
+    said = agent.engine_args.get("budget") if agent else None
+    return float(said) if isinstance(said, int | float) and said else None
 
 
 def _event_row(event: Event, times: int) -> EventRow:

@@ -113,7 +113,8 @@ class PlainLines:
             if quarter > self._quarters.get(stage.name, 0):
                 self._quarters[stage.name] = quarter
                 left = f", about {roughly(snapshot.left_s)} left" if snapshot.left_s and quarter < 4 else ""
-                lines.append(f"{stage.name} {quarter * 25} % ({stage.done:,} of {stage.total:,}){left}")
+                spent = f", spent {snapshot.spent}" if snapshot.spent else ""
+                lines.append(f"{stage.name} {quarter * 25} % ({stage.done:,} of {stage.total:,}){left}{spent}")
         return lines
 
     def _beginning(self, snapshot: Snapshot) -> list[str]:

@@ -58,6 +58,10 @@ class AgentRow(msgspec.Struct, frozen=True):
     tokens_per_second: float | None = None
     cached_share: float | None = None
     """Of its prompt tokens."""
+    spent: float | None = None
+    """In this run, in the currency of its prices."""
+    budget: float | None = None
+    """The same currency."""
 
 
 class StageRow(msgspec.Struct, frozen=True):
@@ -106,3 +110,23 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def over(self) -> bool:
         """Whether nobody is at work on the class."""
         return self.status in OVER
+
+    @property
+    def spent(self) -> str:
+        """What all agents have spent together, for people: `0.42 of 2.50`; empty: nothing costs anything."""
+        paying = [row for row in self.agents if row.spent is not None]
+        if not paying:
+            return ""
+        budgets = [row.budget for row in paying if row.budget is not None]
+        return spending(sum(row.spent or 0.0 for row in paying), sum(budgets) if len(budgets) == len(paying) else None)
+
+
+def spending(spent: float | None, budget: float | None) -> str:
+    """`0.42 of 2.50`; without a budget `0.42`; empty where nothing costs anything."""
+    if spent is None:
+        return ""
+    return _amount(spent) if budget is None else f"{_amount(spent)} of {_amount(budget)}"
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.2f}" if value >= 1 or not value else f"{value:.3g}"

@@ -21,7 +21,7 @@ from scenarios.monitor.lines import (
     spread,
     table,
 )
-from scenarios.monitor.snapshot import AgentRow, LessonRow, Snapshot
+from scenarios.monitor.snapshot import AgentRow, LessonRow, Snapshot, spending
 
 STATES = {
     "running": "good", "ready": "good", "complete": "good", "starting": "warn", "waiting": "warn", "draining": "warn",
@@ -52,6 +52,7 @@ def agents_table(agents: Sequence[AgentRow], width: int, height: int, over: bool
         Column("queue", 3, [number(a.queue) for a in agents], right=True),
         Column("leases", 4, [number(a.leases) for a in agents], right=True),
         Column("tok/s", 2, [number(a.tokens_per_second) for a in agents], right=True),
+        Column("spent", 3, [(spending(a.spent, a.budget), "") for a in agents], right=True),
         Column("cached", 6, [number(a.cached_share and a.cached_share * 100, "{:.0f} %") for a in agents], right=True),
         Column("restarts", 7, [(str(a.restarts), "warn" if a.restarts else "dim") for a in agents], right=True),
         Column("results", 11, [(f"{a.done:,}", "") for a in agents], right=True, extra=True),

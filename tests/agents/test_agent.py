@@ -59,6 +59,7 @@ class Voice:
 
     device = "nowhere"
     capacity = 3
+    spent: float | None = None
 
     def __init__(self, say: Callable[[Prompt], str], start: Exception | None = None) -> None:
         self._say = say
@@ -102,6 +103,18 @@ def work(
     return asyncio.run(Agent(spec, voice, client).run()), wire, voice
 
 
+def test_what_an_engine_spends_is_told_with_every_answer() -> None:
+    def pay(prompt: Prompt) -> str:
+        Voice.spent = (Voice.spent or 0.0) + 0.5
+        return "2"
+
+    try:
+        _, wire, _ = work("teacher", [("a", TEACH), ("b", TEACH)], pay)
+    finally:
+        Voice.spent = None
+    assert [beat["spent"] for beat in wire.beats if "spent" in beat] == [None, 0.5, 1.0]
+
+
 def test_a_teacher_teaches_and_a_student_sits_exams() -> None:
     code, wire, voice = work("teacher", [("a", TEACH)], lambda prompt: " so it is 2 ")
     assert (code, wire.goodbye, voice.stopped) == (0, "drained", True)
@@ -119,7 +132,7 @@ def test_what_is_under_way_is_finished_before_it_leaves() -> None:
 def test_it_takes_more_requests_than_run_at_once_and_none_while_draining() -> None:
     _, wire, _ = work("teacher", [], lambda prompt: "")
     assert [b for b in wire.beats if "state" in b] == [
-        {"state": "ready", "credit": AHEAD * Voice.capacity},
+        {"state": "ready", "credit": AHEAD * Voice.capacity, "spent": None},
         {"state": "draining", "credit": 0},
     ]
 

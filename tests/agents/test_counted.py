@@ -12,6 +12,7 @@ class Silent:
 
     device = "nowhere"
     capacity = 1
+    spent: float | None = None
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Nothing to start."""

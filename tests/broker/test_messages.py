@@ -104,7 +104,7 @@ SAMPLES: tuple[Message, ...] = (
     HELLO,
     Welcome(epoch="e1", heartbeat_s=2.0, credit=1024),
     Unknown(),
-    Heartbeat(state="ready", credit=8, progress=("r1",), completion_tokens=900, memory_mb=512.5),
+    Heartbeat(state="ready", credit=8, progress=("r1",), completion_tokens=900, memory_mb=512.5, spent=0.25),
     Ack(request_ids=("r1", "r2")),
     Drain(),
     Goodbye(reason="drained"),
@@ -113,7 +113,9 @@ SAMPLES: tuple[Message, ...] = (
     Lost(name="tiny", pool="small", why="silent", detail="nothing heard for 6.1 s"),
     Gauges(
         epoch="e1", queues={"small": 3}, dropped=1, requeued=2,
-        peers=(PeerGauge("tiny", "student", "small", "smollm2", "simulated", "cpu", "ready", 8, 2, 40, 1, 2, 3, 4.0),),
+        peers=(
+            PeerGauge("tiny", "student", "small", "smollm2", "simulated", "cpu", "ready", 8, 2, 40, 1, 2, 3, 4.0, 0.25),
+        ),
     ),
 )  # fmt: skip
 

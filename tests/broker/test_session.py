@@ -160,6 +160,13 @@ def test_a_heartbeat_adds_tokens_up_and_tells_progress_until_it_is_sent(agent: S
     assert (second.progress, second.completion_tokens) == ((), 11)
 
 
+def test_a_heartbeat_says_what_was_spent_so_far(agent: Session) -> None:
+    agent.spent = 0.25
+    agent.beaten()
+    told = decode("Heartbeat", agent.heartbeat().body)
+    assert isinstance(told, Heartbeat) and told.spent == 0.25
+
+
 def test_only_a_change_is_a_change(agent: Session) -> None:
     assert not agent.change("ready", None)
     assert not agent.change(None, 4)

@@ -1,6 +1,8 @@
 """A whole class whose teacher sits at an OpenAI-compatible server: its key, its budget, and how it goes on."""
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,16 +57,21 @@ def test_a_spent_budget_stops_the_class_and_a_larger_one_lets_it_go_on(server: S
     words = (scenario, "--out", out, "--monitor", "off")
     said = " ".join(classes.say(*words, code=1).split())
     assert "the budget is spent" in said and "resume" in said
+    teacher, ada = json.loads((out / "summary.json").read_text())["agents"]
+    assert 500 <= teacher["spent"] < 1_000_000 and ada["spent"] is None
     done = classes.results(out)
     assert 0 < done < 16 + 12
     calls = len(server.bodies)
     classes.say("resume", out, "--monitor", "off", code=1)
     assert len(server.bodies) == calls
-    said = classes.say("resume", out, "--monitor", "off", "--set", "teacher.engine_args.budget=1000000")
+    said = classes.say("resume", out, "--monitor", "plain", "--set", "teacher.engine_args.budget=1000000")
+    assert re.search(r"teach 100 % .*, spent [\d,.]+ of 1,000,000\.00", said), said
     assert "results reused" in said
     assert len(asked(server)) == len(set(asked(server))) == 16
     texts = {text for _, text, _, _ in classes.gradebook(out)}
     assert any(text and text.endswith("Answer: it") for text in texts)
+    again = json.loads((out / "summary.json").read_text())["agents"][0]["spent"]
+    assert again == float((out / "spent-teacher").read_text()) > teacher["spent"]
 
 
 def test_the_key_lies_nowhere_in_the_runs_folder(server: Server, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from broker.messages import Gauges, PeerGauge, Role
@@ -106,6 +107,13 @@ def gauges(tokens: int = 0, *, leases: int = 3, agents: Iterable[str] = ("teache
         for name in agents
     )  # fmt: skip
     return Gauges(epoch="e", peers=peers, queues={"teacher": 1, "ada": 41})
+
+
+def paying(spent: float) -> Gauges:
+    """The same, of a class whose teacher pays."""
+    told = gauges()
+    teacher, *others = told.peers
+    return msgspec.structs.replace(told, peers=(msgspec.structs.replace(teacher, spent=spent), *others))
 
 
 class Source:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from scenarios.monitor import ledger
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.snapshot import Best, Snapshot
 from scenarios.tasks.bank import Bank, Item, Problem
-from tests.scenarios.monitored import begin, exams, gauges, half, picture, record, scenario, tr, whole
+from tests.scenarios.monitored import begin, exams, gauges, half, paying, picture, record, scenario, tr, whole
 
 
 @pytest.fixture
@@ -117,6 +118,23 @@ def test_speed_is_what_came_in_the_last_seconds_and_a_new_process_starts_from_no
     assert speeds[0] is None
     assert speeds[1:3] == [100.0, 70.0]
     assert speeds[-1] == 0.0
+
+
+def test_what_was_spent_is_shown_before_while_and_after_an_agent_is_there(store: Store, tmp_path: Path) -> None:
+    described = scenario()
+    teacher = msgspec.structs.replace(described.teacher, engine="openai", engine_args={"budget": 2.5})
+    described = msgspec.structs.replace(described, teacher=teacher)
+    begin(store, described)
+    with Store(tmp_path) as eyes:
+        reader = Reader(eyes, described, {"teacher": 0.25})
+        seen = [at(reader, n, said=said) for n, said in enumerate((None, paying(1.25), gauges(agents=["ada"])))]
+    assert [(shown.agents[0].spent, shown.agents[0].budget) for shown in seen] == [
+        (0.25, 2.5),
+        (1.25, 2.5),
+        (1.25, 2.5),
+    ]
+    assert [shown.spent for shown in seen] == ["0.25 of 2.50", "1.25 of 2.50", "1.25 of 2.50"]
+    assert seen[1].agents[1].spent is None
 
 
 def test_the_time_left_is_that_of_the_slowest_agent_at_its_recent_pace(store: Store, tmp_path: Path) -> None:

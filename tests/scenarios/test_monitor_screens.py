@@ -9,7 +9,7 @@ import msgspec
 
 from scenarios.gradebook.store import Store
 from scenarios.monitor.screens import Keys, LiveScreen, PlainLines
-from tests.scenarios.monitored import begin, gauges, half, picture, scenario, terminal, written
+from tests.scenarios.monitored import begin, gauges, half, paying, picture, scenario, terminal, written
 
 
 def test_plain_lines_of_a_resumed_class_begin_with_what_is_there(tmp_path: Path) -> None:
@@ -26,6 +26,16 @@ def test_plain_lines_of_a_resumed_class_begin_with_what_is_there(tmp_path: Path)
         for name, model in (("teacher", "qwen"), ("ada", "qwen"), ("bob", "smollm"))
     ]
     assert not any("stopped" in line for line in lines)
+
+
+def test_plain_lines_tell_what_is_spent(tmp_path: Path) -> None:
+    plain = PlainLines(io.StringIO())
+    with Store(tmp_path, write=True) as store:
+        begin(store, scenario())
+        plain.lines(picture(tmp_path, scenario(), paying(0.0)))
+        half(store, scenario())
+    (told,) = (line for line in plain.lines(picture(tmp_path, scenario(), paying(12.345))) if "teach " in line)
+    assert told.endswith((", spent 12.35", ", spent 12.34"))
 
 
 def test_a_picture_that_did_not_change_is_not_drawn_again(tmp_path: Path) -> None:

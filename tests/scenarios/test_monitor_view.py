@@ -14,7 +14,7 @@ from scenarios.gradebook.store import Store
 from scenarios.monitor.lines import bar, duration, fit, harmless, roughly, rule, spread
 from scenarios.monitor.snapshot import AgentRow, Best, EventRow, LessonRow, Snapshot, StageRow
 from scenarios.monitor.view import view
-from tests.scenarios.monitored import gauges, half, picture, record, scenario, tr, whole
+from tests.scenarios.monitored import gauges, half, paying, picture, record, scenario, tr, whole
 
 SIZES = [(80, 24), (120, 40), (200, 60), (40, 10)]
 HOSTILE = (
@@ -138,6 +138,14 @@ def test_a_title_keeps_its_last_notes_where_there_is_no_room_for_all() -> None:
     assert notes[0] in wide and notes[1] in wide
     assert notes[0] not in narrow and notes[1] in narrow
     assert none == "── gradebook " + "─" * 11
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_is_spent_has_a_column_where_somebody_pays(store: Store, tmp_path: Path, width: int) -> None:
+    with store:
+        half(store, scenario())
+    assert "0.42" in drawn(picture(tmp_path, scenario(), paying(0.42)), width, 24)
+    assert "spent" not in drawn(picture(tmp_path, scenario(), gauges()), width, 24)
 
 
 def test_more_agents_than_fit_are_counted() -> None:

@@ -220,6 +220,12 @@ def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
     assert (summary["wall_seconds"], summary["status"], summary["simulated"]) == (12.5, "complete", False)
 
 
+def test_what_was_spent_is_added_over_replicas_and_null_where_nothing_is_known(held: Class) -> None:
+    facts = msgspec.structs.replace(FACTS, spent={"ada": 0.5, "ada.2": 0.25, "ada.3": 0.0})
+    assert [agent["spent"] for agent in held.summary(facts=facts)["agents"]] == [None, 0.75, None]
+    assert {agent["spent"] for agent in held.summary()["agents"]} == {None}
+
+
 def test_cut_off_and_unparsable_answers_are_counted(held: Class) -> None:
     held.write(
         Record(
