@@ -186,6 +186,7 @@ def main() -> int:
     # Announced before anything heavy is imported: loading is a state, and not silence.
     client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
     client.start()
+    log.info("loading %s", spec.model)
     try:
         engine = engines.make(spec.engine, settings(spec))
     except EngineStartError as error:

@@ -19,6 +19,7 @@ BENCHMARKS = {
     "pipelining": "pipelining",
     "prefix": "prefix",
     "startup": "startup",
+    "startup-vllm": "startup_vllm",
     "store": "store",
 }
 
