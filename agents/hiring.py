@@ -80,11 +80,15 @@ class Hired(msgspec.Struct, frozen=True):
 
     @property
     def needs(self) -> str:
-        """Memory at work, for people. About."""
-        return f"{self.seat.memory.total_mb / 1000:.1f} GB" if self.seat.memory and self.size else ""
+        """Memory it cannot do without, for people. About; on GPUs it may be granted more."""
+        if self.resolved is None or self.seat.memory is None or not self.size:
+            return ""
+        gpus = len(self.seat.gpus)
+        least = placement.need_mb(self.resolved.size_mb, gpus) * gpus if gpus else self.seat.memory.total_mb
+        return f"{least / 1000:.1f} GB"
 
     def memory(self) -> dict[str, Any]:
-        """The same in its parts, in MB; empty: needs none, or the size of its model is not known."""
+        """What it will take, in its parts, in MB; empty: needs none, or the size of its model is not known."""
         return msgspec.structs.asdict(self.seat.memory) if self.seat.memory and self.size else {}
 
 

@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     size: str
     """Of the weights: `1.3 GB`; empty where there are none."""
     needs: str = ""
-    """Memory at work, about: the sum of the next three."""
+    """Memory it cannot do without, about; the next three are what it will take, on GPUs as much as it is granted."""
     weights_mb: int = 0
     """0, like the next two: needs none, or not known."""
     cache_mb: int = 0

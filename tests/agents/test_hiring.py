@@ -107,3 +107,4 @@ def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> No
     assert set(ada.memory()) == {"weights_mb", "cache_mb", "engine_mb"}
     assert ada.memory()["cache_mb"] > 5_000 > bob.memory()["cache_mb"] > 0
     assert ada.seat.memory_share > 0 == bob.seat.memory_share
+    assert (ada.needs, bob.needs) == ("2.8 GB", "1.3 GB")
