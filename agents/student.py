@@ -1,8 +1,8 @@
-"""The student's trade: from teaching material and an exam problem to an exam answer."""
+"""The student's trade: a question about the teaching material, and exam answers with the help of it."""
 
 from agents import prompts
 from agents.engines.base import Engine
-from broker.messages import Answered, Examine
+from broker.messages import Answered, Ask, Asked, Examine
 
 
 async def sit_exam(engine: Engine, persona: str, request_id: str, request: Examine) -> Answered:
@@ -13,3 +13,13 @@ async def sit_exam(engine: Engine, persona: str, request_id: str, request: Exami
     """
     completion = await engine.generate(prompts.prompt(request_id, request, persona))
     return Answered(text=completion.text.strip(), usage=completion.usage)
+
+
+async def ask(engine: Engine, persona: str, request_id: str, request: Ask) -> Asked:
+    """Ask one question about the material: the first line of what the model says.
+
+    Raises:
+        EngineFailure: the engine has no completion for it.
+    """
+    completion = await engine.generate(prompts.prompt(request_id, request, persona))
+    return Asked(text=completion.text.strip().partition("\n")[0].strip(), usage=completion.usage)

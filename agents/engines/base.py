@@ -10,7 +10,10 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from broker.messages import Examine, Sampling, Teach, Usage
+from broker.messages import Ask, Examine, Explain, Reflect, Revise, Sampling, Teach, Usage
+
+Question = Teach | Examine | Reflect | Revise | Ask | Explain
+"""Requests that are answered by completing a prompt."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -34,8 +37,11 @@ class Prompt(msgspec.Struct, frozen=True):
     sampling: Sampling
     seed: int
     """From the request id: the same request draws the same numbers, as far as the engine allows."""
-    asked: Teach | Examine
+    asked: Question
     """The request itself, for engines that model a class and not a language (simulated)."""
+    structure: str | None = None
+    """A regular expression that the whole completion should match, for engines that can keep to one; others ignore
+    it, so whoever reads the text checks it all the same."""
 
 
 class Completion(msgspec.Struct, frozen=True):

@@ -1,0 +1,73 @@
+r"""The form in which a set of exemplars is written, by teachers and to them.
+
+    Example 1
+    Text: one or more lines: the whole item, laid out as the task's items are
+    Reason: one line, or no such line
+    Answer: Yes
+
+Blocks are numbered from 1, with an empty line between them. `Text: `, `Reason: ` and `Answer: ` begin their
+lines, and no line of a text begins with one of them or with `Example `. So a model needs no quoting, and a parser
+no guessing. Reading what came of it is the classroom's: docs/protocol.md has the rules.
+"""
+
+import random
+
+from broker.messages import AnswerForm, Exemplar
+
+BEGUN = "Example 1\nText:"
+"""How the assistant's turn begins: what small models get wrong most is the beginning."""
+MARKS = ("Answer:", "Example ", "Reason:", "Text:")
+"""Beginnings of lines that mean something; their first letters differ."""
+
+
+def show(exemplars: tuple[Exemplar, ...]) -> str:
+    """A set in this form."""
+    return "\n\n".join(
+        f"Example {number}\nText: {one.problem.strip()}\n{_why(one.rationale)}"
+        for number, one in enumerate(exemplars, 1)
+    )
+
+
+def _why(rationale: str) -> str:
+    """`Reason: ...` and `Answer: ...` of an exemplar's rationale; its lines before the last are the reason."""
+    *reason, answer = rationale.strip().splitlines() or [""]
+    words = " ".join(" ".join(reason).split()).removeprefix("Reason: ")
+    return f"Reason: {words}\n{answer}" if words else answer
+
+
+def answers(count: int, form: AnswerForm, seed: int) -> tuple[str, ...]:
+    """What the answers of `count` new exemplars are to be; empty strings: left to the teacher.
+
+    Of yes and no half are Yes, in an order drawn from `seed`: a set that always alternated would teach just that.
+    """
+    if form != "yes_no":
+        return ("",) * count
+    drawn = ["Yes"] * (count - count // 2) + ["No"] * (count // 2)
+    random.Random(seed).shuffle(drawn)  # noqa: S311 - no secret
+    return tuple(drawn)
+
+
+def outline(wanted: tuple[str, ...]) -> str:
+    """A set with dots in place of its texts."""
+    return "\n\n".join(
+        f"Example {number}\nText: ...\nAnswer: {answer or '...'}" for number, answer in enumerate(wanted, 1)
+    )
+
+
+def structure(wanted: tuple[str, ...]) -> str:
+    """A regular expression for a set with these answers, from behind `BEGUN`."""
+    blocks = [rf" [^\n]+(\n{FREE_LINE})*\nAnswer: {answer or FREE}" for answer in wanted]
+    return "".join(
+        block if number == 1 else rf"\n\nExample {number}\nText:{block}" for number, block in enumerate(blocks, 1)
+    )
+
+
+def _free_line() -> str:
+    """A regular expression for a line, maybe empty, that begins with none of MARKS; needs no look-ahead."""
+    first = "".join(mark[0] for mark in MARKS)
+    parts = [rf"{mark[:end]}([^{mark[end]}\n][^\n]*)?" for mark in MARKS for end in range(1, len(mark))]
+    return rf"([^{first}\n][^\n]*|{'|'.join(parts)})?"
+
+
+FREE = r"[^\n]+"
+FREE_LINE = _free_line()

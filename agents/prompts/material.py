@@ -1,0 +1,113 @@
+"""Teaching material: what a teacher is told to find what misled its students, and to write better material.
+
+A teacher is asked again and again about the same set, with these and other mistakes, for reasons and for new sets:
+all of that begins with the same words. What was wrong with an earlier answer comes as one more turn.
+"""
+
+from agents.engines.base import Turn
+from agents.prompts import exemplar_sets
+from agents.prompts.layout import ANSWER_FORMS, BEGUN, Layout, as_turns, numbered, system
+from agents.prompts.solving import instructions
+from broker.messages import Mistake, Reflect, Revise
+
+TEACHER = (
+    "You are a teacher. Your students learn to answer one kind of question from examples that you choose, "
+    "and you make the examples better by looking at what the students get wrong."
+)
+REASONS = (
+    "Say why these examples misled the students: {count}, each in one short line of its own, numbered from 1. "
+    "Name what the wrong answers have in common, and what the examples lack or suggest. Write no new examples."
+)
+NEW_SET = (
+    "Write {count} new examples for this task{better}. Each has a text of its own, laid out like the texts of "
+    "the task, and its right answer. {answers}No text may repeat {repeat}. "
+    "Write nothing else, and keep to this form, with your own text in place of the dots:\n\n{outline}"
+)
+NEW_RATIONALE = (
+    "{misled}\n\nWrite a better solution of the problem, one that does not mislead them: the same short form, right in "
+    "every line, clear where they went wrong, and with the answer in the last line."
+)
+AGAIN = "That cannot be used: {complaint}\n\nWrite it again, whole, in the form asked for."
+
+
+def reflect(request: Reflect, persona: str) -> Layout:
+    """Ask what misled the students (paper, M3 step 3)."""
+    count = "one reason" if request.reasons == 1 else f"{request.reasons} reasons"
+    asked = "\n\n".join((*_situation(request), REASONS.format(count=count)))
+    begun = "1."
+    lines = [rf"\n{number}\. {exemplar_sets.FREE}" for number in range(2, request.reasons + 1)]
+    return Layout(
+        (system(persona, TEACHER), Turn("user", asked), *_again(request)),
+        begun,
+        rf" {exemplar_sets.FREE}{''.join(lines)}",
+    )
+
+
+def write_set(request: Revise, persona: str, seed: int) -> Layout:
+    """Ask for a new set of exemplars (paper, M3 step 4). `seed` draws the order of the answers."""
+    parts = [*_situation(request)]
+    if request.demonstrations:
+        parts.append(f"Texts of this task look like these:\n\n{exemplar_sets.show(request.demonstrations)}")
+    if request.reasons:
+        parts.append(f"Why the examples misled the students:\n{numbered(request.reasons)}")
+    wanted = exemplar_sets.answers(request.count, request.answer_form, seed)
+    better = " that would have kept the students from these mistakes" if request.mistakes or request.reasons else ""
+    form = "" if request.answer_form == "yes_no" else f"An answer is {ANSWER_FORMS[request.answer_form]}. "
+    repeat = "another, or one of those above" if request.material or request.demonstrations else "another"
+    parts.append(
+        NEW_SET.format(
+            count=len(wanted), better=better, answers=form, repeat=repeat, outline=exemplar_sets.outline(wanted)
+        )
+    )
+    return Layout(
+        (system(persona, TEACHER), Turn("user", "\n\n".join(parts)), *_again(request)),
+        exemplar_sets.BEGUN,
+        exemplar_sets.structure(wanted),
+    )
+
+
+def write_rationale(request: Revise, persona: str) -> Layout:
+    """Ask for a better solution of one problem (paper, appendix E): its TP stands there as it does in a lesson."""
+    parts = [f"Problem: {request.problem}"]
+    parts += [f"A solution that was taught:\n{one.rationale.strip()}" for one in request.material]
+    misled = []
+    if request.mistakes:
+        misled.append(f"With it, students answered other problems wrong:\n\n{_mistakes(request.mistakes)}")
+    if request.reasons:
+        misled.append(f"Why it misled them:\n{numbered(request.reasons)}")
+    parts.append(NEW_RATIONALE.format(misled="\n\n".join(misled)).strip())
+    return Layout(
+        (
+            system(persona, instructions(request.answer_form)),
+            *as_turns(request.demonstrations),
+            Turn("user", "\n\n".join(parts)),
+            *_again(request),
+        ),
+        BEGUN,
+    )
+
+
+def _situation(request: Reflect | Revise) -> list[str]:
+    """What all requests about one set begin with: the task, the set, the mistakes."""
+    parts = [f"The task: {request.task}"]
+    if request.material:
+        parts.append(f"The examples that the students were given:\n\n{exemplar_sets.show(request.material)}")
+    if request.mistakes:
+        parts.append(f"What students answered wrong with these examples:\n\n{_mistakes(request.mistakes)}")
+    return parts
+
+
+def _mistakes(mistakes: tuple[Mistake, ...]) -> str:
+    return "\n\n".join(
+        f"Mistake {number}\nText: {one.problem.strip()}\nA student's answer, which is wrong: {one.rationale.strip()}"
+        for number, one in enumerate(mistakes, 1)
+    )
+
+
+def _again(request: Reflect | Revise) -> tuple[Turn, ...]:
+    """The earlier answer, and what was wrong with it."""
+    if not request.complaint:
+        return ()
+    complaint = AGAIN.format(complaint=request.complaint.strip())
+    # A chat's turns alternate, and an empty one is no turn to some templates.
+    return Turn("assistant", request.previous.strip() or "..."), Turn("user", complaint)
