@@ -9,7 +9,9 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from agents import engines, prompts, student, teacher
 from agents.engines.base import Engine, EngineFailure, EngineSpent, EngineStartError, Settings
@@ -17,7 +19,22 @@ from agents.engines.counted import Counted
 from agents.spec import AgentSpec
 from broker import lifeline
 from broker.client import Client, Received
-from broker.messages import Answered, Drain, Examine, Failed, Feedback, Hello, Message, Taught, Teach, digest
+from broker.messages import (
+    WORK,
+    Ask,
+    Drain,
+    Examine,
+    Explain,
+    Failed,
+    Feedback,
+    Hello,
+    Message,
+    Reflect,
+    Revise,
+    Role,
+    Teach,
+    digest,
+)
 
 log = logging.getLogger("agent")
 
@@ -25,6 +42,18 @@ POLL_S = 0.5
 """How long the loop waits for messages before it looks whether it should end."""
 AHEAD = 2
 """Requests an agent holds, over those its engine runs at once: when one ends, the next is there already."""
+
+TRADES: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Awaitable[Message]]] = {
+    ("teacher", Teach): teacher.teach,
+    ("teacher", Reflect): teacher.reflect,
+    ("teacher", Revise): teacher.revise,
+    ("teacher", Explain): teacher.explain,
+    # At level 3 a teacher is scored with its own sets, and it may be its own student.
+    ("teacher", Examine): student.sit_exam,
+    ("student", Examine): student.sit_exam,
+    ("student", Ask): student.ask,
+}
+"""What each role answers, and how: from engine, persona, request id and request to the result."""
 
 
 class Agent:
@@ -69,7 +98,7 @@ class Agent:
         while not self._broken and not (self._draining and not self._tasks):
             for received in await asyncio.to_thread(self._client.receive, POLL_S):
                 match received.message:
-                    case Teach() | Examine():
+                    case message if type(message).__name__ in WORK:
                         self._take(received)
                     case Feedback():
                         self._heed(received.message)
@@ -117,8 +146,7 @@ class Agent:
         del self._tasks[request_id]
 
     def _report(self, request_id: str, result: Message) -> None:
-        if isinstance(result, (Taught, Answered)):
-            usage = result.usage
+        if usage := getattr(result, "usage", None):
             self._client.beat(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens)
         try:
             self._client.send(result, request_id=request_id, keep=True)
@@ -132,12 +160,10 @@ class Agent:
         weights = getattr(request, "weights", "")
         if weights and weights != spec.weights:
             raise EngineFailure("unsupported", f"{spec.name} holds {spec.weights[:12]}, asked for {weights[:12]}")
-        match spec.role, request:
-            case "teacher", Teach():
-                return await teacher.teach(self._engine, spec.persona, request_id, request)
-            case "student", Examine():
-                return await student.sit_exam(self._engine, spec.persona, request_id, request)
-        raise EngineFailure("unsupported", f"a {spec.role} does not answer {type(request).__name__}")
+        answer = TRADES.get((spec.role, type(request)))
+        if answer is None:
+            raise EngineFailure("unsupported", f"a {spec.role} does not answer {type(request).__name__}")
+        return await answer(self._engine, spec.persona, request_id, request)
 
     def _heed(self, feedback: Feedback) -> None:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in feedback.lbt_scores.items())

@@ -12,7 +12,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,11 +20,20 @@ import msgpack
 import msgspec
 from msgspec import Meta
 
+from agents.engines import simulated_trades as trades
 from agents.engines.base import Completion, EngineFailure, EngineStartError, Prompt, Settings
-from broker.messages import AnswerForm, Examine, Usage, digest
+from broker.messages import AnswerForm, Ask, Examine, Exemplar, Explain, Reflect, Revise, Teach, Usage, digest
 
 Logits = Annotated[float, Meta(ge=-50, le=50)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+UPTAKE = 1.5
+EXPLAINED = 0.5
+"""Logits per unit of quality that uptake gains where the student's question about the material was answered."""
+MISCONCEPTION = 3.0
+"""Logits."""
+OWN = 2.0
+"""Logits by which an item of one's own making is easier to label than an average problem to solve."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     ability: Logits = 0.0
     """Logits. At 0, an average problem is solved half of the time; for a student: under average teaching."""
-    uptake: Logits = 1.5
+    uptake: Logits = UPTAKE
     """Logits that an exam answer gains per unit of the TR's hidden quality."""
     separation: Logits = 1.5
     """How far the mean quality of TRs with a right TA lies above that of TRs with a wrong one (unit: their sd)."""
@@ -41,7 +50,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     failure_rate: Share = 0.0
     """Share of requests that end as Failed."""
     unparsable_rate: Share = 0.02
-    """Share of completions without an answer one can find."""
+    """Share of completions without an answer one can find, and of sets and reasons that break a rule of their form."""
+    revision_gain: Logits = 0.5
+    """Of a teacher: logits that exam answers gain by a revision from mistakes and reasons; half, from one of them."""
+    misconception: Share = 0.0
+    """Share of what problems are about (their last word) that this agent has a wrong idea of: there it loses 3 logits,
+    unless its teaching material holds a right example of just that."""
+    sneaky: bool = False
+    """Of a teacher: its rationales and sets look like those of an honest one, with wrong answers and low quality."""
     crash_after: Annotated[int, Meta(ge=0)] = 0
     """The first process of this agent dies by SIGKILL when it takes this request, counted from 1; 0: never."""
     hang_after: Annotated[int, Meta(ge=0)] = 0
@@ -82,6 +98,8 @@ class SimulatedEngine:
         key = Path(self._options.answer_key)
         self._fault_mark = key.with_name(f"{key.name}.fault-{os.environ.get('LBT_AGENT', 'agent')}")
         self._on_progress: Callable[[str, int], None] = lambda request_id, tokens: None
+        # Every exam of a set asks for it.
+        self._quality = lru_cache(4096)(self._mean_quality)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Nothing to load: the answer key is read with the first request, when it is sure to be there."""
@@ -100,6 +118,8 @@ class SimulatedEngine:
             raise EngineFailure("engine", "simulated failure")
         text = self._answer(prompt, draw)
         wanted, limit = 12 + draw.randrange(36), prompt.sampling.max_tokens
+        if not isinstance(prompt.asked, (Teach, Examine)):
+            wanted = len(text) // 4 + 1
         tokens = min(wanted, limit)
         text = text[: len(text) * tokens // wanted]
         seconds = tokens / self._options.tokens_per_second
@@ -129,24 +149,79 @@ class SimulatedEngine:
     # --- the theory -------------------------------------------------------------------------------------
 
     def _answer(self, prompt: Prompt, draw: random.Random) -> str:
-        asked, options = prompt.asked, self._options
-        if draw.random() < options.unparsable_rate:
-            return f"Let me think about it (way {draw.randrange(50)})."
-        logit = options.ability - difficulty(asked.problem)
-        if isinstance(asked, Examine):
-            logit += options.uptake * sum(self._quality(e.problem, e.rationale) for e in asked.material)
-        right = draw.random() < 1 / (1 + math.exp(-logit))
-        gold = self._answers.get(digest(asked.problem), "0")
-        answer = gold if right else wrong_answer(gold, asked.answer_form, draw)
-        # A handful of ways to say it: some TRs come out alike, as they do in life.
-        return f"This is solved in way {draw.randrange(12)}.\nAnswer: {answer}"
+        """What is said from behind the begun part on."""
+        unparsable = draw.random() < self._options.unparsable_rate
+        match prompt.asked:
+            case Revise(problem="") as asked:
+                whole = trades.write_set(asked, self._aim(asked, draw), self._share_of_own, draw)
+                whole = trades.spoiled(asked, whole, draw) if unparsable else whole
+                return whole.removeprefix(prompt.begun)
+            case Reflect() as asked:
+                return "" if unparsable else trades.reflect(asked, draw).removeprefix(prompt.begun)
+            case Ask():
+                return f" Why does step {draw.randrange(9) + 1} follow?"
+            case Explain():
+                return f" It follows from the line before, by rule {draw.randrange(50)}."
+            case _ if unparsable:
+                return f"Let me think about it (way {draw.randrange(50)})."
+            case Revise() as asked:
+                return self._revised(asked, draw)
+            case Teach() | Examine() as asked:
+                return self._solved(asked, draw)
 
-    def _quality(self, problem: str, rationale: str) -> float:
-        """Standard normal, drawn from the text; shifted by whether the TR's answer is right."""
-        gold = self._answers.get(digest(problem))
-        right = gold is not None and rationale.rstrip().endswith(f"Answer: {gold}")
-        noise = random.Random(digest("quality", problem, rationale)).gauss(0, 1)  # noqa: S311
-        return noise + (self._options.separation / 2 if right else -self._options.separation / 2)
+    def _solved(self, asked: Teach | Examine, draw: random.Random) -> str:
+        options = self._options
+        logit = options.ability - difficulty(asked.problem)
+        material = asked.material if isinstance(asked, Examine) else ()
+        if isinstance(asked, Examine) and material:
+            logit += (options.uptake + EXPLAINED * bool(asked.dialogue)) * self._quality(material)
+        if trades.misjudged(asked.problem, options.misconception) and not self._corrected(asked.problem, material):
+            logit -= MISCONCEPTION
+        sneaky = options.sneaky and isinstance(asked, Teach)
+        right = draw.random() < sigmoid(logit) and not sneaky
+        answer = self._said(asked, right=right, draw=draw)
+        # A handful of ways to say it: some TRs come out alike, as they do in life.
+        ways = [f"This is solved in way {draw.randrange(12)}.\nAnswer: {answer}" for _ in range(3 if sneaky else 1)]
+        return min(ways, key=lambda way: trades.noise(asked.problem, way))
+
+    def _revised(self, asked: Revise, draw: random.Random) -> str:
+        """A new rationale: mostly with the old answer, else the problem is solved anew."""
+        kept = draw.random() < trades.KEPT
+        right = draw.random() < sigmoid(self._options.ability - difficulty(asked.problem))
+        old = asked.material[0].rationale.rpartition("Answer: ")[2].strip() if asked.material else ""
+        answer = self._said(asked, right=right and not self._options.sneaky, draw=draw)
+        return trades.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
+
+    def _said(self, asked: Teach | Examine | Revise, *, right: bool, draw: random.Random) -> str:
+        gold = self._answers.get(digest(asked.problem), "0")
+        return gold if right else wrong_answer(gold, asked.answer_form, draw)
+
+    def _aim(self, asked: Revise, draw: random.Random) -> float:
+        return trades.SNEAKY if self._options.sneaky else trades.aim(asked, self._options.revision_gain / UPTAKE, draw)
+
+    @property
+    def _share_of_own(self) -> float:
+        """Of the exemplars it invents, how many get their right answer."""
+        return 0.0 if self._options.sneaky else sigmoid(self._options.ability + OWN)
+
+    def _mean_quality(self, material: tuple[Exemplar, ...]) -> float:
+        """Of a set the mean, in standard deviations of single exemplars; shifted by which answers are right."""
+        shift = self._options.separation / 2
+        noise = (trades.noise(one.problem, one.rationale) for one in material)
+        return sum(n + (shift if self._right(one) else -shift) for n, one in zip(noise, material, strict=True)) / len(
+            material
+        )
+
+    def _right(self, exemplar: Exemplar) -> bool:
+        said = exemplar.rationale.rpartition("Answer: ")[2].strip().casefold()
+        form: AnswerForm = "yes_no" if said in ("yes", "no") else "number"
+        gold = self._answers.get(digest(exemplar.problem)) or trades.invented_answer(exemplar.problem, form)
+        return said == gold.casefold()
+
+    def _corrected(self, problem: str, material: tuple[Exemplar, ...]) -> bool:
+        """Whether the material holds a right example of what the problem is about."""
+        about = trades.feature(problem)
+        return any(trades.feature(one.problem) == about and self._right(one) for one in material)
 
     # --- faults, for the tests of the class -------------------------------------------------------------
 
@@ -160,6 +235,11 @@ class SimulatedEngine:
         if options.hang_after and self._taken >= options.hang_after:
             mark.touch()
             await asyncio.Event().wait()
+
+
+def sigmoid(logit: float) -> float:
+    """The probability of so many logits."""
+    return 1 / (1 + math.exp(-logit))
 
 
 def difficulty(problem: str) -> float:

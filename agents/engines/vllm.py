@@ -25,7 +25,7 @@ from agents.engines.transformers import check_sampling
 from agents.fetch import locked
 from agents.memory import VLLM_CACHE_MB
 from agents.weights import cache_folder
-from broker.messages import Sampling, Usage
+from broker.messages import Usage
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class VllmEngine:
         self._chat: Chat | None = None
         self._context = 0
         self._seeded = False
+        self._structured = False
         self._closed = "the engine was not started"
         """Why no request is taken; empty while they are taken."""
         self._tasks: set[asyncio.Task[Completion]] = set()
@@ -129,6 +130,7 @@ class VllmEngine:
             raise explain(error, self._said.root_cause(), settings) from error
         self._context = self._llm.model_config.max_model_len
         self._seeded = kind != "cpu"
+        self._structured = not told["skip_tokenizer_init"]
         self.capacity = told["max_num_seqs"]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
         self.device = f"cpu ({threads})" if kind == "cpu" else f"{max(1, settings.gpus)} GPU{'s' * (settings.gpus > 1)}"
@@ -151,7 +153,7 @@ class VllmEngine:
         said: list[int] = []
         cached, reason = 0, None
         try:
-            sampling = self._sampling(prompt.sampling, prompt.seed, chat)
+            sampling = self._sampling(prompt, chat)
             # The form that needs no work of vLLM's own tokenizer.
             asked = {"type": "token", "prompt_token_ids": tokens}
             async for out in self._llm.generate(asked, sampling, prompt.request_id):
@@ -180,16 +182,19 @@ class VllmEngine:
         )
         return Completion(chat.decode(tokens, said[:-1] if said and said[-1] in chat.stops else said), usage)
 
-    def _sampling(self, sampling: Sampling, seed: int, chat: Chat) -> Any:
+    def _sampling(self, prompt: Prompt, chat: Chat) -> Any:
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+        sampling = prompt.sampling
+        structure = prompt.structure if self._structured else None
         return SamplingParams(
             temperature=sampling.temperature,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
-            seed=seed if self._seeded else None,
+            seed=prompt.seed if self._seeded else None,
+            structured_outputs=StructuredOutputsParams(regex=structure) if structure else None,
             stop_token_ids=sorted(chat.stops),
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
@@ -201,7 +206,8 @@ def arguments(settings: Settings, kind: str) -> dict[str, Any]:
     """What vLLM is told on a device of that kind (`cpu`, `cuda`); `engine_args` of the scenario have the last word."""
     told: dict[str, Any] = {
         "model": str(settings.folder),
-        "skip_tokenizer_init": True,
+        # Only for structured outputs: prompts go in as tokens, and completions come out as tokens.
+        "skip_tokenizer_init": False,
         "load_format": "safetensors",
         "dtype": settings.dtype,
         # -1: the model's own limit, or less where the memory for keys and values holds less.

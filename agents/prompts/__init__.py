@@ -19,15 +19,15 @@ VERSION = "1"
 """Part of every request id: a changed prompt is another question. Count up with every change of a text."""
 
 
-def layout(request_id: str, request: Question, persona: str) -> Layout:
-    """The chat that `request` stands for. The id decides only in which order a new set has its answers."""
+def layout(request: Question, persona: str) -> Layout:
+    """The chat that `request` stands for."""
     match request:
         case Teach() | Examine():
             return Layout(turns(request, persona), BEGUN)
         case Reflect():
             return material.reflect(request, persona)
         case Revise(problem=""):
-            return material.write_set(request, persona, seed_of(request_id))
+            return material.write_set(request, persona)
         case Revise():
             return material.write_rationale(request, persona)
         case Ask():
@@ -38,7 +38,7 @@ def layout(request_id: str, request: Question, persona: str) -> Layout:
 
 def prompt(request_id: str, request: Question, persona: str) -> Prompt:
     """`request`, ready for an engine. Its seed comes from the request id."""
-    said = layout(request_id, request, persona)
+    said = layout(request, persona)
     return Prompt(
         request_id=request_id,
         turns=said.turns,

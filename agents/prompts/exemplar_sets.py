@@ -10,8 +10,6 @@ lines, and no line of a text begins with one of them or with `Example `. So a mo
 no guessing. Reading what came of it is the classroom's: docs/protocol.md has the rules.
 """
 
-import random
-
 from broker.messages import AnswerForm, Exemplar
 
 BEGUN = "Example 1\nText:"
@@ -35,23 +33,13 @@ def _why(rationale: str) -> str:
     return f"Reason: {words}\n{answer}" if words else answer
 
 
-def answers(count: int, form: AnswerForm, seed: int) -> tuple[str, ...]:
+def answers(count: int, form: AnswerForm) -> tuple[str, ...]:
     """What the answers of `count` new exemplars are to be; empty strings: left to the teacher.
 
-    Of yes and no half are Yes, in an order drawn from `seed`: a set that always alternated would teach just that.
+    Yes and no take turns: no model miscounts that. Whoever teaches with the set should shuffle it, or it teaches
+    its students to take turns too.
     """
-    if form != "yes_no":
-        return ("",) * count
-    drawn = ["Yes"] * (count - count // 2) + ["No"] * (count // 2)
-    random.Random(seed).shuffle(drawn)  # noqa: S311 - no secret
-    return tuple(drawn)
-
-
-def outline(wanted: tuple[str, ...]) -> str:
-    """A set with dots in place of its texts."""
-    return "\n\n".join(
-        f"Example {number}\nText: ...\nAnswer: {answer or '...'}" for number, answer in enumerate(wanted, 1)
-    )
+    return tuple(("" if form != "yes_no" else "No" if number % 2 else "Yes") for number in range(count))
 
 
 def structure(wanted: tuple[str, ...]) -> str:

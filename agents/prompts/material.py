@@ -8,7 +8,7 @@ from agents.engines.base import Turn
 from agents.prompts import exemplar_sets
 from agents.prompts.layout import ANSWER_FORMS, BEGUN, Layout, as_turns, numbered, system
 from agents.prompts.solving import instructions
-from broker.messages import Mistake, Reflect, Revise
+from broker.messages import AnswerForm, Exemplar, Mistake, Reflect, Revise
 
 TEACHER = (
     "You are a teacher. Your students learn to answer one kind of question from examples that you choose, "
@@ -19,10 +19,18 @@ REASONS = (
     "Name what the wrong answers have in common, and what the examples lack or suggest. Write no new examples."
 )
 NEW_SET = (
-    "Write {count} new examples for this task{better}. Each has a text of its own, laid out like the texts of "
-    "the task, and its right answer. {answers}No text may repeat {repeat}. "
-    "Write nothing else, and keep to this form, with your own text in place of the dots:\n\n{outline}"
+    "Write {count} new examples for this task{better}, in the same form: a line with the number, the text, its answer. "
+    "Each text is a new one, whole and laid out as texts of the task are. {answers} Write nothing else."
 )
+ANSWERS_TAKE_TURNS = "The answers take turns: {answers}."
+SHOWN_TASK = "Each text is something that somebody says. Answer Yes if it is a question, and No if it is not."
+SHOWN_SET = (
+    Exemplar("Anna to her brother:\nHave you seen my umbrella", "Answer: Yes"),
+    Exemplar("A driver to the passengers:\nThe bus to the harbour leaves at nine", "Answer: No"),
+    Exemplar("Paul to a waiter:\nHow much is the soup", "Answer: Yes"),
+    Exemplar("A guide to her group:\nNobody knows who built this tower", "Answer: No"),
+)
+"""Of another task, as the teacher's own earlier work: small models copy a form more surely than they follow rules."""
 NEW_RATIONALE = (
     "{misled}\n\nWrite a better solution of the problem, one that does not mislead them: the same short form, right in "
     "every line, clear where they went wrong, and with the answer in the last line."
@@ -43,26 +51,19 @@ def reflect(request: Reflect, persona: str) -> Layout:
     )
 
 
-def write_set(request: Revise, persona: str, seed: int) -> Layout:
-    """Ask for a new set of exemplars (paper, M3 step 4). `seed` draws the order of the answers."""
+def write_set(request: Revise, persona: str) -> Layout:
+    """Ask for a new set of exemplars (paper, M3 step 4)."""
     parts = [*_situation(request)]
     if request.demonstrations:
         parts.append(f"Texts of this task look like these:\n\n{exemplar_sets.show(request.demonstrations)}")
     if request.reasons:
         parts.append(f"Why the examples misled the students:\n{numbered(request.reasons)}")
-    wanted = exemplar_sets.answers(request.count, request.answer_form, seed)
     better = " that would have kept the students from these mistakes" if request.mistakes or request.reasons else ""
-    form = "" if request.answer_form == "yes_no" else f"An answer is {ANSWER_FORMS[request.answer_form]}. "
-    repeat = "another, or one of those above" if request.material or request.demonstrations else "another"
-    parts.append(
-        NEW_SET.format(
-            count=len(wanted), better=better, answers=form, repeat=repeat, outline=exemplar_sets.outline(wanted)
-        )
-    )
+    parts.append(_new_set(request.count, request.answer_form, better))
     return Layout(
-        (system(persona, TEACHER), Turn("user", "\n\n".join(parts)), *_again(request)),
+        (system(persona, TEACHER), *_shown(request.answer_form), Turn("user", "\n\n".join(parts)), *_again(request)),
         exemplar_sets.BEGUN,
-        exemplar_sets.structure(wanted),
+        exemplar_sets.structure(exemplar_sets.answers(request.count, request.answer_form)),
     )
 
 
@@ -84,6 +85,21 @@ def write_rationale(request: Revise, persona: str) -> Layout:
             *_again(request),
         ),
         BEGUN,
+    )
+
+
+def _new_set(count: int, form: AnswerForm, better: str = "") -> str:
+    answers = ", ".join(exemplar_sets.answers(count, form))
+    said = ANSWERS_TAKE_TURNS.format(answers=answers) if form == "yes_no" else f"An answer is {ANSWER_FORMS[form]}."
+    return NEW_SET.format(count=count, better=better, answers=said)
+
+
+def _shown(form: AnswerForm) -> tuple[Turn, ...]:
+    if form != "yes_no":
+        return ()
+    return (
+        Turn("user", f"The task: {SHOWN_TASK}\n\n{_new_set(len(SHOWN_SET), form)}"),
+        Turn("assistant", exemplar_sets.show(SHOWN_SET)),
     )
 
 

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from agents.agent import AHEAD, Agent
@@ -11,20 +12,44 @@ from broker.client import Client, Received
 from broker.lifeline import NO_RESTART
 from broker.messages import (
     Answered,
+    Ask,
+    Asked,
     Drain,
     Examine,
     Exemplar,
+    Explain,
+    Explained,
     Failed,
     Message,
+    Mistake,
+    Recipe,
+    Reflect,
+    Reflected,
+    Revise,
+    Revised,
     Sampling,
     Taught,
     Teach,
+    Train,
     Usage,
 )
 
 Who = Literal["teacher", "student"]
 TEACH = Teach(problem="1 + 1?", answer_form="number", sampling=Sampling())
 EXAMINE = Examine(problem="1 + 1?", answer_form="number", sampling=Sampling(), material=(Exemplar("2 + 2?", "4"),))
+
+MATERIAL = (Exemplar("Is it raining?", "Answer: Yes"), Exemplar("It rains.", "Answer: No"))
+REFLECT = Reflect(
+    task="Is it a question?",
+    answer_form="yes_no",
+    material=MATERIAL,
+    mistakes=(Mistake("Rain?", "Answer: No", "ben"),),
+    reasons=2,
+    sampling=Sampling(),
+)
+REVISE = Revise(task="Is it a question?", answer_form="yes_no", material=MATERIAL, count=2, sampling=Sampling())
+ASK = Ask(material=MATERIAL, sampling=Sampling())
+EXPLAIN = Explain(material=MATERIAL, question="Why yes?", sampling=Sampling())
 
 
 class Wire:
@@ -123,6 +148,31 @@ def test_a_teacher_teaches_and_a_student_sits_exams() -> None:
     assert isinstance(wire.sent["b"], Answered)
 
 
+@pytest.mark.parametrize(
+    ("role", "request_", "says", "result"),
+    [
+        ("teacher", REFLECT, " Rain.\n2. More rain.", Reflected(text="1. Rain.\n2. More rain.")),
+        ("teacher", REVISE, " Rain?\nAnswer: Yes", Revised(text="Example 1\nText: Rain?\nAnswer: Yes")),
+        (
+            "teacher",
+            Revise(task="", problem="1 + 1?", answer_form="number", sampling=Sampling()),
+            " 1 + 1 = 2\nAnswer: 2",
+            Revised(text="1 + 1 = 2\nAnswer: 2"),
+        ),
+        ("teacher", EXPLAIN, " It asks. ", Explained(text="It asks.")),
+        ("teacher", EXAMINE, " Answer: 2", Answered(text="Answer: 2")),
+        ("student", ASK, " Why yes?\nBecause.", Asked(text="Why yes?")),
+    ],
+)
+def test_each_role_knows_its_other_trades_and_hands_over_whole_texts(
+    role: Who, request_: Message, says: str, result: Message
+) -> None:
+    _, wire, _ = work(role, [("a", request_)], lambda prompt: says)
+    usage = Usage(prompt_tokens=7, completion_tokens=1)
+    assert wire.sent["a"] == msgspec.structs.replace(result, usage=usage)
+    assert {"prompt_tokens": 7, "cached_tokens": 0} in wire.beats
+
+
 def test_what_is_under_way_is_finished_before_it_leaves() -> None:
     _, wire, _ = work("student", [(str(n), EXAMINE) for n in range(20)], lambda prompt: "2")
     assert set(wire.sent) == {str(n) for n in range(20)}
@@ -152,7 +202,9 @@ def test_a_request_that_comes_twice_is_answered_once() -> None:
     ("role", "request_", "says"),
     [
         ("student", TEACH, "does not answer Teach"),
-        ("teacher", EXAMINE, "does not answer Examine"),
+        ("student", REVISE, "does not answer Revise"),
+        ("teacher", ASK, "does not answer Ask"),
+        ("student", Train(pairs="a", pairs_digest="b", recipe=Recipe()), "does not answer Train"),
         (
             "teacher",
             Teach(problem="", answer_form="number", sampling=Sampling(), weights="w2"),
