@@ -19,16 +19,16 @@ REASONS = (
     "Name what the wrong answers have in common, and what the examples lack or suggest. Write no new examples."
 )
 NEW_SET = (
-    "Write {count} new examples for this task{better}, in the same form: a line with the number, the text, its answer. "
-    "Each text is a new one, whole and laid out as texts of the task are. {answers} Write nothing else."
+    "Write {count} new examples{better}, in the same form: a line with the number, the text, its answer. Each text is "
+    "about something else, and laid out as texts of the task are. {answers} The task, once more: {task}"
 )
 ANSWERS_TAKE_TURNS = "The answers take turns: {answers}."
-SHOWN_TASK = "Each text is something that somebody says. Answer Yes if it is a question, and No if it is not."
+SHOWN_TASK = "Each text is a note that somebody left. Answer Yes if the note is about food, and No if it is not."
 SHOWN_SET = (
-    Exemplar("Anna to her brother:\nHave you seen my umbrella", "Answer: Yes"),
-    Exemplar("A driver to the passengers:\nThe bus to the harbour leaves at nine", "Answer: No"),
-    Exemplar("Paul to a waiter:\nHow much is the soup", "Answer: Yes"),
-    Exemplar("A guide to her group:\nNobody knows who built this tower", "Answer: No"),
+    Exemplar("The baker opens at six; please get rolls.", "Answer: Yes"),
+    Exemplar("To: all\nSubject: night trains\n\nThere are none on Sundays.", "Answer: No"),
+    Exemplar("How much was the soup?", "Answer: Yes"),
+    Exemplar("1. water the roses\n2. lock the door", "Answer: No"),
 )
 """Of another task, as the teacher's own earlier work: small models copy a form more surely than they follow rules."""
 NEW_RATIONALE = (
@@ -59,7 +59,7 @@ def write_set(request: Revise, persona: str) -> Layout:
     if request.reasons:
         parts.append(f"Why the examples misled the students:\n{numbered(request.reasons)}")
     better = " that would have kept the students from these mistakes" if request.mistakes or request.reasons else ""
-    parts.append(_new_set(request.count, request.answer_form, better))
+    parts.append(_new_set(request.task, request.count, request.answer_form, better))
     return Layout(
         (system(persona, TEACHER), *_shown(request.answer_form), Turn("user", "\n\n".join(parts)), *_again(request)),
         exemplar_sets.BEGUN,
@@ -88,17 +88,17 @@ def write_rationale(request: Revise, persona: str) -> Layout:
     )
 
 
-def _new_set(count: int, form: AnswerForm, better: str = "") -> str:
+def _new_set(task: str, count: int, form: AnswerForm, better: str = "") -> str:
     answers = ", ".join(exemplar_sets.answers(count, form))
     said = ANSWERS_TAKE_TURNS.format(answers=answers) if form == "yes_no" else f"An answer is {ANSWER_FORMS[form]}."
-    return NEW_SET.format(count=count, better=better, answers=said)
+    return NEW_SET.format(count=count, better=better, answers=said, task=task)
 
 
 def _shown(form: AnswerForm) -> tuple[Turn, ...]:
     if form != "yes_no":
         return ()
     return (
-        Turn("user", f"The task: {SHOWN_TASK}\n\n{_new_set(len(SHOWN_SET), form)}"),
+        Turn("user", f"The task: {SHOWN_TASK}\n\n{_new_set(SHOWN_TASK, len(SHOWN_SET), form)}"),
         Turn("assistant", exemplar_sets.show(SHOWN_SET)),
     )
 
