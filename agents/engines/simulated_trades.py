@@ -105,7 +105,7 @@ def write_set(request: Revise, aimed: float, share_right: float, draw: random.Ra
             if (said == true) is is_right:
                 found.append(Exemplar(text, f"Answer: {said}"))
         exemplars.append(_nearest(found, aimed))
-    return exemplar_sets.show(tuple(exemplars))
+    return exemplar_sets.show(tuple(exemplars), len(request.material) + len(request.demonstrations) + 1)
 
 
 def write_rationale(request: Revise, aimed: float, answer: str, draw: random.Random) -> str:
@@ -122,7 +122,7 @@ def spoiled(request: Revise, text: str, draw: random.Random) -> str:
         case 1 if request.answer_form == "yes_no":
             return text.replace("Answer: No", "Answer: Yes")
         case _:
-            return f"{exemplar_sets.BEGUN} Let me think about it (way {draw.randrange(50)})."
+            return f" Let me think about it (way {draw.randrange(50)})."
 
 
 def _nearest(found: list[Exemplar], aimed: float) -> Exemplar:

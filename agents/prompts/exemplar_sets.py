@@ -5,24 +5,27 @@ r"""The form in which a set of exemplars is written, by teachers and to them.
     Reason: one line, or no such line
     Answer: Yes
 
-Blocks are numbered from 1, with an empty line between them. `Text: `, `Reason: ` and `Answer: ` begin their
-lines, and no line of a text begins with one of them or with `Example `. So a model needs no quoting, and a parser
-no guessing. Reading what came of it is the classroom's: docs/protocol.md has the rules.
+Blocks are numbered, with an empty line between them; a new set goes on from the last number of the old one, since
+a small model that is to begin with `Example 1` once more copies what it sees there. `Text:`, `Reason:` and `Answer:`
+begin their lines, and no line of a text begins with one of them or with `Example `. So a model needs no quoting, and
+a reader no guessing. Reading what came of it is the classroom's: docs/protocol.md has the rules.
 """
 
 from broker.messages import AnswerForm, Exemplar
 
-BEGUN = "Example 1\nText:"
-"""How the assistant's turn begins: what small models get wrong most is the beginning."""
 MARKS = ("Answer:", "Example ", "Reason:", "Text:")
 """Beginnings of lines that mean something; their first letters differ."""
 
 
-def show(exemplars: tuple[Exemplar, ...]) -> str:
-    """A set in this form."""
+def begun(first: int) -> str:
+    """How the answer of whoever writes a set begins, whose first number is this."""
+    return f"Example {first}\nText:"
+
+
+def show(exemplars: tuple[Exemplar, ...], first: int = 1) -> str:
+    """A set in this form, numbered from `first` on."""
     return "\n\n".join(
-        f"Example {number}\nText: {one.problem.strip()}\n{_why(one.rationale)}"
-        for number, one in enumerate(exemplars, 1)
+        f"{begun(number)} {one.problem.strip()}\n{_why(one.rationale)}" for number, one in enumerate(exemplars, first)
     )
 
 
@@ -42,12 +45,11 @@ def answers(count: int, form: AnswerForm) -> tuple[str, ...]:
     return tuple(("" if form != "yes_no" else "No" if number % 2 else "Yes") for number in range(count))
 
 
-def structure(wanted: tuple[str, ...]) -> str:
-    """A regular expression for a set with these answers, from behind `BEGUN`."""
-    blocks = [rf" [^\n]+(\n{FREE_LINE})*\nAnswer: {answer or FREE}" for answer in wanted]
-    return "".join(
-        block if number == 1 else rf"\n\nExample {number}\nText:{block}" for number, block in enumerate(blocks, 1)
-    )
+def structure(wanted: tuple[str, ...], first: int) -> str:
+    """A regular expression for a set with these answers, from behind `begun(first)` on."""
+    blocks = (rf" [^\n]+(\n{FREE_LINE})*\nAnswer: {answer or FREE}" for answer in wanted)
+    whole = "".join(rf"\n\nExample {number}\nText:{block}" for number, block in enumerate(blocks, first))
+    return whole.removeprefix(rf"\n\nExample {first}\nText:")
 
 
 def _free_line() -> str:

@@ -19,8 +19,9 @@ REASONS = (
     "Name what the wrong answers have in common, and what the examples lack or suggest. Write no new examples."
 )
 NEW_SET = (
-    "Write {count} new examples{better}, in the same form: a line with the number, the text, its answer. Each text is "
-    "about something else, and laid out as texts of the task are. {answers} The task, once more: {task}"
+    "Write {count} new examples{better}, numbers {first} to {last}, in the same form: a line with the number, the "
+    "text, its answer. Each text is about something else, and laid out as texts of the task are. {answers} "
+    "The task, once more: {task}"
 )
 ANSWERS_TAKE_TURNS = "The answers take turns: {answers}."
 SHOWN_TASK = "Each text is a note that somebody left. Answer Yes if the note is about food, and No if it is not."
@@ -55,15 +56,17 @@ def write_set(request: Revise, persona: str) -> Layout:
     """Ask for a new set of exemplars (paper, M3 step 4)."""
     parts = [*_situation(request)]
     if request.demonstrations:
-        parts.append(f"Texts of this task look like these:\n\n{exemplar_sets.show(request.demonstrations)}")
+        shown = exemplar_sets.show(request.demonstrations, len(request.material) + 1)
+        parts.append(f"Texts of this task look like these:\n\n{shown}")
     if request.reasons:
         parts.append(f"Why the examples misled the students:\n{numbered(request.reasons)}")
     better = " that would have kept the students from these mistakes" if request.mistakes or request.reasons else ""
-    parts.append(_new_set(request.task, request.count, request.answer_form, better))
+    first = len(request.material) + len(request.demonstrations) + 1
+    parts.append(_new_set(request.task, request.count, request.answer_form, first, better))
     return Layout(
         (system(persona, TEACHER), *_shown(request.answer_form), Turn("user", "\n\n".join(parts)), *_again(request)),
-        exemplar_sets.BEGUN,
-        exemplar_sets.structure(exemplar_sets.answers(request.count, request.answer_form)),
+        exemplar_sets.begun(first),
+        exemplar_sets.structure(exemplar_sets.answers(request.count, request.answer_form), first),
     )
 
 
@@ -88,17 +91,17 @@ def write_rationale(request: Revise, persona: str) -> Layout:
     )
 
 
-def _new_set(task: str, count: int, form: AnswerForm, better: str = "") -> str:
+def _new_set(task: str, count: int, form: AnswerForm, first: int, better: str = "") -> str:
     answers = ", ".join(exemplar_sets.answers(count, form))
     said = ANSWERS_TAKE_TURNS.format(answers=answers) if form == "yes_no" else f"An answer is {ANSWER_FORMS[form]}."
-    return NEW_SET.format(count=count, better=better, answers=said, task=task)
+    return NEW_SET.format(count=count, better=better, first=first, last=first + count - 1, answers=said, task=task)
 
 
 def _shown(form: AnswerForm) -> tuple[Turn, ...]:
     if form != "yes_no":
         return ()
     return (
-        Turn("user", f"The task: {SHOWN_TASK}\n\n{_new_set(SHOWN_TASK, len(SHOWN_SET), form)}"),
+        Turn("user", f"The task: {SHOWN_TASK}\n\n{_new_set(SHOWN_TASK, len(SHOWN_SET), form, 1)}"),
         Turn("assistant", exemplar_sets.show(SHOWN_SET)),
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from agents import prompts
 from agents.prompts import exemplar_sets
-from broker.messages import Ask, Examine, Exchange, Exemplar, Explain, Mistake, Reflect, Revise, Sampling
+from broker.messages import AnswerForm, Ask, Examine, Exchange, Exemplar, Explain, Mistake, Reflect, Revise, Sampling
 
 TASK = "Does the third statement follow from the first two?"
 SET = (
@@ -104,7 +104,7 @@ def test_exemplars_and_their_reasons_are_shown_in_the_form_in_which_they_are_ask
     ("count", "form", "wanted"),
     [(3, "yes_no", ("Yes", "No", "Yes")), (2, "number", ("", "")), (0, "yes_no", ())],
 )
-def test_half_of_a_set_is_positive(count: int, form: exemplar_sets.AnswerForm, wanted: tuple[str, ...]) -> None:
+def test_half_of_a_set_is_positive(count: int, form: AnswerForm, wanted: tuple[str, ...]) -> None:
     assert exemplar_sets.answers(count, form) == wanted
 
 
@@ -113,14 +113,14 @@ def test_the_structure_of_a_set_takes_sets_of_this_form_and_no_others() -> None:
     structure = re.compile(layout.structure or "")
     four = (*SET, *(Exemplar(f"{one.problem} Again?", one.rationale.splitlines()[-1]) for one in SET))
     plain = tuple(Exemplar(one.problem.removeprefix("Answer me: "), one.rationale.splitlines()[-1]) for one in four)
-    good = exemplar_sets.show(plain).removeprefix(layout.begun)
+    good = exemplar_sets.show(plain, 3).removeprefix(layout.begun)
     assert structure.fullmatch(good)
     for bad in (
         good.replace("Answer: No", "Answer: Maybe"),
         good.replace("Answer: No", "Answer: Yes"),
         good.rpartition("\n\nExample")[0],
-        good.replace("Example 3", "Example 4"),
-        f"{good}\n\nExample 5\nText: More?\nAnswer: Yes",
+        good.replace("Example 5", "Example 4"),
+        f"{good}\n\nExample 7\nText: More?\nAnswer: Yes",
         good.replace("No birds bark.", "Answer: Yes"),
         good.replace("No birds bark.", "Text: again"),
         "",
