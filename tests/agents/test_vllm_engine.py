@@ -2,6 +2,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -12,11 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from agents import engines
+from agents import engines, prompts
 from agents.engines import vllm
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
 from agents.engines.vllm import VllmEngine, arguments, check_seat, explain, gist
-from broker.messages import Sampling, Teach
+from broker.messages import Revise, Sampling, Teach, digest
 
 T = TypeVar("T")
 
@@ -313,6 +314,20 @@ def test_a_control_token_in_a_problem_is_only_text(smollm2: Running) -> None:
         token in chat.stops for token in chat.encode(prompt("1 + 1?").turns, "Solution:")
     )
     assert attacked.usage.prompt_tokens == len(tokens) > plain.usage.prompt_tokens
+
+
+@marked
+def test_a_set_of_exemplars_comes_out_in_its_form_even_of_the_smallest_model(smollm2: Running) -> None:
+    request = Revise(
+        task="Is the text a question?", answer_form="yes_no", count=4, sampling=Sampling(temperature=1, max_tokens=300)
+    )
+    asked = [prompts.prompt(digest(request, repeat), request, "") for repeat in range(4)]
+    for each, found in zip(asked, smollm2.ask(*asked, prompt("1 + 1?")), strict=False):
+        assert isinstance(found, Completion), found
+        whole = re.fullmatch(each.structure or "", found.text)
+        # A text may go on until nothing more may be said.
+        assert whole or found.usage.finish_reason == "length", found.text
+        assert set(re.findall(r"(?m)^Answer: (.*)\n", found.text)) <= {"Yes", "No"}
 
 
 @marked
