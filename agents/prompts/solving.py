@@ -22,8 +22,11 @@ def turns(request: Teach | Examine, persona: str) -> tuple[Turn, ...]:
     is one more in-context example). What it asked about it and was told stands behind it in the same way.
     """
     material = request.material if isinstance(request, Examine) else ()
+    told = instructions(request.answer_form)
+    if isinstance(request, Examine) and request.task:
+        told = f"{told}\n{request.task}"
     return (
-        system(persona, instructions(request.answer_form)),
+        system(persona, told),
         *as_turns((*request.demonstrations, *material)),
         *(_dialogue(request) if isinstance(request, Examine) else ()),
         Turn("user", request.problem),

@@ -1,3 +1,5 @@
+import msgspec
+
 from agents import prompts
 from broker.messages import Examine, Exemplar, Sampling, Teach
 
@@ -45,6 +47,13 @@ def test_the_answer_form_is_asked_for_in_the_words_that_graders_look_for() -> No
 def test_a_persona_comes_first_and_belongs_to_the_system_turn() -> None:
     assert prompts.turns(teach(), "You are terse.")[0].text.startswith("You are terse.\n")
     assert "terse" not in "".join(turn.text for turn in prompts.turns(teach(), "You are terse.")[1:])
+
+
+def test_what_is_asked_of_all_problems_of_an_exam_is_said_once_and_first() -> None:
+    exam = msgspec.structs.replace(examine("4 + 4?"), task="Is it even?")
+    plain, asked = prompts.turns(examine("4 + 4?"), ""), prompts.turns(exam, "")
+    assert asked[0].text == f"{plain[0].text}\nIs it even?"
+    assert asked[1:] == plain[1:]
 
 
 def test_the_seed_comes_from_the_request_id_whatever_a_peer_calls_it() -> None:
