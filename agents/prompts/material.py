@@ -1,7 +1,7 @@
 """Teaching material: what a teacher is told to find what misled its students, and to write better material.
 
 A teacher is asked again and again about the same set, with these and other mistakes, for reasons and for new sets:
-all of that begins with the same words. What was wrong with an earlier answer comes as one more turn.
+all of that is one conversation, and begins with the same words. What was wrong with an earlier answer is one more turn.
 """
 
 from agents.engines.base import Turn
@@ -14,8 +14,10 @@ TEACHER = (
     "You are a teacher. Your students learn to answer one kind of question from examples that you choose, "
     "and you make the examples better by looking at what the students get wrong."
 )
+TASK = "The task: {task}"
+FIRST_SET = "Write {count} examples for it."
 REASONS = (
-    "Say why these examples misled the students: {count}, each in one short line of its own, numbered from 1. "
+    "Say why your examples misled the students: {count}, each in one short line of its own, numbered from 1. "
     "Name what the wrong answers have in common, and what the examples lack or suggest. Write no new examples."
 )
 NEW_SET = (
@@ -23,6 +25,7 @@ NEW_SET = (
     "text, its answer. Each text is about something else, and laid out as texts of the task are. {answers} "
     "The task, once more: {task}"
 )
+OTHERS = "None of the new texts repeats one from above: take other things. "
 ANSWERS_TAKE_TURNS = "The answers take turns: {answers}."
 SHOWN_TASK = "Each text is a note that somebody left. Answer Yes if the note is about food, and No if it is not."
 SHOWN_SET = (
@@ -41,30 +44,31 @@ AGAIN = "That cannot be used: {complaint}\n\nWrite it again, whole, in the form 
 
 def reflect(request: Reflect, persona: str) -> Layout:
     """Ask what misled the students (paper, M3 step 3)."""
-    count = "one reason" if request.reasons == 1 else f"{request.reasons} reasons"
-    asked = "\n\n".join((*_situation(request), REASONS.format(count=count)))
-    begun = "1."
+    turns = (*_examples(request, request.material), Turn("user", _why(request, request.reasons)))
     lines = [rf"\n{number}\. {exemplar_sets.FREE}" for number in range(2, request.reasons + 1)]
     return Layout(
-        (system(persona, TEACHER), Turn("user", asked), *_again(request)),
-        begun,
+        (system(persona, TEACHER), *turns, *_again(request)),
+        "1.",
         rf" {exemplar_sets.FREE}{''.join(lines)}",
     )
 
 
 def write_set(request: Revise, persona: str) -> Layout:
     """Ask for a new set of exemplars (paper, M3 step 4)."""
-    parts = [*_situation(request)]
-    if request.demonstrations:
-        shown = exemplar_sets.show(request.demonstrations, len(request.material) + 1)
-        parts.append(f"Texts of this task look like these:\n\n{shown}")
-    if request.reasons:
-        parts.append(f"Why the examples misled the students:\n{numbered(request.reasons)}")
+    known = (*request.demonstrations, *request.material)
+    first = len(known) + 1
     better = " that would have kept the students from these mistakes" if request.mistakes or request.reasons else ""
-    first = len(request.material) + len(request.demonstrations) + 1
-    parts.append(_new_set(request.task, request.count, request.answer_form, first, better))
+    asked = _new_set(request.task, request.count, request.answer_form, first, better)
+    if known:
+        turns, asked = _examples(request, known), OTHERS + asked
+    else:
+        turns, asked = _shown(request.answer_form), f"{TASK.format(task=request.task)}\n\n{asked}"
+    if request.reasons:
+        turns += (Turn("user", _why(request, len(request.reasons))), Turn("assistant", numbered(request.reasons)))
+    elif request.mistakes:
+        asked = f"{_wrong(request.mistakes)}\n\n{asked}"
     return Layout(
-        (system(persona, TEACHER), *_shown(request.answer_form), Turn("user", "\n\n".join(parts)), *_again(request)),
+        (system(persona, TEACHER), *turns, Turn("user", asked), *_again(request)),
         exemplar_sets.begun(first),
         exemplar_sets.structure(exemplar_sets.answers(request.count, request.answer_form), first),
     )
@@ -101,24 +105,31 @@ def _shown(form: AnswerForm) -> tuple[Turn, ...]:
     if form != "yes_no":
         return ()
     return (
-        Turn("user", f"The task: {SHOWN_TASK}\n\n{_new_set(SHOWN_TASK, len(SHOWN_SET), form, 1)}"),
+        Turn("user", f"{TASK.format(task=SHOWN_TASK)}\n\n{_new_set(SHOWN_TASK, len(SHOWN_SET), form, 1)}"),
         Turn("assistant", exemplar_sets.show(SHOWN_SET)),
     )
 
 
-def _situation(request: Reflect | Revise) -> list[str]:
-    """What all requests about one set begin with: the task, the set, the mistakes."""
-    parts = [f"The task: {request.task}"]
-    if request.material:
-        parts.append(f"The examples that the students were given:\n\n{exemplar_sets.show(request.material)}")
-    if request.mistakes:
-        parts.append(f"What students answered wrong with these examples:\n\n{_mistakes(request.mistakes)}")
-    return parts
+def _examples(request: Reflect | Revise, known: tuple[Exemplar, ...]) -> tuple[Turn, ...]:
+    """The set as the teacher's own earlier work: it is the model of the form, too."""
+    asked = f"{TASK.format(task=request.task)}\n\n{FIRST_SET.format(count=len(known))}"
+    return Turn("user", asked), Turn("assistant", exemplar_sets.show(known))
+
+
+def _why(request: Reflect | Revise, reasons: int) -> str:
+    asked = REASONS.format(count="one reason" if reasons == 1 else f"{reasons} reasons")
+    return f"{_wrong(request.mistakes)}\n\n{asked}" if request.mistakes else asked
+
+
+def _wrong(mistakes: tuple[Mistake, ...]) -> str:
+    return f"What students answered wrong with these examples:\n\n{_mistakes(mistakes)}"
 
 
 def _mistakes(mistakes: tuple[Mistake, ...]) -> str:
+    """With the answer before its text: what stands behind a text, small models write behind theirs."""
     return "\n\n".join(
-        f"Mistake {number}\nText: {one.problem.strip()}\nA student's answer, which is wrong: {one.rationale.strip()}"
+        f'Mistake {number}. A student wrongly said: "{" ".join(one.rationale.split())}" The question was:\n'
+        + one.problem.strip()
         for number, one in enumerate(mistakes, 1)
     )
 

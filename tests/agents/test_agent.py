@@ -152,7 +152,7 @@ def test_a_teacher_teaches_and_a_student_sits_exams() -> None:
     ("role", "request_", "says", "result"),
     [
         ("teacher", REFLECT, " Rain.\n2. More rain.", Reflected(text="1. Rain.\n2. More rain.")),
-        ("teacher", REVISE, " Rain?\nAnswer: Yes", Revised(text="Example 1\nText: Rain?\nAnswer: Yes")),
+        ("teacher", REVISE, " Rain?\nAnswer: Yes", Revised(text="Example 3\nText: Rain?\nAnswer: Yes")),
         (
             "teacher",
             Revise(task="", problem="1 + 1?", answer_form="number", sampling=Sampling()),
