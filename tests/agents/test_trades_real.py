@@ -1,4 +1,4 @@
-"""The smallest model as a teacher and a student at level 3: it says something of each kind, in the form it was begun in."""
+"""The smallest model as a teacher and a student at level 3 says something of each kind, in the form begun for it."""
 
 import asyncio
 
