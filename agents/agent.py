@@ -27,6 +27,7 @@ from broker.messages import (
     Explain,
     Failed,
     Feedback,
+    Grade,
     Hello,
     Message,
     Reflect,
@@ -51,6 +52,7 @@ TRADES: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Await
     # At level 3 a teacher is scored with its own sets, and it may be its own student.
     ("teacher", Examine): student.sit_exam,
     ("student", Examine): student.sit_exam,
+    ("student", Grade): student.grade,
     ("student", Ask): student.ask,
 }
 """What each role answers, and how: from engine, persona, request id and request to the result."""

@@ -1,7 +1,7 @@
-"""What an engine is: prompts in, completions out, each as it ends.
+"""What an engine is: prompts in, completions out, each as it ends; and how likely it finds a text it is given.
 
-One engine per process. An engine batches inside: the agent calls `generate` once per request, many at a
-time, and requests join and leave the running batch. An engine knows nothing of brokers, classes or grades.
+One engine per process. An engine batches inside: the agent calls `generate` or `logprobs` once per request, many at
+a time, and requests join and leave the running batch. An engine knows nothing of brokers, classes or grades.
 """
 
 from collections.abc import Callable
@@ -50,6 +50,18 @@ class Completion(msgspec.Struct, frozen=True):
     text: str
     """Without the begun part and without special tokens."""
     usage: Usage
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """How likely a model finds a given text, to go on with after a prompt."""
+
+    logprob: float
+    """Mean over the text's tokens of their log-probability, in nats: of the model's own distribution, at temperature 1
+    and with no token left out."""
+    tokens: int
+    """How many the text has."""
+    usage: Usage
+    """The text counts to the prompt: nothing is completed."""
 
 
 class EngineFailure(Exception):
@@ -128,6 +140,17 @@ class Engine(Protocol):
             EngineFailure: this prompt has no completion; other prompts go on.
             EngineDead: nothing will be completed any more.
             EngineSpent: nothing may be completed any more in this session.
+        """
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        """How likely the model finds it that the begun answer goes on with `solution`; draws nothing.
+
+        `solution` follows on `prompt.begun` with nothing in between. Its tokens are those by which the prompt with it
+        differs from the prompt without it. `prompt.sampling` and `prompt.seed` do not matter. Called like `generate`.
+
+        Raises:
+            EngineFailure: as in `generate`; `unsupported` where the engine cannot tell.
+            EngineDead: nothing will be completed any more.
         """
 
     async def stop(self) -> None:

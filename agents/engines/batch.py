@@ -2,11 +2,12 @@
 
 All new tokens of a step, whole prompts and single tokens alike, go through the model as one flat sequence
 without padding; only attention knows rows. Keys and values live in one slot per row, and those of recent prompts
-are kept so that a prompt pays only for what follows the longest prefix it shares with one of them. This file
-knows nothing of chats, requests or threads.
+are kept so that a prompt pays only for what follows the longest prefix it shares with one of them. A row whose text
+is given takes no token: it is scored in one step, and leaves. This file knows nothing of chats, requests or threads;
+which token a row takes is agents/engines/drawing.py.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from agents.engines.drawing import choose
 from broker.messages import Sampling
 
 UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
@@ -26,14 +28,24 @@ ROOM = 128
 """Slots grow in steps of this many tokens."""
 PREFILL = 2048
 """New prompt tokens that go through the model in one step, unless a single prompt is longer."""
+SCORED = 512
+"""Given tokens that are scored in one step, unless a single text has more: each costs as many logits as there are
+tokens in the vocabulary."""
+PART = 64
+"""Scored tokens that are computed with in float32 at once."""
 WORTH_WAITING = 16
 """A prompt waits a step for another that joins, where it will then find this many more tokens of prefix."""
 
 
 class Row:
-    """One completion under way."""
+    """One completion under way, or one text that is scored."""
 
-    def __init__(self, tokens: list[int], sampling: Sampling, seed: int) -> None:
+    def __init__(self, tokens: list[int], sampling: Sampling, seed: int, given: Sequence[int] = ()) -> None:
+        """`given`: score these tokens, as they follow one another after `tokens`, and draw none."""
+        self.given = tuple(given)
+        self.logprob = float("nan")
+        """Mean log-probability of the given tokens, in nats."""
+        tokens = [*tokens, *self.given[:-1]]
         self.tokens = tokens
         """Prompt and completion."""
         self.prompt_tokens = len(tokens)
@@ -45,6 +57,16 @@ class Row:
         generator = torch.Generator().manual_seed(seed)
         self.draws: list[float] = torch.rand(sampling.max_tokens, generator=generator, dtype=torch.float64).tolist()
         """One uniform number per token to come: they depend on the seed alone, never on the neighbours."""
+
+    @property
+    def wanted(self) -> int:
+        """How many of its last tokens the model must say what follows."""
+        return len(self.given) or 1
+
+    @property
+    def prompt(self) -> list[int]:
+        """What other rows may share: not the text that is scored."""
+        return self.tokens[: self.prompt_tokens - self.wanted + 1]
 
     @property
     def completion(self) -> list[int]:
@@ -119,17 +141,18 @@ class Batch:
         """Take rows from `waiting`, in order, as many as fit and can share a step; they are removed from it."""
         joined: list[Row] = []
         leaders: list[Tokens] = []
-        new_tokens = 0
+        new_tokens = scored = 0
         for row in list(waiting):
             length = len(row.tokens)
             if not self.fits(length + row.sampling.max_tokens):
                 break
             found, keys_values = self._prefixes.find(row.tokens)
-            found = min(found, length - 1)
-            tokens = np.asarray(row.tokens, dtype=np.int64)
-            if any(shared(other, tokens) >= min(found + WORTH_WAITING, length - 1) > found for other in leaders):
+            found = min(found, length - row.wanted)
+            tokens = np.asarray(row.prompt, dtype=np.int64)
+            if any(shared(other, tokens) >= min(found + WORTH_WAITING, len(tokens) - 1) > found for other in leaders):
                 continue
-            if joined and new_tokens + length - found > PREFILL:
+            scored += len(row.given)
+            if joined and (new_tokens + length - found > PREFILL or scored > SCORED):
                 break
             self._reserve(length + row.sampling.max_tokens)
             if keys_values is not None:
@@ -144,13 +167,24 @@ class Batch:
         return joined
 
     def step(self) -> None:
-        """One more token for every row."""
+        """One more token for every row, or its score."""
         joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
-        chosen = choose(self.logits(), self.rows)
+        logits = self.logits()
         for slot, row in joined:
-            self._prefixes.add(row.tokens, self._slots[:, :, slot, :, : row.held])
-        for row, token in zip(self.rows, chosen, strict=True):
-            row.tokens.append(token)
+            self._prefixes.add(row.prompt, self._slots[:, :, slot, :, : len(row.prompt)])
+        completed: list[tuple[int, Row]] = []
+        end = 0
+        for row in self.rows:
+            begin, end = end, end + row.wanted
+            if row.given:
+                row.logprob = mean_logprob(logits[begin:end], row.given)
+            else:
+                completed.append((begin, row))
+        if completed:
+            rows = [row for _, row in completed]
+            drawn = logits if len(rows) == len(logits) else logits[[index for index, _ in completed]]
+            for row, token in zip(rows, choose(drawn, rows), strict=True):
+                row.tokens.append(token)
 
     def leave(self, row: Row) -> None:
         """Give up a row's slot; the last row moves into it."""
@@ -162,16 +196,17 @@ class Batch:
         self.rows.pop()
 
     def logits(self) -> torch.Tensor:
-        """What every row's next token may be, [row, vocabulary]; the slots then hold all tokens."""
+        """What may follow each row's last tokens, [wanted of all rows, vocabulary]; the slots then hold all tokens."""
         device = self._slots.device
         plan = Plan(self.rows, self._slots)
         tokens = [token for row in self.rows for token in row.tokens[row.held :]]
-        ends = np.cumsum([len(row.tokens) - row.held for row in self.rows]) - 1
+        ends = np.cumsum([len(row.tokens) - row.held for row in self.rows])
+        kept = np.concatenate([range(end - row.wanted, end) for end, row in zip(ends, self.rows, strict=True)])
         output = self._model(
             input_ids=torch.tensor([tokens], device=device),
             position_ids=plan.positions[None],
             use_cache=False,
-            logits_to_keep=torch.from_numpy(ends).to(device),
+            logits_to_keep=torch.from_numpy(kept).to(device),
             slots=self._slots,
             plan=plan,
         )
@@ -276,42 +311,15 @@ def causal(start: int, count: int, device: torch.device) -> torch.Tensor:
 AttentionInterface.register(ATTENTION, attend)
 
 
-def choose(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
-    """One token per row: the likeliest at temperature 0, else the one that the row's next draw falls on.
-
-    Temperature, then top-k, then top-p, as the library orders them.
-    """
-    drawing = [index for index, row in enumerate(rows) if row.sampling.temperature > 0]
-    greedy = [index for index, row in enumerate(rows) if row.sampling.temperature <= 0]
-    chosen = [0] * len(rows)
-    if greedy:
-        for index, token in zip(greedy, logits[greedy].float().argmax(-1).tolist(), strict=True):
-            chosen[index] = token
-    if drawing:
-        for index, token in zip(drawing, draw(logits[drawing], [rows[index] for index in drawing]), strict=True):
-            chosen[index] = token
-    return chosen
-
-
-def draw(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
-    """One token per row, where its next draw falls on the cumulated shares of the tokens that it may take."""
-
-    def column(values: Iterable[float]) -> torch.Tensor:
-        return torch.tensor(list(values), dtype=torch.float64)[:, None]
-
-    vocabulary = logits.shape[1]
-    kept = [min(row.sampling.top_k or vocabulary, vocabulary) for row in rows]
-    values, tokens = (part.cpu() for part in logits.topk(max(kept)))
-    values = values.double() / column(row.sampling.temperature for row in rows)
-    rank = torch.arange(max(kept))
-    shares = values.masked_fill(rank >= column(kept), float("-inf")).softmax(-1)
-    before = shares.cumsum(-1) - shares
-    shares = shares.masked_fill((before >= column(row.sampling.top_p for row in rows)) & (rank > 0), 0.0)
-    below = shares.cumsum(-1)
-    draws = column(row.draws[len(row.completion)] for row in rows)
-    picked = (below <= draws * below[:, -1:]).sum(-1, keepdim=True)
-    chosen: list[int] = tokens.gather(1, picked.clamp(max=max(kept) - 1))[:, 0].tolist()
-    return chosen
+def mean_logprob(logits: torch.Tensor, tokens: Sequence[int]) -> float:
+    """Mean log-probability in nats of each of `tokens` under its row of `logits`, [token, vocabulary]."""
+    total = 0.0
+    for begin in range(0, len(tokens), PART):
+        # In float32, and a part at a time: that is the vocabulary once more for each token.
+        part = logits[begin : begin + PART].float()
+        picked = torch.tensor(tokens[begin : begin + PART], device=part.device)[:, None]
+        total += float((part.gather(1, picked)[:, 0] - part.logsumexp(1)).double().sum())
+    return total / len(tokens)
 
 
 def room_for(tokens: int) -> int:

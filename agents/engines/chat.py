@@ -68,6 +68,24 @@ class Chat:
             end = match.end()
         return tokens + self._tokens(text[end:].replace(MARK, ""), controls=False)
 
+    def encode_with(self, turns: Iterable[Turn], begun: str, text: str) -> tuple[list[int], int]:
+        """The tokens of a prompt that goes on with `text`, and how many of them are the prompt's alone.
+
+        Prompt and text are split into tokens as one, and what differs from the prompt's own tokens is the text's. That
+        is how a generated text has its tokens too, unless the tokenizer joins the last letters of `begun` with the
+        first of `text`: such a token counts to the text.
+
+        Raises:
+            EngineFailure: the template refuses these turns, or the text has no token.
+        """
+        turns = tuple(turns)
+        prompt, whole = self.encode(turns, begun), self.encode(turns, begun + text)
+        length = min(len(prompt), len(whole))
+        start = next((index for index in range(length) if prompt[index] != whole[index]), length)
+        if start == len(whole):
+            raise EngineFailure("unsupported", "there is no token to score: the text is empty")
+        return whole, start
+
     def decode(self, prompt: Sequence[int], completion: Sequence[int]) -> str:
         """The text of `completion`, without control tokens, as it goes on after `prompt`."""
         tail = list(prompt[-TAIL:])

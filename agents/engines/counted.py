@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from agents.engines.base import Completion, Engine, Prompt, Turn
-from broker.messages import digest
+from agents.engines.base import Completion, Engine, Prompt, Scored, Turn
+from broker.messages import Usage, digest
 
 MAX_PREFIXES = 50_000
 """How many beginnings of prompts are remembered."""
@@ -46,9 +46,15 @@ class Counted:
         """See Engine."""
         share = self.shared(prompt.turns)
         completion = await self._engine.generate(prompt)
-        tokens = round(share * completion.usage.prompt_tokens)
-        usage = msgspec.structs.replace(completion.usage, cacheable_tokens=tokens)
+        usage = _cacheable(completion.usage, share * completion.usage.prompt_tokens)
         return msgspec.structs.replace(completion, usage=usage)
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        """See Engine."""
+        share = self.shared(prompt.turns)
+        scored = await self._engine.logprobs(prompt, solution)
+        usage = _cacheable(scored.usage, share * (scored.usage.prompt_tokens - scored.tokens))
+        return msgspec.structs.replace(scored, usage=usage)
 
     async def stop(self) -> None:
         """See Engine."""
@@ -66,3 +72,7 @@ class Counted:
         while len(self._seen) > MAX_PREFIXES:
             self._seen.popitem(last=False)
         return shared / max(1, sum(len(turn.text) for turn in turns))
+
+
+def _cacheable(usage: Usage, tokens: float) -> Usage:
+    return msgspec.structs.replace(usage, cacheable_tokens=round(tokens))

@@ -23,6 +23,7 @@ from agents.engines.base import (
     EngineSpent,
     EngineStartError,
     Prompt,
+    Scored,
     Settings,
 )
 from agents.engines.dialect import Dialect, without_begun
@@ -116,6 +117,13 @@ class OpenAIEngine:
             finish_reason="length" if reply.finish_reason == "length" else "stop",
         )
         return Completion(without_begun(reply.text, prompt.begun), usage)
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        """Not over a chat API: it tells log-probabilities of what it says, and none of what it is told."""
+        raise EngineFailure(
+            "unsupported",
+            "a server tells no log-probabilities of a given text: exam.score: logprob needs vllm or transformers",
+        )
 
     async def stop(self) -> None:
         """Close the connections."""

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from agents.engines import simulated_trades as trades
-from agents.engines.base import Completion, EngineFailure, EngineStartError, Prompt, Settings
+from agents.engines.base import Completion, EngineFailure, EngineStartError, Prompt, Scored, Settings
 from broker.messages import AnswerForm, Ask, Examine, Exemplar, Explain, Reflect, Revise, Teach, Usage, digest
 
 Logits = Annotated[float, Meta(ge=-50, le=50)]
@@ -111,11 +111,7 @@ class SimulatedEngine:
         Raises:
             EngineFailure: drawn by `failure_rate`, or there is no answer key.
         """
-        self._taken += 1
-        await self._faults()
-        draw = random.Random(prompt.request_id)  # noqa: S311 - a model of chance, not a secret
-        if draw.random() < self._options.failure_rate:
-            raise EngineFailure("engine", "simulated failure")
+        draw = await self._take(prompt)
         text = self._answer(prompt, draw)
         wanted, limit = 12 + draw.randrange(36), prompt.sampling.max_tokens
         if not isinstance(prompt.asked, (Teach, Examine)):
@@ -126,14 +122,37 @@ class SimulatedEngine:
         async with self._seats:
             await asyncio.sleep(seconds)
         self._on_progress(prompt.request_id, tokens)
-        context = sum(len(turn.text) for turn in prompt.turns) // 4
         usage = Usage(
-            prompt_tokens=context,
+            prompt_tokens=_length(prompt),
             completion_tokens=tokens,
             seconds=seconds,
             finish_reason="length" if wanted > limit else "stop",
         )
         return Completion(text, usage)
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        """Log of the chance of a right answer, as though each token stood for it: a teaching effect without noise.
+
+        Raises:
+            EngineFailure: drawn by `failure_rate`, there is no answer key, or nothing is asked that has an answer.
+        """
+        await self._take(prompt)
+        if not isinstance(prompt.asked, (Teach, Examine)):
+            raise EngineFailure("unsupported", f"there is no right answer to {type(prompt.asked).__name__}")
+        logit = self._logit(prompt.asked)
+        tokens = max(1, len(solution) // 4)
+        self._on_progress(prompt.request_id, 0)
+        usage = Usage(prompt_tokens=_length(prompt) + tokens)
+        return Scored(min(logit, 0.0) - math.log1p(math.exp(-abs(logit))), tokens, usage)
+
+    async def _take(self, prompt: Prompt) -> random.Random:
+        """What comes before all work on a request: faults, then failures drawn from its own numbers."""
+        self._taken += 1
+        await self._faults()
+        draw = random.Random(prompt.request_id)  # noqa: S311 - a model of chance, not a secret
+        if draw.random() < self._options.failure_rate:
+            raise EngineFailure("engine", "simulated failure")
+        return draw
 
     @cached_property
     def _answers(self) -> dict[str, str]:
@@ -169,7 +188,8 @@ class SimulatedEngine:
             case Teach() | Examine() as asked:
                 return self._solved(asked, draw)
 
-    def _solved(self, asked: Teach | Examine, draw: random.Random) -> str:
+    def _logit(self, asked: Teach | Examine) -> float:
+        """Of a right answer."""
         options = self._options
         logit = options.ability - difficulty(asked.problem)
         material = asked.material if isinstance(asked, Examine) else ()
@@ -177,8 +197,11 @@ class SimulatedEngine:
             logit += (options.uptake + EXPLAINED * bool(asked.dialogue)) * self._quality(material)
         if trades.misjudged(asked.problem, options.misconception) and not self._corrected(asked.problem, material):
             logit -= MISCONCEPTION
-        sneaky = options.sneaky and isinstance(asked, Teach)
-        right = draw.random() < sigmoid(logit) and not sneaky
+        return logit
+
+    def _solved(self, asked: Teach | Examine, draw: random.Random) -> str:
+        sneaky = self._options.sneaky and isinstance(asked, Teach)
+        right = draw.random() < sigmoid(self._logit(asked)) and not sneaky
         answer = self._said(asked, right=right, draw=draw)
         # A handful of ways to say it: some TRs come out alike, as they do in life.
         ways = [f"This is solved in way {draw.randrange(12)}.\nAnswer: {answer}" for _ in range(3 if sneaky else 1)]
@@ -235,6 +258,11 @@ class SimulatedEngine:
         if options.hang_after and self._taken >= options.hang_after:
             mark.touch()
             await asyncio.Event().wait()
+
+
+def _length(prompt: Prompt) -> int:
+    """Tokens of a prompt, roughly."""
+    return sum(len(turn.text) for turn in prompt.turns) // 4
 
 
 def sigmoid(logit: float) -> float:

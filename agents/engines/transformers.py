@@ -19,7 +19,7 @@ import msgspec
 import torch
 from msgspec import Meta
 
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings
 from agents.engines.batch import Batch, Row
 from agents.engines.chat import Chat
 from agents.engines.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
@@ -43,15 +43,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Ticket:
-    """A prompt on its way through the worker thread, and the future that awaits its completion."""
+    """A prompt on its way through the worker thread, and the future that awaits its completion, or its score."""
 
-    def __init__(self, prompt: Prompt) -> None:
+    def __init__(self, prompt: Prompt, solution: str | None = None) -> None:
+        """`solution`: score this text after the prompt, and complete nothing."""
         self.prompt = prompt
+        self.solution = solution
         self.taken = time.monotonic()
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Completion] = self._loop.create_future()
+        self.future: asyncio.Future[Completion | Scored] = self._loop.create_future()
 
-    def resolve(self, outcome: Completion | Exception) -> None:
+    def resolve(self, outcome: Completion | Scored | Exception) -> None:
         """Hand the outcome over; called from the worker thread."""
 
         def settle() -> None:
@@ -119,7 +121,17 @@ class TransformersEngine:
 
     async def generate(self, prompt: Prompt) -> Completion:
         """Complete one prompt, beside those that run already."""
-        ticket = Ticket(prompt)
+        completion = await self._outcome(Ticket(prompt))
+        assert isinstance(completion, Completion)  # noqa: S101  (what such a ticket is resolved with)
+        return completion
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        """Score one text by a forward pass, beside the prompts that are completed."""
+        scored = await self._outcome(Ticket(prompt, solution))
+        assert isinstance(scored, Scored)  # noqa: S101
+        return scored
+
+    async def _outcome(self, ticket: Ticket) -> Completion | Scored:
         with self._gate:
             if self._closed:
                 raise EngineDead(self._closed)
@@ -191,27 +203,21 @@ class TransformersEngine:
                 self._settle(batch, batch.rows[0], EngineFailure("engine", f"out of memory: {first_line(error)}"))
                 continue
             for row in list(batch.rows):
-                on_progress(self._tickets[row].prompt.request_id, 1)
+                on_progress(self._tickets[row].prompt.request_id, 0 if row.given else 1)
+                if row.given:
+                    self._settle(batch, row, self._scored(row))
+                    continue
                 ended = row.tokens[-1] in chat.stops
                 if ended or len(row.completion) >= row.sampling.max_tokens:
                     self._settle(batch, row, self._completion(row, chat, ended))
 
     def _admit(self, ticket: Ticket, chat: Chat, context: int, waiting: list[Row]) -> None:
         """Turn a prompt into a row that waits to join the batch, or fail it."""
-        prompt = ticket.prompt
         try:
-            check_sampling(prompt.sampling)
-            tokens = chat.encode(prompt.turns, prompt.begun)
-            if len(tokens) + prompt.sampling.max_tokens > context:
-                raise EngineFailure(
-                    "context",
-                    f"{len(tokens)} prompt tokens and up to {prompt.sampling.max_tokens} new ones: "
-                    f"the context holds {context}",
-                )
+            row = row_of(ticket.prompt, ticket.solution, chat, context)
         except EngineFailure as error:
             ticket.resolve(error)
             return
-        row = Row(tokens, prompt.sampling, prompt.seed)
         self._tickets[row] = ticket
         waiting.append(row)
 
@@ -224,9 +230,15 @@ class TransformersEngine:
             else:
                 batch.leave(row)
 
-    def _settle(self, batch: Batch, row: Row, outcome: Completion | EngineFailure) -> None:
+    def _settle(self, batch: Batch, row: Row, outcome: Completion | Scored | EngineFailure) -> None:
         batch.leave(row)
         self._tickets.pop(row).resolve(outcome)
+
+    def _scored(self, row: Row) -> Scored:
+        # The last of the given tokens is one that the model need not read.
+        tokens, seconds = row.prompt_tokens + 1, time.monotonic() - self._tickets[row].taken
+        usage = Usage(prompt_tokens=tokens, cached_tokens=row.cached, seconds=seconds)
+        return Scored(row.logprob, len(row.given), usage)
 
     def _completion(self, row: Row, chat: Chat, ended: bool) -> Completion:
         usage = Usage(
@@ -238,6 +250,27 @@ class TransformersEngine:
         )
         said = row.completion[:-1] if ended else row.completion
         return Completion(chat.decode(row.tokens[: row.prompt_tokens], said), usage)
+
+
+def row_of(prompt: Prompt, solution: str | None, chat: Chat, context: int) -> Row:
+    """A row that completes the prompt; with a solution, one that scores it.
+
+    Raises:
+        EngineFailure: longer than the context, nothing to draw, or nothing to score.
+    """
+    if solution is not None:
+        tokens, start = chat.encode_with(prompt.turns, prompt.begun, solution)
+        if len(tokens) > context:
+            raise EngineFailure("context", f"{len(tokens)} tokens with the solution: the context holds {context}")
+        return Row(tokens[:start], Sampling(max_tokens=0), prompt.seed, given=tokens[start:])
+    check_sampling(prompt.sampling)
+    tokens = chat.encode(prompt.turns, prompt.begun)
+    if len(tokens) + prompt.sampling.max_tokens > context:
+        raise EngineFailure(
+            "context",
+            f"{len(tokens)} prompt tokens and up to {prompt.sampling.max_tokens} new ones: the context holds {context}",
+        )
+    return Row(tokens, prompt.sampling, prompt.seed)
 
 
 def read_options(args: dict[str, Any]) -> Options:

@@ -14,20 +14,24 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings
+from agents.engines import vllm_scoring
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings
 from agents.engines.chat import Chat
 from agents.engines.loading import chat_of, first_line, pick_dtype
 from agents.engines.transformers import check_sampling
+from agents.engines.vllm_scoring import token_prompt
 from agents.fetch import locked
 from agents.memory import VLLM_CACHE_MB
 from agents.weights import cache_folder
 from broker.messages import Usage
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CAPACITY = {"cpu": 64, "cuda": 256}
 """Requests at once where the scenario names no number."""
@@ -74,7 +78,7 @@ class VllmEngine:
         self._structured = False
         self._closed = "the engine was not started"
         """Why no request is taken; empty while they are taken."""
-        self._tasks: set[asyncio.Task[Completion]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._progress: Callable[[str, int], None] = lambda request_id, tokens: None
         self._said = Said()
 
@@ -87,9 +91,14 @@ class VllmEngine:
 
     async def generate(self, prompt: Prompt) -> Completion:
         """Complete one prompt, beside those that run already."""
+        return await self._endable(self._complete(prompt))
+
+    async def _endable(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it, unless the engine is closed before or meanwhile."""
         if self._closed:
+            work.close()
             raise EngineDead(self._closed)
-        task = asyncio.create_task(self._complete(prompt))
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
@@ -98,6 +107,10 @@ class VllmEngine:
             if task.cancelled() and self._closed:
                 raise EngineDead(self._closed) from None
             raise
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        """Score one text, beside the prompts that are completed."""
+        return await self._endable(self._score(prompt, solution))
 
     async def stop(self) -> None:
         """End the core; requests under way get an EngineDead."""
@@ -136,9 +149,6 @@ class VllmEngine:
         self.device = f"cpu ({threads})" if kind == "cpu" else f"{max(1, settings.gpus)} GPU{'s' * (settings.gpus > 1)}"
 
     async def _complete(self, prompt: Prompt) -> Completion:
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
         taken = time.monotonic()
         chat = self._chat
         assert chat is not None  # noqa: S101  (start ended well)
@@ -152,25 +162,15 @@ class VllmEngine:
             )
         said: list[int] = []
         cached, reason = 0, None
-        try:
+        with self._failures():
             sampling = self._sampling(prompt, chat)
-            # The form that needs no work of vLLM's own tokenizer.
-            asked = {"type": "token", "prompt_token_ids": tokens}
-            async for out in self._llm.generate(asked, sampling, prompt.request_id):
+            async for out in self._llm.generate(token_prompt(tokens), sampling, prompt.request_id):
                 (delta,) = out.outputs
                 said += delta.token_ids
                 cached = max(cached, out.num_cached_tokens or 0)
                 reason = delta.finish_reason
                 if delta.token_ids:
                     self._progress(prompt.request_id, len(delta.token_ids))
-        except EngineDeadError as error:
-            why = self._said.root_cause() or "its core process is gone, and left no word why"
-            self._closed = self._closed or f"the engine died: {why}"
-            raise EngineDead(self._closed) from error
-        except (VLLMClientError, ValueError) as error:
-            raise EngineFailure("unsupported", f"vLLM refuses the request: {gist(error)}") from error
-        except EngineGenerateError as error:
-            raise EngineFailure("engine", f"vLLM failed on the request: {gist(error.__cause__ or error)}") from error
         if reason not in ("stop", "length"):
             raise EngineFailure("engine", f"vLLM ended the request: {reason}")
         usage = Usage(
@@ -181,6 +181,39 @@ class VllmEngine:
             finish_reason="stop" if reason == "stop" else "length",
         )
         return Completion(chat.decode(tokens, said[:-1] if said and said[-1] in chat.stops else said), usage)
+
+    async def _score(self, prompt: Prompt, solution: str) -> Scored:
+        taken = time.monotonic()
+        chat = self._chat
+        assert chat is not None  # noqa: S101
+        tokens, start = chat.encode_with(prompt.turns, prompt.begun, solution)
+        if len(tokens) + 1 > self._context:
+            # vLLM draws one token at the least; nobody reads it.
+            raise EngineFailure(
+                "context", f"{len(tokens)} tokens with the solution, and one more: the context holds {self._context}"
+            )
+        with self._failures():
+            logprob, cached = await vllm_scoring.score(self._llm, prompt.request_id, tokens, start)
+        self._progress(prompt.request_id, 0)
+        usage = Usage(prompt_tokens=len(tokens), cached_tokens=cached, seconds=time.monotonic() - taken)
+        return Scored(logprob, len(tokens) - start, usage)
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """What vLLM raises for a request, in this project's terms."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        try:
+            yield
+        except EngineDeadError as error:
+            why = self._said.root_cause() or "its core process is gone, and left no word why"
+            self._closed = self._closed or f"the engine died: {why}"
+            raise EngineDead(self._closed) from error
+        except (VLLMClientError, ValueError) as error:
+            raise EngineFailure("unsupported", f"vLLM refuses the request: {gist(error)}") from error
+        except EngineGenerateError as error:
+            raise EngineFailure("engine", f"vLLM failed on the request: {gist(error.__cause__ or error)}") from error
 
     def _sampling(self, prompt: Prompt, chat: Chat) -> Any:
         from vllm import SamplingParams

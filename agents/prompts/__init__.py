@@ -9,11 +9,11 @@ dialogue.py (questions); exemplar_sets.py is the form in which a set is written.
 
 from agents.engines.base import Prompt, Question
 from agents.prompts import dialogue, material
-from agents.prompts.layout import BEGUN, Layout
-from agents.prompts.solving import turns
+from agents.prompts.layout import BEGUN, Layout, continuation
+from agents.prompts.solving import exam_of, turns
 from broker.messages import Ask, Examine, Explain, Reflect, Revise, Teach
 
-__all__ = ["BEGUN", "VERSION", "layout", "prompt", "seed_of", "turns"]
+__all__ = ["BEGUN", "VERSION", "continuation", "exam_of", "layout", "prompt", "seed_of", "turns"]
 
 VERSION = "1"
 """Part of every request id: a changed prompt is another question. Count up with every change of a text."""

@@ -36,8 +36,13 @@ def as_turns(examples: tuple[Exemplar, ...]) -> tuple[Turn, ...]:
     return tuple(
         turn
         for example in examples
-        for turn in (Turn("user", example.problem), Turn("assistant", f"{BEGUN} {example.rationale.strip()}"))
+        for turn in (Turn("user", example.problem), Turn("assistant", BEGUN + continuation(example.rationale)))
     )
+
+
+def continuation(solution: str) -> str:
+    """A solution as it goes on after BEGUN, in a demonstration, in teaching material, and where it is scored."""
+    return f" {solution.strip()}"
 
 
 def numbered(lines: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from agents.engines.base import Turn
 from agents.prompts.layout import ANSWER_FORMS, as_turns, system
-from broker.messages import AnswerForm, Examine, Teach
+from broker.messages import AnswerForm, Examine, Grade, Sampling, Teach
 
 INSTRUCTIONS = (
     "You solve problems in a few short lines, one calculation per line. "
@@ -30,6 +30,21 @@ def turns(request: Teach | Examine, persona: str) -> tuple[Turn, ...]:
         *as_turns((*request.demonstrations, *material)),
         *(_dialogue(request) if isinstance(request, Examine) else ()),
         Turn("user", request.problem),
+    )
+
+
+def exam_of(request: Grade) -> Examine:
+    """The exam whose prompt `request` is about: the same material and problem, and nothing of the solution.
+
+    No prompt is ever built from a `Grade` itself, so none can hold what only it holds.
+    """
+    return Examine(
+        problem=request.problem,
+        answer_form=request.answer_form,
+        sampling=Sampling(),
+        material=request.material,
+        demonstrations=request.demonstrations,
+        weights=request.weights,
     )
 
 

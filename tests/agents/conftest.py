@@ -1,4 +1,6 @@
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,3 +11,13 @@ from tests.agents import openai_server
 def server() -> Iterator[openai_server.Server]:
     with openai_server.running() as told:
         yield told
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    if folder := os.environ.get("LBT_TEST_MODEL"):
+        return Path(folder)
+    from agents.models import ensure
+
+    folder_: Path = ensure("smollm2-135m-instruct").folder
+    return folder_

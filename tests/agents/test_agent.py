@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agents.agent import AHEAD, Agent
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSpent, EngineStartError, Prompt
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSpent, EngineStartError, Prompt, Scored
 from agents.spec import AgentSpec
 from broker.client import Client, Received
 from broker.lifeline import NO_RESTART
@@ -20,6 +20,8 @@ from broker.messages import (
     Explain,
     Explained,
     Failed,
+    Grade,
+    Graded,
     Message,
     Mistake,
     Recipe,
@@ -50,6 +52,9 @@ REFLECT = Reflect(
 REVISE = Revise(task="Is it a question?", answer_form="yes_no", material=MATERIAL, count=2, sampling=Sampling())
 ASK = Ask(material=MATERIAL, sampling=Sampling())
 EXPLAIN = Explain(material=MATERIAL, question="Why yes?", sampling=Sampling())
+GRADE = Grade(
+    problem="1 + 1?", answer_form="number", material=(Exemplar("2 + 2?", "4"),), solution=" It is two.\nAnswer: 2\n"
+)
 
 
 class Wire:
@@ -90,6 +95,8 @@ class Voice:
         self._say = say
         self._start = start
         self.stopped = False
+        self.generated: list[Prompt] = []
+        self.scored: list[tuple[Prompt, str]] = []
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         self.on_progress = on_progress
@@ -98,8 +105,14 @@ class Voice:
 
     async def generate(self, prompt: Prompt) -> Completion:
         await asyncio.sleep(0)
+        self.generated.append(prompt)
         self.on_progress(prompt.request_id, 1)
         return Completion(self._say(prompt), Usage(prompt_tokens=7, completion_tokens=1))
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        self._say(prompt)
+        self.scored.append((prompt, solution))
+        return Scored(-0.5, 6, Usage(prompt_tokens=13))
 
     async def stop(self) -> None:
         self.stopped = True
@@ -173,6 +186,36 @@ def test_each_role_knows_its_other_trades_and_hands_over_whole_texts(
     assert {"prompt_tokens": 7, "cached_tokens": 0} in wire.beats
 
 
+def test_a_student_grades_a_solution_after_the_prompt_of_its_exam_and_generates_nothing() -> None:
+    _, wire, voice = work("student", [("g", GRADE)], lambda prompt: "")
+    assert wire.sent == {"g": Graded(logprob=-0.5, tokens=6, usage=Usage(prompt_tokens=13))}
+    assert voice.generated == []
+    ((prompt, solution),) = voice.scored
+    assert solution == " It is two.\nAnswer: 2"
+    _, _, exam = work("student", [("g", EXAMINE)], lambda prompt: "")
+    assert (prompt.turns, prompt.begun) == (exam.generated[0].turns, exam.generated[0].begun)
+
+
+def test_no_prompt_holds_a_solution() -> None:
+    _, _, voice = work("student", [("g", msgspec.structs.replace(GRADE, solution="GOLD"))], lambda prompt: "")
+    assert b"GOLD" not in msgspec.json.encode(voice.scored[0][0])
+
+
+def test_an_empty_solution_and_one_that_is_too_long_fail_and_the_others_go_on() -> None:
+    def say(prompt: Prompt) -> str:
+        if prompt.request_id == "long":
+            raise EngineFailure("context", "5000 tokens with the solution: the context holds 2048")
+        return ""
+
+    empty = msgspec.structs.replace(GRADE, solution=" \n")
+    code, wire, _ = work("student", [("long", GRADE), ("empty", empty), ("b", GRADE)], say)
+    failed = wire.sent["empty"]
+    assert code == 0
+    assert wire.sent["long"] == Failed(kind="context", detail="5000 tokens with the solution: the context holds 2048")
+    assert isinstance(failed, Failed) and failed.kind == "unsupported" and "empty" in failed.detail
+    assert isinstance(wire.sent["b"], Graded)
+
+
 def test_what_is_under_way_is_finished_before_it_leaves() -> None:
     _, wire, _ = work("student", [(str(n), EXAMINE) for n in range(20)], lambda prompt: "2")
     assert set(wire.sent) == {str(n) for n in range(20)}
@@ -205,6 +248,7 @@ def test_a_request_that_comes_twice_is_answered_once() -> None:
         ("student", REVISE, "does not answer Revise"),
         ("teacher", ASK, "does not answer Ask"),
         ("student", Train(pairs="a", pairs_digest="b", recipe=Recipe()), "does not answer Train"),
+        ("teacher", GRADE, "does not answer Grade"),
         (
             "teacher",
             Teach(problem="", answer_form="number", sampling=Sampling(), weights="w2"),

@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable
 
 from agents import prompts
-from agents.engines.base import Completion, Prompt
+from agents.engines.base import Completion, Prompt, Scored
 from agents.engines.counted import Counted
 from broker.messages import Examine, Exemplar, Sampling, Usage
 
@@ -19,6 +19,9 @@ class Silent:
 
     async def generate(self, prompt: Prompt) -> Completion:
         return Completion("", Usage(prompt_tokens=100))
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        return Scored(-1.0, 20, Usage(prompt_tokens=120))
 
     async def stop(self) -> None:
         """Nothing to stop."""
@@ -53,3 +56,15 @@ def test_exams_of_one_rationale_share_all_but_the_question() -> None:
 def test_exams_of_different_rationales_share_what_stands_before_the_material() -> None:
     _, same, other = cacheable(("x" * 2000, "1 + 1?"), ("x" * 2000, "2 + 2?"), ("y" * 2000, "2 + 2?"))
     assert 0 < other < 20 < same
+
+
+def test_a_grade_shares_what_its_exam_shares_and_its_solution_with_nobody() -> None:
+    async def ask() -> tuple[Completion, Scored]:
+        engine = Counted(Silent())
+        request = Examine(problem="1 + 1?", answer_form="number", sampling=Sampling(), material=(Exemplar("TP", "TR"),))
+        exam = prompts.prompt("a", request, "")
+        return await engine.generate(exam), await engine.logprobs(exam, " 2")
+
+    exam, grade = asyncio.run(ask())
+    assert (exam.usage.cacheable_tokens, grade.usage.cacheable_tokens) == (0, 100)
+    assert (grade.logprob, grade.tokens) == (-1.0, 20)

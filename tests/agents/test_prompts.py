@@ -1,7 +1,7 @@
 import msgspec
 
 from agents import prompts
-from broker.messages import Examine, Exemplar, Sampling, Teach
+from broker.messages import Examine, Exemplar, Grade, Sampling, Teach
 
 SHOWN = (Exemplar("1 + 1?", "1 + 1 = 2\nAnswer: 2"),)
 
@@ -62,3 +62,24 @@ def test_the_seed_comes_from_the_request_id_whatever_a_peer_calls_it() -> None:
     assert one.seed != prompts.prompt("1f" * 16, teach(), "").seed
     assert 0 <= prompts.seed_of("not hexadecimal") < 1 << 63
     assert 0 <= prompts.seed_of("f" * 32) < 1 << 63
+
+
+def test_a_grade_has_the_prompt_of_its_exam_and_nothing_of_its_solution() -> None:
+    exam = examine("4 + 4?")
+    grade = Grade(
+        problem=exam.problem,
+        answer_form=exam.answer_form,
+        solution="SECRET",
+        material=exam.material,
+        demonstrations=exam.demonstrations,
+        weights="w1",
+    )
+    asked = prompts.exam_of(grade)
+    assert prompts.turns(asked, "You are terse.") == prompts.turns(exam, "You are terse.")
+    assert asked.weights == "w1"
+    assert "SECRET" not in str(prompts.prompt("a", asked, ""))
+
+
+def test_a_solution_goes_on_after_the_beginning_as_the_material_does() -> None:
+    shown = prompts.turns(examine("4 + 4?"), "")[-2].text
+    assert shown == prompts.BEGUN + prompts.continuation("3 + 3 = 6\nAnswer: 6\n")

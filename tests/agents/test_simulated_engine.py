@@ -1,4 +1,5 @@
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import msgspec
 import pytest
 
 from agents import prompts
-from agents.engines.base import Completion, EngineFailure, EngineStartError, Settings
+from agents.engines.base import Completion, EngineFailure, EngineStartError, Scored, Settings
 from agents.engines.simulated import SimulatedEngine, write_answer_key
 from broker.messages import Examine, Exemplar, Sampling, Teach, digest
 
@@ -95,3 +96,36 @@ def test_completions_say_what_they_cost(key: Path) -> None:
     (completion,) = ask(key, [teach("What is 1 + 1?")])
     assert completion.usage.completion_tokens > 0
     assert msgspec.json.encode(completion)
+
+
+def grades(key: Path, requests: list[Examine], **options: Any) -> list[Scored]:
+    async def all_of_them() -> list[Scored]:
+        engine = SimulatedEngine(Settings("simulated", None, 0, 1, options={"answer_key": str(key), **options}))
+        await engine.start(lambda request_id, tokens: None)
+        return [await engine.logprobs(prompts.prompt(digest(r), r, ""), " way 1.\nAnswer: 2") for r in requests]
+
+    return asyncio.run(all_of_them())
+
+
+def test_a_grade_is_the_log_of_the_chance_that_the_exam_is_passed(key: Path) -> None:
+    tp, gold = next(iter(PROBLEMS.items()))
+    exams = [examine(p, tp, f"way {i % 5}.\nAnswer: {gold}") for i, p in enumerate(PROBLEMS) if p != tp]
+    found = grades(key, exams)
+    assert found == grades(key, exams)
+    assert all(scored.logprob < 0 and scored.tokens > 0 for scored in found)
+    requests: list[Teach | Examine] = list(exams)
+    passed = share_right(requests, ask(key, requests, 50, unparsable_rate=0), 50)
+    assert sum(math.exp(scored.logprob) for scored in found) / len(found) == pytest.approx(passed, abs=0.05)
+
+
+def test_a_grade_rises_with_ability_and_stays_finite(key: Path) -> None:
+    tp, other = list(PROBLEMS)[:2]
+    exam = examine(other, tp, "way 1.\nAnswer: 0")
+    found = [grades(key, [exam], ability=ability)[0].logprob for ability in (-9, 0, 9)]
+    assert found == sorted(found) and len(set(found)) == 3
+    assert all(math.isfinite(grades(key, [exam], ability=a, uptake=50)[0].logprob) for a in (-50, 50))
+
+
+def test_a_grade_can_fail_as_an_exam_can(key: Path) -> None:
+    with pytest.raises(EngineFailure, match="simulated failure"):
+        grades(key, [examine(p, "TP", "TR") for p in PROBLEMS], failure_rate=0.5)

@@ -1,5 +1,4 @@
 import asyncio
-import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,8 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
-from agents.engines.batch import Batch, Prefixes, Row, choose
+from agents.engines.batch import Batch, Prefixes, Row
 from agents.engines.chat import Chat
+from agents.engines.drawing import choose
 from agents.engines.loading import load
 from agents.engines.transformers import TransformersEngine
 from broker.messages import Sampling, Teach
@@ -75,16 +75,6 @@ def save(folder: Path, kind: str) -> Path:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("tiny"), "llama")
-
-
-@pytest.fixture(scope="session")
-def smollm2() -> Path:
-    if folder := os.environ.get("LBT_TEST_MODEL"):
-        return Path(folder)
-    from agents.models import ensure
-
-    folder_: Path = ensure("smollm2-135m-instruct").folder
-    return folder_
 
 
 def prompt(question: str, sampling: Sampling = GREEDY, seed: int = 0, system: str = "Be brief.") -> Prompt:

@@ -1,22 +1,25 @@
 import asyncio
 import gc
+import math
 import multiprocessing
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
 from agents import engines, prompts
-from agents.engines import vllm
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
+from agents.engines import vllm, vllm_scoring
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings, Turn
 from agents.engines.vllm import VllmEngine, arguments, check_seat, explain, gist
+from agents.engines.vllm_scoring import mean_logprob
 from broker.messages import Revise, Sampling, Teach, digest
 
 T = TypeVar("T")
@@ -157,6 +160,65 @@ def test_the_first_error_that_was_written_since_is_the_cause(
     os.write(2, b"(EngineCore pid=1) WARNING 11-22 [a.py:1] ValueError: only a warning\nall is lost\n")
     os.write(2, b"(EngineCore pid=1) ERROR 11-22 [core.py:1] torch.OutOfMemoryError: no memory\nRuntimeError: so\n")
     assert said.root_cause() == "torch.OutOfMemoryError: no memory"
+
+
+# --- what it tells of a given text -----------------------------------------------------------------------------
+
+Told = dict[int, Any]
+
+
+def told(*values: float) -> list[Told | None]:
+    """As vLLM tells them, of tokens 1, 2, 3 ...: nothing of the first."""
+    return [None, *({token: SimpleNamespace(logprob=value)} for token, value in enumerate(values, 2))]
+
+
+def test_the_mean_is_that_of_the_last_tokens_whether_all_or_only_new_ones_are_told() -> None:
+    assert mean_logprob(told(-9.0, -1.0, -2.0), [3, 4]) == -1.5
+    assert mean_logprob(told(-9.0, -1.0, -2.0)[2:], [3, 4]) == -1.5
+
+
+@pytest.mark.parametrize(
+    ("values", "given"),
+    [
+        ([-1.0, -2.0], [3, 9]),
+        ([-1.0, math.nan], [2, 3]),
+        ([-math.inf, -2.0], [2, 3]),
+        ([-1.0, 0.5], [2, 3]),
+        ([-1.0], [1, 2]),
+        ([], [2, 3, 4]),
+    ],
+)
+def test_what_was_never_computed_is_no_mean(values: list[float], given: list[int]) -> None:
+    assert mean_logprob(told(*values), given) is None
+
+
+class Cached:
+    """An engine that has the whole of a text in its cache, unless it may not look."""
+
+    def __init__(self, mode: str = "raw_logprobs", deaf: bool = False) -> None:
+        self.model_config = SimpleNamespace(logprobs_mode=mode)
+        self.asked: list[bool] = []
+        self._deaf = deaf
+
+    async def generate(self, asked: Any, sampling: bool, request_id: str) -> AsyncIterator[Any]:
+        self.asked.append(sampling)
+        cached = 0 if sampling else 3
+        yield SimpleNamespace(prompt_logprobs=None if self._deaf else told(-1.0, -2.0, -3.0), num_cached_tokens=cached)
+
+
+def test_a_solution_in_the_cache_is_computed_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_scoring, "_sampling", lambda anew: anew)
+    engine = Cached()
+    assert asyncio.run(vllm_scoring.score(engine, "a", [1, 2, 3, 4], 2)) == (-2.5, 0)
+    assert engine.asked == [False, True]
+
+
+def test_an_engine_that_tells_nothing_fails_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_scoring, "_sampling", lambda anew: anew)
+    with pytest.raises(EngineFailure, match="no log-probabilities"):
+        asyncio.run(vllm_scoring.score(Cached(deaf=True), "a", [1, 2, 3, 4], 2))
+    with pytest.raises(EngineFailure, match="logprobs_mode: raw_logits"):
+        asyncio.run(vllm_scoring.score(Cached("raw_logits"), "a", [1, 2, 3, 4], 2))
 
 
 # --- a real one ----------------------------------------------------------------------------------------------
@@ -335,6 +397,76 @@ def test_sampling_that_cannot_be_done_fails_the_request(smollm2: Running) -> Non
     failed, good = smollm2.ask(prompt("1 + 1?", Sampling(max_tokens=0)), prompt("2 + 2?"))
     assert isinstance(failed, EngineFailure) and failed.kind == "unsupported"
     assert isinstance(good, Completion)
+
+
+def grade(running: Running, *pairs: tuple[Prompt, str]) -> list[Any]:
+    async def together() -> list[Any]:
+        return await asyncio.gather(*(running.engine.logprobs(*pair) for pair in pairs), return_exceptions=True)
+
+    return running.run(together())
+
+
+def solved(n: int, wrong: int = 0) -> str:
+    return f" {n} + {n} = {2 * n + wrong}\nAnswer: {2 * n + wrong}"
+
+
+def by_the_library(folder: Path, asked: Prompt, solution: str) -> tuple[float, int]:
+    """In the library's plain forward pass: mean log-probability of the solution's tokens, and how many they are."""
+    import torch
+    import transformers
+
+    own = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, vllm.cpu_dtype()))
+    messages = [{"role": turn.role, "content": turn.text} for turn in asked.turns]
+    text = own.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + asked.begun
+    start = len(own(text, add_special_tokens=False)["input_ids"])
+    whole = own(text + solution, add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        shares = model(input_ids=torch.tensor([whole])).logits[0].float().log_softmax(-1)
+    each = [float(shares[index - 1, whole[index]]) for index in range(start, len(whole))]
+    return sum(each) / len(each), len(each)
+
+
+@marked
+def test_a_text_is_as_likely_as_in_the_librarys_forward_pass(smollm2: Running, settings: Settings) -> None:
+    pairs = [(prompt(f"What is {n} + {n}?", lesson="Add. " * 40), solved(n)) for n in (3, 41)]
+    assert settings.folder
+    for found, pair in zip(grade(smollm2, *pairs), pairs, strict=True):
+        wanted, tokens = by_the_library(settings.folder, *pair)
+        assert found.tokens == tokens
+        assert found.logprob == pytest.approx(wanted, abs=3e-2)
+        assert found.usage.completion_tokens == 0
+
+
+@marked
+def test_texts_are_scored_alike_alone_together_from_the_cache_and_again(smollm2: Running) -> None:
+    lesson = "Count both, and put them together. " * 12
+    pairs = [(prompt(f"What is {n} + {n}?", lesson=lesson), solved(n, wrong)) for n in range(2, 8) for wrong in (0, 3)]
+    first = [grade(smollm2, pair)[0] for pair in pairs]
+    together = grade(smollm2, *pairs)
+    for one, other in zip(first, together, strict=True):
+        assert isinstance(one, Scored) and isinstance(other, Scored)
+        assert other.logprob == pytest.approx(one.logprob, abs=3e-2)
+        assert other.tokens == one.tokens
+    assert all(one.usage.cached_tokens > 0.5 * one.usage.prompt_tokens for one in first[1:])
+
+
+@marked
+def test_a_solution_that_was_part_of_a_cached_prompt_is_scored_anew(smollm2: Running) -> None:
+    long = (prompt("Say it all.", lesson="Say it."), " and so on and on" * 40)
+    (first,), (again,) = grade(smollm2, long), grade(smollm2, long)
+    assert first.logprob == pytest.approx(again.logprob, abs=3e-2)
+    assert again.usage.cached_tokens < again.usage.prompt_tokens - again.tokens
+
+
+@marked
+def test_a_solution_beyond_the_context_fails_alone(smollm2: Running) -> None:
+    long, empty, good = grade(
+        smollm2, (prompt("1 + 1?"), " long" * 2000), (prompt("1 + 1?"), ""), (prompt("1 + 1?"), solved(1))
+    )
+    assert isinstance(long, EngineFailure) and long.kind == "context" and "the context holds 1024" in str(long)
+    assert isinstance(empty, EngineFailure) and empty.kind == "unsupported"
+    assert isinstance(good, Scored)
 
 
 @marked
