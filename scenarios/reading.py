@@ -28,7 +28,9 @@ FREE = re.compile(
     r"|tokens_per_second|crash_after|hang_after|prefix_cache_mb|kv_cache_mb))"
 )
 """Entries that change nothing of what is asked of whom."""
-REPLAYABLE = re.compile(r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats)")
+REPLAYABLE = re.compile(
+    r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats|score)"
+)
 """Entries of which another value needs no new answer, or says which are missing."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 ABSENT = object()

@@ -56,6 +56,9 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
         taken[agent.name] = key
         sampling, of = (lesson.sampling, "lesson") if key == ("teacher",) else (exam.sampling, "exam")
         yield from _agent_mistakes(key, agent, sampling, of)
+        if exam.score == "logprob" and key != ("teacher",) and agent.engine == "openai":
+            message = "openai: a server does not tell how likely a given text is, which exam.score: logprob asks for"
+            yield Mistake((*key, "engine"), f"{message}; take vllm or transformers")
     yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
     address = ADDRESS.fullmatch(scenario.broker.address)

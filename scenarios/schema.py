@@ -131,6 +131,9 @@ class Exam(Section, frozen=True, kw_only=True):
     repeats: Positive = 1
     """How often each student answers each EP under each TR."""
     sampling: Sampling = Sampling()
+    score: Literal["accuracy", "logprob"] = "accuracy"
+    """accuracy: how often exam answers are right (paper). logprob: besides, each student tells once per TR and EP how
+    likely it finds the EP's worked solution; the summary then has choices by this dense score, too."""
 
 
 class Scoring(Section, frozen=True, kw_only=True):

@@ -14,6 +14,15 @@ class ExamAnswer(msgspec.Struct, frozen=True):
     correct: bool
 
 
+class ExamGrade(msgspec.Struct, frozen=True):
+    """How likely a student finds the worked solution of an EP under a TR."""
+
+    student: str
+    ep: str
+    logprob: float
+    """Mean over the solution's tokens, in nats."""
+
+
 class Rationale(msgspec.Struct, frozen=True):
     """One sampled TR-TA pair of a TP. Identical TRs appear as often as they came, with the same exams."""
 
@@ -26,6 +35,8 @@ class Rationale(msgspec.Struct, frozen=True):
     """Sorted by student, EP, repeat. Empty where the TR has no answer, or was not examined yet."""
     material: str = ""
     """Digest of the text: identical TRs have it in common. Empty: the id stands for it."""
+    grades: tuple[ExamGrade, ...] = ()
+    """Sorted by student and EP. Empty unless exam.score is logprob."""
 
 
 class Lesson(msgspec.Struct, frozen=True):

@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.messages import Examine, Exemplar, Feedback, Sampling, Teach, digest
-from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
+from broker.messages import Examine, Exemplar, Feedback, Grade, Sampling, Teach, digest
+from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.levels.base import Outcome, Request, Result, Step, Told, with_weights
 from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank, Item
+from scenarios.tasks.bank import Bank, Item, Problem
+
+UNSAMPLED = Sampling(temperature=0.0, max_tokens=0)
+"""Of a Grade: nothing is drawn."""
 
 
 class _Sitting(NamedTuple):
@@ -28,12 +31,21 @@ class _Sitting(NamedTuple):
     repeat: int
 
 
+class _Grading(NamedTuple):
+    """One log-probability that is awaited."""
+
+    material: "_Material"
+    student: str
+    ep: str
+
+
 class _Material:
     """One distinct TR text of a TP, and its exams."""
 
     def __init__(self, tr: str) -> None:
         self.tr = tr
         self.answers: list[ExamAnswer] = []
+        self.grades: list[ExamGrade] = []
         self.pending = 0
 
 
@@ -88,6 +100,7 @@ class Observe:
         self._exam_keys = {
             s.name: digest("Examine", answerers[s.name], exam.sampling, *shared) for s in scenario.students
         }
+        self._grade_keys = {s.name: digest("Grade", answerers[s.name], *shared) for s in scenario.students}
         # Students who would answer alike (same model, persona, engine) sit other repeats of the same question.
         self._alike = Counter(self._exam_keys.values())
         self._first_repeat: dict[str, int] = {}
@@ -99,6 +112,7 @@ class Observe:
         self._rationales: dict[str, tuple[_Lesson, int | None]] = {}
         """Awaited TRs by request id, with their repeat; None: the greedy one."""
         self._sittings: dict[str, _Sitting] = {}
+        self._gradings: dict[str, _Grading] = {}
 
     def begin(self) -> Step:
         """Ask for every TR: TP by TP, the greedy one first."""
@@ -110,39 +124,50 @@ class Observe:
             return self._receive_rationale(result, *awaited)
         if (sitting := self._sittings.pop(result.request_id, None)) is not None:
             return self._receive_exam(result, sitting)
+        if (grading := self._gradings.pop(result.request_id, None)) is not None and result.score is not None:
+            grading.material.grades.append(ExamGrade(grading.student, grading.ep, result.score))
         return Step()
 
     @property
     def finished(self) -> bool:
         """Whether every TR and every exam answer is there, or has failed for good."""
-        return not self._rationales and not self._sittings
+        return not self._rationales and not self._sittings and not self._gradings
 
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A TR not seen yet counts as one that will be examined."""
         lesson, exam = self._scenario.lesson, self._scenario.exam
-        per_material = len(self._scenario.students) * exam.problems * exam.repeats
+        per_repeat = len(self._scenario.students) * exam.problems
         materials = sum(len(one.materials) + one.awaited_rationales for one in self._lessons)
         return {
             "greedy": len(self._lessons) * lesson.greedy,
             "teach": len(self._lessons) * lesson.rationales,
-            "exam": materials * per_material,
+            "exam": materials * per_repeat * exam.repeats,
+            **({"grade": materials * per_repeat} if exam.score == "logprob" else {}),
         }
 
     def outcome(self) -> Outcome:
         """All that is known now, TP by TP: what scoring works on."""
         return Outcome(lessons=tuple(self._outcome(lesson) for lesson in self._lessons))
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Teach | Examine:
-        """The texts that a request refers to. No gold answer is among them."""
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Teach | Examine | Grade:
+        """The texts that a request refers to. No gold answer is among them, but for the solution of a `Grade`."""
         tp, demonstrations = self._problems[request.tp], self._bank.demonstrations
         if request.kind == "Teach":
             return Teach(problem=tp.text, answer_form=tp.form, sampling=request.sampling, demonstrations=demonstrations)
-        ep = self._problems[request.ep]
+        ep, material = self._problems[request.ep], (Exemplar(tp.text, text_of(request.tr)),)
+        if request.kind == "Grade":
+            return Grade(
+                problem=ep.text,
+                answer_form=ep.form,
+                solution=ep.worked,
+                material=material,
+                demonstrations=demonstrations,
+            )
         return Examine(
             problem=ep.text,
             answer_form=ep.form,
             sampling=request.sampling,
-            material=(Exemplar(tp.text, text_of(request.tr)),),
+            material=material,
             demonstrations=demonstrations,
         )
 
@@ -191,8 +216,18 @@ class Observe:
                             repeat=repeat,
                         )
                     )
-        material.pending = len(requests)
+                if exam.score == "logprob":
+                    requests.append(self._grade(lesson, material, key, student, ep))
+        material.pending = len(lesson.item.eps) * len(self._exam_keys) * exam.repeats
         return requests
+
+    def _grade(self, lesson: _Lesson, material: _Material, key: str, student: str, ep: Problem) -> Request:
+        tp, alike = lesson.item.tp, self._alike[self._exam_keys[student]]
+        told = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
+        # Asked once; that of another student who answers alike is one repeat on, as with exams.
+        id, repeat = self._unused(told, self._first_repeat[student], alike)
+        self._gradings[id] = _Grading(material, student, ep.id)
+        return Request(id, "Grade", student, "grade", UNSAMPLED, tp.id, tr=material.tr, ep=ep.id, repeat=repeat)
 
     def _unused(self, key: str, repeat: int, step: int) -> tuple[str, int]:
         """The id of this repeat, or of the next one that was not given up: repeats further on are new draws."""
@@ -271,6 +306,7 @@ class Observe:
         for _, (rationale, key) in sorted(lesson.rationales.items()):
             material = lesson.materials.get(key)
             exams = tuple(sorted(material.answers, key=msgspec.structs.astuple)) if material else ()
-            rationales.append(msgspec.structs.replace(rationale, exams=exams, material=key))
+            grades = tuple(sorted(material.grades, key=msgspec.structs.astuple)) if material else ()
+            rationales.append(msgspec.structs.replace(rationale, exams=exams, material=key, grades=grades))
         tp = lesson.item.tp
         return Lesson(tp.id, tp.form, lesson.greedy, tuple(rationales), lesson.exam_tokens)

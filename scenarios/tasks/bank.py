@@ -8,6 +8,9 @@ import msgspec
 
 from broker.messages import AnswerForm, Exemplar
 
+ANSWER = "Answer:"
+"""How the last line of a solution begins."""
+
 
 class TaskError(ValueError):
     """The task cannot be built as asked: where it is wrong and what to do, in one to three lines."""
@@ -22,6 +25,11 @@ class Problem(msgspec.Struct, frozen=True):
     form: AnswerForm
     solution: str = ""
     """A worked solution that ends in the gold answer, where the source has one. It stays here too, but for `Grade`."""
+
+    @property
+    def worked(self) -> str:
+        """What a `Grade` asks about: the worked solution, or the gold answer alone as a student would write it."""
+        return self.solution or f"{ANSWER} {self.answer}"
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -110,6 +118,17 @@ def _refuse_twice(problems: Sequence[Problem], why: str) -> None:
         if key in seen:
             raise TaskError(f"{seen[key]} and {problem.id}: {why}")
         seen[key] = problem.id
+
+
+def worked_out(lines: str, answer: str) -> str:
+    """A source's own solution as a student would have written it: its lines, and the gold answer in a last one.
+
+    Where the source has an answer line of its own, ours takes its place. Empty where there are no other lines.
+    """
+    kept = [line.rstrip() for line in lines.strip().splitlines()]
+    if kept and kept[-1].startswith((ANSWER, "####")):
+        kept.pop()
+    return "\n".join([*kept, f"{ANSWER} {answer}"]) if any(kept) else ""
 
 
 def same_text(a: str, b: str) -> bool:

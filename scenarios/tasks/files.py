@@ -3,8 +3,9 @@ r"""Problems from a JSON-lines file of the user's own, in one of two shapes; nev
 Functional: `{"id": ..., "variants": [{"problem": ..., "solution": "... \\boxed{7}"}, ...]}`. The first variant is
 the TP, the others are its EPs, in their order; answers are LaTeX, taken from the last box of the solution.
 Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form` (number, latex, word, yes_no; else told from the
-answer) and `group`. EPs are other problems of the file of the same form, and of the same group where the TP has
-one, drawn by the seed. Every mistake is named with file and line. Knows no grader but how an answer is read.
+answer), `solution` (worked out, for exam.score: logprob) and `group`. EPs are other problems of the file of the same
+form, and of the same group where the TP has one, drawn by the seed. Every mistake is named with file and line. Knows no
+grader but how an answer is read.
 """
 
 from collections import Counter
@@ -17,7 +18,7 @@ from broker.messages import AnswerForm
 from scenarios.schema import Exam, Task
 from scenarios.tasks import jsonlines
 from scenarios.tasks.answers import normal, parse
-from scenarios.tasks.bank import Item, Problem, TaskError, same_text
+from scenarios.tasks.bank import Item, Problem, TaskError, same_text, worked_out
 from scenarios.tasks.gym import number
 from scenarios.tasks.values import exact
 
@@ -44,6 +45,7 @@ class PlainLine(msgspec.Struct, frozen=True):
     id: str = ""
     form: AnswerForm | None = None
     group: str | None = None
+    solution: str = ""
 
 
 Line = TypeVar("Line", FunctionalLine, PlainLine)
@@ -131,7 +133,8 @@ def _functional(data: dict[str, Any], n: int, where: str) -> Entry:
         text = _text(variant.problem, f"{where}: variants[{k}].problem")
         if k and same_text(text, problems[0].text):
             raise TaskError(f"{where}: variants[{k}] is the same problem as variants[0]; an exam needs others")
-        problems.append(Problem(tp_id if k == 0 else f"{tp_id}/ep{k}", text, gold, "latex"))
+        id = tp_id if k == 0 else f"{tp_id}/ep{k}"
+        problems.append(Problem(id, text, gold, "latex", worked_out(variant.solution, gold)))
     return Entry(n, tuple(problems))
 
 
@@ -142,7 +145,8 @@ def _plain(data: dict[str, Any], n: int, where: str) -> Entry:
     form = line.form or _told(answer)
     if normal(answer, form) is None:
         raise TaskError(f"{where}: `answer`: {answer[:40]!r} cannot be read as {form}")
-    return Entry(n, (Problem(line.id or f"line-{n}", text, answer, form),), line.group)
+    problem = Problem(line.id or f"line-{n}", text, answer, form, worked_out(line.solution, answer))
+    return Entry(n, (problem,), line.group)
 
 
 def _convert(data: dict[str, Any], cls: type[Line], where: str) -> Line:
@@ -206,4 +210,4 @@ def _with_others(entry: Entry, entries: list[Entry], exam: Exam, seed: int, path
     kin = [e for e in entries if _kin(e) == _kin(entry) and not same_text(e.problems[0].text, tp.text)]
     _enough(len(kin), exam, f"{path}, line {entry.line}", _others(entry) + " with another text")
     eps = [e.problems[0] for e in _drawn(kin, seed, "ep", tp.id)[: exam.problems]]
-    return Item(tp, tuple(Problem(f"{tp.id}/ep/{ep.id}", ep.text, ep.answer, ep.form) for ep in eps))
+    return Item(tp, tuple(msgspec.structs.replace(ep, id=f"{tp.id}/ep/{ep.id}") for ep in eps))

@@ -16,7 +16,7 @@ from typing import Any
 
 from broker.messages import AnswerForm
 from scenarios.schema import Exam, Task
-from scenarios.tasks.bank import Item, Problem, TaskError, same_text
+from scenarios.tasks.bank import Item, Problem, TaskError, same_text, worked_out
 from scenarios.tasks.families import (
     DEFECTIVE,
     FAMILIES,
@@ -32,6 +32,9 @@ DRAWS = 60
 """How often a problem is drawn anew because it came before or is not sound; then the task is refused."""
 RANDOM_NUMBERS = 20_000
 """What one draw may use up: some templates look for fitting numbers without end."""
+
+Draw = Callable[[int], tuple[str, str, str]]
+"""From a seed to a problem, its answer, and the family's own solution; empty: it has none."""
 
 
 def suited(difficulty: float) -> list[int]:
@@ -96,12 +99,12 @@ def _template_items(task: Task, exam: Exam, seed: int) -> Iterator[Item]:
     for i in range(task.problems):
         template, nth = pool[i % len(pool)], i // len(pool)
 
-        def draw(bits: int, template: int = template) -> tuple[str, str]:
+        def draw(bits: int, template: int = template) -> tuple[str, str, str]:
             made = generators[template](Bounded(bits), task.difficulty)
             gold = Fraction(made["answer"])
             if gold < 0 or gold.denominator != 1:
                 raise ValueError("no count of anything")
-            return made["question"], made["answer"]
+            return made["question"], made["answer"], made["metadata"].get("answer_cot", "")
 
         yield _item(f"{GSM}/t{template}/{nth}", draw, exam.problems, seed, "number", asked[template])
 
@@ -111,22 +114,20 @@ def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[Ite
     dataset = library()(name, size=1, seed=0, **family.settings)
     asked: list[Problem] = []
 
-    def draw(bits: int) -> tuple[str, str]:
+    def draw(bits: int) -> tuple[str, str, str]:
         made = dataset[bits]  # The library seeds item i with seed + i.
         if made["answer"] in family.unsound:
             raise ValueError("an answer the family gets wrong")
         text = made["question"]
         for sentence in family.without:
             text = text.replace(sentence, "")
-        return text, made["answer"]
+        return text, made["answer"], ""
 
     for i in range(task.problems):
         yield _item(f"{name}/{i}", draw, exam.problems, seed, family.form, asked)
 
 
-def _item(
-    tp_id: str, draw: Callable[[int], tuple[str, str]], eps: int, seed: int, form: AnswerForm, asked: list[Problem]
-) -> Item:
+def _item(tp_id: str, draw: Draw, eps: int, seed: int, form: AnswerForm, asked: list[Problem]) -> Item:
     """Draw a TP unlike those `asked` before, and its EPs unlike it and each other."""
     tp = _new(tp_id, draw, seed, form, asked)
     asked.append(tp)
@@ -138,7 +139,7 @@ def _item(
 
 def _new(
     problem_id: str,
-    draw: Callable[[int], tuple[str, str]],
+    draw: Draw,
     seed: int,
     form: AnswerForm,
     unlike: list[Problem],
@@ -148,12 +149,12 @@ def _new(
     second_best: Problem | None = None
     for attempt in range(DRAWS):
         try:
-            text, answer = draw(number(seed, problem_id, attempt))
+            text, answer, solution = draw(number(seed, problem_id, attempt))
         except (ValueError, Endless):
             continue
         if any(same_text(text, other.text) for other in unlike):
             continue
-        problem = Problem(problem_id, text.strip(), answer, form)
+        problem = Problem(problem_id, text.strip(), answer, form, worked_out(solution, answer))
         if answer != other_than or form == "yes_no":
             return problem
         second_best = second_best or problem
