@@ -30,6 +30,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Greedy answers of the teacher, the baseline."""
     exam_answers: int
     """At most: identical TRs are examined once, TRs without an answer not at all."""
+    grades: int
+    """Solutions of exams that students say the log-probability of, at most; 0 unless exam.score is logprob."""
     requests: int
     """At most."""
     prompt_tokens: int
@@ -84,13 +86,18 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
     material = problem_tokens + lesson.sampling.max_tokens
     prompts = (trs + greedy) * (question + _persona_tokens(scenario.teacher))
     prompts += sum(sittings * (question + material + _persona_tokens(student)) for student in scenario.students)
+    # A worked solution: about as long again as its problem.
+    grades = trs * exam.problems if exam.score == "logprob" else 0
+    prompts += sum(grades * (question + material + problem_tokens + _persona_tokens(s)) for s in scenario.students)
+    grades *= len(scenario.students)
     eas = sittings * len(scenario.students)
     return Counts(
         teaching_problems=tps,
         teaching_rationales=trs,
         greedy=greedy,
         exam_answers=eas,
-        requests=greedy + trs + eas,
+        grades=grades,
+        requests=greedy + trs + eas + grades,
         prompt_tokens=prompts,
         completion_tokens=(greedy + trs) * lesson.sampling.max_tokens + eas * exam.sampling.max_tokens,
     )
@@ -113,9 +120,19 @@ def order(scenario: Scenario) -> tuple[str, ...]:
         f"{scenario.teacher.name} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale.",
         f"As soon as a rationale has an answer, {names} answer{'s' * (len(scenario.students) == 1)} its exam problems, "
         f"each {_times(exam.repeats)}, with the rationale as their example.",
+        *_grading(scenario),
         "Per problem, exam scores choose an answer (MAX, SUM), next to greedy decoding and self-consistency."
         if lesson.greedy
         else "Per problem, exam scores choose an answer (MAX, SUM), next to self-consistency.",
+    )
+
+
+def _grading(scenario: Scenario) -> tuple[str, ...]:
+    if scenario.exam.score != "logprob":
+        return ()
+    return (
+        "Each student also says once per rationale and exam problem how likely it finds the worked solution; these "
+        "dense scores choose, too.",
     )
 
 
@@ -155,6 +172,7 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
         ("teaching rationales (TRs)", counted.teaching_rationales, ""),
         ("greedy answers", counted.greedy, ""),
         ("exam answers (EAs)", counted.exam_answers, "at most"),
+        *([("solutions graded", counted.grades, "at most")] if counted.grades else []),
         ("requests", counted.requests, "at most"),
         ("prompt tokens", counted.prompt_tokens, "about, at most"),
         ("completion tokens", counted.completion_tokens, "at most"),

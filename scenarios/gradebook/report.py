@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from broker.messages import pool_of
+from scenarios.gradebook.dense import DenseRule, choose_dense, dense
 from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.lessons import Lesson, Rationale
 from scenarios.gradebook.scores import (
@@ -44,7 +45,12 @@ from scenarios.schema import Scenario
 __all__ = ["AgentFacts", "RunFacts", "Session", "facts_from", "summarize", "write_summary"]
 
 METHODS: dict[str, Rule] = {"greedy": "greedy", "sc": "sc", "m1_max": "max", "m1_sum": "sum", "m1_avg": "avg"}
-COMPARISONS = (("m1_sum", "sc"), ("m1_sum", "greedy"), ("m1_max", "sc"), ("m1_max", "greedy"), ("m1_sum", "m1_max"))
+DENSE_METHODS: dict[str, DenseRule] = {"m1_max_logprob": "max", "m1_sum_logprob": "sum", "m1_avg_logprob": "avg"}
+"""Where exam.score is logprob: the same rules over dense scores."""
+COMPARISONS = (
+    ("m1_sum", "sc"), ("m1_sum", "greedy"), ("m1_max", "sc"), ("m1_max", "greedy"), ("m1_sum", "m1_max"),
+    ("m1_sum_logprob", "sc"), ("m1_sum_logprob", "m1_sum"), ("m1_max_logprob", "m1_max"),
+)  # fmt: skip
 
 
 def summarize(
@@ -78,6 +84,12 @@ def summarize(
         for name, rule in METHODS.items()
         if rule != "greedy" or scenario.lesson.greedy
     }
+    by_logprob = scenario.exam.score == "logprob"
+    if by_logprob and any(r.grades for lesson in counted for r in lesson.rationales):
+        chosen |= {
+            name: [choose_dense(sheet, rule, names, scoring) for sheet in sheets]
+            for name, rule in DENSE_METHODS.items()
+        }
     line_ups = compare_lineups(sheets, names, scoring, scenario.seed)
     single = {up.students[0]: up for up in line_ups if len(up.students) == 1}
     failures = [
@@ -95,7 +107,10 @@ def summarize(
         simulated="simulated" in [*(agent.engine for agent in agents), *(agent.engine for agent in scenario.agents)],
         agents=agents,
         counts=_counts(store, lessons, sheets, facts, failures),
-        methods={name: _method(chosen.get(name, []), _tokens(name, counted)) for name in METHODS},
+        methods={
+            name: _method(chosen.get(name, []), _tokens(name, counted))
+            for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))
+        },
         best_possible=BestPossible(best_possible(counted), n),
         paired=[_comparison(a, b, chosen, scenario.seed) for a, b in COMPARISONS if chosen.get(a) and chosen.get(b)],
         students=_students(lessons, scenario, single),
@@ -104,17 +119,23 @@ def summarize(
         levels={"2": Rounds(), "3": Rounds()},
         failures=failures,
         caution=_caution(n, len(lessons), facts.status),
+        dense=dense(sheets, names, scoring, scenario.seed) if by_logprob else None,
     )
     return msgspec.json.decode(msgspec.json.encode(summary), type=dict[str, Any])
 
 
 def _whole(lesson: Lesson, scenario: Scenario) -> bool:
     """Whether all that was to be asked about this TP is there."""
-    exams = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
+    grades = len(scenario.students) * scenario.exam.problems
+    exams = grades * scenario.exam.repeats
     return (
         len(lesson.rationales) == scenario.lesson.rationales
         and (lesson.greedy is not None or not scenario.lesson.greedy)
         and all(r.answer is None or len(r.exams) == exams for r in lesson.rationales)
+        and (
+            scenario.exam.score != "logprob"
+            or all(r.answer is None or len(r.grades) == grades for r in lesson.rationales)
+        )
     )
 
 
@@ -143,7 +164,9 @@ def _tokens(method: str, lessons: Sequence[Lesson]) -> int:
     if method == "greedy":
         return sum(lesson.greedy.completion_tokens for lesson in lessons if lesson.greedy)
     taught = sum(r.completion_tokens for lesson in lessons for r in lesson.rationales)
-    return taught if method == "sc" else taught + sum(lesson.exam_tokens for lesson in lessons)
+    return (
+        taught if method == "sc" or method in DENSE_METHODS else taught + sum(lesson.exam_tokens for lesson in lessons)
+    )
 
 
 def _comparison(a: str, b: str, chosen: Mapping[str, Sequence[Choice]], seed: int) -> Comparison:

@@ -182,11 +182,15 @@ class Sheet:
             if greedy is None or greedy.answer is None:
                 return Choice(None, False)
             return Choice(greedy.answer, greedy.correct, False, float(greedy.correct))
-        if not self.groups:
-            return Choice(None, False)
         masks = [self.mask((student,)) & within for student in students]
         tallies = self._tally(tuple(masks) if scoring.merge == "students" else (sum(masks),))
         scores = [_score(group, tally, rule) for group, tally in zip(self.groups, tallies, strict=True)]
+        return self.best(scores, scoring)
+
+    def best(self, scores: Sequence[Fraction] | Sequence[float], scoring: Scoring) -> Choice:
+        """The answer with the best score; `scores` are in the order of the groups."""
+        if not self.groups:
+            return Choice(None, False)
         best = max(scores)
         tied = [group for group, score in zip(self.groups, scores, strict=True) if score == best]
         # Groups stand in the order of their first repeat and max() keeps the first: the smallest repeat wins.

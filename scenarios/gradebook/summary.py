@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from scenarios.gradebook.dense import Dense
 from scenarios.gradebook.scores import Assumption, LineUp
 
 Status = Literal["complete", "interrupted", "failed"]
@@ -43,7 +44,7 @@ class Method(msgspec.Struct, frozen=True):
     """Wilson; over TPs."""
     n: int
     completion_tokens: int
-    """greedy: its own; sc: all TRs; M1: all TRs and their exams."""
+    """greedy: its own; sc, and M1 by log-probabilities: all TRs; M1: all TRs and their exams."""
     tie_share: float | None
     """Of TPs on which several answers had the best score."""
     accuracy_random_ties: float | None
@@ -120,3 +121,5 @@ class Summary(msgspec.Struct, frozen=True):
     levels: dict[str, Rounds]
     failures: list[Failure]
     caution: str | None
+    dense: Dense | None = None
+    """Where exam.score is logprob."""

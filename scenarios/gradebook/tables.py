@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.gradebook.dense import Dense
 from scenarios.gradebook.scores import ALL_SUBSETS
 from scenarios.gradebook.summary import Comparison, Summary
 
@@ -24,6 +25,9 @@ LABELS = {
     "m1_max": "M1 MAX",
     "m1_sum": "M1 SUM",
     "m1_avg": "M1 AVG",
+    "m1_max_logprob": "M1 MAX log p",
+    "m1_sum_logprob": "M1 SUM log p",
+    "m1_avg_logprob": "M1 AVG log p",
     "best_possible": "best possible",
 }
 BLANK = "    \n"
@@ -57,7 +61,7 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
     """
     told = msgspec.convert(summary, Summary)
     parts: list[RenderableType] = [_head(told), methods(told), comparisons(told), students(told), line_ups(told)]
-    parts += [Text(assumption(told)), Text(_counted(told))]
+    parts += [Text(assumption(told)), *([Text(agreement(told.dense))] if told.dense else []), Text(_counted(told))]
     if told.caution:
         parts.append(Text(f"Caution: {told.caution}", style="yellow"))
     if told.failures:
@@ -189,6 +193,28 @@ def assumption(told: Summary) -> str:
         f"higher in {percent(found.right_beats_wrong)}, the same in {percent(found.ties)}, "
         f"lower in {percent(abs(loses))}."
     )
+
+
+def agreement(found: Dense) -> str:
+    """How far what students find likely goes along with how they fare."""
+    if not found.grades:
+        return "How likely the students find the solutions was never asked in this run."
+    if found.kendall_tau_b is None:
+        along = "on no teaching problem do both differ between rationales"
+    else:
+        low, high = found.ci95
+        along = (
+            f"Kendall's tau-b within a problem is {found.kendall_tau_b:.2f} (95 % interval {low:.2f} to {high:.2f}; "
+            f"{found.n} problem{'' if found.n == 1 else 's'})"
+        )
+    said = (
+        f"Exams against log p, the log-probability of the solutions ({found.grades:,} told): {along}; both choose the "
+        f"same answer on {percent(found.same_max)} of the problems by MAX, on {percent(found.same_sum)} by SUM."
+    )
+    if found.assumption.right_beats_wrong is None:
+        return said
+    share = percent(found.assumption.right_beats_wrong)
+    return f"{said} Right rationales make solutions likelier than wrong ones in {share} of the pairs."
 
 
 def failures(told: Summary) -> Table:

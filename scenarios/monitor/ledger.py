@@ -26,10 +26,10 @@ RATIONALES = f"""
          completion_tokens, at
   FROM json_each(?) wanted CROSS JOIN result r ON r.request_id = wanted.value"""  # noqa: S608 - constants alone
 EXAMS = f"""
-  SELECT tr, agent, count(*), sum(failed <> ''), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens),
+  SELECT tr, agent, stage, count(*), sum(failed <> ''), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens),
          sum(request_id IN (SELECT value FROM json_each(?))), total({GRADE}), max(at)
   FROM json_each(?) wanted CROSS JOIN result r ON r.tr = wanted.value
-  WHERE r.tr <> '' GROUP BY tr, agent"""  # noqa: S608 - constants alone
+  WHERE r.tr <> '' GROUP BY tr, agent, stage"""  # noqa: S608 - constants alone
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Tally:
 
 @dataclass(slots=True)
 class _Sat:
-    """The exams one student sat under one TR."""
+    """The exams one student sat under one TR, or the solutions it graded there."""
 
     tally: Tally
     given_up: int
@@ -95,7 +95,8 @@ class Ledger:
         self._per_tr = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
         self._lessons: dict[str, _Lesson] = defaultdict(_Lesson)
         self._lesson_of: dict[str, str] = {}
-        self._exams: dict[str, dict[str, _Sat]] = {}
+        self._exams: dict[str, dict[tuple[str, str], _Sat]] = {}
+        """By TR, then by student and stage."""
         self._counts: dict[str, int] = {}
         self._version: object = None
         self._new_rationales: list[str] = []
@@ -186,15 +187,15 @@ class Ledger:
         if len(known) < len(bite):
             self._version = None
         for tr in known:
-            for agent, sat in self._exams.pop(tr, {}).items():
+            for (agent, _), sat in self._exams.pop(tr, {}).items():
                 self.agents[agent].add(sat.tally, -1)
             self._counts[tr] = 0
         touched = set()
         for row in self._store.query(EXAMS, json.dumps(sorted(self._retried)), json.dumps(known)):
-            tr, agent, at = str(row[0]), str(row[1]), str(row[9])
-            done, failed, prompt, cached, completion, given_up = (_int(value) for value in row[2:8])
-            sat = _Sat(Tally(done, failed, prompt, cached, completion), given_up, float(str(row[8])))
-            self._exams.setdefault(tr, {})[agent] = sat
+            tr, agent, stage, at = str(row[0]), str(row[1]), str(row[2]), str(row[10])
+            done, failed, prompt, cached, completion, given_up = (_int(value) for value in row[3:9])
+            sat = _Sat(Tally(done, failed, prompt, cached, completion), given_up, float(str(row[9])))
+            self._exams.setdefault(tr, {})[agent, stage] = sat
             self.agents[agent].add(sat.tally)
             self._counts[tr] += done
             tp = self._lesson_of[tr]
@@ -211,9 +212,11 @@ class Ledger:
         graded: dict[str, int] = defaultdict(int)
         best: Best | None = None
         best_key: tuple[float, ...] = ()
-        exams = 0
+        exams = grades = 0
         for material in lesson.materials.values():
-            sat = [(name, s) for i in material.ids for name, s in self._exams.get(i, {}).items()]
+            under = [one for i in material.ids for one in self._exams.get(i, {}).items()]
+            grades += sum(s.tally.done - s.given_up for (_, stage), s in under if stage == "grade")
+            sat = [(name, s) for (name, stage), s in under if stage != "grade"]
             done = sum(s.tally.done - s.given_up for _, s in sat)
             exams += done
             for name, s in sat:
@@ -235,6 +238,7 @@ class Ledger:
             rationales=came,
             exams=exams,
             exams_total=(examined + max(0, self._rationales - came)) * self._per_tr,
+            grades=grades,
             scores={name: right[name] / n for name, n in graded.items() if n},
             greedy=lesson.greedy,
             best=best,

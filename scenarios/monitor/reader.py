@@ -163,6 +163,9 @@ class Reader:
             "teach": (taught["teach"], self._problems * lesson.rationales),
             "exam": (sum(row.exams for row in rows), sum(row.exams_total for row in rows) + unseen * per_tr),
         }
+        if exam.score == "logprob":
+            # Each exam problem once, however often it is answered.
+            totals["grade"] = (sum(row.grades for row in rows), totals["exam"][1] // exam.repeats)
         return tuple(StageRow(name, done, total) for name, (done, total) in totals.items() if total)
 
     def _left(self, stages: tuple[StageRow, ...], clock: float) -> float | None:
@@ -178,7 +181,7 @@ class Reader:
         open_by_stage = {stage.name: max(0, stage.total - stage.done) for stage in stages}
         teaching = open_by_stage.get("greedy", 0) + open_by_stage.get("teach", 0)
         exams = {student.name: 0 for student in self._scenario.students}
-        total = sum(stage.total for stage in stages if stage.name == "exam") // len(exams)
+        total = sum(stage.total for stage in stages if stage.name in ("exam", "grade")) // len(exams)
         remaining = {self._scenario.teacher.name: teaching}
         remaining |= {name: max(0, total - done.get(name, 0)) for name in exams}
         if not any(remaining.values()):

@@ -36,6 +36,8 @@ class LessonRow(msgspec.Struct, frozen=True):
     best: Best | None
     last: str
     """When its last result was committed; empty: nothing came yet."""
+    grades: int = 0
+    """Solutions that students were asked the log-probability of; failed ones too."""
 
 
 class AgentRow(msgspec.Struct, frozen=True):

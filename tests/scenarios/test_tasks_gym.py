@@ -87,13 +87,15 @@ def test_a_class_that_wants_more_problems_than_a_family_has_is_refused() -> None
 
 
 def test_a_draw_is_repeated_until_its_text_is_new_and_its_answer_cannot_be_copied() -> None:
-    drawn = iter([("old", "1"), ("new", "1"), ("newer", "2")])
+    drawn = iter([("old", "1", ""), ("new", "1", ""), ("newer", "2", "")])
     problem = gym._new("p", lambda _: next(drawn), 1, "number", [Problem("x", "old", "1", "number")], other_than="1")
     assert (problem.text, problem.answer) == ("newer", "2")
 
 
 def test_where_every_draw_has_the_same_answer_a_new_text_is_enough() -> None:
-    problem = gym._new("p", lambda _: ("new", "1"), 1, "number", [Problem("x", "old", "1", "number")], other_than="1")
+    problem = gym._new(
+        "p", lambda _: ("new", "1", ""), 1, "number", [Problem("x", "old", "1", "number")], other_than="1"
+    )
     assert problem.text == "new"
 
 
