@@ -88,17 +88,15 @@ def dense(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, se
     """How the two scores agree; `seed` is the bootstrap's."""
     taus = [tau for sheet in sheets if (tau := _tau(sheet.lesson, students, scoring.merge)) is not None]
     found = paired(taus, [0.0] * len(taus), seed) if taus else None
+    distinct = [r for sheet in sheets for r in {material(r): r for r in sheet.lesson.rationales}.values()]
+    grades = sum(grade.student in students for rationale in distinct for grade in rationale.grades)
     return Dense(
-        grades=sum(
-            sum(grade.student in students for grade in rationale.grades)
-            for sheet in sheets
-            for rationale in {material(r): r for r in sheet.lesson.rationales}.values()
-        ),
+        grades=grades,
         kendall_tau_b=found.difference if found else None,
         ci95=found.ci95 if found else (-1.0, 1.0),
         n=len(taus),
-        same_max=_same(sheets, "max", students, scoring),
-        same_sum=_same(sheets, "sum", students, scoring),
+        same_max=_same(sheets, "max", students, scoring) if grades else None,
+        same_sum=_same(sheets, "sum", students, scoring) if grades else None,
         assumption=_assumption([sheet.lesson for sheet in sheets], students, scoring.merge),
     )
 

@@ -104,6 +104,41 @@ def test_replay_names_what_was_never_asked(finished: Path) -> None:
     assert more["replay"]["never_asked"] == {"teach": 24}
 
 
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smoke class with log-probabilities, complete."""
+    out = tmp_path_factory.mktemp("graded") / "run"
+    classes.finish(classes.start(out, "exam.score=logprob"))
+    return out
+
+
+def test_log_probabilities_are_asked_beside_the_same_exams(finished: Path, graded: Path) -> None:
+    with Store(graded) as store:
+        rows = store.query(
+            "SELECT kind, count(*), count(score), count(DISTINCT tr || ep || agent) FROM result GROUP BY 1"
+        )
+        (least,), (most,) = store.query("SELECT min(score) FROM result UNION ALL SELECT max(score) FROM result")
+    told = {str(kind): numbers for kind, *numbers in rows}
+    assert told["Grade"] == [told["Examine"][0]] * 3
+    assert told["Teach"][1] == told["Examine"][1] == 0
+    assert -50 < float(str(least)) < float(str(most)) < 0
+    assert classes.gradebook(finished) < classes.gradebook(graded)
+    assert summary(graded)["dense"]["kendall_tau_b"] > 0.3
+    assert summary(graded)["methods"]["m1_sum_logprob"]["n"] == 12
+
+
+def test_replay_of_log_probabilities_names_them_where_they_were_never_asked(finished: Path, graded: Path) -> None:
+    asked = summary(graded)["dense"]["grades"]
+    missing = json.loads(classes.say("replay", finished, "--set", "exam.score=logprob", "--json"))
+    assert missing["replay"]["never_asked"] == {"grade": asked}
+    plain = json.loads(classes.say("replay", graded, "--set", "exam.score=accuracy", "--json"))
+    assert plain["replay"]["never_asked"] == {}
+    assert plain["methods"] == summary(finished)["methods"]
+    fewer = json.loads(classes.say("replay", graded, "--set", "lesson.rationales=4", "--json"))
+    assert fewer["replay"]["never_asked"] == {}
+    assert 0 < fewer["dense"]["grades"] < asked
+
+
 def test_watch_shows_the_end_of_a_finished_class(finished: Path) -> None:
     shown = classes.say("watch", finished)
     assert "smoke" in shown

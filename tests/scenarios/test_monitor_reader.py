@@ -15,6 +15,7 @@ from scenarios.levels.observe import Observe
 from scenarios.monitor import ledger
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.snapshot import Best, Snapshot
+from scenarios.schema import Exam
 from scenarios.tasks.bank import Bank, Item, Problem
 from tests.scenarios.monitored import begin, exams, gauges, half, paying, picture, record, scenario, tr, whole
 
@@ -294,3 +295,49 @@ def test_totals_are_the_levels_own_and_following_sees_what_reading_at_once_sees(
         fresh = picture(Path(name), described)
         assert seen.lessons == fresh.lessons
         assert [(a.done, a.tokens) for a in seen.agents] == [(a.done, a.tokens) for a in fresh.agents]
+
+
+def grades(tp: str, repeat: int, *marks: str) -> list[Record]:
+    """Log-probabilities under a TR, ada's and bob's: + told, x failed."""
+    return [
+        Record(
+            request_id=f"{tp}-{repeat}-{name}-{ep}-grade", kind="Grade", agent=name, stage="grade", tp=tp,
+            tr=f"{tp}-teach-{repeat}", ep=f"{tp}-ep{ep}", prompt_tokens=300, cached_tokens=250,
+            failed="context" if mark == "x" else "", score=None if mark == "x" else -0.5,
+        )
+        for name, row in zip(("ada", "bob"), marks, strict=True)
+        for ep, mark in enumerate(row)
+    ]  # fmt: skip
+
+
+def test_grades_are_a_stage_of_their_own_and_no_exams(store: Store, tmp_path: Path) -> None:
+    described = msgspec.structs.replace(scenario(), exam=Exam(problems=2, repeats=1, score="logprob"))
+    assert stages(picture(tmp_path, described))["grade"] == (0, 24)
+    half(store, described)
+    before = picture(tmp_path, described, gauges())
+    record(store, grades("tp1", 0, "++", "+x"), grades("tp1", 1, "+", ""))
+    after = picture(tmp_path, described, gauges())
+    assert stages(after) == {**stages(before), "grade": (5, 24)}
+    assert [msgspec.structs.replace(row, grades=0, last="") for row in after.lessons] == [
+        msgspec.structs.replace(row, last="") for row in before.lessons
+    ]
+    ada, bob = (next(agent for agent in after.agents if agent.name == name) for name in ("ada", "bob"))
+    assert (ada.done, bob.done, after.failed) == (7 + 3, before.agents[2].done + 2, 1)
+
+
+def test_a_failed_grade_that_is_asked_again_leaves_the_count(store: Store, tmp_path: Path) -> None:
+    described = msgspec.structs.replace(scenario(), exam=Exam(problems=2, score="logprob"))
+    half(store, described)
+    record(store, grades("tp1", 0, "+x", "++"))
+    store.note("", "retry", "tp1-0-ada-1-grade")
+    assert stages(picture(tmp_path, described))["grade"] == (3, 24)
+
+
+def test_grades_are_counted_once_per_exam_problem_however_often_it_is_answered(store: Store, tmp_path: Path) -> None:
+    described = msgspec.structs.replace(scenario(), exam=Exam(problems=2, repeats=3, score="logprob"))
+    assert stages(picture(tmp_path, described)) == {
+        "greedy": (0, 2),
+        "teach": (0, 6),
+        "exam": (0, 72),
+        "grade": (0, 24),
+    }

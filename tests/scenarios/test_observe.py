@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.messages import Sampling
-from scenarios.levels.base import Request, Result, Told
+from broker.messages import Examine, Grade, Sampling
+from scenarios.levels.base import Request, Result, Step, Told
 from scenarios.levels.observe import Observe
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Scoring, Task
 from scenarios.tasks.bank import Bank, Item, Problem
@@ -211,3 +211,102 @@ def test_students_who_would_answer_alike_are_asked_different_repeats() -> None:
     exams = one.receive(Result(tr.id, "because", "1", True)).requests
     assert len({r.id for r in exams}) == len(exams) == 8
     assert sorted({(r.to, r.repeat) for r in exams}) == [("ada", 0), ("ada", 2), ("bob", 1), ("bob", 3)]
+
+
+# --- log-probabilities ----------------------------------------------------------------------------------
+
+DENSE = Exam(problems=2, repeats=2, score="logprob")
+
+
+def test_with_logprob_every_student_also_grades_each_exam_problem_once() -> None:
+    one = level(exam=DENSE)
+    assert one.totals() == {"greedy": 2, "teach": 6, "exam": 48, "grade": 24}
+    tr = one.begin().requests[1]
+    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    exams, grades = ([r for r in due if r.kind == kind] for kind in ("Examine", "Grade"))
+    assert len(exams) == 8
+    assert sorted((r.to, r.ep, r.repeat, r.stage) for r in grades) == [
+        (s, ep, 0, "grade") for s in STUDENTS for ep in ("tp0/1", "tp0/2")
+    ]
+    assert {(r.tr, r.tp, r.affinity) for r in grades} == {(tr.id, "tp0/0", tr.id)}
+
+
+def test_the_exams_of_a_class_are_asked_alike_with_and_without_log_probabilities() -> None:
+    plain, dense = (play(level(exam=exam))[0] for exam in (Exam(problems=2, repeats=2), DENSE))
+    assert [r for r in dense if r.kind != "Grade"] == plain
+    assert len({r.id for r in dense}) == len(dense)
+
+
+def test_a_grade_holds_the_worked_solution_and_what_its_exam_holds() -> None:
+    one = level(exam=DENSE)
+    tr = one.begin().requests[1]
+    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    exam, grade = (
+        one.message(next(r for r in due if r.kind == kind), lambda id: "because") for kind in ("Examine", "Grade")
+    )
+    assert isinstance(exam, Examine) and isinstance(grade, Grade)
+    assert grade.solution == "Answer: 1"
+    for name in ("problem", "answer_form", "material", "demonstrations"):
+        assert getattr(grade, name) == getattr(exam, name)
+
+
+def test_grades_stand_beside_the_exams_of_their_rationale_and_failed_ones_are_left_out() -> None:
+    one = level(exam=DENSE)
+    tr = one.begin().requests[1]
+    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    for number, request in enumerate(r for r in due if r.kind == "Grade"):
+        failed = "context" if number == 3 else ""
+        step = one.receive(Result(request.id, "", None, False, failed, score=None if failed else -0.5 - number))
+        assert step == Step()
+        assert one.receive(Result(request.id, "", None, False, score=-9.0)) == Step()
+    (rationale,) = one.outcome().lessons[0].rationales
+    assert [(g.student, g.ep, g.logprob) for g in rationale.grades] == [
+        ("ada", "tp0/1", -0.5), ("ada", "tp0/2", -1.5), ("bob", "tp0/1", -2.5),
+    ]  # fmt: skip
+    assert rationale.exams == ()
+
+
+def test_feedback_waits_for_exams_alone_and_the_class_for_grades_too() -> None:
+    one = level(exam=DENSE)
+    waiting = list(one.begin().requests)
+    grades: list[Request] = []
+    told: list[Told] = []
+    while waiting:
+        request = waiting.pop(0)
+        if request.kind == "Grade":
+            grades.append(request)
+            continue
+        step = one.receive(answer(request))
+        waiting += step.requests
+        told += step.feedback
+    assert {t.to for t in told} >= set(STUDENTS)
+    assert grades and not one.finished
+    for request in grades:
+        one.receive(Result(request.id, "", None, False, score=-1.0))
+    assert one.finished
+
+
+def test_students_who_answer_alike_are_asked_each_and_a_failed_grade_is_asked_anew() -> None:
+    def asked(given_up: frozenset[str] = frozenset()) -> list[Request]:
+        one = Observe(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, given_up)
+        tr = one.begin().requests[1]
+        return [r for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"]
+
+    first = asked()
+    assert [(r.to, r.repeat) for r in first] == [("ada", 0), ("ada", 0), ("bob", 1), ("bob", 1)]
+    again = asked(frozenset({first[0].id}))
+    assert [(r.to, r.repeat) for r in again] == [("ada", 2), ("ada", 0), ("bob", 1), ("bob", 1)]
+    assert len({r.id for r in first} | {r.id for r in again}) == 5
+
+
+def test_another_solution_is_another_grade() -> None:
+    def ids(solution: str) -> set[str]:
+        (item,) = bank(1).items
+        eps = tuple(msgspec.structs.replace(ep, solution=solution) for ep in item.eps)
+        one = Observe(
+            scenario(exam=DENSE), Bank("made up", (Item(item.tp, eps),), ()), {n: n for n in ("teacher", *STUDENTS)}
+        )
+        tr = one.begin().requests[1]
+        return {r.id for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"}
+
+    assert not ids("") & ids("so.\nAnswer: 1")

@@ -104,3 +104,21 @@ def test_planning_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_with_logprob_each_student_grades_each_exam_problem_once_per_rationale() -> None:
+    sizes = ["task.problems=4", "lesson.rationales=5", "exam.problems=3", "exam.repeats=2"]
+    plain, dense = (
+        count(scenario(*sizes, f"exam.score={s}", name="multi_student"), 100) for s in ("accuracy", "logprob")
+    )
+    assert (plain.grades, dense.grades) == (0, 3 * 4 * 5 * 3)
+    assert dense.requests == plain.requests + dense.grades
+    assert dense.exam_answers == plain.exam_answers
+    assert dense.prompt_tokens > plain.prompt_tokens
+    assert dense.completion_tokens == plain.completion_tokens
+    said = " ".join(order(scenario("exam.score=logprob")))
+    assert "how likely" in said and "how likely" not in " ".join(order(scenario()))
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(tables(scenario("exam.score=logprob"), dense, ROWS))
+    assert "solutions graded" in capture.get()

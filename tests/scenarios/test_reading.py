@@ -303,3 +303,11 @@ def test_a_bomb_of_aliases_never_unfolds(path: Path) -> None:
 def test_text_that_is_deep_or_wide_beyond_reason_is_refused_early(path: Path) -> None:
     assert told(path, "[" * 900_000) == "good.yaml:1: more than 20 levels deep"
     assert told(path, "[" + "a," * 30_000 + "]") == "good.yaml:1: more than 20000 values; that is no scenario"
+
+
+def test_students_at_a_server_cannot_tell_log_probabilities(path: Path) -> None:
+    at_a_server = ("students.1.engine=openai", "students.1.model=m", "exam.score=logprob")
+    mistake = told(path, GOOD, *at_a_server)
+    assert mistake.startswith("--set students.1.engine: openai: a server does not tell how likely")
+    assert good(path, *at_a_server[:2]).students[1].engine == "openai"
+    assert good(path, "teacher.engine=openai", "teacher.model=m", "exam.score=logprob").exam.score == "logprob"

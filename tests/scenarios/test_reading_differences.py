@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scenarios import yaml_tree
-from scenarios.reading import asked_differs, difference, dump, read
+from scenarios.reading import asked_differs, beyond_replay, difference, dump, read
 from scenarios.schema import Scenario
 from tests.scenarios.test_reading import GOOD
 
@@ -101,3 +101,9 @@ def test_every_entry_is_either_free_to_change_or_part_of_what_is_asked(path: Pat
     assert asked | {"name", "time_share", "scoring", "limits", "broker"} == set(Scenario.__struct_fields__)
     scenario = good(path)
     assert asked_differs(scenario, good(path, "seed=1")) == ["seed: 7 -> 1"]
+
+
+def test_another_score_may_be_replayed_and_not_resumed(path: Path) -> None:
+    old, new = good(path), good(path, "exam.score=logprob")
+    assert beyond_replay(old, new) == []
+    assert asked_differs(old, new) == ["exam.score: 'accuracy' -> 'logprob'"]

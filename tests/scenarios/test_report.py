@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
+from rich.console import Console
 
 from broker.messages import AnswerForm
-from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
+from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.gradebook.report import AgentFacts, RunFacts, facts_from, summarize, write_summary
 from scenarios.gradebook.store import Record, Store, StoreError
 from scenarios.gradebook.summary import Summary
+from scenarios.gradebook.tables import summary_tables
 from scenarios.schema import Agent, Exam, Scenario, Task
 from scenarios.schema import Lesson as LessonSection
 
@@ -402,3 +404,83 @@ def test_the_same_class_has_the_same_summary(held: Class) -> None:
     one = held.summary()
     held.lessons = [replace(lesson, rationales=lesson.rationales[::-1]) for lesson in held.lessons]
     assert held.summary() == one
+
+
+# --- with log-probabilities ------------------------------------------------------------------------------
+
+DENSE = replace(SCENARIO, exam=Exam(problems=2, score="logprob"))
+
+
+def graded(held: Class, by_answer: Mapping[str | None, float]) -> None:
+    """Every TR gets the same log-probability from both students on both EPs, by its answer."""
+    held.lessons = [
+        replace(
+            lesson,
+            rationales=tuple(
+                replace(
+                    r,
+                    grades=tuple(
+                        ExamGrade(s, f"{lesson.tp}-ep{n}", by_answer[r.answer]) for s in ("ada", "bob") for n in (0, 1)
+                    ),
+                )
+                for r in lesson.rationales
+                if r.answer is not None
+            ),
+        )
+        for lesson in held.lessons
+    ]
+
+
+def test_log_probabilities_choose_beside_the_ordinary_methods(held: Class) -> None:
+    ordinary = held.summary()["methods"]
+    graded(held, {"5": -0.1, "7!": -2.0, "9!": -0.3, "8": -4.0})
+    summary = held.summary(DENSE)
+    methods = summary["methods"]
+    assert {name: m["accuracy"] for name, m in methods.items() if name in ordinary} == {
+        name: m["accuracy"] for name, m in ordinary.items()
+    }
+    assert {name: m["accuracy"] for name, m in methods.items() if name not in ordinary} == {
+        "m1_max_logprob": 0.5, "m1_sum_logprob": 0.5, "m1_avg_logprob": 0.5,
+    }  # fmt: skip
+    assert methods["m1_sum_logprob"]["completion_tokens"] == methods["sc"]["completion_tokens"]
+    assert ("m1_max_logprob", "m1_max") in [(p["a"], p["b"]) for p in summary["paired"]]
+    # On roses the exams prefer 7 and the log-probabilities 5, on coins both prefer 9.
+    assert summary["dense"]["kendall_tau_b"] == pytest.approx(0.0)
+    assert (summary["dense"]["same_max"], summary["dense"]["grades"], summary["dense"]["n"]) == (0.5, 16, 2)
+
+
+def test_without_log_probabilities_nothing_is_said_of_them(held: Class) -> None:
+    summary = held.summary()
+    assert summary["dense"] is None
+    assert not any("logprob" in name for name in summary["methods"])
+
+
+def test_log_probabilities_that_were_never_asked_choose_nothing(held: Class) -> None:
+    summary = held.summary(DENSE)
+    assert summary["methods"]["m1_max_logprob"]["n"] == 0
+    assert summary["methods"]["m1_max_logprob"]["accuracy"] is None
+    assert (summary["dense"]["grades"], summary["dense"]["same_max"]) == (0, None)
+    assert "never asked" in written(summary)
+
+
+def test_of_an_unfinished_class_only_problems_with_all_their_grades_count(held: Class) -> None:
+    stopped = replace(FACTS, status="interrupted")
+    assert held.summary(DENSE, stopped)["best_possible"]["n"] == 0
+    graded(held, {"5": -0.1, "7!": -2.0, "9!": -0.3, "8": -4.0})
+    # The third TR of coins has no answer, and `graded` left it out: that TP is not whole.
+    assert held.summary(DENSE, stopped)["best_possible"]["n"] == 1
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_agreement_is_told_to_people(held: Class, width: int) -> None:
+    graded(held, {"5": -0.1, "7!": -2.0, "9!": -0.3, "8": -4.0})
+    told = written(held.summary(DENSE), width)
+    assert "M1 SUM log p" in told
+    assert "tau-b within a problem is 0.00" in " ".join(told.split())
+
+
+def written(summary: Mapping[str, Any], width: int = 80) -> str:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(summary_tables(summary))
+    return capture.get()

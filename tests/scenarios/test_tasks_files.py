@@ -54,6 +54,36 @@ def test_the_exam_of_a_plain_problem_are_others_of_the_file(tmp_path: Path) -> N
         assert all(ep.id.startswith(f"{item.tp.id}/ep/q") for ep in item.eps)
 
 
+def test_solutions_are_kept_with_the_gold_answer_in_their_last_line(tmp_path: Path) -> None:
+    lines = [
+        plain(1, solution="  1 + 1 = 2  \n"),
+        plain(2, solution="2 + 2 = 4\nAnswer: 5"),
+        plain(3),
+        plain(4, solution="Answer: 8"),
+    ]
+    task = of(write(tmp_path, *lines), 4)
+    bank = build(task, Exam(problems=3), 1, folder=tmp_path)
+    kept = {problem.text: problem.worked for problem in bank.problems}
+    assert kept == {
+        "What is 1 + 1?": "1 + 1 = 2\nAnswer: 2",
+        "What is 2 + 2?": "2 + 2 = 4\nAnswer: 4",
+        "What is 3 + 3?": "Answer: 6",
+        "What is 4 + 4?": "Answer: 8",
+    }
+
+
+def test_the_solution_of_a_variant_is_kept(tmp_path: Path) -> None:
+    bank = build(write(tmp_path, functional(40)), Exam(problems=1), 1, folder=tmp_path)
+    assert bank.items[0].eps[0].solution == "\\boxed{41}\nAnswer: 41"
+
+
+@pytest.mark.parametrize("solution", [7, None, ["7"]])
+def test_a_solution_that_is_no_text_is_refused(tmp_path: Path, solution: Any) -> None:
+    task = write(tmp_path, plain(1), plain(2, solution=solution))
+    with pytest.raises(TaskError, match=r"line 2: .*solution"):
+        build(task, ONE, 1, folder=tmp_path)
+
+
 def test_the_exam_stays_within_the_group_and_the_form(tmp_path: Path) -> None:
     lines = [plain(n, group="even" if n % 2 == 0 else "odd") for n in range(6)]
     bank = build(of(write(tmp_path, *lines), 6), Exam(problems=2), 1, folder=tmp_path)

@@ -59,6 +59,20 @@ def test_banks_do_not_depend_on_the_hash_seed_of_the_process() -> None:
     assert there.stdout.strip() == repr(here)
 
 
+def test_every_template_is_worked_out_and_its_solution_ends_in_the_gold_answer() -> None:
+    items = gym.build(Task(family=GSM, problems=len(gym.suited(1.0))), Exam(problems=1), 3)
+    for problem in (p for item in items for p in (item.tp, *item.eps)):
+        *lines, last = problem.worked.splitlines()
+        assert last == f"Answer: {problem.answer}"
+        assert lines and not any(line.startswith(("Answer:", "####")) for line in lines)
+        assert problem.answer in " ".join(lines).replace(",", "")
+
+
+def test_a_family_without_solutions_leaves_the_gold_answer_alone_to_grade() -> None:
+    (item,) = gym.build(Task(family="chain_sum", problems=1), Exam(problems=1), 3)
+    assert (item.tp.solution, item.tp.worked) == ("", f"Answer: {item.tp.answer}")
+
+
 def test_exam_problems_of_a_template_are_other_draws_of_it() -> None:
     for item in gym.build(Task(family=GSM, problems=6), Exam(problems=3), 11):
         template = item.tp.id.split("/")[1]
@@ -143,6 +157,7 @@ GOLDEN = Item(
         "A child has 12 toys. His sister has 3 fewer toys than he has. How many toys do they have together?",
         "21",
         "number",
+        "His sister has 12 - 3 = 9 toys.\nTogether, they have 12 + 9 = 21 toys.\nAnswer: 21",
     ),
     (
         Problem(
@@ -150,6 +165,7 @@ GOLDEN = Item(
             "A student has 19 books. His brother has 10 fewer books than he has. How many books do they have together?",
             "28",
             "number",
+            "His brother has 19 - 10 = 9 books.\nTogether, they have 19 + 9 = 28 books.\nAnswer: 28",
         ),
     ),
 )
