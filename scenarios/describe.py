@@ -85,6 +85,8 @@ RULES = """\
   least 1. Where `temperature` is 0 or `top_k` is 1 every draw gives the same text, so `rationales` or `repeats`
   must be 1.
 - `max_context`, where it is given, is larger than the `max_tokens` that the agent is asked for.
+- `exam.score: logprob` scores worked solutions: those of gsm_symbolic, and of a file's `solution` (of a variant, or
+  beside `question` and `answer`); elsewhere the line `Answer: ...` alone. Not with a student whose engine is `openai`.
 - Lists, sections and text in one file: at most a megabyte; no aliases, merge keys or tags.
 """
 
