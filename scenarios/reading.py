@@ -221,6 +221,7 @@ def _nearest(name: str, kind: types.Type) -> str:
 
 def _resolve(scenario: Scenario, path: Path) -> Scenario:
     """Settle what depends on the file's place or on two entries together."""
+
     def absolute(name: str | None) -> str | None:
         return os.path.join(os.path.abspath(path.parent), name) if name and not os.path.isabs(name) else name
 

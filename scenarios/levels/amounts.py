@@ -78,5 +78,11 @@ class Amounts(msgspec.Struct, frozen=True):
         return Counter({stage: count * self.settings.repeats for stage, count in one.items()})
 
     @property
+    def at_most(self) -> Counter[str]:
+        """With every text asked for twice, and every forebear of the last best set examined on held-out items, too."""
+        whole = self.whole
+        return whole + Counter({stage: whole[stage] for stage in ("reflect", "write", "test")})
+
+    @property
     def _score(self) -> int:
         return min(self.settings.score_items, self.train)

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from broker.messages import Feedback, Message
+from scenarios.gradebook.attribution import way
 from scenarios.gradebook.f1 import Confusion, confusion
 from scenarios.gradebook.iteration import Arm, ExemplarSet, Iteration, Round
+from scenarios.gradebook.rounds import pool
 from scenarios.levels.amounts import STAGES, Amounts
 from scenarios.levels.base import Outcome, Request, Result, Step, Told
 from scenarios.levels.flow import Flow, Flows, ask, together
@@ -157,8 +159,9 @@ class Iterate:
     def _test_forebears(self, search: Search) -> None:
         """The sets that the last best one was revised from: what it gained on held-out items, step by step."""
         if search.rounds and search.rounds[-1].selected:
-            for key, number in lineage(search.rounds, search.rounds[-1].selected[0]):
-                self._flows.start(self._test(search, search.sets[key], number))
+            for number, revision in way(search.rounds, search.rounds[-1].selected[0]):
+                for key in filter(None, (revision.made, revision.parent)):
+                    self._flows.start(self._test(search, search.sets[key], number))
 
     # --- telling ----------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class Iterate:
             return
         answers = search.scores[round.selected[0]].answers
         said += f"teacher F1 {answers.f1 or 0:.3f} on training items with the best of {len(round.scored)} sets"
-        pooled = pool(round)
+        pooled = pool(round.students)
         if pooled:
             said += "; students " + ", ".join(f"{name} {one.f1 or 0:.3f}" for name, one in pooled.items())
         self._news.append(said)
@@ -192,29 +195,6 @@ class Iterate:
         self._feedback.clear()
         self._news.clear()
         return step
-
-
-def lineage(rounds: Sequence[Round], key: str) -> list[tuple[str, int]]:
-    """A set and those it came from, latest first, each with the number of the round that made it."""
-    line: list[tuple[str, int]] = []
-    for round in reversed(rounds):
-        if not key:
-            break
-        made = next((revision for revision in round.revisions if revision.made == key), None)
-        # A set that was there before this round was made in an earlier one.
-        if key not in round.taught and (made or round.number == 0):
-            line.append((key, round.number))
-            key = made.parent if made else ""
-    return line
-
-
-def pool(round: Round) -> dict[str, Confusion]:
-    """Each student's answers of a round, with all its sets together."""
-    pooled: dict[str, Confusion] = {}
-    for students in round.students.values():
-        for name, answers in students.items():
-            pooled[name] = pooled.get(name, Confusion()) + answers
-    return pooled
 
 
 def _without_answers(request: Request, result: Result) -> Result:

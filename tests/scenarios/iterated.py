@@ -50,7 +50,9 @@ def level(
 def a_set(draw: random.Random, count: int) -> str:
     """As a teacher would write it; from a few texts, so that sets may come twice."""
     texts = draw.sample(range(12), count)
-    blocks = (f"Example {n}\nText: made up {text}\nAnswer: {('Yes', 'No')[text % 2]}" for n, text in enumerate(texts, 1))
+    blocks = (
+        f"Example {n}\nText: made up {text}\nAnswer: {('Yes', 'No')[text % 2]}" for n, text in enumerate(texts, 1)
+    )
     return "\n\n".join(blocks)
 
 
