@@ -132,12 +132,10 @@ def _dropped(rounds: Sequence[RoundSummary]) -> str:
     said += f", and {repeated:,} were there already."
     if reflections:
         said += f" {reflections.total():,} reflections had no reason in them ({_causes(reflections)})."
-    neither = rounds[-1].train.neither_share
-    if neither:
-        said += f" The teacher's answers with the last best set were neither yes nor no in {percent(neither)}."
-    for name, answers in rounds[-1].student_answers.items():
-        if answers.neither_share:
-            said += f" Those of {plain(name)} in the last round in {percent(answers.neither_share)}."
+    shares = {"the teacher with the last best set": rounds[-1].train.neither_share}
+    shares |= {plain(name): answers.neither_share for name, answers in rounds[-1].student_answers.items()}
+    told = ", ".join(f"{name} {percent(share)}" for name, share in shares.items() if share)
+    said += f" Answers that were neither yes nor no, and so wrong: {told}." if told else ""
     return said
 
 

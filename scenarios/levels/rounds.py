@@ -136,8 +136,10 @@ class Search:
     def _round(self, current: Sequence[ExemplarSet]) -> Flow[list[ExemplarSet]]:
         number = len(self.rounds)
         items = draw(self._train, self._settings.minibatch, self._seed, self.run, "minibatch", number)
-        each = self._revisions_each(len(current))
-        taught = yield from together([self._teach(one, items, each, number) for one in current])
+        shares = self._revisions(len(current))
+        taught = yield from together(
+            [self._teach(one, items, share, number) for one, share in zip(current, shares, strict=True)]
+        )
         revisions = [revision for one in taught for revision in one.revisions]
         made = [self.sets[revision.made] for revision in revisions if revision.made]
         students = {one.key: what.students for one, what in zip(current, taught, strict=True)}
@@ -253,12 +255,13 @@ class Search:
         self.asked.update([request.id for request in requests])
         return (yield from ask(requests))
 
-    def _revisions_each(self, sets: int) -> int:
-        """New sets per set: fewer in the last round of a search that has only so many requests left."""
+    def _revisions(self, sets: int) -> list[int]:
+        """New sets for each current set: fewer at the end of a search that has only so many requests left."""
+        most = self._settings.revisions
         if not self._budget:
-            return self._settings.revisions
-        left = -(-(self._budget - len(self.asked)) // (1 + len(self._to_score)))
-        return max(1, min(self._settings.revisions, left // sets))
+            return [most] * sets
+        left = min(most * sets, -(-(self._budget - len(self.asked)) // (1 + len(self._to_score))))
+        return [left // sets + (n < left % sets) for n in range(sets)]
 
     def _right(self, request: Request, result: Result) -> bool:
         return result.answer is not None and result.answer.casefold() == self._gold[request.ep].casefold()
