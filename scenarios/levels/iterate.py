@@ -184,9 +184,8 @@ class Iterate:
         self._news.append(said)
 
     def _which(self, search: Search, number: int) -> str:
-        run = f"run {search.run + 1}, " if self._settings.repeats > 1 else ""
-        arm = "" if search.arm == "class" else f"baseline {search.arm}, "
-        return f"{run}{arm}{f'round {number}' if number else 'start'}: "
+        of = [f"run {search.run + 1}"] * (self._settings.repeats > 1) + [search.arm] * (search.arm != "class")
+        return str(number or "start") + f" ({', '.join(of)})" * bool(of) + ": "
 
     def _step(self) -> Step:
         requests = self._flows.take()
