@@ -14,11 +14,11 @@ from scenarios.gradebook.rounds import IterateSummary, Mean, RoundSummary
 from scenarios.gradebook.tables import percent, plain, ruled
 
 ARMS = {
-    "start": "the start sets",
+    "start": "start",
     "class": "this class",
-    "random": "training items at random",
-    "self": "teacher as its own student",
-    "search": "search without students",
+    "random": "random",
+    "self": "itself",
+    "search": "no students",
 }
 REASONS = 5
 LONGEST = 300
@@ -74,11 +74,16 @@ def _arms(told: IterateSummary) -> Table:
             f"{one.sets:,.0f}",
             "" if one.requests is None else f"{one.requests:,.0f}",
         )
+    table.caption = Text(
+        "start: the first sets. random: as many sets of training items, drawn. itself: the teacher as its own only "
+        "student. no students: as many requests spent on sets written without any.",
+        style="dim",
+    )
     return table
 
 
 def _interval(mean: Mean) -> str:
-    return "-" if mean.ci95 is None else f"{100 * mean.ci95[0]:.1f} to {100 * mean.ci95[1]:.1f} %"
+    return "-" if mean.ci95 is None else f"{100 * mean.ci95[0]:.0f} to {100 * mean.ci95[1]:.0f} %"
 
 
 def _students(told: IterateSummary) -> Table:

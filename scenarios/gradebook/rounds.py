@@ -100,14 +100,16 @@ class Mean(msgspec.Struct, frozen=True):
 
     mean: float | None
     ci95: tuple[float, float] | None
-    """Student's t; null for fewer than two runs."""
+    """Student's t, cut off at 0 and 1; null for fewer than two runs."""
     n: int
 
     @staticmethod
     def of(values: Sequence[float | None]) -> "Mean":
         """Of those that are there."""
         known = [value for value in values if value is not None]
-        return Mean(sum(known) / len(known) if known else None, mean_interval(known), len(known))
+        interval = mean_interval(known)
+        clipped = (max(0.0, interval[0]), min(1.0, interval[1])) if interval else None
+        return Mean(sum(known) / len(known) if known else None, clipped, len(known))
 
 
 class RoundMean(msgspec.Struct, frozen=True):

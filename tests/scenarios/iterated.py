@@ -69,6 +69,17 @@ def answer(request: Request, one: Iterate | None = None) -> Result:
     return Result(request.id, text, None, False)
 
 
+def able(request: Request) -> Result:
+    """Nobody writes anything unusable, and every set is another."""
+    draw = random.Random(request.id)
+    if request.kind == "Reflect":
+        return Result(request.id, "1. They looked alike.", None, False)
+    if request.kind == "Revise":
+        blocks = (f"Example {n}\nText: {n} of {request.id}\nAnswer: {('Yes', 'No')[n % 2]}" for n in range(4))
+        return Result(request.id, "\n\n".join(blocks), None, False)
+    return Result(request.id, "hm", draw.choice(("yes", "no")), False)
+
+
 class Played:
     """A level played to its end."""
 
