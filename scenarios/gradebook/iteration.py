@@ -3,6 +3,7 @@
 The input of the level's part of the summary; made by scenarios/levels/iterate.py. Sets are named by their keys.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -17,17 +18,18 @@ student, and a search without students at the same number of requests."""
 
 
 class ExemplarSet(msgspec.Struct, frozen=True):
-    """Teaching material of level 3: exemplars with their answers, in this order."""
+    """Teaching material of level 3: exemplars with their answers."""
 
     exemplars: tuple[Exemplar, ...]
     origin: Origin
     key: str
-    """Digest of the exemplars: two sets of the same exemplars in the same order are one."""
+    """Digest of the exemplars: two sets of the same exemplars are one."""
 
     @staticmethod
-    def of(exemplars: tuple[Exemplar, ...], origin: Origin) -> "ExemplarSet":
-        """With its key."""
-        return ExemplarSet(exemplars, origin, digest("set", exemplars))
+    def of(exemplars: Iterable[Exemplar], origin: Origin) -> "ExemplarSet":
+        """With its key, in an order that hashing gives: a teacher's own, such as Yes and No in turn, would teach too."""
+        ordered = tuple(sorted(exemplars, key=digest))
+        return ExemplarSet(ordered, origin, digest("set", ordered))
 
 
 class FailureCase(msgspec.Struct, frozen=True, order=True):

@@ -52,12 +52,12 @@ def draw(problems: Sequence[Problem], size: int, *what: object) -> tuple[Problem
 
 
 def draw_set(train: Sequence[Problem], size: int, *what: object) -> ExemplarSet:
-    """A set of training items with their answers, half of them positive (the odd one is negative), in random order."""
+    """A set of training items with their answers, half of them positive (the odd one is negative)."""
     positive = [problem for problem in train if problem.answer == "Yes"]
     negative = [problem for problem in train if problem.answer != "Yes"]
     half = size // 2
     drawn = (*draw(positive, half, "positive", *what), *draw(negative, size - half, "negative", *what))
-    return ExemplarSet.of(tuple(exemplar(p.text, p.answer) for p in draw(drawn, size, "order", *what)), "training")
+    return ExemplarSet.of((exemplar(problem.text, problem.answer) for problem in drawn), "training")
 
 
 def deal(failures: Sequence[FailureCase], hands: int, size: int, *what: object) -> list[tuple[FailureCase, ...]]:

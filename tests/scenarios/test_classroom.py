@@ -154,7 +154,7 @@ def test_no_message_for_an_agent_holds_a_gold_answer(store: Store, grader: Class
     for _, message in school.asked.values():
         assert isinstance(message, Teach | Examine)
         assert set(msgspec.structs.asdict(message)) <= {
-            "problem", "answer_form", "sampling", "demonstrations", "weights", "material", "dialogue",
+            "problem", "answer_form", "sampling", "demonstrations", "weights", "material", "dialogue", "task",
         }  # fmt: skip
 
 

@@ -106,10 +106,10 @@ REPLACED = [
     ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
     ("    persona", "    xyz", f"good.yaml:12: students.1.xyz: no such key; there are {AGENT_KEYS}"),
     ("seed: 7", '"a\\nb": 7', "good.yaml:2: 'a\\nb': no such key; there are name, level, seed, task, teacher, "
-     "students, time_share, lesson, exam, scoring, limits, broker"),
+     "students, time_share, lesson, exam, scoring, iterate, limits, broker"),
     ("  name: ada\n", "", f"good.yaml:6: teacher.name: is missing; it needs {NAME}"),
     ("students:", "learners:", "good.yaml:9: learners: no such key; there are name, level, seed, task, teacher, "
-     "students, time_share, lesson, exam, scoring, limits, broker"),
+     "students, time_share, lesson, exam, scoring, iterate, limits, broker"),
     ("problems: 6", "problems: ten", "good.yaml:5: task.problems: needs a whole number, at least 1, has 'ten'"),
     ("problems: 6", "problems: 0", "good.yaml:5: task.problems: needs a whole number, at least 1, has 0"),
     ("problems: 6", "problems: 1.5", "good.yaml:5: task.problems: needs a whole number, at least 1, has 1.5"),
@@ -233,7 +233,7 @@ def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: 
         ),
         (
             "students=[]",
-            "--set students: needs a list of at least 1, each a section, has an empty list",
+            "--set students: is empty; a class needs at least one, but for level 3 alone with iterate.itself: true",
         ),
         ("students.*.name=x", "--set students.*.name: students.1.name: 'x' is taken by students.0; names differ"),
         ("seed=*x", "--set seed: aliases (*name) are not taken here; write the value out"),
@@ -259,7 +259,7 @@ def test_every_one_of_an_empty_list_is_nobody(path: Path) -> None:
 
 
 def test_a_missing_section_is_told_with_the_first_line(path: Path) -> None:
-    assert told(path, "name: good\n") == "good.yaml:1: task: is missing; it needs a section"
+    assert told(path, "name: good\n") == "good.yaml:1: teacher: is missing; it needs a section"
 
 
 def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
