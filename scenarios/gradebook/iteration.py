@@ -27,7 +27,7 @@ class ExemplarSet(msgspec.Struct, frozen=True):
 
     @staticmethod
     def of(exemplars: Iterable[Exemplar], origin: Origin) -> "ExemplarSet":
-        """With its key, in an order that hashing gives: a teacher's own, such as Yes and No in turn, would teach too."""
+        """With its key, in an order drawn by hashing: a teacher's own, such as Yes and No in turn, would teach too."""
         ordered = tuple(sorted(exemplars, key=digest))
         return ExemplarSet(ordered, origin, digest("set", ordered))
 
