@@ -7,7 +7,8 @@ A set is a row of blocks, as teachers are asked to write it and are shown it:
     Reason: one line, or no such line
     Answer: Yes
 
-What keeps to the form exactly is taken; everything else is refused with a sentence that the teacher can be told.
+What keeps to the form (docs/protocol.md) is taken; everything else is refused with a sentence that the teacher can be
+told. What a model says before the set, or goes on to say behind it, is no part of it.
 """
 
 import re
@@ -55,9 +56,9 @@ def read_set(text: str, count: int, forbidden: Set[str]) -> tuple[Exemplar, ...]
         Unusable: it is no set of `count` different exemplars of both classes, or has a forbidden text.
     """
     blocks = _blocks(text)
-    if len(blocks) != count:
+    if len(blocks) < count:
         raise Unusable("count", f"There must be {count} examples, and there are {len(blocks)}.")
-    exemplars = tuple(_exemplar(number, lines) for number, lines in enumerate(blocks, 1))
+    exemplars = tuple(_exemplar(number, lines, number == count) for number, lines in enumerate(blocks[:count], 1))
     seen: dict[str, int] = {}
     for number, exemplar in enumerate(exemplars, 1):
         same = folded(exemplar.problem)
@@ -103,11 +104,13 @@ def _blocks(text: str) -> list[list[str]]:
     return blocks
 
 
-def _exemplar(number: int, lines: list[str]) -> Exemplar:
-    """One block."""
+def _exemplar(number: int, lines: list[str], last: bool) -> Exemplar:
+    """One block; behind the answer of the last one may stand anything."""
     parts: dict[str, list[str]] = {}
     label = ""
     for line in lines:
+        if last and label == "answer":
+            break
         if found := LABEL.match(line):
             label = found[1].lower()
             if label in parts or "answer" in parts or (label == "text" and parts):

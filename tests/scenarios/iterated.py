@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from broker.messages import Reflect, Revise
 from scenarios.levels.base import Request, Result, Told
@@ -11,12 +12,20 @@ from scenarios.schema import Iterate as Section
 from scenarios.tasks.bank import Bank, Labelled, Problem
 
 STUDENTS = ("ada", "bob")
-SMALL = {"rounds": 2, "beam": 2, "exemplars": 4, "minibatch": 6, "reflections": 2, "mistakes": 2, "revisions": 3,
-         "score_items": 10}  # fmt: skip
+SMALL: dict[str, Any] = {
+    "rounds": 2,
+    "beam": 2,
+    "exemplars": 4,
+    "minibatch": 6,
+    "reflections": 2,
+    "mistakes": 2,
+    "revisions": 3,
+    "score_items": 10,
+}
 
 
-def scenario(students: tuple[str, ...] = STUDENTS, **settings: object) -> Scenario:
-    section = Section(**{"task": LabelledTask(), **SMALL, **settings})  # type: ignore[arg-type]
+def scenario(students: tuple[str, ...] = STUDENTS, /, **settings: Any) -> Scenario:
+    section = Section(**{"task": LabelledTask(), **SMALL, **settings})
     return Scenario(
         name="test",
         level=3,

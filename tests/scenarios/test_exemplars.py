@@ -31,6 +31,8 @@ def test_a_set_is_read_with_texts_of_several_lines_and_reasons() -> None:
         GOOD.replace("Example 1", "**Example 9:**").replace("Answer: Yes", "**Answer:** yes."),
         GOOD.replace("Text:", "text :").replace("\n", "\r\n"),
         GOOD.replace("\n\n", "\n"),
+        f"{GOOD}\n\nExample 3\nText: and so",
+        f"{GOOD}\nThese teach both.\nAnswer: Yes",
     ],
 )
 def test_what_changes_nothing_is_let_pass(written: str) -> None:
@@ -43,19 +45,18 @@ def test_what_changes_nothing_is_let_pass(written: str) -> None:
         ("", "form", "no line 'Example 1'"),
         ("I cannot do this.", "form", "no line 'Example 1'"),
         (GOOD.partition("\n\n")[0], "count", "must be 2 examples, and there are 1"),
-        (GOOD + "\n\nExample 3", "count", "must be 2 examples, and there are 3"),
         (GOOD.replace("Answer: No", "Answer: Yes"), "one class", "Every example has 'Answer: Yes'"),
         (GOOD.replace("Answer: No", "Answer: Yes or No"), "answer", "answer of example 2"),
         (GOOD.replace("Answer: No", "Answer:"), "answer", "answer of example 2"),
         (GOOD.replace("Answer: No", ""), "form", "Example 2 has no line that begins with 'Answer:'"),
         (GOOD.replace("Text: Some", "Some"), "form", "Example 2 has a line before its text"),
         (GOOD.replace("Text: Some dogs sing.\n", ""), "form", "Example 2 has no line that begins with 'Text:'"),
-        (GOOD.replace("Answer: No", "Answer: No\nBecause I say so."), "form", "after its answer"),
+        (GOOD.replace("Answer: Yes", "Answer: Yes\nBecause I say so."), "form", "after its answer"),
         (GOOD.replace("Some dogs sing.", "..."), "no text", "example 2 has no text"),
         (GOOD.replace("Some dogs sing.", "x" * 5000), "form", "longer than"),
         (GOOD.replace("Some dogs sing.", "all CATS  purr. they do."), "repeated", "example 2 repeats"),
         (GOOD.replace("Some dogs sing.", "Some  BIRDS sing."), "held out", "example 2 may not be used"),
-        (GOOD.replace("Reason: Singing", "Answer: Yes\nReason: Singing"), "form", "twice or too late"),
+        (GOOD.replace("Answer: Yes", "Answer: Yes\nReason: So."), "form", "twice or too late"),
     ],
 )
 def test_everything_else_is_refused_with_its_cause(written: str, cause: str, said: str) -> None:

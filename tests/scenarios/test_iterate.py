@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -14,10 +15,10 @@ from scenarios.gradebook.store import Record
 from scenarios.levels.base import Request, Result
 from scenarios.levels.iterate import Iterate
 from scenarios.levels.rounds import Search, Training
-from scenarios.tasks.bank import Bank, TaskError
+from scenarios.tasks.bank import Bank, Problem, TaskError
 from tests.scenarios.iterated import SMALL, STUDENTS, Played, a_set, able, answer, bank, level, scenario
 
-ALL = {"baselines": ("random", "self", "search"), "repeats": 2}
+ALL: dict[str, Any] = {"baselines": ("random", "self", "search"), "repeats": 2}
 
 
 def iteration(one: Iterate) -> Iteration:
@@ -147,9 +148,11 @@ def test_held_out_answers_change_nothing_of_what_is_asked_or_kept() -> None:
 
 def test_a_search_has_no_held_out_item_that_it_could_be_scored_on() -> None:
     """Selection happens in a Search, and what a Search is given to learn from has training items and bare texts."""
-    assert Training.__annotations__ == {"train": tuple[type(bank().labelled.train[0]), ...], "held_out": frozenset[str]}  # type: ignore[union-attr]
+    assert get_type_hints(Training) == {"train": tuple[Problem, ...], "held_out": frozenset[str]}
     one = level()
-    held = {item.id for item in (*bank().labelled.dev, *bank().labelled.test)}  # type: ignore[union-attr]
+    labelled = bank().labelled
+    assert labelled is not None
+    held = {item.id for item in (*labelled.dev, *labelled.test)}
     one.begin()
     (search,) = (value for value in vars(one)["_searches"] if isinstance(value, Search))
     assert {item.id for item in search._train} & held == set()
