@@ -3,18 +3,35 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
 from scenarios.gradebook.store import Store, StoreError
 from tests import classes
 
 ITERATE = "scenarios/smoke_iterate.yaml"
 SLOW = (
-    "iterate.rounds=1", "iterate.baselines=[]", "teacher.capacity=8", "students.*.capacity=8",
-    "teacher.engine_args.tokens_per_second=400", "students.*.engine_args.tokens_per_second=400",
+    "iterate.rounds=1", "iterate.baselines=[self]", "teacher.capacity=16", "students.*.capacity=16",
+    "teacher.engine_args.tokens_per_second=600", "students.*.engine_args.tokens_per_second=600",
 )  # fmt: skip
 STEPS = (("write", 0), ("exam", 1), ("reflect", 1), ("write", 1), ("score", 1))
+
+
+def summary(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class that nobody disturbed."""
+    out = tmp_path_factory.mktemp("iterate") / "run"
+    said = classes.finish(classes.start(out, *SLOW, scenario=ITERATE))
+    for told in ("Teacher and students by round", "itself", "Whose mistakes", "The last best set"):
+        assert told in said
+    return out
 
 
 def recorded(out: Path, stage: str, number: int) -> bool:
@@ -26,9 +43,30 @@ def recorded(out: Path, stage: str, number: int) -> bool:
     return bool(count)
 
 
-def test_a_class_killed_in_every_step_and_resumed_has_the_gradebook_of_an_undisturbed_one(tmp_path: Path) -> None:
-    undisturbed, out = tmp_path / "undisturbed", tmp_path / "run"
-    beside = classes.start(undisturbed, *SLOW, scenario=ITERATE)
+def test_a_class_leaves_rounds_in_its_summary(finished: Path) -> None:
+    told = summary(finished)
+    assert told["status"] == "complete"
+    assert told["counts"]["failed"] == 0
+    assert (told["methods"], told["paired"], told["lineups"]) == ({}, [], [])
+    rounds = told["levels"]["3"]["rounds"]
+    assert [one["round"] for one in rounds] == [0, 1]
+    assert set(rounds[1]["students"]) == {"weak", "average", "strong"}
+    assert 0 <= rounds[1]["teacher_f1_test"] <= 1
+    assert len(rounds[1]["exemplars"]) == 4
+
+
+def test_a_finished_class_is_reported_watched_and_resumed_to_itself(finished: Path) -> None:
+    before = summary(finished)
+    (finished / "summary.json").unlink()
+    assert json.loads(classes.say("report", finished, "--json")) == before == summary(finished)
+    assert "iterate" in classes.say("watch", finished)
+    assert "results reused" in classes.say("resume", finished)
+
+
+def test_a_class_killed_in_every_step_and_resumed_has_the_gradebook_of_an_undisturbed_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
     process = classes.start(out, *SLOW, scenario=ITERATE)
     for stage, number in STEPS:
         classes.wait_until(process, partial(recorded, out, stage, number))
@@ -37,30 +75,6 @@ def test_a_class_killed_in_every_step_and_resumed_has_the_gradebook_of_an_undist
         process.communicate()
         psutil.wait_procs(family, timeout=30)
         process = classes.resume(out)
-    said = classes.finish(process)
-    assert "results reused" in said
-    classes.finish(beside)
-    assert classes.gradebook(out) == classes.gradebook(undisturbed)
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (out, undisturbed)]
-    assert summaries[0]["levels"] == summaries[1]["levels"]
-    assert summaries[0]["counts"]["requests"] == summaries[1]["counts"]["requests"]
-
-
-def test_a_finished_class_is_reported_watched_and_resumed_to_itself(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    said = classes.finish(classes.start(out, scenario=ITERATE))
-    for told in ("Teacher and students by round", "no students", "Whose mistakes", "The last best set"):
-        assert told in said
-    before = json.loads((out / "summary.json").read_text())
-    assert before["status"] == "complete"
-    assert before["counts"]["failed"] == 0
-    assert (before["methods"], before["paired"], before["lineups"]) == ({}, [], [])
-    rounds = before["levels"]["3"]["rounds"]
-    assert [one["round"] for one in rounds] == [0, 1, 2]
-    assert set(rounds[1]["students"]) == {"weak", "average", "strong"}
-    assert 0 <= rounds[2]["teacher_f1_test"] <= 1
-    assert len(rounds[2]["exemplars"]) == 4
-    (out / "summary.json").unlink()
-    assert json.loads(classes.say("report", out, "--json")) == before
-    assert "iterate" in classes.say("watch", out)
-    assert "results reused" in classes.say("resume", out)
+    assert "results reused" in classes.finish(process)
+    assert classes.gradebook(out) == classes.gradebook(finished)
+    assert summary(out)["levels"] == summary(finished)["levels"]
