@@ -303,3 +303,35 @@ def test_a_bomb_of_aliases_never_unfolds(path: Path) -> None:
 def test_text_that_is_deep_or_wide_beyond_reason_is_refused_early(path: Path) -> None:
     assert told(path, "[" * 900_000) == "good.yaml:1: more than 20 levels deep"
     assert told(path, "[" + "a," * 30_000 + "]") == "good.yaml:1: more than 20000 values; that is no scenario"
+
+
+LEVEL_3 = GOOD.replace("task:\n  family: gsm_symbolic\n  problems: 6\n", "level: 3\n")
+
+
+def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the_scenario(path: Path) -> None:
+    path.write_text(LEVEL_3)
+    named = read(path, ["iterate.task.file=a.jsonl", "iterate.task.test_file=/b.jsonl", "iterate.task.positive=1"])
+    assert named.iterate.task.file == f"{path.parent}/a.jsonl"
+    assert named.iterate.task.test_file == "/b.jsonl"
+    assert named.levels == (3,)
+    assert read(path, ["students=[]", "iterate.itself=true"]).students == ()
+
+
+@pytest.mark.parametrize(
+    ("override", "mistake"),
+    [
+        ("task={family: x}", "--set task: is for levels 1 and 2; level 3 has its texts from iterate.task: take this "
+         "one out"),
+        ("level=[1, 3]", "good.yaml:1: task: needs either family or file, has neither"),
+        ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
+         "iterate.itself: true"),
+        ("iterate.baselines=[self, self]", "--set iterate.baselines: names one baseline twice"),
+        ("iterate.exemplars=1", "--set iterate.exemplars: needs a whole number from 2 to 64, has 1"),
+        ("iterate.writing.temperature=0", "--set iterate.writing.temperature: 0 always draws the same text, but "
+         "iterate.revisions asks 8 times; set iterate.revisions to 1 or raise it"),
+        ("iterate={revisions: 1, writing: {temperature: 0}}", "--set iterate: iterate.writing.temperature: 0 always draws "
+         "the same text, but 4 first sets are asked for; set iterate.beam to 1, iterate.start to training, or raise it"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
+    assert told(path, LEVEL_3, override) == mistake
