@@ -329,8 +329,9 @@ def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the
         ("iterate.exemplars=1", "--set iterate.exemplars: needs a whole number from 2 to 64, has 1"),
         ("iterate.writing.temperature=0", "--set iterate.writing.temperature: 0 always draws the same text, but "
          "iterate.revisions asks 8 times; set iterate.revisions to 1 or raise it"),
-        ("iterate={revisions: 1, writing: {temperature: 0}}", "--set iterate: iterate.writing.temperature: 0 always draws "
-         "the same text, but 4 first sets are asked for; set iterate.beam to 1, iterate.start to training, or raise it"),
+        ("iterate={revisions: 1, writing: {temperature: 0}}", "--set iterate: iterate.writing.temperature: 0 always "
+         "draws the same text, but 4 first sets are asked for; set iterate.beam to 1, iterate.start to training, or "
+         "raise it"),
     ],
 )  # fmt: skip
 def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
