@@ -166,12 +166,11 @@ class Iterate:
     # --- telling ----------------------------------------------------------------------------------------
 
     def _tell(self, search: Search, round: Round) -> None:
-        texts = {case.item: "" for revision in round.revisions for case in revision.failures}
-        failed = tuple(self._questions.text(item) for item in sorted(texts))
         for key, students in round.students.items():
             scores = {name: answers.micro or 0.0 for name, answers in students.items()}
-            feedback = Feedback(about=key, lbt_scores=scores, failed=failed)
-            self._feedback.append(Told(self._teacher, feedback))
+            shown = {case.item for revision in round.revisions if revision.parent == key for case in revision.failures}
+            failed = tuple(self._questions.text(item) for item in sorted(shown))
+            self._feedback.append(Told(self._teacher, Feedback(about=key, lbt_scores=scores, failed=failed)))
         said = self._which(search, round.number)
         if not round.selected:
             self._news.append(f"{said}no set was answered often enough to be kept")

@@ -71,7 +71,7 @@ class Reader:
         for event in self.ledger.fresh:
             self._hear(event)
         if not self._order:
-            rows = self._store.query("SELECT id FROM problem WHERE position = 0 ORDER BY item")
+            rows = self._store.query("SELECT id FROM problem WHERE part = 'taught' AND position = 0 ORDER BY item")
             self._order = {str(row[0]): number for number, row in enumerate(rows)}
             self._task = "".join(str(row[0]) for row in self._store.query("SELECT text FROM source")) or self._task
 
