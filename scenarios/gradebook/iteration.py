@@ -98,5 +98,3 @@ class Iteration(msgspec.Struct, frozen=True):
 
     courses: tuple[Course, ...] = ()
     """The class itself first, run by run, then the baselines."""
-    texts: dict[str, str] = {}
-    """Of the training items that students failed on, by id."""

@@ -103,10 +103,7 @@ class Iterate:
         """All that is known now: of an unfinished class the rounds that are over."""
         ordered = sorted(self._searches, key=lambda one: (ARMS.index(one.arm), one.run))
         courses = tuple(one.course(dict(self._tested.get((one.arm, one.run), {}))) for one in ordered)
-        shown = {case.item for course in courses for round in course.rounds for r in round.revisions
-                 for case in r.failures}  # fmt: skip
-        texts = {item: self._questions.text(item) for item in sorted(shown)}
-        return msgspec.structs.replace(self._before, iteration=Iteration(courses, texts))
+        return msgspec.structs.replace(self._before, iteration=Iteration(courses))
 
     # --- the flows --------------------------------------------------------------------------------------
 
@@ -141,9 +138,11 @@ class Iterate:
         """A round is over and its selection final: tell of it, and examine the best set on held-out items."""
         self._tell(search, round)
         if round.selected:
-            self._flows.start(self._test(search, search.sets[round.selected[0]], round.number))
+            best = search.sets[round.selected[0]]
+            self._flows.start(self._test(search, best, round.number, self._which(search, round.number)))
 
-    def _test(self, search: Search, material: ExemplarSet, number: int) -> Flow[None]:
+    def _test(self, search: Search, material: ExemplarSet, number: int, told_as: str = "") -> Flow[None]:
+        """The teacher's exam on held-out items; people hear of it as `told_as`, or not at all."""
         requests = self._questions.exams(self._teacher, material, self._held_out, "test", search.run, number)
         results = yield from ask(requests)
         answers = confusion(
@@ -152,8 +151,8 @@ class Iterate:
             if not result.failed
         )
         tested = self._tested.setdefault((search.arm, search.run), {})
-        if material.key not in tested and answers.f1 is not None:
-            self._news.append(f"{self._which(search, number)}teacher F1 {answers.f1:.3f} on held-out items")
+        if told_as and answers.f1 is not None:
+            self._news.append(f"{told_as}teacher F1 {answers.f1:.3f} on held-out items")
         tested[material.key] = answers
 
     def _test_forebears(self, search: Search) -> None:
