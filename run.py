@@ -205,7 +205,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
 
     begun = time.monotonic()
     if not folder.used:  # a run that is resumed has its problems, wherever they came from
-        build.check(scenario.task, scenario.exam, folder=folder.path)
+        build.check_class(scenario, folder=folder.path)
     hired = hiring.hire(scenario.teacher, scenario.students, in_turn=scenario.time_share)
     held = hiring.fetch(hired, err)
     if not folder.used:
@@ -297,7 +297,7 @@ def bank_of(scenario: Scenario, store: Store, folder: RunFolder) -> Bank:
     if (bank := store.bank()) is None:
         from scenarios.tasks import build
 
-        bank = build.build(scenario.task, scenario.exam, scenario.seed, folder=folder.path)
+        bank = build.build_class(scenario, folder=folder.path)
         store.keep_bank(bank)
     return bank
 

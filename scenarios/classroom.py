@@ -234,6 +234,8 @@ class Classroom:
         self._due(step.requests)
         for told in step.feedback:
             self._client.send(told.feedback, to=told.to)
+        for line in step.news:
+            self._store.note("", "round", line)
 
     def _graded(self, request: Request, message: Message) -> Record:
         base = Record(

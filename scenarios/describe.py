@@ -79,11 +79,13 @@ RULES = """\
 ## What the tables do not say
 
 - The agents' names differ; `classroom` and `broker` are taken.
-- A task has either a `family` or a `file`. A class has at most 64 students.
+- Levels 1 and 2 need a `task`, which has either a `family` or a `file`; level 3 alone takes none, and has its texts
+  from `iterate.task`.
+- A class has at least one student and at most 64; none is needed for level 3 alone with `iterate.itself`.
 - An agent without `model` is simulated; the engines `transformers` and `openai` need a model. `gpu` names no GPU twice.
 - In `sampling`, `temperature` and `top_k` are at least 0, `top_p` is above 0 and at most 1, and `max_tokens` is at
   least 1. Where `temperature` is 0 or `top_k` is 1 every draw gives the same text, so `rationales` or `repeats`
-  must be 1.
+  must be 1, and at level 3 `iterate.revisions` (and `iterate.beam`, where the first sets are written).
 - `max_context`, where it is given, is larger than the `max_tokens` that the agent is asked for.
 - `exam.score: logprob` scores worked solutions: those of gsm_symbolic, and of a file's `solution` (of a variant, or
   beside `question` and `answer`); elsewhere the line `Answer: ...` alone. Not with a student whose engine is `openai`.
@@ -211,8 +213,10 @@ def page() -> str:
     parts += [section_text(place, kind, docs) for place, kind in sections()]
     parts.append(RULES)
     parts.append("## The scenarios that come with the project\n")
-    shipped = sorted(Path(__file__).parent.glob("*.yaml"))
-    parts.append("".join(f"- `{path.name}`: {leading_comment(path.read_text('utf-8'))}\n" for path in shipped))
+    here = Path(__file__).parent
+    shipped = [*sorted(here.glob("*.yaml")), *sorted(here.glob("paper/*.yaml"))]
+    lines = ((path.relative_to(here), leading_comment(path.read_text("utf-8"))) for path in shipped)
+    parts.append("".join(f"- `{name}`: {comment}\n" for name, comment in lines))
     return "\n".join(parts)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scenarios.levels.amounts import Amounts
 from scenarios.schema import Agent, Scenario
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 INSTRUCTION_TOKENS = 80
 """The instructions before every question, and the marks of a chat."""
 CHARACTERS_PER_TOKEN = 4
+ANSWER_TOKENS = 12
+"""An exemplar's answer, and the marks of its turns."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +33,16 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Greedy answers of the teacher, the baseline."""
     exam_answers: int
     """At most: identical TRs are examined once, TRs without an answer not at all."""
-    grades: int
+    grades: int = 0
     """Solutions of exams that students say the log-probability of, at most; 0 unless exam.score is logprob."""
+    reflections: int = 0
+    """Level 3, at most: how often the teacher says what misled its students."""
+    revisions: int = 0
+    """Level 3, at most: sets of exemplars that the teacher writes."""
+    own_answers: int = 0
+    """Level 3, at most: the teacher's own answers to training items."""
+    held_out_answers: int = 0
+    """Level 3, at most: its answers to held-out items."""
     requests: int
     """At most."""
     prompt_tokens: int
@@ -64,19 +75,27 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def counts(scenario: Scenario) -> Counts:
-    """How much `scenario` asks.
+    """How much `scenario` asks, all its levels together.
 
     Raises:
-        TaskError: its task cannot be built.
+        TaskError: one of its tasks cannot be built.
     """
-    from scenarios.tasks.build import check, typical_tokens
+    from scenarios.tasks import build, labelled
 
-    check(scenario.task, scenario.exam, folder=Path())
-    return count(scenario, typical_tokens(scenario.task, Path()))
+    build.check_class(scenario, folder=Path())
+    parts = []
+    if build.solves_problems(scenario):
+        parts.append(count(scenario, build.typical_tokens(scenario.task, Path())))
+    if 3 in scenario.levels:
+        texts = scenario.iterate.task
+        sizes = labelled.sizes(texts, Path()) or (texts.train or scenario.iterate.score_items, texts.dev + texts.test)
+        parts.append(count_iterate(scenario, *sizes, labelled.typical_tokens(texts, Path())))
+    whole = [msgspec.structs.asdict(part) for part in parts]
+    return Counts(**{name: sum(part[name] for part in whole) for name in Counts.__struct_fields__})
 
 
 def count(scenario: Scenario, problem_tokens: int) -> Counts:
-    """How much `scenario` asks, when a problem of its task is `problem_tokens` long."""
+    """How much level 1 of `scenario` asks, when a problem of its task is `problem_tokens` long."""
     lesson, exam = scenario.lesson, scenario.exam
     tps = scenario.task.problems
     trs = tps * lesson.rationales
@@ -103,12 +122,65 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
     )
 
 
+def count_iterate(scenario: Scenario, train: int, held_out: int, item_tokens: int) -> Counts:
+    """How much level 3 of `scenario` asks.
+
+    Args:
+        scenario: the class.
+        train: its training items.
+        held_out: its held-out items.
+        item_tokens: how long an item is.
+    """
+    one = scenario.iterate
+    asked = Amounts(one, len(scenario.students) + one.itself, train, held_out).at_most
+    written, answered = asked["reflect"] + asked["write"], asked["exam"] + asked["score"] + asked["test"]
+    shown = INSTRUCTION_TOKENS + one.exemplars * (item_tokens + ANSWER_TOKENS)
+    mistakes = one.mistakes * (one.reflections if one.mix else 1) * (item_tokens + one.answering.max_tokens)
+    personas = [_persona_tokens(agent) for agent in scenario.agents]
+    return Counts(
+        teaching_problems=0,
+        teaching_rationales=0,
+        greedy=0,
+        exam_answers=asked["exam"],
+        reflections=asked["reflect"],
+        revisions=asked["write"],
+        own_answers=asked["score"],
+        held_out_answers=asked["test"],
+        requests=asked.total(),
+        prompt_tokens=answered * (shown + item_tokens + max(personas)) + written * (shown + mistakes + personas[0]),
+        completion_tokens=answered * one.answering.max_tokens + written * one.writing.max_tokens,
+    )
+
+
 def _persona_tokens(agent: Agent) -> int:
     return -(-len(agent.persona) // CHARACTERS_PER_TOKEN)
 
 
 def order(scenario: Scenario) -> tuple[str, ...]:
     """The order of things in the class, a sentence each."""
+    steps = () if set(scenario.levels) == {3} else _order_observe(scenario)
+    return (*steps, *_order_iterate(scenario)) if 3 in scenario.levels else steps
+
+
+def _order_iterate(scenario: Scenario) -> tuple[str, ...]:
+    one, teacher = scenario.iterate, scenario.teacher.name
+    names = ", ".join([student.name for student in scenario.students] + [f"{teacher} itself"] * one.itself)
+    start = "writes" if one.start == "description" else "takes from the training items"
+    steps = [
+        f"{teacher} {start} {_many(one.beam, 'set')} of {one.exemplars} exemplars.",
+        f"{_many(one.rounds, 'round')}: {names} answer {one.minibatch} training items with each set; {teacher} says "
+        f"{_times(one.reflections)} per set what misled them, and writes {one.revisions} new sets for each.",
+        f"{teacher} answers {one.score_items} training items with every set; the best {one.beam} are kept. Its answers "
+        "to held-out items with the best one are reported, and choose nothing.",
+    ]
+    if one.baselines:
+        steps.append(f"For comparison: {', '.join(one.baselines)}.")
+    if one.repeats > 1:
+        steps.append(f"All of this {_times(one.repeats)}, independently.")
+    return tuple(steps)
+
+
+def _order_observe(scenario: Scenario) -> tuple[str, ...]:
     lesson, exam = scenario.lesson, scenario.exam
     task = scenario.task
     source = task.family or Path(task.file or "").name
@@ -167,12 +239,22 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
     amounts.add_column("what")
     amounts.add_column("how many", justify="right")
     amounts.add_column("")
-    for label, number, note in (
+    rows_of_level_1 = (
         ("teaching problems (TPs)", counted.teaching_problems, ""),
         ("teaching rationales (TRs)", counted.teaching_rationales, ""),
         ("greedy answers", counted.greedy, ""),
+    )
+    rows_of_level_3 = (
+        ("reflections", counted.reflections, "at most"),
+        ("sets of exemplars written", counted.revisions, "at most"),
+        ("teacher's own answers, training", counted.own_answers, "at most"),
+        ("teacher's own answers, held out", counted.held_out_answers, "at most"),
+    )
+    for label, number, note in (
+        *(rows_of_level_1 if set(scenario.levels) != {3} else ()),
         ("exam answers (EAs)", counted.exam_answers, "at most"),
         *([("solutions graded", counted.grades, "at most")] if counted.grades else []),
+        *(rows_of_level_3 if 3 in scenario.levels else ()),
         ("requests", counted.requests, "at most"),
         ("prompt tokens", counted.prompt_tokens, "about, at most"),
         ("completion tokens", counted.completion_tokens, "at most"),

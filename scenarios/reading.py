@@ -223,16 +223,22 @@ def _nearest(name: str, kind: types.Type) -> str:
 
 def _resolve(scenario: Scenario, path: Path) -> Scenario:
     """Settle what depends on the file's place or on two entries together."""
-    task = scenario.task
-    if task.file and not os.path.isabs(task.file):
-        task = msgspec.structs.replace(task, file=os.path.join(os.path.abspath(path.parent), task.file))
+
+    def absolute(name: str | None) -> str | None:
+        return os.path.join(os.path.abspath(path.parent), name) if name and not os.path.isabs(name) else name
+
+    task = msgspec.structs.replace(scenario.task, file=absolute(scenario.task.file))
+    texts = scenario.iterate.task
+    texts = msgspec.structs.replace(texts, file=absolute(texts.file), test_file=absolute(texts.test_file))
+    iterate = msgspec.structs.replace(scenario.iterate, task=texts)
 
     def settled(agent: Agent) -> Agent:
         simulated = agent.engine == "auto" and agent.model == "simulated"
         return msgspec.structs.replace(agent, engine="simulated") if simulated else agent
 
     students = tuple(settled(student) for student in scenario.students)
-    return msgspec.structs.replace(scenario, task=task, teacher=settled(scenario.teacher), students=students)
+    teacher = settled(scenario.teacher)
+    return msgspec.structs.replace(scenario, task=task, iterate=iterate, teacher=teacher, students=students)
 
 
 # --- back to text, and what differs ---------------------------------------------------------------------

@@ -8,14 +8,16 @@ import re
 from collections.abc import Iterator
 
 from broker.messages import Sampling
-from scenarios.schema import Agent, Scenario
+from scenarios.schema import Agent, Iterate, Scenario
 from scenarios.yaml_tree import Key, shown
 
-BUILT = frozenset({1})
+BUILT = frozenset({1, 3})
 """Levels that can be run."""
 MAX_STUDENTS = 64
 RESERVED = ("classroom", "broker", "monitor")
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+NO_STUDENTS = "is empty; a class needs at least one, but for level 3 alone with iterate.itself: true"
 
 PLAIN = re.compile(r"[\w*-]{1,40}")
 
@@ -41,8 +43,12 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
             yield Mistake(("level",), f"level {number} is not built yet")
     if scenario.name.endswith("\n"):
         yield Mistake(("name",), "ends in a line break")
-    if (task.family is None) == (task.file is None):
+    if set(scenario.levels) != {3} and (task.family is None) == (task.file is None):
         yield Mistake(("task",), f"needs either family or file, has {'neither' if task.file is None else 'both'}")
+    if set(scenario.levels) == {3} and not task.family is task.file is None:
+        yield Mistake(("task",), "is for levels 1 and 2; level 3 has its texts from iterate.task: take this one out")
+    if not scenario.students and not (set(scenario.levels) == {3} and scenario.iterate.itself):
+        yield Mistake(("students",), NO_STUDENTS)
     for name in ("family", "file"):
         if getattr(task, name) == "":
             yield Mistake(("task", name), "is empty; name one, or leave the key out")
@@ -61,10 +67,21 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
             yield Mistake((*key, "engine"), f"{message}; take vllm or transformers")
     yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
+    yield from _iterate_mistakes(scenario.iterate)
     address = ADDRESS.fullmatch(scenario.broker.address)
     if scenario.broker.address != "ipc" and not (address and 0 < int(address[2]) < 65536):
         message = f"needs ipc or tcp://HOST:PORT, the port from 1 to 65535, has {shown(scenario.broker.address)}"
         yield Mistake(("broker", "address"), message)
+
+
+def _iterate_mistakes(iterate: Iterate) -> Iterator[Mistake]:
+    yield from _sampling_mistakes(("iterate", "writing"), iterate.writing, iterate.revisions, "iterate.revisions")
+    yield from _sampling_mistakes(("iterate", "answering"), iterate.answering, 1, "")
+    if iterate.start == "description" and iterate.beam > 1 and iterate.writing.temperature == 0:
+        yield Mistake(("iterate", "writing", "temperature"), f"0 always draws the same text, but {iterate.beam} first "
+                      "sets are asked for; set iterate.beam to 1, iterate.start to training, or raise it")  # fmt: skip
+    if len(set(iterate.baselines)) < len(iterate.baselines):
+        yield Mistake(("iterate", "baselines"), "names one baseline twice")
 
 
 def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iterator[Mistake]:

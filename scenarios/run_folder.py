@@ -96,7 +96,7 @@ class RunFolder:
         Raises:
             TaskError: it wants more problems than this run has.
         """
-        asked = bank.only(scenario.task.problems, scenario.exam.problems)
+        asked = bank.only(scenario.task.problems, scenario.exam.problems) if bank.items else bank
         return course.make(scenario, asked, store.answerers(), store.given_up())
 
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
@@ -116,8 +116,11 @@ class RunFolder:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
             level = self.level(scenario, bank, store)
             due, _ = feed(level, store.find)
+            outcome = level.outcome()
             facts = msgspec.structs.replace(facts_from(store), spent=spent_in(self.path))
-            summary = summarize(scenario, level.outcome().lessons, grader.same, store, facts, store.given_up())
+            summary = summarize(
+                scenario, outcome.lessons, grader.same, store, facts, store.given_up(), iteration=outcome.iteration
+            )
             return summary, dict(Counter(request.stage for request in due))
 
     def write_summary(self, summary: dict[str, Any]) -> None:

@@ -147,6 +147,50 @@ class Scoring(Section, frozen=True, kw_only=True):
     """An answer cut off at max_tokens: graded as it stands, or always wrong."""
 
 
+class Iterate(Section, frozen=True, kw_only=True):
+    """Level 3 (M3): the teacher writes sets of exemplars and rewrites them from its students' mistakes.
+
+    The defaults are the paper's, where it says them.
+    """
+
+    task: LabelledTask = LabelledTask()
+    material: Literal["exemplars"] = "exemplars"
+    """What is taught: sets of texts with their answers."""
+    start: Literal["description", "training"] = "description"
+    """The first sets: written by the teacher from the description of the task, or drawn from the training items."""
+    rounds: Positive = 5
+    """How often the current sets are taught and revised."""
+    beam: Positive = 4
+    """Sets that are kept from round to round."""
+    exemplars: Annotated[int, Meta(ge=2, le=64)] = 8
+    """K: exemplars of a set, of both classes."""
+    minibatch: Positive = 64
+    """Training items that every student answers with every current set; drawn anew every round."""
+    reflections: Positive = 4
+    """Per current set: how often the teacher says what misled the students, each time about other mistakes."""
+    mistakes: Positive = 4
+    """Wrong answers shown for each reflection."""
+    reasons: Positive = 2
+    """Asked for in each reflection."""
+    mix: bool = False
+    """Every revision sees all reflections on its set; false: one of them."""
+    revisions: Positive = 8
+    """New sets per current set."""
+    score_items: Positive = 200
+    """Training items that the teacher itself answers with every set: their F1 decides which sets are kept."""
+    itself: bool = False
+    """The teacher sits its students' exams, too, as one more student."""
+    baselines: tuple[Literal["random", "self", "search"], ...] = ()
+    """Also, for comparison: random, as many sets of training items drawn at random; self, the teacher as its own only
+    student; search, revisions without any student, at the same number of requests."""
+    repeats: Positive = 1
+    """Independent runs of all this in one class: other texts are drawn, the items and their splits are the same."""
+    writing: Sampling = Sampling(max_tokens=1024)
+    """Of reflections and new sets."""
+    answering: Sampling = Sampling(temperature=0.0, max_tokens=48)
+    """Of all answers to items."""
+
+
 class Limits(Section, frozen=True, kw_only=True):
     """When the class stops waiting."""
 
@@ -178,15 +222,18 @@ class Scenario(Section, frozen=True, kw_only=True):
     """1: observe (M1), 2: learn (M2), 3: iterate (M3); a list: one class goes through them in turn."""
     seed: int = 0
     """Every random choice comes from it."""
-    task: Task
+    task: Task = Task()
+    """The problems of levels 1 and 2; level 3 has texts of its own, `iterate.task`."""
     teacher: Agent
-    students: Annotated[tuple[Agent, ...], Meta(min_length=1)]
+    students: tuple[Agent, ...]
+    """At least one; none where the teacher is its own only student (`iterate.itself`)."""
     time_share: bool = False
     """The agents take turns on the machine, the teacher first, then one student after the other: for models that do
     not fit on it together."""
     lesson: Lesson = Lesson()
     exam: Exam = Exam()
     scoring: Scoring = Scoring()
+    iterate: Iterate = Iterate()
     limits: Limits = Limits()
     broker: Broker = Broker()
 

@@ -19,7 +19,7 @@ COMMANDS = sorted(set(re.findall(r"python run\.py ([a-z][^`\n&|]*)", README)))
 def test_a_command_that_readme_names_is_one(command: str) -> None:
     word = shlex.split(command)[0]
     if word.endswith(".yaml"):
-        assert "TPs" in classes.say("plan", word)
+        assert "what it asks" in classes.say("plan", word)
     else:
         assert word in classes.say("--help")
 

@@ -16,7 +16,9 @@ import msgspec
 from broker.messages import pool_of
 from scenarios.gradebook.dense import DenseRule, choose_dense, dense
 from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
+from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.lessons import Lesson, Rationale
+from scenarios.gradebook.rounds import summarize_rounds
 from scenarios.gradebook.scores import (
     Choice,
     LineUp,
@@ -34,8 +36,8 @@ from scenarios.gradebook.summary import (
     BestPossible,
     Comparison,
     Failure,
+    Levels,
     Method,
-    Rounds,
     Status,
     StudentSummary,
     Summary,
@@ -60,6 +62,8 @@ def summarize(
     store: Store,
     facts: RunFacts,
     given_up: frozenset[str] = frozenset(),
+    *,
+    iteration: Iteration | None = None,
 ) -> dict[str, Any]:
     """The summary of a class, as it would be read from summary.json.
 
@@ -73,6 +77,7 @@ def summarize(
         store: The gradebook.
         facts: What is known of the run besides; `facts_from(store)` where nobody knows better.
         given_up: Failed requests that were asked again as another repeat: they are no failures of the class.
+        iteration: What came of level 3.
     """
     counted = [lesson for lesson in lessons if facts.status == "complete" or _whole(lesson, scenario)]
     sheets = [Sheet(lesson, same) for lesson in counted]
@@ -90,7 +95,8 @@ def summarize(
             name: [choose_dense(sheet, rule, names, scoring) for sheet in sheets]
             for name, rule in DENSE_METHODS.items()
         }
-    line_ups = compare_lineups(sheets, names, scoring, scenario.seed)
+    solves = set(scenario.levels) != {3}
+    line_ups = compare_lineups(sheets, names, scoring, scenario.seed) if solves else []
     single = {up.students[0]: up for up in line_ups if len(up.students) == 1}
     failures = [
         Failure(*map(str, row))
@@ -110,16 +116,17 @@ def summarize(
         methods={
             name: _method(chosen.get(name, []), _tokens(name, counted))
             for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))
+            if solves
         },
         best_possible=BestPossible(best_possible(counted), n),
         paired=[_comparison(a, b, chosen, scenario.seed) for a, b in COMPARISONS if chosen.get(a) and chosen.get(b)],
         students=_students(lessons, scenario, single),
         lineups=line_ups,
         assumption=assumption(counted, names, scoring),
-        levels={"2": Rounds(), "3": Rounds()},
+        levels=Levels(iterate=summarize_rounds(iteration)),
         failures=failures,
-        caution=_caution(n, len(lessons), facts.status),
-        dense=dense(sheets, names, scoring, scenario.seed) if by_logprob else None,
+        caution=_caution(n, len(lessons), facts.status) if solves else _caution_iterate(scenario, facts.status),
+        dense=dense(sheets, names, scoring, scenario.seed) if by_logprob and solves else None,
     )
     return msgspec.json.decode(msgspec.json.encode(summary), type=dict[str, Any])
 
@@ -144,6 +151,13 @@ def _caution(counted: int, lessons: int, status: Status) -> str | None:
     if status != "complete":
         parts.insert(0, f"The class is not complete: the figures cover {counted} of {lessons} teaching problems.")
     return " ".join(part for part in parts if part) or None
+
+
+def _caution_iterate(scenario: Scenario, status: Status) -> str | None:
+    parts = ["The class is not complete: the figures cover the rounds that are over."] * (status != "complete")
+    if scenario.iterate.repeats == 1:
+        parts.append("One run says nothing about how much chance is in it: iterate.repeats asks for more.")
+    return " ".join(parts) or None
 
 
 def _method(choices: Sequence[Choice], tokens: int) -> Method:
@@ -240,9 +254,10 @@ def _counts(
     store: Store, lessons: Sequence[Lesson], sheets: Sequence[Sheet], facts: RunFacts, failures: Sequence[Failure]
 ) -> dict[str, int]:
     """How much of what there was. Requests and cut-off texts are counted over the whole run, also in a replay."""
-    requests, no_exam_answer, cut_off = _integers(
+    requests, sat, no_exam_answer, cut_off = _integers(
         store,
-        "SELECT count(*), count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
+        "SELECT count(*), count(*) FILTER (WHERE level = 3 AND stage = 'exam' AND failed = ''), "
+        "count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
         "count(*) FILTER (WHERE failed = '' AND finish_reason = 'length') FROM result",
     )
     rationales = [rationale for lesson in lessons for rationale in lesson.rationales]
@@ -250,7 +265,7 @@ def _counts(
     return {
         "teaching_problems": len(lessons),
         "teaching_rationales": len(rationales),
-        "exam_answers": sum(len(rationale.exams) for rationale in distinct),
+        "exam_answers": sum(len(rationale.exams) for rationale in distinct) + sat,
         "requests": requests,
         "failed": len(failures),
         "reused": facts.reused,
@@ -283,15 +298,15 @@ def _students(lessons: Sequence[Lesson], scenario: Scenario, single: Mapping[str
     summaries = []
     for student in scenario.students:
         sat, right = sat_by[student.name], right_by[student.name]
-        alone = single[student.name]
+        alone = single.get(student.name)
         summaries.append(
             StudentSummary(
                 name=student.name,
                 exam_accuracy=right / sat if sat else None,
                 ci95=wilson(right, sat),
                 exam_answers=sat,
-                m1_max=alone.m1_max,
-                m1_sum=alone.m1_sum,
+                m1_max=alone.m1_max if alone else None,
+                m1_sum=alone.m1_sum if alone else None,
             )
         )
     return summaries

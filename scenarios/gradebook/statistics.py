@@ -6,7 +6,7 @@ imported on use: they take longer to load than `run.py plan` may take.
 """
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, sqrt
 
 import msgspec
 
@@ -40,6 +40,19 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
     interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
     return (float(interval.low), float(interval.high))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of independent runs, by Student's t; None for fewer than two."""
+    n = len(values)
+    if n < 2:
+        return None
+    from scipy.stats import t
+
+    mean = sum(values) / n
+    deviation = sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    reach = float(t.ppf(0.975, n - 1)) * deviation / sqrt(n)
+    return (mean - reach, mean + reach)
 
 
 def paired(a: Sequence[float], b: Sequence[float], seed: int) -> Paired:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from scenarios.gradebook.dense import Dense
+from scenarios.gradebook.rounds import IterateSummary
 from scenarios.gradebook.scores import Assumption, LineUp
 
 Status = Literal["complete", "interrupted", "failed"]
@@ -94,9 +95,16 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Rounds(msgspec.Struct, frozen=True):
-    """The rounds of level 2 or 3; none at level 1."""
+    """The rounds of level 2; none at level 1."""
 
     rounds: list[dict[str, Any]] = []
+
+
+class Levels(msgspec.Struct, frozen=True):
+    """What the levels after the first came to."""
+
+    learn: Rounds = msgspec.field(default=Rounds(), name="2")
+    iterate: IterateSummary = msgspec.field(default=IterateSummary(), name="3")
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -118,7 +126,7 @@ class Summary(msgspec.Struct, frozen=True):
     students: list[StudentSummary]
     lineups: list[LineUp]
     assumption: Assumption
-    levels: dict[str, Rounds]
+    levels: Levels
     failures: list[Failure]
     caution: str | None
     dense: Dense | None = None

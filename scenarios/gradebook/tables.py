@@ -59,9 +59,15 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
     Raises:
         msgspec.ValidationError: this is no summary.
     """
+    from scenarios.gradebook.round_tables import round_tables  # it draws with what is here
+
     told = msgspec.convert(summary, Summary)
-    parts: list[RenderableType] = [_head(told), methods(told), comparisons(told), students(told), line_ups(told)]
-    parts += [Text(assumption(told)), *([Text(agreement(told.dense))] if told.dense else []), Text(_counted(told))]
+    parts: list[RenderableType] = [_head(told)]
+    if told.methods:
+        parts += [methods(told), comparisons(told), students(told), line_ups(told), Text(assumption(told))]
+        parts += [Text(agreement(told.dense))] if told.dense else []
+    parts += round_tables(told.levels.iterate)
+    parts.append(Text(_counted(told)))
     if told.caution:
         parts.append(Text(f"Caution: {told.caution}", style="yellow"))
     if told.failures:
@@ -85,7 +91,7 @@ def _head(told: Summary) -> Text:
 def methods(told: Summary) -> Table:
     """How right each way of choosing an answer is; `ties by lot` is what random choices among ties would expect."""
     n = told.best_possible.n
-    table = _table(f"How often the teacher's answer is right ({n} teaching problem{'' if n == 1 else 's'})")
+    table = ruled(f"How often the teacher's answer is right ({n} teaching problem{'' if n == 1 else 's'})")
     table.add_column("method", no_wrap=True)
     table.add_column("right", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -130,7 +136,7 @@ def in_words(pair: Comparison) -> str:
 
 def students(told: Summary) -> Table:
     """How each student fared, and what its exams alone would have chosen."""
-    table = _table("The students")
+    table = ruled("The students")
     table.add_column("student", overflow="fold")
     table.add_column("exams\nsat", justify="right", no_wrap=True)
     table.add_column("right", justify="right", no_wrap=True)
@@ -154,7 +160,7 @@ def students(told: Summary) -> Table:
 
 def line_ups(told: Summary) -> RenderableType:
     """Every line-up of students, as if only they had sat the exams; and with equal numbers of exams."""
-    table = _table("Who should sit the exams? The same class with other students")
+    table = ruled("Who should sit the exams? The same class with other students")
     table.add_column("students", min_width=24)
     table.add_column("EAs\nper TR", justify="right", no_wrap=True)
     table.add_column("MAX", justify="right", no_wrap=True)
@@ -220,7 +226,7 @@ def agreement(found: Dense) -> str:
 def failures(told: Summary) -> Table:
     """The first failed requests."""
     more = len(told.failures) - FAILURES_SHOWN
-    table = _table(f"Failed requests: {len(told.failures)}" + (", the first of them" if more > 0 else ""))
+    table = ruled(f"Failed requests: {len(told.failures)}" + (", the first of them" if more > 0 else ""))
     table.add_column("request", no_wrap=True)
     table.add_column("agent", overflow="fold")
     table.add_column("kind", no_wrap=True)
@@ -244,7 +250,11 @@ def _counted(told: Summary) -> str:
     found = [f"{told.counts[name]:,} {what}" for name, what in said.items() if told.counts.get(name)]
     rationales, exams = (told.counts.get(name, 0) for name in ("teaching_rationales", "exam_answers"))
     return (
-        f"From {rationales:,} teaching rationales and {exams:,} exam answers"
+        (
+            f"From {rationales:,} teaching rationales and {exams:,} exam answers"
+            if told.methods
+            else f"From {exams:,} exam answers of students"
+        )
         + "".join(f"; {one}" for one in found)
         + "."
         + _cached(told)
@@ -282,7 +292,8 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _table(title: str) -> Table:
+def ruled(title: str) -> Table:
+    """An empty table in the manner of all."""
     return Table(
         title=Text(title, style="bold"),
         title_justify="left",

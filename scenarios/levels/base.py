@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from broker.messages import Feedback, Message, Sampling, digest
+from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.lessons import Lesson
 
 
@@ -24,7 +25,8 @@ class Request(msgspec.Struct, frozen=True):
     to: str
     """The agent (pool) that is asked."""
     stage: str
-    """For progress: greedy, teach, exam ... A name means one thing in all levels of a class."""
+    """For progress: greedy, teach, exam ... A name means one thing in all levels of a class; those of level 3 are in
+    scenarios/levels/amounts.py."""
     sampling: Sampling
     tp: str = ""
     tr: str = ""
@@ -70,6 +72,8 @@ class Step(msgspec.Struct, frozen=True):
 
     requests: tuple[Request, ...] = ()
     feedback: tuple[Told, ...] = ()
+    news: tuple[str, ...] = ()
+    """What people should hear of, a line each. Told once, and never again on resume."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -77,6 +81,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     lessons: tuple[Lesson, ...] = ()
     """Of level 1, and of level 2's first round."""
+    iteration: Iteration | None = None
+    """Of level 3."""
 
 
 def with_weights(answerer: str, weights: str) -> str:

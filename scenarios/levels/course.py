@@ -6,7 +6,8 @@ A course asks nothing itself. It only passes on: results to the level at work, a
 from collections.abc import Callable, Mapping, Sequence
 
 from broker.messages import Message
-from scenarios.levels.base import Level, Outcome, Request, Result, Step, Told
+from scenarios.levels.base import Level, Outcome, Request, Result, Step
+from scenarios.levels.iterate import Iterate
 from scenarios.levels.observe import Observe
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank
@@ -42,7 +43,7 @@ class Course:
         if level is not self._begun[-1] or not level.finished:
             return step
         more = self._next()
-        return Step(requests=(*step.requests, *more.requests), feedback=(*step.feedback, *more.feedback))
+        return _both(step, more)
 
     def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
         """As the level that asks it says it."""
@@ -67,19 +68,25 @@ class Course:
 
     def _next(self) -> Step:
         """Begin levels until one has something to ask."""
-        requests: list[Request] = []
-        feedback: list[Told] = []
+        due = Step()
         while self._to_come and (not self._begun or self._begun[-1].finished):
             level = self._to_come.pop(0)(self.outcome())
             self._begun.append(level)
             step = level.begin()
             self._note(step, level)
-            requests += step.requests
-            feedback += step.feedback
-        return Step(requests=tuple(requests), feedback=tuple(feedback))
+            due = _both(due, step)
+        return due
 
     def _note(self, step: Step, level: Level) -> None:
         self._whose |= {request.id: level for request in step.requests}
+
+
+def _both(one: Step, other: Step) -> Step:
+    return Step(
+        requests=(*one.requests, *other.requests),
+        feedback=(*one.feedback, *other.feedback),
+        news=(*one.news, *other.news),
+    )
 
 
 def make(scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up: frozenset[str] = frozenset()) -> Level:
@@ -91,5 +98,8 @@ def make(scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up:
         answerers: per agent, the digest of all that decides its answers.
         given_up: failed requests that are asked again as a new repeat.
     """
-    begin: dict[int, Begin] = {1: lambda _: Observe(scenario, bank, answerers, given_up)}
+    begin: dict[int, Begin] = {
+        1: lambda _: Observe(scenario, bank, answerers, given_up),
+        3: lambda before: Iterate(scenario, bank, answerers, given_up, before=before),
+    }
     return Course([begin[number] for number in scenario.levels])

@@ -19,6 +19,8 @@ CHANGED = "PRAGMA data_version"
 COUNT_TAUGHT = "SELECT count(*) FROM result WHERE stage IN ('greedy', 'teach')"
 TAUGHT = "SELECT request_id FROM result WHERE stage IN ('greedy', 'teach')"
 EXAMINED = "SELECT tr, count(*) FROM result WHERE tr <> '' GROUP BY tr"
+EXAMINED_BEFORE_3 = "SELECT tr, count(*) FROM result WHERE tr <> '' AND level < 3 GROUP BY tr"
+"""Where a class goes on to level 3, whose materials belong to no TP. Only there: the index alone does not do for it."""
 # The latest grade by a look-up of its own: joined to the view, SQLite would read the whole table first.
 GRADE = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY grader DESC, version DESC LIMIT 1)"
 RATIONALES = f"""
@@ -89,6 +91,7 @@ class Ledger:
 
     def __init__(self, store: Store, scenario: Scenario) -> None:
         self._store = store
+        self._examined = EXAMINED_BEFORE_3 if 3 in scenario.levels else EXAMINED
         self._merge = scenario.scoring.merge
         self._ties = scenario.scoring.ties
         self._rationales = scenario.lesson.rationales
@@ -150,7 +153,7 @@ class Ledger:
         if taught != len(self._lesson_of):
             ids = (str(row[0]) for row in self._store.query(TAUGHT))
             self._new_rationales = [i for i in ids if i not in self._lesson_of]
-        rows = self._store.query(EXAMINED)
+        rows = self._store.query(self._examined)
         self._new_exams = [str(tr) for tr, count in rows if self._counts.get(str(tr)) != count]
         self._new_exams.sort(key=lambda tr: self._lesson_of.get(tr, ""))
         return self.behind

@@ -17,6 +17,7 @@ from broker.messages import Gauges, PeerGauge, pool_of
 from scenarios.gradebook.store import Event, Store
 from scenarios.monitor.ledger import Ledger, Tally
 from scenarios.monitor.snapshot import OVER, AgentRow, EventRow, Snapshot, StageRow
+from scenarios.monitor.stages import StageLedger
 from scenarios.schema import Agent, Scenario
 
 SPEED_S = 5.0
@@ -43,7 +44,9 @@ class Reader:
     """
 
     def __init__(self, store: Store, scenario: Scenario, spent: Mapping[str, float] | None = None) -> None:
-        self.ledger = Ledger(store, scenario)
+        self._solves = set(scenario.levels) != {3}
+        """Whether it has teaching problems."""
+        self.ledger: Ledger | StageLedger = Ledger(store, scenario) if self._solves else StageLedger(store)
         self._store = store
         self._scenario = scenario
         self._order: dict[str, int] = {}
@@ -68,7 +71,7 @@ class Reader:
         for event in self.ledger.fresh:
             self._hear(event)
         if not self._order:
-            rows = self._store.query("SELECT id FROM problem WHERE position = 0 ORDER BY item")
+            rows = self._store.query("SELECT id FROM problem WHERE part = 'taught' AND position = 0 ORDER BY item")
             self._order = {str(row[0]): number for number, row in enumerate(rows)}
             self._task = "".join(str(row[0]) for row in self._store.query("SELECT text FROM source")) or self._task
 
@@ -136,7 +139,7 @@ class Reader:
 
     @property
     def _problems(self) -> int:
-        return len(self._order) or self._scenario.task.problems
+        return len(self._order) or self._scenario.task.problems if self._solves else 0
 
     def _place(self, tp: str) -> tuple[int, str]:
         return self._order.get(tp, len(self._order)), tp
@@ -153,6 +156,8 @@ class Reader:
         return max(0.0, sum((end - begin).total_seconds() for begin, end in spans))
 
     def _stages(self) -> tuple[StageRow, ...]:
+        if isinstance(self.ledger, StageLedger):
+            return self.ledger.stages()
         lesson, exam = self._scenario.lesson, self._scenario.exam
         rows = self.ledger.rows.values()
         unseen = max(0, self._problems - len(rows)) * lesson.rationales
@@ -178,6 +183,8 @@ class Reader:
             self._pace.append((clock, done))
         while len(self._pace) > 2 and self._pace[1][0] <= clock - PACE_S:
             self._pace.popleft()
+        if not self._solves:
+            return self._left_of_all(sum(stage.total - stage.done for stage in stages), clock)
         open_by_stage = {stage.name: max(0, stage.total - stage.done) for stage in stages}
         teaching = open_by_stage.get("greedy", 0) + open_by_stage.get("teach", 0)
         exams = {student.name: 0 for student in self._scenario.students}
@@ -196,6 +203,12 @@ class Reader:
             elif count and not (teaching and name in exams):
                 return None
         return max(left, default=None)
+
+    def _left_of_all(self, remaining: int, clock: float) -> float | None:
+        """Likewise, where agents wait for one another: all of them together."""
+        since, before = self._pace[0]
+        made = sum(self._pace[-1][1].values()) - sum(before.values())
+        return remaining * (clock - since) / made if made and clock - since >= SPEED_S else None
 
     def _agents(self, gauges: Gauges | None, clock: float, over: bool) -> tuple[AgentRow, ...]:
         peers = {p.name: p for p in gauges.peers if p.role != "classroom"} if gauges else {}

@@ -118,7 +118,8 @@ class PlainLines:
         return lines
 
     def _beginning(self, snapshot: Snapshot) -> list[str]:
-        lines = [f"{snapshot.scenario}, level {snapshot.level}: {snapshot.task}, {snapshot.teaching_problems} TPs"]
+        problems = f", {snapshot.teaching_problems} TPs" if snapshot.teaching_problems else ""
+        lines = [f"{snapshot.scenario}, level {snapshot.level}: {snapshot.task}{problems}"]
         if snapshot.simulated:
             lines.append(f"simulated, no language model: {', '.join(snapshot.simulated)}")
         begun = [event.seq for event in snapshot.events if event.kind == "started"]

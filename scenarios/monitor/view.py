@@ -28,7 +28,7 @@ STATES = {
     "stopped": "warn", "loading": "warn", "restarting": "warn", "joined": "good", "restart": "warn", "drain": "warn",
     "retry": "warn", "stranger": "warn", "interrupted": "bad", "lost": "bad", "gone": "bad", "failed": "bad",
 }  # fmt: skip
-LEVELS = {1: "observe"}
+LEVELS = {1: "observe", 3: "iterate"}
 ROOMY = 16
 """Lines from which sections have titles and stages bars."""
 HEIGHTS = " ▁▂▃▄▅▆▇█"
@@ -107,7 +107,7 @@ def header(snapshot: Snapshot, width: int, height: int) -> list[Line]:
     if snapshot.left_s:
         times += f" · about {roughly(snapshot.left_s)} left"
     right: Line = ((failed, "bad"), (" · ", "dim"), (times, "")) if snapshot.failed else ((times, ""),)
-    task: Line = ((f"{snapshot.task} · {snapshot.teaching_problems} TPs", ""),)
+    task: Line = ((snapshot.task + f" · {snapshot.teaching_problems} TPs" * (snapshot.teaching_problems > 0), ""),)
     simulated = "simulated: no language model"
     if snapshot.simulated and len(snapshot.simulated) < len(snapshot.agents):
         simulated += f" in {', '.join(snapshot.simulated)}"

@@ -6,13 +6,48 @@ they are drawn is for gym.py and files.py.
 
 from pathlib import Path
 
-from scenarios.schema import Exam, Task
-from scenarios.tasks import files, gym
-from scenarios.tasks.bank import Bank, TaskError
+import msgspec
+
+from scenarios.schema import Exam, Scenario, Task
+from scenarios.tasks import files, gym, labelled
+from scenarios.tasks.bank import Bank, Labelled, TaskError
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.families import FAMILIES
 
 CHARACTERS_PER_TOKEN = 4
+
+
+def build_class(scenario: Scenario, *, folder: Path) -> Bank:
+    """Everything that the levels of a class need; files are relative to `folder`.
+
+    Raises:
+        TaskError: one of its tasks cannot be built as asked.
+    """
+    bank = Bank("", (), ())
+    if solves_problems(scenario):
+        bank = build(scenario.task, scenario.exam, scenario.seed, folder=folder)
+    if 3 in scenario.levels:
+        drawn = labelled.build(scenario.iterate.task, scenario.seed, folder=folder)
+        texts = Labelled(drawn.source, drawn.description, drawn.train, drawn.dev, drawn.test)
+        bank = msgspec.structs.replace(bank, source=bank.source or texts.source, labelled=texts)
+    return bank
+
+
+def check_class(scenario: Scenario, *, folder: Path) -> None:
+    """Refuse a class of which a task cannot be built, as far as that is known without building it.
+
+    Raises:
+        TaskError: one of its tasks cannot be built as asked.
+    """
+    if solves_problems(scenario):
+        check(scenario.task, scenario.exam, folder=folder)
+    if 3 in scenario.levels:
+        labelled.check(scenario.iterate.task, folder=folder)
+
+
+def solves_problems(scenario: Scenario) -> bool:
+    """Whether a level of it has teaching problems."""
+    return bool({1, 2} & set(scenario.levels))
 
 
 def build(task: Task, exam: Exam, seed: int, *, folder: Path) -> Bank:

@@ -71,6 +71,20 @@ def check(task: LabelledTask, *, folder: Path) -> str:
     return _source(task)
 
 
+def sizes(task: LabelledTask, folder: Path) -> tuple[int, int] | None:
+    """How many texts train, and dev and test together, will have; None: a data set would have to be fetched for it.
+
+    Raises:
+        TaskError: the task cannot be built as asked.
+    """
+    if task.hub is not None:
+        return None if not (task.train and task.test) else (task.train, task.dev + task.test)
+    if _from_family(task):
+        return task.train, task.dev + task.test
+    _, found = _counted(task, folder)
+    return found.train.total, found.dev.total + found.test.total
+
+
 def typical_tokens(task: LabelledTask, folder: Path) -> int:
     """About how many tokens a text has.
 

@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from scenarios.plan import Counts, Row, count, counts, order, tables, to_dict
+from scenarios.plan import Counts, Row, count, count_iterate, counts, order, tables, to_dict
 from scenarios.reading import read
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import TaskError
+from tests.scenarios.iterated import Played, level
+from tests.scenarios.iterated import scenario as iterated_scenario
 
 FOLDER = Path(__file__).parents[2] / "scenarios"
 PAPER = ["task.problems=181", "lesson.rationales=256", "exam.problems=3", "exam.repeats=3"]
@@ -122,3 +125,26 @@ def test_with_logprob_each_student_grades_each_exam_problem_once_per_rationale()
     with console.capture() as capture:
         console.print(tables(scenario("exam.score=logprob"), dense, ROWS))
     assert "solutions graded" in capture.get()
+
+
+def test_a_class_of_level_3_counts_sets_reflections_and_the_teachers_own_answers() -> None:
+    plan = counts(scenario(name="smoke_iterate"))
+    assert (plan.teaching_problems, plan.greedy) == (0, 0)
+    assert min(plan.exam_answers, plan.reflections, plan.revisions, plan.own_answers, plan.held_out_answers) > 0
+    assert "exemplars" in " ".join(order(scenario(name="smoke_iterate")))
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(tables(scenario(name="smoke_iterate"), plan, ROWS))
+    assert "sets of exemplars written" in capture.get()
+    assert "greedy answers" not in capture.get()
+
+
+def test_level_3_asks_at_most_what_its_plan_says() -> None:
+    played = Played(level(iterated_scenario(baselines=("random", "self", "search"), repeats=2)))
+    plan = count_iterate(iterated_scenario(baselines=("random", "self", "search"), repeats=2), 16, 10, 20)
+    asked = Counter(request.stage for request in played.asked.values())
+    assert asked["exam"] <= plan.exam_answers
+    assert asked["reflect"] <= plan.reflections
+    assert asked["write"] <= plan.revisions
+    assert asked["score"] <= plan.own_answers
+    assert asked["test"] <= plan.held_out_answers

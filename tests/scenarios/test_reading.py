@@ -106,10 +106,10 @@ REPLACED = [
     ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
     ("    persona", "    xyz", f"good.yaml:12: students.1.xyz: no such key; there are {AGENT_KEYS}"),
     ("seed: 7", '"a\\nb": 7', "good.yaml:2: 'a\\nb': no such key; there are name, level, seed, task, teacher, "
-     "students, time_share, lesson, exam, scoring, limits, broker"),
+     "students, time_share, lesson, exam, scoring, iterate, limits, broker"),
     ("  name: ada\n", "", f"good.yaml:6: teacher.name: is missing; it needs {NAME}"),
     ("students:", "learners:", "good.yaml:9: learners: no such key; there are name, level, seed, task, teacher, "
-     "students, time_share, lesson, exam, scoring, limits, broker"),
+     "students, time_share, lesson, exam, scoring, iterate, limits, broker"),
     ("problems: 6", "problems: ten", "good.yaml:5: task.problems: needs a whole number, at least 1, has 'ten'"),
     ("problems: 6", "problems: 0", "good.yaml:5: task.problems: needs a whole number, at least 1, has 0"),
     ("problems: 6", "problems: 1.5", "good.yaml:5: task.problems: needs a whole number, at least 1, has 1.5"),
@@ -233,7 +233,7 @@ def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: 
         ),
         (
             "students=[]",
-            "--set students: needs a list of at least 1, each a section, has an empty list",
+            "--set students: is empty; a class needs at least one, but for level 3 alone with iterate.itself: true",
         ),
         ("students.*.name=x", "--set students.*.name: students.1.name: 'x' is taken by students.0; names differ"),
         ("seed=*x", "--set seed: aliases (*name) are not taken here; write the value out"),
@@ -259,7 +259,7 @@ def test_every_one_of_an_empty_list_is_nobody(path: Path) -> None:
 
 
 def test_a_missing_section_is_told_with_the_first_line(path: Path) -> None:
-    assert told(path, "name: good\n") == "good.yaml:1: task: is missing; it needs a section"
+    assert told(path, "name: good\n") == "good.yaml:1: teacher: is missing; it needs a section"
 
 
 def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
@@ -311,3 +311,36 @@ def test_students_at_a_server_cannot_tell_log_probabilities(path: Path) -> None:
     assert mistake.startswith("--set students.1.engine: openai: a server does not tell how likely")
     assert good(path, *at_a_server[:2]).students[1].engine == "openai"
     assert good(path, "teacher.engine=openai", "teacher.model=m", "exam.score=logprob").exam.score == "logprob"
+
+
+LEVEL_3 = GOOD.replace("task:\n  family: gsm_symbolic\n  problems: 6\n", "level: 3\n")
+
+
+def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the_scenario(path: Path) -> None:
+    path.write_text(LEVEL_3)
+    named = read(path, ["iterate.task.file=a.jsonl", "iterate.task.test_file=/b.jsonl", "iterate.task.positive=1"])
+    assert named.iterate.task.file == f"{path.parent}/a.jsonl"
+    assert named.iterate.task.test_file == "/b.jsonl"
+    assert named.levels == (3,)
+    assert read(path, ["students=[]", "iterate.itself=true"]).students == ()
+
+
+@pytest.mark.parametrize(
+    ("override", "mistake"),
+    [
+        ("task={family: x}", "--set task: is for levels 1 and 2; level 3 has its texts from iterate.task: take this "
+         "one out"),
+        ("level=[1, 3]", "good.yaml:1: task: needs either family or file, has neither"),
+        ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
+         "iterate.itself: true"),
+        ("iterate.baselines=[self, self]", "--set iterate.baselines: names one baseline twice"),
+        ("iterate.exemplars=1", "--set iterate.exemplars: needs a whole number from 2 to 64, has 1"),
+        ("iterate.writing.temperature=0", "--set iterate.writing.temperature: 0 always draws the same text, but "
+         "iterate.revisions asks 8 times; set iterate.revisions to 1 or raise it"),
+        ("iterate={revisions: 1, writing: {temperature: 0}}", "--set iterate: iterate.writing.temperature: 0 always "
+         "draws the same text, but 4 first sets are asked for; set iterate.beam to 1, iterate.start to training, or "
+         "raise it"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
+    assert told(path, LEVEL_3, override) == mistake

@@ -97,7 +97,7 @@ def test_what_changes_a_question_is_told(path: Path, override: str) -> None:
 
 
 def test_every_entry_is_either_free_to_change_or_part_of_what_is_asked(path: Path) -> None:
-    asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam"}
+    asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam", "iterate"}
     assert asked | {"name", "time_share", "scoring", "limits", "broker"} == set(Scenario.__struct_fields__)
     scenario = good(path)
     assert asked_differs(scenario, good(path, "seed=1")) == ["seed: 7 -> 1"]

@@ -1,11 +1,12 @@
 """Every scenario that comes with the project can be read and planned, and says what it is for."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from scenarios.describe import leading_comment
-from scenarios.plan import counts
+from scenarios.plan import count_iterate, counts
 from scenarios.reading import asked_differs, dump, read
 
 FOLDER = Path(__file__).parents[2] / "scenarios"
@@ -13,7 +14,7 @@ SHIPPED = sorted(FOLDER.glob("*.yaml"))
 
 
 def test_the_promised_scenarios_are_there() -> None:
-    promised = {"multi_student", "single_student", "self_teaching", "weak_teaches_strong", "smoke"}
+    promised = {"multi_student", "single_student", "self_teaching", "weak_teaches_strong", "smoke", "iterate"}
     assert promised <= {path.stem for path in SHIPPED}
 
 
@@ -22,7 +23,9 @@ def test_a_shipped_scenario_is_read_and_planned(path: Path) -> None:
     scenario = read(path)
     assert scenario.name == path.stem
     planned = counts(scenario)
-    assert planned.requests == planned.greedy + planned.teaching_rationales + planned.exam_answers
+    observed = planned.greedy + planned.teaching_rationales + planned.exam_answers
+    iterated = planned.reflections + planned.revisions + planned.own_answers + planned.held_out_answers
+    assert planned.requests == observed + iterated
     assert planned.prompt_tokens > planned.requests
     assert planned.completion_tokens > planned.requests
 
@@ -66,3 +69,30 @@ def test_the_main_class_has_three_students_of_three_kinds() -> None:
 def test_a_model_that_teaches_itself_is_its_own_student() -> None:
     scenario = read(FOLDER / "self_teaching.yaml")
     assert [student.model for student in scenario.students] == [scenario.teacher.model]
+
+
+PAPER = sorted((FOLDER / "paper").glob("m3_*.yaml"))
+
+
+def test_the_papers_classes_of_level_3_are_there() -> None:
+    assert {path.stem for path in PAPER} == {"m3_liar", "m3_fallacy"}
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_the_papers_numbers_are_its_own(path: Path) -> None:
+    scenario = read(path)
+    assert scenario.name == path.stem
+    one = scenario.iterate
+    assert (one.rounds, one.beam, one.exemplars, one.minibatch, one.revisions) == (5, 4, 8, 64, 8)
+    assert scenario.iterate.task.file == f"{path.parent}/{path.stem.removeprefix('m3_')}.jsonl"
+    planned = count_iterate(scenario, 1849, 600, 40)
+    assert planned.exam_answers == 5 * 4 * 64 * 3
+    assert planned.own_answers == (4 + 5 * 32) * 200
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_the_papers_line_ups_are_an_override_each(path: Path) -> None:
+    text = " ".join(line.lstrip("# ") for line in path.read_text("utf-8").splitlines() if line.startswith("#"))
+    alone, one = re.findall(r"--set ('?)(students=\[.*?\])\1", text)
+    assert count_iterate(read(path, [alone[1]]), 1849, 600, 40).exam_answers == 5 * 4 * 64
+    assert count_iterate(read(path, [one[1], "iterate.itself=false"]), 1849, 600, 40).exam_answers == 5 * 4 * 64

@@ -1,0 +1,187 @@
+"""Whose mistakes taught the teacher? Which revisions each student's failures led to, and what came of them.
+
+A revision belongs to the students whose wrong answers it was shown, in equal parts per answer; what it gained is
+the F1 of its set less that of the set it was written from. Reasons are grouped by the words they have in common:
+no model is asked, so reasons that mean the same in other words stay apart. Pure.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from scenarios.gradebook.f1 import Confusion
+from scenarios.gradebook.iteration import Course, FailureCase, Revision, Round
+
+ALIKE = 0.5
+"""Share of the words of two reasons that they have in common (Jaccard), from which they are taken for one."""
+REASONS = 30
+"""The most frequent ones are told."""
+WORDS = re.compile(r"[^\W_]+")
+EMPTY = frozenset(
+    re.findall(
+        r"\w+",
+        "a an and are as be by for from in is it of on or that the their they this to was were which with not no "
+        "student example text",
+    )
+)
+"""Words that tell no reason from another, without endings."""
+
+
+class StudentEffect(msgspec.Struct, frozen=True):
+    """What one student's failures did, over all runs of the class."""
+
+    name: str
+    failures: int
+    """Wrong answers of it that the teacher was shown, each counted once."""
+    revisions: float
+    """Revisions they led to; one with other students' failures too counts in part."""
+    kept: float
+    """Of these, those whose set was kept in its round."""
+    gain_train: float
+    """Teacher's F1 on training items that the kept ones gained over the sets they were written from, added up."""
+    in_final: float
+    """Revisions on the way to the last best set."""
+    final_gain_train: float
+    """What those gained."""
+    final_gain_test: float | None
+    """Likewise on held-out items; null where no step of that way is known there."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """A reason the teacher gave, with others that say it in nearly the same words."""
+
+    reason: str
+    """The most frequent wording."""
+    count: int
+    """Reflections it was given in."""
+    wordings: int
+    students: dict[str, int]
+    """In how many of these a failure of that student was shown."""
+    kept: int
+    """Sets written with it that were kept in their round."""
+
+
+def effects(courses: Sequence[Course]) -> list[StudentEffect]:
+    """Per student, in the order of their names."""
+    names = sorted({name for course in courses for round in course.rounds for by in round.students.values()
+                    for name in by})  # fmt: skip
+    return [_effect(name, courses) for name in names]
+
+
+def _effect(name: str, courses: Sequence[Course]) -> StudentEffect:
+    shown: set[tuple[int, str]] = set()
+    revisions = kept = gain = in_final = final_train = 0.0
+    final_test: list[float] = []
+    for course in courses:
+        final = {id(revision) for revision in _way(course)}
+        for round, revision in _revisions(course):
+            part = _part(name, revision)
+            if not part:
+                continue
+            shown |= {(course.run, case.exam) for case in revision.failures if case.student == name}
+            revisions += part
+            # A set that came twice was kept once: by the first revision that made it.
+            first = next(one for one in round.revisions if one.made == revision.made)
+            if revision.made in round.selected and revision is first and revision.made not in round.taught:
+                kept += part
+                gain += part * (_gain(course.train, revision) or 0.0)
+            if id(revision) in final:
+                in_final += part
+                final_train += part * (_gain(course.train, revision) or 0.0)
+                if (gained := _gain(course.held_out, revision)) is not None:
+                    final_test.append(part * gained)
+    return StudentEffect(
+        name, len(shown), revisions, kept, gain, in_final, final_train, sum(final_test) if final_test else None
+    )
+
+
+def way(rounds: Sequence[Round], key: str) -> list[tuple[int, Revision]]:
+    """The revisions that led to a set, latest first, each with its round; the start's own writing is the last.
+
+    Where several revisions of a round made the same set, the first of them counts.
+    """
+    steps: list[tuple[int, Revision]] = []
+    for round in reversed(rounds):
+        made = next((one for one in round.revisions if one.made == key), None) if key else None
+        # A set that was taught in this round was made in an earlier one.
+        if made is not None and key not in round.taught:
+            steps.append((round.number, made))
+            key = made.parent
+    return steps
+
+
+def _way(course: Course) -> list[Revision]:
+    last = course.rounds[-1].selected if course.rounds else ()
+    return [revision for _, revision in way(course.rounds, last[0])] if last else []
+
+
+def _revisions(course: Course) -> Iterator[tuple[Round, Revision]]:
+    for round in course.rounds:
+        for revision in round.revisions:
+            yield round, revision
+
+
+def _part(name: str, revision: Revision) -> float:
+    """The share of the shown failures that are this student's."""
+    if not revision.failures:
+        return 0.0
+    return sum(case.student == name for case in revision.failures) / len(revision.failures)
+
+
+def _gain(answers: Mapping[str, Confusion], revision: Revision) -> float | None:
+    if revision.made not in answers or revision.parent not in answers:
+        return None
+    after, before = answers[revision.made].f1, answers[revision.parent].f1
+    return None if after is None or before is None else after - before
+
+
+class _Given(NamedTuple):
+    """The reflection that a reason was given in."""
+
+    run: int
+    round: int
+    parent: str
+    failures: tuple[FailureCase, ...]
+
+
+def reasons(courses: Sequence[Course]) -> list[Reason]:
+    """The most frequent reasons, first those given most often."""
+    given: dict[str, set[_Given]] = {}
+    kept = Counter[str]()
+    for course in courses:
+        for round, revision in _revisions(course):
+            for reason in revision.reasons:
+                given.setdefault(reason, set()).add(
+                    _Given(course.run, round.number, revision.parent, revision.failures)
+                )
+                kept[reason] += bool(revision.made) and revision.made in round.selected
+    groups: list[tuple[frozenset[str], list[str]]] = []
+    for reason in sorted(given, key=lambda one: (-len(given[one]), one)):
+        words = content(reason)
+        near = next((group for first, group in groups if _alike(first, words)), None)
+        if near is None:
+            groups.append((words, [reason]))
+        else:
+            near.append(reason)
+    told = []
+    for _, group in groups:
+        reflections = {one for reason in group for one in given[reason]}
+        names = Counter(name for one in reflections for name in {case.student for case in one.failures})
+        told.append(
+            Reason(group[0], len(reflections), len(group), dict(sorted(names.items())), sum(kept[r] for r in group))
+        )
+    return sorted(told, key=lambda one: (-one.count, one.reason))[:REASONS]
+
+
+def content(reason: str) -> frozenset[str]:
+    """The words of a reason that say something, without their commonest endings."""
+    words = (word.casefold() for word in WORDS.findall(reason))
+    return frozenset(stem for word in words if (stem := re.sub(r"(?:ing|ed|es|s|ly)$", "", word) or word) not in EMPTY)
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    union = one | other
+    return not union or len(one & other) >= ALIKE * len(union)
