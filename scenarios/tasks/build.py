@@ -28,6 +28,7 @@ def build_class(scenario: Scenario, *, folder: Path) -> Bank:
         bank = build(scenario.task, scenario.exam, scenario.seed, folder=folder)
     if 3 in scenario.levels:
         drawn = labelled.build(scenario.iterate.task, scenario.seed, folder=folder)
+        _refuse_large_sets(scenario, len(drawn.train))
         texts = Labelled(drawn.source, drawn.description, drawn.train, drawn.dev, drawn.test)
         bank = msgspec.structs.replace(bank, source=bank.source or texts.source, labelled=texts)
     return bank
@@ -43,6 +44,18 @@ def check_class(scenario: Scenario, *, folder: Path) -> None:
         check(scenario.task, scenario.exam, folder=folder)
     if 3 in scenario.levels:
         labelled.check(scenario.iterate.task, folder=folder)
+        if sizes := labelled.sizes(scenario.iterate.task, folder):
+            _refuse_large_sets(scenario, sizes[0])
+
+
+def _refuse_large_sets(scenario: Scenario, train: int) -> None:
+    """A set of training items must leave others to be scored on."""
+    exemplars = scenario.iterate.exemplars
+    if 2 * exemplars > train:
+        raise TaskError(
+            f"iterate.exemplars: {exemplars} of a set leave too little of {train} training items to learn from and to "
+            f"score it on;\nask for {train // 2} at most, or for more in iterate.task.train"
+        )
 
 
 def solves_problems(scenario: Scenario) -> bool:
