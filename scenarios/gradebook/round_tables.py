@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.gradebook.marks import percent, plain, ruled
 from scenarios.gradebook.rounds import IterateSummary, Mean, RoundSummary
-from scenarios.gradebook.tables import percent, plain, ruled
 
 ARMS = {
     "start": "start",
