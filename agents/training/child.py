@@ -39,11 +39,16 @@ def hear(process: subprocess.Popen[bytes]) -> Iterator[Said]:
     """
     assert process.stdout is not None and process.stdin is not None  # noqa: S101  (made by `start`)
     last: Said | None = None
-    with process.stdout, process.stdin:
+    try:
         for line in process.stdout:
             last = msgspec.json.decode(line, type=Said)
             yield last
-    code = process.wait()
+        code = process.wait()
+    finally:
+        # Ends it where nobody listens any more: it watches this pipe.
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
     if not isinstance(last, Done | Refused):
         yield Refused(failed=_ended(code))
 

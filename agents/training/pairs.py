@@ -31,21 +31,22 @@ class Row(NamedTuple):
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
-def read(path: Path, expected: str = "") -> list[Pair]:
-    """The pairs of a JSON-lines file.
+def read(path: Path, expected: str = "") -> tuple[list[Pair], str]:
+    """The pairs of a JSON-lines file, and the SHA-256 of its bytes.
 
     Args:
         path: the file.
         expected: SHA-256 of its bytes; empty: any.
 
     Raises:
-        TrainingFailed: no such file, other bytes, or a line that is no pair.
+        TrainingFailed: no such file, an empty one, other bytes, or a line that is no pair.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise TrainingFailed(f"no preference pairs: {path}: {error.strerror}", for_good=True) from error
-    if expected and hashlib.sha256(content).hexdigest() != expected:
+    found = hashlib.sha256(content).hexdigest()
+    if expected and found != expected:
         raise TrainingFailed(f"{path} is not the file that was asked for: its SHA-256 is another", for_good=True)
     pairs = []
     for number, line in enumerate(content.splitlines(), 1):
@@ -53,7 +54,9 @@ def read(path: Path, expected: str = "") -> list[Pair]:
             pairs.append(msgspec.json.decode(line, type=Pair))
         except msgspec.DecodeError as error:
             raise TrainingFailed(f"{path}, line {number}: no preference pair: {error}", for_good=True) from error
-    return pairs
+    if not pairs:
+        raise TrainingFailed("no pair to train on: the file of preference pairs is empty", for_good=True)
+    return pairs, found
 
 
 def encode(pairs: Sequence[Pair], chat: Chat, persona: str, max_tokens: int) -> tuple[list[Row], int]:
@@ -68,12 +71,10 @@ def encode(pairs: Sequence[Pair], chat: Chat, persona: str, max_tokens: int) -> 
         raise TrainingFailed(str(error), for_good=True) from error
     fitting = [row for row in rows if row.longest <= max_tokens]
     if not fitting:
-        shortest = min((row.longest for row in rows), default=0)
+        shortest = min(row.longest for row in rows)
         raise TrainingFailed(
             f"no pair to train on: all {len(rows)} are longer than {max_tokens} tokens, the shortest has {shortest}\n"
-            "raise recipe.max_tokens (at most the model's context), or lower lesson.sampling.max_tokens"
-            if rows
-            else "no pair to train on: the file of preference pairs is empty",
+            "raise recipe.max_tokens (at most the model's context), or lower lesson.sampling.max_tokens",
             for_good=True,
         )
     return fitting, len(rows) - len(fitting)

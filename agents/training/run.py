@@ -7,22 +7,18 @@ agents/training/__main__.py.
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import torch
-import transformers
 
 from agents import prompts, weights
-from agents.engines.base import EngineStartError
-from agents.engines.chat import Chat
-from agents.engines.loading import LOCAL, chat_of, context_of, first_line, open_folder, pick_device, pick_dtype
-from agents.training import pairs, results
-from agents.training.checkpoints import Checkpoints
-from agents.training.course import Course
+from agents.training import pairs
 from agents.training.spec import Done, Said, TrainingFailed, TrainingSpec
+from broker.messages import digest
 
 log = logging.getLogger("training")
+
+FORMAT = 1
+"""Count up with every change of what a step does: checkpoints of another format are not taken up."""
 
 
 def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
@@ -32,26 +28,34 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
         TrainingFailed: there will be no new weights, and why.
         Exception: whatever else torch and trl raise.
     """
-    work, key = Path(spec.work), spec.key(prompts.VERSION)
+    work = Path(spec.work)
     work.mkdir(parents=True, exist_ok=True)
+    chosen, pairs_digest = pairs.read(Path(spec.pairs), spec.pairs_digest)
+    start = _adapter_digest(spec)
+    key = digest(FORMAT, spec.base, start, pairs_digest, spec.recipe, spec.persona, prompts.VERSION)
     if done := _finished(work, key):
         log.info("trained before")
         return done
+    # What takes seconds to import, only when there is something to train.
+    import torch
+
+    from agents.training import model, results
+    from agents.training.checkpoints import Checkpoints
+    from agents.training.course import Course
+
     torch.set_num_threads(max(1, spec.threads))
     torch.manual_seed(spec.recipe.seed)
-    chosen = pairs.read(Path(spec.pairs), spec.pairs_digest)
-    chat, tokenizer, context = _language(Path(spec.folder))
-    rows, too_long = pairs.encode(chosen, chat, spec.persona, min(spec.recipe.max_tokens, context))
-    device = pick_device()
-    fast = _fast(spec.dtype, device)
-    model = _load(spec, torch.bfloat16 if fast and spec.recipe.lora else torch.float32)
+    language = model.language_of(Path(spec.folder))
+    room = min(spec.recipe.max_tokens, language.context)
+    rows, too_long = pairs.encode(chosen, language.chat, spec.persona, room)
+    device, fast = model.device_of(spec)
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
     course = Course(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
-    trained = course.run(model, tokenizer, device, fast, tell)
-    digest, folder = results.save(trained, spec, key)
+    trained = course.run(model.load(spec, fast), language.tokenizer, device, fast, tell)
+    new, folder = results.save(trained, spec, key)
     last = course.last
     done = Done(
-        trained=digest,
+        trained=new,
         folder=str(folder),
         pairs=len(rows),
         too_long=too_long,
@@ -87,39 +91,15 @@ def _finished(work: Path, key: str) -> Done | None:
     return finished.done if finished.key == key and Path(finished.done.folder).is_dir() else None
 
 
-def _language(folder: Path) -> tuple[Chat, Any, int]:
-    """Chat and tokenizer of a model, and its context in tokens."""
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
-        return chat_of(folder), open_folder(folder), context_of(config, 0)
-    except (EngineStartError, OSError, ValueError) as error:
-        raise TrainingFailed(f"{folder} cannot be trained: {first_line(error)}", for_good=True) from error
-
-
-def _load(spec: TrainingSpec, dtype: torch.dtype) -> Any:
-    """The model to train, with the adapter to go on from, if there is one: merged where all weights are trained."""
-    folder = Path(spec.folder)
-    try:
-        weights.weights_of(folder)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **LOCAL
-        )
-    except (weights.ModelError, ValueError, LookupError) as error:
-        raise TrainingFailed(f"{folder} cannot be trained: {first_line(error)}", for_good=True) from error
+def _adapter_digest(spec: TrainingSpec) -> str:
+    """Of the adapter to go on from; empty: there is none."""
     if not spec.adapter:
-        return model
+        return ""
+    folder = Path(spec.adapter)
     try:
-        if (base := weights.adapter_base(Path(spec.adapter))) != spec.base:
-            of = f"an adapter of {base[:12]}, and not of {spec.base[:12]}" if base else "no adapter"
-            raise weights.ModelError(f"it is {of}")
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, spec.adapter, is_trainable=spec.recipe.lora)
-    except (weights.ModelError, ValueError, RuntimeError) as error:
-        raise TrainingFailed(f"{spec.adapter} cannot be trained further: {first_line(error)}", for_good=True) from error
-    return model if spec.recipe.lora else model.merge_and_unload().requires_grad_(True)
-
-
-def _fast(dtype: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16. float16 would need its loss scaled, so it is float32 here."""
-    return pick_dtype(device) == torch.bfloat16 if dtype == "auto" else dtype == "bfloat16"
+        if (base := weights.adapter_base(folder)) != spec.base:
+            whose = f"an adapter of {base[:12]}, and not of {spec.base[:12]}" if base else "no adapter"
+            raise weights.ModelError(f"it is {whose}")
+        return weights.digest_of(folder, lambda label, done, total: None)
+    except weights.ModelError as error:
+        raise TrainingFailed(f"{folder} cannot be trained further: {error}", for_good=True) from error

@@ -7,10 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from broker.messages import Recipe, digest
+from broker.messages import Recipe
 
-FORMAT = 1
-"""Of a checkpoint. Count up with every change of what a step does: checkpoints of another format are not taken up."""
 INSTALL = 'pip install -e ".[train]"'
 
 
@@ -25,7 +23,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the adapter to go on from; empty: from the base model itself. It is also the reference then."""
     pairs: str
     """A file with a `broker.messages.Pair` as JSON on each line."""
-    pairs_digest: str
+    pairs_digest: str = ""
     """SHA-256 of its bytes: other bytes are refused. Empty: whatever it holds."""
     recipe: Recipe
     persona: str = ""
@@ -39,10 +37,6 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where checkpoints are kept until the end. Another training needs another folder."""
     checkpoint_s: float = 60.0
     """At most one checkpoint in this time; and none before fifty times as long as the last one took."""
-
-    def key(self, prompts: str) -> str:
-        """Digest of all that decides the new weights. `prompts`: version of the prompts."""
-        return digest(FORMAT, self.base, self.adapter, self.pairs_digest, self.recipe, self.persona, prompts)
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="step"):

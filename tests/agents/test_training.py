@@ -63,9 +63,9 @@ def dies(told: TrainingSpec, step: int) -> None:
 @pytest.mark.parametrize("method", ["dpo", "ipo", "kto", "sft"])
 def test_each_method_learns_the_chosen_answers(tiny: Path, tmp_path: Path, method: str) -> None:
     said: list[Said] = []
-    recipe = {"method": method, "learning_rate": 1e-2, "epochs": 4, "nll_weight": 1.0}
+    recipe = {"method": method, "learning_rate": 1e-2, "epochs": 2, "nll_weight": 1.0}
     done = train(spec(tmp_path, tiny, recipe=recipe), said.append)
-    assert steps_of(said) == list(range(13)) and (done.pairs, done.too_long, done.steps) == (6, 0, 12)
+    assert steps_of(said) == list(range(7)) and (done.pairs, done.too_long, done.steps) == (6, 0, 6)
     first, last = said[1], said[-1]
     assert isinstance(first, Step) and isinstance(last, Step)
     assert last.loss < first.loss and last.peak_memory_mb > 0
@@ -101,14 +101,10 @@ def test_all_weights_make_a_model_of_their_own(tiny: Path, tmp_path: Path) -> No
     assert transformers.AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 259
 
 
-@pytest.mark.parametrize("lora", [True, False])
-def test_the_same_training_gives_the_same_digest_and_another_seed_another(
-    tiny: Path, tmp_path: Path, lora: bool
-) -> None:
-    recipe = {"lora": lora, "learning_rate": 1e-3}
-    one = train(spec(tmp_path, tiny, name="one", recipe=recipe), nothing)
-    same = train(spec(tmp_path, tiny, name="same", recipe=recipe), nothing)
-    other = train(spec(tmp_path, tiny, name="other", recipe={**recipe, "seed": 1}), nothing)
+def test_the_same_training_gives_the_same_digest_and_another_seed_another(tiny: Path, tmp_path: Path) -> None:
+    one = train(spec(tmp_path, tiny, name="one"), nothing)
+    same = train(spec(tmp_path, tiny, name="same"), nothing)
+    other = train(spec(tmp_path, tiny, name="other", recipe={"seed": 1}), nothing)
     assert one.trained == same.trained != other.trained
     assert sorted(file.name for file in (tmp_path / "weights").iterdir()) == sorted({one.trained, other.trained})
 
@@ -128,7 +124,7 @@ def test_a_trained_adapter_can_be_trained_further(tiny: Path, tmp_path: Path, lo
 # --- deaths --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", [{}, {"lora": False, "learning_rate": 1e-3}, {"method": "kto", "epochs": 2}])
+@pytest.mark.parametrize("recipe", [{"epochs": 2}, {"lora": False, "learning_rate": 1e-3}, {"method": "kto"}])
 def test_a_training_that_died_goes_on_at_its_checkpoint_to_the_same_weights(
     tiny: Path, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:

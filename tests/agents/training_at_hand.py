@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agents import weights
 from agents.training.spec import TrainingSpec
-from broker.messages import Recipe
+from broker.messages import Pair, Recipe
 from tests.agents.test_transformers_engine import save
 
 DEMONSTRATION = {"problem": "1 + 1?", "rationale": "1 + 1 = 2\nAnswer: 2"}
@@ -56,3 +58,9 @@ def spec(tmp_path: Path, folder: Path, *, pairs: Path | None = None, name: str =
         "checkpoint_s": 0.0,
     }
     return TrainingSpec(**{**told, **changes})
+
+
+def plain(pair: Pair) -> dict[str, Any]:
+    """A pair as a line of a file."""
+    told: dict[str, Any] = msgspec.to_builtins(pair)
+    return told

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "startup": "startup",
     "startup-vllm": "startup_vllm",
     "store": "store",
+    "training": "training",
 }
 
 
