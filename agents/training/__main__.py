@@ -12,7 +12,7 @@ import sys
 
 import msgspec
 
-from agents.training.child import LOWER
+from agents.training.estimate import lower
 from agents.training.spec import INSTALL, Refused, Said, TrainingFailed, TrainingSpec
 from broker import lifeline
 
@@ -56,9 +56,10 @@ def meaning(error: Exception, spec: TrainingSpec) -> Refused:
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in EXTRA:
         return Refused(failed=f"training needs {', '.join(EXTRA)}: {INSTALL}", for_good=True)
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-        return Refused(failed=f"no space left on the disk of {spec.work}: {gist}\nmake room; it goes on where it was")
+        where = f"no space left on the disk of {spec.work} or {spec.out}"
+        return Refused(failed=f"{where}: {gist}\nmake room; it goes on where it was")
     if _out_of_memory(error):
-        return Refused(failed=f"out of memory while training: {gist}\n{LOWER}")
+        return Refused(failed=f"out of memory while training: {gist}\n{lower(spec.recipe)}")
     return Refused(failed=f"the training broke: {type(error).__name__}: {gist}")
 
 

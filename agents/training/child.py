@@ -17,7 +17,9 @@ ENVIRONMENT = {
     "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-LOWER = "lower recipe.max_tokens, set recipe.lora: true, or take a smaller model (batch is accumulated: it costs none)"
+LOWER = (
+    "lower recipe.max_tokens, train an adapter (recipe.lora), or take a smaller teacher; a lower batch saves nothing"
+)
 """What to do where memory is short."""
 
 

@@ -1,7 +1,7 @@
 """Memory and time of a training before anything is loaded. Pure: no torch, no files.
 
-Rules of thumb, fitted to measured trainings of SmolLM2-135M and of models of other sizes (tests/benchmarks/training.py
-prints both). For `plan`, which refuses what cannot fit.
+Rules of thumb, fitted to measured trainings of SmolLM2-135M on a CPU (tests/benchmarks/training.py prints both); from
+there on arithmetic, and for GPUs nothing was measured. For `plan`, which refuses what cannot fit.
 """
 
 from typing import Literal, NamedTuple
@@ -50,7 +50,7 @@ def estimate(
     trained = 16 * (adapter if recipe.lora else parameters)
     passing = tokens_per_pair * (2 if recipe.method == "kto" else 0.5 if recipe.method == "sft" else 1)
     # Kept of each token: the inputs of all layers, then all of one layer at a time, and a tile of logits.
-    kept = passing * 45 * parameters**0.5 + 3e8
+    kept = passing * 30 * parameters**0.5 + 4e8
     memory = PROCESS_GB[device] * 1e9 + (frozen * parameters if recipe.lora else 0) + trained + kept
     # Passes over every token, of two operations a parameter: forward, again for its checkpoints, backward (twice as
     # much where all weights are trained), and the reference.

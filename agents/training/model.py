@@ -28,9 +28,12 @@ class Language(NamedTuple):
 def language_of(folder: Path) -> Language:
     """Raises TrainingFailed: no model there, or none that can be trained."""
     try:
+        chat, tokenizer = chat_of(folder), open_folder(folder)
         config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
-        return Language(chat_of(folder), open_folder(folder), context_of(config, 0))
-    except (EngineStartError, OSError, ValueError) as error:
+        return Language(chat, tokenizer, context_of(config, 0))
+    except EngineStartError as error:
+        raise TrainingFailed(str(error), for_good=True) from error
+    except (OSError, ValueError) as error:
         raise TrainingFailed(f"{folder} cannot be trained: {first_line(error)}", for_good=True) from error
 
 

@@ -30,6 +30,7 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     """
     work = Path(spec.work)
     work.mkdir(parents=True, exist_ok=True)
+    Path(spec.out).mkdir(parents=True, exist_ok=True)
     chosen, pairs_digest = pairs.read(Path(spec.pairs), spec.pairs_digest)
     start = _adapter_digest(spec)
     key = digest(FORMAT, spec.base, start, pairs_digest, spec.recipe, spec.persona, prompts.VERSION)
