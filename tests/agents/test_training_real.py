@@ -123,13 +123,13 @@ def learn(base: Path, tmp_path: Path, pairs: Sequence[Pair], recipe: Recipe) -> 
 @pytest.mark.models
 @pytest.mark.timeout(1800)
 def test_smollm2_learns_a_marked_last_line_and_keeps_its_wits(tmp_path: Path, smollm2: Path) -> None:  # noqa: F811
-    seen, unseen = problems(1, 32), problems(2, 24)
+    seen, unseen = problems(1, 24), problems(2, 16)
     pairs = pairs_of(seen, answers(smollm2, seen, 0.7))
-    done = learn(smollm2, tmp_path, pairs, Recipe(batch=8))
+    done = learn(smollm2, tmp_path, pairs, Recipe(batch=6))
     folder = merged(smollm2, Path(done.folder), tmp_path / "merged")
     before, after = answers(smollm2, unseen, 0.0), answers(folder, unseen, 0.0)
-    assert marked(before) == 0 and marked(after) >= 0.5
-    # It still answers, and finds what it said before about as likely as then.
-    assert sum("Answer:" in each.text for each in after) >= 0.8 * sum("Answer:" in each.text for each in before)
+    assert marked(before) == 0 and marked(after) >= 0.5, [each.text for each in after]
+    # It finds what it said before about as likely as then, and does not say one thing to everything.
     held = pairs_of(unseen, before)
-    assert nats_per_token(folder, held) < nats_per_token(smollm2, held) + 0.5
+    assert nats_per_token(folder, held) < nats_per_token(smollm2, held) + 0.3
+    assert len({each.text for each in after}) > len(after) / 2
