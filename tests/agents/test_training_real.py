@@ -23,7 +23,6 @@ from agents.training.pairs import encode
 from agents.training.spec import Done, TrainingSpec
 from broker.messages import Pair, Recipe, Sampling, Teach, digest
 from tests.agents import training_at_hand
-from tests.agents.test_transformers_engine import smollm2  # noqa: F401  (a fixture)
 
 MARK = "Checked: yes"
 MAX_TOKENS = 40
