@@ -222,6 +222,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
                 endpoint=endpoint,
                 keys=keys_of(scenario, folder),
                 answer_key=folder.answer_key,
+                run=folder.path,
             )
             for one in hired
         ]
