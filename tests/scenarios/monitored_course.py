@@ -126,12 +126,14 @@ class Played:
             text, answer = said.text, said.answer
         elif request.kind == "Teach":
             text = f"way {draw.randrange(6)} by {request.weights}"
+        elif request.kind == "Grade":
+            text, answer = "", None
         elif request.kind == "Train":
             text, answer = json.dumps({"pairs": 3.0, "steps": float(STEPS)}), digest("weights", request.id)
         return Record(
             request_id=request.id, kind=request.kind, level=request.level, round=request.round, agent=request.to,
             stage=request.stage, tp=request.tp, tr=request.tr, ep=request.ep, repeat=request.repeat,
             text="" if failed else text, answer=None if failed else answer, failed=failed, weights=request.weights,
-            prompt_tokens=10, completion_tokens=2,
+            prompt_tokens=10, completion_tokens=2, score=-0.5 if request.kind == "Grade" and not failed else None,
             correct=draw.random() < 0.6 if request.kind in ("Teach", "Examine") and not failed else None,
         )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from scenarios.gradebook.rounds import summarize_rounds
@@ -70,6 +71,22 @@ def test_following_a_class_sees_what_reading_it_at_once_sees(
     assert sum(a.done for a in seen.agents) == sum(counted(store).values())
     assert seen.failed == sum(bool(record.failed) for record in store.results())
     assert all(done == total for done, total in stages(fresh).values())
+
+
+def test_log_probabilities_are_a_stage_of_their_own(store: Store, tmp_path: Path) -> None:
+    described = course((1, 2))
+    described = msgspec.structs.replace(described, exam=msgspec.structs.replace(described.exam, score="logprob"))
+    with Store(tmp_path) as eyes:
+        follower = Reader(eyes, described)
+        played = Played(store, described, fails=0.1)
+        while played.play(40):
+            follower.look()
+        seen = look(follower)
+    assert played.level.finished
+    assert stages(seen)["grade"][0] == counted(store)["grade"] > 0
+    assert all(done == total for done, total in stages(seen).values())
+    assert sum(row.grades for row in seen.lessons) == stages(seen)["grade"][0]
+    assert seen.lessons == picture(tmp_path, described).lessons
 
 
 def test_before_its_problems_are_there_a_class_has_no_stages(store: Store, tmp_path: Path) -> None:
