@@ -73,7 +73,7 @@ def settled(level: Level, step: Step, find: Callable[[str], Record | None]) -> t
     A request may be recorded before a level asks it: another level or an earlier round asked the same.
     """
     due: list[Request] = []
-    told = list(step.feedback)
+    told, news = list(step.feedback), list(step.news)
     pending = deque(step.requests)
     reused = 0
     while pending:
@@ -86,7 +86,8 @@ def settled(level: Level, step: Step, find: Callable[[str], Record | None]) -> t
             more = level.receive(result_of(record))
             pending.extend(more.requests)
             told += more.feedback
-    return Step(requests=tuple(due), feedback=tuple(told)), reused
+            news += more.news
+    return Step(requests=tuple(due), feedback=tuple(told), news=tuple(news)), reused
 
 
 def result_of(record: Record) -> Result:

@@ -110,6 +110,29 @@ def summarize_rounds(
     return found
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How a teacher does in one round so far: the figures of its `TeacherSummary` that need no statistics."""
+
+    round: int
+    teacher: str
+    n: int
+    greedy: float | None
+    sampled: float | None
+    lbt: float | None
+
+
+def standings(scenario: Scenario, learnt: Sequence[Round], *, complete: bool) -> list[Standing]:
+    """Every round's teachers as `summarize_rounds` has them, for whoever looks often."""
+    known: dict[str, Measured] = {}
+    found = []
+    for one in learnt:
+        known |= {measured.weights: measured for measured in one.measured}
+        for name, weights in _named(one).items():
+            values = [_values(scenario, one, known.get(weights), weights, kind, complete) for kind in MEASURES]
+            found.append(Standing(one.number, name, len(values[0]), *(_mean(each.values()) for each in values)))
+    return found
+
+
 def methods(rounds: Sequence[RoundSummary], learnt: Sequence[Round]) -> dict[str, Method]:
     """original, correctness_dpo, m2, shuffled: greedy, on the held-out problems, in the last round that has them."""
     found = {name: Method(None, wilson(0, 0), 0, 0, None, None) for name in (ORIGINAL, *METHODS.values())}
@@ -139,20 +162,25 @@ def comparisons(rounds: Sequence[RoundSummary]) -> list[Comparison]:
 def _round(
     scenario: Scenario, one: Round, known: Mapping[str, Measured], curves: Curves, complete: bool
 ) -> RoundSummary:
-    teachers = {ORIGINAL: ""} | ({BEFORE: one.weights} if one.weights else {})
-    teachers |= {METHODS[training.arm]: training.weights for training in one.trainings if training.weights}
+    named = _named(one)
     values = {
         name: {measure: _values(scenario, one, known.get(weights), weights, measure, complete) for measure in MEASURES}
-        for name, weights in teachers.items()
+        for name, weights in named.items()
     }
     return RoundSummary(
         round=one.number,
         finished=one.finished,
         arms=[_arm(training, curves) for training in one.trainings],
-        teachers=[_teacher(name, teachers[name], known.get(teachers[name]), values[name]) for name in teachers],
+        teachers=[_teacher(name, named[name], known.get(named[name]), values[name]) for name in named],
         paired=list(_comparisons(values, scenario.seed)),
         notes=list(_notes(scenario, one)),
     )
+
+
+def _named(one: Round) -> dict[str, str]:
+    """The weights of a round's teachers, by what the summary calls them."""
+    named = {ORIGINAL: ""} | ({BEFORE: one.weights} if one.weights else {})
+    return named | {METHODS[training.arm]: training.weights for training in one.trainings if training.weights}
 
 
 def _arm(training: Training, curves: Curves) -> ArmSummary:
