@@ -55,6 +55,8 @@ TRADES: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Await
     ("teacher", Explain): teacher.explain,
     # At level 3 a teacher is scored with its own sets, and it may be its own student.
     ("teacher", Examine): student.sit_exam,
+    # At level 2 it says how likely it finds what it wrote with other weights.
+    ("teacher", Grade): student.grade,
     ("student", Examine): student.sit_exam,
     ("student", Grade): student.grade,
     ("student", Ask): student.ask,
