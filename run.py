@@ -287,6 +287,7 @@ def teach(
                 launcher,
                 answerers={spec.pool: spec.answerer for spec in inside},
                 weights={spec.pool: spec.weights for spec in inside},
+                keep=folder.keep_training,
                 turns=Turns(crews, launcher, client) if scenario.time_share else None,
             )
             interruption.calls(classroom.drain)

@@ -136,13 +136,13 @@ class Observe:
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A TR not seen yet counts as one that will be examined."""
         lesson, exam = self._scenario.lesson, self._scenario.exam
-        per_repeat = len(self._scenario.students) * exam.problems
-        materials = sum(len(one.materials) + one.awaited_rationales for one in self._lessons)
+        eps = sum((len(one.materials) + one.awaited_rationales) * len(one.item.eps) for one in self._lessons)
+        per_repeat = eps * len(self._scenario.students)
         return {
             "greedy": len(self._lessons) * lesson.greedy,
             "teach": len(self._lessons) * lesson.rationales,
-            "exam": materials * per_repeat * exam.repeats,
-            **({"grade": materials * per_repeat} if exam.score == "logprob" else {}),
+            "exam": per_repeat * exam.repeats,
+            **({"grade": per_repeat} if exam.score == "logprob" else {}),
         }
 
     def outcome(self) -> Outcome:
@@ -245,6 +245,7 @@ class Observe:
             correct=self._graded(result),
             completion_tokens=result.completion_tokens,
             exams=(),
+            ended=result.finish_reason != "length",
         )
         if slot is None:
             lesson.greedy = None if result.failed else rationale

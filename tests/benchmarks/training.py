@@ -47,7 +47,8 @@ data = Dataset.from_dict({"prompt_ids": [r.prompt for r in rows], "chosen_ids": 
                           "rejected_ids": [r.rejected for r in rows]})
 args = DPOConfig(out, beta=0.1, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 50.0], learning_rate=5e-4,
                  per_device_train_batch_size=1, gradient_accumulation_steps=int(batch), seed=int(seed),
-                 num_train_epochs=1, use_cpu=True, max_length=None, save_strategy="no", report_to="none", disable_tqdm=True)
+                 num_train_epochs=1, use_cpu=True, max_length=None, save_strategy="no", report_to="none",
+                 disable_tqdm=True)
 model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
 lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
 trainer = Bare(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
