@@ -230,11 +230,11 @@ def view(snapshot: Snapshot, width: int, height: int, hint: str = "") -> Frame:
         "gradebook": (2, len(snapshot.lessons) + 1 if snapshot.lessons else 0),
         "events": (1, min(len(snapshot.events), 3)),
     }
-    share = dict.fromkeys(wants, 0)
+    given = dict.fromkeys(wants, 0)
     for name in PRIORITY.get(snapshot.level, wants):
         least, most = wants[name]
         if most >= least and room >= least + title:
-            share[name] = least
+            given[name] = least
             room -= least + title
     # Three events before the last rows of long tables, and more of them where room is left.
     for name, most in (
@@ -244,22 +244,22 @@ def view(snapshot: Snapshot, width: int, height: int, hint: str = "") -> Frame:
         *((name, wants[name][1]) for name in ("rounds", "training", "measured", "gradebook", "agents")),
         ("events", len(snapshot.events)),
     ):
-        if share[name]:
-            more = max(0, min(most - share[name], room))
-            share[name] += more
+        if given[name]:
+            more = max(0, min(most - given[name], room))
+            given[name] += more
             room -= more
-    lessons = latest(snapshot.lessons, max(0, share["gradebook"] - 1))
+    lessons = latest(snapshot.lessons, max(0, given["gradebook"] - 1))
     draw: dict[str, tuple[list[str], Callable[[], list[Line]]]] = {
-        "agents": ([], lambda: agents_table(snapshot.agents, width, share["agents"], snapshot.over)),
+        "agents": ([], lambda: agents_table(snapshot.agents, width, given["agents"], snapshot.over)),
         "rounds": (["F1 of the class Yes: the teacher, then students"],
-                   lambda: rounds_table(snapshot, share["rounds"], width)),
-        "training": ([], lambda: training_table(snapshot, share["training"], width)),
+                   lambda: rounds_table(snapshot, given["rounds"], width)),
+        "training": ([], lambda: training_table(snapshot, given["training"], width)),
         "measured": (["greedy and sampled: held-out problems right", "LbT: score of new TRs"],
-                     lambda: teachers_table(snapshot, share["measured"], width)),
+                     lambda: teachers_table(snapshot, given["measured"], width)),
         "gradebook": (so_far(snapshot, len(lessons)), lambda: lessons_table(snapshot, lessons, width)),
-        "events": ([hint] if hint else [], lambda: events(snapshot, width, share["events"])),
+        "events": ([hint] if hint else [], lambda: events(snapshot, width, given["events"])),
     }  # fmt: skip
     for name, (notes, section) in draw.items():
-        if share[name]:
+        if given[name]:
             lines += [rule(name, notes, width)] * title + section()
     return Frame(tuple(lines[:height]))
