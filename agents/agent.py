@@ -56,6 +56,8 @@ TRADES: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Await
     # At level 3 a teacher is scored with its own sets, and it may be its own student.
     ("teacher", Examine): student.sit_exam,
     ("student", Examine): student.sit_exam,
+    # At level 2, how far a trained teacher has moved from the one it was.
+    ("teacher", Grade): student.grade,
     ("student", Grade): student.grade,
     ("student", Ask): student.ask,
 }
