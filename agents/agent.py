@@ -58,8 +58,6 @@ TRADES: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Await
     # At level 2 it says how likely it finds what it wrote with other weights.
     ("teacher", Grade): student.grade,
     ("student", Examine): student.sit_exam,
-    # At level 2, how far a trained teacher has moved from the one it was.
-    ("teacher", Grade): student.grade,
     ("student", Grade): student.grade,
     ("student", Ask): student.ask,
 }
