@@ -6,8 +6,10 @@ drawn each time, and what they find is mended here.
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("patient", deadline=None)
-settings.register_profile("gate", deadline=None, derandomize=True, database=None)
+# How fast examples are drawn, too, says more of the machine than of the test.
+UNHURRIED = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+settings.register_profile("patient", deadline=None, suppress_health_check=UNHURRIED)
+settings.register_profile("gate", deadline=None, suppress_health_check=UNHURRIED, derandomize=True, database=None)
 settings.load_profile("gate" if os.environ.get("CI") else "patient")
