@@ -12,7 +12,7 @@ from scenarios.gradebook.store import Store, StoreError
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "scenarios/smoke.yaml"
-WAIT_S = 120
+WAIT_S = 300
 """Nothing here takes as long; a test that waits in vain ends by then."""
 
 

@@ -420,7 +420,7 @@ def test_the_second_of_two_processes_waits_and_finds_it_done(
                 other.stdin.close()  # type: ignore[union-attr]  # checked above
 
         model = ensure(ALIAS, tell)
-        other.wait(30)
+        other.wait(60)
     assert labels == [f"{ALIAS}: another process fetches it"]
     assert model.folder.is_dir()
     assert conversions == []
@@ -436,10 +436,10 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     thread = threading.Thread(target=second)
     with fetch.locked(tmp_path / "lock", lambda: None):
         thread.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         assert not entered.wait(0.2)
-    assert entered.wait(10)
-    thread.join(10)
+    assert entered.wait(60)
+    thread.join(60)
 
 
 def test_a_child_that_fails_has_the_last_word(tmp_path: Path) -> None:
@@ -525,7 +525,7 @@ def _hub(files: dict[str, bytes], *, silent: bool = False, given: list[str] | No
     finally:
         over.set()
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
         server.server_close()
 
 
