@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scenarios.levels.amounts import Amounts
+from scenarios.levels.amounts import Amounts, originals, rewrite_amounts
 from scenarios.schema import Agent, Scenario
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     reflections: int = 0
     """Level 3, at most: how often the teacher says what misled its students."""
     revisions: int = 0
-    """Level 3, at most: sets of exemplars that the teacher writes."""
+    """Level 3, at most: sets of exemplars, or rationales, that the teacher writes."""
     own_answers: int = 0
     """Level 3, at most: the teacher's own answers to training items."""
     held_out_answers: int = 0
@@ -84,9 +84,11 @@ def counts(scenario: Scenario) -> Counts:
 
     build.check_class(scenario, folder=Path())
     parts = []
-    if build.solves_problems(scenario):
+    if scenario.solves:
         parts.append(count(scenario, build.typical_tokens(scenario.task, Path())))
-    if 3 in scenario.levels:
+    if scenario.rewrites:
+        parts.append(count_rewrite(scenario, build.typical_tokens(scenario.task, Path())))
+    if scenario.classifies:
         texts = scenario.iterate.task
         sizes = labelled.sizes(texts, Path()) or (texts.train or scenario.iterate.score_items, texts.dev + texts.test)
         parts.append(count_iterate(scenario, *sizes, labelled.typical_tokens(texts, Path())))
@@ -152,14 +154,51 @@ def count_iterate(scenario: Scenario, train: int, held_out: int, item_tokens: in
     )
 
 
+def count_rewrite(scenario: Scenario, problem_tokens: int) -> Counts:
+    """How much level 3 of `scenario` asks beyond level 1, where rationales are rewritten."""
+    one, lesson, exam = scenario.iterate, scenario.lesson, scenario.exam
+    asked = rewrite_amounts(scenario)
+    writes, eas = asked["write"], asked["exam"]
+    question = INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)
+    shown = problem_tokens + lesson.sampling.max_tokens + one.mistakes * (problem_tokens + exam.sampling.max_tokens)
+    written = asked["reflect"] + writes
+    material = problem_tokens + one.writing.max_tokens
+    each = (eas + asked["grade"]) // len(scenario.students)
+    return Counts(
+        teaching_problems=0,
+        teaching_rationales=0,
+        greedy=0,
+        exam_answers=eas,
+        grades=asked["grade"],
+        reflections=asked["reflect"],
+        revisions=writes,
+        requests=asked.total(),
+        prompt_tokens=written * (question + shown + _persona_tokens(scenario.teacher))
+        + sum(each * (question + material + _persona_tokens(student)) for student in scenario.students),
+        completion_tokens=written * one.writing.max_tokens + eas * exam.sampling.max_tokens,
+    )
+
+
 def _persona_tokens(agent: Agent) -> int:
     return -(-len(agent.persona) // CHARACTERS_PER_TOKEN)
 
 
 def order(scenario: Scenario) -> tuple[str, ...]:
     """The order of things in the class, a sentence each."""
-    steps = () if set(scenario.levels) == {3} else _order_observe(scenario)
-    return (*steps, *_order_iterate(scenario)) if 3 in scenario.levels else steps
+    steps = _order_observe(scenario) if scenario.solves else ()
+    more = _order_rewrite(scenario) if scenario.rewrites else ()
+    return (*steps, *more, *(_order_iterate(scenario) if scenario.classifies else ()))
+
+
+def _order_rewrite(scenario: Scenario) -> tuple[str, ...]:
+    one, teacher = scenario.iterate, scenario.teacher.name
+    first = originals(scenario)
+    return (
+        f"Of the first {_many(first, 'rationale')} of a problem {teacher} rewrites the best {one.beam} that an exam "
+        f"was failed with, {_times(one.revisions)} for each student that failed one: from {one.mistakes} of its wrong "
+        "answers at most, and what misled it.",
+        "What is rewritten is examined as any rationale, and compared with level 1 at as many completions.",
+    )
 
 
 def _order_iterate(scenario: Scenario) -> tuple[str, ...]:
@@ -250,11 +289,16 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
         ("teacher's own answers, training", counted.own_answers, "at most"),
         ("teacher's own answers, held out", counted.held_out_answers, "at most"),
     )
+    rows_of_rewriting = (
+        ("reflections", counted.reflections, "at most"),
+        ("rationales rewritten", counted.revisions, "at most"),
+    )
     for label, number, note in (
-        *(rows_of_level_1 if set(scenario.levels) != {3} else ()),
+        *(rows_of_level_1 if scenario.solves else ()),
         ("exam answers (EAs)", counted.exam_answers, "at most"),
         *([("solutions graded", counted.grades, "at most")] if counted.grades else []),
-        *(rows_of_level_3 if 3 in scenario.levels else ()),
+        *(rows_of_level_3 if scenario.classifies else ()),
+        *(rows_of_rewriting if scenario.rewrites else ()),
         ("requests", counted.requests, "at most"),
         ("prompt tokens", counted.prompt_tokens, "about, at most"),
         ("completion tokens", counted.completion_tokens, "at most"),

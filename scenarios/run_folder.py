@@ -119,7 +119,14 @@ class RunFolder:
             outcome = level.outcome()
             facts = msgspec.structs.replace(facts_from(store), spent=spent_in(self.path))
             summary = summarize(
-                scenario, outcome.lessons, grader.same, store, facts, store.given_up(), iteration=outcome.iteration
+                scenario,
+                outcome.lessons,
+                grader.same,
+                store,
+                facts,
+                store.given_up(),
+                iteration=outcome.iteration,
+                rewriting=outcome.rewriting,
             )
             return summary, dict(Counter(request.stage for request in due))
 

@@ -18,6 +18,8 @@ from scenarios.gradebook.dense import DenseRule, choose_dense, dense
 from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.lessons import Lesson, Rationale
+from scenarios.gradebook.rewriting import Rewriting
+from scenarios.gradebook.rewritten import summarize_rewriting
 from scenarios.gradebook.rounds import summarize_rounds
 from scenarios.gradebook.scores import (
     Choice,
@@ -64,6 +66,7 @@ def summarize(
     given_up: frozenset[str] = frozenset(),
     *,
     iteration: Iteration | None = None,
+    rewriting: Rewriting | None = None,
 ) -> dict[str, Any]:
     """The summary of a class, as it would be read from summary.json.
 
@@ -77,7 +80,8 @@ def summarize(
         store: The gradebook.
         facts: What is known of the run besides; `facts_from(store)` where nobody knows better.
         given_up: Failed requests that were asked again as another repeat: they are no failures of the class.
-        iteration: What came of level 3.
+        iteration: What came of level 3, with sets of exemplars.
+        rewriting: What came of level 3, with rationales.
     """
     counted = [lesson for lesson in lessons if facts.status == "complete" or _whole(lesson, scenario)]
     sheets = [Sheet(lesson, same) for lesson in counted]
@@ -95,7 +99,8 @@ def summarize(
             name: [choose_dense(sheet, rule, names, scoring) for sheet in sheets]
             for name, rule in DENSE_METHODS.items()
         }
-    solves = set(scenario.levels) != {3}
+    solves = scenario.solves
+    rewritten = summarize_rewriting(rewriting, names, scoring, same, scenario.seed)
     line_ups = compare_lineups(sheets, names, scoring, scenario.seed) if solves else []
     single = {up.students[0]: up for up in line_ups if len(up.students) == 1}
     failures = [
@@ -123,7 +128,7 @@ def summarize(
         students=_students(lessons, scenario, single),
         lineups=line_ups,
         assumption=assumption(counted, names, scoring),
-        levels=Levels(iterate=summarize_rounds(iteration)),
+        levels=Levels(iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten)),
         failures=failures,
         caution=_caution(n, len(lessons), facts.status) if solves else _caution_iterate(scenario, facts.status),
         dense=dense(sheets, names, scoring, scenario.seed) if by_logprob and solves else None,

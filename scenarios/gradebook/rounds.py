@@ -12,6 +12,7 @@ import msgspec
 from scenarios.gradebook.attribution import Reason, StudentEffect, effects, reasons
 from scenarios.gradebook.f1 import Confusion
 from scenarios.gradebook.iteration import Course, Iteration, Revision, Round
+from scenarios.gradebook.rewritten import RewriteSummary
 from scenarios.gradebook.statistics import mean_interval
 
 SHOWN = 12
@@ -143,6 +144,8 @@ class IterateSummary(msgspec.Struct, frozen=True):
     arms: list[ArmSummary] = []
     students: list[StudentEffect] = []
     reasons: list[Reason] = []
+    rationales: RewriteSummary | None = None
+    """Of iterate.material: rationale, which has nothing of the above."""
 
 
 def summarize_rounds(iteration: Iteration | None) -> IterateSummary:

@@ -59,14 +59,15 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
     Raises:
         msgspec.ValidationError: this is no summary.
     """
-    from scenarios.gradebook.round_tables import round_tables  # it draws with what is here
+    from scenarios.gradebook.rewritten_tables import rewritten_tables
+    from scenarios.gradebook.round_tables import round_tables  # they draw with what is here
 
     told = msgspec.convert(summary, Summary)
     parts: list[RenderableType] = [_head(told)]
     if told.methods:
         parts += [methods(told), comparisons(told), students(told), line_ups(told), Text(assumption(told))]
         parts += [Text(agreement(told.dense))] if told.dense else []
-    parts += round_tables(told.levels.iterate)
+    parts += [*round_tables(told.levels.iterate), *rewritten_tables(told.levels.iterate.rationales)]
     parts.append(Text(_counted(told)))
     if told.caution:
         parts.append(Text(f"Caution: {told.caution}", style="yellow"))

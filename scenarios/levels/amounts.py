@@ -8,9 +8,24 @@ from collections import Counter
 
 import msgspec
 
-from scenarios.schema import Iterate
+from scenarios.schema import Iterate, Scenario
 
 STAGES = ("exam", "reflect", "write", "score", "test")
+
+
+def originals(scenario: Scenario) -> int:
+    """How many of the TRs per TP may be rewritten, where rationales are."""
+    return scenario.iterate.originals or -(-scenario.lesson.rationales // 2)
+
+
+def rewrite_amounts(scenario: Scenario) -> Counter[str]:
+    """What rewriting rationales asks beyond level 1, at most: mistakes everywhere, and all reasons asked for twice."""
+    one, exam = scenario.iterate, scenario.exam
+    planned = scenario.task.problems * min(one.beam, originals(scenario)) * len(scenario.students)
+    written = planned * one.revisions
+    exams = written * len(scenario.students) * exam.problems * exam.repeats
+    grades = written * len(scenario.students) * exam.problems * (exam.score == "logprob")
+    return Counter(reflect=2 * planned, write=written, exam=exams, grade=grades)
 
 
 class Amounts(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 from broker.messages import Feedback, Message, Sampling, digest
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.rewriting import Rewriting
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -82,7 +83,9 @@ class Outcome(msgspec.Struct, frozen=True):
     lessons: tuple[Lesson, ...] = ()
     """Of level 1, and of level 2's first round."""
     iteration: Iteration | None = None
-    """Of level 3."""
+    """Of level 3 for sets of exemplars."""
+    rewriting: Rewriting | None = None
+    """Of level 3 for rationales."""
 
 
 def with_weights(answerer: str, weights: str) -> str:

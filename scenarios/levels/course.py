@@ -9,6 +9,7 @@ from broker.messages import Message
 from scenarios.levels.base import Level, Outcome, Request, Result, Step
 from scenarios.levels.iterate import Iterate
 from scenarios.levels.observe import Observe
+from scenarios.levels.rewrite import Rewrite
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank
 
@@ -100,6 +101,10 @@ def make(scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up:
     """
     begin: dict[int, Begin] = {
         1: lambda _: Observe(scenario, bank, answerers, given_up),
-        3: lambda before: Iterate(scenario, bank, answerers, given_up, before=before),
+        3: lambda before: (
+            Rewrite(scenario, bank, answerers, given_up)
+            if scenario.rewrites
+            else Iterate(scenario, bank, answerers, given_up, before=before)
+        ),
     }
     return Course([begin[number] for number in scenario.levels])

@@ -109,6 +109,7 @@ class Observe:
             self._first_repeat[student] = seen[key]
             seen[key] += 1
         self._lessons = [_Lesson(item, lesson.rationales) for item in bank.items]
+        self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
         self._rationales: dict[str, tuple[_Lesson, int | None]] = {}
         """Awaited TRs by request id, with their repeat; None: the greedy one."""
         self._sittings: dict[str, _Sitting] = {}
@@ -144,6 +145,21 @@ class Observe:
             "exam": materials * per_repeat * exam.repeats,
             **({"grade": materials * per_repeat} if exam.score == "logprob" else {}),
         }
+
+    # --- for levels that go on from this one ------------------------------------------------------------
+
+    def lesson(self, tp: str) -> Lesson | None:
+        """What came of one TP, once all its sampled TRs and exams are there; None before."""
+        lesson = self._by_tp[tp]
+        return self._outcome(lesson) if lesson.over else None
+
+    def reopen(self, tp: str, rationales: int) -> None:
+        """So many more TRs of this TP will come, each by `expect`; until then it is not over."""
+        self._by_tp[tp].awaited_rationales += rationales
+
+    def expect(self, tp: str, request_id: str, repeat: int) -> None:
+        """What comes of this request is one of them: examined, and told of, as any other."""
+        self._rationales[request_id] = (self._by_tp[tp], repeat)
 
     def outcome(self) -> Outcome:
         """All that is known now, TP by TP: what scoring works on."""
@@ -242,7 +258,7 @@ class Observe:
             id=result.request_id,
             repeat=-1 if slot is None else slot,
             answer=result.answer,
-            correct=self._graded(result),
+            correct=self.graded(result),
             completion_tokens=result.completion_tokens,
             exams=(),
         )
@@ -264,14 +280,15 @@ class Observe:
         material.pending -= 1
         if not result.failed:
             ep = lesson.item.eps[number].id
-            material.answers.append(ExamAnswer(student, ep, slot, self._graded(result)))
+            material.answers.append(ExamAnswer(student, ep, slot, self.graded(result)))
             lesson.exam_tokens += result.completion_tokens
         if material.pending:
             return Step()
         told = Told(self._scenario.teacher.name, self._feedback(lesson, material.tr, material.answers))
         return Step(feedback=(told, *self._farewell(lesson)))
 
-    def _graded(self, result: Result) -> bool:
+    def graded(self, result: Result) -> bool:
+        """Whether an answer counts as right, as `scoring` has it."""
         cut_off = result.finish_reason == "length" and self._scenario.scoring.cut_off == "wrong"
         return result.correct and not cut_off
 

@@ -24,9 +24,9 @@ def build_class(scenario: Scenario, *, folder: Path) -> Bank:
         TaskError: one of its tasks cannot be built as asked.
     """
     bank = Bank("", (), ())
-    if solves_problems(scenario):
+    if scenario.solves:
         bank = build(scenario.task, scenario.exam, scenario.seed, folder=folder)
-    if 3 in scenario.levels:
+    if scenario.classifies:
         drawn = labelled.build(scenario.iterate.task, scenario.seed, folder=folder)
         texts = Labelled(drawn.source, drawn.description, drawn.train, drawn.dev, drawn.test)
         bank = msgspec.structs.replace(bank, source=bank.source or texts.source, labelled=texts)
@@ -39,15 +39,10 @@ def check_class(scenario: Scenario, *, folder: Path) -> None:
     Raises:
         TaskError: one of its tasks cannot be built as asked.
     """
-    if solves_problems(scenario):
+    if scenario.solves:
         check(scenario.task, scenario.exam, folder=folder)
-    if 3 in scenario.levels:
+    if scenario.classifies:
         labelled.check(scenario.iterate.task, folder=folder)
-
-
-def solves_problems(scenario: Scenario) -> bool:
-    """Whether a level of it has teaching problems."""
-    return bool({1, 2} & set(scenario.levels))
 
 
 def build(task: Task, exam: Exam, seed: int, *, folder: Path) -> Bank:

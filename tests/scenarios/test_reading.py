@@ -344,3 +344,19 @@ def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the
 )  # fmt: skip
 def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
     assert told(path, LEVEL_3, override) == mistake
+
+
+@pytest.mark.parametrize(
+    ("override", "mistake"),
+    [
+        ("level=[1, 3]", "--set level: with iterate.material: rationale, level 3 begins with level 1's exams; write "
+         "level: 3"),
+        ("iterate.originals=7", "--set iterate.originals: 7 are more than the 6 of lesson.rationales"),
+        ("iterate.itself=true", "--set iterate.itself: is for sets of exemplars; with material: rationale take it out"),
+        ("task.family=null", "good.yaml:3: task: needs either family or file, has neither"),
+        ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
+         "iterate.itself: true"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_level_3_with_rationales(path: Path, override: str, mistake: str) -> None:
+    assert told(path, GOOD + "level: 3\niterate: {material: rationale}\n", override) == mistake
