@@ -33,6 +33,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Greedy answers of the teacher, the baseline."""
     exam_answers: int
     """At most: identical TRs are examined once, TRs without an answer not at all."""
+    questions: int = 0
+    """Of students before their exams, and as many answers of the teacher, at most."""
     grades: int = 0
     """Solutions of exams that students say the log-probability of, at most; 0 unless exam.score is logprob."""
     reflections: int = 0
@@ -112,15 +114,23 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
     prompts += sum(grades * (question + material + problem_tokens + _persona_tokens(s)) for s in scenario.students)
     grades *= len(scenario.students)
     eas = sittings * len(scenario.students)
+    questions = trs * len(scenario.students) * exam.questions
+    said = exam.sampling.max_tokens + lesson.sampling.max_tokens
+    personas = sum(map(_persona_tokens, scenario.students)) * trs * exam.questions
+    prompts += questions * (2 * (question + material) + exam.sampling.max_tokens) + personas
+    prompts += questions * (_persona_tokens(scenario.teacher) + exam.problems * exam.repeats * said)
     return Counts(
         teaching_problems=tps,
         teaching_rationales=trs,
         greedy=greedy,
         exam_answers=eas,
         grades=grades,
-        requests=greedy + trs + eas + grades,
+        questions=questions,
+        requests=greedy + trs + eas + grades + 2 * questions,
         prompt_tokens=prompts,
-        completion_tokens=(greedy + trs) * lesson.sampling.max_tokens + eas * exam.sampling.max_tokens,
+        completion_tokens=(greedy + trs) * lesson.sampling.max_tokens
+        + eas * exam.sampling.max_tokens
+        + questions * said,
     )
 
 
@@ -163,19 +173,22 @@ def count_rewrite(scenario: Scenario, problem_tokens: int) -> Counts:
     shown = problem_tokens + lesson.sampling.max_tokens + one.mistakes * (problem_tokens + exam.sampling.max_tokens)
     written = asked["reflect"] + writes
     material = problem_tokens + one.writing.max_tokens
-    each = (eas + asked["grade"]) // len(scenario.students)
+    each = (eas + asked["grade"] + asked["ask"] + asked["explain"]) // len(scenario.students)
     return Counts(
         teaching_problems=0,
         teaching_rationales=0,
         greedy=0,
         exam_answers=eas,
         grades=asked["grade"],
+        questions=asked["ask"],
         reflections=asked["reflect"],
         revisions=writes,
         requests=asked.total(),
         prompt_tokens=written * (question + shown + _persona_tokens(scenario.teacher))
         + sum(each * (question + material + _persona_tokens(student)) for student in scenario.students),
-        completion_tokens=written * one.writing.max_tokens + eas * exam.sampling.max_tokens,
+        completion_tokens=written * one.writing.max_tokens
+        + (eas + asked["ask"]) * exam.sampling.max_tokens
+        + asked["explain"] * lesson.sampling.max_tokens,
     )
 
 
@@ -231,6 +244,11 @@ def _order_observe(scenario: Scenario) -> tuple[str, ...]:
         f"{scenario.teacher.name} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale.",
         f"As soon as a rationale has an answer, {names} answer{'s' * (len(scenario.students) == 1)} its exam problems, "
         f"each {_times(exam.repeats)}, with the rationale as their example.",
+        *(
+            [f"Before that each asks one question about the rationale, and {scenario.teacher.name} answers it."]
+            if exam.questions
+            else []
+        ),
         *_grading(scenario),
         "Per problem, exam scores choose an answer (MAX, SUM), next to greedy decoding and self-consistency."
         if lesson.greedy
@@ -296,6 +314,7 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
     for label, number, note in (
         *(rows_of_level_1 if scenario.solves else ()),
         ("exam answers (EAs)", counted.exam_answers, "at most"),
+        *([("questions, and as many answers", counted.questions, "at most")] if counted.questions else []),
         *([("solutions graded", counted.grades, "at most")] if counted.grades else []),
         *(rows_of_level_3 if scenario.classifies else ()),
         *(rows_of_rewriting if scenario.rewrites else ()),

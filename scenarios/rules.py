@@ -67,6 +67,8 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
             yield Mistake((*key, "engine"), f"{message}; take vllm or transformers")
     yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
+    if exam.questions and not scenario.solves:
+        yield Mistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
     yield from _iterate_mistakes(scenario.iterate)
     if scenario.rewrites:
         yield from _rewrite_mistakes(scenario)

@@ -130,6 +130,9 @@ class Exam(Section, frozen=True, kw_only=True):
     """EPs per TP."""
     repeats: Positive = 1
     """How often each student answers each EP under each TR."""
+    questions: Annotated[int, Meta(ge=0, le=1)] = 0
+    """1: before its exam under a TR every student asks one question about it, and the teacher answers; both stand in
+    the student's exams. Two more completions per TR and student."""
     sampling: Sampling = Sampling()
     score: Literal["accuracy", "logprob"] = "accuracy"
     """accuracy: how often exam answers are right (paper). logprob: besides, each student tells once per TR and EP how

@@ -37,6 +37,10 @@ class Rationale(msgspec.Struct, frozen=True):
     """Digest of the text: identical TRs have it in common. Empty: the id stands for it."""
     grades: tuple[ExamGrade, ...] = ()
     """Sorted by student and EP. Empty unless exam.score is logprob."""
+    talks: int = 0
+    """Questions of students about it, and the teacher's answers."""
+    silent: int = 0
+    """Students who were to ask, and sat their exams without a dialogue."""
 
 
 class Lesson(msgspec.Struct, frozen=True):
@@ -49,4 +53,4 @@ class Lesson(msgspec.Struct, frozen=True):
     rationales: tuple[Rationale, ...]
     """Sorted by repeat; failed ones are left out."""
     exam_tokens: int = 0
-    """Completion tokens of all exams under this TP, each distinct exam once."""
+    """Completion tokens of all exams under this TP, each distinct exam once, and of the dialogues before them."""

@@ -131,6 +131,7 @@ def summarize(
         levels=Levels(iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten)),
         failures=failures,
         caution=_caution(n, len(lessons), facts.status) if solves else _caution_iterate(scenario, facts.status),
+        completions_per_rationale=_completions_per_rationale(lessons),
         dense=dense(sheets, names, scoring, scenario.seed) if by_logprob and solves else None,
     )
     return msgspec.json.decode(msgspec.json.encode(summary), type=dict[str, Any])
@@ -278,8 +279,16 @@ def _counts(
         "identical_rationales": len(rationales) - len(distinct),
         "cut_off": cut_off,
         "unparsable_exam_answers": no_exam_answer,
+        "questions_and_answers": sum(rationale.talks for rationale in distinct),
+        "without_dialogue": sum(rationale.silent for rationale in distinct),
         "mixed_grades": sum(group.mixed for sheet in sheets for group in sheet.groups),
     }
+
+
+def _completions_per_rationale(lessons: Sequence[Lesson]) -> float | None:
+    rationales = sum(len(lesson.rationales) for lesson in lessons)
+    after = sum(len(rationale.exams) + rationale.talks for lesson in lessons for rationale in _distinct(lesson))
+    return (rationales + after) / rationales if rationales else None
 
 
 def _distinct(lesson: Lesson) -> list[Rationale]:

@@ -1,7 +1,7 @@
 """What rewriting rationales brought (level 3): choices with the rewritten TRs, and level 1 at the same cost.
 
 Owns how these figures are counted and what they are called. A completion is a completion here, long or short: the
-teacher's TRs, its reasons, and every exam answer.
+teacher's TRs, its reasons, questions and their answers, and every exam answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -150,7 +150,7 @@ def _share(one: Rewritten, seed: int, draw: int) -> tuple[list[Rationale], bool]
     for rationale in sorted(sampled, key=lambda r: digest(seed, draw, r.id)):
         if cost >= allowed:
             break
-        cost += 1 + (0 if rationale.material in seen else len(rationale.exams))
+        cost += 1 + (0 if rationale.material in seen else len(rationale.exams) + rationale.talks)
         seen.add(rationale.material)
         share.append(rationale)
     return share, cost >= allowed
@@ -161,8 +161,8 @@ def _new(one: Rewritten) -> list[Rationale]:
 
 
 def _cost(rationales: Sequence[Rationale]) -> int:
-    """Completions: the TRs, and the exams of the different ones."""
-    return len(rationales) + sum(len(r.exams) for r in {r.material: r for r in rationales}.values())
+    """Completions: the TRs, and the dialogues and exams of the different ones."""
+    return len(rationales) + sum(len(r.exams) + r.talks for r in {r.material: r for r in rationales}.values())
 
 
 def _repeated(one: Rewritten) -> int:

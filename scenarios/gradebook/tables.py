@@ -245,6 +245,7 @@ def _counted(told: Summary) -> str:
         "unparsable_rationales": "rationales without an answer to find (not examined)",
         "identical_rationales": "rationales identical to another (examined once, counted as often as they came)",
         "unparsable_exam_answers": "exam answers without an answer to find (wrong)",
+        "without_dialogue": "times that a student sat its exam without a question that was answered",
         "cut_off": "texts cut off at max_tokens",
         "mixed_grades": "groups of equal answers that the grader judged differently (the first counts)",
     }
@@ -256,11 +257,20 @@ def _counted(told: Summary) -> str:
             if told.methods
             else f"From {exams:,} exam answers of students"
         )
+        + _talked(told)
         + "".join(f"; {one}" for one in found)
         + "."
         + _cached(told)
         + _spent(told)
     )
+
+
+def _talked(told: Summary) -> str:
+    """The cost of questions before the exams."""
+    talks, each = told.counts.get("questions_and_answers", 0), told.completions_per_rationale
+    if not talks or each is None:
+        return ""
+    return f", and {talks:,} questions and answers before them ({each:.1f} completions per rationale in all)"
 
 
 def _cached(told: Summary) -> str:

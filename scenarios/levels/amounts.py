@@ -25,7 +25,8 @@ def rewrite_amounts(scenario: Scenario) -> Counter[str]:
     written = planned * one.revisions
     exams = written * len(scenario.students) * exam.problems * exam.repeats
     grades = written * len(scenario.students) * exam.problems * (exam.score == "logprob")
-    return Counter(reflect=2 * planned, write=written, exam=exams, grade=grades)
+    asks = written * len(scenario.students) * exam.questions
+    return Counter(reflect=2 * planned, write=written, exam=exams, grade=grades, ask=asks, explain=asks)
 
 
 class Amounts(msgspec.Struct, frozen=True):

@@ -104,6 +104,9 @@ class Rewrite:
         told["write"] = planned * settings.revisions
         per_rationale = len(self._students) * exam.problems * exam.repeats
         told["exam"] += most * len(open_tps) * settings.revisions * per_rationale
+        for stage in ("ask", "explain"):
+            if stage in told:
+                told[stage] += most * len(open_tps) * settings.revisions * len(self._students)
         if "grade" in told:
             told["grade"] += most * len(open_tps) * settings.revisions * len(self._students) * exam.problems
         return told
@@ -114,7 +117,9 @@ class Rewrite:
         sampled = self._scenario.lesson.rationales
         for lesson in self._observe.outcome().lessons:
             first = self._first.get(lesson.tp, lesson)
-            lessons.append(msgspec.structs.replace(first, greedy=lesson.greedy))
+            # Grades may come later than the exams, and change nothing of what is rewritten.
+            sampled_ones = tuple(r for r in lesson.rationales if r.repeat < sampled)
+            lessons.append(msgspec.structs.replace(lesson, rationales=sampled_ones, exam_tokens=first.exam_tokens))
             over = lesson.tp in self._first and self._observe.lesson(lesson.tp) is not None
             tailored = tuple(one for _, one in sorted(self._tailored[lesson.tp].items()))
             reflections = self._asked[lesson.tp]["reflect"]

@@ -44,8 +44,8 @@ class Reader:
     """
 
     def __init__(self, store: Store, scenario: Scenario, spent: Mapping[str, float] | None = None) -> None:
-        self._solves = set(scenario.levels) != {3}
-        """Whether it has teaching problems."""
+        self._solves = set(scenario.levels) != {3} and not scenario.exam.questions
+        """Whether all it asks belongs to lessons as level 1 alone has them; else it is followed stage by stage."""
         self.ledger: Ledger | StageLedger = Ledger(store, scenario) if self._solves else StageLedger(store)
         self._store = store
         self._scenario = scenario

@@ -333,6 +333,7 @@ def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the
         ("level=[1, 3]", "good.yaml:1: task: needs either family or file, has neither"),
         ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
          "iterate.itself: true"),
+        ("exam.questions=1", "--set exam.questions: are asked about rationales; this class has none, so take it out"),
         ("iterate.baselines=[self, self]", "--set iterate.baselines: names one baseline twice"),
         ("iterate.exemplars=1", "--set iterate.exemplars: needs a whole number from 2 to 64, has 1"),
         ("iterate.writing.temperature=0", "--set iterate.writing.temperature: 0 always draws the same text, but "
