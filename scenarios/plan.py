@@ -225,6 +225,9 @@ def _order_iterate(scenario: Scenario) -> tuple[str, ...]:
         f"{teacher} answers {one.score_items} training items with every set; the best {one.beam} are kept. Its answers "
         "to held-out items with the best one are reported, and choose nothing.",
     ]
+    if one.curriculum != "all":
+        first = one.curriculum.partition("_")[0]
+        steps.append(f"Students join over the rounds, {first} ones first, as the exams of round 1 have them.")
     if one.baselines:
         steps.append(f"For comparison: {', '.join(one.baselines)}.")
     if one.repeats > 1:

@@ -85,6 +85,8 @@ def _iterate_mistakes(iterate: Iterate) -> Iterator[Mistake]:
     if first_sets and iterate.beam > 1 and iterate.writing.temperature == 0:
         yield Mistake(("iterate", "writing", "temperature"), f"0 always draws the same text, but {iterate.beam} first "
                       "sets are asked for; set iterate.beam to 1, iterate.start to training, or raise it")  # fmt: skip
+    if iterate.curriculum != "all" and iterate.rounds == 1:
+        yield Mistake(("iterate", "curriculum"), "has students join round by round; set iterate.rounds to 2 or more")
     if len(set(iterate.baselines)) < len(iterate.baselines):
         yield Mistake(("iterate", "baselines"), "names one baseline twice")
 
@@ -98,8 +100,8 @@ def _rewrite_mistakes(scenario: Scenario) -> Iterator[Mistake]:
     if iterate.originals > rationales:
         message = f"{iterate.originals} are more than the {rationales} of lesson.rationales"
         yield Mistake(("iterate", "originals"), message)
-    for name in ("itself", "baselines"):
-        if getattr(iterate, name):
+    for name in ("itself", "baselines", "curriculum"):
+        if getattr(iterate, name) not in (False, (), "all"):
             yield Mistake(("iterate", name), "is for sets of exemplars; with material: rationale take it out")
 
 

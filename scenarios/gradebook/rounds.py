@@ -94,6 +94,8 @@ class RoundSummary(msgspec.Struct, frozen=True):
     """Those that came to nothing, by cause."""
     repeated: int
     """Those that had been there before, or came twice."""
+    learning: list[str] = []
+    """Those whose mistakes the teacher was shown, with a curriculum in the order they joined in."""
 
 
 class Mean(msgspec.Struct, frozen=True):
@@ -219,6 +221,7 @@ def _round(course: Course, number: int) -> RoundSummary:
         repaired=_tally([revision.repaired for revision in round.revisions]),
         dropped=_tally([revision.dropped for revision in round.revisions]),
         repeated=_repeated(course.rounds[:number], round.revisions),
+        learning=list(round.learning),
     )
 
 

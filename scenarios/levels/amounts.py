@@ -8,6 +8,7 @@ from collections import Counter
 
 import msgspec
 
+from scenarios.levels.curriculum import joined
 from scenarios.schema import Iterate, Scenario
 
 STAGES = ("exam", "reflect", "write", "score", "test")
@@ -62,8 +63,12 @@ class Amounts(msgspec.Struct, frozen=True):
     def search(self) -> Counter[str]:
         """Start and rounds. Held-out exams as if every round had another best set; the last set's forebears, too."""
         total = self.start
-        for _ in range(self.settings.rounds):
+        one = self.settings
+        for number in range(1, one.rounds + 1):
             total += self.round
+            if number > 1:
+                late = self.learners - len(joined(one.curriculum, range(self.learners), number, one.rounds))
+                total["exam"] -= one.beam * min(one.minibatch, self.train) * late
         return total
 
     @property
