@@ -355,8 +355,8 @@ def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
         ("level=[1, 3]", "--set level: with iterate.material: rationale, level 3 begins with level 1's exams; write "
          "level: 3"),
         ("iterate.originals=7", "--set iterate.originals: 7 are more than the 6 of lesson.rationales"),
-        ("iterate.curriculum=weak_first", "--set iterate.curriculum: is for sets of exemplars; with material: rationale "
-         "take it out"),
+        ("iterate.curriculum=weak_first", "--set iterate.curriculum: is for sets of exemplars; with material: "
+         "rationale take it out"),
         ("iterate.itself=true", "--set iterate.itself: is for sets of exemplars; with material: rationale take it out"),
         ("task.family=null", "good.yaml:3: task: needs either family or file, has neither"),
         ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
