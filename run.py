@@ -222,6 +222,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
                 endpoint=endpoint,
                 keys=keys_of(scenario, folder),
                 answer_key=folder.answer_key,
+                run=folder.path,
             )
             for one in hired
         ]
@@ -286,6 +287,7 @@ def teach(
                 launcher,
                 answerers={spec.pool: spec.answerer for spec in inside},
                 weights={spec.pool: spec.weights for spec in inside},
+                keep=folder.keep_training,
                 turns=Turns(crews, launcher, client) if scenario.time_share else None,
             )
             interruption.calls(classroom.drain)

@@ -13,10 +13,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from agents import engines, prompts, student, teacher
+import msgspec
+
+from agents import engines, prompts, student, teacher, trained
 from agents.engines.base import Engine, EngineFailure, EngineSpent, EngineStartError, Settings
 from agents.engines.counted import Counted
 from agents.spec import AgentSpec
+from agents.trainee import Postponed, Trainee
 from broker import lifeline
 from broker.client import Client, Received
 from broker.messages import (
@@ -34,6 +37,7 @@ from broker.messages import (
     Revise,
     Role,
     Teach,
+    Train,
     digest,
 )
 
@@ -51,6 +55,8 @@ TRADES: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Await
     ("teacher", Explain): teacher.explain,
     # At level 3 a teacher is scored with its own sets, and it may be its own student.
     ("teacher", Examine): student.sit_exam,
+    # At level 2 it says how likely it finds what it wrote with other weights.
+    ("teacher", Grade): student.grade,
     ("student", Examine): student.sit_exam,
     ("student", Grade): student.grade,
     ("student", Ask): student.ask,
@@ -65,7 +71,11 @@ class Agent:
         self._spec = spec
         self._engine: Engine = Counted(engine)
         self._client = client
+        self._trainee = Trainee(spec, settings(spec), self._engine, self._come_back, client)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._found: set[str] = set()
+        """Trained weights that were looked at: they are what they are called, and of ours."""
+        self._finding = asyncio.Lock()
         self._waiting: set[str] = set()
         """Requests that have no token yet: they wait for the engine, and move on when it does."""
         self._broken: BaseException | None = None
@@ -85,6 +95,7 @@ class Agent:
         try:
             await self._serve()
         finally:
+            self._trainee.give_up()
             await self._engine.stop()
         if self._broken:
             log.error("the engine broke: %r", self._broken)
@@ -95,6 +106,12 @@ class Agent:
             return lifeline.NO_RESTART
         self._client.close(goodbye="drained")
         return 0
+
+    async def _come_back(self) -> None:
+        """After a training."""
+        await self._engine.start(self._progress)
+        if not self._draining:
+            self._client.beat(state="ready")
 
     async def _serve(self) -> None:
         while not self._broken and not (self._draining and not self._tasks):
@@ -111,6 +128,7 @@ class Agent:
 
     def _drain(self) -> None:
         self._draining = True
+        self._trainee.give_up()
         self._client.beat(state="draining", credit=0)
 
     def _take(self, received: Received) -> None:
@@ -132,6 +150,8 @@ class Agent:
             # No result: with the goodbye the request goes back to its pool, for a resumed class.
             self._spent = error
             self._drain()
+        except Postponed:
+            log.info("%s goes back to its pool", request_id)
         except EngineFailure as error:
             log.warning("%s: %s", request_id, error)
             result = Failed(kind=error.kind, detail=str(error)[:500])
@@ -159,13 +179,24 @@ class Agent:
 
     async def _answer(self, request_id: str, request: Message) -> Message:
         spec = self._spec
-        weights = getattr(request, "weights", "")
-        if weights and weights != spec.weights:
-            raise EngineFailure("unsupported", f"{spec.name} holds {spec.weights[:12]}, asked for {weights[:12]}")
+        if isinstance(request, Train) and spec.role == "teacher":
+            return await self._trainee.train(request_id, request)
         answer = TRADES.get((spec.role, type(request)))
         if answer is None:
             raise EngineFailure("unsupported", f"a {spec.role} does not answer {type(request).__name__}")
-        return await answer(self._engine, spec.persona, request_id, request)
+        async with self._trainee.answering():
+            return await answer(self._engine, spec.persona, request_id, await self._with_weights(request))
+
+    async def _with_weights(self, request: Message) -> Message:
+        """The request as engines understand it: it names trained weights that are there, or none."""
+        spec, weights = self._spec, getattr(request, "weights", "")
+        if weights == spec.weights:
+            return msgspec.structs.replace(request, weights="")
+        async with self._finding:
+            if weights and weights not in self._found:
+                await asyncio.to_thread(trained.find, spec.weights_folder, weights, spec.weights)
+                self._found.add(weights)
+        return request
 
     def _heed(self, feedback: Feedback) -> None:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in feedback.lbt_scores.items())
@@ -203,6 +234,7 @@ def settings(spec: AgentSpec) -> Settings:
         gpus=spec.gpus,
         memory_share=spec.memory_share,
         seed=prompts.seed_of(digest(spec.seed, spec.name)),
+        weights_folder=spec.weights_folder,
         options=spec.engine_args,
     )
 

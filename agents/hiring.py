@@ -5,6 +5,7 @@ starts nothing, and takes what a scenario says through the `Wanted` protocol, so
 """
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -12,8 +13,10 @@ import msgspec
 from rich.console import Console
 
 from agents import engines, models, placement, prompts
+from agents.engines.base import EngineStartError
 from agents.launcher import ChildSpec, agent_env
 from agents.spec import AgentSpec
+from agents.training.spec import INSTALL
 from broker.messages import replica
 
 Role = Literal["teacher", "student"]
@@ -188,9 +191,12 @@ def fetch(hired: Sequence[Hired], console: Console) -> dict[str, models.Model]:
 
 
 def spec(
-    one: Hired, held: Mapping[str, models.Model], *, seed: int, endpoint: str, keys: str, answer_key: Path
+    one: Hired, held: Mapping[str, models.Model], *, seed: int, endpoint: str, keys: str, answer_key: Path, run: Path
 ) -> AgentSpec:
-    """What one agent process is told. An external agent has one too: it says how it is expected to answer."""
+    """What one agent process is told. An external agent has one too: it says how it is expected to answer.
+
+    `run`: the run's folder.
+    """
     agent: Wanted = one.wanted
     model = held[one.resolved.name] if one.resolved else None
     args = dict(agent.engine_args)
@@ -219,8 +225,29 @@ def spec(
         gpus=len([token for token in one.seat.gpus if token != placement.MPS]),
         memory_share=one.seat.memory_share,
         engine_args=args,
+        weights_folder=str(run / "weights"),
+        training_folder=str(run / "training"),
         prompts=prompts.VERSION,
     )
+
+
+def trainable(engine: str, name: str = "teacher") -> None:
+    """Refuse a teacher that cannot be trained, before anything starts.
+
+    Args:
+        engine: a settled one, not `auto`.
+        name: of the agent.
+
+    Raises:
+        EngineStartError: with what to do.
+    """
+    if engine == "openai":
+        raise EngineStartError(
+            f"{name}: a teacher at a server cannot be trained: its weights are not here\n"
+            "take engine: transformers or vllm with a model of your own, or level: 1"
+        )
+    if engine in engines.WITH_LOCAL_MODEL and any(find_spec(package) is None for package in ("trl", "peft")):
+        raise EngineStartError(f"{name}: training needs trl and peft, which are not installed\n{INSTALL}")
 
 
 def child(one: Hired, told: AgentSpec, logs: Path) -> ChildSpec:

@@ -21,7 +21,7 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
     """Where the model's files are; empty for engines without a local model."""
     weights: str
-    """Digest of the weights."""
+    """Digest of the weights it is born with."""
     engine: str
     persona: str = ""
     seed: int
@@ -35,6 +35,10 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How many it sees."""
     memory_share: float = 0.0
     engine_args: dict[str, Any] = {}
+    weights_folder: str = ""
+    """Where the run keeps trained weights, in folders named by their digests; empty: it has none."""
+    training_folder: str = ""
+    """Where the run keeps preference pairs, and trainings what they need to go on; empty: it has none."""
     prompts: str
     """The version of the prompts it must use."""
 

@@ -23,6 +23,9 @@ SETTINGS = (
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "base.json")
+"""All there is of an adapter; the last says of which weights."""
+
 
 class ModelError(ValueError):
     """A model that cannot be had: one to three lines, what is wrong and what to do."""
@@ -96,8 +99,29 @@ def context_of(folder: Path) -> int:
     return 0
 
 
+class _Base(msgspec.Struct, frozen=True):
+    base: str
+
+
+def adapter_base(folder: Path) -> str:
+    """The digest of the weights that an adapter belongs to; empty: the folder is no adapter.
+
+    Raises:
+        ModelError: part of an adapter.
+    """
+    if not (folder / ADAPTER[-1]).is_file():
+        return ""
+    for missing in (name for name in ADAPTER if not (folder / name).is_file()):
+        raise ModelError(f"{folder}: {missing} is missing")
+    try:
+        return msgspec.json.decode((folder / ADAPTER[-1]).read_bytes(), type=_Base).base
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{folder / ADAPTER[-1]} does not say whose adapter it is: {error}") from error
+
+
 def _state(folder: Path) -> dict[str, tuple[int, int]]:
-    names = {*weights_of(folder), *(name for name in SETTINGS if (folder / name).is_file())}
+    files = ADAPTER if adapter_base(folder) else weights_of(folder)
+    names = {*files, *(name for name in SETTINGS if (folder / name).is_file())}
     stats = {name: (folder / name).stat() for name in sorted(names)}
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 

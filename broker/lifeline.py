@@ -40,7 +40,14 @@ class _Birth(msgspec.Struct, frozen=True):
 
 
 def spawn(
-    module: str, spec: msgspec.Struct, *, env: dict[str, str], log: Path, cores: tuple[int, ...] = (), name: str = ""
+    module: str,
+    spec: msgspec.Struct,
+    *,
+    env: dict[str, str],
+    log: Path,
+    cores: tuple[int, ...] = (),
+    name: str = "",
+    listen: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start `python -m module` in a process group of its own and send it `spec`.
 
@@ -53,6 +60,7 @@ def spawn(
         spec: read by `receive` in the child. Above 64 KiB the call lasts until the child reads it.
         env: added to this process's environment before the child's Python starts.
         log: standard output and standard error are appended to it.
+        listen: standard output is not; it is a pipe, `stdout` of the returned object.
         cores: the cores it may run on; empty: those of this process.
         name: added to its command line, for people who look at a list of processes.
 
@@ -65,8 +73,8 @@ def spawn(
         process = subprocess.Popen(
             [sys.executable, "-m", module, *([name] if name else [])],
             stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE if listen else out,
+            stderr=out,
             bufsize=0,
             cwd=ROOT,
             # Unbuffered, so that what it printed last is in the log when it is killed.

@@ -5,9 +5,10 @@ field for a gold answer; `Grade` alone carries one. How messages become bytes, a
 and leave, are broker/messages.py, which has all of these names too.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 AnswerForm = Literal["number", "latex", "word", "yes_no"]
 """What an answer looks like: prompts ask for it and graders parse it."""
@@ -158,27 +159,47 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How a teacher is trained (paper, M2). Part of the request's id; what it cannot change is left to the agent."""
 
     method: Literal["dpo", "ipo", "kto", "sft"] = "dpo"
-    """sft: on the chosen answers alone (rejection sampling)."""
+    """sft: on the chosen answers alone (rejection sampling). kto: on each answer as good or bad by itself."""
     lora: bool = True
     """Train an adapter; false: all weights."""
-    lora_rank: int = 16
-    beta: float = 0.1
-    learning_rate: float = 0.0
-    """0: 5e-7 for all weights (paper), 5e-4 for an adapter."""
-    batch: int = 16
-    epochs: int = 1
-    nll_weight: float = 50.0
-    """Of the chosen answer's negative log-likelihood beside the preference loss."""
-    max_tokens: int = 1024
+    lora_rank: Annotated[int, Meta(ge=1, le=512)] = 16
+    beta: Annotated[float, Meta(gt=0)] = 0.1
+    learning_rate: Annotated[float, Meta(ge=0)] = 0.0
+    """Of the first step, falling to 0 on a line. 0: 5e-7 for all weights (paper); for an adapter 0.01 / (steps + 1),
+    within 2e-4 and 2e-3: few steps need long ones (measured; docs/training.md)."""
+    batch: Annotated[int, Meta(ge=1)] = 16
+    """Pairs of one step."""
+    epochs: Annotated[int, Meta(ge=1)] = 1
+    nll_weight: Annotated[float, Meta(ge=0)] = 50.0
+    """Of the chosen answer's negative log-likelihood beside the preference loss, with dpo and ipo."""
+    max_tokens: Annotated[int, Meta(ge=16)] = 1024
     """Prompt and answer together; longer pairs are left out and counted."""
     seed: int = 0
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a file of preference pairs: two solutions of one TP, of which the first taught better."""
+
+    prompt: str
+    """The text of the TP; whoever trains makes the same prompt of it as for a `Teach`."""
+    chosen: str
+    rejected: str
+    score_chosen: float = 0.0
+    score_rejected: float = 0.0
+    tp: str = ""
+    answer_form: AnswerForm
+    demonstrations: tuple[Exemplar, ...] = ()
+    """Those that the teacher was given with the TP."""
+    chosen_ended: bool = True
+    """False: it was cut off, so its last token is not where an answer ends."""
+    rejected_ended: bool = True
 
 
 class Train(Message, frozen=True, kw_only=True):
     """Become better at what these pairs prefer (paper, M2). Answered by `Trained`; tells its `Progress` on the way."""
 
     pairs: str
-    """Name of the JSON-lines file in the run's folder of training data: prompt, chosen, rejected, tp, ..."""
+    """Name of the file in the run's folder of training data, a `Pair` as JSON on each line."""
     pairs_digest: str
     """Of the file's bytes: other pairs are another training."""
     recipe: Recipe

@@ -37,7 +37,7 @@ from broker.messages import (
 )
 from scenarios.attendance import Attendance, ClassFailure, Launcher
 from scenarios.gradebook.store import Record, Store
-from scenarios.levels.base import Level, Request, Result, Step
+from scenarios.levels.base import Enclosed, Level, Request, Result, Step
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank, Grader, Problem
 from scenarios.turns import Turns
@@ -63,8 +63,18 @@ def feed(level: Level, find: Callable[[str], Record | None]) -> tuple[list[Reque
     Returns:
         What is due now, in the level's order, and how many records were used.
     """
+    step, reused = settled(level, level.begin(), find)
+    return list(step.requests), reused
+
+
+def settled(level: Level, step: Step, find: Callable[[str], Record | None]) -> tuple[Step, int]:
+    """What of `step` is not recorded yet, with what the records make due, and how many records were used.
+
+    A request may be recorded before a level asks it: another level or an earlier round asked the same.
+    """
     due: list[Request] = []
-    pending = deque(level.begin().requests)
+    told, news = list(step.feedback), list(step.news)
+    pending = deque(step.requests)
     reused = 0
     while pending:
         request = pending.popleft()
@@ -73,8 +83,11 @@ def feed(level: Level, find: Callable[[str], Record | None]) -> tuple[list[Reque
             due.append(request)
         else:
             reused += 1
-            pending.extend(level.receive(result_of(record)).requests)
-    return due, reused
+            more = level.receive(result_of(record))
+            pending.extend(more.requests)
+            told += more.feedback
+            news += more.news
+    return Step(requests=tuple(due), feedback=tuple(told), news=tuple(news)), reused
 
 
 def result_of(record: Record) -> Result:
@@ -101,6 +114,7 @@ class Classroom:
         launcher: the processes.
         answerers: per agent, the digest that its Hello must carry.
         weights: per agent, the digest of the weights that requests name.
+        keep: writes a file that a message names, whole or not at all.
         turns: where the agents are not there all at once.
     """
 
@@ -116,6 +130,7 @@ class Classroom:
         *,
         answerers: Mapping[str, str],
         weights: Mapping[str, str],
+        keep: Callable[[str, bytes], None],
         turns: Turns | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -126,6 +141,7 @@ class Classroom:
         self._client = client
         self._attendance = Attendance(scenario, store, client, launcher, answerers, clock)
         self._weights = weights
+        self._keep = keep
         self._turns = turns
         self._clock = clock
         self._problems: dict[str, Problem] = {problem.id: problem for problem in bank.problems}
@@ -191,8 +207,15 @@ class Classroom:
     def _message(self, request: Request) -> Message:
         """What is sent for `request`, with the weights that must answer it."""
         weights = request.weights or self._weights.get(request.to, "")
+        message = self._level.message(request, self._text)
+        if isinstance(message, Enclosed):
+            try:
+                self._keep(message.name, message.content)
+            except OSError as error:
+                raise ClassFailure(f"{message.name} cannot be written: {error.strerror}") from error
+            message = message.message
         # Every kind of work has this field.
-        return msgspec.structs.replace(self._level.message(request, self._text), weights=weights)
+        return msgspec.structs.replace(message, weights=weights)
 
     # --- receiving --------------------------------------------------------------------------------------
 
@@ -231,6 +254,7 @@ class Classroom:
             self._go_on(self._level.receive(result_of(record)))
 
     def _go_on(self, step: Step) -> None:
+        step, _ = settled(self._level, step, self._store.find)
         self._due(step.requests)
         for told in step.feedback:
             self._client.send(told.feedback, to=told.to)

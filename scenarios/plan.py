@@ -45,6 +45,18 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Level 3, at most: the teacher's own answers to training items."""
     held_out_answers: int = 0
     """Level 3, at most: its answers to held-out items."""
+    trainings: int = 0
+    """At level 2."""
+    pairs: int = 0
+    """Preference pairs of one training, at most."""
+    measured: int = 0
+    """Answers of teachers to held-out problems."""
+    likelihoods: int = 0
+    """How likely trained teachers and the original find what those wrote."""
+    later_rationales: int = 0
+    """New TRs of trained teachers."""
+    later_exam_answers: int = 0
+    """At most: exams under those."""
     requests: int
     """At most."""
     prompt_tokens: int
@@ -119,18 +131,54 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
     personas = sum(map(_persona_tokens, scenario.students)) * trs * exam.questions
     prompts += questions * (2 * (question + material) + exam.sampling.max_tokens) + personas
     prompts += questions * (_persona_tokens(scenario.teacher) + exam.problems * exam.repeats * said)
-    return Counts(
+    later = _learn(scenario)
+    prompts += (later.measured + later.likelihoods + later.later_rationales) * (
+        question + _persona_tokens(scenario.teacher)
+    )
+    own = [question + material + _persona_tokens(student) for student in scenario.students]
+    prompts += later.later_exam_answers * sum(own) // len(own)
+    taught = greedy + trs + later.measured + later.later_rationales
+    examined = eas + later.later_exam_answers
+    return msgspec.structs.replace(
+        later,
         teaching_problems=tps,
         teaching_rationales=trs,
         greedy=greedy,
         exam_answers=eas,
         grades=grades,
         questions=questions,
-        requests=greedy + trs + eas + grades + 2 * questions,
+        requests=taught + examined + grades + 2 * questions + later.trainings + later.likelihoods,
         prompt_tokens=prompts,
-        completion_tokens=(greedy + trs) * lesson.sampling.max_tokens
-        + eas * exam.sampling.max_tokens
-        + questions * said,
+        completion_tokens=taught * lesson.sampling.max_tokens + examined * exam.sampling.max_tokens + questions * said,
+    )
+
+
+def _learn(scenario: Scenario) -> Counts:
+    """What level 2 asks besides a class of level 1."""
+    none = Counts(
+        teaching_problems=0,
+        teaching_rationales=0,
+        greedy=0,
+        exam_answers=0,
+        requests=0,
+        prompt_tokens=0,
+        completion_tokens=0,
+    )
+    if 2 not in scenario.levels:
+        return none
+    learn, lesson, exam, tps = scenario.learn, scenario.lesson, scenario.exam, scenario.task.problems
+    trainings = learn.rounds * len(learn.arms)
+    # A later round's teacher has written some of its TRs before, to be measured by.
+    trs = tps * (trainings * learn.rationales + (learn.rounds - 1) * max(0, lesson.rationales - learn.rationales))
+    of_a_tp = min(learn.pairs_per_tp, lesson.rationales * learn.uses_per_rationale // 2)
+    return msgspec.structs.replace(
+        none,
+        trainings=trainings,
+        pairs=tps * min(of_a_tp, lesson.rationales * (lesson.rationales - 1) // 2),
+        measured=learn.held_out * ((1 + trainings) * (1 + learn.samples) + trainings),
+        likelihoods=2 * learn.held_out * trainings,
+        later_rationales=trs,
+        later_exam_answers=trs * exam.problems * exam.repeats * len(scenario.students),
     )
 
 
@@ -198,9 +246,12 @@ def _persona_tokens(agent: Agent) -> int:
 
 def order(scenario: Scenario) -> tuple[str, ...]:
     """The order of things in the class, a sentence each."""
-    steps = _order_observe(scenario) if scenario.solves else ()
-    more = _order_rewrite(scenario) if scenario.rewrites else ()
-    return (*steps, *more, *(_order_iterate(scenario) if scenario.classifies else ()))
+    return (
+        *(_order_observe(scenario) if scenario.solves else ()),
+        *(_order_learn(scenario) if 2 in scenario.levels else ()),
+        *(_order_rewrite(scenario) if scenario.rewrites else ()),
+        *(_order_iterate(scenario) if scenario.classifies else ()),
+    )
 
 
 def _order_rewrite(scenario: Scenario) -> tuple[str, ...]:
@@ -256,6 +307,34 @@ def _order_observe(scenario: Scenario) -> tuple[str, ...]:
         "Per problem, exam scores choose an answer (MAX, SUM), next to greedy decoding and self-consistency."
         if lesson.greedy
         else "Per problem, exam scores choose an answer (MAX, SUM), next to self-consistency.",
+    )
+
+
+def _order_learn(scenario: Scenario) -> tuple[str, ...]:
+    learn, teacher = scenario.learn, scenario.teacher.name
+    recipe, lead = learn.training, "m2" if "m2" in learn.arms else learn.arms[0]
+    what = "an adapter" if recipe.lora else "all weights"
+    again = f" The teacher of {lead} then begins the next of {learn.rounds} rounds." if learn.rounds > 1 else ""
+    scores = f"{learn.weight:g} correctness, {1 - learn.weight:g} exams"
+    return (
+        f"Rationales of a problem whose scores ({scores}) differ by more than {learn.gap:g} make pairs, at most "
+        f"{learn.pairs_per_tp} per problem.",
+        f"{teacher} is trained on them ({recipe.method}, {what}): {', '.join(learn.arms)}, "
+        "each from the same weights, on as many pairs.",
+        f"The original and every trained teacher answer {_many(learn.held_out, 'held-out problem')} greedily and "
+        f"{_times(learn.samples)} sampled; the trained ones write {_many(learn.rationales, 'new rationale')} per "
+        f"teaching problem for the same exams.{again}",
+    )
+
+
+def _rows_of_level_2(counted: Counts) -> tuple[tuple[str, int, str], ...]:
+    return (
+        ("trainings", counted.trainings, "at most"),
+        ("preference pairs in each", counted.pairs, "at most"),
+        ("answers to held-out problems", counted.measured, "at most"),
+        ("likelihoods of such answers", counted.likelihoods, "at most"),
+        ("new rationales", counted.later_rationales, "at most"),
+        ("exam answers under them", counted.later_exam_answers, "at most"),
     )
 
 
@@ -319,6 +398,7 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
         ("exam answers (EAs)", counted.exam_answers, "at most"),
         *([("questions, and as many answers", counted.questions, "at most")] if counted.questions else []),
         *([("solutions graded", counted.grades, "at most")] if counted.grades else []),
+        *(_rows_of_level_2(counted) if counted.trainings else ()),
         *(rows_of_level_3 if scenario.classifies else ()),
         *(rows_of_rewriting if scenario.rewrites else ()),
         ("requests", counted.requests, "at most"),

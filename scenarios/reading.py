@@ -30,6 +30,7 @@ FREE = re.compile(
 """Entries that change nothing of what is asked of whom."""
 REPLAYABLE = re.compile(
     r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats|score)"
+    r"|learn\.(?!held_out).*"
 )
 """Entries of which another value needs no new answer, or says which are missing."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
@@ -272,7 +273,10 @@ def difference(old: Scenario, new: Scenario) -> list[str]:
 
 def asked_differs(old: Scenario, new: Scenario) -> list[str]:
     """The part of `difference` that changes what is asked of whom: a class under way cannot go on with it."""
-    return [line for line in difference(old, new) if not FREE.fullmatch(line.partition(": ")[0])]
+    # At level 2 the scores choose what is trained on.
+    asked = ("scoring.",) if 2 in new.levels else ()
+    lines = difference(old, new)
+    return [line for line in lines if line.startswith(asked) or not FREE.fullmatch(line.partition(": ")[0])]
 
 
 def beyond_replay(old: Scenario, new: Scenario) -> list[str]:

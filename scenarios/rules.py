@@ -6,13 +6,12 @@ known to scenarios/reading.py.
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from broker.messages import Sampling
 from scenarios.schema import Agent, Iterate, Scenario
 from scenarios.yaml_tree import Key, shown
 
-BUILT = frozenset({1, 3})
-"""Levels that can be run."""
 MAX_STUDENTS = 64
 RESERVED = ("classroom", "broker", "monitor")
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
@@ -38,9 +37,10 @@ def dotted(key: Key) -> str:
 def mistakes(scenario: Scenario) -> Iterator[Mistake]:
     """What is wrong with a scenario whose every entry, taken alone, is right."""
     task, lesson, exam = scenario.task, scenario.lesson, scenario.exam
-    for number in scenario.levels:
-        if number not in BUILT:
-            yield Mistake(("level",), f"level {number} is not built yet")
+    if any(after <= before for before, after in pairwise(scenario.levels)):
+        yield Mistake(("level",), f"{list(scenario.levels)}: levels follow one another as 1, 2, 3, each at most once")
+    if 2 in scenario.levels:
+        yield from _learn_mistakes(scenario)
     if scenario.name.endswith("\n"):
         yield Mistake(("name",), "ends in a line break")
     if scenario.solves and (task.family is None) == (task.file is None):
@@ -69,6 +69,8 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
     if exam.questions and not scenario.solves:
         yield Mistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
+    if exam.questions and 2 in scenario.levels:
+        yield Mistake(("exam", "questions"), "goes with level 1, and level 3 for rationales; level 2 examines without")
     yield from _iterate_mistakes(scenario.iterate)
     if scenario.rewrites:
         yield from _rewrite_mistakes(scenario)
@@ -103,6 +105,20 @@ def _rewrite_mistakes(scenario: Scenario) -> Iterator[Mistake]:
     for name in ("itself", "baselines", "curriculum"):
         if getattr(iterate, name) not in (False, (), "all"):
             yield Mistake(("iterate", name), "is for sets of exemplars; with material: rationale take it out")
+
+
+def _learn_mistakes(scenario: Scenario) -> Iterator[Mistake]:
+    if (engine := scenario.teacher.engine) in ("openai", "external"):
+        where = "at a server" if engine == "openai" else "of a program of yours"
+        yield Mistake(("teacher", "engine"), f"{engine}: level 2 trains the teacher, and cannot train one {where}")
+    if len(set(scenario.learn.arms)) < len(scenario.learn.arms):
+        yield Mistake(("learn", "arms"), "names an arm twice")
+    sampling = scenario.lesson.sampling
+    yield from _sampling_mistakes(("lesson", "sampling"), sampling, scenario.learn.samples, "learn.samples")
+    if scenario.lesson.rationales < 2:
+        yield Mistake(
+            ("lesson", "rationales"), "1 makes no pairs; level 2 compares two or more rationales of a problem"
+        )
 
 
 def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iterator[Mistake]:

@@ -40,6 +40,8 @@ class RunFolder:
         self.scenario_file = self.path / "scenario.yaml"
         self.logs = self.path / "logs"
         self.keys = self.path / "keys"
+        self.training = self.path / "training"
+        """The pairs that teachers are trained on."""
         self.answer_key = self.path / "answer-key"
         """Where simulated agents, and no others, find the gold answers."""
 
@@ -73,12 +75,19 @@ class RunFolder:
         text = reading.dump(scenario)
         if self.scenario_file.is_file() and self.scenario_file.read_text("utf-8") == text:
             return
-        partial = self.scenario_file.with_suffix(".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.scenario_file)
+        _write(self.scenario_file, text.encode())
+
+    def keep_training(self, name: str, content: bytes) -> None:
+        """Write a file of training data, whole or not at all; an equal one is left as it is.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = self.training / name
+        if path.is_file() and path.read_bytes() == content:
+            return
+        self.training.mkdir(exist_ok=True)
+        _write(path, content)
 
     def scenario(self, overrides: tuple[str, ...] = ()) -> Scenario:
         """What the run was made with, or with some entries changed.
@@ -125,6 +134,7 @@ class RunFolder:
                 store,
                 facts,
                 store.given_up(),
+                learnt=outcome.learnt,
                 iteration=outcome.iteration,
                 rewriting=outcome.rewriting,
             )
@@ -135,3 +145,13 @@ class RunFolder:
         from scenarios.gradebook.report import write_summary
 
         write_summary(self.path / "summary.json", summary)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole, or not at all, whatever happens."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

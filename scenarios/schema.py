@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from broker.messages import Sampling
+from broker.messages import Recipe, Sampling
 
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 LevelNumber = Literal[1, 2, 3]
+Share = Annotated[float, Meta(ge=0, le=1)]
+ArmName = Literal["m2", "correctness", "shuffled"]
 EngineName = Literal["auto", "vllm", "transformers", "openai", "simulated", "external"]
 
 
@@ -139,6 +141,36 @@ class Exam(Section, frozen=True, kw_only=True):
     likely it finds the EP's worked solution; the summary then has choices by this dense score, too."""
 
 
+class Learn(Section, frozen=True, kw_only=True):
+    """Level 2: what the teacher is trained on, and how that is measured.
+
+    The defaults are the paper's (M2), where it names a figure.
+    """
+
+    rounds: Positive = 1
+    """Each begins with new TRs of the teacher that the one before made."""
+    weight: Share = 0.5
+    """w: the final score of a TR is w x correctness + (1 - w) x LbT score."""
+    gap: Annotated[float, Meta(ge=0, lt=1)] = 0.3
+    """Two TRs of one TP make a preference pair if their final scores differ by more than this."""
+    pairs_per_tp: Positive = 8
+    """At most so many pairs of one TP: those with the largest gaps."""
+    uses_per_rationale: Positive = 2
+    """At most so many of them hold the same TR."""
+    arms: Annotated[tuple[ArmName, ...], Meta(min_length=1)] = ("m2", "correctness", "shuffled")
+    """What is trained, each from the same weights on as many pairs, out of the same TRs and exams. m2: as above;
+    correctness: the same with w = 1, the baseline; shuffled: the scores change places among the TRs of a TP, the
+    control. m2, or else the first, is the teacher from then on."""
+    training: Recipe = Recipe()
+    held_out: Count = 20
+    """Problems that nothing is learnt from, of other templates where the family has some: what teachers are measured
+    on."""
+    samples: Count = 4
+    """k: sampled answers of each teacher to each of them, besides the greedy one; and for pass@1 the mean over them."""
+    rationales: Count = 2
+    """New TRs of each trained teacher per TP, put to the same students as those of the teacher before."""
+
+
 class Scoring(Section, frozen=True, kw_only=True):
     """How exam answers become a choice. `replay` may change all of it without a new request."""
 
@@ -244,6 +276,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     not fit on it together."""
     lesson: Lesson = Lesson()
     exam: Exam = Exam()
+    learn: Learn = Learn()
     scoring: Scoring = Scoring()
     iterate: Iterate = Iterate()
     limits: Limits = Limits()
@@ -273,3 +306,8 @@ class Scenario(Section, frozen=True, kw_only=True):
     def agents(self) -> tuple[Agent, ...]:
         """Teacher first, then the students as they stand in the file."""
         return (self.teacher, *self.students)
+
+    @property
+    def held_out(self) -> int:
+        """How many problems the class holds out from what it teaches."""
+        return self.learn.held_out if 2 in self.levels else 0

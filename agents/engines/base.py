@@ -42,6 +42,8 @@ class Prompt(msgspec.Struct, frozen=True):
     structure: str | None = None
     """A regular expression that the whole completion should match, for engines that can keep to one; others ignore
     it, so whoever reads the text checks it all the same."""
+    weights: str = ""
+    """Digest of the trained weights that must complete it; empty: those that the agent was born with."""
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -107,6 +109,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Of each of its GPUs; 0: not settled."""
     seed: int = 0
     """For engines that draw from one stream: differs between the agents of a class."""
+    weights_folder: str = ""
+    """Where the run keeps trained weights, in folders named by their digests; empty: it has none."""
     options: dict[str, Any] = {}
     """`engine_args` of the scenario, passed on as they are."""
 

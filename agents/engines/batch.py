@@ -81,19 +81,21 @@ class Prefixes:
         """`limit`: bytes."""
         self._limit = limit
         self._bytes = 0
-        self._entries: list[tuple[Tokens, torch.Tensor]] = []
+        self._entries: list[tuple[str, Tokens, torch.Tensor]] = []
+        self.weights = ""
+        """Those that compute now: what others computed is kept, and not found."""
 
     def find(self, tokens: Sequence[int]) -> tuple[int, torch.Tensor | None]:
         """How many leading tokens an entry shares with `tokens`, and that entry's keys and values."""
         wanted = np.asarray(tokens, dtype=np.int64)
         best, length = -1, 0
-        for index, (held, _) in enumerate(self._entries):
-            if (common := shared(held, wanted)) >= max(length, 1):
+        for index, (by, held, _) in enumerate(self._entries):
+            if by == self.weights and (common := shared(held, wanted)) >= max(length, 1):
                 best, length = index, common
         if best < 0:
             return 0, None
         self._entries.append(self._entries.pop(best))
-        return length, self._entries[-1][1]
+        return length, self._entries[-1][2]
 
     def add(self, tokens: Sequence[int], keys_values: torch.Tensor) -> None:
         """Keep a copy, unless an entry holds all of it; an entry that it goes on from is dropped."""
@@ -101,15 +103,15 @@ class Prefixes:
         length, _ = self.find(tokens)
         if size > self._limit or length == len(tokens):
             return
-        if length and length == len(self._entries[-1][0]):
+        if length and length == len(self._entries[-1][1]):
             self._drop(-1)
         while self._bytes + size > self._limit:
             self._drop(0)
-        self._entries.append((np.asarray(tokens, dtype=np.int64), keys_values.clone()))
+        self._entries.append((self.weights, np.asarray(tokens, dtype=np.int64), keys_values.clone()))
         self._bytes += size
 
     def _drop(self, index: int) -> None:
-        _, keys_values = self._entries.pop(index)
+        *_, keys_values = self._entries.pop(index)
         self._bytes -= keys_values.numel() * keys_values.element_size()
 
 
@@ -130,7 +132,16 @@ class Batch:
         self._prefixes = Prefixes(prefix_memory)
         self._prefix_memory = prefix_memory
         self._per_token: int = 2 * self._layers * self._heads * self._dim * model.dtype.itemsize
+        self._dtype, self._device = model.dtype, model.device
         self._slots = self._allocate(0, 0)
+
+    def use(self, model: Any, weights: str) -> None:
+        """Compute with this model from now on, of the same shapes, and with what was cached of these weights.
+
+        `model`: None until the next call: the old one's memory is wanted.
+        """
+        assert not self.rows, "rows of two models in one batch"  # noqa: S101
+        self._model, self._prefixes.weights = model, weights
 
     def fits(self, tokens: int) -> bool:
         """Whether a row that will grow to `tokens` can join now; an empty batch takes any."""
@@ -231,7 +242,7 @@ class Batch:
     def _allocate(self, slots: int, room: int) -> torch.Tensor:
         # Zeros, since what lies behind a mask must not be NaN.
         shape = (self._layers, 2, slots, self._heads, room, self._dim)
-        return torch.zeros(shape, dtype=self._model.dtype, device=self._model.device)
+        return torch.zeros(shape, dtype=self._dtype, device=self._device)
 
 
 class Plan:

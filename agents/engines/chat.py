@@ -39,10 +39,13 @@ class Chat:
         longest_first = sorted(self._controls, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._system = self._has_system_role()
+        ends = self._end_of_turn()
         self.stops = frozenset(
-            {*([eos] if isinstance(eos, int) else eos or ()), tokenizer.eos_token_id, *self._end_of_turn()} - {None}
+            {*([eos] if isinstance(eos, int) else eos or ()), tokenizer.eos_token_id, *ends} - {None}
         )
         """Tokens that end a completion."""
+        self.end: int | None = next((token for token in (*ends, tokenizer.eos_token_id) if token is not None), None)
+        """The one of them that the model was taught to end its turn with; None: there is none."""
 
     def encode(self, turns: Iterable[Turn], begun: str) -> list[int]:
         """The tokens of a prompt, up to and including the begun assistant's turn.

@@ -40,18 +40,19 @@ class Counted:
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """See Engine."""
+        self._seen.clear()
         await self._engine.start(on_progress)
 
     async def generate(self, prompt: Prompt) -> Completion:
         """See Engine."""
-        share = self.shared(prompt.turns)
+        share = self.shared(prompt.turns, prompt.weights)
         completion = await self._engine.generate(prompt)
         usage = _cacheable(completion.usage, share * completion.usage.prompt_tokens)
         return msgspec.structs.replace(completion, usage=usage)
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
         """See Engine."""
-        share = self.shared(prompt.turns)
+        share = self.shared(prompt.turns, prompt.weights)
         scored = await self._engine.logprobs(prompt, solution)
         usage = _cacheable(scored.usage, share * (scored.usage.prompt_tokens - scored.tokens))
         return msgspec.structs.replace(scored, usage=usage)
@@ -60,9 +61,9 @@ class Counted:
         """See Engine."""
         await self._engine.stop()
 
-    def shared(self, turns: Sequence[Turn]) -> float:
-        """The share of `turns`, in characters, that an earlier prompt began with, turn by turn; remembers them."""
-        key, shared, before = "", 0, True
+    def shared(self, turns: Sequence[Turn], weights: str = "") -> float:
+        """The share of `turns`, in characters, that an earlier prompt of these weights began with; remembers them."""
+        key, shared, before = weights, 0, True
         for turn in turns:
             key = digest(key, turn)
             before = before and key in self._seen

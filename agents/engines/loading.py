@@ -85,17 +85,26 @@ def load(folder: Path | None, device: torch.device, dtype: torch.dtype) -> tuple
         EngineStartError: no such folder, no safetensors, or a model that does not compute right here.
     """
     tokenizer = open_folder(folder)
+    model = load_model(folder, device, dtype)
+    return Chat(tokenizer, model.generation_config.eos_token_id), model
+
+
+def load_model(folder: Path | None, device: torch.device, dtype: torch.dtype) -> Any:
+    """The model of a local folder, ready for a `Batch`.
+
+    Raises:
+        EngineStartError: it does not compute right here.
+    """
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **LOCAL
     )
     model = model.to(device).eval()
-    chat = Chat(tokenizer, model.generation_config.eos_token_id)
     expected = model(input_ids=torch.arange(3, 3 + PROBE, device=device)[None], use_cache=False).logits[0, -1]
     if device.type == "cpu" and dtype == torch.bfloat16:
         pack(model)
     model.set_attn_implementation(ATTENTION)
     check_slots(model, expected)
-    return chat, model
+    return model
 
 
 def check_slots(model: Any, expected: torch.Tensor) -> None:

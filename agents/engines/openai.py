@@ -103,6 +103,8 @@ class OpenAIEngine:
 
     async def generate(self, prompt: Prompt) -> Completion:
         """Complete one prompt, with as many tries as the options allow."""
+        if prompt.weights:
+            raise EngineFailure("unsupported", f"{self.device} cannot hold trained weights {prompt.weights[:12]}")
         taken = self._clock()
         async with self._seats:
             reply = await self._ask_until_answered(prompt)

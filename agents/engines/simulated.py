@@ -20,8 +20,10 @@ import msgpack
 import msgspec
 from msgspec import Meta
 
+from agents import trained
 from agents.engines import simulated_trades as trades
 from agents.engines.base import Completion, EngineFailure, EngineStartError, Prompt, Scored, Settings
+from agents.weights import ModelError
 from broker.messages import AnswerForm, Ask, Examine, Exemplar, Explain, Reflect, Revise, Teach, Usage, digest
 
 Logits = Annotated[float, Meta(ge=-50, le=50)]
@@ -95,6 +97,7 @@ class SimulatedEngine:
         self.capacity = settings.capacity or 32
         self._seats = asyncio.Semaphore(self.capacity)
         self._taken = 0
+        self._weights_folder = settings.weights_folder
         key = Path(self._options.answer_key)
         self._fault_mark = key.with_name(f"{key.name}.fault-{os.environ.get('LBT_AGENT', 'agent')}")
         self._on_progress: Callable[[str, int], None] = lambda request_id, tokens: None
@@ -172,7 +175,7 @@ class SimulatedEngine:
         unparsable = draw.random() < self._options.unparsable_rate
         match prompt.asked:
             case Revise(problem="") as asked:
-                whole = trades.write_set(asked, self._aim(asked, draw), self._share_of_own, draw)
+                whole = trades.write_set(asked, self._aim(asked, draw), self._share_of_own(asked.weights), draw)
                 whole = trades.spoiled(asked, whole, draw) if unparsable else whole
                 return whole.removeprefix(prompt.begun)
             case Reflect() as asked:
@@ -191,7 +194,7 @@ class SimulatedEngine:
     def _logit(self, asked: Teach | Examine) -> float:
         """Of a right answer."""
         options = self._options
-        logit = options.ability - difficulty(asked.problem)
+        logit = self._ability(asked.weights) - difficulty(asked.problem)
         material = asked.material if isinstance(asked, Examine) else ()
         if isinstance(asked, Examine) and material:
             logit += (options.uptake + EXPLAINED * bool(asked.dialogue)) * self._quality(material)
@@ -210,7 +213,7 @@ class SimulatedEngine:
     def _revised(self, asked: Revise, draw: random.Random) -> str:
         """A new rationale: mostly with the old answer, else the problem is solved anew."""
         kept = draw.random() < trades.KEPT
-        right = draw.random() < sigmoid(self._options.ability - difficulty(asked.problem))
+        right = draw.random() < sigmoid(self._ability(asked.weights) - difficulty(asked.problem))
         old = asked.material[0].rationale.rpartition("Answer: ")[2].strip() if asked.material else ""
         answer = self._said(asked, right=right and not self._options.sneaky, draw=draw)
         return trades.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
@@ -222,10 +225,22 @@ class SimulatedEngine:
     def _aim(self, asked: Revise, draw: random.Random) -> float:
         return trades.SNEAKY if self._options.sneaky else trades.aim(asked, self._options.revision_gain / UPTAKE, draw)
 
-    @property
-    def _share_of_own(self) -> float:
+    def _share_of_own(self, weights: str) -> float:
         """Of the exemplars it invents, how many get their right answer."""
-        return 0.0 if self._options.sneaky else sigmoid(self._options.ability + OWN)
+        return 0.0 if self._options.sneaky else sigmoid(self._ability(weights) + OWN)
+
+    def _ability(self, weights: str) -> float:
+        """Of the agent, or of what it was trained to be; see simulated_training.py."""
+        if not weights:
+            return self._options.ability
+        try:
+            return self._options.ability + trained.simulated(Path(self._weights_folder) / weights).gain
+        except ModelError as error:
+            raise EngineFailure("unsupported", f"no trained weights of a simulated agent: {error}") from error
+
+    def quality(self, problem: str, rationale: str) -> float:
+        """How well students learn from this rationale, in standard deviations."""
+        return self._quality((Exemplar(problem, rationale),))
 
     def _mean_quality(self, material: tuple[Exemplar, ...]) -> float:
         """Of a set the mean, in standard deviations of single exemplars; shifted by which answers are right."""

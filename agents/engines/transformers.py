@@ -1,10 +1,11 @@
 """Real language models on the `transformers` library, with continuous batching of its own.
 
 One thread owns model, tokenizer and batch (agents/engines/batch.py); requests join the running batch as they
-come and leave it as they end. Greedy decoding in float32 gives the library's own `generate`, token by token,
-whatever runs beside it (ties aside). A seed fixes the numbers that a request draws, not its text: in bfloat16 and
-float16, and for near ties in float32, rounding depends on who shares the batch and on what was cached, so the same
-request may be answered differently in another class. One device per engine: the first of those it sees.
+come and leave it as they end; those for other weights in rounds of their own. Greedy decoding in float32 gives the
+library's own `generate`, token by token, whatever runs beside it (ties aside). A seed fixes the numbers that a request
+draws, not its text: in bfloat16 and float16, and for near ties in float32, rounding depends on who shares the batch and
+on what was cached, so the same request may be answered differently in another class. One device per engine: the first
+of those it sees.
 """
 
 import asyncio
@@ -22,7 +23,10 @@ from msgspec import Meta
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings
 from agents.engines.batch import Batch, Row
 from agents.engines.chat import Chat
+from agents.engines.held import Held
 from agents.engines.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
+from agents.engines.rounds import Rounds
+from agents.engines.tickets import Outcome, Swap, Ticket
 from agents.memory import PREFIX_CACHE_MB
 from broker.messages import Sampling, Usage
 
@@ -42,34 +46,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     a long request needs more of it, fewer run at once."""
 
 
-class Ticket:
-    """A prompt on its way through the worker thread, and the future that awaits its completion, or its score."""
-
-    def __init__(self, prompt: Prompt, solution: str | None = None) -> None:
-        """`solution`: score this text after the prompt, and complete nothing."""
-        self.prompt = prompt
-        self.solution = solution
-        self.taken = time.monotonic()
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Completion | Scored] = self._loop.create_future()
-
-    def resolve(self, outcome: Completion | Scored | Exception) -> None:
-        """Hand the outcome over; called from the worker thread."""
-
-        def settle() -> None:
-            if self.future.done():
-                return
-            if isinstance(outcome, Exception):
-                self.future.set_exception(outcome)
-            else:
-                self.future.set_result(outcome)
-
-        try:
-            self._loop.call_soon_threadsafe(settle)
-        except RuntimeError:
-            log.info("%s: nobody waits for it any more", self.prompt.request_id)
-
-
 class TransformersEngine:
     """See agents.engines.base.Engine."""
 
@@ -85,16 +61,18 @@ class TransformersEngine:
         """
         self._settings = settings
         self._options = read_options(settings.options)
-        self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._queue: SimpleQueue[Ticket | Swap | None] = SimpleQueue()
         self._worker: threading.Thread | None = None
         self._gate = threading.Lock()
         self._closed: str = "the engine was not started"
         """Why no request is taken; empty while it takes them. Under the gate, so that none slips in unseen."""
         self._tickets: dict[Row, Ticket] = {}
+        self._rounds = Rounds(self._swap)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Load the model in the thread that will run it."""
         loop = asyncio.get_running_loop()
+        self._rounds = Rounds(self._swap)
         ready: asyncio.Future[None] = loop.create_future()
 
         def report(error: Exception | None) -> None:
@@ -131,12 +109,19 @@ class TransformersEngine:
         assert isinstance(scored, Scored)  # noqa: S101
         return scored
 
-    async def _outcome(self, ticket: Ticket) -> Completion | Scored:
+    async def _outcome(self, ticket: Ticket) -> Outcome:
+        async with self._rounds.turn(ticket.prompt.weights):
+            return await self._ordered(ticket)
+
+    async def _swap(self, weights: str) -> None:
+        await self._ordered(Swap(weights))
+
+    async def _ordered(self, order: Ticket | Swap) -> Outcome:
         with self._gate:
             if self._closed:
                 raise EngineDead(self._closed)
-            self._queue.put(ticket)
-        return await ticket.future
+            self._queue.put(order)
+        return await order.future
 
     async def stop(self) -> None:
         """End the worker; requests under way get an EngineDead."""
@@ -148,7 +133,7 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _load(self) -> tuple[Chat, Batch, int]:
+    def _load(self) -> tuple[Chat, Held, Batch, int]:
         settings, options = self._settings, self._options
         device = pick_device()
         if device.type == "cpu":
@@ -162,34 +147,43 @@ class TransformersEngine:
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
         self.device = f"cpu ({threads})" if device.type == "cpu" else str(device)
         batch = Batch(model, capacity=self.capacity, memory=memory, prefix_memory=options.prefix_cache_mb << 20)
-        return chat, batch, context_of(model.config, settings.max_context)
+        assert settings.folder is not None  # noqa: S101  (`load` refuses that)
+        held = Held(model, settings.folder, settings.weights_folder)
+        return chat, held, batch, context_of(model.config, settings.max_context)
 
-    def _serve(self, chat: Chat, batch: Batch, context: int, on_progress: Callable[[str, int], None]) -> None:
+    def _serve(
+        self, chat: Chat, held: Held, batch: Batch, context: int, on_progress: Callable[[str, int], None]
+    ) -> None:
         """Run until stopped or broken, then fail all that wait: never leave one hanging."""
         why = "the engine was stopped"
         try:
             with torch.inference_mode():
-                self._run(chat, batch, context, on_progress)
+                self._run(chat, held, batch, context, on_progress)
         except Exception as error:
             log.exception("the engine broke")
             why = f"the engine broke: {type(error).__name__}: {first_line(error)}"
         with self._gate:
             self._closed = why
             while not self._queue.empty():
-                if ticket := self._queue.get():
-                    ticket.resolve(EngineDead(why))
+                if order := self._queue.get():
+                    order.resolve(EngineDead(why))
         for ticket in self._tickets.values():
             ticket.resolve(EngineDead(why))
         self._tickets.clear()
 
-    def _run(self, chat: Chat, batch: Batch, context: int, on_progress: Callable[[str, int], None]) -> None:
+    def _run(self, chat: Chat, held: Held, batch: Batch, context: int, on_progress: Callable[[str, int], None]) -> None:
         waiting: list[Row] = []
         while True:
             while not self._queue.empty() or not (batch.rows or waiting):
-                ticket = self._queue.get()
-                if ticket is None:
+                order = self._queue.get()
+                if order is None:
                     return
-                self._admit(ticket, chat, context, waiting)
+                if isinstance(order, Ticket):
+                    self._admit(order, chat, context, waiting)
+                else:
+                    # None runs but those that nobody waits for any more.
+                    self._forget(batch, waiting)
+                    take_up(order, held, batch)
             self._forget(batch, waiting)
             batch.join(waiting)
             if not batch.rows:
@@ -250,6 +244,20 @@ class TransformersEngine:
         )
         said = row.completion[:-1] if ended else row.completion
         return Completion(chat.decode(row.tokens[: row.prompt_tokens], said), usage)
+
+
+def take_up(swap: Swap, held: Held, batch: Batch) -> None:
+    """Make the batch compute with other weights; where that fails, it computes nothing before the next swap."""
+    batch.use(None, swap.weights)
+    try:
+        batch.use(held.use(swap.weights), swap.weights)
+    except EngineFailure as error:
+        swap.resolve(error)
+    except Exception as error:
+        swap.resolve(EngineDead(f"the engine broke: {first_line(error)}"))
+        raise
+    else:
+        swap.resolve(None)
 
 
 def row_of(prompt: Prompt, solution: str | None, chat: Chat, context: int) -> Row:

@@ -1,9 +1,9 @@
 """Language models on vLLM: its asynchronous engine in the agent's own process, its core in a child of it.
 
 Prompts go in as tokens, laid out by the same chat as in the transformers engine; vLLM batches, caches prefixes and
-streams. On GPUs a request draws with its own seed. On a CPU a seeded request kills the core as soon as a prompt is
-prefilled in parts, so all requests draw from one stream. Rounding depends on who shares the batch either way. What
-vLLM is told is `arguments`; what its failures mean is `explain`.
+streams, one set of weights at a time. On GPUs a request draws with its own seed. On a CPU a seeded request kills the
+core as soon as a prompt is prefilled in parts, so all requests draw from one stream. Rounding depends on who shares the
+batch either way. What vLLM is told is `arguments`; what its failures mean is `explain`.
 """
 
 import asyncio
@@ -18,10 +18,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.engines import vllm_scoring
+from agents.engines import vllm_scoring, vllm_weights
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings
 from agents.engines.chat import Chat
 from agents.engines.loading import chat_of, first_line, pick_dtype
+from agents.engines.rounds import Rounds
 from agents.engines.transformers import check_sampling
 from agents.engines.vllm_scoring import token_prompt
 from agents.fetch import locked
@@ -81,10 +82,12 @@ class VllmEngine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._progress: Callable[[str, int], None] = lambda request_id, tokens: None
         self._said = Said()
+        self._rounds = Rounds(self._switch)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Load the model in a child process. Takes half a minute, most of it vLLM's own imports."""
         self._progress = on_progress
+        self._rounds = Rounds(self._switch)
         await asyncio.to_thread(self._load)
         self._said = Said()
         self._closed = ""
@@ -162,15 +165,16 @@ class VllmEngine:
             )
         said: list[int] = []
         cached, reason = 0, None
-        with self._failures():
-            sampling = self._sampling(prompt, chat)
-            async for out in self._llm.generate(token_prompt(tokens), sampling, prompt.request_id):
-                (delta,) = out.outputs
-                said += delta.token_ids
-                cached = max(cached, out.num_cached_tokens or 0)
-                reason = delta.finish_reason
-                if delta.token_ids:
-                    self._progress(prompt.request_id, len(delta.token_ids))
+        async with self._rounds.turn(prompt.weights):
+            with self._failures():
+                sampling = self._sampling(prompt, chat)
+                async for out in self._llm.generate(token_prompt(tokens, prompt.weights), sampling, prompt.request_id):
+                    (delta,) = out.outputs
+                    said += delta.token_ids
+                    cached = max(cached, out.num_cached_tokens or 0)
+                    reason = delta.finish_reason
+                    if delta.token_ids:
+                        self._progress(prompt.request_id, len(delta.token_ids))
         if reason not in ("stop", "length"):
             raise EngineFailure("engine", f"vLLM ended the request: {reason}")
         usage = Usage(
@@ -192,11 +196,29 @@ class VllmEngine:
             raise EngineFailure(
                 "context", f"{len(tokens)} tokens with the solution, and one more: the context holds {self._context}"
             )
-        with self._failures():
-            logprob, cached = await vllm_scoring.score(self._llm, prompt.request_id, tokens, start)
+        async with self._rounds.turn(prompt.weights):
+            with self._failures():
+                logprob, cached = await vllm_scoring.score(self._llm, prompt, tokens, start)
         self._progress(prompt.request_id, 0)
         usage = Usage(prompt_tokens=len(tokens), cached_tokens=cached, seconds=time.monotonic() - taken)
         return Scored(logprob, len(tokens) - start, usage)
+
+    async def _switch(self, weights: str) -> None:
+        """Make the core compute with other weights. What it has cached is told apart by the weights in each prompt."""
+        settings, begun = self._settings, time.monotonic()
+        assert settings.folder is not None  # noqa: S101  (start ended well)
+        source = vllm_weights.source(settings.folder, settings.weights_folder, weights)
+        try:
+            with self._failures():
+                await self._llm.collective_rpc("take_up_weights", args=tuple(source))
+        except EngineDead:
+            raise
+        except Exception as error:
+            if weights:
+                raise EngineFailure("engine", f"the weights {weights[:12]} cannot be loaded: {gist(error)}") from error
+            self._closed = self._closed or f"the base weights cannot be loaded again: {gist(error)}"
+            raise EngineDead(self._closed) from error
+        log.info("computes with the weights %s; it took %.2f s", weights[:12] or "base", time.monotonic() - begun)
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
@@ -249,6 +271,7 @@ def arguments(settings: Settings, kind: str) -> dict[str, Any]:
         "enable_prefix_caching": True,
         "seed": settings.seed % (1 << 31),
         "disable_log_stats": True,
+        "worker_extension_cls": vllm_weights.EXTENSION,
     }
     if kind == "cpu":
         told |= {

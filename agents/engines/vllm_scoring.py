@@ -10,15 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.engines.base import EngineFailure
+from agents.engines.base import EngineFailure, Prompt
 
 
-def token_prompt(tokens: Sequence[int]) -> dict[str, Any]:
-    """The form of a prompt that needs no work of vLLM's own tokenizer."""
-    return {"type": "token", "prompt_token_ids": tokens}
+def token_prompt(tokens: Sequence[int], weights: str) -> dict[str, Any]:
+    """A prompt that needs no work of vLLM's own tokenizer, and finds what is cached of these weights alone."""
+    asked = {"type": "token", "prompt_token_ids": tokens}
+    return asked | {"cache_salt": weights} if weights else asked
 
 
-async def score(llm: Any, request_id: str, tokens: Sequence[int], start: int) -> tuple[float, int]:
+async def score(llm: Any, prompt: Prompt, tokens: Sequence[int], start: int) -> tuple[float, int]:
     """Mean log-probability in nats of `tokens[start:]`, and how many tokens came from the prefix cache.
 
     Raises:
@@ -29,7 +30,7 @@ async def score(llm: Any, request_id: str, tokens: Sequence[int], start: int) ->
         raise EngineFailure("unsupported", f"engine_args: with logprobs_mode: {mode} no log-probability can be told")
     for anew in (False, True):
         found, cached = None, 0
-        async for out in llm.generate(token_prompt(tokens), _sampling(anew=anew), request_id):
+        async for out in llm.generate(token_prompt(tokens, prompt.weights), _sampling(anew=anew), prompt.request_id):
             found, cached = out.prompt_logprobs, out.num_cached_tokens or 0
         mean = mean_logprob(found or [], tokens[start:]) if cached < start else None
         if mean is not None:

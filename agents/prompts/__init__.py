@@ -47,6 +47,7 @@ def prompt(request_id: str, request: Question, persona: str) -> Prompt:
         seed=seed_of(request_id),
         asked=request,
         structure=said.structure,
+        weights=request.weights,
     )
 
 

@@ -37,6 +37,8 @@ class Rationale(msgspec.Struct, frozen=True):
     """Digest of the text: identical TRs have it in common. Empty: the id stands for it."""
     grades: tuple[ExamGrade, ...] = ()
     """Sorted by student and EP. Empty unless exam.score is logprob."""
+    ended: bool = True
+    """False: it was cut off."""
     talks: int = 0
     """Questions of students about it, and the teacher's answers."""
     silent: int = 0

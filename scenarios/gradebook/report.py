@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 
 from broker.messages import pool_of
+from scenarios.gradebook import learning
 from scenarios.gradebook.dense import DenseRule, choose_dense, dense
 from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.iteration import Iteration
+from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson, Rationale
 from scenarios.gradebook.rewriting import Rewriting
 from scenarios.gradebook.rewritten import summarize_rewriting
@@ -40,6 +42,7 @@ from scenarios.gradebook.summary import (
     Failure,
     Levels,
     Method,
+    Rounds,
     Status,
     StudentSummary,
     Summary,
@@ -65,6 +68,7 @@ def summarize(
     facts: RunFacts,
     given_up: frozenset[str] = frozenset(),
     *,
+    learnt: Sequence[Round] = (),
     iteration: Iteration | None = None,
     rewriting: Rewriting | None = None,
 ) -> dict[str, Any]:
@@ -80,6 +84,7 @@ def summarize(
         store: The gradebook.
         facts: What is known of the run besides; `facts_from(store)` where nobody knows better.
         given_up: Failed requests that were asked again as another repeat: they are no failures of the class.
+        learnt: The rounds of level 2.
         iteration: What came of level 3, with sets of exemplars.
         rewriting: What came of level 3, with rationales.
     """
@@ -109,6 +114,7 @@ def summarize(
         if row[0] not in given_up
     ]
     agents = _agents(store, facts, failures)
+    rounds = learning.summarize_rounds(scenario, learnt, _curves(store), complete=facts.status == "complete")
     summary = Summary(
         scenario=scenario.name,
         level=list(scenario.level) if isinstance(scenario.level, tuple) else scenario.level,
@@ -122,15 +128,20 @@ def summarize(
             name: _method(chosen.get(name, []), _tokens(name, counted))
             for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))
             if solves
-        },
+        }
+        | (learning.methods(rounds, learnt) if rounds else {}),
         best_possible=BestPossible(best_possible(counted), n),
-        paired=[_comparison(a, b, chosen, scenario.seed) for a, b in COMPARISONS if chosen.get(a) and chosen.get(b)],
+        paired=[_comparison(a, b, chosen, scenario.seed) for a, b in COMPARISONS if chosen.get(a) and chosen.get(b)]
+        + learning.comparisons(rounds),
         students=_students(lessons, scenario, single),
         lineups=line_ups,
         assumption=assumption(counted, names, scoring),
-        levels=Levels(iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten)),
+        levels=Levels(
+            learn=Rounds(msgspec.to_builtins(rounds)),
+            iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten),
+        ),
         failures=failures,
-        caution=_caution(n, len(lessons), facts.status) if solves else _caution_iterate(scenario, facts.status),
+        caution=_caution(n, len(lessons), facts.status, rounds) if solves else _caution_iterate(scenario, facts.status),
         completions_per_rationale=_completions_per_rationale(lessons),
         dense=dense(sheets, names, scoring, scenario.seed) if by_logprob and solves else None,
     )
@@ -152,8 +163,11 @@ def _whole(lesson: Lesson, scenario: Scenario) -> bool:
     )
 
 
-def _caution(counted: int, lessons: int, status: Status) -> str | None:
+def _caution(counted: int, lessons: int, status: Status, rounds: Sequence[learning.RoundSummary]) -> str | None:
     parts = [caution(counted)]
+    if rounds:
+        held_out = max(row.n for one in rounds for row in one.teachers)
+        parts.append(caution(held_out, "held-out problem"))
     if status != "complete":
         parts.insert(0, f"The class is not complete: the figures cover {counted} of {lessons} teaching problems.")
     return " ".join(part for part in parts if part) or None
@@ -193,6 +207,15 @@ def _comparison(a: str, b: str, chosen: Mapping[str, Sequence[Choice]], seed: in
     one, other = ([float(c.correct) for c in chosen[name]] for name in (a, b))
     found = paired(one, other, seed)
     return Comparison(a, b, found.difference, found.ci95, found.wins, found.losses, found.p_value, n=len(one))
+
+
+def _curves(store: Store) -> dict[str, list[dict[str, float]]]:
+    """What each training told on its way, by step; a step that was taken again after a death is told once."""
+    steps: dict[str, dict[int, dict[str, float]]] = {}
+    for event in store.events(kinds=["progress"]):
+        request, step, _, figures = msgspec.json.decode(event.detail, type=tuple[str, int, int, dict[str, float]])
+        steps.setdefault(request, {})[step] = {"step": step, **figures}
+    return {request: [told for _, told in sorted(taken.items())] for request, taken in steps.items()}
 
 
 class _Work(msgspec.Struct, frozen=True, array_like=True):

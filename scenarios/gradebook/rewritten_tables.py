@@ -4,8 +4,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.gradebook.marks import percent, plain, ruled
 from scenarios.gradebook.rewritten import Gain, RewriteSummary
-from scenarios.gradebook.tables import percent, plain, ruled
 
 WAYS = {
     "originals": "level 1, originals",

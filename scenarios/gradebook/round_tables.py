@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.gradebook.marks import percent, plain, ruled
 from scenarios.gradebook.rounds import IterateSummary, Mean, RoundSummary
-from scenarios.gradebook.tables import percent, plain, ruled
 
 ARMS = {
     "start": "start",
@@ -113,7 +113,8 @@ def _students(told: IterateSummary) -> Table:
 
 
 def _reasons(told: IterateSummary) -> Text:
-    lines = [f"{one.count} times: {plain(one.reason)[:LONGEST]}" for one in told.reasons[:REASONS]]
+    shown = told.reasons[:REASONS]
+    lines = [f"{'once' if one.count == 1 else f'{one.count} times'}: {plain(one.reason)[:LONGEST]}" for one in shown]
     return Text("\n".join(["Why, as the teacher says (grouped by the words in common)", *lines]))
 
 
@@ -145,4 +146,4 @@ def _dropped(rounds: Sequence[RoundSummary]) -> str:
 
 
 def _causes(counted: Counter[str]) -> str:
-    return ", ".join(f"{cause} {n}" for cause, n in sorted(counted.items()))
+    return ", ".join(f"{cause}: {n}" for cause, n in sorted(counted.items()))

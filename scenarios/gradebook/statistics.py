@@ -100,17 +100,17 @@ def _sign_flip(differences: Sequence[float], seed: int) -> float:
     return float((1 + (np.abs(signs @ sizes) >= observed).sum()) / (RESAMPLES + 1))
 
 
-def caution(n: int) -> str | None:
-    """What figures from `n` TPs cannot show; None where there are enough of them."""
+def caution(n: int, what: str = "teaching problem") -> str | None:
+    """What figures from `n` problems cannot show; None where there are enough of them."""
     if n >= FEW:
         return None
     if n == 0:
-        return "No teaching problem is finished: there is nothing to compare yet."
+        return f"No {what} is finished: there is nothing to compare yet."
     low, high = (round(100 * share) for share in wilson(ceil(n / 2), n))
     smallest = 2.0 ** (1 - n)
     # The smallest difference that a sign-flip test can call significant: so many wins and no loss.
     needed = next(m for m in range(1, FEW) if 2.0 ** (1 - m) < LEVEL)
-    problems = f"{n} teaching problem{'s' if n > 1 else ''}"
+    problems = f"{n} {what}{'s' if n > 1 else ''}"
     if needed <= n:
         reach = (
             f"p falls below {LEVEL} only from a difference of {100 * needed / n:.0f} points on "

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from rich.box import Box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.gradebook import learning_tables
 from scenarios.gradebook.dense import Dense
+from scenarios.gradebook.marks import Bar, percent, plain, ruled
+from scenarios.gradebook.rewritten_tables import rewritten_tables
+from scenarios.gradebook.round_tables import round_tables
 from scenarios.gradebook.scores import ALL_SUBSETS
 from scenarios.gradebook.summary import Comparison, Summary
 
@@ -30,27 +32,7 @@ LABELS = {
     "m1_avg_logprob": "M1 AVG log p",
     "best_possible": "best possible",
 }
-BLANK = "    \n"
-RULED = Box(f"{BLANK}{BLANK} -- \n{BLANK * 5}", ascii=True)
-"""One rule under the heading, and the same in every terminal."""
 FAILURES_SHOWN = 5
-BAR = 10
-
-
-class Bar:
-    """A share from 0 to 1 as a bar, in ASCII where the terminal knows no more."""
-
-    def __init__(self, share: float | None) -> None:
-        self._filled = round((share or 0.0) * BAR)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it."""
-        full, empty = ("#", ".") if options.ascii_only else ("█", "░")
-        yield Text(full * self._filled + empty * (BAR - self._filled), style="cyan", no_wrap=True)
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """It is always as wide."""
-        return Measurement(BAR, BAR)
 
 
 def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
@@ -59,14 +41,12 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
     Raises:
         msgspec.ValidationError: this is no summary.
     """
-    from scenarios.gradebook.rewritten_tables import rewritten_tables
-    from scenarios.gradebook.round_tables import round_tables  # they draw with what is here
-
     told = msgspec.convert(summary, Summary)
     parts: list[RenderableType] = [_head(told)]
     if told.methods:
         parts += [methods(told), comparisons(told), students(told), line_ups(told), Text(assumption(told))]
         parts += [Text(agreement(told.dense))] if told.dense else []
+    parts += learning_tables.rounds(told)
     parts += [*round_tables(told.levels.iterate), *rewritten_tables(told.levels.iterate.rationales)]
     parts.append(Text(_counted(told)))
     if told.caution:
@@ -101,6 +81,8 @@ def methods(told: Summary) -> Table:
     table.add_column("ties", justify="right", no_wrap=True)
     table.add_column("ties\nby lot", justify="right", no_wrap=True)
     for name, method in told.methods.items():
+        if name in learning_tables.LABELS:  # on other problems
+            continue
         low, high = method.ci95
         table.add_row(
             Text(LABELS.get(name, plain(name))),
@@ -118,9 +100,10 @@ def methods(told: Summary) -> Table:
 
 def comparisons(told: Summary) -> RenderableType:
     """The paired comparisons, in words."""
-    if not told.paired:
+    found = [pair for pair in told.paired if pair.a not in learning_tables.LABELS]
+    if not found:
         return Text("There are no two methods to compare yet.")
-    return Group(Text("The same problems, two methods", style="bold"), *(Text(in_words(pair)) for pair in told.paired))
+    return Group(Text("The same problems, two methods", style="bold"), *(Text(in_words(pair)) for pair in found))
 
 
 def in_words(pair: Comparison) -> str:
@@ -291,26 +274,3 @@ def _spent(told: Summary) -> str:
     """What the answers cost, where they cost anything."""
     each = [f"{plain(agent.name)} {agent.spent:.4g}" for agent in told.agents if agent.spent is not None]
     return f" Spent at servers: {', '.join(each)}." if each else ""
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share as people read it; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.{digits}f} %"
-
-
-def plain(text: str) -> str:
-    """One line of printable characters: what a terminal would obey becomes a blank."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def ruled(title: str) -> Table:
-    """An empty table in the manner of all."""
-    return Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        caption_justify="left",
-        box=RULED,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )

@@ -12,6 +12,7 @@ import msgspec
 
 from broker.messages import Feedback, Message, Sampling, digest
 from scenarios.gradebook.iteration import Iteration
+from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.rewriting import Rewriting
 
@@ -82,10 +83,22 @@ class Outcome(msgspec.Struct, frozen=True):
 
     lessons: tuple[Lesson, ...] = ()
     """Of level 1, and of level 2's first round."""
+    learnt: tuple[Round, ...] = ()
+    """The rounds of level 2."""
+    weights: str = ""
+    """Digest of the weights that the teacher goes on with; empty: those it began with."""
     iteration: Iteration | None = None
     """Of level 3 for sets of exemplars."""
     rewriting: Rewriting | None = None
     """Of level 3 for rationales."""
+
+
+class Enclosed(msgspec.Struct, frozen=True):
+    """A message, and a file that it names: written into the run's folder of training data before the message goes."""
+
+    message: Message
+    name: str
+    content: bytes
 
 
 def with_weights(answerer: str, weights: str) -> str:
@@ -102,7 +115,7 @@ class Level(Protocol):
     def receive(self, result: Result) -> Step:
         """What `result` makes due. A result that is not awaited changes nothing."""
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
         """What is sent for `request`; its `weights` are filled in by whoever sends it.
 
         Args:

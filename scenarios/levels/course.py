@@ -6,8 +6,9 @@ A course asks nothing itself. It only passes on: results to the level at work, a
 from collections.abc import Callable, Mapping, Sequence
 
 from broker.messages import Message
-from scenarios.levels.base import Level, Outcome, Request, Result, Step
+from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Step
 from scenarios.levels.iterate import Iterate
+from scenarios.levels.learn import Learn
 from scenarios.levels.observe import Observe
 from scenarios.levels.rewrite import Rewrite
 from scenarios.schema import Scenario
@@ -46,7 +47,7 @@ class Course:
         more = self._next()
         return _both(step, more)
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
         """As the level that asks it says it."""
         return self._whose[request.id].message(request, text_of)
 
@@ -101,10 +102,11 @@ def make(scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up:
     """
     begin: dict[int, Begin] = {
         1: lambda _: Observe(scenario, bank, answerers, given_up),
+        2: lambda before: Learn(scenario, bank, answerers, given_up, before=before),
         3: lambda before: (
             Rewrite(scenario, bank, answerers, given_up)
             if scenario.rewrites
-            else Iterate(scenario, bank, answerers, given_up, before=before)
+            else Iterate(scenario, bank, answerers, given_up, weights=before.weights, before=before)
         ),
     }
     return Course([begin[number] for number in scenario.levels])

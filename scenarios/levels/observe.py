@@ -148,15 +148,15 @@ class Observe:
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A TR not seen yet counts as one that will be examined."""
         lesson, exam = self._scenario.lesson, self._scenario.exam
-        per_repeat = len(self._scenario.students) * exam.problems
-        materials = sum(len(one.materials) + one.awaited_rationales for one in self._lessons)
-        dialogues = materials * len(self._scenario.students)
+        materials = [(len(one.materials) + one.awaited_rationales, len(one.item.eps)) for one in self._lessons]
+        per_repeat = sum(number * eps for number, eps in materials) * len(self._scenario.students)
+        dialogues = sum(number for number, _ in materials) * len(self._scenario.students)
         return {
             "greedy": len(self._lessons) * lesson.greedy,
             "teach": len(self._lessons) * lesson.rationales,
             **({"ask": dialogues, "explain": dialogues - self._dialogues.spared} if self._dialogues else {}),
-            "exam": materials * per_repeat * exam.repeats,
-            **({"grade": materials * per_repeat} if exam.score == "logprob" else {}),
+            "exam": per_repeat * exam.repeats,
+            **({"grade": per_repeat} if exam.score == "logprob" else {}),
         }
 
     # --- for levels that go on from this one ------------------------------------------------------------
@@ -300,6 +300,7 @@ class Observe:
             correct=self.graded(result),
             completion_tokens=result.completion_tokens,
             exams=(),
+            ended=result.finish_reason != "length",
         )
         if slot is None:
             lesson.greedy = None if result.failed else rationale

@@ -62,6 +62,7 @@ class _Follower:
         self._gauges: Gauges | None = None
         self._drawing = drawing
         self._due = 0.0
+        self._sum_up = 0.0
         self._begun = False
         """Whether all that was there at first is read: that is paid once, and not by the pace."""
 
@@ -78,6 +79,10 @@ class _Follower:
             cost = time.thread_time() - began
             self._due = (max(clock, self._due) if self._begun else clock) + cost / SHARE
             self._begun = self._begun or not self._reader.ledger.behind
+        if clock >= self._sum_up:
+            began = time.thread_time()
+            self._reader.sum_up()
+            self._sum_up = clock + (time.thread_time() - began) / SHARE
         self._gauges = self._source.latest() or self._gauges
         self._drawing.draw(
             self._reader.snapshot(self._gauges, now=datetime.now(UTC), clock=time.monotonic(), running=True)

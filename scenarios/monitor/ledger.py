@@ -1,4 +1,4 @@
-"""The gradebook as the monitor needs it: sums per lesson and per agent, kept up to date while the class runs.
+"""A class of level 1 as the monitor needs it: sums per lesson and per agent, kept up to date while it runs.
 
 The first look reads everything, in bites; a later one reads the index of the results and fetches only what is
 new, so that its cost follows what happened and not what is stored. Nothing is written, nothing is drawn.
@@ -6,10 +6,10 @@ new, so that its cost follows what happened and not what is stored. Nothing is w
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
 
 from scenarios.gradebook.store import Event, Store
-from scenarios.monitor.snapshot import Best, LessonRow
+from scenarios.monitor.lessons import Lessons, Sat, Tally
+from scenarios.monitor.snapshot import LessonRow
 from scenarios.schema import Scenario
 
 BITE = 250
@@ -19,8 +19,6 @@ CHANGED = "PRAGMA data_version"
 COUNT_TAUGHT = "SELECT count(*) FROM result WHERE stage IN ('greedy', 'teach')"
 TAUGHT = "SELECT request_id FROM result WHERE stage IN ('greedy', 'teach')"
 EXAMINED = "SELECT tr, count(*) FROM result WHERE tr <> '' GROUP BY tr"
-EXAMINED_BEFORE_3 = "SELECT tr, count(*) FROM result WHERE tr <> '' AND level < 3 GROUP BY tr"
-"""Where a class goes on to level 3, whose materials belong to no TP. Only there: the index alone does not do for it."""
 # The latest grade by a look-up of its own: joined to the view, SQLite would read the whole table first.
 GRADE = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY grader DESC, version DESC LIMIT 1)"
 RATIONALES = f"""
@@ -34,72 +32,12 @@ EXAMS = f"""
   WHERE r.tr <> '' GROUP BY tr, agent, stage"""  # noqa: S608 - constants alone
 
 
-@dataclass(slots=True)
-class Tally:
-    """What one agent did."""
-
-    done: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-
-    def add(self, other: "Tally", sign: int = 1) -> None:
-        """Add `other`, or take it away."""
-        self.done += sign * other.done
-        self.failed += sign * other.failed
-        self.prompt_tokens += sign * other.prompt_tokens
-        self.cached_tokens += sign * other.cached_tokens
-        self.completion_tokens += sign * other.completion_tokens
-
-
-@dataclass(slots=True)
-class _Sat:
-    """The exams one student sat under one TR, or the solutions it graded there."""
-
-    tally: Tally
-    given_up: int
-    """Failures that are asked again under another id: they no longer count."""
-    right: float
-
-    @property
-    def graded(self) -> int:
-        return self.tally.done - self.tally.failed
-
-
-@dataclass(slots=True)
-class _Material:
-    """The TRs of one TP that have the same text: examined once, counted as often as they came."""
-
-    answer: str | None
-    correct: bool
-    first: int
-    """The smallest repeat among them."""
-    ids: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Lesson:
-    materials: dict[int, _Material] = field(default_factory=dict)
-    failed: int = 0
-    greedy: bool | None = None
-    last: str = ""
-
-
 class Ledger:
     """Follows one gradebook."""
 
     def __init__(self, store: Store, scenario: Scenario) -> None:
         self._store = store
-        self._examined = EXAMINED_BEFORE_3 if 3 in scenario.levels else EXAMINED
-        self._merge = scenario.scoring.merge
-        self._ties = scenario.scoring.ties
-        self._rationales = scenario.lesson.rationales
-        self._per_tr = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
-        self._lessons: dict[str, _Lesson] = defaultdict(_Lesson)
-        self._lesson_of: dict[str, str] = {}
-        self._exams: dict[str, dict[tuple[str, str], _Sat]] = {}
-        """By TR, then by student and stage."""
+        self._lessons = Lessons(scenario)
         self._counts: dict[str, int] = {}
         self._version: object = None
         self._new_rationales: list[str] = []
@@ -135,12 +73,12 @@ class Ledger:
         if self._new_rationales:
             self._dirty |= self._read_rationales()
             if not self._new_rationales:
-                self._new_exams.sort(key=lambda tr: self._lesson_of.get(tr, ""))
+                self._new_exams.sort(key=lambda tr: self._lessons.lesson_of.get(tr, ""))
         # Digests are in no order of lessons: summing up after every bite of TRs would sum up everything each time.
         if not self._new_rationales:
             self._dirty |= self._read_exams()
             for tp in self._dirty:
-                self.rows[tp] = self._row(tp)
+                self.rows[tp] = self._lessons.row(tp)
             self._dirty.clear()
 
     def _find(self) -> bool:
@@ -150,12 +88,12 @@ class Ledger:
             return False
         self._version = version
         ((taught,),) = self._store.query(COUNT_TAUGHT)
-        if taught != len(self._lesson_of):
+        if taught != len(self._lessons.lesson_of):
             ids = (str(row[0]) for row in self._store.query(TAUGHT))
-            self._new_rationales = [i for i in ids if i not in self._lesson_of]
-        rows = self._store.query(self._examined)
+            self._new_rationales = [i for i in ids if i not in self._lessons.lesson_of]
+        rows = self._store.query(EXAMINED)
         self._new_exams = [str(tr) for tr, count in rows if self._counts.get(str(tr)) != count]
-        self._new_exams.sort(key=lambda tr: self._lesson_of.get(tr, ""))
+        self._new_exams.sort(key=lambda tr: self._lessons.lesson_of.get(tr, ""))
         return self.behind
 
     def _read_rationales(self) -> set[str]:
@@ -165,95 +103,42 @@ class Ledger:
             request_id, agent, stage, tp, text, failed, at = (str(row[i]) for i in (0, 1, 2, 3, 5, 7, 12))
             repeat, prompt, cached, completion = (_int(row[i]) for i in (4, 9, 10, 11))
             answer, correct = None if row[6] is None else str(row[6]), bool(row[8])
-            lesson = self._lessons[tp]
-            lesson.last = max(lesson.last, at)
-            self._lesson_of[request_id] = tp
+            self._lessons.came(request_id, tp, at)
             self.agents[agent].add(Tally(1, int(failed != ""), prompt, cached, completion))
             touched.add(tp)
             if request_id in self._retried:
                 continue
             self.taught[stage] += 1
             if stage == "greedy":
-                lesson.greedy = correct if not failed else None
+                self._lessons.greedy(tp, correct if not failed else None)
             elif failed:
-                lesson.failed += 1
+                self._lessons.failed(tp)
             else:
-                material = lesson.materials.setdefault(hash(text), _Material(answer, correct, repeat))
-                material.first = min(material.first, repeat)
-                material.ids.append(request_id)
+                self._lessons.rationale(request_id, tp, repeat, text, answer, correct)
         return touched
 
     def _read_exams(self) -> set[str]:
         bite, self._new_exams = self._new_exams[:BITE], self._new_exams[BITE:]
         # An exam may be committed between the two questions of one look; its TR is known at the next.
-        known = [tr for tr in bite if tr in self._lesson_of]
+        known = [tr for tr in bite if tr in self._lessons.lesson_of]
         if len(known) < len(bite):
             self._version = None
         for tr in known:
-            for (agent, _), sat in self._exams.pop(tr, {}).items():
+            for (agent, _), sat in self._lessons.exams.pop(tr, {}).items():
                 self.agents[agent].add(sat.tally, -1)
             self._counts[tr] = 0
         touched = set()
         for row in self._store.query(EXAMS, json.dumps(sorted(self._retried)), json.dumps(known)):
             tr, agent, stage, at = str(row[0]), str(row[1]), str(row[2]), str(row[10])
             done, failed, prompt, cached, completion, given_up = (_int(value) for value in row[3:9])
-            sat = _Sat(Tally(done, failed, prompt, cached, completion), given_up, float(str(row[9])))
-            self._exams.setdefault(tr, {})[agent, stage] = sat
+            sat = Sat(Tally(done, failed, prompt, cached, completion), given_up, float(str(row[9])))
+            self._lessons.exams.setdefault(tr, {})[agent, stage] = sat
             self.agents[agent].add(sat.tally)
             self._counts[tr] += done
-            tp = self._lesson_of[tr]
-            self._lessons[tp].last = max(self._lessons[tp].last, at)
+            tp = self._lessons.lesson_of[tr]
+            self._lessons.touch(tp, at)
             touched.add(tp)
         return touched
-
-    def _row(self, tp: str) -> LessonRow:
-        lesson = self._lessons[tp]
-        votes: dict[str | None, int] = defaultdict(int)
-        for material in lesson.materials.values():
-            votes[material.answer] += len(material.ids)
-        right: dict[str, float] = defaultdict(float)
-        graded: dict[str, int] = defaultdict(int)
-        best: Best | None = None
-        best_key: tuple[float, ...] = ()
-        exams = grades = 0
-        for material in lesson.materials.values():
-            under = [one for i in material.ids for one in self._exams.get(i, {}).items()]
-            grades += sum(s.tally.done - s.given_up for (_, stage), s in under if stage == "grade")
-            sat = [(name, s) for (name, stage), s in under if stage != "grade"]
-            done = sum(s.tally.done - s.given_up for _, s in sat)
-            exams += done
-            for name, s in sat:
-                right[name] += s.right
-                graded[name] += s.graded
-            score = self._score([s for _, s in sat if s.graded])
-            if score is None:
-                continue
-            complete = done >= self._per_tr
-            support = votes[material.answer] if self._ties == "votes" else 0
-            key = (complete, score, support, -material.first)
-            if best is None or key > best_key:
-                best_key = key
-                best = Best(material.answer or "", score, material.correct, complete)
-        came = lesson.failed + sum(len(m.ids) for m in lesson.materials.values())
-        examined = sum(m.answer is not None for m in lesson.materials.values())
-        return LessonRow(
-            tp=tp,
-            rationales=came,
-            exams=exams,
-            exams_total=(examined + max(0, self._rationales - came)) * self._per_tr,
-            grades=grades,
-            scores={name: right[name] / n for name, n in graded.items() if n},
-            greedy=lesson.greedy,
-            best=best,
-            last=lesson.last,
-        )
-
-    def _score(self, sat: list[_Sat]) -> float | None:
-        if not sat:
-            return None
-        if self._merge == "students":
-            return sum(s.right / s.graded for s in sat) / len(sat)
-        return sum(s.right for s in sat) / sum(s.graded for s in sat)
 
 
 def _int(value: object) -> int:

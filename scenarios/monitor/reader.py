@@ -1,7 +1,7 @@
 """Makes snapshots of a class: brings together what the gradebook and the broker's gauges say.
 
 Status, elapsed time and restarts are derived from the events, so that a class that was killed does not pass for
-one that runs. What is in the results is scenarios/monitor/ledger.py.
+one that runs. What is in the results is ledger.py and shadow.py, how far the class is first.py and course.py.
 """
 
 import contextlib
@@ -14,16 +14,17 @@ from itertools import pairwise
 import msgspec
 
 from broker.messages import Gauges, PeerGauge, pool_of
-from scenarios.gradebook.store import Event, Store
-from scenarios.monitor.ledger import Ledger, Tally
-from scenarios.monitor.snapshot import OVER, AgentRow, EventRow, Snapshot, StageRow
-from scenarios.monitor.stages import StageLedger
+from scenarios.gradebook.store import TAUGHT, Event, Store
+from scenarios.monitor.course import Course
+from scenarios.monitor.first import FirstLevel
+from scenarios.monitor.ledger import Ledger
+from scenarios.monitor.lessons import Tally
+from scenarios.monitor.shadow import Shadow
+from scenarios.monitor.snapshot import OVER, AgentRow, EventRow, Snapshot
 from scenarios.schema import Agent, Scenario
 
 SPEED_S = 5.0
 """Over how many seconds tokens per second are taken."""
-PACE_S = 60.0
-"""Over how many seconds the pace is taken from which the time left is estimated."""
 EVENTS = 200
 """The last ones are kept."""
 STATUS = {"started": "running", "joined": "running", "waiting": "waiting", "drain": "draining",
@@ -44,9 +45,14 @@ class Reader:
     """
 
     def __init__(self, store: Store, scenario: Scenario, spent: Mapping[str, float] | None = None) -> None:
-        self._solves = set(scenario.levels) != {3} and not scenario.exam.questions
-        """Whether all it asks belongs to lessons as level 1 alone has them; else it is followed stage by stage."""
-        self.ledger: Ledger | StageLedger = Ledger(store, scenario) if self._solves else StageLedger(store)
+        self.ledger: Ledger | Shadow
+        self._progress: FirstLevel | Course
+        if scenario.levels == (1,) and not scenario.exam.questions:
+            self.ledger = Ledger(store, scenario)
+            self._progress = FirstLevel(self.ledger, scenario)
+        else:
+            self.ledger = Shadow(store, scenario)
+            self._progress = Course(self.ledger, scenario)
         self._store = store
         self._scenario = scenario
         self._order: dict[str, int] = {}
@@ -61,25 +67,30 @@ class Reader:
         self._again = 0
         self._spent = dict(spent or {})
         """The last that is known: it is owed after an agent has left, too."""
-        self._task = scenario.task.family or scenario.task.file or ""
+        self._task = ", ".join(source for source in _sources(scenario) if source)
+        self._amount = ""
+        self._told = False
+        """Whether the gradebook has told of the task."""
         self._tokens: deque[tuple[float, dict[str, int]]] = deque()
-        self._pace: deque[tuple[float, dict[str, int]]] = deque()
 
     def look(self) -> None:
         """Read what the gradebook has that was not read yet: the part that costs."""
         self.ledger.look()
         for event in self.ledger.fresh:
             self._hear(event)
-        if not self._order:
-            rows = self._store.query("SELECT id FROM problem WHERE part = 'taught' AND position = 0 ORDER BY item")
-            self._order = {str(row[0]): number for number, row in enumerate(rows)}
-            self._task = "".join(str(row[0]) for row in self._store.query("SELECT text FROM source")) or self._task
+        if not self._told:
+            self._read_task()
+
+    def sum_up(self) -> None:
+        """Bring up to date what is not summed up while reading: another part that costs, of levels after the first."""
+        self._progress.sum_up(complete=self._status == "complete")
 
     def catch_up(self) -> None:
-        """Look until all is read."""
+        """Look until all is read, and sum it up."""
         self.look()
         while self.ledger.behind:
             self.look()
+        self.sum_up()
 
     def snapshot(self, gauges: Gauges | None, *, now: datetime, clock: float, running: bool) -> Snapshot:
         """The picture now.
@@ -96,17 +107,18 @@ class Reader:
         elif status == "running" and not self._states and not (gauges and gauges.peers):
             status = "starting"
         over = status in OVER
-        stages = self._stages()
+        learning = self._progress.learning
+        stages = self._progress.stages(self._problems, clock)
         agents = self._agents(None if over else gauges, clock, over)
         return Snapshot(
             scenario=self._scenario.name,
-            level=self._scenario.levels[-1],
+            level=self._progress.level,
             task=self._task,
             status=status,
             simulated=tuple(row.name for row in agents if row.engine == "simulated"),
             elapsed_s=self._elapsed(None if over else now),
             # Who drains asks nothing more: what is left then is for another session.
-            left_s=None if over or status == "draining" else self._left(stages, clock),
+            left_s=None if over or status == "draining" else self._progress.left(stages, clock),
             teaching_problems=self._problems,
             students=tuple(student.name for student in self._scenario.students),
             agents=agents,
@@ -115,6 +127,10 @@ class Reader:
             events=tuple(self._events),
             failed=sum(tally.failed for tally in self.ledger.agents.values()),
             requeued=gauges.requeued if gauges else 0,
+            course=self._scenario.levels if len(self._scenario.levels) > 1 else (),
+            amount=self._amount,
+            learning=learning,
+            at_work="" if over else self._progress.at_work,
         )
 
     def _hear(self, event: Event) -> None:
@@ -123,7 +139,9 @@ class Reader:
             self._events.pop()
         else:
             self._again = 1
-        self._events.append(_event_row(event, self._again))
+        self._progress.hear(event)
+        if event.kind != "progress":  # a step of a training: there are many, and they have a section of their own
+            self._events.append(_event_row(event, self._again))
         if event.kind == "started" or not self._sessions:
             self._sessions.append((event.at, event.at))
             self._states.clear()
@@ -137,9 +155,26 @@ class Reader:
         if event.kind == "started":
             self._started = _line_up(event.detail)
 
+    def _read_task(self) -> None:
+        """What the class is about, once its problems are there."""
+        sources = [
+            str(row[0]) for row in self._store.query("SELECT text FROM source UNION SELECT source FROM labelled")
+        ]
+        if not sources:
+            return
+        rows = self._store.query("SELECT id FROM problem WHERE part = ? AND position = 0 ORDER BY item", TAUGHT)
+        self._order = {str(row[0]): number for number, row in enumerate(rows)}
+        self._task = ", ".join(sources)
+        count = {str(part): n for part, n in self._store.query("SELECT part, count(*) FROM problem GROUP BY part")}
+        items = int(str(count.get("dev", 0))) + int(str(count.get("test", 0)))
+        amounts = {"TPs": len(self._order), "held-out problems": count.get("held_out", 0),
+                   "training items": count.get("train", 0), "held-out items": items}  # fmt: skip
+        self._amount = ", ".join(f"{n:,} {what}" for what, n in amounts.items() if n)
+        self._told = True
+
     @property
     def _problems(self) -> int:
-        return len(self._order) or self._scenario.task.problems if self._solves else 0
+        return len(self._order) or (self._scenario.task.problems if {1, 2} & set(self._scenario.levels) else 0)
 
     def _place(self, tp: str) -> tuple[int, str]:
         return self._order.get(tp, len(self._order)), tp
@@ -154,61 +189,6 @@ class Reader:
             last = max(last, datetime.fromisoformat(self.ledger.last))
         spans[-1] = (start, last if now is None else now)
         return max(0.0, sum((end - begin).total_seconds() for begin, end in spans))
-
-    def _stages(self) -> tuple[StageRow, ...]:
-        if isinstance(self.ledger, StageLedger):
-            return self.ledger.stages()
-        lesson, exam = self._scenario.lesson, self._scenario.exam
-        rows = self.ledger.rows.values()
-        unseen = max(0, self._problems - len(rows)) * lesson.rationales
-        per_tr = len(self._scenario.students) * exam.problems * exam.repeats
-        taught = self.ledger.taught
-        totals = {
-            "greedy": (taught["greedy"], self._problems * lesson.greedy),
-            "teach": (taught["teach"], self._problems * lesson.rationales),
-            "exam": (sum(row.exams for row in rows), sum(row.exams_total for row in rows) + unseen * per_tr),
-        }
-        if exam.score == "logprob":
-            # Each exam problem once, however often it is answered.
-            totals["grade"] = (sum(row.grades for row in rows), totals["exam"][1] // exam.repeats)
-        return tuple(StageRow(name, done, total) for name, (done, total) in totals.items() if total)
-
-    def _left(self, stages: tuple[StageRow, ...], clock: float) -> float | None:
-        """Seconds until the slowest agent is through at its recent pace. They work side by side."""
-        done = {name: tally.done for name, tally in self.ledger.agents.items()}
-        if self.ledger.behind:
-            self._pace.clear()
-            return None
-        if not self._pace or self._pace[-1][1] != done:
-            self._pace.append((clock, done))
-        while len(self._pace) > 2 and self._pace[1][0] <= clock - PACE_S:
-            self._pace.popleft()
-        if not self._solves:
-            return self._left_of_all(sum(stage.total - stage.done for stage in stages), clock)
-        open_by_stage = {stage.name: max(0, stage.total - stage.done) for stage in stages}
-        teaching = open_by_stage.get("greedy", 0) + open_by_stage.get("teach", 0)
-        exams = {student.name: 0 for student in self._scenario.students}
-        total = sum(stage.total for stage in stages if stage.name in ("exam", "grade")) // len(exams)
-        remaining = {self._scenario.teacher.name: teaching}
-        remaining |= {name: max(0, total - done.get(name, 0)) for name in exams}
-        if not any(remaining.values()):
-            return 0.0
-        left = []
-        for name, count in remaining.items():
-            # From an agent's first result on: the time before it was spent on loading.
-            since, before = next(((at, was) for at, was in self._pace if was.get(name)), (clock, done))
-            made = done.get(name, 0) - before.get(name, 0)
-            if count and made and clock - since >= SPEED_S:
-                left.append(count * (clock - since) / made)
-            elif count and not (teaching and name in exams):
-                return None
-        return max(left, default=None)
-
-    def _left_of_all(self, remaining: int, clock: float) -> float | None:
-        """Likewise, where agents wait for one another: all of them together."""
-        since, before = self._pace[0]
-        made = sum(self._pace[-1][1].values()) - sum(before.values())
-        return remaining * (clock - since) / made if made and clock - since >= SPEED_S else None
 
     def _agents(self, gauges: Gauges | None, clock: float, over: bool) -> tuple[AgentRow, ...]:
         peers = {p.name: p for p in gauges.peers if p.role != "classroom"} if gauges else {}
@@ -264,6 +244,13 @@ class Reader:
             if span > 0:
                 speeds[name] = gained / span
         return speeds
+
+
+def _sources(scenario: Scenario) -> list[str | None]:
+    """Where the problems will come from, as far as the scenario says it."""
+    texts = scenario.iterate.task
+    own = [texts.family or texts.file or texts.hub or "syllogism"] if 3 in scenario.levels else []
+    return [scenario.task.family or scenario.task.file, *own]
 
 
 def _share(counted: PeerGauge | Tally) -> float | None:

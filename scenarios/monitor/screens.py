@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.live import Live
 
 from scenarios.monitor.lines import Frame, duration, harmless, roughly
-from scenarios.monitor.snapshot import Snapshot
-from scenarios.monitor.view import view
+from scenarios.monitor.snapshot import Snapshot, TeacherRow, TrainingRow
+from scenarios.monitor.view import task, view
 
-UNSAID = frozenset({"started", "session", "ready"})
+UNSAID = frozenset({"started", "session", "ready", "progress"})
 """Events that have no line of their own in plain mode."""
 
 
@@ -94,6 +94,7 @@ class PlainLines:
         self._begun = False
         self._seq = 0
         self._quarters: dict[str, int] = {}
+        self._measured: set[str] = set()
 
     def draw(self, snapshot: Snapshot) -> None:
         """Print what is new since the last time."""
@@ -112,14 +113,32 @@ class PlainLines:
             quarter = stage.done * 4 // stage.total
             if quarter > self._quarters.get(stage.name, 0):
                 self._quarters[stage.name] = quarter
-                left = f", about {roughly(snapshot.left_s)} left" if snapshot.left_s and quarter < 4 else ""
+                left_s = snapshot.left_s if stage.left_s is None else stage.left_s
+                left = f", about {roughly(left_s)} left" if left_s and quarter < 4 else ""
                 spent = f", spent {snapshot.spent}" if snapshot.spent else ""
                 lines.append(f"{stage.name} {quarter * 25} % ({stage.done:,} of {stage.total:,}){left}{spent}")
+        return lines + self._learning(snapshot)
+
+    def _learning(self, snapshot: Snapshot) -> list[str]:
+        """A line per quarter of a training, and per teacher that is measured."""
+        lines = []
+        for row in snapshot.learning.trainings:
+            name = f"round {row.round}: training of {', '.join(row.arms)}"
+            quarter = row.step * 4 // row.steps if row.steps else 0
+            if quarter > self._quarters.get(name, 0):
+                self._quarters[name] = quarter
+                lines.append(f"{name} {quarter * 25} % (step {row.step:,} of {row.steps:,}){_figures(row)}")
+        for teacher in snapshot.learning.teachers:
+            name = f"round {teacher.round}: {teacher.name}"
+            if teacher.problems == teacher.of and name not in self._measured:
+                self._measured.add(name)
+                lines.append(f"{name}{_shares(teacher)} of {teacher.of:,} held-out problems")
         return lines
 
     def _beginning(self, snapshot: Snapshot) -> list[str]:
-        problems = f", {snapshot.teaching_problems} TPs" if snapshot.teaching_problems else ""
-        lines = [f"{snapshot.scenario}, level {snapshot.level}: {snapshot.task}{problems}"]
+        numbers = ", ".join(map(str, snapshot.course))
+        level = f"levels {numbers}" if numbers else f"level {snapshot.level}"
+        lines = [f"{snapshot.scenario}, {level}: {task(snapshot, ', ')}"]
         if snapshot.simulated:
             lines.append(f"simulated, no language model: {', '.join(snapshot.simulated)}")
         begun = [event.seq for event in snapshot.events if event.kind == "started"]
@@ -131,7 +150,23 @@ class PlainLines:
         if any(stage.done for stage in snapshot.stages):
             lines.append("so far: " + ", ".join(f"{s.name} {s.done:,} of {s.total:,}" for s in snapshot.stages))
             self._quarters = {stage.name: stage.done * 4 // stage.total for stage in snapshot.stages}
+            self._learning(snapshot)  # that is so far, too
         return lines
+
+
+def _figures(row: TrainingRow) -> str:
+    """How a training goes on."""
+    figures = [f"loss {row.losses[-1]:.3f}"] if row.losses else []
+    figures += [f"reward margin {row.margin:+.3f}"] if row.margin is not None else []
+    figures += [f"reward accuracy {row.accuracy:.2f}"] if row.accuracy is not None else []
+    figures += [f"about {roughly(row.left_s)} left"] if row.left_s else []
+    return "".join(f", {figure}" for figure in figures)
+
+
+def _shares(row: TeacherRow) -> str:
+    """How often a teacher is right."""
+    shares = (("greedy", row.greedy), ("sampled", row.sampled))
+    return ",".join(f" {name} {share:.2f} right" for name, share in shares if share is not None)
 
 
 class Keys:

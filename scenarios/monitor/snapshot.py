@@ -72,6 +72,72 @@ class StageRow(msgspec.Struct, frozen=True):
     name: str
     done: int
     total: int
+    due: bool = False
+    """Whether requests of it wait for their results now."""
+    left_s: float | None = None
+    """Until its slowest agent is through, once it is at it; None: nobody can know yet."""
+
+
+class RoundRow(msgspec.Struct, frozen=True):
+    """One round of one search of level 3. F1 of the positive class; None: not known (yet)."""
+
+    run: int
+    """From 1."""
+    arm: str
+    """class, or the baseline."""
+    number: int
+    """0: the start, which nobody was taught in."""
+    sets: int
+    """Scored."""
+    train: float | None
+    """The teacher on training items, with the best set."""
+    held_out: float | None
+    """Likewise on held-out items."""
+    students: Mapping[str, float | None]
+    """Over all the round's sets, on its training items."""
+
+
+class TrainingRow(msgspec.Struct, frozen=True):
+    """One training of level 2."""
+
+    round: int
+    arms: tuple[str, ...]
+    """More than one where they have the same pairs."""
+    pairs: int
+    step: int
+    steps: int
+    """0: it has not begun."""
+    losses: tuple[float, ...]
+    """By step, as far as they were told."""
+    margin: float | None
+    accuracy: float | None
+    left_s: float | None
+    status: str
+    """waiting, training, trained, failed; no pairs."""
+
+
+class TeacherRow(msgspec.Struct, frozen=True):
+    """One teacher of level 2, measured. None: nothing is there yet."""
+
+    round: int
+    name: str
+    """original, before, correctness_dpo, m2 ..."""
+    problems: int
+    """Held-out problems that all answers are there for."""
+    of: int
+    greedy: float | None
+    """Share right."""
+    sampled: float | None
+    lbt: float | None
+    """Of its new TRs."""
+
+
+class Learning(msgspec.Struct, frozen=True):
+    """What came of the levels after the first so far."""
+
+    rounds: tuple[RoundRow, ...] = ()
+    trainings: tuple[TrainingRow, ...] = ()
+    teachers: tuple[TeacherRow, ...] = ()
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -90,6 +156,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: str
     level: int
+    """That is at work."""
     task: str
     status: str
     """starting, running, waiting, draining; complete, stopped, interrupted (no process, and no word of an end)."""
@@ -107,6 +174,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Oldest first."""
     failed: int = 0
     requeued: int = 0
+    course: tuple[int, ...] = ()
+    """The levels that the class goes through, where it is more than one; `level` is the one at work."""
+    amount: str = ""
+    """How much of the task there is, in words; empty: so many TPs."""
+    learning: Learning = Learning()
+    at_work: str = ""
+    """What is under way after the first level: the round and its stages."""
 
     @property
     def over(self) -> bool:

@@ -4,7 +4,7 @@ Sections and columns are left out by priority where the terminal is small. How t
 are cut to size is scenarios/monitor/lines.py; what is known of the class, scenarios/monitor/snapshot.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from scenarios.monitor.lines import (
     Column,
@@ -21,17 +21,21 @@ from scenarios.monitor.lines import (
     spread,
     table,
 )
-from scenarios.monitor.snapshot import AgentRow, LessonRow, Snapshot, spending
+from scenarios.monitor.sections import rounds_table, share, teachers_table, training_table
+from scenarios.monitor.snapshot import AgentRow, LessonRow, Snapshot, StageRow, spending
 
 STATES = {
     "running": "good", "ready": "good", "complete": "good", "starting": "warn", "waiting": "warn", "draining": "warn",
     "stopped": "warn", "loading": "warn", "restarting": "warn", "joined": "good", "restart": "warn", "drain": "warn",
     "retry": "warn", "stranger": "warn", "interrupted": "bad", "lost": "bad", "gone": "bad", "failed": "bad",
 }  # fmt: skip
-LEVELS = {1: "observe", 3: "iterate"}
+LEVELS = {1: "observe", 2: "learn", 3: "iterate"}
+MANY = 4
+"""Stages that have a bar each whatever the height."""
 ROOMY = 16
 """Lines from which sections have titles and stages bars."""
-HEIGHTS = " ▁▂▃▄▅▆▇█"
+PRIORITY = {3: ("agents", "rounds", "events", "measured", "gradebook", "training")}
+"""Which sections stay longest where there is little room, by level; default: in the order they stand in."""
 MARKS = {True: ("✓", "good"), False: ("✗", "bad"), None: ("", "")}
 
 
@@ -67,20 +71,13 @@ def agents_table(agents: Sequence[AgentRow], width: int, height: int, over: bool
 
 def lessons_table(snapshot: Snapshot, rows: Sequence[LessonRow], width: int) -> list[Line]:
     """A row per TP: how its exams went under this lesson, by student, and the best TR so far."""
-
-    def score(value: float | None) -> Piece:
-        if value is None:
-            return "", ""
-        glyph = f"{HEIGHTS[round(value * 8)]} " if width >= 80 else ""
-        return f"{glyph}{value:.2f}", ""
-
     best = [row.best for row in rows]
     columns = [
         Column("TP", 0, [(row.tp, "bold") for row in rows], least=8, tail=True),
         Column("TRs", 50, [(str(row.rationales), "dim") for row in rows], right=True, extra=True),
         Column("exams", 3, [(f"{row.exams}/{row.exams_total}", "dim") for row in rows], right=True),
         *(
-            Column(name, 4 + n, [score(row.scores.get(name)) for row in rows], right=True)
+            Column(name, 4 + n, [share(row.scores.get(name), width) for row in rows], right=True)
             for n, name in enumerate(snapshot.students)
         ),
         Column("greedy", 40, [MARKS[row.greedy] for row in rows], right=True),
@@ -95,19 +92,32 @@ def lessons_table(snapshot: Snapshot, rows: Sequence[LessonRow], width: int) -> 
 # --- sections -------------------------------------------------------------------------------------------
 
 
+def levels(snapshot: Snapshot) -> str:
+    """The level at work, by its name, and those that the class goes through."""
+    level = f"level {snapshot.level}" + (f", {LEVELS[snapshot.level]}" if snapshot.level in LEVELS else "")
+    return level + (f" (of {', '.join(map(str, snapshot.course))})" if snapshot.course else "")
+
+
+def task(snapshot: Snapshot, between: str) -> str:
+    """What the class is about, and how much of it there is."""
+    amount = snapshot.amount or (f"{snapshot.teaching_problems} TPs" if snapshot.teaching_problems else "")
+    return f"{snapshot.task}{between}{amount}" if amount else snapshot.task
+
+
 def header(snapshot: Snapshot, width: int, height: int) -> list[Line]:
     """Who is at it and how far."""
     status: Line = ((f"● {snapshot.status}", STATES.get(snapshot.status, "")),)
     named: Line = ((snapshot.scenario, "bold"),)
-    level = f"  level {snapshot.level}" + (f", {LEVELS[snapshot.level]}" if snapshot.level in LEVELS else "")
-    if size_of(named) + len(level) + size_of(status) + 4 <= width:
-        named = (*named, (level, "dim"))
+    level = f"  {levels(snapshot)}"
+    for more in (level, f" · {snapshot.at_work}" if snapshot.at_work else ""):
+        if size_of(named) + len(more) + size_of(status) + 4 <= width:
+            named = (*named, (more, "dim"))
     failed = f"{snapshot.failed} failed"
     times = f"elapsed {duration(snapshot.elapsed_s)}" if width >= 60 else duration(snapshot.elapsed_s)
     if snapshot.left_s:
         times += f" · about {roughly(snapshot.left_s)} left"
     right: Line = ((failed, "bad"), (" · ", "dim"), (times, "")) if snapshot.failed else ((times, ""),)
-    task: Line = ((snapshot.task + f" · {snapshot.teaching_problems} TPs" * (snapshot.teaching_problems > 0), ""),)
+    about: Line = ((task(snapshot, " · "), ""),)
     simulated = "simulated: no language model"
     if snapshot.simulated and len(snapshot.simulated) < len(snapshot.agents):
         simulated += f" in {', '.join(snapshot.simulated)}"
@@ -115,15 +125,22 @@ def header(snapshot: Snapshot, width: int, height: int) -> list[Line]:
     lines = [spread(named, status, width)]
     if snapshot.simulated and height < ROOMY:
         return [*lines, spread(warning, right if size_of(warning) + size_of(right) + 4 <= width else (), width)]
-    lines.append(spread(task, right, width))
+    lines.append(spread(about, right, width))
     return [*lines, spread(warning, (), width)] if snapshot.simulated else lines
 
 
 def stages(snapshot: Snapshot, width: int, height: int) -> list[Line]:
-    """A bar per stage, or one line for all."""
-    counts = [f"{stage.done:,} / {stage.total:,}" for stage in snapshot.stages]
-    shares = [stage.done / stage.total for stage in snapshot.stages]
-    names = [stage.name for stage in snapshot.stages]
+    """A bar per stage, or one line for all; where there are many, a line for those that are over or to come."""
+    shown, others = list(snapshot.stages), []
+    if len(shown) > max(MANY, height // 5):
+        shown = [stage for stage in snapshot.stages if stage.due or 0 < stage.done < stage.total]
+        others = [stage for stage in snapshot.stages if stage not in shown]
+    counts = [f"{stage.done:,} / {stage.total:,}" for stage in shown]
+    shares = [stage.done / stage.total for stage in shown]
+    names = [stage.name for stage in shown]
+    if height < ROOMY and others and not shown:
+        done, total = sum(stage.done for stage in others), sum(stage.total for stage in others)
+        return [spread(((f"{done:,} of {total:,} requests", ""),), (), width)]
     if height < ROOMY:
         forms = (
             [f"{name} {count.replace(' ', '')}" for name, count in zip(names, counts, strict=True)],
@@ -132,11 +149,25 @@ def stages(snapshot: Snapshot, width: int, height: int) -> list[Line]:
         texts = ["  ".join(form) for form in forms]
         return [spread(((next((t for t in texts if len(t) <= width - 4), texts[1]), ""),), (), width)]
     size, widest = max(map(len, counts), default=0), max(map(len, names), default=0)
+    times = [f"{roughly(stage.left_s)} left" if stage.left_s else "" for stage in shown]
+    last = max(map(len, times), default=0) if width >= 80 else 0
     lines: list[Line] = []
-    for name, share, count in zip(names, shares, counts, strict=True):
-        figures = f"  {count:>{size}}" + (f"  {int(share * 100):3} %" if width >= 50 else "")
+    for name, part, count, time in zip(names, shares, counts, times, strict=True):
+        figures = f"  {count:>{size}}" + (f"  {int(part * 100):3} %" if width >= 50 else "")
+        figures += f"  {time:>{last}}" if last else ""
         room = max(0, width - 4 - widest - len(figures))
-        lines.append(cut(((f" {name:<{widest}}  ", ""), *bar(share, room), (figures, "")), width))
+        lines.append(cut(((f" {name:<{widest}}  ", ""), *bar(part, room), (figures, "")), width))
+    return lines + rest_of_stages(others, width)
+
+
+def rest_of_stages(others: Sequence[StageRow], width: int) -> list[Line]:
+    """The stages without a bar, in a line or two."""
+    over = [f"{stage.name} {stage.total:,}" for stage in others if stage.done]
+    to_come = [f"{stage.name} {stage.total:,}" for stage in others if not stage.done]
+    lines = []
+    for word, names in (("done", over), ("to come", to_come)):
+        if names:
+            lines.append(spread(((f"{word}  ", "dim"), (" · ".join(names), "dim")), (), width))
     return lines
 
 
@@ -189,37 +220,46 @@ def view(snapshot: Snapshot, width: int, height: int, hint: str = "") -> Frame:
     lines = header(snapshot, width, height) + stages(snapshot, width, height)
     title = 1 if height >= ROOMY else 0
     room = height - len(lines)
+    learning = snapshot.learning
     # Each section's lines, without its title: at least and at most.
     wants = {
         "agents": (min(5, len(snapshot.agents) + 1), len(snapshot.agents) + 1),
+        "rounds": (max(2, min(4, len(learning.rounds) + 1)), len(learning.rounds) + 1 if learning.rounds else 0),
+        "training": (2, len(learning.trainings) + 1 if learning.trainings else 0),
+        "measured": (2, len(learning.teachers) + 1 if learning.teachers else 0),
         "gradebook": (2, len(snapshot.lessons) + 1 if snapshot.lessons else 0),
         "events": (1, min(len(snapshot.events), 3)),
     }
-    share = dict.fromkeys(wants, 0)
-    for name, (least, most) in wants.items():
+    given = dict.fromkeys(wants, 0)
+    for name in PRIORITY.get(snapshot.level, wants):
+        least, most = wants[name]
         if most >= least and room >= least + title:
-            share[name] = least
+            given[name] = least
             room -= least + title
     # Three events before the last rows of long tables, and more of them where room is left.
     for name, most in (
         ("agents", min(wants["agents"][1], height // 3)),
+        *((name, min(wants[name][1], height // 4)) for name in ("training", "measured", "rounds")),
         ("events", wants["events"][1]),
-        ("gradebook", wants["gradebook"][1]),
-        ("agents", wants["agents"][1]),
+        *((name, wants[name][1]) for name in ("rounds", "training", "measured", "gradebook", "agents")),
         ("events", len(snapshot.events)),
     ):
-        if share[name]:
-            more = max(0, min(most - share[name], room))
-            share[name] += more
+        if given[name]:
+            more = max(0, min(most - given[name], room))
+            given[name] += more
             room -= more
-    if share["agents"]:
-        lines += [rule("agents", [], width)] * title + agents_table(
-            snapshot.agents, width, share["agents"], snapshot.over
-        )
-    if share["gradebook"]:
-        rows = latest(snapshot.lessons, share["gradebook"] - 1)
-        lines += [rule("gradebook", so_far(snapshot, len(rows)), width)] * title
-        lines += lessons_table(snapshot, rows, width)
-    if share["events"]:
-        lines += [rule("events", [hint] if hint else [], width)] * title + events(snapshot, width, share["events"])
+    lessons = latest(snapshot.lessons, max(0, given["gradebook"] - 1))
+    draw: dict[str, tuple[list[str], Callable[[], list[Line]]]] = {
+        "agents": ([], lambda: agents_table(snapshot.agents, width, given["agents"], snapshot.over)),
+        "rounds": (["F1 of the class Yes: the teacher, then students"],
+                   lambda: rounds_table(snapshot, given["rounds"], width)),
+        "training": ([], lambda: training_table(snapshot, given["training"], width)),
+        "measured": (["greedy and sampled: held-out problems right", "LbT: score of new TRs"],
+                     lambda: teachers_table(snapshot, given["measured"], width)),
+        "gradebook": (so_far(snapshot, len(lessons)), lambda: lessons_table(snapshot, lessons, width)),
+        "events": ([hint] if hint else [], lambda: events(snapshot, width, given["events"])),
+    }  # fmt: skip
+    for name, (notes, section) in draw.items():
+        if given[name]:
+            lines += [rule(name, notes, width)] * title + section()
     return Frame(tuple(lines[:height]))

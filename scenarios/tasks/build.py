@@ -25,9 +25,10 @@ def build_class(scenario: Scenario, *, folder: Path) -> Bank:
     """
     bank = Bank("", (), ())
     if scenario.solves:
-        bank = build(scenario.task, scenario.exam, scenario.seed, folder=folder)
+        bank = build(scenario.task, scenario.exam, scenario.seed, folder=folder, held_out=scenario.held_out)
     if scenario.classifies:
         drawn = labelled.build(scenario.iterate.task, scenario.seed, folder=folder)
+        _refuse_large_sets(scenario, len(drawn.train))
         texts = Labelled(drawn.source, drawn.description, drawn.train, drawn.dev, drawn.test)
         bank = msgspec.structs.replace(bank, source=bank.source or texts.source, labelled=texts)
     return bank
@@ -40,28 +41,43 @@ def check_class(scenario: Scenario, *, folder: Path) -> None:
         TaskError: one of its tasks cannot be built as asked.
     """
     if scenario.solves:
-        check(scenario.task, scenario.exam, folder=folder)
+        check(scenario.task, scenario.exam, folder=folder, held_out=scenario.held_out)
     if scenario.classifies:
         labelled.check(scenario.iterate.task, folder=folder)
+        if sizes := labelled.sizes(scenario.iterate.task, folder):
+            _refuse_large_sets(scenario, sizes[0])
 
 
-def build(task: Task, exam: Exam, seed: int, *, folder: Path) -> Bank:
-    """Draw the problems of a class; `task.file` is relative to `folder`.
+def _refuse_large_sets(scenario: Scenario, train: int) -> None:
+    """A set of training items must leave others to be scored on."""
+    exemplars = scenario.iterate.exemplars
+    if 2 * exemplars > train:
+        raise TaskError(
+            f"iterate.exemplars: {exemplars} of a set leave too little of {train} training items to learn from and to "
+            f"score it on;\nask for {train // 2} at most, or for more in iterate.task.train"
+        )
+
+
+def build(task: Task, exam: Exam, seed: int, *, folder: Path, held_out: int = 0) -> Bank:
+    """Draw the problems of a class, and so many that are held out; `task.file` is relative to `folder`.
 
     Raises:
         TaskError: the task cannot be built as asked.
     """
     if task.family is not None:
-        source, items = check(task, exam, folder=folder), gym.build(task, exam, seed)
+        source = check(task, exam, folder=folder, held_out=held_out)
+        items = gym.build(task, exam, seed, held_out)
+        alone = gym.hold_out(task, seed, held_out, items)
         examples = demonstrations(task.family, task.demonstrations)
     else:
         path = _path(task, folder)
-        source, items = path.name, files.build(path, task, exam, seed)
+        source, items = path.name, files.build(path, task, exam, seed, held_out)
+        alone = files.hold_out(path, seed, held_out)
         examples = demonstrations(items[0].tp.form, task.demonstrations)
-    return Bank(source, items, examples)
+    return Bank(source, items, examples, alone)
 
 
-def check(task: Task, exam: Exam, *, folder: Path) -> str:
+def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> str:
     """Refuse a task that cannot be built, as far as that is known without building it.
 
     Returns:
@@ -72,8 +88,8 @@ def check(task: Task, exam: Exam, *, folder: Path) -> str:
     """
     path = _path(task, folder)
     if task.family is not None:
-        return gym.check(task)
-    files.check(path, task, exam)
+        return gym.check(task, held_out)
+    files.check(path, task, exam, held_out)
     return path.name
 
 

@@ -84,7 +84,7 @@ def read(path: Path) -> list[Entry]:
     return entries
 
 
-def check(path: Path, task: Task, exam: Exam) -> list[Entry]:
+def check(path: Path, task: Task, exam: Exam, held_out: int = 0) -> list[Entry]:
     """Read a file and refuse it where it cannot give as many problems as are asked for.
 
     Raises:
@@ -93,6 +93,11 @@ def check(path: Path, task: Task, exam: Exam) -> list[Entry]:
     entries = read(path)
     if task.problems > len(entries):
         raise TaskError(f"task.problems: {task.problems} are asked for, and {path} has {len(entries)}")
+    if task.problems + held_out > len(entries):
+        raise TaskError(
+            f"learn.held_out: {held_out} problems besides the {task.problems} of task.problems are asked for, and "
+            f"{path} has {len(entries)}"
+        )
     if _functional_file(entries):
         for entry in entries:
             _enough(len(entry.problems) - 1, exam, f"{path}, line {entry.line}", "variants besides the first")
@@ -103,17 +108,24 @@ def check(path: Path, task: Task, exam: Exam) -> list[Entry]:
     return entries
 
 
-def build(path: Path, task: Task, exam: Exam, seed: int) -> tuple[Item, ...]:
-    """Draw problems from a file, without replacement.
+def build(path: Path, task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[Item, ...]:
+    """Draw problems from a file, without replacement, and leave so many that are held out.
 
     Raises:
         TaskError: as `check`; or too few others differ from a TP in their text.
     """
-    entries = check(path, task, exam)
-    chosen = _drawn(entries, seed, "tp")[: task.problems]
+    entries = check(path, task, exam, held_out)
+    drawn = _drawn(entries, seed, "tp")
+    left = drawn[: len(drawn) - held_out]
+    chosen = left[: task.problems]
     if _functional_file(entries):
         return tuple(Item(e.problems[0], e.problems[1 : exam.problems + 1]) for e in chosen)
-    return tuple(_with_others(entry, entries, exam, seed, path) for entry in chosen)
+    return tuple(_with_others(entry, left, exam, seed, path) for entry in chosen)
+
+
+def hold_out(path: Path, seed: int, held_out: int) -> tuple[Problem, ...]:
+    """The last that would be drawn from a file: a class with more or fewer TPs is measured on the same problems."""
+    return tuple(entry.problems[0] for entry in _drawn(read(path), seed, "tp")[::-1][:held_out])
 
 
 def typical_characters(path: Path) -> int:

@@ -9,8 +9,9 @@ import difflib
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -26,6 +27,7 @@ from scenarios.tasks.families import (
     TEMPLATES,
     UNCHECKED,
     UP_TO_DIFFICULTY,
+    Family,
 )
 
 DRAWS = 60
@@ -42,11 +44,11 @@ def suited(difficulty: float) -> list[int]:
     return [t for t in range(TEMPLATES) if not _unfit(t, difficulty)]
 
 
-def check(task: Task) -> str:
+def check(task: Task, held_out: int = 0) -> str:
     """Refuse a task that cannot be drawn, without drawing it; returns what to call its source.
 
     Raises:
-        TaskError: unknown or unfit family, template or difficulty.
+        TaskError: unknown or unfit family, template or difficulty; or no template is left to hold problems out from.
     """
     name = task.family or ""
     if name not in FAMILIES:
@@ -59,20 +61,43 @@ def check(task: Task) -> str:
         _check_templates(task.templates, task.difficulty)
     elif not suited(task.difficulty):
         raise TaskError(f"task.difficulty: {task.difficulty:g} is too low for {GSM}: its numbers start at 0.5")
+    if held_out and len(task.templates or suited(task.difficulty)) < 2:
+        raise TaskError(
+            "task.templates: held-out problems (learn.held_out) come from other templates; name two or more"
+        )
     return f"reasoning-gym {name}"
 
 
-def build(task: Task, exam: Exam, seed: int) -> tuple[Item, ...]:
-    """Draw the problems of a task that `check` let pass.
+def build(task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[Item, ...]:
+    """Draw the problems of a task that `check` let pass, and leave templates for so many that are held out.
 
     Raises:
         TaskError: as `check`; or a template has too few different problems.
     """
-    check(task)
+    check(task, held_out)
     name = task.family or ""
     if name == GSM:
-        return tuple(_template_items(task, exam, seed))
+        return tuple(_template_items(task, exam, seed, held_out))
     return tuple(_sibling_items(name, task, exam, seed))
+
+
+def hold_out(task: Task, seed: int, held_out: int, items: Sequence[Item]) -> tuple[Problem, ...]:
+    """Draw problems unlike those of `items`, which `build` drew; of other templates, where the family has such.
+
+    Raises:
+        TaskError: as `build`.
+    """
+    name = task.family or ""
+    seen = [problem for item in items for problem in (item.tp, *item.eps)]
+    for i in range(held_out):
+        if name == GSM:
+            _, kept = _shared_out(_pool(task, seed), task.problems, held_out)
+            template, nth = kept[i % len(kept)], i // len(kept)
+            one = _new(f"held_out/{GSM}/t{template}/{nth}", _from_template(template, task), seed, "number", seen)
+        else:
+            one = _new(f"held_out/{name}/{i}", _from_family(FAMILIES[name], name), seed, FAMILIES[name].form, seen)
+        seen.append(one)
+    return tuple(seen[len(seen) - held_out :])
 
 
 def library() -> Callable[..., Any]:
@@ -92,27 +117,36 @@ def library() -> Callable[..., Any]:
     return create
 
 
-def _template_items(task: Task, exam: Exam, seed: int) -> Iterator[Item]:
-    generators = library()(GSM, size=1, seed=0).generators
-    pool = list(task.templates or sorted(suited(task.difficulty), key=lambda t: number(seed, GSM, "order", t)))
-    asked: dict[int, list[Problem]] = {t: [] for t in pool}
-    for i in range(task.problems):
-        template, nth = pool[i % len(pool)], i // len(pool)
-
-        def draw(bits: int, template: int = template) -> tuple[str, str, str]:
-            made = generators[template](Bounded(bits), task.difficulty)
-            gold = Fraction(made["answer"])
-            if gold < 0 or gold.denominator != 1:
-                raise ValueError("no count of anything")
-            return made["question"], made["answer"], made["metadata"].get("answer_cot", "")
-
-        yield _item(f"{GSM}/t{template}/{nth}", draw, exam.problems, seed, "number", asked[template])
+def _pool(task: Task, seed: int) -> list[int]:
+    return list(task.templates or sorted(suited(task.difficulty), key=lambda t: number(seed, GSM, "order", t)))
 
 
-def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[Item]:
-    family = FAMILIES[name]
-    dataset = library()(name, size=1, seed=0, **family.settings)
-    asked: list[Problem] = []
+def _shared_out(pool: list[int], problems: int, held_out: int) -> tuple[list[int], list[int]]:
+    """The templates that are taught, and those that problems are held out from: the end of the pool, backwards.
+
+    All that the TPs leave, and at least a fifth: so a class with more or fewer TPs is measured on the same problems.
+    """
+    if not held_out:
+        return pool, []
+    taught = min(problems, len(pool) - max(1, len(pool) // 5))
+    return pool[:taught], pool[taught:][::-1]
+
+
+def _from_template(template: int, task: Task) -> Draw:
+    generate = _dataset(GSM).generators[template]
+
+    def draw(bits: int) -> tuple[str, str, str]:
+        made = generate(Bounded(bits), task.difficulty)
+        gold = Fraction(made["answer"])
+        if gold < 0 or gold.denominator != 1:
+            raise ValueError("no count of anything")
+        return made["question"], made["answer"], made["metadata"].get("answer_cot", "")
+
+    return draw
+
+
+def _from_family(family: Family, name: str) -> Draw:
+    dataset = _dataset(name)
 
     def draw(bits: int) -> tuple[str, str, str]:
         made = dataset[bits]  # The library seeds item i with seed + i.
@@ -123,6 +157,29 @@ def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[Ite
             text = text.replace(sentence, "")
         return text, made["answer"], ""
 
+    return draw
+
+
+@lru_cache(maxsize=1)
+def _dataset(name: str) -> Any:
+    """The library's data set of a family. Drawing changes nothing in it."""
+    settings = {} if name == GSM else FAMILIES[name].settings
+    return library()(name, size=1, seed=0, **settings)
+
+
+def _template_items(task: Task, exam: Exam, seed: int, held_out: int) -> Iterator[Item]:
+    taught, _ = _shared_out(_pool(task, seed), task.problems, held_out)
+    asked: dict[int, list[Problem]] = {t: [] for t in taught}
+    for i in range(task.problems):
+        template, nth = taught[i % len(taught)], i // len(taught)
+        draw = _from_template(template, task)
+        yield _item(f"{GSM}/t{template}/{nth}", draw, exam.problems, seed, "number", asked[template])
+
+
+def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[Item]:
+    family = FAMILIES[name]
+    draw = _from_family(family, name)
+    asked: list[Problem] = []
     for i in range(task.problems):
         yield _item(f"{name}/{i}", draw, exam.problems, seed, family.form, asked)
 

@@ -252,7 +252,7 @@ def test_a_request_that_comes_twice_is_answered_once() -> None:
         (
             "teacher",
             Teach(problem="", answer_form="number", sampling=Sampling(), weights="w2"),
-            "holds w1, asked for w2",
+            "holds w1, and the run has no weights w2",
         ),
     ],
 )

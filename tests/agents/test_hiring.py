@@ -13,7 +13,7 @@ QWEN = "qwen2.5-coder-0.5b-instruct"
 
 
 def told(one: hiring.Hired) -> dict[str, object]:
-    spec = hiring.spec(one, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/key"))
+    spec = hiring.spec(one, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run"))
     return {"name": spec.name, "pool": spec.pool, "role": spec.role, "answerer": spec.answerer}
 
 
@@ -108,3 +108,26 @@ def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> No
     assert ada.memory()["cache_mb"] > 5_000 > bob.memory()["cache_mb"] > 0
     assert ada.seat.memory_share > 0 == bob.seat.memory_share
     assert (ada.needs, bob.needs) == ("2.8 GB", "1.3 GB")
+
+
+# --- who can be trained --------------------------------------------------------------------------------------
+
+
+def test_a_teacher_at_a_server_cannot_be_trained_and_a_simulated_one_can() -> None:
+    hiring.trainable("simulated")
+    with pytest.raises(EngineStartError, match=r"its weights are not here\n.*level: 1"):
+        hiring.trainable("openai")
+
+
+def test_training_without_its_packages_is_refused_with_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hiring, "find_spec", lambda package: None)
+    hiring.trainable("simulated")
+    for engine in ("transformers", "vllm"):
+        with pytest.raises(EngineStartError, match=r"pip install -e '?\"?\.\[train\]"):
+            hiring.trainable(engine)
+
+
+def test_an_agent_is_told_where_its_run_keeps_trained_weights() -> None:
+    (teacher,) = hiring.hire(TEACHER, [])
+    spec = hiring.spec(teacher, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run"))
+    assert (spec.weights_folder, spec.training_folder) == ("/run/weights", "/run/training")

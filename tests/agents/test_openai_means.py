@@ -151,7 +151,8 @@ def answerer(model: str = "small", **options: Any) -> str:
     args = {"base_url": "http://h/v1", **options}
     wanted = Agent(name="ada", engine="openai", model=model, engine_args=args)
     _, hired = hiring.hire(Agent(name="teacher", engine="simulated"), [wanted])
-    told = hiring.spec(hired, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/answer-key"))
+    key = Path("/run/answer-key")
+    told = hiring.spec(hired, {}, seed=1, endpoint="ipc://x", keys="", answer_key=key, run=key.parent)
     assert told.engine_args["ledger"] == "/run/spent-ada"
     return told.answerer
 

@@ -209,16 +209,16 @@ class Cached:
 def test_a_solution_in_the_cache_is_computed_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_scoring, "_sampling", lambda anew: anew)
     engine = Cached()
-    assert asyncio.run(vllm_scoring.score(engine, "a", [1, 2, 3, 4], 2)) == (-2.5, 0)
+    assert asyncio.run(vllm_scoring.score(engine, prompt("a"), [1, 2, 3, 4], 2)) == (-2.5, 0)
     assert engine.asked == [False, True]
 
 
 def test_an_engine_that_tells_nothing_fails_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_scoring, "_sampling", lambda anew: anew)
     with pytest.raises(EngineFailure, match="no log-probabilities"):
-        asyncio.run(vllm_scoring.score(Cached(deaf=True), "a", [1, 2, 3, 4], 2))
+        asyncio.run(vllm_scoring.score(Cached(deaf=True), prompt("a"), [1, 2, 3, 4], 2))
     with pytest.raises(EngineFailure, match="logprobs_mode: raw_logits"):
-        asyncio.run(vllm_scoring.score(Cached("raw_logits"), "a", [1, 2, 3, 4], 2))
+        asyncio.run(vllm_scoring.score(Cached("raw_logits"), prompt("a"), [1, 2, 3, 4], 2))
 
 
 # --- a real one ----------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def settings() -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     from agents.models import ensure
 
     return Settings(
@@ -280,6 +280,7 @@ def settings() -> Settings:
         capacity=16,
         threads=1,
         max_context=1024,
+        weights_folder=str(tmp_path_factory.mktemp("weights")),
         options={"kv_cache_memory_bytes": 256 << 20},
     )
 
@@ -512,3 +513,45 @@ def test_memory_that_is_not_there_is_told_with_what_to_lower(settings: Settings)
     finally:
         running.stop()
     assert "lower engine_args.kv_cache_memory_bytes" in str(caught.value)
+
+
+@marked
+def test_trained_weights_are_taken_up_when_they_are_asked_and_the_base_again(
+    smollm2: Running, settings: Settings
+) -> None:
+    from tests.agents import trained_weights as make
+
+    assert settings.folder is not None
+    folder = Path(settings.weights_folder)
+    adapter, added = make.adapter(settings.folder, folder, 1, size=0.05)
+    merged, (broken, _) = make.complete(settings.folder, folder, added), make.adapter(settings.folder, folder, 2, r=8)
+
+    def said(weights: str) -> Any:
+        return smollm2.ask(msgspec.structs.replace(prompt("Who has most pens of all?"), weights=weights))[0]
+
+    first = [said(weights) for weights in ("", adapter, merged)]
+    # Of one prompt, what some weights cached must serve no others.
+    assert first[1].usage.cached_tokens == first[2].usage.cached_tokens == 0
+    assert first[0].text != first[1].text == first[2].text
+    refused = said(broken)
+    assert isinstance(refused, EngineFailure) and "other shapes" in str(refused)
+    again = [said(weights) for weights in (merged, "", adapter)]
+    assert [each.text for each in again] == [first[index].text for index in (2, 0, 1)]
+    assert all(each.usage.cached_tokens > 0 for each in again)
+    mixed = [prompt(f"What is {n} + {n}?", WARM, n) for n in range(12)]
+    asked = [msgspec.structs.replace(each, weights=("", adapter)[n % 2]) for n, each in enumerate(mixed)]
+    assert all(isinstance(each, Completion) for each in smollm2.ask(*asked))
+
+
+@marked
+def test_an_engine_that_was_stopped_starts_again(settings: Settings) -> None:
+    running = Running(settings)
+    try:
+        running.start()
+        (first,) = running.ask(prompt("1 + 1?"))
+        running.run(running.engine.stop())
+        running.start()
+        (again,) = running.ask(prompt("1 + 1?"))
+        assert first.text == again.text
+    finally:
+        running.stop()

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "startup": "startup",
     "startup-vllm": "startup_vllm",
     "store": "store",
+    "training": "training",
 }
 
 

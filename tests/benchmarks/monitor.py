@@ -2,6 +2,7 @@
 
 It draws a class of the paper's size that changes several times a second: every frame differs, and another process
 goes on writing into the gradebook that it follows. The first reading of the gradebook is told apart: it is paid once.
+A class of level 3 is measured, too (monitor_course.py); the ratio is the larger one.
 """
 
 import io
@@ -21,6 +22,7 @@ from broker.messages import Gauges, PeerGauge, Role, digest
 from scenarios.gradebook.store import Record, Store
 from scenarios.monitor.follow import Monitor
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
+from tests.benchmarks import monitor_course
 
 EPS, REPEATS = 3, 3
 GROUPS_PER_S = 5
@@ -150,12 +152,15 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
         finally:
             writer.terminate()
             writer.join()
+    observe, iterate = spent.cpu / spent.wall, monitor_course.share(usage, 4_000 if quick else 20_000, window)
     return {
         "name": "monitor",
-        "ratio": round(spent.cpu / spent.wall, 4),
+        "ratio": round(max(observe, iterate), 4),
         "goal": 0.05,
         "better": "lower",
         "detail": {
+            "observe": round(observe, 4),
+            "iterate": round(iterate, 4),
             "exam_answers": there,
             "followed_per_s": round(exams / spent.wall),
             "frames_per_s": round(frames / spent.wall, 2),

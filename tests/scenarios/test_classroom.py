@@ -1,3 +1,4 @@
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +18,18 @@ from broker.messages import (
     Joined,
     Lost,
     Message,
+    Recipe,
+    Sampling,
     Taught,
     Teach,
+    Train,
+    Trained,
     Usage,
     Welcome,
 )
 from scenarios.classroom import Classroom, feed
 from scenarios.gradebook.store import Store
+from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Step
 from scenarios.levels.observe import Observe
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.tasks.answers import ClassGrader
@@ -39,6 +45,10 @@ SCENARIO = Scenario(
     lesson=Lesson(rationales=3),
     exam=Exam(problems=2),
 )
+
+
+def kept(name: str, content: bytes) -> None:
+    raise AssertionError(f"level 1 encloses no file: {name}")
 
 
 def item(n: int) -> Item:
@@ -131,11 +141,17 @@ def grader() -> Iterator[ClassGrader]:
         yield opened
 
 
-def classroom(store: Store, grader: ClassGrader, school: School) -> Classroom:
+def classroom(
+    store: Store,
+    grader: ClassGrader,
+    school: School,
+    level: Level | None = None,
+    keep: Callable[[str, bytes], None] = kept,
+) -> Classroom:
     client: Client = school  # type: ignore[assignment]
-    level = Observe(SCENARIO, BANK, ANSWERERS)
+    level = level or Observe(SCENARIO, BANK, ANSWERERS)
     return Classroom(
-        SCENARIO, BANK, level, grader, store, client, Idle(), answerers=ANSWERERS, weights={"teacher": "w"}  # type: ignore[arg-type]
+        SCENARIO, BANK, level, grader, store, client, Idle(), answerers=ANSWERERS, weights={"teacher": "w"}, keep=keep  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -248,3 +264,80 @@ def test_feeding_the_records_to_a_fresh_level_is_resuming(store: Store, grader: 
     due, reused = feed(level, store.find)
     assert (due, reused, level.finished) == ([], 24, True)
     assert [len(lesson.rationales) for lesson in level.outcome().lessons] == [3, 3, 3]
+
+
+class Training:
+    """A level that asks for one training, and once more for what is recorded already when that has ended."""
+
+    def __init__(self) -> None:
+        self.due = [Request("train", "Train", "teacher", "train", Sampling(), level=2), REPEATED]
+        self.heard: list[Result] = []
+
+    def begin(self) -> Step:
+        return Step(requests=(REPEATED,))
+
+    def receive(self, result: Result) -> Step:
+        self.heard.append(result)
+        return Step(requests=(self.due.pop(0),) if self.due else ())
+
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
+        if request.kind == "Teach":
+            return Teach(problem="TP 0", answer_form="number", sampling=request.sampling)
+        train = Train(pairs="pairs-1.jsonl", pairs_digest="1", recipe=Recipe())
+        return Enclosed(train, train.pairs, b"the pairs")
+
+    @property
+    def finished(self) -> bool:
+        return len(self.heard) == 3
+
+    def totals(self) -> dict[str, int]:
+        return {"train": 1}
+
+    def outcome(self) -> Outcome:
+        return Outcome()
+
+
+REPEATED = Request("again", "Teach", "teacher", "teach", Sampling(), tp="tp0")
+
+
+def trained(request_id: str, message: Message) -> Message:
+    if isinstance(message, Train):
+        return Trained(trained="new", pairs=3, steps=1, seconds=2.0, figures={"loss": 0.5})
+    return Taught(text="Answer: 1")
+
+
+def test_a_file_is_written_before_the_message_that_names_it_is_sent(store: Store, grader: ClassGrader) -> None:
+    school, files = School(store), dict[str, bytes]()
+    school.answer = trained
+
+    def keep(name: str, content: bytes) -> None:
+        assert not any(isinstance(message, Train) for _, message in school.asked.values())
+        files[name] = content
+
+    assert classroom(store, grader, school, Training(), keep).run().status == "complete"
+    assert files == {"pairs-1.jsonl": b"the pairs"}
+    assert school.asked["train"][1] == Train(pairs="pairs-1.jsonl", pairs_digest="1", recipe=Recipe(), weights="w")
+    record = store.find("train")
+    assert record is not None
+    assert (record.answer, json.loads(record.text)) == ("new", {"pairs": 3, "steps": 1, "seconds": 2.0, "loss": 0.5})
+
+
+def test_what_is_recorded_is_not_asked_again_when_another_part_of_the_class_wants_it(
+    store: Store, grader: ClassGrader
+) -> None:
+    school, level = School(store), Training()
+    school.answer = trained
+    assert classroom(store, grader, school, level, lambda name, content: None).run().status == "complete"
+    assert [result.request_id for result in level.heard] == ["again", "train", "again"]
+    assert level.heard[0] == level.heard[2]
+
+
+def test_a_full_disk_where_the_pairs_should_go_stops_the_class(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    school.answer = trained
+
+    def full(name: str, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    ending = classroom(store, grader, school, Training(), full).run()
+    assert (ending.status, ending.reason) == ("failed", "pairs-1.jsonl cannot be written: No space left on device")

@@ -106,10 +106,9 @@ REPLACED = [
     ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
     ("    persona", "    xyz", f"good.yaml:12: students.1.xyz: no such key; there are {AGENT_KEYS}"),
     ("seed: 7", '"a\\nb": 7', "good.yaml:2: 'a\\nb': no such key; there are name, level, seed, task, teacher, "
-     "students, time_share, lesson, exam, scoring, iterate, limits, broker"),
+     "students, time_share, lesson, exam, learn, scoring, iterate, limits, broker"),
     ("  name: ada\n", "", f"good.yaml:6: teacher.name: is missing; it needs {NAME}"),
-    ("students:", "learners:", "good.yaml:9: learners: no such key; there are name, level, seed, task, teacher, "
-     "students, time_share, lesson, exam, scoring, iterate, limits, broker"),
+    ("students:", "learners:", "good.yaml:9: learners: no such key; did you mean 'learn'?"),
     ("problems: 6", "problems: ten", "good.yaml:5: task.problems: needs a whole number, at least 1, has 'ten'"),
     ("problems: 6", "problems: 0", "good.yaml:5: task.problems: needs a whole number, at least 1, has 0"),
     ("problems: 6", "problems: 1.5", "good.yaml:5: task.problems: needs a whole number, at least 1, has 1.5"),
@@ -117,7 +116,8 @@ REPLACED = [
     ("problems: 6", "problems: yes",
      "good.yaml:5: task.problems: needs a whole number, at least 1, has true; 'yes' is read as true"),
     ("problems: 6", "difficulty: 3", "good.yaml:5: task.difficulty: needs a number from 0 to 2, has 3"),
-    ("seed: 7", "level: 2", "good.yaml:2: level: level 2 is not built yet"),
+    ("seed: 7", "level: [2, 1]",
+     "good.yaml:2: level: [2, 1]: levels follow one another as 1, 2, 3, each at most once"),
     ("name: tiny", "name: no",
      f"good.yaml:10: students.0.name: needs {NAME}, has false; 'no' is read as false: write it in quotes"),
     ("name: tiny", "name: 5",
@@ -267,6 +267,30 @@ def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
     assert mistake == "--set seed: '9223372036854775808' is too large: at most 9223372036854775807"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "mistake"),
+    [
+        (["teacher.engine=openai", "teacher.model=gpt"],
+         "--set teacher.engine: openai: level 2 trains the teacher, and cannot train one at a server"),
+        (["teacher.engine=external"],
+         "--set teacher.engine: external: level 2 trains the teacher, and cannot train one of a program of yours"),
+        (["learn.arms=[m2, m2]"], "--set learn.arms: names an arm twice"),
+        (["learn.arms=[]"], "--set learn.arms: needs a list of at least 1, each correctness, m2 or shuffled, has "
+         "an empty list"),
+        (["learn.gap=1"], "--set learn.gap: needs a number, at least 0 and below 1, has 1"),
+        (["learn.training.batch=0"], "--set learn.training.batch: needs a whole number, at least 1, has 0"),
+        (["lesson.rationales=1"], "--set lesson.rationales: 1 makes no pairs; level 2 compares two or more rationales "
+         "of a problem"),
+    ],
+)  # fmt: skip
+def test_what_level_2_cannot_work_with_is_refused(path: Path, overrides: list[str], mistake: str) -> None:
+    assert told(path, GOOD, "level=2", *overrides) == mistake
+
+
+def test_what_only_level_2_cannot_work_with_is_nothing_to_level_1(path: Path) -> None:
+    assert good(path, "teacher.engine=external", "learn.arms=[m2, m2]").levels == (1,)
+
+
 def test_more_than_64_students_are_refused(path: Path) -> None:
     many = "".join(f"  - name: s{i}\n" for i in range(65))
     text = GOOD.replace("students:\n", "students:\n" + many)
@@ -365,3 +389,9 @@ def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
 )  # fmt: skip
 def test_mistakes_of_level_3_with_rationales(path: Path, override: str, mistake: str) -> None:
     assert told(path, GOOD + "level: 3\niterate: {material: rationale}\n", override) == mistake
+
+
+def test_level_2_examines_without_questions(path: Path) -> None:
+    assert told(path, GOOD, "level=[1, 2]", "exam.questions=1") == (
+        "--set exam.questions: goes with level 1, and level 3 for rationales; level 2 examines without"
+    )

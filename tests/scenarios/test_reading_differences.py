@@ -80,6 +80,7 @@ def test_what_changes_no_question_may_differ(path: Path, override: str) -> None:
         "lesson.sampling.top_k=7",
         "lesson.greedy=false",
         "exam.repeats=2",
+        "learn.gap=0.2",
         "teacher.model=n",
         "teacher.name=eva",
         "teacher.engine=transformers",
@@ -96,8 +97,16 @@ def test_what_changes_a_question_is_told(path: Path, override: str) -> None:
     assert asked_differs(good(path), changed) == difference(good(path), changed) != []
 
 
+def test_at_level_2_the_rule_of_scoring_decides_what_is_trained_on(path: Path) -> None:
+    for level in ("2", "[1, 2]"):
+        before, after = (
+            good(path, f"level={level}", one) for one in ("scoring.merge=answers", "scoring.merge=students")
+        )
+        assert asked_differs(before, after) == ["scoring.merge: 'answers' -> 'students'"]
+
+
 def test_every_entry_is_either_free_to_change_or_part_of_what_is_asked(path: Path) -> None:
-    asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam", "iterate"}
+    asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam", "learn", "iterate"}
     assert asked | {"name", "time_share", "scoring", "limits", "broker"} == set(Scenario.__struct_fields__)
     scenario = good(path)
     assert asked_differs(scenario, good(path, "seed=1")) == ["seed: 7 -> 1"]

@@ -24,8 +24,10 @@ def test_a_shipped_scenario_is_read_and_planned(path: Path) -> None:
     assert scenario.name == path.stem
     planned = counts(scenario)
     observed = planned.greedy + planned.teaching_rationales + planned.exam_answers
+    learnt = planned.trainings + planned.measured + planned.likelihoods
+    again = planned.later_rationales + planned.later_exam_answers
     iterated = planned.reflections + planned.revisions + planned.own_answers + planned.held_out_answers
-    assert planned.requests == observed + iterated
+    assert planned.requests == observed + learnt + again + iterated
     assert planned.prompt_tokens > planned.requests
     assert planned.completion_tokens > planned.requests
 
@@ -59,6 +61,22 @@ def test_the_smoke_class_needs_no_language_model_and_has_students_of_different_a
     assert sorted(set(abilities)) == abilities
     assert len(abilities) == 3
     assert (scenario.task.problems, scenario.lesson.rationales) == (12, 8)
+
+
+def test_the_smoke_class_of_level_2_goes_through_levels_1_and_2_without_a_language_model() -> None:
+    scenario = read(FOLDER / "smoke_learn.yaml")
+    assert {agent.engine for agent in scenario.agents} == {"simulated"}
+    assert scenario.levels == (1, 2)
+    assert scenario.learn.arms == ("m2", "correctness", "shuffled")
+
+
+def test_the_papers_class_of_level_2_has_the_papers_numbers() -> None:
+    scenario = read(FOLDER / "paper" / "m2_math.yaml")
+    learn, recipe = scenario.learn, scenario.learn.training
+    assert (scenario.task.problems, scenario.lesson.rationales) == (1564, 32)
+    assert (learn.weight, learn.gap, learn.pairs_per_tp) == (0.5, 0.3, 8)
+    assert (recipe.learning_rate, recipe.batch, recipe.epochs, recipe.beta) == (5e-7, 16, 1, 0.1)
+    assert (recipe.method, recipe.nll_weight, recipe.lora) == ("dpo", 50, False)
 
 
 def test_the_main_class_has_three_students_of_three_kinds() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scenarios.gradebook.tables import plain, summary_tables
+from scenarios.gradebook.marks import plain
+from scenarios.gradebook.tables import summary_tables
 
 
 def method(accuracy: float | None, n: int = 6) -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scenarios.schema import Exam, Task
+from scenarios.reading import read
+from scenarios.schema import Exam, Scenario, Task
 from scenarios.tasks.answers import ANSWER_MARK, parse
 from scenarios.tasks.bank import Bank, Item, Problem, TaskError
-from scenarios.tasks.build import build, check, typical_tokens
+from scenarios.tasks.build import build, build_class, check, check_class, typical_tokens
 from scenarios.tasks.demonstrations import WORKED, demonstrations
 from scenarios.tasks.families import FAMILIES, GSM
 
 HERE = Path()
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -103,3 +106,28 @@ def test_a_bank_with_one_question_twice_is_refused() -> None:
         Bank("x", (Item(problem("a", "1 + 1?"), ()), Item(problem("b", "1  +  1?"), ())), ())
     with pytest.raises(TaskError, match=r"c and d: two exam problems"):
         Bank("x", (Item(problem("a", "1 + 1?"), (problem("c", "2 + 2?"), problem("d", "2 + 2?"))),), ())
+
+
+def iterated(*overrides: str, level: str = "3") -> Scenario:
+    return read(SCENARIOS / "smoke_iterate.yaml", [f"level={level}", *overrides])
+
+
+def test_a_class_of_level_3_alone_has_labelled_texts_and_no_teaching_problems() -> None:
+    bank = build_class(iterated(), folder=HERE)
+    assert bank.items == ()
+    assert bank.source == "reasoning-gym syllogism"
+    assert bank.labelled is not None
+    assert [len(part) for part in (bank.labelled.train, bank.labelled.dev, bank.labelled.test)] == [60, 20, 20]
+
+
+def test_a_class_of_levels_1_and_3_has_both() -> None:
+    bank = build_class(iterated("task={family: chain_sum, problems: 3}", level="[1, 3]"), folder=HERE)
+    assert len(bank.items) == 3
+    assert bank.labelled is not None
+    assert bank.source == "reasoning-gym chain_sum"
+
+
+@pytest.mark.parametrize("door", [build_class, check_class])
+def test_sets_that_leave_too_few_training_items_are_refused(door: Callable[..., object]) -> None:
+    with pytest.raises(TaskError, match="40 of a set leave too little of 60 training items"):
+        door(iterated("iterate.exemplars=40"), folder=HERE)

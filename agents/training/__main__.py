@@ -1,0 +1,77 @@
+"""Main of the training process: hear what to do, do it, say how it went.
+
+Standard output carries nothing but what is said (agents/training/spec.py), one JSON object a line; what libraries
+print goes to standard error. Exit codes: 0 there are new weights; 3 there are none and never will be; 1 there are
+none now.
+"""
+
+import errno
+import logging
+import os
+import sys
+
+import msgspec
+
+from agents.training.estimate import lower
+from agents.training.spec import INSTALL, Refused, Said, TrainingFailed, TrainingSpec
+from broker import lifeline
+
+log = logging.getLogger("training")
+
+EXTRA = ("trl", "peft", "datasets")
+"""What the extra `train` brings."""
+
+
+def main() -> int:
+    """Train as the parent tells on standard input."""
+    spec = lifeline.receive(TrainingSpec)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    words = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    # One device: trl would not train on several without a launcher of its own.
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+    def tell(said: Said) -> None:
+        words.write(msgspec.json.encode(said) + b"\n")
+
+    try:
+        from agents.training.run import train
+
+        tell(train(spec, tell))
+    except Exception as error:
+        refused = meaning(error, spec)
+        if not isinstance(error, TrainingFailed):
+            log.exception("the training failed")
+        log.error("%s", refused.failed)
+        tell(refused)
+        return lifeline.NO_RESTART if refused.for_good else 1
+    return 0
+
+
+def meaning(error: Exception, spec: TrainingSpec) -> Refused:
+    """What an exception means to people, and what to do."""
+    gist = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if isinstance(error, TrainingFailed):
+        return Refused(failed=str(error), for_good=error.for_good)
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in EXTRA:
+        return Refused(failed=f"training needs {', '.join(EXTRA)}: {INSTALL}", for_good=True)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        where = f"no space left on the disk of {spec.work} or {spec.out}"
+        return Refused(failed=f"{where}: {gist}\nmake room; it goes on where it was")
+    if _out_of_memory(error):
+        return Refused(failed=f"out of memory while training: {gist}\n{lower(spec.recipe)}")
+    return Refused(failed=f"the training broke: {type(error).__name__}: {gist}")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    try:
+        from agents.engines.loading import out_of_memory
+    except ImportError:  # then nothing was computed
+        return False
+    return out_of_memory(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What is needed to go on after a death: the trained parameters, AdamW's two moments of each, and the step.
+
+One safetensors file, written under another name and renamed when it is whole, so a half-written one is never taken
+up. The order of the pairs follows from the seed and needs no keeping, and nothing else is random.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+log = logging.getLogger("training")
+
+PATIENCE = 50
+"""Times as long as the last checkpoint took must pass before the next: they cost at most a fiftieth of the time."""
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+Parameters = Mapping[str, torch.nn.Parameter]
+
+
+class Held(NamedTuple):
+    """A checkpoint on the disk."""
+
+    file: Path
+    step: int
+    """How many steps were done."""
+    seconds: float
+    """How long they took."""
+
+
+class Checkpoints:
+    """The checkpoints of one training, in a folder of their own."""
+
+    def __init__(self, folder: Path, key: str, every_s: float) -> None:
+        """`key`: digest of all that decides the training; checkpoints of another are not taken up."""
+        self._folder, self._key, self._every_s = folder, key, every_s
+        self._written, self._took = time.monotonic(), 0.0
+
+    def newest(self) -> Held | None:
+        """The last whole checkpoint of this training."""
+        for file in sorted(self._folder.glob("step-*.safetensors"), reverse=True):
+            try:
+                with safe_open(file, "pt") as held:
+                    told = held.metadata() or {}
+            except SafetensorError as error:
+                log.warning("%s cannot be read and is passed over: %s", file, error)
+                continue
+            if told.get("key") == self._key:
+                return Held(file, int(told["step"]), float(told["seconds"]))
+            log.info("%s is of another training", file)
+        return None
+
+    def fill(self, held: Held, parameters: Parameters, optimizer: torch.optim.Optimizer) -> None:
+        """Make parameters and optimizer what they were."""
+        with safe_open(held.file, "pt") as tensors, torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors.get_tensor(f"value/{name}"))
+                moments = {m: tensors.get_tensor(f"{m}/{name}").to(parameter.device) for m in MOMENTS}
+                optimizer.state[parameter] = {"step": torch.tensor(float(held.step)), **moments}
+
+    def due(self) -> bool:
+        """Whether it is time for one."""
+        return time.monotonic() - self._written >= max(self._every_s, PATIENCE * self._took)
+
+    def save(self, step: int, seconds: float, parameters: Parameters, optimizer: torch.optim.Optimizer) -> None:
+        """Write one, and drop the older ones.
+
+        Raises:
+            OSError, SafetensorError: it could not be written; older ones are as they were.
+        """
+        begun = time.monotonic()
+        tensors = {f"value/{name}": parameter.detach() for name, parameter in parameters.items()}
+        for moment in MOMENTS:
+            tensors |= {f"{moment}/{name}": optimizer.state[p][moment] for name, p in parameters.items()}
+        file = self._folder / f"step-{step:08}.safetensors"
+        partial = file.with_suffix(".partial")
+        try:
+            save_file(tensors, partial, {"key": self._key, "step": str(step), "seconds": repr(seconds)})
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+        self.clear(keep=file)
+        self._written = time.monotonic()
+        self._took = self._written - begun
+
+    def clear(self, keep: Path | None = None) -> None:
+        """Drop all checkpoints, whole or not, but for one."""
+        for file in (*self._folder.glob("step-*.safetensors"), *self._folder.glob("step-*.partial")):
+            if file != keep:
+                file.unlink()

@@ -1,0 +1,62 @@
+"""The agent's side of a training: start the process, hear what it says. Light: safe to import anywhere."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from agents.training.spec import Done, Refused, Said, TrainingSpec
+from broker import lifeline
+
+ENVIRONMENT = {
+    # trl reports each training to a server unless it is told not to, and nothing here may be fetched.
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+LOWER = (
+    "lower recipe.max_tokens, train an adapter (recipe.lora), or take a smaller teacher; a lower batch saves nothing"
+)
+"""What to do where memory is short."""
+
+
+def start(spec: TrainingSpec, log: Path, cores: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    """Start a training. It lives at most as long as this process, and is ended by `kill`.
+
+    Args:
+        spec: paths in it must be absolute.
+        log: what libraries say is appended to it.
+        cores: the cores it may run on; empty: those of this process.
+    """
+    return lifeline.spawn("agents.training", spec, env=ENVIRONMENT, log=log, cores=cores, listen=True)
+
+
+def hear(process: subprocess.Popen[bytes]) -> Iterator[Said]:
+    """All that a training says, as it says it. The last is `Done` or `Refused`, however it ended.
+
+    Blocks between one word and the next: an agent iterates in a thread. The process is gone at the end.
+    """
+    assert process.stdout is not None and process.stdin is not None  # noqa: S101  (made by `start`)
+    last: Said | None = None
+    try:
+        for line in process.stdout:
+            last = msgspec.json.decode(line, type=Said)
+            yield last
+        code = process.wait()
+    finally:
+        # Ends it where nobody listens any more: it watches this pipe.
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
+    if not isinstance(last, Done | Refused):
+        yield Refused(failed=_ended(code))
+
+
+def _ended(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return f"the training was killed, as a machine without memory does\n{LOWER}"
+    how = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"the training {how} and did not say why; its log may"

@@ -1,0 +1,68 @@
+"""Memory and time of a training before anything is loaded. Pure: no torch, no files.
+
+Rules of thumb, fitted to measured trainings of SmolLM2-135M on a CPU (tests/benchmarks/training.py prints both); from
+there on arithmetic, and for GPUs nothing was measured. For `plan`, which refuses what cannot fit.
+"""
+
+from typing import Literal, NamedTuple
+
+from broker.messages import Recipe
+
+PROCESS_GB = {"cpu": 0.75, "cuda": 0.6, "mps": 0.6}
+"""Python with torch, transformers and trl; on a GPU its own context."""
+SPEED = {"cpu": 70e9, "cuda": 40e12, "mps": 2e12}
+"""Floating-point operations a second in training: of one core, measured; of a GPU, a cautious guess."""
+
+
+class Estimate(NamedTuple):
+    """What a training takes."""
+
+    memory_gb: float
+    """Of the device, at the peak; on a CPU of the process."""
+    seconds: float
+    """From the first step to the last."""
+
+
+def estimate(
+    parameters: float,
+    recipe: Recipe,
+    pairs: int,
+    tokens_per_pair: float,
+    dtype: Literal["bfloat16", "float16", "float32"],
+    device: Literal["cpu", "cuda", "mps"],
+    cores: int = 1,
+) -> Estimate:
+    """What a training takes, give or take a third.
+
+    Args:
+        parameters: of the model.
+        recipe: how it is trained.
+        pairs: how many.
+        tokens_per_pair: of prompt and chosen answer and prompt and rejected answer together.
+        dtype: of frozen weights; what is trained is float32.
+        device: where.
+        cores: with `cpu`, how many.
+    """
+    frozen = 2 if dtype == "bfloat16" else 4
+    # Layers and width grow together, and an adapter has two thin matrices for each square one.
+    adapter = 27 * recipe.lora_rank * parameters**0.5
+    # Parameters, gradients and two moments, 4 bytes each; and one more copy while checkpoints or results are written.
+    trained = 16 * (adapter if recipe.lora else parameters)
+    passing = tokens_per_pair * (2 if recipe.method == "kto" else 0.5 if recipe.method == "sft" else 1)
+    # Kept of each token: the inputs of all layers, then all of one layer at a time, and a tile of logits.
+    kept = passing * 30 * parameters**0.5 + 4e8
+    memory = PROCESS_GB[device] * 1e9 + (frozen * parameters if recipe.lora else 0) + trained + kept
+    # Passes over every token, of two operations a parameter: forward, again for its checkpoints, backward (twice as
+    # much where all weights are trained), and the reference.
+    passes = 3 + (0 if recipe.lora else 1) + (0 if recipe.method == "sft" else 1) + (2 if recipe.method == "kto" else 0)
+    used = tokens_per_pair * (0.5 if recipe.method == "sft" else 1)
+    operations = 2 * passes * parameters * used * pairs * recipe.epochs
+    return Estimate(memory / 1e9, operations / (SPEED[device] * (cores if device == "cpu" else 1)))
+
+
+def lower(recipe: Recipe) -> str:
+    """What to lower where the memory does not suffice."""
+    first = f"recipe.max_tokens (it is {recipe.max_tokens})"
+    if not recipe.lora:
+        return f"set recipe.lora: true, or lower {first}, or take a smaller teacher"
+    return f"lower {first} or recipe.lora_rank (it is {recipe.lora_rank}), or take a smaller teacher"

@@ -1,0 +1,72 @@
+"""The teacher as the trainers want it: its chat, its tokenizer, its weights, on the device of the environment.
+
+Nothing is fetched, no code of a folder is run, only safetensors are read.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+
+from agents import weights
+from agents.engines.base import EngineStartError
+from agents.engines.chat import Chat
+from agents.engines.loading import LOCAL, chat_of, context_of, first_line, open_folder, pick_device, pick_dtype
+from agents.training.spec import TrainingFailed, TrainingSpec
+
+
+class Language(NamedTuple):
+    """What a model's folder says of texts."""
+
+    chat: Chat
+    tokenizer: Any
+    context: int
+    """Tokens of prompt and answer together."""
+
+
+def language_of(folder: Path) -> Language:
+    """Raises TrainingFailed: no model there, or none that can be trained."""
+    try:
+        chat, tokenizer = chat_of(folder), open_folder(folder)
+        config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
+        return Language(chat, tokenizer, context_of(config, 0))
+    except EngineStartError as error:
+        raise TrainingFailed(str(error), for_good=True) from error
+    except (OSError, ValueError) as error:
+        raise TrainingFailed(f"{folder} cannot be trained: {first_line(error)}", for_good=True) from error
+
+
+def device_of(spec: TrainingSpec) -> tuple[torch.device, bool]:
+    """Where to train, and whether to compute in bfloat16. float16 would need its loss scaled: float32 is taken."""
+    device = pick_device()
+    return device, pick_dtype(device) == torch.bfloat16 if spec.dtype == "auto" else spec.dtype == "bfloat16"
+
+
+def load(spec: TrainingSpec, fast: bool) -> Any:
+    """The model to train, with the adapter to go on from, if there is one: merged where all weights are trained.
+
+    Raises:
+        TrainingFailed: they cannot be trained.
+    """
+    folder = Path(spec.folder)
+    try:
+        weights.weights_of(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.bfloat16 if fast and spec.recipe.lora else torch.float32,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            **LOCAL,
+        )
+    except (weights.ModelError, ValueError, LookupError) as error:
+        raise TrainingFailed(f"{folder} cannot be trained: {first_line(error)}", for_good=True) from error
+    if not spec.adapter:
+        return model
+    from peft import PeftModel
+
+    try:
+        model = PeftModel.from_pretrained(model, spec.adapter, is_trainable=spec.recipe.lora)
+    except (ValueError, RuntimeError) as error:
+        raise TrainingFailed(f"{spec.adapter} cannot be trained further: {first_line(error)}", for_good=True) from error
+    return model if spec.recipe.lora else model.merge_and_unload().requires_grad_(True)

@@ -1,0 +1,111 @@
+"""Preference pairs become tokens: exactly those that the teacher is asked with later, and those it would say.
+
+The prompt is that of a `Teach` (agents/prompts, the model's own chat template), up to and including the begun turn.
+Texts are data here too: a control token spelled out in one never becomes the token. Knows no trainer.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from agents import prompts
+from agents.engines.base import EngineFailure
+from agents.engines.chat import Chat
+from agents.training.spec import TrainingFailed
+from broker.messages import Pair, Recipe, Sampling, Teach, digest
+
+
+class Row(NamedTuple):
+    """One pair in tokens. The answers end with the token that ends a turn, unless they were cut off."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt with the longer of the answers."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+def read(path: Path, expected: str = "") -> tuple[list[Pair], str]:
+    """The pairs of a JSON-lines file, and the SHA-256 of its bytes.
+
+    Args:
+        path: the file.
+        expected: SHA-256 of its bytes; empty: any.
+
+    Raises:
+        TrainingFailed: no such file, an empty one, other bytes, or a line that is no pair.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TrainingFailed(f"no preference pairs: {path}: {error.strerror}", for_good=True) from error
+    found = hashlib.sha256(content).hexdigest()
+    if expected and found != expected:
+        raise TrainingFailed(f"{path} is not the file that was asked for: its SHA-256 is another", for_good=True)
+    pairs = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            pairs.append(msgspec.json.decode(line, type=Pair))
+        except msgspec.DecodeError as error:
+            raise TrainingFailed(f"{path}, line {number}: no preference pair: {error}", for_good=True) from error
+    if not pairs:
+        raise TrainingFailed("no pair to train on: the file of preference pairs is empty", for_good=True)
+    return pairs, found
+
+
+def encode(pairs: Sequence[Pair], chat: Chat, persona: str, max_tokens: int) -> tuple[list[Row], int]:
+    """The pairs that fit into `max_tokens`, in tokens, and how many do not.
+
+    Raises:
+        TrainingFailed: none is left, or the model's chat template refuses them.
+    """
+    try:
+        rows = [_row(pair, chat, persona) for pair in pairs]
+    except EngineFailure as error:
+        raise TrainingFailed(str(error), for_good=True) from error
+    fitting = [row for row in rows if row.longest <= max_tokens]
+    if not fitting:
+        shortest = min(row.longest for row in rows)
+        raise TrainingFailed(
+            f"no pair to train on: all {len(rows)} are longer than {max_tokens} tokens, the shortest has {shortest}\n"
+            "raise recipe.max_tokens (at most the model's context), or lower lesson.sampling.max_tokens",
+            for_good=True,
+        )
+    return fitting, len(rows) - len(fitting)
+
+
+def order(rows: Sequence[Row], recipe: Recipe) -> Iterator[Row]:
+    """Every row once an epoch, each epoch in an order of its own that the seed decides."""
+    for epoch in range(recipe.epochs):
+        yield from (rows[index] for index in sorted(range(len(rows)), key=lambda i: digest(recipe.seed, epoch, i)))
+
+
+def _row(pair: Pair, chat: Chat, persona: str) -> Row:
+    # Sampling is part of the message, and of no prompt.
+    request = Teach(
+        problem=pair.prompt,
+        answer_form=pair.answer_form,
+        demonstrations=pair.demonstrations,
+        sampling=Sampling(),
+    )
+    turns = prompts.turns(request, persona)
+
+    def said(text: str, ended: bool) -> list[int]:
+        tokens = chat.encode(turns, f"{prompts.BEGUN} {text.strip()}")
+        return [*tokens, chat.end] if ended and chat.end is not None else tokens
+
+    asked = chat.encode(turns, prompts.BEGUN)
+    chosen, rejected = said(pair.chosen, pair.chosen_ended), said(pair.rejected, pair.rejected_ended)
+    # A tokenizer may merge the last token of the prompt with what follows: the answer begins where they part.
+    shared = min(_shared(asked, chosen), _shared(asked, rejected))
+    return Row(asked[:shared], chosen[shared:], rejected[shared:])
+
+
+def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

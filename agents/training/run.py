@@ -1,0 +1,106 @@
+"""One training from its spec to new weights: read, load, take the steps, save.
+
+Knows what is where. How steps are taken is agents/training/course.py, and what an exception means to people
+agents/training/__main__.py.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agents import prompts, weights
+from agents.training import pairs
+from agents.training.spec import Done, Said, TrainingFailed, TrainingSpec
+from broker.messages import digest
+
+log = logging.getLogger("training")
+
+FORMAT = 1
+"""Count up with every change of what a step does: checkpoints of another format are not taken up."""
+
+
+def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
+    """Train, and tell of each step.
+
+    Raises:
+        TrainingFailed: there will be no new weights, and why.
+        Exception: whatever else torch and trl raise.
+    """
+    work = Path(spec.work)
+    work.mkdir(parents=True, exist_ok=True)
+    Path(spec.out).mkdir(parents=True, exist_ok=True)
+    chosen, pairs_digest = pairs.read(Path(spec.pairs), spec.pairs_digest)
+    start = _adapter_digest(spec)
+    key = digest(FORMAT, spec.base, start, pairs_digest, spec.recipe, spec.persona, prompts.VERSION)
+    if done := _finished(work, key):
+        log.info("trained before")
+        return done
+    # What takes seconds to import, only when there is something to train.
+    import torch
+
+    from agents.training import model, results
+    from agents.training.checkpoints import Checkpoints
+    from agents.training.course import Course
+
+    torch.set_num_threads(max(1, spec.threads))
+    torch.manual_seed(spec.recipe.seed)
+    language = model.language_of(Path(spec.folder))
+    room = min(spec.recipe.max_tokens, language.context)
+    rows, too_long = pairs.encode(chosen, language.chat, spec.persona, room)
+    device, fast = model.device_of(spec)
+    checkpoints = Checkpoints(work, key, spec.checkpoint_s)
+    course = Course(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
+    trained = course.run(model.load(spec, fast), language.tokenizer, device, fast, tell)
+    new, folder = results.save(trained, spec, key)
+    last = course.last
+    done = Done(
+        trained=new,
+        folder=str(folder),
+        pairs=len(rows),
+        too_long=too_long,
+        steps=last.steps,
+        seconds=last.seconds,
+        figures={
+            "loss": last.loss,
+            "reward_margin": last.reward_margin,
+            "reward_accuracy": last.reward_accuracy,
+            "peak_memory_mb": last.peak_memory_mb,
+            "seconds_per_pair": last.seconds / (len(rows) * spec.recipe.epochs),
+        },
+    )
+    # An agent that dies before it has passed this on need not train again.
+    partial = work / "done.partial"
+    partial.write_bytes(msgspec.json.encode(_Finished(key, done)))
+    partial.replace(work / "done.json")
+    checkpoints.clear()
+    return done
+
+
+class _Finished(msgspec.Struct, frozen=True):
+    key: str
+    done: Done
+
+
+def _finished(work: Path, key: str) -> Done | None:
+    """What an earlier process came to, if its weights are still there."""
+    try:
+        finished = msgspec.json.decode((work / "done.json").read_bytes(), type=_Finished)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return finished.done if finished.key == key and Path(finished.done.folder).is_dir() else None
+
+
+def _adapter_digest(spec: TrainingSpec) -> str:
+    """Of the adapter to go on from; empty: there is none."""
+    if not spec.adapter:
+        return ""
+    folder = Path(spec.adapter)
+    try:
+        if (base := weights.adapter_base(folder)) != spec.base:
+            whose = f"an adapter of {base[:12]}, and not of {spec.base[:12]}" if base else "no adapter"
+            raise weights.ModelError(f"it is {whose}")
+        return weights.digest_of(folder, lambda label, done, total: None)
+    except weights.ModelError as error:
+        raise TrainingFailed(f"{folder} cannot be trained further: {error}", for_good=True) from error

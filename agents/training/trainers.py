@@ -1,0 +1,152 @@
+"""trl's trainers, one per method, told what a recipe says. How they are run is agents/training/run.py.
+
+They are given tokens and not texts, so that what is trained is what the teacher is asked; so the step of theirs that
+makes tokens of texts is left out. A step is `batch` pairs, accumulated one by one (two by two with kto): memory does
+not grow with the batch, and how pairs are put together changes nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+
+from agents.training.pairs import Row
+from broker.messages import Recipe
+
+
+def micro_batch(recipe: Recipe) -> int:
+    """Pairs that pass through the model at once. KTO compares the answers of two prompts."""
+    return 2 if recipe.method == "kto" else 1
+
+
+def accumulation(recipe: Recipe) -> int:
+    """How often that happens in one step."""
+    return max(1, recipe.batch // micro_batch(recipe))
+
+
+def pairs_of_a_step(recipe: Recipe) -> int:
+    """`batch`; with kto the next lower even number, and at least 2."""
+    return micro_batch(recipe) * accumulation(recipe)
+
+
+def steps_of(recipe: Recipe, rows: int) -> int:
+    """How many steps `rows` make, all epochs together."""
+    return math.ceil(rows / pairs_of_a_step(recipe))
+
+
+def make(
+    model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe, work: Path, device: torch.device, fast: bool
+) -> Any:
+    """A trainer that will go through `rows` once, in their order.
+
+    Args:
+        model: a transformers model; or a peft model, whose adapter is trained further and is its own reference.
+        tokenizer: of the model.
+        rows: what is left to be trained on.
+        recipe: the method and its numbers.
+        work: a folder of the training's own.
+        device: where the model will be.
+        fast: compute in bfloat16; what is trained is float32 all the same.
+    """
+    new_adapter = recipe.lora and not hasattr(model, "peft_config")
+    common: dict[str, Any] = {
+        "output_dir": str(work),
+        "use_cpu": device.type == "cpu",
+        "bf16": fast,
+        "per_device_train_batch_size": micro_batch(recipe),
+        "gradient_accumulation_steps": accumulation(recipe),
+        "gradient_checkpointing": True,
+        "num_train_epochs": 1,
+        "train_sampling_strategy": "sequential",
+        "max_length": None,  # what is longer was left out
+        "seed": recipe.seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": device.type == "cuda",
+    }
+    # The model without its new adapter is the reference. Without adapters it is asked beforehand, and not kept.
+    preference: dict[str, Any] = {"beta": recipe.beta, "precompute_ref_log_probs": not recipe.lora}
+    rest: dict[str, Any] = {
+        "model": model,
+        "processing_class": tokenizer,
+        "peft_config": _adapter(recipe) if new_adapter else None,
+    }
+    match recipe.method:
+        case "dpo" | "ipo":
+            kind = "sigmoid" if recipe.method == "dpo" else "ipo"
+            loss = {"loss_type": [kind, "sft"], "loss_weights": [1.0, recipe.nll_weight]}
+            if not recipe.nll_weight:
+                loss = {"loss_type": [kind]}
+            return _Pairwise(args=DPOConfig(**common, **preference, **loss), train_dataset=_pairs(rows), **rest)
+        case "kto":
+            common["per_device_train_batch_size"] *= 2
+            return _Unpaired(args=KTOConfig(**common, **preference), train_dataset=_answers(rows), **rest)
+        case "sft":
+            args = SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True})
+            return SFTTrainer(args=args, train_dataset=_chosen(rows), **rest)
+
+
+class _Pairwise(DPOTrainer):  # type: ignore[misc]
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        return dataset
+
+
+class _Unpaired(KTOTrainer):  # type: ignore[misc]
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        return dataset
+
+
+def _adapter(recipe: Recipe) -> LoraConfig:
+    return LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=2 * recipe.lora_rank,
+        target_modules="all-linear",
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _pairs(rows: Sequence[Row]) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "prompt_ids": [row.prompt for row in rows],
+            "chosen_ids": [row.chosen for row in rows],
+            "rejected_ids": [row.rejected for row in rows],
+        }
+    )
+
+
+def _answers(rows: Sequence[Row]) -> Dataset:
+    """Each answer by itself, good or bad, two pairs at a time.
+
+    KTO estimates how far the model has moved from prompts with answers to others: each with the answer before it
+    among the four, in a circle. In this order that is always one of the other pair.
+    """
+    prompts, answers, good, others = [], [], [], []
+    for first in range(0, len(rows), 2):
+        both = rows[first : first + 2]
+        said = [row.chosen for row in both] + [row.rejected for row in both]
+        prompts += [row.prompt for row in both] * 2
+        answers += said
+        good += [True] * len(both) + [False] * len(both)
+        others += said[-1:] + said[:-1]
+    return Dataset.from_dict(
+        {"prompt_ids": prompts, "completion_ids": answers, "label": good, "KL_completion_ids": others}
+    )
+
+
+def _chosen(rows: Sequence[Row]) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "input_ids": [row.prompt + row.chosen for row in rows],
+            "labels": [[-100] * len(row.prompt) + row.chosen for row in rows],
+        }
+    )

@@ -1,0 +1,70 @@
+"""What a finished (or half finished) class of level 2 knows, round by round: the input of its report. Pure data."""
+
+import msgspec
+
+from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.pairs import Gaps, Preference
+from scenarios.schema import ArmName
+
+
+class Training(msgspec.Struct, frozen=True):
+    """One arm: its pairs, and what training on them came to."""
+
+    arm: ArmName
+    pairs: tuple[Preference, ...]
+    available: int
+    """How many there were before all arms were cut to equally many."""
+    gaps: Gaps
+    request: str = ""
+    """Of the training; empty: there are no pairs to train on."""
+    weights: str = ""
+    """Digest of the new weights; empty: none (yet)."""
+    failed: str = ""
+    """Why there are none and will be none: a kind of failure."""
+    figures: dict[str, float] = {}
+    """As `Trained` tells them: pairs, steps, seconds, loss, reward_margin ..."""
+
+
+class Likelihood(msgspec.Struct, frozen=True):
+    """A text that a trained teacher drew from its whole distribution, and how likely it is. In nats per token."""
+
+    weights: str
+    """Of who wrote it."""
+    tp: str
+    tokens: int
+    own: float | None = None
+    """Mean log-probability under those weights. None: not known (yet)."""
+    original: float | None = None
+    """Under those the teacher began with."""
+
+    def under(self, logprob: float | None, *, original: bool) -> "Likelihood":
+        """With one of them known."""
+        return msgspec.structs.replace(self, **{"original" if original else "own": logprob})
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What one teacher did on what it is measured with."""
+
+    weights: str
+    """Empty: those it began with."""
+    held_out: tuple[Lesson, ...] = ()
+    """The greedy answer and k sampled ones; no exams."""
+    taught: tuple[Lesson, ...] = ()
+    """New TRs of the TPs, with the students' exams."""
+    drift: tuple[Likelihood, ...] = ()
+    """One text per held-out problem; none for the original teacher."""
+
+
+class Round(msgspec.Struct, frozen=True):
+    """One round: its teacher's TRs and exams, what was trained on them, and how that is measured."""
+
+    number: int
+    """From 1."""
+    weights: str
+    """Of the teacher at its beginning; empty: those it began the class with."""
+    lessons: tuple[Lesson, ...]
+    trainings: tuple[Training, ...]
+    """By arm, in the scenario's order; empty: it has not come so far."""
+    measured: tuple[Measured, ...]
+    """The original teacher, in the first round; then the trained ones. Equal weights once."""
+    finished: bool = False

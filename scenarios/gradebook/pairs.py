@@ -1,0 +1,180 @@
+"""Preference pairs: which of two TRs of one TP its students could learn more from. Pure.
+
+The rule (paper, M2): a TR's final score is weight x correctness + (1 - weight) x LbT score, and two TRs of a TP make
+a pair if their scores differ by more than a gap. The paper does not say which of the many pairs it takes; here those
+with the largest gaps, each TR in so many pairs at most, equal gaps in the order of the TRs' ids. Scores are exact
+fractions, so none of this hangs on rounding. What is trained on them is scenarios/levels/learn_round.py.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from math import lcm
+from typing import NamedTuple
+
+import msgspec
+
+from broker.messages import digest
+from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.scores import lbt_score
+from scenarios.schema import ArmName, Learn, Scoring
+
+
+class Preference(msgspec.Struct, frozen=True):
+    """Two TRs of one TP, of which the first has the higher final score."""
+
+    tp: str
+    chosen: str
+    """Request id of the TR."""
+    rejected: str
+    score_chosen: float
+    score_rejected: float
+    chosen_material: str
+    """Digest of its text."""
+    rejected_material: str
+    chosen_ended: bool = True
+    """False: it was cut off."""
+    rejected_ended: bool = True
+
+    @property
+    def gap(self) -> float:
+        """By how much the scores differ."""
+        return self.score_chosen - self.score_rejected
+
+
+class Gaps(msgspec.Struct, frozen=True):
+    """By how much the final scores of TRs differ, over all pairs of distinct examined TRs of one TP."""
+
+    pairs: int
+    above: int
+    """So many of them by more than the gap that is asked for."""
+    problems: int
+    """TPs that have such a pair."""
+    largest: float | None
+    """None: no TP has two distinct examined TRs."""
+
+
+class Scored(NamedTuple):
+    """A TR and its final score; of identical TRs the first."""
+
+    tr: str
+    material: str
+    ended: bool
+    score: Fraction
+
+
+def scored(
+    lesson: Lesson, students: Sequence[str], scoring: Scoring, rule: Learn, arm: ArmName, *seed: object
+) -> list[Scored]:
+    """The distinct TRs of a TP under which somebody sat an exam, by id, with the scores that `arm` gives them.
+
+    A TR without an answer was not examined, so it has no score.
+
+    Args:
+        lesson: the TP and all that came of it.
+        students: whose exams count.
+        scoring: how their results are merged.
+        rule: the weight of correctness; it is 1 for the arm `correctness`.
+        arm: for `shuffled` the scores change places, drawn by `seed` and the ids.
+        seed: of the class, and the round.
+    """
+    weight = Fraction(1) if arm == "correctness" else exact(rule.weight)
+    distinct: dict[str, Scored] = {}
+    for one in lesson.rationales:
+        key = one.material or one.id
+        if one.answer is None or not one.exams or key in distinct:
+            continue
+        score = weight * one.correct + (1 - weight) * lbt_score(one, students, scoring.merge)
+        distinct[key] = Scored(one.id, key, one.ended, score)
+    found = sorted(distinct.values())
+    if arm == "shuffled":
+        drawn = sorted(found, key=lambda one: digest("shuffled", *seed, lesson.tp, one.tr))
+        return [one._replace(score=other.score) for one, other in zip(found, drawn, strict=True)]
+    return found
+
+
+def select(rows: Sequence[Scored], tp: str, rule: Learn) -> tuple[list[Preference], Gaps]:
+    """The pairs of one TP, those with the largest gaps first, and what gaps there were."""
+    common = lcm(*(one.score.denominator for one in rows))
+    wanted = exact(rule.gap) * common
+    whole = [one.score.numerator * (common // one.score.denominator) for one in rows]
+    candidates: list[tuple[int, str, str, int, int]] = []
+    largest = 0
+    for i, high in enumerate(whole):
+        for j, low in enumerate(whole):
+            if i != j and high >= low:
+                largest = max(largest, high - low)
+                if high - low > wanted:
+                    candidates.append((low - high, rows[i].tr, rows[j].tr, i, j))
+    uses, taken = Counter[int](), list[Preference]()
+    for _, _, _, i, j in sorted(candidates):
+        if len(taken) == rule.pairs_per_tp:
+            break
+        if max(uses[i], uses[j]) < rule.uses_per_rationale:
+            uses.update((i, j))
+            taken.append(_pair(tp, rows[i], rows[j]))
+    pairs = len(rows) * (len(rows) - 1) // 2
+    return taken, Gaps(pairs, len(candidates), int(bool(candidates)), largest / common if pairs else None)
+
+
+def of_class(
+    lessons: Iterable[Lesson],
+    students: Sequence[str],
+    scoring: Scoring,
+    rule: Learn,
+    arm: ArmName,
+    *seed: object,
+) -> tuple[list[list[Preference]], Gaps]:
+    """The pairs of every TP, and the gaps of them all; see `scored` and `select`."""
+    pairs, gaps = [], []
+    for lesson in lessons:
+        chosen, found = select(scored(lesson, students, scoring, rule, arm, *seed), lesson.tp, rule)
+        pairs.append(chosen)
+        gaps.append(found)
+    return pairs, Gaps(
+        pairs=sum(one.pairs for one in gaps),
+        above=sum(one.above for one in gaps),
+        problems=sum(one.problems for one in gaps),
+        largest=max((one.largest for one in gaps if one.largest is not None), default=None),
+    )
+
+
+def equal(arms: Mapping[ArmName, Sequence[Sequence[Preference]]]) -> dict[ArmName, tuple[Preference, ...]]:
+    """As many pairs for every arm as the one with the fewest has; arms that have none do not count, and get none.
+
+    Where an arm has more, the first pair of every TP goes in before any second one, and so on: fewer pairs, and not
+    fewer problems. Within one such rank the largest gaps come first, then the TPs' and TRs' ids.
+
+    Args:
+        arms: by arm, by TP, its pairs, best first.
+    """
+    size = min((n for pairs in arms.values() if (n := sum(map(len, pairs)))), default=0)
+    return {arm: _cut(pairs, size) for arm, pairs in arms.items()}
+
+
+def exact(number: float) -> Fraction:
+    """The decimal number that was written in the scenario, and not its neighbour in binary."""
+    return Fraction(repr(number))
+
+
+def _pair(tp: str, high: Scored, low: Scored) -> Preference:
+    return Preference(
+        tp=tp,
+        chosen=high.tr,
+        rejected=low.tr,
+        score_chosen=float(high.score),
+        score_rejected=float(low.score),
+        chosen_material=high.material,
+        rejected_material=low.material,
+        chosen_ended=high.ended,
+        rejected_ended=low.ended,
+    )
+
+
+def _cut(by_tp: Sequence[Sequence[Preference]], size: int) -> tuple[Preference, ...]:
+    ranked = sorted(
+        (rank, -round(pair.gap, 9), pair.tp, pair.chosen, pair.rejected, pair)
+        for pairs in by_tp
+        for rank, pair in enumerate(pairs)
+    )
+    return tuple(sorted((pair for *_, pair in ranked[:size]), key=lambda pair: (pair.tp, pair.chosen, pair.rejected)))

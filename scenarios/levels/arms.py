@@ -1,0 +1,152 @@
+"""The arms of a round of level 2: the pairs of each, and its training.
+
+Every arm is trained from the round's own weights, on as many pairs out of the same TRs and exams. Which TR is
+preferred to which is scenarios/gradebook/pairs.py; what is asked before and after, learn_round.py.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from broker.messages import Pair, Recipe, Sampling, Train, digest
+from scenarios.gradebook.learnt import Training
+from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.pairs import Preference, equal, of_class
+from scenarios.levels.base import Enclosed, Request, Result, with_weights
+from scenarios.schema import ArmName, Scenario
+from scenarios.tasks.bank import Bank
+
+
+class Arms:
+    """The trainings of one round.
+
+    Args:
+        scenario, bank, answerers, given_up: as for every level.
+        number: of the round, from 1.
+        weights: what is trained on; empty: those the teacher began the class with.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        bank: Bank,
+        answerers: Mapping[str, str],
+        given_up: frozenset[str],
+        *,
+        number: int,
+        weights: str,
+    ) -> None:
+        self._scenario, self._bank, self._given_up = scenario, bank, given_up
+        self._number, self._weights = number, weights
+        self._answerer = with_weights(answerers[scenario.teacher.name], weights)
+        self._tps = {item.tp.id: item.tp for item in bank.items}
+        training = scenario.learn.training
+        self._recipe: Recipe = replace(training, seed=int(digest(scenario.seed, training.seed)[:7], 16))
+        self._trainings: dict[ArmName, Training] = {}
+        self._awaited: dict[str, list[ArmName]] = {}
+        """By request: arms with the same pairs are trained once."""
+
+    def begin(self, lessons: Sequence[Lesson]) -> list[Request]:
+        """Choose the pairs of every arm, and ask for the trainings."""
+        scenario, learn = self._scenario, self._scenario.learn
+        students = [student.name for student in scenario.students]
+        seed = (scenario.seed, self._number)
+        found = {arm: of_class(lessons, students, scenario.scoring, learn, arm, *seed) for arm in learn.arms}
+        cut = equal({arm: pairs for arm, (pairs, _) in found.items()})
+        requests: dict[str, Request] = {}
+        for arm, (pairs, gaps) in found.items():
+            one = Training(arm=arm, pairs=cut[arm], available=sum(map(len, pairs)), gaps=gaps)
+            if one.pairs:
+                request = self._request(one)
+                one = replace(one, request=request.id)
+                requests[request.id] = request
+                self._awaited.setdefault(request.id, []).append(arm)
+            self._trainings[arm] = one
+        return list(requests.values())
+
+    def receive(self, result: Result) -> bool:
+        """Take down what came of a training; False: none of these."""
+        arms = self._awaited.pop(result.request_id, [])
+        for arm in arms:
+            self._trainings[arm] = replace(
+                self._trainings[arm],
+                weights=result.answer or "",
+                failed=result.failed,
+                figures={} if result.failed else msgspec.json.decode(result.text, type=dict[str, float]),
+            )
+        return bool(arms)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the pairs are chosen."""
+        return bool(self._trainings)
+
+    @property
+    def over(self) -> bool:
+        """Whether every training has ended, one way or the other."""
+        return self.begun and not self._awaited
+
+    @property
+    def asked(self) -> int:
+        """How many trainings there are."""
+        return len({one.request for one in self._trainings.values() if one.request})
+
+    @property
+    def awaited(self) -> int:
+        """How many of them go on."""
+        return len(self._awaited)
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """By arm, in the scenario's order."""
+        return tuple(self._trainings.values())
+
+    @property
+    def weights(self) -> list[str]:
+        """What came of them, each once."""
+        return list(dict.fromkeys(one.weights for one in self._trainings.values() if one.weights))
+
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Enclosed:
+        """What is sent for a training, with its file of pairs."""
+        arm = self._awaited[request.id][0]
+        rows = [self._pair(pair, text_of) for pair in self._trainings[arm].pairs]
+        content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+        digested = hashlib.sha256(content).hexdigest()
+        name = f"pairs-{digested}.jsonl"
+        return Enclosed(Train(pairs=name, pairs_digest=digested, recipe=self._recipe), name, content)
+
+    def _request(self, training: Training) -> Request:
+        """Its id: a digest of who is trained, how, and on which texts; not of the scores that chose them."""
+        texts = [
+            (
+                self._tps[pair.tp].text,
+                self._tps[pair.tp].form,
+                *(pair.chosen_material, pair.rejected_material, pair.chosen_ended, pair.rejected_ended),
+            )
+            for pair in training.pairs
+        ]
+        key = digest("Train", self._answerer, self._recipe, self._bank.demonstrations, texts)
+        repeat = 0
+        while (id := digest(key, repeat)) in self._given_up:
+            repeat += 1
+        to = self._scenario.teacher.name
+        return Request(
+            id, "Train", to, "train", Sampling(), repeat=repeat, round=self._number, level=2, weights=self._weights
+        )
+
+    def _pair(self, pair: Preference, text_of: Callable[[str], str]) -> Pair:
+        tp = self._tps[pair.tp]
+        return Pair(
+            prompt=tp.text,
+            chosen=text_of(pair.chosen),
+            rejected=text_of(pair.rejected),
+            score_chosen=pair.score_chosen,
+            score_rejected=pair.score_rejected,
+            tp=pair.tp,
+            answer_form=tp.form,
+            demonstrations=self._bank.demonstrations,
+            chosen_ended=pair.chosen_ended,
+            rejected_ended=pair.rejected_ended,
+        )

@@ -1,0 +1,158 @@
+"""What the monitor shows of the levels after the first: rounds, trainings, and teachers that are measured.
+
+The figures are the level's own and the report's (scenarios/gradebook): nothing is counted here. How trainings go on
+is told by events, one a step. How any of it looks is scenarios/monitor/sections.py.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from scenarios.gradebook import learning
+from scenarios.gradebook.iteration import Course, Iteration
+from scenarios.gradebook.learnt import Round, Training
+from scenarios.gradebook.rounds import pool
+from scenarios.gradebook.store import Event
+from scenarios.levels.base import Outcome
+from scenarios.monitor.snapshot import Learning, RoundRow, TeacherRow, TrainingRow
+from scenarios.schema import Scenario
+
+PACE_STEPS = 20
+"""Over how many steps the pace of a training is taken."""
+
+Told = tuple[str, int, int, dict[str, float | None]]
+"""Request, step, steps, figures, as the classroom writes them down. A loss that is no number has none."""
+
+
+class Curve:
+    """What one training told on its way."""
+
+    def __init__(self) -> None:
+        self.step = self.steps = 0
+        self._losses: dict[int, float] = {}
+        """By step: one that is taken again after a death counts once."""
+        self.figures: Mapping[str, float | None] = {}
+        """The latest."""
+        self._times: deque[tuple[int, datetime]] = deque(maxlen=PACE_STEPS)
+
+    def add(self, step: int, steps: int, figures: Mapping[str, float | None], at: datetime) -> None:
+        """A step was taken."""
+        if step <= self.step:
+            self.interrupt()
+            self._losses = {taken: loss for taken, loss in self._losses.items() if taken < step}
+        self.step, self.steps, self.figures = step, steps, figures
+        if (loss := figures.get("loss")) is not None:
+            self._losses[step] = loss
+        self._times.append((step, at))
+
+    def interrupt(self) -> None:
+        """Time passed that no step was taken in."""
+        self._times.clear()
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds a step, of late."""
+        if len(self._times) < 2:
+            return None
+        (first, began), (last, ended) = self._times[0], self._times[-1]
+        return (ended - began).total_seconds() / (last - first)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """By step."""
+        return tuple(self._losses.values())
+
+
+class Curves:
+    """All trainings of a class, by request."""
+
+    def __init__(self) -> None:
+        self._curves: dict[str, Curve] = {}
+
+    def hear(self, event: Event) -> None:
+        """Take down an event of kind `progress`; one that cannot be read says nothing."""
+        with contextlib.suppress(msgspec.DecodeError):
+            request, step, steps, figures = msgspec.json.decode(event.detail, type=Told)
+            self._curves.setdefault(request, Curve()).add(step, steps, figures, datetime.fromisoformat(event.at))
+
+    def interrupt(self) -> None:
+        """Another session begins: the time since the last one was not spent on training."""
+        for curve in self._curves.values():
+            curve.interrupt()
+
+    def of(self, request: str) -> Curve:
+        """Of one training; an empty one where nothing was told."""
+        return self._curves.get(request, Curve())
+
+
+class Figures(NamedTuple):
+    """What is drawn from an outcome: kept, since an outcome changes more rarely than trainings tell of themselves."""
+
+    outcome: Outcome
+    rounds: tuple[RoundRow, ...]
+    teachers: tuple[TeacherRow, ...]
+
+
+def figures(scenario: Scenario, outcome: Outcome, complete: bool) -> Figures:
+    """Rounds of level 3 and teachers of level 2, as far as they are known."""
+    iteration = outcome.iteration or Iteration()
+    rounds = tuple(row for course in iteration.courses for row in _rounds(course))
+    return Figures(outcome, rounds, tuple(_teachers(scenario, outcome.learnt, complete)))
+
+
+def shown(of: Figures, curves: Curves) -> Learning:
+    """All of it, with the trainings as they are now."""
+    trainings = tuple(row for one in of.outcome.learnt for row in _trainings(one, curves))
+    return Learning(of.rounds, trainings, of.teachers)
+
+
+def _rounds(course: Course) -> Iterator[RoundRow]:
+    for round in course.rounds:
+        best = round.selected[0] if round.selected else ""
+        train, held_out = course.train.get(best), course.held_out.get(best)
+        yield RoundRow(
+            run=course.run + 1,
+            arm=course.arm,
+            number=round.number,
+            sets=len(round.scored),
+            train=train.f1 if train else None,
+            held_out=held_out.f1 if held_out else None,
+            students={name: answers.f1 for name, answers in pool(round.students).items()},
+        )
+
+
+def _trainings(one: Round, curves: Curves) -> Iterator[TrainingRow]:
+    by_request: dict[str, list[Training]] = {}
+    for training in one.trainings:
+        # Arms with the same pairs have one training; those without pairs have none.
+        by_request.setdefault(training.request or training.arm, []).append(training)
+    for request, trainings in by_request.items():
+        first, curve = trainings[0], curves.of(request)
+        status = "training" if curve.steps else "waiting"
+        if not first.request:
+            status = "no pairs"
+        elif first.weights or first.failed:
+            status = "trained" if first.weights else "failed"
+        left = (curve.steps - curve.step) * curve.step_s if curve.step_s is not None else None
+        yield TrainingRow(
+            round=one.number,
+            arms=tuple(training.arm for training in trainings),
+            pairs=len(first.pairs),
+            step=curve.step,
+            steps=curve.steps or int(first.figures.get("steps", 0)),
+            losses=curve.losses,
+            margin=curve.figures.get("reward_margin"),
+            accuracy=curve.figures.get("reward_accuracy"),
+            left_s=left if status == "training" else None,
+            status=status,
+        )
+
+
+def _teachers(scenario: Scenario, learnt: tuple[Round, ...], complete: bool) -> Iterator[TeacherRow]:
+    for one in learning.standings(scenario, learnt, complete=complete):
+        if one.n or one.lbt is not None:
+            yield TeacherRow(one.round, one.teacher, one.n, scenario.held_out, one.greedy, one.sampled, one.lbt)

@@ -1,0 +1,399 @@
+import asyncio
+import hashlib
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents import trained
+from agents.agent import Agent
+from agents.engines.base import Completion, Prompt, Scored
+from agents.engines.simulated import SimulatedEngine, write_answer_key
+from agents.spec import AgentSpec
+from agents.training import child
+from agents.training.spec import TrainingSpec
+from broker import lifeline
+from broker.client import Client, Received
+from broker.messages import (
+    Drain,
+    Failed,
+    Message,
+    Pair,
+    Progress,
+    Recipe,
+    Sampling,
+    Taught,
+    Teach,
+    Train,
+    Trained,
+    Usage,
+    encode,
+)
+
+TEACH = Teach(problem="1 + 1?", answer_form="number", sampling=Sampling())
+BASE = "b" * 64
+
+
+class Wire:
+    """A client that hands out messages when a test says so, and keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.working: set[str] = set()
+        self.sent: dict[str, Message] = {}
+        self.told: list[Progress] = []
+        self.states: list[str] = []
+        self.moved: set[str] = set()
+        self.goodbye: str | None = None
+        self.heard = threading.Event()
+        """Set with the first progress."""
+        self.over = False
+        self._lock = threading.Condition()
+        self._waiting: list[Received] = []
+
+    def say(self, messages: Iterable[tuple[str, Message]]) -> None:
+        with self._lock:
+            self._waiting += [Received(message, "", id, "") for id, message in messages]
+            self._lock.notify_all()
+
+    def receive(self, timeout: float) -> list[Received]:
+        with self._lock:
+            self._lock.wait_for(lambda: self._waiting, timeout)
+            taken, self._waiting = self._waiting, []
+            return taken
+
+    def send(self, message: Message, *, request_id: str, keep: bool = False) -> None:
+        encode(message)
+        if isinstance(message, Progress):
+            assert not keep
+            self.told.append(message)
+            self.heard.set()
+        else:
+            assert keep
+            with self._lock:
+                self.sent[request_id] = message
+                self._lock.notify_all()
+
+    def wait_for(self, *ids: str) -> None:
+        with self._lock:
+            self._lock.wait_for(lambda: set(ids) <= self.sent.keys() or self.over, 120)
+            assert set(ids) <= self.sent.keys(), self.sent
+
+    def end(self) -> None:
+        """The agent is gone: nothing more will be sent."""
+        with self._lock:
+            self.over = True
+            self._lock.notify_all()
+
+    def beat(self, state: str = "", progress: Iterable[str] = (), **figures: Any) -> None:
+        self.moved.update(progress)
+        if state:
+            self.states.append(state)
+
+    def close(self, goodbye: str = "") -> None:
+        self.goodbye = goodbye
+
+
+class Voice:
+    """An engine whose prompts are completed when a test lets them."""
+
+    device = "nowhere"
+    capacity = 3
+    spent: float | None = None
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def start(self, on_progress: Callable[[str, int], None]) -> None:
+        self.log.append("start")
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        assert self.log[-1] != "stop"
+        self.log.append(f"begin {prompt.request_id}")
+        await self.free.wait()
+        self.log.append(f"end {prompt.request_id}")
+        return Completion(prompt.weights or "base", Usage())
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        raise NotImplementedError
+
+    async def stop(self) -> None:
+        self.log.append("stop")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a run, in which trainings do what their pairs say."""
+
+    def start(spec: TrainingSpec, log: Path) -> subprocess.Popen[bytes]:
+        return lifeline.spawn("tests.agents.fake_training", spec, env={}, log=log, listen=True)
+
+    monkeypatch.setattr(child, "start", start)
+    (tmp_path / "training").mkdir()
+    return tmp_path
+
+
+def spec(folder: Path, **changes: Any) -> AgentSpec:
+    base = AgentSpec(
+        name="ada",
+        pool="ada",
+        role="teacher",
+        endpoint="",
+        model="m",
+        weights=BASE,
+        engine="voice",
+        seed=0,
+        device="",
+        prompts="1",
+        weights_folder=str(folder / "weights"),
+        training_folder=str(folder / "training"),
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+def lesson(folder: Path, words: str, name: str = "pairs", **changes: Any) -> Train:
+    content = words.encode()
+    (folder / "training" / name).write_bytes(content)
+    asked = Train(pairs=name, pairs_digest=hashlib.sha256(content).hexdigest(), recipe=Recipe(), weights=BASE)
+    return msgspec.structs.replace(asked, **changes)
+
+
+def work(told: AgentSpec, script: Callable[[Wire, Any], None], engine: Any = None) -> tuple[int, Wire, Any]:
+    """An agent at work while `script` runs in a thread; it drains when that ends."""
+    wire, voice = Wire(), engine or Voice()
+
+    async def main() -> int:
+        def all_of_it() -> None:
+            try:
+                script(wire, voice)
+            finally:
+                wire.say([("", Drain())])
+
+        other = asyncio.create_task(asyncio.to_thread(all_of_it))
+        client: Client = wire  # type: ignore[assignment]
+        try:
+            return await asyncio.wait_for(Agent(told, voice, client).run(), 200)
+        finally:
+            wire.end()
+            await other
+
+    return asyncio.run(main()), wire, voice
+
+
+def ask(wire: Wire, *messages: tuple[str, Message]) -> None:
+    """Say it, and wait for all the answers."""
+    wire.say(messages)
+    wire.wait_for(*(id for id, _ in messages))
+
+
+# --- the course of a training --------------------------------------------------------------------------------
+
+
+def test_a_training_has_the_machine_to_itself_and_tells_how_it_goes_on(folder: Path) -> None:
+    def script(wire: Wire, voice: Voice) -> None:
+        ask(wire, ("a", TEACH), ("t", lesson(folder, "step step done")), ("b", TEACH))
+
+    code, wire, voice = work(spec(folder), script)
+    assert code == 0 and wire.goodbye == "drained" and wire.working == set()
+    assert voice.log == ["start", "begin a", "end a", "stop", "start", "begin b", "end b", "stop"]
+    assert [(said.step, said.steps, said.figures["loss"]) for said in wire.told] == [(1, 3, 1.0), (2, 3, 0.5)]
+    figures = {"pairs_too_long": 1.0}
+    assert wire.sent["t"] == Trained(trained="d" * 64, pairs=3, steps=3, seconds=1.5, figures=figures)
+    # Nothing is leased to it meanwhile, and no lease runs out.
+    assert wire.states == ["ready", "loading", "ready", "draining"]
+    assert "t" in wire.moved
+
+
+def test_trainings_that_wait_for_one_another_share_one_absence_of_the_engine(folder: Path) -> None:
+    def script(wire: Wire, voice: Voice) -> None:
+        ask(wire, ("s", lesson(folder, "step done", "one")), ("t", lesson(folder, "step done", "two")), ("a", TEACH))
+
+    _, wire, voice = work(spec(folder), script)
+    assert isinstance(wire.sent["s"], Trained) and isinstance(wire.sent["t"], Trained)
+    assert voice.log == ["start", "stop", "stop", "start", "begin a", "end a", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("step refuse", "the loss is not a number"),
+        ("die-always", "killed, as a machine without memory does"),
+        ("step die die die", "killed"),
+        ("step", "did not say why"),
+    ],
+)
+def test_a_training_that_fails_leaves_the_old_teacher_in_place(folder: Path, words: str, says: str) -> None:
+    def script(wire: Wire, voice: Voice) -> None:
+        ask(wire, ("t", lesson(folder, words)))
+        ask(wire, ("a", TEACH))
+
+    code, wire, _ = work(spec(folder), script)
+    failed = wire.sent["t"]
+    assert isinstance(failed, Failed) and failed.kind == "engine" and says in failed.detail
+    assert code == 0 and wire.sent["a"] == Taught(text="base")
+
+
+def test_a_training_that_is_killed_on_its_way_goes_on_where_it_was(folder: Path) -> None:
+    def script(wire: Wire, voice: Voice) -> None:
+        ask(wire, ("t", lesson(folder, "step die step die step done")))
+
+    _, wire, voice = work(spec(folder), script)
+    assert [said.step for said in wire.told] == [1, 3, 5]
+    assert isinstance(wire.sent["t"], Trained)
+    assert voice.log == ["start", "stop", "start", "stop"]
+
+
+def test_an_agent_that_must_leave_kills_its_training_which_goes_on_in_the_next(folder: Path) -> None:
+    def leave(wire: Wire, voice: Voice) -> None:
+        wire.say([("t", lesson(folder, "step wait done")), ("a", TEACH)])
+        assert wire.heard.wait(120)
+
+    code, wire, voice = work(spec(folder), leave)
+    # Without a result they go back to the pool with the goodbye.
+    assert (code, wire.goodbye, wire.sent, wire.working) == (0, "drained", {}, set())
+    assert wire.states == ["ready", "loading", "draining"]
+    assert voice.log == ["start", "stop", "stop"]
+
+    def again(wire: Wire, voice: Voice) -> None:
+        ask(wire, ("t", lesson(folder, "step step done")))
+
+    _, wire, _ = work(spec(folder), again)
+    assert isinstance(wire.sent["t"], Trained) and all(said.step > 1 for said in wire.told)
+
+
+def test_an_engine_that_does_not_come_back_ends_the_process_so_that_it_is_restarted(folder: Path) -> None:
+    class Frail(Voice):
+        async def start(self, on_progress: Callable[[str, int], None]) -> None:
+            await super().start(on_progress)
+            if len(self.log) > 1:
+                raise RuntimeError("no memory left")
+
+    def script(wire: Wire, voice: Voice) -> None:
+        wire.say([("t", lesson(folder, "step done"))])
+        while voice.log != ["start", "stop", "start", "stop"]:
+            threading.Event().wait(0.05)
+
+    code, wire, _ = work(spec(folder), script, Frail())
+    # And the request is asked again there, where its training is found finished.
+    assert (code, wire.goodbye, wire.sent) == (1, None, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "says"),
+    [
+        ({"engine": "openai"}, {}, "at a server, and cannot be trained"),
+        ({"training_folder": ""}, {}, "no folder to train in"),
+        ({"role": "student"}, {}, "a student does not answer Train"),
+        ({}, {"pairs": "../pairs"}, "no name of a file"),
+        ({}, {"weights": "c" * 64}, "the run has no weights cccccccccccc"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_and_the_engine_stays(
+    folder: Path, changes: dict[str, Any], asked: dict[str, Any], says: str
+) -> None:
+    def script(wire: Wire, voice: Voice) -> None:
+        ask(wire, ("t", lesson(folder, "step done", **asked)))
+
+    _, wire, voice = work(spec(folder, **changes), script)
+    failed = wire.sent["t"]
+    assert isinstance(failed, Failed) and failed.kind == "unsupported" and says in failed.detail
+    assert voice.log == ["start", "stop"]
+
+
+# --- simulated -----------------------------------------------------------------------------------------------
+
+PROBLEMS = {f"What is {a} + {a}?": str(2 * a) for a in range(1, 41)}
+RIGHT = [
+    Pair(
+        prompt=problem,
+        chosen=f"This is solved in way 3.\nAnswer: {gold}",
+        rejected="This is solved in way 3.\nAnswer: 0",
+        answer_form="number",
+    )
+    for problem, gold in PROBLEMS.items()
+]
+"""Chosen are right answers."""
+SHUFFLED = [
+    msgspec.structs.replace(pair, chosen=pair.rejected, rejected=pair.chosen) if number % 2 else pair
+    for number, pair in enumerate(RIGHT)
+]
+
+
+def simulated(folder: Path, script: Callable[[Wire, Any], None]) -> Wire:
+    key = folder / "answers"
+    write_answer_key(key, PROBLEMS)
+    args = {"answer_key": str(key), "tokens_per_second": 1e9}
+    told = spec(folder, engine="simulated", weights=BASE, engine_args=args)
+    from agents.agent import settings
+
+    _, wire, _ = work(told, script, SimulatedEngine(settings(told)))
+    return wire
+
+
+def jsonl(pairs: list[Pair]) -> str:
+    return "\n".join(msgspec.json.encode(pair).decode() for pair in pairs)
+
+
+def trained_by(folder: Path, **trainings: list[Pair]) -> dict[str, Trained]:
+    def script(wire: Wire, _: Any) -> None:
+        ask(wire, *((name, lesson(folder, jsonl(pairs), name)) for name, pairs in trainings.items()))
+
+    sent = simulated(folder, script).sent
+    assert all(isinstance(result, Trained) for result in sent.values()), sent
+    return {name: result for name, result in sent.items() if isinstance(result, Trained)}
+
+
+def test_a_simulated_teacher_gains_by_pairs_that_tell_good_from_bad_and_not_by_shuffled_ones(folder: Path) -> None:
+    results = trained_by(folder, right=RIGHT, some=RIGHT[:5], shuffled=SHUFFLED)
+    gains = {name: trained.simulated(folder / "weights" / r.trained).gain for name, r in results.items()}
+    assert gains["right"] > 0.3 > gains["some"] > 0.03
+    assert abs(gains["shuffled"]) < 0.15 < gains["right"]
+    assert results["right"].pairs == len(RIGHT) and results["right"].steps == 3
+    again = trained_by(folder, right=RIGHT)
+    assert again["right"].trained == results["right"].trained
+    assert len({result.trained for result in results.values()}) == 3
+
+
+def test_requests_that_name_trained_weights_are_answered_by_an_abler_teacher(folder: Path) -> None:
+    new = trained_by(folder, right=RIGHT)["right"].trained
+    asked = [
+        (f"{weights[:4]}{number}{problem}", msgspec.structs.replace(TEACH, problem=problem, weights=weights))
+        for problem in PROBLEMS
+        for weights in (BASE, new)
+        for number in range(10)
+    ]
+    sent = simulated(folder, lambda wire, _: ask(wire, *asked)).sent
+
+    def share(weights: str) -> float:
+        texts = [(sent[id], m.problem) for id, m in asked if m.weights == weights]
+        return sum(isinstance(t, Taught) and t.text.endswith(f": {PROBLEMS[p]}") for t, p in texts) / len(texts)
+
+    assert share(new) > share(BASE) + 0.04
+
+
+def test_a_simulated_teacher_that_is_trained_further_keeps_what_it_had(folder: Path) -> None:
+    first = trained_by(folder, right=RIGHT)["right"].trained
+
+    def script(wire: Wire, _: Any) -> None:
+        ask(wire, ("again", lesson(folder, jsonl(RIGHT), "more", weights=first)))
+
+    result = simulated(folder, script).sent["again"]
+    assert isinstance(result, Trained)
+    gains = [trained.simulated(folder / "weights" / digest).gain for digest in (first, result.trained)]
+    assert gains[1] == pytest.approx(2 * gains[0])
+    assert json.loads((folder / "weights" / first / "simulated.json").read_text())["base"] == BASE
+
+
+@pytest.mark.parametrize(("content", "says"), [("", "no pair"), ("{}", "no preference pair"), (None, "no preference")])
+def test_pairs_that_are_none_fail_a_simulated_training_too(folder: Path, content: str | None, says: str) -> None:
+    asked = lesson(folder, content or "")
+    if content is None:
+        (folder / "training" / "pairs").unlink()
+    failed = simulated(folder, lambda wire, _: ask(wire, ("t", asked))).sent["t"]
+    assert isinstance(failed, Failed) and failed.kind == "engine" and says in failed.detail

@@ -1,0 +1,250 @@
+"""What is said of level 2 at its end, from rounds worked out by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+from rich.console import Console
+
+from scenarios.gradebook.learning import LearnComparison, RoundSummary, TeacherSummary, summarize_rounds
+from scenarios.gradebook.learnt import Likelihood, Measured, Round, Training
+from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
+from scenarios.gradebook.pairs import Gaps, Preference
+from scenarios.gradebook.report import summarize
+from scenarios.gradebook.store import Store
+from scenarios.gradebook.summary import Summary
+from scenarios.gradebook.tables import summary_tables
+from scenarios.schema import Agent, Exam, Learn, Scenario, Task
+from scenarios.schema import Lesson as LessonSection
+from tests.scenarios.test_report import FACTS, same
+
+SCENARIO = Scenario(
+    name="pair",
+    level=2,
+    task=Task(family="gsm_symbolic", problems=2),
+    teacher=Agent(name="tess"),
+    students=(Agent(name="ada"),),
+    lesson=LessonSection(rationales=2),
+    exam=Exam(problems=2),
+    learn=Learn(held_out=3, samples=2, rationales=1, arms=("m2", "correctness")),
+)
+
+
+def answer(repeat: int, mark: str, tokens: int = 10, exams: str = "") -> Rationale:
+    """1: right, 0: wrong, -: without an answer."""
+    sat = tuple(ExamAnswer("ada", f"ep{n}", 0, one == "1") for n, one in enumerate(exams))
+    return Rationale(
+        f"{repeat}", repeat, None if mark == "-" else "7", mark == "1", tokens, sat, f"text {repeat} {exams}"
+    )
+
+
+def held_out(*rows: str) -> tuple[Lesson, ...]:
+    """Of each problem the greedy answer, then two samples."""
+    return tuple(
+        Lesson(f"held{n}", "number", answer(-1, row[0]), tuple(answer(k, mark) for k, mark in enumerate(row[1:])))
+        for n, row in enumerate(rows)
+    )
+
+
+def taught(*exams: str) -> tuple[Lesson, ...]:
+    """Of each TP one TR, with these exams; empty: it has no answer."""
+    return tuple(
+        Lesson(f"tp{n}", "number", None, (answer(0, "1" if row else "-", exams=row),)) for n, row in enumerate(exams)
+    )
+
+
+def pairs(count: int) -> tuple[Preference, ...]:
+    return tuple(Preference("tp0", f"a{n}", f"b{n}", 1.0, 0.5, f"a{n}", f"b{n}") for n in range(count))
+
+
+DRIFT = (
+    Likelihood("w-m2", "held0", 10, -1.0, -1.5),
+    Likelihood("w-m2", "held1", 30, -1.0, -1.1),
+    Likelihood("w-m2", "held2", 99, -1.0, None),
+)
+GAPS = Gaps(pairs=6, above=4, problems=2, largest=1.0)
+M2 = Training("m2", pairs(2), 4, GAPS, "r-m2", "w-m2", figures={"pairs": 2, "steps": 1, "loss": 0.25, "seconds": 60})
+CORRECTNESS = Training("correctness", pairs(2), 2, GAPS, "r-c", "w-c", figures={"pairs": 1, "steps": 1})
+ROUND = Round(
+    number=1,
+    weights="",
+    lessons=taught("11", "00"),
+    trainings=(M2, CORRECTNESS),
+    measured=(
+        Measured("", held_out("111", "000", "00-")),
+        Measured("w-m2", held_out("111", "110", "00-"), taught("11", "11"), DRIFT),
+        Measured("w-c", held_out("000", "000", "011"), taught("10", "")),
+    ),
+    finished=True,
+)
+
+
+def summary(one: Round = ROUND, *, complete: bool = True, scenario: Scenario = SCENARIO) -> RoundSummary:
+    curves = {"r-m2": [{"step": 1.0, "loss": 0.25}]}
+    (found,) = summarize_rounds(scenario, [one], curves, complete=complete)
+    return found
+
+
+def row(found: RoundSummary, name: str) -> TeacherSummary:
+    return next(one for one in found.teachers if one.teacher == name)
+
+
+def compared(found: RoundSummary, a: str, b: str, measure: str) -> LearnComparison:
+    return next(one for one in found.paired if (one.a, one.b, one.measure) == (a, b, measure))
+
+
+def test_every_teacher_is_measured_on_the_same_problems() -> None:
+    found = summary()
+    assert [one.teacher for one in found.teachers] == ["original", "m2", "correctness_dpo"]
+    assert [one.n for one in found.teachers] == [3, 3, 3]
+    assert [one.greedy for one in found.teachers] == [pytest.approx(1 / 3), pytest.approx(2 / 3), 0.0]
+    assert [one.sampled for one in found.teachers] == [pytest.approx(1 / 3), pytest.approx(1 / 2), pytest.approx(1 / 3)]
+    assert [one.answered for one in found.teachers] == [pytest.approx(5 / 6), pytest.approx(5 / 6), 1.0]
+    assert {one.length for one in found.teachers} == {10.0}
+
+
+def test_the_lbt_score_is_of_new_rationales_and_one_without_an_answer_teaches_nothing() -> None:
+    found = summary()
+    assert [one.lbt for one in found.teachers] == [0.5, 1.0, 0.25]
+    assert [one.lbt_problems for one in found.teachers] == [2, 2, 2]
+
+
+def test_drift_is_per_token() -> None:
+    found = summary()
+    assert [one.drift for one in found.teachers] == [None, pytest.approx((10 * 0.5 + 30 * 0.1) / 40), None]
+
+
+def test_comparisons_are_paired_and_count_what_flipped() -> None:
+    found = summary()
+    one = compared(found, "m2", "original", "greedy")
+    assert (one.wins, one.losses, one.n) == (1, 0, 3)
+    assert one.difference == pytest.approx(1 / 3)
+    other = compared(found, "m2", "correctness_dpo", "greedy")
+    assert (other.wins, other.losses) == (2, 0)
+    sampled = compared(found, "correctness_dpo", "original", "sampled")
+    assert (sampled.wins, sampled.losses) == (1, 1)
+    assert compared(found, "m2", "original", "lbt").difference == 0.5
+
+
+def test_of_an_unfinished_class_only_what_is_whole_counts() -> None:
+    measured = Measured("w-m2", (*held_out("111", "11"), Lesson("held2", "number", None, ())), taught("1", "11"))
+    found = summary(replace(ROUND, measured=(*ROUND.measured[:1], measured)), complete=False)
+    one = row(found, "m2")
+    assert (one.n, one.greedy, one.lbt_problems) == (1, 1.0, 1)
+    assert compared(found, "m2", "original", "greedy").n == 1
+    assert row(found, "correctness_dpo").n == 0
+    assert row(found, "correctness_dpo").greedy is None
+    assert row(summary(replace(ROUND, measured=(measured,))), "m2").n == 3
+
+
+def test_an_arm_says_what_it_was_trained_on_and_how_that_went() -> None:
+    m2, correctness = summary().arms
+    assert (m2.status, m2.pairs, m2.available, m2.mean_gap, m2.gaps.largest) == ("trained", 2, 4, 0.5, 1.0)
+    assert m2.figures["loss"] == 0.25
+    assert m2.curve == [{"step": 1.0, "loss": 0.25}]
+    assert correctness.curve == []
+
+
+NONE = Training("m2", (), 0, Gaps(pairs=6, above=0, problems=0, largest=0.25))
+
+
+@pytest.mark.parametrize(
+    ("trainings", "note"),
+    [
+        ((), "Its pairs are not chosen yet: TRs or exams are still missing."),
+        ((NONE,), "m2 has no preference pairs and is not trained: of 6 pairs of rationales the largest gap is 0.25, "
+         "not above 0.3."),
+        ((replace(NONE, gaps=Gaps(0, 0, 0, None)),), "m2 has no preference pairs and is not trained: no problem has "
+         "two different rationales that were examined."),
+        ((M2, CORRECTNESS), "Pairs by the rule: m2 4, correctness 2. All were cut to 2, so that arms can be compared."),
+        ((M2, CORRECTNESS), "correctness: 1 of 2 pairs were too long and left out, so other arms may have had more."),
+        ((M2, replace(CORRECTNESS, request="r-m2")), "m2 and correctness chose the same pairs: one training stands for "
+         "both."),
+        ((replace(M2, weights="", failed="engine"),), "The training of m2 failed (engine): its teacher is not there to "
+         "measure."),
+    ],
+)  # fmt: skip
+def test_what_the_reader_should_know_is_said(trainings: tuple[Training, ...], note: str) -> None:
+    assert note in summary(replace(ROUND, trainings=trainings)).notes
+
+
+def test_a_failed_training_is_told_as_such() -> None:
+    failed = replace(M2, weights="", failed="engine", figures={})
+    assert summary(replace(ROUND, trainings=(failed,))).arms[0].status == "failed"
+    assert summary(replace(ROUND, trainings=(NONE,))).arms[0].status == "no pairs"
+    assert summary(replace(ROUND, trainings=(replace(M2, weights=""),))).arms[0].status == "training"
+
+
+def test_in_a_later_round_the_teacher_before_it_is_measured_too() -> None:
+    later = replace(ROUND, number=2, weights="w-m2", lessons=taught("11", "10"), trainings=(), measured=())
+    _, found = summarize_rounds(SCENARIO, [ROUND, later], {}, complete=True)
+    assert [one.teacher for one in found.teachers] == ["original", "before"]
+    assert row(found, "before").greedy == pytest.approx(2 / 3)
+    assert row(found, "before").lbt == 0.75
+
+
+# --- in the summary, and printed ------------------------------------------------------------------------
+
+
+def whole(tmp_path: Path, *learnt: Round, complete: bool = True) -> dict[str, Any]:
+    facts = FACTS if complete else replace(FACTS, status="interrupted")
+    with Store(tmp_path, write=True) as store:
+        store.note("tess", "progress", '["r-m2", 1, 2, {"loss": 0.5}]')
+        store.note("tess", "progress", '["r-m2", 2, 2, {"loss": 0.3}]')
+        store.note("tess", "progress", '["r-m2", 2, 2, {"loss": 0.25}]')
+        return summarize(SCENARIO, learnt[0].lessons if learnt else (), same, store, facts, learnt=learnt)
+
+
+def printed(told: dict[str, Any]) -> str:
+    console = Console(width=80, record=True, color_system=None)
+    with console.capture() as capture:
+        console.print(summary_tables(told))
+    return capture.get()
+
+
+def test_the_summary_has_the_methods_of_level_2(tmp_path: Path) -> None:
+    told = whole(tmp_path, ROUND)
+    assert msgspec.convert(told, Summary).methods["m2"].accuracy == pytest.approx(2 / 3)
+    assert {"original", "correctness_dpo", "m2", "shuffled"} <= told["methods"].keys()
+    assert (told["methods"]["m2"]["n"], told["methods"]["m2"]["completion_tokens"]) == (3, 30)
+    assert told["methods"]["shuffled"]["accuracy"] is None
+    (one,) = told["levels"]["2"]["rounds"]
+    assert one["arms"][0]["curve"] == [{"step": 1.0, "loss": 0.5}, {"step": 2.0, "loss": 0.25}]
+    greedy = {(pair["a"], pair["b"]) for pair in told["paired"]}
+    assert {("m2", "original"), ("m2", "correctness_dpo"), ("correctness_dpo", "original")} <= greedy
+    assert "3 held-out problems cannot tell methods apart" in told["caution"]
+
+
+def test_a_class_without_level_2_says_nothing_of_it(tmp_path: Path) -> None:
+    told = whole(tmp_path)
+    assert told["levels"]["2"]["rounds"] == []
+    assert "m2" not in told["methods"]
+    assert "Level 2" not in printed(told)
+
+
+def test_what_is_printed_fits_80_columns_and_names_teachers_and_intervals(tmp_path: Path) -> None:
+    text = printed(whole(tmp_path, ROUND))
+    assert max(map(len, text.splitlines())) <= 80
+    flat = " ".join(text.split())
+    for part in (
+        "Level 2, round 1", "What the teacher was trained on", "The teachers, measured on 3 held-out problems",
+        "M2 - original greedy +33.3 +0 to +100 1 0 3 1", "M2 - correctness LbT +75.0", "Pairs by the rule: m2 4",
+    ):  # fmt: skip
+        assert part in flat, text
+    assert "correctness_dpo" not in text
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        replace(ROUND, trainings=(), measured=(), finished=False),
+        replace(ROUND, trainings=(NONE, replace(NONE, arm="correctness")), measured=ROUND.measured[:1]),
+        replace(ROUND, trainings=(replace(M2, weights="", failed="engine", figures={}),), measured=()),
+        replace(ROUND, lessons=(), trainings=(), measured=(), finished=False),
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_whatever_is_missing_the_report_works(tmp_path: Path, one: Round, complete: bool) -> None:
+    assert "Level 2, round 1" in printed(whole(tmp_path, one, complete=complete))
