@@ -19,7 +19,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from agents import hiring, placement
+from agents import hiring, placement, tuition
 from agents.engines.base import EngineStartError
 from agents.engines.simulated import write_answer_key
 from agents.launcher import ChildSpec, LocalLauncher
@@ -116,11 +116,14 @@ def plan(scenario: Path, *, overrides: Overrides = (), as_json: AsJson = False) 
     machine = placement.described(elsewhere) if elsewhere else None
     described = reading.read(scenario, [one for one in overrides if not one.startswith("machine.")])
     counted = plans.counts(described)
-    rows = rows_of(hiring.hire(described.teacher, described.students, machine, in_turn=described.time_share))
+    hired = hiring.hire(described.teacher, described.students, machine, in_turn=described.time_share)
+    training = tuition_of(described, counted, hired, machine)
     if as_json:
-        print(json.dumps(plans.to_dict(described, counted, rows), indent=1))
+        told = plans.to_dict(described, counted, rows_of(hired))
+        print(json.dumps(told | {"training": msgspec.to_builtins(training)}, indent=1))
     else:
-        out.print(plans.tables(described, counted, rows))
+        words = [training.in_words(described.teacher.name)] if training else []
+        out.print(plans.tables(described, counted, rows_of(hired), words))
     return COMPLETE
 
 
@@ -196,6 +199,26 @@ def rows_of(hired: Sequence[hiring.Hired]) -> list[plans.Row]:
     return rows
 
 
+def tuition_of(
+    scenario: Scenario,
+    counted: plans.Counts,
+    hired: Sequence[hiring.Hired],
+    machine: placement.Machine | None = None,
+) -> tuition.Tuition | None:
+    """What a training of the teacher takes, where it is trained; refuses what cannot be."""
+    if 2 not in scenario.levels:
+        return None
+    return tuition.foresee(
+        hired,
+        scenario.learn.training,
+        trainings=counted.trainings,
+        pairs=counted.pairs,
+        tokens_per_pair=counted.tokens_per_pair,
+        machine=machine,
+        in_turn=scenario.time_share,
+    )
+
+
 # --- holding a class ------------------------------------------------------------------------------------
 
 
@@ -207,6 +230,8 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
     if not folder.used:  # a run that is resumed has its problems, wherever they came from
         build.check_class(scenario, folder=folder.path)
     hired = hiring.hire(scenario.teacher, scenario.students, in_turn=scenario.time_share)
+    if not folder.used:
+        tuition_of(scenario, plans.counts(scenario), hired)
     held = hiring.fetch(hired, err)
     if not folder.used:
         folder.make()

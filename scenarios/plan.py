@@ -49,6 +49,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """At level 2."""
     pairs: int = 0
     """Preference pairs of one training, at most."""
+    tokens_per_pair: int = 0
+    """About, at most: of both answers, each with the prompt."""
     measured: int = 0
     """Answers of teachers to held-out problems."""
     likelihoods: int = 0
@@ -139,8 +141,10 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
     prompts += later.later_exam_answers * sum(own) // len(own)
     taught = greedy + trs + later.measured + later.later_rationales
     examined = eas + later.later_exam_answers
+    answer = min(question + lesson.sampling.max_tokens, scenario.learn.training.max_tokens)
     return msgspec.structs.replace(
         later,
+        tokens_per_pair=2 * answer if later.trainings else 0,
         teaching_problems=tps,
         teaching_rationales=trs,
         greedy=greedy,
@@ -367,8 +371,8 @@ def to_dict(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> dict[st
     }
 
 
-def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "RenderableType":
-    """The plan for people: counts, who sits where, the order of things."""
+def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row], notes: Sequence[str] = ()) -> "RenderableType":
+    """The plan for people: counts, who sits where, the order of things; `notes` stand below the seats."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
@@ -407,7 +411,8 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> "Rendera
     ):
         amounts.add_row(label, f"{number:,}", note)
     steps = [Text(f"{number}. {step}") for number, step in enumerate(order(scenario), 1)]
-    sitting = [seating(rows)] if rows else []
+    sitting: list[RenderableType] = [seating(rows)] if rows else []
+    sitting += [Text(note) for note in notes]
     return Group(amounts, *sitting, Text("\nThe order of things", style="italic"), *steps)
 
 

@@ -38,8 +38,8 @@ class Preference(msgspec.Struct, frozen=True):
 
     @property
     def gap(self) -> float:
-        """By how much the scores differ."""
-        return self.score_chosen - self.score_rejected
+        """By how much the scores differ; equal gaps are equal, whatever the scores."""
+        return round(self.score_chosen - self.score_rejected, 9)
 
 
 class Gaps(msgspec.Struct, frozen=True):
@@ -173,7 +173,7 @@ def _pair(tp: str, high: Scored, low: Scored) -> Preference:
 
 def _cut(by_tp: Sequence[Sequence[Preference]], size: int) -> tuple[Preference, ...]:
     ranked = sorted(
-        (rank, -round(pair.gap, 9), pair.tp, pair.chosen, pair.rejected, pair)
+        (rank, -pair.gap, pair.tp, pair.chosen, pair.rejected, pair)
         for pairs in by_tp
         for rank, pair in enumerate(pairs)
     )

@@ -213,8 +213,12 @@ def _curves(store: Store) -> dict[str, list[dict[str, float]]]:
     """What each training told on its way, by step; a step that was taken again after a death is told once."""
     steps: dict[str, dict[int, dict[str, float]]] = {}
     for event in store.events(kinds=["progress"]):
-        request, step, _, figures = msgspec.json.decode(event.detail, type=tuple[str, int, int, dict[str, float]])
-        steps.setdefault(request, {})[step] = {"step": step, **figures}
+        request, step, _, figures = msgspec.json.decode(
+            event.detail, type=tuple[str, int, int, dict[str, float | None]]
+        )
+        # What is no number, such as the loss of a training that went astray, stands there as null.
+        told = {name: value for name, value in figures.items() if value is not None}
+        steps.setdefault(request, {})[step] = {"step": step, **told}
     return {request: [told for _, told in sorted(taken.items())] for request, taken in steps.items()}
 
 

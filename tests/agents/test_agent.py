@@ -248,7 +248,6 @@ def test_a_request_that_comes_twice_is_answered_once() -> None:
         ("student", REVISE, "does not answer Revise"),
         ("teacher", ASK, "does not answer Ask"),
         ("student", Train(pairs="a", pairs_digest="b", recipe=Recipe()), "does not answer Train"),
-        ("teacher", GRADE, "does not answer Grade"),
         (
             "teacher",
             Teach(problem="", answer_form="number", sampling=Sampling(), weights="w2"),

@@ -121,7 +121,7 @@ def test_a_class_whose_pairs_have_no_gap_is_complete_and_says_so(tmp_path: Path)
 
 def test_an_interrupted_class_is_reported_as_far_as_it_came(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = classes.start(out, *SLOW, scenario=SMOKE)
+    process = classes.start(out, *SLOW, "limits.drain_s=1", scenario=SMOKE)
     classes.wait_until(process, lambda: classes.results(out) >= 30)
     process.send_signal(signal.SIGINT)
     classes.finish(process, code=130)

@@ -20,6 +20,7 @@ from scenarios.levels.observe import Observe
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.schema import Learn as LearnSection
 from scenarios.tasks.bank import Bank, Item, Problem
+from tests.scenarios import iterated
 
 STUDENTS = ("ada", "bob")
 ANSWERERS = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
@@ -224,7 +225,7 @@ def test_the_pairs_file_holds_texts_scores_and_no_gold_answer() -> None:
             assert (row.chosen, row.rejected) == (school.text(pair.chosen), school.text(pair.rejected))
             assert (row.score_chosen, row.score_rejected, row.tp) == (pair.score_chosen, pair.score_rejected, pair.tp)
             assert row.prompt == f"text of {pair.tp}"
-            assert row.score_chosen - row.score_rejected > 0.3
+            assert row.score_chosen - row.score_rejected > 0.3 + 1e-9
         keys = {"prompt", "chosen", "rejected", "score_chosen", "score_rejected", "tp", "answer_form", "demonstrations"}
         assert all(keys <= json.loads(line).keys() for line in enclosed.content.splitlines())
 
@@ -243,6 +244,27 @@ def test_the_teacher_that_m2_made_goes_on() -> None:
     assert outcome.weights == outcome.learnt[0].trainings[0].weights != ""
     other = Class().play(level(scenario(arms=("shuffled", "correctness"))))
     assert other.weights == other.learnt[0].trainings[0].weights != ""
+
+
+def test_level_3_goes_on_with_the_teacher_that_level_2_made() -> None:
+    school = Class()
+    bank = replace(BANK, labelled=iterated.bank().labelled)
+    described = replace(scenario((1, 2, 3)), iterate=iterated.scenario().iterate)
+    one, due = level(described, bank=bank), list[Request]()
+    requests = list(one.begin().requests)
+    while requests:
+        request = requests.pop(0)
+        if request.level == 3:
+            due.append(request)
+            continue
+        result = school.answer(request)
+        school.records[request.id] = record(request, result)
+        requests += one.receive(result).requests
+    outcome = one.outcome()
+    assert outcome.weights == outcome.learnt[0].trainings[0].weights != ""
+    assert due
+    assert {r.weights for r in due if r.to == "teacher"} == {outcome.weights}
+    assert {r.weights for r in due if r.to != "teacher"} <= {""}
 
 
 def test_the_next_round_is_taught_by_the_new_teacher_and_asks_nothing_twice() -> None:

@@ -1,0 +1,91 @@
+"""What the training of a teacher will take, and whether it can be had, before anything starts.
+
+The teacher's engine is away while it trains, so its seat is there for the training; other agents stay where they are.
+How much a training takes is agents/training/estimate.py, where agents sit agents/placement.py.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from agents import engines, placement
+from agents.hiring import Hired, trainable
+from agents.training.estimate import estimate, lower
+from broker.messages import Recipe
+
+Dtype = Literal["bfloat16", "float16", "float32"]
+BYTES_PER_PARAMETER = 2
+"""Of weights on the disk: bfloat16."""
+
+
+class Tuition(msgspec.Struct, frozen=True):
+    """One training of a teacher, about and at most."""
+
+    memory_gb: float
+    seconds: float
+    pairs: int
+    trainings: int
+
+    def in_words(self, name: str) -> str:
+        """For people."""
+        minutes = max(1, round(self.seconds / 60))
+        takes = f"about {self.memory_gb:.1f} GB in place of its engine, and {minutes} min for {self.pairs:,} pairs"
+        return f"{name}: each of {self.trainings} trainings takes {takes}, at most"
+
+
+def foresee(
+    hired: Sequence[Hired],
+    recipe: Recipe,
+    *,
+    trainings: int,
+    pairs: int,
+    tokens_per_pair: float,
+    machine: placement.Machine | None = None,
+    in_turn: bool = False,
+) -> Tuition | None:
+    """What a training of the first of `hired` takes; None: it is simulated, or the size of its model is not known.
+
+    Args:
+        hired: all agents.
+        recipe: how it is trained.
+        trainings: how often.
+        pairs: of one training, at most.
+        tokens_per_pair: of both answers, each with the prompt.
+        machine: in place of this one, for planning.
+        in_turn: the others are away meanwhile.
+
+    Raises:
+        EngineStartError: the teacher cannot be trained, or not without packages that are not installed.
+        PlacementError: the memory does not hold it.
+    """
+    teacher = hired[0]
+    if machine is None:
+        trainable(teacher.engine, teacher.name)
+    if teacher.engine not in engines.WITH_LOCAL_MODEL or teacher.resolved is None or not teacher.resolved.size_mb:
+        return None
+    there = machine or placement.look()
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    if teacher.seat.gpus:
+        device = "mps" if placement.MPS in teacher.seat.gpus else "cuda"
+    dtype: Dtype = "bfloat16" if teacher.wanted.dtype == "auto" else teacher.wanted.dtype
+    parameters = teacher.resolved.size_mb * 1e6 / BYTES_PER_PARAMETER
+    needs = estimate(parameters, recipe, pairs, tokens_per_pair, dtype, device, teacher.seat.threads)
+    room = _room_gb(hired, there, in_turn=in_turn)
+    if needs.memory_gb > room:
+        raise placement.PlacementError(
+            f"{teacher.name}: a training needs about {needs.memory_gb:.1f} GB, and {room:.1f} GB are there for it.\n"
+            + lower(recipe).replace("recipe.", "learn.training.")
+        )
+    return Tuition(needs.memory_gb, needs.seconds, pairs, trainings)
+
+
+def _room_gb(hired: Sequence[Hired], machine: placement.Machine, *, in_turn: bool) -> float:
+    """The memory that the teacher's training may take: of its first GPU what it is granted, or what others leave."""
+    teacher, *others = hired
+    if teacher.seat.gpus:
+        granted = teacher.seat.memory_share or placement.USABLE
+        # One device: what the smallest of its GPUs grants.
+        return granted * min((gpu.memory_mb for gpu in machine.gpus), default=machine.memory_mb) / 1000
+    taken = 0.0 if in_turn else sum(one.seat.memory.total_mb for one in others if one.seat.memory and not one.seat.gpus)
+    return (machine.memory_mb * placement.USABLE - taken) / 1000

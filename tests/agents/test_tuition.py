@@ -1,0 +1,68 @@
+"""What a training will take, before anything starts."""
+
+from typing import Any
+
+import pytest
+
+from agents import hiring, placement
+from agents.engines.base import EngineStartError
+from agents.tuition import Tuition, foresee
+from broker.messages import Recipe
+from scenarios.schema import Agent
+
+QWEN = "qwen2.5-coder-0.5b-instruct"
+TEACHER = Agent(name="teacher", model=QWEN, engine="transformers")
+STUDENT = Agent(name="peer", model=QWEN, engine="transformers")
+
+
+def foreseen(machine: str, recipe: Recipe = Recipe(), *, in_turn: bool = False, **more: Any) -> Tuition | None:  # noqa: B008
+    there = placement.described(machine.split())
+    hired = hiring.hire(more.pop("teacher", TEACHER), [STUDENT], there, in_turn=in_turn)
+    return foresee(hired, recipe, trainings=3, pairs=16, tokens_per_pair=400, machine=there, in_turn=in_turn)
+
+
+def test_memory_and_time_are_said_in_a_sentence() -> None:
+    found = foreseen("memory=24 cores=2", in_turn=True)
+    assert found is not None
+    assert 1.5 < found.memory_gb < 4
+    assert 60 < found.seconds < 900
+    assert found.in_words("ada").startswith("ada: each of 3 trainings takes about 2.")
+    assert "for 16 pairs, at most" in found.in_words("ada")
+
+
+def test_more_to_compute_takes_longer_and_more_of_what_is_trained_takes_more_memory() -> None:
+    adapter, whole = (foreseen("memory=64 cores=2", Recipe(lora=lora)) for lora in (True, False))
+    assert adapter is not None and whole is not None
+    assert whole.memory_gb > 2 * adapter.memory_gb
+    assert whole.seconds > adapter.seconds
+
+
+def test_what_cannot_fit_is_refused_with_what_to_lower() -> None:
+    with pytest.raises(
+        placement.PlacementError, match=r"teacher: a training needs about .* GB, and .* are there"
+    ) as why:
+        foreseen("memory=5 cores=2", Recipe(lora=False))
+    assert "learn.training.lora: true" in str(why.value)
+
+
+def test_students_who_stay_leave_less_room_than_those_who_take_turns() -> None:
+    assert foreseen("memory=4.4 cores=2", in_turn=True)
+    with pytest.raises(placement.PlacementError):
+        foreseen("memory=4.4 cores=2")
+
+
+def test_on_a_gpu_the_teachers_share_of_it_counts() -> None:
+    assert foreseen("gpus=2x24 memory=64")
+    with pytest.raises(placement.PlacementError, match="a training needs"):
+        foreseen("gpus=2x6 memory=64", Recipe(lora=False))
+
+
+def test_a_simulated_teacher_takes_nothing() -> None:
+    assert foreseen("memory=24", teacher=Agent(name="teacher", engine="simulated")) is None
+
+
+def test_a_teacher_at_a_server_cannot_be_trained() -> None:
+    teacher = Agent(name="teacher", model="gpt", engine="openai", engine_args={"base_url": "http://127.0.0.1:9/v1"})
+    hired = hiring.hire(teacher, [], placement.described(["memory=24"]))
+    with pytest.raises(EngineStartError, match="cannot be trained"):
+        foresee(hired, Recipe(), trainings=1, pairs=1, tokens_per_pair=1)
