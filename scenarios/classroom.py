@@ -283,13 +283,15 @@ class Classroom:
         # Every result but a failure says what it cost.
         usage: Usage = getattr(message, "usage", Usage())
         match message:
-            case Taught() | Answered():
+            case Reflected() | Asked() | Explained():
+                base = msgspec.structs.replace(base, text=message.text)
+            case Revised() if not request.tp:  # a set of exemplars: read by its level
+                base = msgspec.structs.replace(base, text=message.text)
+            case Taught() | Answered() | Revised():
                 problem = self._problems[request.ep or request.tp]
                 answer = self._grader.parse(message.text, problem.form)
                 correct = answer is not None and self._grader.correct(problem, answer)
                 base = msgspec.structs.replace(base, text=message.text, answer=answer, correct=correct)
-            case Reflected() | Revised() | Asked() | Explained():
-                base = msgspec.structs.replace(base, text=message.text)
             case Graded():
                 base = msgspec.structs.replace(base, score=message.logprob)
             case Trained():

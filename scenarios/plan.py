@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scenarios.levels.amounts import Amounts
+from scenarios.levels.amounts import Amounts, originals, rewrite_amounts
 from scenarios.schema import Agent, Scenario
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Greedy answers of the teacher, the baseline."""
     exam_answers: int
     """At most: identical TRs are examined once, TRs without an answer not at all."""
+    questions: int = 0
+    """Of students before their exams, and as many answers of the teacher, at most."""
     grades: int = 0
     """Solutions of exams that students say the log-probability of, at most; 0 unless exam.score is logprob."""
     reflections: int = 0
     """Level 3, at most: how often the teacher says what misled its students."""
     revisions: int = 0
-    """Level 3, at most: sets of exemplars that the teacher writes."""
+    """Level 3, at most: sets of exemplars, or rationales, that the teacher writes."""
     own_answers: int = 0
     """Level 3, at most: the teacher's own answers to training items."""
     held_out_answers: int = 0
@@ -98,9 +100,11 @@ def counts(scenario: Scenario) -> Counts:
 
     build.check_class(scenario, folder=Path())
     parts = []
-    if build.solves_problems(scenario):
+    if scenario.solves:
         parts.append(count(scenario, build.typical_tokens(scenario.task, Path())))
-    if 3 in scenario.levels:
+    if scenario.rewrites:
+        parts.append(count_rewrite(scenario, build.typical_tokens(scenario.task, Path())))
+    if scenario.classifies:
         texts = scenario.iterate.task
         sizes = labelled.sizes(texts, Path()) or (texts.train or scenario.iterate.score_items, texts.dev + texts.test)
         parts.append(count_iterate(scenario, *sizes, labelled.typical_tokens(texts, Path())))
@@ -124,6 +128,11 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
     prompts += sum(grades * (question + material + problem_tokens + _persona_tokens(s)) for s in scenario.students)
     grades *= len(scenario.students)
     eas = sittings * len(scenario.students)
+    questions = trs * len(scenario.students) * exam.questions
+    said = exam.sampling.max_tokens + lesson.sampling.max_tokens
+    personas = sum(map(_persona_tokens, scenario.students)) * trs * exam.questions
+    prompts += questions * (2 * (question + material) + exam.sampling.max_tokens) + personas
+    prompts += questions * (_persona_tokens(scenario.teacher) + exam.problems * exam.repeats * said)
     later = _learn(scenario)
     prompts += (later.measured + later.likelihoods + later.later_rationales) * (
         question + _persona_tokens(scenario.teacher)
@@ -141,9 +150,10 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
         greedy=greedy,
         exam_answers=eas,
         grades=grades,
-        requests=taught + examined + grades + later.trainings + later.likelihoods,
+        questions=questions,
+        requests=taught + examined + grades + 2 * questions + later.trainings + later.likelihoods,
         prompt_tokens=prompts,
-        completion_tokens=taught * lesson.sampling.max_tokens + examined * exam.sampling.max_tokens,
+        completion_tokens=taught * lesson.sampling.max_tokens + examined * exam.sampling.max_tokens + questions * said,
     )
 
 
@@ -206,6 +216,34 @@ def count_iterate(scenario: Scenario, train: int, held_out: int, item_tokens: in
     )
 
 
+def count_rewrite(scenario: Scenario, problem_tokens: int) -> Counts:
+    """How much level 3 of `scenario` asks beyond level 1, where rationales are rewritten."""
+    one, lesson, exam = scenario.iterate, scenario.lesson, scenario.exam
+    asked = rewrite_amounts(scenario)
+    writes, eas = asked["write"], asked["exam"]
+    question = INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)
+    shown = problem_tokens + lesson.sampling.max_tokens + one.mistakes * (problem_tokens + exam.sampling.max_tokens)
+    written = asked["reflect"] + writes
+    material = problem_tokens + one.writing.max_tokens
+    each = (eas + asked["grade"] + asked["ask"] + asked["explain"]) // len(scenario.students)
+    return Counts(
+        teaching_problems=0,
+        teaching_rationales=0,
+        greedy=0,
+        exam_answers=eas,
+        grades=asked["grade"],
+        questions=asked["ask"],
+        reflections=asked["reflect"],
+        revisions=writes,
+        requests=asked.total(),
+        prompt_tokens=written * (question + shown + _persona_tokens(scenario.teacher))
+        + sum(each * (question + material + _persona_tokens(student)) for student in scenario.students),
+        completion_tokens=written * one.writing.max_tokens
+        + (eas + asked["ask"]) * exam.sampling.max_tokens
+        + asked["explain"] * lesson.sampling.max_tokens,
+    )
+
+
 def _persona_tokens(agent: Agent) -> int:
     return -(-len(agent.persona) // CHARACTERS_PER_TOKEN)
 
@@ -213,9 +251,21 @@ def _persona_tokens(agent: Agent) -> int:
 def order(scenario: Scenario) -> tuple[str, ...]:
     """The order of things in the class, a sentence each."""
     return (
-        *(() if set(scenario.levels) == {3} else _order_observe(scenario)),
+        *(_order_observe(scenario) if scenario.solves else ()),
         *(_order_learn(scenario) if 2 in scenario.levels else ()),
-        *(_order_iterate(scenario) if 3 in scenario.levels else ()),
+        *(_order_rewrite(scenario) if scenario.rewrites else ()),
+        *(_order_iterate(scenario) if scenario.classifies else ()),
+    )
+
+
+def _order_rewrite(scenario: Scenario) -> tuple[str, ...]:
+    one, teacher = scenario.iterate, scenario.teacher.name
+    first = originals(scenario)
+    return (
+        f"Of the first {_many(first, 'rationale')} of a problem {teacher} rewrites the best {one.beam} that an exam "
+        f"was failed with, {_times(one.revisions)} for each student that failed one: from {one.mistakes} of its wrong "
+        "answers at most, and what misled it.",
+        "What is rewritten is examined as any rationale, and compared with level 1 at as many completions.",
     )
 
 
@@ -230,6 +280,9 @@ def _order_iterate(scenario: Scenario) -> tuple[str, ...]:
         f"{teacher} answers {one.score_items} training items with every set; the best {one.beam} are kept. Its answers "
         "to held-out items with the best one are reported, and choose nothing.",
     ]
+    if one.curriculum != "all":
+        first = one.curriculum.partition("_")[0]
+        steps.append(f"Students join over the rounds, {first} ones first, as the exams of round 1 have them.")
     if one.baselines:
         steps.append(f"For comparison: {', '.join(one.baselines)}.")
     if one.repeats > 1:
@@ -249,6 +302,11 @@ def _order_observe(scenario: Scenario) -> tuple[str, ...]:
         f"{scenario.teacher.name} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale.",
         f"As soon as a rationale has an answer, {names} answer{'s' * (len(scenario.students) == 1)} its exam problems, "
         f"each {_times(exam.repeats)}, with the rationale as their example.",
+        *(
+            [f"Before that each asks one question about the rationale, and {scenario.teacher.name} answers it."]
+            if exam.questions
+            else []
+        ),
         *_grading(scenario),
         "Per problem, exam scores choose an answer (MAX, SUM), next to greedy decoding and self-consistency."
         if lesson.greedy
@@ -335,12 +393,18 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row], notes: Sequ
         ("teacher's own answers, training", counted.own_answers, "at most"),
         ("teacher's own answers, held out", counted.held_out_answers, "at most"),
     )
+    rows_of_rewriting = (
+        ("reflections", counted.reflections, "at most"),
+        ("rationales rewritten", counted.revisions, "at most"),
+    )
     for label, number, note in (
-        *(rows_of_level_1 if set(scenario.levels) != {3} else ()),
+        *(rows_of_level_1 if scenario.solves else ()),
         ("exam answers (EAs)", counted.exam_answers, "at most"),
+        *([("questions, and as many answers", counted.questions, "at most")] if counted.questions else []),
         *([("solutions graded", counted.grades, "at most")] if counted.grades else []),
         *(_rows_of_level_2(counted) if counted.trainings else ()),
-        *(rows_of_level_3 if 3 in scenario.levels else ()),
+        *(rows_of_level_3 if scenario.classifies else ()),
+        *(rows_of_rewriting if scenario.rewrites else ()),
         ("requests", counted.requests, "at most"),
         ("prompt tokens", counted.prompt_tokens, "about, at most"),
         ("completion tokens", counted.completion_tokens, "at most"),

@@ -43,11 +43,11 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
         yield from _learn_mistakes(scenario)
     if scenario.name.endswith("\n"):
         yield Mistake(("name",), "ends in a line break")
-    if set(scenario.levels) != {3} and (task.family is None) == (task.file is None):
+    if scenario.solves and (task.family is None) == (task.file is None):
         yield Mistake(("task",), f"needs either family or file, has {'neither' if task.file is None else 'both'}")
-    if set(scenario.levels) == {3} and not task.family is task.file is None:
+    if not scenario.solves and not task.family is task.file is None:
         yield Mistake(("task",), "is for levels 1 and 2; level 3 has its texts from iterate.task: take this one out")
-    if not scenario.students and not (set(scenario.levels) == {3} and scenario.iterate.itself):
+    if not scenario.students and (scenario.solves or not scenario.iterate.itself):
         yield Mistake(("students",), NO_STUDENTS)
     for name in ("family", "file"):
         if getattr(task, name) == "":
@@ -67,7 +67,13 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
             yield Mistake((*key, "engine"), f"{message}; take vllm or transformers")
     yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
+    if exam.questions and not scenario.solves:
+        yield Mistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
+    if exam.questions and 2 in scenario.levels:
+        yield Mistake(("exam", "questions"), "goes with level 1, and level 3 for rationales; level 2 examines without")
     yield from _iterate_mistakes(scenario.iterate)
+    if scenario.rewrites:
+        yield from _rewrite_mistakes(scenario)
     address = ADDRESS.fullmatch(scenario.broker.address)
     if scenario.broker.address != "ipc" and not (address and 0 < int(address[2]) < 65536):
         message = f"needs ipc or tcp://HOST:PORT, the port from 1 to 65535, has {shown(scenario.broker.address)}"
@@ -77,11 +83,28 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
 def _iterate_mistakes(iterate: Iterate) -> Iterator[Mistake]:
     yield from _sampling_mistakes(("iterate", "writing"), iterate.writing, iterate.revisions, "iterate.revisions")
     yield from _sampling_mistakes(("iterate", "answering"), iterate.answering, 1, "")
-    if iterate.start == "description" and iterate.beam > 1 and iterate.writing.temperature == 0:
+    first_sets = iterate.material == "exemplars" and iterate.start == "description"
+    if first_sets and iterate.beam > 1 and iterate.writing.temperature == 0:
         yield Mistake(("iterate", "writing", "temperature"), f"0 always draws the same text, but {iterate.beam} first "
                       "sets are asked for; set iterate.beam to 1, iterate.start to training, or raise it")  # fmt: skip
+    if iterate.curriculum != "all" and iterate.rounds == 1:
+        yield Mistake(("iterate", "curriculum"), "has students join round by round; set iterate.rounds to 2 or more")
     if len(set(iterate.baselines)) < len(iterate.baselines):
         yield Mistake(("iterate", "baselines"), "names one baseline twice")
+
+
+def _rewrite_mistakes(scenario: Scenario) -> Iterator[Mistake]:
+    iterate, rationales = scenario.iterate, scenario.lesson.rationales
+    if scenario.levels != (3,):
+        yield Mistake(
+            ("level",), "with iterate.material: rationale, level 3 begins with level 1's exams; write level: 3"
+        )
+    if iterate.originals > rationales:
+        message = f"{iterate.originals} are more than the {rationales} of lesson.rationales"
+        yield Mistake(("iterate", "originals"), message)
+    for name in ("itself", "baselines", "curriculum"):
+        if getattr(iterate, name) not in (False, (), "all"):
+            yield Mistake(("iterate", name), "is for sets of exemplars; with material: rationale take it out")
 
 
 def _learn_mistakes(scenario: Scenario) -> Iterator[Mistake]:

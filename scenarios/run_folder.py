@@ -136,6 +136,7 @@ class RunFolder:
                 store.given_up(),
                 learnt=outcome.learnt,
                 iteration=outcome.iteration,
+                rewriting=outcome.rewriting,
             )
             return summary, dict(Counter(request.stage for request in due))
 

@@ -132,6 +132,9 @@ class Exam(Section, frozen=True, kw_only=True):
     """EPs per TP."""
     repeats: Positive = 1
     """How often each student answers each EP under each TR."""
+    questions: Annotated[int, Meta(ge=0, le=1)] = 0
+    """1: before its exam under a TR every student asks one question about it, and the teacher answers; both stand in
+    the student's exams. Two more completions per TR and student."""
     sampling: Sampling = Sampling()
     score: Literal["accuracy", "logprob"] = "accuracy"
     """accuracy: how often exam answers are right (paper). logprob: besides, each student tells once per TR and EP how
@@ -186,14 +189,20 @@ class Iterate(Section, frozen=True, kw_only=True):
     """
 
     task: LabelledTask = LabelledTask()
-    material: Literal["exemplars"] = "exemplars"
-    """What is taught: sets of texts with their answers."""
+    material: Literal["exemplars", "rationale"] = "exemplars"
+    """What is taught: sets of texts with their answers, from `iterate.task`; or rationales of problems, from `task`:
+    the teacher rewrites its TRs for each student, from that student's mistakes. For rationales `beam`, `mistakes`,
+    `reasons`, `revisions`, `originals` and `writing` count, and the other entries do not."""
+    originals: Count = 0
+    """For rationales: how many of the lesson's TRs per TP may be rewritten; level 1 with all of them is what that is
+    compared with. 0: half of them, rounded up."""
     start: Literal["description", "training"] = "description"
     """The first sets: written by the teacher from the description of the task, or drawn from the training items."""
     rounds: Positive = 5
     """How often the current sets are taught and revised."""
     beam: Positive = 4
-    """Sets that are kept from round to round."""
+    """Sets that are kept from round to round; of rationales, how many per TP are rewritten: different ones that a
+    student failed an exam with, the best first."""
     exemplars: Annotated[int, Meta(ge=2, le=64)] = 8
     """K: exemplars of a set, of both classes."""
     minibatch: Positive = 64
@@ -203,13 +212,16 @@ class Iterate(Section, frozen=True, kw_only=True):
     mistakes: Positive = 4
     """Wrong answers shown for each reflection."""
     reasons: Positive = 2
-    """Asked for in each reflection."""
+    """Asked for in each reflection. For rationales there is one per rationale and student."""
     mix: bool = False
     """Every revision sees all reflections on its set; false: one of them."""
     revisions: Positive = 8
-    """New sets per current set."""
+    """New sets per current set; new rationales per rationale and student."""
     score_items: Positive = 200
     """Training items that the teacher itself answers with every set: their F1 decides which sets are kept."""
+    curriculum: Literal["all", "strong_first", "weak_first"] = "all"
+    """Whose mistakes the teacher is shown, round by round. all: everybody's; strong_first, weak_first: students join
+    evenly over the rounds, in the order of their F1 in the first one, whose exams all of them sit."""
     itself: bool = False
     """The teacher sits its students' exams, too, as one more student."""
     baselines: tuple[Literal["random", "self", "search"], ...] = ()
@@ -274,6 +286,21 @@ class Scenario(Section, frozen=True, kw_only=True):
     def levels(self) -> tuple[int, ...]:
         """The levels that one class goes through, in this order."""
         return self.level if isinstance(self.level, tuple) else (self.level,)
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether level 3 is about rationales."""
+        return 3 in self.levels and self.iterate.material == "rationale"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether level 3 is about sets of labelled texts."""
+        return 3 in self.levels and self.iterate.material == "exemplars"
+
+    @property
+    def solves(self) -> bool:
+        """Whether it has teaching problems."""
+        return bool({1, 2} & set(self.levels)) or self.rewrites
 
     @property
     def agents(self) -> tuple[Agent, ...]:

@@ -75,6 +75,8 @@ class Round(msgspec.Struct, frozen=True):
     """Sets the teacher was scored with: those of before, then the new ones."""
     selected: tuple[str, ...]
     """The sets that were kept, best first."""
+    learning: tuple[str, ...] = ()
+    """Those whose mistakes the teacher was shown: with a curriculum not all who were examined in the first round."""
 
 
 class Course(msgspec.Struct, frozen=True):

@@ -39,6 +39,10 @@ class Rationale(msgspec.Struct, frozen=True):
     """Sorted by student and EP. Empty unless exam.score is logprob."""
     ended: bool = True
     """False: it was cut off."""
+    talks: int = 0
+    """Questions of students about it, and the teacher's answers."""
+    silent: int = 0
+    """Students who were to ask, and sat their exams without a dialogue."""
 
 
 class Lesson(msgspec.Struct, frozen=True):
@@ -51,4 +55,4 @@ class Lesson(msgspec.Struct, frozen=True):
     rationales: tuple[Rationale, ...]
     """Sorted by repeat; failed ones are left out."""
     exam_tokens: int = 0
-    """Completion tokens of all exams under this TP, each distinct exam once."""
+    """Completion tokens of all exams under this TP, each distinct exam once, and of the dialogues before them."""

@@ -20,6 +20,8 @@ from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson, Rationale
+from scenarios.gradebook.rewriting import Rewriting
+from scenarios.gradebook.rewritten import summarize_rewriting
 from scenarios.gradebook.rounds import summarize_rounds
 from scenarios.gradebook.scores import (
     Choice,
@@ -68,6 +70,7 @@ def summarize(
     *,
     learnt: Sequence[Round] = (),
     iteration: Iteration | None = None,
+    rewriting: Rewriting | None = None,
 ) -> dict[str, Any]:
     """The summary of a class, as it would be read from summary.json.
 
@@ -82,7 +85,8 @@ def summarize(
         facts: What is known of the run besides; `facts_from(store)` where nobody knows better.
         given_up: Failed requests that were asked again as another repeat: they are no failures of the class.
         learnt: The rounds of level 2.
-        iteration: What came of level 3.
+        iteration: What came of level 3, with sets of exemplars.
+        rewriting: What came of level 3, with rationales.
     """
     counted = [lesson for lesson in lessons if facts.status == "complete" or _whole(lesson, scenario)]
     sheets = [Sheet(lesson, same) for lesson in counted]
@@ -100,7 +104,8 @@ def summarize(
             name: [choose_dense(sheet, rule, names, scoring) for sheet in sheets]
             for name, rule in DENSE_METHODS.items()
         }
-    solves = set(scenario.levels) != {3}
+    solves = scenario.solves
+    rewritten = summarize_rewriting(rewriting, names, scoring, same, scenario.seed)
     line_ups = compare_lineups(sheets, names, scoring, scenario.seed) if solves else []
     single = {up.students[0]: up for up in line_ups if len(up.students) == 1}
     failures = [
@@ -131,9 +136,13 @@ def summarize(
         students=_students(lessons, scenario, single),
         lineups=line_ups,
         assumption=assumption(counted, names, scoring),
-        levels=Levels(learn=Rounds(msgspec.to_builtins(rounds)), iterate=summarize_rounds(iteration)),
+        levels=Levels(
+            learn=Rounds(msgspec.to_builtins(rounds)),
+            iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten),
+        ),
         failures=failures,
         caution=_caution(n, len(lessons), facts.status, rounds) if solves else _caution_iterate(scenario, facts.status),
+        completions_per_rationale=_completions_per_rationale(lessons),
         dense=dense(sheets, names, scoring, scenario.seed) if by_logprob and solves else None,
     )
     return msgspec.json.decode(msgspec.json.encode(summary), type=dict[str, Any])
@@ -297,8 +306,16 @@ def _counts(
         "identical_rationales": len(rationales) - len(distinct),
         "cut_off": cut_off,
         "unparsable_exam_answers": no_exam_answer,
+        "questions_and_answers": sum(rationale.talks for rationale in distinct),
+        "without_dialogue": sum(rationale.silent for rationale in distinct),
         "mixed_grades": sum(group.mixed for sheet in sheets for group in sheet.groups),
     }
+
+
+def _completions_per_rationale(lessons: Sequence[Lesson]) -> float | None:
+    rationales = sum(len(lesson.rationales) for lesson in lessons)
+    after = sum(len(rationale.exams) + rationale.talks for lesson in lessons for rationale in _distinct(lesson))
+    return (rationales + after) / rationales if rationales else None
 
 
 def _distinct(lesson: Lesson) -> list[Rationale]:

@@ -12,6 +12,7 @@ import msgspec
 from scenarios.gradebook.attribution import Reason, StudentEffect, effects, reasons
 from scenarios.gradebook.f1 import Confusion
 from scenarios.gradebook.iteration import Course, Iteration, Revision, Round
+from scenarios.gradebook.rewritten import RewriteSummary
 from scenarios.gradebook.statistics import mean_interval
 
 SHOWN = 12
@@ -93,6 +94,8 @@ class RoundSummary(msgspec.Struct, frozen=True):
     """Those that came to nothing, by cause."""
     repeated: int
     """Those that had been there before, or came twice."""
+    learning: list[str] = []
+    """Those whose mistakes the teacher was shown, with a curriculum in the order they joined in."""
 
 
 class Mean(msgspec.Struct, frozen=True):
@@ -143,6 +146,8 @@ class IterateSummary(msgspec.Struct, frozen=True):
     arms: list[ArmSummary] = []
     students: list[StudentEffect] = []
     reasons: list[Reason] = []
+    rationales: RewriteSummary | None = None
+    """Of iterate.material: rationale, which has nothing of the above."""
 
 
 def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
@@ -216,6 +221,7 @@ def _round(course: Course, number: int) -> RoundSummary:
         repaired=_tally([revision.repaired for revision in round.revisions]),
         dropped=_tally([revision.dropped for revision in round.revisions]),
         repeated=_repeated(course.rounds[:number], round.revisions),
+        learning=list(round.learning),
     )
 
 

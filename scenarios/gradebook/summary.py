@@ -131,3 +131,5 @@ class Summary(msgspec.Struct, frozen=True):
     caution: str | None
     dense: Dense | None = None
     """Where exam.score is logprob."""
+    completions_per_rationale: float | None = None
+    """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs."""

@@ -16,6 +16,7 @@ from rich.text import Text
 from scenarios.gradebook import learning_tables
 from scenarios.gradebook.dense import Dense
 from scenarios.gradebook.marks import Bar, percent, plain, ruled
+from scenarios.gradebook.rewritten_tables import rewritten_tables
 from scenarios.gradebook.round_tables import round_tables
 from scenarios.gradebook.scores import ALL_SUBSETS
 from scenarios.gradebook.summary import Comparison, Summary
@@ -46,7 +47,7 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
         parts += [methods(told), comparisons(told), students(told), line_ups(told), Text(assumption(told))]
         parts += [Text(agreement(told.dense))] if told.dense else []
     parts += learning_tables.rounds(told)
-    parts += round_tables(told.levels.iterate)
+    parts += [*round_tables(told.levels.iterate), *rewritten_tables(told.levels.iterate.rationales)]
     parts.append(Text(_counted(told)))
     if told.caution:
         parts.append(Text(f"Caution: {told.caution}", style="yellow"))
@@ -227,6 +228,7 @@ def _counted(told: Summary) -> str:
         "unparsable_rationales": "rationales without an answer to find (not examined)",
         "identical_rationales": "rationales identical to another (examined once, counted as often as they came)",
         "unparsable_exam_answers": "exam answers without an answer to find (wrong)",
+        "without_dialogue": "times that a student sat its exam without a question that was answered",
         "cut_off": "texts cut off at max_tokens",
         "mixed_grades": "groups of equal answers that the grader judged differently (the first counts)",
     }
@@ -238,11 +240,20 @@ def _counted(told: Summary) -> str:
             if told.methods
             else f"From {exams:,} exam answers of students"
         )
+        + _talked(told)
         + "".join(f"; {one}" for one in found)
         + "."
         + _cached(told)
         + _spent(told)
     )
+
+
+def _talked(told: Summary) -> str:
+    """The cost of questions before the exams."""
+    talks, each = told.counts.get("questions_and_answers", 0), told.completions_per_rationale
+    if not talks or each is None:
+        return ""
+    return f", and {talks:,} questions and answers before them ({each:.1f} completions per rationale in all)"
 
 
 def _cached(told: Summary) -> str:

@@ -8,9 +8,26 @@ from collections import Counter
 
 import msgspec
 
-from scenarios.schema import Iterate
+from scenarios.levels.curriculum import joined
+from scenarios.schema import Iterate, Scenario
 
 STAGES = ("exam", "reflect", "write", "score", "test")
+
+
+def originals(scenario: Scenario) -> int:
+    """How many of the TRs per TP may be rewritten, where rationales are."""
+    return scenario.iterate.originals or -(-scenario.lesson.rationales // 2)
+
+
+def rewrite_amounts(scenario: Scenario) -> Counter[str]:
+    """What rewriting rationales asks beyond level 1, at most: mistakes everywhere, and all reasons asked for twice."""
+    one, exam = scenario.iterate, scenario.exam
+    planned = scenario.task.problems * min(one.beam, originals(scenario)) * len(scenario.students)
+    written = planned * one.revisions
+    exams = written * len(scenario.students) * exam.problems * exam.repeats
+    grades = written * len(scenario.students) * exam.problems * (exam.score == "logprob")
+    asks = written * len(scenario.students) * exam.questions
+    return Counter(reflect=2 * planned, write=written, exam=exams, grade=grades, ask=asks, explain=asks)
 
 
 class Amounts(msgspec.Struct, frozen=True):
@@ -46,8 +63,12 @@ class Amounts(msgspec.Struct, frozen=True):
     def search(self) -> Counter[str]:
         """Start and rounds. Held-out exams as if every round had another best set; the last set's forebears, too."""
         total = self.start
-        for _ in range(self.settings.rounds):
+        one = self.settings
+        for number in range(1, one.rounds + 1):
             total += self.round
+            if number > 1:
+                late = self.learners - len(joined(one.curriculum, range(self.learners), number, one.rounds))
+                total["exam"] -= one.beam * min(one.minibatch, self.train) * late
         return total
 
     @property

@@ -14,6 +14,7 @@ from broker.messages import Feedback, Message, Sampling, digest
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.rewriting import Rewriting
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -87,7 +88,9 @@ class Outcome(msgspec.Struct, frozen=True):
     weights: str = ""
     """Digest of the weights that the teacher goes on with; empty: those it began with."""
     iteration: Iteration | None = None
-    """Of level 3."""
+    """Of level 3 for sets of exemplars."""
+    rewriting: Rewriting | None = None
+    """Of level 3 for rationales."""
 
 
 class Enclosed(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Ste
 from scenarios.levels.iterate import Iterate
 from scenarios.levels.learn import Learn
 from scenarios.levels.observe import Observe
+from scenarios.levels.rewrite import Rewrite
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank
 
@@ -102,6 +103,10 @@ def make(scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up:
     begin: dict[int, Begin] = {
         1: lambda _: Observe(scenario, bank, answerers, given_up),
         2: lambda before: Learn(scenario, bank, answerers, given_up, before=before),
-        3: lambda before: Iterate(scenario, bank, answerers, given_up, weights=before.weights, before=before),
+        3: lambda before: (
+            Rewrite(scenario, bank, answerers, given_up)
+            if scenario.rewrites
+            else Iterate(scenario, bank, answerers, given_up, weights=before.weights, before=before)
+        ),
     }
     return Course([begin[number] for number in scenario.levels])

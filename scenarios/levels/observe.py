@@ -2,18 +2,19 @@
 
 For each TP the teacher is asked once greedily and n times with sampling; each TR with an answer is put to every
 student, on every EP, with repeats (paper, section 3). This file decides what is due and keeps what came; how
-exams become a choice is scenarios/gradebook/scores.py.
+exams become a choice is scenarios/gradebook/scores.py, and what students may ask before them dialogue.py.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from broker.messages import Examine, Exemplar, Feedback, Grade, Sampling, Teach, digest
+from broker.messages import Examine, Exemplar, Feedback, Grade, Message, Sampling, Teach, digest
 from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.levels.base import Outcome, Request, Result, Step, Told, with_weights
+from scenarios.levels.dialogue import Dialogues, Ended, Talk
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank, Item, Problem
 
@@ -47,6 +48,9 @@ class _Material:
         self.answers: list[ExamAnswer] = []
         self.grades: list[ExamGrade] = []
         self.pending = 0
+        """Exams and dialogues that are awaited."""
+        self.talks = 0
+        self.silent = 0
 
 
 class _Lesson:
@@ -108,7 +112,11 @@ class Observe:
         for student, key in self._exam_keys.items():
             self._first_repeat[student] = seen[key]
             seen[key] += 1
+        self._dialogues = (
+            Dialogues(scenario, answerers, self._first_repeat, given_up, weights=weights) if exam.questions else None
+        )
         self._lessons = [_Lesson(item, lesson.rationales) for item in bank.items]
+        self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
         self._rationales: dict[str, tuple[_Lesson, int | None]] = {}
         """Awaited TRs by request id, with their repeat; None: the greedy one."""
         self._sittings: dict[str, _Sitting] = {}
@@ -124,6 +132,9 @@ class Observe:
             return self._receive_rationale(result, *awaited)
         if (sitting := self._sittings.pop(result.request_id, None)) is not None:
             return self._receive_exam(result, sitting)
+        if self._dialogues and self._dialogues.awaits(result.request_id):
+            exams = [exam for ended in self._dialogues.receive(result) for exam in self._after(ended)]
+            return Step(requests=(*self._dialogues.take(), *exams))
         if (grading := self._gradings.pop(result.request_id, None)) is not None and result.score is not None:
             grading.material.grades.append(ExamGrade(grading.student, grading.ep, result.score))
         return Step()
@@ -131,30 +142,51 @@ class Observe:
     @property
     def finished(self) -> bool:
         """Whether every TR and every exam answer is there, or has failed for good."""
-        return not self._rationales and not self._sittings and not self._gradings
+        talking = self._dialogues is not None and not self._dialogues.finished
+        return not (self._rationales or self._sittings or self._gradings or talking)
 
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A TR not seen yet counts as one that will be examined."""
         lesson, exam = self._scenario.lesson, self._scenario.exam
-        eps = sum((len(one.materials) + one.awaited_rationales) * len(one.item.eps) for one in self._lessons)
-        per_repeat = eps * len(self._scenario.students)
+        materials = [(len(one.materials) + one.awaited_rationales, len(one.item.eps)) for one in self._lessons]
+        per_repeat = sum(number * eps for number, eps in materials) * len(self._scenario.students)
+        dialogues = sum(number for number, _ in materials) * len(self._scenario.students)
         return {
             "greedy": len(self._lessons) * lesson.greedy,
             "teach": len(self._lessons) * lesson.rationales,
+            **({"ask": dialogues, "explain": dialogues - self._dialogues.spared} if self._dialogues else {}),
             "exam": per_repeat * exam.repeats,
             **({"grade": per_repeat} if exam.score == "logprob" else {}),
         }
+
+    # --- for levels that go on from this one ------------------------------------------------------------
+
+    def lesson(self, tp: str) -> Lesson | None:
+        """What came of one TP, once all its sampled TRs and exams are there; None before."""
+        lesson = self._by_tp[tp]
+        return self._outcome(lesson) if lesson.over else None
+
+    def reopen(self, tp: str, rationales: int) -> None:
+        """So many more TRs of this TP will come, each by `expect`; until then it is not over."""
+        self._by_tp[tp].awaited_rationales += rationales
+
+    def expect(self, tp: str, request_id: str, repeat: int) -> None:
+        """What comes of this request is one of them: examined, and told of, as any other."""
+        self._rationales[request_id] = (self._by_tp[tp], repeat)
 
     def outcome(self) -> Outcome:
         """All that is known now, TP by TP: what scoring works on."""
         return Outcome(lessons=tuple(self._outcome(lesson) for lesson in self._lessons))
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Teach | Examine | Grade:
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
         """The texts that a request refers to. No gold answer is among them, but for the solution of a `Grade`."""
         tp, demonstrations = self._problems[request.tp], self._bank.demonstrations
         if request.kind == "Teach":
             return Teach(problem=tp.text, answer_form=tp.form, sampling=request.sampling, demonstrations=demonstrations)
-        ep, material = self._problems[request.ep], (Exemplar(tp.text, text_of(request.tr)),)
+        material = (Exemplar(tp.text, text_of(request.tr)),)
+        if self._dialogues and request.kind in ("Ask", "Explain"):
+            return self._dialogues.message(request, material, text_of)
+        ep = self._problems[request.ep]
         if request.kind == "Grade":
             return Grade(
                 problem=ep.text,
@@ -169,6 +201,7 @@ class Observe:
             sampling=request.sampling,
             material=material,
             demonstrations=demonstrations,
+            dialogue=self._dialogues.exchange(request.tr, request.to, text_of) if self._dialogues else (),
         )
 
     # --- asking -----------------------------------------------------------------------------------------
@@ -193,13 +226,35 @@ class Observe:
             ask(id, repeat, "teach", sampling)
         return requests
 
-    def _examine(self, lesson: _Lesson, material: _Material, key: str) -> list[Request]:
+    def _ask(self, lesson: _Lesson, material: _Material, key: str, dialogues: Dialogues) -> tuple[Request, ...]:
+        """Let every student ask about a TR."""
+        for student in self._exam_keys:
+            dialogues.begin(lesson.item.tp, material.tr, key, student)
+            material.pending += 1
+        return dialogues.take()
+
+    def _after(self, ended: Ended) -> list[Request]:
+        """The exams of a student whose question is answered, or will not be."""
+        lesson = self._by_tp[ended.tp]
+        material = lesson.materials[ended.material]
+        material.talks += ended.completions
+        material.silent += ended.talk is None
+        lesson.exam_tokens += ended.tokens
+        exams = self._examine(lesson, material, ended.material, (ended.student,), ended.talk)
+        material.pending -= 1
+        return exams
+
+    def _examine(
+        self, lesson: _Lesson, material: _Material, key: str, students: Iterable[str], talk: Talk | None = None
+    ) -> list[Request]:
         exam, tp = self._scenario.exam, lesson.item.tp
+        told = (talk.key,) if talk else ()
         requests = []
-        for student, student_key in self._exam_keys.items():
+        for student in students:
+            student_key = self._exam_keys[student]
             first, alike = self._first_repeat[student], self._alike[student_key]
             for number, ep in enumerate(lesson.item.eps):
-                ep_key = digest(student_key, tp.text, key, ep.text, ep.form)
+                ep_key = digest(student_key, tp.text, key, ep.text, ep.form, *told)
                 for slot in range(exam.repeats):
                     id, repeat = self._unused(ep_key, slot * alike + first, exam.repeats * alike)
                     self._sittings[id] = _Sitting(lesson, material, student, number, slot)
@@ -218,7 +273,7 @@ class Observe:
                     )
                 if exam.score == "logprob":
                     requests.append(self._grade(lesson, material, key, student, ep))
-        material.pending = len(lesson.item.eps) * len(self._exam_keys) * exam.repeats
+            material.pending += len(lesson.item.eps) * exam.repeats
         return requests
 
     def _grade(self, lesson: _Lesson, material: _Material, key: str, student: str, ep: Problem) -> Request:
@@ -242,7 +297,7 @@ class Observe:
             id=result.request_id,
             repeat=-1 if slot is None else slot,
             answer=result.answer,
-            correct=self._graded(result),
+            correct=self.graded(result),
             completion_tokens=result.completion_tokens,
             exams=(),
             ended=result.finish_reason != "length",
@@ -258,21 +313,24 @@ class Observe:
         if result.answer is None or key in lesson.materials:
             return Step(feedback=self._farewell(lesson))
         material = lesson.materials[key] = _Material(result.request_id)
-        return Step(requests=tuple(self._examine(lesson, material, key)))
+        if self._dialogues:
+            return Step(requests=self._ask(lesson, material, key, self._dialogues))
+        return Step(requests=tuple(self._examine(lesson, material, key, self._exam_keys)))
 
     def _receive_exam(self, result: Result, sitting: _Sitting) -> Step:
         lesson, material, student, number, slot = sitting
         material.pending -= 1
         if not result.failed:
             ep = lesson.item.eps[number].id
-            material.answers.append(ExamAnswer(student, ep, slot, self._graded(result)))
+            material.answers.append(ExamAnswer(student, ep, slot, self.graded(result)))
             lesson.exam_tokens += result.completion_tokens
         if material.pending:
             return Step()
         told = Told(self._scenario.teacher.name, self._feedback(lesson, material.tr, material.answers))
         return Step(feedback=(told, *self._farewell(lesson)))
 
-    def _graded(self, result: Result) -> bool:
+    def graded(self, result: Result) -> bool:
+        """Whether an answer counts as right, as `scoring` has it."""
         cut_off = result.finish_reason == "length" and self._scenario.scoring.cut_off == "wrong"
         return result.correct and not cut_off
 
@@ -308,6 +366,9 @@ class Observe:
             material = lesson.materials.get(key)
             exams = tuple(sorted(material.answers, key=msgspec.structs.astuple)) if material else ()
             grades = tuple(sorted(material.grades, key=msgspec.structs.astuple)) if material else ()
-            rationales.append(msgspec.structs.replace(rationale, exams=exams, material=key, grades=grades))
+            talks, silent = (material.talks, material.silent) if material else (0, 0)
+            rationales.append(
+                msgspec.structs.replace(rationale, exams=exams, material=key, grades=grades, talks=talks, silent=silent)
+            )
         tp = lesson.item.tp
         return Lesson(tp.id, tp.form, lesson.greedy, tuple(rationales), lesson.exam_tokens)

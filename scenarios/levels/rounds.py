@@ -13,6 +13,7 @@ from scenarios.gradebook.f1 import Confusion, confusion
 from scenarios.gradebook.iteration import Arm, Course, ExemplarSet, FailureCase, Revision, Round
 from scenarios.levels.base import Request, Result
 from scenarios.levels.beam import TrainScore, best, deal, draw, draw_set
+from scenarios.levels.curriculum import joined, line_up
 from scenarios.levels.flow import Flow, ask, together
 from scenarios.levels.questions import Questions, Stage
 from scenarios.levels.writing import Author, Reflection
@@ -71,6 +72,8 @@ class Search:
         self.arm = arm
         self.run = run
         self.learners = tuple(learners)
+        self._line_up: tuple[str, ...] = ()
+        """The learners in the order they join in, once that is known."""
         self._kept = kept
         self._budget = budget
         self._folded = {problem.id: folded(problem.text) for problem in self._train}
@@ -137,14 +140,15 @@ class Search:
         number = len(self.rounds)
         items = draw(self._train, self._settings.minibatch, self._seed, self.run, "minibatch", number)
         shares = self._revisions(len(current))
+        learning = yield from self._joined(current, items, number)
         taught = yield from together(
-            [self._teach(one, items, share, number) for one, share in zip(current, shares, strict=True)]
+            [self._teach(one, items, share, number, learning) for one, share in zip(current, shares, strict=True)]
         )
         revisions = [revision for one in taught for revision in one.revisions]
         made = [self.sets[revision.made] for revision in revisions if revision.made]
         students = {one.key: what.students for one, what in zip(current, taught, strict=True)}
         reflections = [reflection for one in taught for reflection in one.reflections]
-        return (yield from self._select(number, current, students, made, revisions, reflections))
+        return (yield from self._select(number, current, students, made, revisions, reflections, learning))
 
     def _select(
         self,
@@ -154,6 +158,7 @@ class Search:
         made: Sequence[ExemplarSet],
         revisions: Sequence[Revision],
         reflections: Sequence[Reflection],
+        learning: tuple[str, ...] = (),
     ) -> Flow[list[ExemplarSet]]:
         """Keep the best of the current sets and the new ones; the current ones where none can be kept."""
         candidates = list({one.key: one for one in (*current, *made)}.values())
@@ -169,16 +174,33 @@ class Search:
                 dropped_reflections=dict(Counter(one.dropped for one in reflections if one.dropped)),
                 scored=tuple(one.key for one in candidates),
                 selected=tuple(one.key for one in kept),
+                learning=learning,
             )
         )
         self._kept(self, self.rounds[-1])
         return kept
 
-    def _teach(self, material: ExemplarSet, items: Sequence[Problem], revisions: int, number: int) -> Flow[_Taught]:
+    def _joined(self, current: Sequence[ExemplarSet], items: Sequence[Problem], number: int) -> Flow[tuple[str, ...]]:
+        """Who learns in this round. The first round's exams say who is strong; nobody sits them twice."""
+        order = self._settings.curriculum
+        if order == "all":
+            return self.learners
+        if not self._line_up:
+            sat = yield from together([self._sit(who, one, items, number) for one in current for who in self.learners])
+            answers = dict.fromkeys(self.learners, Confusion())
+            for who, (one, _) in zip(self.learners * len(current), sat, strict=True):
+                answers[who] += one
+            self._line_up = line_up(order, answers, self._seed, self.run, "curriculum")
+        return joined(order, self._line_up, number, self._settings.rounds)
+
+    def _teach(
+        self, material: ExemplarSet, items: Sequence[Problem], revisions: int, number: int, learning: tuple[str, ...]
+    ) -> Flow[_Taught]:
         """Steps 1 to 4 for one set, and its new sets scored as they come."""
-        exams = yield from together([self._sit(who, material, items, number) for who in self.learners])
-        failures = [failure for _, failed in exams for failure in failed]
-        students = {who: answers for who, (answers, _) in zip(self.learners, exams, strict=True)}
+        sitting = self.learners if number == 1 else learning
+        exams = yield from together([self._sit(who, material, items, number) for who in sitting])
+        failures = [case for _, failed in exams for case in failed if case.student in learning]
+        students = {who: answers for who, (answers, _) in zip(sitting, exams, strict=True)}
         if not self.learners:
             first = self._blind[material.key]
             self._blind[material.key] += revisions

@@ -7,7 +7,7 @@ pace; and what a request takes depends on its stage.
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-STUDENTS = frozenset({"exam", "grade", "probe_exam"})
+STUDENTS = frozenset({"ask", "exam", "grade", "probe_exam"})
 """Stages that the students are asked in; in all others it is the teacher."""
 LIKE = {"greedy": "teach", "measure": "teach", "probe": "teach", "probe_exam": "exam", "test": "score"}
 """Stages that take as long as another one does."""

@@ -47,7 +47,7 @@ class Reader:
     def __init__(self, store: Store, scenario: Scenario, spent: Mapping[str, float] | None = None) -> None:
         self.ledger: Ledger | Shadow
         self._progress: FirstLevel | Course
-        if scenario.levels == (1,):
+        if scenario.levels == (1,) and not scenario.exam.questions:
             self.ledger = Ledger(store, scenario)
             self._progress = FirstLevel(self.ledger, scenario)
         else:

@@ -24,9 +24,9 @@ def build_class(scenario: Scenario, *, folder: Path) -> Bank:
         TaskError: one of its tasks cannot be built as asked.
     """
     bank = Bank("", (), ())
-    if solves_problems(scenario):
+    if scenario.solves:
         bank = build(scenario.task, scenario.exam, scenario.seed, folder=folder, held_out=scenario.held_out)
-    if 3 in scenario.levels:
+    if scenario.classifies:
         drawn = labelled.build(scenario.iterate.task, scenario.seed, folder=folder)
         _refuse_large_sets(scenario, len(drawn.train))
         texts = Labelled(drawn.source, drawn.description, drawn.train, drawn.dev, drawn.test)
@@ -40,9 +40,9 @@ def check_class(scenario: Scenario, *, folder: Path) -> None:
     Raises:
         TaskError: one of its tasks cannot be built as asked.
     """
-    if solves_problems(scenario):
+    if scenario.solves:
         check(scenario.task, scenario.exam, folder=folder, held_out=scenario.held_out)
-    if 3 in scenario.levels:
+    if scenario.classifies:
         labelled.check(scenario.iterate.task, folder=folder)
         if sizes := labelled.sizes(scenario.iterate.task, folder):
             _refuse_large_sets(scenario, sizes[0])
@@ -56,11 +56,6 @@ def _refuse_large_sets(scenario: Scenario, train: int) -> None:
             f"iterate.exemplars: {exemplars} of a set leave too little of {train} training items to learn from and to "
             f"score it on;\nask for {train // 2} at most, or for more in iterate.task.train"
         )
-
-
-def solves_problems(scenario: Scenario) -> bool:
-    """Whether a level of it has teaching problems."""
-    return bool({1, 2} & set(scenario.levels))
 
 
 def build(task: Task, exam: Exam, seed: int, *, folder: Path, held_out: int = 0) -> Bank:

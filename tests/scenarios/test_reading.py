@@ -357,6 +357,9 @@ def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the
         ("level=[1, 3]", "good.yaml:1: task: needs either family or file, has neither"),
         ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
          "iterate.itself: true"),
+        ("iterate={curriculum: weak_first, rounds: 1}", "--set iterate: iterate.curriculum: has students join round by "
+         "round; set iterate.rounds to 2 or more"),
+        ("exam.questions=1", "--set exam.questions: are asked about rationales; this class has none, so take it out"),
         ("iterate.baselines=[self, self]", "--set iterate.baselines: names one baseline twice"),
         ("iterate.exemplars=1", "--set iterate.exemplars: needs a whole number from 2 to 64, has 1"),
         ("iterate.writing.temperature=0", "--set iterate.writing.temperature: 0 always draws the same text, but "
@@ -368,3 +371,27 @@ def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the
 )  # fmt: skip
 def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
     assert told(path, LEVEL_3, override) == mistake
+
+
+@pytest.mark.parametrize(
+    ("override", "mistake"),
+    [
+        ("level=[1, 3]", "--set level: with iterate.material: rationale, level 3 begins with level 1's exams; write "
+         "level: 3"),
+        ("iterate.originals=7", "--set iterate.originals: 7 are more than the 6 of lesson.rationales"),
+        ("iterate.curriculum=weak_first", "--set iterate.curriculum: is for sets of exemplars; with material: "
+         "rationale take it out"),
+        ("iterate.itself=true", "--set iterate.itself: is for sets of exemplars; with material: rationale take it out"),
+        ("task.family=null", "good.yaml:3: task: needs either family or file, has neither"),
+        ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
+         "iterate.itself: true"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_level_3_with_rationales(path: Path, override: str, mistake: str) -> None:
+    assert told(path, GOOD + "level: 3\niterate: {material: rationale}\n", override) == mistake
+
+
+def test_level_2_examines_without_questions(path: Path) -> None:
+    assert told(path, GOOD, "level=[1, 2]", "exam.questions=1") == (
+        "--set exam.questions: goes with level 1, and level 3 for rationales; level 2 examines without"
+    )

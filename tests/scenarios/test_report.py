@@ -217,7 +217,7 @@ def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
     assert summary["counts"] == {
         "teaching_problems": 2, "teaching_rationales": 6, "exam_answers": 16, "requests": 24, "failed": 0, "reused": 3,
         "unparsable_rationales": 1, "identical_rationales": 1, "cut_off": 0, "unparsable_exam_answers": 0,
-        "mixed_grades": 0,
+        "mixed_grades": 0, "questions_and_answers": 0, "without_dialogue": 0,
     }  # fmt: skip
     assert (summary["wall_seconds"], summary["status"], summary["simulated"]) == (12.5, "complete", False)
 
