@@ -33,6 +33,7 @@ from scenarios import plan as plans
 from scenarios import reading
 from scenarios.attendance import BROKER
 from scenarios.classroom import Classroom, Ending, Interruption
+from scenarios.counts import Counts, counts
 from scenarios.gradebook.store import Store, StoreError
 from scenarios.monitor import follow as monitors
 from scenarios.reading import ScenarioError
@@ -115,7 +116,7 @@ def plan(scenario: Path, *, overrides: Overrides = (), as_json: AsJson = False) 
     elsewhere = [one.removeprefix("machine.") for one in overrides if one.startswith("machine.")]
     machine = placement.described(elsewhere) if elsewhere else None
     described = reading.read(scenario, [one for one in overrides if not one.startswith("machine.")])
-    counted = plans.counts(described)
+    counted = counts(described)
     hired = hiring.hire(described.teacher, described.students, machine, in_turn=described.time_share)
     training = tuition_of(described, counted, hired, machine)
     if as_json:
@@ -201,7 +202,7 @@ def rows_of(hired: Sequence[hiring.Hired]) -> list[plans.Row]:
 
 def tuition_of(
     scenario: Scenario,
-    counted: plans.Counts,
+    counted: Counts,
     hired: Sequence[hiring.Hired],
     machine: placement.Machine | None = None,
 ) -> tuition.Tuition | None:
@@ -231,7 +232,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
         build.check_class(scenario, folder=folder.path)
     hired = hiring.hire(scenario.teacher, scenario.students, in_turn=scenario.time_share)
     if not folder.used:
-        tuition_of(scenario, plans.counts(scenario), hired)
+        tuition_of(scenario, counts(scenario), hired)
     held = hiring.fetch(hired, err)
     if not folder.used:
         folder.make()

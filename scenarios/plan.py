@@ -1,8 +1,7 @@
-"""What a class would ask, before anything starts: counts, who sits where, and in which order.
+"""What a class would ask, before anything starts: how much, who sits where, and in which order.
 
-Pure, cheap and without a model: `run.py plan` must answer at once. Where agents sit is decided elsewhere and
-comes in as plain rows. Tokens are estimates from above; TRs without an answer or alike save exams, and only
-the class can know.
+Cheap and without a model: `run.py plan` must answer at once. How much is counted is scenarios/counts.py; where agents
+sit is decided elsewhere and comes in as plain rows.
 """
 
 from collections.abc import Sequence
@@ -11,60 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scenarios.levels.amounts import Amounts, originals, rewrite_amounts
-from scenarios.schema import Agent, Scenario
+from scenarios.counts import Counts
+from scenarios.levels.amounts import originals
+from scenarios.schema import Scenario
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-INSTRUCTION_TOKENS = 80
-"""The instructions before every question, and the marks of a chat."""
-CHARACTERS_PER_TOKEN = 4
-ANSWER_TOKENS = 12
-"""An exemplar's answer, and the marks of its turns."""
-
-
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a class asks."""
-
-    teaching_problems: int
-    teaching_rationales: int
-    greedy: int
-    """Greedy answers of the teacher, the baseline."""
-    exam_answers: int
-    """At most: identical TRs are examined once, TRs without an answer not at all."""
-    questions: int = 0
-    """Of students before their exams, and as many answers of the teacher, at most."""
-    grades: int = 0
-    """Solutions of exams that students say the log-probability of, at most; 0 unless exam.score is logprob."""
-    reflections: int = 0
-    """Level 3, at most: how often the teacher says what misled its students."""
-    revisions: int = 0
-    """Level 3, at most: sets of exemplars, or rationales, that the teacher writes."""
-    own_answers: int = 0
-    """Level 3, at most: the teacher's own answers to training items."""
-    held_out_answers: int = 0
-    """Level 3, at most: its answers to held-out items."""
-    trainings: int = 0
-    """At level 2."""
-    pairs: int = 0
-    """Preference pairs of one training, at most."""
-    tokens_per_pair: int = 0
-    """About, at most: of both answers, each with the prompt."""
-    measured: int = 0
-    """Answers of teachers to held-out problems."""
-    likelihoods: int = 0
-    """How likely trained teachers and the original find what those wrote."""
-    later_rationales: int = 0
-    """New TRs of trained teachers."""
-    later_exam_answers: int = 0
-    """At most: exams under those."""
-    requests: int
-    """At most."""
-    prompt_tokens: int
-    """About, at most; prefix caching makes most of them cheap."""
-    completion_tokens: int
-    """At most: every answer as long as max_tokens lets it be."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,164 +39,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     device: str
     why: str
-
-
-def counts(scenario: Scenario) -> Counts:
-    """How much `scenario` asks, all its levels together.
-
-    Raises:
-        TaskError: one of its tasks cannot be built.
-    """
-    from scenarios.tasks import build, labelled
-
-    build.check_class(scenario, folder=Path())
-    parts = []
-    if scenario.solves:
-        parts.append(count(scenario, build.typical_tokens(scenario.task, Path())))
-    if scenario.rewrites:
-        parts.append(count_rewrite(scenario, build.typical_tokens(scenario.task, Path())))
-    if scenario.classifies:
-        texts = scenario.iterate.task
-        sizes = labelled.sizes(texts, Path()) or (texts.train or scenario.iterate.score_items, texts.dev + texts.test)
-        parts.append(count_iterate(scenario, *sizes, labelled.typical_tokens(texts, Path())))
-    whole = [msgspec.structs.asdict(part) for part in parts]
-    return Counts(**{name: sum(part[name] for part in whole) for name in Counts.__struct_fields__})
-
-
-def count(scenario: Scenario, problem_tokens: int) -> Counts:
-    """How much level 1 of `scenario` asks, when a problem of its task is `problem_tokens` long."""
-    lesson, exam = scenario.lesson, scenario.exam
-    tps = scenario.task.problems
-    trs = tps * lesson.rationales
-    greedy = tps if lesson.greedy else 0
-    sittings = trs * exam.problems * exam.repeats
-    question = INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)  # a solution: as long again
-    material = problem_tokens + lesson.sampling.max_tokens
-    prompts = (trs + greedy) * (question + _persona_tokens(scenario.teacher))
-    prompts += sum(sittings * (question + material + _persona_tokens(student)) for student in scenario.students)
-    # A worked solution: about as long again as its problem.
-    grades = trs * exam.problems if exam.score == "logprob" else 0
-    prompts += sum(grades * (question + material + problem_tokens + _persona_tokens(s)) for s in scenario.students)
-    grades *= len(scenario.students)
-    eas = sittings * len(scenario.students)
-    questions = trs * len(scenario.students) * exam.questions
-    said = exam.sampling.max_tokens + lesson.sampling.max_tokens
-    personas = sum(map(_persona_tokens, scenario.students)) * trs * exam.questions
-    prompts += questions * (2 * (question + material) + exam.sampling.max_tokens) + personas
-    prompts += questions * (_persona_tokens(scenario.teacher) + exam.problems * exam.repeats * said)
-    later = _learn(scenario)
-    prompts += (later.measured + later.likelihoods + later.later_rationales) * (
-        question + _persona_tokens(scenario.teacher)
-    )
-    own = [question + material + _persona_tokens(student) for student in scenario.students]
-    prompts += later.later_exam_answers * sum(own) // len(own)
-    taught = greedy + trs + later.measured + later.later_rationales
-    examined = eas + later.later_exam_answers
-    answer = min(question + lesson.sampling.max_tokens, scenario.learn.training.max_tokens)
-    return msgspec.structs.replace(
-        later,
-        tokens_per_pair=2 * answer if later.trainings else 0,
-        teaching_problems=tps,
-        teaching_rationales=trs,
-        greedy=greedy,
-        exam_answers=eas,
-        grades=grades,
-        questions=questions,
-        requests=taught + examined + grades + 2 * questions + later.trainings + later.likelihoods,
-        prompt_tokens=prompts,
-        completion_tokens=taught * lesson.sampling.max_tokens + examined * exam.sampling.max_tokens + questions * said,
-    )
-
-
-def _learn(scenario: Scenario) -> Counts:
-    """What level 2 asks besides a class of level 1."""
-    none = Counts(
-        teaching_problems=0,
-        teaching_rationales=0,
-        greedy=0,
-        exam_answers=0,
-        requests=0,
-        prompt_tokens=0,
-        completion_tokens=0,
-    )
-    if 2 not in scenario.levels:
-        return none
-    learn, lesson, exam, tps = scenario.learn, scenario.lesson, scenario.exam, scenario.task.problems
-    trainings = learn.rounds * len(learn.arms)
-    # A later round's teacher has written some of its TRs before, to be measured by.
-    trs = tps * (trainings * learn.rationales + (learn.rounds - 1) * max(0, lesson.rationales - learn.rationales))
-    of_a_tp = min(learn.pairs_per_tp, lesson.rationales * learn.uses_per_rationale // 2)
-    return msgspec.structs.replace(
-        none,
-        trainings=trainings,
-        pairs=tps * min(of_a_tp, lesson.rationales * (lesson.rationales - 1) // 2),
-        measured=learn.held_out * ((1 + trainings) * (1 + learn.samples) + trainings),
-        likelihoods=2 * learn.held_out * trainings,
-        later_rationales=trs,
-        later_exam_answers=trs * exam.problems * exam.repeats * len(scenario.students),
-    )
-
-
-def count_iterate(scenario: Scenario, train: int, held_out: int, item_tokens: int) -> Counts:
-    """How much level 3 of `scenario` asks.
-
-    Args:
-        scenario: the class.
-        train: its training items.
-        held_out: its held-out items.
-        item_tokens: how long an item is.
-    """
-    one = scenario.iterate
-    asked = Amounts(one, len(scenario.students) + one.itself, train, held_out).at_most
-    written, answered = asked["reflect"] + asked["write"], asked["exam"] + asked["score"] + asked["test"]
-    shown = INSTRUCTION_TOKENS + one.exemplars * (item_tokens + ANSWER_TOKENS)
-    mistakes = one.mistakes * (one.reflections if one.mix else 1) * (item_tokens + one.answering.max_tokens)
-    personas = [_persona_tokens(agent) for agent in scenario.agents]
-    return Counts(
-        teaching_problems=0,
-        teaching_rationales=0,
-        greedy=0,
-        exam_answers=asked["exam"],
-        reflections=asked["reflect"],
-        revisions=asked["write"],
-        own_answers=asked["score"],
-        held_out_answers=asked["test"],
-        requests=asked.total(),
-        prompt_tokens=answered * (shown + item_tokens + max(personas)) + written * (shown + mistakes + personas[0]),
-        completion_tokens=answered * one.answering.max_tokens + written * one.writing.max_tokens,
-    )
-
-
-def count_rewrite(scenario: Scenario, problem_tokens: int) -> Counts:
-    """How much level 3 of `scenario` asks beyond level 1, where rationales are rewritten."""
-    one, lesson, exam = scenario.iterate, scenario.lesson, scenario.exam
-    asked = rewrite_amounts(scenario)
-    writes, eas = asked["write"], asked["exam"]
-    question = INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)
-    shown = problem_tokens + lesson.sampling.max_tokens + one.mistakes * (problem_tokens + exam.sampling.max_tokens)
-    written = asked["reflect"] + writes
-    material = problem_tokens + one.writing.max_tokens
-    each = (eas + asked["grade"] + asked["ask"] + asked["explain"]) // len(scenario.students)
-    return Counts(
-        teaching_problems=0,
-        teaching_rationales=0,
-        greedy=0,
-        exam_answers=eas,
-        grades=asked["grade"],
-        questions=asked["ask"],
-        reflections=asked["reflect"],
-        revisions=writes,
-        requests=asked.total(),
-        prompt_tokens=written * (question + shown + _persona_tokens(scenario.teacher))
-        + sum(each * (question + material + _persona_tokens(student)) for student in scenario.students),
-        completion_tokens=written * one.writing.max_tokens
-        + (eas + asked["ask"]) * exam.sampling.max_tokens
-        + asked["explain"] * lesson.sampling.max_tokens,
-    )
-
-
-def _persona_tokens(agent: Agent) -> int:
-    return -(-len(agent.persona) // CHARACTERS_PER_TOKEN)
 
 
 def order(scenario: Scenario) -> tuple[str, ...]:

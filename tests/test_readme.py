@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scenarios import reading
-from scenarios.plan import counts
+from scenarios.counts import counts
 from tests import classes
 
 README = (classes.ROOT / "README.md").read_text()

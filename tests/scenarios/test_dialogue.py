@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.messages import Ask, Examine, Exchange, Explain
+from scenarios.counts import count
 from scenarios.gradebook.lessons import Lesson as LessonOutcome
 from scenarios.levels.base import Request, Result
 from scenarios.levels.observe import Observe
-from scenarios.plan import count, order
+from scenarios.plan import order
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
 from tests.scenarios.test_rewrite import bank
 

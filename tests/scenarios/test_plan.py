@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scenarios.plan import Counts, Row, count, count_iterate, counts, order, tables, to_dict
+from scenarios.counts import Counts, count, count_iterate, counts
+from scenarios.plan import Row, order, tables, to_dict
 from scenarios.reading import read
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import TaskError
@@ -101,7 +102,8 @@ def test_a_reason_that_many_share_is_given_once() -> None:
 
 def test_planning_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from pathlib import Path; from scenarios.reading import read; from scenarios.plan import counts; "
+        "import sys; from pathlib import Path; from scenarios.reading import read; "
+        "from scenarios.counts import counts; "
         f"counts(read(Path({str(FOLDER / 'multi_student.yaml')!r}))); "
         "print([m for m in ('torch', 'transformers', 'scipy', 'math_verify', 'sympy', 'zmq') if m in sys.modules])"
     )

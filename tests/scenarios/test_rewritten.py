@@ -5,12 +5,13 @@ import io
 import pytest
 from rich.console import Console, Group
 
+from scenarios.counts import count, count_rewrite
 from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
 from scenarios.gradebook.rewriting import Rewriting, Rewritten, Tailored
 from scenarios.gradebook.rewritten import RewriteSummary, summarize_rewriting
 from scenarios.gradebook.rewritten_tables import rewritten_tables
 from scenarios.levels.amounts import rewrite_amounts
-from scenarios.plan import count, count_rewrite, order
+from scenarios.plan import order
 from scenarios.schema import Scoring
 from tests.scenarios.test_rewrite import STUDENTS, Played, level, scenario
 

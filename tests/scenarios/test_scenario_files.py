@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.counts import count_iterate, counts
 from scenarios.describe import leading_comment
-from scenarios.plan import count_iterate, counts
 from scenarios.reading import asked_differs, dump, read
 
 FOLDER = Path(__file__).parents[2] / "scenarios"
