@@ -40,6 +40,8 @@ def _steps(told: TrainingSpec, settings: Settings, sleep: Callable[[float], None
     if not chosen:
         raise TrainingFailed("no pair to train on: the file of preference pairs is empty")
     before = trained.simulated(Path(told.adapter)).gain if told.adapter else 0.0
+    # Its digest, and not the run's folder: the same training has the same weights wherever it runs.
+    start = trained.digest_of(Path(told.adapter)) if told.adapter else ""
     gaps = [engine.quality(p.prompt, p.chosen) - engine.quality(p.prompt, p.rejected) for p in chosen]
     batch = told.recipe.batch
     steps = -(-len(gaps) // batch)
@@ -57,7 +59,7 @@ def _steps(told: TrainingSpec, settings: Settings, sleep: Callable[[float], None
         )
         yield last
     gain = LEARNING * sum(gaps) / len(gaps) * len(gaps) / (len(gaps) + HALF)
-    weights = trained.Simulated(gain=before + gain, base=told.base, key=digest(told.adapter, told.recipe, chosen))
+    weights = trained.Simulated(gain=before + gain, base=told.base, key=digest(start, told.recipe, chosen))
     name = trained.keep(weights, Path(told.out))
     yield Done(
         trained=name,

@@ -31,6 +31,11 @@ class Confusion(msgspec.Struct, frozen=True):
         return self.true_positive + self.false_positive + self.false_negative + self.true_negative
 
     @property
+    def right(self) -> int:
+        """How many of them are right."""
+        return self.true_positive + self.true_negative
+
+    @property
     def f1(self) -> float | None:
         """F1 of the positive class: the harmonic mean of precision and recall. None: no answers."""
         return _f1(self.true_positive, self.false_positive + self.false_negative) if self.n else None
@@ -46,7 +51,7 @@ class Confusion(msgspec.Struct, frozen=True):
     @property
     def micro(self) -> float | None:
         """F1 over the answers of both classes together; with one label per item this is accuracy. None: no answers."""
-        return (self.true_positive + self.true_negative) / self.n if self.n else None
+        return self.right / self.n if self.n else None
 
     @property
     def neither_share(self) -> float | None:

@@ -22,7 +22,7 @@ from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson, Rationale
 from scenarios.gradebook.rewriting import Rewriting
 from scenarios.gradebook.rewritten import summarize_rewriting
-from scenarios.gradebook.rounds import summarize_rounds
+from scenarios.gradebook.rounds import sat, summarize_rounds
 from scenarios.gradebook.scores import (
     Choice,
     LineUp,
@@ -127,13 +127,12 @@ def summarize(
         methods={
             name: _method(chosen.get(name, []), _tokens(name, counted))
             for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))
-            if solves
         }
         | (learning.methods(rounds, learnt) if rounds else {}),
         best_possible=BestPossible(best_possible(counted), n),
         paired=[_comparison(a, b, chosen, scenario.seed) for a, b in COMPARISONS if chosen.get(a) and chosen.get(b)]
         + learning.comparisons(rounds),
-        students=_students(lessons, scenario, single),
+        students=_students(lessons, None if solves else iteration, scenario, single),
         lineups=line_ups,
         assumption=assumption(counted, names, scoring),
         levels=Levels(
@@ -287,7 +286,7 @@ def _counts(
     store: Store, lessons: Sequence[Lesson], sheets: Sequence[Sheet], facts: RunFacts, failures: Sequence[Failure]
 ) -> dict[str, int]:
     """How much of what there was. Requests and cut-off texts are counted over the whole run, also in a replay."""
-    requests, sat, no_exam_answer, cut_off = _integers(
+    requests, at_level_3, no_exam_answer, cut_off = _integers(
         store,
         "SELECT count(*), count(*) FILTER (WHERE level = 3 AND stage = 'exam' AND failed = ''), "
         "count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
@@ -298,7 +297,7 @@ def _counts(
     return {
         "teaching_problems": len(lessons),
         "teaching_rationales": len(rationales),
-        "exam_answers": sum(len(rationale.exams) for rationale in distinct) + sat,
+        "exam_answers": sum(len(rationale.exams) for rationale in distinct) + at_level_3,
         "requests": requests,
         "failed": len(failures),
         "reused": facts.reused,
@@ -329,23 +328,28 @@ def _integers(store: Store, sql: str) -> list[int]:
     return msgspec.convert(row, list[int])
 
 
-def _students(lessons: Sequence[Lesson], scenario: Scenario, single: Mapping[str, LineUp]) -> list[StudentSummary]:
+def _students(
+    lessons: Sequence[Lesson], iteration: Iteration | None, scenario: Scenario, single: Mapping[str, LineUp]
+) -> list[StudentSummary]:
+    """Their exams under rationales; where a class has level 3 alone, those of its rounds."""
     sat_by, right_by = Counter[str](), Counter[str]()
     for lesson in lessons:
         for rationale in _distinct(lesson):
             for answer in rationale.exams:
                 sat_by[answer.student] += 1
                 right_by[answer.student] += answer.correct
+    for name, answers in sat(iteration).items():
+        sat_by[name], right_by[name] = answers.n, answers.right
     summaries = []
     for student in scenario.students:
-        sat, right = sat_by[student.name], right_by[student.name]
+        n, right = sat_by[student.name], right_by[student.name]
         alone = single.get(student.name)
         summaries.append(
             StudentSummary(
                 name=student.name,
-                exam_accuracy=right / sat if sat else None,
-                ci95=wilson(right, sat),
-                exam_answers=sat,
+                exam_accuracy=right / n if n else None,
+                ci95=wilson(right, n),
+                exam_answers=n,
                 m1_max=alone.m1_max if alone else None,
                 m1_sum=alone.m1_sum if alone else None,
             )

@@ -182,6 +182,13 @@ def pool(students: Mapping[str, Mapping[str, Confusion]]) -> dict[str, Confusion
     return pooled
 
 
+def sat(iteration: Iteration | None) -> dict[str, Confusion]:
+    """Each learner's exam answers in all rounds of the class itself: those of its baselines are not among them."""
+    courses = iteration.courses if iteration else ()
+    rounds = [round for course in courses if course.arm == "class" for round in course.rounds]
+    return pool({f"{n} {key}": by for n, one in enumerate(rounds) for key, by in one.students.items()})
+
+
 def _round(course: Course, number: int) -> RoundSummary:
     round = course.rounds[number]
     best = round.selected[0] if round.selected else ""

@@ -133,3 +133,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Where exam.score is logprob."""
     completions_per_rationale: float | None = None
     """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs."""
+
+    @property
+    def solves(self) -> bool:
+        """Whether there are teaching problems to solve: a class that only classifies has none, and empty methods."""
+        return self.counts["teaching_problems"] > 0

@@ -43,7 +43,7 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
     """
     told = msgspec.convert(summary, Summary)
     parts: list[RenderableType] = [_head(told)]
-    if told.methods:
+    if told.solves:
         parts += [methods(told), comparisons(told), students(told), line_ups(told), Text(assumption(told))]
         parts += [Text(agreement(told.dense))] if told.dense else []
     parts += learning_tables.rounds(told)
@@ -237,7 +237,7 @@ def _counted(told: Summary) -> str:
     return (
         (
             f"From {rationales:,} teaching rationales and {exams:,} exam answers"
-            if told.methods
+            if told.solves
             else f"From {exams:,} exam answers of students"
         )
         + _talked(told)

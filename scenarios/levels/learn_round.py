@@ -220,14 +220,14 @@ class LearnRound:
         new = []
         for request in step.requests:
             stage = part.stages.get(request.stage, request.stage)
+            if part.stages is DRIFT:
+                self._written[request.id] = request
             if awaiting := self._whose.get(request.id):
                 awaiting.append(part)
                 continue
             self._whose[request.id] = [part]
             if part.stages and request.to == self._scenario.teacher.name:
                 self._at_teacher.add(request.id)
-            if part.stages is DRIFT:
-                self._written[request.id] = request
             new.append(replace(request, level=2, round=self._number, stage=stage))
         return replace(step, requests=tuple(new))
 

@@ -390,6 +390,19 @@ def test_a_simulated_teacher_that_is_trained_further_keeps_what_it_had(folder: P
     assert json.loads((folder / "weights" / first / "simulated.json").read_text())["base"] == BASE
 
 
+def test_a_simulated_training_comes_to_the_same_weights_wherever_the_run_lies(folder: Path, tmp_path: Path) -> None:
+    first = trained_by(folder, right=RIGHT)["right"].trained
+    moved = tmp_path / "another name of the same folder"
+    moved.symlink_to(folder, target_is_directory=True)
+    found = []
+    for place in (folder, moved):
+        asked = lesson(place, jsonl(RIGHT), "more", weights=first)
+        result = simulated(place, lambda wire, _, asked=asked: ask(wire, ("again", asked))).sent["again"]  # type: ignore[misc]
+        assert isinstance(result, Trained)
+        found.append(result.trained)
+    assert found[0] == found[1] != first
+
+
 @pytest.mark.parametrize(("content", "says"), [("", "no pair"), ("{}", "no preference pair"), (None, "no preference")])
 def test_pairs_that_are_none_fail_a_simulated_training_too(folder: Path, content: str | None, says: str) -> None:
     asked = lesson(folder, content or "")

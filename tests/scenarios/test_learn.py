@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from broker.messages import Pair, Train, digest
+from broker.messages import Pair, Sampling, Train, digest
 from scenarios.classroom import feed
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.store import Record
@@ -200,6 +200,17 @@ def test_drift_is_of_texts_from_the_whole_distribution_under_both_weights() -> N
     assert {(r.sampling.temperature, r.sampling.top_k, r.sampling.top_p) for r in texts} == {(1.0, 0, 1.0)}
     grades = [r for r in school.asked if r.kind == "Grade"]
     assert {r.tr for r in grades} == {r.id for r in texts}
+
+
+def test_drift_is_known_where_samples_are_drawn_from_the_whole_distribution_too() -> None:
+    lesson = Lesson(rationales=4, sampling=Sampling(temperature=1.0, top_k=0, top_p=1.0))
+    school = Class()
+    outcome = school.play(level(replace(scenario(), lesson=lesson)))
+    assert not [r for r in school.asked if r.stage == "drift" and r.kind == "Teach"], "its texts are samples"
+    for measured in outcome.learnt[0].measured[1:]:
+        assert [(one.tp, one.own, one.original) for one in measured.drift] == [
+            ("held0", -1.0, -1.5), ("held1", -1.0, -1.5),
+        ]  # fmt: skip
 
 
 def test_every_teacher_is_asked_the_same_with_its_own_weights() -> None:
