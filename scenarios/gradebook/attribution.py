@@ -1,33 +1,15 @@
 """Whose mistakes taught the teacher? Which revisions each student's failures led to, and what came of them.
 
 A revision belongs to the students whose wrong answers it was shown, in equal parts per answer; what it gained is
-the F1 of its set less that of the set it was written from. Reasons are grouped by the words they have in common:
-no model is asked, so reasons that mean the same in other words stay apart. Pure.
+the F1 of its set less that of the set it was written from. What the teacher took for the reasons is reasons.py. Pure.
 """
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from scenarios.gradebook.f1 import Confusion
-from scenarios.gradebook.iteration import Course, FailureCase, Revision, Round
-
-ALIKE = 0.5
-"""Share of the words of two reasons that they have in common (Jaccard), from which they are taken for one."""
-REASONS = 30
-"""The most frequent ones are told."""
-WORDS = re.compile(r"[^\W_]+")
-EMPTY = frozenset(
-    re.findall(
-        r"\w+",
-        "a an and are as be by for from in is it of on or that the their they this to was were which with not no "
-        "student example text",
-    )
-)
-"""Words that tell no reason from another, without endings."""
+from scenarios.gradebook.iteration import Course, Revision, Round
 
 
 class StudentEffect(msgspec.Struct, frozen=True):
@@ -48,20 +30,6 @@ class StudentEffect(msgspec.Struct, frozen=True):
     """What those gained."""
     final_gain_test: float | None
     """Likewise on held-out items; null where no step of that way is known there."""
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """A reason the teacher gave, with others that say it in nearly the same words."""
-
-    reason: str
-    """The most frequent wording."""
-    count: int
-    """Reflections it was given in."""
-    wordings: int
-    students: dict[str, int]
-    """In how many of these a failure of that student was shown."""
-    kept: int
-    """Sets written with it that were kept in their round."""
 
 
 def effects(courses: Sequence[Course]) -> list[StudentEffect]:
@@ -136,52 +104,3 @@ def _gain(answers: Mapping[str, Confusion], revision: Revision) -> float | None:
         return None
     after, before = answers[revision.made].f1, answers[revision.parent].f1
     return None if after is None or before is None else after - before
-
-
-class _Given(NamedTuple):
-    """The reflection that a reason was given in."""
-
-    run: int
-    round: int
-    parent: str
-    failures: tuple[FailureCase, ...]
-
-
-def reasons(courses: Sequence[Course]) -> list[Reason]:
-    """The most frequent reasons, first those given most often."""
-    given: dict[str, set[_Given]] = {}
-    kept = Counter[str]()
-    for course in courses:
-        for round, revision in _revisions(course):
-            for reason in revision.reasons:
-                given.setdefault(reason, set()).add(
-                    _Given(course.run, round.number, revision.parent, revision.failures)
-                )
-                kept[reason] += bool(revision.made) and revision.made in round.selected
-    groups: list[tuple[frozenset[str], list[str]]] = []
-    for reason in sorted(given, key=lambda one: (-len(given[one]), one)):
-        words = content(reason)
-        near = next((group for first, group in groups if _alike(first, words)), None)
-        if near is None:
-            groups.append((words, [reason]))
-        else:
-            near.append(reason)
-    told = []
-    for _, group in groups:
-        reflections = {one for reason in group for one in given[reason]}
-        names = Counter(name for one in reflections for name in {case.student for case in one.failures})
-        told.append(
-            Reason(group[0], len(reflections), len(group), dict(sorted(names.items())), sum(kept[r] for r in group))
-        )
-    return sorted(told, key=lambda one: (-one.count, one.reason))[:REASONS]
-
-
-def content(reason: str) -> frozenset[str]:
-    """The words of a reason that say something, without their commonest endings."""
-    words = (word.casefold() for word in WORDS.findall(reason))
-    return frozenset(stem for word in words if (stem := re.sub(r"(?:ing|ed|es|s|ly)$", "", word) or word) not in EMPTY)
-
-
-def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    union = one | other
-    return not union or len(one & other) >= ALIKE * len(union)

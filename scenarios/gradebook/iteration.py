@@ -77,6 +77,22 @@ class Round(msgspec.Struct, frozen=True):
     """The sets that were kept, best first."""
     learning: tuple[str, ...] = ()
     """Those whose mistakes the teacher was shown: with a curriculum not all who were examined in the first round."""
+    items: tuple[str, ...] = ()
+    """Its training items: what the students were asked."""
+
+
+class OwnAnswers(msgspec.Struct, frozen=True):
+    """Which training items the teacher itself answered right with a set, and which wrong; ids, in order."""
+
+    right: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(marks: Iterable[tuple[str, bool]]) -> "OwnAnswers":
+        """From items, each with whether it was answered right."""
+        ordered = sorted(marks)
+        right, wrong = (tuple(item for item, is_right in ordered if is_right is wanted) for wanted in (True, False))
+        return OwnAnswers(right, wrong)
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -93,6 +109,8 @@ class Course(msgspec.Struct, frozen=True):
     """To held-out items (dev and test), by set, of the sets that were best in a round: never selects."""
     requests: int
     """Distinct requests that this arm needs, shared ones too; held-out exams are not among them."""
+    own: dict[str, OwnAnswers] = {}
+    """By set, item by item what `train` counts: of the start's best set and of the last best one."""
 
 
 class Iteration(msgspec.Struct, frozen=True):

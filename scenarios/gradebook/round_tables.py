@@ -1,4 +1,4 @@
-"""What is printed of level 3 at the end of a class: F1 by round, what it is compared with, and whose mistakes taught.
+"""What is printed of level 3 at the end of a class: F1 by round, its baselines, whose mistakes taught, and why.
 
 Reads the summary and nothing else. What models wrote goes in as plain text.
 """
@@ -112,10 +112,31 @@ def _students(told: IterateSummary) -> Table:
     return table
 
 
-def _reasons(told: IterateSummary) -> Text:
-    shown = told.reasons[:REASONS]
-    lines = [f"{'once' if one.count == 1 else f'{one.count} times'}: {plain(one.reason)[:LONGEST]}" for one in shown]
-    return Text("\n".join(["Why, as the teacher says (grouped by the words in common)", *lines]))
+def _reasons(told: IterateSummary) -> Table:
+    own = told.own_errors
+    table = ruled("Why students failed, and the teacher with them")
+    table.add_column("reason, as the teacher says", overflow="fold")
+    for heading in ("times\ngiven", "items", "teacher's\nerrors", "share", "re-\nmoved", "new"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in told.reasons[:REASONS]:
+        table.add_row(
+            plain(one.reason)[:LONGEST],
+            str(one.count),
+            str(one.compared),
+            str(one.errors),
+            percent(one.share, 0),
+            str(one.removed),
+            str(one.new),
+        )
+    table.add_row("all errors", "", str(own.items), str(own.errors), percent(1.0, 0), str(own.removed), str(own.new))
+    table.caption = Text(
+        f"items: whose mistakes led to it, of the {own.items:,} that the students and the teacher itself were asked. "
+        f"teacher's errors: its own with the first best set; {own.without_reason:,} of {own.errors:,} without a "
+        "reason, others with several. removed: right with the last best set. new: right before, wrong with it. "
+        "Reasons are grouped by the words they share.",
+        style="dim",
+    )
+    return table
 
 
 def _best_set(told: IterateSummary) -> Text:

@@ -1,7 +1,7 @@
 """The level-3 part of the summary: what came of a class's rounds and of its baselines, from an `Iteration` alone.
 
 Owns how these figures are counted and what they are called. Whose mistakes taught the teacher is attribution.py,
-what F1 is f1.py, how it is printed round_tables.py.
+why they failed reasons.py, what F1 is f1.py, how it is printed round_tables.py.
 """
 
 from collections import Counter
@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from scenarios.gradebook.attribution import Reason, StudentEffect, effects, reasons
+from scenarios.gradebook.attribution import StudentEffect, effects
 from scenarios.gradebook.f1 import Confusion
 from scenarios.gradebook.iteration import Course, Iteration, Revision, Round
+from scenarios.gradebook.reasons import OwnErrors, Reason, own_errors, reasons
 from scenarios.gradebook.rewritten import RewriteSummary
 from scenarios.gradebook.statistics import mean_interval
 
@@ -146,6 +147,7 @@ class IterateSummary(msgspec.Struct, frozen=True):
     arms: list[ArmSummary] = []
     students: list[StudentEffect] = []
     reasons: list[Reason] = []
+    own_errors: OwnErrors = OwnErrors()
     rationales: RewriteSummary | None = None
     """Of iterate.material: rationale, which has nothing of the above."""
 
@@ -170,7 +172,7 @@ def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
         _arm("start", [_started(course) for course in own]),
         *(_arm(name, [course for course in iteration.courses if course.arm == name]) for name in names),
     ]
-    return IterateSummary(rounds, by_round, arms, effects(own), reasons(own))
+    return IterateSummary(rounds, by_round, arms, effects(own), reasons(own), own_errors(own))
 
 
 def pool(students: Mapping[str, Mapping[str, Confusion]]) -> dict[str, Confusion]:

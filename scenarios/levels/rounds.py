@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from scenarios.gradebook.f1 import Confusion, confusion
-from scenarios.gradebook.iteration import Arm, Course, ExemplarSet, FailureCase, Revision, Round
+from scenarios.gradebook.iteration import Arm, Course, ExemplarSet, FailureCase, OwnAnswers, Revision, Round
 from scenarios.levels.base import Request, Result
 from scenarios.levels.beam import TrainScore, best, deal, draw, draw_set
 from scenarios.levels.curriculum import joined, line_up
@@ -86,19 +86,24 @@ class Search:
             unseen=set(self._folded.values()),
         )
         self._gold = {problem.id: problem.answer for problem in self._train}
-        self._to_score = draw(self._train, settings.score_items, seed, run, "score")
+        # With the students' items among them it shows who makes whose errors. The same for all sets and arms of a run.
+        asked = {item.id for number in range(1, settings.rounds + 1) for item in self._minibatch(number)}
+        self._to_score = draw(self._train, settings.score_items, seed, run, "score", first=asked)
         self._blind = Counter[str]()
         """Revisions without students, by set: a set that is revised again is revised otherwise."""
         self.asked: set[str] = set()
         self.rounds: list[Round] = []
         self.sets: dict[str, ExemplarSet] = {}
         self.scores: dict[str, TrainScore] = {}
+        self._own: dict[str, OwnAnswers] = {}
 
     def course(self, held_out: dict[str, Confusion]) -> Course:
         """All that is known now; `held_out` is put in and not looked at."""
         train = {key: score.answers for key, score in self.scores.items()}
         rounds = tuple(self.rounds)
-        return Course(self.arm, self.run, rounds, dict(self.sets), train, held_out, len(self.asked))
+        best = [round.selected[0] for round in (*rounds[:1], *rounds[-1:]) if round.selected]
+        own = {key: self._own[key] for key in best}
+        return Course(self.arm, self.run, rounds, dict(self.sets), train, held_out, len(self.asked), own)
 
     def flow(self) -> Flow[None]:
         """The whole of it."""
@@ -138,7 +143,7 @@ class Search:
 
     def _round(self, current: Sequence[ExemplarSet]) -> Flow[list[ExemplarSet]]:
         number = len(self.rounds)
-        items = draw(self._train, self._settings.minibatch, self._seed, self.run, "minibatch", number)
+        items = self._minibatch(number)
         shares = self._revisions(len(current))
         learning = yield from self._joined(current, items, number)
         taught = yield from together(
@@ -175,6 +180,7 @@ class Search:
                 scored=tuple(one.key for one in candidates),
                 selected=tuple(one.key for one in kept),
                 learning=learning,
+                items=tuple(item.id for item in self._minibatch(number)) if number and self.learners else (),
             )
         )
         self._kept(self, self.rounds[-1])
@@ -245,6 +251,11 @@ class Search:
             teacher = self._questions.teacher
             requests, results = yield from self._exam(teacher, material, self._to_score, "score", number)
             self.scores[material.key] = TrainScore(material, self._confusion(requests, results), len(requests))
+            self._own[material.key] = OwnAnswers.of(
+                (request.ep, self._right(request, result))
+                for request, result in zip(requests, results, strict=True)
+                if not result.failed
+            )
         return self.scores[material.key]
 
     def _exam(
@@ -284,6 +295,9 @@ class Search:
             return [most] * sets
         left = min(most * sets, -(-(self._budget - len(self.asked)) // (1 + len(self._to_score))))
         return [left // sets + (n < left % sets) for n in range(sets)]
+
+    def _minibatch(self, number: int) -> tuple[Problem, ...]:
+        return draw(self._train, self._settings.minibatch, self._seed, self.run, "minibatch", number)
 
     def _right(self, request: Request, result: Result) -> bool:
         return result.answer is not None and result.answer.casefold() == self._gold[request.ep].casefold()

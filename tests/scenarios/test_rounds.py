@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, Group
 
 from broker.messages import Exemplar
-from scenarios.gradebook.attribution import content, effects, reasons, way
+from scenarios.gradebook.attribution import effects, way
 from scenarios.gradebook.f1 import Confusion
 from scenarios.gradebook.iteration import Course, ExemplarSet, FailureCase, Iteration, Revision, Round
 from scenarios.gradebook.round_tables import round_tables
@@ -104,15 +104,6 @@ def test_the_gains_on_the_way_add_up_to_the_teachers() -> None:
 def test_the_way_to_a_set_goes_over_what_it_was_revised_from() -> None:
     assert [(number, one.request) for number, one in way(COURSE.rounds, "d")] == [(2, "r5"), (1, "r2"), (0, "r0")]
     assert way(COURSE.rounds, "") == []
-
-
-def test_reasons_in_nearly_the_same_words_are_one() -> None:
-    first, second = reasons([COURSE])
-    assert (first.reason, first.count, first.wordings) == ("Texts are long.", 2, 1)
-    assert (second.count, second.wordings, second.students) == (2, 2, {"ada": 2, "bob": 1})
-    assert second.reason in {"They overlook the negation.", "The negations are overlooked!"}
-    assert (first.kept, second.kept) == (1, 2)
-    assert content("The negations are overlooked!") == content("overlooking, a negation")
 
 
 def test_a_mean_has_an_interval_from_two_runs_on() -> None:
