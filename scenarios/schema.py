@@ -219,7 +219,7 @@ class Iterate(Section, frozen=True, kw_only=True):
     """New sets per current set; new rationales per rationale and student."""
     score_items: Positive = 200
     """Training items that the teacher itself answers with every set: their F1 decides which sets are kept. They are the
-    same for all sets, and drawn from the students' items first."""
+    same for all sets."""
     curriculum: Literal["all", "strong_first", "weak_first"] = "all"
     """Whose mistakes the teacher is shown, round by round. all: everybody's; strong_first, weak_first: students join
     evenly over the rounds, in the order of their F1 in the first one, whose exams all of them sit."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from scenarios.gradebook.learning import ArmSummary, Measure, RoundSummary
@@ -44,7 +45,8 @@ def rounds(told: Summary) -> Iterator[RenderableType]:
             yield Text("\n".join(plain(note) for note in one.notes))
         if any(row.n or row.lbt_problems for row in one.teachers):
             yield teachers(one)
-            yield comparisons(one)
+            if (compared := comparisons(one)).row_count:
+                yield compared
 
 
 def arms(one: RoundSummary) -> RenderableType:
@@ -94,7 +96,7 @@ def teachers(one: RoundSummary) -> RenderableType:
     return Group(table, Text(note, style="dim"))
 
 
-def comparisons(one: RoundSummary) -> RenderableType:
+def comparisons(one: RoundSummary) -> Table:
     """The paired comparisons: the difference in points, on how many problems it is one, and how sure it is."""
     table = ruled("The same problems, one teacher less another")
     table.add_column("teachers", no_wrap=True)

@@ -141,6 +141,8 @@ def _reasons(told: IterateSummary) -> Table:
 
 def _best_set(told: IterateSummary) -> Text:
     last = told.rounds[-1]
+    if not last.exemplars:
+        return Text("No set was kept: none was answered often enough.")
     text = Text("The last best set", style="bold")
     for one in last.exemplars:
         text.append(f"\n{one.answer:<3}  {plain(one.text)[:LONGEST]}", style="none")

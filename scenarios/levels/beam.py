@@ -4,7 +4,7 @@
 exams on training items make one; what is measured on held-out items has another type and no way in here.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.messages import digest
@@ -46,12 +46,9 @@ def best(scores: Sequence[TrainScore], beam: int, seed: int) -> list[ExemplarSet
     return [score.set for score in ranked[:beam]]
 
 
-def draw(problems: Sequence[Problem], size: int, *what: object, first: Set[str] = frozenset()) -> tuple[Problem, ...]:
-    """`size` of these, or all where there are fewer, in a random order, but those with an id in `first` before others.
-
-    `what` tells this draw from others.
-    """
-    return tuple(sorted(problems, key=lambda problem: (problem.id not in first, digest(*what, problem.id)))[:size])
+def draw(problems: Sequence[Problem], size: int, *what: object) -> tuple[Problem, ...]:
+    """`size` of these, or all where there are fewer, in a random order; `what` tells this draw from others."""
+    return tuple(sorted(problems, key=lambda problem: digest(*what, problem.id))[:size])
 
 
 def draw_set(train: Sequence[Problem], size: int, *what: object) -> ExemplarSet:

@@ -86,9 +86,8 @@ class Search:
             unseen=set(self._folded.values()),
         )
         self._gold = {problem.id: problem.answer for problem in self._train}
-        # With the students' items among them it shows who makes whose errors. The same for all sets and arms of a run.
-        asked = {item.id for number in range(1, settings.rounds + 1) for item in self._minibatch(number)}
-        self._to_score = draw(self._train, settings.score_items, seed, run, "score", first=asked)
+        # Drawn regardless of the students' items: on those alone, sets written from their mistakes would look too good.
+        self._to_score = draw(self._train, settings.score_items, seed, run, "score")
         self._blind = Counter[str]()
         """Revisions without students, by set: a set that is revised again is revised otherwise."""
         self.asked: set[str] = set()

@@ -224,6 +224,12 @@ def test_a_class_without_level_2_says_nothing_of_it(tmp_path: Path) -> None:
     assert "Level 2" not in printed(told)
 
 
+def test_where_nobody_was_trained_no_empty_comparison_is_printed(tmp_path: Path) -> None:
+    text = printed(whole(tmp_path, replace(ROUND, trainings=(NONE,))))
+    assert "The teachers, measured" in text
+    assert "one teacher less another" not in text
+
+
 def test_what_is_printed_fits_80_columns_and_names_teachers_and_intervals(tmp_path: Path) -> None:
     text = printed(whole(tmp_path, ROUND))
     assert max(map(len, text.splitlines())) <= 80

@@ -158,15 +158,14 @@ def test_a_course_knows_the_teachers_answers_with_its_first_and_last_best_set(sa
         assert len(own.right) + len(own.wrong) == one.train[key].n
 
 
-@pytest.mark.parametrize("score_items", [4, 10, 30])
-def test_sets_are_scored_on_the_students_items_first(score_items: int) -> None:
+@pytest.mark.parametrize("score_items", [4, 30])
+def test_errors_are_told_of_items_that_both_students_and_teacher_were_asked(score_items: int) -> None:
     played = Played(level(scenario(score_items=score_items), bank(train=60)), able)
     asked = {item for round in course(played).rounds for item in round.items}
     assert asked == {request.ep for request in played.of("exam")}
     scored = {request.ep for request in played.of("score")}
     assert len(scored) == score_items
-    assert scored <= asked or asked < scored
-    assert own_errors([course(played)]).items == min(score_items, len(asked))
+    assert own_errors([course(played)]).items <= len(scored & asked)
 
 
 @pytest.mark.parametrize("seed", range(3))

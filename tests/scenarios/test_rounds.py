@@ -129,6 +129,16 @@ def test_a_class_can_be_summed_up_and_printed_at_any_time(most: int) -> None:
     assert max(map(len, text.splitlines()), default=0) <= 80
 
 
+def test_where_no_set_was_kept_that_is_said() -> None:
+    told = summary(Played(level(scenario())))
+    last = msgspec.structs.replace(told.rounds[-1], exemplars=[])
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(Group(*round_tables(msgspec.structs.replace(told, rounds=[last]))))
+    text = console.export_text()
+    assert "No set was kept" in text
+    assert "last best set\n" not in text
+
+
 def test_baselines_stand_beside_the_class_over_all_runs() -> None:
     told = summary(Played(level(scenario(baselines=("random", "self", "search"), repeats=3))))
     assert [one.name for one in told.arms] == ["start", "class", "self", "random", "search"]

@@ -28,8 +28,13 @@ def summary(students: tuple[str, ...] = ("peer", "tiny"), **more: Any) -> dict[s
     return {
         "scenario": "multi_student", "level": 1, "seed": 7, "status": "complete", "wall_seconds": 252.2,
         "simulated": False, "agents": [],
-        "counts": {"teaching_problems": 6, "teaching_rationales": 36, "exam_answers": 1216, "identical_rationales": 4,
-                   "cut_off": 0},
+        "counts": {
+            "teaching_problems": 6,
+            "teaching_rationales": 36,
+            "exam_answers": 1216,
+            "identical_rationales": 4,
+            "cut_off": 0,
+        },
         "methods": {"greedy": method(1 / 6), "sc": method(0.5), "m1_max": method(0.5), "m1_sum": method(2 / 3)},
         "best_possible": {"accuracy": 5 / 6, "n": 6},
         "paired": [
