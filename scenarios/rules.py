@@ -113,6 +113,8 @@ def _learn_mistakes(scenario: Scenario) -> Iterator[Mistake]:
         yield Mistake(("teacher", "engine"), f"{engine}: level 2 trains the teacher, and cannot train one {where}")
     if len(set(scenario.learn.arms)) < len(scenario.learn.arms):
         yield Mistake(("learn", "arms"), "names an arm twice")
+    if "dense" in scenario.learn.arms and scenario.exam.score != "logprob":
+        yield Mistake(("learn", "arms"), "dense needs log-probabilities: set exam.score to logprob, or leave it out")
     sampling = scenario.lesson.sampling
     yield from _sampling_mistakes(("lesson", "sampling"), sampling, scenario.learn.samples, "learn.samples")
     if scenario.lesson.rationales < 2:

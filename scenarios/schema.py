@@ -17,7 +17,7 @@ Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 LevelNumber = Literal[1, 2, 3]
 Share = Annotated[float, Meta(ge=0, le=1)]
-ArmName = Literal["m2", "correctness", "shuffled"]
+ArmName = Literal["m2", "correctness", "shuffled", "dense"]
 EngineName = Literal["auto", "vllm", "transformers", "openai", "simulated", "external"]
 
 
@@ -160,7 +160,8 @@ class Learn(Section, frozen=True, kw_only=True):
     arms: Annotated[tuple[ArmName, ...], Meta(min_length=1)] = ("m2", "correctness", "shuffled")
     """What is trained, each from the same weights on as many pairs, out of the same TRs and exams. m2: as above;
     correctness: the same with w = 1, the baseline; shuffled: the scores change places among the TRs of a TP, the
-    control. m2, or else the first, is the teacher from then on."""
+    control; dense: the dense LbT score in place of the exams' (needs exam.score: logprob). m2, or else the first, is
+    the teacher from then on."""
     training: Recipe = Recipe()
     held_out: Count = 20
     """Problems that nothing is learnt from, of other templates where the family has some: what teachers are measured

@@ -18,9 +18,14 @@ from scenarios.gradebook.summary import Comparison, Method
 from scenarios.schema import ArmName, Scenario
 
 ORIGINAL, BEFORE = "original", "before"
-METHODS: dict[ArmName, str] = {"correctness": "correctness_dpo", "m2": "m2", "shuffled": "shuffled"}
+METHODS: dict[ArmName, str] = {
+    "correctness": "correctness_dpo",
+    "m2": "m2",
+    "shuffled": "shuffled",
+    "dense": "m2_dense",
+}
 """What the summary calls an arm's teacher."""
-AGAINST = ("shuffled", "correctness_dpo", "m2")
+AGAINST = ("shuffled", "correctness_dpo", "m2_dense", "m2")
 """In the order in which teachers are compared with those before them."""
 Measure = Literal["greedy", "sampled", "lbt"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -135,7 +140,10 @@ def standings(scenario: Scenario, learnt: Sequence[Round], *, complete: bool) ->
 
 def methods(rounds: Sequence[RoundSummary], learnt: Sequence[Round]) -> dict[str, Method]:
     """original, correctness_dpo, m2, shuffled: greedy, on the held-out problems, in the last round that has them."""
-    found = {name: Method(None, wilson(0, 0), 0, 0, None, None) for name in (ORIGINAL, *METHODS.values())}
+    trained = {arm.arm for one in rounds for arm in one.arms}
+    # Those of the paper and its control always have their names; what else was trained has its own.
+    names = [ORIGINAL, *(name for arm, name in METHODS.items() if arm != "dense" or arm in trained)]
+    found = {name: Method(None, wilson(0, 0), 0, 0, None, None) for name in names}
     lengths = {
         measured.weights: sum(lesson.greedy.completion_tokens for lesson in measured.held_out if lesson.greedy)
         for one in learnt

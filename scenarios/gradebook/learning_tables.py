@@ -20,14 +20,17 @@ LABELS = {
     "correctness_dpo": "correctness",
     "m2": "M2",
     "shuffled": "shuffled",
+    "m2_dense": "dense",
 }
-ARMS = {"m2": "M2", "correctness": "correctness", "shuffled": "shuffled"}
+ARMS = {"m2": "M2", "correctness": "correctness", "shuffled": "shuffled", "dense": "dense"}
 MEASURES: dict[Measure, str] = {"greedy": "greedy", "sampled": "pass@1", "lbt": "LbT"}
 SHOWN = (
     ("m2", "original"),
     ("m2", "before"),
     ("m2", "correctness_dpo"),
     ("m2", "shuffled"),
+    ("m2", "m2_dense"),
+    ("m2_dense", "original"),
     ("correctness_dpo", "original"),
 )
 """Which comparisons are printed, in this order; summary.json has all."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from broker.messages import digest
+from scenarios.gradebook.dense import dense_scores
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.scores import lbt_score
 from scenarios.schema import ArmName, Learn, Scoring
@@ -68,23 +69,31 @@ def scored(
 ) -> list[Scored]:
     """The distinct TRs of a TP under which somebody sat an exam, by id, with the scores that `arm` gives them.
 
-    A TR without an answer was not examined, so it has no score.
+    A TR without an answer was not examined, so it has no score; nor has, for the arm `dense`, one without grades.
 
     Args:
         lesson: the TP and all that came of it.
         students: whose exams count.
         scoring: how their results are merged.
         rule: the weight of correctness; it is 1 for the arm `correctness`.
-        arm: for `shuffled` the scores change places, drawn by `seed` and the ids.
+        arm: for `shuffled` the scores change places, drawn by `seed` and the ids; for `dense` the LbT score is how
+            likely the students find their exams' solutions (scenarios/gradebook/dense.py).
         seed: of the class, and the round.
     """
     weight = Fraction(1) if arm == "correctness" else exact(rule.weight)
+    likely = dense_scores(lesson, students, scoring.merge) if arm == "dense" else {}
     distinct: dict[str, Scored] = {}
     for one in lesson.rationales:
         key = one.material or one.id
         if one.answer is None or not one.exams or key in distinct:
             continue
-        score = weight * one.correct + (1 - weight) * lbt_score(one, students, scoring.merge)
+        if arm != "dense":
+            taught = lbt_score(one, students, scoring.merge)
+        elif key in likely:
+            taught = Fraction(likely[key])
+        else:
+            continue
+        score = weight * one.correct + (1 - weight) * taught
         distinct[key] = Scored(one.id, key, one.ended, score)
     found = sorted(distinct.values())
     if arm == "shuffled":

@@ -1,12 +1,14 @@
 """Which TR is preferred to which, worked out by hand."""
 
+import math
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
+from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.gradebook.pairs import Preference, Scored, equal, of_class, scored, select
 from scenarios.schema import Learn, Scoring
 
@@ -128,3 +130,17 @@ def test_whatever_the_scores_the_rule_is_kept(values: list[Fraction], uses: int,
     assert len({(one.chosen, one.rejected) for one in pairs}) == len(pairs)
     if gaps.above:
         assert pairs
+
+
+def test_the_dense_arm_goes_by_how_likely_students_find_the_solutions() -> None:
+    def graded(id: str, right: bool, logprob: float) -> Rationale:
+        grades = tuple(ExamGrade(who, "ep0", logprob) for who in (ADA, BOB))
+        return msgspec.structs.replace(tr(id, right, "1"), grades=grades)
+
+    one = lesson(graded("a", True, -0.1), graded("b", True, -2.0), tr("ungraded", False, "0"))
+    assert scores(one, "m2") == {"a": Fraction(1), "b": Fraction(1), "ungraded": Fraction(0)}
+    dense = scores(one, "dense")
+    assert dense.keys() == {"a", "b"}
+    assert float(dense["a"]) == pytest.approx(0.5 + 0.5 * math.exp(-0.1))
+    assert chosen(one, "dense") == [("a", "b")]
+    assert chosen(lesson(tr("a", True, "1"), tr("b", False, "0")), "dense") == []

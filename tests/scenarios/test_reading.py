@@ -275,8 +275,8 @@ def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
         (["teacher.engine=external"],
          "--set teacher.engine: external: level 2 trains the teacher, and cannot train one of a program of yours"),
         (["learn.arms=[m2, m2]"], "--set learn.arms: names an arm twice"),
-        (["learn.arms=[]"], "--set learn.arms: needs a list of at least 1, each correctness, m2 or shuffled, has "
-         "an empty list"),
+        (["learn.arms=[]"], "--set learn.arms: needs a list of at least 1, each correctness, dense, m2 or "
+         "shuffled, has an empty list"),
         (["learn.gap=1"], "--set learn.gap: needs a number, at least 0 and below 1, has 1"),
         (["learn.training.batch=0"], "--set learn.training.batch: needs a whole number, at least 1, has 0"),
         (["lesson.rationales=1"], "--set lesson.rationales: 1 makes no pairs; level 2 compares two or more rationales "
