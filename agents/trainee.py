@@ -128,8 +128,9 @@ class Trainee:
             await self._idle.wait()
             if self._given_up:
                 return None
-            self._away = True
-            await self._engine.stop()
+            if not self._away:
+                self._away = True
+                await self._engine.stop()
             return await self._learn(request_id, told)
 
     def _told(self, request_id: str, request: Train) -> TrainingSpec:

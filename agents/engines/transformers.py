@@ -93,6 +93,8 @@ class TransformersEngine:
             loop.call_soon_threadsafe(report, None)
             self._serve(*loaded, on_progress)
 
+        # What an earlier worker left unread is not for this one.
+        self._queue = SimpleQueue()
         self._worker = threading.Thread(target=work, name="engine", daemon=True)
         self._worker.start()
         await ready
@@ -125,10 +127,11 @@ class TransformersEngine:
 
     async def stop(self) -> None:
         """End the worker; requests under way get an EngineDead."""
-        self._queue.put(None)
-        if self._worker:
-            await asyncio.to_thread(self._worker.join)
-            self._worker = None
+        worker, self._worker = self._worker, None
+        # Told only where there is somebody to hear it: a worker started later would take it for its own end.
+        if worker:
+            self._queue.put(None)
+            await asyncio.to_thread(worker.join)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -282,6 +282,16 @@ def test_stopping_fails_what_runs_and_may_be_repeated(tiny: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "engine"]
 
 
+def test_an_engine_that_was_stopped_more_than_once_starts_again_and_stays(tiny: Path) -> None:
+    async def use(engine: TransformersEngine) -> list[Completion]:
+        for _ in range(3):
+            await engine.stop()
+        await engine.start(lambda request_id, tokens: None)
+        return [await engine.generate(prompt("Who?")) for _ in range(2)]
+
+    assert [answer.usage.completion_tokens for answer in with_engine(tiny, use)] == [12, 12]
+
+
 def test_a_caller_that_gives_up_frees_its_slot(tiny: Path) -> None:
     moving = threading.Event()
 
