@@ -165,8 +165,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lora_rank: Annotated[int, Meta(ge=1, le=512)] = 16
     beta: Annotated[float, Meta(gt=0)] = 0.1
     learning_rate: Annotated[float, Meta(ge=0)] = 0.0
-    """Of the first step, falling to 0 on a line. 0: 5e-7 for all weights (paper); for an adapter 0.01 / (steps + 1),
-    within 2e-4 and 2e-3: few steps need long ones (measured; docs/training.md)."""
+    """Of the first step, falling to 0 on a line. 0: 5e-7 for all weights (paper); 2e-4 for an adapter
+    (measured; docs/training.md)."""
     batch: Annotated[int, Meta(ge=1)] = 16
     """Pairs of one step."""
     epochs: Annotated[int, Meta(ge=1)] = 1
