@@ -14,7 +14,7 @@ from broker.messages import Pair, Recipe, Sampling, Train, digest
 from scenarios.gradebook.learnt import Training
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.pairs import Preference, equal, of_class
-from scenarios.levels.base import Enclosed, Request, Result, with_weights
+from scenarios.levels.base import Enclosed, Request, Result, unused, with_weights
 from scenarios.schema import ArmName, Scenario
 from scenarios.tasks.bank import Bank
 
@@ -128,9 +128,7 @@ class Arms:
             for pair in training.pairs
         ]
         key = digest("Train", self._answerer, self._recipe, self._bank.demonstrations, texts)
-        repeat = 0
-        while (id := digest(key, repeat)) in self._given_up:
-            repeat += 1
+        id, repeat = unused(key, 0, 1, self._given_up)
         to = self._scenario.teacher.name
         return Request(
             id, "Train", to, "train", Sampling(), repeat=repeat, round=self._number, level=2, weights=self._weights

@@ -5,7 +5,7 @@ and sorts it by id. Feeding recorded results to a fresh level is resume; feeding
 settings is replay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Protocol
 
 import msgspec
@@ -104,6 +104,20 @@ class Enclosed(msgspec.Struct, frozen=True):
 def with_weights(answerer: str, weights: str) -> str:
     """The digest of all that decides an agent's answers, once it holds these weights; empty: its own."""
     return digest(answerer, weights) if weights else answerer
+
+
+def unused(key: str, repeat: int, step: int, given_up: Set[str]) -> tuple[str, int]:
+    """The request id of this repeat, or of the next one that was not given up: repeats further on are new draws.
+
+    Args:
+        key: digest of all that decides the completion but the repeat.
+        repeat: the one that is wanted.
+        step: from one repeat of this asker to the next; others may own those between.
+        given_up: failed requests that are asked again.
+    """
+    while (id := digest(key, repeat)) in given_up:
+        repeat += step
+    return id, repeat
 
 
 class Level(Protocol):

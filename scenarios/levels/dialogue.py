@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from broker.messages import Ask, Exchange, Exemplar, Explain, digest
-from scenarios.levels.base import Request, Result, with_weights
+from scenarios.levels.base import Request, Result, unused, with_weights
 from scenarios.levels.flow import Flow, Flows, ask
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Problem
@@ -139,9 +139,7 @@ class Dialogues:
 
     def _request(self, kind: str, to: str, tp: Problem, tr: str, key: str, stage: str) -> Request:
         teaches = kind == "Explain"
-        repeat = 0 if teaches else self._repeats[to]
-        while (id := digest(key, repeat)) in self._given_up:
-            repeat += len(self._repeats)
+        id, repeat = unused(key, 0 if teaches else self._repeats[to], len(self._repeats), self._given_up)
         sampling = self._explaining if teaches else self._asking
         weights = self._weights if teaches else ""
         return Request(id, kind, to, stage, sampling, tp.id, tr=tr, repeat=repeat, weights=weights)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from broker.messages import Grade, Sampling, digest
 from scenarios.gradebook.learnt import Likelihood
-from scenarios.levels.base import Request, Result, with_weights
+from scenarios.levels.base import Request, Result, unused, with_weights
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank
 
@@ -101,9 +101,7 @@ class Drift:
         problem, weights = self._problems[known.tp], "" if original else known.weights
         answerer = with_weights(self._answerer, weights)
         key = digest("Grade", answerer, problem.text, problem.form, digested, self._demonstrations)
-        repeat = 0
-        while (id := digest(key, repeat)) in self._given_up:
-            repeat += 1
+        id, repeat = unused(key, 0, 1, self._given_up)
         self._awaited.setdefault(id, []).append((text, original))
         return Request(
             id,

@@ -13,7 +13,7 @@ import msgspec
 
 from broker.messages import Examine, Exemplar, Feedback, Grade, Message, Sampling, Teach, digest
 from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
-from scenarios.levels.base import Outcome, Request, Result, Step, Told, with_weights
+from scenarios.levels.base import Outcome, Request, Result, Step, Told, unused, with_weights
 from scenarios.levels.dialogue import Dialogues, Ended, Talk
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank, Item, Problem
@@ -216,12 +216,12 @@ class Observe:
             requests.append(Request(id, "Teach", to, stage, sampling, tp.id, repeat=repeat, weights=weights))
 
         if self._scenario.lesson.greedy:
-            id, repeat = self._unused(digest(self._greedy_key, tp.text, tp.form), 0, 1)
+            id, repeat = unused(digest(self._greedy_key, tp.text, tp.form), 0, 1, self._given_up)
             self._rationales[id] = (lesson, None)
             ask(id, repeat, "greedy", self._greedy)
         key = digest(self._teach_key, tp.text, tp.form)
         for slot in range(n):
-            id, repeat = self._unused(key, slot, n)
+            id, repeat = unused(key, slot, n, self._given_up)
             self._rationales[id] = (lesson, slot)
             ask(id, repeat, "teach", sampling)
         return requests
@@ -256,7 +256,7 @@ class Observe:
             for number, ep in enumerate(lesson.item.eps):
                 ep_key = digest(student_key, tp.text, key, ep.text, ep.form, *told)
                 for slot in range(exam.repeats):
-                    id, repeat = self._unused(ep_key, slot * alike + first, exam.repeats * alike)
+                    id, repeat = unused(ep_key, slot * alike + first, exam.repeats * alike, self._given_up)
                     self._sittings[id] = _Sitting(lesson, material, student, number, slot)
                     requests.append(
                         Request(
@@ -280,15 +280,9 @@ class Observe:
         tp, alike = lesson.item.tp, self._alike[self._exam_keys[student]]
         told = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
         # Asked once; that of another student who answers alike is one repeat on, as with exams.
-        id, repeat = self._unused(told, self._first_repeat[student], alike)
+        id, repeat = unused(told, self._first_repeat[student], alike, self._given_up)
         self._gradings[id] = _Grading(material, student, ep.id)
         return Request(id, "Grade", student, "grade", UNSAMPLED, tp.id, tr=material.tr, ep=ep.id, repeat=repeat)
-
-    def _unused(self, key: str, repeat: int, step: int) -> tuple[str, int]:
-        """The id of this repeat, or of the next one that was not given up: repeats further on are new draws."""
-        while (id := digest(key, repeat)) in self._given_up:
-            repeat += step
-        return id, repeat
 
     # --- receiving --------------------------------------------------------------------------------------
 

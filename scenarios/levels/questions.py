@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from broker.messages import Examine, Message, Mistake, Reflect, Revise, Sampling, digest
 from scenarios.gradebook.iteration import ExemplarSet, FailureCase
-from scenarios.levels.base import Request, with_weights
+from scenarios.levels.base import Request, unused, with_weights
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Labelled, Problem
 
@@ -89,7 +89,7 @@ class Questions:
         weights = self._weights if who == self.teacher else ""
         requests = []
         for item in items:
-            id, repeat = self._unused(digest(key, self._item_keys[item.id]), first, self._alike)
+            id, repeat = unused(digest(key, self._item_keys[item.id]), first, self._alike, self._given_up)
             requests.append(
                 Request(
                     id,
@@ -192,7 +192,7 @@ class Questions:
         )
 
     def _written_request(self, kind: str, stage: str, key: str, material: str, repeat: int, round: int) -> Request:
-        id, repeat = self._unused(key, repeat, RUN // 2)
+        id, repeat = unused(key, repeat, RUN // 2, self._given_up)
         return Request(
             id,
             kind,
@@ -205,12 +205,6 @@ class Questions:
             level=LEVEL,
             weights=self._weights,
         )
-
-    def _unused(self, key: str, repeat: int, step: int) -> tuple[str, int]:
-        """The id of this repeat, or of the next one that was not given up: repeats further on are new draws."""
-        while (id := digest(key, repeat)) in self._given_up:
-            repeat += step
-        return id, repeat
 
 
 def always_the_same(sampling: Sampling) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from broker.messages import Exemplar, Message, Mistake, Reflect, Revise, digest
-from scenarios.levels.base import Request, with_weights
+from scenarios.levels.base import Request, unused, with_weights
 from scenarios.levels.questions import LEVEL, RUN, Complaint
 from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank, Problem
@@ -128,8 +128,7 @@ class RewriteQuestions:
 
     def _request(self, kind: str, stage: str, original: Original, key: str, repeat: int) -> Request:
         # One that was given up is asked anew so far on that it is no other slot's request.
-        while (id := digest(key, repeat)) in self._given_up:
-            repeat += RUN
+        id, repeat = unused(key, repeat, RUN, self._given_up)
         return Request(
             id,
             kind,
