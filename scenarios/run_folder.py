@@ -16,7 +16,7 @@ from scenarios.classroom import Ending, feed
 from scenarios.gradebook.spent import spent_in
 from scenarios.gradebook.store import Store
 from scenarios.levels import course
-from scenarios.levels.base import Level
+from scenarios.levels.base import Level, Setup
 from scenarios.reading import ScenarioError
 from scenarios.schema import Scenario
 from scenarios.tasks.answers import ClassGrader
@@ -106,7 +106,7 @@ class RunFolder:
             TaskError: it wants more problems than this run has.
         """
         asked = bank.only(scenario.task.problems, scenario.exam.problems) if bank.items else bank
-        return course.make(scenario, asked, store.answerers(), store.given_up())
+        return course.make(Setup(scenario, asked, store.answerers(), store.given_up()))
 
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
         """How a class ends that has all its results already, so that no process need be started; None: it has not."""

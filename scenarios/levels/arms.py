@@ -5,7 +5,7 @@ preferred to which is scenarios/gradebook/pairs.py; what is asked before and aft
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -14,33 +14,21 @@ from broker.messages import Pair, Recipe, Sampling, Train, digest
 from scenarios.gradebook.learnt import Training
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.pairs import Preference, equal, of_class
-from scenarios.levels.base import Enclosed, Request, Result, unused, with_weights
-from scenarios.schema import ArmName, Scenario
-from scenarios.tasks.bank import Bank
+from scenarios.levels.base import Enclosed, Request, Result, Setup
+from scenarios.schema import ArmName
 
 
 class Arms:
     """The trainings of one round.
 
     Args:
-        scenario, bank, answerers, given_up: as for every level.
+        setup: what its round is made from; its weights are what is trained on.
         number: of the round, from 1.
-        weights: what is trained on; empty: those the teacher began the class with.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        bank: Bank,
-        answerers: Mapping[str, str],
-        given_up: frozenset[str],
-        *,
-        number: int,
-        weights: str,
-    ) -> None:
-        self._scenario, self._bank, self._given_up = scenario, bank, given_up
-        self._number, self._weights = number, weights
-        self._answerer = with_weights(answerers[scenario.teacher.name], weights)
+    def __init__(self, setup: Setup, number: int) -> None:
+        scenario, bank = setup.scenario, setup.bank
+        self._setup, self._scenario, self._bank, self._number = setup, scenario, bank, number
         self._tps = {item.tp.id: item.tp for item in bank.items}
         training = scenario.learn.training
         self._recipe: Recipe = replace(training, seed=int(digest(scenario.seed, training.seed)[:7], 16))
@@ -127,11 +115,19 @@ class Arms:
             )
             for pair in training.pairs
         ]
-        key = digest("Train", self._answerer, self._recipe, self._bank.demonstrations, texts)
-        id, repeat = unused(key, 0, 1, self._given_up)
+        key = digest("Train", self._setup.teacher, self._recipe, self._bank.demonstrations, texts)
+        id, repeat = self._setup.unused(key)
         to = self._scenario.teacher.name
         return Request(
-            id, "Train", to, "train", Sampling(), repeat=repeat, round=self._number, level=2, weights=self._weights
+            id,
+            "Train",
+            to,
+            "train",
+            Sampling(),
+            repeat=repeat,
+            round=self._number,
+            level=2,
+            weights=self._setup.weights,
         )
 
     def _pair(self, pair: Preference, text_of: Callable[[str], str]) -> Pair:

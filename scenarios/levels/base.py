@@ -5,7 +5,7 @@ and sorts it by id. Feeding recorded results to a fresh level is resume; feeding
 settings is replay.
 """
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -15,6 +15,8 @@ from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.rewriting import Rewriting
+from scenarios.schema import Scenario
+from scenarios.tasks.bank import Bank
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -101,23 +103,39 @@ class Enclosed(msgspec.Struct, frozen=True):
     content: bytes
 
 
-def with_weights(answerer: str, weights: str) -> str:
-    """The digest of all that decides an agent's answers, once it holds these weights; empty: its own."""
-    return digest(answerer, weights) if weights else answerer
+class Setup(msgspec.Struct, frozen=True):
+    """What a level is made from: all that decides which requests it makes, and under which ids."""
 
+    scenario: Scenario
+    bank: Bank
+    answerers: Mapping[str, str]
+    """Per agent, the digest of all that decides its answers."""
+    given_up: frozenset[str] = frozenset()
+    """Failed requests that are asked again as a new repeat."""
+    weights: str = ""
+    """Digest of the trained weights that the teacher answers with; empty: those it began with."""
 
-def unused(key: str, repeat: int, step: int, given_up: Set[str]) -> tuple[str, int]:
-    """The request id of this repeat, or of the next one that was not given up: repeats further on are new draws.
+    def taught_with(self, weights: str) -> "Setup":
+        """The same class, of a teacher with these weights."""
+        return msgspec.structs.replace(self, weights=weights)
 
-    Args:
-        key: digest of all that decides the completion but the repeat.
-        repeat: the one that is wanted.
-        step: from one repeat of this asker to the next; others may own those between.
-        given_up: failed requests that are asked again.
-    """
-    while (id := digest(key, repeat)) in given_up:
-        repeat += step
-    return id, repeat
+    @property
+    def teacher(self) -> str:
+        """The digest of all that decides the teacher's answers, once it holds these weights."""
+        answerer = self.answerers[self.scenario.teacher.name]
+        return digest(answerer, self.weights) if self.weights else answerer
+
+    def unused(self, key: str, repeat: int = 0, step: int = 1) -> tuple[str, int]:
+        """The request id of this repeat, or of the next one that was not given up: repeats further on are new draws.
+
+        Args:
+            key: digest of all that decides the completion but the repeat.
+            repeat: the one that is wanted.
+            step: from one repeat of this asker to the next; others may own those between.
+        """
+        while (id := digest(key, repeat)) in self.given_up:
+            repeat += step
+        return id, repeat
 
 
 class Level(Protocol):

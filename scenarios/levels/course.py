@@ -6,13 +6,11 @@ A course asks nothing itself. It only passes on: results to the level at work, a
 from collections.abc import Callable, Mapping, Sequence
 
 from broker.messages import Message
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Step
+from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step
 from scenarios.levels.iterate import Iterate
 from scenarios.levels.learn import Learn
 from scenarios.levels.observe import Observe
 from scenarios.levels.rewrite import Rewrite
-from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank
 
 Begin = Callable[[Outcome], Level]
 """Makes a level from the outcome of those before it."""
@@ -91,22 +89,13 @@ def _both(one: Step, other: Step) -> Step:
     )
 
 
-def make(scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up: frozenset[str] = frozenset()) -> Level:
-    """The level or levels that `scenario` asks for, fresh.
-
-    Args:
-        scenario: the class.
-        bank: its problems.
-        answerers: per agent, the digest of all that decides its answers.
-        given_up: failed requests that are asked again as a new repeat.
-    """
+def make(setup: Setup) -> Level:
+    """The level or levels that its scenario asks for, fresh."""
     begin: dict[int, Begin] = {
-        1: lambda _: Observe(scenario, bank, answerers, given_up),
-        2: lambda before: Learn(scenario, bank, answerers, given_up, before=before),
+        1: lambda _: Observe(setup),
+        2: lambda before: Learn(setup.taught_with(before.weights), before),
         3: lambda before: (
-            Rewrite(scenario, bank, answerers, given_up)
-            if scenario.rewrites
-            else Iterate(scenario, bank, answerers, given_up, weights=before.weights, before=before)
+            Rewrite(setup) if setup.scenario.rewrites else Iterate(setup.taught_with(before.weights), before)
         ),
     }
-    return Course([begin[number] for number in scenario.levels])
+    return Course([begin[number] for number in setup.scenario.levels])

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from broker.messages import Ask, Exchange, Exemplar, Explain, digest
-from scenarios.levels.base import Request, Result, unused, with_weights
+from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.flow import Flow, Flows, ask
-from scenarios.schema import Scenario
 from scenarios.tasks.bank import Problem
 
 
@@ -42,33 +41,21 @@ class Dialogues:
     """All dialogues of a class.
 
     Args:
-        scenario: the class.
-        answerers: per agent, the digest of all that decides its answers.
+        setup: what it is made from.
         repeats: per student, which repeat of a question is its own: students who would answer alike ask other ones.
-        given_up: failed requests that are asked again as a new repeat.
-        weights: digest of the trained weights that the teacher answers with; empty: those it began with.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        answerers: Mapping[str, str],
-        repeats: Mapping[str, int],
-        given_up: frozenset[str] = frozenset(),
-        *,
-        weights: str = "",
-    ) -> None:
+    def __init__(self, setup: Setup, repeats: Mapping[str, int]) -> None:
+        scenario = setup.scenario
+        self._setup = setup
         self._teacher = scenario.teacher.name
-        self._weights = weights
         self._asking, self._explaining = scenario.exam.sampling, scenario.lesson.sampling
         self._ask_keys = {
-            student.name: digest("Ask", answerers[student.name], self._asking, scenario.seed)
+            student.name: digest("Ask", setup.answerers[student.name], self._asking, scenario.seed)
             for student in scenario.students
         }
-        teacher = with_weights(answerers[self._teacher], weights)
-        self._explain_key = digest("Explain", teacher, self._explaining, scenario.seed)
+        self._explain_key = digest("Explain", setup.teacher, self._explaining, scenario.seed)
         self._repeats = repeats
-        self._given_up = given_up
         self._flows = Flows()
         self._ended: list[Ended] = []
         self._talks: dict[tuple[str, str], Talk] = {}
@@ -139,9 +126,9 @@ class Dialogues:
 
     def _request(self, kind: str, to: str, tp: Problem, tr: str, key: str, stage: str) -> Request:
         teaches = kind == "Explain"
-        id, repeat = unused(key, 0 if teaches else self._repeats[to], len(self._repeats), self._given_up)
+        id, repeat = self._setup.unused(key, 0 if teaches else self._repeats[to], len(self._repeats))
         sampling = self._explaining if teaches else self._asking
-        weights = self._weights if teaches else ""
+        weights = self._setup.weights if teaches else ""
         return Request(id, kind, to, stage, sampling, tp.id, tr=tr, repeat=repeat, weights=weights)
 
 

@@ -5,13 +5,11 @@ left out: else it would be another distribution's divergence), and says how like
 so does the original, so that weights are changed once. What is made of it is scenarios/gradebook/learning.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from broker.messages import Grade, Sampling, digest
 from scenarios.gradebook.learnt import Likelihood
-from scenarios.levels.base import Request, Result, unused, with_weights
-from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank
+from scenarios.levels.base import Request, Result, Setup
 
 STAGE = "drift"
 UNSAMPLED = Sampling(temperature=0.0, max_tokens=0)
@@ -27,17 +25,13 @@ class Drift:
     """The likelihoods of one round.
 
     Args:
-        scenario, bank, answerers, given_up: as for every level.
+        setup: what its round is made from.
         number: of the round, from 1.
     """
 
-    def __init__(
-        self, scenario: Scenario, bank: Bank, answerers: Mapping[str, str], given_up: frozenset[str], *, number: int
-    ) -> None:
-        self._teacher = scenario.teacher.name
-        self._answerer = answerers[self._teacher]
-        self._problems = {problem.id: problem for problem in bank.held_out}
-        self._demonstrations, self._given_up, self._number = bank.demonstrations, given_up, number
+    def __init__(self, setup: Setup, number: int) -> None:
+        self._setup, self._number = setup, number
+        self._problems = {problem.id: problem for problem in setup.bank.held_out}
         self._texts: dict[str, tuple[str, Likelihood]] = {}
         """By request of the text: a digest of it, and what is known of its likelihood."""
         self._awaited: dict[str, list[tuple[str, bool]]] = {}
@@ -78,7 +72,7 @@ class Drift:
             answer_form=problem.form,
             solution=text_of(request.tr),
             material=(),
-            demonstrations=self._demonstrations,
+            demonstrations=self._setup.bank.demonstrations,
         )
 
     @property
@@ -99,14 +93,14 @@ class Drift:
     def _request(self, text: str, *, original: bool) -> Request:
         digested, known = self._texts[text]
         problem, weights = self._problems[known.tp], "" if original else known.weights
-        answerer = with_weights(self._answerer, weights)
-        key = digest("Grade", answerer, problem.text, problem.form, digested, self._demonstrations)
-        id, repeat = unused(key, 0, 1, self._given_up)
+        setup = self._setup.taught_with(weights)
+        key = digest("Grade", setup.teacher, problem.text, problem.form, digested, setup.bank.demonstrations)
+        id, repeat = setup.unused(key)
         self._awaited.setdefault(id, []).append((text, original))
         return Request(
             id,
             "Grade",
-            self._teacher,
+            setup.scenario.teacher.name,
             STAGE,
             UNSAMPLED,
             known.tp,

@@ -16,12 +16,11 @@ from scenarios.gradebook.f1 import Confusion, confusion
 from scenarios.gradebook.iteration import Arm, ExemplarSet, Iteration, Round
 from scenarios.gradebook.rounds import pool
 from scenarios.levels.amounts import STAGES, Amounts
-from scenarios.levels.base import Outcome, Request, Result, Step, Told
+from scenarios.levels.base import Outcome, Request, Result, Setup, Step, Told
 from scenarios.levels.flow import Flow, Flows, ask, together
 from scenarios.levels.questions import Questions
 from scenarios.levels.rounds import Search, Training
-from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank, TaskError, folded
+from scenarios.tasks.bank import TaskError, folded
 
 ARMS: tuple[Arm, ...] = ("class", "self", "random", "search")
 
@@ -30,27 +29,15 @@ class Iterate:
     """The state machine of level 3.
 
     Args:
-        scenario: the class.
-        bank: its problems; their labelled part is what this level has.
-        answerers: per agent, the digest of all that decides its answers.
-        given_up: failed requests that are asked again as a new repeat.
-        weights: digest of the trained weights that the teacher answers with; empty: those it began with.
+        setup: what it is made from; of its bank, the labelled part.
         before: what came of earlier levels.
 
     Raises:
         TaskError: the bank has no labelled items.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        bank: Bank,
-        answerers: Mapping[str, str],
-        given_up: frozenset[str] = frozenset(),
-        *,
-        weights: str = "",
-        before: Outcome | None = None,
-    ) -> None:
+    def __init__(self, setup: Setup, before: Outcome | None = None) -> None:
+        scenario, bank = setup.scenario, setup.bank
         if bank.labelled is None:
             raise TaskError("this class has no labelled items, which level 3 needs; start it anew")
         self._settings, self._seed = scenario.iterate, scenario.seed
@@ -58,7 +45,7 @@ class Iterate:
         self._teacher = scenario.teacher.name
         students = [student.name for student in scenario.students]
         self._learners = (*students, *[self._teacher] * self._settings.itself)
-        self._questions = Questions(scenario, bank.labelled, answerers, given_up, weights=weights)
+        self._questions = Questions(setup, bank.labelled)
         self._held_out = (*bank.labelled.dev, *bank.labelled.test)
         self._gold = {problem.id: problem.answer for problem in self._held_out}
         self._training = Training(bank.labelled.train, frozenset(folded(item.text) for item in self._held_out))

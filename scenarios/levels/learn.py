@@ -6,40 +6,26 @@ is learn_round.py, which TR is preferred to which scenarios/gradebook/pairs.py.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from broker.messages import Message
-from scenarios.levels.base import Enclosed, Outcome, Request, Result, Step
+from scenarios.levels.base import Enclosed, Outcome, Request, Result, Setup, Step
 from scenarios.levels.learn_round import LearnRound
-from scenarios.schema import ArmName, Scenario
-from scenarios.tasks.bank import Bank
+from scenarios.schema import ArmName
 
 
 class Learn:
     """The state machine of level 2.
 
     Args:
-        scenario: the class.
-        bank: its problems.
-        answerers: per agent, the digest of all that decides its answers.
-        given_up: failed requests that are asked again as a new repeat.
+        setup: what it is made from.
         before: what came of the levels before. Lessons of level 1 are the first round's: nothing is asked twice.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        bank: Bank,
-        answerers: Mapping[str, str],
-        given_up: frozenset[str] = frozenset(),
-        *,
-        before: Outcome | None = None,
-    ) -> None:
-        self._wanted = scenario.learn.rounds
-        self._lead: ArmName = "m2" if "m2" in scenario.learn.arms else scenario.learn.arms[0]
-        self._new = partial(LearnRound, scenario, bank, answerers, given_up)
-        before = before or Outcome()
-        self._rounds = [self._new(number=1, weights=before.weights, lessons=before.lessons or None)]
+    def __init__(self, setup: Setup, before: Outcome | None = None) -> None:
+        learn = setup.scenario.learn
+        self._setup, self._wanted = setup, learn.rounds
+        self._lead: ArmName = "m2" if "m2" in learn.arms else learn.arms[0]
+        self._rounds = [LearnRound(setup, 1, before.lessons or None if before else None)]
 
     def begin(self) -> Step:
         """What the first round asks."""
@@ -51,7 +37,7 @@ class Learn:
         step = last.receive(result)
         if not last.finished or len(self._rounds) == self._wanted or not (weights := last.taught_by(self._lead)):
             return step
-        self._rounds.append(self._new(number=len(self._rounds) + 1, weights=weights))
+        self._rounds.append(LearnRound(self._setup.taught_with(weights), len(self._rounds) + 1))
         more = self._rounds[-1].begin()
         return Step(requests=(*step.requests, *more.requests), feedback=(*step.feedback, *more.feedback))
 

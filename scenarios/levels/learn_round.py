@@ -16,9 +16,9 @@ from scenarios.gradebook.learnt import Measured, Round
 from scenarios.gradebook.lessons import Lesson
 from scenarios.levels import drift
 from scenarios.levels.arms import Arms
-from scenarios.levels.base import Enclosed, Request, Result, Step
+from scenarios.levels.base import Enclosed, Request, Result, Setup, Step
 from scenarios.levels.observe import Observe
-from scenarios.schema import ArmName, Scenario
+from scenarios.schema import ArmName
 from scenarios.tasks.bank import Bank, Item
 
 HELD_OUT = {"greedy": "measure", "teach": "measure"}
@@ -53,32 +53,21 @@ class LearnRound:
     """The state machine of a round.
 
     Args:
-        scenario, bank, answerers, given_up: as for every level.
+        setup: what its level is made from, of the teacher at the round's beginning.
         number: from 1.
-        weights: of the teacher at its beginning; empty: those it began the class with.
         lessons: its TRs and exams, where they are there already.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        bank: Bank,
-        answerers: Mapping[str, str],
-        given_up: frozenset[str],
-        *,
-        number: int,
-        weights: str,
-        lessons: tuple[Lesson, ...] | None = None,
-    ) -> None:
-        self._scenario, self._bank, self._answerers, self._given_up = scenario, bank, answerers, given_up
-        self._number, self._weights, self._handed = number, weights, lessons
+    def __init__(self, setup: Setup, number: int, lessons: tuple[Lesson, ...] | None = None) -> None:
+        scenario, bank = setup.scenario, setup.bank
+        self._setup, self._scenario, self._bank = setup, scenario, bank
+        self._number, self._handed = number, lessons
         self._held_out = replace(bank, items=tuple(Item(one, ()) for one in bank.held_out), held_out=())
-        self._observed = (
-            None if lessons is not None else self._part({}, weights, greedy=number == 1 and scenario.lesson.greedy)
-        )
+        greedy = number == 1 and scenario.lesson.greedy
+        self._observed = self._part({}, setup.weights, greedy=greedy) if lessons is None else None
         self._measures = [self._measure("", trained=False)] if number == 1 else []
-        self._drift = drift.Drift(scenario, bank, answerers, given_up, number=number)
-        self._arms = Arms(scenario, bank, answerers, given_up, number=number, weights=weights)
+        self._drift = drift.Drift(setup, number)
+        self._arms = Arms(setup, number)
         self._to_measure: list[str] = []
         self._at_teacher: set[str] = set()
         """What the teacher that is measured has still to say."""
@@ -144,7 +133,7 @@ class LearnRound:
         """All that is known of it now."""
         return Round(
             number=self._number,
-            weights=self._weights,
+            weights=self._setup.weights,
             lessons=self._lessons,
             trainings=self._arms.trainings,
             measured=tuple(
@@ -188,7 +177,7 @@ class LearnRound:
         # Where nothing is learnt, dense scores choose nothing.
         exam = replace(self._scenario.exam, score="accuracy") if stages else self._scenario.exam
         scenario = replace(self._scenario, lesson=asked, exam=exam)
-        return _Part(Observe(scenario, bank or self._bank, self._answerers, self._given_up, weights=weights), stages)
+        return _Part(Observe(replace(self._setup, scenario=scenario, bank=bank or self._bank, weights=weights)), stages)
 
     def _measure(self, weights: str, *, trained: bool = True) -> _Measure:
         learn = self._scenario.learn

@@ -13,10 +13,9 @@ import msgspec
 
 from broker.messages import Examine, Exemplar, Feedback, Grade, Message, Sampling, Teach, digest
 from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
-from scenarios.levels.base import Outcome, Request, Result, Step, Told, unused, with_weights
+from scenarios.levels.base import Outcome, Request, Result, Setup, Step, Told
 from scenarios.levels.dialogue import Dialogues, Ended, Talk
-from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank, Item, Problem
+from scenarios.tasks.bank import Item, Problem
 
 UNSAMPLED = Sampling(temperature=0.0, max_tokens=0)
 """Of a Grade: nothing is drawn."""
@@ -74,33 +73,20 @@ class Observe:
     """The state machine of level 1.
 
     Args:
-        scenario: the class.
-        bank: its problems.
-        answerers: per agent, the digest of all that decides its answers.
-        given_up: failed requests that are asked again as a new repeat.
-        weights: digest of the trained weights that the teacher answers with; empty: those it began with.
+        setup: what it is made from.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        bank: Bank,
-        answerers: Mapping[str, str],
-        given_up: frozenset[str] = frozenset(),
-        *,
-        weights: str = "",
-    ) -> None:
+    def __init__(self, setup: Setup) -> None:
+        scenario, bank, answerers = setup.scenario, setup.bank, setup.answerers
+        self._setup = setup
         self._scenario = scenario
         self._bank = bank
         self._problems = {p.id: p for item in bank.items for p in (item.tp, *item.eps)}
-        self._given_up = given_up
         lesson, exam = scenario.lesson, scenario.exam
         shared = (scenario.seed, bank.demonstrations)
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
-        self._weights = weights
-        teacher = with_weights(answerers[scenario.teacher.name], weights)
-        self._greedy_key = digest("Teach", teacher, self._greedy, *shared)
-        self._teach_key = digest("Teach", teacher, lesson.sampling, *shared)
+        self._greedy_key = digest("Teach", setup.teacher, self._greedy, *shared)
+        self._teach_key = digest("Teach", setup.teacher, lesson.sampling, *shared)
         self._exam_keys = {
             s.name: digest("Examine", answerers[s.name], exam.sampling, *shared) for s in scenario.students
         }
@@ -112,9 +98,7 @@ class Observe:
         for student, key in self._exam_keys.items():
             self._first_repeat[student] = seen[key]
             seen[key] += 1
-        self._dialogues = (
-            Dialogues(scenario, answerers, self._first_repeat, given_up, weights=weights) if exam.questions else None
-        )
+        self._dialogues = Dialogues(setup, self._first_repeat) if exam.questions else None
         self._lessons = [_Lesson(item, lesson.rationales) for item in bank.items]
         self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
         self._rationales: dict[str, tuple[_Lesson, int | None]] = {}
@@ -212,16 +196,16 @@ class Observe:
         requests: list[Request] = []
 
         def ask(id: str, repeat: int, stage: str, sampling: Sampling) -> None:
-            to, weights = self._scenario.teacher.name, self._weights
+            to, weights = self._scenario.teacher.name, self._setup.weights
             requests.append(Request(id, "Teach", to, stage, sampling, tp.id, repeat=repeat, weights=weights))
 
         if self._scenario.lesson.greedy:
-            id, repeat = unused(digest(self._greedy_key, tp.text, tp.form), 0, 1, self._given_up)
+            id, repeat = self._setup.unused(digest(self._greedy_key, tp.text, tp.form))
             self._rationales[id] = (lesson, None)
             ask(id, repeat, "greedy", self._greedy)
         key = digest(self._teach_key, tp.text, tp.form)
         for slot in range(n):
-            id, repeat = unused(key, slot, n, self._given_up)
+            id, repeat = self._setup.unused(key, slot, n)
             self._rationales[id] = (lesson, slot)
             ask(id, repeat, "teach", sampling)
         return requests
@@ -256,7 +240,7 @@ class Observe:
             for number, ep in enumerate(lesson.item.eps):
                 ep_key = digest(student_key, tp.text, key, ep.text, ep.form, *told)
                 for slot in range(exam.repeats):
-                    id, repeat = unused(ep_key, slot * alike + first, exam.repeats * alike, self._given_up)
+                    id, repeat = self._setup.unused(ep_key, slot * alike + first, exam.repeats * alike)
                     self._sittings[id] = _Sitting(lesson, material, student, number, slot)
                     requests.append(
                         Request(
@@ -280,7 +264,7 @@ class Observe:
         tp, alike = lesson.item.tp, self._alike[self._exam_keys[student]]
         told = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
         # Asked once; that of another student who answers alike is one repeat on, as with exams.
-        id, repeat = unused(told, self._first_repeat[student], alike, self._given_up)
+        id, repeat = self._setup.unused(told, self._first_repeat[student], alike)
         self._gradings[id] = _Grading(material, student, ep.id)
         return Request(id, "Grade", student, "grade", UNSAMPLED, tp.id, tr=material.tr, ep=ep.id, repeat=repeat)
 

@@ -6,13 +6,12 @@ one question to two agents that would answer alike. When something is asked is s
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from broker.messages import Examine, Message, Mistake, Reflect, Revise, Sampling, digest
 from scenarios.gradebook.iteration import ExemplarSet, FailureCase
-from scenarios.levels.base import Request, unused, with_weights
-from scenarios.schema import Scenario
+from scenarios.levels.base import Request, Setup
 from scenarios.tasks.bank import Labelled, Problem
 
 RUN = 10_000
@@ -35,30 +34,19 @@ class Questions:
     """Makes the requests of one class.
 
     Args:
-        scenario: the class.
+        setup: what it is made from.
         labelled: what it classifies.
-        answerers: per agent, the digest of all that decides its answers.
-        given_up: failed requests that are asked again as a new repeat.
-        weights: digest of the trained weights that the teacher answers with; empty: those it began with.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        labelled: Labelled,
-        answerers: Mapping[str, str],
-        given_up: frozenset[str] = frozenset(),
-        *,
-        weights: str = "",
-    ) -> None:
+    def __init__(self, setup: Setup, labelled: Labelled) -> None:
+        scenario = setup.scenario
+        self._setup = setup
         self._settings = scenario.iterate
         self._task = labelled.description
         self._items = {p.id: p for part in (labelled.train, labelled.dev, labelled.test) for p in part}
         self._item_keys = {id: digest(p.text, p.form) for id, p in self._items.items()}
-        self._given_up = given_up
-        self._weights = weights
         self.teacher = scenario.teacher.name
-        who = {**answerers, self.teacher: with_weights(answerers[self.teacher], weights)}
+        who = {**setup.answerers, self.teacher: setup.teacher}
         shared = (scenario.seed, self._task)
         self._exam_keys = {
             agent.name: digest("Examine", who[agent.name], self._settings.answering, *shared)
@@ -86,10 +74,10 @@ class Questions:
         self._sets[material.key] = material
         key = digest(self._exam_keys[who], material.key)
         first = self._repeats[who] + run * RUN * self._draws
-        weights = self._weights if who == self.teacher else ""
+        weights = self._setup.weights if who == self.teacher else ""
         requests = []
         for item in items:
-            id, repeat = unused(digest(key, self._item_keys[item.id]), first, self._alike, self._given_up)
+            id, repeat = self._setup.unused(digest(key, self._item_keys[item.id]), first, self._alike)
             requests.append(
                 Request(
                     id,
@@ -192,7 +180,7 @@ class Questions:
         )
 
     def _written_request(self, kind: str, stage: str, key: str, material: str, repeat: int, round: int) -> Request:
-        id, repeat = unused(key, repeat, RUN // 2, self._given_up)
+        id, repeat = self._setup.unused(key, repeat, RUN // 2)
         return Request(
             id,
             kind,
@@ -203,7 +191,7 @@ class Questions:
             repeat=repeat,
             round=round,
             level=LEVEL,
-            weights=self._weights,
+            weights=self._setup.weights,
         )
 
 

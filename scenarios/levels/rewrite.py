@@ -16,43 +16,30 @@ from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.rewriting import Rewriting, Rewritten, Tailored
 from scenarios.gradebook.scores import lbt_score
 from scenarios.levels.amounts import originals
-from scenarios.levels.base import Outcome, Request, Result, Step
+from scenarios.levels.base import Outcome, Request, Result, Setup, Step
 from scenarios.levels.exemplars import Unusable, read_reasons
 from scenarios.levels.flow import Flow, Flows, ask
 from scenarios.levels.observe import Observe
 from scenarios.levels.questions import LEVEL, Complaint
 from scenarios.levels.rewrite_questions import Failure, Original, RewriteQuestions
-from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank
 
 
 class Rewrite:
     """The state machine of level 3 for rationales.
 
     Args:
-        scenario: the class.
-        bank: its problems.
-        answerers: per agent, the digest of all that decides its answers.
-        given_up: failed requests that are asked again as a new repeat.
-        weights: digest of the trained weights that the teacher answers with; empty: those it began with.
+        setup: what it is made from.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        bank: Bank,
-        answerers: Mapping[str, str],
-        given_up: frozenset[str] = frozenset(),
-        *,
-        weights: str = "",
-    ) -> None:
+    def __init__(self, setup: Setup) -> None:
+        scenario, bank = setup.scenario, setup.bank
         self._scenario = scenario
         self._students = [student.name for student in scenario.students]
         self._problems = {item.tp.id: item.tp for item in bank.items}
         self._position = {ep.id: number for item in bank.items for number, ep in enumerate(item.eps)}
         self._originals = originals(scenario)
-        self._observe = Observe(scenario, bank, answerers, given_up, weights=weights)
-        self._questions = RewriteQuestions(scenario, bank, answerers, given_up, weights=weights)
+        self._observe = Observe(setup)
+        self._questions = RewriteQuestions(setup)
         self._flows = Flows()
         self._open: dict[str, Request] = {}
         """Asked by level 1, and not answered yet."""

@@ -4,14 +4,13 @@ An id is a digest of what is asked of whom, as everywhere: of the TR's text and 
 text may come twice. When something is asked is scenarios/levels/rewrite.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from broker.messages import Exemplar, Message, Mistake, Reflect, Revise, digest
-from scenarios.levels.base import Request, unused, with_weights
+from scenarios.levels.base import Request, Setup
 from scenarios.levels.questions import LEVEL, RUN, Complaint
-from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank, Problem
+from scenarios.tasks.bank import Problem
 
 TASK = "Solve problems of the kind that the example shows."
 """What the exams are about: all that can be said of any problems."""
@@ -39,31 +38,20 @@ class RewriteQuestions:
     """Makes the requests of one class.
 
     Args:
-        scenario: the class.
-        bank: its problems.
-        answerers: per agent, the digest of all that decides its answers.
-        given_up: failed requests that are asked again as a new repeat.
-        weights: digest of the trained weights that the teacher answers with; empty: those it began with.
+        setup: what it is made from.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        bank: Bank,
-        answerers: Mapping[str, str],
-        given_up: frozenset[str] = frozenset(),
-        *,
-        weights: str = "",
-    ) -> None:
+    def __init__(self, setup: Setup) -> None:
+        scenario, bank = setup.scenario, setup.bank
+        self._setup = setup
         self._settings = scenario.iterate
         self._teacher = scenario.teacher.name
-        self._weights = weights
-        self._given_up = given_up
         self._demonstrations = bank.demonstrations
         self._texts = {problem.id: problem.text for problem in bank.problems}
-        who = with_weights(answerers[self._teacher], weights)
         self._keys = {
-            kind: digest(kind, "rationale", who, self._settings.writing, scenario.seed, TASK, bank.demonstrations)
+            kind: digest(
+                kind, "rationale", setup.teacher, self._settings.writing, scenario.seed, TASK, bank.demonstrations
+            )
             for kind in ("Reflect", "Revise")
         }
         self._messages: dict[str, Callable[[Callable[[str], str]], Message]] = {}
@@ -128,7 +116,7 @@ class RewriteQuestions:
 
     def _request(self, kind: str, stage: str, original: Original, key: str, repeat: int) -> Request:
         # One that was given up is asked anew so far on that it is no other slot's request.
-        id, repeat = unused(key, repeat, RUN, self._given_up)
+        id, repeat = self._setup.unused(key, repeat, RUN)
         return Request(
             id,
             kind,
@@ -140,5 +128,5 @@ class RewriteQuestions:
             repeat=repeat,
             round=1,
             level=LEVEL,
-            weights=self._weights,
+            weights=self._setup.weights,
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.messages import Reflect, Revise
-from scenarios.levels.base import Request, Result, Told
+from scenarios.levels.base import Request, Result, Setup, Told
 from scenarios.levels.iterate import Iterate
 from scenarios.schema import Agent, LabelledTask, Scenario
 from scenarios.schema import Iterate as Section
@@ -53,7 +53,7 @@ def level(
 ) -> Iterate:
     described = described or scenario()
     answerers = {agent.name: "alike" if agent.name in alike else f"is {agent.name}" for agent in described.agents}
-    return Iterate(described, of or bank(), answerers, given_up)
+    return Iterate(Setup(described, of or bank(), answerers, given_up))
 
 
 def a_set(draw: random.Random, count: int) -> str:

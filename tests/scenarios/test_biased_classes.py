@@ -15,7 +15,7 @@ from agents.engines.simulated import SimulatedEngine, write_answer_key
 from broker.messages import Examine, Teach
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.scores import lbt_score
-from scenarios.levels.base import Request, Result
+from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe import Observe
 from scenarios.reading import read
 from scenarios.schema import Scenario
@@ -42,7 +42,7 @@ def held(scenario: Scenario, folder: Path) -> tuple[Lesson, ...]:
     key = folder / "answers"
     write_answer_key(key, {problem.text: problem.answer for problem in problems.problems})
     gold = {problem.id: problem.answer for problem in problems.problems}
-    level = Observe(scenario, problems, {agent.name: f"is {agent.name}" for agent in scenario.agents})
+    level = Observe(Setup(scenario, problems, {agent.name: f"is {agent.name}" for agent in scenario.agents}))
 
     def engine(args: Mapping[str, Any]) -> SimulatedEngine:
         options = {**args, "answer_key": str(key), "tokens_per_second": 1e9, "unparsable_rate": 0}

@@ -29,7 +29,7 @@ from broker.messages import (
 )
 from scenarios.classroom import Classroom, feed
 from scenarios.gradebook.store import Store
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Step
+from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step
 from scenarios.levels.observe import Observe
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.tasks.answers import ClassGrader
@@ -149,7 +149,7 @@ def classroom(
     keep: Callable[[str, bytes], None] = kept,
 ) -> Classroom:
     client: Client = school  # type: ignore[assignment]
-    level = level or Observe(SCENARIO, BANK, ANSWERERS)
+    level = level or Observe(Setup(SCENARIO, BANK, ANSWERERS))
     return Classroom(
         SCENARIO, BANK, level, grader, store, client, Idle(), answerers=ANSWERERS, weights={"teacher": "w"}, keep=keep  # type: ignore[arg-type]
     )  # fmt: skip
@@ -260,7 +260,7 @@ def test_a_full_disk_ends_the_class_and_acknowledges_nothing(store: Store, grade
 
 def test_feeding_the_records_to_a_fresh_level_is_resuming(store: Store, grader: ClassGrader) -> None:
     classroom(store, grader, School(store)).run()
-    level = Observe(SCENARIO, BANK, ANSWERERS)
+    level = Observe(Setup(SCENARIO, BANK, ANSWERERS))
     due, reused = feed(level, store.find)
     assert (due, reused, level.finished) == ([], 24, True)
     assert [len(lesson.rationales) for lesson in level.outcome().lessons] == [3, 3, 3]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from broker.messages import Ask, Examine, Exchange, Explain
 from scenarios.counts import count
 from scenarios.gradebook.lessons import Lesson as LessonOutcome
-from scenarios.levels.base import Request, Result
+from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe import Observe
 from scenarios.plan import order
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
@@ -31,7 +31,7 @@ def scenario(questions: int = 1) -> Scenario:
 
 def level(questions: int = 1, alike: bool = False, given_up: frozenset[str] = frozenset()) -> Observe:
     answerers = {name: "alike" if alike and name in STUDENTS else f"is {name}" for name in ("teacher", *STUDENTS)}
-    return Observe(scenario(questions), bank(), answerers, given_up)
+    return Observe(Setup(scenario(questions), bank(), answerers, given_up))
 
 
 def answer(request: Request) -> Result:

@@ -14,7 +14,7 @@ from scenarios.classroom import feed
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.store import Record
 from scenarios.levels import course
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result
+from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup
 from scenarios.levels.learn import Learn
 from scenarios.levels.observe import Observe
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
@@ -131,7 +131,7 @@ def as_result(one: Record) -> Result:
 
 
 def level(scenario: Scenario, given_up: frozenset[str] = frozenset(), bank: Bank = BANK) -> Level:
-    return course.make(scenario, bank, ANSWERERS, given_up)
+    return course.make(Setup(scenario, bank, ANSWERERS, given_up))
 
 
 def pairs_of(enclosed: Enclosed) -> list[Pair]:
@@ -157,7 +157,7 @@ def test_a_round_is_a_class_of_level_1_then_trainings_then_a_measurement() -> No
 def test_the_first_round_asks_what_level_1_asks() -> None:
     school, other = Class(), Class()
     school.play(level(scenario()))
-    other.play(Observe(scenario(), BANK, ANSWERERS))
+    other.play(Observe(Setup(scenario(), BANK, ANSWERERS)))
     taught = {r.id for r in school.asked if r.stage in ("greedy", "teach", "exam")}
     assert taught == {r.id for r in other.asked}
 
@@ -313,7 +313,7 @@ def test_a_class_goes_on_where_it_stopped_with_the_same_files() -> None:
 
 
 def test_the_totals_come_true() -> None:
-    school, one = Class(), Learn(scenario(rounds=2), BANK, ANSWERERS)
+    school, one = Class(), Learn(Setup(scenario(rounds=2), BANK, ANSWERERS))
     expected = one.totals()
     school.play(one)
     asked = stages(school.asked)
@@ -426,7 +426,7 @@ def test_another_recipe_is_another_training_of_the_same_pairs() -> None:
 
 
 def test_a_result_that_nobody_awaits_changes_nothing() -> None:
-    one = Learn(scenario(), BANK, ANSWERERS)
+    one = Learn(Setup(scenario(), BANK, ANSWERERS))
     one.begin()
     before: tuple[Round, ...] = one.outcome().learnt
     assert one.receive(Result(digest("unheard of"), "x", None, False)).requests == ()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.gradebook.store import Record, Store
-from scenarios.levels.base import Request, Result
+from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe import Observe
 from scenarios.monitor import ledger
 from scenarios.monitor.reader import Reader
@@ -273,7 +273,7 @@ def test_totals_are_the_levels_own_and_following_sees_what_reading_at_once_sees(
 ) -> None:
     rng = random.Random(seed)
     described, bank = scenario(), _bank()
-    level = Observe(described, bank, {agent.name: agent.name for agent in described.agents})
+    level = Observe(Setup(described, bank, {agent.name: agent.name for agent in described.agents}))
     due = list(level.begin().requests)
     with TemporaryDirectory() as name, Store(Path(name), write=True) as store, Store(Path(name)) as eyes:
         store.keep_bank(bank)

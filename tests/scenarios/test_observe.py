@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.messages import Examine, Grade, Sampling
-from scenarios.levels.base import Request, Result, Step, Told
+from scenarios.levels.base import Request, Result, Setup, Step, Told
 from scenarios.levels.observe import Observe
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Scoring, Task
 from scenarios.tasks.bank import Bank, Item, Problem
@@ -33,7 +33,7 @@ def bank(tps: int = 2, eps: int = 2) -> Bank:
 
 
 def level(given_up: frozenset[str] = frozenset(), **more: object) -> Observe:
-    return Observe(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up)
+    return Observe(Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up))
 
 
 def answer(request: Request) -> Result:
@@ -168,12 +168,12 @@ def test_what_is_asked_decides_the_ids(change: dict[str, object]) -> None:
     other = msgspec.structs.replace(scenario(), **change)
     answerers = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
     ids = {r.id for r in level().begin().requests}
-    assert not ids & {r.id for r in Observe(other, bank(), answerers).begin().requests if r.stage == "teach"}
+    assert not ids & {r.id for r in Observe(Setup(other, bank(), answerers)).begin().requests if r.stage == "teach"}
 
 
 def test_other_weights_of_a_student_make_other_exams_and_the_same_rationales() -> None:
     answerers = {"teacher": "is teacher", "ada": "is other", "bob": "is bob"}
-    a, b = level(), Observe(scenario(), bank(), answerers)
+    a, b = level(), Observe(Setup(scenario(), bank(), answerers))
     asked_a, _ = play(a)
     asked_b, _ = play(b)
     shared = {r.id for r in asked_a} & {r.id for r in asked_b}
@@ -206,7 +206,7 @@ def test_cut_off_answers_can_count_as_wrong() -> None:
 
 def test_students_who_would_answer_alike_are_asked_different_repeats() -> None:
     twins = {"teacher": "is teacher", "ada": "same", "bob": "same"}
-    one = Observe(scenario(), bank(), twins)
+    one = Observe(Setup(scenario(), bank(), twins))
     tr = one.begin().requests[1]
     exams = one.receive(Result(tr.id, "because", "1", True)).requests
     assert len({r.id for r in exams}) == len(exams) == 8
@@ -288,7 +288,7 @@ def test_feedback_waits_for_exams_alone_and_the_class_for_grades_too() -> None:
 
 def test_students_who_answer_alike_are_asked_each_and_a_failed_grade_is_asked_anew() -> None:
     def asked(given_up: frozenset[str] = frozenset()) -> list[Request]:
-        one = Observe(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, given_up)
+        one = Observe(Setup(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, given_up))
         tr = one.begin().requests[1]
         return [r for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"]
 
@@ -303,9 +303,8 @@ def test_another_solution_is_another_grade() -> None:
     def ids(solution: str) -> set[str]:
         (item,) = bank(1).items
         eps = tuple(msgspec.structs.replace(ep, solution=solution) for ep in item.eps)
-        one = Observe(
-            scenario(exam=DENSE), Bank("made up", (Item(item.tp, eps),), ()), {n: n for n in ("teacher", *STUDENTS)}
-        )
+        problems = Bank("made up", (Item(item.tp, eps),), ())
+        one = Observe(Setup(scenario(exam=DENSE), problems, {n: n for n in ("teacher", *STUDENTS)}))
         tr = one.begin().requests[1]
         return {r.id for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"}
 

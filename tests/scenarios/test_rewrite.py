@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from broker.messages import Feedback, Reflect, Revise
 from scenarios.gradebook.rewriting import Rewritten
-from scenarios.levels.base import Request, Result
+from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.rewrite import Rewrite
 from scenarios.schema import Agent, Exam, Iterate, Lesson, Scenario, Task
 from scenarios.tasks.bank import Bank, Item, Problem
@@ -40,7 +40,7 @@ def bank() -> Bank:
 
 
 def level(given_up: frozenset[str] = frozenset(), **more: int) -> Rewrite:
-    return Rewrite(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up)
+    return Rewrite(Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up))
 
 
 def answer(request: Request) -> Result:
