@@ -142,7 +142,7 @@ def _learn(scenario: Scenario) -> Counts:
     if 2 not in scenario.levels:
         return none
     learn, lesson, exam, tps = scenario.learn, scenario.lesson, scenario.exam, scenario.task.problems
-    trainings = learn.rounds * len(learn.arms)
+    trainings = learn.rounds * len(learn.arms) * learn.seeds
     # A later round's teacher has written some of its TRs before, to be measured by.
     trs = tps * (trainings * learn.rationales + (learn.rounds - 1) * max(0, lesson.rationales - learn.rationales))
     of_a_tp = min(learn.pairs_per_tp, lesson.rationales * learn.uses_per_rationale // 2)

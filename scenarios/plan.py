@@ -117,7 +117,7 @@ def _order_learn(scenario: Scenario) -> tuple[str, ...]:
         f"Rationales of a problem whose scores ({scores}) differ by more than {learn.gap:g} make pairs, at most "
         f"{learn.pairs_per_tp} per problem.",
         f"{teacher} is trained on them ({recipe.method}, {what}): {', '.join(learn.arms)}, "
-        "each from the same weights, on as many pairs.",
+        f"each {_times(learn.seeds)} from the same weights, on as many pairs.",
         f"The original and every trained teacher answer {_many(learn.held_out, 'held-out problem')} greedily and "
         f"{_times(learn.samples)} sampled; the trained ones write {_many(learn.rationales, 'new rationale')} per "
         f"teaching problem for the same exams.{again}",

@@ -162,6 +162,9 @@ class Learn(Section, frozen=True, kw_only=True):
     correctness: the same with w = 1, the baseline; shuffled: the scores change places among the TRs of a TP, the
     control; dense: the dense LbT score in place of the exams' (needs exam.score: logprob). m2, or else the first, is
     the teacher from then on."""
+    seeds: Positive = 1
+    """How often each arm is trained, from the same weights on the same pairs with other seeds (shuffled: with other
+    shuffles, too). An arm's figures are means over them; the first is the teacher from then on."""
     training: Recipe = Recipe()
     held_out: Count = 20
     """Problems that nothing is learnt from, of other templates where the family has some: what teachers are measured

@@ -1,40 +1,42 @@
 """What came of level 2, round by round, as it stands in summary.json: arms, teachers, comparisons. Pure.
 
-How pairs are chosen is pairs.py, how sure a figure is statistics.py, how it is printed learning_tables.py.
+How pairs are chosen is pairs.py, how well a teacher does measured.py, how sure a figure is statistics.py, how it is
+printed learning_tables.py.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
-from scenarios.gradebook.learnt import Likelihood, Measured, Round, Training
-from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.learning_notes import notes
+from scenarios.gradebook.learnt import Measured, Round, Training
+from scenarios.gradebook.measured import (
+    MEASURES,
+    METHODS,
+    ORIGINAL,
+    Measure,
+    Values,
+    drift,
+    how_well,
+    mean,
+    named,
+    over_seeds,
+)
 from scenarios.gradebook.pairs import Gaps
-from scenarios.gradebook.scores import lbt_score
 from scenarios.gradebook.statistics import paired, wilson
 from scenarios.gradebook.summary import Comparison, Method
-from scenarios.schema import ArmName, Scenario
+from scenarios.schema import Scenario
 
-ORIGINAL, BEFORE = "original", "before"
-METHODS: dict[ArmName, str] = {
-    "correctness": "correctness_dpo",
-    "m2": "m2",
-    "shuffled": "shuffled",
-    "dense": "m2_dense",
-}
-"""What the summary calls an arm's teacher."""
 AGAINST = ("shuffled", "correctness_dpo", "m2_dense", "m2")
 """In the order in which teachers are compared with those before them."""
-Measure = Literal["greedy", "sampled", "lbt"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
 Curves = Mapping[str, list[dict[str, float]]]
 """By request of a training: what it told on its way."""
 
 
 class ArmSummary(msgspec.Struct, frozen=True):
-    """One arm of a round."""
+    """One arm of a round, with one training seed."""
 
     arm: str
     status: Literal["trained", "training", "failed", "no pairs"]
@@ -51,14 +53,32 @@ class ArmSummary(msgspec.Struct, frozen=True):
     """As the training told them at its end: pairs (used), steps, seconds, loss, reward_margin ..."""
     curve: list[dict[str, float]]
     """The same on its way, by step."""
+    seed: int = 0
+    """Which of the arm's seeds, from 0."""
+
+
+class SeedSummary(msgspec.Struct, frozen=True):
+    """What came of one training seed. The figures are those of `TeacherSummary`."""
+
+    seed: int
+    weights: str
+    greedy: float | None
+    sampled: float | None
+    lbt: float | None
+    drift: float | None
 
 
 class TeacherSummary(msgspec.Struct, frozen=True):
-    """One teacher, measured. Shares are null where nothing was measured."""
+    """One teacher, measured. Shares are null where nothing was measured.
+
+    Of an arm with several training seeds every figure is the mean over them, and a problem counts once all of them
+    are measured on it: the intervals say how sure the mean is over problems, `by_seed` how much it hangs on the seed.
+    """
 
     teacher: str
     """original; before (the round's own, from round 2 on); or the arm's name among the methods."""
     weights: str
+    """Of several seeds, the first's."""
     n: int
     """Held-out problems."""
     greedy: float | None
@@ -76,12 +96,16 @@ class TeacherSummary(msgspec.Struct, frozen=True):
     drift: float | None
     """KL(this || original) in nats per token, on its own texts at temperature 1, one per held-out problem; an
     estimate, which may come out below 0."""
+    by_seed: tuple[SeedSummary, ...] = ()
+    """Empty where there is one seed."""
 
 
 class LearnComparison(Comparison, frozen=True, kw_only=True):
     """Two teachers on the same problems."""
 
     measure: Measure
+    by_seed: tuple[float, ...] = ()
+    """The difference by training seed, where both were trained with several of them."""
 
 
 class RoundSummary(msgspec.Struct, frozen=True):
@@ -115,29 +139,6 @@ def summarize_rounds(
     return found
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """How a teacher does in one round so far: the figures of its `TeacherSummary` that need no statistics."""
-
-    round: int
-    teacher: str
-    n: int
-    greedy: float | None
-    sampled: float | None
-    lbt: float | None
-
-
-def standings(scenario: Scenario, learnt: Sequence[Round], *, complete: bool) -> list[Standing]:
-    """Every round's teachers as `summarize_rounds` has them, for whoever looks often."""
-    known: dict[str, Measured] = {}
-    found = []
-    for one in learnt:
-        known |= {measured.weights: measured for measured in one.measured}
-        for name, weights in _named(one).items():
-            values = [_values(scenario, one, known.get(weights), weights, kind, complete) for kind in MEASURES]
-            found.append(Standing(one.number, name, len(values[0]), *(_mean(each.values()) for each in values)))
-    return found
-
-
 def methods(rounds: Sequence[RoundSummary], learnt: Sequence[Round]) -> dict[str, Method]:
     """original, correctness_dpo, m2, shuffled: greedy, on the held-out problems, in the last round that has them."""
     trained = {arm.arm for one in rounds for arm in one.arms}
@@ -152,7 +153,9 @@ def methods(rounds: Sequence[RoundSummary], learnt: Sequence[Round]) -> dict[str
     for one in rounds:
         for row in one.teachers:
             if row.teacher in found and row.n:
-                found[row.teacher] = Method(row.greedy, row.ci95, row.n, lengths.get(row.weights, 0), None, None)
+                spent = [lengths.get(one.weights, 0) for one in row.by_seed] or [lengths.get(row.weights, 0)]
+                tokens = round(sum(spent) / len(spent))
+                found[row.teacher] = Method(row.greedy, row.ci95, row.n, tokens, None, None)
     return found
 
 
@@ -170,25 +173,22 @@ def comparisons(rounds: Sequence[RoundSummary]) -> list[Comparison]:
 def _round(
     scenario: Scenario, one: Round, known: Mapping[str, Measured], curves: Curves, complete: bool
 ) -> RoundSummary:
-    named = _named(one)
+    teachers = named(one)
     values = {
-        name: {measure: _values(scenario, one, known.get(weights), weights, measure, complete) for measure in MEASURES}
-        for name, weights in named.items()
+        name: {
+            seed: {kind: how_well(scenario, one, known.get(weights), weights, kind, complete) for kind in MEASURES}
+            for seed, weights in of_seeds.items()
+        }
+        for name, of_seeds in teachers.items()
     }
     return RoundSummary(
         round=one.number,
         finished=one.finished,
         arms=[_arm(training, curves) for training in one.trainings],
-        teachers=[_teacher(name, named[name], known.get(named[name]), values[name]) for name in named],
+        teachers=[_teacher(name, of_seeds, known, values[name]) for name, of_seeds in teachers.items()],
         paired=list(_comparisons(values, scenario.seed)),
-        notes=list(_notes(scenario, one)),
+        notes=list(notes(scenario, one)),
     )
-
-
-def _named(one: Round) -> dict[str, str]:
-    """The weights of a round's teachers, by what the summary calls them."""
-    named = {ORIGINAL: ""} | ({BEFORE: one.weights} if one.weights else {})
-    return named | {METHODS[training.arm]: training.weights for training in one.trainings if training.weights}
 
 
 def _arm(training: Training, curves: Curves) -> ArmSummary:
@@ -199,78 +199,59 @@ def _arm(training: Training, curves: Curves) -> ArmSummary:
         pairs=len(training.pairs),
         available=training.available,
         gaps=training.gaps,
-        mean_gap=_mean([pair.gap for pair in training.pairs]),
+        mean_gap=mean([pair.gap for pair in training.pairs]),
         weights=training.weights,
         failed=training.failed,
         figures=training.figures,
         curve=curves.get(training.request, []),
+        seed=training.seed,
     )
-
-
-def _values(
-    scenario: Scenario, one: Round, measured: Measured | None, weights: str, measure: Measure, complete: bool
-) -> dict[str, float]:
-    """By problem, how well a teacher did."""
-    learn = scenario.learn
-    if measure == "lbt":
-        own = weights == one.weights
-        lessons = one.lessons if own else measured.taught if measured else ()
-        names = [student.name for student in scenario.students]
-        exams = len(names) * scenario.exam.problems * scenario.exam.repeats
-        rows = {}
-        for lesson in lessons:
-            # Of the round's teacher as many TRs as of the others, so that none has more to choose from.
-            trs = [tr for tr in lesson.rationales if tr.repeat < learn.rationales]
-            whole = len(trs) == learn.rationales and all(tr.answer is None or len(tr.exams) == exams for tr in trs)
-            if trs and (whole or complete):
-                scores = [lbt_score(tr, names, scenario.scoring.merge) if tr.answer is not None else 0 for tr in trs]
-                rows[lesson.tp] = float(sum(scores) / len(scores))
-        return rows
-    rows = {}
-    for lesson in measured.held_out if measured else ():
-        if not complete and (lesson.greedy is None or len(lesson.rationales) < learn.samples):
-            continue
-        if measure == "greedy":
-            rows[lesson.tp] = float(lesson.greedy is not None and lesson.greedy.correct)
-        elif learn.samples:
-            rows[lesson.tp] = _mean([float(tr.correct) for tr in lesson.rationales]) or 0.0
-    return rows
 
 
 def _teacher(
-    name: str, weights: str, measured: Measured | None, values: Mapping[Measure, Mapping[str, float]]
+    name: str, of_seeds: Mapping[int, str], known: Mapping[str, Measured], values: Mapping[int, Values]
 ) -> TeacherSummary:
-    greedy = values["greedy"]
-    counted: list[Lesson] = [lesson for lesson in (measured.held_out if measured else ()) if lesson.tp in greedy]
-    samples = [tr for lesson in counted for tr in lesson.rationales]
-    right = int(sum(greedy.values()))
+    """One teacher, from the weights of its seeds and how well each of them did."""
+    means = over_seeds(values)
+    greedy = means["greedy"]
+    measured = [known[weights] for weights in of_seeds.values() if weights in known]
+    samples = [tr for one in measured for lesson in one.held_out for tr in lesson.rationales if lesson.tp in greedy]
     return TeacherSummary(
         teacher=name,
-        weights=weights,
+        weights=next(iter(of_seeds.values())),
         n=len(greedy),
-        greedy=_mean(greedy.values()),
-        ci95=wilson(right, len(greedy)),
-        sampled=_mean(values["sampled"].values()),
-        answered=_mean([float(tr.answer is not None) for tr in samples]),
-        length=_mean([float(tr.completion_tokens) for tr in samples]),
-        lbt=_mean(values["lbt"].values()),
-        lbt_problems=len(values["lbt"]),
-        drift=_drift(measured.drift if measured else ()),
+        greedy=mean(greedy.values()),
+        ci95=wilson(sum(greedy.values()), len(greedy)),
+        sampled=mean(means["sampled"].values()),
+        answered=mean([float(tr.answer is not None) for tr in samples]),
+        length=mean([float(tr.completion_tokens) for tr in samples]),
+        lbt=mean(means["lbt"].values()),
+        lbt_problems=len(means["lbt"]),
+        drift=drift([text for one in measured for text in one.drift]),
+        by_seed=tuple(_of_a_seed(seed, weights, known, values[seed]) for seed, weights in of_seeds.items())
+        if len(of_seeds) > 1
+        else (),
     )
 
 
-def _drift(texts: Iterable[Likelihood]) -> float | None:
-    known = [(one.tokens, one.own - one.original) for one in texts if one.own is not None and one.original is not None]
-    tokens = sum(n for n, _ in known)
-    return sum(n * difference for n, difference in known) / tokens if tokens else None
+def _of_a_seed(seed: int, weights: str, known: Mapping[str, Measured], values: Values) -> SeedSummary:
+    return SeedSummary(
+        seed=seed,
+        weights=weights,
+        greedy=mean(values["greedy"].values()),
+        sampled=mean(values["sampled"].values()),
+        lbt=mean(values["lbt"].values()),
+        drift=drift(known[weights].drift if weights in known else ()),
+    )
 
 
-def _comparisons(values: Mapping[str, Mapping[Measure, Mapping[str, float]]], seed: int) -> Iterator[LearnComparison]:
+def _comparisons(values: Mapping[str, Mapping[int, Values]], seed: int) -> Iterator[LearnComparison]:
     """Every two teachers, the one that has learnt more first."""
     names = sorted(values, key=lambda name: AGAINST.index(name) if name in AGAINST else -1)
+    means = {name: over_seeds(values[name]) for name in names}
     for b, a in combinations(names, 2):
         for measure in MEASURES:
-            one, other = values[a][measure], values[b][measure]
+            one, other = means[a][measure], means[b][measure]
             if both := sorted(one.keys() & other.keys()):
                 found = paired([one[tp] for tp in both], [other[tp] for tp in both], seed)
                 yield LearnComparison(
@@ -283,38 +264,20 @@ def _comparisons(values: Mapping[str, Mapping[Measure, Mapping[str, float]]], se
                     found.p_value,
                     n=len(both),
                     measure=measure,
+                    by_seed=_differences(values[a], values[b], measure, both),
                 )
 
 
-def _notes(scenario: Scenario, one: Round) -> Iterator[str]:
-    trainings, gap = one.trainings, scenario.learn.gap
-    if not trainings:
-        yield "Its pairs are not chosen yet: TRs or exams are still missing."
-        return
-    for empty in (training for training in trainings if not training.pairs):
-        found = empty.gaps
-        if found.largest is None:
-            why = "no problem has two different rationales that were examined"
-        else:
-            why = f"of {found.pairs:,} pairs of rationales the largest gap is {found.largest:.2f}, not above {gap:g}"
-        yield f"{empty.arm} has no preference pairs and is not trained: {why}."
-    trained = [training for training in trainings if training.pairs]
-    if any(len(training.pairs) < training.available for training in trained):
-        had = ", ".join(f"{training.arm} {training.available:,}" for training in trained)
-        yield f"Pairs by the rule: {had}. All were cut to {len(trained[0].pairs):,}, so that arms can be compared."
-    for a, b in combinations(trained, 2):
-        if a.request == b.request:
-            yield f"{a.arm} and {b.arm} chose the same pairs: one training stands for both."
-    for training in trained:
-        if training.failed:
-            yield f"The training of {training.arm} failed ({training.failed}): its teacher is not there to measure."
-        used = training.figures.get("pairs", len(training.pairs))
-        if used < len(training.pairs):
-            left_out = len(training.pairs) - int(used)
-            lost = f"{left_out:,} of {len(training.pairs):,} pairs were too long and left out"
-            yield f"{training.arm}: {lost}, so other arms may have had more."
+def _differences(
+    a: Mapping[int, Values], b: Mapping[int, Values], measure: Measure, both: Sequence[str]
+) -> tuple[float, ...]:
+    """By seed, the mean difference between two teachers; one without several seeds stands against each of the other."""
+    if len(a) == len(b) == 1:
+        return ()
+    seeds = sorted(a.keys() & b.keys() if min(len(a), len(b)) > 1 else max(a, b, key=len))
 
+    def at(one: Mapping[int, Values], seed: int) -> float:
+        values = (one[seed] if len(one) > 1 else next(iter(one.values())))[measure]
+        return sum(values[tp] for tp in both) / len(both)
 
-def _mean(values: Iterable[float]) -> float | None:
-    numbers = list(values)
-    return sum(numbers) / len(numbers) if numbers else None
+    return tuple(at(a, seed) - at(b, seed) for seed in seeds)

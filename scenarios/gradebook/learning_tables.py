@@ -10,8 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.gradebook.learning import ArmSummary, Measure, RoundSummary
+from scenarios.gradebook.learning import ArmSummary, RoundSummary
+from scenarios.gradebook.learnt import numbered
 from scenarios.gradebook.marks import percent, plain, ruled
+from scenarios.gradebook.measured import Measure
 from scenarios.gradebook.summary import Summary
 
 LABELS = {
@@ -24,16 +26,9 @@ LABELS = {
 }
 ARMS = {"m2": "M2", "correctness": "correctness", "shuffled": "shuffled", "dense": "dense"}
 MEASURES: dict[Measure, str] = {"greedy": "greedy", "sampled": "pass@1", "lbt": "LbT"}
-SHOWN = (
-    ("m2", "original"),
-    ("m2", "before"),
-    ("m2", "correctness_dpo"),
-    ("m2", "shuffled"),
-    ("m2", "m2_dense"),
-    ("m2_dense", "original"),
-    ("correctness_dpo", "original"),
-)
-"""Which comparisons are printed, in this order; summary.json has all."""
+TRAINED = ("m2", "m2_dense", "correctness_dpo", "shuffled")
+"""The first of them that there is is compared with all others, the others with the original; summary.json has all."""
+AGAINST = ("original", "before", "correctness_dpo", "shuffled", "m2_dense")
 STATUS = {"trained": "", "training": "not trained yet", "failed": "failed", "no pairs": "no pairs"}
 
 
@@ -48,6 +43,8 @@ def rounds(told: Summary) -> Iterator[RenderableType]:
             yield Text("\n".join(plain(note) for note in one.notes))
         if any(row.n or row.lbt_problems for row in one.teachers):
             yield teachers(one)
+            if any(row.by_seed for row in one.teachers):
+                yield seeds(one)
             if (compared := comparisons(one)).row_count:
                 yield compared
 
@@ -61,7 +58,7 @@ def arms(one: RoundSummary) -> RenderableType:
     for arm in one.arms:
         steps, *others = _figures(arm)
         table.add_row(
-            Text(ARMS.get(arm.arm, plain(arm.arm))),
+            Text(numbered(ARMS.get(arm.arm, plain(arm.arm)), arm.seed)),
             Text(f"{arm.pairs:,}"),
             Text(f"{arm.available:,}"),
             Text("-" if arm.mean_gap is None else f"{arm.mean_gap:.2f}"),
@@ -99,6 +96,24 @@ def teachers(one: RoundSummary) -> RenderableType:
     return Group(table, Text(note, style="dim"))
 
 
+def seeds(one: RoundSummary) -> Table:
+    """What each training seed came to: how much of a figure hangs on it."""
+    table = ruled("The same, seed by seed")
+    table.add_column("teacher", no_wrap=True)
+    for heading in ("greedy", "pass@1", "LbT\nscore", "drift"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in one.teachers:
+        for of in row.by_seed:
+            table.add_row(
+                Text(numbered(LABELS.get(row.teacher, plain(row.teacher)), of.seed)),
+                Text(percent(of.greedy)),
+                Text(percent(of.sampled)),
+                Text("-" if of.lbt is None else f"{of.lbt:.2f}"),
+                Text("-" if of.drift is None else f"{of.drift:.3f}"),
+            )
+    return table
+
+
 def comparisons(one: RoundSummary) -> Table:
     """The paired comparisons: the difference in points, on how many problems it is one, and how sure it is."""
     table = ruled("The same problems, one teacher less another")
@@ -107,7 +122,9 @@ def comparisons(one: RoundSummary) -> Table:
     for heading in ("points", "95 %", "better", "worse", "of", "p"):
         table.add_column(heading, justify="right", no_wrap=True)
     known = {(pair.a, pair.b, pair.measure): pair for pair in one.paired}
-    wanted = [(*names, measure) for names in SHOWN for measure in MEASURES]
+    lead, *others = [name for name in TRAINED if any(name == pair.a for pair in one.paired)] or [""]
+    shown = [(lead, name) for name in AGAINST] + [(name, "original") for name in others]
+    wanted = [(*names, measure) for names in shown for measure in MEASURES]
     for pair in (known[key] for key in wanted if key in known):
         a, b = (LABELS.get(name, plain(name)) for name in (pair.a, pair.b))
         low, high = pair.ci95

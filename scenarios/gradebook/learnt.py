@@ -8,7 +8,7 @@ from scenarios.schema import ArmName
 
 
 class Training(msgspec.Struct, frozen=True):
-    """One arm: its pairs, and what training on them came to."""
+    """One arm with one training seed: its pairs, and what training on them came to."""
 
     arm: ArmName
     pairs: tuple[Preference, ...]
@@ -23,6 +23,18 @@ class Training(msgspec.Struct, frozen=True):
     """Why there are none and will be none: a kind of failure."""
     figures: dict[str, float] = {}
     """As `Trained` tells them: pairs, steps, seconds, loss, reward_margin ..."""
+    seed: int = 0
+    """Which of the arm's seeds, from 0."""
+
+    @property
+    def label(self) -> str:
+        """The arm, as people read it; m2 #2 is m2 with its second seed."""
+        return numbered(self.arm, self.seed)
+
+
+def numbered(name: str, seed: int) -> str:
+    """The name of an arm, or of its teacher, with the number of its seed behind it from the second on."""
+    return f"{name} #{seed + 1}" if seed else name
 
 
 class Likelihood(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import lcm
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from scenarios.gradebook.dense import dense_scores
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.scores import lbt_score
 from scenarios.schema import ArmName, Learn, Scoring
+
+Key = TypeVar("Key")
 
 
 class Preference(msgspec.Struct, frozen=True):
@@ -148,14 +150,14 @@ def of_class(
     )
 
 
-def equal(arms: Mapping[ArmName, Sequence[Sequence[Preference]]]) -> dict[ArmName, tuple[Preference, ...]]:
+def equal(arms: Mapping[Key, Sequence[Sequence[Preference]]]) -> dict[Key, tuple[Preference, ...]]:
     """As many pairs for every arm as the one with the fewest has; arms that have none do not count, and get none.
 
     Where an arm has more, the first pair of every TP goes in before any second one, and so on: fewer pairs, and not
     fewer problems. Within one such rank the largest gaps come first, then the TPs' and TRs' ids.
 
     Args:
-        arms: by arm, by TP, its pairs, best first.
+        arms: by arm (and seed), by TP, its pairs, best first.
     """
     size = min((n for pairs in arms.values() if (n := sum(map(len, pairs)))), default=0)
     return {arm: _cut(pairs, size) for arm, pairs in arms.items()}

@@ -7,6 +7,7 @@ imported on use: they take longer to load than `run.py plan` may take.
 
 from collections.abc import Sequence
 from math import ceil, sqrt
+from statistics import NormalDist
 
 import msgspec
 
@@ -32,14 +33,19 @@ class Paired(msgspec.Struct, frozen=True):
     """Two-sided sign-flip permutation test."""
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of `successes` out of `n` independent trials; (0, 1) for no trials."""
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of `successes` out of `n` independent trials; (0, 1) for no trials.
+
+    Successes may be parts of one, as where a problem was answered several times: then the interval is wider than it
+    need be. scipy has it for whole numbers only.
+    """
     if n == 0:
         return (0.0, 1.0)
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return (float(interval.low), float(interval.high))
+    z, share = NormalDist().inv_cdf(0.975), successes / n
+    shrink = 1 + z**2 / n
+    centre = (share + z**2 / (2 * n)) / shrink
+    reach = z * sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / shrink
+    return (max(0.0, centre - reach), min(1.0, centre + reach))
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -1,6 +1,6 @@
-"""The arms of a round of level 2: the pairs of each, and its training.
+"""The arms of a round of level 2: the pairs of each, and its trainings, one per seed.
 
-Every arm is trained from the round's own weights, on as many pairs out of the same TRs and exams. Which TR is
+Every training begins with the round's own weights, and has as many pairs out of the same TRs and exams. Which TR is
 preferred to which is scenarios/gradebook/pairs.py; what is asked before and after, learn_round.py.
 """
 
@@ -17,6 +17,9 @@ from scenarios.gradebook.pairs import Preference, equal, of_class
 from scenarios.levels.base import Enclosed, Request, Result, Setup
 from scenarios.schema import ArmName
 
+_Key = tuple[ArmName, int]
+"""An arm, and which of its seeds."""
+
 
 class Arms:
     """The trainings of one round.
@@ -30,41 +33,45 @@ class Arms:
         scenario, bank = setup.scenario, setup.bank
         self._setup, self._scenario, self._bank, self._number = setup, scenario, bank, number
         self._tps = {item.tp.id: item.tp for item in bank.items}
-        training = scenario.learn.training
-        self._recipe: Recipe = replace(training, seed=int(digest(scenario.seed, training.seed)[:7], 16))
-        self._trainings: dict[ArmName, Training] = {}
-        self._awaited: dict[str, list[ArmName]] = {}
+        self._trainings: dict[_Key, Training] = {}
+        self._awaited: dict[str, list[_Key]] = {}
         """By request: arms with the same pairs are trained once."""
 
     def begin(self, lessons: Sequence[Lesson]) -> list[Request]:
         """Choose the pairs of every arm, and ask for the trainings."""
         scenario, learn = self._scenario, self._scenario.learn
         students = [student.name for student in scenario.students]
-        seed = (scenario.seed, self._number)
-        found = {arm: of_class(lessons, students, scenario.scoring, learn, arm, *seed) for arm in learn.arms}
-        cut = equal({arm: pairs for arm, (pairs, _) in found.items()})
+        found = {
+            (arm, seed): of_class(
+                lessons, students, scenario.scoring, learn, arm, *_parts(scenario.seed, self._number, seed=seed)
+            )
+            for arm in learn.arms
+            for seed in range(learn.seeds)
+        }
+        cut = equal({key: pairs for key, (pairs, _) in found.items()})
         requests: dict[str, Request] = {}
-        for arm, (pairs, gaps) in found.items():
-            one = Training(arm=arm, pairs=cut[arm], available=sum(map(len, pairs)), gaps=gaps)
+        for key, (pairs, gaps) in found.items():
+            arm, seed = key
+            one = Training(arm=arm, pairs=cut[key], available=sum(map(len, pairs)), gaps=gaps, seed=seed)
             if one.pairs:
                 request = self._request(one)
                 one = replace(one, request=request.id)
                 requests[request.id] = request
-                self._awaited.setdefault(request.id, []).append(arm)
-            self._trainings[arm] = one
+                self._awaited.setdefault(request.id, []).append(key)
+            self._trainings[key] = one
         return list(requests.values())
 
     def receive(self, result: Result) -> bool:
         """Take down what came of a training; False: none of these."""
-        arms = self._awaited.pop(result.request_id, [])
-        for arm in arms:
-            self._trainings[arm] = replace(
-                self._trainings[arm],
+        whose = self._awaited.pop(result.request_id, [])
+        for key in whose:
+            self._trainings[key] = replace(
+                self._trainings[key],
                 weights=result.answer or "",
                 failed=result.failed,
                 figures={} if result.failed else msgspec.json.decode(result.text, type=dict[str, float]),
             )
-        return bool(arms)
+        return bool(whose)
 
     @property
     def begun(self) -> bool:
@@ -88,7 +95,7 @@ class Arms:
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """By arm, in the scenario's order."""
+        """By arm, in the scenario's order, and seed."""
         return tuple(self._trainings.values())
 
     @property
@@ -98,12 +105,12 @@ class Arms:
 
     def message(self, request: Request, text_of: Callable[[str], str]) -> Enclosed:
         """What is sent for a training, with its file of pairs."""
-        arm = self._awaited[request.id][0]
-        rows = [self._pair(pair, text_of) for pair in self._trainings[arm].pairs]
+        training = self._trainings[self._awaited[request.id][0]]
+        rows = [self._pair(pair, text_of) for pair in training.pairs]
         content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
         digested = hashlib.sha256(content).hexdigest()
         name = f"pairs-{digested}.jsonl"
-        return Enclosed(Train(pairs=name, pairs_digest=digested, recipe=self._recipe), name, content)
+        return Enclosed(Train(pairs=name, pairs_digest=digested, recipe=self._recipe(training.seed)), name, content)
 
     def _request(self, training: Training) -> Request:
         """Its id: a digest of who is trained, how, and on which texts; not of the scores that chose them."""
@@ -115,7 +122,8 @@ class Arms:
             )
             for pair in training.pairs
         ]
-        key = digest("Train", self._setup.teacher, self._recipe, self._bank.demonstrations, texts)
+        recipe = self._recipe(training.seed)
+        key = digest("Train", self._setup.teacher, recipe, self._bank.demonstrations, texts)
         id, repeat = self._setup.unused(key)
         to = self._scenario.teacher.name
         return Request(
@@ -129,6 +137,11 @@ class Arms:
             level=2,
             weights=self._setup.weights,
         )
+
+    def _recipe(self, seed: int) -> Recipe:
+        training = self._scenario.learn.training
+        drawn = digest(*_parts(self._scenario.seed, training.seed, seed=seed))
+        return replace(training, seed=int(drawn[:7], 16))
 
     def _pair(self, pair: Preference, text_of: Callable[[str], str]) -> Pair:
         tp = self._tps[pair.tp]
@@ -144,3 +157,8 @@ class Arms:
             chosen_ended=pair.chosen_ended,
             rejected_ended=pair.rejected_ended,
         )
+
+
+def _parts(*of_class: int, seed: int) -> tuple[int, ...]:
+    """What a draw is made from. The first seed adds nothing, so that with more of them its draws and ids stay."""
+    return (*of_class, seed) if seed else of_class

@@ -1,4 +1,4 @@
-"""One round of level 2: a class of level 1, a training for each arm, and a measurement of what came of it.
+"""One round of level 2: a class of level 1, the trainings of each arm, and a measurement of what came of them.
 
 What is measured: each teacher's answers to held-out problems, and how well students do who are taught with its new
 TRs. Teachers are measured one after another, so that weights are loaded once; while one writes, students may still
@@ -82,7 +82,7 @@ class LearnRound:
         return self._go_on(*steps)
 
     def receive(self, result: Result) -> Step:
-        """The last exam makes the trainings due, the last training the measurement of the first arm, and so on."""
+        """The last exam makes the trainings due, the last training the measurement of the first teacher, and so on."""
         if self._arms.receive(result):
             if self._arms.over:
                 self._to_measure = self._arms.weights
@@ -104,8 +104,8 @@ class LearnRound:
         return self._arms.over and not self._to_measure and self._all_answered and self._compared
 
     def taught_by(self, arm: ArmName) -> str:
-        """The weights that this arm came to; empty: it has none."""
-        return next((one.weights for one in self._arms.trainings if one.arm == arm), "")
+        """The weights that this arm came to, with the first seed that came to any; empty: it has none."""
+        return next((one.weights for one in self._arms.trainings if one.arm == arm and one.weights), "")
 
     def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
         """The texts that a request refers to; for a training, the file of its pairs. No gold answer is among them."""
@@ -116,18 +116,18 @@ class LearnRound:
         return self._whose[request.id][0].level.message(request, text_of)
 
     def totals(self) -> Mapping[str, int]:
-        """Requests per stage; an arm not measured yet counts as one that will write TRs unlike any other."""
+        """Requests per stage; a teacher not measured yet counts as one that will write TRs unlike any other."""
         if not self._arms.begun:
             return self.whole()
-        open_arms = len(self._to_measure) + self._arms.awaited
+        to_come = len(self._to_measure) + self._arms.awaited
         totals = self._count(self._parts())
         known = {"train": self._arms.asked, drift.STAGE: self._drift.asked + 2 * len(self._written)}
-        return _sum(totals, known, *[self._of_an_arm()] * open_arms)
+        return _sum(totals, known, *[self._of_a_training()] * to_come)
 
     def whole(self) -> Mapping[str, int]:
         """What a round like this asks, as far as it is known before its trainings."""
-        arms = self._scenario.learn.arms
-        return _sum(self._count(self._parts()), {"train": len(arms)}, *[self._of_an_arm()] * len(arms))
+        trainings = len(self._scenario.learn.arms) * self._scenario.learn.seeds
+        return _sum(self._count(self._parts()), {"train": trainings}, *[self._of_a_training()] * trainings)
 
     def outcome(self) -> Round:
         """All that is known of it now."""
@@ -239,7 +239,7 @@ class LearnRound:
         counted = [(part.stages.get(stage, stage), n) for part in parts for stage, n in part.level.totals().items()]
         return _sum(*({stage: n} for stage, n in counted))
 
-    def _of_an_arm(self) -> dict[str, int]:
+    def _of_a_training(self) -> dict[str, int]:
         learn, sittings = self._scenario.learn, len(self._scenario.students) * self._scenario.exam.repeats
         return {
             drift.STAGE: 3 * len(self._bank.held_out),

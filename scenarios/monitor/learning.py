@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from scenarios.gradebook import learning
 from scenarios.gradebook.iteration import Course, Iteration
 from scenarios.gradebook.learnt import Round, Training
+from scenarios.gradebook.measured import standings
 from scenarios.gradebook.rounds import pool
 from scenarios.gradebook.store import Event
 from scenarios.levels.base import Outcome
@@ -129,7 +129,7 @@ def _trainings(one: Round, curves: Curves) -> Iterator[TrainingRow]:
     by_request: dict[str, list[Training]] = {}
     for training in one.trainings:
         # Arms with the same pairs have one training; those without pairs have none.
-        by_request.setdefault(training.request or training.arm, []).append(training)
+        by_request.setdefault(training.request or training.label, []).append(training)
     for request, trainings in by_request.items():
         first, curve = trainings[0], curves.of(request)
         status = "training" if curve.steps else "waiting"
@@ -140,7 +140,7 @@ def _trainings(one: Round, curves: Curves) -> Iterator[TrainingRow]:
         left = (curve.steps - curve.step) * curve.step_s if curve.step_s is not None else None
         yield TrainingRow(
             round=one.number,
-            arms=tuple(training.arm for training in trainings),
+            arms=tuple(training.label for training in trainings),
             pairs=len(first.pairs),
             step=curve.step,
             steps=curve.steps or int(first.figures.get("steps", 0)),
@@ -153,6 +153,6 @@ def _trainings(one: Round, curves: Curves) -> Iterator[TrainingRow]:
 
 
 def _teachers(scenario: Scenario, learnt: tuple[Round, ...], complete: bool) -> Iterator[TeacherRow]:
-    for one in learning.standings(scenario, learnt, complete=complete):
+    for one in standings(scenario, learnt, complete=complete):
         if one.n or one.lbt is not None:
             yield TeacherRow(one.round, one.teacher, one.n, scenario.held_out, one.greedy, one.sampled, one.lbt)

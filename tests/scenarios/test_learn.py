@@ -250,6 +250,39 @@ def test_all_arms_learn_from_as_many_pairs_of_the_same_rationales() -> None:
     assert min(t.available for t in trainings) == len(trainings[0].pairs)
 
 
+def test_every_arm_is_trained_with_every_seed() -> None:
+    one = Class()
+    trainings = one.play(level(scenario(seeds=2))).learnt[0].trainings
+    assert [(t.arm, t.seed) for t in trainings] == [
+        (arm, seed) for arm in ("m2", "correctness", "shuffled") for seed in (0, 1)
+    ]
+    assert len({len(t.pairs) for t in trainings}) == 1, "as many pairs everywhere"
+    m2, m2_again, _, _, shuffled, shuffled_again = trainings
+    assert m2.pairs == m2_again.pairs
+    assert shuffled.pairs != shuffled_again.pairs, "another seed is another shuffle"
+    recipes = [one.sent[t.request].message.recipe.seed for t in (m2, m2_again)]  # type: ignore[attr-defined]
+    assert recipes[0] != recipes[1]
+    assert {r.weights for r in one.asked if r.stage == "measure"} == {"", *(t.weights for t in trainings)}
+    alone = Class().play(level(scenario())).learnt[0].trainings
+    assert [t.request for t in alone[:2]] == [t.request for t in trainings if not t.seed][:2], "the first is as it was"
+
+
+def test_a_seed_whose_training_fails_leaves_the_next_one_to_teach() -> None:
+    one = Class()
+    failed: list[str] = []
+
+    def fails(request: Request) -> bool:
+        if request.kind == "Train" and not failed:
+            failed.append(request.id)
+        return request.id in failed
+
+    one.fails = fails
+    outcome = one.play(level(scenario(seeds=2, rounds=2)))
+    first, second, *_ = outcome.learnt[0].trainings
+    assert (first.weights, first.failed) == ("", "engine")
+    assert outcome.learnt[1].weights == second.weights != ""
+
+
 def test_the_teacher_that_m2_made_goes_on() -> None:
     outcome = Class().play(level(scenario()))
     assert outcome.weights == outcome.learnt[0].trainings[0].weights != ""

@@ -128,6 +128,40 @@ def test_comparisons_are_paired_and_count_what_flipped() -> None:
     assert compared(found, "m2", "original", "lbt").difference == 0.5
 
 
+AGAIN = replace(M2, seed=1, request="r-m2-again", weights="w-again")
+SEEDS = replace(
+    ROUND,
+    trainings=(M2, AGAIN, CORRECTNESS),
+    measured=(
+        *ROUND.measured,
+        Measured("w-again", held_out("111", "011", "00-"), taught("11", "00"), (Likelihood("", "held0", 40, -1, -2),)),
+    ),
+)
+
+
+def test_figures_of_an_arm_are_means_over_its_seeds() -> None:
+    found = summary(SEEDS)
+    m2 = row(found, "m2")
+    assert m2.n == 3
+    assert [m2.greedy, m2.sampled] == pytest.approx([1 / 2, 7 / 12])
+    assert [m2.lbt, m2.drift] == pytest.approx([3 / 4, (10 * 0.5 + 30 * 0.1 + 40) / 80])
+    assert m2.ci95[0] < 0.5 < m2.ci95[1]
+    assert [(one.seed, one.weights, one.lbt) for one in m2.by_seed] == [(0, "w-m2", 1.0), (1, "w-again", 0.5)]
+    assert [one.greedy for one in m2.by_seed] == pytest.approx([2 / 3, 1 / 3])
+    against = compared(found, "m2", "original", "greedy")
+    assert against.difference == pytest.approx(1 / 6)
+    assert (against.wins, against.losses) == (1, 0)
+    assert list(against.by_seed) == pytest.approx([1 / 3, 0.0])
+    assert list(compared(found, "m2", "correctness_dpo", "greedy").by_seed) == pytest.approx([2 / 3, 1 / 3])
+    assert compared(found, "correctness_dpo", "original", "greedy").by_seed == ()
+    assert row(found, "correctness_dpo").by_seed == ()
+
+
+def test_a_problem_counts_once_every_seed_is_measured_on_it() -> None:
+    unmeasured = replace(SEEDS, measured=SEEDS.measured[:-1])
+    assert row(summary(unmeasured, complete=False), "m2").n == 0
+
+
 def test_of_an_unfinished_class_only_what_is_whole_counts() -> None:
     measured = Measured("w-m2", (*held_out("111", "11"), Lesson("held2", "number", None, ())), taught("1", "11"))
     found = summary(replace(ROUND, measured=(*ROUND.measured[:1], measured)), complete=False)

@@ -1,0 +1,45 @@
+"""What the reader of a round of level 2 should know about its arms, a sentence each. Pure."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from scenarios.gradebook.learnt import Round
+from scenarios.schema import Scenario
+
+
+def notes(scenario: Scenario, one: Round) -> Iterator[str]:
+    """Why arms have no teacher, or not the pairs they could have had, and what their figures are made of."""
+    trainings, gap = one.trainings, scenario.learn.gap
+    if not trainings:
+        yield "Its pairs are not chosen yet: TRs or exams are still missing."
+        return
+    for empty in (training for training in trainings if not training.pairs):
+        found = empty.gaps
+        if found.largest is None:
+            why = "no problem has two different rationales that were examined"
+        else:
+            why = f"of {found.pairs:,} pairs of rationales the largest gap is {found.largest:.2f}, not above {gap:g}"
+        yield f"{empty.label} has no preference pairs and is not trained: {why}."
+    trained = [training for training in trainings if training.pairs]
+    if (seeds := scenario.learn.seeds) > 1 and trained:
+        yield (
+            f"Every arm is trained {seeds} times, with other seeds; its figures are means over them. The intervals say "
+            "how sure a mean is over problems, and nothing of other seeds."
+        )
+    if any(len(training.pairs) < training.available for training in trained):
+        had: dict[str, list[int]] = {}
+        for training in trained:
+            had.setdefault(training.arm, []).append(training.available)
+        counted = ", ".join(f"{arm} {' and '.join(f'{n:,}' for n in dict.fromkeys(of))}" for arm, of in had.items())
+        yield f"Pairs by the rule: {counted}. All were cut to {len(trained[0].pairs):,}, so that arms can be compared."
+    for a, b in combinations(trained, 2):
+        if a.request == b.request:
+            yield f"{a.label} and {b.label} chose the same pairs: one training stands for both."
+    for training in trained:
+        if training.failed:
+            yield f"The training of {training.label} failed ({training.failed}): its teacher is not there to measure."
+        used = training.figures.get("pairs", len(training.pairs))
+        if used < len(training.pairs):
+            left_out = len(training.pairs) - int(used)
+            lost = f"{left_out:,} of {len(training.pairs):,} pairs were too long and left out"
+            yield f"{training.label}: {lost}, so other arms may have had more."
