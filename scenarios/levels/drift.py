@@ -82,8 +82,8 @@ class Drift:
 
     @property
     def asked(self) -> int:
-        """How many likelihoods there are, or will be."""
-        return 2 * len(self._texts)
+        """How many likelihoods there are, or will be: the original teacher is asked once of a text that two wrote."""
+        return len(self._texts) + len({(known.tp, digested) for digested, known in self._texts.values()})
 
     def likelihoods(self, weights: str) -> tuple[Likelihood, ...]:
         """What is known of the texts of one teacher, by problem."""

@@ -5,7 +5,7 @@ TRs. Teachers are measured one after another, so that weights are loaded once; w
 sit the exams of the one before. What is trained, and on what, is arms.py.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -73,6 +73,9 @@ class LearnRound:
         """What the teacher that is measured has still to say."""
         self._whose: dict[str, list[_Part]] = {}
         """Parts that await a result: two teachers may write the same TR, whose exams are sat once."""
+        self._asked: set[str] = set()
+        self._again = Counter[str]()
+        """By stage, what parts ask that another part has asked."""
         self._written: dict[str, Request] = {}
         """Texts that are awaited, to be found likely or not."""
 
@@ -122,7 +125,8 @@ class LearnRound:
         to_come = len(self._to_measure) + self._arms.awaited
         totals = self._count(self._parts())
         known = {"train": self._arms.asked, drift.STAGE: self._drift.asked + 2 * len(self._written)}
-        return _sum(totals, known, *[self._of_a_training()] * to_come)
+        again = {stage: -requests for stage, requests in self._again.items()}
+        return _sum(totals, known, again, *[self._of_a_training()] * to_come)
 
     def whole(self) -> Mapping[str, int]:
         """What a round like this asks, as far as it is known before its trainings."""
@@ -211,6 +215,9 @@ class LearnRound:
             stage = part.stages.get(request.stage, request.stage)
             if part.stages is DRIFT:
                 self._written[request.id] = request
+            if request.id in self._asked:
+                self._again[stage] += 1
+            self._asked.add(request.id)
             if awaiting := self._whose.get(request.id):
                 awaiting.append(part)
                 continue
