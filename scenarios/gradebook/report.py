@@ -1,7 +1,8 @@
 """summary.json: what came of a class, from its lessons and the gradebook alone.
 
-Owns how the summary's figures are counted. Their names and shape are summary.py, what is known of the run facts.py,
-how an answer is chosen scores.py, how sure a figure is statistics.py, how it is printed tables.py.
+Owns how the summary's figures come about. Their names and shape are summary.py, what is known of the run facts.py,
+how an answer is chosen scores.py, how sure a figure is statistics.py, how it is printed tables.py, and what is added up
+from the gradebook's tables tallies.py.
 """
 
 import os
@@ -13,13 +14,12 @@ from typing import Any
 
 import msgspec
 
-from broker.messages import pool_of
 from scenarios.gradebook import learning
 from scenarios.gradebook.dense import DenseRule, choose_dense, dense
 from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.learnt import Round
-from scenarios.gradebook.lessons import Lesson, Rationale
+from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.rewriting import Rewriting
 from scenarios.gradebook.rewritten import summarize_rewriting
 from scenarios.gradebook.rounds import sat, summarize_rounds
@@ -36,10 +36,8 @@ from scenarios.gradebook.scores import (
 from scenarios.gradebook.statistics import caution, paired, wilson
 from scenarios.gradebook.store import Store
 from scenarios.gradebook.summary import (
-    AgentSummary,
     BestPossible,
     Comparison,
-    Failure,
     Levels,
     Method,
     Rounds,
@@ -47,6 +45,7 @@ from scenarios.gradebook.summary import (
     StudentSummary,
     Summary,
 )
+from scenarios.gradebook.tallies import agents_of, counts, curves, distinct, failed
 from scenarios.schema import Scenario
 
 __all__ = ["AgentFacts", "RunFacts", "Session", "facts_from", "summarize", "write_summary"]
@@ -108,13 +107,9 @@ def summarize(
     rewritten = summarize_rewriting(rewriting, names, scoring, same, scenario.seed)
     line_ups = compare_lineups(sheets, names, scoring, scenario.seed) if solves else []
     single = {up.students[0]: up for up in line_ups if len(up.students) == 1}
-    failures = [
-        Failure(*map(str, row))
-        for row in store.query("SELECT request_id, agent, failed, detail FROM result WHERE failed <> '' ORDER BY 1")
-        if row[0] not in given_up
-    ]
-    agents = _agents(store, facts, failures)
-    rounds = learning.summarize_rounds(scenario, learnt, _curves(store), complete=facts.status == "complete")
+    failures = failed(store, given_up)
+    agents = agents_of(store, facts, failures)
+    rounds = learning.summarize_rounds(scenario, learnt, curves(store), complete=facts.status == "complete")
     summary = Summary(
         scenario=scenario.name,
         level=list(scenario.level) if isinstance(scenario.level, tuple) else scenario.level,
@@ -123,7 +118,7 @@ def summarize(
         wall_seconds=round(facts.wall_seconds, 3),
         simulated="simulated" in [*(agent.engine for agent in agents), *(agent.engine for agent in scenario.agents)],
         agents=agents,
-        counts=_counts(store, lessons, sheets, facts, failures),
+        counts=counts(store, lessons, sheets, facts, failures),
         methods={
             name: _method(chosen.get(name, []), _tokens(name, counted))
             for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))
@@ -208,124 +203,10 @@ def _comparison(a: str, b: str, chosen: Mapping[str, Sequence[Choice]], seed: in
     return Comparison(a, b, found.difference, found.ci95, found.wins, found.losses, found.p_value, n=len(one))
 
 
-def _curves(store: Store) -> dict[str, list[dict[str, float]]]:
-    """What each training told on its way, by step; a step that was taken again after a death is told once."""
-    steps: dict[str, dict[int, dict[str, float]]] = {}
-    for event in store.events(kinds=["progress"]):
-        request, step, _, figures = msgspec.json.decode(
-            event.detail, type=tuple[str, int, int, dict[str, float | None]]
-        )
-        # What is no number, such as the loss of a training that went astray, stands there as null.
-        told = {name: value for name, value in figures.items() if value is not None}
-        steps.setdefault(request, {})[step] = {"step": step, **told}
-    return {request: [told for _, told in sorted(taken.items())] for request, taken in steps.items()}
-
-
-class _Work(msgspec.Struct, frozen=True, array_like=True):
-    """What the gradebook adds up for one agent."""
-
-    agent: str
-    teaches: bool = False
-    requests: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    cacheable_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-
-
-def _agents(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[AgentSummary]:
-    """The settled agents in their order, then whoever else left results."""
-    rows = {
-        row.agent: row
-        for row in msgspec.convert(
-            store.query(
-                "SELECT agent, max(kind = 'Teach'), count(*), sum(prompt_tokens), sum(cached_tokens), "
-                "sum(cacheable_tokens), sum(completion_tokens), round(sum(seconds), 3) "
-                "FROM result GROUP BY agent ORDER BY agent"
-            ),
-            list[_Work],
-            strict=False,
-        )
-    }
-    known = {agent.name for agent in facts.agents}
-    others = [
-        AgentFacts(name, "teacher" if row.teaches else "student", model="", engine="", device="")
-        for name, row in rows.items()
-        if name not in known
-    ]
-    failed = [failure.agent for failure in failures]
-    spent: dict[str, float] = {}
-    for name, amount in facts.spent.items():
-        spent[pool_of(name)] = spent.get(pool_of(name), 0.0) + amount
-    summaries = []
-    for agent in (*facts.agents, *others):
-        row = rows.get(agent.name, _Work(agent.name))
-        summaries.append(
-            AgentSummary(
-                name=agent.name,
-                role=agent.role,
-                model=agent.model,
-                engine=agent.engine,
-                device=agent.device,
-                requests=row.requests,
-                prompt_tokens=row.prompt_tokens,
-                cached_prompt_tokens=row.cached_tokens,
-                cacheable_prompt_tokens=row.cacheable_tokens,
-                completion_tokens=row.completion_tokens,
-                busy_seconds=row.seconds,
-                restarts=agent.restarts,
-                failed=failed.count(agent.name),
-                spent=spent.get(agent.name),
-            )
-        )
-    return summaries
-
-
-def _counts(
-    store: Store, lessons: Sequence[Lesson], sheets: Sequence[Sheet], facts: RunFacts, failures: Sequence[Failure]
-) -> dict[str, int]:
-    """How much of what there was. Requests and cut-off texts are counted over the whole run, also in a replay."""
-    requests, at_level_3, no_exam_answer, cut_off = _integers(
-        store,
-        "SELECT count(*), count(*) FILTER (WHERE level = 3 AND stage = 'exam' AND failed = ''), "
-        "count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
-        "count(*) FILTER (WHERE failed = '' AND finish_reason = 'length') FROM result",
-    )
-    rationales = [rationale for lesson in lessons for rationale in lesson.rationales]
-    distinct = [rationale for lesson in lessons for rationale in _distinct(lesson)]
-    return {
-        "teaching_problems": len(lessons),
-        "teaching_rationales": len(rationales),
-        "exam_answers": sum(len(rationale.exams) for rationale in distinct) + at_level_3,
-        "requests": requests,
-        "failed": len(failures),
-        "reused": facts.reused,
-        "unparsable_rationales": sum(rationale.answer is None for rationale in rationales),
-        "identical_rationales": len(rationales) - len(distinct),
-        "cut_off": cut_off,
-        "unparsable_exam_answers": no_exam_answer,
-        "questions_and_answers": sum(rationale.talks for rationale in distinct),
-        "without_dialogue": sum(rationale.silent for rationale in distinct),
-        "mixed_grades": sum(group.mixed for sheet in sheets for group in sheet.groups),
-    }
-
-
 def _completions_per_rationale(lessons: Sequence[Lesson]) -> float | None:
     rationales = sum(len(lesson.rationales) for lesson in lessons)
-    after = sum(len(rationale.exams) + rationale.talks for lesson in lessons for rationale in _distinct(lesson))
+    after = sum(len(rationale.exams) + rationale.talks for lesson in lessons for rationale in distinct(lesson))
     return (rationales + after) / rationales if rationales else None
-
-
-def _distinct(lesson: Lesson) -> list[Rationale]:
-    """The TRs of a TP, identical ones once: their exams are the same."""
-    return list({rationale.material or rationale.id: rationale for rationale in lesson.rationales}.values())
-
-
-def _integers(store: Store, sql: str) -> list[int]:
-    """The one row of a question that counts."""
-    (row,) = store.query(sql)
-    return msgspec.convert(row, list[int])
 
 
 def _students(
@@ -334,7 +215,7 @@ def _students(
     """Their exams under rationales; where a class has level 3 alone, those of its rounds."""
     sat_by, right_by = Counter[str](), Counter[str]()
     for lesson in lessons:
-        for rationale in _distinct(lesson):
+        for rationale in distinct(lesson):
             for answer in rationale.exams:
                 sat_by[answer.student] += 1
                 right_by[answer.student] += answer.correct

@@ -1,0 +1,135 @@
+"""What is added up from the gradebook's tables: failures, what every agent did, how much there was of what.
+
+What it means for the methods that a class compares is report.py.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from broker.messages import pool_of
+from scenarios.gradebook.facts import AgentFacts, RunFacts
+from scenarios.gradebook.lessons import Lesson, Rationale
+from scenarios.gradebook.scores import Sheet
+from scenarios.gradebook.store import Store
+from scenarios.gradebook.summary import AgentSummary, Failure
+
+
+def failed(store: Store, given_up: frozenset[str]) -> list[Failure]:
+    """Every request that failed for good; those in `given_up` were asked again as another repeat."""
+    rows = store.query("SELECT request_id, agent, failed, detail FROM result WHERE failed <> '' ORDER BY 1")
+    return [Failure(*map(str, row)) for row in rows if row[0] not in given_up]
+
+
+def curves(store: Store) -> dict[str, list[dict[str, float]]]:
+    """What each training told on its way, by step; a step that was taken again after a death is told once."""
+    steps: dict[str, dict[int, dict[str, float]]] = {}
+    for event in store.events(kinds=["progress"]):
+        request, step, _, figures = msgspec.json.decode(
+            event.detail, type=tuple[str, int, int, dict[str, float | None]]
+        )
+        # What is no number, such as the loss of a training that went astray, stands there as null.
+        told = {name: value for name, value in figures.items() if value is not None}
+        steps.setdefault(request, {})[step] = {"step": step, **told}
+    return {request: [told for _, told in sorted(taken.items())] for request, taken in steps.items()}
+
+
+class _Work(msgspec.Struct, frozen=True, array_like=True):
+    """What the gradebook adds up for one agent."""
+
+    agent: str
+    teaches: bool = False
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    cacheable_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+
+def agents_of(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[AgentSummary]:
+    """The settled agents in their order, then whoever else left results."""
+    rows = {
+        row.agent: row
+        for row in msgspec.convert(
+            store.query(
+                "SELECT agent, max(kind = 'Teach'), count(*), sum(prompt_tokens), sum(cached_tokens), "
+                "sum(cacheable_tokens), sum(completion_tokens), round(sum(seconds), 3) "
+                "FROM result GROUP BY agent ORDER BY agent"
+            ),
+            list[_Work],
+            strict=False,
+        )
+    }
+    known = {agent.name for agent in facts.agents}
+    others = [
+        AgentFacts(name, "teacher" if row.teaches else "student", model="", engine="", device="")
+        for name, row in rows.items()
+        if name not in known
+    ]
+    whose = [failure.agent for failure in failures]
+    spent: dict[str, float] = {}
+    for name, amount in facts.spent.items():
+        spent[pool_of(name)] = spent.get(pool_of(name), 0.0) + amount
+    summaries = []
+    for agent in (*facts.agents, *others):
+        row = rows.get(agent.name, _Work(agent.name))
+        summaries.append(
+            AgentSummary(
+                name=agent.name,
+                role=agent.role,
+                model=agent.model,
+                engine=agent.engine,
+                device=agent.device,
+                requests=row.requests,
+                prompt_tokens=row.prompt_tokens,
+                cached_prompt_tokens=row.cached_tokens,
+                cacheable_prompt_tokens=row.cacheable_tokens,
+                completion_tokens=row.completion_tokens,
+                busy_seconds=row.seconds,
+                restarts=agent.restarts,
+                failed=whose.count(agent.name),
+                spent=spent.get(agent.name),
+            )
+        )
+    return summaries
+
+
+def counts(
+    store: Store, lessons: Sequence[Lesson], sheets: Sequence[Sheet], facts: RunFacts, failures: Sequence[Failure]
+) -> dict[str, int]:
+    """How much of what there was. Requests and cut-off texts are counted over the whole run, also in a replay."""
+    requests, at_level_3, no_exam_answer, cut_off = _integers(
+        store,
+        "SELECT count(*), count(*) FILTER (WHERE level = 3 AND stage = 'exam' AND failed = ''), "
+        "count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
+        "count(*) FILTER (WHERE failed = '' AND finish_reason = 'length') FROM result",
+    )
+    rationales = [rationale for lesson in lessons for rationale in lesson.rationales]
+    different = [rationale for lesson in lessons for rationale in distinct(lesson)]
+    return {
+        "teaching_problems": len(lessons),
+        "teaching_rationales": len(rationales),
+        "exam_answers": sum(len(rationale.exams) for rationale in different) + at_level_3,
+        "requests": requests,
+        "failed": len(failures),
+        "reused": facts.reused,
+        "unparsable_rationales": sum(rationale.answer is None for rationale in rationales),
+        "identical_rationales": len(rationales) - len(different),
+        "cut_off": cut_off,
+        "unparsable_exam_answers": no_exam_answer,
+        "questions_and_answers": sum(rationale.talks for rationale in different),
+        "without_dialogue": sum(rationale.silent for rationale in different),
+        "mixed_grades": sum(group.mixed for sheet in sheets for group in sheet.groups),
+    }
+
+
+def distinct(lesson: Lesson) -> list[Rationale]:
+    """The TRs of a TP, identical ones once: their exams are the same."""
+    return list({rationale.material or rationale.id: rationale for rationale in lesson.rationales}.values())
+
+
+def _integers(store: Store, sql: str) -> list[int]:
+    """The one row of a question that counts."""
+    (row,) = store.query(sql)
+    return msgspec.convert(row, list[int])
