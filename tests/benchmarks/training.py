@@ -120,7 +120,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
     os.environ["LBT_DEVICE"] = "cpu"
     model = ensure(MODEL)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count, batch, turns = (3, 3, 1) if quick else (16, 8, 3)
+    count, batch, turns = (3, 3, 1) if quick else (64, 16, 2)
     recipe = Recipe(batch=batch, learning_rate=5e-4, seed=seed)
     own: list[tuple[float, float, Done]] = []
     plain: list[float] = []
