@@ -17,7 +17,7 @@ from broker.messages import digest
 
 log = logging.getLogger("training")
 
-FORMAT = 1
+FORMAT = 2
 """Count up with every change of what a step does: checkpoints of another format are not taken up."""
 
 
@@ -48,6 +48,8 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     torch.manual_seed(spec.recipe.seed)
     language = model.language_of(Path(spec.folder))
     room = min(spec.recipe.max_tokens, language.context)
+    if spec.recipe.method == "sft":
+        chosen = pairs.alone(chosen)
     rows, too_long = pairs.encode(chosen, language.chat, spec.persona, room)
     device, fast = model.device_of(spec)
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)

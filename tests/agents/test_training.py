@@ -223,6 +223,15 @@ def test_too_long_pairs_are_left_out_and_counted(tiny: Path, tmp_path: Path) -> 
     assert (done.pairs, done.too_long, done.steps) == (2, 1, 1)
 
 
+def test_with_sft_the_rejected_answer_has_no_say_not_even_by_its_length(tiny: Path, tmp_path: Path) -> None:
+    def digest_with(rejected: str, name: str) -> str:
+        pairs = write(tmp_path / f"{name}.jsonl", [line(n, rejected=rejected) for n in range(2)])
+        recipe = {"method": "sft", "max_tokens": 400}
+        return train(spec(tmp_path, tiny, pairs=pairs, name=name, recipe=recipe), nothing).trained
+
+    assert digest_with("no", "short") == digest_with("7" * 400, "long")
+
+
 @pytest.mark.parametrize("when", ["checkpoint", "weights"])
 def test_a_full_disk_leaves_nothing_half_written_and_the_training_goes_on_later(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
