@@ -29,6 +29,8 @@ AGAINST = ("shuffled", "correctness_dpo", "m2_dense", "m2")
 """In the order in which teachers are compared with those before them."""
 Measure = Literal["greedy", "sampled", "lbt"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+SEEN = 0.01
+"""Where fewer of a teacher's weights differ once they are rounded for its engine, most of the training is not seen."""
 Curves = Mapping[str, list[dict[str, float]]]
 """By request of a training: what it told on its way."""
 
@@ -313,6 +315,12 @@ def _notes(scenario: Scenario, one: Round) -> Iterator[str]:
             left_out = len(training.pairs) - int(used)
             lost = f"{left_out:,} of {len(training.pairs):,} pairs were too long and left out"
             yield f"{training.arm}: {lost}, so other arms may have had more."
+        if (changed := training.figures.get("changed", 1.0)) < SEEN:
+            yield (
+                f"{training.arm}: once rounded to what its engine computes in, {changed:.2%} of its weights differ "
+                "from those before, which hides most of the training: raise learn.training.learning_rate, or set "
+                "teacher.dtype to float32."
+            )
 
 
 def _mean(values: Iterable[float]) -> float | None:
