@@ -159,7 +159,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How a teacher is trained (paper, M2). Part of the request's id; what it cannot change is left to the agent."""
 
     method: Literal["dpo", "ipo", "kto", "sft"] = "dpo"
-    """sft: on the chosen answers alone (rejection sampling). kto: on each answer as good or bad by itself."""
+    """sft: on the chosen answers alone: the best TR of each TP (best of n, rejection sampling). kto: on each answer as
+    good or bad by itself."""
     lora: bool = True
     """Train an adapter; false: all weights."""
     lora_rank: Annotated[int, Meta(ge=1, le=512)] = 16

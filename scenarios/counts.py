@@ -42,7 +42,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     trainings: int = 0
     """At level 2."""
     pairs: int = 0
-    """Preference pairs of one training, at most."""
+    """Preference pairs of one training, at most; with sft, the best rationales."""
     tokens_per_pair: int = 0
     """About, at most: of both answers, each with the prompt."""
     measured: int = 0
@@ -146,6 +146,8 @@ def _learn(scenario: Scenario) -> Counts:
     # A later round's teacher has written some of its TRs before, to be measured by.
     trs = tps * (trainings * learn.rationales + (learn.rounds - 1) * max(0, lesson.rationales - learn.rationales))
     of_a_tp = min(learn.pairs_per_tp, lesson.rationales * learn.uses_per_rationale // 2)
+    if learn.training.method == "sft":
+        of_a_tp = 1
     return msgspec.structs.replace(
         none,
         trainings=trainings,

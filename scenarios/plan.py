@@ -113,21 +113,28 @@ def _order_learn(scenario: Scenario) -> tuple[str, ...]:
     what = "an adapter" if recipe.lora else "all weights"
     again = f" The teacher of {lead} then begins the next of {learn.rounds} rounds." if learn.rounds > 1 else ""
     scores = f"{learn.weight:g} correctness, {1 - learn.weight:g} exams"
+    chosen = (
+        f"The best rationale of each problem is taken by its score ({scores}), if the worst is behind by more than "
+        f"{learn.gap:g}."
+        if recipe.method == "sft"
+        else f"Rationales of a problem whose scores ({scores}) differ by more than {learn.gap:g} make pairs, at most "
+        f"{learn.pairs_per_tp} per problem."
+    )
     return (
-        f"Rationales of a problem whose scores ({scores}) differ by more than {learn.gap:g} make pairs, at most "
-        f"{learn.pairs_per_tp} per problem.",
+        chosen,
         f"{teacher} is trained on them ({recipe.method}, {what}): {', '.join(learn.arms)}, "
-        f"each {_times(learn.seeds)} from the same weights, on as many pairs.",
+        f"each {_times(learn.seeds)} from the same weights, on equally many.",
         f"The original and every trained teacher answer {_many(learn.held_out, 'held-out problem')} greedily and "
         f"{_times(learn.samples)} sampled; the trained ones write {_many(learn.rationales, 'new rationale')} per "
         f"teaching problem for the same exams.{again}",
     )
 
 
-def _rows_of_level_2(counted: Counts) -> tuple[tuple[str, int, str], ...]:
+def _rows_of_level_2(scenario: Scenario, counted: Counts) -> tuple[tuple[str, int, str], ...]:
+    what = "best rationales" if scenario.learn.training.method == "sft" else "preference pairs"
     return (
         ("trainings", counted.trainings, "at most"),
-        ("preference pairs in each", counted.pairs, "at most"),
+        (f"{what} in each", counted.pairs, "at most"),
         ("answers to held-out problems", counted.measured, "at most"),
         ("likelihoods of such answers", counted.likelihoods, "at most"),
         ("new rationales", counted.later_rationales, "at most"),
@@ -195,7 +202,7 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row], notes: Sequ
         ("exam answers (EAs)", counted.exam_answers, "at most"),
         *([("questions, and as many answers", counted.questions, "at most")] if counted.questions else []),
         *([("solutions graded", counted.grades, "at most")] if counted.grades else []),
-        *(_rows_of_level_2(counted) if counted.trainings else ()),
+        *(_rows_of_level_2(scenario, counted) if counted.trainings else ()),
         *(rows_of_level_3 if scenario.classifies else ()),
         *(rows_of_rewriting if scenario.rewrites else ()),
         ("requests", counted.requests, "at most"),

@@ -150,13 +150,14 @@ class Learn(Section, frozen=True, kw_only=True):
     rounds: Positive = 1
     """Each begins with new TRs of the teacher that the one before made."""
     weight: Share = 0.5
-    """w: the final score of a TR is w x correctness + (1 - w) x LbT score."""
+    """w: the final score of a TR is w x correctness + (1 - w) x LbT score; 0: the LbT score alone."""
     gap: Annotated[float, Meta(ge=0, lt=1)] = 0.3
-    """Two TRs of one TP make a preference pair if their final scores differ by more than this."""
+    """Two TRs of one TP make a preference pair if their final scores differ by more than this. With training.method:
+    sft, the best TR of a TP is trained on if it is ahead of the worst by more than this."""
     pairs_per_tp: Positive = 8
-    """At most so many pairs of one TP: those with the largest gaps."""
+    """At most so many pairs of one TP: those with the largest gaps. Without effect with sft."""
     uses_per_rationale: Positive = 2
-    """At most so many of them hold the same TR."""
+    """At most so many of them hold the same TR. Without effect with sft."""
     arms: Annotated[tuple[ArmName, ...], Meta(min_length=1)] = ("m2", "correctness", "shuffled")
     """What is trained, each from the same weights on as many pairs, out of the same TRs and exams. m2: as above;
     correctness: the same with w = 1, the baseline; shuffled: the scores change places among the TRs of a TP, the
@@ -164,7 +165,8 @@ class Learn(Section, frozen=True, kw_only=True):
     the teacher from then on."""
     seeds: Positive = 1
     """How often each arm is trained, from the same weights on the same pairs with other seeds (shuffled: with other
-    shuffles, too). An arm's figures are means over them; the first is the teacher from then on."""
+    shuffles; sft: with other draws among equally good TRs). An arm's figures are means over them; the first is the
+    teacher from then on."""
     training: Recipe = Recipe()
     held_out: Count = 20
     """Problems that nothing is learnt from, of other templates where the family has some: what teachers are measured

@@ -37,10 +37,10 @@ def language_of(folder: Path) -> Language:
         raise TrainingFailed(f"{folder} cannot be trained: {first_line(error)}", for_good=True) from error
 
 
-def device_of(spec: TrainingSpec) -> tuple[torch.device, bool]:
-    """Where to train, and whether to compute in bfloat16. float16 would need its loss scaled: float32 is taken."""
+def device_of(spec: TrainingSpec) -> tuple[torch.device, torch.dtype]:
+    """Where to train, and what the teacher's engine computes in there."""
     device = pick_device()
-    return device, pick_dtype(device) == torch.bfloat16 if spec.dtype == "auto" else spec.dtype == "bfloat16"
+    return device, pick_dtype(device) if spec.dtype == "auto" else getattr(torch, spec.dtype)
 
 
 def load(spec: TrainingSpec, fast: bool) -> Any:

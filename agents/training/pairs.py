@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from agents import prompts
 from agents.engines.base import EngineFailure
@@ -78,6 +79,11 @@ def encode(pairs: Sequence[Pair], chat: Chat, persona: str, max_tokens: int) -> 
             for_good=True,
         )
     return fitting, len(rows) - len(fitting)
+
+
+def alone(pairs: Sequence[Pair]) -> list[Pair]:
+    """The chosen answers in place of both, for `sft`: a rejected one has no say then, not even by its length."""
+    return [replace(pair, rejected=pair.chosen, rejected_ended=pair.chosen_ended) for pair in pairs]
 
 
 def order(rows: Sequence[Row], recipe: Recipe) -> Iterator[Row]:

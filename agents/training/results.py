@@ -2,16 +2,18 @@
 
 Written under another name and renamed when they are whole. An adapter is `adapter_config.json`,
 `adapter_model.safetensors` and a `base.json` that says whose adapter it is; all weights are a complete model's
-folder. Nothing in them depends on where they were made: equal weights have equal digests.
+folder, as exact as they were trained. Nothing depends on where they were made: equal weights have equal digests.
 """
 
 import json
 import logging
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from agents import weights
 from agents.training.spec import TrainingSpec
@@ -62,15 +64,34 @@ def _save_adapter(model: Any, folder: Path, base: str) -> None:
 
 
 def _save_model(model: Any, folder: Path, base: Path) -> None:
-    """In the dtype of the base model, which is the one an engine computes in: training was in float32."""
-    dtype = getattr(torch, str(_config(base).get("dtype") or _config(base).get("torch_dtype") or "float32"))
-    model.to(dtype).save_pretrained(folder)
+    """In float32, whatever the base model is stored in: an engine rounds them, and the next training goes on from them.
+
+    The configuration stays the base model's, and with it the dtype for readers who have no wish of their own.
+    """
+    model.save_pretrained(folder)
     for name in weights.SETTINGS:
         # What the trainers set in the configuration (such as the padding token) is no part of the teacher.
         if (base / name).is_file() and not name.endswith(".index.json"):
             shutil.copyfile(base / name, folder / name)
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return config
+def changed(folder: Path, base: Path, dtype: torch.dtype) -> float:
+    """The share of a trained model's weights that are not the base model's once both are rounded to `dtype`.
+
+    Read tensor by tensor: neither model is in memory as a whole.
+    """
+    different = total = 0
+    with ExitStack() as opened:
+        new, old = _opened(folder, opened), _opened(base, opened)
+        # An output layer that is the input's may be written in one of them alone.
+        for name in new.keys() & old.keys():
+            one, other = (file.get_tensor(name).to(dtype) for file in (new[name], old[name]))
+            different += int((one != other).sum())
+            total += one.numel()
+    return different / total
+
+
+def _opened(folder: Path, opened: ExitStack) -> dict[str, Any]:
+    """By tensor, the file that it is in."""
+    files = [opened.enter_context(safe_open(folder / name, "pt")) for name in weights.weights_of(folder)]
+    return {name: file for file in files for name in file.keys()}  # noqa: SIM118  (no mapping)

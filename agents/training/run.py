@@ -17,7 +17,7 @@ from broker.messages import digest
 
 log = logging.getLogger("training")
 
-FORMAT = 1
+FORMAT = 2
 """Count up with every change of what a step does: checkpoints of another format are not taken up."""
 
 
@@ -42,19 +42,31 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
 
     from agents.training import model, results
     from agents.training.checkpoints import Checkpoints
-    from agents.training.course import Course
+    from agents.training.course import Course, peak_memory_mb
 
     torch.set_num_threads(max(1, spec.threads))
     torch.manual_seed(spec.recipe.seed)
     language = model.language_of(Path(spec.folder))
     room = min(spec.recipe.max_tokens, language.context)
+    if spec.recipe.method == "sft":
+        chosen = pairs.alone(chosen)
     rows, too_long = pairs.encode(chosen, language.chat, spec.persona, room)
-    device, fast = model.device_of(spec)
+    device, dtype = model.device_of(spec)
+    fast = dtype == torch.bfloat16  # float16 would need its loss scaled: float32 is taken
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
     course = Course(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
     trained = course.run(model.load(spec, fast), language.tokenizer, device, fast, tell)
     new, folder = results.save(trained, spec, key)
     last = course.last
+    figures = {
+        "loss": last.loss,
+        "reward_margin": last.reward_margin,
+        "reward_accuracy": last.reward_accuracy,
+        "peak_memory_mb": peak_memory_mb(device),
+        "seconds_per_pair": last.seconds / (len(rows) * spec.recipe.epochs),
+    }
+    if not (spec.recipe.lora or spec.adapter):
+        figures["changed"] = results.changed(folder, Path(spec.folder), dtype)
     done = Done(
         trained=new,
         folder=str(folder),
@@ -62,13 +74,7 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
         too_long=too_long,
         steps=last.steps,
         seconds=last.seconds,
-        figures={
-            "loss": last.loss,
-            "reward_margin": last.reward_margin,
-            "reward_accuracy": last.reward_accuracy,
-            "peak_memory_mb": last.peak_memory_mb,
-            "seconds_per_pair": last.seconds / (len(rows) * spec.recipe.epochs),
-        },
+        figures=figures,
     )
     # An agent that dies before it has passed this on need not train again.
     partial = work / "done.partial"

@@ -69,7 +69,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="don
     seconds: float
     """Of all steps, also of those before a resume."""
     figures: dict[str, float] = {}
-    """Of the last step: loss, reward_margin, reward_accuracy; of all: peak_memory_mb, seconds_per_pair."""
+    """Of the last step: loss, reward_margin, reward_accuracy; of all: peak_memory_mb, seconds_per_pair. Of all
+    weights (no adapter), changed: the share that differs from what it was, both rounded to what the engine computes in.
+    """
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="failed"):

@@ -6,6 +6,9 @@ from itertools import combinations
 from scenarios.gradebook.learnt import Round
 from scenarios.schema import Scenario
 
+SEEN = 0.01
+"""Where fewer of a teacher's weights differ once they are rounded for its engine, most of the training is not seen."""
+
 
 def notes(scenario: Scenario, one: Round) -> Iterator[str]:
     """Why arms have no teacher, or not the pairs they could have had, and what their figures are made of."""
@@ -43,3 +46,9 @@ def notes(scenario: Scenario, one: Round) -> Iterator[str]:
             left_out = len(training.pairs) - int(used)
             lost = f"{left_out:,} of {len(training.pairs):,} pairs were too long and left out"
             yield f"{training.label}: {lost}, so other arms may have had more."
+        if (changed := training.figures.get("changed", 1.0)) < SEEN:
+            yield (
+                f"{training.label}: once rounded to what its engine computes in, {changed:.2%} of its weights differ "
+                "from those before, which hides most of the training: raise learn.training.learning_rate, or set "
+                "teacher.dtype to float32."
+            )

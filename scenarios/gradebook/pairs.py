@@ -2,14 +2,16 @@
 
 The rule (paper, M2): a TR's final score is weight x correctness + (1 - weight) x LbT score, and two TRs of a TP make
 a pair if their scores differ by more than a gap. The paper does not say which of the many pairs it takes; here those
-with the largest gaps, each TR in so many pairs at most, equal gaps in the order of the TRs' ids. Scores are exact
-fractions, so none of this hangs on rounding. What is trained on them is scenarios/levels/learn_round.py.
+with the largest gaps, each TR in so many pairs at most, equal gaps in the order of the TRs' ids. Best-of-n
+supervised fine-tuning (`sft`) takes the best TR of each TP instead. Scores are exact fractions, so none of this hangs
+on rounding. What is trained on them is scenarios/levels/learn_round.py.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import lcm
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -104,8 +106,12 @@ def scored(
     return found
 
 
-def select(rows: Sequence[Scored], tp: str, rule: Learn) -> tuple[list[Preference], Gaps]:
-    """The pairs of one TP, those with the largest gaps first, and what gaps there were."""
+def select(rows: Sequence[Scored], tp: str, rule: Learn, *seed: object) -> tuple[list[Preference], Gaps]:
+    """The pairs of one TP, those with the largest gaps first, and what gaps there were.
+
+    With the method `sft` it is one pair at most, the best TR and the worst: where no scores differ by more than the
+    gap there is nothing to choose. Of TRs that are equally good one is drawn by `seed` and the ids.
+    """
     common = lcm(*(one.score.denominator for one in rows))
     wanted = exact(rule.gap) * common
     whole = [one.score.numerator * (common // one.score.denominator) for one in rows]
@@ -117,13 +123,10 @@ def select(rows: Sequence[Scored], tp: str, rule: Learn) -> tuple[list[Preferenc
                 largest = max(largest, high - low)
                 if high - low > wanted:
                     candidates.append((low - high, rows[i].tr, rows[j].tr, i, j))
-    uses, taken = Counter[int](), list[Preference]()
-    for _, _, _, i, j in sorted(candidates):
-        if len(taken) == rule.pairs_per_tp:
-            break
-        if max(uses[i], uses[j]) < rule.uses_per_rationale:
-            uses.update((i, j))
-            taken.append(_pair(tp, rows[i], rows[j]))
+    if rule.training.method == "sft":
+        taken = [_best(rows, tp, *seed)] if candidates else []
+    else:
+        taken = _furthest(rows, tp, sorted(candidates), rule)
     pairs = len(rows) * (len(rows) - 1) // 2
     return taken, Gaps(pairs, len(candidates), int(bool(candidates)), largest / common if pairs else None)
 
@@ -139,7 +142,7 @@ def of_class(
     """The pairs of every TP, and the gaps of them all; see `scored` and `select`."""
     pairs, gaps = [], []
     for lesson in lessons:
-        chosen, found = select(scored(lesson, students, scoring, rule, arm, *seed), lesson.tp, rule)
+        chosen, found = select(scored(lesson, students, scoring, rule, arm, *seed), lesson.tp, rule, *seed)
         pairs.append(chosen)
         gaps.append(found)
     return pairs, Gaps(
@@ -166,6 +169,26 @@ def equal(arms: Mapping[Key, Sequence[Sequence[Preference]]]) -> dict[Key, tuple
 def exact(number: float) -> Fraction:
     """The decimal number that was written in the scenario, and not its neighbour in binary."""
     return Fraction(repr(number))
+
+
+def _furthest(
+    rows: Sequence[Scored], tp: str, candidates: Iterable[tuple[int, str, str, int, int]], rule: Learn
+) -> list[Preference]:
+    uses, taken = Counter[int](), list[Preference]()
+    for _, _, _, i, j in candidates:
+        if len(taken) == rule.pairs_per_tp:
+            break
+        if max(uses[i], uses[j]) < rule.uses_per_rationale:
+            uses.update((i, j))
+            taken.append(_pair(tp, rows[i], rows[j]))
+    return taken
+
+
+def _best(rows: Sequence[Scored], tp: str, *seed: object) -> Preference:
+    drawn = sorted(rows, key=lambda one: digest("best", *seed, tp, one.tr))
+    score = attrgetter("score")
+    # Of equals both take the first.
+    return _pair(tp, max(drawn, key=score), min(drawn, key=score))
 
 
 def _pair(tp: str, high: Scored, low: Scored) -> Preference:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -102,6 +103,22 @@ def test_in_bfloat16_too(run: Run) -> None:
     assert len({tuple(said) for said in alone.values()}) == 3
     mixed = list(chain.from_iterable(zip(*(of(weights)[:4] for weights in held), strict=True)))
     assert texts(run, mixed, **how) == list(chain.from_iterable(zip(*(alone[w] for w in held), strict=True)))
+
+
+def test_weights_in_float32_say_in_a_bfloat16_engine_what_they_say_rounded(run: Run, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(run.weights / run.merged, tmp_path / run.merged)
+    shutil.copytree(run.weights / run.merged, tmp_path / "new")
+    file = tmp_path / "new" / "model.safetensors"
+    exact = load_file(file)
+    assert {tensor.dtype for tensor in exact.values()} == {torch.float32}
+    save_file({name: tensor.bfloat16() for name, tensor in exact.items()}, file, {"format": "pt"})
+    rounded, elsewhere = make.settle(tmp_path / "new"), run._replace(weights=tmp_path)
+    assert rounded != run.merged
+    how: dict[str, Any] = {"together": False, "dtype": "bfloat16"}
+    assert texts(elsewhere, of(run.merged)[:4], **how) == texts(elsewhere, of(rounded)[:4], **how)
 
 
 def test_what_is_cached_for_some_weights_serves_those_alone(run: Run) -> None:

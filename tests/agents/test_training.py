@@ -77,6 +77,7 @@ def test_each_method_learns_the_chosen_answers(tiny: Path, tmp_path: Path, metho
 def test_an_adapter_is_three_files_that_say_whose_it_is(tiny: Path, tmp_path: Path) -> None:
     told = spec(tmp_path, tiny)
     done = train(told, nothing)
+    assert "changed" not in done.figures
     folder = Path(done.folder)
     assert folder == Path(told.out) / done.trained and {file.name for file in folder.iterdir()} == set(weights.ADAPTER)
     assert weights.adapter_base(folder) == told.base
@@ -96,9 +97,44 @@ def test_all_weights_make_a_model_of_their_own(tiny: Path, tmp_path: Path) -> No
     assert (folder / "config.json").read_bytes() == (tiny / "config.json").read_bytes()
     assert weights.digest_of(folder, lambda label, done, total: None) == done.trained != told.base
     new, old = (safetensors.torch.load_file(each / "model.safetensors") for each in (folder, tiny))
-    assert new.keys() == old.keys() and {n.dtype for n in new.values()} == {o.dtype for o in old.values()}
-    assert any(not torch.equal(new[name], old[name]) for name in new)
+    assert new.keys() == old.keys()
+    different = sum(int((new[name] != old[name]).sum()) for name in new)
+    assert done.figures["changed"] == different / sum(tensor.numel() for tensor in new.values()) > 0.5
     assert transformers.AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 259
+
+
+def rounded(folder: Path) -> Path:
+    """The model as it is published: in bfloat16."""
+    transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def test_steps_that_an_engine_would_round_away_are_kept_and_the_next_training_goes_on_from_them(
+    tmp_path: Path,
+) -> None:
+    base = rounded(model(tmp_path / "base"))
+    small = {"lora": False, "learning_rate": 1e-6}
+    first = train(spec(tmp_path, base, name="one", recipe=small, dtype="bfloat16"), nothing)
+    second = train(spec(tmp_path, Path(first.folder), name="two", recipe=small, dtype="bfloat16"), nothing)
+    held = [
+        safetensors.torch.load_file(Path(each) / "model.safetensors") for each in (base, first.folder, second.folder)
+    ]
+    name = "model.layers.0.mlp.up_proj.weight"
+    old, one, two = (each[name] for each in held)
+    assert (old.dtype, one.dtype, two.dtype) == (torch.bfloat16, torch.float32, torch.float32)
+    assert 0 < first.figures["changed"] < 0.05 and 0 < second.figures["changed"] < 0.05
+    moved, further = ((new - before.float()).abs().max().item() for new, before in ((one, old), (two, one)))
+    # Three steps at a rate falling to nothing: none is longer than the rate.
+    assert 1e-6 < moved < 3e-6 and 1e-6 < further < 3e-6
+    # Who has no wish reads it as it reads the base.
+    assert transformers.AutoModelForCausalLM.from_pretrained(first.folder).dtype == torch.bfloat16
+    assert (Path(second.folder) / "config.json").read_bytes() == (base / "config.json").read_bytes()
+
+
+def test_an_engine_that_computes_in_float32_sees_all_of_a_small_training(tmp_path: Path) -> None:
+    base = rounded(model(tmp_path / "base"))
+    done = train(spec(tmp_path, base, recipe={"lora": False, "learning_rate": 1e-6}, dtype="float32"), nothing)
+    assert done.figures["changed"] > 0.5
 
 
 def test_the_same_training_gives_the_same_digest_and_another_seed_another(tiny: Path, tmp_path: Path) -> None:
@@ -221,6 +257,15 @@ def test_too_long_pairs_are_left_out_and_counted(tiny: Path, tmp_path: Path) -> 
     pairs = write(tmp_path / "some.jsonl", [line(1), long, line(2)])
     done = train(spec(tmp_path, tiny, pairs=pairs, recipe={"max_tokens": 400}), nothing)
     assert (done.pairs, done.too_long, done.steps) == (2, 1, 1)
+
+
+def test_with_sft_the_rejected_answer_has_no_say_not_even_by_its_length(tiny: Path, tmp_path: Path) -> None:
+    def digest_with(rejected: str, name: str) -> str:
+        pairs = write(tmp_path / f"{name}.jsonl", [line(n, rejected=rejected) for n in range(2)])
+        recipe = {"method": "sft", "max_tokens": 400}
+        return train(spec(tmp_path, tiny, pairs=pairs, name=name, recipe=recipe), nothing).trained
+
+    assert digest_with("no", "short") == digest_with("7" * 400, "long")
 
 
 @pytest.mark.parametrize("when", ["checkpoint", "weights"])

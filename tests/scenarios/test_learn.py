@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from broker.messages import Pair, Sampling, Train, digest
+from broker.messages import Pair, Recipe, Sampling, Train, digest
 from scenarios.classroom import feed
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.store import Record
@@ -282,6 +282,20 @@ def test_a_seed_whose_training_fails_leaves_the_next_one_to_teach() -> None:
     first, second, *_ = outcome.learnt[0].trainings
     assert (first.weights, first.failed) == ("", "engine")
     assert outcome.learnt[1].weights == second.weights != ""
+
+
+def test_best_of_n_trains_every_arm_on_its_best_rationale_of_each_problem() -> None:
+    school = Class()
+    outcome = school.play(level(scenario(training=Recipe(method="sft"))))
+    for training in outcome.learnt[0].trainings:
+        (rows,) = [pairs_of(school.sent[training.request])]
+        assert rows and len({row.tp for row in rows}) == len(rows)
+        message = school.sent[training.request].message
+        assert isinstance(message, Train) and message.recipe.method == "sft"
+    m2, correctness, _ = outcome.learnt[0].trainings
+    best = {lesson.tp: [tr for tr in lesson.rationales if tr.answer is not None] for lesson in outcome.lessons}
+    right = {tr.id for trs in best.values() for tr in trs if tr.correct}
+    assert {pair.chosen for pair in (*m2.pairs, *correctness.pairs)} <= right
 
 
 def test_the_teacher_that_m2_made_goes_on() -> None:

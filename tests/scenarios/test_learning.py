@@ -196,12 +196,21 @@ NONE = Training("m2", (), 0, Gaps(pairs=6, above=0, problems=0, largest=0.25))
         ((M2, CORRECTNESS), "correctness: 1 of 2 pairs were too long and left out, so other arms may have had more."),
         ((M2, replace(CORRECTNESS, request="r-m2")), "m2 and correctness chose the same pairs: one training stands for "
          "both."),
+        ((replace(M2, figures={"changed": 0.0042}),), "m2: once rounded to what its engine computes in, 0.42% of its "
+         "weights differ from those before, which hides most of the training: raise learn.training.learning_rate, or "
+         "set teacher.dtype to float32."),
         ((replace(M2, weights="", failed="engine"),), "The training of m2 failed (engine): its teacher is not there to "
          "measure."),
     ],
 )  # fmt: skip
 def test_what_the_reader_should_know_is_said(trainings: tuple[Training, ...], note: str) -> None:
     assert note in summary(replace(ROUND, trainings=trainings)).notes
+
+
+def test_a_training_that_its_engine_sees_needs_no_note() -> None:
+    assert not any("rounded" in note for note in summary().notes)
+    seen = replace(M2, figures={"pairs": 2, "changed": 0.01})
+    assert not any("rounded" in note for note in summary(replace(ROUND, trainings=(seen,))).notes)
 
 
 def test_a_failed_training_is_told_as_such() -> None:

@@ -2,12 +2,14 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.messages import Recipe
 from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.gradebook.pairs import Preference, Scored, equal, of_class, scored, select
 from scenarios.schema import Learn, Scoring
@@ -67,6 +69,45 @@ def test_a_rationale_is_in_so_many_pairs_at_most() -> None:
 def test_a_gap_must_be_larger_than_asked_for_and_rounding_decides_nothing(gap: float, found: bool) -> None:
     one = lesson(tr("a", False, "1" * 10), tr("b", False, "1" * 4 + "0" * 6))  # 0.5 x (1 - 0.4) = 0.3
     assert bool(chosen(one, gap=gap)) is found
+
+
+BEST: dict[str, Any] = {"training": Recipe(method="sft")}
+
+
+def test_best_of_n_is_the_best_rationale_of_a_problem_and_pairs_do_not_count() -> None:
+    assert chosen(FOUR, **BEST) == [("a", "d")]
+    assert chosen(FOUR, **BEST, pairs_per_tp=4, uses_per_rationale=4) == [("a", "d")]
+    by_exams = lesson(tr("a", True, "10"), tr("b", False, "11"), tr("c", True, "00"))
+    assert chosen(by_exams, **BEST, weight=0.6) == [("a", "b")]
+    assert chosen(by_exams, **BEST, weight=0.0) == [("b", "c")]
+
+
+@pytest.mark.parametrize(("gap", "found"), [(0.3, False), (0.29, True)])
+def test_nothing_is_best_where_the_rationales_are_as_good_as_alike(gap: float, found: bool) -> None:
+    one = lesson(tr("a", False, "1" * 10), tr("b", False, "1" * 4 + "0" * 6))
+    assert bool(chosen(one, **BEST, gap=gap)) is found
+    assert chosen(lesson(tr("x", True, "1"), tr("y", True, "1")), **BEST, gap=0.0) == []
+    assert chosen(lesson(tr("x", True, "1")), **BEST, gap=0.0) == []
+
+
+def test_of_the_best_one_is_drawn_whatever_their_order_and_another_with_another_seed() -> None:
+    tied = lesson(*(tr(f"tr{n}", n < 8, "1") for n in range(9)))
+    (drawn,) = chosen(tied, "correctness", **BEST)
+    assert drawn[1] == "tr8"
+    assert chosen(lesson(*reversed(tied.rationales)), "correctness", **BEST) == [drawn]
+    others = {
+        of_class([tied], [ADA, BOB], Scoring(), Learn(**BEST), "correctness", seed)[0][0][0].chosen
+        for seed in range(60)
+    }
+    assert others == {f"tr{n}" for n in range(8)}
+
+
+def test_with_shuffled_scores_any_rationale_can_be_best() -> None:
+    def best(seed: int) -> str:
+        found, _ = of_class([FOUR], [ADA, BOB], Scoring(), Learn(**BEST), "shuffled", seed)
+        return found[0][0].chosen
+
+    assert {best(seed) for seed in range(60)} == set("abcd")
 
 
 def test_identical_rationales_are_one_and_those_nobody_was_examined_under_are_none() -> None:

@@ -129,6 +129,16 @@ def test_with_logprob_each_student_grades_each_exam_problem_once_per_rationale()
     assert "solutions graded" in capture.get()
 
 
+def test_best_of_n_trains_on_one_rationale_of_a_problem_at_most() -> None:
+    sft, dpo = (scenario(f"learn.training.method={method}", name="smoke_learn") for method in ("sft", "dpo"))
+    assert (count(sft, 100).pairs, count(dpo, 100).pairs) == (8, 64)
+    assert "best rationale" in " ".join(order(sft)) and "make pairs" in " ".join(order(dpo))
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(tables(sft, count(sft, 100), ROWS))
+    assert "best rationales in each" in capture.get() and "pairs" not in capture.get()
+
+
 def test_a_class_of_level_3_counts_sets_reflections_and_the_teachers_own_answers() -> None:
     plan = counts(scenario(name="smoke_iterate"))
     assert (plan.teaching_problems, plan.greedy) == (0, 0)
