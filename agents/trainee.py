@@ -122,8 +122,6 @@ class Trainee:
 
     async def _alone(self, request_id: str, told: TrainingSpec) -> Done | Refused | None:
         """One training after the other, while nothing is answered and the engine is stopped; None: given up."""
-        if not self._given_up:
-            self._client.beat(state="loading")
         async with self._one_at_a_time:
             await self._idle.wait()
             if self._given_up:
@@ -131,6 +129,10 @@ class Trainee:
             if not self._away:
                 self._away = True
                 await self._engine.stop()
+                # Said no sooner: who is loading gets no more requests, and a training that is asked for right after
+                # this one must find the engine away, and not have to wait until it was started in between.
+                if not self._given_up:
+                    self._client.beat(state="loading")
             return await self._learn(request_id, told)
 
     def _told(self, request_id: str, request: Train) -> TrainingSpec:

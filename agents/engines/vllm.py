@@ -40,7 +40,8 @@ BLOCK = 32
 """Tokens per cached block on a CPU, where 128 is the default: a shared prefix is only cached in whole blocks."""
 PROGRESS_EVERY = 8
 """Tokens between two reports of progress: each costs time in the process that also feeds the engine."""
-SHUTDOWN_S = 5.0
+SHUTDOWN_S = {"cpu": 0.0, "cuda": 5.0}
+"""How long a core may take to tidy up. On a CPU it holds nothing that outlives it, and a training may be waiting."""
 FIXED = frozenset({"model", "tokenizer", "trust_remote_code"})
 """Engine arguments that are not free: they would change whose answers are recorded, or run code beside weights."""
 ENVIRONMENT = {
@@ -75,7 +76,7 @@ class VllmEngine:
         self._llm: Any = None
         self._chat: Chat | None = None
         self._context = 0
-        self._seeded = False
+        self._kind = "cpu"
         self._structured = False
         self._closed = "the engine was not started"
         """Why no request is taken; empty while they are taken."""
@@ -126,7 +127,7 @@ class VllmEngine:
             if llm.output_handler:
                 # Before its core ends, which it would log as a failure.
                 llm.output_handler.cancel()
-            await asyncio.to_thread(llm.shutdown, SHUTDOWN_S)
+            await asyncio.to_thread(llm.shutdown, SHUTDOWN_S["cpu" if self._kind == "cpu" else "cuda"])
 
     def _load(self) -> None:
         settings = self._settings
@@ -145,7 +146,7 @@ class VllmEngine:
         except Exception as error:
             raise explain(error, self._said.root_cause(), settings) from error
         self._context = self._llm.model_config.max_model_len
-        self._seeded = kind != "cpu"
+        self._kind = kind
         self._structured = not told["skip_tokenizer_init"]
         self.capacity = told["max_num_seqs"]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
@@ -248,7 +249,7 @@ class VllmEngine:
             top_k=sampling.top_k,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
-            seed=prompt.seed if self._seeded else None,
+            seed=None if self._kind == "cpu" else prompt.seed,
             structured_outputs=StructuredOutputsParams(regex=structure) if structure else None,
             stop_token_ids=sorted(chat.stops),
             detokenize=False,

@@ -49,6 +49,11 @@ class Reloading:
         added = safe_open(adapter, "pt") if adapter else None
         worker: Any = self
         worker.reload_weights(weights_iterator=_tensors(opened, added, scale))
+        for module in worker.get_model().modules():
+            # On a CPU layers compute with packed copies of their weights, and keep a weight that others need, too. An
+            # output layer that shares its weight with the embedding is in no file: the reload leaves its copy behind.
+            if hasattr(module, "cpu_linear") and module.weight.numel():
+                module.quant_method.process_weights_after_loading(module)
 
 
 def _tensors(opened: Sequence[Any], adapter: Any, scale: float) -> Iterator[tuple[str, Any]]:

@@ -219,6 +219,33 @@ def test_trainings_that_wait_for_one_another_share_one_absence_of_the_engine(fol
     assert voice.log == ["start", "stop", "start", "begin a", "end a", "stop"]
 
 
+def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> None:
+    class Leaving(Voice):
+        """Whoever is loading is asked for nothing more: while this one stops, that is not said yet."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stopping, self.asked = threading.Event(), threading.Event()
+
+        async def stop(self) -> None:
+            await super().stop()
+            self.stopping.set()
+            await asyncio.to_thread(self.asked.wait, 120)
+
+    def script(wire: Wire, voice: Leaving) -> None:
+        wire.say([("s", lesson(folder, "step done", "one"))])
+        assert voice.stopping.wait(120)
+        assert wire.states == ["ready"]
+        wire.say([("t", lesson(folder, "step done", "two"))])
+        voice.asked.set()
+        wire.wait_for("s", "t")
+
+    _, wire, voice = work(spec(folder), script, Leaving())
+    assert isinstance(wire.sent["s"], Trained) and isinstance(wire.sent["t"], Trained)
+    assert wire.states == ["ready", "loading", "ready", "draining"]
+    assert voice.log == ["start", "stop", "start", "stop"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

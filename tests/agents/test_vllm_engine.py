@@ -544,6 +544,26 @@ def test_trained_weights_are_taken_up_when_they_are_asked_and_the_base_again(
 
 
 @marked
+def test_an_embedding_that_was_trained_is_the_output_layer_too(smollm2: Running, settings: Settings) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from tests.agents import trained_weights as make
+
+    assert settings.folder is not None
+    folder, name = Path(settings.weights_folder), "model.embed_tokens.weight"
+    old = load_file(settings.folder / "model.safetensors")
+    assert "lm_head.weight" not in old
+    noise = torch.randn(old[name].shape, generator=torch.Generator().manual_seed(1)) * old[name].float().std() / 2
+    new = make.complete(settings.folder, folder, {name: noise.to(old[name].dtype)})
+    asked, solution = prompt("What is 3 + 3?"), solved(3)
+    for weights, where in ((new, folder / new), ("", settings.folder)):
+        (found,) = grade(smollm2, (msgspec.structs.replace(asked, weights=weights), solution))
+        wanted, _ = by_the_library(where, asked, solution)
+        assert found.logprob == pytest.approx(wanted, abs=0.1)
+
+
+@marked
 def test_an_engine_that_was_stopped_starts_again(settings: Settings) -> None:
     running = Running(settings)
     try:

@@ -13,8 +13,14 @@ from tests.agents.test_transformers_engine import save
 class Worker(Reloading):
     """Keeps what it is to load."""
 
+    def __init__(self, model: torch.nn.Module | None = None) -> None:
+        self._model = model or torch.nn.Module()
+
     def reload_weights(self, weights_iterator: object) -> None:
         self.tensors = dict(weights_iterator)  # type: ignore[call-overload]
+
+    def get_model(self) -> torch.nn.Module:
+        return self._model
 
 
 def test_workers_read_the_base_complete_weights_or_both_an_adapter_and_the_base(tmp_path: Path) -> None:
@@ -40,3 +46,25 @@ def test_what_does_not_fit_is_refused_before_a_worker_hears_of_it(tmp_path: Path
     with pytest.raises(EngineFailure, match="do not fit") as failure:
         source(base, str(tmp_path / "weights"), digest)
     assert failure.value.kind == "unsupported"
+
+
+class Packed(torch.nn.Module):
+    """A layer as vLLM has it on a CPU: what it computes with is a copy of its weight, in another layout."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+        self.cpu_linear = weight.clone()
+        self.quant_method = self
+
+    def process_weights_after_loading(self, layer: "Packed") -> None:
+        layer.cpu_linear = layer.weight.detach().clone()
+
+
+def test_an_output_layer_that_shares_the_embeddings_weight_computes_with_the_new_one(tmp_path: Path) -> None:
+    base = save(tmp_path / "base", "llama")
+    embedding = torch.zeros(2, 2)
+    head, dropped = Packed(embedding), Packed(torch.empty(0))
+    embedding += 1
+    Worker(torch.nn.ModuleList([head, dropped])).take_up_weights(*source(base, "", ""))
+    assert torch.equal(head.cpu_linear, torch.ones(2, 2))
