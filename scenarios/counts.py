@@ -94,8 +94,9 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
     material = problem_tokens + lesson.sampling.max_tokens
     prompts = (trs + greedy) * (question + _persona_tokens(scenario.teacher))
     prompts += sum(sittings * (question + material + _persona_tokens(student)) for student in scenario.students)
-    # A worked solution: about as long again as its problem.
-    grades = trs * exam.problems if exam.score == "logprob" else 0
+    # A worked solution: about as long again as its problem. The TRs of every round are graded.
+    rounds = scenario.learn.rounds if 2 in scenario.levels else 1
+    grades = trs * exam.problems * rounds if exam.score == "logprob" else 0
     prompts += sum(grades * (question + material + problem_tokens + _persona_tokens(s)) for s in scenario.students)
     grades *= len(scenario.students)
     eas = sittings * len(scenario.students)
@@ -108,6 +109,7 @@ def count(scenario: Scenario, problem_tokens: int) -> Counts:
     prompts += (later.measured + later.likelihoods + later.later_rationales) * (
         question + _persona_tokens(scenario.teacher)
     )
+    prompts += later.likelihoods * lesson.sampling.max_tokens  # the text whose likelihood is asked for
     own = [question + material + _persona_tokens(student) for student in scenario.students]
     prompts += later.later_exam_answers * sum(own) // len(own)
     taught = greedy + trs + later.measured + later.later_rationales
