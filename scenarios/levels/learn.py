@@ -26,6 +26,8 @@ class Learn:
         self._setup, self._wanted = setup, learn.rounds
         self._lead: ArmName = "m2" if "m2" in learn.arms else learn.arms[0]
         self._rounds = [LearnRound(setup, 1, before.lessons or None if before else None)]
+        self._another = LearnRound(setup, 2).totals() if learn.rounds > 1 else {}
+        """What a round after the first asks, as far as it is known before it has begun."""
 
     def begin(self) -> Step:
         """What the first round asks."""
@@ -52,11 +54,11 @@ class Learn:
         return last.finished and (len(self._rounds) == self._wanted or not last.taught_by(self._lead))
 
     def totals(self) -> Mapping[str, int]:
-        """Requests per stage. A round that has not begun counts as the last one would without any surprise."""
+        """Requests per stage. A round that has not begun counts as if nothing surprising came in it."""
         totals: dict[str, int] = {}
         rounds = [one.totals() for one in self._rounds]
         if not self.finished:
-            rounds += [self._rounds[-1].whole()] * (self._wanted - len(self._rounds))
+            rounds += [self._another] * (self._wanted - len(self._rounds))
         for one in rounds:
             for stage, requests in one.items():
                 totals[stage] = totals.get(stage, 0) + requests

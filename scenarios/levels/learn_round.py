@@ -73,9 +73,8 @@ class LearnRound:
         """What the teacher that is measured has still to say."""
         self._whose: dict[str, list[_Part]] = {}
         """Parts that await a result: two teachers may write the same TR, whose exams are sat once."""
-        self._asked: set[str] = set()
         self._again = Counter[str]()
-        """By stage, what parts ask that another part has asked."""
+        """By stage, what parts ask that another part awaits."""
         self._written: dict[str, Request] = {}
         """Texts that are awaited, to be found likely or not."""
 
@@ -120,18 +119,14 @@ class LearnRound:
 
     def totals(self) -> Mapping[str, int]:
         """Requests per stage; a teacher not measured yet counts as one that will write TRs unlike any other."""
-        if not self._arms.begun:
-            return self.whole()
-        to_come = len(self._to_measure) + self._arms.awaited
-        totals = self._count(self._parts())
-        known = {"train": self._arms.asked, drift.STAGE: self._drift.asked + 2 * len(self._written)}
+        learn, arms = self._scenario.learn, self._arms
+        trainings = to_come = len(learn.arms) * learn.seeds
+        if arms.begun:
+            trainings = arms.asked
+            to_come = len(self._to_measure) if arms.over else arms.awaited + len(arms.weights)
+        known = {"train": trainings, drift.STAGE: self._drift.asked + 2 * len(self._written)}
         again = {stage: -requests for stage, requests in self._again.items()}
-        return _sum(totals, known, again, *[self._of_a_training()] * to_come)
-
-    def whole(self) -> Mapping[str, int]:
-        """What a round like this asks, as far as it is known before its trainings."""
-        trainings = len(self._scenario.learn.arms) * self._scenario.learn.seeds
-        return _sum(self._count(self._parts()), {"train": trainings}, *[self._of_a_training()] * trainings)
+        return _sum(self._count(self._parts()), known, again, *[self._of_a_training()] * to_come)
 
     def outcome(self) -> Round:
         """All that is known of it now."""
@@ -215,10 +210,8 @@ class LearnRound:
             stage = part.stages.get(request.stage, request.stage)
             if part.stages is DRIFT:
                 self._written[request.id] = request
-            if request.id in self._asked:
-                self._again[stage] += 1
-            self._asked.add(request.id)
             if awaiting := self._whose.get(request.id):
+                self._again[stage] += 1
                 awaiting.append(part)
                 continue
             self._whose[request.id] = [part]
