@@ -60,7 +60,7 @@ CREATE VIEW exam_answer AS
 CREATE VIEW lbt_score AS
   SELECT t.request_id AS tr, e.student, avg(e.correct) AS score, count(*) AS n
   FROM teaching_rationale t
-  JOIN teaching_rationale same ON same.tp = t.tp AND same.text = t.text
+  JOIN result same ON same.kind = 'Teach' AND same.tp = t.tp AND same.text = t.text
   JOIN exam_answer e ON e.tr = same.request_id
   GROUP BY t.request_id, e.student;
 """

@@ -115,6 +115,12 @@ def test_the_lbt_score_of_identical_rationales_is_the_same(tmp_path: Path) -> No
         ]  # fmt: skip
 
 
+def test_exams_count_for_a_rationale_that_was_written_before_to_measure_its_teacher(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("probe", "same", stage="probe"), teach("t1", "same"), exam("e1", "probe", True))
+        assert store.query("SELECT tr, student, score, n FROM lbt_score") == [("t1", "ada", 1.0, 1)]
+
+
 def test_a_better_grade_replaces_the_earlier_one_in_the_views(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         store.record([teach("a", correct=False)], grader="lbt", version="1")
