@@ -45,7 +45,8 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     shrink = 1 + z**2 / n
     centre = (share + z**2 / (2 * n)) / shrink
     reach = z * sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / shrink
-    return (max(0.0, centre - reach), min(1.0, centre + reach))
+    # At the ends it is 0 and 1, but for rounding.
+    return (max(0.0, centre - reach) if successes else 0.0, min(1.0, centre + reach) if successes < n else 1.0)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -25,6 +25,7 @@ def test_wilson_is_the_published_interval() -> None:
 
 def test_no_trials_leave_everything_possible() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
+    assert {(wilson(0, n)[0], wilson(n, n)[1]) for n in range(1, 200)} == {(0.0, 1.0)}
 
 
 def test_a_paired_comparison_by_hand() -> None:
