@@ -109,9 +109,9 @@ def _order_observe(scenario: Scenario) -> tuple[str, ...]:
 
 def _order_learn(scenario: Scenario) -> tuple[str, ...]:
     learn, teacher = scenario.learn, scenario.teacher.name
-    recipe, lead = learn.training, "m2" if "m2" in learn.arms else learn.arms[0]
+    recipe = learn.training
     what = "an adapter" if recipe.lora else "all weights"
-    again = f" The teacher of {lead} then begins the next of {learn.rounds} rounds." if learn.rounds > 1 else ""
+    again = f" The teacher of {learn.lead} then begins the next of {learn.rounds} rounds." if learn.rounds > 1 else ""
     scores = f"{learn.weight:g} correctness, {1 - learn.weight:g} exams"
     chosen = (
         f"The best rationale of each problem is taken by its score ({scores}), if the worst is behind by more than "

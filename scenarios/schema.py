@@ -176,9 +176,17 @@ class Learn(Section, frozen=True, kw_only=True):
     rationales: Count = 2
     """New TRs of each trained teacher per TP, put to the same students as those of the teacher before."""
 
+    @property
+    def lead(self) -> ArmName:
+        """The arm whose teacher goes on: to the next round, and to the level after."""
+        return "m2" if "m2" in self.arms else self.arms[0]
+
 
 class Scoring(Section, frozen=True, kw_only=True):
-    """How exam answers become a choice. `replay` may change all of it without a new request."""
+    """How exam answers become a choice. `replay` may change all of it without a new request.
+
+    But at level 2 it can choose other pairs, and those were not trained on.
+    """
 
     merge: Literal["answers", "students"] = "answers"
     """Several students: the mean over all their EAs (paper), or the mean of each student's mean."""

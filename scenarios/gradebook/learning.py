@@ -105,7 +105,7 @@ class LearnComparison(Comparison, frozen=True, kw_only=True):
 
     measure: Measure
     by_seed: tuple[float, ...] = ()
-    """The difference by training seed, where both were trained with several of them."""
+    """The difference by training seed, where one of them, or both, were trained with several."""
 
 
 class RoundSummary(msgspec.Struct, frozen=True):

@@ -12,11 +12,12 @@ SEEN = 0.01
 
 def notes(scenario: Scenario, one: Round) -> Iterator[str]:
     """Why arms have no teacher, or not the pairs they could have had, and what their figures are made of."""
-    trainings, gap = one.trainings, scenario.learn.gap
+    learn, trainings, gap = scenario.learn, one.trainings, scenario.learn.gap
     if not trainings:
-        yield "Its pairs are not chosen yet: TRs or exams are still missing."
+        yield "Its pairs are not chosen yet: TRs, exams, or answers of the original teacher are still missing."
         return
-    for empty in (training for training in trainings if not training.pairs):
+    # The gaps of an arm are the same with every seed: a shuffle exchanges scores within a problem.
+    for empty in (training for training in trainings if not (training.pairs or training.seed)):
         found = empty.gaps
         if found.largest is None:
             why = "no problem has two different rationales that were examined"
@@ -24,10 +25,10 @@ def notes(scenario: Scenario, one: Round) -> Iterator[str]:
             why = f"of {found.pairs:,} pairs of rationales the largest gap is {found.largest:.2f}, not above {gap:g}"
         yield f"{empty.label} has no preference pairs and is not trained: {why}."
     trained = [training for training in trainings if training.pairs]
-    if (seeds := scenario.learn.seeds) > 1 and trained:
+    if learn.seeds > 1 and trained:
         yield (
-            f"Every arm is trained {seeds} times, with other seeds; its figures are means over them. The intervals say "
-            "how sure a mean is over problems, and nothing of other seeds."
+            f"Every arm is trained {learn.seeds} times, with other seeds; its figures are means over the teachers that "
+            "came of it. The intervals say how sure a mean is over problems, and nothing of other seeds."
         )
     if any(len(training.pairs) < training.available for training in trained):
         had: dict[str, list[int]] = {}
@@ -52,3 +53,9 @@ def notes(scenario: Scenario, one: Round) -> Iterator[str]:
                 "from those before, which hides most of the training: raise learn.training.learning_rate, or set "
                 "teacher.dtype to float32."
             )
+    if one.finished and one.number < learn.rounds and not any(t.weights for t in trainings if t.arm == learn.lead):
+        yield f"{learn.lead} made no new teacher, so {_rounds(one.number + 1, learn.rounds)} would be the same again."
+
+
+def _rounds(first: int, last: int) -> str:
+    return f"round {first}" if first == last else f"rounds {first} to {last}"

@@ -29,7 +29,7 @@ MEASURES: dict[Measure, str] = {"greedy": "greedy", "sampled": "pass@1", "lbt": 
 TRAINED = ("m2", "m2_dense", "correctness_dpo", "shuffled")
 """The first of them that there is is compared with all others, the others with the original; summary.json has all."""
 AGAINST = ("original", "before", "correctness_dpo", "shuffled", "m2_dense")
-STATUS = {"trained": "", "training": "not trained yet", "failed": "failed", "no pairs": "no pairs"}
+STATUS = {"trained": "", "training": "not yet", "failed": "failed", "no pairs": "no pairs"}
 
 
 def rounds(told: Summary) -> Iterator[RenderableType]:

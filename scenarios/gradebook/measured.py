@@ -71,11 +71,13 @@ def how_well(
         lessons = one.lessons if own else measured.taught if measured else ()
         names = [student.name for student in scenario.students]
         exams = len(names) * scenario.exam.problems * scenario.exam.repeats
+        written = min(learn.rationales, scenario.lesson.rationales) if own else learn.rationales
         rows = {}
         for lesson in lessons:
-            # Of the round's teacher as many TRs as of the others, so that none has more to choose from.
-            trs = [tr for tr in lesson.rationales if tr.repeat < learn.rationales]
-            whole = len(trs) == learn.rationales and all(tr.answer is None or len(tr.exams) == exams for tr in trs)
+            # Of the round's teacher as many TRs as of the others, so that none has more to choose from. What nobody sat
+            # an exam under, for all of them failed, says nothing.
+            trs = [tr for tr in lesson.rationales if tr.repeat < written and (tr.answer is None or tr.exams)]
+            whole = len(trs) == written and all(tr.answer is None or len(tr.exams) == exams for tr in trs)
             if trs and (whole or complete):
                 scores = [lbt_score(tr, names, scenario.scoring.merge) if tr.answer is not None else 0 for tr in trs]
                 rows[lesson.tp] = float(sum(scores) / len(scores))

@@ -135,7 +135,9 @@ def summarize(
             iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten),
         ),
         failures=failures,
-        caution=_caution(n, len(lessons), facts.status, rounds) if solves else _caution_iterate(scenario, facts.status),
+        caution=_caution(scenario, n, len(lessons), facts.status, rounds)
+        if solves
+        else _caution_iterate(scenario, facts.status),
         completions_per_rationale=_completions_per_rationale(lessons),
         dense=dense(sheets, names, scoring, scenario.seed) if by_logprob and solves else None,
     )
@@ -157,9 +159,11 @@ def _whole(lesson: Lesson, scenario: Scenario) -> bool:
     )
 
 
-def _caution(counted: int, lessons: int, status: Status, rounds: Sequence[learning.RoundSummary]) -> str | None:
+def _caution(
+    scenario: Scenario, counted: int, lessons: int, status: Status, rounds: Sequence[learning.RoundSummary]
+) -> str | None:
     parts = [caution(counted)]
-    if rounds:
+    if rounds and scenario.held_out:
         held_out = max(row.n for one in rounds for row in one.teachers)
         parts.append(caution(held_out, "held-out problem"))
     if status != "complete":

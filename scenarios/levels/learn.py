@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from broker.messages import Message
 from scenarios.levels.base import Enclosed, Outcome, Request, Result, Setup, Step
 from scenarios.levels.learn_round import LearnRound
-from scenarios.schema import ArmName
 
 
 class Learn:
@@ -24,7 +23,7 @@ class Learn:
     def __init__(self, setup: Setup, before: Outcome | None = None) -> None:
         learn = setup.scenario.learn
         self._setup, self._wanted = setup, learn.rounds
-        self._lead: ArmName = "m2" if "m2" in learn.arms else learn.arms[0]
+        self._lead = learn.lead
         self._rounds = [LearnRound(setup, 1, before.lessons or None if before else None)]
         self._another = LearnRound(setup, 2).totals() if learn.rounds > 1 else {}
         """What a round after the first asks, as far as it is known before it has begun."""

@@ -111,6 +111,17 @@ def test_the_lbt_score_is_of_new_rationales_and_one_without_an_answer_teaches_no
     assert [one.lbt_problems for one in found.teachers] == [2, 2, 2]
 
 
+def test_an_original_teacher_with_fewer_rationales_than_are_new_is_measured_by_all_of_them() -> None:
+    more = replace(SCENARIO, learn=replace(SCENARIO.learn, rationales=3), lesson=LessonSection(rationales=1))
+    assert row(summary(complete=False, scenario=more), "original").lbt == 0.5
+
+
+def test_a_rationale_whose_exams_all_failed_says_nothing_of_its_teacher() -> None:
+    unsat = Lesson("tp1", "number", None, (answer(0, "1"),))
+    found = summary(replace(ROUND, lessons=(*taught("11"), unsat)))
+    assert (row(found, "original").lbt, row(found, "original").lbt_problems) == (1.0, 1)
+
+
 def test_drift_is_per_token() -> None:
     found = summary()
     assert [one.drift for one in found.teachers] == [None, pytest.approx((10 * 0.5 + 30 * 0.1) / 40), None]
@@ -187,7 +198,7 @@ NONE = Training("m2", (), 0, Gaps(pairs=6, above=0, problems=0, largest=0.25))
 @pytest.mark.parametrize(
     ("trainings", "note"),
     [
-        ((), "Its pairs are not chosen yet: TRs or exams are still missing."),
+        ((), "Its pairs are not chosen yet: TRs, exams, or answers of the original teacher are still missing."),
         ((NONE,), "m2 has no preference pairs and is not trained: of 6 pairs of rationales the largest gap is 0.25, "
          "not above 0.3."),
         ((replace(NONE, gaps=Gaps(0, 0, 0, None)),), "m2 has no preference pairs and is not trained: no problem has "
@@ -213,6 +224,17 @@ def test_a_training_that_its_engine_sees_needs_no_note() -> None:
     assert not any("rounded" in note for note in summary(replace(ROUND, trainings=(seen,))).notes)
 
 
+def test_every_arm_without_pairs_is_told_of_once_and_so_is_a_round_that_never_comes() -> None:
+    several = replace(SCENARIO, learn=replace(SCENARIO.learn, rounds=3, seeds=2))
+    none = replace(ROUND, trainings=(NONE, replace(NONE, seed=1), CORRECTNESS))
+    told = summary(none, scenario=several).notes
+    assert sum("no preference pairs" in note for note in told) == 1
+    missing = "m2 made no new teacher, so rounds 2 to 3 would be the same again."
+    assert missing in told
+    assert missing not in summary(replace(none, finished=False), scenario=several).notes
+    assert not [note for note in summary(scenario=several).notes if "no new teacher" in note]
+
+
 def test_a_failed_training_is_told_as_such() -> None:
     failed = replace(M2, weights="", failed="engine", figures={})
     assert summary(replace(ROUND, trainings=(failed,))).arms[0].status == "failed"
@@ -231,13 +253,13 @@ def test_in_a_later_round_the_teacher_before_it_is_measured_too() -> None:
 # --- in the summary, and printed ------------------------------------------------------------------------
 
 
-def whole(tmp_path: Path, *learnt: Round, complete: bool = True) -> dict[str, Any]:
+def whole(tmp_path: Path, *learnt: Round, complete: bool = True, scenario: Scenario = SCENARIO) -> dict[str, Any]:
     facts = FACTS if complete else replace(FACTS, status="interrupted")
     with Store(tmp_path, write=True) as store:
         store.note("tess", "progress", '["r-m2", 1, 2, {"loss": 0.5}]')
         store.note("tess", "progress", '["r-m2", 2, 2, {"loss": 0.3}]')
         store.note("tess", "progress", '["r-m2", 2, 2, {"loss": 0.25}]')
-        return summarize(SCENARIO, learnt[0].lessons if learnt else (), same, store, facts, learnt=learnt)
+        return summarize(scenario, learnt[0].lessons if learnt else (), same, store, facts, learnt=learnt)
 
 
 def printed(told: dict[str, Any]) -> str:
@@ -265,6 +287,18 @@ def test_a_class_without_level_2_says_nothing_of_it(tmp_path: Path) -> None:
     assert told["levels"]["2"]["rounds"] == []
     assert "m2" not in told["methods"]
     assert "Level 2" not in printed(told)
+
+
+def test_a_class_that_holds_no_problems_out_is_not_waited_for(tmp_path: Path) -> None:
+    without = replace(SCENARIO, learn=replace(SCENARIO.learn, held_out=0))
+    one = replace(ROUND, measured=tuple(replace(one, held_out=()) for one in ROUND.measured))
+    assert "held-out" not in whole(tmp_path, one, scenario=without)["caution"]
+
+
+def test_what_is_trained_fits_80_columns_while_some_of_it_is_not(tmp_path: Path) -> None:
+    waiting = replace(CORRECTNESS, weights="", figures={}, seed=9)
+    lines = printed(whole(tmp_path, replace(ROUND, trainings=(M2, waiting)), complete=False)).splitlines()
+    assert any(line.split()[:2] == ["M2", "2"] and line.split()[-1] == "60" for line in lines), "seconds are not lost"
 
 
 def test_where_nobody_was_trained_no_empty_comparison_is_printed(tmp_path: Path) -> None:
