@@ -117,10 +117,11 @@ class Course:
 
 
 def _training_left(requests: int, trainings: tuple[TrainingRow, ...]) -> float | None:
-    """Of so many trainings, the one under way among them: as if all took as many steps."""
+    """Of so many trainings, the one under way among them: as if all took as many steps, at the pace of the last one."""
     if not requests:
         return 0.0
     for row in trainings:
         if row.left_s is not None and row.step < row.steps:
             return row.left_s * (1 + (requests - 1) * row.steps / (row.steps - row.step))
-    return None
+    paces = [row.steps * row.step_s for row in trainings if row.step_s is not None]
+    return requests * paces[-1] if paces else None

@@ -149,6 +149,7 @@ def _trainings(one: Round, curves: Curves) -> Iterator[TrainingRow]:
             accuracy=curve.figures.get("reward_accuracy"),
             left_s=left if status == "training" else None,
             status=status,
+            step_s=curve.step_s,
         )
 
 

@@ -109,6 +109,10 @@ class Reader:
         over = status in OVER
         learning = self._progress.learning
         stages = self._progress.stages(self._problems, clock)
+        if over:  # nobody is at work, so nothing goes on at any pace
+            stages = tuple(msgspec.structs.replace(row, left_s=None) if row.left_s else row for row in stages)
+            resting = tuple(msgspec.structs.replace(row, left_s=None) for row in learning.trainings)
+            learning = msgspec.structs.replace(learning, trainings=resting)
         agents = self._agents(None if over else gauges, clock, over)
         return Snapshot(
             scenario=self._scenario.name,

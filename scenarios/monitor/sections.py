@@ -68,7 +68,7 @@ def latest_rounds(rows: Sequence[RoundRow], count: int) -> list[RoundRow]:
 
 
 def training_table(snapshot: Snapshot, height: int, width: int) -> list[Line]:
-    """A row per training of level 2, those that are not over first to stay."""
+    """A row per training of level 2, those that are not over first to stay. No name loses the number of its seed."""
     trainings = snapshot.learning.trainings
     rows = [trainings[n] for n in _kept([row.status == "training" for row in trainings], height)]
 
@@ -77,7 +77,7 @@ def training_table(snapshot: Snapshot, height: int, width: int) -> list[Line]:
 
     columns = [
         Column("round", 9, [(str(row.round), "dim") for row in rows], right=True),
-        Column("arm", 0, [(", ".join(row.arms), "bold") for row in rows], least=11),
+        Column("arm", 0, [(", ".join(row.arms), "bold") for row in rows], least=14),
         Column("pairs", 10, [(f"{row.pairs:,}", "dim") for row in rows], right=True, extra=True),
         Column("state", 3, [(row.status, TRAINING.get(row.status, "")) for row in rows]),
         Column("step", 1, [(f"{row.step}/{row.steps}" if row.step else "", "") for row in rows], right=True),
@@ -96,7 +96,7 @@ def teachers_table(snapshot: Snapshot, height: int, width: int) -> list[Line]:
     rows = [teachers[n] for n in _kept([False] * len(teachers), height)]
     columns = [
         Column("round", 9, [(str(row.round), "dim") for row in rows], right=True),
-        Column("teacher", 0, [(row.name, "bold") for row in rows], least=8),
+        Column("teacher", 0, [(row.name, "bold") for row in rows], least=18),
         Column("problems", 8, [(f"{row.problems}/{row.of}", "dim") for row in rows], right=True),
         Column("greedy", 1, [share(row.greedy, width) for row in rows], right=True),
         Column("sampled", 2, [share(row.sampled, width) for row in rows], right=True),

@@ -114,6 +114,8 @@ class TrainingRow(msgspec.Struct, frozen=True):
     left_s: float | None
     status: str
     """waiting, training, trained, failed; no pairs."""
+    step_s: float | None = None
+    """Seconds a step, of late."""
 
 
 class TeacherRow(msgspec.Struct, frozen=True):

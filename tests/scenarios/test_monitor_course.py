@@ -202,6 +202,27 @@ def test_a_training_shows_its_steps_its_figures_and_the_time_left(
     # The others are as long as this one, of which half is over.
     assert stage.left_s == 40.0 + 80.0 * (stage.total - 1)
     assert not [event for event in shown.events if event.kind == "progress"]
+    played.play(1)
+    between = picture(tmp_path, described)
+    (stage,) = [stage for stage in between.stages if stage.name == "train"]
+    assert stage.left_s == 80.0 * (stage.total - stage.done), "the next one takes no longer than the last"
+
+
+def test_where_nobody_is_at_work_nothing_is_about_to_end(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = course(2)
+    played = Played(store, described)
+    played.play(until="train")
+    for step in range(1, 5):
+        monkeypatch.setattr("scenarios.gradebook.store.datetime", _At(step * 10))
+        played.step(step)
+    store.note("", "stopped", "interrupted")
+    monkeypatch.undo()
+    shown = picture(tmp_path, described)
+    assert shown.over
+    assert not any(row.left_s for row in shown.stages)
+    assert not any(row.left_s for row in shown.learning.trainings)
 
 
 class _At:

@@ -102,6 +102,20 @@ def test_the_key_facts_of_a_level_are_there_at_every_size(
             assert re.search(rf"^ +{last.number} .*{last.train:.2f} .*{last.held_out:.2f} ", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_seeds_can_be_told_apart_at_every_width(width: int) -> None:
+    numbers = range(2, 5)
+    rows = learning().trainings[-1]
+    many = Learning(
+        trainings=tuple(
+            msgspec.structs.replace(rows, arms=(f"correctness #{n}",), step=n, left_s=90.0) for n in numbers
+        ),
+        teachers=tuple(TeacherRow(1, f"correctness_dpo #{n}", 20, 20, 0.5, 0.5, 0.25) for n in numbers),
+    )
+    text = view(msgspec.structs.replace(busy(level=2), learning=many), width, 60).text
+    assert all(f"{name} #{n}" in text for name in ("correctness", "correctness_dpo") for n in numbers), text
+
+
 def test_the_section_of_the_level_at_work_stays_longest() -> None:
     at_2 = view(busy(level=2), 80, 24).text
     assert "── training ──" in at_2 and "── rounds ──" not in at_2.partition("── training ──")[2]
