@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from broker.messages import Sampling
+from broker.messages import Recipe, Sampling
 from scenarios.counts import count
 from scenarios.gradebook.learning import comparisons, methods, summarize_rounds
 from scenarios.levels import course
@@ -49,6 +49,7 @@ def cases(draw: st.DrawFn) -> Case:
         gap=draw(st.sampled_from([0.0, 0.3, 0.6])),
         pairs_per_tp=draw(st.integers(1, 8)),
         uses_per_rationale=draw(st.integers(1, 3)),
+        training=Recipe(method=draw(st.sampled_from(["dpo", "sft"]))),
     )
     sampling = draw(st.sampled_from([Sampling(), Sampling(temperature=1.0, top_k=0, top_p=1.0)]))
     score = "logprob" if "dense" in arms else draw(st.sampled_from(["accuracy", "logprob"]))
