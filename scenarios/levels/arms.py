@@ -69,7 +69,7 @@ class Arms:
                 self._trainings[key],
                 weights=result.answer or "",
                 failed=result.failed,
-                figures={} if result.failed else msgspec.json.decode(result.text, type=dict[str, float]),
+                figures={} if result.failed else _figures(result.text),
             )
         return bool(whose)
 
@@ -157,6 +157,12 @@ class Arms:
             chosen_ended=pair.chosen_ended,
             rejected_ended=pair.rejected_ended,
         )
+
+
+def _figures(told: str) -> dict[str, float]:
+    """What a training told at its end. What is no number stands there as null, and is left out."""
+    figures = msgspec.json.decode(told, type=dict[str, float | None])
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _parts(*of_class: int, seed: int) -> tuple[int, ...]:

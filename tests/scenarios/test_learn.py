@@ -431,6 +431,18 @@ def test_a_training_that_failed_leaves_the_others_and_the_old_teacher() -> None:
     assert len(school.play(again).learnt) == 2
 
 
+def test_a_training_may_tell_of_something_that_is_no_number() -> None:
+    school = Class()
+    answer = school.answer
+
+    def told(request: Request) -> Result:
+        figures = msgspec.json.encode({"steps": 1, "reward_margin": float("nan")}).decode()
+        return replace(answer(request), text=figures) if request.kind == "Train" else answer(request)
+
+    school.answer = told  # type: ignore[method-assign]
+    assert [t.figures for t in school.play(level(scenario())).learnt[0].trainings] == [{"steps": 1.0}] * 3
+
+
 def test_arms_with_the_same_pairs_are_trained_and_measured_once() -> None:
     # Exams of right TRs are right and of wrong ones wrong: both scores say the same.
     school = Class()
