@@ -43,8 +43,8 @@ def rounds(told: Summary) -> Iterator[RenderableType]:
             yield Text("\n".join(plain(note) for note in one.notes))
         if any(row.n or row.lbt_problems for row in one.teachers):
             yield teachers(one)
-            if any(row.by_seed for row in one.teachers):
-                yield seeds(one)
+            if (by_seed := seeds(one)).row_count:
+                yield by_seed
             if (compared := comparisons(one)).row_count:
                 yield compared
 
@@ -104,6 +104,8 @@ def seeds(one: RoundSummary) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in one.teachers:
         for of in row.by_seed:
+            if of.greedy is of.sampled is of.lbt is of.drift is None:
+                continue  # not measured yet
             table.add_row(
                 Text(numbered(LABELS.get(row.teacher, plain(row.teacher)), of.seed)),
                 Text(percent(of.greedy)),

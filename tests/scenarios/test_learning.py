@@ -1,5 +1,6 @@
 """What is said of level 2 at its end, from rounds worked out by hand."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,15 @@ def test_what_is_trained_fits_80_columns_while_some_of_it_is_not(tmp_path: Path)
     waiting = replace(CORRECTNESS, weights="", figures={}, seed=9)
     lines = printed(whole(tmp_path, replace(ROUND, trainings=(M2, waiting)), complete=False)).splitlines()
     assert any(line.split()[:2] == ["M2", "2"] and line.split()[-1] == "60" for line in lines), "seconds are not lost"
+
+
+def test_a_seed_that_is_not_measured_yet_has_no_row(tmp_path: Path) -> None:
+    learn = replace(SCENARIO.learn, seeds=2)
+    for measured, seen in ((SEEDS.measured[:1], []), (SEEDS.measured[:2], ["M2"]), (SEEDS.measured, ["M2", "M2 #2"])):
+        one = replace(SEEDS, measured=measured)
+        text = printed(whole(tmp_path, one, complete=False, scenario=replace(SCENARIO, learn=learn)))
+        _, _, rows = text.partition("The same, seed by seed")
+        assert re.findall(r"^(M2(?: #2)?)  ", rows.partition("The same problems, one")[0], re.MULTILINE) == seen
 
 
 def test_where_nobody_was_trained_no_empty_comparison_is_printed(tmp_path: Path) -> None:
