@@ -158,10 +158,10 @@ def replay(run_dir: Path, *, overrides: Overrides = (), as_json: AsJson = False)
     summary["replay"] = {"changed": reading.difference(old, new), "never_asked": missing}
     show(summary, as_json)
     if missing and not as_json:
-        say(
-            out,
-            "Never asked in this run, and so left out: " + ", ".join(f"{n} {stage}" for stage, n in missing.items()),
-        )
+        counted = ", ".join(f"{n} {stage}" for stage, n in missing.items())
+        # Levels 2 and 3 wait for results before they ask on.
+        then = "" if new.levels == (1,) else ", and all that would have followed"
+        say(out, f"Never asked in this run, and so left out: {counted}{then}")
     return COMPLETE
 
 
