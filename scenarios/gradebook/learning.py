@@ -91,7 +91,8 @@ class TeacherSummary(msgspec.Struct, frozen=True):
     length: float | None
     """Mean length of the samples in tokens; those cut off count as long as they are."""
     lbt: float | None
-    """LbT score of its new TRs on the TPs: mean over TPs of the mean over TRs; a TR without an answer scores 0."""
+    """LbT score of its new TRs on the TPs: mean over TPs of the mean over TRs; a TR without an answer scores 0, and one
+    whose exams all failed does not count."""
     lbt_problems: int
     drift: float | None
     """KL(this || original) in nats per token, on its own texts at temperature 1, one per held-out problem; an
