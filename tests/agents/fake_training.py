@@ -28,8 +28,6 @@ def main() -> None:
             case "die-always":
                 heard.write_text("." * (number - 1))
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "wait":
-                threading.Event().wait()
             case "refuse":
                 said = Refused(failed="the loss is not a number\nlower recipe.learning_rate")
             case "done":
@@ -40,6 +38,8 @@ def main() -> None:
         sys.stdout.flush()
         if word == "refuse":
             sys.exit(1)
+        if word == "wait":
+            threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ def test_a_training_has_the_machine_to_itself_and_tells_how_it_goes_on(folder: P
 
 def test_trainings_that_wait_for_one_another_share_one_absence_of_the_engine(folder: Path) -> None:
     def script(wire: Wire, voice: Voice) -> None:
-        ask(wire, ("s", lesson(folder, "step done", "one")), ("t", lesson(folder, "step done", "two")), ("a", TEACH))
+        ask(wire, ("s", lesson(folder, "step done", "s")), ("t", lesson(folder, "step step done", "t")), ("a", TEACH))
 
     _, wire, voice = work(spec(folder), script)
     assert isinstance(wire.sent["s"], Trained) and isinstance(wire.sent["t"], Trained)
@@ -236,7 +236,7 @@ def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> No
         wire.say([("s", lesson(folder, "step done", "one"))])
         assert voice.stopping.wait(120)
         assert wire.states == ["ready"]
-        wire.say([("t", lesson(folder, "step done", "two"))])
+        wire.say([("t", lesson(folder, "step step done", "two"))])
         voice.asked.set()
         wire.wait_for("s", "t")
 
@@ -292,7 +292,7 @@ def test_a_failed_training_that_is_asked_again_goes_on_where_it_was(folder: Path
 
 def test_an_agent_that_must_leave_kills_its_training_which_goes_on_in_the_next(folder: Path) -> None:
     def leave(wire: Wire, voice: Voice) -> None:
-        wire.say([("t", lesson(folder, "step wait step done")), ("a", TEACH)])
+        wire.say([("t", lesson(folder, "wait step done")), ("a", TEACH)])
         assert wire.heard.wait(120)
 
     code, wire, voice = work(spec(folder), leave)
@@ -302,10 +302,10 @@ def test_an_agent_that_must_leave_kills_its_training_which_goes_on_in_the_next(f
     assert voice.log == ["start", "stop", "stop"]
 
     def again(wire: Wire, voice: Voice) -> None:
-        ask(wire, ("t", lesson(folder, "step wait step done")))
+        ask(wire, ("t", lesson(folder, "wait step done")))
 
     _, wire, _ = work(spec(folder), again)
-    assert isinstance(wire.sent["t"], Trained) and [said.step for said in wire.told] == [3]
+    assert isinstance(wire.sent["t"], Trained) and [said.step for said in wire.told] == [2]
 
 
 def test_an_engine_that_does_not_come_back_ends_the_process_so_that_it_is_restarted(folder: Path) -> None:
