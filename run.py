@@ -351,7 +351,10 @@ def conclude(scenario: Scenario, folder: RunFolder, ending: Ending) -> int:
             return INTERRUPTED
     with contextlib.suppress(OSError):
         say(out, f"All of it is in {folder} ({ending.reused} results reused).")
-    return PARTLY if summary["counts"]["failed"] else COMPLETE
+    if summary["counts"]["failed"]:
+        say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
+        return PARTLY
+    return COMPLETE
 
 
 # --- small parts ----------------------------------------------------------------------------------------

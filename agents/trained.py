@@ -90,7 +90,8 @@ def find(run_weights: str, digest: str, base: str) -> Path:
     if of not in ("", base):
         raise _unsupported(f"the weights {digest[:12]} were trained of {of[:12]}, and it holds {base[:12]}")
     if found != digest:
-        raise _unsupported(f"the weights {digest[:12]} were changed: they are {found[:12]} now")
+        changed = f"the weights {digest[:12]} were changed: they are {found[:12]} now"
+        raise _unsupported(f"{changed}; put back what was in {folder.parent.name}/{digest}")
     return folder
 
 

@@ -116,7 +116,8 @@ class Trainee:
         if said is None:
             raise Postponed
         if isinstance(said, Refused):
-            raise EngineFailure("engine", said.failed)
+            # Who reads it knows the recipe by its place in a scenario.
+            raise EngineFailure("engine", said.failed.replace("recipe.", "learn.training."))
         figures = said.figures | {"pairs_too_long": float(said.too_long)}
         return Trained(trained=said.trained, pairs=said.pairs, steps=said.steps, seconds=said.seconds, figures=figures)
 
@@ -164,8 +165,8 @@ class Trainee:
             dtype=spec.dtype,
             threads=spec.threads,
             out=spec.weights_folder,
-            # By request: asked again after a death, it finds its checkpoint.
-            work=str(training / digest(request_id)[:32]),
+            # By what is trained: asked again after a death or a failure, it finds its checkpoint.
+            work=str(training / digest(request.weights, request.pairs_digest or request_id, request.recipe)[:32]),
         )
 
     async def _learn(self, request_id: str, told: TrainingSpec) -> Done | Refused | None:

@@ -111,8 +111,10 @@ def check_slots(model: Any, expected: torch.Tensor) -> None:
     """Refuse a model whose attention is not what slots compute: found out by trying, not from a list of names.
 
     Raises:
-        EngineStartError: other logits than the library's own.
+        EngineStartError: other logits than the library's own, or none at all.
     """
+    if not expected.isfinite().all():
+        raise EngineStartError("its weights are broken: what it computes is no number")
     batch = Batch(model, capacity=1, memory=0, prefix_memory=0)
     row = Row(list(range(3, PROBE)), Sampling(max_tokens=PROBE), seed=0)
     batch.join([row])
@@ -122,10 +124,11 @@ def check_slots(model: Any, expected: torch.Tensor) -> None:
     row.tokens.append(PROBE + 2)
     got, wanted = (logits.float() - logits.float().mean() for logits in (batch.logits()[0], expected))
     alike = torch.nn.functional.cosine_similarity(got, wanted, dim=0).item()
-    # Rounding alone moves bfloat16 logits by some per mille; NaN is refused too.
+    # Rounding alone moves bfloat16 logits by some per mille.
     if not alike > (0.999 if expected.dtype == torch.float32 else 0.98):
         raise EngineStartError(
-            f"the architecture {type(model).__name__} is not supported: its attention is of another kind"
+            f"the architecture {type(model).__name__} is not supported: its attention is of another kind, "
+            "or its weights are broken"
         )
 
 

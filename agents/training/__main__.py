@@ -20,6 +20,8 @@ log = logging.getLogger("training")
 
 EXTRA = ("trl", "peft", "datasets")
 """What the extra `train` brings."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk that is full, a quota that is used up, a file larger than it may be."""
 
 
 def main() -> int:
@@ -50,21 +52,25 @@ def main() -> int:
 
 def meaning(error: Exception, spec: TrainingSpec) -> Refused:
     """What an exception means to people, and what to do."""
-    gist = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     if isinstance(error, TrainingFailed):
         return Refused(failed=str(error), for_good=error.for_good)
+    # Libraries that are loaded late say of an error only that there was one.
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    gist = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in EXTRA:
         return Refused(failed=f"training needs {', '.join(EXTRA)}: {INSTALL}", for_good=True)
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-        where = f"no space left on the disk of {spec.work} or {spec.out}"
-        return Refused(failed=f"{where}: {gist}\nmake room; it goes on where it was")
+    # safetensors tells the number in its text alone.
+    if getattr(error, "errno", None) in FULL or any(f"(os error {number})" in str(error) for number in FULL):
+        where = os.path.commonpath([spec.work, spec.out])
+        return Refused(failed=f"no space left on the disk of {where}: {gist}\nmake room; it goes on where it was")
     if _out_of_memory(error):
         return Refused(failed=f"out of memory while training: {gist}\n{lower(spec.recipe)}")
     return Refused(failed=f"the training broke: {type(error).__name__}: {gist}")
 
 
 def _out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     try:
         from agents.engines.loading import out_of_memory

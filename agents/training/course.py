@@ -27,6 +27,8 @@ FULL_RATE = 5e-7
 """The learning rate of all weights where the recipe names none (paper, M2)."""
 ADAPTER_RATE = 2e-4
 """That of an adapter. A rate ten times as high shows more in a few steps of a small model, and ruins a larger one."""
+PROBE = 32
+"""Tokens of a prompt that new weights are tried on."""
 
 
 def rate_of(recipe: Recipe) -> float:
@@ -40,6 +42,7 @@ class Course:
     def __init__(self, recipe: Recipe, rows: Sequence[Row], checkpoints: Checkpoints, work: Path) -> None:
         """`rows`: all, in their order; `work`: a folder of the training's own."""
         self._recipe, self._checkpoints, self._work = recipe, checkpoints, work
+        self._asked = rows[0].prompt[:PROBE]
         self._held = checkpoints.newest() or Held(work, 0, 0.0)
         self._left = rows[self._held.step * trainers.pairs_of_a_step(recipe) :]
         steps = trainers.steps_of(recipe, len(rows))
@@ -57,7 +60,7 @@ class Course:
             tell: called with each step.
 
         Raises:
-            TrainingFailed: the loss is not a number any more.
+            TrainingFailed: the loss is not a number any more, or what came of the last step says nothing.
         """
         recipe, held, steps = self._recipe, self._held, self.last.steps
         trainer = trainers.make(model, tokenizer, self._left, recipe, self._work, device, fast)
@@ -97,7 +100,20 @@ class Course:
         trainer.add_callback(_Listener(stepped))
         tell(self.last)
         trainer.train()
+        if not self._speaks(trainer.model, device, fast):
+            raise TrainingFailed(
+                f"step {steps}: what the new weights compute is no number: nothing is kept of them\n"
+                f"lower recipe.learning_rate (it is {rate:g})",
+                for_good=True,
+            )
         return trainer.model
+
+    def _speaks(self, model: Any, device: torch.device, fast: bool) -> bool:
+        """Whether the trained model computes numbers: the loss of a step is of what was there before it."""
+        asked = torch.tensor([self._asked], device=device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=fast):
+            said = model.eval()(input_ids=asked, use_cache=False).logits
+        return bool(said.isfinite().all())
 
 
 class _Listener(TrainerCallback):  # type: ignore[misc]

@@ -28,16 +28,18 @@ def main() -> None:
             case "die-always":
                 heard.write_text("." * (number - 1))
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "wait":
-                threading.Event().wait()
             case "refuse":
-                said = Refused(failed="the loss is not a number")
+                said = Refused(failed="the loss is not a number\nlower recipe.learning_rate")
             case "done":
                 said = Done(trained="d" * 64, folder=spec.out, pairs=3, too_long=1, steps=number, seconds=1.5)
             case _:
                 said = Step(step=number, steps=len(words), loss=1 / number)
         sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
         sys.stdout.flush()
+        if word == "refuse":
+            sys.exit(1)
+        if word == "wait":
+            threading.Event().wait()
 
 
 if __name__ == "__main__":

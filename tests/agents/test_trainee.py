@@ -212,7 +212,7 @@ def test_a_training_has_the_machine_to_itself_and_tells_how_it_goes_on(folder: P
 
 def test_trainings_that_wait_for_one_another_share_one_absence_of_the_engine(folder: Path) -> None:
     def script(wire: Wire, voice: Voice) -> None:
-        ask(wire, ("s", lesson(folder, "step done", "one")), ("t", lesson(folder, "step done", "two")), ("a", TEACH))
+        ask(wire, ("s", lesson(folder, "step done", "s")), ("t", lesson(folder, "step step done", "t")), ("a", TEACH))
 
     _, wire, voice = work(spec(folder), script)
     assert isinstance(wire.sent["s"], Trained) and isinstance(wire.sent["t"], Trained)
@@ -236,7 +236,7 @@ def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> No
         wire.say([("s", lesson(folder, "step done", "one"))])
         assert voice.stopping.wait(120)
         assert wire.states == ["ready"]
-        wire.say([("t", lesson(folder, "step done", "two"))])
+        wire.say([("t", lesson(folder, "step step done", "two"))])
         voice.asked.set()
         wire.wait_for("s", "t")
 
@@ -249,7 +249,7 @@ def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> No
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("step refuse", "the loss is not a number"),
+        ("step refuse", "the loss is not a number\nlower learn.training.learning_rate"),
         ("die-always", "killed, as a machine without memory does"),
         ("step die die die", "killed"),
         ("step", "did not say why"),
@@ -276,9 +276,23 @@ def test_a_training_that_is_killed_on_its_way_goes_on_where_it_was(folder: Path)
     assert voice.log == ["start", "stop", "start", "stop"]
 
 
+def test_a_failed_training_that_is_asked_again_goes_on_where_it_was(folder: Path) -> None:
+    asked = lesson(folder, "step refuse step done")
+
+    def script(wire: Wire, voice: Voice) -> None:
+        ask(wire, ("t", asked))
+        # As another request: a result stands for good.
+        ask(wire, ("asked again", asked), ("another", msgspec.structs.replace(asked, recipe=Recipe(seed=1))))
+
+    _, wire, _ = work(spec(folder), script)
+    assert isinstance(wire.sent["t"], Failed) and isinstance(wire.sent["asked again"], Trained)
+    assert [said.step for said in wire.told] == [1, 3, 1]
+    assert isinstance(wire.sent["another"], Failed), "another recipe is another training"
+
+
 def test_an_agent_that_must_leave_kills_its_training_which_goes_on_in_the_next(folder: Path) -> None:
     def leave(wire: Wire, voice: Voice) -> None:
-        wire.say([("t", lesson(folder, "step wait done")), ("a", TEACH)])
+        wire.say([("t", lesson(folder, "wait step done")), ("a", TEACH)])
         assert wire.heard.wait(120)
 
     code, wire, voice = work(spec(folder), leave)
@@ -288,10 +302,10 @@ def test_an_agent_that_must_leave_kills_its_training_which_goes_on_in_the_next(f
     assert voice.log == ["start", "stop", "stop"]
 
     def again(wire: Wire, voice: Voice) -> None:
-        ask(wire, ("t", lesson(folder, "step step done")))
+        ask(wire, ("t", lesson(folder, "wait step done")))
 
     _, wire, _ = work(spec(folder), again)
-    assert isinstance(wire.sent["t"], Trained) and all(said.step > 1 for said in wire.told)
+    assert isinstance(wire.sent["t"], Trained) and [said.step for said in wire.told] == [2]
 
 
 def test_an_engine_that_does_not_come_back_ends_the_process_so_that_it_is_restarted(folder: Path) -> None:

@@ -229,6 +229,13 @@ def test_a_model_whose_weights_are_no_numbers_is_found_out_at_the_first_step(tin
     assert "step 1" in str(error) and "nan" in str(error)
 
 
+def test_a_last_step_that_ruins_the_weights_is_found_out_too(tiny: Path, tmp_path: Path) -> None:
+    # One step: its loss is of what was there before it.
+    error = refused(spec(tmp_path, tiny, recipe={"learning_rate": 1e37, "batch": 6}))
+    assert error.for_good and "step 1: what the new weights compute is no number" in str(error)
+    assert "learning_rate" in str(error)
+
+
 def test_no_pair_that_fits_says_how_long_they_are(tiny: Path, tmp_path: Path) -> None:
     error = refused(spec(tmp_path, tiny, recipe={"max_tokens": 40}))
     assert error.for_good and "all 6 are longer than 40 tokens" in str(error) and "max_tokens" in str(error)
@@ -297,3 +304,8 @@ def test_what_goes_wrong_is_said_with_what_to_do(tiny: Path, tmp_path: Path) -> 
     extra = meaning(ModuleNotFoundError("No module named 'trl'", name="trl"), told)
     assert 'pip install -e ".[train]"' in extra.failed and extra.for_good
     assert "trl broke" in meaning(ValueError("trl broke"), told).failed
+    for full in (OSError(errno.EDQUOT, "Disk quota exceeded"), safetensors.SafetensorError("no (os error 27)")):
+        assert f"no space left on the disk of {tmp_path}:" in meaning(full, told).failed
+    late = RuntimeError("cannot import a part of trl, look up to see why")
+    late.__cause__ = MemoryError()
+    assert "out of memory" in meaning(late, told).failed

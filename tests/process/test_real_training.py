@@ -1,0 +1,40 @@
+"""A whole class of level 2 whose teacher is a real model, tiny, with its real engine and a real training's process."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from tests import bigrams, classes
+
+
+def training_of(process: subprocess.Popen[str], out: Path) -> list[psutil.Process]:
+    """The process of the training that runs, if one does."""
+    found: list[psutil.Process] = []
+    if not list((out / "training").glob("*.jsonl")):
+        return found
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            found += [child] if "agents.training" in child.cmdline() else []
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_a_training_that_is_killed_at_once_leaves_the_old_teacher_and_all_that_was_done(tmp_path: Path) -> None:
+    out, scenario = tmp_path / "run", bigrams.scenario(tmp_path)
+    process = classes.start(out, scenario=scenario)
+    classes.wait_until(process, lambda: bool(training_of(process, out)))
+    # Before its first step: what dies without having come any further is not started again and again.
+    training_of(process, out)[0].kill()
+    said = classes.finish(process, code=3)
+    assert "the training was killed, as a machine without memory does lower learn.training" in " ".join(said.split())
+    assert f"python run.py resume {out} --retry-failed" in said
+    told = json.loads((out / "summary.json").read_text())
+    (arm,) = told["levels"]["2"]["rounds"][0]["arms"]
+    assert (told["status"], arm["status"], arm["weights"]) == ("complete", "failed", "")
+    assert (told["methods"]["original"]["n"], told["counts"]["failed"]) == (2, 1)
+    assert told["counts"]["exam_answers"] > 0
+    assert arm["pairs"] == len(next((out / "training").glob("*.jsonl")).read_text().splitlines()) > 0
+    assert not list((out / "weights").glob("*"))
