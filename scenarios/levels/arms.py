@@ -114,15 +114,13 @@ class Arms:
 
     def _request(self, training: Training) -> Request:
         """Its id: a digest of who is trained, how, and on which texts; not of the scores that chose them."""
-        texts = [
-            (
-                self._tps[pair.tp].text,
-                self._tps[pair.tp].form,
-                *(pair.chosen_material, pair.rejected_material, pair.chosen_ended, pair.rejected_ended),
-            )
-            for pair in training.pairs
-        ]
         recipe = self._recipe(training.seed)
+        texts = []
+        for pair in training.pairs:
+            tp, text = self._tps[pair.tp], [pair.chosen_material, pair.chosen_ended]
+            if recipe.method != "sft":  # which has no use for what was rejected
+                text += [pair.rejected_material, pair.rejected_ended]
+            texts.append((tp.text, tp.form, *text))
         key = digest("Train", self._setup.teacher, recipe, self._bank.demonstrations, texts)
         id, repeat = self._setup.unused(key)
         to = self._scenario.teacher.name

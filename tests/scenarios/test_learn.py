@@ -14,6 +14,7 @@ from scenarios.classroom import feed
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.store import Record
 from scenarios.levels import course
+from scenarios.levels.arms import Arms
 from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup
 from scenarios.levels.learn import Learn
 from scenarios.levels.observe import Observe
@@ -296,6 +297,20 @@ def test_best_of_n_trains_every_arm_on_its_best_rationale_of_each_problem() -> N
     best = {lesson.tp: [tr for tr in lesson.rationales if tr.answer is not None] for lesson in outcome.lessons}
     right = {tr.id for trs in best.values() for tr in trs if tr.correct}
     assert {pair.chosen for pair in (*m2.pairs, *correctness.pairs)} <= right
+
+
+def test_best_of_n_is_trained_once_for_arms_that_have_the_same_best_rationales() -> None:
+    def trained(method: str) -> list[str]:
+        described = scenario(training=Recipe(method=method))  # type: ignore[arg-type]
+        level_2, school = Arms(Setup(described, BANK, ANSWERERS), 1), Class()
+        lessons = school.play(level(scenario())).lessons
+        level_2.begin(lessons)
+        worse = [replace(pair, rejected_material="another") for pair in level_2.trainings[0].pairs]
+        one, other = level_2.trainings[0], replace(level_2.trainings[0], pairs=tuple(worse))
+        return [level_2._request(each).id for each in (one, other)]
+
+    assert len(set(trained("sft"))) == 1
+    assert len(set(trained("dpo"))) == 2
 
 
 def test_the_teacher_that_m2_made_goes_on() -> None:
