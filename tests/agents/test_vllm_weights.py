@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from agents.engines.base import EngineFailure
-from agents.engines.vllm_weights import Reloading, source
+from agents.engines.vllm.weights import Reloading, source
 from tests.agents import trained_weights as make
 from tests.agents.test_transformers_engine import save
 

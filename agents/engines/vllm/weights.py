@@ -2,7 +2,7 @@
 
 vLLM could keep adapters beside the base, too, but on a CPU every answer with one then takes several times as long, and
 those of the base become slower as well (docs/engines.md). `Reloading` runs in the workers' processes; which weights are
-next, and when, is agents/engines/vllm.py.
+next, and when, is agents/engines/vllm/engine.py.
 """
 
 from collections.abc import Iterator, Sequence
