@@ -67,6 +67,7 @@ class VllmEngine:
         """Load the model in a child process. Takes half a minute, most of it vLLM's own imports."""
         self._progress = on_progress
         self._rounds = Rounds(self._switch)
+        self._said = Said()
         await asyncio.to_thread(self._load)
         self._said = Said()
         self._closed = ""
