@@ -21,7 +21,7 @@ from rich.console import Console
 
 from agents import hiring, placement, tuition
 from agents.engines.base import EngineStartError
-from agents.engines.simulated import write_answer_key
+from agents.engines.simulated.options import write_answer_key
 from agents.launcher import ChildSpec, LocalLauncher
 from agents.models import ModelError
 from agents.spec import AgentSpec

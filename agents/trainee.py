@@ -207,9 +207,9 @@ class Trainee:
     def _lesson(self, told: TrainingSpec) -> Iterator[Said]:
         """What a new process says, or for a simulated agent what it would say."""
         if self._spec.engine == "simulated":
-            from agents.engines import simulated_training
+            from agents.engines.simulated import training
 
-            return simulated_training.train(told, self._settings)
+            return training.train(told, self._settings)
         self._process = child.start(told, Path(self._spec.training_folder) / f"{self._spec.name}.log")
         if self._given_up:
             self._process.kill()

@@ -8,10 +8,10 @@ from typing import Any
 from agents.engines.base import Engine, EngineStartError, Settings
 
 ENGINES = {
-    "vllm": ("agents.engines.vllm", "VllmEngine"),
+    "vllm": ("agents.engines.vllm.engine", "VllmEngine"),
     "transformers": ("agents.engines.transformers", "TransformersEngine"),
-    "openai": ("agents.engines.openai", "OpenAIEngine"),
-    "simulated": ("agents.engines.simulated", "SimulatedEngine"),
+    "openai": ("agents.engines.servers.engine", "OpenAIEngine"),
+    "simulated": ("agents.engines.simulated.engine", "SimulatedEngine"),
 }
 
 WITH_LOCAL_MODEL = frozenset({"vllm", "transformers"})
@@ -59,15 +59,15 @@ def check(engine: str, args: dict[str, Any], *, gpu: bool) -> None:
             argument or a value out of bounds.
     """
     if engine == "simulated":
-        from agents.engines import simulated
+        from agents.engines.simulated import options as simulated
 
         simulated.read_options(args)
         if "answer_key" in args:
             raise EngineStartError("simulated engine: engine_args: answer_key is set by the run, and by nobody else")
     elif engine == "openai":
-        from agents.engines import openai_options
+        from agents.engines.servers import options as servers
 
-        openai_options.read_options(args)
+        servers.read_options(args)
     elif engine == "vllm" and (build := vllm_build()) != (wanted := "cuda" if gpu else "cpu"):
         there = "not installed" if not build else f"installed in its {'CPU' if build == 'cpu' else 'GPU'} build"
         raise EngineStartError(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import pytest
 
 from agents.engines.base import Completion, EngineStartError, Prompt, Settings, Turn
-from agents.engines.openai import OpenAIEngine
+from agents.engines.servers.engine import OpenAIEngine
 from broker.messages import Sampling, Teach
 from tests.agents.openai_server import WAIT_S, Server
 

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
 from agents.engines.base import Completion, EngineFailure
-from agents.engines.openai import OpenAIEngine
+from agents.engines.servers.engine import OpenAIEngine
 from tests.agents import openai_server as faults
 from tests.agents.at_a_server import answer, engine, one, prompt, use
 from tests.agents.openai_server import Server

@@ -10,7 +10,7 @@ pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
 from agents import engines, hiring
 from agents.engines.base import Completion, EngineSpent, EngineStartError, Settings
-from agents.engines.openai_options import Feature, Options
+from agents.engines.servers.options import Feature, Options
 from scenarios import reading
 from scenarios.schema import Agent
 from tests.agents import openai_server as faults
@@ -203,6 +203,6 @@ def test_an_agent_at_a_server_needs_the_name_of_a_model(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "agents.engines.openai", None)
+    monkeypatch.setitem(sys.modules, "agents.engines.servers.engine", None)
     with pytest.raises(EngineStartError, match=r"pip install -e '.\[openai\]'"):
         engines.make("openai", Settings(model="m", folder=None, capacity=0, threads=1))

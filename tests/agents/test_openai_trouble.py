@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSpent
-from agents.engines.openai import OpenAIEngine
-from agents.engines.pacing import backoff_s
+from agents.engines.servers.engine import OpenAIEngine
+from agents.engines.servers.pacing import backoff_s
 from tests.agents import openai_server as faults
 from tests.agents.at_a_server import Clock, answer, engine, one, prompt, refused_start, use
 from tests.agents.openai_server import Fault, Server

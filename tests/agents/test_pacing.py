@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
-from agents.engines.pacing import Pace
+from agents.engines.servers.pacing import Pace
 from tests.agents.at_a_server import Clock
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from agents import prompts
 from agents.engines.base import Completion, EngineFailure, EngineStartError, Scored, Settings
-from agents.engines.simulated import SimulatedEngine, write_answer_key
+from agents.engines.simulated.engine import SimulatedEngine
+from agents.engines.simulated.options import write_answer_key
 from broker.messages import Examine, Exemplar, Sampling, Teach, digest
 
 PROBLEMS = {f"What is {a} + {a}?": str(2 * a) for a in range(40)}

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from agents import prompts, student, teacher
-from agents.engines import simulated_trades
 from agents.engines.base import Question, Settings
-from agents.engines.simulated import SimulatedEngine, write_answer_key
+from agents.engines.simulated import trades
+from agents.engines.simulated.engine import SimulatedEngine
+from agents.engines.simulated.options import write_answer_key
 from broker.messages import (
     Ask,
     Examine,
@@ -109,9 +110,9 @@ def test_a_set_is_well_formed_balanced_new_and_always_the_same(key: Path, reques
 
 
 def test_a_set_written_from_mistakes_is_about_them(key: Path) -> None:
-    about = {simulated_trades.feature(mistake.problem) for mistake in MISTAKES}
+    about = {trades.feature(mistake.problem) for mistake in MISTAKES}
     (text,) = ask(key, [INFORMED])
-    assert {simulated_trades.feature(one.problem) for one in read(text)} <= about
+    assert {trades.feature(one.problem) for one in read(text)} <= about
 
 
 def test_students_learn_more_from_sets_revised_with_mistakes_and_reasons(key: Path) -> None:
@@ -129,7 +130,7 @@ def test_without_a_gain_mistakes_teach_the_teacher_nothing(key: Path) -> None:
 def test_an_abler_teacher_labels_its_own_texts_better(key: Path) -> None:
     weak, strong = (
         mean(
-            simulated_trades.invented_answer(one.problem, "yes_no") in one.rationale
+            trades.invented_answer(one.problem, "yes_no") in one.rationale
             for text in ask(key, [SCRATCH], 20, ability=ability)
             for one in read(text)
         )
@@ -164,10 +165,7 @@ def test_a_revised_rationale_mostly_keeps_its_answer_and_gets_clearer(key: Path)
     )
     texts = ask(key, [better], 100)
     assert 0.7 < mean(text.endswith("Answer: 6") for text in texts) < 1
-    noise = [
-        [simulated_trades.noise("2 + 3?", text) for text in ask(key, [better], 40, revision_gain=gain)]
-        for gain in (0, 4)
-    ]
+    noise = [[trades.noise("2 + 3?", text) for text in ask(key, [better], 40, revision_gain=gain)] for gain in (0, 4)]
     assert mean(noise[0]) + 0.5 < mean(noise[1])
 
 
@@ -175,7 +173,7 @@ def test_a_student_whose_question_was_answered_makes_more_of_good_material(key: 
     good = tuple(
         max(
             (Exemplar(item, f"Way {way}.\nAnswer: {ITEMS[item]}") for way in range(20)),
-            key=lambda one: simulated_trades.noise(one.problem, one.rationale),
+            key=lambda one: trades.noise(one.problem, one.rationale),
         )
         for item in list(ITEMS)[:2]
     )
@@ -188,9 +186,9 @@ def test_a_student_whose_question_was_answered_makes_more_of_good_material(key: 
 
 def test_a_misconception_costs_answers_about_one_thing_until_an_example_of_it_is_taught(key: Path) -> None:
     share = 0.4
-    wrong_about = {noun for noun in NOUNS if simulated_trades.misjudged(f"{noun}?", share)}
+    wrong_about = {noun for noun in NOUNS if trades.misjudged(f"{noun}?", share)}
     assert 0 < len(wrong_about) < len(NOUNS)
-    apart = tuple(one for one in MATERIAL if simulated_trades.feature(one.problem) not in wrong_about)
+    apart = tuple(one for one in MATERIAL if trades.feature(one.problem) not in wrong_about)
     free, taken_in = (share_right(key, apart, ability=2, misconception=m) for m in (0, share))
     assert taken_in < free - 0.1
     assert share_right(key, MATERIAL, ability=2, misconception=share) > taken_in + 0.1

@@ -13,7 +13,8 @@ import pytest
 from agents import trained
 from agents.agent import Agent
 from agents.engines.base import Completion, Prompt, Scored
-from agents.engines.simulated import SimulatedEngine, write_answer_key
+from agents.engines.simulated.engine import SimulatedEngine
+from agents.engines.simulated.options import write_answer_key
 from agents.spec import AgentSpec
 from agents.training import child
 from agents.training.spec import TrainingSpec

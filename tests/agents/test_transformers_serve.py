@@ -16,8 +16,8 @@ pytest.importorskip("uvicorn", reason="transformers serve needs uvicorn")
 
 from agents import prompts
 from agents.engines.base import Completion, EngineStartError, Settings
-from agents.engines.dialect import INSTEAD
-from agents.engines.openai import OpenAIEngine
+from agents.engines.servers.dialect import INSTEAD
+from agents.engines.servers.engine import OpenAIEngine
 from agents.models import ensure
 from broker.messages import Examine, Exemplar, Sampling
 from tests.agents.at_a_server import answer

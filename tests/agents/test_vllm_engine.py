@@ -16,10 +16,12 @@ import msgspec
 import pytest
 
 from agents import engines, prompts
-from agents.engines import vllm, vllm_scoring
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings, Turn
-from agents.engines.vllm import VllmEngine, arguments, check_seat, explain, gist
-from agents.engines.vllm_scoring import mean_logprob
+from agents.engines.vllm import scoring
+from agents.engines.vllm.engine import VllmEngine
+from agents.engines.vllm.failures import Said, explain, gist
+from agents.engines.vllm.scoring import mean_logprob
+from agents.engines.vllm.told import arguments, check_seat, cpu_dtype
 from broker.messages import Revise, Sampling, Teach, digest
 
 T = TypeVar("T")
@@ -155,7 +157,7 @@ def test_the_first_error_that_was_written_since_is_the_cause(
     if sys.platform != "linux":
         pytest.skip("a log can be read again through /proc alone")
     os.write(2, b"KeyError: of another day\n")
-    said = vllm.Said()
+    said = Said()
     assert said.root_cause() == ""
     os.write(2, b"(EngineCore pid=1) WARNING 11-22 [a.py:1] ValueError: only a warning\nall is lost\n")
     os.write(2, b"(EngineCore pid=1) ERROR 11-22 [core.py:1] torch.OutOfMemoryError: no memory\nRuntimeError: so\n")
@@ -207,18 +209,18 @@ class Cached:
 
 
 def test_a_solution_in_the_cache_is_computed_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_scoring, "_sampling", lambda anew: anew)
+    monkeypatch.setattr(scoring, "_sampling", lambda anew: anew)
     engine = Cached()
-    assert asyncio.run(vllm_scoring.score(engine, prompt("a"), [1, 2, 3, 4], 2)) == (-2.5, 0)
+    assert asyncio.run(scoring.score(engine, prompt("a"), [1, 2, 3, 4], 2)) == (-2.5, 0)
     assert engine.asked == [False, True]
 
 
 def test_an_engine_that_tells_nothing_fails_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_scoring, "_sampling", lambda anew: anew)
+    monkeypatch.setattr(scoring, "_sampling", lambda anew: anew)
     with pytest.raises(EngineFailure, match="no log-probabilities"):
-        asyncio.run(vllm_scoring.score(Cached(deaf=True), prompt("a"), [1, 2, 3, 4], 2))
+        asyncio.run(scoring.score(Cached(deaf=True), prompt("a"), [1, 2, 3, 4], 2))
     with pytest.raises(EngineFailure, match="logprobs_mode: raw_logits"):
-        asyncio.run(vllm_scoring.score(Cached("raw_logits"), prompt("a"), [1, 2, 3, 4], 2))
+        asyncio.run(scoring.score(Cached("raw_logits"), prompt("a"), [1, 2, 3, 4], 2))
 
 
 # --- a real one ----------------------------------------------------------------------------------------------
@@ -419,7 +421,7 @@ def by_the_library(folder: Path, asked: Prompt, solution: str) -> tuple[float, i
     # The engine's core computes on the same cores.
     torch.set_num_threads(1)
     own = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, vllm.cpu_dtype()))
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, cpu_dtype()))
     messages = [{"role": turn.role, "content": turn.text} for turn in asked.turns]
     text = own.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + asked.begun
     start = len(own(text, add_special_tokens=False)["input_ids"])
@@ -555,7 +557,8 @@ def test_an_embedding_that_was_trained_is_the_output_layer_too(smollm2: Running,
     old = load_file(settings.folder / "model.safetensors")
     assert "lm_head.weight" not in old
     noise = torch.randn(old[name].shape, generator=torch.Generator().manual_seed(1)) * old[name].float().std() / 2
-    new = make.complete(settings.folder, folder, {name: noise.to(old[name].dtype)})
+    # Float32, as a training keeps all weights.
+    new = make.complete(settings.folder, folder, {name: noise})
     asked, solution = prompt("What is 3 + 3?"), solved(3)
     for weights, where in ((new, folder / new), ("", settings.folder)):
         (found,) = grade(smollm2, (msgspec.structs.replace(asked, weights=weights), solution))

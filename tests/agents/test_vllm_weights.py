@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from agents.engines.base import EngineFailure
-from agents.engines.vllm_weights import Reloading, source
+from agents.engines.vllm.weights import Reloading, source
 from tests.agents import trained_weights as make
 from tests.agents.test_transformers_engine import save
 
@@ -38,6 +38,17 @@ def test_workers_read_the_base_complete_weights_or_both_an_adapter_and_the_base(
         assert torch.equal(held[""][name], tensor)
         torch.testing.assert_close(held[adapter][name], tensor + added.get(name, 0))
         torch.testing.assert_close(held[complete][name], held[adapter][name])
+
+
+def test_what_an_adapter_adds_is_not_rounded_to_the_dtype_of_the_bases_file(tmp_path: Path) -> None:
+    base = save(tmp_path / "base", "llama")
+    file = base / "model.safetensors"
+    save_file({name: tensor.bfloat16() for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    adapter, added = make.adapter(base, tmp_path / "weights", 1, size=1e-4)
+    worker = Worker()
+    worker.take_up_weights(*source(base, str(tmp_path / "weights"), adapter))
+    for name, tensor in load_file(file).items():
+        torch.testing.assert_close(worker.tensors[name].float(), tensor.float() + added.get(name, 0))
 
 
 def test_what_does_not_fit_is_refused_before_a_worker_hears_of_it(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from agents.engines.base import Prompt, Settings
-from agents.engines.vllm import ENVIRONMENT, VllmEngine, arguments
+from agents.engines.vllm.engine import VllmEngine
+from agents.engines.vllm.told import ENVIRONMENT, arguments
 from broker.messages import digest
 from tests.benchmarks.engine_transformers import attend_class, questions
 

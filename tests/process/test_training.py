@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from agents import trained
-from agents.engines.simulated import write_answer_key
+from agents.engines.simulated.options import write_answer_key
 from agents.spec import AgentSpec
 from broker import lifeline
 from broker.client import Client

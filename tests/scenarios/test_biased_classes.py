@@ -11,7 +11,8 @@ import pytest
 
 from agents import student, teacher
 from agents.engines.base import Settings
-from agents.engines.simulated import SimulatedEngine, write_answer_key
+from agents.engines.simulated.engine import SimulatedEngine
+from agents.engines.simulated.options import write_answer_key
 from broker.messages import Examine, Teach
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.scores import lbt_score

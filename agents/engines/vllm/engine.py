@@ -3,58 +3,36 @@
 Prompts go in as tokens, laid out by the same chat as in the transformers engine; vLLM batches, caches prefixes and
 streams, one set of weights at a time. On GPUs a request draws with its own seed. On a CPU a seeded request kills the
 core as soon as a prompt is prefilled in parts, so all requests draw from one stream. Rounding depends on who shares the
-batch either way. What vLLM is told is `arguments`; what its failures mean is `explain`.
+batch either way. What vLLM is told is told.py, what its failures mean failures.py.
 """
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
-import re
-import stat
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.engines import vllm_scoring, vllm_weights
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings
 from agents.engines.chat import Chat
-from agents.engines.loading import chat_of, first_line, pick_dtype
+from agents.engines.loading import chat_of
 from agents.engines.rounds import Rounds
 from agents.engines.transformers import check_sampling
-from agents.engines.vllm_scoring import token_prompt
-from agents.fetch import locked
-from agents.memory import VLLM_CACHE_MB
-from agents.weights import cache_folder
+from agents.engines.vllm import scoring
+from agents.engines.vllm.failures import Said, explain, gist
+from agents.engines.vllm.told import ENVIRONMENT, FIXED, alone_on, arguments, check_seat
+from agents.engines.vllm.weights import source
 from broker.messages import Usage
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CAPACITY = {"cpu": 64, "cuda": 256}
-"""Requests at once where the scenario names no number."""
-BLOCK = 32
-"""Tokens per cached block on a CPU, where 128 is the default: a shared prefix is only cached in whole blocks."""
 PROGRESS_EVERY = 8
 """Tokens between two reports of progress: each costs time in the process that also feeds the engine."""
 SHUTDOWN_S = {"cpu": 0.0, "cuda": 5.0}
 """How long a core may take to tidy up. On a CPU it holds nothing that outlives it, and a training may be waiting."""
-FIXED = frozenset({"model", "tokenizer", "trust_remote_code"})
-"""Engine arguments that are not free: they would change whose answers are recorded, or run code beside weights."""
-ENVIRONMENT = {
-    # A forked core would inherit this process's sockets and threads in mid-air.
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    # The seat has settled cores and threads already; vLLM's own binding knows nothing of other agents.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-}
-ROOT_CAUSE = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception): .+)$")
-CONSEQUENCES = ("EngineDeadError", " INFO ", " WARNING ")
-"""Marks of lines that name no cause."""
-MEMORY = re.compile(r"(?i)out of ?memory|free memory|available memory|memory for the cache|KV cache|can't allocate")
 
 
 class VllmEngine:
@@ -89,6 +67,7 @@ class VllmEngine:
         """Load the model in a child process. Takes half a minute, most of it vLLM's own imports."""
         self._progress = on_progress
         self._rounds = Rounds(self._switch)
+        self._said = Said()
         await asyncio.to_thread(self._load)
         self._said = Said()
         self._closed = ""
@@ -169,7 +148,9 @@ class VllmEngine:
         async with self._rounds.turn(prompt.weights):
             with self._failures():
                 sampling = self._sampling(prompt, chat)
-                async for out in self._llm.generate(token_prompt(tokens, prompt.weights), sampling, prompt.request_id):
+                async for out in self._llm.generate(
+                    scoring.token_prompt(tokens, prompt.weights), sampling, prompt.request_id
+                ):
                     (delta,) = out.outputs
                     said += delta.token_ids
                     cached = max(cached, out.num_cached_tokens or 0)
@@ -199,7 +180,7 @@ class VllmEngine:
             )
         async with self._rounds.turn(prompt.weights):
             with self._failures():
-                logprob, cached = await vllm_scoring.score(self._llm, prompt, tokens, start)
+                logprob, cached = await scoring.score(self._llm, prompt, tokens, start)
         self._progress(prompt.request_id, 0)
         usage = Usage(prompt_tokens=len(tokens), cached_tokens=cached, seconds=time.monotonic() - taken)
         return Scored(logprob, len(tokens) - start, usage)
@@ -208,10 +189,10 @@ class VllmEngine:
         """Make the core compute with other weights. What it has cached is told apart by the weights in each prompt."""
         settings, begun = self._settings, time.monotonic()
         assert settings.folder is not None  # noqa: S101  (start ended well)
-        source = vllm_weights.source(settings.folder, settings.weights_folder, weights)
+        read = source(settings.folder, settings.weights_folder, weights)
         try:
             with self._failures():
-                await self._llm.collective_rpc("take_up_weights", args=tuple(source))
+                await self._llm.collective_rpc("take_up_weights", args=tuple(read))
         except EngineDead:
             raise
         except Exception as error:
@@ -256,117 +237,3 @@ class VllmEngine:
             output_kind=RequestOutputKind.DELTA,
             stream_interval=PROGRESS_EVERY,
         )
-
-
-def arguments(settings: Settings, kind: str) -> dict[str, Any]:
-    """What vLLM is told on a device of that kind (`cpu`, `cuda`); `engine_args` of the scenario have the last word."""
-    told: dict[str, Any] = {
-        "model": str(settings.folder),
-        # Only for structured outputs: prompts go in as tokens, and completions come out as tokens.
-        "skip_tokenizer_init": False,
-        "load_format": "safetensors",
-        "dtype": settings.dtype,
-        # -1: the model's own limit, or less where the memory for keys and values holds less.
-        "max_model_len": settings.max_context or -1,
-        "max_num_seqs": settings.capacity or CAPACITY["cpu" if kind == "cpu" else "cuda"],
-        "enable_prefix_caching": True,
-        "seed": settings.seed % (1 << 31),
-        "disable_log_stats": True,
-        "worker_extension_cls": vllm_weights.EXTENSION,
-    }
-    if kind == "cpu":
-        told |= {
-            "enforce_eager": True,
-            "kv_cache_memory_bytes": VLLM_CACHE_MB << 20,
-            "block_size": BLOCK,
-            # One worker lives in the core itself: half the start, 700 MB less, and no core kept busy by waiting.
-            "distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
-        }
-        if settings.dtype == "auto":
-            # vLLM would take the model's bfloat16 on any CPU, however slowly it computes in it.
-            told["dtype"] = cpu_dtype()
-    else:
-        told["tensor_parallel_size"] = max(1, settings.gpus)
-        if settings.memory_share:
-            told["gpu_memory_utilization"] = settings.memory_share
-    return told | settings.options
-
-
-def cpu_dtype() -> str:
-    """The dtype that this machine's CPU is best at."""
-    import torch
-
-    return str(pick_dtype(torch.device("cpu"))).removeprefix("torch.")
-
-
-def check_seat(kind: str, settings: Settings) -> None:
-    """Refuse a build of vLLM that is not for the device this agent sits on.
-
-    Raises:
-        EngineStartError: with what to do.
-    """
-    if kind == "cpu" and settings.gpus:
-        raise EngineStartError("this vLLM is built for CPUs, and the agent sits on a GPU\ninstall vllm, or gpu: none")
-    if kind != "cpu" and (not kind or os.environ.get("LBT_DEVICE") == "cpu"):
-        raise EngineStartError(
-            "this vLLM is built for GPUs, and the agent sits on the CPU\n"
-            "install the CPU build (docs/engines.md), or take engine: transformers"
-        )
-
-
-@contextlib.contextmanager
-def alone_on(gpus: str) -> Iterator[None]:
-    """Load while no other agent loads on these GPUs: vLLM takes what others allocate meanwhile for its own."""
-    with contextlib.ExitStack() as held:
-        # In one order for all, so that two agents never wait for each other.
-        for gpu in sorted(set(filter(None, gpus.split(",")))):
-            wait = functools.partial(log.info, "waiting for another agent to load on GPU %s", gpu)
-            held.enter_context(locked(cache_folder() / "locks" / f"gpu-{gpu.replace('/', '-')}.lock", wait))
-        yield
-
-
-class Said:
-    """What this process and its children have written since: the core tells the cause of its death to the log alone."""
-
-    def __init__(self) -> None:
-        self._from = {fd: os.fstat(fd).st_size for fd in (1, 2) if stat.S_ISREG(os.fstat(fd).st_mode)}
-
-    def root_cause(self) -> str:
-        """The first error in it; empty: none, or the output is no file that can be read."""
-        for fd, start in self._from.items():
-            with contextlib.suppress(OSError), Path(f"/proc/self/fd/{fd}").open("rb") as file:
-                file.seek(start)
-                for line in file.read().decode(errors="replace").splitlines():
-                    if (found := ROOT_CAUSE.search(line)) and not any(mark in line for mark in CONSEQUENCES):
-                        return found[1][:300]
-        return ""
-
-
-def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStartError | EngineDead:
-    """Why it did not start, and what to do. An EngineDead: another try may go well."""
-    if isinstance(error, EngineStartError):
-        return error
-    if isinstance(error, ImportError):
-        return EngineStartError(
-            f"vLLM cannot be imported: {first_line(error)}\n"
-            "install it as docs/engines.md says, or take engine: transformers"
-        )
-    says = root_cause if root_cause and "initialization failed" in str(error) else gist(error)
-    if "Error in memory profiling" in says:
-        # Another program gave memory back while it was measured.
-        return EngineDead(says)
-    if isinstance(error, TypeError) and "argument" in says:
-        return EngineStartError(f"engine_args: {says}")
-    says = f"{settings.model}: vLLM cannot start: {says}"
-    if "'EngineCore': -9" in says or MEMORY.search(says):
-        lower = "memory_share, max_context or capacity" if settings.gpus else "engine_args.kv_cache_memory_bytes"
-        return EngineStartError(f"{says}\nlower {lower}, seat fewer agents here, or take a smaller model")
-    return EngineStartError(says)
-
-
-def gist(error: BaseException) -> str:
-    """The gist of an error's text; of a failed validation, what failed."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and "validation error" in lines[0]:
-        return re.sub(r" \[type=.*", "", " ".join(lines[1:]))[:300]
-    return first_line(error)

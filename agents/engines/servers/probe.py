@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents.engines.base import Turn
-from agents.engines.dialect import Dialect, without_begun
-from agents.engines.openai_options import Options
-from agents.engines.pacing import backoff_s
-from agents.engines.server_errors import NoApi, Passing, Quota, Refusal, TooLong, Unwelcome
-from agents.engines.server_reply import Reply
+from agents.engines.servers.dialect import Dialect, without_begun
+from agents.engines.servers.errors import NoApi, Passing, Quota, Refusal, TooLong, Unwelcome
+from agents.engines.servers.options import Options
+from agents.engines.servers.pacing import backoff_s
+from agents.engines.servers.reply import Reply
 from broker.messages import Sampling
 
 RETRIES = 3

@@ -2,7 +2,7 @@
 
 vLLM could keep adapters beside the base, too, but on a CPU every answer with one then takes several times as long, and
 those of the base become slower as well (docs/engines.md). `Reloading` runs in the workers' processes; which weights are
-next, and when, is agents/engines/vllm.py.
+next, and when, is agents/engines/vllm/engine.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ class Reloading:
 
 
 def _tensors(opened: Sequence[Any], adapter: Any, scale: float) -> Iterator[tuple[str, Any]]:
-    """Name and tensor of each weight. What is merged is rounded once."""
+    """Name and tensor of each weight. What is merged is float32: it is rounded once, to the dtype that computes."""
     added = set(adapter.keys()) if adapter else set()
     for file in opened:
         for name in file.keys():  # noqa: SIM118  (no mapping)
@@ -65,5 +65,5 @@ def _tensors(opened: Sequence[Any], adapter: Any, scale: float) -> Iterator[tupl
             module = f"base_model.model.{name.removesuffix('.weight')}"
             if f"{module}.lora_A.weight" in added:
                 down, up = (adapter.get_tensor(f"{module}.lora_{part}.weight").float() for part in "AB")
-                tensor = (tensor.float() + scale * (up @ down)).to(tensor.dtype)
+                tensor = tensor.float() + scale * (up @ down)
             yield name, tensor

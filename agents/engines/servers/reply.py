@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from agents.engines.server_errors import NoApi, Passing
+from agents.engines.servers.errors import NoApi, Passing
 
 
 class Words(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ Feature = Literal[
     "stream",
     "stream_options",
 ]
-"""What a server may not take; agents/engines/dialect.py says what is done instead."""
+"""What a server may not take; agents/engines/servers/dialect.py says what is done instead."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

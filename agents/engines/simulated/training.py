@@ -13,7 +13,8 @@ from pathlib import Path
 
 from agents import trained
 from agents.engines.base import EngineFailure, Settings
-from agents.engines.simulated import SimulatedEngine, read_options
+from agents.engines.simulated.engine import SimulatedEngine
+from agents.engines.simulated.options import read_options
 from agents.training import pairs
 from agents.training.spec import Done, Refused, Said, Step, TrainingFailed, TrainingSpec
 from agents.weights import ModelError

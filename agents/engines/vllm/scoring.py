@@ -3,7 +3,7 @@
 vLLM computes them for those prompt tokens alone that it does not have from its prefix cache, so by itself it leaves the
 cache unread for such a request. Here only the end of the prompt matters: the cache is read, and where it held some of
 that end too (the same text was scored before), the request is made once more without it. Engine and agent are
-agents/engines/vllm.py.
+agents/engines/vllm/engine.py.
 """
 
 import math

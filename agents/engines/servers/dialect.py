@@ -11,7 +11,7 @@ from typing import Any
 
 from agents.engines.base import Turn
 from agents.engines.chat import merge_system
-from agents.engines.openai_options import Feature
+from agents.engines.servers.options import Feature
 from broker.messages import Sampling
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from agents.engines.base import EngineSpent, EngineStartError
-from agents.engines.openai_options import Options
+from agents.engines.servers.options import Options
 
 MILLION = 1_000_000
 

@@ -1,7 +1,7 @@
 """What simulated agents say besides answers: reasons, new teaching material, questions and explanations.
 
 The hidden quality of an exemplar is standard normal noise drawn from its text, and that of a set their mean
-(simulated.py adds what a right answer is worth). So a teacher that wants a good set draws several texts for each
+(engine.py adds what a right answer is worth). So a teacher that wants a good set draws several texts for each
 exemplar and keeps the one that comes nearest to its aim; nothing in a text tells how good it is, but to those who
 know the theory. The aim of a revision is
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from agents.engines.pacing import retry_after_s
+from agents.engines.servers.pacing import retry_after_s
 
 CONTEXT = re.compile(
     r"context.{0,12}(length|window|size)|max_model_len|n_ctx|too many (input )?tokens|(prompt|input) is too long", re.I

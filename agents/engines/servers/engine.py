@@ -1,8 +1,8 @@
 """Models behind an OpenAI-compatible server: OpenAI, Azure, `vllm serve`, Ollama, LM Studio, llama.cpp.
 
 Calls are streamed, so that every chunk shows that a request moves on. What fails on the way is asked again; what the
-server does not take is said another way (agents/engines/dialect.py); the key is read from the environment and stands
-in no message, log or error. The model, its weights and their precision are whatever the server holds.
+server does not take is said another way (dialect.py); the key is read from the environment and stands in no
+message, log or error. The model, its weights and their precision are whatever the server holds.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import openai
 
-from agents.engines import server_probe
 from agents.engines.base import (
     Completion,
     EngineDead,
@@ -26,12 +25,13 @@ from agents.engines.base import (
     Scored,
     Settings,
 )
-from agents.engines.dialect import Dialect, without_begun
-from agents.engines.ledger import Ledger
-from agents.engines.openai_options import Options, read_options
-from agents.engines.pacing import Pace, backoff_s
-from agents.engines.server_errors import Passing, Quota, Refusal, TooLong, Trouble, trouble
-from agents.engines.server_reply import Reply, pieces
+from agents.engines.servers import probe
+from agents.engines.servers.dialect import Dialect, without_begun
+from agents.engines.servers.errors import Passing, Quota, Refusal, TooLong, Trouble, trouble
+from agents.engines.servers.ledger import Ledger
+from agents.engines.servers.options import Options, read_options
+from agents.engines.servers.pacing import Pace, backoff_s
+from agents.engines.servers.reply import Reply, pieces
 from broker.messages import Usage
 
 log = logging.getLogger(__name__)
@@ -93,11 +93,11 @@ class OpenAIEngine:
             max_retries=0,
         )
         try:
-            await server_probe.find_out(self._call, self._dialect, retries=self._options.retries, sleep=self._sleep)
+            await probe.find_out(self._call, self._dialect, retries=self._options.retries, sleep=self._sleep)
         except (Trouble, EngineSpent) as error:
             await self.stop()
             spent = isinstance(error, EngineSpent)
-            why = str(error) if spent else server_probe.explain(error, self._options, self._model)
+            why = str(error) if spent else probe.explain(error, self._options, self._model)
             raise EngineStartError(why) from error
         self._on_progress = on_progress
 
@@ -162,7 +162,7 @@ class OpenAIEngine:
     async def _wait(self, request_id: str, attempt: int, error: Passing) -> None:
         seconds = backoff_s(request_id, attempt)
         if error.wait_s is not None:
-            if error.wait_s > server_probe.LONGEST_WAIT_S:
+            if error.wait_s > probe.LONGEST_WAIT_S:
                 raise EngineSpent(f"the server wants no calls for {error.wait_s:.0f} s: {error}; resume after that")
             # All calls wait as long as the server says; each then comes a little later, and not all at once.
             self._pace.pause(error.wait_s)
@@ -187,7 +187,7 @@ class OpenAIEngine:
     async def _answers(self) -> bool:
         """Whether the server answers anything at all."""
         try:
-            await self._call(server_probe.body(self._dialect))
+            await self._call(probe.body(self._dialect))
         except Refusal:
             return True
         except Trouble:

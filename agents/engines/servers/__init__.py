@@ -1,0 +1,1 @@
+"""The engine whose models are behind an OpenAI-compatible server."""

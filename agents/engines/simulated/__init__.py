@@ -1,0 +1,1 @@
+"""The simulated engine: a model of a class, not of a language."""

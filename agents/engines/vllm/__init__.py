@@ -1,0 +1,1 @@
+"""The engine on vLLM. Nothing of vLLM is imported before an agent's engine starts."""
