@@ -25,7 +25,7 @@ log = logging.getLogger("agent")
 
 TRIES = 3
 """Times that a training which dies is started, if it came further each time."""
-FIGURES = ("loss", "reward_margin", "reward_accuracy", "seconds", "peak_memory_mb")
+FIGURES = ("loss", "reward_margin", "reward_accuracy", "seconds", "peak_memory_mb", "loading_s")
 
 
 class Postponed(Exception):

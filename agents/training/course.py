@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
@@ -46,7 +47,15 @@ class Course:
         self.last = Step(step=self._held.step, steps=steps, seconds=self._held.seconds)
         """The last step taken, by this process or an earlier one."""
 
-    def run(self, model: Any, tokenizer: Any, device: torch.device, fast: bool, tell: Callable[[Said], None]) -> Any:
+    def run(
+        self,
+        model: Any,
+        tokenizer: Any,
+        device: torch.device,
+        fast: bool,
+        tell: Callable[[Said], None],
+        loading_s: float = 0.0,
+    ) -> Any:
         """Take all steps that are left; the trained model.
 
         Args:
@@ -54,7 +63,8 @@ class Course:
             tokenizer: its own.
             device: where to train.
             fast: compute in bfloat16.
-            tell: called with each step.
+            tell: called with each step, and once before the first.
+            loading_s: what it took to have the model here.
 
         Raises:
             TrainingFailed: the loss is not a number any more.
@@ -95,7 +105,7 @@ class Course:
 
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Listener(stepped))
-        tell(self.last)
+        tell(msgspec.structs.replace(self.last, loading_s=loading_s))
         trainer.train()
         return trainer.model
 

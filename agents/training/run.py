@@ -5,6 +5,7 @@ agents/training/__main__.py.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     if done := _finished(work, key):
         log.info("trained before")
         return done
+    begun = time.monotonic()
     # What takes seconds to import, only when there is something to train.
     import torch
 
@@ -47,6 +49,7 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     torch.set_num_threads(max(1, spec.threads))
     torch.manual_seed(spec.recipe.seed)
     language = model.language_of(Path(spec.folder))
+    loading_s = time.monotonic() - begun
     room = min(spec.recipe.max_tokens, language.context)
     if spec.recipe.method == "sft":
         chosen = pairs.alone(chosen)
@@ -55,7 +58,10 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     fast = dtype == torch.bfloat16  # float16 would need its loss scaled: float32 is taken
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
     course = Course(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
-    trained = course.run(model.load(spec, fast), language.tokenizer, device, fast, tell)
+    begun = time.monotonic()
+    untrained = model.load(spec, fast)
+    loading_s += time.monotonic() - begun
+    trained = course.run(untrained, language.tokenizer, device, fast, tell, loading_s)
     new, folder = results.save(trained, spec, key)
     last = course.last
     figures = {
