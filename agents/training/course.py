@@ -4,6 +4,7 @@ A training is a list of pairs in an order that the seed decides; a step is the n
 after a death is to leave out those of the steps done, with parameters and optimizer as they were.
 """
 
+import contextlib
 import logging
 import math
 import resource
@@ -122,8 +123,18 @@ class _Listener(TrainerCallback):  # type: ignore[misc]
             self._stepped(logs)
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """Count `peak_memory_mb` from here on, where that can be done, and give back what a GPU's allocator keeps."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (peaks := Path("/proc/self/clear_refs")).exists():
+        with contextlib.suppress(OSError):  # some sandboxes forbid it; then it is that of all trainings so far
+            peaks.write_text("5")
+
+
 def peak_memory_mb(device: torch.device) -> float:
-    """The most that was in use so far: of a GPU; else of this process."""
+    """The most that was in use: of a GPU; else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     status = Path("/proc/self/status")

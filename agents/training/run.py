@@ -4,6 +4,7 @@ Knows what is where. How steps are taken is agents/training/course.py, and what 
 agents/training/__main__.py.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -44,8 +45,10 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
 
     from agents.training import model, results
     from agents.training.checkpoints import Checkpoints
-    from agents.training.course import Course, peak_memory_mb
+    from agents.training.course import Course, forget_peak_memory, peak_memory_mb
 
+    # Of the training before: trainers and their callbacks hold on to one another.
+    gc.collect()
     torch.set_num_threads(max(1, spec.threads))
     torch.manual_seed(spec.recipe.seed)
     language = model.language_of(Path(spec.folder))
@@ -56,6 +59,7 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     rows, too_long = pairs.encode(chosen, language.chat, spec.persona, room)
     device, dtype = model.device_of(spec)
     fast = dtype == torch.bfloat16  # float16 would need its loss scaled: float32 is taken
+    forget_peak_memory(device)
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
     course = Course(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
     begun = time.monotonic()

@@ -1,15 +1,16 @@
 """From the last exam answer to the first step of a training, and from the last step to the first new TR.
 
-A whole class of level 2 with SmolLM2-135M as teacher and as student, both there all the time. All times are those of its
-gradebook. Loading is told apart (imports, tokenizers and weights of the training; the engine's start), and so is the
-time in which the first new TR is written; what is left, the rest, is to take at most ten seconds, both ways.
+A whole class of level 2 with SmolLM2-135M as teacher and as student, both there all the time. All times are those of
+its gradebook. Loading is told apart (imports, tokenizers and weights of the training; the engine's start), and so is
+the time in which the first new TR is written; what is left, the rest, is to take at most ten seconds, both ways.
 """
 
 import os
 import statistics
 import tempfile
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +88,7 @@ def figures(store: Store) -> dict[str, float]:
         "after": last.over - last.last + max(0.0, new - there - writing),
     }
     if len(trainings) > 1:
-        pairs = list(zip(trainings, trainings[1:], strict=False))
+        pairs = list(pairwise(trainings))
         found["between_trainings"] = statistics.mean(b.began - a.last for a, b in pairs)
         found["between_of_that_loading"] = statistics.mean(b.loading_s for _, b in pairs)
     return {name: round(seconds, 2) for name, seconds in found.items()}
@@ -122,8 +123,6 @@ def _at(at: object) -> float:
 
 def _text(at: float) -> str:
     """As the gradebook writes times down."""
-    from datetime import UTC
-
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
@@ -141,7 +140,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
         "goal": 1.0,
         "better": "lower",
         "detail": {
-            "what": "seconds beyond loading: last exam answer to training, last step to first new TR; the longer over 10",
+            "what": "seconds beyond loading: last exam answer to first step, last step to first new TR",
             "before": before,
             "after": after,
             "load": os.getloadavg(),
