@@ -65,7 +65,7 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     begun = time.monotonic()
     untrained = model.load(spec, fast)
     loading_s += time.monotonic() - begun
-    trained = course.run(untrained, language.tokenizer, device, fast, tell, loading_s)
+    trained = course.run(untrained, language.chat.tokenizer, device, fast, tell, loading_s)
     new, folder = results.save(trained, spec, key)
     last = course.last
     figures = {
