@@ -25,7 +25,7 @@ log = logging.getLogger("agent")
 
 TRIES = 3
 """Times that a training which dies is started, if it came further each time."""
-FIGURES = ("loss", "reward_margin", "reward_accuracy", "seconds", "peak_memory_mb", "loading_s")
+FIGURES = ("loss", "reward_margin", "reward_accuracy", "seconds", "peak_memory_mb")
 
 
 class Postponed(Exception):
@@ -217,7 +217,9 @@ class Trainee:
                 if isinstance(said, Step):
                     step = said.step
                     self._client.beat(state=None if self._given_up else "training", progress=(request_id,))
-                    figures = {name: float(getattr(said, name)) for name in FIGURES}
+                    # The word before the first step says how long loading took, and has no loss to tell of.
+                    names = ("loading_s",) if said.loading_s else FIGURES
+                    figures = {name: float(getattr(said, name)) for name in names}
                     self._client.send(Progress(step=step, steps=said.steps, figures=figures), request_id=request_id)
                 else:
                     end = said
