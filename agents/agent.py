@@ -48,7 +48,7 @@ POLL_S = 0.5
 """How long the loop waits for messages before it looks whether it should end."""
 AHEAD = 2
 """Requests an agent holds, over those its engine runs at once: when one ends, the next is there already."""
-EARLY = 8
+EARLY = 32
 """Requests that an agent takes whose engine is `late`: enough to see all the trainings that wait."""
 
 TRADES: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Awaitable[Message]]] = {
