@@ -133,9 +133,9 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
     """What `python -m tests.benchmarks handover` prints."""
     os.environ["LBT_DEVICE"] = "cpu"
     found = []
-    for number in range(1 if quick else 3):
+    for _ in range(1 if quick else 3):
         with tempfile.TemporaryDirectory() as folder:
-            found.append(one_class(ARMS[: 1 if quick else 3], seed + number, Path(folder)))
+            found.append(one_class(ARMS[: 1 if quick else 3], seed, Path(folder)))
     before, after = (statistics.median(one[way] for one in found) for way in ("before", "after"))
     return {
         "name": "handover",
