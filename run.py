@@ -249,6 +249,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
                 keys=keys_of(scenario, folder),
                 answer_key=folder.answer_key,
                 run=folder.path,
+                in_turn=scenario.time_share,
             )
             for one in hired
         ]

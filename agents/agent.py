@@ -18,6 +18,7 @@ import msgspec
 from agents import engines, prompts, student, teacher, trained
 from agents.engines.base import Engine, EngineFailure, EngineSpent, EngineStartError, Settings
 from agents.engines.counted import Counted
+from agents.engines.late import Late
 from agents.spec import AgentSpec
 from agents.trainee import Postponed, Trainee
 from broker import lifeline
@@ -47,6 +48,8 @@ POLL_S = 0.5
 """How long the loop waits for messages before it looks whether it should end."""
 AHEAD = 2
 """Requests an agent holds, over those its engine runs at once: when one ends, the next is there already."""
+EARLY = 32
+"""Requests that an agent takes whose engine is `late`: enough to see all the trainings that wait."""
 
 TRADES: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Awaitable[Message]]] = {
     ("teacher", Teach): teacher.teach,
@@ -71,7 +74,9 @@ class Agent:
         self._spec = spec
         self._engine: Engine = Counted(engine)
         self._client = client
-        self._trainee = Trainee(spec, settings(spec), self._engine, self._come_back, client)
+        self._trainee = Trainee(spec, settings(spec), self._engine, self._start, client)
+        self._started = False
+        """Whether the engine ever was there."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._found: set[str] = set()
         """Trained weights that were looked at: they are what they are called, and of ours."""
@@ -85,18 +90,18 @@ class Agent:
     async def run(self) -> int:
         """Serve until told to drain; returns the exit code of the process."""
         try:
-            await self._engine.start(self._progress)
-        except EngineStartError as error:
-            log.error("the engine cannot start: %s", error)
-            self._client.close(goodbye=str(error))
-            return lifeline.NO_RESTART
-        log.info("ready on %s, %d requests at once", self._engine.device, self._engine.capacity)
-        self._client.beat(state="ready", credit=AHEAD * self._engine.capacity, spent=self._engine.spent)
-        try:
+            if not self._spec.late:
+                await self._trainee.bring()
             await self._serve()
+        except EngineStartError as error:
+            self._broken = error
         finally:
             self._trainee.give_up()
             await self._engine.stop()
+        if isinstance(self._broken, EngineStartError) and not self._started:
+            log.error("the engine cannot start: %s", self._broken)
+            self._client.close(goodbye=str(self._broken))
+            return lifeline.NO_RESTART
         if self._broken:
             log.error("the engine broke: %r", self._broken)
             return 1
@@ -107,11 +112,15 @@ class Agent:
         self._client.close(goodbye="drained")
         return 0
 
-    async def _come_back(self) -> None:
-        """After a training."""
-        await self._engine.start(self._progress)
+    async def _start(self) -> None:
+        """Have the engine there, at first and after a training."""
         if not self._draining:
-            self._client.beat(state="ready")
+            self._client.beat(state="loading")
+        await self._engine.start(self._progress)
+        self._started = True
+        log.info("ready on %s, %d requests at once", self._engine.device, self._engine.capacity)
+        if not self._draining:
+            self._client.beat(state="ready", credit=AHEAD * self._engine.capacity, spent=self._engine.spent)
 
     async def _serve(self) -> None:
         while not self._broken and not (self._draining and not self._tasks):
@@ -161,13 +170,13 @@ class Agent:
             self._broken = error
             return
         if result is not None:
-            self._client.beat(spent=self._engine.spent)
             self._report(request_id, result)
         self._client.working.discard(request_id)
         self._waiting.discard(request_id)
         del self._tasks[request_id]
 
     def _report(self, request_id: str, result: Message) -> None:
+        self._client.beat(spent=self._engine.spent)
         if usage := getattr(result, "usage", None):
             self._client.beat(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens)
         try:
@@ -177,10 +186,12 @@ class Agent:
             garbage = Failed(kind="engine", detail=f"the completion cannot be sent: {str(error)[:300]}")
             self._client.send(garbage, request_id=request_id, keep=True)
 
-    async def _answer(self, request_id: str, request: Message) -> Message:
+    async def _answer(self, request_id: str, request: Message) -> Message | None:
+        """The result; None: it is reported already."""
         spec = self._spec
         if isinstance(request, Train) and spec.role == "teacher":
-            return await self._trainee.train(request_id, request)
+            await self._trainee.train(request_id, request, lambda trained: self._report(request_id, trained))
+            return None
         answer = TRADES.get((spec.role, type(request)))
         if answer is None:
             raise EngineFailure("unsupported", f"a {spec.role} does not answer {type(request).__name__}")
@@ -219,6 +230,8 @@ def hello(spec: AgentSpec) -> Hello:
         device=spec.device,
         prompts=spec.prompts,
         pid=os.getpid(),
+        state="ready" if spec.late else "loading",
+        credit=EARLY if spec.late else 0,
     )
 
 
@@ -247,8 +260,12 @@ def main() -> int:
     client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
     client.start()
     log.info("loading %s", spec.model)
+
+    def make() -> Engine:
+        return engines.make(spec.engine, settings(spec))
+
     try:
-        engine = engines.make(spec.engine, settings(spec))
+        engine: Engine = Late(make) if spec.late else make()
     except EngineStartError as error:
         log.error("the engine cannot start: %s", error)
         client.close(goodbye=str(error))

@@ -191,11 +191,19 @@ def fetch(hired: Sequence[Hired], console: Console) -> dict[str, models.Model]:
 
 
 def spec(
-    one: Hired, held: Mapping[str, models.Model], *, seed: int, endpoint: str, keys: str, answer_key: Path, run: Path
+    one: Hired,
+    held: Mapping[str, models.Model],
+    *,
+    seed: int,
+    endpoint: str,
+    keys: str,
+    answer_key: Path,
+    run: Path,
+    in_turn: bool = False,
 ) -> AgentSpec:
     """What one agent process is told. An external agent has one too: it says how it is expected to answer.
 
-    `run`: the run's folder.
+    `run`: the run's folder; `in_turn`: agents come when something is asked of them.
     """
     agent: Wanted = one.wanted
     model = held[one.resolved.name] if one.resolved else None
@@ -227,6 +235,7 @@ def spec(
         engine_args=args,
         weights_folder=str(run / "weights"),
         training_folder=str(run / "training"),
+        late=in_turn and one.role == "teacher" and one.engine in engines.WITH_LOCAL_MODEL,
         prompts=prompts.VERSION,
     )
 

@@ -39,6 +39,8 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where the run keeps trained weights, in folders named by their digests; empty: it has none."""
     training_folder: str = ""
     """Where the run keeps preference pairs, and trainings what they need to go on; empty: it has none."""
+    late: bool = False
+    """Its engine starts when something needs it, which a training does not: it comes when there is something to do."""
     prompts: str
     """The version of the prompts it must use."""
 

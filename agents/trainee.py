@@ -1,9 +1,9 @@
 """The teacher learns: a `Train` request, from the moment its engine must make room until it is back.
 
 Requests that run end first, and those that come meanwhile wait. The engine gives its memory back, and a process of its
-own trains (agents/training); what that says goes out as `Progress`. However it ends, the engine starts again with the
-weights it was born with: the new ones lie in the run's folder, and requests name them. A training that dies goes on at
-its checkpoint, here or in the next process of this agent.
+own trains (agents/training), one training after the other; what that says goes out as `Progress`. However they end, the
+engine starts again with the weights it was born with: the new ones lie in the run's folder, and requests name them. A
+training that dies goes on at its checkpoint, here or in the next process of this agent.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ class Postponed(Exception):
 
 
 class Trainee:
-    """The engine of one teacher, shared between answering and training.
+    """The engine of one teacher, shared between answering and training. At first it is not started.
 
     Args:
         spec: who it is.
         settings: what its engine was told.
         engine: stopped before a training.
-        start: starts it again.
+        start: starts it, for the first time and again.
         client: hears how the training goes.
     """
 
@@ -60,11 +60,30 @@ class Trainee:
         self._answering = 0
         self._lessons = 0
         """Trainings that run or wait."""
+        self._queue = 0
+        """Those of them that need nothing more to begin."""
         self._one_at_a_time = asyncio.Lock()
-        self._away = False
+        """Of trainings and starts of the engine."""
+        self._away = True
         """Whether the engine is stopped."""
         self._process: subprocess.Popen[bytes] | None = None
+        """That trains, or trained last."""
         self._given_up = False
+
+    async def bring(self) -> None:
+        """Have the engine there, unless a training wants its memory or nothing is to be done any more.
+
+        Raises:
+            Exception: it does not start.
+        """
+        async with self._one_at_a_time:
+            if self._away and not self._lessons and not self._given_up:
+                try:
+                    await self._start()
+                except Exception:
+                    self._given_up = True
+                    raise
+                self._away = False
 
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
@@ -72,11 +91,13 @@ class Trainee:
 
         Raises:
             Postponed: the engine will not come back.
+            Exception: it does not start.
         """
-        while not self._open.is_set():
+        while self._away or not self._open.is_set():
             await self._open.wait()
-        if self._away:
-            raise Postponed
+            if self._away and self._given_up:
+                raise Postponed
+            await self.bring()
         self._answering += 1
         self._idle.clear()
         try:
@@ -92,8 +113,8 @@ class Trainee:
         if self._process:
             self._process.kill()
 
-    async def train(self, request_id: str, request: Train) -> Trained:
-        """Train as asked.
+    async def train(self, request_id: str, request: Train, report: Callable[[Trained], None]) -> None:
+        """Train as asked, `report` the new weights, and have the engine back.
 
         Raises:
             EngineFailure: there are no new weights, and why; what was trained on is as it was.
@@ -105,36 +126,35 @@ class Trainee:
         try:
             told = await asyncio.to_thread(self._told, request_id, request)
             said = await self._alone(request_id, told)
+            if isinstance(said, Done):
+                # Before the engine is back: what comes next can be made ready meanwhile.
+                report(_trained(said))
         finally:
             self._lessons -= 1
             # Where another training waits, the engine need not come back for the moment between the two.
             if not self._lessons:
-                if self._away and not self._given_up:
-                    await self._start()
-                    self._away = False
                 self._open.set()
+                await self.bring()
         if said is None:
             raise Postponed
         if isinstance(said, Refused):
             # Who reads it knows the recipe by its place in a scenario.
             raise EngineFailure("engine", said.failed.replace("recipe.", "learn.training."))
-        figures = said.figures | {"pairs_too_long": float(said.too_long)}
-        return Trained(trained=said.trained, pairs=said.pairs, steps=said.steps, seconds=said.seconds, figures=figures)
 
     async def _alone(self, request_id: str, told: TrainingSpec) -> Done | Refused | None:
         """One training after the other, while nothing is answered and the engine is stopped; None: given up."""
+        self._queue += 1
         async with self._one_at_a_time:
+            self._queue -= 1
             await self._idle.wait()
-            if self._given_up:
-                return None
-            if not self._away:
-                self._away = True
-                await self._engine.stop()
-                # Said no sooner: who is loading gets no more requests, and a training that is asked for right after
-                # this one must find the engine away, and not have to wait until it was started in between.
-                if not self._given_up:
-                    self._client.beat(state="loading")
-            return await self._learn(request_id, told)
+            if not self._given_up:
+                if not self._away:
+                    self._away = True
+                    await self._engine.stop()
+                return await self._learn(request_id, told)
+            if self._process and self._process.returncode is None:  # kept for this one
+                await asyncio.to_thread(child.end, self._process)
+            return None
 
     def _told(self, request_id: str, request: Train) -> TrainingSpec:
         spec = self._spec
@@ -171,6 +191,10 @@ class Trainee:
 
     async def _learn(self, request_id: str, told: TrainingSpec) -> Done | Refused | None:
         """One training, started again where it died on its way; None: given up."""
+        # Said no sooner: who is loading gets no more requests, and a training that is asked for right after this one
+        # must find the engine away, and not have to wait until it was started in between.
+        if not self._given_up:
+            self._client.beat(state="loading")
         reached = -1
         for tries in range(1, TRIES + 1):
             step, said = await asyncio.to_thread(self._listen, request_id, told)
@@ -193,8 +217,10 @@ class Trainee:
             for said in self._lesson(told):
                 if isinstance(said, Step):
                     step = said.step
-                    self._client.beat(progress=(request_id,))
-                    figures = {name: float(getattr(said, name)) for name in FIGURES}
+                    self._client.beat(state=None if self._given_up else "training", progress=(request_id,))
+                    # The word before the first step says how long loading took, and has no loss to tell of.
+                    names = ("loading_s",) if said.loading_s else FIGURES
+                    figures = {name: float(getattr(said, name)) for name in names}
                     self._client.send(Progress(step=step, steps=said.steps, figures=figures), request_id=request_id)
                 else:
                     end = said
@@ -210,7 +236,15 @@ class Trainee:
             from agents.engines.simulated import training
 
             return training.train(told, self._settings)
-        self._process = child.start(told, Path(self._spec.training_folder) / f"{self._spec.name}.log")
+        if self._process and self._process.returncode is None:
+            child.go_on(self._process, told)
+        else:
+            self._process = child.start(told, Path(self._spec.training_folder) / f"{self._spec.name}.log")
         if self._given_up:
             self._process.kill()
-        return child.hear(self._process)
+        return child.hear(self._process, keep=lambda: self._queue > 0)
+
+
+def _trained(said: Done) -> Trained:
+    figures = said.figures | {"pairs_too_long": float(said.too_long)}
+    return Trained(trained=said.trained, pairs=said.pairs, steps=said.steps, seconds=said.seconds, figures=figures)

@@ -2,12 +2,14 @@
 
 The parent starts a module of the project and sends it one struct over standard input; the child reads the struct
 and then watches that pipe: at its end the parent is gone, however it went, and the child takes its whole process
-group with it. Used for the broker and for agents. It restarts nothing (agents/launcher.py) and knows no message.
+group with it. A child that asks for more structs is sent them on the same way. Used for the broker, for agents and for
+trainings. It restarts nothing (agents/launcher.py) and knows no message.
 """
 
 import contextlib
 import ctypes
 import os
+import queue
 import select
 import signal
 import subprocess
@@ -29,6 +31,9 @@ PR_SET_PDEATHSIG = 1
 LENGTH_BYTES = 4
 
 Spec = TypeVar("Spec", bound=msgspec.Struct)
+
+_more: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+"""What came over the pipe after the spec."""
 
 
 class _Birth(msgspec.Struct, frozen=True):
@@ -81,13 +86,22 @@ def spawn(
             env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
             start_new_session=True,
         )
+    _write(process, body)
+    return process
+
+
+def tell(process: subprocess.Popen[bytes], spec: msgspec.Struct | None) -> None:
+    """Send a child what it asks for by `another`; None: there is nothing more. A dead child raises nothing here."""
+    _write(process, b"" if spec is None else msgpack.packb(msgspec.to_builtins(spec)))
+
+
+def _write(process: subprocess.Popen[bytes], body: bytes) -> None:
     assert process.stdin is not None  # noqa: S101  (PIPE was asked for)
     unsent = memoryview(len(body).to_bytes(LENGTH_BYTES, "big") + body)
     # A broken pipe: dead before it read a word. Whoever waits for the process sees that, and its log says why.
     with contextlib.suppress(BrokenPipeError):
         while unsent:
             unsent = unsent[process.stdin.write(unsent) :]
-    return process
 
 
 def receive(cls: type[Spec]) -> Spec:
@@ -113,6 +127,16 @@ def receive(cls: type[Spec]) -> Spec:
     threading.Thread(target=_follow, args=(pipe, birth.parent), name="lifeline", daemon=True).start()
     _keep_to(birth.cores)
     return msgspec.convert(birth.spec, cls)
+
+
+def another(cls: type[Spec]) -> Spec | None:
+    """Wait for what the parent says by `tell`, after `receive`; None: it has nothing more to say.
+
+    Raises:
+        msgspec.ValidationError: what came is no `cls`.
+    """
+    body = _more.get()
+    return msgspec.convert(msgpack.unpackb(body), cls) if body else None
 
 
 def _read(fd: int, size: int) -> bytes:
@@ -147,7 +171,7 @@ def _wake_at_death_of_parent() -> None:
 
 
 def _follow(pipe: int, parent: int) -> None:
-    """Block until the parent is gone, then die with the whole group."""
+    """Take what comes until the parent is gone, then die with the whole group."""
     watched = [pipe]
     if sys.platform == "linux" and os.getppid() == parent:
         try:
@@ -157,7 +181,11 @@ def _follow(pipe: int, parent: int) -> None:
             print(f"pidfd_open: {error}; watching the pipe alone", file=sys.stderr)
     while True:
         ready, _, _ = select.select(watched, [], [])
-        if ready != [pipe] or not os.read(pipe, 4096):
+        if ready != [pipe]:
+            break
+        try:
+            _more.put(_read(pipe, int.from_bytes(_read(pipe, LENGTH_BYTES), "big")))
+        except SystemExit:  # the pipe's end
             break
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)

@@ -112,7 +112,8 @@ MAX_BODY = 1 << 20
 """Bytes. A larger body is refused on the way out and dropped on the way in."""
 
 Role = Literal["teacher", "student", "classroom"]
-AgentState = Literal["loading", "ready", "draining"]
+AgentState = Literal["loading", "training", "ready", "draining"]
+"""Who loads or trains is given nothing, and its leases do not run out."""
 
 
 class WireError(ValueError):

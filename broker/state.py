@@ -17,6 +17,8 @@ from broker.messages import PROTOCOL, Drain, Gauges, Hello, Joined, Lost, Unknow
 from broker.pool import Agent
 from broker.work import Out, Work
 
+UNTIMED = ("loading", "training")
+"""States in which no lease runs out."""
 MAX_FORMER = 4096
 """How many agents of the past are remembered."""
 
@@ -197,7 +199,7 @@ class BrokerState:
     def _change(self, agent: Agent, hello: Hello, now: float) -> None:
         """The agent's state or credit may be another now."""
         before, agent.hello = agent.hello, hello
-        if before.state == "loading":
+        if before.state in UNTIMED:
             for request in agent.leases.values():
                 request.moved = now
         if before.state != hello.state:
@@ -328,7 +330,7 @@ class BrokerState:
         if agent.heard < limit:
             self._end(agent, "silent", f"nothing heard for {now - agent.heard:.1f} s")
             return True
-        if agent.hello.state == "loading":
+        if agent.hello.state in UNTIMED:
             return False
         stalled = next((r.id for r in agent.leases.values() if now - r.moved > self.stalled_s), None)
         if stalled:

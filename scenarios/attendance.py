@@ -109,7 +109,7 @@ class Attendance:
         elif hello.state == "ready":
             self._store.note(hello.name, "ready")
         self._members[pool].add(hello.name)
-        (self._loading.add if hello.state == "loading" else self._loading.discard)(hello.name)
+        (self._loading.add if hello.state in ("loading", "training") else self._loading.discard)(hello.name)
 
     def lost(self, lost: Lost) -> None:
         """An agent is no longer there; one that hangs is killed, so that the launcher starts it again."""

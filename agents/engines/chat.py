@@ -32,7 +32,7 @@ class Chat:
             raise EngineStartError(
                 "no chat template: take an instruction-tuned one, or put chat_template.jinja into its folder"
             )
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         added = {token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
         own = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
         self._controls: dict[str, int] = {text: id_ for text, id_ in (added | own).items() if len(text) > 1}
@@ -95,15 +95,15 @@ class Chat:
         return self._text(tail + list(completion))[len(self._text(tail)) :]
 
     def _tokens(self, text: str, *, controls: bool) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False, split_special_tokens=not controls)["input_ids"]
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not controls)["input_ids"]
         return ids
 
     def _text(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        text: str = self._tokenizer.apply_chat_template(
+        text: str = self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=add_generation_prompt
         )
         return text

@@ -1,8 +1,8 @@
-"""Main of the training process: hear what to do, do it, say how it went.
+"""Main of the training process: hear what to do, do it, say how it went; and again, where there is more to do.
 
 Standard output carries nothing but what is said (agents/training/spec.py), one JSON object a line; what libraries
-print goes to standard error. Exit codes: 0 there are new weights; 3 there are none and never will be; 1 there are
-none now.
+print goes to standard error. Exit codes: 0 there are new weights; 3 there are none of the last training and never will
+be; 1 there are none now.
 """
 
 import errno
@@ -25,8 +25,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> int:
-    """Train as the parent tells on standard input."""
-    spec = lifeline.receive(TrainingSpec)
+    """Train as the parent tells on standard input, until it has nothing more or a training fails."""
+    spec: TrainingSpec | None = lifeline.receive(TrainingSpec)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     words = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
@@ -36,17 +36,19 @@ def main() -> int:
     def tell(said: Said) -> None:
         words.write(msgspec.json.encode(said) + b"\n")
 
-    try:
-        from agents.training.run import train
+    while spec:
+        try:
+            from agents.training.run import train
 
-        tell(train(spec, tell))
-    except Exception as error:
-        refused = meaning(error, spec)
-        if not isinstance(error, TrainingFailed):
-            log.exception("the training failed")
-        log.error("%s", refused.failed)
-        tell(refused)
-        return lifeline.NO_RESTART if refused.for_good else 1
+            tell(train(spec, tell))
+        except Exception as error:
+            refused = meaning(error, spec)
+            if not isinstance(error, TrainingFailed):
+                log.exception("the training failed")
+            log.error("%s", refused.failed)
+            tell(refused)
+            return lifeline.NO_RESTART if refused.for_good else 1
+        spec = lifeline.another(TrainingSpec)
     return 0
 
 
@@ -80,4 +82,5 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # All is said and written, and taking apart what was imported would take a second or more.
+    os._exit(main())

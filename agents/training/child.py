@@ -1,8 +1,11 @@
-"""The agent's side of a training: start the process, hear what it says. Light: safe to import anywhere."""
+"""The agent's side of a training: start the process, hear what it says. Light: safe to import anywhere.
+
+What a training imports takes seconds, so one process takes several, one after the other, where more of them wait.
+"""
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -34,25 +37,42 @@ def start(spec: TrainingSpec, log: Path, cores: tuple[int, ...] = ()) -> subproc
     return lifeline.spawn("agents.training", spec, env=ENVIRONMENT, log=log, cores=cores, listen=True)
 
 
-def hear(process: subprocess.Popen[bytes]) -> Iterator[Said]:
+def go_on(process: subprocess.Popen[bytes], spec: TrainingSpec) -> None:
+    """The next training, of a process that was kept after one."""
+    lifeline.tell(process, spec)
+
+
+def hear(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: False) -> Iterator[Said]:
     """All that a training says, as it says it. The last is `Done` or `Refused`, however it ended.
 
-    Blocks between one word and the next: an agent iterates in a thread. The process is gone at the end.
+    Blocks between one word and the next: an agent iterates in a thread. The process is gone at the end; but for one
+    that is done when there is another training to `keep` it for, which waits for `go_on`.
     """
-    assert process.stdout is not None and process.stdin is not None  # noqa: S101  (made by `start`)
+    assert process.stdout is not None  # noqa: S101  (made by `start`)
     last: Said | None = None
+    kept = False
     try:
         for line in process.stdout:
             last = msgspec.json.decode(line, type=Said)
             yield last
+            if isinstance(last, Done):
+                if kept := keep():
+                    return
+                lifeline.tell(process, None)
         code = process.wait()
     finally:
-        # Ends it where nobody listens any more: it watches this pipe.
-        process.stdin.close()
-        process.stdout.close()
-        process.wait()
+        if not kept:
+            end(process)
     if not isinstance(last, Done | Refused):
         yield Refused(failed=_ended(code))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that nobody listens to any more, wherever it is, and wait until it is gone."""
+    assert process.stdout is not None and process.stdin is not None  # noqa: S101  (made by `start`)
+    process.stdin.close()  # which it watches
+    process.stdout.close()
+    process.wait()
 
 
 def _ended(code: int) -> str:

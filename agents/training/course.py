@@ -4,6 +4,7 @@ A training is a list of pairs in an order that the seed decides; a step is the n
 after a death is to leave out those of the steps done, with parameters and optimizer as they were.
 """
 
+import contextlib
 import logging
 import math
 import resource
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
@@ -49,7 +51,15 @@ class Course:
         self.last = Step(step=self._held.step, steps=steps, seconds=self._held.seconds)
         """The last step taken, by this process or an earlier one."""
 
-    def run(self, model: Any, tokenizer: Any, device: torch.device, fast: bool, tell: Callable[[Said], None]) -> Any:
+    def run(
+        self,
+        model: Any,
+        tokenizer: Any,
+        device: torch.device,
+        fast: bool,
+        tell: Callable[[Said], None],
+        loading_s: float = 0.0,
+    ) -> Any:
         """Take all steps that are left; the trained model.
 
         Args:
@@ -57,7 +67,8 @@ class Course:
             tokenizer: its own.
             device: where to train.
             fast: compute in bfloat16.
-            tell: called with each step.
+            tell: called with each step, and once before the first.
+            loading_s: what it took to have the model here.
 
         Raises:
             TrainingFailed: the loss is not a number any more, or what came of the last step says nothing.
@@ -98,7 +109,7 @@ class Course:
 
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Listener(stepped))
-        tell(self.last)
+        tell(msgspec.structs.replace(self.last, loading_s=loading_s))
         trainer.train()
         if not self._speaks(trainer.model, device, fast):
             raise TrainingFailed(
@@ -128,8 +139,18 @@ class _Listener(TrainerCallback):  # type: ignore[misc]
             self._stepped(logs)
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """Count `peak_memory_mb` from here on, where that can be done, and give back what a GPU's allocator keeps."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (peaks := Path("/proc/self/clear_refs")).exists():
+        with contextlib.suppress(OSError):  # some sandboxes forbid it; then it is that of all trainings so far
+            peaks.write_text("5")
+
+
 def peak_memory_mb(device: torch.device) -> float:
-    """The most that was in use so far: of a GPU; else of this process."""
+    """The most that was in use: of a GPU; else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     status = Path("/proc/self/status")

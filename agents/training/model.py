@@ -12,7 +12,7 @@ import transformers
 from agents import weights
 from agents.engines.base import EngineStartError
 from agents.engines.chat import Chat
-from agents.engines.loading import LOCAL, chat_of, context_of, first_line, open_folder, pick_device, pick_dtype
+from agents.engines.loading import LOCAL, chat_of, context_of, first_line, pick_device, pick_dtype
 from agents.training.spec import TrainingFailed, TrainingSpec
 
 
@@ -20,7 +20,6 @@ class Language(NamedTuple):
     """What a model's folder says of texts."""
 
     chat: Chat
-    tokenizer: Any
     context: int
     """Tokens of prompt and answer together."""
 
@@ -28,9 +27,9 @@ class Language(NamedTuple):
 def language_of(folder: Path) -> Language:
     """Raises TrainingFailed: no model there, or none that can be trained."""
     try:
-        chat, tokenizer = chat_of(folder), open_folder(folder)
+        chat = chat_of(folder)
         config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
-        return Language(chat, tokenizer, context_of(config, 0))
+        return Language(chat, context_of(config, 0))
     except EngineStartError as error:
         raise TrainingFailed(str(error), for_good=True) from error
     except (OSError, ValueError) as error:

@@ -4,7 +4,9 @@ Knows what is where. How steps are taken is agents/training/course.py, and what 
 agents/training/__main__.py.
 """
 
+import gc
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,25 +39,33 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     if done := _finished(work, key):
         log.info("trained before")
         return done
+    begun = time.monotonic()
     # What takes seconds to import, only when there is something to train.
     import torch
 
     from agents.training import model, results
     from agents.training.checkpoints import Checkpoints
-    from agents.training.course import Course, peak_memory_mb
+    from agents.training.course import Course, forget_peak_memory, peak_memory_mb
 
+    # Of the training before: trainers and their callbacks hold on to one another.
+    gc.collect()
     torch.set_num_threads(max(1, spec.threads))
     torch.manual_seed(spec.recipe.seed)
     language = model.language_of(Path(spec.folder))
+    loading_s = time.monotonic() - begun
     room = min(spec.recipe.max_tokens, language.context)
     if spec.recipe.method == "sft":
         chosen = pairs.alone(chosen)
     rows, too_long = pairs.encode(chosen, language.chat, spec.persona, room)
     device, dtype = model.device_of(spec)
     fast = dtype == torch.bfloat16  # float16 would need its loss scaled: float32 is taken
+    forget_peak_memory(device)
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
     course = Course(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
-    trained = course.run(model.load(spec, fast), language.tokenizer, device, fast, tell)
+    begun = time.monotonic()
+    untrained = model.load(spec, fast)
+    loading_s += time.monotonic() - begun
+    trained = course.run(untrained, language.chat.tokenizer, device, fast, tell, loading_s)
     new, folder = results.save(trained, spec, key)
     last = course.last
     figures = {

@@ -53,6 +53,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="ste
     """Since the first step of this process began."""
     peak_memory_mb: float = 0.0
     """Of the device; on a CPU of this process."""
+    loading_s: float = 0.0
+    """What it took until then to import libraries and to load tokenizer and weights. In the word before the first step
+    alone."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="done"):

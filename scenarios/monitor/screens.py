@@ -120,11 +120,14 @@ class PlainLines:
         return lines + self._learning(snapshot)
 
     def _learning(self, snapshot: Snapshot) -> list[str]:
-        """A line per quarter of a training, and per teacher that is measured."""
+        """A line at the beginning and per quarter of a training, and per teacher that is measured."""
         lines = []
         for row in snapshot.learning.trainings:
             name = f"round {row.round}: training of {', '.join(row.arms)}"
             quarter = row.step * 4 // row.steps if row.steps else 0
+            if row.steps and not row.step and name not in self._quarters:
+                self._quarters[name] = 0
+                lines.append(f"{name} begins: {row.pairs:,} pairs in {row.steps:,} steps")
             if quarter > self._quarters.get(name, 0):
                 self._quarters[name] = quarter
                 lines.append(f"{name} {quarter * 25} % (step {row.step:,} of {row.steps:,}){_figures(row)}")

@@ -28,6 +28,7 @@ STATES = {
     "running": "good", "ready": "good", "complete": "good", "starting": "warn", "waiting": "warn", "draining": "warn",
     "stopped": "warn", "loading": "warn", "restarting": "warn", "joined": "good", "restart": "warn", "drain": "warn",
     "retry": "warn", "stranger": "warn", "interrupted": "bad", "lost": "bad", "gone": "bad", "failed": "bad",
+    "training": "good",
 }  # fmt: skip
 LEVELS = {1: "observe", 2: "learn", 3: "iterate"}
 MANY = 4

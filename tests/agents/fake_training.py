@@ -1,4 +1,7 @@
-"""Stands in for `agents.training`: does what the file of pairs says, word by word, and goes on after a death."""
+"""Stands in for `agents.training`: does what the file of pairs says, word by word, and goes on after a death.
+
+Which process trained what is written down beside the pairs, a process id a line.
+"""
 
 import os
 import signal
@@ -13,7 +16,17 @@ from broker import lifeline
 
 
 def main() -> None:
-    spec = lifeline.receive(TrainingSpec)
+    spec: TrainingSpec | None = lifeline.receive(TrainingSpec)
+    while spec:
+        with Path(spec.pairs).with_name("processes").open("a") as processes:
+            processes.write(f"{os.getpid()}\n")
+        if not train(spec):
+            break
+        spec = lifeline.another(TrainingSpec)
+
+
+def train(spec: TrainingSpec) -> bool:
+    """Whether it came to new weights."""
     work = Path(spec.work)
     work.mkdir(parents=True, exist_ok=True)
     heard = work / "heard"
@@ -21,7 +34,6 @@ def main() -> None:
     begin = len(heard.read_text()) if heard.exists() else 0
     for number, word in enumerate(words[begin:], begin + 1):
         heard.write_text("." * number)
-        said: Said
         match word:
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -29,17 +41,21 @@ def main() -> None:
                 heard.write_text("." * (number - 1))
                 os.kill(os.getpid(), signal.SIGKILL)
             case "refuse":
-                said = Refused(failed="the loss is not a number\nlower recipe.learning_rate")
+                tell(Refused(failed="the loss is not a number\nlower recipe.learning_rate"))
+                return False
             case "done":
-                said = Done(trained="d" * 64, folder=spec.out, pairs=3, too_long=1, steps=number, seconds=1.5)
+                tell(Done(trained="d" * 64, folder=spec.out, pairs=3, too_long=1, steps=number, seconds=1.5))
+                return True
             case _:
-                said = Step(step=number, steps=len(words), loss=1 / number)
-        sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
-        sys.stdout.flush()
-        if word == "refuse":
-            sys.exit(1)
+                tell(Step(step=number, steps=len(words), loss=1 / number))
         if word == "wait":
             threading.Event().wait()
+    return False
+
+
+def tell(said: Said) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agents import engines, hiring, placement
 from agents.engines.base import EngineStartError
 from agents.models import ModelError
+from broker.messages import Role
 from scenarios.schema import Agent
 
 TEACHER = Agent(name="teacher", engine="simulated")
@@ -131,3 +133,23 @@ def test_an_agent_is_told_where_its_run_keeps_trained_weights() -> None:
     (teacher,) = hiring.hire(TEACHER, [])
     spec = hiring.spec(teacher, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run"))
     assert (spec.weights_folder, spec.training_folder) == ("/run/weights", "/run/training")
+
+
+@pytest.mark.parametrize(
+    ("role", "engine", "in_turn", "late"),
+    [
+        ("teacher", "transformers", True, True),
+        ("teacher", "vllm", True, True),
+        ("teacher", "transformers", False, False),
+        ("student", "transformers", True, False),
+        ("teacher", "openai", True, False),
+    ],
+)
+def test_only_an_engine_that_may_have_to_make_room_first_thing_is_late(
+    role: Role, engine: str, in_turn: bool, late: bool
+) -> None:
+    (teacher,) = hiring.hire(TEACHER, [])
+    one = msgspec.structs.replace(teacher, role=role, engine=engine)
+    run = Path("/run")
+    spec = hiring.spec(one, {}, seed=1, endpoint="", keys="", answer_key=run / "key", run=run, in_turn=in_turn)
+    assert spec.late == late

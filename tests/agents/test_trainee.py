@@ -4,6 +4,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from agents import trained
 from agents.agent import Agent
-from agents.engines.base import Completion, Prompt, Scored
+from agents.engines.base import Completion, EngineStartError, Prompt, Scored
 from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import write_answer_key
 from agents.spec import AgentSpec
@@ -83,6 +84,11 @@ class Wire:
         with self._lock:
             self._lock.wait_for(lambda: set(ids) <= self.sent.keys() or self.over, 120)
             assert set(ids) <= self.sent.keys(), self.sent
+
+    @property
+    def course(self) -> list[str]:
+        """The states it went through."""
+        return [state for state, _ in groupby(self.states)]
 
     def end(self) -> None:
         """The agent is gone: nothing more will be sent."""
@@ -187,6 +193,11 @@ def work(told: AgentSpec, script: Callable[[Wire, Any], None], engine: Any = Non
     return asyncio.run(main()), wire, voice
 
 
+def trainers(folder: Path) -> list[str]:
+    """The process of each training, in their order."""
+    return (folder / "training" / "processes").read_text().split()
+
+
 def ask(wire: Wire, *messages: tuple[str, Message]) -> None:
     """Say it, and wait for all the answers."""
     wire.say(messages)
@@ -207,7 +218,7 @@ def test_a_training_has_the_machine_to_itself_and_tells_how_it_goes_on(folder: P
     figures = {"pairs_too_long": 1.0}
     assert wire.sent["t"] == Trained(trained="d" * 64, pairs=3, steps=3, seconds=1.5, figures=figures)
     # Nothing is leased to it meanwhile, and no lease runs out.
-    assert wire.states == ["ready", "loading", "ready", "draining"]
+    assert wire.course == ["loading", "ready", "loading", "training", "loading", "ready", "draining"]
     assert "t" in wire.moved
 
 
@@ -218,6 +229,75 @@ def test_trainings_that_wait_for_one_another_share_one_absence_of_the_engine(fol
     _, wire, voice = work(spec(folder), script)
     assert isinstance(wire.sent["s"], Trained) and isinstance(wire.sent["t"], Trained)
     assert voice.log == ["start", "stop", "start", "begin a", "end a", "stop"]
+    assert wire.course == ["loading", "ready", *["loading", "training"] * 2, "loading", "ready", "draining"]
+    # And one process, whose imports take seconds.
+    assert len(trainers(folder)) == 2 and len(set(trainers(folder))) == 1
+
+
+@pytest.mark.parametrize("words", ["step refuse", "step die-always", "step"])
+def test_a_training_that_fails_takes_none_of_those_that_wait_with_it(folder: Path, words: str) -> None:
+    def script(wire: Wire, voice: Voice) -> None:
+        first = lesson(folder, "step done", "one")
+        ask(wire, ("s", first), ("t", lesson(folder, words, "two")), ("u", lesson(folder, "step step done", "three")))
+
+    _, wire, voice = work(spec(folder), script)
+    assert [type(wire.sent[id]) for id in "stu"] == [Trained, Failed, Trained]
+    assert len(set(trainers(folder))) > 1
+    assert voice.log == ["start", "stop", "start", "stop"]
+
+
+def test_the_result_is_told_before_the_engine_is_back(folder: Path) -> None:
+    class Slow(Voice):
+        async def start(self, on_progress: Callable[[str, int], None]) -> None:
+            if self.log:
+                await asyncio.to_thread(wire_of[0].wait_for, "t")
+            await super().start(on_progress)
+
+    wire_of: list[Wire] = []
+
+    def script(wire: Wire, voice: Voice) -> None:
+        wire_of.append(wire)
+        ask(wire, ("t", lesson(folder, "step done")), ("a", TEACH))
+
+    _, wire, _ = work(spec(folder), script, Slow())
+    assert isinstance(wire.sent["t"], Trained) and wire.sent["a"] == Taught(text="base")
+
+
+def test_a_late_engine_does_not_start_before_something_needs_it(folder: Path) -> None:
+    def script(wire: Wire, voice: Voice) -> None:
+        trainings = [(id, lesson(folder, words, id)) for id, words in (("s", "step done"), ("t", "step step done"))]
+        ask(wire, *trainings, ("a", TEACH))
+
+    _, wire, voice = work(spec(folder, late=True), script)
+    assert voice.log == ["start", "begin a", "end a", "stop"]
+    assert wire.course == ["loading", "training", "loading", "training", "loading", "ready", "draining"]
+    assert isinstance(wire.sent["s"], Trained) and isinstance(wire.sent["t"], Trained)
+
+
+def test_a_late_engine_starts_once_for_all_that_need_it(folder: Path) -> None:
+    def script(wire: Wire, voice: Voice) -> None:
+        assert voice.log == []
+        ask(wire, *((id, TEACH) for id in "abc"))
+
+    _, wire, voice = work(spec(folder, late=True), script)
+    assert voice.log[:2] == ["start", "begin a"] and voice.log.count("start") == 1
+    assert wire.course == ["loading", "ready", "draining"]
+
+
+def test_a_late_engine_that_cannot_start_says_why_and_is_not_tried_again(folder: Path) -> None:
+    class Nowhere(Voice):
+        async def start(self, on_progress: Callable[[str, int], None]) -> None:
+            tried.set()
+            raise EngineStartError("no such model")
+
+    tried = threading.Event()
+
+    def script(wire: Wire, voice: Voice) -> None:
+        wire.say([("a", TEACH), ("b", TEACH)])
+        assert tried.wait(120)
+
+    code, wire, _ = work(spec(folder, late=True), script, Nowhere())
+    assert (code, wire.goodbye, wire.sent) == (lifeline.NO_RESTART, "no such model", {})
 
 
 def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> None:
@@ -236,14 +316,14 @@ def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> No
     def script(wire: Wire, voice: Leaving) -> None:
         wire.say([("s", lesson(folder, "step done", "one"))])
         assert voice.stopping.wait(120)
-        assert wire.states == ["ready"]
+        assert wire.states[-1] == "ready"
         wire.say([("t", lesson(folder, "step step done", "two"))])
         voice.asked.set()
         wire.wait_for("s", "t")
 
     _, wire, voice = work(spec(folder), script, Leaving())
     assert isinstance(wire.sent["s"], Trained) and isinstance(wire.sent["t"], Trained)
-    assert wire.states == ["ready", "loading", "ready", "draining"]
+    assert wire.course == ["loading", "ready", *["loading", "training"] * 2, "loading", "ready", "draining"]
     assert voice.log == ["start", "stop", "start", "stop"]
 
 
@@ -299,7 +379,7 @@ def test_an_agent_that_must_leave_kills_its_training_which_goes_on_in_the_next(f
     code, wire, voice = work(spec(folder), leave)
     # Without a result they go back to the pool with the goodbye.
     assert (code, wire.goodbye, wire.sent, wire.working) == (0, "drained", {}, set())
-    assert wire.states == ["ready", "loading", "draining"]
+    assert wire.course == ["loading", "ready", "loading", "training", "draining"]
     assert voice.log == ["start", "stop", "stop"]
 
     def again(wire: Wire, voice: Voice) -> None:
@@ -322,8 +402,7 @@ def test_an_engine_that_does_not_come_back_ends_the_process_so_that_it_is_restar
             threading.Event().wait(0.05)
 
     code, wire, _ = work(spec(folder), script, Frail())
-    # And the request is asked again there, where its training is found finished.
-    assert (code, wire.goodbye, wire.sent) == (1, None, {})
+    assert (code, wire.goodbye) == (1, None) and isinstance(wire.sent["t"], Trained)
 
 
 @pytest.mark.parametrize(

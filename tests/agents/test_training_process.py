@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agents.training import child
@@ -48,11 +49,19 @@ def test_a_training_killed_in_the_middle_says_so_and_goes_on_when_started_again(
     assert code == -signal.SIGKILL
     assert isinstance(said[-1], Refused) and "killed" in said[-1].failed and not said[-1].for_good
     assert not list(Path(told.out).iterdir())
-    said, code = run(told, tmp_path)
-    assert code == 0 and isinstance(said[-1], Done)
+    process = child.start(told, tmp_path / "log")
+    said = list(child.hear(process, keep=lambda: True))
+    assert isinstance(said[-1], Done) and process.poll() is None
     steps = [each.step for each in said if isinstance(each, Step)]
     assert steps[0] >= 1 and steps == list(range(steps[0], 31))
     assert [each.name for each in Path(told.out).iterdir()] == [said[-1].trained]
+
+    # The same process takes the next training; what it did before makes no difference to what comes of it.
+    child.go_on(process, msgspec.structs.replace(told, work=str(tmp_path / "again")))
+    again = list(child.hear(process))
+    assert isinstance(again[-1], Done) and again[-1].trained == said[-1].trained
+    assert [each.step for each in again if isinstance(each, Step)] == list(range(31))
+    assert process.returncode == 0
 
 
 def test_what_cannot_be_trained_is_told_in_a_line_and_not_tried_again(tiny: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 BENCHMARKS = {
     "engine-transformers": "engine_transformers",
     "engine-vllm": "engine_vllm",
+    "handover": "handover",
     "iterate": "iterate",
     "memory": "memory",
     "monitor": "monitor",

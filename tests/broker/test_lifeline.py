@@ -111,6 +111,26 @@ def test_what_children_print_is_appended_to_the_log(family: Family) -> None:
     assert family.log.read_text() == "first second"
 
 
+def test_a_child_that_asks_for_more_is_told_until_there_is_nothing_more(family: Family) -> None:
+    process = family.child(Orders(say="one ", more=True, exit_code=0))
+    for word in ("two ", "three " * 100_000, "four"):
+        lifeline.tell(process, Orders(say=word))
+    lifeline.tell(process, None)
+    assert process.wait(PATIENCE_S) == 0
+    assert family.log.read_text() == "one two " + "three " * 100_000 + "four"
+    lifeline.tell(process, Orders(say="nobody hears it"))
+
+
+def test_a_child_that_waits_for_more_dies_with_the_pipe(family: Family) -> None:
+    process = family.child(Orders(more=True))
+    lifeline.tell(process, Orders(say="heard"))
+    assert process.stdin
+    # In the midst of a word.
+    process.stdin.write((100).to_bytes(lifeline.LENGTH_BYTES, "big") + b"x")
+    process.stdin.close()
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
+
+
 def test_a_child_that_dies_before_it_reads_a_word_is_an_exit_code_and_not_an_error(family: Family) -> None:
     process = family.child(Orders(note=("x" * 300_000,)), module="tests.agents.children.nobody")
     assert process.wait(PATIENCE_S) == 1

@@ -216,7 +216,7 @@ def test_an_agent_gets_no_more_than_its_credit_and_the_next_when_one_is_done(bro
     assert broker.answer(b"a", "r2") == [(C, "Answered", "r2"), (b"a", "Examine", "r3")]
 
 
-@pytest.mark.parametrize("state", ["loading", "draining"])
+@pytest.mark.parametrize("state", ["loading", "training", "draining"])
 def test_only_a_ready_agent_gets_work(broker: Broker, state: AgentState) -> None:
     broker.agent(b"a", state=state)
     assert broker.ask("r1") == []
@@ -425,11 +425,12 @@ def test_progress_renews_a_lease(broker: Broker) -> None:
         assert broker.passes(2.0) == []
 
 
-def test_no_lease_time_counts_while_an_agent_loads(broker: Broker) -> None:
+@pytest.mark.parametrize("state", ["loading", "training"])
+def test_no_lease_time_counts_while_an_agent_loads_or_trains(broker: Broker, state: AgentState) -> None:
     broker.agent(b"a")
     broker.ask("r1")
     for _ in range(20):
-        broker.beat(b"a", state="loading")
+        broker.beat(b"a", state=state)
         assert broker.passes(2.0) == []
     for _ in range(4):
         broker.beat(b"a")

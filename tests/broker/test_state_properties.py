@@ -153,7 +153,7 @@ class ClassAtSea(RuleBasedStateMachine):
         for _ in range(min(count, len(peer.down))):
             self.to_peer(peer, peer.down.pop(0))
 
-    @rule(name=names, state=st.sampled_from(["ready", "ready", "ready", "loading"]))
+    @rule(name=names, state=st.sampled_from(["ready", "ready", "ready", "ready", "loading", "training"]))
     def agent_changes(self, name: str, state: AgentState) -> None:
         if self.peers[name].session.change(state, None):
             self.peers[name].beat()

@@ -162,6 +162,8 @@ def test_plain_lines_tell_quarters_of_trainings_rounds_and_who_is_measured(tmp_p
         played = Played(store, described)
         lines += plain.lines(picture(tmp_path, described))
         played.play(until="train")
+        played.step(0, loss=None)
+        lines += plain.lines(picture(tmp_path, described))
         for step in range(1, 9):
             played.step(step, loss=1 / step)
             if step > 4:
@@ -171,7 +173,8 @@ def test_plain_lines_tell_quarters_of_trainings_rounds_and_who_is_measured(tmp_p
     assert lines[0] == (
         "small, levels 1, 2, 3: sums, texts, 3 TPs, 2 held-out problems, 16 training items, 10 held-out items"
     )
-    training = [line for line in lines if line.startswith("round 1: training of")]
+    begins, *training = [line for line in lines if line.startswith("round 1: training of")]
+    assert re.fullmatch(r"round 1: training of m2.* begins: [1-9]\d* pairs in 8 steps", begins)
     assert re.fullmatch(
         r"round 1: training of m2.* 50 % \(step 5 of 8\), loss 0\.200, reward margin \+0\.500, reward accuracy 0\.75.*",
         training[0],

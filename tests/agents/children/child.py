@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from broker.lifeline import receive
+from broker.lifeline import another, receive
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """On SIGTERM leave with exit code 0."""
     farewell: str = ""
     """Said on a polite leave."""
+    more: bool = False
+    """Say what further orders say, until there are none."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -55,6 +57,8 @@ def main() -> None:
         os.write(fd, json.dumps(msgspec.to_builtins(report)).encode() + b"\n")
     if orders.say:
         print(orders.say, end="")
+    while orders.more and (further := another(Orders)):
+        print(further.say, end="")
     if orders.exit_code is not None:
         sys.exit(orders.exit_code)
     while True:
