@@ -152,7 +152,7 @@ class Trainee:
                     self._away = True
                     await self._engine.stop()
                 return await self._learn(request_id, told)
-            if self._process and self._process.returncode is None:  # kept for this one
+            if self._process and self._process.poll() is None:  # kept for this one
                 await asyncio.to_thread(child.end, self._process)
             return None
 
@@ -236,7 +236,7 @@ class Trainee:
             from agents.engines.simulated import training
 
             return training.train(told, self._settings)
-        if self._process and self._process.returncode is None:
+        if self._process and self._process.poll() is None:
             child.go_on(self._process, told)
         else:
             self._process = child.start(told, Path(self._spec.training_folder) / f"{self._spec.name}.log")
