@@ -175,9 +175,8 @@ class Classroom:
                 self._send()
                 self._receive(POLL_S)
                 self._look()
-            if any(agent.engine == "external" for agent in self._scenario.agents):
-                # Ours are ended by the launcher; a program of the user's is told.
-                self._dismiss(FAREWELL_S)
+            # The launcher would end ours, too, but perhaps before the last feedback has reached them.
+            self._dismiss(FAREWELL_S)
         except ClassFailure as failure:
             return Ending("failed", str(failure), reused)
         except sqlite3.Error as error:
