@@ -4,6 +4,7 @@ Results are graded, committed, and only then acknowledged; the level hears of th
 earlier is fed to the level first, which is all there is to resuming. This file knows no method and no engine.
 """
 
+import contextlib
 import signal
 import sqlite3
 import time
@@ -175,8 +176,10 @@ class Classroom:
                 self._send()
                 self._receive(POLL_S)
                 self._look()
-            # The launcher would end ours, too, but perhaps before the last feedback has reached them.
-            self._dismiss(FAREWELL_S)
+            # The launcher would end ours, too, but perhaps before the last feedback has reached them. Whatever dies
+            # meanwhile, the class is through.
+            with contextlib.suppress(ClassFailure):
+                self._dismiss(FAREWELL_S)
         except ClassFailure as failure:
             return Ending("failed", str(failure), reused)
         except sqlite3.Error as error:
