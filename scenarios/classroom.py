@@ -46,7 +46,7 @@ from scenarios.turns import Turns
 POLL_S = 0.1
 """How long the loop waits for results before it looks at processes, pools and Ctrl-C."""
 FAREWELL_S = 3.0
-"""How long a complete class waits for external agents to leave."""
+"""How long a complete class waits for its agents to leave."""
 
 
 class Ending(msgspec.Struct, frozen=True):
