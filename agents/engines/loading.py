@@ -99,16 +99,31 @@ def load_model(folder: Path | None, device: torch.device, dtype: torch.dtype) ->
         folder, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **LOCAL
     )
     model = model.to(device).eval()
-    expected = model(input_ids=torch.arange(3, 3 + PROBE, device=device)[None], use_cache=False).logits[0, -1]
-    if device.type == "cpu" and dtype == torch.bfloat16:
+    probe = probe_tokens(model.config.get_text_config().vocab_size)
+    expected = model(input_ids=torch.tensor([probe], device=device), use_cache=False).logits[0, -1]
+    if device.type == "cpu" and dtype == torch.bfloat16 and packs_bfloat16():
         pack(model)
     model.set_attn_implementation(ATTENTION)
-    check_slots(model, expected)
+    check_slots(model, probe, expected)
     return model
 
 
-def check_slots(model: Any, expected: torch.Tensor) -> None:
+def probe_tokens(vocabulary: int) -> list[int]:
+    """`PROBE` token ids, evenly spread over a vocabulary of `vocabulary` tokens.
+
+    The first ids of a vocabulary are control tokens, on which a model has hardly been trained. After a text of nothing
+    else its logits can depend on rounding alone: SmolLM2 in bfloat16 then disagrees with itself in float32.
+    """
+    return [(index + 1) * vocabulary // (PROBE + 1) for index in range(PROBE)]
+
+
+def check_slots(model: Any, probe: list[int], expected: torch.Tensor) -> None:
     """Refuse a model whose attention is not what slots compute: found out by trying, not from a list of names.
+
+    Args:
+        model: the model with the attention of slots.
+        probe: the token ids of a text.
+        expected: the library's logits after it.
 
     Raises:
         EngineStartError: other logits than the library's own, or none at all.
@@ -116,12 +131,12 @@ def check_slots(model: Any, expected: torch.Tensor) -> None:
     if not expected.isfinite().all():
         raise EngineStartError("its weights are broken: what it computes is no number")
     batch = Batch(model, capacity=1, memory=0, prefix_memory=0)
-    row = Row(list(range(3, PROBE)), Sampling(max_tokens=PROBE), seed=0)
+    row = Row(probe[:-3], Sampling(max_tokens=PROBE), seed=0)
     batch.join([row])
     batch.logits()
-    row.tokens += [PROBE, PROBE + 1]
+    row.tokens += probe[-3:-1]
     batch.logits()
-    row.tokens.append(PROBE + 2)
+    row.tokens.append(probe[-1])
     got, wanted = (logits.float() - logits.float().mean() for logits in (batch.logits()[0], expected))
     alike = torch.nn.functional.cosine_similarity(got, wanted, dim=0).item()
     # Rounding alone moves bfloat16 logits by some per mille.
@@ -144,6 +159,14 @@ class PackedLinear(torch.nn.Module):
         """The layer's output."""
         out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
         return out
+
+
+def packs_bfloat16() -> bool:
+    """Whether oneDNN can lay out bfloat16 weights here: on x86 it needs AVX-512 or AVX-NE-CONVERT.
+
+    Without them a model in bfloat16 still runs, unpacked and slowly.
+    """
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(model: torch.nn.Module) -> None:

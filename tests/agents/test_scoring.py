@@ -13,8 +13,10 @@ import transformers
 from agents.engines.base import Completion, EngineFailure, Prompt, Scored
 from agents.engines.batch import Batch, mean_logprob
 from agents.engines.chat import Chat
+from agents.engines.loading import PROBE, probe_tokens
 from agents.engines.transformers import TransformersEngine
 from broker.messages import Sampling
+from tests.agents.rounding import within
 from tests.agents.test_transformers_engine import CONTEXT, prompt, save, tokenizer, with_engine
 
 SOLUTIONS = [" 5", " 2 + 3 = 5\nAnswer: 5", " I say: Tom. It is Tom.\nAnswer: Tom", " 7 - 3 = 4\nAnswer: 4"]
@@ -64,9 +66,9 @@ def by_the_library(
     return found
 
 
-def check(found: Sequence[Scored], wanted: Sequence[tuple[float, int]], within: float) -> None:
+def check(found: Sequence[Scored], wanted: Sequence[tuple[float, int]], tolerance: float) -> None:
     assert [scored.tokens for scored in found] == [tokens for _, tokens in wanted]
-    assert [scored.logprob for scored in found] == pytest.approx([mean for mean, _ in wanted], abs=within, rel=0)
+    assert [scored.logprob for scored in found] == pytest.approx([mean for mean, _ in wanted], abs=tolerance, rel=0)
 
 
 # --- values --------------------------------------------------------------------------------------------------
@@ -222,11 +224,27 @@ REAL = [
 @pytest.mark.models
 def test_smollm2_finds_texts_as_likely_as_in_the_librarys_forward_pass(smollm2: Path) -> None:
     wanted = by_the_library(smollm2, REAL)
-    check(scores(smollm2, REAL, together=True), wanted, 1e-4)
+    check(scores(smollm2, REAL, together=True), wanted, within("float32"))
     assert wanted[0][0] > wanted[1][0]
 
 
 @pytest.mark.models
 def test_smollm2_in_bfloat16_agrees_with_the_library_in_bfloat16(smollm2: Path) -> None:
     wanted = by_the_library(smollm2, REAL, torch.bfloat16)
-    check(scores(smollm2, REAL, together=True, dtype="bfloat16"), wanted, 1e-2)
+    check(scores(smollm2, REAL, together=True, dtype="bfloat16"), wanted, within("bfloat16"))
+
+
+@pytest.mark.models
+def test_smollm2_runs_in_bfloat16_where_its_weights_cannot_be_packed(
+    smollm2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.engines.loading.packs_bfloat16", lambda: False)
+    unpacked = scores(smollm2, REAL[:1], together=True, dtype="bfloat16")
+    check(unpacked, by_the_library(smollm2, REAL[:1], torch.bfloat16), within("bfloat16"))
+
+
+@pytest.mark.parametrize("vocabulary", [9, 64, 49152, 151936])
+def test_the_text_that_checks_attention_is_spread_over_the_vocabulary(vocabulary: int) -> None:
+    probe = probe_tokens(vocabulary)
+    assert len(set(probe)) == len(probe) == PROBE
+    assert vocabulary // 10 <= min(probe) and max(probe) < vocabulary
