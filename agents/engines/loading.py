@@ -166,7 +166,8 @@ def packs_bfloat16() -> bool:
 
     Without them a model in bfloat16 still runs, unpacked and slowly.
     """
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(model: torch.nn.Module) -> None:
