@@ -20,18 +20,17 @@ from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.lineups import LineUp, compare_lineups
 from scenarios.gradebook.rewriting import Rewriting
 from scenarios.gradebook.rewritten import summarize_rewriting
 from scenarios.gradebook.rounds import sat, summarize_rounds
 from scenarios.gradebook.scores import (
     Choice,
-    LineUp,
     Rule,
     Same,
     Sheet,
     assumption,
     best_possible,
-    compare_lineups,
 )
 from scenarios.gradebook.statistics import caution, paired, wilson
 from scenarios.gradebook.store import Store

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from scenarios.gradebook.dense import Dense
+from scenarios.gradebook.lineups import LineUp
 from scenarios.gradebook.rounds import IterateSummary
-from scenarios.gradebook.scores import Assumption, LineUp
+from scenarios.gradebook.scores import Assumption
 
 Status = Literal["complete", "interrupted", "failed"]
 

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from scenarios.gradebook import learning_tables
 from scenarios.gradebook.dense import Dense
+from scenarios.gradebook.lineups import ALL_SUBSETS
 from scenarios.gradebook.marks import Bar, percent, plain, ruled
 from scenarios.gradebook.rewritten_tables import rewritten_tables
 from scenarios.gradebook.round_tables import round_tables
-from scenarios.gradebook.scores import ALL_SUBSETS
 from scenarios.gradebook.summary import Comparison, Summary
 
 LABELS = {

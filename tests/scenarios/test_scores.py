@@ -4,7 +4,6 @@ from collections import defaultdict
 from fractions import Fraction
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -18,9 +17,7 @@ from scenarios.gradebook.scores import (
     assumption,
     best_possible,
     choose,
-    compare_lineups,
     lbt_score,
-    lineups,
 )
 from scenarios.schema import Scoring
 
@@ -97,16 +94,6 @@ def test_the_assumption_of_the_two_problems() -> None:
     found = assumption([ROSES, COINS], BOTH, SCORING)
     # roses: 1/2 beats 0, 1/8 and 1/4. coins: 1/2 ties with 1/2, and 1/4 loses to it.
     assert (found.right_beats_wrong, found.ties, found.pairs) == (3 / 5, 1 / 5, 5)
-
-
-def test_the_line_ups_of_the_two_problems() -> None:
-    one, other, both = compare_lineups([Sheet(x, same) for x in (ROSES, COINS)], BOTH, SCORING, seed=1)
-    assert (one.students, one.m1_max, one.m1_sum) == (("ada",), 0.5, 1.0)
-    assert (other.students, other.m1_max, other.m1_sum) == (("bob",), 0.5, 0.5)  # roses: 1/4 < 2/4 of 5.0
-    assert (both.students, both.m1_max, both.m1_sum) == (BOTH, 1.0, 1.0)
-    assert (one.m1_max_equal, one.m1_sum_equal) == (one.m1_max, one.m1_sum)
-    # Four of the five TRs of roses have an answer, and all of coins: each was sat in full.
-    assert [up.exams_per_rationale for up in (one, other, both)] == [4.0, 4.0, 8.0]
 
 
 # --- scores ---------------------------------------------------------------------------------------------
@@ -207,50 +194,6 @@ def test_ties_go_to_the_smallest_repeat_at_once_where_asked() -> None:
 
 def test_two_rationales_of_one_answer_are_no_tie() -> None:
     assert not pick("max", lesson(rationale(0, "a", ada="1"), rationale(1, "a", ada="1"))).tied
-
-
-# --- line-ups -------------------------------------------------------------------------------------------
-
-
-def test_line_ups_are_all_subsets_up_to_six_students() -> None:
-    assert lineups("abc") == [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
-    assert len(lineups("abcdef")) == 63
-    assert len(lineups("abcdefg")) == 7 + 21 + 1
-
-
-def test_equal_budgets_are_shared_evenly_and_drawn_by_seed() -> None:
-    sheet = Sheet(lesson(rationale(0, "a", ada="1111", bob="1111", eve="1111")), same)
-    names = ("ada", "bob", "eve")
-    shares = [sheet.share(names, 4, seed=3, draw=draw) for draw in range(20)]
-    for share in shares:
-        per_student = sorted((share & sheet.mask((name,))).bit_count() for name in names)
-        assert per_student == [1, 1, 2]
-    assert len(set(shares)) > 10
-    assert shares == [sheet.share(names, 4, seed=3, draw=draw) for draw in range(20)]
-    assert shares != [sheet.share(names, 4, seed=4, draw=draw) for draw in range(20)]
-
-
-def test_every_seat_is_drawn_about_as_often() -> None:
-    sheet = Sheet(lesson(rationale(0, "a", ada="1111", bob="1111")), same)
-    drawn = [sheet.share(("ada", "bob"), 4, seed=1, draw=draw) for draw in range(400)]
-    often = [sum(share >> seat & 1 for share in drawn) for seat in range(8)]
-    assert all(160 < n < 240 for n in often)  # 200 expected, standard deviation 10
-
-
-def test_an_equal_budget_takes_away_what_more_exams_gave() -> None:
-    # Ada's one exam cannot tell the answers apart; bob's can. With both exams the pair always chooses right, with
-    # one exam in about half of the draws.
-    one = lesson(rationale(0, "a", ada="1", bob="0"), rationale(1, "b", right=True, ada="1", bob="1"))
-    *_, pair = compare_lineups([Sheet(replace(one, tp=str(i)), same) for i in range(20)], BOTH, SCORING, seed=1)
-    assert pair.m1_max == pair.m1_sum == 1.0
-    assert pair.m1_max_equal == pair.m1_sum_equal
-    assert pair.m1_max_equal == pytest.approx(0.5, abs=0.12)  # 400 draws, standard deviation 0.025
-
-
-def test_line_ups_of_nothing_have_no_accuracy() -> None:
-    (alone,) = compare_lineups([], ("ada",), SCORING, seed=1)
-    assert (alone.m1_max, alone.m1_sum_equal, alone.exams_per_rationale) == (None, None, 0.0)
-    assert best_possible([]) is None
 
 
 # --- whatever a class does ------------------------------------------------------------------------------

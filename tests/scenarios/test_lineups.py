@@ -1,0 +1,153 @@
+"""What other line-ups would have chosen: by hand, and against the definition, one line-up and one exam at a time."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from broker.messages import digest
+from scenarios.gradebook import lineups as module
+from scenarios.gradebook.lessons import ExamAnswer, Lesson
+from scenarios.gradebook.lineups import DRAWS, LineUp, Slot, compare_lineups, lineups
+from scenarios.gradebook.scores import Rule, Sheet, best_possible, choose
+from scenarios.schema import Scoring
+from tests.scenarios.test_scores import BOTH, COINS, ROSES, SCORING, lesson, rationale, same
+
+
+def compared(
+    lessons: list[Lesson], students: tuple[str, ...], scoring: Scoring = SCORING, seed: int = 1
+) -> list[LineUp]:
+    return compare_lineups([Sheet(one, same) for one in lessons], students, scoring, seed)
+
+
+def test_the_line_ups_of_the_two_problems() -> None:
+    one, other, both = compared([ROSES, COINS], BOTH)
+    assert (one.students, one.m1_max, one.m1_sum) == (("ada",), 0.5, 1.0)
+    assert (other.students, other.m1_max, other.m1_sum) == (("bob",), 0.5, 0.5)  # roses: 1/4 < 2/4 of 5.0
+    assert (both.students, both.m1_max, both.m1_sum) == (BOTH, 1.0, 1.0)
+    assert (one.m1_max_equal, one.m1_sum_equal) == (one.m1_max, one.m1_sum)
+    # Four of the five TRs of roses have an answer, and all of coins: each was sat in full.
+    assert [up.exams_per_rationale for up in (one, other, both)] == [4.0, 4.0, 8.0]
+
+
+def test_line_ups_are_all_subsets_up_to_six_students() -> None:
+    assert lineups("abc") == [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
+    assert len(lineups("abcdef")) == 63
+    assert len(lineups("abcdefg")) == 7 + 21 + 1
+
+
+def test_an_equal_budget_takes_away_what_more_exams_gave() -> None:
+    # Ada's one exam cannot tell the answers apart; bob's can. With both exams the pair always chooses right, with
+    # one exam in about half of the draws.
+    one = lesson(rationale(0, "a", ada="1", bob="0"), rationale(1, "b", right=True, ada="1", bob="1"))
+    *_, pair = compared([replace(one, tp=str(i)) for i in range(20)], BOTH)
+    assert pair.m1_max == pair.m1_sum == 1.0
+    assert pair.m1_max_equal == pair.m1_sum_equal
+    assert pair.m1_max_equal == pytest.approx(0.5, abs=0.12)  # 400 draws, standard deviation 0.025
+
+
+def test_line_ups_of_nothing_have_no_accuracy() -> None:
+    (alone,) = compared([], ("ada",))
+    assert (alone.m1_max, alone.m1_sum_equal, alone.exams_per_rationale) == (None, None, 0.0)
+    assert best_possible([]) is None
+
+
+# --- against the definition -----------------------------------------------------------------------------
+
+
+def slots_of(one: Lesson, students: tuple[str, ...]) -> list[Slot]:
+    return sorted({Slot(e.student, e.ep, e.repeat) for r in one.rationales for e in r.exams if e.student in students})
+
+
+def share(one: Lesson, students: tuple[str, ...], size: int, seed: int, draw: int) -> list[Slot]:
+    """A random share of a line-up's slots: the first of every student, then the second, and so on."""
+    ranked = []
+    for student in students:
+        own = sorted((digest(seed, draw, one.tp, *slot), slot) for slot in slots_of(one, (student,)))
+        ranked += [(rank, key, slot) for rank, (key, slot) in enumerate(own)]
+    return [slot for _, _, slot in sorted(ranked)[:size]]
+
+
+def with_only(one: Lesson, slots: list[Slot]) -> Lesson:
+    kept = [
+        replace(r, exams=tuple(e for e in r.exams if Slot(e.student, e.ep, e.repeat) in slots)) for r in one.rationales
+    ]
+    return replace(one, rationales=tuple(kept))
+
+
+def by_definition(lessons: list[Lesson], students: tuple[str, ...], scoring: Scoring, seed: int) -> list[LineUp]:
+    subsets = lineups(students)
+    table = []
+    for subset in subsets:
+        right: dict[tuple[Rule, str], Fraction] = dict.fromkeys(
+            [("max", "whole"), ("sum", "whole"), ("max", "cut"), ("sum", "cut")], Fraction(0)
+        )
+        exams = rationales = 0
+        for one in lessons:
+            budget = min((len(found) for other in subsets if (found := slots_of(one, other))), default=0)
+            for rule in ("max", "sum"):
+                right[rule, "whole"] += choose(one, rule, subset, scoring, same).correct
+                for draw in range(DRAWS):
+                    cut = with_only(one, share(one, subset, budget, seed, draw))
+                    right[rule, "cut"] += Fraction(choose(cut, rule, subset, scoring, same).correct, DRAWS)
+            answered = [r for r in one.rationales if r.answer is not None]
+            rationales += len(answered)
+            exams += sum(e.student in subset for r in answered for e in r.exams)
+        mean = {key: float(total / len(lessons)) for key, total in right.items()}
+        table.append(
+            LineUp(
+                students=subset,
+                m1_max=mean["max", "whole"],
+                m1_sum=mean["sum", "whole"],
+                exams_per_rationale=exams / rationales if rationales else 0.0,
+                m1_max_equal=mean["max", "cut"],
+                m1_sum_equal=mean["sum", "cut"],
+            )
+        )
+    return table
+
+
+names = st.sampled_from([("ada",), ("bob", "ada"), ("ada", "bob", "eve")])
+scorings = st.builds(Scoring, merge=st.sampled_from(["answers", "students"]), ties=st.sampled_from(["votes", "first"]))
+
+
+@st.composite
+def lessons(draw: st.DrawFn, students: tuple[str, ...]) -> list[Lesson]:
+    """Up to three TPs with up to five TRs; some exams are missing, and some are those of a student who is not asked."""
+    slots = [Slot(student, ep, n) for student in (*students, "other") for ep in ("ep1", "ep2") for n in (0, 1)]
+    made = []
+    for tp in range(draw(st.integers(1, 3))):
+        rows = []
+        for repeat in range(draw(st.integers(0, 5))):
+            answer = draw(st.sampled_from(["1", "2", "3", None]))
+            marks = draw(st.lists(st.sampled_from([True, False, None]), min_size=len(slots), max_size=len(slots)))
+            exams = [ExamAnswer(*slot, mark) for slot, mark in zip(slots, marks, strict=True) if mark is not None]
+            one = rationale(repeat, answer, right=answer == "1")
+            rows.append(replace(one, exams=tuple(exams) if answer else ()))
+        made.append(lesson(*rows, tp=f"tp{tp}"))
+    return made
+
+
+@given(st.data(), names, scorings, st.integers(0, 9))
+def test_all_line_ups_at_once_are_the_line_ups_one_by_one(
+    data: st.DataObject, students: tuple[str, ...], scoring: Scoring, seed: int
+) -> None:
+    class_ = data.draw(lessons(students))
+    assert compared(class_, students, scoring, seed) == by_definition(class_, students, scoring, seed)
+
+
+def test_scores_whose_common_denominator_exceeds_64_bits_are_exact() -> None:
+    # Every TR lacks other exams, so the denominators are the numbers from 1 to 60: their lcm has 85 bits.
+    rows = [rationale(n, str(n), right=n % 2 == 0, ada="10" * (n // 2) + "1" * (n % 2)) for n in range(1, 61)]
+    class_ = [lesson(*rows)]
+    assert compared(class_, ("ada",)) == by_definition(class_, ("ada",), SCORING, 1)
+
+
+def test_blocks_of_line_ups_are_scored_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    students = ("ada", "bob", "eve")
+    class_ = [lesson(*(rationale(n, str(n % 2), right=n % 2 == 0, ada="10", bob="01", eve="11") for n in range(6)))]
+    at_once = compared(class_, students)
+    monkeypatch.setattr(module, "CELLS", 1)
+    assert compared(class_, students) == at_once
