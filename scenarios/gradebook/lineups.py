@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from math import lcm
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from broker.messages import digest
-from scenarios.gradebook.lessons import Rationale
 from scenarios.gradebook.scores import Sheet
 from scenarios.schema import Scoring
 
@@ -27,6 +26,8 @@ ALL_SUBSETS = 6
 """With more students than this there are too many subsets to show."""
 DRAWS = 20
 """How many random shares of the exams an equal-budget figure is averaged over."""
+LARGEST = 1 << 62
+"""Scores that may exceed it are Python's own whole numbers."""
 CELLS = 1 << 21
 """Numbers per array, about: line-ups are scored in blocks, so that many students do not need much memory."""
 
@@ -39,18 +40,10 @@ class LineUp(msgspec.Struct, frozen=True):
     """Accuracy; None where no TP is finished."""
     m1_sum: float | None
     exams_per_rationale: float
-    """EAs per TR it uses, the mean over the TRs with an answer."""
+    """EAs per TR it compares, the mean over the TRs with an answer."""
     m1_max_equal: float | None
     """With as many EAs per TR as the smallest line-up has: the mean over DRAWS random shares of its exams."""
     m1_sum_equal: float | None
-
-
-class Slot(NamedTuple):
-    """One exam under the TRs of a TP: which student sits which EP, and for which time."""
-
-    student: str
-    ep: str
-    repeat: int
 
 
 def lineups(students: Sequence[str]) -> list[tuple[str, ...]]:
@@ -76,9 +69,9 @@ def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: S
     exams = np.zeros(len(subsets), dtype=np.int64)
     for sheet in sheets:
         table = _Table(sheet, students, scoring)
-        taken = table.taken(takes_part)
-        exams += table.exams(taken)
-        right += table.right(taken, seed)
+        common, used = table.common(takes_part)
+        exams += used
+        right += table.right(common, seed)
     n, rationales = len(sheets), sum(len(group.members) for sheet in sheets for group in sheet.groups)
     per_rationale = (exams / max(rationales, 1)).tolist()
     columns = (right / [[n], [n], [DRAWS * n], [DRAWS * n]]).tolist() if n else [[None] * len(subsets)] * 4
@@ -101,11 +94,14 @@ class _Table:
 
         self._tp = sheet.lesson.tp
         self._ties = scoring.ties
-        self._slots = sorted({slot for group in sheet.groups for member in group.members for slot in _marks(member)})
+        marks_of = {
+            m.id: {exam.slot: exam.correct for exam in m.exams} for group in sheet.groups for m in group.members
+        }
+        self._slots = sorted({slot for marks in marks_of.values() for slot in marks})
         rows = [
             (marks, times, number)
             for number, group in enumerate(sheet.groups)
-            for marks, times in Counter(tuple(map(_marks(m).get, self._slots)) for m in group.members).items()
+            for marks, times in Counter(tuple(map(marks_of[m.id].get, self._slots)) for m in group.members).items()
         ]
         shape = (len(rows), len(self._slots))
         self._sat = np.array([[mark is not None for mark in marks] for marks, _, _ in rows], dtype=bool).reshape(shape)
@@ -116,7 +112,7 @@ class _Table:
         self._votes = np.array([len(group.members) for group in sheet.groups])
         self._correct = np.array([group.correct for group in sheet.groups], dtype=bool)
         place = {name: number for number, name in enumerate(students)}
-        self._student = np.array([place.get(slot.student, -1) for slot in self._slots], dtype=np.int64)
+        self._student = np.array([place.get(student, -1) for student, _, _ in self._slots], dtype=np.int64)
         # Columns whose shares of right answers are averaged: all of them, or those of one student after another.
         parts = [np.arange(len(self._slots))]
         if scoring.merge == "students":
@@ -125,33 +121,40 @@ class _Table:
         for number, part in enumerate(parts):
             self._parts[number, : len(part)] = part
 
-    def taken(self, takes_part: "Array") -> "Array":
-        """The slots of each line-up (line-ups x slots), from its students (line-ups x students)."""
-        taken: Array = takes_part[:, self._student] & (self._student >= 0)
-        return taken
+    def common(self, takes_part: "Array") -> tuple["Array", "Array"]:
+        """The slots that the TRs of the TP are compared on, and how many EAs those are over all TRs, by line-up.
 
-    def exams(self, taken: "Array") -> "Array":
-        """How many EAs each line-up uses, over all TRs."""
-        exams: Array = taken @ (self._times @ self._sat)
-        return exams
+        They are the slots of the line-up's students on which every TR has an EA that has any of them, as in
+        `on_common_slots`.
 
-    def right(self, taken: "Array", seed: int) -> "Array":
-        """How often each line-up chooses right: by MAX and SUM with all its exams, and with DRAWS random shares."""
+        Args:
+            takes_part: line-ups x students.
+        """
+        own = takes_part[:, self._student] & (self._student >= 0)
+        sat = self._sat & own[:, None]  # line-ups x rows x slots
+        examined = sat.sum(axis=2) > 0
+        common = own & (sat | ~examined[:, :, None]).all(axis=1)
+        return common, common.sum(axis=1) * (examined @ self._times)
+
+    def right(self, common: "Array", seed: int) -> "Array":
+        """How often each line-up chooses right: by MAX and SUM with all its exams, and with DRAWS random shares.
+
+        Args:
+            common: line-ups x slots.
+            seed: of the shares.
+        """
         import numpy as np
 
-        right = np.zeros((4, len(taken)), dtype=np.int64)
+        right = np.zeros((4, len(common)), dtype=np.int64)
         if not len(self._votes):
             return right
-        sizes = taken.sum(axis=1)
+        sizes = common.sum(axis=1)
         budget = int(min(sizes[sizes > 0], default=0))
-        order = self._drawn(seed)
         block = max(1, CELLS // (len(self._parts) * len(self._sat) * (1 + DRAWS)))
-        for first in range(0, len(taken), block):
-            whole = taken[first : first + block]
-            shares = np.repeat(whole[:, None], 1 + DRAWS, axis=1)
-            drawn = whole[:, order]
-            drawn &= drawn.cumsum(axis=2) <= budget
-            shares[:, np.arange(1, 1 + DRAWS)[:, None], order] = drawn
+        order, rank = self._drawn(seed)
+        for first in range(0, len(common), block):
+            whole = common[first : first + block, None]
+            shares = np.concatenate([whole, self._cut_down(whole[:, 0], budget, order, rank)], axis=1)
             scores = self._scores(shares.reshape(len(whole) * (1 + DRAWS), len(self._slots)))
             best = np.maximum.reduceat(scores, self._starts)
             total = np.add.reduceat(scores * self._times[:, None], self._starts)
@@ -161,38 +164,51 @@ class _Table:
                 right[2 + rule, first : first + block] = chosen[:, 1:].sum(axis=1)
         return right
 
-    def _drawn(self, seed: int) -> "Array":
-        """The order in which slots enter a random share (draws x slots): as evenly over the students as it goes.
+    def _drawn(self, seed: int) -> tuple["Array", "Array"]:
+        """The slots in a random order within each student, and the rank of each among all (draws x slots).
 
-        The first `size` slots of a line-up are its share, the same for every TR of the TP, as a smaller exam would
-        have had. Drawn by hashing the seed, the number of the draw and the slot's own ids, so that it depends on
-        nothing else.
+        Drawn by hashing the seed, the number of the draw and the slot's own ids, so that it depends on nothing else.
         """
         import numpy as np
 
-        orders = []
+        n = len(self._slots)
+        order, rank = np.zeros((2, DRAWS, n), dtype=np.int64)
         for draw in range(DRAWS):
             key = [digest(seed, draw, self._tp, *slot) for slot in self._slots]
-            ranked = Counter[str]()
-            place = []
-            for number in sorted(range(len(key)), key=key.__getitem__):
-                student = self._slots[number].student
-                place.append((ranked[student], key[number], number))
-                ranked[student] += 1
-            orders.append([number for _, _, number in sorted(place)])
-        return np.array(orders, dtype=np.int64).reshape(DRAWS, len(self._slots))
+            place = {number: rank for rank, number in enumerate(sorted(range(n), key=key.__getitem__))}
+            order[draw] = sorted(range(n), key=lambda number: (self._slots[number][0], place[number]))
+            rank[draw] = [place[number] for number in order[draw]]
+        return order, rank
+
+    def _cut_down(self, common: "Array", size: int, order: "Array", rank: "Array") -> "Array":
+        """Random shares of each line-up's slots (line-ups x draws x slots), as evenly over its students as it goes.
+
+        The same slots for every TR of the TP, as a smaller exam would have had: the first of every student in the
+        order drawn, then the second, and so on.
+        """
+        import numpy as np
+
+        ordered = common[:, order]  # slots are sorted by student, so each place is still one of the same student
+        counted = ordered.cumsum(axis=2)
+        students = [student for student, _, _ in self._slots]
+        first = np.array([students.index(student) for student in students], dtype=np.int64)
+        of_student = counted - (counted - ordered)[:, :, first]
+        turn = np.where(ordered, of_student * len(students) + rank, np.iinfo(np.int64).max)
+        shares = np.zeros_like(ordered)
+        shares[:, np.arange(DRAWS)[:, None], order] = ordered & (turn.argsort(axis=2).argsort(axis=2) < size)
+        return shares
 
     def _scores(self, shares: "Array") -> "Array":
         """LbT scores (rows x shares), each times a number that is the same for all rows; 0 where nothing was sat."""
         import numpy as np
 
         counted = self._by_part(shares).swapaxes(1, 2)
-        sat, right = ((self._by_part(cells) @ counted).astype(np.int64) for cells in (self._sat, self._right))
-        parts = (sat > 0).sum(axis=0)
-        common, each = _common(sat), _common(parts)
-        if common * each * len(sat) * int(self._times.sum()) >= 1 << 62:
-            sat, right, parts = (numbers.astype(object) for numbers in (sat, right, parts))
-        scores: Array = (right * (common // np.maximum(sat, 1))).sum(axis=0) * (each // np.maximum(parts, 1))
+        right = (self._by_part(self._right) @ counted).astype(np.int64)
+        sat = counted.sum(axis=1).astype(np.int64)  # parts x shares: on common slots it is the same for all rows
+        common = lcm(*(number for number in np.flatnonzero(np.bincount(sat.ravel())).tolist() if number))
+        if common * len(sat) * int(self._times.sum()) >= LARGEST:
+            right, sat = right.astype(object), sat.astype(object)
+        scores: Array = (right * (common // np.maximum(sat, 1))[:, None]).sum(axis=0)
         return scores
 
     def _by_part(self, cells: "Array") -> "Array":
@@ -210,15 +226,3 @@ class _Table:
         rank = np.where(tied, self._votes[:, None], 0) if self._ties == "votes" else tied
         chosen: Array = self._correct[rank.argmax(axis=0)]
         return chosen
-
-
-def _marks(rationale: Rationale) -> dict[Slot, bool]:
-    return {Slot(exam.student, exam.ep, exam.repeat): exam.correct for exam in rationale.exams}
-
-
-def _common(numbers: "Array") -> int:
-    """The least common multiple of all numbers from 1 on."""
-    import numpy as np
-
-    found = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
-    return lcm(*(number for number in found if number))

@@ -117,7 +117,7 @@ def summarize(
         wall_seconds=round(facts.wall_seconds, 3),
         simulated="simulated" in [*(agent.engine for agent in agents), *(agent.engine for agent in scenario.agents)],
         agents=agents,
-        counts=counts(store, lessons, sheets, facts, failures),
+        counts=counts(store, lessons, sheets, names, facts, failures),
         methods={
             name: _method(chosen.get(name, []), _tokens(name, counted))
             for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))

@@ -6,11 +6,12 @@ baselines greedy and SC. Other line-ups of students are scored in lineups.py.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from broker.messages import AnswerForm
 from scenarios.gradebook.lessons import Lesson, Rationale
@@ -81,19 +82,34 @@ def lbt_score(rationale: Rationale, students: Sequence[str], merge: Merge) -> Fr
     return sum((Fraction(right, sat) for right, sat in parts), Fraction(0)) / max(len(parts), 1)
 
 
-def lbt_scores(lesson: Lesson, students: Sequence[str], merge: Merge) -> dict[str, Fraction]:
-    """The LbT score of each TR with an answer that one of `students` was examined under, by its id.
+def on_common_slots(rationales: Iterable[Rationale], students: Collection[str]) -> list[Rationale]:
+    """The TRs with an answer that one of `students` was examined under, with those of their EAs that all of them have.
+
+    Where a request failed, a TR lacks an EA. EPs are not equally hard, so means over different EAs do not compare TRs.
 
     Args:
-        lesson: The TP.
-        students: The line-up; EAs of others do not count.
-        merge: As in `lbt_score`.
+        rationales: TRs of one TP.
+        students: The line-up; EAs of others are left out.
     """
-    return {
-        one.id: lbt_score(one, students, merge)
-        for one in lesson.rationales
-        if one.answer is not None and any(exam.student in students for exam in one.exams)
+    own = {
+        one.id: replace(one, exams=tuple(exam for exam in one.exams if exam.student in students))
+        for one in rationales
+        if one.answer is not None
     }
+    examined = [one for one in own.values() if one.exams]
+    if not examined:
+        return []
+    common = set.intersection(*({exam.slot for exam in one.exams} for one in examined))
+    return [replace(one, exams=tuple(exam for exam in one.exams if exam.slot in common)) for one in examined]
+
+
+def lbt_scores(rationales: Iterable[Rationale], students: Sequence[str], merge: Merge) -> dict[str, Fraction]:
+    """The LbT scores, by id, of the TRs of one TP that can be compared: on the EAs that all of them have.
+
+    Empty where no student sat the same exam under all of them.
+    """
+    compared = on_common_slots(rationales, students)
+    return {one.id: lbt_score(one, students, merge) for one in compared if one.exams}
 
 
 class Sheet:
@@ -135,7 +151,7 @@ class Sheet:
                 return Choice(None, False)
             return Choice(greedy.answer, greedy.correct, False, float(greedy.correct))
         if self._scores[0] != (students, scoring.merge):  # several rules ask for the same ones one after the other
-            self._scores = ((students, scoring.merge), lbt_scores(self.lesson, students, scoring.merge))
+            self._scores = ((students, scoring.merge), lbt_scores(self.lesson.rationales, students, scoring.merge))
         return self.best([_score(group, self._scores[1], rule) for group in self.groups], scoring)
 
     def best(self, scores: Sequence[Fraction] | Sequence[float], scoring: Scoring) -> Choice:
@@ -154,7 +170,7 @@ def _score(group: Group, scores: Mapping[str, Fraction], rule: Rule) -> Fraction
     """The score of one answer under one rule; `scores` are those of its TRs, by id."""
     if rule == "sc":
         return Fraction(len(group.members))
-    # A TR that nobody was examined under adds nothing to MAX and SUM, and is not part of AVG's mean.
+    # A TR without a score adds nothing to MAX and SUM, and is not part of AVG's mean.
     examined = [scores[member.id] for member in group.members if member.id in scores]
     if rule == "max":
         return max(examined, default=Fraction(0))
@@ -170,14 +186,15 @@ def choose(lesson: Lesson, rule: Rule, students: Sequence[str], scoring: Scoring
 def assumption(lessons: Sequence[Lesson], students: Sequence[str], scoring: Scoring) -> Assumption:
     """Within each TP, how often the LbT score of a right TR beats that of a wrong one.
 
-    Over all pairs of TRs with answers that one of `students` was examined under, each TR by its own grade.
+    Over all pairs of TRs that have a score among `students`, each TR by its own grade.
     """
     wins = ties = pairs = 0
     for lesson in lessons:
         tallies: dict[bool, Counter[Fraction]] = {True: Counter(), False: Counter()}
+        scores = lbt_scores(lesson.rationales, students, scoring.merge)
         for rationale in lesson.rationales:
-            if rationale.answer is not None and any(e.student in students for e in rationale.exams):
-                tallies[rationale.correct][lbt_score(rationale, students, scoring.merge)] += 1
+            if rationale.id in scores:
+                tallies[rationale.correct][scores[rationale.id]] += 1
         for right, times in tallies[True].items():
             wins += times * sum(n for wrong, n in tallies[False].items() if right > wrong)
             ties += times * tallies[False][right]

@@ -230,6 +230,8 @@ def _counted(told: Summary) -> str:
         "unparsable_exam_answers": "exam answers without an answer to find (wrong)",
         "without_dialogue": "times that a student sat its exam without a question that was answered",
         "cut_off": "texts cut off at max_tokens",
+        "exam_answers_left_out": "exam answers left out of the scores (the same exam failed under another rationale)",
+        "problems_without_common_exams": "problems without an exam under all rationales (votes decide there)",
         "mixed_grades": "groups of equal answers that the grader judged differently (the first counts)",
     }
     found = [f"{told.counts[name]:,} {what}" for name, what in said.items() if told.counts.get(name)]

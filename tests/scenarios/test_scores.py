@@ -18,6 +18,7 @@ from scenarios.gradebook.scores import (
     best_possible,
     choose,
     lbt_score,
+    lbt_scores,
 )
 from scenarios.schema import Scoring
 
@@ -117,12 +118,43 @@ def test_merging_changes_the_choice() -> None:
     assert pick("max", one, *BOTH, scoring=Scoring(merge="students")).answer == "2"  # 1/2 against 3/4
 
 
+def test_rationales_are_compared_on_the_exams_that_all_of_them_have() -> None:
+    # EP 1 is hard, and the request failed for the first TR: on EP 0 alone it looks better than it is.
+    lucky = rationale(0, "a", ada="1")
+    one = lesson(lucky, rationale(1, "b", right=True, ada="11"), rationale(2, "b", right=True, ada="10"))
+    assert lbt_scores(one.rationales, ("ada",), "answers") == {"tr0": 1, "tr1": 1, "tr2": 1}
+    assert pick("max", one) == Choice("b", True, True, 0.5)
+    assert pick("sum", one) == Choice("b", True, False, 1.0)
+    assert pick("avg", one).tied
+    assert assumption([one], ("ada",), SCORING).ties == 1.0
+    # Without the TR that lacks it, EP 1 counts again.
+    assert lbt_scores(one.rationales[1:], ("ada",), "answers") == {"tr1": 1, "tr2": Fraction(1, 2)}
+
+
+def test_exams_of_others_and_rationales_without_an_exam_do_not_make_slots_uncommon() -> None:
+    one = lesson(
+        rationale(0, "a", ada="10", bob="1"), rationale(1, "b", ada="11"), rationale(2, "c"), rationale(3, None)
+    )
+    assert lbt_scores(one.rationales, ("ada",), "answers") == {"tr0": Fraction(1, 2), "tr1": 1}
+    assert lbt_scores(one.rationales, BOTH, "answers") == {"tr0": Fraction(1, 2), "tr1": 1}
+    assert lbt_scores(one.rationales, ("bob",), "students") == {"tr0": 1}
+
+
+def test_where_no_exam_is_common_nothing_is_scored_and_votes_decide() -> None:
+    first, second = (ExamAnswer("ada", ep, 0, True) for ep in ("ep0", "ep1"))
+    one = lesson(
+        replace(rationale(0, "a"), exams=(first,)),
+        replace(rationale(1, "b", right=True), exams=(replace(second, correct=False),)),
+        rationale(2, "b", right=True),
+    )
+    assert lbt_scores(one.rationales, ("ada",), "answers") == {}
+    assert {pick(rule, one) for rule in ("max", "sum", "avg")} == {Choice("b", True, True, 0.5)}
+    assert assumption([one], ("ada",), SCORING).pairs == 0
+
+
 def test_scores_that_floats_would_tell_apart_are_ties() -> None:
-    # 1/3 + 1/3 + 1/3 + 1/10 * 3 on one side, 1 + 3/10 on the other; in floats the sums differ by rounding.
-    thirds = [rationale(i, "a", s="100") for i in range(3)]
-    tenths = [rationale(i + 3, "a", s="1000000000") for i in range(3)]
-    other = [rationale(6, "b", s="1"), rationale(7, "b", s="1110000000")]
-    chosen = pick("sum", lesson(*thirds, *tenths, *other), "s")
+    tenths = [rationale(i, "a", s="1" * right + "0" * (10 - right)) for i, right in enumerate((1, 2))]
+    chosen = pick("sum", lesson(*tenths, rationale(2, "b", s="1110000000")), "s")  # 0.1 + 0.2 > 0.3 in floats
     assert (chosen.answer, chosen.tied) == ("a", True)
 
 
@@ -135,7 +167,7 @@ def test_a_rationale_nobody_was_examined_under_adds_nothing() -> None:
 
 
 def test_average_leaves_unexamined_rationales_out_of_the_mean() -> None:
-    one = lesson(rationale(0, "a", ada="10"), rationale(1, "a"), rationale(2, "b", ada="1000"))
+    one = lesson(rationale(0, "a", ada="1010"), rationale(1, "a"), rationale(2, "b", ada="1000"))
     assert pick("avg", one) == Choice("a", False, False, 0.0)  # 1/2 against 1/4, not (1/2 + 0)/2 against 1/4
 
 
@@ -198,6 +230,7 @@ def test_two_rationales_of_one_answer_are_no_tie() -> None:
 
 # --- whatever a class does ------------------------------------------------------------------------------
 
+SLOTS = [(student, f"ep{n}", 0) for student in BOTH for n in range(3)]
 marks = st.text("01", min_size=3, max_size=3) | st.just("")
 rationales = st.lists(
     st.tuples(st.sampled_from(["1", "2", "3", None]), marks, marks),
@@ -214,12 +247,22 @@ line_up = st.sampled_from([("ada",), ("bob",), BOTH])
 rules = st.sampled_from(RULES)
 
 
+def by_definition(one: Lesson, students: tuple[str, ...], scoring: Scoring) -> dict[str, Fraction]:
+    """The LbT scores by id, by the definition alone: on the slots of every TR that somebody was examined under."""
+    sat = {r.id: [e for e in r.exams if e.student in students] for r in one.rationales if r.answer is not None}
+    examined = {id: exams for id, exams in sat.items() if exams}
+    common = [s for s in SLOTS if all(s in [e.slot for e in exams] for exams in examined.values())]
+    kept = [replace(r, exams=tuple(e for e in r.exams if e.slot in common)) for r in one.rationales if r.id in examined]
+    return {r.id: lbt_score(r, students, scoring.merge) for r in kept if any(e.student in students for e in r.exams)}
+
+
 def by_answer(one: Lesson, students: tuple[str, ...], scoring: Scoring) -> dict[str, list[Fraction]]:
-    """The LbT scores per answer, by the definition alone."""
+    """The LbT scores per answer; those without any count as 0."""
+    found = by_definition(one, students, scoring)
     scores = defaultdict(list)
     for r in one.rationales:
         if r.answer is not None:
-            scores[r.answer].append(lbt_score(r, students, scoring.merge))
+            scores[r.answer].append(found.get(r.id, Fraction(0)))
     return scores
 
 
@@ -272,8 +315,7 @@ def test_an_identical_rationale_is_a_vote(
     old, new = (pick("max", one, *students, scoring=scoring) for one in (before, after))
     assert (old.tied, old.expected_correct) == (new.tied, new.expected_correct)
     assert old == new or old.tied
-    sums = {a: sum(own, Fraction(0)) for a, own in by_answer(before, students, scoring).items()}
-    sums[again.answer] += lbt_score(again, students, scoring.merge)
+    sums = {a: sum(own, Fraction(0)) for a, own in by_answer(after, students, scoring).items()}
     assert sums[str(pick("sum", after, *students, scoring=scoring).answer)] == max(sums.values())
 
 
@@ -296,14 +338,14 @@ def test_no_rule_beats_the_oracle(
 
 
 @given(rationales)
-def test_the_assumption_counts_every_examined_pair(rs: tuple[Rationale, ...]) -> None:
-    examined = [r for r in rs if r.answer is not None and r.exams]
-    pairs = [(a, b) for a in examined for b in examined if a.correct and not b.correct]
+def test_the_assumption_counts_every_pair_that_can_be_compared(rs: tuple[Rationale, ...]) -> None:
+    scores = by_definition(lesson(*rs), BOTH, SCORING)
+    right, wrong = ([scores[r.id] for r in rs if r.id in scores and r.correct is correct] for correct in (True, False))
+    pairs = [(a, b) for a in right for b in wrong]
     found = assumption([lesson(*rs)], BOTH, SCORING)
     assert found.pairs == len(pairs)
     if pairs:
-        scores = [(lbt_score(a, BOTH, "answers"), lbt_score(b, BOTH, "answers")) for a, b in pairs]
-        assert found.right_beats_wrong == sum(a > b for a, b in scores) / len(pairs)
-        assert found.ties == sum(a == b for a, b in scores) / len(pairs)
+        assert found.right_beats_wrong == sum(a > b for a, b in pairs) / len(pairs)
+        assert found.ties == sum(a == b for a, b in pairs) / len(pairs)
     else:
         assert found.right_beats_wrong is found.ties is None
