@@ -8,7 +8,7 @@ use: it takes longer to load than `run.py plan` may take.
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
-from math import lcm
+from math import comb, lcm
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ALL_SUBSETS = 6
 """With more students than this there are too many subsets to show."""
+PAIRS = 100
+"""With more pairs than this, a summary of 64 students would take minutes."""
 DRAWS = 20
 """How many random shares of the exams an equal-budget figure is averaged over."""
 LARGEST = 1 << 62
@@ -46,13 +48,26 @@ class LineUp(msgspec.Struct, frozen=True):
     m1_sum_equal: float | None
 
 
-def lineups(students: Sequence[str]) -> list[tuple[str, ...]]:
+def lineups(students: Sequence[str], seed: int) -> list[tuple[str, ...]]:
     """Every non-empty subset, small ones first, else in the given order.
 
-    With more than ALL_SUBSETS students only the singles, the pairs, and everybody.
+    With more than ALL_SUBSETS students only the singles, the pairs, and everybody; with more than PAIRS pairs, so many
+    of them, drawn by hashing the seed and the names.
     """
-    sizes = range(1, len(students) + 1) if len(students) <= ALL_SUBSETS else (1, 2, len(students))
-    return [subset for size in sizes for subset in combinations(students, size)]
+    if len(students) <= ALL_SUBSETS:
+        return [subset for size in range(1, len(students) + 1) for subset in combinations(students, size)]
+    pairs = list(combinations(students, 2))
+    drawn = set(sorted(pairs, key=lambda pair: digest(seed, "line-up", *pair))[:PAIRS])
+    return [*((name,) for name in students), *(pair for pair in pairs if pair in drawn), tuple(students)]
+
+
+def shown(students: int) -> str:
+    """Which line-ups `lineups` gives for so many students, in words."""
+    if students <= ALL_SUBSETS:
+        return "all"
+    pairs = comb(students, 2)
+    some = f"{PAIRS} of {pairs:,} pairs, drawn by the seed" if pairs > PAIRS else "pairs"
+    return f"singles, {some}, and everybody"
 
 
 def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> list[LineUp]:
@@ -63,7 +78,7 @@ def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: S
     """
     import numpy as np
 
-    subsets = lineups(students)
+    subsets = lineups(students, seed)
     takes_part = np.array([[name in subset for name in students] for subset in subsets], dtype=bool)
     right = np.zeros((4, len(subsets)), dtype=np.int64)
     exams = np.zeros(len(subsets), dtype=np.int64)

@@ -20,7 +20,7 @@ from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson
-from scenarios.gradebook.lineups import LineUp, compare_lineups
+from scenarios.gradebook.lineups import LineUp, compare_lineups, shown
 from scenarios.gradebook.rewriting import Rewriting
 from scenarios.gradebook.rewritten import summarize_rewriting
 from scenarios.gradebook.rounds import sat, summarize_rounds
@@ -128,6 +128,7 @@ def summarize(
         + learning.comparisons(rounds),
         students=_students(lessons, None if solves else iteration, scenario, single),
         lineups=line_ups,
+        lineups_shown=shown(len(names)),
         assumption=assumption(counted, names, scoring),
         levels=Levels(
             learn=Rounds(msgspec.to_builtins(rounds)),

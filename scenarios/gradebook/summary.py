@@ -132,6 +132,8 @@ class Summary(msgspec.Struct, frozen=True):
     caution: str | None
     dense: Dense | None = None
     """Where exam.score is logprob."""
+    lineups_shown: str = "all"
+    """Which line-ups `lineups` has, in words: with many students not all of them."""
     completions_per_rationale: float | None = None
     """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs."""
 

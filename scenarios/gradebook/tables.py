@@ -164,7 +164,7 @@ def line_ups(told: Summary) -> RenderableType:
         )
     note = "equal EAs: each line-up cut down to the exams of the smallest, averaged over random draws."
     if len(told.students) > ALL_SUBSETS:
-        note += f" With more than {ALL_SUBSETS} students only singles, pairs and everybody are shown."
+        note += f" With more than {ALL_SUBSETS} students not all line-ups are shown: {told.lineups_shown}."
     return Group(table, Text(note, style="dim"))
 
 

@@ -1,5 +1,6 @@
 """What other line-ups would have chosen: by hand, and against the definition, one line-up and one exam at a time."""
 
+from collections import Counter
 from fractions import Fraction
 
 import pytest
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from broker.messages import digest
 from scenarios.gradebook import lineups as module
 from scenarios.gradebook.lessons import ExamAnswer, Lesson
-from scenarios.gradebook.lineups import DRAWS, LineUp, compare_lineups, lineups
+from scenarios.gradebook.lineups import DRAWS, PAIRS, LineUp, compare_lineups, lineups, shown
 from scenarios.gradebook.scores import Rule, Sheet, best_possible, choose, on_common_slots
 from scenarios.schema import Scoring
 from tests.scenarios.test_scores import BOTH, COINS, ROSES, SCORING, lesson, rationale, same
@@ -33,9 +34,23 @@ def test_the_line_ups_of_the_two_problems() -> None:
 
 
 def test_line_ups_are_all_subsets_up_to_six_students() -> None:
-    assert lineups("abc") == [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
-    assert len(lineups("abcdef")) == 63
-    assert len(lineups("abcdefg")) == 7 + 21 + 1
+    assert lineups("abc", 1) == [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
+    assert len(lineups("abcdef", 1)) == 63
+    assert len(lineups("abcdefg", 1)) == 7 + 21 + 1
+    assert [shown(n) for n in (1, 6, 7)] == ["all", "all", "singles, pairs, and everybody"]
+
+
+def test_of_many_pairs_some_are_drawn_by_the_seed_and_kept_in_order() -> None:
+    students = [f"s{n:02}" for n in range(40)]
+    found = lineups(students, 1)
+    singles, pairs, everybody = found[:40], found[40:-1], found[-1]
+    assert (singles, everybody) == ([(name,) for name in students], tuple(students))
+    assert (len(set(pairs)), pairs) == (PAIRS, sorted(pairs))
+    assert found == lineups(students, 1) != lineups(students, 2)
+    assert shown(40) == "singles, 100 of 780 pairs, drawn by the seed, and everybody"
+    # Each pair is as likely as any other: 100 pairs hold each of 40 students 5 times on average.
+    often = Counter(name for seed in range(40) for pair in lineups(students, seed)[40:-1] for name in pair)
+    assert all(130 < often[name] < 270 for name in students)  # 200 expected, standard deviation 13
 
 
 def test_an_equal_budget_takes_away_what_more_exams_gave() -> None:
@@ -79,7 +94,7 @@ def with_only(one: Lesson, slots: list[Slot]) -> Lesson:
 
 
 def by_definition(lessons: list[Lesson], students: tuple[str, ...], scoring: Scoring, seed: int) -> list[LineUp]:
-    subsets = lineups(students)
+    subsets = lineups(students, seed)
     table = []
     for subset in subsets:
         right: dict[tuple[Rule, str], Fraction] = dict.fromkeys(
