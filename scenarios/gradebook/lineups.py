@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ALL_SUBSETS = 6
 """With more students than this there are too many subsets to show."""
 PAIRS = 100
-"""With more pairs than this, a summary of 64 students would take minutes."""
+"""With more pairs of students than this, so many of them are compared."""
 DRAWS = 20
 """How many random shares of the exams an equal-budget figure is averaged over."""
 LARGEST = 1 << 62
@@ -74,7 +74,8 @@ def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: S
     """MAX and SUM of every line-up from the same records, as they are and with equal numbers of EAs.
 
     Two students sit twice the exams of one. So each line-up is also cut down, per TP, to the EAs per TR of the
-    smallest line-up shown (that sat any), and the accuracy averaged over DRAWS such shares.
+    smallest line-up shown (that sat any), and the accuracy averaged over DRAWS such shares. All of it is on the slots
+    that the TRs of a TP have in common: see `on_common_slots`.
     """
     import numpy as np
 
@@ -220,10 +221,10 @@ class _Table:
         counted = self._by_part(shares).swapaxes(1, 2)
         right = (self._by_part(self._right) @ counted).astype(np.int64)
         sat = counted.sum(axis=1).astype(np.int64)  # parts x shares: on common slots it is the same for all rows
-        common = lcm(*(number for number in np.flatnonzero(np.bincount(sat.ravel())).tolist() if number))
-        if common * len(sat) * int(self._times.sum()) >= LARGEST:
+        denominator = lcm(*(number for number in np.flatnonzero(np.bincount(sat.ravel())).tolist() if number))
+        if denominator * len(sat) * int(self._times.sum()) >= LARGEST:
             right, sat = right.astype(object), sat.astype(object)
-        scores: Array = (right * (common // np.maximum(sat, 1))[:, None]).sum(axis=0)
+        scores: Array = (right * (denominator // np.maximum(sat, 1))[:, None]).sum(axis=0)
         return scores
 
     def _by_part(self, cells: "Array") -> "Array":

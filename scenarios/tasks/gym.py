@@ -125,7 +125,7 @@ def dataset(name: str, settings: Mapping[str, Any]) -> Any:
         made[0]  # Some families import their data when they draw.
     except ImportError as error:
         raise TaskError(
-            f"task.family: {name} cannot be drawn: {error}.\n"
+            f"{name} of reasoning-gym cannot be drawn: {error}.\n"
             "Install the version of reasoning-gym that this project names: pip install -e ."
         ) from error
     finally:

@@ -218,5 +218,5 @@ print(alone == whole, len(DATASETS) > 90)
 def test_a_family_that_the_installed_library_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("arithmetic.nowhere", "nowhere.chain_sum"):
         monkeypatch.setitem(FAMILIES, "chain_sum", replace(FAMILIES["chain_sum"], module=module))
-        with pytest.raises(TaskError, match=r"chain_sum cannot be drawn: .*nowhere.*\n.*pip install"):
+        with pytest.raises(TaskError, match=r"chain_sum of reasoning-gym cannot be drawn: .*nowhere.*\n.*pip install"):
             gym.dataset("chain_sum", {})
