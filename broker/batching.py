@@ -1,12 +1,43 @@
-"""Many envelopes in one send: what makes a Python broker quick. Used at both ends of the wire."""
+"""Many envelopes in one send, and frames without pyzmq's overhead. Used at both ends of the wire."""
 
 from collections import deque
+from collections.abc import Sequence
+
+import zmq
 
 from broker.messages import Envelope
 
 BATCH = 64
 """Envelopes that share one send."""
 BATCH_BYTES = 1 << 18
+NOBLOCK = int(zmq.NOBLOCK)
+MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+
+
+def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
+    """Send one multipart message without waiting; no frame is sent where there is no room for it.
+
+    `send_multipart` and `recv_multipart` do the same with enum flags, whose arithmetic for every frame takes longer
+    than the frame itself.
+
+    Raises:
+        zmq.ZMQError: as `send_multipart`; zmq.Again where there is no room.
+    """
+    for frame in frames[:-1]:
+        socket.send(frame, MORE)
+    socket.send(frames[-1], NOBLOCK)
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
+    """Take one multipart message without waiting.
+
+    Raises:
+        zmq.ZMQError: as `recv_multipart`; zmq.Again where nothing has come.
+    """
+    frames = [socket.recv(NOBLOCK, copy=False)]
+    while frames[-1].more:
+        frames.append(socket.recv(NOBLOCK, copy=False))
+    return frames
 
 
 def first(outbox: deque[Envelope]) -> list[Envelope]:

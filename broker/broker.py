@@ -143,21 +143,13 @@ class Broker:
     def _read(self, now: float) -> None:
         for _ in range(READS):
             try:
-                if self._keys:
-                    peer, user, frames = self._read_with_user()
-                else:
-                    peer, *frames = self._router.recv_multipart(zmq.NOBLOCK)
-                    user = None
+                peer, *frames = batching.receive(self._router)
             except zmq.Again:
                 return
-            for event in self._events(peer, user, frames):
+            # The name whose key the connection was opened with.
+            user = str(peer.get("User-Id")) if self._keys else None
+            for event in self._events(peer.bytes, user, [frame.bytes for frame in frames]):
                 self._handle(event, now)
-
-    def _read_with_user(self) -> tuple[bytes, str | None, list[bytes]]:
-        """A message, and whose key its connection was opened with."""
-        first = self._router.recv(zmq.NOBLOCK, copy=False)
-        frames = self._router.recv_multipart(zmq.NOBLOCK) if first.more else []
-        return first.bytes, str(first.get("User-Id")), frames
 
     def _events(self, peer: bytes, user: str | None, frames: list[bytes]) -> list[Event]:
         """What came of one peer in one send. What cannot be read is counted and dropped, and the rest is taken."""
@@ -215,7 +207,7 @@ class Broker:
             while outbox:
                 batch = batching.first(outbox)
                 try:
-                    self._router.send_multipart([peer, *to_frames(batch)], zmq.NOBLOCK)
+                    batching.send(self._router, [peer, *to_frames(batch)])
                 except zmq.Again:
                     break
                 except zmq.ZMQError as error:

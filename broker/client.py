@@ -327,7 +327,7 @@ class Client:
 
     def _try_to_send(self, envelopes: list[Envelope]) -> bool:
         try:
-            self._socket.send_multipart(to_frames(envelopes), zmq.NOBLOCK)
+            batching.send(self._socket, to_frames(envelopes))
         except zmq.Again:
             return False
         return True
@@ -337,7 +337,7 @@ class Client:
         unreadable = 0
         for _ in range(READS):
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = [frame.bytes for frame in batching.receive(self._socket)]
             except zmq.Again:
                 break
             try:

@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -45,6 +45,8 @@ from scenarios.turns import Turns
 
 POLL_S = 0.1
 """How long the loop waits for results before it looks at processes, pools and Ctrl-C."""
+TOTALS_S = 0.5
+"""How often, at most, the totals of a running class are written down: each time costs a write to the disk."""
 FAREWELL_S = 3.0
 """How long a complete class waits for its agents to leave."""
 
@@ -154,6 +156,7 @@ class Classroom:
         """The same, counted by pool."""
         self._totals: Mapping[str, int] = {}
         """As they are written down for the monitor."""
+        self._totals_due = 0.0
         self._drain_asked = False
 
     def drain(self) -> None:
@@ -172,15 +175,19 @@ class Classroom:
                     self._dismiss(self._scenario.limits.drain_s)
                     if self._level.finished:
                         break
+                    self._keep_totals()
                     return Ending("interrupted", "interrupted", reused)
                 self._send()
                 self._receive(POLL_S)
                 self._look()
+            self._keep_totals()
             # The launcher would end ours, too, but perhaps before the last feedback has reached them. Whatever dies
             # meanwhile, the class is through.
             with contextlib.suppress(ClassFailure):
                 self._dismiss(FAREWELL_S)
         except ClassFailure as failure:
+            with contextlib.suppress(sqlite3.Error):
+                self._keep_totals()
             return Ending("failed", str(failure), reused)
         except sqlite3.Error as error:
             return Ending("failed", f"{self._store.path}: {error}; nothing recorded was lost", reused)
@@ -264,7 +271,14 @@ class Classroom:
             self._store.note("", "round", line)
 
     def _graded(self, request: Request, message: Message) -> Record:
-        base = Record(
+        found: dict[str, Any]
+        if isinstance(message, Failed):
+            found = {"failed": message.kind, "detail": message.detail}
+        elif type(message).__name__ != ANSWERS[request.kind]:
+            found = {"failed": "engine", "detail": f"answered {type(message).__name__} to {request.kind}"}
+        else:
+            found = self._read(request, message)
+        return Record(
             request_id=request.id,
             kind=request.kind,
             level=request.level,
@@ -276,26 +290,25 @@ class Classroom:
             tr=request.tr,
             ep=request.ep,
             repeat=request.repeat,
+            **found,
         )
-        if isinstance(message, Failed):
-            return msgspec.structs.replace(base, failed=message.kind, detail=message.detail)
-        if type(message).__name__ != ANSWERS[request.kind]:
-            wrong = f"answered {type(message).__name__} to {request.kind}"
-            return msgspec.structs.replace(base, failed="engine", detail=wrong)
-        # Every result but a failure says what it cost.
+
+    def _read(self, request: Request, message: Message) -> dict[str, Any]:
+        """What a result that did not fail says, and what it cost, as fields of its record."""
         usage: Usage = getattr(message, "usage", Usage())
+        found: dict[str, Any] = {name: getattr(usage, name) for name in usage.__struct_fields__}
         match message:
             case Reflected() | Asked() | Explained():
-                base = msgspec.structs.replace(base, text=message.text)
+                found["text"] = message.text
             case Revised() if not request.tp:  # a set of exemplars: read by its level
-                base = msgspec.structs.replace(base, text=message.text)
+                found["text"] = message.text
             case Taught() | Answered() | Revised():
                 problem = self._problems[request.ep or request.tp]
                 answer = self._grader.parse(message.text, problem.form)
                 correct = answer is not None and self._grader.correct(problem, answer)
-                base = msgspec.structs.replace(base, text=message.text, answer=answer, correct=correct)
+                found |= {"text": message.text, "answer": answer, "correct": correct}
             case Graded():
-                base = msgspec.structs.replace(base, score=message.logprob)
+                found["score"] = message.logprob
             case Trained():
                 figures = {
                     "pairs": message.pairs,
@@ -303,20 +316,24 @@ class Classroom:
                     "seconds": message.seconds,
                     **message.figures,
                 }
-                told = msgspec.json.encode(figures).decode()
-                base = msgspec.structs.replace(base, text=told, answer=message.trained)
-        return msgspec.structs.replace(base, **msgspec.structs.asdict(usage))
+                found |= {"text": msgspec.json.encode(figures).decode(), "answer": message.trained}
+        return found
 
     def _look(self) -> None:
         """At processes, pools, and whose turn it is; and how much there is to do, for the monitor."""
-        if (totals := self._level.totals()) != self._totals:
-            self._totals = totals
-            self._store.keep_totals(totals)
+        if self._clock() >= self._totals_due:
+            self._keep_totals()
+            self._totals_due = self._clock() + TOTALS_S
         if self._turns is None:
             self._attendance.look(self._outstanding)
         else:
             self._turns.look(self._outstanding)
             self._attendance.look(self._turns.here(self._outstanding))
+
+    def _keep_totals(self) -> None:
+        if (totals := self._level.totals()) != self._totals:
+            self._store.keep_totals(totals)
+            self._totals = totals
 
     # --- the end ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from scenarios.gradebook.lessons import Lesson, Rationale
-from scenarios.gradebook.scores import Assumption, Choice, Merge, Sheet, lbt_score
+from scenarios.gradebook.scores import Assumption, Choice, Merge, Sheet, lbt_scores
 from scenarios.gradebook.statistics import paired
 from scenarios.schema import Scoring
 
@@ -104,10 +104,11 @@ def dense(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, se
 def _tau(lesson: Lesson, students: Sequence[str], merge: Merge) -> float | None:
     """Kendall's tau-b within one TP, of TRs that have both scores."""
     likely = dense_scores(lesson, students, merge)
+    scores = lbt_scores(lesson.rationales, students, merge)
     both = {
-        material(r): (float(lbt_score(r, students, merge)), likely[material(r)])
+        material(r): (float(scores[r.id]), likely[material(r)])
         for r in lesson.rationales
-        if material(r) in likely and any(e.student in students for e in r.exams)
+        if material(r) in likely and r.id in scores
     }
     return tau_b(list(both.values()))
 

@@ -13,6 +13,11 @@ class ExamAnswer(msgspec.Struct, frozen=True):
     repeat: int
     correct: bool
 
+    @property
+    def slot(self) -> tuple[str, str, int]:
+        """Whose exam on which EP, and for which time: what TRs of one TP have in common."""
+        return self.student, self.ep, self.repeat
+
 
 class ExamGrade(msgspec.Struct, frozen=True):
     """How likely a student finds the worked solution of an EP under a TR."""

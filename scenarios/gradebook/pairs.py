@@ -19,7 +19,7 @@ import msgspec
 from broker.messages import digest
 from scenarios.gradebook.dense import dense_scores
 from scenarios.gradebook.lessons import Lesson
-from scenarios.gradebook.scores import lbt_score
+from scenarios.gradebook.scores import lbt_scores
 from scenarios.schema import ArmName, Learn, Scoring
 
 Key = TypeVar("Key")
@@ -86,15 +86,18 @@ def scored(
     """
     weight = Fraction(1) if arm == "correctness" else exact(rule.weight)
     likely = dense_scores(lesson, students, scoring.merge) if arm == "dense" else {}
+    scores = lbt_scores(lesson.rationales, students, scoring.merge)
     distinct: dict[str, Scored] = {}
     for one in lesson.rationales:
         key = one.material or one.id
         if one.answer is None or not one.exams or key in distinct:
             continue
-        if arm != "dense":
-            taught = lbt_score(one, students, scoring.merge)
-        elif key in likely:
+        if arm == "correctness":
+            taught = Fraction(0)
+        elif arm == "dense" and key in likely:
             taught = Fraction(likely[key])
+        elif arm != "dense" and one.id in scores:
+            taught = scores[one.id]
         else:
             continue
         score = weight * one.correct + (1 - weight) * taught

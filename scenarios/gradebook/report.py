@@ -20,18 +20,17 @@ from scenarios.gradebook.facts import AgentFacts, RunFacts, Session, facts_from
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.learnt import Round
 from scenarios.gradebook.lessons import Lesson
+from scenarios.gradebook.lineups import LineUp, compare_lineups, shown
 from scenarios.gradebook.rewriting import Rewriting
 from scenarios.gradebook.rewritten import summarize_rewriting
 from scenarios.gradebook.rounds import sat, summarize_rounds
 from scenarios.gradebook.scores import (
     Choice,
-    LineUp,
     Rule,
     Same,
     Sheet,
     assumption,
     best_possible,
-    compare_lineups,
 )
 from scenarios.gradebook.statistics import caution, paired, wilson
 from scenarios.gradebook.store import Store
@@ -118,7 +117,7 @@ def summarize(
         wall_seconds=round(facts.wall_seconds, 3),
         simulated="simulated" in [*(agent.engine for agent in agents), *(agent.engine for agent in scenario.agents)],
         agents=agents,
-        counts=counts(store, lessons, sheets, facts, failures),
+        counts=counts(store, lessons, sheets, names, facts, failures),
         methods={
             name: _method(chosen.get(name, []), _tokens(name, counted))
             for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))
@@ -129,6 +128,7 @@ def summarize(
         + learning.comparisons(rounds),
         students=_students(lessons, None if solves else iteration, scenario, single),
         lineups=line_ups,
+        lineups_shown=shown(len(names)),
         assumption=assumption(counted, names, scoring),
         levels=Levels(
             learn=Rounds(msgspec.to_builtins(rounds)),

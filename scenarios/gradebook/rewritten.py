@@ -12,7 +12,7 @@ import msgspec
 from broker.messages import digest
 from scenarios.gradebook.lessons import Lesson, Rationale
 from scenarios.gradebook.rewriting import Rewriting, Rewritten
-from scenarios.gradebook.scores import Same, Sheet, lbt_score
+from scenarios.gradebook.scores import Same, Sheet, lbt_scores
 from scenarios.gradebook.statistics import paired
 from scenarios.schema import Scoring
 
@@ -58,7 +58,8 @@ class StudentRewrites(msgspec.Struct, frozen=True):
     unparsable: int
     """Those without an answer to find: not examined."""
     own_before: float | None
-    """This student's share of right EAs with the TRs of before: the mean over rewritten TRs."""
+    """This student's share of right EAs with the TRs of before: the mean over rewritten TRs, on the exams it sat with
+    both."""
     own_after: float | None
     all_before: float | None
     """Likewise, the LbT score among all students."""
@@ -211,17 +212,21 @@ def _student(name: str, lessons: Sequence[Rewritten], students: Sequence[str], s
     def mean(values: list[float]) -> float | None:
         return sum(values) / len(values) if values else None
 
-    def score(rationale: Rationale, who: Sequence[str]) -> float:
-        return float(lbt_score(rationale, who, scoring.merge))
+    def scores(who: Sequence[str]) -> tuple[float | None, float | None]:
+        compared = [(before, after, lbt_scores((before, after), who, scoring.merge)) for before, after in pairs]
+        found = [(float(both[before.id]), float(both[after.id])) for before, after, both in compared if len(both) == 2]
+        return mean([before for before, _ in found]), mean([after for _, after in found])
 
+    own_before, own_after = scores((name,))
+    all_before, all_after = scores(students)
     return StudentRewrites(
         name=name,
         rewrites=made,
         unparsable=unparsable,
-        own_before=mean([score(before, (name,)) for before, _ in pairs]),
-        own_after=mean([score(after, (name,)) for _, after in pairs]),
-        all_before=mean([score(before, students) for before, _ in pairs]),
-        all_after=mean([score(after, students) for _, after in pairs]),
+        own_before=own_before,
+        own_after=own_after,
+        all_before=all_before,
+        all_after=all_after,
         right_before=mean([float(before.correct) for before, _ in pairs]),
         right_after=mean([float(after.correct) for _, after in pairs]),
     )

@@ -8,6 +8,7 @@ import fcntl
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -119,6 +120,11 @@ COLUMNS = (
     "stage", "detail", "weights", "score",
 )  # fmt: skip
 
+VALUES = attrgetter(*COLUMNS)
+CACHE_KIB = 64 * 1024
+CHECKPOINT_PAGES = 8000
+"""Ids are digests, so every row lands on another page: pages are kept in memory, and written in place less often."""
+
 SELECT = (
     f"SELECT {', '.join('r.' + column for column in COLUMNS)}, value FROM result r "  # noqa: S608 - our own names
     "LEFT JOIN latest_grade USING(request_id)"
@@ -155,6 +161,8 @@ class Store:
         """
         self.path = folder / "class.db"
         self._lock: IO[str] | None = None
+        self._ids: set[str] | None = None
+        """Of all results, where this is the one writer; None: another process may add some."""
         if write:
             self._lock = (folder / "lock").open("w")
             try:
@@ -166,6 +174,8 @@ class Store:
             raise StoreError(f"{folder} holds no class.db: is it the folder of a run?")
         try:
             self._db = self._open(write)
+            if write:
+                self._ids = {str(row[0]) for row in self._db.execute("SELECT request_id FROM result")}
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{self.path}: {error}") from error
 
@@ -175,6 +185,8 @@ class Store:
         if write:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
+            db.execute(f"PRAGMA cache_size={-CACHE_KIB}")
+            db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
                 db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -213,12 +225,14 @@ class Store:
         insert = f"INSERT OR IGNORE INTO result({', '.join(COLUMNS)}, at) VALUES ({marks})"  # noqa: S608 - our own names
         with self._transaction():
             before = self._db.total_changes
-            self._db.executemany(insert, [[getattr(r, c) for c in COLUMNS] + [at] for r in records])
+            self._db.executemany(insert, [(*VALUES(r), at) for r in records])
             new = self._db.total_changes - before
             self._db.executemany(
                 "INSERT OR IGNORE INTO grade(request_id, grader, version, value) VALUES (?, ?, ?, ?)",
                 [(r.request_id, grader, version, float(r.correct)) for r in records if r.correct is not None],
             )
+        if self._ids is not None:
+            self._ids.update(r.request_id for r in records)
         return new
 
     def note(self, agent: str, kind: str, detail: str = "") -> None:
@@ -231,6 +245,8 @@ class Store:
 
     def find(self, request_id: str) -> Record | None:
         """One result with its latest grade; None: it is not recorded."""
+        if self._ids is not None and request_id not in self._ids:
+            return None  # Nearly always, of a new request: it costs no look into the file.
         row = self._db.execute(f"{SELECT} WHERE r.request_id = ?", (request_id,)).fetchone()
         return None if row is None else _record(row)
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from scenarios.gradebook.dense import Dense
+from scenarios.gradebook.lineups import LineUp
 from scenarios.gradebook.rounds import IterateSummary
-from scenarios.gradebook.scores import Assumption, LineUp
+from scenarios.gradebook.scores import Assumption
 
 Status = Literal["complete", "interrupted", "failed"]
 
@@ -131,6 +132,8 @@ class Summary(msgspec.Struct, frozen=True):
     caution: str | None
     dense: Dense | None = None
     """Where exam.score is logprob."""
+    lineups_shown: str = "all"
+    """Which line-ups `lineups` has, in words: with many students not all of them."""
     completions_per_rationale: float | None = None
     """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs."""
 

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from scenarios.gradebook import learning_tables
 from scenarios.gradebook.dense import Dense
+from scenarios.gradebook.lineups import ALL_SUBSETS
 from scenarios.gradebook.marks import Bar, percent, plain, ruled
 from scenarios.gradebook.rewritten_tables import rewritten_tables
 from scenarios.gradebook.round_tables import round_tables
-from scenarios.gradebook.scores import ALL_SUBSETS
 from scenarios.gradebook.summary import Comparison, Summary
 
 LABELS = {
@@ -164,7 +164,7 @@ def line_ups(told: Summary) -> RenderableType:
         )
     note = "equal EAs: each line-up cut down to the exams of the smallest, averaged over random draws."
     if len(told.students) > ALL_SUBSETS:
-        note += f" With more than {ALL_SUBSETS} students only singles, pairs and everybody are shown."
+        note += f" With more than {ALL_SUBSETS} students not all line-ups are shown: {told.lineups_shown}."
     return Group(table, Text(note, style="dim"))
 
 
@@ -230,6 +230,8 @@ def _counted(told: Summary) -> str:
         "unparsable_exam_answers": "exam answers without an answer to find (wrong)",
         "without_dialogue": "times that a student sat its exam without a question that was answered",
         "cut_off": "texts cut off at max_tokens",
+        "exam_answers_left_out": "exam answers left out of the scores (the same exam failed under another rationale)",
+        "problems_without_common_exams": "problems without an exam under all rationales (votes decide there)",
         "mixed_grades": "groups of equal answers that the grader judged differently (the first counts)",
     }
     found = [f"{told.counts[name]:,} {what}" for name, what in said.items() if told.counts.get(name)]

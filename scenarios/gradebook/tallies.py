@@ -10,7 +10,7 @@ import msgspec
 from broker.messages import pool_of
 from scenarios.gradebook.facts import AgentFacts, RunFacts
 from scenarios.gradebook.lessons import Lesson, Rationale
-from scenarios.gradebook.scores import Sheet
+from scenarios.gradebook.scores import Sheet, on_common_slots
 from scenarios.gradebook.store import Store
 from scenarios.gradebook.summary import AgentSummary, Failure
 
@@ -96,7 +96,12 @@ def agents_of(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> lis
 
 
 def counts(
-    store: Store, lessons: Sequence[Lesson], sheets: Sequence[Sheet], facts: RunFacts, failures: Sequence[Failure]
+    store: Store,
+    lessons: Sequence[Lesson],
+    sheets: Sequence[Sheet],
+    students: Sequence[str],
+    facts: RunFacts,
+    failures: Sequence[Failure],
 ) -> dict[str, int]:
     """How much of what there was. Requests and cut-off texts are counted over the whole run, also in a replay."""
     requests, at_level_3, no_exam_answer, cut_off = _integers(
@@ -107,6 +112,7 @@ def counts(
     )
     rationales = [rationale for lesson in lessons for rationale in lesson.rationales]
     different = [rationale for lesson in lessons for rationale in distinct(lesson)]
+    left_out, incomparable = _left_out([sheet.lesson for sheet in sheets], students)
     return {
         "teaching_problems": len(lessons),
         "teaching_rationales": len(rationales),
@@ -121,7 +127,20 @@ def counts(
         "questions_and_answers": sum(rationale.talks for rationale in different),
         "without_dialogue": sum(rationale.silent for rationale in different),
         "mixed_grades": sum(group.mixed for sheet in sheets for group in sheet.groups),
+        "exam_answers_left_out": left_out,
+        "problems_without_common_exams": incomparable,
     }
+
+
+def _left_out(lessons: Sequence[Lesson], students: Sequence[str]) -> tuple[int, int]:
+    """EAs that the scores leave out, since another TR of the TP lacks them; and TPs on which that leaves none."""
+    left_out = incomparable = 0
+    for lesson in lessons:
+        compared = on_common_slots(distinct(lesson), students)
+        sat = [exam for rationale in distinct(lesson) for exam in rationale.exams if exam.student in students]
+        left_out += len(sat) - sum(len(rationale.exams) for rationale in compared)
+        incomparable += bool(sat) and not any(rationale.exams for rationale in compared)
+    return left_out, incomparable
 
 
 def distinct(lesson: Lesson) -> list[Rationale]:

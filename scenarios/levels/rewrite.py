@@ -14,7 +14,7 @@ import msgspec
 from broker.messages import Message
 from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.rewriting import Rewriting, Rewritten, Tailored
-from scenarios.gradebook.scores import lbt_score
+from scenarios.gradebook.scores import lbt_scores
 from scenarios.levels.amounts import originals
 from scenarios.levels.base import Outcome, Request, Result, Setup, Step
 from scenarios.levels.exemplars import Unusable, read_reasons
@@ -152,7 +152,8 @@ class Rewrite:
         merge = self._scenario.scoring.merge
         different = {r.material: r for r in reversed(lesson.rationales) if r.exams and r.repeat < self._originals}
         failed = [r for r in different.values() if not all(exam.correct for exam in r.exams)]
-        failed.sort(key=lambda r: (-lbt_score(r, self._students, merge), r.repeat))
+        scores = lbt_scores(different.values(), self._students, merge)
+        failed.sort(key=lambda r: (-scores.get(r.id, 0), r.repeat))
         tp = self._problems[lesson.tp]
         return [Original(tp, r.id, r.material) for r in failed[: self._scenario.iterate.beam]]
 

@@ -19,6 +19,8 @@ TEMPLATES = 100
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """A family whose answers were checked, with sizes that suit small models."""
 
+    module: str
+    """Where the library defines it, below reasoning_gym."""
     form: AnswerForm
     tokens: int
     """Of a typical problem, at 4 characters per token."""
@@ -32,52 +34,61 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FAMILIES: dict[str, Family] = {
-    GSM: Family(form="number", tokens=57, note="grade-school word problems; EPs are other draws of the TP's template"),
+    GSM: Family(
+        module="arithmetic.gsm_symbolic.gsm_symbolic", form="number", tokens=57,
+        note="grade-school word problems; EPs are other draws of the TP's template",
+    ),
     "chain_sum": Family(
+        module="arithmetic.chain_sum",
         form="number", tokens=18, note="sums and differences of 2 to 4 numbers of at most two digits",
         settings={"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2},
     ),
     "decimal_chain_sum": Family(
-        form="number", tokens=19, note="the same with one or two decimal places",
+        module="arithmetic.decimal_chain_sum", form="number", tokens=19, note="the same with one or two decimal places",
         settings={"min_terms": 2, "max_terms": 3, "max_digits": 2, "max_decimal_places": 2},
     ),
     "products": Family(
-        form="number", tokens=11, note="a product of two numbers of at most two digits",
+        module="arithmetic.products", form="number", tokens=11, note="a product of two numbers of at most two digits",
         settings={"max_digits": 2}, without=(" Give only the result as your final answer.",),
     ),
     "basic_arithmetic": Family(
+        module="arithmetic.basic_arithmetic",
         form="number", tokens=7, note="plus, minus, times and brackets over 2 or 3 one-digit numbers of either sign",
         # Without brackets the library works from left to right, whatever comes first: 10 + 1 * 0 gives 0.
         settings={"max_terms": 3, "max_digits": 1, "operators": ["+", "-", "*"], "allow_parentheses": True},
     ),
     "gcd": Family(
-        form="number", tokens=16, note="greatest common divisor of two numbers up to 60",
+        module="arithmetic.gcd", form="number", tokens=16, note="greatest common divisor of two numbers up to 60",
         settings={"min_value": 2, "max_value": 60}, without=(" Give only the GCD as your final answer.",),
     ),
     "lcm": Family(
-        form="number", tokens=15, note="least common multiple of two numbers up to 30",
+        module="arithmetic.lcm", form="number", tokens=15, note="least common multiple of two numbers up to 30",
         settings={"min_value": 2, "max_value": 30},
     ),
     "simple_equations": Family(
-        form="number", tokens=11, note="one linear equation in one unknown",
+        module="algebra.simple_equations", form="number", tokens=11, note="one linear equation in one unknown",
         settings={"max_terms": 3, "max_value": 20},
     ),
     "simple_geometry": Family(
+        module="geometry.simple_geometry",
         form="number", tokens=36, note="the last angle of a polygon of 3 to 5 sides", settings={"max_sides": 5},
         without=("Return only the angle as your answer.", "Do not give the units in your answer."),
     ),
     "count_bits": Family(
+        module="arithmetic.count_bits",
         form="number", tokens=18, note="ones in the binary form of a number up to 127", settings={"max_n": 127}
     ),
     "count_primes": Family(
+        module="algorithmic.count_primes",
         form="number", tokens=17, note="primes between two numbers up to 60", settings={"max_n": 60}
     ),
     "calendar_arithmetic": Family(
+        module="arithmetic.calendar_arithmetic",
         form="word", tokens=29, note="the weekday so many days before or after a date",
         settings={"tasks": ["weekday_offset"], "offset_upper_bound": 30},
     ),
     "family_relationships": Family(
-        form="word", tokens=42, note="what one relative is to another",
+        module="graphs.family_relationships", form="word", tokens=42, note="what one relative is to another",
         settings={
             "max_family_size": 6,
             "male_names": ["James", "John", "Robert", "Michael", "William", "David", "Thomas", "Peter", "Henry"],
@@ -87,14 +98,15 @@ FAMILIES: dict[str, Family] = {
         unsound=frozenset({"mother-in-law", "father-in-law", "niece", "nephew"}),
     ),
     "needle_haystack": Family(
-        form="word", tokens=54, note="who of four to eight people does what",
+        module="cognition.needle_haystack", form="word", tokens=54, note="who of four to eight people does what",
         settings={"min_num_statements": 4, "max_num_statements": 8}, without=(" Reply only with a name.",),
     ),
     "spell_backward": Family(
-        form="word", tokens=13, note="a word of three to five letters, backwards",
+        module="algorithmic.spell_backward", form="word", tokens=13, note="a word of three to five letters, backwards",
         settings={"min_word_len": 3, "max_word_len": 5},
     ),
     "syllogism": Family(
+        module="logic.syllogisms",
         form="yes_no", tokens=34, note="whether a statement follows from two others; only All and No",
         settings={"allow_some": False, "allow_some_not": False, "inversion_probability": 0.0, "invalid_ratio": 0.5},
         without=("\n(Answer Yes or No)",),

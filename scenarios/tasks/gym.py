@@ -9,9 +9,10 @@ import difflib
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from random import Random
 from typing import Any
 
@@ -100,21 +101,37 @@ def hold_out(task: Task, seed: int, held_out: int, items: Sequence[Item]) -> tup
     return tuple(seen[len(seen) - held_out :])
 
 
-def library() -> Callable[..., Any]:
-    """reasoning-gym's `create_dataset`.
+def dataset(name: str, settings: Mapping[str, Any]) -> Any:
+    """The library's data set of a family; item i is drawn with seed i.
 
-    The library imports all its families at once, and one that we do not use brings in matplotlib, which takes more
-    than half of the time. So that one's dependency is loaded when it is first used, which is never.
+    Imports only the family's own module. The packages of the library import all families, and matplotlib and sympy
+    with them, which takes longer than all else before the first request. So empty packages replace them during the
+    import. They are removed at the end, so that a later import of the library gets all of it.
+
+    Raises:
+        TaskError: the library is not installed, or this version of it does not have the family.
     """
-    if "cellpylib" not in sys.modules and (spec := importlib.util.find_spec("cellpylib")) and spec.loader:
-        spec.loader = importlib.util.LazyLoader(spec.loader)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["cellpylib"] = module
-        spec.loader.exec_module(module)
-    from reasoning_gym.factory import create_dataset
-
-    create: Callable[..., Any] = create_dataset
-    return create
+    module = f"reasoning_gym.{FAMILIES[name].module}"
+    packages = [package for package in accumulate(module.split(".")[:-1], "{}.{}".format) if package not in sys.modules]
+    try:
+        for package in packages:
+            if (spec := importlib.util.find_spec(package)) is None:
+                raise ImportError(f"there is no module {package}")
+            sys.modules[package] = importlib.util.module_from_spec(spec)
+        importlib.import_module("reasoning_gym.coaching")  # The factory and it import each other: it must come first.
+        importlib.import_module(module)
+        create = importlib.import_module("reasoning_gym.factory").create_dataset
+        made = create(name, size=1, seed=0, **settings)
+        made[0]  # Some families import their data when they draw.
+    except ImportError as error:
+        raise TaskError(
+            f"{name} of reasoning-gym cannot be drawn: {error}.\n"
+            "Install the version of reasoning-gym that this project names: pip install -e ."
+        ) from error
+    finally:
+        for package in packages:
+            sys.modules.pop(package, None)
+    return made
 
 
 def _pool(task: Task, seed: int) -> list[int]:
@@ -146,10 +163,10 @@ def _from_template(template: int, task: Task) -> Draw:
 
 
 def _from_family(family: Family, name: str) -> Draw:
-    dataset = _dataset(name)
+    items = _dataset(name)
 
     def draw(bits: int) -> tuple[str, str, str]:
-        made = dataset[bits]  # The library seeds item i with seed + i.
+        made = items[bits]  # The library seeds item i with seed + i.
         if made["answer"] in family.unsound:
             raise ValueError("an answer the family gets wrong")
         text = made["question"]
@@ -164,7 +181,7 @@ def _from_family(family: Family, name: str) -> Draw:
 def _dataset(name: str) -> Any:
     """The library's data set of a family. Drawing changes nothing in it."""
     settings = {} if name == GSM else FAMILIES[name].settings
-    return library()(name, size=1, seed=0, **settings)
+    return dataset(name, settings)
 
 
 def _template_items(task: Task, exam: Exam, seed: int, held_out: int) -> Iterator[Item]:

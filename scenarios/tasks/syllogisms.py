@@ -12,7 +12,7 @@ from itertools import count
 
 from scenarios.tasks.bank import TaskError, folded
 from scenarios.tasks.families import FAMILIES
-from scenarios.tasks.gym import library, number
+from scenarios.tasks.gym import dataset, number
 from scenarios.tasks.labels import SECTION, Text
 from scenarios.tasks.splits import Split
 
@@ -113,7 +113,7 @@ def _shuffled(forms: tuple[str, ...], seed: int, name: str, cycle: int) -> list[
 def _draw(missing: dict[Key, int], seed: int) -> dict[Key, Iterator[str]]:
     """As many different texts as are `missing`, each with a right answer."""
     settings = {"inversion_probability": 0.0, "invalid_ratio": INVALID}
-    dataset = library()(NAME, size=1, seed=0, **settings)
+    items = dataset(NAME, settings)
     found: dict[Key, dict[str, str]] = {key: {} for key in missing}
     left = sum(missing.values())
     for draw in count():
@@ -121,7 +121,7 @@ def _draw(missing: dict[Key, int], seed: int) -> dict[Key, Iterator[str]]:
             break
         if draw == DRAWS:
             raise TaskError(f"{SECTION}: {NAME} has too few different texts; ask for fewer")
-        made = dataset[number(seed, SECTION, NAME, draw)]  # The library seeds item i with seed + i.
+        made = items[number(seed, SECTION, NAME, draw)]  # The library seeds item i with seed + i.
         text = made["question"]
         for sentence in FAMILIES[NAME].without:
             text = text.replace(sentence, "")

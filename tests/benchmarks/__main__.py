@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 BENCHMARKS = {
+    "analysis": "analysis",
     "engine-transformers": "engine_transformers",
     "engine-vllm": "engine_vllm",
     "handover": "handover",

@@ -1,5 +1,6 @@
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -147,11 +148,13 @@ def classroom(
     school: School,
     level: Level | None = None,
     keep: Callable[[str, bytes], None] = kept,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Classroom:
     client: Client = school  # type: ignore[assignment]
     level = level or Observe(Setup(SCENARIO, BANK, ANSWERERS))
     return Classroom(
-        SCENARIO, BANK, level, grader, store, client, Idle(), answerers=ANSWERERS, weights={"teacher": "w"}, keep=keep  # type: ignore[arg-type]
+        SCENARIO, BANK, level, grader, store, client, Idle(), answerers=ANSWERERS, weights={"teacher": "w"}, keep=keep,  # type: ignore[arg-type]
+        clock=clock,
     )  # fmt: skip
 
 
@@ -341,3 +344,26 @@ def test_a_full_disk_where_the_pairs_should_go_stops_the_class(store: Store, gra
 
     ending = classroom(store, grader, school, Training(), full).run()
     assert (ending.status, ending.reason) == ("failed", "pairs-1.jsonl cannot be written: No space left on device")
+
+
+@pytest.mark.parametrize("end", ["complete", "interrupted", "failed"])
+def test_the_last_totals_are_kept_however_soon_after_the_first_the_class_ends(
+    store: Store, grader: ClassGrader, end: str
+) -> None:
+    level = Observe(Setup(SCENARIO, BANK, ANSWERERS))
+    first = dict(level.totals())
+    school = School(store, credit=2)
+    room = classroom(store, grader, school, level, clock=lambda: 0.0)
+
+    def answer(request_id: str, message: Message) -> Message:
+        # All TRs are alike, so by the first exam fewer are due than at the beginning.
+        if isinstance(message, Examine) and end == "interrupted":
+            room.drain()
+        if isinstance(message, Examine) and end == "failed":
+            school.extra.append(Received(Joined(hello=stranger), "", "", ""))
+        return school.right(request_id, message)
+
+    stranger = Hello(name="ada", role="student", answerer="another", state="ready")
+    school.answer = answer
+    assert room.run().status == end
+    assert store.query("SELECT stage, requests FROM total") == sorted(level.totals().items()) != sorted(first.items())

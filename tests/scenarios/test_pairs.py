@@ -53,6 +53,19 @@ def test_the_baseline_knows_correctness_alone() -> None:
     assert set(chosen(FOUR, "correctness")) <= {(x, y) for x in "ab" for y in "cd"}
 
 
+def test_where_an_exam_failed_rationales_are_compared_on_the_exams_that_all_of_them_have() -> None:
+    # On its one exam "c" would have the score 1/2, as "a" has.
+    one = lesson(tr("a", False, "110"), tr("b", False, "100"), tr("c", False, "1"))
+    assert set(scores(one).values()) == {Fraction(1, 2)}
+    assert chosen(one) == []
+    apart = lesson(tr("a", True, "1"), msgspec.structs.replace(tr("b", False, "00"), exams=(EP_1_WRONG,)))
+    assert scores(apart) == {}
+    assert scores(apart, "correctness") == {"a": 1, "b": 0}
+
+
+EP_1_WRONG = ExamAnswer(ADA, "ep1", 0, False)
+
+
 def test_pairs_with_the_largest_gap_come_first_and_equal_gaps_by_id() -> None:
     # Gaps: ad 1, ac 3/4, bd 3/4, bc 1/2; ab and cd 1/4, too small.
     assert chosen(FOUR) == [("a", "d"), ("a", "c"), ("b", "d"), ("b", "c")]

@@ -217,7 +217,8 @@ def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
     assert summary["counts"] == {
         "teaching_problems": 2, "teaching_rationales": 6, "exam_answers": 16, "requests": 24, "failed": 0, "reused": 3,
         "unparsable_rationales": 1, "identical_rationales": 1, "cut_off": 0, "unparsable_exam_answers": 0,
-        "mixed_grades": 0, "questions_and_answers": 0, "without_dialogue": 0,
+        "mixed_grades": 0, "questions_and_answers": 0, "without_dialogue": 0, "exam_answers_left_out": 0,
+        "problems_without_common_exams": 0,
     }  # fmt: skip
     assert (summary["wall_seconds"], summary["status"], summary["simulated"]) == (12.5, "complete", False)
 
@@ -244,6 +245,39 @@ def test_cut_off_and_unparsable_answers_are_counted(held: Class) -> None:
     )
     counts = held.summary()["counts"]
     assert (counts["cut_off"], counts["unparsable_exam_answers"], counts["exam_answers"]) == (1, 1, 16)
+
+
+def lose_exams(held: Class, *lost: tuple[str, str]) -> None:
+    """Take exams, by student and EP, from the second TR of coins, as if the requests had failed."""
+    roses, coins = held.lessons
+    rows = list(coins.rationales)
+    rows[1] = replace(rows[1], exams=tuple(exam for exam in rows[1].exams if (exam.student, exam.ep) not in lost))
+    held.lessons = [roses, replace(coins, rationales=tuple(rows))]
+
+
+def test_exams_that_another_rationale_lacks_are_left_out_and_counted(held: Class) -> None:
+    lose_exams(held, ("ada", "coins-ep0"))
+    summary = held.summary()
+    counts = summary["counts"]
+    assert (counts["exam_answers"], counts["exam_answers_left_out"], counts["problems_without_common_exams"]) == (
+        15, 1, 0,
+    )  # fmt: skip
+    # Per TR with an answer: roses 3 x 2 and coins 2 x 1 for ada, 3 x 2 and 2 x 2 for bob, of 5 TRs.
+    assert [up["exams_per_rationale"] for up in summary["lineups"]] == [8 / 5, 2.0, 18 / 5]
+    assert "left out of the scores" in " ".join(written(summary).split())
+
+
+def test_a_problem_without_a_common_exam_is_decided_by_votes_and_counted(held: Class) -> None:
+    lose_exams(held, ("ada", "coins-ep0"), ("ada", "coins-ep1"), ("bob", "coins-ep0"))
+    roses, coins = held.lessons
+    first = replace(coins.rationales[0], exams=coins.rationales[0].exams[:3])  # without bob's EP 1
+    held.lessons = [roses, replace(coins, rationales=(first, *coins.rationales[1:]))]
+    summary = held.summary()
+    counts = summary["counts"]
+    assert (counts["exam_answers_left_out"], counts["problems_without_common_exams"]) == (4, 1)
+    assert summary["methods"]["m1_max"]["tie_share"] == 0.5
+    assert summary["assumption"]["pairs"] == 2  # those of roses
+    assert "without an exam under all rationales" in " ".join(written(summary).split())
 
 
 def test_failures_are_listed_until_they_are_asked_again(held: Class) -> None:

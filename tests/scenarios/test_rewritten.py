@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console, Group
 
@@ -79,6 +80,17 @@ def test_before_and_after_stand_by_the_student_it_was_written_for() -> None:
     assert (bob.right_before, bob.right_after) == (0, 1)
     assert (ada.rewrites, ada.unparsable, ada.own_before) == (1, 1, None)
     assert (made.rewritten, made.rewrites, made.without_reasons) == (2, 2, 1)
+
+
+def test_before_and_after_are_of_the_same_exams_where_one_failed() -> None:
+    new = rationale(4, "7", True, True)
+    made = told(*SAMPLED, msgspec.structs.replace(new, exams=new.exams[1:]), tailored=(FOR_BOB,))
+    _, bob = made.students
+    # Of both students' exams with both texts bob's alone is there: wrong before, right after.
+    assert (bob.own_before, bob.own_after, bob.all_before, bob.all_after) == (0, 1, 0, 1)
+    lost = told(*SAMPLED, msgspec.structs.replace(new, exams=new.exams[:1]), tailored=(FOR_BOB,))
+    assert (lost.students[1].own_before, lost.students[1].own_after) == (None, None)
+    assert (lost.students[1].all_before, lost.students[1].all_after) == (1, 1)
 
 
 def test_a_rewrite_with_an_earlier_text_is_counted_and_costs_no_exams() -> None:

@@ -4,7 +4,6 @@ from collections import defaultdict
 from fractions import Fraction
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -18,9 +17,8 @@ from scenarios.gradebook.scores import (
     assumption,
     best_possible,
     choose,
-    compare_lineups,
     lbt_score,
-    lineups,
+    lbt_scores,
 )
 from scenarios.schema import Scoring
 
@@ -99,16 +97,6 @@ def test_the_assumption_of_the_two_problems() -> None:
     assert (found.right_beats_wrong, found.ties, found.pairs) == (3 / 5, 1 / 5, 5)
 
 
-def test_the_line_ups_of_the_two_problems() -> None:
-    one, other, both = compare_lineups([Sheet(x, same) for x in (ROSES, COINS)], BOTH, SCORING, seed=1)
-    assert (one.students, one.m1_max, one.m1_sum) == (("ada",), 0.5, 1.0)
-    assert (other.students, other.m1_max, other.m1_sum) == (("bob",), 0.5, 0.5)  # roses: 1/4 < 2/4 of 5.0
-    assert (both.students, both.m1_max, both.m1_sum) == (BOTH, 1.0, 1.0)
-    assert (one.m1_max_equal, one.m1_sum_equal) == (one.m1_max, one.m1_sum)
-    # Four of the five TRs of roses have an answer, and all of coins: each was sat in full.
-    assert [up.exams_per_rationale for up in (one, other, both)] == [4.0, 4.0, 8.0]
-
-
 # --- scores ---------------------------------------------------------------------------------------------
 
 
@@ -130,12 +118,43 @@ def test_merging_changes_the_choice() -> None:
     assert pick("max", one, *BOTH, scoring=Scoring(merge="students")).answer == "2"  # 1/2 against 3/4
 
 
+def test_rationales_are_compared_on_the_exams_that_all_of_them_have() -> None:
+    # EP 1 is hard, and the request failed for the first TR: on EP 0 alone it looks better than it is.
+    lucky = rationale(0, "a", ada="1")
+    one = lesson(lucky, rationale(1, "b", right=True, ada="11"), rationale(2, "b", right=True, ada="10"))
+    assert lbt_scores(one.rationales, ("ada",), "answers") == {"tr0": 1, "tr1": 1, "tr2": 1}
+    assert pick("max", one) == Choice("b", True, True, 0.5)
+    assert pick("sum", one) == Choice("b", True, False, 1.0)
+    assert pick("avg", one).tied
+    assert assumption([one], ("ada",), SCORING).ties == 1.0
+    # Without the TR that lacks it, EP 1 counts again.
+    assert lbt_scores(one.rationales[1:], ("ada",), "answers") == {"tr1": 1, "tr2": Fraction(1, 2)}
+
+
+def test_exams_of_others_and_rationales_without_an_exam_do_not_make_slots_uncommon() -> None:
+    one = lesson(
+        rationale(0, "a", ada="10", bob="1"), rationale(1, "b", ada="11"), rationale(2, "c"), rationale(3, None)
+    )
+    assert lbt_scores(one.rationales, ("ada",), "answers") == {"tr0": Fraction(1, 2), "tr1": 1}
+    assert lbt_scores(one.rationales, BOTH, "answers") == {"tr0": Fraction(1, 2), "tr1": 1}
+    assert lbt_scores(one.rationales, ("bob",), "students") == {"tr0": 1}
+
+
+def test_where_no_exam_is_common_nothing_is_scored_and_votes_decide() -> None:
+    first, second = (ExamAnswer("ada", ep, 0, True) for ep in ("ep0", "ep1"))
+    one = lesson(
+        replace(rationale(0, "a"), exams=(first,)),
+        replace(rationale(1, "b", right=True), exams=(replace(second, correct=False),)),
+        rationale(2, "b", right=True),
+    )
+    assert lbt_scores(one.rationales, ("ada",), "answers") == {}
+    assert {pick(rule, one) for rule in ("max", "sum", "avg")} == {Choice("b", True, True, 0.5)}
+    assert assumption([one], ("ada",), SCORING).pairs == 0
+
+
 def test_scores_that_floats_would_tell_apart_are_ties() -> None:
-    # 1/3 + 1/3 + 1/3 + 1/10 * 3 on one side, 1 + 3/10 on the other; in floats the sums differ by rounding.
-    thirds = [rationale(i, "a", s="100") for i in range(3)]
-    tenths = [rationale(i + 3, "a", s="1000000000") for i in range(3)]
-    other = [rationale(6, "b", s="1"), rationale(7, "b", s="1110000000")]
-    chosen = pick("sum", lesson(*thirds, *tenths, *other), "s")
+    tenths = [rationale(i, "a", s="1" * right + "0" * (10 - right)) for i, right in enumerate((1, 2))]
+    chosen = pick("sum", lesson(*tenths, rationale(2, "b", s="1110000000")), "s")  # 0.1 + 0.2 > 0.3 in floats
     assert (chosen.answer, chosen.tied) == ("a", True)
 
 
@@ -148,7 +167,7 @@ def test_a_rationale_nobody_was_examined_under_adds_nothing() -> None:
 
 
 def test_average_leaves_unexamined_rationales_out_of_the_mean() -> None:
-    one = lesson(rationale(0, "a", ada="10"), rationale(1, "a"), rationale(2, "b", ada="1000"))
+    one = lesson(rationale(0, "a", ada="1010"), rationale(1, "a"), rationale(2, "b", ada="1000"))
     assert pick("avg", one) == Choice("a", False, False, 0.0)  # 1/2 against 1/4, not (1/2 + 0)/2 against 1/4
 
 
@@ -209,52 +228,9 @@ def test_two_rationales_of_one_answer_are_no_tie() -> None:
     assert not pick("max", lesson(rationale(0, "a", ada="1"), rationale(1, "a", ada="1"))).tied
 
 
-# --- line-ups -------------------------------------------------------------------------------------------
-
-
-def test_line_ups_are_all_subsets_up_to_six_students() -> None:
-    assert lineups("abc") == [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
-    assert len(lineups("abcdef")) == 63
-    assert len(lineups("abcdefg")) == 7 + 21 + 1
-
-
-def test_equal_budgets_are_shared_evenly_and_drawn_by_seed() -> None:
-    sheet = Sheet(lesson(rationale(0, "a", ada="1111", bob="1111", eve="1111")), same)
-    names = ("ada", "bob", "eve")
-    shares = [sheet.share(names, 4, seed=3, draw=draw) for draw in range(20)]
-    for share in shares:
-        per_student = sorted((share & sheet.mask((name,))).bit_count() for name in names)
-        assert per_student == [1, 1, 2]
-    assert len(set(shares)) > 10
-    assert shares == [sheet.share(names, 4, seed=3, draw=draw) for draw in range(20)]
-    assert shares != [sheet.share(names, 4, seed=4, draw=draw) for draw in range(20)]
-
-
-def test_every_seat_is_drawn_about_as_often() -> None:
-    sheet = Sheet(lesson(rationale(0, "a", ada="1111", bob="1111")), same)
-    drawn = [sheet.share(("ada", "bob"), 4, seed=1, draw=draw) for draw in range(400)]
-    often = [sum(share >> seat & 1 for share in drawn) for seat in range(8)]
-    assert all(160 < n < 240 for n in often)  # 200 expected, standard deviation 10
-
-
-def test_an_equal_budget_takes_away_what_more_exams_gave() -> None:
-    # Ada's one exam cannot tell the answers apart; bob's can. With both exams the pair always chooses right, with
-    # one exam in about half of the draws.
-    one = lesson(rationale(0, "a", ada="1", bob="0"), rationale(1, "b", right=True, ada="1", bob="1"))
-    *_, pair = compare_lineups([Sheet(replace(one, tp=str(i)), same) for i in range(20)], BOTH, SCORING, seed=1)
-    assert pair.m1_max == pair.m1_sum == 1.0
-    assert pair.m1_max_equal == pair.m1_sum_equal
-    assert pair.m1_max_equal == pytest.approx(0.5, abs=0.12)  # 400 draws, standard deviation 0.025
-
-
-def test_line_ups_of_nothing_have_no_accuracy() -> None:
-    (alone,) = compare_lineups([], ("ada",), SCORING, seed=1)
-    assert (alone.m1_max, alone.m1_sum_equal, alone.exams_per_rationale) == (None, None, 0.0)
-    assert best_possible([]) is None
-
-
 # --- whatever a class does ------------------------------------------------------------------------------
 
+SLOTS = [(student, f"ep{n}", 0) for student in BOTH for n in range(3)]
 marks = st.text("01", min_size=3, max_size=3) | st.just("")
 rationales = st.lists(
     st.tuples(st.sampled_from(["1", "2", "3", None]), marks, marks),
@@ -271,12 +247,22 @@ line_up = st.sampled_from([("ada",), ("bob",), BOTH])
 rules = st.sampled_from(RULES)
 
 
+def by_definition(one: Lesson, students: tuple[str, ...], scoring: Scoring) -> dict[str, Fraction]:
+    """The LbT scores by id, by the definition alone: on the slots of every TR that somebody was examined under."""
+    sat = {r.id: [e for e in r.exams if e.student in students] for r in one.rationales if r.answer is not None}
+    examined = {id: exams for id, exams in sat.items() if exams}
+    common = [s for s in SLOTS if all(s in [e.slot for e in exams] for exams in examined.values())]
+    kept = [replace(r, exams=tuple(e for e in r.exams if e.slot in common)) for r in one.rationales if r.id in examined]
+    return {r.id: lbt_score(r, students, scoring.merge) for r in kept if any(e.student in students for e in r.exams)}
+
+
 def by_answer(one: Lesson, students: tuple[str, ...], scoring: Scoring) -> dict[str, list[Fraction]]:
-    """The LbT scores per answer, by the definition alone."""
+    """The LbT scores per answer; those without any count as 0."""
+    found = by_definition(one, students, scoring)
     scores = defaultdict(list)
     for r in one.rationales:
         if r.answer is not None:
-            scores[r.answer].append(lbt_score(r, students, scoring.merge))
+            scores[r.answer].append(found.get(r.id, Fraction(0)))
     return scores
 
 
@@ -329,8 +315,7 @@ def test_an_identical_rationale_is_a_vote(
     old, new = (pick("max", one, *students, scoring=scoring) for one in (before, after))
     assert (old.tied, old.expected_correct) == (new.tied, new.expected_correct)
     assert old == new or old.tied
-    sums = {a: sum(own, Fraction(0)) for a, own in by_answer(before, students, scoring).items()}
-    sums[again.answer] += lbt_score(again, students, scoring.merge)
+    sums = {a: sum(own, Fraction(0)) for a, own in by_answer(after, students, scoring).items()}
     assert sums[str(pick("sum", after, *students, scoring=scoring).answer)] == max(sums.values())
 
 
@@ -353,14 +338,14 @@ def test_no_rule_beats_the_oracle(
 
 
 @given(rationales)
-def test_the_assumption_counts_every_examined_pair(rs: tuple[Rationale, ...]) -> None:
-    examined = [r for r in rs if r.answer is not None and r.exams]
-    pairs = [(a, b) for a in examined for b in examined if a.correct and not b.correct]
+def test_the_assumption_counts_every_pair_that_can_be_compared(rs: tuple[Rationale, ...]) -> None:
+    scores = by_definition(lesson(*rs), BOTH, SCORING)
+    right, wrong = ([scores[r.id] for r in rs if r.id in scores and r.correct is correct] for correct in (True, False))
+    pairs = [(a, b) for a in right for b in wrong]
     found = assumption([lesson(*rs)], BOTH, SCORING)
     assert found.pairs == len(pairs)
     if pairs:
-        scores = [(lbt_score(a, BOTH, "answers"), lbt_score(b, BOTH, "answers")) for a, b in pairs]
-        assert found.right_beats_wrong == sum(a > b for a, b in scores) / len(pairs)
-        assert found.ties == sum(a == b for a, b in scores) / len(pairs)
+        assert found.right_beats_wrong == sum(a > b for a, b in pairs) / len(pairs)
+        assert found.ties == sum(a == b for a, b in pairs) / len(pairs)
     else:
         assert found.right_beats_wrong is found.ties is None

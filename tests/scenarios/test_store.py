@@ -100,6 +100,7 @@ def test_a_full_disk_keeps_what_was_committed_and_nothing_of_the_group_that_fail
         with pytest.raises(sqlite3.OperationalError, match="full"):
             record(store, *(teach(f"b{n}", "x" * 5000) for n in range(50)))
         assert [r.request_id for r in store.results()] == ["a"]
+        assert store.find("b0") is None
         store.query("PRAGMA max_page_count = 1000000")
         assert record(store, teach("b")) == 1
 
@@ -149,3 +150,12 @@ def test_events_come_back_in_order(tmp_path: Path) -> None:
             store.note("ada", kind, "why")
         assert [e.kind for e in store.events()] == ["started", "joined", "lost"]
         assert [e.kind for e in store.events(after=1, kinds=["lost"])] == ["lost"]
+
+
+def test_a_writer_finds_what_was_there_before_and_what_it_records(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("a"))
+    with Store(tmp_path, write=True) as store, Store(tmp_path) as reader:
+        assert store.find("b") is None
+        record(store, teach("b"))
+        assert [store.find(id) for id in "abc"] == [reader.find(id) for id in "abc"] == [teach("a"), teach("b"), None]

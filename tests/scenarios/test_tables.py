@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from scenarios.gradebook.lineups import shown
 from scenarios.gradebook.marks import plain
 from scenarios.gradebook.tables import summary_tables
 
@@ -55,6 +56,7 @@ def summary(students: tuple[str, ...] = ("peer", "tiny"), **more: Any) -> dict[s
             for name in students
         ],
         "lineups": [*(line_up(name) for name in students), line_up(*students)],
+        "lineups_shown": shown(len(students)),
         "assumption": {"right_beats_wrong": 0.75, "ties": 0.2, "pairs": 196},
         "levels": {"2": {"rounds": []}, "3": {"rounds": []}}, "failures": [], "caution": None,
         **more,
@@ -165,7 +167,7 @@ def test_a_terminal_without_block_characters_gets_ascii() -> None:
 def test_with_many_students_everybody_is_one_word_and_what_is_left_out_is_said() -> None:
     text = printed(summary(tuple("abcdefgh")))
     assert "all 8" in text
-    assert "only singles, pairs and everybody are shown" in one_line(text)
+    assert "not all line-ups are shown: singles, pairs, and everybody." in one_line(text)
 
 
 def test_a_class_that_was_stopped_at_once_can_be_shown() -> None:

