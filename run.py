@@ -23,6 +23,7 @@ from agents import hiring, placement, tuition
 from agents.engines.base import EngineStartError
 from agents.engines.simulated.options import write_answer_key
 from agents.launcher import ChildSpec, LocalLauncher
+from agents.memory import Requests
 from agents.models import ModelError
 from agents.spec import AgentSpec
 from broker import security
@@ -33,7 +34,7 @@ from scenarios import plan as plans
 from scenarios import reading
 from scenarios.attendance import BROKER
 from scenarios.classroom import Classroom, Ending, Interruption
-from scenarios.counts import Counts, counts
+from scenarios.counts import Counts, asked, counts, problem_tokens
 from scenarios.gradebook.store import Store, StoreError
 from scenarios.monitor import follow as monitors
 from scenarios.reading import ScenarioError
@@ -117,7 +118,7 @@ def plan(scenario: Path, *, overrides: Overrides = (), as_json: AsJson = False) 
     machine = placement.described(elsewhere) if elsewhere else None
     described = reading.read(scenario, [one for one in overrides if not one.startswith("machine.")])
     counted = counts(described)
-    hired = hiring.hire(described.teacher, described.students, machine, in_turn=described.time_share)
+    hired = hire(described, machine)
     training = tuition_of(described, counted, hired, machine)
     if as_json:
         told = plans.to_dict(described, counted, rows_of(hired))
@@ -176,8 +177,8 @@ def doctor(scenario: Path | None = None, *, overrides: Overrides = (), as_json: 
     if scenario:
         described = reading.read(scenario, overrides)
         try:
-            rows = rows_of(hiring.hire(described.teacher, described.students, in_turn=described.time_share))
-        except (placement.PlacementError, EngineStartError, ModelError) as error:
+            rows = rows_of(hire(described))
+        except (placement.PlacementError, EngineStartError, ModelError, TaskError) as error:
             says, _, do = str(error).partition("\n")
             checks.append(doctors.Check(described.name, "no", says, do))
     if as_json:
@@ -189,6 +190,15 @@ def doctor(scenario: Path | None = None, *, overrides: Overrides = (), as_json: 
         if rows:
             out.print(plans.seating(rows))
     return COMPLETE
+
+
+def hire(
+    scenario: Scenario, machine: placement.Machine | None = None, *, recorded_tokens: int = 0
+) -> tuple[hiring.Hired, ...]:
+    """The agents of a class and their seats; `recorded_tokens` is the length of the problems that a run has already."""
+    by_agent = asked(scenario, recorded_tokens or problem_tokens(scenario))
+    requests = {name: Requests(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
+    return hiring.hire(scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, asked=requests)
 
 
 def rows_of(hired: Sequence[hiring.Hired]) -> list[plans.Row]:
@@ -230,7 +240,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
     begun = time.monotonic()
     if not folder.used:  # a run that is resumed has its problems, wherever they came from
         build.check_class(scenario, folder=folder.path)
-    hired = hiring.hire(scenario.teacher, scenario.students, in_turn=scenario.time_share)
+    hired = hire(scenario, recorded_tokens=folder.problem_tokens())
     if not folder.used:
         tuition_of(scenario, counts(scenario), hired)
     held = hiring.fetch(hired, err)

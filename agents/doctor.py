@@ -138,7 +138,7 @@ def _cuda_of_torch() -> str:
 def devices(machine: Machine, trouble: str) -> Check:
     """GPUs, as far as this process may use them."""
     if machine.gpus:
-        there = ", ".join(f"{i}: {gpu.name} {gpu.memory_mb / 1024:.0f} GB" for i, gpu in enumerate(machine.gpus))
+        there = ", ".join(f"{i}: {gpu.name} {gpu.memory_mb / 1000:.0f} GB" for i, gpu in enumerate(machine.gpus))
         return Check("devices", "yes", f"GPU {there}")
     if machine.mps:
         return Check("devices", "yes", "Apple GPU (MPS)")
@@ -170,11 +170,14 @@ def cores(machine: Machine) -> Check:
 
 
 def memory(machine: Machine) -> Check:
-    """Memory, and a container's limit."""
-    there = machine.memory_mb / 1024
-    if there < MEMORY_GB:
-        return Check("memory", "partly", f"{there:.1f} GB", "take few agents and small models")
-    return Check("memory", "yes", f"{there:.1f} GB")
+    """Memory within a container's limit, and how much of it other programs leave."""
+    says = f"{machine.memory_mb / 1000:.1f} GB"
+    if machine.free_mb is not None:
+        says += f", {machine.free_mb / 1000:.1f} GB free"
+    says += f"; agents may take {machine.usable_mb / 1000:.1f} GB"
+    if machine.usable_mb / 1000 < MEMORY_GB:
+        return Check("memory", "partly", says, "close other programs, or take few agents and small models")
+    return Check("memory", "yes", says)
 
 
 def disk(cache: Path) -> Check:

@@ -12,11 +12,13 @@ from typing import Any, Literal, Protocol
 import msgspec
 from rich.console import Console
 
-from agents import engines, models, placement, prompts
+from agents import engines, memory, models, placement, prompts
 from agents.engines.base import EngineStartError
 from agents.launcher import ChildSpec, agent_env
+from agents.memory import Requests
 from agents.spec import AgentSpec
 from agents.training.spec import INSTALL
+from agents.weights import BYTES
 from broker.messages import replica
 
 Role = Literal["teacher", "student"]
@@ -101,6 +103,7 @@ def hire(
     machine: placement.Machine | None = None,
     *,
     in_turn: bool = False,
+    asked: Mapping[str, Requests] | None = None,
 ) -> tuple[Hired, ...]:
     """Engine, model and seat of every agent, teacher first.
 
@@ -111,6 +114,7 @@ def hire(
         students: likewise.
         machine: in place of this one, for planning.
         in_turn: they take turns, so each agent has the machine to itself.
+        asked: what each agent is asked, by its name; where that is not known, agents are counted at their largest.
 
     Raises:
         EngineStartError: an engine that is not installed, or an argument that it does not take.
@@ -129,7 +133,7 @@ def hire(
         for agent, engine in zip(agents, chosen, strict=True)
     ]
     try:
-        return _seat(agents, chosen, resolved, there, in_turn=in_turn)
+        return _seat(agents, chosen, resolved, there, asked or {}, in_turn=in_turn)
     except placement.PlacementError:
         # Arguments are for one engine: an agent that has some keeps the one they were written for.
         spare = [
@@ -140,7 +144,7 @@ def hire(
             raise
     names = {name for agent, spared in zip(agents, spare, strict=True) if spared for name in process_names(agent)}
     chosen = ["transformers" if spared else engine for engine, spared in zip(chosen, spare, strict=True)]
-    hired = _seat(agents, chosen, resolved, there, in_turn=in_turn)
+    hired = _seat(agents, chosen, resolved, there, asked or {}, in_turn=in_turn)
     return tuple(msgspec.structs.replace(one, seat=_noting(one.seat)) if one.name in names else one for one in hired)
 
 
@@ -149,6 +153,7 @@ def _seat(
     chosen: Sequence[str],
     resolved: Sequence[models.Resolved | None],
     machine: placement.Machine,
+    asked: Mapping[str, Requests],
     *,
     in_turn: bool,
 ) -> tuple[Hired, ...]:
@@ -156,15 +161,41 @@ def _seat(
     crew: list[tuple[str, Wanted, Role, str, models.Resolved | None]] = []
     wishes: list[list[placement.Wish]] = []
     for agent, engine, model in zip(agents, chosen, resolved, strict=True):
-        # A model of unknown size still needs a place: 0 would say that it needs none.
-        megabytes = max(1, model.size_mb) if model else 0
+        megabytes, requests = 0, asked.get(agent.name, Requests())
+        if model:
+            dtype = dtype_of(agent, machine)
+            loaded = model.size_mb
+            if not sits_on_gpu(agent, machine):
+                loaded = memory.weights_mb(model.size_mb, model.shape, dtype, packed=engine == "transformers")
+            # A model of unknown size still needs a place: 0 would say that it needs none.
+            megabytes = max(1, loaded)
+            requests = msgspec.structs.replace(
+                requests,
+                tokens=min(requests.tokens, agent.max_context or requests.tokens),
+                token_bytes=model.shape.token_values * BYTES[dtype],
+                capacity=agent.capacity,
+            )
         wishes.append([])
         for name in process_names(agent):
             crew.append((name, agent, "teacher" if agent is agents[0] else "student", engine, model))
-            wishes[-1].append(placement.Wish(name, agent.gpu, megabytes, agent.memory_share, engine, agent.engine_args))
+            wishes[-1].append(
+                placement.Wish(name, agent.gpu, megabytes, agent.memory_share, engine, agent.engine_args, requests)
+            )
     together = wishes if in_turn else [[wish for own in wishes for wish in own]]
     seats = [seat for group in together for seat in placement.place(group, machine)]
     return tuple(Hired(*member, seat) for member, seat in zip(crew, seats, strict=True))
+
+
+def sits_on_gpu(agent: Wanted, machine: placement.Machine) -> bool:
+    """Whether an agent with a model sits on a GPU, CUDA's or Apple's."""
+    return agent.gpu != "none" and (machine.mps or bool(machine.gpus))
+
+
+def dtype_of(agent: Wanted, machine: placement.Machine) -> Literal["bfloat16", "float16", "float32"]:
+    """The dtype that an agent computes in."""
+    if agent.dtype != "auto":
+        return agent.dtype
+    return "bfloat16" if sits_on_gpu(agent, machine) or machine.bfloat16 else "float32"
 
 
 def _noting(seat: placement.Seat) -> placement.Seat:

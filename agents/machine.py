@@ -1,16 +1,24 @@
-"""What this machine has: cores, memory and GPUs, as far as this process may use them.
+"""What this machine has: cores, memory and GPUs, as far as this process may use them. MB are 10^6 bytes.
 
 Read from the kernel and from nvidia-smi, never from torch: an agent must see its own CUDA_VISIBLE_DEVICES before
 torch does. Who sits where is decided in `agents/placement.py`.
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+
+from agents.memory import MB
+
+MARGIN = 0.1
+"""Of the machine's memory: an agent may take a fifth more than planned, and files want some of it as their cache."""
+MARGIN_MB = 1000
+"""At least: run.py and the broker take up to 300 MB, and other programs grow."""
 
 
 class PlacementError(ValueError):
@@ -38,6 +46,21 @@ class Machine(msgspec.Struct, frozen=True):
     mps: bool = False
     parallel: int = 0
     """How many cores' worth of time it gets, where a container's quota is less than its cores; 0: all."""
+    free_mb: int | None = None
+    """What other programs leave of the memory now; None: not known, or the machine is not here. Then all counts."""
+    bfloat16: bool = False
+    """Whether its CPU computes in bfloat16."""
+
+    @property
+    def margin_mb(self) -> int:
+        """What no agent may take."""
+        return max(MARGIN_MB, int(self.memory_mb * MARGIN))
+
+    @property
+    def usable_mb(self) -> int:
+        """What agents on the CPU may take together."""
+        free = self.memory_mb if self.free_mb is None else self.free_mb
+        return max(0, free - self.margin_mb)
 
 
 def look() -> Machine:
@@ -47,15 +70,19 @@ def look() -> Machine:
         PlacementError: CUDA_VISIBLE_DEVICES names a part of a GPU.
     """
     cores = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else tuple(range(os.cpu_count() or 1))
-    cpus, limit_mb = cgroup_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
-    host_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    memory_mb = min(host_mb, limit_mb or host_mb)
+    limits = cgroup_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    cpus = limits.cpus
+    host_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MB
+    memory_mb = min(host_mb, host_mb if limits.memory_mb is None else limits.memory_mb)
+    free = [mb for mb in (available_mb(_text(Path("/proc/meminfo"))), limits.free_mb) if mb is not None]
     return Machine(
         cores=cores,
         memory_mb=memory_mb,
         gpus=visible_gpus(_nvidia_smi(), os.environ.get("CUDA_VISIBLE_DEVICES"), memory_mb),
         mps=sys.platform == "darwin" and os.uname().machine == "arm64",
         parallel=max(1, int(cpus)) if cpus and cpus < len(cores) else 0,
+        free_mb=min(free, default=None),
+        bfloat16=computes_in_bfloat16(),
     )
 
 
@@ -67,7 +94,7 @@ def described(entries: Sequence[str]) -> Machine:
     Raises:
         PlacementError: an entry that says none of these.
     """
-    machine = msgspec.structs.replace(look(), gpus=(), mps=False)
+    machine = msgspec.structs.replace(look(), gpus=(), mps=False, free_mb=None)
     for entry in entries:
         key, _, value = entry.partition("=")
         try:
@@ -114,7 +141,7 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
     not there ends the list.
 
     Args:
-        csv: lines of index, UUID, name, total MB and used MB.
+        csv: lines of index, UUID, name, total and used memory in units of 2^20 bytes.
         visible: CUDA_VISIBLE_DEVICES; None where it is not set.
         host_mb: stands for the memory of a GPU that has none of its own, where nvidia-smi says [N/A].
 
@@ -127,7 +154,7 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
         if len(fields) != 5:
             continue
         index, uuid, name, total, used = fields
-        memory = (int(total), int(used) if used.isdigit() else 0) if total.isdigit() else (host_mb, 0)
+        memory = (_mb(int(total)), _mb(int(used)) if used.isdigit() else 0) if total.isdigit() else (host_mb, 0)
         there.append((uuid, Gpu(index, name.removeprefix("NVIDIA ").removeprefix("GeForce "), *memory)))
     if visible is None:
         return tuple(gpu for _, gpu in there)
@@ -143,8 +170,16 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
     return tuple(chosen)
 
 
-def cgroup_limits(membership: Path, root: Path) -> tuple[float | None, int | None]:
-    """The tightest limits of the groups this process is in: CPUs, and memory in MB. None: no limit.
+class Limits(msgspec.Struct, frozen=True):
+    """What control groups leave a process; None: they set no limit."""
+
+    cpus: float | None = None
+    memory_mb: int | None = None
+    free_mb: int | None = None
+
+
+def cgroup_limits(membership: Path, root: Path) -> Limits:
+    """The tightest limits of the groups this process is in.
 
     Args:
         membership: /proc/self/cgroup.
@@ -152,6 +187,7 @@ def cgroup_limits(membership: Path, root: Path) -> tuple[float | None, int | Non
     """
     cpus: list[float] = []
     memory: list[int] = []
+    free: list[int] = []
     for line in _text(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         for base in [root / controller for controller in controllers.split(",")]:
@@ -166,8 +202,33 @@ def cgroup_limits(membership: Path, root: Path) -> tuple[float | None, int | Non
                     cpus.append(int(quota[0]) / int(quota[1]))
                 limit = _text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes")
                 if limit.isdigit():
-                    memory.append(int(limit) >> 20)
-    return min(cpus, default=None), min(memory, default=None)
+                    memory.append(int(limit) // MB)
+                    free.append((int(limit) - _in_use(folder)) // MB)
+    return Limits(min(cpus, default=None), min(memory, default=None), max(0, min(free)) if free else None)
+
+
+def _in_use(group: Path) -> int:
+    """Bytes that a group's processes take, less the files' cache, which the kernel frees for others."""
+    used = _text(group / "memory.current") or _text(group / "memory.usage_in_bytes")
+    stat = dict(line.split() for line in _text(group / "memory.stat").splitlines())
+    # Version 1 counts a group without the groups in it, and with them under names that begin with total.
+    cached = [int(stat.get(f"total_{kind}") or stat.get(kind, "0")) for kind in ("active_file", "inactive_file")]
+    return max(0, int(used or 0) - sum(cached))
+
+
+def available_mb(meminfo: str) -> int | None:
+    """What programs may still take without swapping, by /proc/meminfo; None where it does not say it."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo, re.MULTILINE)
+    return int(found[1]) * 1024 // MB if found else None
+
+
+def computes_in_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU has instructions for bfloat16. Without them models compute in float32."""
+    return re.search(r"\b(avx512_bf16|amx_bf16)\b", _text(cpuinfo)) is not None
+
+
+def _mb(mebibytes: int) -> int:
+    return mebibytes * (1 << 20) // MB
 
 
 def _text(path: Path) -> str:

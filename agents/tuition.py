@@ -10,13 +10,11 @@ from typing import Literal
 import msgspec
 
 from agents import engines, placement
-from agents.hiring import Hired, trainable
+from agents.hiring import Hired, dtype_of, trainable
+from agents.memory import MB
 from agents.training.estimate import estimate, lower
+from agents.weights import BYTES
 from broker.messages import Recipe
-
-Dtype = Literal["bfloat16", "float16", "float32"]
-BYTES_PER_PARAMETER = 2
-"""Of weights on the disk: bfloat16."""
 
 
 class Tuition(msgspec.Struct, frozen=True):
@@ -68,8 +66,8 @@ def foresee(
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     if teacher.seat.gpus:
         device = "mps" if placement.MPS in teacher.seat.gpus else "cuda"
-    dtype: Dtype = "bfloat16" if teacher.wanted.dtype == "auto" else teacher.wanted.dtype
-    parameters = teacher.resolved.size_mb * 1e6 / BYTES_PER_PARAMETER
+    dtype = dtype_of(teacher.wanted, there)
+    parameters = teacher.resolved.size_mb * MB / (teacher.resolved.shape.weight_bytes or BYTES["bfloat16"])
     needs = estimate(parameters, recipe, pairs, tokens_per_pair, dtype, device, teacher.seat.threads)
     room = _room_gb(hired, there, in_turn=in_turn)
     if needs.memory_gb > room:
@@ -88,4 +86,4 @@ def _room_gb(hired: Sequence[Hired], machine: placement.Machine, *, in_turn: boo
         # One device: what the smallest of its GPUs grants.
         return granted * min((gpu.memory_mb for gpu in machine.gpus), default=machine.memory_mb) / 1000
     taken = 0.0 if in_turn else sum(one.seat.memory.total_mb for one in others if one.seat.memory and not one.seat.gpus)
-    return (machine.memory_mb * placement.USABLE - taken) / 1000
+    return (machine.usable_mb - taken) / 1000

@@ -20,6 +20,8 @@ SETTINGS = (
 )  # fmt: skip
 """Beside the weights, what an engine reads of a model: all of it decides what the model says."""
 
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+"""Of one number, by dtype."""
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
@@ -89,14 +91,43 @@ def weights_mb(folder: Path) -> int:
 
 def context_of(folder: Path) -> int:
     """How many tokens the model was made for; 0: its configuration does not say."""
+    length = _config(folder).get("max_position_embeddings")
+    return length if isinstance(length, int) else 0
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What of a model decides how much memory it takes. 0: its configuration does not say."""
+
+    weight_bytes: int = 0
+    """Of one weight on the disk; 0 also where weights are quantized, and stay as they are in memory."""
+    token_values: int = 0
+    """How many numbers the keys and values of one token are."""
+    tied_values: int = 0
+    """How many numbers the embedding has, if it is also the last layer."""
+
+
+def shape_of(folder: Path) -> Shape:
+    """The shape of the model in a folder."""
+    config = _config(folder)
+    whole = {name: value for name, value in config.items() if type(value) is int}
+    heads, hidden = whole.get("num_attention_heads", 0), whole.get("hidden_size", 0)
+    dim = whole.get("head_dim") or (hidden // heads if heads else 0)
+    dtype = str(config.get("dtype") or config.get("torch_dtype"))
+    return Shape(
+        weight_bytes=0 if "quantization_config" in config else BYTES.get(dtype, 0),
+        token_values=2 * whole.get("num_hidden_layers", 0) * whole.get("num_key_value_heads", heads) * dim,
+        tied_values=whole.get("vocab_size", 0) * hidden if config.get("tie_word_embeddings") else 0,
+    )
+
+
+def _config(folder: Path) -> dict[str, object]:
+    """The model's configuration; of a model that also sees or hears, with that of its language model."""
     try:
         config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
     except msgspec.DecodeError as error:
         raise ModelError(f"{folder / 'config.json'}: {error}") from error
-    for section in (config, config.get("text_config")):
-        if isinstance(section, dict) and isinstance(length := section.get("max_position_embeddings"), int):
-            return length
-    return 0
+    text = config.get("text_config")
+    return {**text, **config} if isinstance(text, dict) else config
 
 
 class _Base(msgspec.Struct, frozen=True):

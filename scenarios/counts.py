@@ -219,5 +219,64 @@ def count_rewrite(scenario: Scenario, problem_tokens: int) -> Counts:
     )
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What one agent is asked, for the memory that it takes."""
+
+    requests: int
+    """At most; 0: not known."""
+    tokens: int
+    """Prompt and completion of its longest request, about."""
+
+
+def problem_tokens(scenario: Scenario) -> int:
+    """About how many tokens the longest of a class's problems and labelled texts have.
+
+    Raises:
+        TaskError: one of its tasks cannot be built.
+    """
+    from scenarios.tasks import build, labelled
+
+    problem = build.typical_tokens(scenario.task, Path()) if scenario.solves else 0
+    return max(problem, labelled.typical_tokens(scenario.iterate.task, Path()) if scenario.classifies else 0)
+
+
+def asked(scenario: Scenario, problem_tokens: int) -> dict[str, Asked]:
+    """What each agent is asked, when a problem or labelled text is `problem_tokens` long."""
+    from scenarios.tasks.demonstrations import demonstrations
+
+    lesson, exam, one = scenario.lesson.sampling.max_tokens, scenario.exam.sampling.max_tokens, scenario.iterate
+    taught, examined = [0], [0]
+    question = INSTRUCTION_TOKENS + problem_tokens
+    if scenario.solves:
+        worked = demonstrations(scenario.task.family or "number", scenario.task.demonstrations)
+        question += sum(len(each.problem) + len(each.rationale) for each in worked) // CHARACTERS_PER_TOKEN
+        dialogue = scenario.exam.questions * (exam + lesson)
+        taught.append(question + lesson + scenario.exam.questions * (problem_tokens + dialogue))
+        answer = max(exam, problem_tokens) if scenario.exam.score == "logprob" else exam
+        examined.append(question + problem_tokens + lesson + dialogue + answer)
+    if scenario.rewrites:
+        mistakes = one.mistakes * (problem_tokens + exam)
+        taught.append(question + problem_tokens + lesson + mistakes + one.writing.max_tokens)
+        examined.append(question + problem_tokens + one.writing.max_tokens + exam)
+    if scenario.classifies:
+        exemplars = INSTRUCTION_TOKENS + one.exemplars * (problem_tokens + ANSWER_TOKENS)
+        mistakes = one.mistakes * (one.reflections if one.mix else 1) * (problem_tokens + one.answering.max_tokens)
+        examined.append(exemplars + problem_tokens + one.answering.max_tokens)
+        taught += [exemplars + mistakes + one.writing.max_tokens, examined[-1]]
+    requests = dict.fromkeys((agent.name for agent in scenario.agents), 0)
+    if scenario.solves and not scenario.classifies:
+        counted = [count(scenario, problem_tokens)]
+        counted += [count_rewrite(scenario, problem_tokens)] if scenario.rewrites else []
+        of_students = sum(one.exam_answers + one.later_exam_answers + one.grades + one.questions for one in counted)
+        requests |= {student.name: of_students // len(scenario.students) for student in scenario.students}
+        requests[scenario.teacher.name] = sum(one.requests for one in counted) - of_students
+    return {
+        agent.name: Asked(
+            requests[agent.name], max(taught if agent is scenario.teacher else examined) + _persona_tokens(agent)
+        )
+        for agent in scenario.agents
+    }
+
+
 def _persona_tokens(agent: Agent) -> int:
     return -(-len(agent.persona) // CHARACTERS_PER_TOKEN)

@@ -234,7 +234,11 @@ def seating(rows: Sequence[Row]) -> "RenderableType":
     whys = dict.fromkeys(row.why for row in rows if row.why)
     reasons = [Text(f"{', '.join(row.name for row in rows if row.why == why)}: {why}") for why in whys]
     memory = Table(
-        box=SIMPLE_HEAD, title="Memory, about, in GB", title_justify="left", pad_edge=False, collapse_padding=True
+        box=SIMPLE_HEAD,
+        title="Memory, about, in GB (10^9 bytes)",
+        title_justify="left",
+        pad_edge=False,
+        collapse_padding=True,
     )
     memory.add_column("agent", overflow="fold")
     for heading in ("weights", "keys and values", "engine itself", "in all", "share of its GPUs"):

@@ -13,6 +13,7 @@ import msgspec
 
 from scenarios import reading
 from scenarios.classroom import Ending, feed
+from scenarios.counts import CHARACTERS_PER_TOKEN
 from scenarios.gradebook.spent import spent_in
 from scenarios.gradebook.store import Store
 from scenarios.levels import course
@@ -107,6 +108,15 @@ class RunFolder:
         """
         asked = bank.only(scenario.task.problems, scenario.exam.problems) if bank.items else bank
         return course.make(Setup(scenario, asked, store.answerers(), store.given_up()))
+
+    def problem_tokens(self) -> int:
+        """About how many tokens this run's problems have; 0: it has none yet."""
+        if not self.used:
+            return 0
+        with Store(self.path) as store:
+            bank = store.bank()
+        lengths = sorted(len(problem.text) for problem in bank.problems) if bank else [0]
+        return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN
 
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
         """How a class ends that has all its results already, so that no process need be started; None: it has not."""

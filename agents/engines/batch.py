@@ -1,10 +1,10 @@
 """A running batch of one causal language model: rows join, take a token each per step, and leave.
 
 All new tokens of a step, whole prompts and single tokens alike, go through the model as one flat sequence
-without padding; only attention knows rows. Keys and values live in one slot per row, and those of recent prompts
-are kept so that a prompt pays only for what follows the longest prefix it shares with one of them. A row whose text
-is given takes no token: it is scored in one step, and leaves. This file knows nothing of chats, requests or threads;
-which token a row takes is agents/engines/drawing.py.
+without padding; only attention knows rows. Keys and values live in one slot per row (agents/engines/slots.py), and
+those of recent prompts are kept so that a prompt pays only for what follows the longest prefix it shares with one of
+them. A row whose text is given takes no token: it is scored in one step, and leaves. This file knows nothing of chats,
+requests or threads; which token a row takes is agents/engines/drawing.py.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from agents.engines.drawing import choose
+from agents.engines.slots import Slots
 from broker.messages import Sampling
 
 UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
@@ -24,8 +25,6 @@ Tokens = np.ndarray[Any, np.dtype[np.int64]]
 
 ATTENTION = "classroom_slots"
 """Under this name the library's models find `attend`."""
-ROOM = 128
-"""Slots grow in steps of this many tokens."""
 PREFILL = 2048
 """New prompt tokens that go through the model in one step, unless a single prompt is longer."""
 SCORED = 512
@@ -122,18 +121,9 @@ class Batch:
         """`memory`, `prefix_memory`: bytes for the slots and for the prefixes of recent prompts."""
         self.rows: list[Row] = []
         self._model = model
-        self._capacity = capacity
-        self._memory = memory
-        config = model.config
-        heads = config.num_attention_heads
-        self._layers: int = config.num_hidden_layers
-        self._heads: int = getattr(config, "num_key_value_heads", None) or heads
-        self._dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self._slots = Slots(model, capacity, memory)
         self._prefixes = Prefixes(prefix_memory)
         self._prefix_memory = prefix_memory
-        self._per_token: int = 2 * self._layers * self._heads * self._dim * model.dtype.itemsize
-        self._dtype, self._device = model.dtype, model.device
-        self._slots = self._allocate(0, 0)
 
     def use(self, model: Any, weights: str) -> None:
         """Compute with this model from now on, of the same shapes, and with what was cached of these weights.
@@ -143,11 +133,6 @@ class Batch:
         assert not self.rows, "rows of two models in one batch"  # noqa: S101
         self._model, self._prefixes.weights = model, weights
 
-    def fits(self, tokens: int) -> bool:
-        """Whether a row that will grow to `tokens` can join now; an empty batch takes any."""
-        room = max(room_for(tokens), self._slots.shape[4] if self.rows else 0)
-        return len(self.rows) < self._limit(room)
-
     def join(self, waiting: list[Row]) -> list[Row]:
         """Take rows from `waiting`, in order, as many as fit and can share a step; they are removed from it."""
         joined: list[Row] = []
@@ -155,7 +140,7 @@ class Batch:
         new_tokens = scored = 0
         for row in list(waiting):
             length = len(row.tokens)
-            if not self.fits(length + row.sampling.max_tokens):
+            if not self._slots.fit(len(self.rows), length + row.sampling.max_tokens):
                 break
             found, keys_values = self._prefixes.find(row.tokens)
             found = min(found, length - row.wanted)
@@ -165,14 +150,14 @@ class Batch:
             scored += len(row.given)
             if joined and (new_tokens + length - found > PREFILL or scored > SCORED):
                 break
-            self._reserve(length + row.sampling.max_tokens)
+            self._slots.reserve(length + row.sampling.max_tokens, [row.held for row in self.rows])
             if keys_values is not None:
-                self._slots[:, :, len(self.rows), :, :found] = keys_values[:, :, :, :found]
+                self._slots.all[len(self.rows), ..., :found, :] = keys_values[..., :found, :]
             row.held = row.cached = found
             self.rows.append(row)
             waiting.remove(row)
             joined.append(row)
-            if length * self._per_token <= self._prefix_memory:
+            if length * self._slots.per_token <= self._prefix_memory:
                 leaders.append(tokens)
             new_tokens += length - found
         return joined
@@ -182,7 +167,7 @@ class Batch:
         joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
         logits = self.logits()
         for slot, row in joined:
-            self._prefixes.add(row.prompt, self._slots[:, :, slot, :, : len(row.prompt)])
+            self._prefixes.add(row.prompt, self._slots.all[slot, ..., : len(row.prompt), :])
         completed: list[tuple[int, Row]] = []
         end = 0
         for row in self.rows:
@@ -202,14 +187,14 @@ class Batch:
         slot, last = self.rows.index(row), len(self.rows) - 1
         if slot != last:
             held = self.rows[last].held
-            self._slots[:, :, slot, :, :held] = self._slots[:, :, last, :, :held]
+            self._slots.all[slot, ..., :held, :] = self._slots.all[last, ..., :held, :]
             self.rows[slot] = self.rows[last]
         self.rows.pop()
 
     def logits(self) -> torch.Tensor:
         """What may follow each row's last tokens, [wanted of all rows, vocabulary]; the slots then hold all tokens."""
-        device = self._slots.device
-        plan = Plan(self.rows, self._slots)
+        slots = self._slots.all
+        device, plan = slots.device, Plan(self.rows, slots)
         tokens = [token for row in self.rows for token in row.tokens[row.held :]]
         ends = np.cumsum([len(row.tokens) - row.held for row in self.rows])
         kept = np.concatenate([range(end - row.wanted, end) for end, row in zip(ends, self.rows, strict=True)])
@@ -218,31 +203,13 @@ class Batch:
             position_ids=plan.positions[None],
             use_cache=False,
             logits_to_keep=torch.from_numpy(kept).to(device),
-            slots=self._slots,
+            slots=slots,
             plan=plan,
         )
         for row in self.rows:
             row.held = len(row.tokens)
         logits: torch.Tensor = output.logits[0]
         return logits
-
-    def _limit(self, room: int) -> int:
-        return max(1, min(self._capacity, self._memory // (self._per_token * room)))
-
-    def _reserve(self, tokens: int) -> None:
-        """Make every slot hold `tokens`; an empty batch starts over at the size it needs."""
-        room = room_for(tokens)
-        if room <= self._slots.shape[4] and (self.rows or self._slots.shape[2] == self._limit(room)):
-            return
-        old = self._slots
-        self._slots = self._allocate(self._limit(room), room)
-        count, filled = len(self.rows), max((row.held for row in self.rows), default=0)
-        self._slots[:, :, :count, :, :filled] = old[:, :, :count, :, :filled]
-
-    def _allocate(self, slots: int, room: int) -> torch.Tensor:
-        # Zeros, since what lies behind a mask must not be NaN.
-        shape = (self._layers, 2, slots, self._heads, room, self._dim)
-        return torch.zeros(shape, dtype=self._dtype, device=self._device)
 
 
 class Plan:
@@ -287,7 +254,7 @@ def attend(
     """
     if unknown := [name for name in UNSUPPORTED if others.get(name) is not None]:
         raise NotImplementedError(f"attention with {', '.join(unknown)}")
-    keys, values = slots[module.layer_idx]  # type: ignore[index]  # a tensor or a module, says torch; an int here
+    keys, values = slots[:, module.layer_idx].unbind(1)  # type: ignore[index]  # torch's types do not know the index
     keys[plan.slots, :, plan.positions] = key[0].transpose(0, 1)
     values[plan.slots, :, plan.positions] = value[0].transpose(0, 1)
     heads, dim, groups = query.shape[1], query.shape[3], keys.shape[1]
@@ -331,11 +298,6 @@ def mean_logprob(logits: torch.Tensor, tokens: Sequence[int]) -> float:
         picked = torch.tensor(tokens[begin : begin + PART], device=part.device)[:, None]
         total += float((part.gather(1, picked)[:, 0] - part.logsumexp(1)).double().sum())
     return total / len(tokens)
-
-
-def room_for(tokens: int) -> int:
-    """The length of a slot that holds so many tokens."""
-    return -(-tokens // ROOM) * ROOM
 
 
 def shared(a: Tokens, b: Tokens) -> int:

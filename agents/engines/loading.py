@@ -14,6 +14,7 @@ import transformers
 from agents.engines.base import EngineStartError, Settings
 from agents.engines.batch import ATTENTION, Batch, Row
 from agents.engines.chat import Chat
+from agents.machine import computes_in_bfloat16
 from broker.messages import Sampling
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -36,8 +37,7 @@ def pick_dtype(device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "mps":
         return torch.float16
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if any(able.get(name) for name in ("avx512_bf16", "amx_bf16")) else torch.float32
+    return torch.bfloat16 if computes_in_bfloat16() else torch.float32
 
 
 def context_of(config: Any, limit: int) -> int:
@@ -175,6 +175,13 @@ def pack(model: torch.nn.Module) -> None:
     for name, module in list(model.named_modules()):
         if type(module) is torch.nn.Linear:
             model.set_submodule(name, PackedLinear(module))
+    unmap(model)
+
+
+def unmap(model: torch.nn.Module) -> None:
+    """Copy the parameters out of the mapped file, which else stays in memory as long as one of them lies in it."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
 
 
 def explain(error: Exception, settings: Settings) -> EngineStartError:

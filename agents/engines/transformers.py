@@ -27,12 +27,12 @@ from agents.engines.held import Held
 from agents.engines.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
 from agents.engines.rounds import Rounds
 from agents.engines.tickets import Outcome, Swap, Ticket
-from agents.memory import PREFIX_CACHE_MB
+from agents.memory import CPU_CAPACITY, MB, PREFIX_CACHE_MB, SLOTS_MB
 from broker.messages import Sampling, Usage
 
 log = logging.getLogger(__name__)
 
-CAPACITY = {"cpu": 32, "mps": 32, "cuda": 64}
+CAPACITY = {"cpu": CPU_CAPACITY, "mps": 32, "cuda": 64}
 """Requests at once where the scenario names no number."""
 
 
@@ -40,10 +40,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What `engine_args` of a transformers agent may hold."""
 
     prefix_cache_mb: Annotated[int, Meta(ge=0)] = PREFIX_CACHE_MB
-    """For the keys and values of recent prompts; 0: none are kept."""
+    """For the keys and values of recent prompts, in MB (10^6 bytes); 0: none are kept."""
     kv_cache_mb: Annotated[int, Meta(ge=0)] = 0
-    """For the keys and values of running requests; 0: 2048 on a CPU, else half of the device's free memory. Where
-    a long request needs more of it, fewer run at once."""
+    """For the keys and values of running requests, in MB (10^6 bytes) and at most; 0: 2000, but on CUDA half of the
+    GPU's free memory. Where a long request needs more of it, fewer run at once."""
 
 
 class TransformersEngine:
@@ -143,13 +143,13 @@ class TransformersEngine:
             torch.set_num_threads(max(1, settings.threads))
         dtype = pick_dtype(device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
         chat, model = load(settings.folder, device, dtype)
-        memory = options.kv_cache_mb << 20 or (
-            torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 2048 << 20
+        memory = options.kv_cache_mb * MB or (
+            torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else SLOTS_MB * MB
         )
         self.capacity = settings.capacity or CAPACITY[device.type]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
         self.device = f"cpu ({threads})" if device.type == "cpu" else str(device)
-        batch = Batch(model, capacity=self.capacity, memory=memory, prefix_memory=options.prefix_cache_mb << 20)
+        batch = Batch(model, capacity=self.capacity, memory=memory, prefix_memory=options.prefix_cache_mb * MB)
         assert settings.folder is not None  # noqa: S101  (`load` refuses that)
         held = Held(model, settings.folder, settings.weights_folder)
         return chat, held, batch, context_of(model.config, settings.max_context)

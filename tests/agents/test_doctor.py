@@ -16,8 +16,8 @@ from agents.machine import Gpu, Machine
 from agents.models import known
 from broker.lifeline import ROOT
 
-BARE = Machine(cores=(0, 1), memory_mb=16 * 1024)
-WITH_GPU = Machine(cores=(0,), memory_mb=4096, gpus=(Gpu("0", "A10", 24 * 1024),))
+BARE = Machine(cores=(0, 1), memory_mb=16_000)
+WITH_GPU = Machine(cores=(0,), memory_mb=4000, gpus=(Gpu("0", "A10", 24_000),))
 
 
 @pytest.fixture(autouse=True)
@@ -127,8 +127,14 @@ def test_a_container_s_quota_is_told_apart_from_cores() -> None:
 
 
 def test_little_memory_is_said() -> None:
-    assert doctor.memory(BARE).ok == "yes"
+    assert doctor.memory(BARE) == doctor.Check("memory", "yes", "16.0 GB; agents may take 14.4 GB")
     assert doctor.memory(WITH_GPU).ok == "partly"
+
+
+def test_memory_that_other_programs_hold_is_said_and_does_not_count() -> None:
+    busy = doctor.memory(msgspec.structs.replace(BARE, free_mb=6000))
+    assert busy.says == "16.0 GB, 6.0 GB free; agents may take 4.4 GB"
+    assert busy.ok == "partly" and "close other programs" in busy.do
 
 
 def test_a_cache_folder_that_does_not_exist_yet_is_judged_by_the_one_above(

@@ -1,11 +1,13 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from agents import engines, hiring, placement
 from agents.engines.base import EngineStartError
+from agents.memory import Requests
 from agents.models import ModelError
 from broker.messages import Role
 from scenarios.schema import Agent
@@ -57,13 +59,55 @@ def test_an_unknown_model_and_a_wrong_engine_argument_are_refused_before_anythin
         hiring.hire(TEACHER, [Agent(name="ada", engine="simulated", engine_args={"abilty": 1})])
 
 
+ASKED = {name: Requests(count=400, tokens=600) for name in ("ada", "bob", "cy")}
+
+
+def here(memory_gb: float, *, bfloat16: bool = True) -> placement.Machine:
+    return placement.Machine(cores=(0, 1, 2, 3), memory_mb=int(memory_gb * 1000), bfloat16=bfloat16)
+
+
 def test_agents_that_take_turns_each_have_the_machine_to_themselves() -> None:
-    machine = placement.described(["memory=4", "cores=4"])
     students = [Agent(name=name, model=QWEN, engine="transformers") for name in ("ada", "bob")]
-    with pytest.raises(placement.PlacementError, match=r"need about 4\.0 GB"):
-        hiring.hire(TEACHER, students, machine)
-    _, *seated = hiring.hire(TEACHER, students, machine, in_turn=True)
+    with pytest.raises(placement.PlacementError, match=r"need about 4\.5 GB.*\n.*\n.*the largest takes 2\.3 GB"):
+        hiring.hire(TEACHER, students, here(4), asked=ASKED)
+    _, *seated = hiring.hire(TEACHER, students, here(4), asked=ASKED, in_turn=True)
     assert [one.seat.threads for one in seated] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("said", "bfloat16", "weights_mb"),
+    [
+        ("auto", True, 989 + 272),  # packed: the embedding is there twice
+        ("auto", False, 2 * 989),
+        ("float32", True, 2 * 989),
+        ("bfloat16", False, 989 + 272),
+        ("float16", True, 989),
+    ],
+)
+def test_weights_are_counted_in_the_dtype_that_an_agent_computes_in(
+    said: hiring.Dtype, bfloat16: bool, weights_mb: int
+) -> None:
+    ada = Agent(name="ada", model=QWEN, engine="transformers", dtype=said)
+    _, seated = hiring.hire(TEACHER, [ada], here(64, bfloat16=bfloat16), asked=ASKED)
+    assert seated.seat.memory is not None and seated.seat.memory.weights_mb == weights_mb
+    slots = 32 * 640 * 6144 * (2 if weights_mb < 1900 else 4) // 10**6
+    assert seated.seat.memory.cache_mb == slots + 256
+
+
+def test_vllm_is_counted_in_that_dtype_too() -> None:
+    ada = Agent(name="ada", model=QWEN, engine="vllm")
+    (_, narrow), (_, wide) = (hiring.hire(TEACHER, [ada], here(64, bfloat16=able)) for able in (True, False))
+    assert narrow.memory()["weights_mb"] == 989 and wide.memory()["weights_mb"] == 2 * 989
+
+
+def test_capacity_and_context_bound_what_running_requests_take() -> None:
+    def cache_mb(**settings: Any) -> int:
+        ada = Agent(name="ada", model=QWEN, engine="transformers", engine_args={"prefix_cache_mb": 0}, **settings)
+        _, seated = hiring.hire(TEACHER, [ada], here(64), asked=ASKED)
+        return int(seated.memory()["cache_mb"])
+
+    assert cache_mb(capacity=4) == cache_mb() // 8
+    assert cache_mb(max_context=256) == cache_mb() * 256 // 640
 
 
 @pytest.mark.parametrize(("memory", "engine"), [("24", "vllm"), ("8", "transformers")])
@@ -73,7 +117,7 @@ def test_auto_takes_vllm_on_a_cpu_only_where_the_memory_holds_it(
     monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
     students = [Agent(name=name, model=QWEN) for name in ("ada", "bob")]
-    teacher, *seated = hiring.hire(TEACHER, students, placement.described([f"memory={memory}"]))
+    teacher, *seated = hiring.hire(TEACHER, students, here(float(memory)), asked=ASKED)
     assert [one.engine for one in seated] == [engine] * 2
     assert teacher.engine == "simulated" and "vLLM" not in teacher.seat.why
     assert all(("the memory does not hold vLLM" in one.seat.why) == (engine != "vllm") for one in seated)
@@ -84,7 +128,7 @@ def test_an_engine_that_was_named_or_given_arguments_is_refused_rather_than_chan
 ) -> None:
     monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
-    small = placement.described(["memory=4"])
+    small = here(4)
     for student in (Agent(name="ada", model=QWEN, engine="vllm"), Agent(name="ada", model=QWEN, engine_args={"x": 1})):
         with pytest.raises(placement.PlacementError, match="kv_cache_memory_bytes"):
             hiring.hire(TEACHER, [student], small)
@@ -96,20 +140,21 @@ def test_a_class_that_fits_with_no_engine_is_refused_with_the_numbers_of_the_sma
     monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
     students = [Agent(name=name, model=QWEN) for name in ("ada", "bob", "cy")]
-    with pytest.raises(placement.PlacementError, match=r"need about 6\.0 GB") as caught:
-        hiring.hire(TEACHER, students, placement.described(["memory=4"]))
+    with pytest.raises(placement.PlacementError, match=r"need about 6\.8 GB") as caught:
+        hiring.hire(TEACHER, students, here(4), asked=ASKED)
     assert "kv_cache_memory_bytes" not in str(caught.value)
 
 
 @pytest.mark.parametrize("gpus", ["1x24", "8x141", "24,80"])
 def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> None:
     students = [Agent(name="ada", model=QWEN), Agent(name="bob", model="smollm2-135m-instruct", gpu="none")]
-    simulated, ada, bob = hiring.hire(TEACHER, students, placement.described([f"gpus={gpus}", "memory=64"]))
+    machine = msgspec.structs.replace(placement.described([f"gpus={gpus}", "memory=64"]), bfloat16=True)
+    simulated, ada, bob = hiring.hire(TEACHER, students, machine, asked=ASKED)
     assert simulated.memory() == {} and simulated.needs == ""
     assert set(ada.memory()) == {"weights_mb", "cache_mb", "engine_mb"}
     assert ada.memory()["cache_mb"] > 5_000 > bob.memory()["cache_mb"] > 0
     assert ada.seat.memory_share > 0 == bob.seat.memory_share
-    assert (ada.needs, bob.needs) == ("2.8 GB", "1.3 GB")
+    assert (ada.needs, bob.needs) == ("2.8 GB", "1.4 GB")
 
 
 # --- who can be trained --------------------------------------------------------------------------------------

@@ -4,19 +4,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.machine import cgroup_limits, visible_gpus
+from agents.machine import Limits, available_mb, cgroup_limits, computes_in_bfloat16, visible_gpus
+from agents.memory import Requests
 from agents.placement import Gpu, Machine, PlacementError, Seat, Wish, described, look, need_mb, place
 
-A10 = 24 * 1024
-H100 = 80 * 1024
-SIZES = (A10, 40 * 1024, 48 * 1024, H100, 141 * 1024)
+A10 = 24_000
+H100 = 80_000
+SIZES = (A10, 40_000, 48_000, H100, 141_000)
 
 
-def machine(*gpus: int, cores: int = 16, memory_mb: int = 64 * 1024, mps: bool = False, parallel: int = 0) -> Machine:
+def machine(*gpus: int, cores: int = 16, memory_mb: int = 64_000, mps: bool = False, parallel: int = 0) -> Machine:
     return Machine(
         cores=tuple(range(cores)),
         memory_mb=memory_mb,
@@ -58,7 +60,7 @@ def test_agents_spread_over_the_gpus_before_any_two_share_one() -> None:
 def test_room_that_other_programs_hold_is_not_room() -> None:
     busy = Machine(cores=(0,), memory_mb=1, gpus=(Gpu("0", "A10", A10, used_mb=20_000), Gpu("1", "A10", A10)))
     assert [seat.gpus for seat in place(autos(1000, 1000), busy)] == [("1",), ("1",)]
-    assert "less 19.5 GB that other programs hold" in refusal([Wish("a", 0, 5000)], busy)
+    assert "less 20.0 GB that other programs hold" in refusal([Wish("a", 0, 5000)], busy)
 
 
 def test_agents_are_packed_tightly_where_spreading_fails() -> None:
@@ -79,7 +81,7 @@ def test_a_memory_share_is_kept_and_the_others_divide_the_rest() -> None:
 
 
 def test_a_list_of_gpus_seats_one_agent_on_all_of_them() -> None:
-    (seat,) = place([Wish("big", (1, 0), 60_000)], machine(48 * 1024, 48 * 1024))
+    (seat,) = place([Wish("big", (1, 0), 60_000)], machine(48_000, 48_000))
     assert seat.gpus == ("1", "0")
     assert seat.device == "GPU 1+0 (GPU, 95 %)"
 
@@ -104,12 +106,12 @@ def test_a_list_that_names_no_gpu_or_one_twice_is_refused(gpu: tuple[int, ...]) 
 
 def test_a_gpu_that_cannot_hold_those_who_name_it_is_refused_with_numbers() -> None:
     message = refusal([Wish("a", 0, 12_000), Wish("b", 0, 8000)], machine(A10))
-    assert message.startswith("GPU 0 (GPU, 24.0 GB) cannot hold a 16.7 GB + b 11.7 GB: 22.8 GB may be used.")
+    assert message.startswith("GPU 0 (GPU, 24.0 GB) cannot hold a 17.1 GB + b 11.9 GB: 22.8 GB may be used.")
 
 
 def test_an_agent_that_fits_nowhere_is_refused_with_what_is_left_everywhere() -> None:
     message = refusal([Wish("tutor", "auto", 30_000), Wish("peer", 0, 2000)], machine(A10, A10))
-    assert message.startswith("tutor needs about 39.6 GB on one GPU (weights 29.3 GB). Left: 18.8 GB on GPU 0 ")
+    assert message.startswith("tutor needs about 40.5 GB on one GPU (weights 30.0 GB). Left: 18.7 GB on GPU 0 ")
 
 
 def test_a_share_that_does_not_hold_the_weights_is_refused() -> None:
@@ -171,24 +173,75 @@ def test_a_quota_limits_threads_and_pins_nobody() -> None:
     assert all(seat.cores == tuple(range(64)) for seat in seats)
 
 
-def test_agents_that_the_memory_cannot_hold_together_are_refused_with_numbers_and_what_to_lower() -> None:
-    message = refusal(autos(5000, 6000), machine(memory_mb=10_240))
-    assert message.startswith("The agents on the CPU need about 12.8 GB of memory; 9.5 GB of 10.0 GB may be used.\n")
-    assert "a0 5.9 GB (4.9 + 0.2 + 0.8), a1 6.9 GB (5.9 + 0.2 + 0.8): weights + keys and values + engine." in message
-    assert "fewer agents" in message and "kv_cache_memory_bytes" not in message
+ASKED = Requests(count=400, tokens=600, token_bytes=10_000)
+
+
+def on_the_cpu(*sizes: int) -> list[Wish]:
+    return [Wish(f"a{i}", "auto", mb, requests=ASKED) for i, mb in enumerate(sizes)]
+
+
+def test_agents_that_the_memory_cannot_hold_together_are_refused_with_numbers_and_what_to_change() -> None:
+    assert refusal(on_the_cpu(3000, 2000, 1000), machine(memory_mb=9000)).splitlines() == [
+        "The agents on the CPU need about 9.2 GB of memory, and they may take 8.0 GB: 9.0 GB are there, and 1.0 GB "
+        "must stay free.",
+        "a0 4.2 GB (3.0 + 0.5 + 0.8), a1 3.1 GB (2.0 + 0.5 + 0.6), a2 1.9 GB (1.0 + 0.5 + 0.5): weights + keys and "
+        "values + engine.",
+        "Let them take turns (time_share: true; the largest takes 4.2 GB), leave out a2 (the others take 7.3 GB), "
+        "lower capacity, or take smaller models.",
+    ]
+
+
+def test_only_ways_out_that_would_do_are_offered() -> None:
+    together = refusal(on_the_cpu(3000, 3000), machine(memory_mb=6000))
+    assert "time_share" in together and "leave out" not in together
+    alone = refusal(on_the_cpu(9000), machine(memory_mb=6000))
+    assert alone.endswith("\nLower capacity, or take smaller models.")
+    largest = refusal(on_the_cpu(1000, 1000, 9000), machine(memory_mb=6000))
+    assert "time_share" not in largest and "eave out a2" in largest
+    replicas = [Wish(name, "auto", 3000, requests=ASKED) for name in ("a", "a.2")]
+    assert "time_share" not in refusal(replicas, machine(memory_mb=6000))
+
+
+def test_what_other_programs_hold_does_not_count_and_a_margin_stays_free() -> None:
+    # They need 9.2 GB.
+    asked, large = on_the_cpu(3000, 2000, 1000), machine(memory_mb=25_000)
+    assert place(asked, large) == place(asked, msgspec.structs.replace(large, free_mb=11_700))
+    message = refusal(asked, msgspec.structs.replace(large, free_mb=11_500))
+    assert "they may take 9.0 GB: 11.5 GB of 25.0 GB are free, and 2.5 GB must stay free." in message
+    assert "they may take 0.0 GB" in refusal(asked, msgspec.structs.replace(large, free_mb=2000))
+
+
+@pytest.mark.parametrize(("memory_mb", "usable_mb"), [(4000, 3000), (10_000, 9000), (64_000, 57_600)])
+def test_a_tenth_of_the_memory_stays_free_and_at_least_a_gigabyte(memory_mb: int, usable_mb: int) -> None:
+    assert machine(memory_mb=memory_mb).usable_mb == usable_mb
+
+
+def test_simulated_agents_and_agents_on_gpus_take_none_of_the_machines_memory() -> None:
+    full = msgspec.structs.replace(machine(A10, memory_mb=8000), free_mb=100)
+    assert len(place([Wish("a", "auto", 0), Wish("b", "auto", 3000)], full)) == 2
 
 
 def vllms(*sizes: int, args: dict[str, Any] | None = None) -> list[Wish]:
     return [Wish(f"a{i}", "auto", mb, None, "vllm", args or {}) for i, mb in enumerate(sizes)]
 
 
+def test_four_vllm_agents_that_filled_a_machine_are_refused() -> None:
+    # A teacher of 1.5B and three students of 0.5B took all of such a machine, and the kernel ended the teacher.
+    crew, there = vllms(3088, 989, 989, 989), machine(memory_mb=25_276)
+    for where in (there, msgspec.structs.replace(there, free_mb=24_800)):
+        message = refusal(crew, where)
+        assert "a0 8.3 GB (3.1 + 2.1 + 3.0), a1 5.1 GB" in message
+        assert "time_share: true; the largest takes 8.3 GB" in message and "leave out a3" in message
+        assert place(crew[:3], where)
+
+
 @pytest.mark.parametrize(("memory_gb", "hold"), [(4, 0), (8, 1), (24, 5)])
 def test_on_a_cpu_vllm_counts_with_its_processes_and_its_keys_and_values(memory_gb: int, hold: int) -> None:
-    where = machine(memory_mb=memory_gb * 1024)
+    where = machine(memory_mb=memory_gb * 1000)
     assert len(place(vllms(*[270] * hold), where)) == hold
     message = refusal(vllms(*[270] * (hold + 1)), where)
-    assert "a0 3.8 GB (0.3 + 2.0 + 1.6)" in message
-    assert "Lower engine_args.kv_cache_memory_bytes" in message
+    assert "a0 4.1 GB (0.3 + 2.1 + 1.6)" in message
+    assert "ower engine_args.kv_cache_memory_bytes" in message
 
 
 def test_fewer_keys_and_values_let_more_agents_sit_on_a_cpu() -> None:
@@ -197,14 +250,19 @@ def test_fewer_keys_and_values_let_more_agents_sit_on_a_cpu() -> None:
 
 def test_what_an_agent_takes_is_said_in_its_parts() -> None:
     on_gpu, on_two, on_cpu, none = place(
-        [Wish("a", 0, 10_000), Wish("b", (1, 2), 60_000), Wish("c", "none", 1000), Wish("d", "auto", 0)],
-        machine(A10, 48 * 1024, 48 * 1024),
+        [
+            Wish("a", 0, 10_000),
+            Wish("b", (1, 2), 60_000),
+            Wish("c", "none", 1000, requests=ASKED),
+            Wish("d", "auto", 0),
+        ],
+        machine(A10, 48_000, 48_000),
     )
     assert on_gpu.memory and on_two.memory and on_cpu.memory and none.memory is None
     assert on_gpu.memory.total_mb == int(0.95 * A10) and on_gpu.memory.weights_mb == 10_000
-    assert on_two.memory.total_mb == pytest.approx(0.95 * 96 * 1024, abs=2)
+    assert on_two.memory.total_mb == pytest.approx(0.95 * 96_000, abs=2)
     assert on_two.memory.engine_mb == 18_000 + 2 * 1024
-    assert (on_cpu.memory.weights_mb, on_cpu.memory.cache_mb, on_cpu.memory.engine_mb) == (1000, 256, 800)
+    assert (on_cpu.memory.weights_mb, on_cpu.memory.cache_mb, on_cpu.memory.engine_mb) == (1000, 204 + 256, 450)
 
 
 # --- on any machine -------------------------------------------------------------------------------------
@@ -218,6 +276,7 @@ def machines(draw: st.DrawFn) -> Machine:
     return Machine(
         cores=tuple(range(3, 3 + cores)),
         memory_mb=draw(st.integers(1000, 500_000)),
+        free_mb=draw(st.none() | st.integers(0, 500_000)),
         gpus=gpus,
         mps=draw(st.booleans()),
         parallel=draw(st.integers(0, cores - 1)),
@@ -267,7 +326,7 @@ def test_everybody_is_seated_in_order_or_the_class_is_refused_and_no_gpu_is_over
             assert seat.memory_share == wish.memory_share
     assert all(share <= 0.95 + 1e-9 for token, share in taken.items() if any(token in seat.gpus for seat in seats))
     on_cpu = [seat.memory.total_mb for seat in seats if seat.memory and not seat.gpus]
-    assert sum(on_cpu) <= 0.95 * where.memory_mb
+    assert sum(on_cpu) <= where.usable_mb
     check_cores([seat for wish, seat in zip(asked, seats, strict=True) if wish.model_mb and not seat.gpus], where)
 
 
@@ -295,8 +354,8 @@ SMI = """0, GPU-aaaa-1, NVIDIA H100 80GB HBM3, 81559, 4
 
 def test_without_the_variable_all_gpus_are_visible() -> None:
     assert visible_gpus(SMI, None, 120_000) == (
-        Gpu("0", "H100 80GB HBM3", 81559, 4),
-        Gpu("1", "A10", 23028),
+        Gpu("0", "H100 80GB HBM3", 85520, 4),
+        Gpu("1", "A10", 24146),
         Gpu("2", "GB10", 120_000),
     )
 
@@ -340,7 +399,7 @@ def test_the_tightest_limit_on_the_way_up_counts(tmp_path: Path) -> None:
     root = tmp_path / "cgroup"
     group(root, "user", cpu__max="200000 100000", memory__max=str(8 << 30))
     group(root, "user/job", cpu__max="400000 100000", memory__max="max")
-    assert cgroup_limits(tmp_path / "self", root) == (2.0, 8192)
+    assert cgroup_limits(tmp_path / "self", root) == Limits(2.0, 8589, 8589)
 
 
 def test_limits_of_version_1_are_read_too(tmp_path: Path) -> None:
@@ -348,14 +407,54 @@ def test_limits_of_version_1_are_read_too(tmp_path: Path) -> None:
     root = tmp_path / "cgroup"
     group(root, "cpu", cpu__cfs_quota_us="150000", cpu__cfs_period_us="100000")
     group(root, "memory", **{"memory.limit_in_bytes": str(2 << 30)})
-    assert cgroup_limits(tmp_path / "self", root) == (1.5, 2048)
+    assert cgroup_limits(tmp_path / "self", root) == Limits(1.5, 2147, 2147)
+
+
+@pytest.mark.parametrize(
+    ("files", "cached"),
+    [
+        ({"memory__max": "8000000000", "memory__current": "5000000000"}, ""),
+        ({"memory__limit_in_bytes": "8000000000", "memory__usage_in_bytes": "5000000000"}, "total_"),
+    ],
+)
+def test_a_groups_free_memory_is_its_limit_less_what_its_processes_take(
+    tmp_path: Path, files: dict[str, str], cached: str
+) -> None:
+    stat = "anon 2400000000\nactive_file 1\ninactive_file 2\n"
+    if cached:
+        stat += f"{cached}active_file 1000000000\n{cached}inactive_file 1500000000"
+    else:
+        stat = "anon 2400000000\nactive_file 1000000000\ninactive_file 1500000000"
+    (tmp_path / "self").write_text("4:memory:/job\n" if cached else "0::/job\n")
+    group(tmp_path / "cgroup", "memory/job" if cached else "job", memory__stat=stat, **files)
+    assert cgroup_limits(tmp_path / "self", tmp_path / "cgroup") == Limits(None, 8000, 5500)
+
+
+def test_the_fullest_group_on_the_way_up_decides_what_is_free(tmp_path: Path) -> None:
+    (tmp_path / "self").write_text("0::/user/job\n")
+    root = tmp_path / "cgroup"
+    group(root, "user", memory__max="8000000000", memory__current="7000000000")
+    group(root, "user/job", memory__max="4000000000", memory__current="500000000")
+    assert cgroup_limits(tmp_path / "self", root) == Limits(None, 4000, 1000)
+
+
+def test_free_memory_is_what_the_kernel_calls_available() -> None:
+    assert available_mb("MemTotal: 24684000 kB\nMemFree: 1 kB\nMemAvailable:   20000000 kB\n") == 20_480
+    assert available_mb("") is None
+
+
+@pytest.mark.parametrize(("flags", "able"), [("avx2 avx512_bf16", True), ("amx_bf16 amx_tile", True), ("avx2", False)])
+def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(tmp_path: Path, flags: str, able: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : fpu {flags} sse\n")
+    assert computes_in_bfloat16(tmp_path / "cpuinfo") == able
+    assert not computes_in_bfloat16(tmp_path / "no such file")
 
 
 def test_no_limits_are_none(tmp_path: Path) -> None:
-    assert cgroup_limits(tmp_path / "self", tmp_path) == (None, None)
+    assert cgroup_limits(tmp_path / "self", tmp_path) == Limits()
     (tmp_path / "self").write_text("0::/\n")
     group(tmp_path / "cgroup", "", cpu__max="max 100000")
-    assert cgroup_limits(tmp_path / "self", tmp_path / "cgroup") == (None, None)
+    assert cgroup_limits(tmp_path / "self", tmp_path / "cgroup") == Limits()
 
 
 def test_this_machine_has_cores_and_memory_and_no_gpu_where_the_variable_hides_them(
@@ -365,6 +464,7 @@ def test_this_machine_has_cores_and_memory_and_no_gpu_where_the_variable_hides_t
     here = look()
     assert here.cores
     assert here.memory_mb > 0
+    assert here.free_mb is None or 0 < here.free_mb <= here.memory_mb
     assert here.gpus == ()
 
 
@@ -372,6 +472,7 @@ def test_a_machine_can_be_described() -> None:
     machine = described(["gpus=2x80,24", "cores=64", "memory=512"])
     assert [gpu.memory_mb for gpu in machine.gpus] == [80_000, 80_000, 24_000]
     assert (len(machine.cores), machine.memory_mb) == (64, 512_000)
+    assert machine.usable_mb == 460_800  # nothing is known of other programs there
 
 
 @pytest.mark.parametrize("entry", ["gpus=many", "gpus=", "gpus=2x", "cores=a", "memory=", "disks=4", "gpus=9999x80"])

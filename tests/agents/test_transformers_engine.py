@@ -15,7 +15,7 @@ from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSta
 from agents.engines.batch import Batch, Prefixes, Row
 from agents.engines.chat import Chat
 from agents.engines.drawing import choose
-from agents.engines.loading import load
+from agents.engines.loading import load, unmap
 from agents.engines.transformers import TransformersEngine
 from broker.messages import Sampling, Teach
 
@@ -466,6 +466,16 @@ def test_a_prefix_that_goes_on_from_another_takes_its_place() -> None:
     assert prefixes.find([1, 2, 3, 4, 5])[0] == 5
     prefixes.add([0] * 6, keys_values(6))
     assert prefixes.find([1, 2, 3, 4, 5])[0] == 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
+def test_parameters_that_are_copied_let_go_of_the_file(tmp_path: Path) -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(save(tmp_path, "llama"), dtype=torch.float32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert str(tmp_path) in Path("/proc/self/maps").read_text()
+    unmap(model)
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 @pytest.fixture

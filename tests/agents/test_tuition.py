@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents import hiring, placement
 from agents.engines.base import EngineStartError
+from agents.memory import Requests
 from agents.tuition import Tuition, foresee
 from broker.messages import Recipe
 from scenarios.schema import Agent
@@ -15,9 +17,19 @@ TEACHER = Agent(name="teacher", model=QWEN, engine="transformers")
 STUDENT = Agent(name="peer", model=QWEN, engine="transformers")
 
 
-def foreseen(machine: str, recipe: Recipe = Recipe(), *, in_turn: bool = False, **more: Any) -> Tuition | None:  # noqa: B008
-    there = placement.described(machine.split())
-    hired = hiring.hire(more.pop("teacher", TEACHER), [STUDENT], there, in_turn=in_turn)
+ASKED = {name: Requests(count=400, tokens=600) for name in ("teacher", "peer")}
+
+
+def foreseen(
+    machine: str,
+    recipe: Recipe = Recipe(),  # noqa: B008
+    *,
+    in_turn: bool = False,
+    bfloat16: bool = True,
+    **more: Any,
+) -> Tuition | None:
+    there = msgspec.structs.replace(placement.described(machine.split()), bfloat16=bfloat16)
+    hired = hiring.hire(more.pop("teacher", TEACHER), [STUDENT], there, in_turn=in_turn, asked=ASKED)
     return foresee(hired, recipe, trainings=3, pairs=16, tokens_per_pair=400, machine=there, in_turn=in_turn)
 
 
@@ -28,6 +40,12 @@ def test_memory_and_time_are_said_in_a_sentence() -> None:
     assert 60 < found.seconds < 900
     assert found.in_words("ada").startswith("ada: each of 3 trainings takes about 2.")
     assert "for 16 pairs, at most" in found.in_words("ada")
+
+
+def test_weights_that_are_not_trained_are_counted_in_the_dtype_that_is_computed_in() -> None:
+    narrow, wide = (foreseen("memory=24 cores=2", bfloat16=able) for able in (True, False))
+    assert narrow is not None and wide is not None
+    assert wide.memory_gb - narrow.memory_gb == pytest.approx(0.989)
 
 
 def test_more_to_compute_takes_longer_and_more_of_what_is_trained_takes_more_memory() -> None:
@@ -41,7 +59,7 @@ def test_what_cannot_fit_is_refused_with_what_to_lower() -> None:
     with pytest.raises(
         placement.PlacementError, match=r"teacher: a training needs about .* GB, and .* are there"
     ) as why:
-        foreseen("memory=5 cores=2", Recipe(lora=False))
+        foreseen("memory=6 cores=2", Recipe(lora=False))
     assert "learn.training.lora: true" in str(why.value)
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scenarios.counts import Counts, count, count_iterate, counts
+from scenarios.counts import Asked, Counts, asked, count, count_iterate, counts
+from scenarios.gradebook.store import Store
 from scenarios.plan import Row, order, tables, to_dict
 from scenarios.reading import read
+from scenarios.run_folder import RunFolder
 from scenarios.schema import Scenario
-from scenarios.tasks.bank import TaskError
+from scenarios.tasks.bank import Bank, Item, Problem, TaskError
 from tests.scenarios.iterated import Played, level
 from tests.scenarios.iterated import scenario as iterated_scenario
 
@@ -64,6 +66,48 @@ def test_tokens_grow_with_what_stands_before_the_question() -> None:
 def test_completions_are_at_most_as_long_as_their_sampling_lets_them_be() -> None:
     small = scenario("task.problems=1", "lesson.rationales=2", "exam.problems=1", "lesson.sampling.max_tokens=10")
     assert count(small, 100).completion_tokens == 3 * 10 + 2 * 120
+
+
+def asked_of(agent: str, *overrides: str, name: str = "multi_student") -> Asked:
+    return asked(scenario(*overrides, name=name), 50)[agent]
+
+
+def test_each_agent_is_asked_its_part_of_the_requests() -> None:
+    small = ["task.problems=4", "lesson.rationales=5", "exam.problems=2", "exam.repeats=1"]
+    three = scenario(*small, name="multi_student")
+    each = asked(three, 50)
+    assert [each[agent.name].requests for agent in three.agents] == [4 + 4 * 5, 4 * 5 * 2, 4 * 5 * 2, 4 * 5 * 2]
+    assert sum(one.requests for one in each.values()) == count(three, 50).requests
+
+
+@pytest.mark.parametrize("agent", ["teacher", "peer"])
+def test_the_longest_request_grows_with_all_that_it_may_hold(agent: str) -> None:
+    plain = asked_of(agent).tokens
+    longer = [asked_of(agent, f"{section}.sampling.max_tokens=220").tokens - plain for section in ("lesson", "exam")]
+    assert longer == ([100, 0] if agent == "teacher" else [100, 100])
+    assert asked(scenario(name="multi_student"), 150)[agent].tokens - plain == (100 if agent == "teacher" else 200)
+    section = "teacher" if agent == "teacher" else "students.0"
+    assert asked_of(agent, f"{section}.persona=You are kind.").tokens == plain + 4
+    assert asked_of(agent, "task.demonstrations=0").tokens < plain
+    assert asked_of(agent, "exam.questions=1").tokens > plain
+
+
+def test_a_run_that_is_resumed_knows_how_long_its_problems_are(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.problem_tokens() == 0
+    folder.make()
+    folder.keep(scenario())
+    with Store(folder.path, write=True) as store:
+        assert folder.problem_tokens() == 0
+        problems = tuple(Problem(str(n), "x" * n, "1", "number") for n in (4, 400, 8, 4000, 12))
+        store.keep_bank(Bank("", (Item(problems[0], problems[1:]),), ()))
+    assert folder.problem_tokens() == 3
+
+
+def test_sets_of_exemplars_make_requests_longer() -> None:
+    few, many = (asked_of("teacher", f"iterate.exemplars={n}", name="iterate").tokens for n in (4, 8))
+    assert many > few
+    assert asked_of("teacher", name="iterate").requests == 0  # how many there will be is not counted
 
 
 def test_a_task_that_cannot_be_built_is_refused() -> None:

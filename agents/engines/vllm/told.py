@@ -14,7 +14,7 @@ from agents.engines.base import EngineStartError, Settings
 from agents.engines.loading import pick_dtype
 from agents.engines.vllm.weights import EXTENSION
 from agents.fetch import locked
-from agents.memory import VLLM_CACHE_MB
+from agents.memory import VLLM_CACHE_BYTES
 from agents.weights import cache_folder
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def arguments(settings: Settings, kind: str) -> dict[str, Any]:
     if kind == "cpu":
         told |= {
             "enforce_eager": True,
-            "kv_cache_memory_bytes": VLLM_CACHE_MB << 20,
+            "kv_cache_memory_bytes": VLLM_CACHE_BYTES,
             "block_size": BLOCK,
             # One worker lives in the core itself: half the start, 700 MB less, and no core kept busy by waiting.
             "distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
