@@ -28,24 +28,31 @@ LONGEST = 400
 TRIES = 50
 """Marks of one text that are tried, from its end."""
 CACHE = 65_536
-"""Comparisons of LaTeX that are remembered, and answers that were read."""
+"""Comparisons of LaTeX that are remembered."""
+READ = 16_384
+"""Marked texts whose answer is remembered: gold answers are compared again with every exam."""
 
 MARKS = re.compile(
     r"(?P<strong>\banswer\b[*_ \t]{0,4}[:=])"
     r"|(?P<box>\\f?box(?:ed)?\s{0,3}\{)"
     r"|\\boxed\s{0,3}(?P<token>-?\d[\d.,/]{0,30}|[A-Za-z](?![A-Za-z]))"
+    r"|(?P<tag><answer>)"
     r"|(?P<hashes>^[*_ \t]{0,4}####)"
     r"|\banswer (?:is|equals|must be|would be|should be)\b[*_ \t]{0,4}:?",
     re.IGNORECASE | re.MULTILINE,
 )
+CONTROL = re.compile(r"</answer>|<\|[a-z_]{1,30}\|>|</s>|\[/?INST\]|<(?:start|end)_of_turn>")
+"""Marks of the end of an answer or of a turn, as text."""
 ROLE = r"human|user|assistant|student|teacher|system|customer"
 TITLE = r"problem|question|exercise|example|task|puzzle|riddle|instruction|input|prompt|passage|statement|text|query|q"
+NEW = r"new|next|another|second|follow-?up|practice|sample|test|similar|bonus"
 NEXT_PROBLEM = re.compile(
     rf"^[#*_>\[( \t]{{0,8}}(?:(?:{ROLE})[*_ \t]{{0,4}}:"
-    rf"|(?:(?:new|next|another|second|follow-?up|practice|sample|test|similar|bonus)[ \t]+)?(?:{TITLE})"
-    r"(?:[ \t#*_.\])]{0,6}(?:no\.?[ \t]?)?\d{0,4}[ \t#*_.)\]]{0,6}:|[ \t]{0,3}\#?\d{1,4}[*_.) \t]{0,6}$)"
+    rf"|(?:(?:{NEW})[ \t]+)?(?:{TITLE})"
+    r"(?:[ \t#*_.\])]{0,6}(?:no\.?[ \t]?)?\d{0,4}[ \t#*_.)\]]{0,6}:"
+    r"|[ \t]{0,3}\#?\d{1,4}(?:[.)][*_]{0,3}[ \t]|[*_.) \t]{0,6}$))"
     rf"|\#{{1,6}}[ \t]*(?:(?:new|next|another)[ \t]+)?(?:{TITLE}|{ROLE})\b[ \t\d#*_.]{{0,12}}$)"
-    r"|<\|[a-z_]{1,30}\|>|</s>|\[/?INST\]|<(?:start|end)_of_turn>",
+    rf"|{CONTROL.pattern}",
     re.IGNORECASE | re.MULTILINE,
 )
 """Where a model that has answered goes on with the next problem, or with the next turn of a chat."""
@@ -68,11 +75,14 @@ def parse(text: str, form: AnswerForm) -> str | None:
     """
     text = text[-TAIL:]
     marks = list(MARKS.finditer(text))
-    first = next((mark for mark in marks[:TRIES] if _answer(text, mark, form) is not None), None)
+    sure = [mark for mark in marks if mark.lastgroup]
+    # A sentence about the answer is hardly told from a word: only where no other mark comes does it end a solution.
+    ends = sure if sure and form in ("word", "latex") else marks
+    first = next((mark for mark in ends[:TRIES] if _answer(text, mark, form) is not None), None)
     if first is not None and (following := NEXT_PROBLEM.search(text, first.end())):
         text = text[: following.start()]
         marks = [mark for mark in marks if mark.end() <= len(text)]
-    sure = [mark for mark in marks if mark.lastgroup]
+        sure = [mark for mark in marks if mark.lastgroup]
     for mark in reversed(sure[-TRIES:]):
         value = _marked(text, mark)
         answer = None if ELSEWHERE.match(value) else _read(value, form)
@@ -115,6 +125,7 @@ def _marked(text: str, mark: re.Match[str]) -> str:
         if line.strip(" \t*_`:$\\[("):
             if "\\begin{" in line and "\\end{" not in line and (end := rest.find("\\end{", rest.index(line))) > 0:
                 line = rest[rest.index(line) : rest.find("}", end) + 1]
+            line = CONTROL.split(line, maxsplit=1)[0]
             return latex.unboxed(BULLET.sub("", line, count=1) if n else line)
     return ""
 
@@ -140,14 +151,14 @@ def _inside(text: str, start: int) -> str:
     return text[: end - 1] if end else ""
 
 
-@lru_cache(CACHE)
+@lru_cache(READ)
 def _read(value: str, form: AnswerForm) -> str | None:
     if form == "number":
         return leading(value)
     if form == "latex":
         found = latex.formula(value.strip().strip("*_`"))
     else:
-        found = (words.phrase if form == "word" else words.polarity)(value[:LONGEST])
+        found = (words.phrase if form == "word" else words.polarity)(value[: LONGEST + 1])
     return found if found and len(found) <= LONGEST else None
 
 
@@ -165,7 +176,7 @@ def _unmarked(text: str, form: AnswerForm) -> str | None:
     return None
 
 
-@lru_cache(CACHE)
+@lru_cache(READ)
 def _formula(answer: str) -> Formula:
     return latex.read(answer)
 
@@ -201,10 +212,10 @@ class ClassGrader:
         return parse(text, form)
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
-        """Whether `answer` is the gold answer of `problem`.
+        r"""Whether `answer` is the gold answer of `problem`.
 
         More lenient than `same`, since the gold answer says what is asked for: a word may have a remark behind it
-        ("New York, USA"), and a formula may leave out what the gold answer has (`5` for `x = 5`, `0.28` for `28\\%`).
+        ("New York, USA"), and a formula may leave out what the gold answer has (`5` for `x = 5`, `0.28` for `28\%`).
         """
         form = problem.form
         gold, given = normal(problem.answer, form), normal(answer or "", form)
@@ -217,8 +228,9 @@ class ClassGrader:
         return form == "latex" and self._gives(_formula(gold), _formula(given))
 
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
-        """Whether two answers are one, whatever the gold answer is. Symmetric and transitive, so that the answers of a
-        teaching problem fall into the same groups in whatever order they come.
+        """Whether two answers are one, whatever the gold answer is.
+
+        Symmetric and transitive, so that answers fall into the same groups in whatever order they come.
         """
         one, other = normal(a, form), normal(b, form)
         if one is None or other is None:
@@ -240,7 +252,9 @@ class ClassGrader:
             return False
         if self._equal(gold, answer):
             return True
-        share, whole = (exact(gold.body), exact(answer.body)) if answer.percent else (exact(answer.body), exact(gold.body))
+        share, whole = (
+            (exact(gold.body), exact(answer.body)) if answer.percent else (exact(answer.body), exact(gold.body))
+        )
         if gold.percent == answer.percent or share is None or whole is None:
             return False
         return Fraction(share) * 100 == Fraction(whole)

@@ -1,4 +1,4 @@
-"""Exact comparison of numbers in place of math-verify's, which rounds to six places and takes all tiny numbers for zero.
+"""Exact comparison of numbers, in place of math-verify's, which rounds to six places.
 
 Imports sympy: for the process that compares LaTeX alone.
 """

@@ -154,7 +154,9 @@ def _plain(data: dict[str, Any], n: int, where: str) -> Entry:
     line = _convert(data, PlainLine, where)
     text = _text(line.question, f"{where}: `question`")
     gold = read_gold(line.answer, line.form, where)
-    problem = Problem(_id(line, n), text, gold.answer, gold.form, worked_out(line.solution or gold.solution, gold.answer))
+    problem = Problem(
+        _id(line, n), text, gold.answer, gold.form, worked_out(line.solution or gold.solution, gold.answer)
+    )
     return Entry(n, (problem,), None if line.group is None else str(line.group))
 
 

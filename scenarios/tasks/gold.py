@@ -24,6 +24,9 @@ FORMULA = re.compile(r"(?=.*(?:\d|[=(\[]))(?=.*[\^=<>\[\](){}+*√π∞≤≥])(
 """Not a word but a formula, although nothing of LaTeX is in it: `(2, 3)`, `[0, 1)`, `x^2 + 1`."""
 
 
+FUNCTION = re.compile(r"\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b")
+
+
 class Gold(NamedTuple):
     """A gold answer with its form."""
 
@@ -33,13 +36,14 @@ class Gold(NamedTuple):
     """The worked answer that it was the end of; empty where it stood alone."""
 
 
-def read_gold(value: Answer, form: str | None, where: str) -> Gold:
+def read_gold(value: Answer, form: str | None, where: str, *, key: str = "answer") -> Gold:
     """Read a gold answer.
 
     Args:
         value: as it stands in the file.
         form: as it stands there; None: it is found from the answer.
         where: file and line, for messages.
+        key: what the line calls it, for messages.
 
     Raises:
         TaskError: there is no such form, or the answer cannot be read as one.
@@ -49,10 +53,10 @@ def read_gold(value: Answer, form: str | None, where: str) -> Gold:
     if found := WORKED.search(answer):
         solution, answer = CALCULATOR.sub("", answer), found["answer"]
     if not answer:
-        raise TaskError(f"{where}: `answer` is empty")
+        raise TaskError(f"{where}: `{key}` is empty")
     form = _form(answer) if form is None else _known(form, where)
     if normal(answer, form) is None:
-        raise TaskError(f"{where}: `answer`: {answer[:40]!r} cannot be read as {form}")
+        raise TaskError(f"{where}: `{key}`: {answer[:40]!r} cannot be read as {form}")
     return Gold(answer, form, solution)
 
 
@@ -71,4 +75,5 @@ def _form(answer: str) -> AnswerForm:
         return "number"
     if answer.casefold().rstrip(".") in ("yes", "no", "true", "false"):
         return "yes_no"
-    return "latex" if re.search(r"[\\$]", answer) or FORMULA.fullmatch(answer) else "word"
+    formula = re.search(r"[\\$]", answer) or FORMULA.fullmatch(FUNCTION.sub("", answer))
+    return "latex" if formula else "word"

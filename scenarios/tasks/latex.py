@@ -4,6 +4,8 @@ r"""Takes LaTeX answers out of the text around them, and writes them in one way.
 equivalent mathematics is for verifier.py. Every function takes time linear in its text.
 """
 
+# ruff: noqa: RUF001 - signs that look like others are what this module reads
+
 import re
 from typing import NamedTuple
 
@@ -21,12 +23,15 @@ SAYS = re.compile(r"\b(?:is|are|equals|be|becomes|get)\b\W*$|[:=]\s*$", re.IGNOR
 """Before the formula that a sentence is about."""
 DENIES = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:\w+\s+)?$", re.IGNORECASE)
 PERCENT = re.compile(r"\s*(?:\\?%|percent\b|per cent\b)")
+SCALE = re.compile(r"\s*(hundred|thousand|million|billion|trillion)\b")
 WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w',-]*\s+){0,12}?(?:is|are|equals|be)\b:?\s+(?=\S)", re.IGNORECASE)
-WORDS_BEHIND = re.compile(r"(?<=[\d})\]a-z])\s+(?P<unit>(?:(?:square|cubic|sq\.?|cu\.?)\s+)?[A-Za-z]{1,20}(?:\^?[23])?)\.?$")
+WORDS_BEHIND = re.compile(
+    r"(?<=[\d})\]a-z])\s+(?P<unit>(?:(?:square|cubic|sq\.?|cu\.?)\s+)?[A-Za-z]{1,20}(?:\^?[23])?)\.?$"
+)
 UNICODE = {
     "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "\\div ", "π": "\\pi ", "∞": "\\infty ",
     "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "±": "\\pm ", "°": "^\\circ ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
-    "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "ℝ": "\\mathbb{R}", "∅": "\\emptyset ", "½": "\\frac{1}{2}",
+    "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "ℝ": "\\mathbb{R}", "∅": "\\emptyset ", "\\varnothing": "\\emptyset", "½": "\\frac{1}{2}",
     "⅓": "\\frac{1}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅔": "\\frac{2}{3}", "\xa0": " ", "\u202f": " ",
     "\u2019": "'",
 }  # fmt: skip
@@ -38,7 +43,9 @@ SYSTEM = re.compile(
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s?\{([^{}]*)\}")
 NUMERAL = re.compile(r"(?<![\w}\\^_])([0-9][0-9A-Fa-f]*)\s?_\s?(?:\{?\s?(\d{1,2}|\\text\{[a-z ]{1,16}\})\s?\}?)")
 """A number with its base: 1010_2."""
-ASSIGNED = re.compile(r"((?:\\angle\s*)?\\?[A-Za-z]+(?:_(?:\w|\{\w{1,9}\}))?(?:\([A-Za-z]\))?)\s*(?:=|\\in\b)\s*([^=<>]+)")
+ASSIGNED = re.compile(
+    r"(\(\s?[A-Za-z](?:\s?,\s?[A-Za-z])+\s?\)|(?:\\angle\s*)?\\?[A-Za-z]+(?:_(?:\w|\{\w{1,9}\}))?(?:\([A-Za-z]\))?)\s*(?:=|\\in\b)\s*([^=<>]+)"
+)
 TRIGONOMETRY = re.compile(
     r"\\(sin|cos|tan|cot|sec|csc)\s*((?:\^\s?\{?-?\d\}?)?)\s*(?:\\left)?[({]?\s*(-?\d+(?:\.\d+)?)\s*\^\s?\{?\s?\\(?:circ|degree)"
     r"\s?\}?\s*(?:\\right)?[)}]?"
@@ -101,7 +108,9 @@ def _joined(parts: list[tuple[bool, str]]) -> str:
     if DENIES.search(before):
         return ""
     found = parts[first][1]
-    if re.search(r"[\d\\][^A-Za-z]*$|[=+*/^(-]\s*$", before) and not re.search(r"[A-Za-z]{2}", re.sub(r"\\\w+", "", before)):
+    if re.search(r"[\d\\][^A-Za-z]*$|[=+*/^(-]\s*$", before) and not re.search(
+        r"[A-Za-z]{2}", re.sub(r"\\\w+", "", before)
+    ):
         found = f"{before} {found}"
     between = ""
     for is_math, text in parts[first + 1 :]:
@@ -115,6 +124,10 @@ def _joined(parts: list[tuple[bool, str]]) -> str:
             found, between = text, ""
         else:
             break
+    if re.search(r"\b(?:minus|negative)\s+$", before, re.IGNORECASE):
+        found = f"-{found}"
+    if scale := SCALE.match(between):
+        return f"{found} {scale[1]}"
     behind = PERCENT.match(between)
     return f"{found}\\%" if behind and "%" not in found else found
 
@@ -139,7 +152,7 @@ def _tidy(value: str) -> str:
         value = value.replace(sign, written)
     for signs, mark in ((SUPERSCRIPT, "^"), (SUBSCRIPT, "_")):
         plain = str.maketrans(signs, "0123456789-+"[: len(signs)])
-        value = re.sub(f"[{signs}]+", lambda run, m=mark, p=plain: f"{m}{{{run[0].translate(p)}}}", value)
+        value = re.sub(f"([{signs}]+)", rf"{mark}{{\1}}", value).translate(plain)
     value = re.sub(r"√\s?(\d+(?:\.\d+)?|[A-Za-z])", r"\\sqrt{\1}", value)
     value = re.sub(r"√\s?\(([^()]*)\)", r"\\sqrt{\1}", value)
     value = re.sub(r"\\\\\s*\[[^\]\n]{0,12}\]", r"\\\\", value)
@@ -152,8 +165,14 @@ def _tidy(value: str) -> str:
     if SYSTEM.fullmatch(value):
         return value
     words = TEXT.sub(r"\1", value).strip(" $()")
-    if TEXT.search(value) and re.fullmatch(r"[A-Za-z][A-Za-z' -]*", words) and not re.search(r"\\(?!text|math|mbox)", value):
-        return words
+    if (
+        TEXT.search(value)
+        and re.fullmatch(r"[A-Za-z][A-Za-z' -]*", words)
+        and not re.search(r"\\(?!text|math|mbox)", value)
+    ):
+        value = words
+    if re.fullmatch(r"[A-Za-z][a-z]{2,}(?: [A-Za-z]+)*", value):
+        return value.casefold()
     return re.sub(r"^\(([A-Z])\)$", r"\1", value)
 
 

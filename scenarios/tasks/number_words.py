@@ -2,18 +2,18 @@
 
 import re
 
-UNITS = {
-    word: n
-    for n, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen".split()
-    )
-}
-TENS = {w: 10 * n for n, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}
+SMALL = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen
+"""
+UNITS = {word: n for n, word in enumerate(SMALL.split())}
+ROUND = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+TENS = {word: 10 * n for n, word in enumerate(ROUND, start=2)}
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 WORD = "|".join([*UNITS, *TENS, "hundred", *SCALES])
-PHRASE = re.compile(rf"(?P<minus>(?:minus|negative)\s+)?(?P<words>(?:{WORD})\b(?:[\s-]+(?:and\s+)?(?:{WORD})\b){{0,24}})",
-                    re.IGNORECASE)  # fmt: skip
+PHRASE = re.compile(
+    rf"(?P<minus>(?:minus|negative)\s+)?(?P<words>(?:{WORD})\b(?:[\s-]+(?:and\s+)?(?:{WORD})\b){{0,24}})", re.IGNORECASE
+)
 FRACTIONS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5}
 FRACTION = re.compile(rf"(?:an?|one)[\s-]+({'|'.join(FRACTIONS)})\b(?!\s+(?:of|an?)\b)", re.IGNORECASE)
 
@@ -45,7 +45,7 @@ def _value(words: list[str]) -> int | None:
             total, group, last = total + group * SCALES[word], 0, SCALES[word]
             small = 1000
         elif word == "hundred":
-            if not 0 < group < 10:
+            if not 0 < group < 100 or group % 10 == 0:
                 return None
             group, small = group * 100, 100
         else:

@@ -5,6 +5,8 @@ half" and \frac{7}{2} are one number, and so are 1,250,000 and "1.25 million". U
 Every function takes time bounded by `LONGEST` and never raises. Knows nothing of the marks around an answer.
 """
 
+# ruff: noqa: RUF001 - signs that look like others are what this module reads
+
 import re
 from fractions import Fraction
 
@@ -30,15 +32,19 @@ NUMBER = re.compile(
     rf"(?:k\b|[\s-]?(?:hundred|thousand|million|billion|trillion)s?\b)?)",
     re.IGNORECASE,
 )
+SIMPLE = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?", re.ASCII)
+"""A number as most answers have it."""
 STARTS = re.compile(r"(?<![\w.^])" + NUMBER.pattern, re.IGNORECASE)
 
 SIGNS = str.maketrans(
-    {"\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "\u2014": " - ", "\u202f": " ", "\xa0": " ",
-     "\u2009": " ", "~": " ", "×": "*", "·": "*", "⋅": "*", "∙": "*", "⁄": "/", "≈": "=", "π": " pi ", "\u2019": "'",
-     "\u2018": "'", "→": "=", "⇒": "=", "…": "..."}
+    {
+        "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "\u2014": " - ", "\u2018": "'", "\u2019": "'",
+        "\u202f": " ", "\xa0": " ", "\u2009": " ", "…": "...", "×": "*", "·": "*", "⋅": "*", "∙": "*", "⁄": "/", "≈": "=",
+        "→": "=", "⇒": "=", "π": " pi ", "√": " √", "½": " 1/2", "⅓": " 1/3", "⅔": " 2/3", "¼": " 1/4", "¾": " 3/4",
+        "⅕": " 1/5", "⅖": " 2/5", "⅗": " 3/5", "⅘": " 4/5", "⅙": " 1/6", "⅚": " 5/6", "⅛": " 1/8", "⅜": " 3/8",
+        "⅝": " 5/8", "⅞": " 7/8",
+    }
 )  # fmt: skip
-VULGAR = {c: t for c, t in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "1/2 1/3 2/3 1/4 3/4 1/5 2/5 3/5 4/5 1/6 5/6 1/8 3/8 5/8 7/8".split(),
-                               strict=True)}  # fmt: skip
 SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺"
 SUBSCRIPT = "₀₁₂₃₄₅₆₇₈₉"
 RAISED = str.maketrans(SUPERSCRIPT, "0123456789-+")
@@ -46,37 +52,43 @@ LOWERED = str.maketrans(SUBSCRIPT, "0123456789")
 FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?(-?[\d.,]{1,40})\s?\}\s?\{\s?(-?[\d.,]{1,40})\s?\}")
 SHORT_FRACTION = re.compile(r"\\[dt]?frac\s?(\d)\s?(\d)(?!\d)")
 WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s?\{([^{}]{0,80})\}")
-REPEATING = re.compile(r"(?<=\.)(\d{0,40})(?:\\(?:overline|overbar|bar|dot)\s?\{?(\d{1,40})\}?|\((\d{1,40})\)(?![\d(]))")
+REPEATING = re.compile(
+    r"(?<=\.)(\d{0,40})(?:\\(?:overline|overbar|bar|dot)\s?\{?(\d{1,40})\}?|\((\d{1,40})\)(?![\d(]))"
+)
 GOES_ON = re.compile(r"(?<=\.)(\d{1,60})\s?(?:\.{3,}|\\[lc]?dots)")
 """A decimal that is cut off: it is read where its last digits repeat, as in 0.1666..."""
 
+MINUS = re.compile(r"\b(?:minus|negative)\s+(?=[$£€¥]?\s?\.?\d)", re.IGNORECASE)
+PARTS = {"half": 2, "third": 3, "quarter": 4}
+AND_A_PART = re.compile(r"(?<=\d)\s+and\s+an?\s+(half|third|quarter)\b")
+
 UNIT_LETTERS = frozenset("mgshlLNJWVAKCFTd°")
 """Letters that are a unit behind a number; others are variables, so that `3x` is no number."""
-KNOWN_UNITS = frozenset(
-    """
+UNIT_NAMES = """
     % percent pct cent cents dollar dollars usd euro euros eur pound pounds rupee rupees yen degree degrees deg
     mm cm dm km m meter meters metre metres centimeter centimeters kilometer kilometers kilometre kilometres in inch
     inches ft foot feet yd yard yards mi mile miles mg g kg gram grams kilogram kilograms kilo kilos t ton tons tonne
     tonnes oz ounce ounces lb lbs ml l liter liters litre litres gallon gallons s sec second seconds min minute minutes
     h hr hour hours day days week weeks month months year years mph kmh kph km/h m/s unit units
-    """.split()
-)
+"""
+KNOWN_UNITS = frozenset(UNIT_NAMES.split())
 """What may stand behind a number in a gold answer without a form, so that it is taken for a number."""
 LEFT_OVER = re.compile(
-    r"[ \t]*(?:[-+]?\s?[*^/÷:_±√|~&]+[ \t]*[\d(.\\$£€\w-]|[-+][ \t]*(?:[$£€(]?[ \t]*[.(]?\d|\\|[a-z]\b)|\+|\.\d|[x,](?=[ \t]*\d)|\(\d"
-    r"|\(?\s*(?:pi|or|and|base|mod|modulo|choose|squared|cubed|factorial|sqrt|root|in (?:base|binary|hex))\b)",
+    r"[ \t]*(?:[-+]?\s?[*^/÷:_±√|~&]+[ \t]*[\d(.\\$£€\w-]|\+|[-+][ \t]*(?:[$£€(]?[ \t]*[.(]?\d|\\|[a-z]\b)"
+    r"|\.\d|[x,](?=[ \t]*\d)|\(\d|\(?\s*(?:pi|to|or|and|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root"
+    r"|in (?:base|binary|hex))\b)",
     re.IGNORECASE,
 )
 """Behind a number: it is a part of something that nobody worked out, of a ratio, a range or a list."""
 BAD_BEFORE = re.compile(
     r"(?:\b(?:not|never|no|neither|than|between|half|third|quarter|twice|double|triple|root|square of|cube of|log|ln"
-    r"|sin|cos|tan|sqrt|mod|base)\b|n't\b|[<>≤≥≠√|^*/±]|\\[a-z]|\b[a-z]\()",
+    r"|sin|cos|tan|sqrt|mod|base|binary|octal|hexadecimal)\b|n't\b|[<>≤≥≠√|^*/±]|\\[a-z]|\b[a-z]\()",
     re.IGNORECASE,
 )
 """Before a number: it is not what the text gives as its answer, or not all of it."""
 COPULA = re.compile(r"\b(?:is|are|was|were|be|equals|makes|gives|get|gets)\b|:", re.IGNORECASE)
 REMARK = re.compile(
-    r"[.;!?](?=\s|$)|\s\(|\s-\s|,(?=\s*(?:as|for|which|where|so that|given|from)\b)"
+    r"[.!?](?=\s|$)|;(?=\s*[^\d\s$-])|\s\(|\s-\s|,(?=\s*(?:as|for|which|where|so that|given|from)\b)"
     r"|\b(?:because|since|where|given|for|from|after|at|with|if)\b",
     re.IGNORECASE,
 )
@@ -91,29 +103,38 @@ UNITS = re.compile(rf"(?:[ \t]?(?:{UNIT}|[%°]))?(?:[ \t]+{UNIT}){{0,4}}[\s.!)\]
 
 def clean(text: str) -> str:
     """`text` without LaTeX dress, bold marks and odd signs around numbers, in ASCII where numbers are concerned."""
-    text = re.sub(f"[{SUPERSCRIPT}]+", lambda run: "^" + run[0].translate(RAISED), text[:LONGEST])
+    text = text[:LONGEST]
+    if "\\" in text or not text.isascii():
+        text = _plain_signs(text)
+    text = re.sub(r"\*\*|__|`", "", text).replace("{,}", ",").replace("~", " ")
+    text = GOES_ON.sub(_repeated, REPEATING.sub(lambda found: f"{found[1]}⟨{found[2] or found[3]}⟩", text))
+    text = re.sub(r"\s*([\^_])\{(-?\d{1,9})\}", r"\1\2", re.sub(r"\s+\^", "^", text))
+    text = re.sub(r"[-=]>", "=", re.sub(r"\bRs\.?\s?(?=\d)", "₹", text))
+    text = MINUS.sub("-", text)
+    if " and " in text:
+        text = re.sub(r"(?<=\d)\s+and\s+(?=\d{1,12}/\d)", " ", text)
+        text = AND_A_PART.sub(lambda found: f" 1/{PARTS[found[1]]}", text)
+    return re.sub(r"[^\S\n]+", " ", text).strip()
+
+
+def _plain_signs(text: str) -> str:
+    """Signs beyond ASCII and LaTeX commands as plain text says them."""
+    text = re.sub(f"[{SUPERSCRIPT}]+", lambda run: "^" + run[0].translate(RAISED), text)
     text = re.sub(f"[{SUBSCRIPT}]+", lambda run: "_" + run[0].translate(LOWERED), text).translate(SIGNS)
-    text = re.sub(f"[{''.join(VULGAR)}]", lambda one: f" {VULGAR[one[0]]}", text)
-    text = text.replace("{,}", ",").replace("{,\\!}", ",").replace("\\left", "").replace("\\right", "")
-    text = re.sub(r"\\!|\\displaystyle|\*\*|__|`|\\[()\[\]]", "", text)
+    text = text.replace("{,\\!}", ",").replace("\\left", "").replace("\\right", "").replace("\\pi", " pi ")
+    text = re.sub(r"\\!|\\displaystyle|\\[()\[\]]", "", text)
     text = re.sub(r"\\[,;: ]|\\q?quad\b", " ", text)
     text = text.replace("\\$", "$").replace("\\%", "%").replace("\\div", "÷").replace("\\pm", "±")
-    text = re.sub(r"\\times|\\cdot", "*", re.sub(r"\\approx|\\simeq|\\(?:Right|right|)arrow|\\implies|[-=]>", "=", text))
-    text = re.sub(r"\^?\s?\{?\\(?:circ|degree)\b\}?|\\textdegree", "°", text).replace("\\pi", " pi ")
-    text = GOES_ON.sub(_repeated, REPEATING.sub(lambda found: f"{found[1]}⟨{found[2] or found[3]}⟩", text))
+    text = re.sub(r"\\approx|\\simeq|\\(?:Right|right|)arrow|\\implies", "=", re.sub(r"\\times|\\cdot", "*", text))
+    text = re.sub(r"\^?\s?\{?\\(?:circ|degree)\b\}?|\\textdegree", "°", text)
     text = FRACTION.sub(_fraction, SHORT_FRACTION.sub(r" \1/\2", text))
-    text = WRAPPED.sub(r" \1 ", text)
-    text = re.sub(r"\s*([\^_])\{(-?\d{1,9})\}", r"\1\2", re.sub(r"\s+\^", "^", text))
-    text = re.sub(r"\bRs\.?\s?(?=\d)", "₹", text)
-    text = re.sub(r"\b(?:minus|negative)\s+(?=[$£€¥]?\s?\.?\d)", "-", text, flags=re.IGNORECASE)
-    text = re.sub(r"(?<=\d)\s+and\s+(?=\d{1,12}/\d)", " ", text, flags=re.IGNORECASE)
-    for word, n in (("half", 2), ("third", 3), ("quarter", 4)):
-        text = re.sub(rf"(?<=\d)\s+and\s+an?\s+{word}\b", f" 1/{n}", text, flags=re.IGNORECASE)
-    return re.sub(r"[^\S\n]+", " ", text).strip()
+    return WRAPPED.sub(r" \1 ", text)
 
 
 def exact(text: str) -> str | None:
     """The value of a text that is a number and nothing else."""
+    if SIMPLE.fullmatch(text):
+        return str(Fraction(text))
     found = NUMBER.fullmatch(clean(text).strip("$ "))
     return None if found is None else _value(found)
 
@@ -134,6 +155,8 @@ def leading(text: str) -> str | None:
     What follows the number may be a unit or a remark; a second number, an operator, a variable, `or`, or anything
     else that changes the meaning makes it no answer. Of an equation the last side counts.
     """
+    if SIMPLE.fullmatch(text.strip()):
+        return str(Fraction(text.strip()))
     if re.search(r"\d!+\s?(?:\$|\\[)\]]|[-+*/^=\d])", text[:LONGEST]):  # a factorial: outside of formulas `!` is joy
         text = text[:LONGEST].replace("!", " factorial ")
     text = _side(as_digits(clean(text).lstrip(" \t*_:\"'([{")))
@@ -159,7 +182,7 @@ def result(line: str) -> str | None:
 
 def _side(text: str) -> str:
     """The side of an equation that may be its value; all of `text` where it is none, nothing where there are two."""
-    text = re.split(r"\b(?:because|since)\b|(?<=[\w%])\s\((?!\s*(?:or|base)\b)", text, maxsplit=1)[0]
+    text = re.split(r"\b(?:because|since)\b|(?<=[\w%])\s\((?!\s*(?:or|base|mod)\b)", text, maxsplit=1)[0]
     sides = text.split("=")
     if len(sides) == 1:
         return text
@@ -199,7 +222,8 @@ def _value(found: re.Match[str]) -> str | None:
             value = _plain(found["a"]) / (_plain(found["b"]) if found["b"] else 1)
     except ZeroDivisionError:
         return None
-    value *= Fraction(10) ** int(found["exp"] or found["power"] or 0)
+    if power := found["exp"] or found["power"]:
+        value *= Fraction(10) ** int(power)
     if scale := re.search(r"(?:(?<=\d)|[\s-])(k|hundred|thousand|million|billion|trillion)s?$", found[0].casefold()):
         value *= 10 ** SCALES[scale[1]]
     negative = ("-" in found["sign"]) != bool(found["sign2"])

@@ -9,39 +9,48 @@ import re
 ROUNDS = 20
 """Layers of dress that are taken off."""
 
-WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|textsf|mathrm|mathbf|mathit|mathsf|mbox|emph)\s?\{([^{}]*)\}")
+WRAPPED = re.compile(
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textsf|mathrm|mathbf|mathit|mathsf|mbox|emph)\s?\{([^{}]*)\}"
+)
 QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2011": "-",
                         "\u2010": "-", "\u2212": "-", "\xa0": " ", "\u202f": " "})  # fmt: skip
 EDGES = " \t\n\"'`*_.,:;!?$"
 PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"}
-SHORT = frozenset("dr mr mrs ms mx st prof jr sr mt ft no vs gen col sgt capt lt rev hon inc ltd co corp etc ave rd".split())
+TITLES = "dr mr mrs ms mx st prof jr sr mt ft no vs gen col sgt capt lt rev hon inc ltd co corp etc ave rd"
+SHORT = frozenset(TITLES.split())
 """Words that a full stop behind them does not end a sentence after."""
 LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|then),?\s+)?(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best|only)\s+)?"
-    r"(?:answer|option|choice)\s*(?:is|would be|must be|:)\s*:?\s+|(?:it|this|that)(?:\s+is|'s)\s+(?=\S)",
+    r"(?:answer|option|choice)\s*(?:is|would be|must be|:)\s*:?\s+|(?:option|choice|answer)\s+(?=\(?[a-z]\b\)?$)|(?:it|this|that)(?:\s+is|'s)\s+(?=\S)",
     re.IGNORECASE,
 )
-SENTENCE = re.compile(r"(?<=[^\W\d_]{2})\.\s+(?=\S)")
+SENTENCE = re.compile(r"(?<=[^\W\d_]{2})\.\s+(?=[^\s\d]\S*\s+\S)")
 REASON = re.compile(r",?\s+(?:because|since)\s", re.IGNORECASE)
-MONTHS = "january february march april may june july august september october november december".split()
-INITIALS = re.compile(r"(?:\b[^\W\d_]\.\s?){2,}")
+MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+INITIALS = re.compile(r"\b(?:[^\W\d_]\.\s?)+[^\W\d_]\b\.?(?!\w)")
 DATE = re.compile(
-    rf"(?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<month>{'|'.join(MONTHS)})"
-    rf"|(?P<month2>{'|'.join(MONTHS)}) (?P<day2>\d{{1,2}})(?:st|nd|rd|th)?)(?:,? (?P<year>\d{{3,4}}))?"
+    rf"(?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<month>{MONTHS})"
+    rf"|(?P<month2>{MONTHS}) (?P<day2>\d{{1,2}})(?:st|nd|rd|th)?)(?:,? (?P<year>\d{{3,4}}))?"
 )
 LABEL = re.compile(r"\(?([a-z])[):]\s*(\S.*)")
 """A choice with its text: `B) twelve`."""
 NAMED = re.compile(r"([a-z])\.\s+(\S.*)")
 """A choice with its text, or a name: `B. twelve`, `J. Brahms`."""
-COUNTRIES = frozenset(
-    """
-    usa us u.s uk u.k uae america england scotland wales argentina australia austria belgium brazil canada chile china
-    colombia cuba denmark egypt ethiopia finland france germany greece hungary iceland india indonesia iran iraq ireland
-    israel italy japan kenya mexico morocco netherlands nigeria norway pakistan peru philippines poland portugal russia
-    spain sweden switzerland thailand turkey ukraine vietnam
-    """.split()
-) | {"united states", "the united states", "united kingdom", "the united kingdom", "south africa", "new zealand",
-     "saudi arabia", "south korea", "the netherlands", "united states of america"}  # fmt: skip
+COUNTRY_NAMES = """
+usa us u.s uk u.k uae america england scotland wales argentina australia austria belgium brazil canada chile china
+colombia cuba denmark egypt ethiopia finland france germany greece hungary iceland india indonesia iran iraq ireland
+israel italy japan kenya mexico morocco netherlands nigeria norway pakistan peru philippines poland portugal russia
+spain sweden switzerland thailand turkey ukraine vietnam
+"""
+LONG_NAMES = (
+    "united states",
+    "united states of america",
+    "united kingdom",
+    "new zealand",
+    "south africa",
+    "south korea",
+)
+COUNTRIES = frozenset(COUNTRY_NAMES.split()) | {*LONG_NAMES, *(f"the {name}" for name in LONG_NAMES), "the netherlands"}
 """Behind a comma they say where a place is."""
 BEHIND = re.compile(r"\s*[,;:!?.\u2014-]\s+|\s*\u2014\s*")
 REMARK = re.compile(
@@ -52,16 +61,18 @@ REMARK = re.compile(
 
 POLAR = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
 EITHER = re.compile(r"(?:yes|no|true|false)\s*(?:/|or|\|)\s*(?:yes|no|true|false)\b", re.IGNORECASE)
-JOINED = re.compile(r"[\W_]*(?:(?:and|or|but|also|wait|actually|then|maybe)\b[\W_]*)*(yes|no|true|false)\b", re.IGNORECASE)
+JOINED = re.compile(
+    r"[\W_]*(?:(?:and|or|but|also|wait|actually|then|maybe)\b[\W_]*)*(yes|no|true|false)\b", re.IGNORECASE
+)
 PREAMBLE = re.compile(
     r"(?:[\W_]|\b(?:the|a|an|my|our|final|correct|answer|option|choice|is|it|it's|its|this|that|that's|statement|claim"
     r"|argument|conclusion|sentence|text|i|think|say|would|will|be|believe|conclude|so|thus|hence|therefore|then|must|should"
-    r"|definitely|certainly|clearly|obviously|absolutely|probably|of|course|without|any|no|doubt|well|sure|verdict|result"
+    r"|definitely|certainly|clearly|obviously|absolutely|probably|of|course|without|any|no|doubt|problem|question|well|sure|verdict|result"
     r"|given|in|fact|indeed|all|things|considered|s)\b)*"
 )
 NOUN_AFTER_NO = re.compile(
-    r"[ \t]+(?!(?:it|its|it's|the|this|that|that's|these|those|they|there|he|she|we|you|i|because|since|as|for|not|all|some"
-    r"|only|but|so|every|each|any|an?|if|does|is|because|means?|in|by|according|given|based)\b)[^\W\d_]",
+    r"[ \t]+(?!(?:it|its|it's|the|this|that|that's|these|those|they|there|he|she|we|you|i|because|since|as|for|not|all"
+    r"|some|only|but|so|every|each|any|an?|if|does|is|because|means?|in|by|according|given|based)\b)[^\W\d_]",
     re.IGNORECASE,
 )
 """Behind `no`: it belongs to a noun or an adverb, as in "no longer" and "no doubt"."""
@@ -104,10 +115,10 @@ def _bare(value: str) -> str:
         value = value[1:]
     elif value[-1:] in PAIRS.values() and not re.search(r"[(\[{<]", value):
         value = value[:-1]
-    value = INITIALS.sub(lambda run: re.sub(r"[.\s]", "", run[0]) + " ", value)
+    value = INITIALS.sub(lambda run: re.sub(r"[.\s]", "", run[0]), value)
     value = re.sub(r"(?<=\w\w)\.(?=\s)", "", value)
     words = value.split()
-    if len(words) > 1 and words[0] in ("a", "an", "the"):
+    if len(words) > 1 and words[0] in ("a", "an", "the") and words[1] not in ("and", "or", "&"):
         words = words[1:]
     value = " ".join(words)
     if date := DATE.fullmatch(value):
@@ -129,7 +140,7 @@ def says(answer: str, gold: str) -> bool:
     if answer == gold:
         return True
     if choice := LABEL.fullmatch(answer) or NAMED.fullmatch(answer):
-        return gold in choice.groups()
+        return gold == choice[1] if len(gold) == 1 else gold == choice[2]
     if choice := LABEL.fullmatch(gold):
         return answer == choice[1]
     if answer.endswith(f" is {gold}"):
@@ -155,7 +166,9 @@ def _listed(value: str) -> str:
 
 def polarity(value: str) -> str | None:
     """`yes` or `no`, where an answer says one of them and not the other; true and false are the same."""
-    value = re.sub(r"[\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff]", " ", undressed(value)).strip(" \t\"'([{<*_")
+    value = re.sub(r"[\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff]", " ", undressed(value)).strip(
+        " \t\"'([{<*_"
+    )
     value = re.sub(r"^\(?(?:[A-Za-z]|\d{1,2})[).:]\s*(?=\S)", "", value).strip()
     if either := EITHER.match(value):  # The question again: `True or False: True`.
         asked = re.match(r"\s*[:?-]\s*", value[either.end() :])
