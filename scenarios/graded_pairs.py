@@ -109,9 +109,8 @@ def tables(graded: Graded) -> "RenderableType":
         parts.append(rows)
     totals = f"{graded.pairs} pairs, {graded.correct} graded right"
     if graded.judged:
-        totals += (
-            f"; {graded.agree} of the {graded.judged} with `right` agree ({percent(graded.agree / graded.judged)})"
-        )
+        share = percent(graded.agree / graded.judged)
+        totals += f"; the verdict is that of the file in {graded.agree} of {graded.judged} ({share})"
     return Group(*parts, Text(totals))
 
 

@@ -39,7 +39,8 @@ STARTS = re.compile(r"(?<![\w.^])" + NUMBER.pattern, re.IGNORECASE)
 SIGNS = str.maketrans(
     {
         "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "\u2014": " - ", "\u2018": "'", "\u2019": "'",
-        "\u202f": " ", "\xa0": " ", "\u2009": " ", "…": "...", "×": "*", "·": "*", "⋅": "*", "∙": "*", "⁄": "/", "≈": "=",
+        "\u202f": " ", "\xa0": " ", "\u2009": " ", "…": "...",
+        "×": "*", "·": "*", "⋅": "*", "∙": "*", "⁄": "/", "≈": "=",
         "→": "=", "⇒": "=", "π": " pi ", "√": " √", "½": " 1/2", "⅓": " 1/3", "⅔": " 2/3", "¼": " 1/4", "¾": " 3/4",
         "⅕": " 1/5", "⅖": " 2/5", "⅗": " 3/5", "⅘": " 4/5", "⅙": " 1/6", "⅚": " 5/6", "⅛": " 1/8", "⅜": " 3/8",
         "⅝": " 5/8", "⅞": " 7/8",
@@ -58,6 +59,7 @@ REPEATING = re.compile(
 GOES_ON = re.compile(r"(?<=\.)(\d{1,60})\s?(?:\.{3,}|\\[lc]?dots)")
 """A decimal that is cut off: it is read where its last digits repeat, as in 0.1666..."""
 
+BOLD = re.compile(r"(?<![\w)])(?:\*\*|__)|(?:\*\*|__)(?![\w(])|`")
 MINUS = re.compile(r"\b(?:minus|negative)\s+(?=[$£€¥]?\s?\.?\d)", re.IGNORECASE)
 PARTS = {"half": 2, "third": 3, "quarter": 4}
 AND_A_PART = re.compile(r"(?<=\d)\s+and\s+an?\s+(half|third|quarter)\b")
@@ -106,7 +108,7 @@ def clean(text: str) -> str:
     text = text[:LONGEST]
     if "\\" in text or not text.isascii():
         text = _plain_signs(text)
-    text = re.sub(r"\*\*|__|`", "", text).replace("{,}", ",").replace("~", " ")
+    text = BOLD.sub("", text).replace("{,}", ",").replace("~", " ")
     text = GOES_ON.sub(_repeated, REPEATING.sub(lambda found: f"{found[1]}⟨{found[2] or found[3]}⟩", text))
     text = re.sub(r"\s*([\^_])\{(-?\d{1,9})\}", r"\1\2", re.sub(r"\s+\^", "^", text))
     text = re.sub(r"[-=]>", "=", re.sub(r"\bRs\.?\s?(?=\d)", "₹", text))

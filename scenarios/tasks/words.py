@@ -21,9 +21,11 @@ SHORT = frozenset(TITLES.split())
 """Words that a full stop behind them does not end a sentence after."""
 LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|then),?\s+)?(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best|only)\s+)?"
-    r"(?:answer|option|choice)\s*(?:is|would be|must be|:)\s*:?\s+|(?:option|choice|answer)\s+(?=\(?[a-z]\b\)?$)|(?:it|this|that)(?:\s+is|'s)\s+(?=\S)",
+    r"(?:answer|option|choice)\s*(?:is|would be|must be|:)\s*:?\s+"
+    r"|(?:option|choice|answer)\s+(?=\(?[a-z]\b\)?$)|(?:it|this|that)(?:\s+is|'s)\s+(?=\S)",
     re.IGNORECASE,
 )
+"""What stands before an answer in a sentence."""
 SENTENCE = re.compile(r"(?<=[^\W\d_]{2})\.\s+(?=[^\s\d]\S*\s+\S)")
 REASON = re.compile(r",?\s+(?:because|since)\s", re.IGNORECASE)
 MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
