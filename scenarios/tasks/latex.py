@@ -31,8 +31,8 @@ WORDS_BEHIND = re.compile(
 UNICODE = {
     "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "\\div ", "π": "\\pi ", "∞": "\\infty ",
     "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "±": "\\pm ", "°": "^\\circ ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
-    "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "ℝ": "\\mathbb{R}", "∅": "\\emptyset ", "\\varnothing": "\\emptyset",
-    "½": "\\frac{1}{2}",
+    "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "ℝ": "\\mathbb{R}", "∅": "\\emptyset ",
+    "\\varnothing": "\\emptyset", "½": "\\frac{1}{2}",
     "⅓": "\\frac{1}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅔": "\\frac{2}{3}", "\xa0": " ", "\u202f": " ",
     "\u2019": "'",
 }  # fmt: skip
