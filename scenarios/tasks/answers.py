@@ -121,7 +121,7 @@ def _marked(text: str, mark: re.Match[str]) -> str:
         end = rest.find("\\]" if display[1] == "\\[" else "$$", display.end())
         if end > 0:
             return latex.unboxed(rest[display.end() : end])
-    for n, line in enumerate(rest.split("\n", 3)[:3]):
+    for n, line in enumerate(rest.split("\n", 5)[:5]):
         if line.strip(" \t*_`:$\\[("):
             if "\\begin{" in line and "\\end{" not in line and (end := rest.find("\\end{", rest.index(line))) > 0:
                 line = rest[rest.index(line) : rest.find("}", end) + 1]
@@ -262,6 +262,11 @@ class ClassGrader:
     def _equal(self, one: Formula, other: Formula) -> bool:
         if one.numerals != other.numerals:
             return False
+        if one.cells or other.cells:
+            pairs = zip(one.cells, other.cells, strict=False)
+            return len(one.cells) == len(other.cells) and all(
+                a == b or self._equal(*map(_formula, (a, b))) for a, b in pairs
+            )
         if latex.squeezed(one.body) == latex.squeezed(other.body):
             return True
         if exact(one.body) and exact(other.body):

@@ -19,10 +19,12 @@ LISTED = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or|&))\s*(?:and|or)?\s*", re.IGNORE
 """Between two formulas that are items of one list."""
 GLUE = re.compile(r"\s*[-=+*/^<>|:]?\s*")
 """Between two parts of one formula."""
-SAYS = re.compile(r"\b(?:is|are|equals|be|becomes|get)\b\W*$|[:=]\s*$", re.IGNORECASE)
+SAYS = re.compile(r"\b(?:is|are|equals|be|becomes|get)\b\W*$|=\s*$", re.IGNORECASE)
 """Before the formula that a sentence is about."""
 DENIES = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:\w+\s+)?$", re.IGNORECASE)
 PERCENT = re.compile(r"\s*(?:\\?%|percent\b|per cent\b)")
+MORE = re.compile(r"\s*,?\s*(?:and|or)\s+(-?\d[\d.,/]*)")
+"""Behind the last formula: another item of the list, without dollars."""
 SCALE = re.compile(r"\s*(hundred|thousand|million|billion|trillion)\b")
 WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w',-]*\s+){0,12}?(?:is|are|equals|be)\b:?\s+(?=\S)", re.IGNORECASE)
 WORDS_BEHIND = re.compile(
@@ -67,6 +69,8 @@ class Formula(NamedTuple):
     """The numbers with a base, with their bases."""
     equations: int
     """How many `=` it has."""
+    cells: tuple[str, ...] = ()
+    """The cells of a system or a case distinction, row by row."""
 
 
 def formula(value: str) -> str | None:
@@ -127,6 +131,8 @@ def _joined(parts: list[tuple[bool, str]]) -> str:
             break
     if re.search(r"\b(?:minus|negative)\s+$", before, re.IGNORECASE):
         found = f"-{found}"
+    if more := MORE.match(between):
+        found = f"{found}, {more[1]}"
     if scale := SCALE.match(between):
         return f"{found} {scale[1]}"
     behind = PERCENT.match(between)
@@ -204,14 +210,16 @@ def read(answer: str) -> Formula:
     body = answer
     if system := SYSTEM.fullmatch(body):
         rows = [row.strip(" ,;.") for row in system[2].split("\\\\")]
-        body = "\\begin{cases}" + "\\\\".join(filter(None, rows)) + "\\end{cases}"
-        return Formula(body, "", False, "cases", (), body.count("="))
+        cells = [TEXT.sub("", cell).strip(" ,") for row in rows if row for cell in (*row.split("&"), "\\\\")]
+        return Formula(body, "", False, "cases", (), body.count("="), tuple(cells))
     percent = re.search(r"\s*\\?%$|\s*(?:\\text\s?\{\s*)?\bper\s?cent\b\s*\}?$", body)
     if percent:
         body = body[: percent.start()].strip()
     variable = ""
     if (given := ASSIGNED.fullmatch(body)) and not _variables(given[2]):
         variable, body = re.sub(r"\s", "", given[1]), given[2].strip()
+    if "=" in body and "," not in body and not _variables(body):
+        body = body.rsplit("=", 1)[1].strip()  # A calculation: `5 + 2 = 7`.
     body = REPEATING.sub(lambda one: f"{one[1]}⟨{one[2] or one[3]}⟩", body)
     body = re.sub(r"\d*\.\d*⟨\d+⟩", lambda one: _fraction(one[0]), body)
     body = TRIGONOMETRY.sub(r"\\\1\2{(\\frac{\3\\pi}{180})}", body)

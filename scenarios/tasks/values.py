@@ -77,7 +77,7 @@ KNOWN_UNITS = frozenset(UNIT_NAMES.split())
 """What may stand behind a number in a gold answer without a form, so that it is taken for a number."""
 LEFT_OVER = re.compile(
     r"[ \t]*(?:[-+]?\s?[*^/÷:_±√|~&]+[ \t]*[\d(.\\$£€\w-]|\+|[-+][ \t]*(?:[$£€(]?[ \t]*[.(]?\d|\\|[a-z]\b)"
-    r"|\.\d|[x,](?=[ \t]*\d)|\(\d|\(?\s*(?:pi|to|or|and|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root"
+    r"|\.\d|[x,](?=[ \t]*\d)|\(\d|\(?\s*(?:pi|to|or|and(?!\s+not\b)|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root"
     r"|in (?:base|binary|hex))\b)",
     re.IGNORECASE,
 )
@@ -91,12 +91,12 @@ BAD_BEFORE = re.compile(
 COPULA = re.compile(r"\b(?:is|are|was|were|be|equals|makes|gives|get|gets)\b|:", re.IGNORECASE)
 REMARK = re.compile(
     r"[.!?](?=\s|$)|;(?=\s*[^\d\s$-])|\s\(|\s-\s|,(?=\s*(?:as|for|which|where|so that|given|from)\b)"
-    r"|\b(?:because|since|where|given|for|from|after|at|with|if)\b",
+    r"|\b(?:because|since|where|given|for|from|after|at|with|if|not)\b"
+    r"|\b(?:explanation|reason|note)\b",
     re.IGNORECASE,
 )
 """Where what follows a number says no more about which number it is."""
 SECOND = re.compile(r"\b(?:and|plus) (?:an? |one )?(?:half|third|quarter)\b", re.IGNORECASE)
-VARIABLE = re.compile(r"[A-Za-z](?:_?\w)?")
 ANOTHER = re.compile(r"(?:[,;]|\band\b|\bor\b)[^=]{0,20}?[A-Za-z]\w?[ \t]*$")
 """What stands before the second `=` where two variables are given values: `x = 3, y`."""
 UNIT = r"[^\W\d_][\w'/^°-]*"
@@ -161,7 +161,12 @@ def leading(text: str) -> str | None:
         return str(Fraction(text.strip()))
     if re.search(r"\d!+\s?(?:\$|\\[)\]]|[-+*/^=\d])", text[:LONGEST]):  # a factorial: outside of formulas `!` is joy
         text = text[:LONGEST].replace("!", " factorial ")
-    text = _side(as_digits(clean(text).lstrip(" \t*_:\"'([{")))
+    text = as_digits(clean(text).lstrip(" \t*_:\"'([{"))
+    return next((value for side in _sides(text) if (value := _only(side)) is not None), None)
+
+
+def _only(text: str) -> str | None:
+    """The value of the first number in `text`, where nothing around it says that it is not the whole answer."""
     found = STARTS.search(text)
     if found is None or (value := _value(found)) is None:
         return None
@@ -182,16 +187,15 @@ def result(line: str) -> str | None:
     return value if value is not None and _stands_alone(text, found, value) else None
 
 
-def _side(text: str) -> str:
-    """The side of an equation that may be its value; all of `text` where it is none, nothing where there are two."""
+def _sides(text: str) -> list[str]:
+    """The sides of an equation that may be its value, the likelier first; none where there are two equations."""
     text = re.split(r"\b(?:because|since)\b|(?<=[\w%])\s\((?!\s*(?:or|base|mod)\b)", text, maxsplit=1)[0]
-    sides = text.split("=")
-    if len(sides) == 1:
-        return text
-    if any(ANOTHER.search(side) for side in sides[1:-1]):
-        return ""
-    last = sides[-1].strip(" .$*")
-    return sides[0] if VARIABLE.fullmatch(last) and STARTS.search(sides[0]) else sides[-1].lstrip()
+    first, *others = text.split("=")
+    if any(ANOTHER.search(side) for side in others[:-1]):
+        return []
+    if others and NUMBER.fullmatch(first.strip(" .$*")):
+        return [others[-1].lstrip(), first]  # `42 = 6 * 7`, `5 = x`
+    return [others[-1].lstrip() if others else first]
 
 
 def _stands_alone(text: str, found: re.Match[str], value: str) -> bool:

@@ -27,7 +27,7 @@ LEAD = re.compile(
 )
 """What stands before an answer in a sentence."""
 SENTENCE = re.compile(r"(?<=[^\W\d_]{2})\.\s+(?=[^\s\d]\S*\s+\S)")
-REASON = re.compile(r",?\s+(?:because|since)\s", re.IGNORECASE)
+REASON = re.compile(r",?\s+(?:(?:because|since)\s|(?:explanation|reason|note)\s*:)", re.IGNORECASE)
 MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 INITIALS = re.compile(r"\b(?:[^\W\d_]\.\s?)+[^\W\d_]\b\.?(?!\w)")
 DATE = re.compile(
