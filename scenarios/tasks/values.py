@@ -75,12 +75,10 @@ UNIT_NAMES = """
 """
 KNOWN_UNITS = frozenset(UNIT_NAMES.split())
 """What may stand behind a number in a gold answer without a form, so that it is taken for a number."""
-LEFT_OVER = re.compile(
-    r"[ \t]*(?:[-+]?\s?[*^/÷:_±√|~&]+[ \t]*[\d(.\\$£€\w-]|\+|[-+][ \t]*(?:[$£€(]?[ \t]*[.(]?\d|\\|[a-z]\b)"
-    r"|\.\d|[x,](?=[ \t]*\d)|\(\d|\(?\s*(?:pi|to|or|and(?!\s+not\b)|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root"
-    r"|in (?:base|binary|hex))\b)",
-    re.IGNORECASE,
-)
+CALCULATES = r"[-+]?\s?[*^/÷:_±√|~&]+[ \t]*[\d(.\\$£€\w-]|\+|[-+][ \t]*(?:[$£€(]?[ \t]*[.(]?\d|\\|[a-z]\b)"
+LISTS = r"\.\d|[x,](?=[ \t]*\d)|\(\d|\(?\s*(?:to|or|and(?!\s+not\b))\b"
+WORDS = r"\(?\s*(?:pi|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root|in (?:base|binary|hex))\b"
+LEFT_OVER = re.compile(rf"[ \t]*(?:{CALCULATES}|{LISTS}|{WORDS})", re.IGNORECASE)
 """Behind a number: it is a part of something that nobody worked out, of a ratio, a range or a list."""
 BAD_BEFORE = re.compile(
     r"(?:\b(?:not|never|no|neither|than|between|half|third|quarter|twice|double|triple|root|square of|cube of|log|ln"
