@@ -34,7 +34,7 @@ READ = 16_384
 
 MARKS = re.compile(
     r"(?P<strong>\banswer\b[*_ \t]{0,4}[:=])"
-    r"|(?P<box>\\f?box(?:ed)?\s{0,3}\{)"
+    r"|(?P<box>\\(?:boxed|fbox)\s{0,3}\{)"
     r"|\\boxed\s{0,3}(?P<token>-?\d[\d.,/]{0,30}|[A-Za-z](?![A-Za-z]))"
     r"|(?P<tag><answer>)"
     r"|(?P<hashes>^[*_ \t]{0,4}####)"
@@ -67,8 +67,9 @@ CONCLUDES = re.compile(r"(?:so|therefore|thus|hence|altogether|in total|in all|f
 def parse(text: str, form: AnswerForm) -> str | None:
     r"""The answer that `text` ends in, normalized, or None where there is none to find.
 
-    An answer is marked by a line `Answer: 42`, by `\boxed{42}` or `#### 42`; the last of these marks counts, or the
-    one before where its text holds no answer at all. Where there is none of them, the last `the answer is 42` counts.
+    An answer is marked by a line `Answer: 42`, by `\boxed{42}`, `#### 42` or `<answer>42</answer>`; the last of these
+    marks counts, or the one before where its text holds no answer at all. Without them, the last `the answer is 42`
+    counts.
     A model that runs on and poses itself the next problem is read up to there. Without a mark only three endings
     count: for numbers a last line with an equation (`6 * 7 = 42 apples.`) or a last line that concludes (`So she has
     42 apples.`) and holds one number; for yes/no a last line of that one word.

@@ -38,6 +38,8 @@ UNICODE = {
     "⅓": "\\frac{1}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅔": "\\frac{2}{3}", "\xa0": " ", "\u202f": " ",
     "\u2019": "'",
 }  # fmt: skip
+BOX = re.compile(r"\\(?:boxed|fbox)\s{0,3}(?=\{)")
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 SYSTEM = re.compile(
     r"(?:\\left\s*\\(?:\{|lbrace)\s*)?\\begin\{(cases|array|aligned)\}(?:\{[lcr| ]{0,9}\})?(.*?)\\end\{\1\}"
     r"(?:\s*\\right\s*\.)?",
@@ -88,19 +90,19 @@ def formula(value: str) -> str | None:
 def _parts(value: str) -> list[tuple[bool, str]]:
     """`value` cut at its delimiters: whether each part is a formula, and its text."""
     parts: list[tuple[bool, str]] = []
-    closing, start = "", 0
+    until, start = "", 0
     for found in DELIMITER.finditer(value):
         mark = found[0]
         if mark in ("\\\\", "\\$"):
             continue
-        if not closing and mark in ("$", "$$", "\\(", "\\["):
+        if not until and mark in ("$", "$$", "\\(", "\\["):
             parts.append((False, value[start : found.start()]))
-            closing, start = {"\\(": "\\)", "\\[": "\\]"}.get(mark, mark), found.end()
-        elif mark == closing:
+            until, start = {"\\(": "\\)", "\\[": "\\]"}.get(mark, mark), found.end()
+        elif mark == until:
             if mark == "$" and value[found.end() : found.end() + 1].isdigit() and value[found.start() - 1] == " ":
                 continue  # an amount of money
             parts.append((True, value[start : found.start()]))
-            closing, start = "", found.end()
+            until, start = "", found.end()
     # What is never closed is no formula: `$18.90`, or a line of a longer one.
     parts.append((False, value[start:]))
     return parts
@@ -186,7 +188,7 @@ def _tidy(value: str) -> str:
 def unboxed(value: str) -> str:
     r"""`value` with the inside of each `\boxed{...}` in its place."""
     for _ in range(8):
-        start = re.search(r"\\f?boxed\s{0,3}(?=\{)|\\fbox\s{0,3}(?=\{)", value)
+        start = BOX.search(value)
         if start is None:
             break
         end = closing(value, start.end() + 1)
@@ -198,7 +200,7 @@ def unboxed(value: str) -> str:
 def closing(text: str, start: int) -> int:
     r"""The place behind the brace that closes the one before `start`, or 0. `\{` and `\}` are signs, not braces."""
     depth = 1
-    for found in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):
+    for found in BRACE.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(found[0], 0)
         if depth == 0:
             return found.end()

@@ -22,13 +22,13 @@ PLAIN = (
     r"|\d{1,3}(?:[ ]\d{3})+(?![\d/]|[ ]\d)(?:\.\d+)?|\d{1,3}(?:'\d{3})+(?![\d'])"
     r"|\d*\.\d*⟨\d+⟩|\d+\.\d+|\d+|\.\d+)"
 )
-POWER = r"10\s?\^\s?[({]?(-?\d{1,3})(?!\d)[)}]?"
+POWER = r"10\s?\^\s?[({]?(?P<%s>-?\d{1,3})(?!\d)[)}]?"
 SCALES = {"k": 3, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 NUMBER = re.compile(
     rf"(?P<sign>(?:[-+]\s?)?)[$£€¥₹]?\s?(?P<sign2>-?)"
-    rf"(?:{POWER.replace('(-', '(?P<alone>-', 1)}"
+    rf"(?:{POWER % 'alone'}"
     rf"|(?:(?P<whole>\d{{1,12}}) (?P<num>\d{{1,12}})/(?P<den>\d{{1,12}})|(?P<a>{PLAIN})(?:\s?/\s?(?P<b>{PLAIN}))?)"
-    rf"(?:e(?P<exp>[-+]?\d{{1,3}})\b|\s?[x*]\s?{POWER.replace('(-', '(?P<power>-', 1)})?"
+    rf"(?:e(?P<exp>[-+]?\d{{1,3}})\b|\s?[x*]\s?{POWER % 'power'})?"
     rf"(?:k\b|[\s-]?(?:hundred|thousand|million|billion|trillion)s?\b)?)",
     re.IGNORECASE,
 )
@@ -67,7 +67,7 @@ AND_A_PART = re.compile(r"(?<=\d)\s+and\s+an?\s+(half|third|quarter)\b")
 UNIT_LETTERS = frozenset("mgshlLNJWVAKCFTd°")
 """Letters that are a unit behind a number; others are variables, so that `3x` is no number."""
 UNIT_NAMES = """
-    % percent pct cent cents dollar dollars usd euro euros eur pound pounds rupee rupees yen degree degrees deg
+    % ° °c °f percent pct cent cents dollar dollars usd euro euros eur pound pounds rupee rupees yen degree degrees deg
     mm cm dm km m meter meters metre metres centimeter centimeters kilometer kilometers kilometre kilometres in inch
     inches ft foot feet yd yard yards mi mile miles mg g kg gram grams kilogram kilograms kilo kilos t ton tons tonne
     tonnes oz ounce ounces lb lbs ml l liter liters litre litres gallon gallons s sec second seconds min minute minutes
@@ -146,7 +146,7 @@ def measured(text: str) -> bool:
     if found is None or _value(found) is None:
         return False
     rest = re.sub(r"\^?[23]$", "", text[found.end() :].strip().casefold())
-    return not rest or rest in KNOWN_UNITS or rest in "°c°f" or _square(rest) in KNOWN_UNITS
+    return not rest or re.sub(r"^(?:square|cubic|sq\.?|cu\.?) ", "", rest) in KNOWN_UNITS
 
 
 def leading(text: str) -> str | None:
@@ -157,7 +157,7 @@ def leading(text: str) -> str | None:
     """
     if SIMPLE.fullmatch(text.strip()):
         return str(Fraction(text.strip()))
-    if re.search(r"\d!+\s?(?:\$|\\[)\]]|[-+*/^=\d])", text[:LONGEST]):  # a factorial: outside of formulas `!` is joy
+    if re.search(r"\d!+\s?(?:\$|\\[)\]]|[-+*/^=\d])", text[:LONGEST]):  # elsewhere `!` only ends a sentence
         text = text[:LONGEST].replace("!", " factorial ")
     text = as_digits(clean(text).lstrip(" \t*_:\"'([{"))
     return next((value for side in _sides(text) if (value := _only(side)) is not None), None)
@@ -241,10 +241,6 @@ def _plain(digits: str) -> Fraction:
     if repeated:
         value += Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(digits.partition(".")[2]))
     return value
-
-
-def _square(unit: str) -> str:
-    return re.sub(r"^(?:square|cubic|sq\.?|cu\.?) ", "", unit)
 
 
 def _repeated(found: re.Match[str]) -> str:

@@ -39,7 +39,7 @@ LABEL = re.compile(r"\(?([a-z])[):]\s*(\S.*)")
 NAMED = re.compile(r"([a-z])\.\s+(\S.*)")
 """A choice with its text, or a name: `B. twelve`, `J. Brahms`."""
 COUNTRY_NAMES = """
-usa us u.s uk u.k uae america england scotland wales argentina australia austria belgium brazil canada chile china
+usa us uk uae america england scotland wales argentina australia austria belgium brazil canada chile china
 colombia cuba denmark egypt ethiopia finland france germany greece hungary iceland india indonesia iran iraq ireland
 israel italy japan kenya mexico morocco netherlands nigeria norway pakistan peru philippines poland portugal russia
 spain sweden switzerland thailand turkey ukraine vietnam
@@ -67,7 +67,7 @@ JOINED = re.compile(
     r"[\W_]*(?:(?:and|or|but|also|wait|actually|then|maybe)\b[\W_]*)*(yes|no|true|false)\b", re.IGNORECASE
 )
 PREAMBLE = re.compile(
-    r"(?:[\W_]|\b(?:the|a|an|my|our|final|correct|answer|option|choice|is|it|it's|its|this|that|that's|statement|claim"
+    r"(?:[\W_]|\b(?:the|a|an|my|our|final|correct|answer|option|choice|is|it|its|this|that|statement|claim"
     r"|argument|conclusion|sentence|text|i|think|say|would|will|be|believe|conclude|so|thus|hence|therefore|then|must|should"
     r"|definitely|certainly|clearly|obviously|absolutely|probably|of|course|without|any|no|doubt|problem|question|well|sure|verdict|result"
     r"|given|in|fact|indeed|all|things|considered|s)\b)*"
