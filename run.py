@@ -167,6 +167,19 @@ def replay(run_dir: Path, *, overrides: Overrides = (), as_json: AsJson = False)
 
 
 @app.command
+def grade(pairs: Path, *, as_json: AsJson = False) -> int:
+    """Try the grader on a JSON-lines file: `gold`, `response`, and where they are known `form`, `right` and `id`."""
+    from scenarios import graded_pairs
+
+    graded = graded_pairs.grade_file(pairs)
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(graded), indent=1))
+    else:
+        out.print(graded_pairs.tables(graded))
+    return COMPLETE
+
+
+@app.command
 def doctor(scenario: Path | None = None, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
     """Say what works on this machine, and what to do about the rest; with a scenario, also who would sit where."""
     from agents import doctor as doctors

@@ -31,8 +31,7 @@ class Task(Section, frozen=True, kw_only=True):
     family: str | None = None
     """A reasoning-gym family by name, such as gsm_symbolic; `python run.py doctor` lists the checked ones."""
     file: str | None = None
-    """A JSON-lines file: functional problems (`variants`) or plain ones (`question`, `answer`). Relative to the
-    scenario file."""
+    """A JSON-lines file of your own, relative to the scenario file: docs/your-own-problems.md has its shapes."""
     problems: Positive = 6
     """How many teaching problems (TPs) the class has."""
     difficulty: Annotated[float, Meta(ge=0, le=2)] = 1.0

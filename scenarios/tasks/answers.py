@@ -1,17 +1,20 @@
 """Finds the final answer in a model's text, and says whether two answers are the same.
 
-Numbers, words and yes/no are read and compared exactly here; LaTeX goes to verifier.py. Where the text marks
-no answer there is none: a guess taken for an answer would be noise in every score. The rules stand at `parse`.
+Numbers, words and yes/no are read and compared exactly here; LaTeX goes to verifier.py. Where the text marks no answer
+there is none: a guess taken for an answer would be noise in every score. The rules are in `parse`.
 Knows no problems' sources and no prompts but the mark they ask for.
 """
 
 import re
+from fractions import Fraction
 from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
 from broker.messages import AnswerForm
+from scenarios.tasks import latex, words
 from scenarios.tasks.bank import Problem
+from scenarios.tasks.latex import Formula
 from scenarios.tasks.values import clean, exact, leading, result
 from scenarios.tasks.verifier import Verifier
 
@@ -26,37 +29,68 @@ TRIES = 50
 """Marks of one text that are tried, from its end."""
 CACHE = 65_536
 """Comparisons of LaTeX that are remembered."""
+READ = 16_384
+"""Marked texts whose answer is remembered: gold answers are compared again with every exam."""
 
 MARKS = re.compile(
-    r"(?:\banswer\b[*_ \t]{0,4}:)"
-    r"|(?:\banswer (?:is|equals)\b[*_ \t]{0,4}:?)"
-    r"|(?:\\boxed\s{0,3}\{)"
-    r"|(?:^[*_ \t]{0,4}####)",
+    r"(?P<strong>\banswer\b[*_ \t]{0,4}[:=])"
+    r"|(?P<box>\\(?:boxed|fbox)\s{0,3}\{)"
+    r"|\\boxed\s{0,3}(?P<token>-?\d[\d.,/]{0,30}|[A-Za-z](?![A-Za-z]))"
+    r"|(?P<tag><answer>)"
+    r"|(?P<hashes>^[*_ \t]{0,4}####)"
+    r"|\banswer (?:is|equals|must be|would be|should be)\b[*_ \t]{0,4}:?",
     re.IGNORECASE | re.MULTILINE,
 )
+CONTROL = re.compile(r"</answer>|<\|[a-z_]{1,30}\|>|</s>|\[/?INST\]|<(?:start|end)_of_turn>")
+"""Marks of the end of an answer or of a turn, as text."""
+ROLE = r"human|user|assistant|student|teacher|system|customer"
+TITLE = r"problem|question|exercise|example|task|puzzle|riddle|instruction|input|prompt|passage|statement|text|query|q"
+NEW = r"new|next|another|second|follow-?up|practice|sample|test|similar|bonus"
 NEXT_PROBLEM = re.compile(
-    r"^[#*_ \t]{0,8}(?:problem|question|exercise)[ \t\d#*_.]{0,12}:", re.IGNORECASE | re.MULTILINE
+    rf"^[#*_>\[( \t]{{0,8}}(?:(?:{ROLE})[*_ \t]{{0,4}}:"
+    rf"|(?:(?:{NEW})[ \t]+)?(?:{TITLE})"
+    r"(?:[ \t#*_.\])]{0,6}(?:no\.?[ \t]?)?\d{0,4}[ \t#*_.)\]]{0,6}:"
+    r"|[ \t]{0,3}\#?\d{1,4}(?:[.)][*_]{0,3}[ \t]|[*_.) \t]{0,6}$))"
+    rf"|\#{{1,6}}[ \t]*(?:(?:new|next|another)[ \t]+)?(?:{TITLE}|{ROLE})\b[ \t\d#*_.]{{0,12}}$)"
+    rf"|{CONTROL.pattern}",
+    re.IGNORECASE | re.MULTILINE,
 )
+"""Where a model that has answered goes on with the next problem, or with the next turn of a chat."""
+BULLET = re.compile(r"\s{0,8}[-*+\u2022]\s+")
+DISPLAY = re.compile(r"[\s*_`:]{0,12}(\\\[|\$\$)")
+BETWEEN_BOXES = re.compile(r"[\s$.]*(?:,|;|and|or|&)[\s$]*(?:and|or)?[\s$]*", re.IGNORECASE)
+ELSEWHERE = re.compile(r"\W*(?:as|see)\s+(?:boxed|above|shown|stated|given|in the box)", re.IGNORECASE)
+"""Instead of an answer: it was marked before."""
 CONCLUDES = re.compile(r"(?:so|therefore|thus|hence|altogether|in total|in all|finally)\b", re.IGNORECASE)
-YES_NO = re.compile(r"(yes|no|true|false)\b(?!\s{0,3}(?:/|or)\s{0,3}(?:yes|no|true|false)\b)", re.IGNORECASE)
 
 
 def parse(text: str, form: AnswerForm) -> str | None:
     r"""The answer that `text` ends in, normalized, or None where there is none to find.
 
-    An answer is marked by a line `Answer: 42`, by `\boxed{42}`, `#### 42` or `the answer is 42`; the last mark
-    that can be read counts. A model that runs on and poses itself the next problem is read up to there. Without
-    a mark only three endings count: for numbers a last line with an equation (`6 * 7 = 42 apples.`) or a last
-    line that concludes (`So she has 42 apples.`) and holds one number; for yes/no a last line of that one word.
+    An answer is marked by a line `Answer: 42`, by `\boxed{42}`, `#### 42` or `<answer>42</answer>`; the last of these
+    marks counts, or the one before where its text holds no answer at all. Without them, the last `the answer is 42`
+    counts.
+    A model that runs on and poses itself the next problem is read up to there. Without a mark only three endings
+    count: for numbers a last line with an equation (`6 * 7 = 42 apples.`) or a last line that concludes (`So she has
+    42 apples.`) and holds one number; for yes/no a last line of that one word.
     """
     text = text[-TAIL:]
     marks = list(MARKS.finditer(text))
-    if marks and (following := NEXT_PROBLEM.search(text, marks[0].end())):
+    sure = [mark for mark in marks if mark.lastgroup]
+    # A sentence about the answer is hardly told from a word: only where no other mark comes does it end a solution.
+    ends = sure if sure and form in ("word", "latex") else marks
+    first = next((mark for mark in ends[:TRIES] if _answer(text, mark, form) is not None), None)
+    if first is not None and (following := NEXT_PROBLEM.search(text, first.end())):
         text = text[: following.start()]
         marks = [mark for mark in marks if mark.end() <= len(text)]
-    for mark in reversed(marks[-TRIES:]):
-        answer = _read(_marked(text, mark), form)
-        if answer is not None:
+        sure = [mark for mark in marks if mark.lastgroup]
+    for mark in reversed(sure[-TRIES:]):
+        value = _marked(text, mark)
+        answer = None if ELSEWHERE.match(value) else _read(value, form)
+        if answer is not None or _tries(value, form):
+            return answer
+    for mark in reversed([mark for mark in marks if not mark.lastgroup][-TRIES:]):
+        if (answer := _answer(text, mark, form)) is not None:
             return answer
     return _unmarked(text, form) if not marks else None
 
@@ -66,62 +100,67 @@ def normal(answer: str, form: AnswerForm) -> str | None:
     return _read(answer, form)
 
 
+def _answer(text: str, mark: re.Match[str], form: AnswerForm) -> str | None:
+    return _read(_marked(text, mark), form)
+
+
+def _tries(value: str, form: AnswerForm) -> bool:
+    """Whether a marked text gives an answer, though not one of this form: what was said before it does not count."""
+    if form == "number":
+        return re.search(r"\d", value) is not None
+    return form == "yes_no" and words.POLAR.search(value) is not None
+
+
 def _marked(text: str, mark: re.Match[str]) -> str:
     """What stands behind a mark: the inside of the box, else the rest of the line, or the next one."""
-    if mark[0].endswith("{"):
-        return _inside(text, mark.end())
-    for line in text[mark.end() : mark.end() + 2 * LONGEST].split("\n", 3)[:3]:
+    if mark["token"]:
+        return mark["token"]
+    if mark["box"]:
+        return _boxes(text, mark)
+    rest = text[mark.end() : mark.end() + 2 * LONGEST]
+    if display := DISPLAY.match(rest):
+        end = rest.find("\\]" if display[1] == "\\[" else "$$", display.end())
+        if end > 0:
+            return latex.unboxed(rest[display.end() : end])
+    for n, line in enumerate(rest.split("\n", 5)[:5]):
         if line.strip(" \t*_`:$\\[("):
-            box = line.find("\\boxed{")
-            return _inside(line, box + 7) if box >= 0 else line
+            if "\\begin{" in line and "\\end{" not in line and (end := rest.find("\\end{", rest.index(line))) > 0:
+                line = rest[rest.index(line) : rest.find("}", end) + 1]
+            line = CONTROL.split(line, maxsplit=1)[0]
+            return latex.unboxed(BULLET.sub("", line, count=1) if n else line)
     return ""
+
+
+def _boxes(text: str, mark: re.Match[str]) -> str:
+    """The inside of a box, and of those before it that are one list with it: one box of two is not the answer."""
+    value, start = _inside(text, mark.end()), mark.start()
+    for _ in range(8):
+        before = text[max(0, start - LONGEST) : start]
+        other = max(before.rfind("\\boxed{"), before.rfind("\\fbox{"))
+        opened = before.find("{", other) + 1
+        end = latex.closing(before, opened) if other >= 0 else 0
+        if not end or not BETWEEN_BOXES.fullmatch(before, end):
+            break
+        value, start = f"{before[opened : end - 1]}, {value}", start - len(before) + other
+    return value
 
 
 def _inside(text: str, start: int) -> str:
     """From `start` up to the brace that closes the one before it; nothing where it is not closed."""
-    depth = 1
-    for i in range(start, min(len(text), start + LONGEST)):
-        depth += {"{": 1, "}": -1}.get(text[i], 0)
-        if depth == 0:
-            return text[start:i]
-    return ""
+    text = text[start : start + LONGEST]
+    end = latex.closing(text, 0)
+    return text[: end - 1] if end else ""
 
 
+@lru_cache(READ)
 def _read(value: str, form: AnswerForm) -> str | None:
     if form == "number":
         return leading(value)
-    value = value.strip().strip("*_`").strip()
-    if not value or len(value) > LONGEST:
-        return None
-    if form == "yes_no":
-        found = YES_NO.match(value.lstrip("\"'(["))
-        return None if found is None else {"true": "yes", "false": "no"}.get(found[1].lower(), found[1].lower())
-    return _word(value) if form == "word" else _latex(value)
-
-
-def _word(value: str) -> str | None:
-    """Lower case, without quotes, articles, brackets behind it, and what stands behind the first sentence."""
-    before, value = value, clean(value).casefold()
-    value = re.split(r"(?<=\w)[.;!?](?:\s|$)|\s\(|,\s|\sbecause\s", value, maxsplit=1)[0]
-    words = value.strip(" \t\"'\u201c\u201d\u2018\u2019`*_.,:;!?()[]{}$").split()
-    if len(words) > 1 and words[0] in ("a", "an", "the"):
-        words = words[1:]
-    value = " ".join(words)
-    # What was uncovered may be wrapped again; every round leaves less.
-    return value or None if value == before else _word(value)
-
-
-def _latex(value: str) -> str | None:
-    """Without dollar signs and dots around it; a plain number becomes its exact value."""
-    value = value.replace("\\[", "").replace("\\]", "").replace("\\(", "").replace("\\)", "")
-    value = value.replace("\\!", "").replace("{,}", ",")
-    dollars = value.count("$") - value.count("\\$")
-    if dollars >= 2:
-        value = value[value.index("$") :].strip("$").split("$")[0] if value.startswith("$") else value.replace("$", "")
-    value = " ".join(value.split()).strip().rstrip(".,;").strip()
-    if not value:
-        return None
-    return exact(value) or value
+    if form == "latex":
+        found = latex.formula(value.strip().strip("*_`"))
+    else:
+        found = (words.phrase if form == "word" else words.polarity)(value[: LONGEST + 1])
+    return found if found and len(found) <= LONGEST else None
 
 
 def _unmarked(text: str, form: AnswerForm) -> str | None:
@@ -138,6 +177,11 @@ def _unmarked(text: str, form: AnswerForm) -> str | None:
     return None
 
 
+@lru_cache(READ)
+def _formula(answer: str) -> Formula:
+    return latex.read(answer)
+
+
 class ClassGrader:
     """The class's grader: numbers, words and yes/no compared exactly, LaTeX by mathematical equivalence.
 
@@ -145,7 +189,7 @@ class ClassGrader:
     """
 
     name = "lbt"
-    version = "1"
+    version = "2"
 
     def __init__(self, *, limit_s: float = 5.0) -> None:
         """limit_s: how long one comparison of LaTeX may take; what takes longer is not equivalent."""
@@ -169,19 +213,66 @@ class ClassGrader:
         return parse(text, form)
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
-        """Whether `answer` is the gold answer of `problem`."""
-        return answer is not None and self.same(answer, problem.answer, problem.form)
+        r"""Whether `answer` is the gold answer of `problem`.
+
+        More lenient than `same`, since the gold answer says what is asked for: a word may have a remark behind it
+        ("New York, USA"), and a formula may leave out what the gold answer has (`5` for `x = 5`, `0.28` for `28\%`).
+        """
+        form = problem.form
+        gold, given = normal(problem.answer, form), normal(answer or "", form)
+        if gold is None or given is None:
+            return False
+        if gold == given:
+            return True
+        if form == "word":
+            return words.says(given, gold)
+        return form == "latex" and self._gives(_formula(gold), _formula(given))
 
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
-        """Whether two answers are equivalent. Symmetric."""
+        """Whether two answers are one, whatever the gold answer is.
+
+        Symmetric and transitive, so that answers fall into the same groups in whatever order they come.
+        """
         one, other = normal(a, form), normal(b, form)
         if one is None or other is None:
             return False
-        if one == other or form != "latex":
-            return one == other
-        if exact(one) and exact(other):
+        if one == other:
+            return True
+        if form == "word":
+            return words.group_key(one) == words.group_key(other)
+        if form != "latex":
             return False
-        return self._equivalent(*sorted((one, other)))
+        first, second = _formula(one), _formula(other)
+        alike = first.shape.strip("{") == second.shape.strip("{") and first.equations == second.equations
+        return alike and self._equal(first, second)
+
+    def _gives(self, gold: Formula, answer: Formula) -> bool:
+        if gold.variable and answer.variable and gold.variable != answer.variable:
+            return False
+        if gold.shape and answer.shape and gold.shape != answer.shape:
+            return False
+        if self._equal(gold, answer):
+            return True
+        share, whole = (
+            (exact(gold.body), exact(answer.body)) if answer.percent else (exact(answer.body), exact(gold.body))
+        )
+        if gold.percent == answer.percent or share is None or whole is None:
+            return False
+        return Fraction(share) * 100 == Fraction(whole)
+
+    def _equal(self, one: Formula, other: Formula) -> bool:
+        if one.numerals != other.numerals:
+            return False
+        if one.cells or other.cells:
+            pairs = zip(one.cells, other.cells, strict=False)
+            return len(one.cells) == len(other.cells) and all(
+                a == b or self._equal(*map(_formula, (a, b))) for a, b in pairs
+            )
+        if latex.squeezed(one.body) == latex.squeezed(other.body):
+            return True
+        if exact(one.body) and exact(other.body):
+            return exact(one.body) == exact(other.body)
+        return self._equivalent(*sorted((one.body, other.body)))
 
     def _compare(self, a: str, b: str) -> bool:
         return self._verifier.equivalent(a, b) and self._verifier.equivalent(b, a)

@@ -154,4 +154,4 @@ class Grader(Protocol):
         """Whether `answer` is the gold answer of `problem`."""
 
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
-        """Whether two answers are equivalent. Symmetric."""
+        """Whether two answers are equivalent. Symmetric and transitive."""

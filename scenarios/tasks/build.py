@@ -35,12 +35,16 @@ def build_class(scenario: Scenario, *, folder: Path) -> Bank:
 
 
 def check_class(scenario: Scenario, *, folder: Path) -> None:
-    """Refuse a class of which a task cannot be built, as far as that is known without building it.
+    """Refuse a class of which a task cannot be built, as far as that is known without drawing from a generator.
+
+    Problems of a file are drawn as the class draws them: a plan reports what the run would report.
 
     Raises:
         TaskError: one of its tasks cannot be built as asked.
     """
-    if scenario.solves:
+    if scenario.solves and scenario.task.family is None:
+        build(scenario.task, scenario.exam, scenario.seed, folder=folder, held_out=scenario.held_out)
+    elif scenario.solves:
         check(scenario.task, scenario.exam, folder=folder, held_out=scenario.held_out)
     if scenario.classifies:
         labelled.check(scenario.iterate.task, folder=folder)
@@ -74,7 +78,10 @@ def build(task: Task, exam: Exam, seed: int, *, folder: Path, held_out: int = 0)
         source, items = path.name, files.build(path, task, exam, seed, held_out)
         alone = files.hold_out(path, seed, held_out)
         examples = demonstrations(items[0].tp.form, task.demonstrations)
-    return Bank(source, items, examples, alone)
+    try:
+        return Bank(source, items, examples, alone)
+    except TaskError as error:
+        raise TaskError(f"{source}: {error}") from None
 
 
 def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> str:

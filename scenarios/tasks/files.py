@@ -2,10 +2,10 @@ r"""Problems from a JSON-lines file of the user's own, in one of two shapes; nev
 
 Functional: `{"id": ..., "variants": [{"problem": ..., "solution": "... \\boxed{7}"}, ...]}`. The first variant is
 the TP, the others are its EPs, in their order; answers are LaTeX, taken from the last box of the solution.
-Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form` (number, latex, word, yes_no; else told from the
-answer), `solution` (worked out, for exam.score: logprob) and `group`. EPs are other problems of the file of the same
-form, and of the same group where the TP has one, drawn by the seed. Every mistake is named with file and line. Knows no
-grader but how an answer is read.
+Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form`, `solution` (worked out, for exam.score: logprob) and
+`group`. EPs are other problems of the file of the same form, and of the same group where the TP has one, drawn by the
+seed. How gold answers are read, GSM8K's among them, is in gold.py. docs/your-own-problems.md describes the shapes for
+users. Every mistake is reported with file and line.
 """
 
 from collections import Counter
@@ -17,10 +17,10 @@ import msgspec
 from broker.messages import AnswerForm
 from scenarios.schema import Exam, Task
 from scenarios.tasks import jsonlines
-from scenarios.tasks.answers import normal, parse
+from scenarios.tasks.answers import parse
 from scenarios.tasks.bank import Item, Problem, TaskError, same_text, worked_out
+from scenarios.tasks.gold import Answer, read_gold
 from scenarios.tasks.gym import number
-from scenarios.tasks.values import exact
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -34,17 +34,17 @@ class FunctionalLine(msgspec.Struct, frozen=True):
     """A problem with variants: other numbers, the same way to solve it."""
 
     variants: tuple[Variant, ...]
-    id: str = ""
+    id: str | int = ""
 
 
 class PlainLine(msgspec.Struct, frozen=True):
     """A question and its answer."""
 
     question: str
-    answer: str | int | float
-    id: str = ""
-    form: AnswerForm | None = None
-    group: str | None = None
+    answer: Answer
+    id: str | int = ""
+    form: str | None = None
+    group: str | int | None = None
     solution: str = ""
 
 
@@ -138,7 +138,7 @@ def _functional(data: dict[str, Any], n: int, where: str) -> Entry:
     line = _convert(data, FunctionalLine, where)
     if len(line.variants) < 2:
         raise TaskError(f"{where}: `variants` needs a teaching problem and at least one exam problem")
-    tp_id = line.id or f"line-{n}"
+    tp_id = _id(line, n)
     problems: list[Problem] = []
     for k, variant in enumerate(line.variants):
         gold = _boxed(variant.solution, f"{where}: variants[{k}].solution")
@@ -153,12 +153,15 @@ def _functional(data: dict[str, Any], n: int, where: str) -> Entry:
 def _plain(data: dict[str, Any], n: int, where: str) -> Entry:
     line = _convert(data, PlainLine, where)
     text = _text(line.question, f"{where}: `question`")
-    answer = _text(str(line.answer), f"{where}: `answer`")
-    form = line.form or _told(answer)
-    if normal(answer, form) is None:
-        raise TaskError(f"{where}: `answer`: {answer[:40]!r} cannot be read as {form}")
-    problem = Problem(line.id or f"line-{n}", text, answer, form, worked_out(line.solution, answer))
-    return Entry(n, (problem,), line.group)
+    gold = read_gold(line.answer, line.form, where)
+    problem = Problem(
+        _id(line, n), text, gold.answer, gold.form, worked_out(line.solution or gold.solution, gold.answer)
+    )
+    return Entry(n, (problem,), None if line.group is None else str(line.group))
+
+
+def _id(line: FunctionalLine | PlainLine, n: int) -> str:
+    return f"line-{n}" if line.id == "" else str(line.id)
 
 
 def _convert(data: dict[str, Any], cls: type[Line], where: str) -> Line:
@@ -175,19 +178,11 @@ def _text(value: str, where: str) -> str:
 
 
 def _boxed(solution: str, where: str) -> str:
-    start = solution.rfind("\\boxed")
+    start = max(solution.rfind("\\boxed"), solution.rfind("\\fbox"))
     gold = parse(solution[start:], "latex") if start >= 0 else None
     if gold is None:
         raise TaskError(f"{where} has no answer in a \\boxed{{...}}")
     return gold
-
-
-def _told(answer: str) -> AnswerForm:
-    if exact(answer):
-        return "number"
-    if answer.casefold() in ("yes", "no"):
-        return "yes_no"
-    return "latex" if "\\" in answer or "$" in answer else "word"
 
 
 def _functional_file(entries: list[Entry]) -> bool:

@@ -18,6 +18,10 @@ LONGEST = 32_000
 """Characters of one text: an exam holds a set of them, and a message is bounded."""
 MOST_CHARACTERS = 64 << 20
 """Of all texts together: they are kept in memory."""
+BOOLEANS = (
+    "\nYAML reads yes, no, on and off without quotes as true and false: "
+    f'write the label in quotes, {SECTION}.positive: "yes"'
+)
 SHOWN = 6
 """Labels that a message names."""
 
@@ -46,6 +50,7 @@ class Pool:
             raise TaskError(f"{SECTION}.text: needs a key, or several different ones, and none that is the label's")
         if task.positive is None:
             raise TaskError(f"{SECTION}.positive: is missing; name the label that stands for Yes")
+        self._hint = BOOLEANS if isinstance(task.positive, bool) or isinstance(task.negative, bool) else ""
         self._positive = as_text(task.positive)
         self._negative = None if task.negative is None else as_text(task.negative)
         if self._positive == self._negative:
@@ -105,6 +110,7 @@ class Pool:
             raise TaskError(
                 f"{SECTION}.positive: no text of {source} has the label {self._positive!r}; the {self._label!r} there: "
                 + self._labels()
+                + self._hint
             )
         if self._seen[self._positive] == rows:
             raise TaskError(f"{source}: every {self._label!r} is {self._positive!r}: the negative class has no text")
@@ -118,7 +124,7 @@ class Pool:
         if self._negative is not None and label not in (self._positive, self._negative):
             raise TaskError(
                 f"{where}: `{self._label}`: {label[:60]!r} is neither {self._positive!r} (positive) nor "
-                f"{self._negative!r} (negative); leave `negative` out to have all others count as No"
+                f"{self._negative!r} (negative); leave `negative` out to have all others count as No{self._hint}"
             )
         self._seen[label] += 1
         return label == self._positive

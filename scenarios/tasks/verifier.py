@@ -146,6 +146,10 @@ def _serve() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
     try:
         from math_verify import parse, verify
+
+        from scenarios.tasks import exact_math
+
+        exact_math.install()
     except Exception as error:
         _write(output, {"error": f"{type(error).__name__}: {error}"})
         return

@@ -92,7 +92,6 @@ def test_a_number_is_found_however_it_is_dressed(text: str, answer: str) -> None
         "Answer: 5-6",
         "Answer: 1/0",
         "Answer: Sarah has 3 cats and 4 dogs",
-        "Answer: forty-two",
         "Answer: " + "9" * 500,
         "\\boxed{42",
         "12 = 12 boxes of 6 pencils",
@@ -110,7 +109,8 @@ def test_a_number_that_is_not_marked_or_not_one_number_is_no_answer(text: str) -
         ("Answer: The grandmother", "grandmother"),
         ('The answer is "aunt".', "aunt"),
         ("Answer: Wednesday, because 12 = 7 + 5", "wednesday"),
-        ("Answer: grandmother (of Lily)", "grandmother"),
+        ("Answer: grandmother (of Lily)", "grandmother (of lily)"),
+        ("Answer: Wanda or Ulla", "wanda or ulla"),
         ("Answer: mother. She is older.", "mother"),
         ("Answer: Kurtis-Jae", "kurtis-jae"),
         ("Answer:\n\nson", "son"),
@@ -207,7 +207,8 @@ def test_sameness_is_symmetric_and_holds_for_an_answer_and_itself(a: str, b: str
     "unit",
     ["Answer:", "Answer: ", "Answer: 1 ", "1,111", "1", "1 1/", "\\boxed{", "\\frac{1}{", "=1", "#### ", "answer is ",
      " a", "(", "$", "*", "\n", "Problem: ", "Answer:\n", "x1", "= 1 a ", "So 1 ", "\\text{", "-", "1.", "\u202f1",
-     "e9"],
+     "e9", "one ", "½", "√(", "no ", "yes and ", ", and ", "J. ", "\\boxed{1} and ", "\\fbox{", "Q: ", "0.3...",
+     "\\begin{cases}", "$a$ and ", "x = ", "it's ", "that's no "],
 )  # fmt: skip
 @pytest.mark.timeout(20)
 def test_hostile_texts_of_a_hundred_thousand_characters_are_read_in_no_time(unit: str) -> None:

@@ -4,15 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from scenarios.schema import Exam, Task
+from scenarios.schema import Exam, Scenario, Task
 from scenarios.tasks import files
 from scenarios.tasks.answers import ClassGrader, parse
 from scenarios.tasks.bank import TaskError
-from scenarios.tasks.build import build, check, typical_tokens
+from scenarios.tasks.build import build, build_class, check, check_class, typical_tokens
 
 ONE = Exam(problems=1)
+SCENARIO = {"name": "own", "teacher": {"name": "t"}, "students": [{"name": "s"}]}
 
 
 def functional(n: int, variants: int = 3) -> dict[str, Any]:
@@ -138,7 +140,9 @@ GOOD = functional(1)
         ([plain(1), GOOD], "line 2: no `question`, which the lines before it have"),
         ([plain(1), {"question": "?"}], "line 2: .*missing required field `answer`"),
         ([{"question": 5, "answer": "5"}], r"line 1: Expected `str`, got `int` - at `\$.question`"),
-        ([plain(1, form="prose")], "line 1: Invalid enum value 'prose'"),
+        ([plain(1, form="prose")], "line 1: `form`: there is no 'prose'\nThe forms are number, latex, word, yes_no"),
+        ([plain(1, form="Yes/No")], "line 1: `form`: there is no 'Yes/No'; did you mean yes_no"),
+        ([plain(7, id=7), plain(8, id="7")], "line 2: the id '7' stands in line 1 already"),
         ([plain(1, form="number") | {"answer": "many"}], "line 1: `answer`: 'many' cannot be read as number"),
         ([plain(1) | {"question": " \n"}], "line 1: `question` is empty"),
         ([plain(1) | {"answer": ""}], "line 1: `answer` is empty"),
@@ -175,6 +179,41 @@ def test_a_problem_that_stands_twice_under_two_ids_never_examines_itself(tmp_pat
     task = write(tmp_path, plain(1), plain(1) | {"id": "again"})
     with pytest.raises(TaskError, match=r"0 other problems .*with another text"):
         build(task, ONE, 1, folder=tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plan_refuses_duplicates_exactly_as_the_run_does(tmp_path: Path, seed: int) -> None:
+    write(tmp_path, plain(1), plain(1, id="again"), *map(plain, range(2, 6)))
+    scenario = SCENARIO | {"task": {"file": "mine.jsonl", "problems": 4}, "exam": {"problems": 1}, "seed": seed}
+    told = []
+    for refuse in (check_class, build_class):
+        try:
+            refuse(msgspec.convert(scenario, Scenario), folder=tmp_path)
+            told.append("")
+        except TaskError as error:
+            told.append(str(error))
+    assert told[0] == told[1]
+    assert not told[0] or "mine.jsonl: " in told[0]
+
+
+def test_whole_numbers_name_problems_and_groups(tmp_path: Path) -> None:
+    lines = [plain(n, group=n % 2) | {"id": n} for n in range(4)]
+    bank = build(of(write(tmp_path, *lines), 4), ONE, 1, folder=tmp_path)
+    assert {item.tp.id: item.eps[0].id for item in bank.items} == {
+        "0": "0/ep/2",
+        "1": "1/ep/3",
+        "2": "2/ep/0",
+        "3": "3/ep/1",
+    }
+
+
+def test_a_raw_file_of_gsm8k_is_read(tmp_path: Path) -> None:
+    worked = "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nShe sold 48+24 = <<48+24=72>>72 clips.\n#### 72"
+    write(tmp_path, {"question": "How many clips?", "answer": worked})
+    (entry,) = files.read(tmp_path / "mine.jsonl")
+    (problem,) = entry.problems
+    assert (problem.answer, problem.form) == ("72", "number")
+    assert problem.solution == "Natalia sold 48/2 = 24 clips in May.\nShe sold 48+24 = 72 clips.\nAnswer: 72"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -251,6 +251,12 @@ def test_a_mistake_in_a_file_is_named_with_its_line(tmp_path: Path, line: Any, m
     refused(MINE, tmp_path, message)
 
 
+@pytest.mark.parametrize("entries", [{"positive": True}, {"positive": True, "negative": False}])
+def test_labels_that_yaml_reads_as_true_and_false_are_explained(tmp_path: Path, entries: dict[str, Any]) -> None:
+    write(tmp_path, [{"text": f"t{n}", "label": "yes" if n % 2 else "no"} for n in range(16)])
+    refused(changed(**entries), tmp_path, 'YAML reads yes, no.*write the label in quotes, iterate.task.positive: "yes"')
+
+
 def test_a_context_that_is_no_text_is_named(tmp_path: Path) -> None:
     write(tmp_path, [row | {"who": {}} for row in rows(8, 8)])
     refused(changed(text=("text", "who")), tmp_path, "line 1: `who`: text or a number is wanted, not dict")

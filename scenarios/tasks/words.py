@@ -1,0 +1,199 @@
+r"""Normal forms of answers in words, and of yes and no.
+
+A word answer is compared whole: its case, quotes, articles, full stops and LaTeX dress do not count, everything else
+does, so that "St. Louis" is not "St. Paul" and "A, C" is not "A, B". Knows no numbers and no marks.
+"""
+
+import re
+
+ROUNDS = 20
+"""Layers of dress that are taken off."""
+
+WRAPPED = re.compile(
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textsf|mathrm|mathbf|mathit|mathsf|mbox|emph)\s?\{([^{}]*)\}"
+)
+QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2011": "-",
+                        "\u2010": "-", "\u2212": "-", "\xa0": " ", "\u202f": " "})  # fmt: skip
+EDGES = " \t\n\"'`*_.,:;!?$"
+PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"}
+TITLES = "dr mr mrs ms mx st prof jr sr mt ft no vs gen col sgt capt lt rev hon inc ltd co corp etc ave rd"
+SHORT = frozenset(TITLES.split())
+"""Words that a full stop behind them does not end a sentence after."""
+LEAD = re.compile(
+    r"(?:(?:so|thus|hence|therefore|then),?\s+)?(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best|only)\s+)?"
+    r"(?:answer|option|choice)\s*(?:is|would be|must be|:)\s*:?\s+"
+    r"|(?:option|choice|answer)\s+(?=\(?[a-z]\b\)?$)|(?:it|this|that)(?:\s+is|'s)\s+(?=\S)",
+    re.IGNORECASE,
+)
+"""What stands before an answer in a sentence."""
+SENTENCE = re.compile(r"(?<=[^\W\d_]{2})\.\s+(?=[^\s\d]\S*\s+\S)")
+REASON = re.compile(r",?\s+(?:(?:because|since)\s|(?:explanation|reason|note)\s*:)", re.IGNORECASE)
+MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+INITIALS = re.compile(r"\b(?:[^\W\d_]\.\s?)+[^\W\d_]\b\.?(?!\w)")
+DATE = re.compile(
+    rf"(?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<month>{MONTHS})"
+    rf"|(?P<month2>{MONTHS}) (?P<day2>\d{{1,2}})(?:st|nd|rd|th)?)(?:,? (?P<year>\d{{3,4}}))?"
+)
+LABEL = re.compile(r"\(?([a-z])[):]\s*(\S.*)")
+"""A choice with its text: `B) twelve`."""
+NAMED = re.compile(r"([a-z])\.\s+(\S.*)")
+"""A choice with its text, or a name: `B. twelve`, `J. Brahms`."""
+COUNTRY_NAMES = """
+usa us uk uae america england scotland wales argentina australia austria belgium brazil canada chile china
+colombia cuba denmark egypt ethiopia finland france germany greece hungary iceland india indonesia iran iraq ireland
+israel italy japan kenya mexico morocco netherlands nigeria norway pakistan peru philippines poland portugal russia
+spain sweden switzerland thailand turkey ukraine vietnam
+"""
+LONG_NAMES = (
+    "united states",
+    "united states of america",
+    "united kingdom",
+    "new zealand",
+    "south africa",
+    "south korea",
+)
+COUNTRIES = frozenset(COUNTRY_NAMES.split()) | {*LONG_NAMES, *(f"the {name}" for name in LONG_NAMES), "the netherlands"}
+"""Behind a comma they say where a place is."""
+BEHIND = re.compile(r"\s*[,;:!?.\u2014-]\s+|\s*\u2014\s*")
+REMARK = re.compile(
+    r"(?:which|who|whose|that|as|so|i\.e|namely|where|when|not|if|by|from|in|on|at|of|for|with|it|he|she|they|this|i|hope)\b|"
+    r"(?:the|an?|his|her|its|their)\b(?=(?:\s+\S+){2})"
+)
+"""How a remark behind a comma or semicolon begins; another item of a list begins otherwise."""
+
+POLAR = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
+EITHER = re.compile(r"(?:yes|no|true|false)\s*(?:/|or|\|)\s*(?:yes|no|true|false)\b", re.IGNORECASE)
+JOINED = re.compile(
+    r"[\W_]*(?:(?:and|or|but|also|wait|actually|then|maybe)\b[\W_]*)*(yes|no|true|false)\b", re.IGNORECASE
+)
+PREAMBLE = re.compile(
+    r"(?:[\W_]|\b(?:the|a|an|my|our|final|correct|answer|option|choice|is|it|its|this|that|statement|claim"
+    r"|argument|conclusion|sentence|text|i|think|say|would|will|be|believe|conclude|so|thus|hence|therefore|then|must|should"
+    r"|definitely|certainly|clearly|obviously|absolutely|probably|of|course|without|any|no|doubt|problem|question|well|sure|verdict|result"
+    r"|given|in|fact|indeed|all|things|considered|s)\b)*"
+)
+NOUN_AFTER_NO = re.compile(
+    r"[ \t]+(?!(?:it|its|it's|the|this|that|that's|these|those|they|there|he|she|we|you|i|because|since|as|for|not|all"
+    r"|some|only|but|so|every|each|any|an?|if|does|is|because|means?|in|by|according|given|based)\b)[^\W\d_]",
+    re.IGNORECASE,
+)
+"""Behind `no`: it belongs to a noun or an adverb, as in "no longer" and "no doubt"."""
+
+
+def undressed(value: str) -> str:
+    r"""`value` without `\text{...}`, boxes, dollars and bold marks."""
+    value = re.sub(r"\\[()\[\]]|\*\*|__|`|(?<!\\)\$(?=\s*\\?[a-zA-Z(])|(?<=[\w}).])\$", "", value.translate(QUOTES))
+    value = value.replace("\\$", "$").replace("\\%", "%").replace("\\&", "&").replace("\\#", "#").replace("\\ ", " ")
+    for _ in range(8):
+        value, times = WRAPPED.subn(r" \1 ", value)
+        if not times:
+            break
+    return " ".join(value.split())
+
+
+def phrase(value: str) -> str | None:
+    """The normal form of a word answer: the whole phrase, without its dress and without the reason behind it."""
+    for _ in range(ROUNDS):  # What is uncovered may be wrapped again.
+        before, value = value, _bare(_first_sentence(undressed(value)))
+        if value == before:
+            break
+    return value or None
+
+
+def _first_sentence(value: str) -> str:
+    value = REASON.split(value, maxsplit=1)[0]
+    for end in SENTENCE.finditer(value):
+        if re.split(r"[\W_]", value[: end.start()])[-1].casefold() not in SHORT:
+            return value[: end.start()]
+    return value
+
+
+def _bare(value: str) -> str:
+    value = value.strip(EDGES).casefold()
+    value = LEAD.sub("", value, count=1) if LEAD.match(value) else value
+    if len(value) > 1 and PAIRS.get(value[0]) == value[-1] and value[0] not in value[1:-1]:
+        value = value[1:-1]
+    elif value[:1] in PAIRS and not re.search(r"[\])}>]", value):
+        value = value[1:]
+    elif value[-1:] in PAIRS.values() and not re.search(r"[(\[{<]", value):
+        value = value[:-1]
+    value = INITIALS.sub(lambda run: re.sub(r"[.\s]", "", run[0]), value)
+    value = re.sub(r"(?<=\w\w)\.(?=\s)", "", value)
+    words = value.split()
+    if len(words) > 1 and words[0] in ("a", "an", "the") and words[1] not in ("and", "or", "&"):
+        words = words[1:]
+    value = " ".join(words)
+    if date := DATE.fullmatch(value):
+        year = f" {date['year']}" if date["year"] else ""
+        value = f"{date['month'] or date['month2']} {int(date['day'] or date['day2'])}{year}"
+    return value
+
+
+def group_key(value: str) -> str:
+    """What phrases that give one answer have in common, whatever the gold answer is: a choice's label, no gloss."""
+    if choice := LABEL.fullmatch(value):
+        return choice[1]
+    return _listed(re.sub(r"\s+\([^()]*\)$", "", value))
+
+
+def says(answer: str, gold: str) -> bool:
+    """Whether a phrase gives the gold phrase as its answer: alone, as a choice, in a sentence, or with a remark."""
+    answer, gold = _listed(answer), _listed(gold)
+    if answer == gold:
+        return True
+    if choice := LABEL.fullmatch(answer) or NAMED.fullmatch(answer):
+        return gold == choice[1] if len(gold) == 1 else gold == choice[2]
+    if choice := LABEL.fullmatch(gold):
+        return answer == choice[1]
+    if answer.endswith(f" is {gold}"):
+        return ", " not in answer
+    if not answer.startswith(gold):
+        return False
+    rest = answer[len(gold) :]
+    if re.fullmatch(r"\s+\((?!or\b)[^()]*\)", rest):
+        return True
+    behind = BEHIND.match(rest)
+    if behind is None:
+        return False
+    remark = rest[behind.end() :]
+    if remark in COUNTRIES:
+        return ", " not in gold and gold not in COUNTRIES
+    return not re.search(r", |\bor\b", remark) and REMARK.match(remark) is not None
+
+
+def _listed(value: str) -> str:
+    """`value` with one way of writing lists: red, green, and blue."""
+    return re.sub(r"\s*,\s*(?:and\s+)?|\s+(?:and|&)\s+", ", ", value)
+
+
+def polarity(value: str) -> str | None:
+    """`yes` or `no`, where an answer says one of them and not the other; true and false are the same."""
+    value = re.sub(r"[\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff]", " ", undressed(value)).strip(
+        " \t\"'([{<*_"
+    )
+    value = re.sub(r"^\(?(?:[A-Za-z]|\d{1,2})[).:]\s*(?=\S)", "", value).strip()
+    if either := EITHER.match(value):  # The question again: `True or False: True`.
+        asked = re.match(r"\s*[:?-]\s*", value[either.end() :])
+        if asked is None:
+            return None
+        value = value[either.end() + asked.end() :]
+    elif (question := re.match(r"[^.?!\n]{0,200}\?\s+(?=\S)", value)) is not None:
+        value = value[question.end() :]
+    for found in POLAR.finditer(value):
+        word = found[1].casefold()
+        if word == "no" and NOUN_AFTER_NO.match(value, found.end()):
+            continue
+        before = value[: found.start()]
+        denied = re.search(r"(?:\bnot|n't)\s+$", before, re.IGNORECASE) if word in ("true", "false") else None
+        if denied:
+            before = before[: denied.start()]
+        if not PREAMBLE.fullmatch(before.casefold()):
+            return None
+        said = {"true": "yes", "false": "no"}.get(word, word)
+        other = JOINED.match(value, found.end())
+        if other and not (other[1].casefold() == "no" and NOUN_AFTER_NO.match(value, other.end())):
+            second = {"true": "yes", "false": "no"}.get(other[1].casefold(), other[1].casefold())
+            if second != said:
+                return None
+        return said if not denied else "no" if said == "yes" else "yes"
+    return None
