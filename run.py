@@ -281,11 +281,12 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
         if retry_failed:
             store.give_up_failed()
         if (ending := folder.ending(scenario, store)) is None:
-            children = [broker_child(scenario, folder)] + [
+            agents = [
                 hiring.child(one, spec, folder.logs)
                 for one, spec in zip(hired, specs, strict=True)
                 if one.engine != "external"
             ]
+            children = [broker_child(scenario, folder, [agent.name for agent in agents]), *agents]
             launcher = LocalLauncher(children, restarts=scenario.limits.restarts)
             launcher.start(later=[child.name for child in children[1:]] if scenario.time_share else [])
             try:
@@ -363,7 +364,8 @@ def conclude(scenario: Scenario, folder: RunFolder, ending: Ending) -> int:
         say(err, f"summary.json was not written: {error.strerror}. Later: python run.py report {folder}")
     # Whoever reads our output may have left; the class is what it is all the same.
     with contextlib.suppress(OSError):
-        show(summary, as_json=False)
+        if ending.status != "failed" or summary["counts"]["requests"]:
+            show(summary, as_json=False)
     again = f"Go on with: python run.py resume {folder}"
     match ending.status:
         case "failed":
@@ -394,8 +396,8 @@ def show(summary: dict[str, Any], as_json: bool) -> None:
         out.print(tables.summary_tables(summary))
 
 
-def broker_child(scenario: Scenario, folder: RunFolder) -> ChildSpec:
-    """The broker's process."""
+def broker_child(scenario: Scenario, folder: RunFolder, agents: Sequence[str]) -> ChildSpec:
+    """The broker's process. `agents`: names of those that this program starts."""
     endpoint, gauges = security.endpoints(scenario.broker.address, folder.path)
     spec = BrokerSpec(
         endpoint=endpoint,
@@ -403,6 +405,7 @@ def broker_child(scenario: Scenario, folder: RunFolder) -> ChildSpec:
         keys=keys_of(scenario, folder),
         heartbeat_s=scenario.broker.heartbeat_s,
         stalled_s=scenario.limits.stalled_s,
+        supervised=("classroom", *agents),
     )
     return ChildSpec(BROKER, "broker.broker", spec, {}, (), folder.logs / f"{BROKER}.log")
 

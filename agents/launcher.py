@@ -1,7 +1,7 @@
 """Starts, watches and restarts the child processes of a class on this machine.
 
 One thread per child waits for its exit and puts it on a queue; all else happens when somebody asks (`ended`, `tick`),
-in the asker's thread. A restart waits, twice as long each time. What a child started dies with it. Nothing here
+in the asker's thread. A restart waits, twice as long each time up to a limit. What a child started dies with it. Nothing here
 knows what the children do; how they are tied to this process is broker/lifeline.py.
 """
 
@@ -24,6 +24,10 @@ from broker.lifeline import NO_RESTART, spawn
 
 UNKILLABLE_S = 10.0
 """How long a process may take to go after SIGKILL; one that hangs in a driver may never go."""
+BACKOFF_MAX_S = 30.0
+"""The longest wait before a restart."""
+STEADY_S = 60.0
+"""A process that ran for this long before it died is started again as soon as one that died for the first time."""
 TAIL_BYTES = 1 << 16
 LINE_CHARS = 300
 
@@ -33,6 +37,8 @@ BACKGROUND = re.compile(
     r"\s|Traceback \(|During handling of|The above exception|(Current thread|Thread) 0x|Extension modules:"
 )
 """How lines begin that say where, and not what: of tracebacks, and of Python's own crash reports."""
+ROUTINE = re.compile(r"(\(.*?\) )?([\d-]+ [\d:,.]+ )?(INFO|DEBUG)\b")
+"""How lines begin that explain no end: a log's ordinary ones, of this program and of vLLM."""
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
@@ -51,10 +57,14 @@ class Ended(msgspec.Struct, frozen=True):
 
     name: str
     detail: str
-    """For people: `exit code 1`, `signal 9 (SIGKILL)`."""
+    """For people: `exit code 1`, `ended by this program: ...`; and where no restart is left, that."""
     will_restart: bool
     restarts: int
     """Of this child, the one to come included."""
+    left: bool = False
+    """It ended with exit code 0."""
+    killed: bool = False
+    """`LocalLauncher.kill` ended it."""
 
 
 class _Child:
@@ -65,6 +75,13 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.watcher: threading.Thread | None = None
         self.restarts = 0
+        self.started_at = 0.0
+        self.deaths_in_a_row = 0
+        """Of processes that did not run for long."""
+        self.killed_for = ""
+        """Why this program killed the current process; empty: it did not."""
+        self.log_from = 0
+        """Where in the log the words of the current process, or of the last one, begin."""
         self.due: float | None = None
         """When to start it again, by the launcher's clock."""
         self.resting = False
@@ -87,7 +104,7 @@ class LocalLauncher:
         Args:
             children: names differ.
             restarts: how often each child is started again.
-            backoff_s: before the first restart; doubles with each.
+            backoff_s: before the first restart; doubles with each death of a process that had not run for long.
             clock: for the back-off, in seconds.
         """
         self._children = {spec.name: _Child(spec) for spec in children}
@@ -156,13 +173,14 @@ class LocalLauncher:
         if child.process:
             self._signal_group(child.process)
 
-    def kill(self, name: str) -> None:
-        """End a child and all it started, now, even if it is stopped. Counts as a death; `ended` will tell.
+    def kill(self, name: str, why: str) -> None:
+        """End a child and all it started, now, even if it is stopped. Counts as a death; `ended` says it, with `why`.
 
         A name that is not a running child of this launcher is left alone: external agents are killed by nobody.
         """
         child = self._children.get(name)
         if child and child.process:
+            child.killed_for = why
             self._signal_group(child.process)
 
     def stop(self, grace_s: float) -> list[str]:
@@ -201,16 +219,19 @@ class LocalLauncher:
         return {name: child.restarts for name, child in self._children.items()}
 
     def last_words(self, name: str) -> str:
-        """The last thing a child said, in a line, and where its log is.
+        """The last line in which the child's newest process told of a trouble, and where its log is.
 
         Raises:
             KeyError: it is no child of this launcher.
         """
-        log = self._children[name].spec.log
-        return f"{last_words(log, 1) or 'it said nothing'} (log: {log})"
+        child = self._children[name]
+        said = last_words(child.spec.log, 1, since=child.log_from)
+        return f"{said or 'its log tells of no error'} (log: {child.spec.log})"
 
     def _start(self, child: _Child) -> None:
         spec = child.spec
+        child.started_at, child.killed_for = self._clock(), ""
+        child.log_from = spec.log.stat().st_size if spec.log.is_file() else 0
         process = spawn(spec.module, spec.spec, env=spec.env, log=spec.log, cores=spec.cores, name=spec.name)
         child.process = process
         child.watcher = threading.Thread(
@@ -239,18 +260,25 @@ class LocalLauncher:
         """What an exit means."""
         match code:
             case 0:
-                return Ended(child.spec.name, "left (exit code 0)", False, child.restarts)
+                return Ended(child.spec.name, "left (exit code 0)", False, child.restarts, left=True)
             case _ if code == NO_RESTART:
                 return Ended(child.spec.name, f"exit code {code}: a restart would not help", False, child.restarts)
+        if code == -signal.SIGKILL and child.killed_for:
+            return self._after(child, f"ended by this program: {child.killed_for}", killed=True)
         return self._after(child, _died(code))
 
-    def _after(self, child: _Child, detail: str) -> Ended:
+    def _after(self, child: _Child, detail: str, *, killed: bool = False) -> Ended:
         """A death, and a restart if the budget has one left."""
-        again = child.restarts < self._budget
-        if again:
-            child.due = self._clock() + self._backoff_s * 2**child.restarts
-            child.restarts += 1
-        return Ended(child.spec.name, detail, again, child.restarts)
+        now = self._clock()
+        if child.restarts >= self._budget:
+            used_up = f"{detail}; no restart is left (limits.restarts: {self._budget})"
+            return Ended(child.spec.name, used_up, False, child.restarts, killed=killed)
+        if now - child.started_at >= STEADY_S:
+            child.deaths_in_a_row = 0
+        child.due = now + min(self._backoff_s * 2**child.deaths_in_a_row, BACKOFF_MAX_S)
+        child.deaths_in_a_row += 1
+        child.restarts += 1
+        return Ended(child.spec.name, detail, True, child.restarts, killed=killed)
 
 
 def agent_env(seat: Seat) -> dict[str, str]:
@@ -277,14 +305,24 @@ def agent_env(seat: Seat) -> dict[str, str]:
     }
 
 
-def last_words(log: Path, lines: int = 3) -> str:
-    """The last lines of a log that say something, without tracebacks and terminal controls; empty if there are none."""
+def last_words(log: Path, lines: int = 3, since: int = 0) -> str:
+    """The last lines of a log that may explain an end, without tracebacks, routine and terminal controls.
+
+    Args:
+        log: the file; one that is missing says nothing.
+        lines: how many at most.
+        since: bytes at its beginning that are left out.
+    """
     if not log.is_file():
         return ""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        file.seek(max(since, log.stat().st_size - TAIL_BYTES))
         tail = file.read().decode(errors="replace")
-    said = [line for line in CONTROL.sub("", tail).splitlines() if line.strip() and not BACKGROUND.match(line)]
+    said = [
+        line
+        for line in CONTROL.sub("", tail).splitlines()
+        if line.strip() and not BACKGROUND.match(line) and not ROUTINE.match(line)
+    ]
     return "\n".join(line.strip()[:LINE_CHARS] for line in said[-lines:])
 
 
@@ -292,7 +330,8 @@ def _died(code: int) -> str:
     if code > 0:
         return f"exit code {code}"
     known = {number.value: number.name for number in signal.Signals}
-    return f"signal {-code} ({known.get(-code, 'unknown')})"
+    how = f"signal {-code} ({known.get(-code, 'unknown')})"
+    return f"{how}, not from this program: the kernel may have run out of memory" if code == -signal.SIGKILL else how
 
 
 def _kill_group(group: int) -> None:

@@ -51,6 +51,8 @@ class BrokerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Folder with CURVE keys; empty: no encryption, which only ipc allows."""
     heartbeat_s: float = 2.0
     stalled_s: float = 300.0
+    supervised: tuple[str, ...] = ()
+    """Peers whose processes are watched by the one that started the broker: silence alone does not end them."""
     credit: int = 1024
     log: str = ""
     """Path of its log file; empty: standard error."""
@@ -67,7 +69,8 @@ class Broker:
     def __init__(self, spec: BrokerSpec) -> None:
         security.check_endpoint(spec.endpoint, spec.keys)
         security.check_endpoint(spec.gauges, spec.keys)
-        self._state = BrokerState(spec.heartbeat_s, spec.stalled_s, spec.credit, secrets.token_hex(8))
+        epoch = secrets.token_hex(8)
+        self._state = BrokerState(spec.heartbeat_s, spec.stalled_s, spec.credit, epoch, spec.supervised)
         self._keys = Path(spec.keys) if spec.keys else None
         self._outboxes: dict[bytes, deque[Envelope]] = {}
         self._complaints = Counter[str]()

@@ -46,6 +46,8 @@ GREET_EVERY_S = 1.0
 FLUSH_S = 2.0
 """How long `close` waits for what is still to be sent."""
 LINGER_MS = 500
+HOST_BEAT_MS = 5000
+HOST_GONE_MS = 30_000
 READS = 256
 """Multipart messages read before anything else is looked at."""
 MONITORED = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -104,7 +106,11 @@ class Client:
         self._socket.immediate = True
         self._socket.maxmsgsize = MAX_BODY + 1024
         self._socket.reconnect_ivl_max = 1000
-        self._socket.heartbeat_ivl = 5000
+        if self._endpoint.startswith("tcp://"):
+            # ZeroMQ's own heartbeats find a host that is gone. They would also close the connection to a broker that is
+            # only starved, so it gets half a minute; over ipc a process that ends closes its connections by itself.
+            self._socket.heartbeat_ivl = HOST_BEAT_MS
+            self._socket.heartbeat_timeout = HOST_GONE_MS
         if self._keys is not None:
             security.secure_client(self._socket, self._keys, name)
         self._monitor = self._socket.get_monitor_socket(MONITORED)

@@ -82,6 +82,7 @@ __all__ = [
     "Pair",
     "PeerGauge",
     "Progress",
+    "Quiet",
     "Recipe",
     "Reflect",
     "Reflected",
@@ -151,7 +152,7 @@ class Welcome(Message, frozen=True, kw_only=True):
     epoch: str
     """Drawn anew at each start of the broker: a peer that sees another one says everything again."""
     heartbeat_s: float
-    """A peer that says nothing for three times this long is taken for dead."""
+    """How often to send a heartbeat. After three times this long without a message a peer counts as silent."""
     credit: int = 0
     """How many unfinished requests per pool the broker takes from this peer."""
 
@@ -216,6 +217,16 @@ class Lost(Message, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Quiet(Message, frozen=True, kw_only=True):
+    """Broker to classroom: a supervised agent sends nothing. Its process runs, so it keeps its place."""
+
+    name: str
+    seconds: float
+    """How long the silence has lasted."""
+    over: bool = False
+    """The agent has sent something again."""
+
+
 # --- gauges: PUB ----------------------------------------------------------------------------------------
 
 
@@ -257,7 +268,7 @@ KINDS: dict[str, type[Message]] = {
     for kind in (
         Teach, Examine, Grade, Reflect, Revise, Ask, Explain, Train, Feedback,
         Taught, Answered, Graded, Reflected, Revised, Asked, Explained, Trained, Failed, Progress,
-        Hello, Welcome, Unknown, Heartbeat, Ack, Drain, Goodbye, Gone, Joined, Lost, Gauges,
+        Hello, Welcome, Unknown, Heartbeat, Ack, Drain, Goodbye, Gone, Joined, Lost, Quiet, Gauges,
     )
 }  # fmt: skip
 ANSWERS: dict[str, str] = {

@@ -50,6 +50,7 @@ class Agent:
         "identity",
         "leases",
         "pool",
+        "quiet",
     )
 
     def __init__(self, identity: bytes, hello: Hello, pool: "Pool", now: float) -> None:
@@ -57,6 +58,8 @@ class Agent:
         self.hello = hello
         self.pool = pool
         self.heard = now
+        self.quiet = False
+        """The classroom knows that nothing is heard of it."""
         self.heartbeat = Heartbeat()
         self.leases: dict[str, Request] = {}
         self.claims: set[str] = set()

@@ -1,6 +1,6 @@
 """The broker's mind: `BrokerState.handle(event, now)` says what is to be done. No socket, no clock, no I/O.
 
-It owns who is there: peers, what they are, and when they are taken for dead. What they work on is
+It owns who is there: peers, what they are, and when they are lost. What they work on is
 broker/work.py; bytes and sockets are broker/broker.py. Nothing here outlives the process: after a restart,
 agents and classroom tell a new state all it must know.
 """
@@ -13,7 +13,7 @@ import msgspec
 
 from broker import events
 from broker.events import Action, Event
-from broker.messages import PROTOCOL, Drain, Gauges, Hello, Joined, Lost, Unknown, Welcome
+from broker.messages import PROTOCOL, Drain, Gauges, Hello, Joined, Lost, Quiet, Unknown, Welcome
 from broker.pool import Agent
 from broker.work import Out, Work
 
@@ -38,14 +38,18 @@ class BrokerState:
     """All the broker knows.
 
     Args:
-        heartbeat_s: how often peers say that they live; after three times this long they are taken for dead.
+        heartbeat_s: how often peers send a heartbeat; after three times this long without a message they are silent.
         stalled_s: how long a lease may go without progress.
         credit: how many unfinished requests per pool are taken from the classroom.
         epoch: says which start of the broker this is.
+        supervised: names of peers whose processes somebody watches: they are not lost because they are silent.
     """
 
-    def __init__(self, heartbeat_s: float, stalled_s: float, credit: int, epoch: str) -> None:
+    def __init__(
+        self, heartbeat_s: float, stalled_s: float, credit: int, epoch: str, supervised: Collection[str] = ()
+    ) -> None:
         self.heartbeat_s = heartbeat_s
+        self.supervised = frozenset(supervised)
         self.stalled_s = stalled_s
         self.epoch = epoch
         self.out = Out()
@@ -68,7 +72,7 @@ class BrokerState:
             FROM_ANYBODY[kind](self, event, now)
         elif peer in self.agents:
             agent = self.agents[peer]
-            agent.heard = now
+            self._hear(agent, now)
             if kind in FROM_AGENT:
                 FROM_AGENT[kind](self, agent, event, now)
             else:
@@ -118,7 +122,8 @@ class BrokerState:
 
     def _greet_classroom(self, peer: bytes, hello: Hello, now: float) -> None:
         before = self.out.classroom
-        there = before not in (None, peer) and now - self._classroom_heard <= 3 * self.heartbeat_s
+        silent = hello.name not in self.supervised and now - self._classroom_heard > 3 * self.heartbeat_s
+        there = before not in (None, peer) and not silent
         if there or peer in self.agents:
             self._drop(f"{hello.name} said Hello as the classroom, and there is one already")
             self.out.send(peer, Drain())
@@ -146,7 +151,7 @@ class BrokerState:
             self.agents[peer] = self.names[hello.name] = pool.agents[peer] = agent
             self.out.note(f"{hello.name} joined pool {pool.name}, {hello.state}, takes {hello.credit} at once")
             self._joined(agent)
-        agent.heard = now
+        self._hear(agent, now)
         self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s))
         # It says Hello again when its connection broke: a lease it does not name may never have reached it.
         for request_id, request in agent.leases.items():
@@ -184,6 +189,17 @@ class BrokerState:
             self.out.send(peer, Unknown())
 
     # --- being there ------------------------------------------------------------------------------------
+
+    def _hear(self, agent: Agent, now: float) -> None:
+        """The agent has sent something."""
+        if agent.quiet:
+            self._note_quiet(agent, now, over=True)
+        agent.heard = now
+
+    def _note_quiet(self, agent: Agent, now: float, *, over: bool) -> None:
+        agent.quiet = not over
+        self.out.note(f"{agent.name} {'is heard again' if over else 'is silent'} after {now - agent.heard:.1f} s")
+        self.out.tell_classroom(Quiet(name=agent.name, seconds=now - agent.heard, over=over))
 
     def _beat(self, agent: Agent, event: events.Beat, now: float) -> None:
         heartbeat = agent.heartbeat = event.heartbeat
@@ -258,7 +274,10 @@ class BrokerState:
         self._remember(agent.identity, Former(agent.name, pool.name, why))
         self.out.forget(agent.identity)
         died = why != "goodbye"
-        (self.out.warn if died else self.out.note)(f"{agent.name} is lost: {why} {detail}".strip())
+        if died:
+            self.out.warn(f"{agent.name} is lost: {why} {detail}".strip())
+        else:
+            self.out.note(f"{agent.name} left: {detail or why}")
         self.out.tell_classroom(Lost(name=agent.name, pool=pool.name, why=why, detail=detail))
         self.work.give_back(agent, died=died, detail=detail or why, spared=spared)
 
@@ -326,10 +345,15 @@ class BrokerState:
         self._classroom_heard = min(now, self._classroom_heard + event.seconds)
 
     def _look_at(self, agent: Agent, limit: float, now: float) -> bool:
-        """End an agent that is silent since `limit` or does not move; whether its pool has work or room to give."""
-        if agent.heard < limit:
+        """End an agent that is lost or does not move; whether its pool has work or room to give.
+
+        One that was not heard since `limit` is lost, unless it is supervised.
+        """
+        if agent.heard < limit and agent.name not in self.supervised:
             self._end(agent, "silent", f"nothing heard for {now - agent.heard:.1f} s")
             return True
+        if agent.heard < limit and not agent.quiet:
+            self._note_quiet(agent, now, over=False)
         if agent.hello.state in UNTIMED:
             return False
         stalled = next((r.id for r in agent.leases.values() if now - r.moved > self.stalled_s), None)

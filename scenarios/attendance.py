@@ -1,25 +1,30 @@
-"""Who is there: joins and losses, processes that end, and pools that nobody serves.
+"""Who is there: joins and losses, processes that end or hang, and pools that nobody serves.
 
-The broker says who joined and who was lost, the launcher which process ended; this file brings the two
-together, writes it down, and says when a class cannot go on. It asks no questions and reads no answers.
+The broker says which agents joined and which were lost, the launcher which processes run and which ended. This file
+brings the two together, writes it down, ends processes that load or train for too long, and says when a class cannot
+go on. How long a request may take is the broker's to judge: broker/state.py.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple, Protocol
 
 from broker.client import Client
-from broker.messages import Gone, Joined, Lost, pool_of
+from broker.messages import Gone, Joined, Lost, Quiet, pool_of
 from scenarios.gradebook.store import Store
-from scenarios.schema import Scenario
+from scenarios.schema import Limits, Scenario
 
 BROKER = "broker"
 """The broker's name among the processes that the launcher watches."""
-
-
+UNTIMED = ("loading", "training")
+"""States in which an agent answers nothing, and `limits.loading_s` holds."""
+TURN_OVER = "its turn is over"
+"""Why an agent is gone that was sent away to make room for the next (`time_share`)."""
 NOTED_S = 3.0
 """A pool that is empty for less than this is not worth a word: processes need a moment to start."""
+PAUSE_S = 2.0
+"""The most time that one look counts: where more went by, this process was stopped or starved, and so were others."""
 
 
 class ClassFailure(Exception):
@@ -41,6 +46,14 @@ class Ended(Protocol):
     def will_restart(self) -> bool:
         """Whether it is started again."""
 
+    @property
+    def left(self) -> bool:
+        """Whether it left by itself, without an error."""
+
+    @property
+    def killed(self) -> bool:
+        """Whether `Launcher.kill` ended it."""
+
 
 class Launcher(Protocol):
     """Starts, watches and restarts the processes of a class."""
@@ -48,15 +61,27 @@ class Launcher(Protocol):
     def ended(self) -> Iterable[Ended]:
         """What ended since the last call. Never waits."""
 
-    def kill(self, name: str) -> None:
-        """End a process that no longer answers; it counts as a death."""
+    def alive(self) -> Collection[str]:
+        """Whose process runs."""
+
+    def kill(self, name: str, why: str) -> None:
+        """End a process that hangs; it counts as a death. A process of somebody else is left alone."""
 
     def last_words(self, name: str) -> str:
-        """The end of its log, in a line, and where the log is."""
+        """The last trouble that its log tells of, in a line, and where the log is."""
+
+
+class _End(NamedTuple):
+    """How the last process of a pool ended."""
+
+    name: str
+    detail: str
+    limit: str
+    """The entry of `limits` that it exceeded; empty: none."""
 
 
 class Attendance:
-    """The members of every pool, and how long a pool may stay empty."""
+    """The members of every pool, how long a pool may stay empty, and how long a process may load."""
 
     def __init__(
         self,
@@ -67,17 +92,26 @@ class Attendance:
         answerers: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limit_s = scenario.limits.empty_pool_s
+        self._limits: Limits = scenario.limits
         self._store = store
         self._client = client
         self._launcher = launcher
         self._answerers = answerers
         self._clock = clock
+        self._looked_at = clock()
+        self._now = 0.0
+        """Seconds of this session, without those in which this process did not run."""
         self._members: dict[str, set[str]] = {agent.name: set() for agent in scenario.agents}
-        self._loading: set[str] = set()
+        self._states: dict[str, str] = {}
+        """Of the members."""
+        self._waits_since: dict[str, float] = {}
+        """Since when each running process loads, or trains without a step; one that has not joined yet loads."""
+        self._restarting: set[str] = set()
+        self._exceeded: dict[str, str] = {}
+        """Which entry of `limits` each process exceeded that was ended for it."""
         self._empty_since: dict[str, float] = {}
         self._noted: set[str] = set()
-        self._last: dict[str, str] = {}
+        self._last: dict[str, _End] = {}
         """How the last process of each pool ended."""
         self._left = Counter({agent.name: agent.replicas for agent in scenario.agents})
         """Processes of each pool that are not gone for good."""
@@ -85,7 +119,9 @@ class Attendance:
     @property
     def anybody(self) -> bool:
         """Whether any agent is there that may have work under way: not one that still loads."""
-        return any(members - self._loading for members in self._members.values())
+        return any(state not in UNTIMED for state in self._states.values())
+
+    # --- what the broker says ---------------------------------------------------------------------------
 
     def joined(self, joined: Joined) -> None:
         """An agent said Hello, or its state changed.
@@ -109,14 +145,39 @@ class Attendance:
         elif hello.state == "ready":
             self._store.note(hello.name, "ready")
         self._members[pool].add(hello.name)
-        (self._loading.add if hello.state in ("loading", "training") else self._loading.discard)(hello.name)
+        if self._states.get(hello.name) != hello.state:
+            self._states[hello.name] = hello.state
+            self.progressed(hello.name)
+
+    def progressed(self, name: str) -> None:
+        """An agent took a step of a training, or its state changed: its time to load or train begins anew."""
+        self._waits_since.pop(name, None)
+
+    def quiet(self, quiet: Quiet) -> None:
+        """An agent of ours sends nothing, though its process runs; or it does again."""
+        if quiet.over:
+            self._store.note(quiet.name, "heard", f"again, after {quiet.seconds:.0f} s")
+        else:
+            why = "the machine is busy, or its process is stopped"
+            self._store.note(quiet.name, "quiet", f"no heartbeat for {quiet.seconds:.0f} s: {why}")
 
     def lost(self, lost: Lost) -> None:
         """An agent is no longer there; one that hangs is killed, so that the launcher starts it again."""
         self._members.get(lost.pool, set()).discard(lost.name)
-        self._store.note(lost.name, "lost", f"{lost.why} {lost.detail}".strip()[:500])
-        if lost.why in ("silent", "stalled"):
-            self._launcher.kill(lost.name)
+        self._states.pop(lost.name, None)
+        if lost.why == "goodbye" and lost.detail in ("", "drained"):
+            self._store.note(lost.name, "left", "finished")
+        elif lost.detail == TURN_OVER:
+            self._store.note(lost.name, "left", TURN_OVER)
+        else:
+            why = "" if lost.why == "goodbye" else lost.why
+            self._store.note(lost.name, "lost", f"{why} {lost.detail}".strip()[:500])
+        if lost.why == "stalled":
+            self._end(lost.name, lost.detail, "stalled_s")
+        elif lost.why == "silent":
+            self._end(lost.name, lost.detail)
+
+    # --- what the launcher says -------------------------------------------------------------------------
 
     def look(self, outstanding: Mapping[str, int]) -> None:
         """Look at processes and pools; `outstanding` says how many requests each pool still has to answer.
@@ -124,33 +185,77 @@ class Attendance:
         Raises:
             ClassFailure: the broker or a pool that is needed is gone for good, or for too long.
         """
-        for ended in self._launcher.ended():
-            self._store.note(ended.name, "restart" if ended.will_restart else "gone", ended.detail[:500])
-            if ended.name == BROKER:
-                if not ended.will_restart:
-                    raise ClassFailure(f"the broker cannot be kept running: {self._launcher.last_words(BROKER)}")
-                continue
-            self._client.send(Gone(name=ended.name, detail=ended.detail))
-            self._last[pool_of(ended.name)] = ended.detail
-            if not ended.will_restart:
-                self._left[pool_of(ended.name)] -= 1
-        self._look_at_pools({pool for pool, count in outstanding.items() if count})
-
-    def _look_at_pools(self, needed: set[str]) -> None:
         now = self._clock()
+        self._now += min(now - self._looked_at, PAUSE_S)
+        self._looked_at = now
+        for ended in self._launcher.ended():
+            self._hear_of_end(ended)
+        alive = set(self._launcher.alive()) - {BROKER}
+        self._restarting -= alive
+        self._look_at_waits(alive)
+        there = alive | self._restarting
+        self._look_at_pools({pool for pool, count in outstanding.items() if count}, {pool_of(name) for name in there})
+
+    def _hear_of_end(self, ended: Ended) -> None:
+        if not ended.left:
+            self._store.note(ended.name, "restart" if ended.will_restart else "gone", ended.detail[:500])
+        if ended.name == BROKER:
+            if not ended.will_restart:
+                words = self._launcher.last_words(BROKER)
+                raise ClassFailure(f"the broker cannot be kept running: {ended.detail}\n{words}")
+            return
+        self._client.send(Gone(name=ended.name, detail=ended.detail))
+        self._states.pop(ended.name, None)
+        self._waits_since.pop(ended.name, None)
+        pool = pool_of(ended.name)
+        exceeded = self._exceeded.pop(ended.name, "")
+        self._last[pool] = _End(ended.name, ended.detail, exceeded if ended.killed else "")
+        if ended.will_restart:
+            self._restarting.add(ended.name)
+        else:
+            self._left[pool] -= 1
+
+    def _look_at_waits(self, alive: set[str]) -> None:
+        """End what loads, or trains without a step, for too long."""
+        waiting = {name for name in alive if self._states.get(name, "loading") in UNTIMED}
+        since = self._waits_since = {name: self._waits_since.get(name, self._now) for name in waiting}
+        for name in sorted(waiting):
+            if self._now - since[name] <= self._limits.loading_s:
+                continue
+            what = {"loading": "still loading", "training": "no step of its training"}
+            how = what.get(self._states.get(name, ""), "no word to the broker")
+            self._end(name, f"{how} after {self._limits.loading_s:g} s", "loading_s")
+            since[name] = self._now
+
+    def _end(self, name: str, what: str, limit: str = "") -> None:
+        """End a process that hangs. `limit`: the entry of `limits` that it exceeded."""
+        self._exceeded[name] = limit
+        self._launcher.kill(name, f"{what} (limits.{limit})" if limit else what)
+
+    def _look_at_pools(self, needed: set[str], there: set[str]) -> None:
+        """Whether each pool that is `needed` has members, or may get some; `there`: pools with processes of ours."""
         for pool, members in self._members.items():
-            if members or pool not in needed:
+            if members or pool in there or pool not in needed:
                 self._empty_since.pop(pool, None)
                 self._noted.discard(pool)
                 continue
-            since = self._empty_since.setdefault(pool, now)
-            if pool not in self._noted and now - since >= NOTED_S:
+            since = self._empty_since.setdefault(pool, self._now)
+            limit_s = self._limits.empty_pool_s
+            if pool not in self._noted and self._now - since >= NOTED_S:
                 self._noted.add(pool)
-                self._store.note(pool, "waiting", f"nobody is there for its requests; waiting {self._limit_s:g} s")
+                self._store.note(pool, "waiting", f"nobody is there for its requests; waiting {limit_s:g} s")
             # Waiting pays while others have work, or while somebody may still come.
             hopeless = self._left[pool] <= 0 and not any(self._members[other] for other in needed - {pool})
-            if hopeless:
-                how = f"{self._last.get(pool, '')}; {self._launcher.last_words(pool)}".lstrip("; ")
-                raise ClassFailure(f"agent {pool!r} is gone for good: {how}")
-            if now - since > self._limit_s:
-                raise ClassFailure(f"nobody has been there as {pool!r} for {self._limit_s:g} s; its requests wait")
+            if hopeless or (self._now - since > limit_s and pool in self._last):
+                raise ClassFailure(self._gone(pool))
+            if self._now - since > limit_s:
+                raise ClassFailure(f"nobody has been there as {pool!r} for {limit_s:g} s; its requests wait")
+
+    def _gone(self, pool: str) -> str:
+        """Why a pool has no process any more, and what to do about it."""
+        end = self._last[pool]
+        gone = f"agent {pool!r} is gone for good: {end.detail}"
+        if not end.limit:
+            return f"{gone}\n{self._launcher.last_words(end.name)}"
+        more = 2 * getattr(self._limits, end.limit)
+        return f"{gone}\nOn a busy or slow machine allow it more time: resume with --set limits.{end.limit}={more:g}"

@@ -30,6 +30,7 @@ from broker.messages import (
     Lost,
     Message,
     Progress,
+    Quiet,
     Reflected,
     Revised,
     Taught,
@@ -47,8 +48,8 @@ POLL_S = 0.1
 """How long the loop waits for results before it looks at processes, pools and Ctrl-C."""
 TOTALS_S = 0.5
 """How often, at most, the totals of a running class are written down: each time costs a write to the disk."""
-FAREWELL_S = 3.0
-"""How long a complete class waits for its agents to leave."""
+FAREWELL_S = 20.0
+"""How long a complete class waits for its agents to leave; on a busy machine each needs a moment of the processor."""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -237,7 +238,10 @@ class Classroom:
                     self._attendance.joined(one.message)
                 case Lost():
                     self._attendance.lost(one.message)
+                case Quiet():
+                    self._attendance.quiet(one.message)
                 case Progress():
+                    self._attendance.progressed(one.peer)
                     said = msgspec.json.encode(
                         [one.request_id, one.message.step, one.message.steps, one.message.figures]
                     )

@@ -253,11 +253,13 @@ class Limits(Section, frozen=True, kw_only=True):
     """When the class stops waiting."""
 
     stalled_s: Seconds = 300.0
-    """A leased request without a new token for this long is taken back, and its agent restarted."""
+    """A request on which its agent makes no progress for this long is taken back, and the agent restarted."""
+    loading_s: Seconds = 900.0
+    """An agent that takes longer to load, or in a training for one step, is restarted."""
     empty_pool_s: Seconds = 120.0
-    """A pool with work and nobody in it: the class stops, resumable."""
+    """An agent that is needed and has no process, neither running nor about to start: the class stops, resumable."""
     restarts: Count = 2
-    """Per agent."""
+    """Of each agent's process."""
     drain_s: Seconds = 20.0
     """After Ctrl-C, how long the work under way may take."""
 
@@ -268,7 +270,8 @@ class Broker(Section, frozen=True, kw_only=True):
     address: Annotated[str, Meta(pattern="^(ipc$|tcp://)")] = "ipc"
     """ipc: this machine only. tcp://HOST:PORT: other hosts too, encrypted (CURVE), keys in the run's folder."""
     heartbeat_s: Seconds = 2.0
-    """An agent silent for three times this long is taken for dead."""
+    """How often an agent sends a heartbeat. If none comes for three times this long, an agent that the run started is
+    shown as silent, and any other counts as lost."""
 
 
 class Scenario(Section, frozen=True, kw_only=True):

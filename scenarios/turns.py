@@ -9,6 +9,7 @@ from typing import Protocol
 
 from broker.client import Client
 from broker.messages import Gone
+from scenarios.attendance import TURN_OVER
 
 
 class Launcher(Protocol):
@@ -46,7 +47,7 @@ class Turns:
             return
         for name in self._crews.get(self.current, ()):
             self._launcher.send_away(name)
-            self._client.send(Gone(name=name, detail="its turn is over"))
+            self._client.send(Gone(name=name, detail=TURN_OVER))
         self.current = waiting[0]
         for name in self._crews[self.current]:
             self._launcher.bring(name)

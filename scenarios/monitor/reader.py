@@ -31,7 +31,7 @@ STATUS = {"started": "running", "joined": "running", "waiting": "waiting", "drai
           "stopped": "stopped", "complete": "complete"}  # fmt: skip
 """What an event makes of the class."""
 REQUEST_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
-GONE = {"lost": "lost", "restart": "restarting", "gone": "gone", "joined": "joined", "ready": "ready"}
+GONE = {"lost": "lost", "left": "left", "restart": "restarting", "gone": "gone", "joined": "joined", "ready": "ready"}
 """What an event makes of an agent that the broker does not list."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.launcher import ChildSpec, Ended, LocalLauncher, agent_env, last_words
+from agents.launcher import STEADY_S, ChildSpec, Ended, LocalLauncher, agent_env, last_words
 from agents.placement import Seat
 from broker.lifeline import NO_RESTART
 from tests.agents.children.child import Orders
@@ -87,7 +87,8 @@ def test_a_child_that_dies_is_started_again_after_a_pause_that_doubles_until_the
     launcher = room.launcher(restarts=2, peer=Orders(exit_code=1))
     launcher.start()
     assert launcher.ended(PATIENCE_S) == [Ended("peer", "exit code 1", True, 1)]
-    for pause, after in [(0.5, Ended("peer", "exit code 1", True, 2)), (1.0, Ended("peer", "exit code 1", False, 2))]:
+    used_up = "exit code 1; no restart is left (limits.restarts: 2)"
+    for pause, after in [(0.5, Ended("peer", "exit code 1", True, 2)), (1.0, Ended("peer", used_up, False, 2))]:
         room.clock.now += pause - 0.01
         assert launcher.ended() == []
         assert launcher.alive() == set()
@@ -99,10 +100,26 @@ def test_a_child_that_dies_is_started_again_after_a_pause_that_doubles_until_the
     assert launcher.restarts() == {"peer": 2}
 
 
+def test_the_pause_has_a_limit_and_begins_anew_after_a_process_that_ran_for_long(room: Room) -> None:
+    launcher = room.launcher(restarts=20, peer=Orders(exit_code=1))
+    launcher.start()
+    for pause in (0.5, 1, 2, 4, 8, 16, 30, 30):
+        assert launcher.ended(PATIENCE_S)
+        room.clock.now += pause - 0.01
+        assert launcher.ended() == [] and launcher.alive() == set()
+        room.clock.now += 0.01
+        launcher.tick()
+    room.clock.now += STEADY_S
+    assert launcher.ended(PATIENCE_S)
+    room.clock.now += 0.5
+    launcher.tick()
+    assert launcher.ended(PATIENCE_S)
+
+
 def test_a_child_that_leaves_on_purpose_is_not_started_again(room: Room) -> None:
     launcher = room.launcher(restarts=5, peer=Orders(exit_code=0))
     launcher.start()
-    assert launcher.ended(PATIENCE_S) == [Ended("peer", "left (exit code 0)", False, 0)]
+    assert launcher.ended(PATIENCE_S) == [Ended("peer", "left (exit code 0)", False, 0, left=True)]
 
 
 def test_a_child_whose_failure_a_restart_would_not_mend_is_not_started_again(room: Room) -> None:
@@ -120,22 +137,28 @@ def test_kill_ends_a_child_with_all_it_started_even_when_it_is_stopped_and_count
     pid = room.pid()
     if frozen:
         os.killpg(pid, signal.SIGSTOP)
-    launcher.kill("peer")
-    assert launcher.ended(PATIENCE_S) == [Ended("peer", "signal 9 (SIGKILL)", True, 1)]
+    launcher.kill("peer", "it hangs")
+    assert launcher.ended(PATIENCE_S) == [Ended("peer", "ended by this program: it hangs", True, 1, killed=True)]
     assert room.witness.everybody_left()
     assert is_reaped(pid)
     room.clock.now += 0.5
     launcher.tick()
-    assert room.pid() != pid
+    again = room.pid()
+    assert again != pid
     assert launcher.alive() == {"peer"}
+    os.kill(again, signal.SIGKILL)
+    [ended] = launcher.ended(PATIENCE_S)
+    assert ended.detail.startswith(
+        "signal 9 (SIGKILL), not from this program: the kernel may have run out of memory"
+    )
 
 
 def test_killing_somebody_else_or_one_who_is_gone_does_nothing(room: Room) -> None:
     launcher = room.launcher(peer=Orders(exit_code=0))
     launcher.start()
     launcher.ended(PATIENCE_S)
-    launcher.kill("peer")
-    launcher.kill("an external agent")
+    launcher.kill("peer", "it hangs")
+    launcher.kill("an external agent", "it hangs")
     assert launcher.ended() == []
 
 
@@ -143,7 +166,8 @@ def test_what_a_child_started_does_not_outlive_its_crash(room: Room) -> None:
     launcher = room.launcher(peer=Orders(witness=room.witness.path, grandchild=True, exit_code=1))
     launcher.start()
     room.pid()
-    assert launcher.ended(PATIENCE_S) == [Ended("peer", "exit code 1", False, 0)]
+    used_up = "exit code 1; no restart is left (limits.restarts: 0)"
+    assert launcher.ended(PATIENCE_S) == [Ended("peer", used_up, False, 0)]
     assert room.witness.everybody_left()
 
 
@@ -206,13 +230,22 @@ def test_a_restart_that_fails_counts_as_a_death(room: Room) -> None:
     assert (ended.will_restart, ended.restarts) == (True, 2)
 
 
+def test_last_words_are_those_of_the_last_process(room: Room) -> None:
+    launcher = room.launcher(restarts=1, peer=Orders(exit_code=1))
+    room.log("peer").parent.mkdir()
+    room.log("peer").write_text("an error of an earlier session\n")
+    launcher.start()
+    assert launcher.ended(PATIENCE_S)
+    assert launcher.last_words("peer") == f"its log tells of no error (log: {room.log('peer')})"
+
+
 def test_last_words_of_a_child_come_with_the_place_of_its_log(room: Room) -> None:
     launcher = room.launcher(peer=Orders(say="no memory left\n", exit_code=1), tiny=Orders(exit_code=1))
     launcher.start()
     while launcher.alive():
         assert launcher.ended(PATIENCE_S)
     assert launcher.last_words("peer") == f"no memory left (log: {room.log('peer')})"
-    assert launcher.last_words("tiny") == f"it said nothing (log: {room.log('tiny')})"
+    assert launcher.last_words("tiny") == f"its log tells of no error (log: {room.log('tiny')})"
 
 
 # --- without processes ----------------------------------------------------------------------------------
@@ -221,7 +254,10 @@ def test_last_words_of_a_child_come_with_the_place_of_its_log(room: Room) -> Non
 def test_last_words_are_the_error_and_not_the_traceback(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(
-        "12:00 INFO ready\n"
+        "2026-11-26 12:00:01,250 WARNING little memory\n"
+        "2026-11-26 12:00:02,500 INFO ready on cpu\n"
+        "INFO 11-26 12:00:03 [core.py:58] ready\n"
+        "(EngineCore pid=7) INFO 11-26 12:00:04 [core.py:60] ready\n"
         "Traceback (most recent call last):\n"
         '  File "agent.py", line 1, in <module>\n'
         "    engine.start()\n"
@@ -229,7 +265,7 @@ def test_last_words_are_the_error_and_not_the_traceback(tmp_path: Path) -> None:
         "\x1b[31mRuntimeError: out of\x07 memory\x1b[0m\n\n"
     )
     assert last_words(log, 1) == "RuntimeError: out of memory"
-    assert last_words(log) == "12:00 INFO ready\nRuntimeError: out of memory"
+    assert last_words(log) == "2026-11-26 12:00:01,250 WARNING little memory\nRuntimeError: out of memory"
 
 
 def test_last_words_of_a_crash_in_native_code_are_the_crash(tmp_path: Path) -> None:

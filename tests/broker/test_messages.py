@@ -38,6 +38,7 @@ from broker.messages import (
     Mistake,
     PeerGauge,
     Progress,
+    Quiet,
     Recipe,
     Reflect,
     Reflected,
@@ -111,6 +112,7 @@ SAMPLES: tuple[Message, ...] = (
     Gone(name="tiny", detail="killed by signal 9", pid=77),
     Joined(hello=HELLO),
     Lost(name="tiny", pool="small", why="silent", detail="nothing heard for 6.1 s"),
+    Quiet(name="tiny", seconds=6.5),
     Gauges(
         epoch="e1", queues={"small": 3}, dropped=1, requeued=2,
         peers=(

@@ -20,6 +20,7 @@ from broker.messages import (
     Lost,
     Message,
     Progress,
+    Quiet,
     Role,
     Unknown,
     Welcome,
@@ -36,8 +37,10 @@ Said = list[tuple[bytes, str, str]]
 class Broker:
     """A state, with short words for what happens to it. Each gives what was sent: (peer, kind, request id)."""
 
-    def __init__(self, *, credit: int = 100, heartbeat_s: float = 1.0, stalled_s: float = 10.0) -> None:
-        self.state = BrokerState(heartbeat_s, stalled_s, credit, "e1")
+    def __init__(
+        self, *, credit: int = 100, heartbeat_s: float = 1.0, stalled_s: float = 10.0, supervised: Iterable[str] = ()
+    ) -> None:
+        self.state = BrokerState(heartbeat_s, stalled_s, credit, "e1", frozenset(supervised))
         self.now = 100.0
         self.actions: list[Action] = []
 
@@ -179,6 +182,17 @@ def test_an_agent_cannot_act_as_the_classroom(broker: Broker, event: events.Even
     assert not broker.state.work.requests
     assert broker.state.agents.keys() == {b"a", b"b"}
     assert broker.state.out.classroom == C
+
+
+def test_a_classroom_whose_process_is_watched_keeps_its_place_however_silent_it_is() -> None:
+    broker = Broker(supervised=["classroom"])
+    broker.classroom()
+    broker.passes(1000)
+    broker.classroom(b"other")
+    assert broker.said(b"other") == [Drain()]
+    broker.do(events.Left(C, ""))
+    broker.classroom(b"other")
+    assert isinstance(broker.said(b"other")[0], Welcome)
 
 
 def test_a_second_classroom_is_sent_away_while_the_first_is_alive(broker: Broker) -> None:
@@ -376,7 +390,68 @@ def test_feedback_goes_to_one_of_the_pool_and_is_counted_where_nobody_is(broker:
 # --- deaths ---------------------------------------------------------------------------------------------
 
 
-def test_a_silent_agent_is_taken_for_dead_after_three_heartbeats(broker: Broker) -> None:
+@pytest.fixture
+def watched() -> Broker:
+    """A broker with an agent, ann, whose process is watched."""
+    broker = Broker(supervised=["ann"])
+    broker.classroom()
+    broker.agent(b"a", "ann", credit=2)
+    return broker
+
+
+def test_a_silent_agent_whose_process_is_watched_is_shown_once_and_keeps_its_work(watched: Broker) -> None:
+    watched.ask("r1")
+    assert watched.passes(3.0) == []
+    watched.passes(0.5)
+    assert watched.said(C) == [Quiet(name="ann", seconds=3.5)]
+    assert watched.passes(6.0) == []
+    assert watched.leases(b"a") == ["r1"]
+    watched.beat(b"a", "r1", credit=2)
+    assert watched.said(C) == [Quiet(name="ann", seconds=9.5, over=True)]
+    assert watched.passes(3.0) == []
+    watched.passes(0.5)
+    assert watched.said(C) == [Quiet(name="ann", seconds=3.5)]
+
+
+@pytest.mark.parametrize("state", ["loading", "training"])
+def test_a_silent_agent_that_loads_or_trains_is_never_lost_while_its_process_runs(
+    state: AgentState, watched: Broker
+) -> None:
+    watched.ask("r1")
+    watched.beat(b"a", state=state)
+    watched.passes(1000)
+    assert b"a" in watched.state.agents
+    assert watched.leases(b"a") == ["r1"]
+
+
+def test_work_of_a_silent_agent_is_taken_back_when_it_has_not_moved_for_too_long(watched: Broker) -> None:
+    watched.ask("r1")
+    watched.passes(4)
+    watched.passes(7)
+    [lost] = watched.said(C)
+    assert isinstance(lost, Lost)
+    assert (lost.why, lost.detail) == ("stalled", "no progress on r1 for 10 s")
+    watched.agent(b"b", "bob")
+    assert watched.leases(b"b") == ["r1"]
+
+
+def test_a_silent_agent_is_lost_as_soon_as_its_process_has_ended(watched: Broker) -> None:
+    watched.ask("r1")
+    watched.passes(5)
+    watched.gone("ann")
+    assert [m.why for m in watched.said(C) if isinstance(m, Lost)] == ["process"]
+    watched.agent(b"b", "bob")
+    assert watched.leases(b"b") == ["r1"]
+
+
+def test_a_silent_agent_that_is_not_watched_is_lost_beside_one_that_is(watched: Broker) -> None:
+    watched.agent(b"b", "bob")
+    watched.passes(3.5)
+    assert [type(m) for m in watched.said(C)] == [Quiet, Lost]
+    assert watched.state.names.keys() == {"ann"}
+
+
+def test_a_silent_agent_is_lost_after_three_heartbeats(broker: Broker) -> None:
     broker.agent(b"a", "ann")
     broker.ask("r1")
     assert broker.passes(3.0) == []
@@ -455,6 +530,7 @@ def test_goodbye_gives_requests_back_in_their_order_and_without_blame(broker: Br
     broker.ask("r1", "r2", "r3")
     broker.do(events.Left(b"a", "tired"))
     assert [m.why for m in broker.said(C) if isinstance(m, Lost)] == ["goodbye"]
+    assert Note("a left: tired") in broker.actions
     broker.agent(b"b", credit=3)
     assert broker.leases(b"b") == ["r1", "r2", "r3"]
 

@@ -37,6 +37,7 @@ from tests.broker.invariants import check
 HEARTBEAT_S, STALLED_S, CREDIT = 1.0, 8.0, 5
 POOLS = {"ann": "ann", "bob": "twins", "ben": "twins"}
 CAPACITY = {"ann": 1, "bob": 3, "ben": 2}
+SUPERVISED = ("bob", "classroom")
 QUESTION = Examine(problem="?", answer_form="number", sampling=Sampling(), material=(Exemplar("?", "!"),))
 names = st.sampled_from(sorted(POOLS))
 peers = st.sampled_from(["classroom", *sorted(POOLS)])
@@ -99,7 +100,7 @@ class ClassAtSea(RuleBasedStateMachine):
 
     def new_state(self) -> BrokerState:
         self.serial += 1
-        return BrokerState(HEARTBEAT_S, STALLED_S, CREDIT, f"epoch {self.serial}")
+        return BrokerState(HEARTBEAT_S, STALLED_S, CREDIT, f"epoch {self.serial}", SUPERVISED)
 
     def start(self, name: str) -> None:
         """A process under this name; one that was there dies, with words of its still on the way."""

@@ -1,6 +1,7 @@
 """A class that is disturbed ends with the same gradebook as one that is not."""
 
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tests import classes
 
 SLOW = ("task.problems=6", "teacher.engine_args.tokens_per_second=300", "students.*.engine_args.tokens_per_second=300")
 IMPATIENT = ("broker.heartbeat_s=0.3",)
+STALLED = ("limits.stalled_s=10", "limits.restarts=20")
+"""Much longer than a busy machine keeps a simulated agent from its next token; and if it does, the class goes on."""
 ENOUGH = 60
 """Results after which a class is disturbed: in the midst of it."""
 
@@ -20,6 +23,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str,
     out = tmp_path_factory.mktemp("undisturbed") / "run"
     classes.finish(classes.start(out, *SLOW, *IMPATIENT))
     return classes.gradebook(out)
+
+
+AGENTS = ("average", "strong", "teacher", "weak")
 
 
 def midway(out: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -51,22 +57,49 @@ def test_kill_9_of_all_agents_at_once(tmp_path: Path, undisturbed: Gradebook) ->
     assert classes.gradebook(out) == undisturbed
 
 
-def test_a_stopped_agent_is_replaced(tmp_path: Path, undisturbed: Gradebook) -> None:
+def test_an_agent_that_is_stopped_for_a_while_keeps_its_place(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
     process = midway(out)
+    average = classes.child(process, "average")
+    average.suspend()
+    classes.wait_until(process, lambda: any(e.startswith("average no heartbeat") for e in classes.events(out, "quiet")))
+    average.resume()
+    classes.finish(process)
+    assert classes.gradebook(out) == undisturbed
+    assert any(event.startswith("average again") for event in classes.events(out, "heard"))
+    assert classes.events(out, "restart") == classes.events(out, "lost") == []
+    assert sorted(classes.events(out, "left")) == [f"{name} finished" for name in AGENTS]
+
+
+def test_an_agent_that_is_stopped_for_good_is_replaced(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out, *STALLED)
     classes.child(process, "average").suspend()
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
-    assert any("silent" in event for event in classes.events(out, "lost"))
+    assert any("limits.stalled_s" in event for event in classes.events(out, "restart"))
+
+
+def test_a_loader_that_hangs_is_ended_and_the_limit_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("openai", reason="pip install -e '.[openai]'")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        at = f"{{base_url: 'http://127.0.0.1:{mute.getsockname()[1]}/v1', timeout_s: 3600}}"
+        hangs = ("teacher.engine=openai", "teacher.model=any", f"teacher.engine_args={at}")
+        process = classes.start(tmp_path / "run", *hangs, "limits.loading_s=10", "limits.restarts=1")
+        said = " ".join(classes.finish(process, code=1).split())
+    assert said.startswith("The class stopped: "), "nothing was answered, so there is nothing to show before"
+    assert "agent 'teacher' is gone for good: ended by this program: still loading after 10 s (limits.loading_s)" in said
+    assert "no restart is left (limits.restarts: 1)" in said
+    assert "resume with --set limits.loading_s=20" in said
+    assert "SIGKILL" not in said
 
 
 def test_a_broker_that_slept_takes_nobody_for_dead(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    # Patient enough for a busy machine, on which an agent may be silent for a while by itself.
-    process = midway(out, "broker.heartbeat_s=1")
+    process = midway(out)
     broker = classes.child(process, "broker")
     broker.suspend()
-    # Longer than an agent may be silent.
+    # Longer than three heartbeats.
     psutil.wait_procs([broker], timeout=5)
     broker.resume()
     classes.finish(process)
@@ -83,7 +116,7 @@ def test_kill_9_of_the_class_leaves_no_process_and_nothing_finished_is_asked_aga
     assert len(family) >= 5
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=classes.WAIT_S)
     assert alive == []
     before = classes.gradebook(out)
     assert len(before) >= ENOUGH
@@ -109,7 +142,7 @@ def test_ctrl_c_drains_says_how_to_resume_and_the_resumed_class_is_the_same(
 @pytest.mark.parametrize("fault", ["crash_after", "hang_after"])
 def test_an_engine_that_dies_or_hangs(fault: str, tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    extra = (f"students.1.engine_args.{fault}=20", "limits.stalled_s=2")
+    extra = (f"students.1.engine_args.{fault}=20", *STALLED)
     classes.finish(classes.start(out, *SLOW, *IMPATIENT, *extra))
     assert classes.gradebook(out) == undisturbed
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from broker.client import Client
-from broker.messages import Gone, Hello, Joined, Lost, Message
-from scenarios.attendance import BROKER, Attendance, ClassFailure
+from broker.messages import AgentState, Gone, Hello, Joined, Lost, Message, Quiet
+from scenarios.attendance import BROKER, TURN_OVER, Attendance, ClassFailure
 from scenarios.gradebook.store import Store
 from scenarios.schema import Agent, Limits, Scenario, Task
+
+LIMITS = Limits(empty_pool_s=10, loading_s=60, stalled_s=30)
 
 
 @dataclass
@@ -16,19 +18,25 @@ class Ended:
     name: str
     detail: str = "signal 9"
     will_restart: bool = True
+    left: bool = False
+    killed: bool = False
 
 
 class Processes:
     def __init__(self) -> None:
         self.over: list[Ended] = []
-        self.killed: list[str] = []
+        self.running: set[str] = set()
+        self.killed: list[tuple[str, str]] = []
 
     def ended(self) -> list[Ended]:
         over, self.over = self.over, []
         return over
 
-    def kill(self, name: str) -> None:
-        self.killed.append(name)
+    def alive(self) -> set[str]:
+        return self.running
+
+    def kill(self, name: str, why: str) -> None:
+        self.killed.append((name, why))
 
     def last_words(self, name: str) -> str:
         return f"the last words of {name}"
@@ -42,8 +50,8 @@ class Room:
             name="test",
             task=Task(family="x"),
             teacher=Agent(name="teacher"),
-            students=(Agent(name="ada"),),
-            limits=Limits(empty_pool_s=10),
+            students=(Agent(name="ada", replicas=2),),
+            limits=LIMITS,
         )
         self.now = 0.0
         self.sent: list[Message] = []
@@ -57,11 +65,30 @@ class Room:
     def send(self, message: Message) -> None:
         self.sent.append(message)
 
-    def join(self, name: str = "ada", answerer: str = "a", pool: str = "") -> None:
-        self.attendance.joined(Joined(hello=Hello(name=name, role="student", pool=pool, answerer=answerer)))
+    def join(self, name: str = "ada", answerer: str = "a", pool: str = "", state: AgentState = "ready") -> None:
+        hello = Hello(name=name, role="student", pool=pool, answerer=answerer, state=state)
+        self.attendance.joined(Joined(hello=hello))
 
-    def lose(self, why: str, name: str = "ada") -> None:
-        self.attendance.lost(Lost(name=name, pool=name, why=why))  # type: ignore[arg-type]
+    def lose(self, why: str, name: str = "ada", detail: str = "") -> None:
+        self.attendance.lost(Lost(name=name, pool=name, why=why, detail=detail))  # type: ignore[arg-type]
+
+    def start(self, *names: str) -> None:
+        self.processes.running |= set(names)
+        self.attendance.look({})
+
+    def end(self, *ended: Ended) -> None:
+        self.processes.running -= {one.name for one in ended}
+        self.processes.over += ended
+
+    def passes(self, seconds: float, outstanding: int = 1) -> None:
+        """Time goes by, and a look is taken each second."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += min(1.0, until - self.now)
+            self.attendance.look({"ada": outstanding})
+
+    def events(self) -> list[str]:
+        return [f"{event.kind}: {event.detail}".removesuffix(": ") for event in self.store.events()]
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.store.events()]
@@ -75,17 +102,38 @@ def room(tmp_path: Path) -> Iterator[Room]:
 
 
 def test_a_process_that_ended_is_told_to_the_broker_and_written_down(room: Room) -> None:
-    room.processes.over = [Ended("ada")]
+    room.end(Ended("ada"))
     room.attendance.look({"ada": 1})
     assert room.sent == [Gone(name="ada", detail="signal 9")]
     assert room.kinds() == ["restart"]
 
 
-@pytest.mark.parametrize("why", ["silent", "stalled"])
-def test_an_agent_that_hangs_is_killed_so_that_it_is_restarted(why: str, room: Room) -> None:
+# --- agents that are silent, hang or leave --------------------------------------------------------------
+
+
+def test_a_silent_agent_whose_process_runs_is_shown_and_not_killed(room: Room) -> None:
     room.join()
-    room.lose(why)
-    assert room.processes.killed == ["ada"]
+    room.attendance.quiet(Quiet(name="ada", seconds=12.3))
+    room.attendance.quiet(Quiet(name="ada", seconds=40.2, over=True))
+    assert room.events()[1:] == [
+        "quiet: no heartbeat for 12 s: the machine is busy, or its process is stopped",
+        "heard: again, after 40 s",
+    ]
+    assert room.processes.killed == []
+    assert room.attendance.anybody
+
+
+@pytest.mark.parametrize(
+    ("why", "detail", "told"),
+    [
+        ("stalled", "no progress on r1 for 30 s", "no progress on r1 for 30 s (limits.stalled_s)"),
+        ("silent", "does not read its messages", "does not read its messages"),
+    ],
+)
+def test_an_agent_that_hangs_is_killed_for_a_reason_that_is_told(why: str, detail: str, told: str, room: Room) -> None:
+    room.join()
+    room.lose(why, detail=detail)
+    assert room.processes.killed == [("ada", told)]
 
 
 @pytest.mark.parametrize("why", ["process", "goodbye", "replaced"])
@@ -95,49 +143,180 @@ def test_an_agent_that_left_is_not_killed(why: str, room: Room) -> None:
     assert room.processes.killed == []
 
 
+@pytest.mark.parametrize(
+    ("why", "detail", "event"),
+    [
+        ("goodbye", "drained", "left: finished"),
+        ("goodbye", "", "left: finished"),
+        ("process", TURN_OVER, f"left: {TURN_OVER}"),
+        ("goodbye", "the budget is used up", "lost: the budget is used up"),
+        ("process", "signal 11", "lost: process signal 11"),
+    ],
+)
+def test_a_normal_end_is_not_written_down_as_a_loss(why: str, detail: str, event: str, room: Room) -> None:
+    room.join()
+    room.lose(why, detail=detail)
+    assert room.events()[1:] == [event]
+
+
+def test_the_end_of_a_process_that_finished_is_no_event_of_its_own(room: Room) -> None:
+    room.end(Ended("ada", "left (exit code 0)", will_restart=False, left=True))
+    room.attendance.look({})
+    assert room.kinds() == []
+
+
+# --- limits of loading and training ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [
+        (None, "no word to the broker"),
+        ("loading", "still loading"),
+        ("training", "no step of its training"),
+    ],
+)
+def test_a_process_that_loads_or_trains_for_too_long_is_ended(
+    state: AgentState | None, what: str, room: Room
+) -> None:
+    room.start("ada", BROKER)
+    if state:
+        room.join(state=state)
+    room.passes(60)
+    assert room.processes.killed == []
+    room.passes(2)
+    assert room.processes.killed == [("ada", f"{what} after 60 s (limits.loading_s)")]
+
+
+@pytest.mark.parametrize("state", ["ready", "draining"])
+def test_no_limit_of_loading_holds_for_an_agent_that_has_loaded(state: AgentState, room: Room) -> None:
+    room.start("ada")
+    room.join(state=state)
+    room.passes(200)
+    assert room.processes.killed == []
+
+
+def test_each_state_and_each_step_of_a_training_begins_anew(room: Room) -> None:
+    room.start("ada")
+    for state in ("loading", "ready", "loading", "training"):
+        room.join(state=state)
+        room.passes(50)
+    for _ in range(3):
+        room.attendance.progressed("ada")
+        room.passes(50)
+    room.join(state="training")  # said again, as to a new classroom: this is no step
+    room.passes(12)
+    assert [name for name, _ in room.processes.killed] == ["ada"]
+
+
+def test_a_process_that_is_started_again_has_all_the_time_to_load(room: Room) -> None:
+    room.start("ada")
+    room.passes(50)
+    room.end(Ended("ada"))
+    room.passes(5)
+    room.start("ada")
+    room.passes(55)
+    assert room.processes.killed == []
+
+
+def test_an_agent_of_somebody_else_may_load_as_long_as_it_likes(room: Room) -> None:
+    room.join(state="loading")
+    room.passes(200)
+    assert room.processes.killed == []
+
+
+def test_time_in_which_this_process_did_not_run_is_nobodys(room: Room) -> None:
+    room.start("ada")
+    room.now += 1000
+    room.passes(50)
+    assert room.processes.killed == []
+    assert room.kinds() == []
+
+
+# --- pools ----------------------------------------------------------------------------------------------
+
+
 def test_an_empty_pool_with_work_is_waited_for_so_long_and_no_longer(room: Room) -> None:
-    room.attendance.look({"ada": 3})
+    room.passes(2)
     assert room.kinds() == [], "a moment is nothing"
-    for now in (5.0, 9.9):
-        room.now = now
-        room.attendance.look({"ada": 3})
+    room.passes(8.5)
     assert room.kinds() == ["waiting"]
-    room.now = 10.1
     with pytest.raises(ClassFailure, match="nobody has been there as 'ada' for 10 s"):
-        room.attendance.look({"ada": 3})
+        room.passes(1)
+
+
+def test_a_pool_is_not_empty_while_a_process_of_it_runs_or_is_about_to_start(room: Room) -> None:
+    room.start("ada.2")
+    room.passes(30)
+    room.end(Ended("ada.2"))
+    room.passes(30)
+    assert room.kinds() == ["restart"]
 
 
 def test_a_pool_that_somebody_joins_is_waited_for_anew_when_it_empties_again(room: Room) -> None:
-    room.attendance.look({"ada": 3})
+    room.passes(9)
     room.join()
-    room.now = 9.0
-    room.attendance.look({"ada": 3})
+    room.passes(1)
     room.lose("process")
-    room.attendance.look({"ada": 3})
-    room.now = 18.0
-    room.attendance.look({"ada": 3})
+    room.passes(9)
+    assert "waiting" in room.kinds()
 
 
 def test_an_empty_pool_without_work_is_no_matter(room: Room) -> None:
-    room.attendance.look({"ada": 0})
-    room.now = 100.0
-    room.attendance.look({"ada": 0, "teacher": 0})
+    room.passes(100, outstanding=0)
     assert room.kinds() == []
 
 
 def test_an_agent_that_is_given_up_ends_the_class_once_nobody_else_has_work(room: Room) -> None:
     room.join("teacher", "t")
-    room.processes.over = [Ended("ada", will_restart=False)]
+    room.end(Ended("ada", will_restart=False))
     room.attendance.look({"ada": 3, "teacher": 2})
-    with pytest.raises(ClassFailure, match="the last words of ada"):
+    room.end(Ended("ada.2", "exit code 1", will_restart=False))
+    room.attendance.look({"ada": 3, "teacher": 2})
+    with pytest.raises(ClassFailure, match="exit code 1\nthe last words of ada.2"):
         room.attendance.look({"ada": 3, "teacher": 0})
 
 
-def test_a_broker_that_cannot_be_kept_running_ends_the_class(room: Room) -> None:
-    room.processes.over = [Ended(BROKER)]
+def test_a_pool_that_is_given_up_and_waited_for_in_vain_is_said_to_be_given_up(room: Room) -> None:
+    room.join("teacher", "t")
+    room.end(Ended("ada", will_restart=False), Ended("ada.2", will_restart=False))
+    with pytest.raises(ClassFailure, match="'ada' is gone for good: signal 9\nthe last words of ada"):
+        for room.now in range(20):  # noqa: B020
+            room.attendance.look({"ada": 3, "teacher": 2})
+
+
+@pytest.mark.parametrize(("limit", "more"), [("loading_s", "120"), ("stalled_s", "60")])
+def test_the_class_names_the_limit_that_ended_an_agent_and_how_to_raise_it(limit: str, more: str, room: Room) -> None:
+    room.start("ada")
+    if limit == "loading_s":
+        room.passes(62)
+    else:
+        room.join()
+        room.lose("stalled", detail="no progress on r1 for 30 s")
+    [(_, why)] = room.processes.killed
+    room.end(
+        Ended("ada.2", will_restart=False),
+        Ended("ada", f"ended by this program: {why}", will_restart=False, killed=True),
+    )
+    with pytest.raises(ClassFailure) as failure:
+        room.attendance.look({"ada": 1})
+    assert f"(limits.{limit})" in str(failure.value)
+    assert f"resume with --set limits.{limit}={more}" in str(failure.value)
+
+
+def test_an_agent_that_died_by_itself_before_it_was_ended_is_not_said_to_have_been_slow(room: Room) -> None:
+    room.start("ada")
+    room.passes(62)
+    room.end(Ended("ada.2", will_restart=False), Ended("ada", "exit code 1", will_restart=False))
+    with pytest.raises(ClassFailure, match="gone for good: exit code 1\nthe last words of ada"):
+        room.attendance.look({"ada": 1})
+
+
+def test_a_broker_that_cannot_be_kept_running_ends_the_class_with_how_it_ended(room: Room) -> None:
+    room.end(Ended(BROKER))
     room.attendance.look({})
-    room.processes.over = [Ended(BROKER, will_restart=False)]
-    with pytest.raises(ClassFailure, match="the last words of broker"):
+    room.end(Ended(BROKER, will_restart=False))
+    with pytest.raises(ClassFailure, match="signal 9\nthe last words of broker"):
         room.attendance.look({})
 
 

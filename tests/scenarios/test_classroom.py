@@ -66,7 +66,10 @@ class Idle:
     def ended(self) -> list[object]:
         return []
 
-    def kill(self, name: str) -> None:
+    def alive(self) -> list[str]:
+        return []
+
+    def kill(self, name: str, why: str) -> None:
         raise AssertionError(name)
 
     def last_words(self, name: str) -> str:
