@@ -1,8 +1,8 @@
 """Starts, watches and restarts the child processes of a class on this machine.
 
 One thread per child waits for its exit and puts it on a queue; all else happens when somebody asks (`ended`, `tick`),
-in the asker's thread. A restart waits, twice as long each time up to a limit. What a child started dies with it. Nothing here
-knows what the children do; how they are tied to this process is broker/lifeline.py.
+in the asker's thread. A restart waits, twice as long each time up to a limit. What a child started dies with it.
+Nothing here knows what the children do; how they are tied to this process is broker/lifeline.py.
 """
 
 import contextlib

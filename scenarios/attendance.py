@@ -203,6 +203,10 @@ class Attendance:
             if not ended.will_restart:
                 words = self._launcher.last_words(BROKER)
                 raise ClassFailure(f"the broker cannot be kept running: {ended.detail}\n{words}")
+            # The next broker knows only those who say Hello to it, which a process that hangs does not.
+            self._states.clear()
+            for members in self._members.values():
+                members.clear()
             return
         self._client.send(Gone(name=ended.name, detail=ended.detail))
         self._states.pop(ended.name, None)

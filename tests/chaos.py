@@ -20,6 +20,8 @@ NAMES = ("teacher", "weak", "average", "strong", "broker", "run.py")
 SLOW = (
     "broker.heartbeat_s=0.3",
     "limits.restarts=1000",
+    "limits.stalled_s=10",
+    "limits.loading_s=30",
     "teacher.engine_args.tokens_per_second=100",
     "students.*.engine_args.tokens_per_second=100",
 )

@@ -148,9 +148,7 @@ def test_kill_ends_a_child_with_all_it_started_even_when_it_is_stopped_and_count
     assert launcher.alive() == {"peer"}
     os.kill(again, signal.SIGKILL)
     [ended] = launcher.ended(PATIENCE_S)
-    assert ended.detail.startswith(
-        "signal 9 (SIGKILL), not from this program: the kernel may have run out of memory"
-    )
+    assert ended.detail.startswith("signal 9 (SIGKILL), not from this program: the kernel may have run out of memory")
 
 
 def test_killing_somebody_else_or_one_who_is_gone_does_nothing(room: Room) -> None:

@@ -80,12 +80,12 @@ class Room:
         self.processes.running -= {one.name for one in ended}
         self.processes.over += ended
 
-    def passes(self, seconds: float, outstanding: int = 1) -> None:
+    def passes(self, seconds: float, **outstanding: int) -> None:
         """Time goes by, and a look is taken each second."""
         until = self.now + seconds
         while self.now < until:
             self.now += min(1.0, until - self.now)
-            self.attendance.look({"ada": outstanding})
+            self.attendance.look(outstanding or {"ada": 1})
 
     def events(self) -> list[str]:
         return [f"{event.kind}: {event.detail}".removesuffix(": ") for event in self.store.events()]
@@ -176,9 +176,7 @@ def test_the_end_of_a_process_that_finished_is_no_event_of_its_own(room: Room) -
         ("training", "no step of its training"),
     ],
 )
-def test_a_process_that_loads_or_trains_for_too_long_is_ended(
-    state: AgentState | None, what: str, room: Room
-) -> None:
+def test_a_process_that_loads_or_trains_for_too_long_is_ended(state: AgentState | None, what: str, room: Room) -> None:
     room.start("ada", BROKER)
     if state:
         room.join(state=state)
@@ -263,7 +261,7 @@ def test_a_pool_that_somebody_joins_is_waited_for_anew_when_it_empties_again(roo
 
 
 def test_an_empty_pool_without_work_is_no_matter(room: Room) -> None:
-    room.passes(100, outstanding=0)
+    room.passes(100, ada=0, teacher=0)
     assert room.kinds() == []
 
 
@@ -273,7 +271,7 @@ def test_an_agent_that_is_given_up_ends_the_class_once_nobody_else_has_work(room
     room.attendance.look({"ada": 3, "teacher": 2})
     room.end(Ended("ada.2", "exit code 1", will_restart=False))
     room.attendance.look({"ada": 3, "teacher": 2})
-    with pytest.raises(ClassFailure, match="exit code 1\nthe last words of ada.2"):
+    with pytest.raises(ClassFailure, match=r"exit code 1\nthe last words of ada\.2"):
         room.attendance.look({"ada": 3, "teacher": 0})
 
 
@@ -281,8 +279,7 @@ def test_a_pool_that_is_given_up_and_waited_for_in_vain_is_said_to_be_given_up(r
     room.join("teacher", "t")
     room.end(Ended("ada", will_restart=False), Ended("ada.2", will_restart=False))
     with pytest.raises(ClassFailure, match="'ada' is gone for good: signal 9\nthe last words of ada"):
-        for room.now in range(20):  # noqa: B020
-            room.attendance.look({"ada": 3, "teacher": 2})
+        room.passes(12, ada=3, teacher=2)
 
 
 @pytest.mark.parametrize(("limit", "more"), [("loading_s", "120"), ("stalled_s", "60")])
@@ -310,6 +307,18 @@ def test_an_agent_that_died_by_itself_before_it_was_ended_is_not_said_to_have_be
     room.end(Ended("ada.2", will_restart=False), Ended("ada", "exit code 1", will_restart=False))
     with pytest.raises(ClassFailure, match="gone for good: exit code 1\nthe last words of ada"):
         room.attendance.look({"ada": 1})
+
+
+def test_an_agent_that_says_nothing_to_a_new_broker_is_ended_like_one_that_loads_for_too_long(room: Room) -> None:
+    room.start("ada", "ada.2")
+    room.join("ada", pool="ada")
+    room.join("ada.2", pool="ada")
+    room.passes(100)
+    room.end(Ended(BROKER))
+    room.passes(1)
+    room.join("ada.2", pool="ada")
+    room.passes(62)
+    assert room.processes.killed == [("ada", "no word to the broker after 60 s (limits.loading_s)")]
 
 
 def test_a_broker_that_cannot_be_kept_running_ends_the_class_with_how_it_ended(room: Room) -> None:
