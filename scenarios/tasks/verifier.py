@@ -1,8 +1,8 @@
-"""math-verify in a process of its own, with a limit on time and memory.
+"""math-verify in a process of its own, with a limit on processor time and memory.
 
 The process is started when it is first needed, serves one comparison after another over its standard input and
 output (length, then MessagePack), and is killed when one takes too long; the next comparison starts another. It
-ends when its input closes, and by a kernel timer where it is busy then. Run as a module, this file is that
+ends when its input closes, or at a comparison that exceeds its processor time. Run as a module, this file is that
 process. Comparing in both directions is the caller's business.
 """
 
@@ -19,8 +19,10 @@ from typing import IO, Any
 
 import msgpack
 
-START_S = 60.0
-"""How long the process may take to import sympy."""
+START_S = 600.0
+"""How long the process may take to import sympy, which needs some seconds of the processor."""
+STARVED = 60
+"""How many times its processor time a comparison may last: on a busy machine the process waits most of the time."""
 MEMORY = 2 << 30
 """Bytes of address space."""
 LONGEST = 2_000
@@ -36,7 +38,7 @@ class Verifier:
     """Compares LaTeX expressions; owns the process that does it."""
 
     def __init__(self, *, limit_s: float = 5.0, start_s: float = START_S) -> None:
-        """limit_s: of one comparison. start_s: until the process must be ready."""
+        """limit_s: processor time of one comparison. start_s: time until the process must be ready."""
         self._limit_s = limit_s
         self._start_s = start_s
         self._child: _Child | None = None
@@ -59,7 +61,7 @@ class Verifier:
         child = self._child or self._start()
         try:
             _write(child.input, {"gold": _sound(gold), "answer": _sound(answer), "limit_s": self._limit_s})
-            reply = _read_until(child.output, time.monotonic() + self._limit_s)
+            reply = _read_until(child.output, time.monotonic() + STARVED * self._limit_s)
         except BrokenPipeError:
             reply = None
         if reply is None:
@@ -157,15 +159,15 @@ def _serve() -> None:
     _write(output, {"ready": True})
     while (head := sys.stdin.buffer.read(HEADER.size)) and len(head) == HEADER.size:
         request = msgpack.unpackb(sys.stdin.buffer.read(HEADER.unpack(head)[0]))
-        # Kills this process should the parent be gone and the comparison without end; math-verify's own time
-        # limits use the same signal and are switched off.
-        signal.setitimer(signal.ITIMER_REAL, request["limit_s"] + 1.0)
+        # Ends this process: the parent sees that, and starts another. Processor time and not the clock's, by which a
+        # right answer would be wrong on a busy machine; so math-verify's own limits are switched off.
+        signal.setitimer(signal.ITIMER_PROF, request["limit_s"])
         try:
             sides = [parse(f"${request[side]}$", parsing_timeout=None) for side in ("gold", "answer")]
             same = all(sides) and bool(verify(*sides, timeout_seconds=None))
         except Exception:
             same = False  # What sympy cannot work with is not equivalent to anything.
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
         _write(output, {"equivalent": same})
 
 

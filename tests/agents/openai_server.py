@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-WAIT_S = 60
+WAIT_S = 1200
 FRAME = 4
 """Prompt tokens around the text of every turn."""
 

@@ -54,7 +54,7 @@ def test_everything_is_looked_at_once_and_what_is_not_right_says_why() -> None:
 def test_looking_imports_nothing_heavy() -> None:
     code = "import sys; from agents.doctor import examine; examine(); print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=600, check=True
     )
     assert not {"torch", "transformers", "vllm", "numpy", "scipy", "math_verify"} & set(done.stdout.split())
 

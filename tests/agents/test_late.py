@@ -43,7 +43,7 @@ def test_it_is_made_at_once_in_a_thread_and_starts_when_it_is_told() -> None:
         return quiet
 
     engine = Late(make)
-    assert made.wait(60) and quiet.log == []
+    assert made.wait(600) and quiet.log == []
 
     async def live() -> None:
         await engine.start(nothing)
@@ -69,7 +69,7 @@ def test_it_can_be_stopped_while_it_is_made() -> None:
     free, quiet = threading.Event(), Quiet()
 
     def make() -> Engine:
-        assert free.wait(60)
+        assert free.wait(600)
         return quiet
 
     engine = Late(make)

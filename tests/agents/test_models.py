@@ -420,7 +420,7 @@ def test_the_second_of_two_processes_waits_and_finds_it_done(
                 other.stdin.close()  # type: ignore[union-attr]  # checked above
 
         model = ensure(ALIAS, tell)
-        other.wait(60)
+        other.wait(600)
     assert labels == [f"{ALIAS}: another process fetches it"]
     assert model.folder.is_dir()
     assert conversions == []
@@ -436,9 +436,9 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     thread = threading.Thread(target=second)
     with fetch.locked(tmp_path / "lock", lambda: None):
         thread.start()
-        assert waiting.wait(60)
+        assert waiting.wait(600)
         assert not entered.wait(0.2)
-    assert entered.wait(60)
+    assert entered.wait(600)
     thread.join(60)
 
 
@@ -483,7 +483,7 @@ def _hub(files: dict[str, bytes], *, silent: bool = False, given: list[str] | No
 
         def _answer(self) -> None:
             if silent:
-                over.wait(60)
+                over.wait(600)
                 return
             path = self.path.partition("?")[0]
             if path in ("/api/models/org/name", "/api/models/org/name/revision/main"):

@@ -39,7 +39,7 @@ def test_what_fails_on_the_way_is_asked_again(server: Server, fault: Fault) -> N
 
 
 def test_a_server_that_hangs_is_asked_again(server: Server) -> None:
-    completion = one(engine(server, timeout_s=1), before=lambda: server.faults.append(faults.hang))
+    completion = one(engine(server, timeout_s=5), before=lambda: server.faults.append(faults.hang))
     assert completion.text == " 5\nAnswer: it"
 
 

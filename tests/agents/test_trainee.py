@@ -294,7 +294,7 @@ def test_a_late_engine_that_cannot_start_says_why_and_is_not_tried_again(folder:
 
     def script(wire: Wire, voice: Voice) -> None:
         wire.say([("a", TEACH), ("b", TEACH)])
-        assert tried.wait(120)
+        assert tried.wait(600)
 
     code, wire, _ = work(spec(folder, late=True), script, Nowhere())
     assert (code, wire.goodbye, wire.sent) == (lifeline.NO_RESTART, "no such model", {})
@@ -315,7 +315,7 @@ def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> No
 
     def script(wire: Wire, voice: Leaving) -> None:
         wire.say([("s", lesson(folder, "step done", "one"))])
-        assert voice.stopping.wait(120)
+        assert voice.stopping.wait(600)
         assert wire.states[-1] == "ready"
         wire.say([("t", lesson(folder, "step step done", "two"))])
         voice.asked.set()
@@ -374,7 +374,7 @@ def test_a_failed_training_that_is_asked_again_goes_on_where_it_was(folder: Path
 def test_an_agent_that_must_leave_kills_its_training_which_goes_on_in_the_next(folder: Path) -> None:
     def leave(wire: Wire, voice: Voice) -> None:
         wire.say([("t", lesson(folder, "wait step done")), ("a", TEACH)])
-        assert wire.heard.wait(120)
+        assert wire.heard.wait(600)
 
     code, wire, voice = work(spec(folder), leave)
     # Without a result they go back to the pool with the goodbye.

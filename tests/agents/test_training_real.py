@@ -120,7 +120,6 @@ def learn(base: Path, tmp_path: Path, pairs: Sequence[Pair], recipe: Recipe) -> 
 
 
 @pytest.mark.models
-@pytest.mark.timeout(1800)
 def test_smollm2_learns_a_marked_last_line_and_keeps_its_wits(tmp_path: Path, smollm2: Path) -> None:
     seen, unseen = problems(1, 24), problems(2, 16)
     pairs = pairs_of(seen, answers(smollm2, seen, 0.7))

@@ -22,7 +22,7 @@ from agents.models import ensure
 from broker.messages import Examine, Exemplar, Sampling
 from tests.agents.at_a_server import answer
 
-pytestmark = [pytest.mark.models, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.models
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +53,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     reader.start()
     yield f"http://127.0.0.1:{port}/v1", folder
     process.terminate()
-    process.wait(60)
+    process.wait(600)
     reader.join()
     process.stderr.close()
 
 
 def at(served: tuple[str, str], model: str = "") -> OpenAIEngine:
-    options = {"base_url": served[0], "retries": 1}
+    options = {"base_url": served[0], "retries": 1, "timeout_s": 1200}
     return OpenAIEngine(Settings(model=model or served[1], folder=None, capacity=2, threads=1, options=options))
 
 

@@ -20,7 +20,6 @@ from scenarios.gradebook.store import Event, Store
 from tests import classes
 
 GOAL_S = 10.0
-WAIT_S = 1800
 """A class takes a minute on two cores, and much longer where others want them, too."""
 SCENARIO = """\
 name: handover
@@ -59,7 +58,7 @@ def one_class(arms: Sequence[str], seed: int, folder: Path) -> dict[str, float]:
     scenario, out = folder / "handover.yaml", folder / "run"
     scenario.write_text(SCENARIO)
     words = classes.sets(f"seed={seed}", f"learn.arms=[{', '.join(arms)}]")
-    classes.say(scenario, "--out", out, "--monitor", "off", *words, wait_s=WAIT_S)
+    classes.say(scenario, "--out", out, "--monitor", "off", *words)
     with Store(out) as store:
         return figures(store)
 

@@ -13,7 +13,7 @@ from broker.broker import Broker, BrokerSpec
 from broker.client import Client, Received
 from broker.messages import Answered, Examine, Exemplar, Hello, Message, Sampling, envelope, to_frames
 
-PATIENCE_S = 60.0
+PATIENCE_S = 600.0
 QUESTION = Examine(problem="8 · 7?", answer_form="number", sampling=Sampling(), material=(Exemplar("6 · 7?", "42"),))
 CLASSROOM = Hello(name="classroom", role="classroom")
 

@@ -199,6 +199,6 @@ def test_an_external_student_joins_by_itself(tmp_path: Path) -> None:
     endpoint, _ = security.endpoints("ipc", out)
     with subprocess.Popen([sys.executable, "-c", program, endpoint, "average"]) as student:
         classes.finish(process)
-        assert student.wait(timeout=60) == 0, "it was not told to leave"
+        assert student.wait(timeout=classes.WAIT_S) == 0, "it was not told to leave"
     answered = {agent["name"]: agent["requests"] for agent in summary(out)["agents"]}
     assert answered["average"] > 0

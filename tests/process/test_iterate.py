@@ -77,7 +77,7 @@ def test_a_class_killed_in_every_step_and_resumed_has_the_gradebook_of_an_undist
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.communicate()
-        psutil.wait_procs(family, timeout=30)
+        psutil.wait_procs(family, timeout=classes.WAIT_S)
         process = classes.resume(out)
     assert "results reused" in classes.finish(process)
     assert classes.gradebook(out) == classes.gradebook(finished)

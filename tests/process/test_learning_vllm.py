@@ -87,7 +87,6 @@ def likely(out: Path, weights: str) -> list[tuple[float, float]]:
 
 @pytest.mark.models
 @pytest.mark.vllm
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(engines.vllm_build() != "cpu", reason="the CPU build of vLLM is not installed (docs/engines.md)")
 def test_a_teacher_on_vllm_makes_room_learns_and_answers_with_what_it_learnt(tmp_path: Path) -> None:
     pytest.importorskip("trl")

@@ -8,8 +8,6 @@ import pytest
 from agents import engines
 from tests import classes
 
-WAIT_S = 600
-"""Three vLLM engines that start on two busy cores take a minute or two."""
 SCENARIO = """\
 name: real
 seed: 3
@@ -24,7 +22,6 @@ exam: {problems: 1, sampling: {max_tokens: 48}}
 
 
 @pytest.mark.models
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "engine",
     [
@@ -45,7 +42,7 @@ def test_a_class_with_a_real_model_runs_and_resumes_to_itself(tmp_path: Path, en
     # Little room for keys and values: three of these engines fit beside other work.
     args = ", engine_args: {kv_cache_memory_bytes: 268435456}" if engine == "vllm" else ""
     scenario.write_text(SCENARIO.replace("instruct", f"instruct, engine: {engine}, gpu: none{args}"))
-    said = classes.say(scenario, "--out", out, "--monitor", "plain", wait_s=WAIT_S)
+    said = classes.say(scenario, "--out", out, "--monitor", "plain")
     assert "SmolLM2" in said or "smollm2-135m-instruct" in said
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["status"], summary["simulated"]) == ("complete", False)

@@ -67,7 +67,7 @@ def test_plain_lines_tell_the_beginning_the_quarters_and_the_events(store: Store
         lambda: None,
     )
     with Monitor(tmp_path, described, source, "plain", stream=out):
-        assert source.exhausted.wait(60)
+        assert source.exhausted.wait(600)
         store.note("ada", "failed", "0123456789abcdef0123456789abcdef engine: broken")
     lines = [re.sub(r"^ +[\d:]+  ", "", line) for line in out.getvalue().splitlines()]
     assert lines[:4] == [
@@ -108,7 +108,7 @@ def test_a_live_class_is_drawn_and_the_terminal_is_left_as_it_was(store: Store, 
     half(store, scenario())
     console, source = terminal(), Script(lambda: None)
     with Monitor(tmp_path, scenario(), source, console=console):
-        assert source.exhausted.wait(60)
+        assert source.exhausted.wait(600)
     text = written(console)
     assert text.startswith(ENTER)
     assert "gradebook" in text

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-PATIENCE_S = 20.0
+PATIENCE_S = 600.0
 
 
 class Witness:
