@@ -20,7 +20,6 @@ from scenarios.gradebook.store import Event, Store
 from tests import classes
 
 GOAL_S = 10.0
-"""A class takes a minute on two cores, and much longer where others want them, too."""
 SCENARIO = """\
 name: handover
 level: 2
