@@ -198,7 +198,9 @@ class BrokerState:
 
     def _note_quiet(self, agent: Agent, now: float, *, over: bool) -> None:
         agent.quiet = not over
-        self.out.note(f"{agent.name} {'is heard again after' if over else 'has sent nothing for'} {now - agent.heard:.1f} s")
+        self.out.note(
+            f"{agent.name} {'is heard again after' if over else 'has sent nothing for'} {now - agent.heard:.1f} s"
+        )
         self.out.tell_classroom(Quiet(name=agent.name, seconds=now - agent.heard, over=over))
 
     def _beat(self, agent: Agent, event: events.Beat, now: float) -> None:

@@ -96,14 +96,17 @@ def test_a_loader_that_hangs_is_ended_and_the_limit_is_named(tmp_path: Path) -> 
     assert "SIGKILL" not in said
 
 
-def test_a_broker_that_slept_takes_nobody_for_dead(tmp_path: Path, undisturbed: Gradebook) -> None:
+@pytest.mark.parametrize("name", ["broker", "run.py"])
+def test_nobody_is_lost_where_the_broker_or_the_classroom_is_stopped(
+    name: str, tmp_path: Path, undisturbed: Gradebook
+) -> None:
     out = tmp_path / "run"
     process = midway(out)
-    broker = classes.child(process, "broker")
-    broker.suspend()
+    stopped = psutil.Process(process.pid) if name == "run.py" else classes.child(process, name)
+    stopped.suspend()
     # Longer than three heartbeats.
-    psutil.wait_procs([broker], timeout=5)
-    broker.resume()
+    psutil.wait_procs([stopped], timeout=3)
+    stopped.resume()
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
     assert classes.events(out, "restart") == []
