@@ -35,7 +35,7 @@ READS = 256
 """Multipart messages read before anything is sent."""
 MAX_FRAMES = 5 * 1024
 OUTBOX = 1 << 14
-"""Envelopes that wait for one peer that does not read; with more it is taken for dead."""
+"""Envelopes that wait for one peer that does not read; with more it is lost."""
 HIGH_WATER = 100
 """Sends that ZeroMQ itself holds per peer."""
 LINGER_MS = 500
@@ -125,7 +125,7 @@ class Broker:
                 late = now - self._tick_at
                 self._tick_at = now + self._tick_s
                 if late > self._state.heartbeat_s:
-                    # Who spoke while this process slept is heard first, and not taken for dead.
+                    # Peers that spoke while this process did not run are heard first, and are not lost.
                     self._handle(Woke(seconds=late), now)
                 self._handle(Tick(), now)
                 self._publish(now)
@@ -216,7 +216,7 @@ class Broker:
                 except zmq.ZMQError as error:
                     if error.errno != zmq.EHOSTUNREACH:
                         raise
-                    # Its connection is gone: it comes back, or is taken for dead.
+                    # Its connection is gone: it comes back, or is lost.
                     break
                 batching.drop(outbox, len(batch))
             if not outbox or not self._state.knows(peer):
