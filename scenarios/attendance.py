@@ -17,8 +17,8 @@ from scenarios.schema import Limits, Scenario
 
 BROKER = "broker"
 """The broker's name among the processes that the launcher watches."""
-UNTIMED = ("loading", "training")
-"""States in which an agent answers nothing, and `limits.loading_s` holds."""
+HOLDS = {"loading": "loading_s", "training": "training_s"}
+"""States in which an agent answers nothing, and the entry of `limits` that holds then."""
 TURN_OVER = "its turn is over"
 """Why an agent is gone that was sent away to make room for the next (`time_share`)."""
 NOTED_S = 3.0
@@ -119,7 +119,7 @@ class Attendance:
     @property
     def anybody(self) -> bool:
         """Whether any agent is there that may have work under way: not one that still loads."""
-        return any(state not in UNTIMED for state in self._states.values())
+        return any(state not in HOLDS for state in self._states.values())
 
     # --- what the broker says ---------------------------------------------------------------------------
 
@@ -221,14 +221,15 @@ class Attendance:
 
     def _look_at_waits(self, alive: set[str]) -> None:
         """End what loads, or trains without a step, for too long."""
-        waiting = {name for name in alive if self._states.get(name, "loading") in UNTIMED}
+        waiting = {name: HOLDS[state] for name in alive if (state := self._states.get(name, "loading")) in HOLDS}
         since = self._waits_since = {name: self._waits_since.get(name, self._now) for name in waiting}
-        for name in sorted(waiting):
-            if self._now - since[name] <= self._limits.loading_s:
+        for name, limit in waiting.items():
+            limit_s = getattr(self._limits, limit)
+            if self._now - since[name] <= limit_s:
                 continue
             what = {"loading": "still loading", "training": "no step of its training"}
             how = what.get(self._states.get(name, ""), "no word to the broker")
-            self._end(name, f"{how} after {self._limits.loading_s:g} s", "loading_s")
+            self._end(name, f"{how} after {limit_s:g} s", limit)
             since[name] = self._now
 
     def _end(self, name: str, what: str, limit: str = "") -> None:

@@ -255,7 +255,9 @@ class Limits(Section, frozen=True, kw_only=True):
     stalled_s: Seconds = 300.0
     """A request on which its agent makes no progress for this long is taken back, and the agent restarted."""
     loading_s: Seconds = 900.0
-    """An agent that takes longer to load, or in a training for one step, is restarted."""
+    """An agent that takes longer to load is restarted."""
+    training_s: Seconds = 3600.0
+    """An agent whose training takes longer for one step is restarted; the training goes on at its checkpoint."""
     empty_pool_s: Seconds = 120.0
     """An agent that is needed and has no process, neither running nor about to start: the class stops, resumable."""
     restarts: Count = 2

@@ -10,7 +10,7 @@ from scenarios.attendance import BROKER, TURN_OVER, Attendance, ClassFailure
 from scenarios.gradebook.store import Store
 from scenarios.schema import Agent, Limits, Scenario, Task
 
-LIMITS = Limits(empty_pool_s=10, loading_s=60, stalled_s=30)
+LIMITS = Limits(empty_pool_s=10, loading_s=60, training_s=80, stalled_s=30)
 
 
 @dataclass
@@ -169,21 +169,23 @@ def test_the_end_of_a_process_that_finished_is_no_event_of_its_own(room: Room) -
 
 
 @pytest.mark.parametrize(
-    ("state", "what"),
+    ("state", "limit_s", "why"),
     [
-        (None, "no word to the broker"),
-        ("loading", "still loading"),
-        ("training", "no step of its training"),
+        (None, 60, "no word to the broker after 60 s (limits.loading_s)"),
+        ("loading", 60, "still loading after 60 s (limits.loading_s)"),
+        ("training", 80, "no step of its training after 80 s (limits.training_s)"),
     ],
 )
-def test_a_process_that_loads_or_trains_for_too_long_is_ended(state: AgentState | None, what: str, room: Room) -> None:
+def test_a_process_that_loads_or_trains_for_too_long_is_ended(
+    state: AgentState | None, limit_s: float, why: str, room: Room
+) -> None:
     room.start("ada", BROKER)
     if state:
         room.join(state=state)
-    room.passes(60)
+    room.passes(limit_s)
     assert room.processes.killed == []
     room.passes(2)
-    assert room.processes.killed == [("ada", f"{what} after 60 s (limits.loading_s)")]
+    assert room.processes.killed == [("ada", why)]
 
 
 @pytest.mark.parametrize("state", ["ready", "draining"])
@@ -201,7 +203,7 @@ def test_each_state_and_each_step_of_a_training_begins_anew(room: Room) -> None:
         room.passes(50)
     for _ in range(3):
         room.attendance.progressed("ada")
-        room.passes(50)
+        room.passes(70)
     room.join(state="training")  # said again, as to a new classroom: this is no step
     room.passes(12)
     assert [name for name, _ in room.processes.killed] == ["ada"]
