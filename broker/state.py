@@ -57,6 +57,8 @@ class BrokerState:
         self.agents: dict[bytes, Agent] = {}
         self.names: dict[str, Agent] = {}
         self.former: OrderedDict[bytes, Former] = OrderedDict()
+        self.hanging: dict[str, Lost] = {}
+        """Supervised agents that were lost for not answering, until their process ends or they come back."""
         self.dropped = 0
         """Messages that were no message, or not the sender's to send."""
         self.undelivered = 0
@@ -134,6 +136,9 @@ class BrokerState:
         self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s, credit=self.work.credit))
         for agent in self.agents.values():
             self._joined(agent)
+        # The classroom may have missed it, and it alone can end the process.
+        for lost in self.hanging.values():
+            self.out.tell_classroom(lost)
         self.work.deliver_all()
 
     def _greet_agent(self, peer: bytes, hello: Hello, now: float) -> None:
@@ -149,6 +154,7 @@ class BrokerState:
             self._make_way(hello, working, now)
             agent = Agent(peer, hello, pool, now)
             self.agents[peer] = self.names[hello.name] = pool.agents[peer] = agent
+            self.hanging.pop(hello.name, None)
             self.out.note(f"{hello.name} joined pool {pool.name}, {hello.state}, takes {hello.credit} at once")
             self._joined(agent)
         self._hear(agent, now)
@@ -280,7 +286,10 @@ class BrokerState:
             self.out.warn(f"{agent.name} is lost: {why} {detail}".strip())
         else:
             self.out.note(f"{agent.name} left: {detail or why}")
-        self.out.tell_classroom(Lost(name=agent.name, pool=pool.name, why=why, detail=detail))
+        lost = Lost(name=agent.name, pool=pool.name, why=why, detail=detail)
+        if why in ("silent", "stalled") and agent.name in self.supervised:
+            self.hanging[agent.name] = lost
+        self.out.tell_classroom(lost)
         self.work.give_back(agent, died=died, detail=detail or why, spared=spared)
 
     def _left(self, agent: Agent, event: events.Left, now: float) -> None:
@@ -292,6 +301,7 @@ class BrokerState:
         self.out.forget(event.peer)
 
     def _process_ended(self, event: events.ProcessEnded, now: float) -> None:
+        self.hanging.pop(event.name, None)
         agent = self.names.get(event.name)
         if agent and event.pid in (0, agent.hello.pid):
             self._end(agent, "process", event.detail)

@@ -435,6 +435,19 @@ def test_work_of_a_silent_agent_is_taken_back_when_it_has_not_moved_for_too_long
     assert watched.leases(b"b") == ["r1"]
 
 
+def test_a_classroom_that_comes_back_hears_again_whose_process_it_must_end(watched: Broker) -> None:
+    watched.ask("r1")
+    watched.do(events.Left(C, ""))
+    watched.passes(11)
+    assert watched.said(C) == []
+    watched.classroom()
+    assert [(m.name, m.why) for m in watched.said(C) if isinstance(m, Lost)] == [("ann", "stalled")]
+    watched.gone("ann")
+    watched.do(events.Left(C, ""))
+    watched.classroom()
+    assert not any(isinstance(m, Lost) for m in watched.said(C))
+
+
 def test_a_silent_agent_is_lost_as_soon_as_its_process_has_ended(watched: Broker) -> None:
     watched.ask("r1")
     watched.passes(5)
