@@ -35,6 +35,7 @@ from scenarios import reading
 from scenarios.attendance import BROKER
 from scenarios.classroom import Classroom, Ending, Interruption
 from scenarios.counts import Counts, asked, counts, problem_tokens
+from scenarios.gradebook.formatting import many
 from scenarios.gradebook.store import Store, StoreError
 from scenarios.monitor import follow as monitors
 from scenarios.reading import ScenarioError
@@ -183,6 +184,7 @@ def grade(pairs: Path, *, as_json: AsJson = False) -> int:
 def doctor(scenario: Path | None = None, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
     """Say what works on this machine, and what to do about the rest; with a scenario, also who would sit where."""
     from agents import doctor as doctors
+    from scenarios.gradebook.layout import Trimmed
     from scenarios.tasks.families import FAMILIES
 
     checks = doctors.examine()
@@ -198,7 +200,7 @@ def doctor(scenario: Path | None = None, *, overrides: Overrides = (), as_json: 
         found = {"checks": checks, "agents": rows, "families": sorted(FAMILIES)}
         print(json.dumps(msgspec.to_builtins(found), indent=1))
     else:
-        out.print(doctors.to_table(checks))
+        out.print(Trimmed(doctors.to_table(checks)))
         say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
         if rows:
             out.print(plans.seating(rows))
@@ -300,6 +302,7 @@ def hold(scenario: Scenario, folder: RunFolder, monitor: MonitorMode, *, retry_f
         session = {"wall_seconds": time.monotonic() - begun, "reused": ending.reused, "status": ending.status}
         # On a full disk this cannot be written either; the reason why the class failed is told below.
         with contextlib.suppress(sqlite3.Error) if ending.status == "failed" else contextlib.nullcontext():
+            store.name_first_twins()
             store.note("", "session", json.dumps(session))
             store.note("", "complete" if ending.status == "complete" else "stopped", ending.reason)
     return conclude(scenario, folder, ending)
@@ -376,7 +379,8 @@ def conclude(scenario: Scenario, folder: RunFolder, ending: Ending) -> int:
             say(err, f"Interrupted; all that was answered is kept. {again}")
             return INTERRUPTED
     with contextlib.suppress(OSError):
-        say(out, f"All of it is in {folder} ({ending.reused} results reused).")
+        before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
+        say(out, f"All of it is in {folder}{before}.")
     if summary["counts"]["failed"]:
         say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
         return PARTLY

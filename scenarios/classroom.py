@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, Self
 
@@ -38,6 +38,7 @@ from broker.messages import (
     Usage,
 )
 from scenarios.attendance import Attendance, ClassFailure, Launcher
+from scenarios.gradebook.learnt import MACHINE_DEPENDENT
 from scenarios.gradebook.store import Record, Store
 from scenarios.levels.base import Enclosed, Level, Request, Result, Step
 from scenarios.schema import Scenario
@@ -50,6 +51,8 @@ TOTALS_S = 0.5
 """How often, at most, the totals of a running class are written down: each time costs a write to the disk."""
 FAREWELL_S = 20.0
 """How long a complete class waits for its agents to leave; on a busy machine each needs a moment of the processor."""
+UNDRAWN = frozenset({"Train", "Grade"})
+"""Kinds of requests whose result is not drawn from a distribution."""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -74,10 +77,10 @@ def feed(level: Level, find: Callable[[str], Record | None]) -> tuple[list[Reque
 def settled(level: Level, step: Step, find: Callable[[str], Record | None]) -> tuple[Step, int]:
     """What of `step` is not recorded yet, with what the records make due, and how many records were used.
 
-    A request may be recorded before a level asks it: another level or an earlier round asked the same.
+    A request may be recorded before a level asks it: another level or an earlier round asked the same. It is `shared`.
     """
     due: list[Request] = []
-    told, news = list(step.feedback), list(step.news)
+    told, news, shared = list(step.feedback), list(step.news), list(step.shared)
     pending = deque(step.requests)
     reused = 0
     while pending:
@@ -87,11 +90,13 @@ def settled(level: Level, step: Step, find: Callable[[str], Record | None]) -> t
             due.append(request)
         else:
             reused += 1
+            shared.append(request)
             more = level.receive(result_of(record))
             pending.extend(more.requests)
             told += more.feedback
             news += more.news
-    return Step(requests=tuple(due), feedback=tuple(told), news=tuple(news)), reused
+            shared += more.shared
+    return Step(tuple(due), tuple(told), tuple(news), tuple(shared)), reused
 
 
 def result_of(record: Record) -> Result:
@@ -155,6 +160,8 @@ class Classroom:
         self._backlog: dict[str, deque[Request]] = defaultdict(deque)
         self._outstanding = Counter[str]()
         """The same, counted by pool."""
+        self._wanted: list[Request] = []
+        """Of level 3, what it wants results for and is not written down yet."""
         self._totals: Mapping[str, int] = {}
         """As they are written down for the monitor."""
         self._totals_due = 0.0
@@ -168,8 +175,9 @@ class Classroom:
         """Go on until the level is finished, Ctrl-C, or a failure; never raises for what a class can meet."""
         reused = 0
         try:
-            due, reused = feed(self._level, self._store.find)
-            self._due(due)
+            step, reused = settled(self._level, self._level.begin(), self._store.find)
+            self._due(step)
+            self._keep_asked()
             while not self._level.finished:
                 if self._drain_asked:
                     self._store.note("", "drain", "finishing what is under way")
@@ -182,6 +190,7 @@ class Classroom:
                 self._receive(POLL_S)
                 self._look()
             self._keep_totals()
+            self._store.note("", "finished", "(every request is answered)")
             # The launcher would end ours, too, but perhaps before the last feedback has reached them. Whatever dies
             # meanwhile, the class is through.
             with contextlib.suppress(ClassFailure):
@@ -196,11 +205,18 @@ class Classroom:
 
     # --- sending ----------------------------------------------------------------------------------------
 
-    def _due(self, requests: Iterable[Request]) -> None:
-        for request in requests:
+    def _due(self, step: Step) -> None:
+        self._wanted += [request for request in (*step.requests, *step.shared) if request.arm]
+        for request in step.requests:
             self._asked[request.id] = request
             self._outstanding[request.to] += 1
             self._backlog[request.to].append(request)
+
+    def _keep_asked(self) -> None:
+        """Write down what level 3 wants results for, since several arms, rounds and agents may share one."""
+        if self._wanted:
+            self._store.keep_asked([(r.id, r.arm, r.run, r.round, r.to, r.stage) for r in self._wanted])
+            self._wanted.clear()
 
     def _send(self) -> None:
         """Top up every pool: the broker takes so many unfinished requests per pool and no more."""
@@ -265,10 +281,11 @@ class Classroom:
             if record.failed:
                 self._store.note(record.agent, "failed", f"{record.request_id} {record.failed}: {record.detail}"[:500])
             self._go_on(self._level.receive(result_of(record)))
+        self._keep_asked()
 
     def _go_on(self, step: Step) -> None:
         step, _ = settled(self._level, step, self._store.find)
-        self._due(step.requests)
+        self._due(step)
         for told in step.feedback:
             self._client.send(told.feedback, to=told.to)
         for line in step.news:
@@ -294,6 +311,7 @@ class Classroom:
             tr=request.tr,
             ep=request.ep,
             repeat=request.repeat,
+            temperature=None if request.kind in UNDRAWN else request.sampling.temperature,
             **found,
         )
 
@@ -314,13 +332,11 @@ class Classroom:
             case Graded():
                 found["score"] = message.logprob
             case Trained():
-                figures = {
-                    "pairs": message.pairs,
-                    "steps": message.steps,
-                    "seconds": message.seconds,
-                    **message.figures,
-                }
-                found |= {"text": msgspec.json.encode(figures).decode(), "answer": message.trained}
+                # The same training is the same text: what depends on the machine is elsewhere in the gradebook.
+                figures = {"pairs": message.pairs, "steps": message.steps, **message.figures}
+                same = {name: value for name, value in figures.items() if name not in MACHINE_DEPENDENT}
+                found |= {"text": msgspec.json.encode(same).decode(), "answer": message.trained}
+                found["seconds"] = message.seconds
         return found
 
     def _look(self) -> None:

@@ -113,8 +113,23 @@ class Course(msgspec.Struct, frozen=True):
     """By set, item by item what `train` counts: of the start's best set and of the last best one."""
 
 
+class Answers(msgspec.Struct, frozen=True):
+    """The answers of one agent for one purpose, in all arms and runs: each once, failed ones left out."""
+
+    agent: str
+    stage: str
+    """exam: as a student. score: the teacher's own to training items. test: its own to held-out items."""
+    n: int
+    unparsable: int
+    """Without an answer to find."""
+    shared: dict[str, int]
+    """By agent: answers that were asked of that one, which answers alike, and serve this one, too."""
+
+
 class Iteration(msgspec.Struct, frozen=True):
     """All of level 3, finished or not."""
 
     courses: tuple[Course, ...] = ()
     """The class itself first, run by run, then the baselines."""
+    answers: tuple[Answers, ...] = ()
+    """By agent and stage."""

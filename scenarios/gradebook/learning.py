@@ -6,12 +6,12 @@ printed learning_tables.py.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from scenarios.gradebook.learning_notes import notes
-from scenarios.gradebook.learnt import Measured, Round, Training
+from scenarios.gradebook.learnt import MACHINE_DEPENDENT, Measured, Round, Training
 from scenarios.gradebook.measured import (
     MEASURES,
     METHODS,
@@ -31,8 +31,14 @@ from scenarios.schema import Scenario
 
 AGAINST = ("shuffled", "correctness_dpo", "m2_dense", "m2")
 """In the order in which teachers are compared with those before them."""
-Curves = Mapping[str, list[dict[str, float]]]
-"""By request of a training: what it told on its way."""
+
+
+class TrainingRecords(NamedTuple):
+    """What the gradebook says of trainings besides their results, by request."""
+
+    curves: Mapping[str, list[dict[str, float]]]
+    """What each told on its way."""
+    seconds: Mapping[str, float]
 
 
 class ArmSummary(msgspec.Struct, frozen=True):
@@ -97,6 +103,8 @@ class TeacherSummary(msgspec.Struct, frozen=True):
     drift: float | None
     """KL(this || original) in nats per token, on its own texts at temperature 1, one per held-out problem; an
     estimate, which may come out below 0."""
+    drift_ci95: tuple[float, float] | None = None
+    """Student's t, over problems; null for fewer than two."""
     by_seed: tuple[SeedSummary, ...] = ()
     """Empty where there is one seed."""
 
@@ -122,21 +130,21 @@ class RoundSummary(msgspec.Struct, frozen=True):
 
 
 def summarize_rounds(
-    scenario: Scenario, learnt: Sequence[Round], curves: Curves, *, complete: bool
+    scenario: Scenario, learnt: Sequence[Round], told: TrainingRecords, *, complete: bool
 ) -> list[RoundSummary]:
     """Every round that has begun.
 
     Args:
         scenario: the class.
         learnt: its rounds.
-        curves: what trainings told on their way.
+        told: what the gradebook says of its trainings.
         complete: of a complete class every problem counts; else those on which all is there.
     """
     known: dict[str, Measured] = {}
     found = []
     for one in learnt:
         known |= {measured.weights: measured for measured in one.measured}
-        found.append(_round(scenario, one, known, curves, complete))
+        found.append(_round(scenario, one, known, told, complete))
     return found
 
 
@@ -172,7 +180,7 @@ def comparisons(rounds: Sequence[RoundSummary]) -> list[Comparison]:
 
 
 def _round(
-    scenario: Scenario, one: Round, known: Mapping[str, Measured], curves: Curves, complete: bool
+    scenario: Scenario, one: Round, known: Mapping[str, Measured], told: TrainingRecords, complete: bool
 ) -> RoundSummary:
     teachers = named(one)
     values = {
@@ -185,15 +193,20 @@ def _round(
     return RoundSummary(
         round=one.number,
         finished=one.finished,
-        arms=[_arm(training, curves) for training in one.trainings],
+        arms=[_arm(training, told) for training in one.trainings],
         teachers=[_teacher(name, of_seeds, known, values[name]) for name, of_seeds in teachers.items()],
         paired=list(_comparisons(values, scenario.seed)),
         notes=list(notes(scenario, one)),
     )
 
 
-def _arm(training: Training, curves: Curves) -> ArmSummary:
+def _arm(training: Training, told: TrainingRecords) -> ArmSummary:
     ended: Literal["trained", "training"] = "trained" if training.weights else "training"
+    curve = told.curves.get(training.request, [])
+    figures = dict(training.figures)
+    if figures:  # it is trained: what differs from one machine to the next is no part of its result
+        figures |= {name: value for name, value in (curve[-1] if curve else {}).items() if name in MACHINE_DEPENDENT}
+        figures |= {"seconds": seconds} if (seconds := told.seconds.get(training.request)) else {}
     return ArmSummary(
         arm=training.arm,
         status="no pairs" if not training.pairs else "failed" if training.failed else ended,
@@ -203,8 +216,8 @@ def _arm(training: Training, curves: Curves) -> ArmSummary:
         mean_gap=mean([pair.gap for pair in training.pairs]),
         weights=training.weights,
         failed=training.failed,
-        figures=training.figures,
-        curve=curves.get(training.request, []),
+        figures=figures,
+        curve=curve,
         seed=training.seed,
     )
 
@@ -216,6 +229,7 @@ def _teacher(
     means = over_seeds(values)
     greedy = means["greedy"]
     measured = [known[weights] for weights in of_seeds.values() if weights in known]
+    drifted, drift_ci95 = drift([text for one in measured for text in one.drift])
     samples = [tr for one in measured for lesson in one.held_out for tr in lesson.rationales if lesson.tp in greedy]
     return TeacherSummary(
         teacher=name,
@@ -228,7 +242,8 @@ def _teacher(
         length=mean([float(tr.completion_tokens) for tr in samples]),
         lbt=mean(means["lbt"].values()),
         lbt_problems=len(means["lbt"]),
-        drift=drift([text for one in measured for text in one.drift]),
+        drift=drifted,
+        drift_ci95=drift_ci95,
         by_seed=tuple(_of_a_seed(seed, weights, known, values[seed]) for seed, weights in of_seeds.items())
         if len(of_seeds) > 1
         else (),
@@ -242,7 +257,7 @@ def _of_a_seed(seed: int, weights: str, known: Mapping[str, Measured], values: V
         greedy=mean(values["greedy"].values()),
         sampled=mean(values["sampled"].values()),
         lbt=mean(values["lbt"].values()),
-        drift=drift(known[weights].drift if weights in known else ()),
+        drift=drift(known[weights].drift if weights in known else ())[0],
     )
 
 

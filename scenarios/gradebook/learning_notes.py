@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from scenarios.gradebook.learnt import Round
+from scenarios.gradebook.formatting import many, percent
+from scenarios.gradebook.learnt import ARM_LABELS, Round
 from scenarios.schema import Scenario
 
 SEEN = 0.01
@@ -22,7 +23,8 @@ def notes(scenario: Scenario, one: Round) -> Iterator[str]:
         if found.largest is None:
             why = "no problem has two different rationales that were examined"
         else:
-            why = f"of {found.pairs:,} pairs of rationales the largest gap is {found.largest:.2f}, not above {gap:g}"
+            pairs = many(found.pairs, "pair")
+            why = f"of {pairs} of rationales the largest gap is {found.largest:.2f}, not above {gap:g}"
         yield f"{empty.label} has no preference pairs and is not trained: {why}."
     trained = [training for training in trainings if training.pairs]
     if learn.seeds > 1 and trained:
@@ -30,10 +32,15 @@ def notes(scenario: Scenario, one: Round) -> Iterator[str]:
             f"Every arm is trained {learn.seeds} times, with other seeds; its figures are means over the teachers that "
             "came of it. The intervals say how sure a mean is over problems, and nothing of other seeds."
         )
+    if learn.seeds == 1 and trained:
+        yield (
+            "Every arm is trained once: intervals and p-values say how sure a figure is over problems, and nothing of "
+            "the chance in a training. With learn.seeds: 3 each arm is trained three times."
+        )
     if any(len(training.pairs) < training.available for training in trained):
         had: dict[str, list[int]] = {}
         for training in trained:
-            had.setdefault(training.arm, []).append(training.available)
+            had.setdefault(ARM_LABELS[training.arm], []).append(training.available)
         counted = ", ".join(f"{arm} {' and '.join(f'{n:,}' for n in dict.fromkeys(of))}" for arm, of in had.items())
         yield f"Pairs by the rule: {counted}. All were cut to {len(trained[0].pairs):,}, so that arms can be compared."
     for a, b in combinations(trained, 2):
@@ -45,16 +52,18 @@ def notes(scenario: Scenario, one: Round) -> Iterator[str]:
         used = training.figures.get("pairs", len(training.pairs))
         if used < len(training.pairs):
             left_out = len(training.pairs) - int(used)
-            lost = f"{left_out:,} of {len(training.pairs):,} pairs were too long and left out"
+            were = "was" if left_out == 1 else "were"
+            lost = f"{left_out:,} of {many(len(training.pairs), 'pair')} {were} too long and left out"
             yield f"{training.label}: {lost}, so other arms may have had more."
         if (changed := training.figures.get("changed", 1.0)) < SEEN:
             yield (
-                f"{training.label}: once rounded to what its engine computes in, {changed:.2%} of its weights differ "
-                "from those before, which hides most of the training: raise learn.training.learning_rate, or set "
-                "teacher.dtype to float32."
+                f"{training.label}: once rounded to what its engine computes in, {percent(changed, 2)} of its weights "
+                "differ from those before, which hides most of the training: raise learn.training.learning_rate, or "
+                "set teacher.dtype to float32."
             )
     if one.finished and one.number < learn.rounds and not any(t.weights for t in trainings if t.arm == learn.lead):
-        yield f"{learn.lead} made no new teacher, so {_rounds(one.number + 1, learn.rounds)} would be the same again."
+        again = _rounds(one.number + 1, learn.rounds)
+        yield f"{ARM_LABELS[learn.lead]} made no new teacher, so {again} would be the same again."
 
 
 def _rounds(first: int, last: int) -> str:

@@ -7,24 +7,15 @@ from collections.abc import Iterator
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from scenarios.gradebook.formatting import interval, many, percent, plain
+from scenarios.gradebook.layout import Ruled, Sentences
 from scenarios.gradebook.learning import ArmSummary, RoundSummary
-from scenarios.gradebook.learnt import numbered
-from scenarios.gradebook.marks import percent, plain, ruled
-from scenarios.gradebook.measured import Measure
+from scenarios.gradebook.learnt import ARM_LABELS, numbered
+from scenarios.gradebook.measured import LABELS, Measure
 from scenarios.gradebook.summary import Summary
 
-LABELS = {
-    "original": "original",
-    "before": "before",
-    "correctness_dpo": "correctness",
-    "m2": "M2",
-    "shuffled": "shuffled",
-    "m2_dense": "dense",
-}
-ARMS = {"m2": "M2", "correctness": "correctness", "shuffled": "shuffled", "dense": "dense"}
 MEASURES: dict[Measure, str] = {"greedy": "greedy", "sampled": "pass@1", "lbt": "LbT"}
 TRAINED = ("m2", "m2_dense", "correctness_dpo", "shuffled")
 """The first of them that there is is compared with all others, the others with the original; summary.json has all."""
@@ -40,7 +31,7 @@ def rounds(told: Summary) -> Iterator[RenderableType]:
         if one.arms:
             yield arms(one)
         if one.notes:
-            yield Text("\n".join(plain(note) for note in one.notes))
+            yield Group(*(Sentences(plain(note)) for note in one.notes))
         if any(row.n or row.lbt_problems for row in one.teachers):
             yield teachers(one)
             if (by_seed := seeds(one)).row_count:
@@ -49,80 +40,99 @@ def rounds(told: Summary) -> Iterator[RenderableType]:
                 yield compared
 
 
-def arms(one: RoundSummary) -> RenderableType:
+def uncorrected(comparisons: int) -> str:
+    """What the reader of several p-values should know."""
+    return (
+        f"{comparisons} comparisons on the same problems, and p is not corrected for their number: where nothing "
+        "differs, one in twenty falls below 0.05 by chance."
+    )
+
+
+def arms(one: RoundSummary) -> Ruled:
     """What was trained, on what, and how that went."""
-    table = ruled("What the teacher was trained on")
-    table.add_column("arm", no_wrap=True)
+    table = Ruled(
+        "What the teacher was trained on",
+        "by the rule: pairs before all arms were cut to equally many. gap: between the scores of a pair. loss, reward "
+        "margin, chosen preferred (share of the pairs): of the last step. s: seconds.",
+    )
+    table.add_column("arm")
     for heading in ("pairs", "by the\nrule", "mean\ngap", "steps", "loss", "reward\nmargin", "chosen\npreferred", "s"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, right=True)
     for arm in one.arms:
         steps, *others = _figures(arm)
         table.add_row(
-            Text(numbered(ARMS.get(arm.arm, plain(arm.arm)), arm.seed)),
-            Text(f"{arm.pairs:,}"),
-            Text(f"{arm.available:,}"),
-            Text("-" if arm.mean_gap is None else f"{arm.mean_gap:.2f}"),
-            Text(STATUS[arm.status] or steps),
-            *map(Text, others),
+            numbered(ARM_LABELS.get(arm.arm, plain(arm.arm)), arm.seed),
+            f"{arm.pairs:,}",
+            f"{arm.available:,}",
+            "-" if arm.mean_gap is None else f"{arm.mean_gap:.2f}",
+            STATUS[arm.status] or steps,
+            *others,
         )
     return table
 
 
-def teachers(one: RoundSummary) -> RenderableType:
+def teachers(one: RoundSummary) -> Ruled:
     """Every teacher on the held-out problems, and as a teacher."""
     n = max(row.n for row in one.teachers)
-    table = ruled(f"The teachers, measured on {n} held-out problem{'' if n == 1 else 's'}")
-    table.add_column("teacher", no_wrap=True)
-    table.add_column("greedy", justify="right", no_wrap=True)
-    table.add_column("95 %", justify="right", no_wrap=True)
-    for heading in ("pass@1", "with an\nanswer", "tokens", "LbT\nscore", "drift"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = Ruled(f"The teachers, measured on {many(n, 'held-out problem')}", _explained(one))
+    table.add_column("teacher")
+    for heading in ("greedy", "95 %", "pass@1", "with an\nanswer", "tokens", "LbT\nscore", "drift"):
+        table.add_column(heading, right=True)
     for row in one.teachers:
-        low, high = row.ci95
         table.add_row(
-            Text(LABELS.get(row.teacher, plain(row.teacher))),
-            Text(percent(row.greedy)),
-            Text(f"{100 * low:.0f} to {100 * high:.0f} %" if row.n else "-"),
-            Text(percent(row.sampled)),
-            Text(percent(row.answered, digits=0)),
-            Text("-" if row.length is None else f"{row.length:.0f}"),
-            Text("-" if row.lbt is None else f"{row.lbt:.2f}"),
-            Text("-" if row.drift is None else f"{row.drift:.3f}"),
+            LABELS.get(row.teacher, plain(row.teacher)),
+            percent(row.greedy),
+            interval(row.ci95 if row.n else None),
+            percent(row.sampled),
+            percent(row.answered, digits=0),
+            "-" if row.length is None else f"{row.length:.0f}",
+            "-" if row.lbt is None else f"{row.lbt:.2f}",
+            "-" if row.drift is None else f"{row.drift:.3f}",
         )
-    note = (
-        "LbT score: of new rationales for the teaching problems, by the same students. drift: KL(teacher || original) "
-        "per token, in nats."
+    return table
+
+
+def _explained(one: RoundSummary) -> str:
+    said = (
+        "greedy, pass@1 (mean over samples): right. with an answer, tokens (mean length): of the samples. LbT score: "
+        "of new rationales for the teaching problems, by the same students. drift: KL(teacher || original) per token, "
+        "in nats, estimated from one text per held-out problem; an estimate may be below 0."
     )
-    return Group(table, Text(note, style="dim"))
+    sure = [
+        f"{LABELS.get(row.teacher, plain(row.teacher))} {row.drift_ci95[0]:.3f} to {row.drift_ci95[1]:.3f}"
+        for row in one.teachers
+        if row.drift_ci95
+    ]
+    return said + (f" Its 95 % intervals: {', '.join(sure)}." if sure else "")
 
 
-def seeds(one: RoundSummary) -> Table:
+def seeds(one: RoundSummary) -> Ruled:
     """What each training seed came to: how much of a figure hangs on it."""
-    table = ruled("The same, seed by seed")
-    table.add_column("teacher", no_wrap=True)
+    table = Ruled("The same, seed by seed")
+    table.add_column("teacher")
     for heading in ("greedy", "pass@1", "LbT\nscore", "drift"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, right=True)
     for row in one.teachers:
         for of in row.by_seed:
             if of.greedy is of.sampled is of.lbt is of.drift is None:
                 continue  # not measured yet
             table.add_row(
-                Text(numbered(LABELS.get(row.teacher, plain(row.teacher)), of.seed)),
-                Text(percent(of.greedy)),
-                Text(percent(of.sampled)),
-                Text("-" if of.lbt is None else f"{of.lbt:.2f}"),
-                Text("-" if of.drift is None else f"{of.drift:.3f}"),
+                numbered(LABELS.get(row.teacher, plain(row.teacher)), of.seed),
+                percent(of.greedy),
+                percent(of.sampled),
+                "-" if of.lbt is None else f"{of.lbt:.2f}",
+                "-" if of.drift is None else f"{of.drift:.3f}",
             )
     return table
 
 
-def comparisons(one: RoundSummary) -> Table:
+def comparisons(one: RoundSummary) -> Ruled:
     """The paired comparisons: the difference in points, on how many problems it is one, and how sure it is."""
-    table = ruled("The same problems, one teacher less another")
-    table.add_column("teachers", no_wrap=True)
-    table.add_column("by", no_wrap=True)
+    table = Ruled("The same problems, one teacher less another")
+    table.add_column("teachers")
+    table.add_column("by")
     for heading in ("points", "95 %", "better", "worse", "of", "p"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, right=True)
     known = {(pair.a, pair.b, pair.measure): pair for pair in one.paired}
     lead, *others = [name for name in TRAINED if any(name == pair.a for pair in one.paired)] or [""]
     shown = [(lead, name) for name in AGAINST] + [(name, "original") for name in others]
@@ -131,13 +141,15 @@ def comparisons(one: RoundSummary) -> Table:
         a, b = (LABELS.get(name, plain(name)) for name in (pair.a, pair.b))
         low, high = pair.ci95
         table.add_row(
-            Text(f"{a} - {b}"),
-            Text(MEASURES[pair.measure]),
-            Text(f"{100 * pair.difference:+.1f}"),
-            Text(f"{100 * low:+.0f} to {100 * high:+.0f}"),
-            *(Text(f"{n:,}") for n in (pair.wins, pair.losses, pair.n)),
-            Text(f"{pair.p_value:.2g}"),
+            f"{a} - {b}",
+            MEASURES[pair.measure],
+            f"{100 * pair.difference:+.1f}",
+            f"{100 * low:+.0f} to {100 * high:+.0f}",
+            *(f"{n:,}" for n in (pair.wins, pair.losses, pair.n)),
+            f"{pair.p_value:.2g}",
         )
+    if table.row_count > 1:
+        table.note = f"points: of percent, or of an LbT score times 100. {uncorrected(table.row_count)}"
     return table
 
 

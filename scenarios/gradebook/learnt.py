@@ -6,6 +6,12 @@ from scenarios.gradebook.lessons import Lesson
 from scenarios.gradebook.pairs import Gaps, Preference
 from scenarios.schema import ArmName
 
+ARM_LABELS: dict[str, str] = {"correctness": "correctness", "m2": "M2", "shuffled": "shuffled", "dense": "dense"}
+"""What people read of an arm."""
+
+MACHINE_DEPENDENT = frozenset({"seconds", "peak_memory_mb"})
+"""Figures of a training that are another's on another machine, or another day."""
+
 
 class Training(msgspec.Struct, frozen=True):
     """One arm with one training seed: its pairs, and what training on them came to."""
@@ -28,8 +34,8 @@ class Training(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """The arm, as people read it; m2 #2 is m2 with its second seed."""
-        return numbered(self.arm, self.seed)
+        """The arm, as people read it; M2 #2 is M2 with its second seed."""
+        return numbered(ARM_LABELS[self.arm], self.seed)
 
 
 def numbered(name: str, seed: int) -> str:

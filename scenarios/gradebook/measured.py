@@ -8,8 +8,9 @@ from typing import Literal, get_args
 
 import msgspec
 
-from scenarios.gradebook.learnt import Likelihood, Measured, Round, numbered
+from scenarios.gradebook.learnt import ARM_LABELS, Likelihood, Measured, Round, numbered
 from scenarios.gradebook.scores import lbt_score
+from scenarios.gradebook.statistics import ratio_interval
 from scenarios.schema import ArmName, Scenario
 
 ORIGINAL, BEFORE = "original", "before"
@@ -20,6 +21,8 @@ METHODS: dict[ArmName, str] = {
     "dense": "m2_dense",
 }
 """What the summary calls an arm's teacher."""
+LABELS = {ORIGINAL: "original", BEFORE: "before"} | {METHODS[arm]: ARM_LABELS[arm] for arm in METHODS}
+"""What people read of a teacher."""
 Measure = Literal["greedy", "sampled", "lbt"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 Values = Mapping[Measure, Mapping[str, float]]
@@ -30,8 +33,8 @@ class Standing(msgspec.Struct, frozen=True):
     """How a teacher does in one round so far: the figures of its `TeacherSummary` that need no statistics."""
 
     round: int
-    teacher: str
-    """With the number of its seed, from the second on."""
+    label: str
+    """As people read it, with the number of its seed from the second on."""
     n: int
     greedy: float | None
     sampled: float | None
@@ -48,7 +51,7 @@ def standings(scenario: Scenario, learnt: Sequence[Round], *, complete: bool) ->
             for seed, weights in of_seeds.items():
                 values = [how_well(scenario, one, known.get(weights), weights, kind, complete) for kind in MEASURES]
                 shares = (mean(each.values()) for each in values)
-                found.append(Standing(one.number, numbered(name, seed), len(values[0]), *shares))
+                found.append(Standing(one.number, numbered(LABELS[name], seed), len(values[0]), *shares))
     return found
 
 
@@ -103,11 +106,20 @@ def over_seeds(values: Mapping[int, Values]) -> Values:
     return found
 
 
-def drift(texts: Iterable[Likelihood]) -> float | None:
-    """KL(their writer || original) in nats per token, estimated on its own texts; None: nothing is known."""
-    known = [(one.tokens, one.own - one.original) for one in texts if one.own is not None and one.original is not None]
-    tokens = sum(n for n, _ in known)
-    return sum(n * difference for n, difference in known) / tokens if tokens else None
+def drift(texts: Iterable[Likelihood]) -> tuple[float | None, tuple[float, float] | None]:
+    """KL(their writer || original) in nats per token, estimated on its own texts, and a 95 % interval over problems.
+
+    The estimate is the mean log-ratio of the sampled tokens: right on average, and perhaps below 0.
+    """
+    by_tp: dict[str, tuple[float, int]] = {}
+    for one in texts:
+        if one.own is not None and one.original is not None and one.tokens:
+            total, tokens = by_tp.get(one.tp, (0.0, 0))
+            by_tp[one.tp] = (total + one.tokens * (one.own - one.original), tokens + one.tokens)
+    if not by_tp:
+        return None, None
+    groups = [by_tp[tp] for tp in sorted(by_tp)]
+    return sum(total for total, _ in groups) / sum(tokens for _, tokens in groups), ratio_interval(groups)
 
 
 def mean(values: Iterable[float]) -> float | None:

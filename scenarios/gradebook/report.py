@@ -32,20 +32,21 @@ from scenarios.gradebook.scores import (
     assumption,
     best_possible,
 )
-from scenarios.gradebook.statistics import caution, paired, wilson
+from scenarios.gradebook.statistics import caution, clustered, paired, wilson
 from scenarios.gradebook.store import Store
 from scenarios.gradebook.summary import (
     BestPossible,
     Comparison,
     Levels,
+    MeasuredAssumption,
     Method,
     Rounds,
     Status,
     StudentSummary,
     Summary,
 )
-from scenarios.gradebook.tallies import agents_of, counts, curves, distinct, failed
-from scenarios.schema import Scenario
+from scenarios.gradebook.tallies import agents_of, counts, curves, distinct, failed, training_seconds
+from scenarios.schema import Scenario, Scoring
 
 __all__ = ["AgentFacts", "RunFacts", "Session", "facts_from", "summarize", "write_summary"]
 
@@ -107,8 +108,9 @@ def summarize(
     line_ups = compare_lineups(sheets, names, scoring, scenario.seed) if solves else []
     single = {up.students[0]: up for up in line_ups if len(up.students) == 1}
     failures = failed(store, given_up)
-    agents = agents_of(store, facts, failures)
-    rounds = learning.summarize_rounds(scenario, learnt, curves(store), complete=facts.status == "complete")
+    agents = agents_of(store, facts, failures, iteration)
+    told = learning.TrainingRecords(curves(store), training_seconds(store))
+    rounds = learning.summarize_rounds(scenario, learnt, told, complete=facts.status == "complete")
     summary = Summary(
         scenario=scenario.name,
         level=list(scenario.level) if isinstance(scenario.level, tuple) else scenario.level,
@@ -117,7 +119,7 @@ def summarize(
         wall_seconds=round(facts.wall_seconds, 3),
         simulated="simulated" in [*(agent.engine for agent in agents), *(agent.engine for agent in scenario.agents)],
         agents=agents,
-        counts=counts(store, lessons, sheets, names, facts, failures),
+        counts=counts(store, lessons, sheets, names, facts, failures, iteration),
         methods={
             name: _method(chosen.get(name, []), _tokens(name, counted))
             for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))
@@ -129,7 +131,7 @@ def summarize(
         students=_students(lessons, None if solves else iteration, scenario, single),
         lineups=line_ups,
         lineups_shown=shown(len(names)),
-        assumption=assumption(counted, names, scoring),
+        assumption=_assumption(counted, names, scoring),
         levels=Levels(
             learn=Rounds(msgspec.to_builtins(rounds)),
             iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten),
@@ -213,27 +215,38 @@ def _completions_per_rationale(lessons: Sequence[Lesson]) -> float | None:
     return (rationales + after) / rationales if rationales else None
 
 
+def _assumption(lessons: Sequence[Lesson], names: Sequence[str], scoring: Scoring) -> MeasuredAssumption:
+    """The paper's assumption, with its interval over TPs."""
+    by_tp = [assumption([lesson], names, scoring) for lesson in lessons]
+    whole = assumption(lessons, names, scoring)
+    sure = clustered([((one.right_beats_wrong or 0.0) * one.pairs, one.pairs) for one in by_tp])
+    return MeasuredAssumption(whole.right_beats_wrong, whole.ties, whole.pairs, sure if whole.pairs else None)
+
+
 def _students(
     lessons: Sequence[Lesson], iteration: Iteration | None, scenario: Scenario, single: Mapping[str, LineUp]
 ) -> list[StudentSummary]:
     """Their exams under rationales; where a class has level 3 alone, those of its rounds."""
-    sat_by, right_by = Counter[str](), Counter[str]()
+    by_tp: dict[str, list[tuple[int, int]]] = {student.name: [] for student in scenario.students}
+    """By student: right and all answers of each TP."""
     for lesson in lessons:
-        for rationale in distinct(lesson):
-            for answer in rationale.exams:
-                sat_by[answer.student] += 1
-                right_by[answer.student] += answer.correct
-    for name, answers in sat(iteration).items():
-        sat_by[name], right_by[name] = answers.n, answers.right
+        exams = [answer for rationale in distinct(lesson) for answer in rationale.exams]
+        asked, found = Counter(one.student for one in exams), Counter(one.student for one in exams if one.correct)
+        for name in asked:
+            by_tp.setdefault(name, []).append((found[name], asked[name]))
+    rounds = sat(iteration)
     summaries = []
     for student in scenario.students:
-        n, right = sat_by[student.name], right_by[student.name]
+        right, n = (sum(column) for column in zip(*by_tp[student.name] or [(0, 0)], strict=True))
+        ci95 = clustered(by_tp[student.name])
+        if answers := rounds.get(student.name):
+            right, n, ci95 = answers.right, answers.n, wilson(answers.right, answers.n)
         alone = single.get(student.name)
         summaries.append(
             StudentSummary(
                 name=student.name,
                 exam_accuracy=right / n if n else None,
-                ci95=wilson(right, n),
+                ci95=ci95,
                 exam_answers=n,
                 m1_max=alone.m1_max if alone else None,
                 m1_sum=alone.m1_sum if alone else None,

@@ -1,10 +1,9 @@
 """What is printed of rewritten rationales at the end of a class: reads the summary and nothing else."""
 
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group, RenderableType
 
-from scenarios.gradebook.marks import percent, plain, ruled
+from scenarios.gradebook.formatting import many, percent, plain
+from scenarios.gradebook.layout import Ruled, Sentences
 from scenarios.gradebook.rewritten import Gain, RewriteSummary
 
 WAYS = {
@@ -20,16 +19,15 @@ def rewritten_tables(told: RewriteSummary | None) -> list[RenderableType]:
     """All of it; nothing where no rationale is rewritten."""
     if told is None:
         return []
-    return [_ways(told), *([Text("\n".join(map(_in_words, told.gains)))] if told.gains else []), _students(told),
-            Text(_counted(told))]  # fmt: skip
+    gains = [Group(*(Sentences(_in_words(gain)) for gain in told.gains))] if told.gains else []
+    return [_ways(told), *gains, _students(told), Sentences(_counted(told))]
 
 
-def _ways(told: RewriteSummary) -> Table:
-    many = told.teaching_problems
-    table = ruled(f"What rewriting rationales brought ({many} teaching problem{'' if many == 1 else 's'})")
-    table.add_column("choosing from", no_wrap=True)
+def _ways(told: RewriteSummary) -> Ruled:
+    table = Ruled(f"What rewriting rationales brought ({many(told.teaching_problems, 'teaching problem')})")
+    table.add_column("choosing from")
     for heading in ("MAX", "SUM", "TRs\nper TP", "completions\nper TP"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, right=True)
     for way in told.ways:
         table.add_row(
             WAYS.get(way.name, plain(way.name)),
@@ -38,13 +36,16 @@ def _ways(told: RewriteSummary) -> Table:
             "-" if way.rationales is None else f"{way.rationales:.1f}",
             "-" if way.completions is None else f"{way.completions:.1f}",
         )
-    caption = "same cost: random sampled rationales, as many as cost what rewriting costs; the mean over draws."
+    note = (
+        "originals: the rationales that might be rewritten. same cost: random sampled rationales, as many as cost what "
+        "rewriting costs; the mean over draws. completions: rationales, exam answers, reasons, questions."
+    )
     if told.matched is not None and told.matched < 1:
-        caption += (
+        note += (
             f" There were enough on {percent(told.matched)} of the problems; more lesson.rationales, or fewer "
             "iterate.originals, mend that."
         )
-    table.caption = Text(caption, style="dim")
+    table.note = note
     return table
 
 
@@ -57,17 +58,18 @@ def _in_words(gain: Gain) -> str:
     )
 
 
-def _students(told: RewriteSummary) -> Table:
-    table = ruled("Rewritten for whom? Exams before and after")
-    table.add_column("student", overflow="fold")
+def _students(told: RewriteSummary) -> Ruled:
+    table = Ruled(
+        "Rewritten for whom? Exams before and after",
+        "its own, all: right exam answers of that student, of all students. TA right: the rationale's own answer. "
+        "Rationales are picked because exams failed, so exams taken again tend to go better by chance alone.",
+    )
+    table.add_column("student", fold=True)
     for heading in ("rewrites", "its own,\nbefore", "after", "all,\nbefore", "after", "TA right,\nbefore", "after"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, right=True)
     for one in told.students:
         shares = (one.own_before, one.own_after, one.all_before, one.all_after, one.right_before, one.right_after)
         table.add_row(plain(one.name), str(one.rewrites), *map(percent, shares))
-    table.caption = Text(
-        "Rationales are picked because exams failed, so exams sat anew tend to go better by chance alone.", style="dim"
-    )
     return table
 
 

@@ -6,12 +6,12 @@ Reads the summary and nothing else. What models wrote goes in as plain text.
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.gradebook.marks import percent, plain, ruled
-from scenarios.gradebook.rounds import IterateSummary, Mean, RoundSummary
+from scenarios.gradebook.formatting import interval, many, percent, plain
+from scenarios.gradebook.layout import Ruled, Sentences
+from scenarios.gradebook.rounds import IterateSummary, RoundSummary
 
 ARMS = {
     "start": "start",
@@ -34,61 +34,65 @@ def round_tables(told: IterateSummary) -> list[RenderableType]:
         parts.append(_students(told))
     if told.reasons:
         parts.append(_reasons(told))
-    parts += [_best_set(told), Text(_dropped(told.rounds))]
+    parts += [_best_set(told), Sentences(_dropped(told.rounds))]
     return parts
 
 
-def _rounds(rounds: Sequence[RoundSummary]) -> Table:
-    table = ruled("Teacher and students by round: F1 of the class Yes")
+def _rounds(rounds: Sequence[RoundSummary]) -> Ruled:
+    table = Ruled(
+        "Teacher and students by round: F1 of the class Yes",
+        "training: the teacher's F1 on training items, by which sets are kept. held out: F1 of the best set on unseen "
+        "items; not used to keep sets. Students: F1 on the round's training items, with all its sets.",
+    )
     runs = len({one.run for one in rounds}) > 1
     names = list(dict.fromkeys(name for one in rounds for name in one.students))
-    for heading in (*(["run"] if runs else []), "round", "sets", "teacher,\ntraining", "teacher,\nheld out"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("round", *(["run"] if runs else []), "sets", "teacher,\ntraining", "teacher,\nheld out"):
+        table.add_column(heading, right=True)
     for name in names:
-        table.add_column(plain(name), justify="right", overflow="fold")
+        table.add_column(plain(name), right=True)
     for one in rounds:
         table.add_row(
-            *([str(one.run)] if runs else []),
             str(one.round) if one.round else "start",
+            *([str(one.run)] if runs else []),
             str(len(one.sets)),
             percent(one.teacher_f1_train),
             percent(one.teacher_f1_test),
             *(percent(one.students.get(name)) for name in names),
         )
-    table.caption = Text("training: what sets are kept by. held out: with the best set; keeps none.", style="dim")
     return table
 
 
-def _arms(told: IterateSummary) -> Table:
-    table = ruled("What the rounds brought: the teacher with the best set, F1 of the class Yes")
-    table.add_column("", no_wrap=True)
+def _arms(told: IterateSummary) -> Ruled:
+    table = Ruled(
+        "What the rounds brought: the teacher with the best set, F1 of the class Yes",
+        "start: the first sets. random: as many sets of training items, drawn. itself: the teacher as its own only "
+        "student. no students: as many requests spent on sets written without any. 95 %: of held out, over independent "
+        "runs. sets: scored. requests: without those on held-out items.",
+    )
+    table.add_column("sets of")
     for heading in ("training", "held out", "95 %", "runs", "sets", "requests"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, right=True)
     for one in told.arms:
         table.add_row(
             ARMS.get(one.name, plain(one.name)),
             percent(one.teacher_f1_train.mean),
             percent(one.teacher_f1_test.mean),
-            _interval(one.teacher_f1_test),
+            interval(one.teacher_f1_test.ci95),
             str(one.teacher_f1_test.n),
             f"{one.sets:,.0f}",
-            "" if one.requests is None else f"{one.requests:,.0f}",
+            "-" if one.requests is None else f"{one.requests:,.0f}",
         )
-    table.caption = Text(
-        "start: the first sets. random: as many sets of training items, drawn. itself: the teacher as its own only "
-        "student. no students: as many requests spent on sets written without any.",
-        style="dim",
-    )
     return table
 
 
-def _interval(mean: Mean) -> str:
-    return "-" if mean.ci95 is None else f"{100 * mean.ci95[0]:.0f} to {100 * mean.ci95[1]:.0f} %"
-
-
-def _students(told: IterateSummary) -> Table:
-    table = ruled("Whose mistakes taught the teacher?")
-    table.add_column("student", overflow="fold")
+def _students(told: IterateSummary) -> Ruled:
+    table = Ruled(
+        "Whose mistakes taught the teacher?",
+        "written, kept: sets written from its mistakes; one from several students' mistakes counts for each in part. "
+        "gain: points of the teacher's F1, over the sets they were written from. in the last set: revisions on the way "
+        "to the last best set.",
+    )
+    table.add_column("student", fold=True)
     for heading in (
         "mistakes\nshown",
         "sets\nwritten",
@@ -97,7 +101,7 @@ def _students(told: IterateSummary) -> Table:
         "in the\nlast set",
         "gain,\nheld out",
     ):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, right=True)
     for one in told.students:
         table.add_row(
             plain(one.name),
@@ -108,16 +112,21 @@ def _students(told: IterateSummary) -> Table:
             f"{one.in_final:.1f}",
             "-" if one.final_gain_test is None else f"{100 * one.final_gain_test:+.1f}",
         )
-    table.caption = Text("A set written from several students' mistakes counts for each in part.", style="dim")
     return table
 
 
-def _reasons(told: IterateSummary) -> Table:
+def _reasons(told: IterateSummary) -> Ruled:
     own = told.own_errors
-    table = ruled("Why students failed, and the teacher with them")
-    table.add_column("reason, as the teacher says", overflow="fold")
-    for heading in ("times\ngiven", "items", "teacher's\nerrors", "share", "re-\nmoved", "new"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = Ruled(
+        "Why students failed, and the teacher with them",
+        f"items: whose mistakes led to it, of the {own.items:,} that the students and the teacher itself were asked. "
+        f"teacher's errors: its own with the first best set; {own.without_reason:,} of {own.errors:,} without a "
+        "reason, others with several. share: of all these errors. removed: right with the last best set. new: right "
+        "before, wrong with it. Reasons are grouped by the words they share.",
+    )
+    table.add_column("reason, as the teacher says", fold=True)
+    for heading in ("times\ngiven", "items", "teacher's\nerrors", "share", "removed", "new"):
+        table.add_column(heading, right=True)
     for one in told.reasons[:REASONS]:
         table.add_row(
             plain(one.reason)[:LONGEST],
@@ -128,25 +137,19 @@ def _reasons(told: IterateSummary) -> Table:
             str(one.removed),
             str(one.new),
         )
-    table.add_row("all errors", "", str(own.items), str(own.errors), percent(1.0, 0), str(own.removed), str(own.new))
-    table.caption = Text(
-        f"items: whose mistakes led to it, of the {own.items:,} that the students and the teacher itself were asked. "
-        f"teacher's errors: its own with the first best set; {own.without_reason:,} of {own.errors:,} without a "
-        "reason, others with several. removed: right with the last best set. new: right before, wrong with it. "
-        "Reasons are grouped by the words they share.",
-        style="dim",
-    )
+    if (more := len(told.reasons) - REASONS) > 0:
+        table.add_row(Text(f"… {more} more in summary.json", style="dim"), *[""] * 6)
+    whole = percent(1.0 if own.errors else None, 0)
+    table.add_row("all errors", "", str(own.items), str(own.errors), whole, str(own.removed), str(own.new))
     return table
 
 
-def _best_set(told: IterateSummary) -> Text:
+def _best_set(told: IterateSummary) -> RenderableType:
     last = told.rounds[-1]
     if not last.exemplars:
         return Text("No set was kept: none was answered often enough.")
-    text = Text("The last best set", style="bold")
-    for one in last.exemplars:
-        text.append(f"\n{one.answer:<3}  {plain(one.text)[:LONGEST]}", style="none")
-    return text
+    shown = [Sentences(f"{one.answer:<3}  {plain(one.text)[:LONGEST]}") for one in last.exemplars]
+    return Group(Text("The last best set", style="bold"), *shown)
 
 
 def _dropped(rounds: Sequence[RoundSummary]) -> str:
@@ -156,16 +159,25 @@ def _dropped(rounds: Sequence[RoundSummary]) -> str:
         repaired += Counter(one.repaired)
         dropped += Counter(one.dropped)
         reflections += Counter(one.dropped_reflections)
-    said = f"Of {asked:,} sets asked for, {repaired.total():,} were asked for again, {dropped.total():,} dropped"
+    said = f"Of {many(asked, 'set')} asked for, {repaired.total():,} were asked for again, {dropped.total():,} dropped"
     said += f" ({_causes(dropped)})" if dropped else ""
     said += f", and {repeated:,} were there already."
     if reflections:
-        said += f" {reflections.total():,} reflections had no reason in them ({_causes(reflections)})."
-    shares = {"the teacher with the last best set": rounds[-1].train.neither_share}
-    shares |= {plain(name): answers.neither_share for name, answers in rounds[-1].student_answers.items()}
-    told = ", ".join(f"{name} {percent(share)}" for name, share in shares.items() if share)
-    said += f" Answers that were neither yes nor no, and so wrong: {told}." if told else ""
+        said += f" {many(reflections.total(), 'reflection')} had no reason in them ({_causes(reflections)})."
+    shares = _neither(rounds)
+    told = ", ".join(f"{plain(name)} {percent(share)}" for name, share in shares.items() if share)
+    said += f" Students' answers that were neither yes nor no, and so wrong, in all rounds: {told}." if told else ""
     return said
+
+
+def _neither(rounds: Sequence[RoundSummary]) -> dict[str, float]:
+    """By student, the share of its answers in all rounds that were neither yes nor no."""
+    neither, answers = Counter[str](), Counter[str]()
+    for one in rounds:
+        for name, given in one.student_answers.items():
+            answers[name] += given.n
+            neither[name] += round((given.neither_share or 0.0) * given.n)
+    return {name: neither[name] / n for name, n in answers.items() if n}
 
 
 def _causes(counted: Counter[str]) -> str:

@@ -33,7 +33,7 @@ class Paired(msgspec.Struct, frozen=True):
     """Two-sided sign-flip permutation test."""
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """The 95 % Wilson score interval of `successes` out of `n` independent trials; (0, 1) for no trials.
 
     Successes may be parts of one, as where a problem was answered several times: then the interval is wider than it
@@ -47,6 +47,50 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     reach = z * sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / shrink
     # At the ends it is 0 and 1, but for rounding.
     return (max(0.0, centre - reach) if successes else 0.0, min(1.0, centre + reach) if successes < n else 1.0)
+
+
+def clustered(groups: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The 95 % interval of a share whose trials come in groups that go together, such as the exams of one TP.
+
+    Wilson's, of as many independent trials as are worth these: at most all of them, and fewer where groups differ more
+    than by chance (Korn and Graubard, Survey Methodology 1998). Where every trial came out alike a group is one trial.
+
+    Args:
+        groups: successes and trials of each group; groups without trials say nothing.
+    """
+    groups = [(right, n) for right, n in groups if n]
+    trials, successes = sum(n for _, n in groups), sum(right for right, _ in groups)
+    if not trials:
+        return (0.0, 1.0)
+    share = successes / trials
+    worth: float = len(groups)
+    if len(groups) > 1 and 0 < share < 1:
+        variance = _ratio_variance(groups)
+        worth = min(trials, share * (1 - share) / variance) if variance else trials
+    # Wilson for a number of trials that need not be whole.
+    return wilson(share * worth, worth)
+
+
+def ratio_interval(groups: Sequence[tuple[float, int]]) -> tuple[float, float] | None:
+    """The 95 % interval of a sum over groups divided by the sum of their sizes, by Student's t; None for one group.
+
+    Args:
+        groups: the sum and the size of each; groups are independent.
+    """
+    if len(groups) < 2:
+        return None
+    from scipy.stats import t
+
+    ratio = sum(total for total, _ in groups) / sum(n for _, n in groups)
+    reach = float(t.ppf(0.975, len(groups) - 1)) * sqrt(_ratio_variance(groups))
+    return (ratio - reach, ratio + reach)
+
+
+def _ratio_variance(groups: Sequence[tuple[float, int]]) -> float:
+    """Of a sum over groups divided by the sum of their sizes; linearised, with the correction for few groups."""
+    size = sum(n for _, n in groups)
+    ratio = sum(total for total, _ in groups) / size
+    return len(groups) / (len(groups) - 1) * sum((total - ratio * n) ** 2 for total, n in groups) / size**2
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -31,7 +31,7 @@ CREATE TABLE result(
   prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cacheable_tokens INTEGER NOT NULL,
   completion_tokens INTEGER NOT NULL,
   seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
-  stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL) WITHOUT ROWID;
+  stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL) WITHOUT ROWID;
 CREATE TABLE grade(
   request_id TEXT NOT NULL, grader TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL,
   seq INTEGER PRIMARY KEY, UNIQUE(request_id, grader, version));
@@ -65,6 +65,18 @@ CREATE VIEW lbt_score AS
   JOIN exam_answer e ON e.tr = same.request_id
   GROUP BY t.request_id, e.student;
 """
+
+ADDED = """
+CREATE TABLE IF NOT EXISTS asked(
+  request_id TEXT NOT NULL, arm TEXT NOT NULL, run INTEGER NOT NULL, round INTEGER NOT NULL, agent TEXT NOT NULL,
+  stage TEXT NOT NULL, PRIMARY KEY(request_id, arm, run, round, agent, stage)) WITHOUT ROWID;
+CREATE VIEW IF NOT EXISTS set_answer AS
+  SELECT a.arm, a.run, a.round, a.agent, a.stage, r.tr AS exemplar_set, r.ep AS item, r.request_id, r.text, r.answer,
+         CAST(value AS INTEGER) AS correct
+  FROM asked a JOIN result r USING(request_id) LEFT JOIN latest_grade USING(request_id)
+  WHERE r.kind = 'Examine' AND r.failed = '';
+"""
+"""What gradebooks of earlier versions of this program do not have; they get it when they are written again."""
 
 
 class StoreError(RuntimeError):
@@ -102,6 +114,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the trained weights that answered; empty: those the agent began with."""
     score: float | None = None
     """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
+    temperature: float | None = None
+    """It was drawn with: 0 is greedy. None: nothing was drawn, or not known."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -117,18 +131,13 @@ class Event(msgspec.Struct, frozen=True):
 COLUMNS = (
     "request_id", "kind", "level", "round", "agent", "tp", "tr", "ep", "repeat", "text", "answer", "failed",
     "prompt_tokens", "cached_tokens", "cacheable_tokens", "completion_tokens", "seconds", "finish_reason",
-    "stage", "detail", "weights", "score",
+    "stage", "detail", "weights", "score", "temperature",
 )  # fmt: skip
 
 VALUES = attrgetter(*COLUMNS)
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 8000
 """Ids are digests, so every row lands on another page: pages are kept in memory, and written in place less often."""
-
-SELECT = (
-    f"SELECT {', '.join('r.' + column for column in COLUMNS)}, value FROM result r "  # noqa: S608 - our own names
-    "LEFT JOIN latest_grade USING(request_id)"
-)
 
 
 def _record(row: Sequence[Any]) -> Record:
@@ -188,13 +197,19 @@ class Store:
             db.execute(f"PRAGMA cache_size={-CACHE_KIB}")
             db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+                db.executescript(f"BEGIN; {SCHEMA} {ADDED} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             db.close()
             raise StoreError(
                 f"{self.path} is a gradebook of version {version}; this program reads version {SCHEMA_VERSION}"
             )
+        known = {row[1] for row in db.execute("PRAGMA table_info(result)")}
+        if write and "temperature" not in known:
+            db.executescript(f"BEGIN; ALTER TABLE result ADD COLUMN temperature REAL; {ADDED} COMMIT;")
+            known.add("temperature")
+        columns = ", ".join(f"r.{column}" if column in known else "NULL" for column in COLUMNS)
+        self._select = f"SELECT {columns}, value FROM result r LEFT JOIN latest_grade USING(request_id)"  # noqa: S608 - our own names
         return db
 
     def __enter__(self) -> Self:
@@ -235,6 +250,24 @@ class Store:
             self._ids.update(r.request_id for r in records)
         return new
 
+    def keep_asked(self, rows: Iterable[tuple[str, str, int, int, str, str]]) -> None:
+        """Write down what level 3 wants a result for: request id, arm, run, round, agent, stage. Once each."""
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO asked VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def name_first_twins(self) -> None:
+        """Let what was asked about identical TRs of a TP name the first of them, by repeat, whichever came first."""
+        twins = self._db.execute(
+            "SELECT first, request_id FROM ("
+            "  SELECT request_id, first_value(request_id) OVER ("
+            "    PARTITION BY tp, text ORDER BY level, round, stage = 'probe', repeat, request_id) AS first"
+            "  FROM result WHERE kind IN ('Teach', 'Revise') AND stage IN ('teach', 'probe', 'write') AND tp <> ''"
+            "  AND failed = '') WHERE first <> request_id"
+        ).fetchall()
+        with self._transaction():
+            # The index on tr leaves out rows without one.
+            self._db.executemany("UPDATE result SET tr = ? WHERE tr = ? AND tr <> ''", twins)
+
     def note(self, agent: str, kind: str, detail: str = "") -> None:
         """Write down an event."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -247,12 +280,12 @@ class Store:
         """One result with its latest grade; None: it is not recorded."""
         if self._ids is not None and request_id not in self._ids:
             return None  # Nearly always, of a new request: it costs no look into the file.
-        row = self._db.execute(f"{SELECT} WHERE r.request_id = ?", (request_id,)).fetchone()
+        row = self._db.execute(f"{self._select} WHERE r.request_id = ?", (request_id,)).fetchone()
         return None if row is None else _record(row)
 
     def results(self) -> Iterator[Record]:
         """All results with their latest grades, by id: the order says nothing of arrival."""
-        for row in self._db.execute(f"{SELECT} ORDER BY r.request_id"):
+        for row in self._db.execute(f"{self._select} ORDER BY r.request_id"):
             yield _record(row)
 
     def keep_bank(self, bank: Bank) -> None:

@@ -31,11 +31,15 @@ class AgentSummary(msgspec.Struct, frozen=True):
     """What a perfect prefix cache would have served: an estimate."""
     completion_tokens: int
     busy_seconds: float
-    """The time its requests spent in the engine, added up: more than the wall clock's where an engine batches."""
+    """Request-seconds: how long its requests took in the engine, added up. An engine that works on several at once
+    comes to more than the class lasted."""
     restarts: int
     failed: int
     spent: float | None = None
     """In the currency of its prices, its replicas and all sessions included; None: nothing, or not known."""
+    shared: dict[str, int] = {}
+    """At level 3, by agent: answers that were asked of that agent and stand for this one's own, since both answer alike
+    (same model, persona and sampling). They are not among `requests`."""
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -46,7 +50,8 @@ class Method(msgspec.Struct, frozen=True):
     """Wilson; over TPs."""
     n: int
     completion_tokens: int
-    """greedy: its own; sc, and M1 by log-probabilities: all TRs; M1: all TRs and their exams."""
+    """greedy: its own; sc, and M1 by log-probabilities: all TRs; M1: all TRs and their exams. Prompts are not counted,
+    nor solutions that students read to say how likely they are (`counts.solution_tokens`)."""
     tie_share: float | None
     """Of TPs on which several answers had the best score."""
     accuracy_random_ties: float | None
@@ -80,10 +85,17 @@ class StudentSummary(msgspec.Struct, frozen=True):
     exam_accuracy: float | None
     """Over all its EAs, each asked once."""
     ci95: tuple[float, float]
-    """Wilson, as if EAs were independent. They are not (many share a TR, an EP, a TP), so it is too narrow."""
+    """Over TPs, since the EAs of one TP go together. At level 3 alone as if all EAs were independent."""
     exam_answers: int
     m1_max: float | None
     m1_sum: float | None
+
+
+class MeasuredAssumption(Assumption, frozen=True):
+    """The assumption, and how sure it is."""
+
+    ci95: tuple[float, float] | None = None
+    """Of `right_beats_wrong`, over TPs; None where there is no pair."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -126,7 +138,7 @@ class Summary(msgspec.Struct, frozen=True):
     paired: list[Comparison]
     students: list[StudentSummary]
     lineups: list[LineUp]
-    assumption: Assumption
+    assumption: MeasuredAssumption
     levels: Levels
     failures: list[Failure]
     caution: str | None

@@ -1,22 +1,23 @@
-"""What is printed at the end of a class, from its summary: tables and sentences for 80 columns, with or without colour.
+"""What is printed at the end of a class, from its summary: tables and sentences of any width, with or without colour.
 
 Reads a summary and nothing else, so that a finished run can be shown again. What models and failures say goes in as
 plain text: it is never taken for markup, and its control characters never reach the terminal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from scenarios.gradebook import learning_tables
 from scenarios.gradebook.dense import Dense
-from scenarios.gradebook.lineups import ALL_SUBSETS
-from scenarios.gradebook.marks import Bar, percent, plain, ruled
+from scenarios.gradebook.formatting import interval, many, percent, plain
+from scenarios.gradebook.layout import Bar, Ruled, Sentences, Trimmed
+from scenarios.gradebook.lineups import ALL_SUBSETS, LineUp
+from scenarios.gradebook.measured import LABELS as TEACHERS
 from scenarios.gradebook.rewritten_tables import rewritten_tables
 from scenarios.gradebook.round_tables import round_tables
 from scenarios.gradebook.summary import Comparison, Summary
@@ -30,9 +31,29 @@ LABELS = {
     "m1_max_logprob": "M1 MAX log p",
     "m1_sum_logprob": "M1 SUM log p",
     "m1_avg_logprob": "M1 AVG log p",
-    "best_possible": "best possible",
+    "best_possible": "best TR (oracle)",
 }
 FAILURES_SHOWN = 5
+LINE_UPS_SHOWN = 6
+"""Line-ups of one size, single students aside; of more than these BEST and WORST are shown."""
+BEST, WORST = 3, 2
+SHORT_LINE_UP = 4
+"""Students from which on line-ups are named by who is missing, if that is one or nobody."""
+OTHER_ANSWERS = {
+    "later_exam_answers": "exam answers under new rationales",
+    "teacher_exam_answers": "exam answers of the teacher as its own student",
+    "training_answers": "the teacher's own answers to training items",
+    "held_out_answers": "to held-out items",
+}
+"""By their names among the counts."""
+ODDITIES = {
+    "identical_rationales": "{n} rationale{s} identical to another (examined once, counted as often as each came)",
+    "without_dialogue": "{n} time{s} that a student sat its exam without a question that was answered",
+    "cut_off": "{n} text{s} cut off at max_tokens",
+    "exam_answers_left_out": "{n} exam answer{s} left out of the scores (the same exam failed under another rationale)",
+    "problems_without_common_exams": "{n} problem{s} without an exam under all rationales (votes decide there)",
+    "mixed_grades": "{n} group{s} of equal answers that the grader judged differently (the first counts)",
+}
 
 
 def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
@@ -44,73 +65,74 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
     told = msgspec.convert(summary, Summary)
     parts: list[RenderableType] = [_head(told)]
     if told.solves:
-        parts += [methods(told), comparisons(told), students(told), line_ups(told), Text(assumption(told))]
-        parts += [Text(agreement(told.dense))] if told.dense else []
+        parts += [methods(told), comparisons(told), students(told), line_ups(told), Sentences(assumption(told))]
+        parts += [Sentences(agreement(told.dense))] if told.dense else []
     parts += learning_tables.rounds(told)
     parts += [*round_tables(told.levels.iterate), *rewritten_tables(told.levels.iterate.rationales)]
-    parts.append(Text(_counted(told)))
+    parts.append(Sentences(_counted(told)))
     if told.caution:
-        parts.append(Text(f"Caution: {told.caution}", style="yellow"))
+        parts.append(Sentences(f"Caution: {told.caution}", style="yellow"))
     if told.failures:
         parts.append(failures(told))
-    return Group(*(Padding(part, (1, 0, 0, 0)) for part in parts))
+    return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
 
 
-def _head(told: Summary) -> Text:
+def _head(told: Summary) -> RenderableType:
     minutes, seconds = divmod(round(told.wall_seconds), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    levels = f"level {told.level}" if isinstance(told.level, int) else f"levels {', '.join(map(str, told.level))}"
     head = Text(plain(told.scenario), style="bold")
-    head.append(f"  level {told.level}, seed {told.seed}, {told.status}, {took}", style="none")
-    if told.simulated:
-        head.append(
-            "\nWith simulated agents: a model of a class. The figures say nothing about any language model.",
-            style="yellow",
-        )
-    return head
+    head.append(f"  {levels}, seed {told.seed}, {told.status}, {took}", style="none")
+    if not told.simulated:
+        return head
+    warning = "With simulated agents: a model of a class. The figures say nothing about any language model."
+    return Group(head, Sentences(warning, style="yellow"))
 
 
-def methods(told: Summary) -> Table:
-    """How right each way of choosing an answer is; `ties by lot` is what random choices among ties would expect."""
-    n = told.best_possible.n
-    table = ruled(f"How often the teacher's answer is right ({n} teaching problem{'' if n == 1 else 's'})")
-    table.add_column("method", no_wrap=True)
-    table.add_column("right", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("95 %", justify="right", no_wrap=True)
-    table.add_column("tokens", justify="right", no_wrap=True)
-    table.add_column("ties", justify="right", no_wrap=True)
-    table.add_column("ties\nby lot", justify="right", no_wrap=True)
+def methods(told: Summary) -> Ruled:
+    """How right each way of choosing an answer is."""
+    table = Ruled(
+        f"How often the teacher's answer is right ({many(told.best_possible.n, 'teaching problem')})",
+        "tokens: of all completions that the method needs, prompts left out. ties: problems on which several answers "
+        "had the best score; ties by lot: the share right to expect if one of these were drawn. best TR (oracle): "
+        "problems with a right rationale.",
+    )
+    if cost := told.counts.get("solution_tokens"):
+        solutions = many(told.counts.get("solutions", 0), "solution")
+        table.note += f" log p: students also read {solutions} in prompts of {cost:,} tokens, which are left out."
+    for heading in ("method", "right", "", "95 %", "tokens", "ties", "ties\nby lot"):
+        table.add_column(heading, right=heading not in ("method", ""))
     for name, method in told.methods.items():
-        if name in learning_tables.LABELS:  # on other problems
+        if name in TEACHERS:  # on other problems
             continue
-        low, high = method.ci95
         table.add_row(
-            Text(LABELS.get(name, plain(name))),
-            Text(percent(method.accuracy)),
+            LABELS.get(name, plain(name)),
+            percent(method.accuracy),
             Bar(method.accuracy),
-            Text(f"{100 * low:.0f} to {100 * high:.0f} %" if method.n else "-"),
-            Text(f"{method.completion_tokens:,}"),
-            Text(percent(method.tie_share, digits=0)),
-            Text(percent(method.accuracy_random_ties)),
+            interval(method.ci95 if method.n else None),
+            f"{method.completion_tokens:,}",
+            percent(method.tie_share, digits=0),
+            percent(method.accuracy_random_ties),
         )
     best = told.best_possible.accuracy
-    table.add_row(Text(LABELS["best_possible"], style="dim"), Text(percent(best)), Bar(best), "", "", "", "")
+    table.add_row(Text(LABELS["best_possible"], style="dim"), percent(best), Bar(best), "", "", "", "")
     return table
 
 
 def comparisons(told: Summary) -> RenderableType:
     """The paired comparisons, in words."""
-    found = [pair for pair in told.paired if pair.a not in learning_tables.LABELS]
+    found = [pair for pair in told.paired if pair.a not in TEACHERS]
     if not found:
         return Text("There are no two methods to compare yet.")
-    return Group(Text("The same problems, two methods", style="bold"), *(Text(in_words(pair)) for pair in found))
+    caveat = [Sentences(learning_tables.uncorrected(len(found)), style="dim")] if len(found) > 1 else []
+    return Group(Text("The same problems, two methods", style="bold"), *map(Sentences, map(in_words, found)), *caveat)
 
 
 def in_words(pair: Comparison) -> str:
     """One paired comparison as a sentence."""
     a, b = (LABELS.get(name, plain(name)) for name in (pair.a, pair.b))
     if not pair.wins and not pair.losses:
-        return f"{a} and {b}: right and wrong on the same {pair.n} problems."
+        return f"{a} and {b}: right and wrong on the same {many(pair.n, 'problem')}."
     low, high = pair.ci95
     return (
         f"{a} against {b}: {100 * pair.difference:+.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}); "
@@ -118,54 +140,70 @@ def in_words(pair: Comparison) -> str:
     )
 
 
-def students(told: Summary) -> Table:
+def students(told: Summary) -> Ruled:
     """How each student fared, and what its exams alone would have chosen."""
-    table = ruled("The students")
-    table.add_column("student", overflow="fold")
-    table.add_column("exams\nsat", justify="right", no_wrap=True)
-    table.add_column("right", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("95 %", justify="right", no_wrap=True)
-    table.add_column("MAX\nalone", justify="right", no_wrap=True)
-    table.add_column("SUM\nalone", justify="right", no_wrap=True)
+    table = Ruled(
+        "The students",
+        "95 %: over teaching problems, since exam answers on one problem go together. MAX, SUM alone: M1 with this "
+        "student alone.",
+    )
+    table.add_column("student", fold=True)
+    for heading in ("exams\nsat", "right", "", "95 %", "MAX\nalone", "SUM\nalone"):
+        table.add_column(heading, right=heading != "")
     for student in told.students:
-        low, high = student.ci95
         table.add_row(
-            Text(plain(student.name)),
-            Text(f"{student.exam_answers:,}"),
-            Text(percent(student.exam_accuracy)),
+            plain(student.name),
+            f"{student.exam_answers:,}",
+            percent(student.exam_accuracy),
             Bar(student.exam_accuracy),
-            Text(f"{100 * low:.0f} to {100 * high:.0f} %" if student.exam_answers else "-"),
-            Text(percent(student.m1_max)),
-            Text(percent(student.m1_sum)),
+            interval(student.ci95 if student.exam_answers else None),
+            percent(student.m1_max),
+            percent(student.m1_sum),
         )
     return table
 
 
-def line_ups(told: Summary) -> RenderableType:
-    """Every line-up of students, as if only they had sat the exams; and with equal numbers of exams."""
-    table = ruled("Who should sit the exams? The same class with other students")
-    table.add_column("students", min_width=24)
-    table.add_column("EAs\nper TR", justify="right", no_wrap=True)
-    table.add_column("MAX", justify="right", no_wrap=True)
-    table.add_column("SUM", justify="right", no_wrap=True)
-    table.add_column("MAX,\nequal EAs", justify="right", no_wrap=True)
-    table.add_column("SUM,\nequal EAs", justify="right", no_wrap=True)
-    for up in told.lineups:
-        everybody = len(up.students) == len(told.students) > ALL_SUBSETS
-        who = f"all {len(up.students)}" if everybody else ", ".join(map(plain, up.students))
-        table.add_row(
-            Text(who),
-            Text(f"{up.exams_per_rationale:g}" if up.exams_per_rationale % 1 == 0 else f"{up.exams_per_rationale:.1f}"),
-            Text(percent(up.m1_max)),
-            Text(percent(up.m1_sum)),
-            Text(percent(up.m1_max_equal)),
-            Text(percent(up.m1_sum_equal)),
-        )
-    note = "equal EAs: each line-up cut down to the exams of the smallest, averaged over random draws."
+def line_ups(told: Summary) -> Ruled:
+    """Line-ups of students, as if only they had sat the exams; and with equal numbers of exams."""
+    table = Ruled("Who should sit the exams? The same class with other students")
+    table.add_column("students", fold=True)
+    for heading in ("EAs\nper TR", "MAX", "SUM", "MAX,\nequal EAs", "SUM,\nequal EAs"):
+        table.add_column(heading, right=True)
+    names = [student.name for student in told.students]
+    ordered = sorted(told.lineups, key=lambda up: (len(up.students), -(up.m1_max or 0), -(up.m1_sum or 0)))
+    note = [
+        "EAs: exam answers. equal EAs: each line-up cut down to the exams of the smallest, averaged over random draws."
+    ]
+    for size, group in groupby(ordered, key=lambda up: len(up.students)):
+        ups = list(group)
+        hidden = ups[BEST:-WORST] if size > 1 and len(ups) > LINE_UPS_SHOWN else []
+        for up in ups:
+            if up not in hidden:
+                table.add_row(_who(up.students, names), *_figures(up))
+            elif up is hidden[0]:
+                table.add_row(Text(f"… {len(hidden)} more of {size} students", style="dim"), *[""] * 5)
+        if hidden and len(note) == 1:
+            note.append(
+                f"Of each size the best by MAX and the worst are shown; summary.json has all {len(told.lineups)}."
+            )
     if len(told.students) > ALL_SUBSETS:
-        note += f" With more than {ALL_SUBSETS} students not all line-ups are shown: {told.lineups_shown}."
-    return Group(table, Text(note, style="dim"))
+        note.append(f"With more than {ALL_SUBSETS} students not all line-ups are shown: {told.lineups_shown}.")
+    table.note = " ".join(note)
+    return table
+
+
+def _figures(up: LineUp) -> tuple[str, ...]:
+    exams = up.exams_per_rationale
+    shares = (up.m1_max, up.m1_sum, up.m1_max_equal, up.m1_sum_equal)
+    return (f"{exams:g}" if exams % 1 == 0 else f"{exams:.1f}", *map(percent, shares))
+
+
+def _who(students: Sequence[str], everybody: Sequence[str]) -> str:
+    """A line-up by its names, or, where that is shorter, by those that are missing."""
+    missing = [plain(name) for name in everybody if name not in students]
+    if len(everybody) < SHORT_LINE_UP or len(missing) > 1:
+        return ", ".join(map(plain, students))
+    return f"all but {missing[0]}" if missing else f"all {len(students)}"
 
 
 def assumption(told: Summary) -> str:
@@ -178,9 +216,10 @@ def assumption(told: Summary) -> str:
         )
     loses = 1 - found.right_beats_wrong - found.ties
     pairs = "the one pair" if found.pairs == 1 else f"{found.pairs:,} pairs"
+    sure = "" if found.ci95 is None else f" (95 % interval {interval(found.ci95)}, over problems)"
     return (
         f"Do right rationales teach better than wrong ones? Of {pairs} within a problem, the right one scored "
-        f"higher in {percent(found.right_beats_wrong)}, the same in {percent(found.ties)}, "
+        f"higher in {percent(found.right_beats_wrong)}{sure}, the same in {percent(found.ties)}, "
         f"lower in {percent(abs(loses))}."
     )
 
@@ -195,11 +234,12 @@ def agreement(found: Dense) -> str:
         low, high = found.ci95
         along = (
             f"Kendall's tau-b within a problem is {found.kendall_tau_b:.2f} (95 % interval {low:.2f} to {high:.2f}; "
-            f"{found.n} problem{'' if found.n == 1 else 's'})"
+            f"{many(found.n, 'problem')})"
         )
     said = (
-        f"Exams against log p, the log-probability of the solutions ({found.grades:,} told): {along}; both choose the "
-        f"same answer on {percent(found.same_max)} of the problems by MAX, on {percent(found.same_sum)} by SUM."
+        f"Exams against log p, the log-probability of the solutions ({many(found.grades, 'answer')}): {along}; both "
+        f"choose the same answer on {percent(found.same_max)} of the problems by MAX, on "
+        f"{percent(found.same_sum)} by SUM."
     )
     if found.assumption.right_beats_wrong is None:
         return said
@@ -207,47 +247,45 @@ def agreement(found: Dense) -> str:
     return f"{said} Right rationales make solutions likelier than wrong ones in {share} of the pairs."
 
 
-def failures(told: Summary) -> Table:
+def failures(told: Summary) -> Ruled:
     """The first failed requests."""
     more = len(told.failures) - FAILURES_SHOWN
-    table = ruled(f"Failed requests: {len(told.failures)}" + (", the first of them" if more > 0 else ""))
-    table.add_column("request", no_wrap=True)
-    table.add_column("agent", overflow="fold")
-    table.add_column("kind", no_wrap=True)
-    table.add_column("detail", overflow="fold")
+    table = Ruled(f"Failed requests: {len(told.failures):,}" + (", the first of them" if more > 0 else ""))
+    for heading in ("request", "agent", "kind", "detail"):
+        table.add_column(heading, fold=heading in ("agent", "detail"))
     for failure in told.failures[:FAILURES_SHOWN]:
-        table.add_row(*(Text(plain(s)) for s in (failure.request[:8], failure.agent, failure.kind, failure.detail)))
+        table.add_row(*map(plain, (failure.request[:8], failure.agent, failure.kind, failure.detail)))
     if more > 0:
-        table.caption = Text(f"{more} more stand in summary.json")
+        table.note = f"{more:,} more: see failures in summary.json"
     return table
 
 
 def _counted(told: Summary) -> str:
     """What the reader should know about the answers that went into the figures."""
-    said = {
-        "unparsable_rationales": "rationales without an answer to find (not examined)",
-        "identical_rationales": "rationales identical to another (examined once, counted as often as they came)",
-        "unparsable_exam_answers": "exam answers without an answer to find (wrong)",
-        "without_dialogue": "times that a student sat its exam without a question that was answered",
-        "cut_off": "texts cut off at max_tokens",
-        "exam_answers_left_out": "exam answers left out of the scores (the same exam failed under another rationale)",
-        "problems_without_common_exams": "problems without an exam under all rationales (votes decide there)",
-        "mixed_grades": "groups of equal answers that the grader judged differently (the first counts)",
-    }
-    found = [f"{told.counts[name]:,} {what}" for name, what in said.items() if told.counts.get(name)]
-    rationales, exams = (told.counts.get(name, 0) for name in ("teaching_rationales", "exam_answers"))
-    return (
-        (
-            f"From {rationales:,} teaching rationales and {exams:,} exam answers"
-            if told.solves
-            else f"From {exams:,} exam answers of students"
-        )
-        + _talked(told)
-        + "".join(f"; {one}" for one in found)
-        + "."
-        + _cached(told)
-        + _spent(told)
-    )
+    counts = told.counts
+    exams = counts.get("exam_answers", 0)
+    begin = many(exams, "exam answer") + _unreadable(counts.get("unparsable_exam_answers", 0), exams, "wrong")
+    if told.solves:
+        rationales = counts.get("teaching_rationales", 0)
+        missing = _unreadable(counts.get("unparsable_rationales", 0), rationales, "not examined")
+        begin = f"{many(rationales, 'teaching rationale')}{missing} and {begin}"
+    else:
+        begin += " of students"
+    parts = [f"From {begin}{_talked(told)}"]
+    for name, what in OTHER_ANSWERS.items():
+        if n := counts.get(name, 0):
+            parts.append(f"{what}: {n:,}{_unreadable(counts.get(f'unparsable_{name}', 0), n, 'wrong')}")
+    parts += [
+        said.format(n=f"{n:,}", s="" if n == 1 else "s")
+        for name, said in ODDITIES.items()
+        if (n := counts.get(name, 0))
+    ]
+    return "; ".join(parts) + "." + _shared(told) + _cached(told) + _spent(told)
+
+
+def _unreadable(n: int, of: int, so: str) -> str:
+    """How many of some answers have none to find."""
+    return f" ({n:,} of them without an answer to find: {so})" if n and of else ""
 
 
 def _talked(told: Summary) -> str:
@@ -255,7 +293,8 @@ def _talked(told: Summary) -> str:
     talks, each = told.counts.get("questions_and_answers", 0), told.completions_per_rationale
     if not talks or each is None:
         return ""
-    return f", and {talks:,} questions and answers before them ({each:.1f} completions per rationale in all)"
+    asked = many(talks, "question or answer", "questions and answers")
+    return f", and {asked} before them ({each:.1f} completions per rationale in all)"
 
 
 def _cached(told: Summary) -> str:
@@ -267,8 +306,19 @@ def _cached(told: Summary) -> str:
     if not cached:
         return ""
     return (
-        f" Of {prompt:,} prompt tokens {cached / prompt:.0%} came from a prefix cache; "
-        f"about {cacheable / prompt:.0%} begin as an earlier prompt does."
+        f" Of {prompt:,} prompt tokens {percent(cached / prompt)} came from a prefix cache; about "
+        f"{percent(cacheable / prompt)} are whole turns of an earlier prompt (engines may reuse parts of turns, too)."
+    )
+
+
+def _shared(told: Summary) -> str:
+    """Whose answers are those of another agent, word for word: these have no requests of their own."""
+    return "".join(
+        f" {plain(agent.name)} answers as {' and '.join(map(plain, agent.shared))} "
+        f"{'does' if len(agent.shared) == 1 else 'do'} (same model, persona and sampling): "
+        f"{many(sum(agent.shared.values()), 'answer')} shared."
+        for agent in told.agents
+        if agent.shared
     )
 
 

@@ -3,12 +3,14 @@
 What it means for the methods that a class compares is report.py.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import msgspec
 
 from broker.messages import pool_of
 from scenarios.gradebook.facts import AgentFacts, RunFacts
+from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.lessons import Lesson, Rationale
 from scenarios.gradebook.scores import Sheet, on_common_slots
 from scenarios.gradebook.store import Store
@@ -34,6 +36,12 @@ def curves(store: Store) -> dict[str, list[dict[str, float]]]:
     return {request: [told for _, told in sorted(taken.items())] for request, taken in steps.items()}
 
 
+def training_seconds(store: Store) -> dict[str, float]:
+    """How long each training took, by request."""
+    rows = store.query("SELECT request_id, seconds FROM result WHERE kind = 'Train' AND failed = ''")
+    return msgspec.convert(dict(rows), dict[str, float])  # type: ignore[arg-type]
+
+
 class _Work(msgspec.Struct, frozen=True, array_like=True):
     """What the gradebook adds up for one agent."""
 
@@ -47,7 +55,9 @@ class _Work(msgspec.Struct, frozen=True, array_like=True):
     seconds: float = 0.0
 
 
-def agents_of(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> list[AgentSummary]:
+def agents_of(
+    store: Store, facts: RunFacts, failures: Sequence[Failure], iteration: Iteration | None
+) -> list[AgentSummary]:
     """The settled agents in their order, then whoever else left results."""
     rows = {
         row.agent: row
@@ -71,6 +81,9 @@ def agents_of(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> lis
     spent: dict[str, float] = {}
     for name, amount in facts.spent.items():
         spent[pool_of(name)] = spent.get(pool_of(name), 0.0) + amount
+    shared: dict[str, Counter[str]] = defaultdict(Counter)
+    for answers in iteration.answers if iteration else ():
+        shared[answers.agent].update(answers.shared)
     summaries = []
     for agent in (*facts.agents, *others):
         row = rows.get(agent.name, _Work(agent.name))
@@ -90,6 +103,7 @@ def agents_of(store: Store, facts: RunFacts, failures: Sequence[Failure]) -> lis
                 restarts=agent.restarts,
                 failed=whose.count(agent.name),
                 spent=spent.get(agent.name),
+                shared=dict(shared[agent.name]),
             )
         )
     return summaries
@@ -102,33 +116,44 @@ def counts(
     students: Sequence[str],
     facts: RunFacts,
     failures: Sequence[Failure],
+    iteration: Iteration | None,
 ) -> dict[str, int]:
     """How much of what there was. Requests and cut-off texts are counted over the whole run, also in a replay."""
-    requests, at_level_3, no_exam_answer, cut_off = _integers(
-        store,
-        "SELECT count(*), count(*) FILTER (WHERE level = 3 AND stage = 'exam' AND failed = ''), "
-        "count(*) FILTER (WHERE kind = 'Examine' AND failed = '' AND answer IS NULL), "
-        "count(*) FILTER (WHERE failed = '' AND finish_reason = 'length') FROM result",
+    requests, cut_off = _integers(
+        store, "SELECT count(*), count(*) FILTER (WHERE failed = '' AND finish_reason = 'length') FROM result"
     )
+    found = _by_stage(store)
+    exams, later, solutions = (found[stage] for stage in ("exam", "probe_exam", "grade"))
     rationales = [rationale for lesson in lessons for rationale in lesson.rationales]
     different = [rationale for lesson in lessons for rationale in distinct(lesson)]
     left_out, incomparable = _left_out([sheet.lesson for sheet in sheets], students)
+    with_sets = _with_sets(iteration)
     return {
         "teaching_problems": len(lessons),
         "teaching_rationales": len(rationales),
-        "exam_answers": sum(len(rationale.exams) for rationale in different) + at_level_3,
+        "exam_answers": sum(len(one.exams) for one in different) + exams.rewritten + with_sets["exam"].n,
         "requests": requests,
         "failed": len(failures),
         "reused": facts.reused,
         "unparsable_rationales": sum(rationale.answer is None for rationale in rationales),
         "identical_rationales": len(rationales) - len(different),
         "cut_off": cut_off,
-        "unparsable_exam_answers": no_exam_answer,
+        "unparsable_exam_answers": exams.unparsable + with_sets["exam"].unparsable,
         "questions_and_answers": sum(rationale.talks for rationale in different),
         "without_dialogue": sum(rationale.silent for rationale in different),
         "mixed_grades": sum(group.mixed for sheet in sheets for group in sheet.groups),
         "exam_answers_left_out": left_out,
         "problems_without_common_exams": incomparable,
+        "later_exam_answers": later.n,
+        "unparsable_later_exam_answers": later.unparsable,
+        "teacher_exam_answers": with_sets["itself"].n,
+        "unparsable_teacher_exam_answers": with_sets["itself"].unparsable,
+        "training_answers": with_sets["score"].n,
+        "unparsable_training_answers": with_sets["score"].unparsable,
+        "held_out_answers": with_sets["test"].n,
+        "unparsable_held_out_answers": with_sets["test"].unparsable,
+        "solutions": solutions.n,
+        "solution_tokens": solutions.prompt_tokens,
     }
 
 
@@ -141,6 +166,36 @@ def _left_out(lessons: Sequence[Lesson], students: Sequence[str]) -> tuple[int, 
         left_out += len(sat) - sum(len(rationale.exams) for rationale in compared)
         incomparable += bool(sat) and not any(rationale.exams for rationale in compared)
     return left_out, incomparable
+
+
+class _Stage(msgspec.Struct, frozen=True, array_like=True):
+    """The results of one stage about teaching problems; failed ones left out."""
+
+    n: int = 0
+    unparsable: int = 0
+    prompt_tokens: int = 0
+    rewritten: int = 0
+    """Those of level 3."""
+
+
+def _by_stage(store: Store) -> defaultdict[str, _Stage]:
+    rows = store.query(
+        "SELECT stage, count(*), sum(answer IS NULL), sum(prompt_tokens), sum(level = 3) FROM result "
+        "WHERE failed = '' AND tp <> '' GROUP BY stage"
+    )
+    found = {str(stage): msgspec.convert(figures, _Stage) for stage, *figures in rows}
+    return defaultdict(_Stage, found)
+
+
+def _with_sets(iteration: Iteration | None) -> defaultdict[str, _Stage]:
+    """Answers under sets of exemplars, by stage; exams that the teacher sat as its own student are `itself`."""
+    answers = iteration.answers if iteration else ()
+    teachers = {one.agent for one in answers if one.stage == "score"}
+    found: defaultdict[str, _Stage] = defaultdict(_Stage)
+    for one in answers:
+        stage = "itself" if one.stage == "exam" and one.agent in teachers else one.stage
+        found[stage] = _Stage(found[stage].n + one.n, found[stage].unparsable + one.unparsable)
+    return found
 
 
 def distinct(lesson: Lesson) -> list[Rationale]:

@@ -41,6 +41,10 @@ class Request(msgspec.Struct, frozen=True):
     level: int = 1
     weights: str = ""
     """Digest of the weights that must answer; empty: those its agent began with."""
+    arm: str = ""
+    """Of level 3 with sets of exemplars: what it is asked for, the class or a baseline."""
+    run: int = 0
+    """Of level 3 with sets of exemplars: the independent run, from 0."""
 
     @property
     def affinity(self) -> str:
@@ -78,6 +82,8 @@ class Step(msgspec.Struct, frozen=True):
     feedback: tuple[Told, ...] = ()
     news: tuple[str, ...] = ()
     """What people should hear of, a line each. Told once, and never again on resume."""
+    shared: tuple[Request, ...] = ()
+    """Requests whose result is due, or there, since something else asked the same."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

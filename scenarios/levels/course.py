@@ -86,6 +86,7 @@ def _both(one: Step, other: Step) -> Step:
         requests=(*one.requests, *other.requests),
         feedback=(*one.feedback, *other.feedback),
         news=(*one.news, *other.news),
+        shared=(*one.shared, *other.shared),
     )
 
 

@@ -60,6 +60,7 @@ class Flows:
         self._asked: dict[str, Request] = {}
         """Due, and not answered yet."""
         self._due: list[Request] = []
+        self._shared: list[Request] = []
         self._ready: deque[tuple[_Task, Any]] = deque()
         self._running = False
 
@@ -83,6 +84,11 @@ class Flows:
         """What became due since the last call, in the order it was asked for."""
         due, self._due = tuple(self._due), []
         return due
+
+    def take_shared(self) -> tuple[Request, ...]:
+        """What was asked again since the last call: its result is there, or awaited."""
+        shared, self._shared = tuple(self._shared), []
+        return shared
 
     def asked(self, request_id: str) -> bool:
         """Whether this was ever asked for."""
@@ -118,6 +124,8 @@ class Flows:
 
     def _ask(self, task: _Task, requests: Sequence[Request]) -> None:
         for place, request in enumerate(requests):
+            if self.asked(request.id):
+                self._shared.append(request)
             if (known := self._known.get(request.id)) is not None:
                 self._give(task, place, known)
                 continue

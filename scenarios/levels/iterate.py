@@ -13,9 +13,11 @@ import msgspec
 from broker.messages import Feedback, Message
 from scenarios.gradebook.attribution import way
 from scenarios.gradebook.f1 import Confusion, confusion
+from scenarios.gradebook.formatting import many, percent
 from scenarios.gradebook.iteration import Arm, ExemplarSet, Iteration, Round
 from scenarios.gradebook.rounds import pool
 from scenarios.levels.amounts import STAGES, Amounts
+from scenarios.levels.answer_counts import AnswerCounts
 from scenarios.levels.base import Outcome, Request, Result, Setup, Step, Told
 from scenarios.levels.flow import Flow, Flows, ask, together
 from scenarios.levels.questions import Questions
@@ -56,6 +58,7 @@ class Iterate:
         self._tested: dict[tuple[Arm, int], dict[str, Confusion]] = {}
         """The teacher on held-out items, by arm and run, by set."""
         self._asked = Counter[str]()
+        self._answers = AnswerCounts()
         self._feedback: list[Told] = []
         self._news: list[str] = []
 
@@ -67,6 +70,7 @@ class Iterate:
 
     def receive(self, result: Result) -> Step:
         """Go on with whatever waited for this result."""
+        self._answers.came(result)
         self._flows.receive(result)
         return self._step()
 
@@ -90,7 +94,7 @@ class Iterate:
         """All that is known now: of an unfinished class the rounds that are over."""
         ordered = sorted(self._searches, key=lambda one: (ARMS.index(one.arm), one.run))
         courses = tuple(one.course(dict(self._tested.get((one.arm, one.run), {}))) for one in ordered)
-        return msgspec.structs.replace(self._before, iteration=Iteration(courses))
+        return msgspec.structs.replace(self._before, iteration=Iteration(courses, self._answers.all()))
 
     # --- the flows --------------------------------------------------------------------------------------
 
@@ -131,7 +135,7 @@ class Iterate:
     def _test(self, search: Search, material: ExemplarSet, number: int, told_as: str = "") -> Flow[None]:
         """The teacher's exam on held-out items; people hear of it as `told_as`, or not at all."""
         requests = self._questions.exams(self._teacher, material, self._held_out, "test", search.run, number)
-        results = yield from ask(requests)
+        results = yield from ask(search.own(requests))
         answers = confusion(
             (self._gold[request.ep], result.answer)
             for request, result in zip(requests, results, strict=True)
@@ -139,7 +143,7 @@ class Iterate:
         )
         tested = self._tested.setdefault((search.arm, search.run), {})
         if told_as and answers.f1 is not None:
-            self._news.append(f"{told_as}teacher F1 {answers.f1:.3f} on held-out items")
+            self._news.append(f"{told_as}teacher F1 {percent(answers.f1)} on held-out items")
         tested[material.key] = answers
 
     def _test_forebears(self, search: Search) -> None:
@@ -162,10 +166,11 @@ class Iterate:
             self._news.append(f"{said}no set was answered often enough to be kept")
             return
         answers = search.scores[round.selected[0]].answers
-        said += f"teacher F1 {answers.f1 or 0:.3f} on training items with the best of {len(round.scored)} sets"
+        sets = many(len(round.scored), "set")
+        said += f"teacher F1 {percent(answers.f1)} on training items with the best of {sets}"
         pooled = pool(round.students)
         if pooled:
-            said += "; students " + ", ".join(f"{name} {one.f1 or 0:.3f}" for name, one in pooled.items())
+            said += "; students " + ", ".join(f"{name} {percent(one.f1)}" for name, one in pooled.items())
         self._news.append(said)
 
     def _which(self, search: Search, number: int) -> str:
@@ -175,7 +180,8 @@ class Iterate:
     def _step(self) -> Step:
         requests = self._flows.take()
         self._asked.update([request.stage for request in requests])
-        step = Step(requests, tuple(self._feedback), tuple(self._news))
+        step = Step(requests, tuple(self._feedback), tuple(self._news), self._flows.take_shared())
+        self._answers.asked(step)
         self._feedback.clear()
         self._news.clear()
         return step

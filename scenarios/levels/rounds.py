@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from scenarios.gradebook.f1 import Confusion, confusion
 from scenarios.gradebook.iteration import Arm, Course, ExemplarSet, FailureCase, OwnAnswers, Revision, Round
 from scenarios.levels.base import Request, Result
@@ -103,6 +105,10 @@ class Search:
         best = [round.selected[0] for round in (*rounds[:1], *rounds[-1:]) if round.selected]
         own = {key: self._own[key] for key in best}
         return Course(self.arm, self.run, rounds, dict(self.sets), train, held_out, len(self.asked), own)
+
+    def own(self, requests: Sequence[Request]) -> list[Request]:
+        """These requests, as asked for this arm and run."""
+        return [replace(request, arm=self.arm, run=self.run) for request in requests]
 
     def flow(self) -> Flow[None]:
         """The whole of it."""
@@ -285,7 +291,7 @@ class Search:
 
     def _ask(self, requests: Sequence[Request]) -> Flow[list[Result]]:
         self.asked.update([request.id for request in requests])
-        return (yield from ask(requests))
+        return (yield from ask(self.own(requests)))
 
     def _revisions(self, sets: int) -> list[int]:
         """New sets for each current set: fewer at the end of a search that has only so many requests left."""

@@ -373,3 +373,41 @@ def test_the_teacher_hears_how_its_sets_did() -> None:
 def test_a_bank_without_labelled_items_is_refused() -> None:
     with pytest.raises(TaskError, match="labelled"):
         level(of=Bank("none", (), (Exemplar("a", "b"),)))
+
+
+def test_answers_are_counted_by_who_gave_them_for_what_each_once_and_shared_ones_by_whose_they_are() -> None:
+    played = Played(level(scenario(baselines=("self",)), alike=("ada", "teacher")))
+    told = {(one.agent, one.stage): one for one in iteration(played.level).answers}
+    assert set(told) == {(who, "exam") for who in ("ada", "bob", "teacher")} | {
+        ("teacher", "score"),
+        ("teacher", "test"),
+    }
+    asked = Counter((r.to, r.stage) for r in played.asked.values() if r.kind == "Examine")
+    unparsable = Counter(
+        (r.to, r.stage) for id, r in played.asked.items() if r.kind == "Examine" and played.results[id].answer is None
+    )
+    bob = told["bob", "exam"]
+    assert (bob.n, bob.unparsable, bob.shared) == (asked["bob", "exam"], unparsable["bob", "exam"], {})
+    # ada and the teacher answer alike: what one was asked is the other's answer, too.
+    assert told["ada", "exam"].n == bob.n
+    assert told["ada", "exam"].shared == {"teacher": bob.n - asked["ada", "exam"]}
+    assert told["teacher", "test"].n == asked["teacher", "test"]
+
+
+def test_it_is_told_for_which_arm_run_and_round_a_result_is_wanted_whatever_was_asked_before() -> None:
+    one = level(scenario(baselines=("self",)), alike=("ada", "teacher"))
+    wanted: set[tuple[str, int, int, str, str]] = set()
+    step, waiting = one.begin(), list[Request]()
+    while True:
+        wanted |= {(r.arm, r.run, r.round, r.to, r.ep) for r in (*step.requests, *step.shared) if r.stage == "exam"}
+        waiting += step.requests
+        if not waiting:
+            break
+        step = one.receive(answer(waiting.pop(0)))
+    for course in iteration(one).courses:
+        for round in course.rounds[1:]:
+            for name in {name for by in round.students.values() for name in by}:
+                items = {item for arm, run, number, to, item in wanted
+                         if (arm, run, number, to) == (course.arm, course.run, round.number, name)}  # fmt: skip
+                assert items <= set(round.items), "a minibatch is that of its round"
+                assert items

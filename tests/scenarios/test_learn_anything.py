@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from broker.messages import Recipe, Sampling
 from scenarios.counts import count
-from scenarios.gradebook.learning import comparisons, methods, summarize_rounds
+from scenarios.gradebook.learning import TrainingRecords, comparisons, methods, summarize_rounds
 from scenarios.levels import course
 from scenarios.levels.base import Enclosed, Level, Request, Result, Setup
 from scenarios.schema import Exam, Lesson, Scenario, Task
@@ -152,7 +152,7 @@ def test_a_class_that_stops_anywhere_comes_to_the_same(case: Case, order: random
     assert again.outcome() == wanted
     assert (broken.sent, broken.records) == (whole.sent, whole.records)
     for learnt, complete in ((halfway.learnt, False), (wanted.learnt, True)):
-        rounds = summarize_rounds(case.scenario, learnt, {}, complete=complete)
+        rounds = summarize_rounds(case.scenario, learnt, TrainingRecords({}, {}), complete=complete)
         assert len(rounds) == len(learnt)
         assert methods(rounds, learnt).keys() >= {"original", "correctness_dpo", "m2"}
         assert all(pair.n for pair in comparisons(rounds))

@@ -9,12 +9,18 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from scenarios.gradebook.learning import LearnComparison, RoundSummary, TeacherSummary, summarize_rounds
+from scenarios.gradebook.learning import (
+    LearnComparison,
+    RoundSummary,
+    TeacherSummary,
+    TrainingRecords,
+    summarize_rounds,
+)
 from scenarios.gradebook.learnt import Likelihood, Measured, Round, Training
 from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
 from scenarios.gradebook.pairs import Gaps, Preference
 from scenarios.gradebook.report import summarize
-from scenarios.gradebook.store import Store
+from scenarios.gradebook.store import Record, Store
 from scenarios.gradebook.summary import Summary
 from scenarios.gradebook.tables import summary_tables
 from scenarios.schema import Agent, Exam, Learn, Scenario, Task
@@ -66,7 +72,7 @@ DRIFT = (
     Likelihood("w-m2", "held2", 99, -1.0, None),
 )
 GAPS = Gaps(pairs=6, above=4, problems=2, largest=1.0)
-M2 = Training("m2", pairs(2), 4, GAPS, "r-m2", "w-m2", figures={"pairs": 2, "steps": 1, "loss": 0.25, "seconds": 60})
+M2 = Training("m2", pairs(2), 4, GAPS, "r-m2", "w-m2", figures={"pairs": 2, "steps": 1, "loss": 0.25})
 CORRECTNESS = Training("correctness", pairs(2), 2, GAPS, "r-c", "w-c", figures={"pairs": 1, "steps": 1})
 ROUND = Round(
     number=1,
@@ -83,8 +89,8 @@ ROUND = Round(
 
 
 def summary(one: Round = ROUND, *, complete: bool = True, scenario: Scenario = SCENARIO) -> RoundSummary:
-    curves = {"r-m2": [{"step": 1.0, "loss": 0.25}]}
-    (found,) = summarize_rounds(scenario, [one], curves, complete=complete)
+    curves = {"r-m2": [{"step": 1.0, "loss": 0.25, "peak_memory_mb": 512.0}]}
+    (found,) = summarize_rounds(scenario, [one], TrainingRecords(curves, {"r-m2": 60.0}), complete=complete)
     return found
 
 
@@ -123,9 +129,22 @@ def test_a_rationale_whose_exams_all_failed_says_nothing_of_its_teacher() -> Non
     assert (row(found, "original").lbt, row(found, "original").lbt_problems) == (1.0, 1)
 
 
-def test_drift_is_per_token() -> None:
-    found = summary()
-    assert [one.drift for one in found.teachers] == [None, pytest.approx((10 * 0.5 + 30 * 0.1) / 40), None]
+def test_drift_is_per_token_with_an_interval_over_problems() -> None:
+    drifts = {one.teacher: (one.drift, one.drift_ci95) for one in summary().teachers}
+    assert drifts["original"] == drifts["correctness_dpo"] == (None, None)
+    ratio = (10 * 0.5 + 30 * 0.1) / 40
+    # Student's t with 1 degree of freedom, and the linearised standard error of a ratio of sums.
+    reach = 12.7062 * (2 * ((5 - 10 * ratio) ** 2 + (3 - 30 * ratio) ** 2)) ** 0.5 / 40
+    assert drifts["m2"][0] == pytest.approx(ratio)
+    assert drifts["m2"][1] == pytest.approx((ratio - reach, ratio + reach), rel=1e-4)
+
+
+def test_a_drift_below_0_is_called_an_estimate(tmp_path: Path) -> None:
+    below = (Likelihood("w-m2", "held0", 10, -1.5, -1.0), Likelihood("w-m2", "held1", 10, -1.2, -1.0))
+    measured = (ROUND.measured[0], replace(ROUND.measured[1], drift=below), ROUND.measured[2])
+    text = " ".join(printed(whole(tmp_path, replace(ROUND, measured=measured))).split())
+    assert "-0.350" in text
+    assert "an estimate may be below 0. Its 95 % intervals: M2 -2.256 to 1.556." in text
 
 
 def test_comparisons_are_paired_and_count_what_flipped() -> None:
@@ -188,8 +207,8 @@ def test_of_an_unfinished_class_only_what_is_whole_counts() -> None:
 def test_an_arm_says_what_it_was_trained_on_and_how_that_went() -> None:
     m2, correctness = summary().arms
     assert (m2.status, m2.pairs, m2.available, m2.mean_gap, m2.gaps.largest) == ("trained", 2, 4, 0.5, 1.0)
-    assert m2.figures["loss"] == 0.25
-    assert m2.curve == [{"step": 1.0, "loss": 0.25}]
+    assert m2.figures == {"pairs": 2, "steps": 1, "loss": 0.25, "seconds": 60.0, "peak_memory_mb": 512.0}
+    assert m2.curve == [{"step": 1.0, "loss": 0.25, "peak_memory_mb": 512.0}]
     assert correctness.curve == []
 
 
@@ -200,23 +219,30 @@ NONE = Training("m2", (), 0, Gaps(pairs=6, above=0, problems=0, largest=0.25))
     ("trainings", "note"),
     [
         ((), "Its pairs are not chosen yet: TRs, exams, or answers of the original teacher are still missing."),
-        ((NONE,), "m2 has no preference pairs and is not trained: of 6 pairs of rationales the largest gap is 0.25, "
+        ((NONE,), "M2 has no preference pairs and is not trained: of 6 pairs of rationales the largest gap is 0.25, "
          "not above 0.3."),
-        ((replace(NONE, gaps=Gaps(0, 0, 0, None)),), "m2 has no preference pairs and is not trained: no problem has "
+        ((replace(NONE, gaps=Gaps(0, 0, 0, None)),), "M2 has no preference pairs and is not trained: no problem has "
          "two different rationales that were examined."),
-        ((M2, CORRECTNESS), "Pairs by the rule: m2 4, correctness 2. All were cut to 2, so that arms can be compared."),
-        ((M2, CORRECTNESS), "correctness: 1 of 2 pairs were too long and left out, so other arms may have had more."),
-        ((M2, replace(CORRECTNESS, request="r-m2")), "m2 and correctness chose the same pairs: one training stands for "
+        ((M2, CORRECTNESS), "Pairs by the rule: M2 4, correctness 2. All were cut to 2, so that arms can be compared."),
+        ((M2, CORRECTNESS), "correctness: 1 of 2 pairs was too long and left out, so other arms may have had more."),
+        ((M2, replace(CORRECTNESS, request="r-m2")), "M2 and correctness chose the same pairs: one training stands for "
          "both."),
-        ((replace(M2, figures={"changed": 0.0042}),), "m2: once rounded to what its engine computes in, 0.42% of its "
+        ((replace(M2, figures={"changed": 0.0042}),), "M2: once rounded to what its engine computes in, 0.42 % of its "
          "weights differ from those before, which hides most of the training: raise learn.training.learning_rate, or "
          "set teacher.dtype to float32."),
-        ((replace(M2, weights="", failed="engine"),), "The training of m2 failed (engine): its teacher is not there to "
+        ((replace(M2, weights="", failed="engine"),), "The training of M2 failed (engine): its teacher is not there to "
          "measure."),
     ],
 )  # fmt: skip
 def test_what_the_reader_should_know_is_said(trainings: tuple[Training, ...], note: str) -> None:
     assert note in summary(replace(ROUND, trainings=trainings)).notes
+
+
+def test_with_one_training_seed_the_chance_in_training_is_named() -> None:
+    once = "Every arm is trained once"
+    assert any(note.startswith(once) for note in summary().notes)
+    several = replace(SCENARIO, learn=replace(SCENARIO.learn, seeds=2))
+    assert not any(note.startswith(once) for note in summary(SEEDS, scenario=several).notes)
 
 
 def test_a_training_that_its_engine_sees_needs_no_note() -> None:
@@ -230,7 +256,7 @@ def test_every_arm_without_pairs_is_told_of_once_and_so_is_a_round_that_never_co
     none = replace(ROUND, trainings=(NONE, replace(NONE, seed=1), CORRECTNESS))
     told = summary(none, scenario=several).notes
     assert sum("no preference pairs" in note for note in told) == 1
-    missing = "m2 made no new teacher, so rounds 2 to 3 would be the same again."
+    missing = "M2 made no new teacher, so rounds 2 to 3 would be the same again."
     assert missing in told
     assert missing not in summary(replace(none, finished=False), scenario=several).notes
     assert not [note for note in summary(scenario=several).notes if "no new teacher" in note]
@@ -245,7 +271,7 @@ def test_a_failed_training_is_told_as_such() -> None:
 
 def test_in_a_later_round_the_teacher_before_it_is_measured_too() -> None:
     later = replace(ROUND, number=2, weights="w-m2", lessons=taught("11", "10"), trainings=(), measured=())
-    _, found = summarize_rounds(SCENARIO, [ROUND, later], {}, complete=True)
+    _, found = summarize_rounds(SCENARIO, [ROUND, later], TrainingRecords({}, {}), complete=True)
     assert [one.teacher for one in found.teachers] == ["original", "before"]
     assert row(found, "before").greedy == pytest.approx(2 / 3)
     assert row(found, "before").lbt == 0.75
@@ -256,7 +282,9 @@ def test_in_a_later_round_the_teacher_before_it_is_measured_too() -> None:
 
 def whole(tmp_path: Path, *learnt: Round, complete: bool = True, scenario: Scenario = SCENARIO) -> dict[str, Any]:
     facts = FACTS if complete else replace(FACTS, status="interrupted")
+    taken = Record(request_id="r-m2", kind="Train", agent="tess", stage="train", tp="", seconds=60.0)
     with Store(tmp_path, write=True) as store:
+        store.record([taken], grader="", version="")
         store.note("tess", "progress", '["r-m2", 1, 2, {"loss": 0.5}]')
         store.note("tess", "progress", '["r-m2", 2, 2, {"loss": 0.3}]')
         store.note("tess", "progress", '["r-m2", 2, 2, {"loss": 0.25}]')
@@ -323,7 +351,8 @@ def test_what_is_printed_fits_80_columns_and_names_teachers_and_intervals(tmp_pa
     flat = " ".join(text.split())
     for part in (
         "Level 2, round 1", "What the teacher was trained on", "The teachers, measured on 3 held-out problems",
-        "M2 - original greedy +33.3 +0 to +100 1 0 3 1", "M2 - correctness LbT +75.0", "Pairs by the rule: m2 4",
+        "M2 - original greedy +33.3 +0 to +100 1 0 3 1", "M2 - correctness LbT +75.0", "Pairs by the rule: M2 4",
+        "p is not corrected",
     ):  # fmt: skip
         assert part in flat, text
     assert "correctness_dpo" not in text

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from broker.messages import AnswerForm
+from scenarios.gradebook.iteration import Answers, Iteration
 from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.gradebook.report import AgentFacts, RunFacts, facts_from, summarize, write_summary
+from scenarios.gradebook.statistics import wilson
 from scenarios.gradebook.store import Record, Store, StoreError
 from scenarios.gradebook.summary import Summary
 from scenarios.gradebook.tables import summary_tables
@@ -205,7 +207,9 @@ def test_students_line_ups_and_the_assumption(held: Class) -> None:
     assert {up["m1_sum"] for up in summary["lineups"]} == {1.0}
     assert summary["lineups"][0]["m1_max_equal"] == summary["lineups"][0]["m1_max"]
     # roses: 7 against 5, twice; coins: 9 against 8.
+    low, high = summary["assumption"].pop("ci95")
     assert summary["assumption"] == {"right_beats_wrong": 1.0, "ties": 0.0, "pairs": 3}
+    assert (low, high) == wilson(2, 2), "three pairs of two problems are worth two trials where all came out alike"
 
 
 def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
@@ -219,6 +223,10 @@ def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
         "unparsable_rationales": 1, "identical_rationales": 1, "cut_off": 0, "unparsable_exam_answers": 0,
         "mixed_grades": 0, "questions_and_answers": 0, "without_dialogue": 0, "exam_answers_left_out": 0,
         "problems_without_common_exams": 0,
+        "later_exam_answers": 0, "unparsable_later_exam_answers": 0,
+        "teacher_exam_answers": 0, "unparsable_teacher_exam_answers": 0,
+        "training_answers": 0, "unparsable_training_answers": 0,
+        "held_out_answers": 0, "unparsable_held_out_answers": 0, "solutions": 0, "solution_tokens": 0,
     }  # fmt: skip
     assert (summary["wall_seconds"], summary["status"], summary["simulated"]) == (12.5, "complete", False)
 
@@ -278,6 +286,49 @@ def test_a_problem_without_a_common_exam_is_decided_by_votes_and_counted(held: C
     assert summary["methods"]["m1_max"]["tie_share"] == 0.5
     assert summary["assumption"]["pairs"] == 2  # those of roses
     assert "without an exam under all rationales" in " ".join(written(summary).split())
+
+
+def test_answers_without_an_answer_are_counted_where_they_were_asked_for(held: Class) -> None:
+    for number, stage in enumerate(("exam", "probe_exam", "probe_exam")):
+        held.write(
+            Record(
+                request_id=f"x{number}",
+                kind="Examine",
+                agent="ada",
+                stage=stage,
+                tp="roses",
+                level=2,
+                text="and so",
+                answer=None if number < 2 else "1",
+                correct=False,
+            )
+        )
+    counts = held.summary()["counts"]
+    assert counts["unparsable_exam_answers"] == 1, "those that measure a trained teacher are others"
+    assert (counts["later_exam_answers"], counts["unparsable_later_exam_answers"]) == (2, 1)
+
+
+def test_what_reading_solutions_takes_is_counted(held: Class) -> None:
+    read = Record(request_id="g", kind="Grade", agent="ada", stage="grade", tp="roses", prompt_tokens=251, score=-1.0)
+    held.write(read)
+    counts = held.summary()["counts"]
+    assert (counts["solutions"], counts["solution_tokens"]) == (1, 251)
+
+
+def test_at_level_3_students_answers_are_counted_apart_from_the_teachers_own(held: Class) -> None:
+    answers = (
+        Answers("ada", "exam", 40, 1, {"tess": 16}), Answers("bob", "exam", 40, 2, {}),
+        Answers("tess", "exam", 16, 1, {}), Answers("tess", "score", 1680, 33, {}), Answers("tess", "test", 400, 6, {}),
+    )  # fmt: skip
+    counts = held.summary(iteration=Iteration((), answers))["counts"]
+    without = held.summary()["counts"]
+    assert counts["exam_answers"] == without["exam_answers"] + 80
+    assert counts["unparsable_exam_answers"] == 3
+    assert (counts["teacher_exam_answers"], counts["unparsable_teacher_exam_answers"]) == (16, 1)
+    assert (counts["training_answers"], counts["unparsable_training_answers"]) == (1680, 33)
+    assert (counts["held_out_answers"], counts["unparsable_held_out_answers"]) == (400, 6)
+    shared = {agent["name"]: agent["shared"] for agent in held.summary(iteration=Iteration((), answers))["agents"]}
+    assert shared == {"tess": {}, "ada": {"tess": 16}, "bob": {}}
 
 
 def test_failures_are_listed_until_they_are_asked_again(held: Class) -> None:

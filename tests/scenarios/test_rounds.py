@@ -118,13 +118,17 @@ def summary(played: Played) -> IterateSummary:
     return summarize_rounds(played.level.outcome().iteration)
 
 
+def text_of(told: IterateSummary) -> str:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(Group(*round_tables(told)))
+    return console.export_text()
+
+
 @pytest.mark.parametrize("most", [0, 5, 60, 150, 10_000])
 def test_a_class_can_be_summed_up_and_printed_at_any_time(most: int) -> None:
     told = summary(Played(level(scenario(baselines=("random", "self", "search"), repeats=2)), most=most))
     assert msgspec.json.decode(msgspec.json.encode(told), type=IterateSummary) == told
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(Group(*round_tables(told)))
-    text = console.export_text()
+    text = text_of(told)
     assert ("Teacher and students by round" in text) == bool(told.rounds)
     assert max(map(len, text.splitlines()), default=0) <= 80
 
@@ -132,9 +136,7 @@ def test_a_class_can_be_summed_up_and_printed_at_any_time(most: int) -> None:
 def test_where_no_set_was_kept_that_is_said() -> None:
     told = summary(Played(level(scenario())))
     last = msgspec.structs.replace(told.rounds[-1], exemplars=[])
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(Group(*round_tables(msgspec.structs.replace(told, rounds=[last]))))
-    text = console.export_text()
+    text = text_of(msgspec.structs.replace(told, rounds=[last]))
     assert "No set was kept" in text
     assert "last best set\n" not in text
 
@@ -156,3 +158,17 @@ def test_baselines_stand_beside_the_class_over_all_runs() -> None:
 def test_without_level_3_there_is_nothing() -> None:
     assert summarize_rounds(None) == IterateSummary()
     assert round_tables(IterateSummary()) == []
+
+
+def test_what_students_could_not_decide_is_that_of_all_rounds() -> None:
+    other = Round(2, ("a",), {"a": {"bob": Confusion(1, 0, 3, 0, 3)}}, (), 0, {}, ("a",), ("a",))
+    told = summarize_rounds(Iteration((msgspec.structs.replace(COURSE, rounds=(START, FIRST, other)),)))
+    # Of bob's 2 answers in round 1 one is neither, of his 4 in round 2 three are.
+    assert "in all rounds: bob 66.7 %." in " ".join(text_of(told).split())
+
+
+def test_where_the_teacher_made_no_error_there_is_no_share_of_them() -> None:
+    told = summarize_rounds(Iteration((COURSE,)))
+    assert told.reasons and not told.own_errors.errors
+    (line,) = [line for line in text_of(told).splitlines() if line.startswith("all errors")]
+    assert "100 %" not in line and "-" in line.split()

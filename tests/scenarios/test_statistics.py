@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.gradebook.statistics import EXACT_UP_TO, caution, paired, wilson
+from scenarios.gradebook.statistics import EXACT_UP_TO, caution, clustered, paired, ratio_interval, wilson
 
 
 def test_wilson_is_the_published_interval() -> None:
@@ -158,3 +158,35 @@ def test_too_few_problems_can_show_no_difference_at_all() -> None:
     assert "can reach p < 0.05" in (caution(5) or "")
     assert "1 teaching problem cannot" in (caution(1) or "")
     assert "nothing to compare" in (caution(0) or "")
+
+
+def test_trials_that_go_together_are_worth_fewer() -> None:
+    # All ten of a group alike: as many trials as groups.
+    alike = [(10.0, 10)] * 6 + [(0.0, 10)] * 6
+    low, high = clustered(alike)
+    assert (low, high) == pytest.approx(wilson(5.5, 11), abs=1e-9), "n - 1 corrects for few groups"
+    assert clustered([(1.0, 1)] * 6 + [(0.0, 1)] * 6) == pytest.approx(wilson(5.5, 11))
+    # As many right in each group: more even than chance, and worth all the trials, but no more.
+    assert clustered([(5.0, 10)] * 12) == wilson(60, 120)
+    assert clustered([]) == clustered([(0, 0)]) == (0.0, 1.0)
+    assert clustered([(3.0, 3), (2.0, 2)]) == wilson(2, 2)
+    assert clustered([(1.0, 4)]) == pytest.approx(wilson(0.25, 1))
+
+
+def test_the_interval_over_groups_is_that_of_a_bootstrap_of_groups() -> None:
+    rng = np.random.default_rng(3)
+    groups = [
+        (int(rng.binomial(n, share)), int(n))
+        for n, share in zip(rng.integers(4, 9, 150), rng.beta(2, 2, 150), strict=True)
+    ]
+    right, sat = np.array([g[0] for g in groups]), np.array([g[1] for g in groups])
+    drawn = rng.integers(0, 150, size=(4000, 150))
+    low, high = np.percentile(right[drawn].sum(axis=1) / sat[drawn].sum(axis=1), [2.5, 97.5])
+    assert clustered(groups) == pytest.approx((low, high), abs=0.006)
+    assert ratio_interval(groups) == pytest.approx((low, high), abs=0.006)
+    independent = wilson(int(right.sum()), int(sat.sum()))
+    assert high - low > 1.2 * (independent[1] - independent[0])
+
+
+def test_one_group_has_no_interval_of_a_ratio() -> None:
+    assert ratio_interval([(1.0, 4)]) is None

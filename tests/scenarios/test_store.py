@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -159,3 +160,53 @@ def test_a_writer_finds_what_was_there_before_and_what_it_records(tmp_path: Path
         assert store.find("b") is None
         record(store, teach("b"))
         assert [store.find(id) for id in "abc"] == [reader.find(id) for id in "abc"] == [teach("a"), teach("b"), None]
+
+
+def test_what_was_asked_about_identical_rationales_names_the_first_by_repeat_whoever_came_first(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("late", "same", repeat=2), exam("e1", "late", True), teach("g", "same", stage="greedy"))
+        record(store, teach("first", "same", repeat=1), teach("other", "else"), exam("e2", "other", True))
+        record(store, teach("probe", "else", stage="probe"), exam("e3", "probe", False, "bob"))
+        before = store.query("SELECT tr, student, score FROM lbt_score ORDER BY 1, 2")
+        store.name_first_twins()
+        assert {r.request_id: r.tr for r in store.results() if r.tr} == {"e1": "first", "e2": "other", "e3": "other"}
+        assert store.query("SELECT tr, student, score FROM lbt_score ORDER BY 1, 2") == before
+
+
+def test_it_is_known_how_a_text_was_drawn(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("a", temperature=0.0), teach("b", temperature=0.7), teach("c"))
+    with Store(tmp_path) as store:
+        assert store.query("SELECT request_id, temperature FROM result ORDER BY 1") == [
+            ("a", 0.0), ("b", 0.7), ("c", None),
+        ]  # fmt: skip
+
+
+def test_one_answer_may_serve_several_arms_runs_rounds_and_agents(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        record(store, exam("e", "set", True), exam("f", "set", False))
+        wanted = [("e", "class", 0, 1, "ada", "exam"), ("e", "self", 0, 1, "teacher", "exam")]
+        store.keep_asked(wanted)
+        store.keep_asked([*wanted, ("f", "class", 1, 2, "ada", "exam")])
+        assert store.query(
+            "SELECT arm, run, round, agent, stage, exemplar_set, item, request_id, correct FROM set_answer "
+            "ORDER BY 1, 2"
+        ) == [
+            ("class", 0, 1, "ada", "exam", "set", "ep", "e", 1),
+            ("class", 1, 2, "ada", "exam", "set", "ep", "f", 0),
+            ("self", 0, 1, "teacher", "exam", "set", "ep", "e", 1),
+        ]
+
+
+def test_a_gradebook_of_an_earlier_version_is_read_as_it_is_and_completed_when_it_is_written(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("a"))
+    with closing(sqlite3.connect(tmp_path / "class.db")) as db:
+        db.executescript("DROP VIEW set_answer; DROP TABLE asked; ALTER TABLE result DROP COLUMN temperature;")
+    with Store(tmp_path) as store:
+        assert [(r.request_id, r.temperature) for r in store.results()] == [("a", None)]
+        assert store.find("a") is not None
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("b", temperature=0.5))
+        store.keep_asked([("b", "class", 0, 0, "teacher", "score")])
+        assert [(r.request_id, r.temperature) for r in store.results()] == [("a", None), ("b", 0.5)]

@@ -1,13 +1,15 @@
 """What is printed at the end of a class: read as plain text of 80 columns."""
 
 import io
+import re
+from itertools import combinations
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from scenarios.gradebook.formatting import plain
 from scenarios.gradebook.lineups import shown
-from scenarios.gradebook.marks import plain
 from scenarios.gradebook.tables import summary_tables
 
 
@@ -86,7 +88,7 @@ def test_every_method_has_its_row() -> None:
     text = printed(summary())
     assert rows(text, "greedy") == ["greedy 16.7 % ██░░░░░░░░ 8 to 58 % 1,234,567 17 % 16.7 %"]
     assert rows(text, "M1 SUM") == ["M1 SUM 66.7 % ███████░░░ 33 to 83 % 1,234,567 67 % 66.7 %"]
-    assert rows(text, "best possible") == ["best possible 83.3 % ████████░░"]
+    assert rows(text, "best TR (oracle)") == ["best TR (oracle) 83.3 % ████████░░"]
     assert "multi_student  level 1, seed 7, complete, 4 min 12 s" in text
 
 
@@ -126,7 +128,7 @@ def test_a_caution_and_failures_are_shown_only_where_there_are_any() -> None:
     assert "Caution: Six problems are few." in text
     assert text.count("01234567  tiny   context  too long") == 5
     assert "Failed requests: 7" in text
-    assert "2 more stand in summary.json" in text
+    assert "2 more: see failures in summary.json" in text
 
 
 def test_simulated_figures_say_so() -> None:
@@ -185,3 +187,99 @@ def test_a_class_that_was_stopped_at_once_can_be_shown() -> None:
     assert rows(text, "M1 SUM") == ["M1 SUM - ░░░░░░░░░░ - 1,234,567 - -"]
     assert "no two methods to compare" in text
     assert "this class cannot say" in one_line(text)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("students", [("peer",), ("peer", "tiny"), LONG])
+def test_at_every_width_no_column_no_name_and_no_figure_is_lost(width: int, students: tuple[str, ...]) -> None:
+    lines = printed(summary(students), width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert not any(line != line.rstrip() for line in lines), "no line is padded"
+    text, flat = "\n".join(lines), one_line("".join(line.strip() + " " for line in lines))
+    assert "…" not in text
+    for part in ("1,234,567", "MAX,", "SUM,", "alone", "by lot", "62.5 %", "41.2 %", "33 to 83 %"):
+        assert part in flat, text
+    ends = {name.rpartition("longest-")[2] for name in students}
+    assert all(re.search(rf"(^|[ -]){end}\b", text, re.MULTILINE) for end in ends), text
+
+
+def test_no_line_begins_with_a_percent_sign_at_any_width() -> None:
+    told = summary(dense=None)
+    assert not [line for width in range(30, 100) for line in printed(told, width).splitlines() if line.startswith("%")]
+
+
+FIVE = ("ada", "bob", "cyd", "dan", "eve")
+
+
+def five() -> dict[str, Any]:
+    ups = [line_up(*subset) for size in range(1, 6) for subset in combinations(FIVE, size)]
+    for number, up in enumerate(ups):
+        up["m1_max"] = number * 7 % 31 / 100
+    return summary(FIVE, lineups=ups)
+
+
+def test_of_many_line_ups_the_best_and_worst_of_each_size_are_shown_and_the_rest_is_counted() -> None:
+    text = printed(five())
+    _, _, table = text.partition("Who should sit the exams?")
+    table, _, _ = table.partition("EAs: exam answers.")
+    shown = [line.rstrip() for line in table.splitlines()[4:] if line]
+    sizes = [float(m[1]) / 2 for line in shown if (m := re.search(r"  +(\d+)  +[\d.]+ %", line))]
+    assert sizes == sorted(sizes)
+    assert [sizes.count(size) for size in (1, 2, 3, 4, 5)] == [5, 5, 5, 5, 1]
+    assert "… 5 more of 2 students" in text and "… 5 more of 3 students" in text
+    assert "summary.json has all 31" in one_line(text)
+    pairs = [float(m[1]) for line in shown if (m := re.search(r", \w+ +4 +([\d.]+) %", line))]
+    every = sorted((100 * up["m1_max"] for up in five()["lineups"] if len(up["students"]) == 2), reverse=True)
+    assert pairs == pytest.approx(every[:3] + every[-2:])
+    assert "all but eve" in text and "all 5" in text
+
+
+def test_singular_and_plural() -> None:
+    counts = {
+        "teaching_problems": 1,
+        "teaching_rationales": 1,
+        "exam_answers": 1,
+        "identical_rationales": 1,
+        "cut_off": 2,
+    }
+    text = one_line(printed(summary(counts=counts, best_possible={"accuracy": 1.0, "n": 1})))
+    assert "(1 teaching problem)" in text
+    assert "From 1 teaching rationale and 1 exam answer; 1 rationale identical to another" in text
+    assert "2 texts cut off" in text
+
+
+def test_levels_are_named_and_the_assumption_has_its_interval() -> None:
+    sure = {"right_beats_wrong": 0.75, "ties": 0.2, "pairs": 196, "ci95": [0.61, 0.87]}
+    text = one_line(printed(summary(level=[1, 2], assumption=sure)))
+    assert "multi_student levels 1, 2, seed 7" in text
+    assert "higher in 75.0 % (95 % interval 61 to 87 %, over problems), the same" in text
+
+
+def test_what_scoring_solutions_costs_is_said() -> None:
+    assert "log p:" not in printed(summary())
+    cost = {**summary()["counts"], "solutions": 192, "solution_tokens": 48230}
+    text = one_line(printed(summary(counts=cost)))
+    assert "log p: students also read 192 solutions in prompts of 48,230 tokens, which are left out." in text
+
+
+def test_several_p_values_come_with_a_word_on_their_number() -> None:
+    assert "2 comparisons on the same problems, and p is not corrected for their number" in one_line(printed(summary()))
+
+
+def test_answers_of_level_3_are_told_apart_and_shared_ones_are_named() -> None:
+    counts = {
+        "teaching_problems": 0, "exam_answers": 120, "unparsable_exam_answers": 3, "teacher_exam_answers": 16,
+        "training_answers": 1680, "unparsable_training_answers": 33, "held_out_answers": 400,
+    }  # fmt: skip
+    agent = {
+        "name": "s", "role": "student", "model": "m", "engine": "e", "device": "", "requests": 0, "prompt_tokens": 1000,
+        "cached_prompt_tokens": 700, "cacheable_prompt_tokens": 670, "completion_tokens": 0, "busy_seconds": 0.0,
+        "restarts": 0, "failed": 0, "shared": {"teacher": 16},
+    }  # fmt: skip
+    text = one_line(printed(summary(counts=counts, agents=[agent])))
+    assert "From 120 exam answers (3 of them without an answer to find: wrong) of students; " in text
+    assert "exam answers of the teacher as its own student: 16; " in text
+    assert "the teacher's own answers to training items: 1,680 (33 of them" in text
+    assert "to held-out items: 400." in text
+    assert "s answers as teacher does (same model, persona and sampling): 16 answers shared." in text
+    assert "70.0 % came from a prefix cache; about 67.0 % are whole turns of an earlier prompt" in text

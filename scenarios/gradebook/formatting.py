@@ -1,0 +1,32 @@
+"""How figures and texts are written for people: shares, intervals, numbered nouns, lines of a width."""
+
+import textwrap
+
+NO_BREAK = "\xa0"
+"""Stands for a blank at which textwrap breaks no line."""
+
+
+def wrapped(text: str, width: int, indent: str = "") -> str:
+    """`text` in lines of at most `width`; a blank before a percent sign is no place to break."""
+    lines = textwrap.wrap(text.replace(" %", f"{NO_BREAK}%"), max(4, width), subsequent_indent=indent)
+    return "\n".join(lines).replace(NO_BREAK, " ")
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as people read it; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def interval(ci95: tuple[float, float] | None) -> str:
+    """A 95 % interval of a share; a dash where there is none."""
+    return "-" if ci95 is None else f"{100 * ci95[0]:.0f} to {100 * ci95[1]:.0f} %"
+
+
+def many(n: int, noun: str, nouns: str = "") -> str:
+    """So many of something: `1 exam answer`, `1,216 exam answers`; `nouns` is a plural with more than an s."""
+    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
+
+
+def plain(text: str) -> str:
+    """One line of printable characters: what a terminal would obey becomes a blank."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
