@@ -21,6 +21,7 @@ from typing import Literal, Protocol, Self, TextIO
 from rich.console import Console
 
 from broker.messages import Gauges
+from scenarios.gradebook.layout import Trimmed
 from scenarios.gradebook.spent import spent_in
 from scenarios.gradebook.store import Store
 from scenarios.monitor.lines import harmless
@@ -200,7 +201,9 @@ def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Co
         reader.catch_up()
         final = reader.snapshot(None, now=datetime.now(UTC), clock=time.monotonic(), running=running)
         if not running:
-            console.print(view(final, console.width, console.height - 1 if console.is_terminal else FULL))
+            # The command above and the prompt below have lines of their own.
+            picture = view(final, console.width, console.height - 3 if console.is_terminal else FULL)
+            console.print(Trimmed(picture))
         return final.status
 
 

@@ -156,4 +156,4 @@ def _trainings(one: Round, curves: Curves) -> Iterator[TrainingRow]:
 def _teachers(scenario: Scenario, learnt: tuple[Round, ...], complete: bool) -> Iterator[TeacherRow]:
     for one in standings(scenario, learnt, complete=complete):
         if one.n or one.lbt is not None:
-            yield TeacherRow(one.round, one.teacher, one.n, scenario.held_out, one.greedy, one.sampled, one.lbt)
+            yield TeacherRow(one.round, one.label, one.n, scenario.held_out, one.greedy, one.sampled, one.lbt)

@@ -91,8 +91,9 @@ class Ledger:
         if taught != len(self._lessons.lesson_of):
             ids = (str(row[0]) for row in self._store.query(TAUGHT))
             self._new_rationales = [i for i in ids if i not in self._lessons.lesson_of]
-        rows = self._store.query(EXAMINED)
-        self._new_exams = [str(tr) for tr, count in rows if self._counts.get(str(tr)) != count]
+        counts = dict.fromkeys(self._counts, 0) | {str(tr): _int(n) for tr, n in self._store.query(EXAMINED)}
+        # A TR may lose its exams to an identical one that came later with a smaller repeat.
+        self._new_exams = [tr for tr, count in counts.items() if self._counts.get(tr, 0) != count]
         self._new_exams.sort(key=lambda tr: self._lessons.lesson_of.get(tr, ""))
         return self.behind
 

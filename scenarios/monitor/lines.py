@@ -31,6 +31,9 @@ STYLES = {
 }
 ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(\x07|\x1b\\)?|[ -/]*[0-~])?")
 
+MARK = 5
+"""Cells for the number of columns that are not shown."""
+
 
 class Frame(msgspec.Struct, frozen=True):
     """What is drawn: a renderable of rich."""
@@ -155,7 +158,7 @@ def rule(title: str, notes: Sequence[str], width: int) -> Line:
     for kept in (notes[n:] for n in range(len(notes) + 1)):
         end = f" {' · '.join(kept)} ──" if kept else ""
         room = width - len(title) - 4 - cell_len(end)
-        if room >= 4 or not kept:
+        if room >= 1 or not kept:
             break
     return cut((("── ", "dim"), (title, "bold"), (" " + "─" * room + end, "dim")), width)
 
@@ -166,11 +169,24 @@ def rule(title: str, notes: Sequence[str], width: int) -> Line:
 def table(columns: Sequence[Column], width: int, rows: range) -> list[Line]:
     """The rows `rows` of `columns` under their titles. Columns without content, and those without room, are left out.
 
-    The last column, where it is aligned to the left, asks for no more than its title and takes what is left.
+    How many there was no room for stands at the end of the titles: `…+2`. The last column, where it is aligned to the
+    left, asks for no more than its title and takes what is left.
     """
     shown = [c for c in columns if any(text for text, _ in c.cells)]
     if not shown:
         return []
+    lines, hidden = _fitted(shown, width, rows)
+    if hidden:
+        room = max(0, width - MARK)
+        lines, hidden = _fitted(shown, room, rows)
+        mark = (f"{f'…+{hidden}':>{width - room}}", "dim")
+        lines = [cut((*line, mark if n == 0 else ("", "")), width) for n, line in enumerate(lines)]
+    return lines
+
+
+def _fitted(columns: Sequence[Column], width: int, rows: range) -> tuple[list[Line], int]:
+    """The columns that there is room for, and how many others there are."""
+    shown = list(columns)
     loose = None if shown[-1].right else shown[-1]
     wish = {
         id(c): cell_len(c.title) if c is loose else max(cell_len(c.title), *(size_of((cell,)) for cell in c.cells))
@@ -200,4 +216,5 @@ def table(columns: Sequence[Column], width: int, rows: range) -> list[Line]:
             pieces += ((fit(text, sizes[id(column)], column.right, column.tail), style), (" " * gap, ""))
         return cut(tuple(pieces[:-1]), width)
 
-    return [line([(c.title, "dim") for c in shown]), *(line([c.cells[row] for c in shown]) for row in rows)]
+    lines = [line([(c.title, "dim") for c in shown]), *(line([c.cells[row] for c in shown]) for row in rows)]
+    return lines, len(columns) - len(shown)

@@ -14,11 +14,14 @@ from itertools import pairwise
 import msgspec
 
 from broker.messages import Gauges, PeerGauge, pool_of
+from scenarios.gradebook.facts import Session
+from scenarios.gradebook.formatting import many
 from scenarios.gradebook.store import TAUGHT, Event, Store
 from scenarios.monitor.course import Course
 from scenarios.monitor.first import FirstLevel
 from scenarios.monitor.ledger import Ledger
 from scenarios.monitor.lessons import Tally
+from scenarios.monitor.lines import duration
 from scenarios.monitor.shadow import Shadow
 from scenarios.monitor.snapshot import OVER, AgentRow, EventRow, Snapshot
 from scenarios.schema import Agent, Scenario
@@ -28,7 +31,7 @@ SPEED_S = 5.0
 EVENTS = 200
 """The last ones are kept."""
 STATUS = {"started": "running", "joined": "running", "waiting": "waiting", "drain": "draining",
-          "stopped": "stopped", "complete": "complete"}  # fmt: skip
+          "finished": "finished", "stopped": "stopped", "complete": "complete"}  # fmt: skip
 """What an event makes of the class."""
 REQUEST_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
 GONE = {"lost": "lost", "left": "left", "restart": "restarting", "gone": "gone", "joined": "joined", "ready": "ready"}
@@ -122,7 +125,7 @@ class Reader:
             simulated=tuple(row.name for row in agents if row.engine == "simulated"),
             elapsed_s=self._elapsed(None if over else now),
             # Who drains asks nothing more: what is left then is for another session.
-            left_s=None if over or status == "draining" else self._progress.left(stages, clock),
+            left_s=None if over or status in ("draining", "finished") else self._progress.left(stages, clock),
             teaching_problems=self._problems,
             students=tuple(student.name for student in self._scenario.students),
             agents=agents,
@@ -131,13 +134,16 @@ class Reader:
             events=tuple(self._events),
             failed=sum(tally.failed for tally in self.ledger.agents.values()),
             requeued=gauges.requeued if gauges else 0,
-            course=self._scenario.levels if len(self._scenario.levels) > 1 else (),
+            course=_levels(self._scenario),
             amount=self._amount,
             learning=learning,
             at_work="" if over else self._progress.at_work,
         )
 
     def _hear(self, event: Event) -> None:
+        event = _plain_words(event)
+        if event.kind == "left" and self._states.get(event.agent) == "left":
+            return  # the broker has said so; this is the end of its process
         if event.kind == "retry" and self._events and self._events[-1].kind == "retry":
             self._again += 1
             self._events.pop()
@@ -150,7 +156,7 @@ class Reader:
             self._sessions.append((event.at, event.at))
             self._states.clear()
         self._sessions[-1] = (self._sessions[-1][0], event.at)
-        if event.kind in STATUS and not (event.kind == "joined" and self._status in ("draining", *OVER)):
+        if event.kind in STATUS and not (event.kind == "joined" and self._status in ("draining", "finished", *OVER)):
             self._status = STATUS[event.kind]
         if event.kind == "restart":
             self._restarts[event.agent] = self._restarts.get(event.agent, 0) + 1
@@ -169,11 +175,16 @@ class Reader:
         rows = self._store.query("SELECT id FROM problem WHERE part = ? AND position = 0 ORDER BY item", TAUGHT)
         self._order = {str(row[0]): number for number, row in enumerate(rows)}
         self._task = ", ".join(sources)
-        count = {str(part): n for part, n in self._store.query("SELECT part, count(*) FROM problem GROUP BY part")}
-        items = int(str(count.get("dev", 0))) + int(str(count.get("test", 0)))
-        amounts = {"TPs": len(self._order), "held-out problems": count.get("held_out", 0),
-                   "training items": count.get("train", 0), "held-out items": items}  # fmt: skip
-        self._amount = ", ".join(f"{n:,} {what}" for what, n in amounts.items() if n)
+        sizes = {
+            str(part): int(str(n)) for part, n in self._store.query("SELECT part, count(*) FROM problem GROUP BY part")
+        }
+        amounts = {
+            "TP": len(self._order),
+            "held-out problem": sizes.get("held_out", 0),
+            "training item": sizes.get("train", 0),
+            "held-out item": sizes.get("dev", 0) + sizes.get("test", 0),
+        }
+        self._amount = ", ".join(many(n, what) for what, n in amounts.items() if n)
         self._told = True
 
     @property
@@ -253,8 +264,15 @@ class Reader:
 def _sources(scenario: Scenario) -> list[str | None]:
     """Where the problems will come from, as far as the scenario says it."""
     texts = scenario.iterate.task
-    own = [texts.family or texts.file or texts.hub or "syllogism"] if 3 in scenario.levels else []
-    return [scenario.task.family or scenario.task.file, *own]
+    problems = [scenario.task.family or scenario.task.file] if scenario.solves else []
+    items = [texts.family or texts.file or texts.hub or "syllogism"] if scenario.classifies else []
+    return [*problems, *items]
+
+
+def _levels(scenario: Scenario) -> tuple[int, ...]:
+    """The levels that a class goes through, where it is more than one: rationales are rewritten after level 1."""
+    levels = tuple(dict.fromkeys((1, *scenario.levels))) if scenario.rewrites else scenario.levels
+    return levels if len(levels) > 1 else ()
 
 
 def _share(counted: PeerGauge | Tally) -> float | None:
@@ -270,12 +288,31 @@ def _budget(agent: Agent | None) -> float | None:
 def _event_row(event: Event, times: int) -> EventRow:
     time = f"{datetime.fromisoformat(event.at).astimezone():%H:%M:%S}"
     detail = REQUEST_ID.sub(r"\1…", event.detail)
-    if event.kind in ("started", "session"):
-        # JSON for programs: the rows of the agents and the header say the same.
-        detail = ""
+    if event.kind == "started":  # JSON for programs
+        detail = f"with {many(len(_line_up(event.detail)), 'agent')}"
+    elif event.kind == "session":
+        detail = _session(event.detail)
     elif event.kind == "retry":
         detail = f"{times} failed requests are asked again" if times > 1 else "a failed request is asked again"
     return EventRow(event.seq, time, event.agent, event.kind, detail)
+
+
+def _plain_words(event: Event) -> Event:
+    """An event as people should read it, whichever version of this program wrote it."""
+    kind, detail = event.kind, event.detail
+    if (kind, detail) in (("left", "finished"), ("lost", "goodbye drained"), ("gone", "left (exit code 0)")):
+        kind, detail = "left", "(finished)"
+    elif kind == "joined":  # a simulated agent is its own engine
+        detail = detail.replace("simulated simulated", "simulated")
+    return msgspec.structs.replace(event, kind=kind, detail=detail)
+
+
+def _session(text: str) -> str:
+    """How a session ended, from its JSON; empty where that cannot be read."""
+    with contextlib.suppress(msgspec.DecodeError):
+        session = msgspec.json.decode(text, type=Session)
+        return f"{session.status or 'ended'} after {duration(session.wall_seconds)}"
+    return ""
 
 
 def _line_up(text: str) -> dict[str, dict[str, str]]:

@@ -7,22 +7,27 @@ import contextlib
 import io
 import os
 import select
+import signal
 import sys
 import termios
+import threading
 import time
 import tty
 from types import TracebackType
-from typing import IO, Protocol, Self, TextIO
+from typing import IO, Any, Protocol, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
 
+from scenarios.gradebook.formatting import many, percent
 from scenarios.monitor.lines import Frame, duration, harmless, roughly
-from scenarios.monitor.snapshot import Snapshot, TeacherRow, TrainingRow
+from scenarios.monitor.snapshot import EventRow, Snapshot, TeacherRow, TrainingRow
 from scenarios.monitor.view import task, view
 
 UNSAID = frozenset({"started", "session", "ready", "progress"})
 """Events that have no line of their own in plain mode."""
+LAST = frozenset({"finished", "left"})
+"""Events of the end of a class."""
 
 
 class Drawing(Protocol):
@@ -52,6 +57,10 @@ class LiveScreen:
         )
         self._frame: Frame | None = None
         self._kept = contextlib.ExitStack()
+        self._lock = threading.RLock()
+        """Held while something is drawn, and while the terminal changes hands."""
+        self._away = False
+        """Whether the shell has the terminal, after Ctrl-Z."""
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -62,6 +71,8 @@ class LiveScreen:
                 kept = io.StringIO()
                 stack.callback(_tell, stream, kept)
                 stack.enter_context(redirect(kept))
+            if _in_main_thread():
+                stack.callback(_restore, signal.signal(signal.SIGTSTP, self._suspend))
             stack.callback(self._live.stop)
             self._live.start()
             self._kept = stack.pop_all()
@@ -74,11 +85,45 @@ class LiveScreen:
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show this, unless it shows already. The terminal's size is asked each time."""
-        width, height = self._console.size
-        frame = view(snapshot, width, height, self._hint)
-        if frame != self._frame:
-            self._frame = frame
-            self._live.update(frame, refresh=True)
+        with self._lock:
+            if self._away:
+                if not _in_foreground(self._console):
+                    return
+                self._away, self._frame = False, None
+                self._live.start()
+            width, height = self._console.size
+            frame = view(snapshot, width, height, self._hint)
+            if frame != self._frame:
+                self._frame = frame
+                self._live.update(frame, refresh=True)
+
+    def _suspend(self, number: int, _: object) -> None:
+        """Ctrl-Z: give the terminal back as it was, then stop. After `fg` the next drawing takes it again."""
+        with self._lock:
+            self._live.stop()
+            self._away = True
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        signal.signal(number, self._suspend)
+
+
+def _in_main_thread() -> bool:
+    """Where alone Python lets signals be handled."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _restore(handler: Any) -> None:
+    """What Ctrl-Z did before. A screen that another thread closes keeps its handler, which then only stops."""
+    if _in_main_thread():
+        signal.signal(signal.SIGTSTP, handler)
+
+
+def _in_foreground(console: Console) -> bool:
+    """Whether the terminal's keys go to this process: not after `bg`."""
+    try:
+        return os.tcgetpgrp(console.file.fileno()) == os.getpgrp()
+    except OSError:  # no terminal of this session
+        return True
 
 
 def _tell(stream: TextIO, kept: io.StringIO) -> None:
@@ -105,10 +150,16 @@ class PlainLines:
         """What is new since the last time."""
         lines = [] if self._begun else self._beginning(snapshot)
         self._begun = True
-        for event in snapshot.events:
-            if event.seq > self._seq and event.kind not in UNSAID:
-                lines.append(" ".join(part for part in (event.agent, event.kind, event.detail) if part))
+        fresh = [event for event in snapshot.events if event.seq > self._seq and event.kind not in UNSAID]
         self._seq = snapshot.events[-1].seq if snapshot.events else 0
+        # What was seen at one look came in no known order, but a class ends after its last result.
+        end = next((n for n, event in enumerate(fresh) if event.kind in LAST), len(fresh))
+        lines += [_said(event) for event in fresh[:end]]
+        lines += self._stages(snapshot) + self._learning(snapshot)
+        return lines + [_said(event) for event in fresh[end:]]
+
+    def _stages(self, snapshot: Snapshot) -> list[str]:
+        lines = []
         for stage in snapshot.stages:
             quarter = stage.done * 4 // stage.total
             if quarter > self._quarters.get(stage.name, 0):
@@ -116,8 +167,8 @@ class PlainLines:
                 left_s = snapshot.left_s if stage.left_s is None else stage.left_s
                 left = f", about {roughly(left_s)} left" if left_s and quarter < 4 else ""
                 spent = f", spent {snapshot.spent}" if snapshot.spent else ""
-                lines.append(f"{stage.name} {quarter * 25} % ({stage.done:,} of {stage.total:,}){left}{spent}")
-        return lines + self._learning(snapshot)
+                lines.append(f"{stage.name} {stage.percent} % ({stage.done:,} of {stage.total:,}){left}{spent}")
+        return lines
 
     def _learning(self, snapshot: Snapshot) -> list[str]:
         """A line at the beginning and per quarter of a training, and per teacher that is measured."""
@@ -127,15 +178,16 @@ class PlainLines:
             quarter = row.step * 4 // row.steps if row.steps else 0
             if row.steps and not row.step and name not in self._quarters:
                 self._quarters[name] = 0
-                lines.append(f"{name} begins: {row.pairs:,} pairs in {row.steps:,} steps")
+                lines.append(f"{name} begins: {many(row.pairs, 'pair')} in {many(row.steps, 'step')}")
             if quarter > self._quarters.get(name, 0):
                 self._quarters[name] = quarter
-                lines.append(f"{name} {quarter * 25} % (step {row.step:,} of {row.steps:,}){_figures(row)}")
+                done = 100 * row.step // row.steps
+                lines.append(f"{name} {done} % (step {row.step:,} of {row.steps:,}){_figures(row)}")
         for teacher in snapshot.learning.teachers:
             name = f"round {teacher.round}: {teacher.name}"
             if teacher.problems == teacher.of and name not in self._measured:
                 self._measured.add(name)
-                lines.append(f"{name}{_shares(teacher)} of {teacher.of:,} held-out problems")
+                lines.append(f"{name}{_shares(teacher)} of {many(teacher.of, 'held-out problem')}")
         return lines
 
     def _beginning(self, snapshot: Snapshot) -> list[str]:
@@ -157,11 +209,15 @@ class PlainLines:
         return lines
 
 
+def _said(event: EventRow) -> str:
+    return " ".join(part for part in (event.agent, event.kind, event.detail) if part)
+
+
 def _figures(row: TrainingRow) -> str:
     """How a training goes on."""
     figures = [f"loss {row.losses[-1]:.3f}"] if row.losses else []
     figures += [f"reward margin {row.margin:+.3f}"] if row.margin is not None else []
-    figures += [f"reward accuracy {row.accuracy:.2f}"] if row.accuracy is not None else []
+    figures += [f"chosen preferred {percent(row.accuracy, 0)}"] if row.accuracy is not None else []
     figures += [f"about {roughly(row.left_s)} left"] if row.left_s else []
     return "".join(f", {figure}" for figure in figures)
 
@@ -169,7 +225,7 @@ def _figures(row: TrainingRow) -> str:
 def _shares(row: TeacherRow) -> str:
     """How often a teacher is right."""
     shares = (("greedy", row.greedy), ("sampled", row.sampled))
-    return ",".join(f" {name} {share:.2f} right" for name, share in shares if share is not None)
+    return ",".join(f" {name} {percent(share)} right" for name, share in shares if share is not None)
 
 
 class Keys:
@@ -196,6 +252,8 @@ class Keys:
         if self._before is None:
             time.sleep(seconds)
             return False
+        if termios.tcgetattr(self._stream)[3] & termios.ICANON:  # a shell had the terminal, after Ctrl-Z
+            tty.setcbreak(self._stream)
         ready, _, _ = select.select([self._stream], [], [], seconds)
         # Past the stream's own buffer, which select does not see.
         pressed = os.read(self._stream.fileno(), 64) if ready else b"-"

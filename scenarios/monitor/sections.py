@@ -7,21 +7,32 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from scenarios.gradebook.formatting import percent
 from scenarios.monitor.lines import Column, Line, Piece, roughly, table
 from scenarios.monitor.snapshot import RoundRow, Snapshot
 
 HEIGHTS = " ▁▂▃▄▅▆▇█"
+ROOM = 80
+"""Cells of a line from which figures have little columns beside them."""
 CURVE = 12
 """Cells of a curve."""
 TRAINING = {"training": "good", "waiting": "warn", "failed": "bad", "no pairs": "warn", "trained": "dim"}
 
 
+def score(value: float | None, width: int) -> Piece:
+    """A score from 0 to 1, with a little column where a line of `width` has room for it."""
+    return ("", "") if value is None else (f"{_column(value)}{value:.2f}" if width >= ROOM else f"{value:.2f}", "")
+
+
 def share(value: float | None, width: int) -> Piece:
-    """A share from 0 to 1 as a figure, with a little column where a line of `width` has room for it."""
+    """A share or an F1 as the report writes it, with a little column where a line of `width` has room for it."""
     if value is None:
         return "", ""
-    glyph = f"{HEIGHTS[round(value * 8)]} " if width >= 80 else ""
-    return f"{glyph}{value:.2f}", ""
+    return (f"{_column(value)}{percent(value)}" if width >= ROOM else percent(value, 0)), ""
+
+
+def _column(value: float) -> str:
+    return f"{HEIGHTS[round(value * 8)]} "
 
 
 def curve(values: Sequence[float], cells: int) -> str:
@@ -84,7 +95,12 @@ def training_table(snapshot: Snapshot, height: int, width: int) -> list[Line]:
         Column("", 8, [(curve(row.losses, CURVE), "bar") for row in rows], right=True),
         Column("loss", 2, [number(row.losses[-1] if row.losses else None, "{:.3f}") for row in rows], right=True),
         Column("margin", 5, [number(row.margin, "{:+.3f}") for row in rows], right=True),
-        Column("accuracy", 6, [number(row.accuracy, "{:.2f}") for row in rows], right=True),
+        Column(
+            "preferred",
+            6,
+            [(percent(row.accuracy, 0) if row.accuracy is not None else "", "") for row in rows],
+            right=True,
+        ),
         Column("left", 4, [(roughly(row.left_s), "") if row.left_s else ("", "") for row in rows], right=True),
     ]
     return table(columns, width, range(len(rows)))
@@ -100,7 +116,7 @@ def teachers_table(snapshot: Snapshot, height: int, width: int) -> list[Line]:
         Column("problems", 8, [(f"{row.problems}/{row.of}", "dim") for row in rows], right=True),
         Column("greedy", 1, [share(row.greedy, width) for row in rows], right=True),
         Column("sampled", 2, [share(row.sampled, width) for row in rows], right=True),
-        Column("LbT", 3, [share(row.lbt, width) for row in rows], right=True),
+        Column("LbT", 3, [score(row.lbt, width) for row in rows], right=True),
     ]
     return table(columns, width, range(len(rows)))
 

@@ -77,6 +77,11 @@ class StageRow(msgspec.Struct, frozen=True):
     left_s: float | None = None
     """Until its slowest agent is through, once it is at it; None: nobody can know yet."""
 
+    @property
+    def percent(self) -> int:
+        """Whole percent that are done: 100 only at the end."""
+        return 100 * self.done // self.total
+
 
 class RoundRow(msgspec.Struct, frozen=True):
     """One round of one search of level 3. F1 of the positive class; None: not known (yet)."""
@@ -123,7 +128,7 @@ class TeacherRow(msgspec.Struct, frozen=True):
 
     round: int
     name: str
-    """original, before, correctness_dpo, m2 ..."""
+    """As the report has it: original, before, correctness, M2 ..."""
     problems: int
     """Held-out problems that all answers are there for."""
     of: int
@@ -161,7 +166,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """That is at work."""
     task: str
     status: str
-    """starting, running, waiting, draining; complete, stopped, interrupted (no process, and no word of an end)."""
+    """starting, running, waiting, draining, finished (every request is answered, agents leave); complete, stopped,
+    interrupted (no process, and no word of an end)."""
     simulated: tuple[str, ...]
     """Agents without a language model."""
     elapsed_s: float

@@ -6,6 +6,7 @@ are cut to size is scenarios/monitor/lines.py; what is known of the class, scena
 
 from collections.abc import Callable, Sequence
 
+from scenarios.gradebook.formatting import many
 from scenarios.monitor.lines import (
     Column,
     Frame,
@@ -21,14 +22,14 @@ from scenarios.monitor.lines import (
     spread,
     table,
 )
-from scenarios.monitor.sections import rounds_table, share, teachers_table, training_table
+from scenarios.monitor.sections import rounds_table, score, teachers_table, training_table
 from scenarios.monitor.snapshot import AgentRow, LessonRow, Snapshot, StageRow, spending
 
 STATES = {
-    "running": "good", "ready": "good", "complete": "good", "starting": "warn", "waiting": "warn", "draining": "warn",
-    "stopped": "warn", "loading": "warn", "restarting": "warn", "joined": "good", "restart": "warn", "drain": "warn",
-    "retry": "warn", "stranger": "warn", "interrupted": "bad", "lost": "bad", "gone": "bad", "failed": "bad",
-    "training": "good",
+    "running": "good", "ready": "good", "complete": "good", "finished": "good", "joined": "good", "training": "good",
+    "left": "dim", "starting": "warn", "waiting": "warn", "draining": "warn", "stopped": "warn", "loading": "warn",
+    "restarting": "warn", "restart": "warn", "drain": "warn", "retry": "warn", "stranger": "warn",
+    "interrupted": "bad", "lost": "bad", "gone": "bad", "failed": "bad",
 }  # fmt: skip
 LEVELS = {1: "observe", 2: "learn", 3: "iterate"}
 MANY = 4
@@ -78,7 +79,7 @@ def lessons_table(snapshot: Snapshot, rows: Sequence[LessonRow], width: int) -> 
         Column("TRs", 50, [(str(row.rationales), "dim") for row in rows], right=True, extra=True),
         Column("exams", 3, [(f"{row.exams}/{row.exams_total}", "dim") for row in rows], right=True),
         *(
-            Column(name, 4 + n, [share(row.scores.get(name), width) for row in rows], right=True)
+            Column(name, 4 + n, [score(row.scores.get(name), width) for row in rows], right=True)
             for n, name in enumerate(snapshot.students)
         ),
         Column("greedy", 40, [MARKS[row.greedy] for row in rows], right=True),
@@ -101,7 +102,7 @@ def levels(snapshot: Snapshot) -> str:
 
 def task(snapshot: Snapshot, between: str) -> str:
     """What the class is about, and how much of it there is."""
-    amount = snapshot.amount or (f"{snapshot.teaching_problems} TPs" if snapshot.teaching_problems else "")
+    amount = snapshot.amount or (many(snapshot.teaching_problems, "TP") if snapshot.teaching_problems else "")
     return f"{snapshot.task}{between}{amount}" if amount else snapshot.task
 
 
@@ -137,15 +138,14 @@ def stages(snapshot: Snapshot, width: int, height: int) -> list[Line]:
         shown = [stage for stage in snapshot.stages if stage.due or 0 < stage.done < stage.total]
         others = [stage for stage in snapshot.stages if stage not in shown]
     counts = [f"{stage.done:,} / {stage.total:,}" for stage in shown]
-    shares = [stage.done / stage.total for stage in shown]
     names = [stage.name for stage in shown]
     if height < ROOMY and others and not shown:
         done, total = sum(stage.done for stage in others), sum(stage.total for stage in others)
-        return [spread(((f"{done:,} of {total:,} requests", ""),), (), width)]
+        return [spread(((f"{done:,} of {many(total, 'request')}", ""),), (), width)]
     if height < ROOMY:
         forms = (
             [f"{name} {count.replace(' ', '')}" for name, count in zip(names, counts, strict=True)],
-            [f"{name} {int(share * 100)} %" for name, share in zip(names, shares, strict=True)],
+            [f"{stage.name} {stage.percent} %" for stage in shown],
         )
         texts = ["  ".join(form) for form in forms]
         return [spread(((next((t for t in texts if len(t) <= width - 4), texts[1]), ""),), (), width)]
@@ -153,11 +153,12 @@ def stages(snapshot: Snapshot, width: int, height: int) -> list[Line]:
     times = [f"{roughly(stage.left_s)} left" if stage.left_s else "" for stage in shown]
     last = max(map(len, times), default=0) if width >= 80 else 0
     lines: list[Line] = []
-    for name, part, count, time in zip(names, shares, counts, times, strict=True):
-        figures = f"  {count:>{size}}" + (f"  {int(part * 100):3} %" if width >= 50 else "")
+    for stage, count, time in zip(shown, counts, times, strict=True):
+        figures = f"  {count:>{size}}" + (f"  {stage.percent:3} %" if width >= 50 else "")
         figures += f"  {time:>{last}}" if last else ""
         room = max(0, width - 4 - widest - len(figures))
-        lines.append(cut(((f" {name:<{widest}}  ", ""), *bar(part, room), (figures, "")), width))
+        progress = bar(stage.done / stage.total, room)
+        lines.append(cut(((f" {stage.name:<{widest}}  ", ""), *progress, (figures, "")), width))
     return lines + rest_of_stages(others, width)
 
 
@@ -191,9 +192,14 @@ def events(snapshot: Snapshot, width: int, height: int) -> list[Line]:
     ]
 
 
-def so_far(snapshot: Snapshot, shown: int) -> list[str]:
+def of_all(shown: int, rows: Sequence[object], what: str) -> list[str]:
+    """How many rows of a section are shown, where it is not all of them."""
+    return [f"{shown} of {len(rows)} {what} shown"] if shown < len(rows) else []
+
+
+def so_far(snapshot: Snapshot) -> list[str]:
     """The gradebook in a few words: how often the teacher is right alone, and by its best TR."""
-    parts = [f"{shown} of {len(snapshot.lessons)} lessons shown"] if shown < len(snapshot.lessons) else []
+    parts = []
     alone = [row.greedy for row in snapshot.lessons if row.greedy is not None]
     best = [row.best.correct for row in snapshot.lessons if row.best and row.best.complete]
     if alone:
@@ -252,12 +258,16 @@ def view(snapshot: Snapshot, width: int, height: int, hint: str = "") -> Frame:
     lessons = latest(snapshot.lessons, max(0, given["gradebook"] - 1))
     draw: dict[str, tuple[list[str], Callable[[], list[Line]]]] = {
         "agents": ([], lambda: agents_table(snapshot.agents, width, given["agents"], snapshot.over)),
-        "rounds": (["F1 of the class Yes: the teacher, then students"],
+        "rounds": (["F1 of the class Yes: the teacher, then students",
+                    *of_all(given["rounds"] - 1, learning.rounds, "rounds")],
                    lambda: rounds_table(snapshot, given["rounds"], width)),
-        "training": ([], lambda: training_table(snapshot, given["training"], width)),
-        "measured": (["greedy and sampled: held-out problems right", "LbT: score of new TRs"],
+        "training": (of_all(given["training"] - 1, learning.trainings, "trainings"),
+                     lambda: training_table(snapshot, given["training"], width)),
+        "measured": (["greedy and sampled: held-out problems right", "LbT: score of new TRs",
+                      *of_all(given["measured"] - 1, learning.teachers, "teachers")],
                      lambda: teachers_table(snapshot, given["measured"], width)),
-        "gradebook": (so_far(snapshot, len(lessons)), lambda: lessons_table(snapshot, lessons, width)),
+        "gradebook": ([*so_far(snapshot), *of_all(len(lessons), snapshot.lessons, "lessons")],
+                      lambda: lessons_table(snapshot, lessons, width)),
         "events": ([hint] if hint else [], lambda: events(snapshot, width, given["events"])),
     }  # fmt: skip
     for name, (notes, section) in draw.items():

@@ -78,8 +78,8 @@ def test_plain_lines_tell_the_beginning_the_quarters_and_the_events(store: Store
     ]
     assert [line.partition(",")[0] for line in lines[4:]] == [
         "greedy 100 % (2 of 2)",
-        "teach 25 % (2 of 6)",
-        "exam 25 % (8 of 24)",
+        "teach 33 % (2 of 6)",
+        "exam 33 % (8 of 24)",
         "bob lost silent ",
         "ada failed 01234567… engine: broken",
     ]
@@ -251,3 +251,14 @@ def test_reading_does_not_write(tmp_path: Path) -> None:
         shown: Snapshot = reader.snapshot(None, now=datetime.now(UTC), clock=0.0, running=False)
     assert shown.lessons
     assert (tmp_path / "class.db").read_bytes() == before
+
+
+def test_a_finished_class_leaves_room_for_the_command_and_the_prompt_and_pads_no_line(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        whole(store, scenario())
+    console = terminal(100, 30)
+    watch(tmp_path, scenario(), Source(), console=console)
+    assert len(written(console).splitlines()) <= 30 - 2
+    out = io.StringIO()
+    watch(tmp_path, scenario(), Source(), console=Console(file=out, width=100))
+    assert out.getvalue() and not [line for line in out.getvalue().splitlines() if line != line.rstrip()]

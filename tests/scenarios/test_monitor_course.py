@@ -253,7 +253,7 @@ def test_teachers_are_shown_as_they_are_measured(store: Store, tmp_path: Path) -
     played.finish()
     shown = picture(tmp_path, described).learning
     names = Counter(row.name for row in shown.teachers)
-    assert names["original"] == names["m2"] == 1
+    assert names["original"] == names["M2"] == 1
     assert all(row.problems == row.of == 2 for row in shown.teachers)
     assert all(row.greedy is not None and row.sampled is not None and row.lbt is not None for row in shown.teachers)
     assert {row.status for row in shown.trainings} <= {"trained", "no pairs"}

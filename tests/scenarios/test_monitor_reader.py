@@ -3,11 +3,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scenarios.gradebook.store import Record, Store
 from scenarios.levels.base import Request, Result, Setup
@@ -15,7 +17,7 @@ from scenarios.levels.observe import Observe
 from scenarios.monitor import ledger
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.snapshot import Best, Snapshot
-from scenarios.schema import Exam
+from scenarios.schema import Exam, Iterate
 from scenarios.tasks.bank import Bank, Item, Problem
 from tests.scenarios.monitored import begin, exams, gauges, half, paying, picture, record, scenario, tr, whole
 
@@ -341,3 +343,66 @@ def test_grades_are_counted_once_per_exam_problem_however_often_it_is_answered(s
         "exam": (0, 72),
         "grade": (0, 24),
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "shown"),
+    [
+        ("lost", "goodbye drained", "left (finished)"),
+        ("gone", "left (exit code 0)", "left (finished)"),
+        ("left", "finished", "left (finished)"),
+        ("lost", "goodbye no room for the model", "lost goodbye no room for the model"),
+        ("gone", "signal 9 (SIGKILL)", "gone signal 9 (SIGKILL)"),
+        ("joined", "simulated simulated CPU, 1 thread", "joined simulated CPU, 1 thread"),
+        ("session", '{"wall_seconds": 64.0, "status": "complete"}', "session complete after 1:04"),
+        ("started", "[]", "started with 0 agents"),
+    ],
+)
+def test_events_are_told_in_words_for_people(store: Store, tmp_path: Path, kind: str, detail: str, shown: str) -> None:
+    store.note("ada", kind, detail)
+    (event,) = picture(tmp_path, scenario()).events
+    assert f"{event.kind} {event.detail}" == shown
+
+
+def test_a_class_whose_requests_are_all_answered_is_finished_while_its_agents_leave(
+    store: Store, tmp_path: Path
+) -> None:
+    half(store, scenario())
+    store.note("", "finished", "(every request is answered)")
+    store.note("ada", "lost", "goodbye drained")
+    store.note("ada", "gone", "left (exit code 0)")
+    shown = picture(tmp_path, scenario(), gauges(agents=("teacher", "bob")))
+    assert (shown.status, shown.left_s) == ("finished", None)
+    assert {agent.name: agent.state for agent in shown.agents}["ada"] == "left"
+    assert [event.kind for event in shown.events if event.agent == "ada"] == ["joined", "left"], "said once"
+
+
+@pytest.mark.parametrize(
+    ("level", "material", "levels", "task"),
+    [
+        (3, "rationale", (1, 3), "gsm_symbolic"),
+        ((2, 3), "rationale", (1, 2, 3), "gsm_symbolic"),
+        (3, "exemplars", (), "syllogism"),
+        ((1, 3), "exemplars", (1, 3), "gsm_symbolic, syllogism"),
+        (1, "exemplars", (), "gsm_symbolic"),
+    ],
+)
+def test_the_levels_and_tasks_that_are_used_are_named(
+    store: Store, tmp_path: Path, level: Any, material: Any, levels: tuple[int, ...], task: str
+) -> None:
+    used = replace(scenario(), level=level, iterate=Iterate(material=material))
+    shown = picture(tmp_path, used)
+    assert (shown.course, shown.task) == (levels, task)
+
+
+def test_exams_that_are_named_after_another_of_identical_trs_are_counted_once(store: Store, tmp_path: Path) -> None:
+    record(store, tr("tp1", 1, text="same"), exams("tp1", 1, "++", "+-"))
+    with Store(tmp_path) as eyes:
+        reader = Reader(eyes, scenario())
+        reader.catch_up()
+        record(store, tr("tp1", 0, text="same"))
+        store.name_first_twins()
+        reader.catch_up()
+        (row,) = at(reader, 0.0).lessons
+    assert (row.exams, row.scores) == (4, {"ada": 1.0, "bob": 0.5})
+    assert {name: tally.done for name, tally in reader.ledger.agents.items()} == {"teacher": 2, "ada": 2, "bob": 2}

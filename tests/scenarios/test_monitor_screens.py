@@ -2,10 +2,12 @@ import io
 import os
 import pty
 import re
+import signal
 import termios
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from scenarios.gradebook.store import Store
 from scenarios.monitor.screens import Keys, LiveScreen, PlainLines
@@ -63,6 +65,28 @@ def test_another_terminal_size_is_another_picture(tmp_path: Path) -> None:
         frame = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written(console)[before:])
     assert len(frame.splitlines()) == 10
     assert {len(line) for line in frame.splitlines()} == {40}
+
+
+def test_ctrl_z_gives_the_terminal_back_and_the_next_picture_takes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path, write=True) as store:
+        half(store, scenario())
+    console, shown = terminal(), picture(tmp_path, scenario(), gauges())
+    before, stopped = signal.getsignal(signal.SIGTSTP), list[tuple[int, str]]()
+    monkeypatch.setattr(os, "kill", lambda _, number: stopped.append((number, written(console))))
+    with LiveScreen(console, "") as screen:
+        screen.draw(shown)
+        signal.raise_signal(signal.SIGTSTP)
+        ((number, text),) = stopped
+        assert number == signal.SIGTSTP
+        assert text.rindex("\x1b[?1049l") > text.rindex("\x1b[?1049h"), "the alternate screen is left before it stops"
+        screen.draw(shown)
+        again = written(console)[len(text) :]
+        assert again.index("\x1b[?1049h") < again.index("small"), "an equal picture is drawn again"
+        signal.raise_signal(signal.SIGTSTP)
+        assert len(stopped) == 2
+    assert signal.getsignal(signal.SIGTSTP) is before
 
 
 def test_q_is_heard_without_enter_and_the_terminal_gets_its_settings_back() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scenarios.gradebook.formatting import percent
 from scenarios.gradebook.store import Store
 from scenarios.monitor.pace import Pace, shares
 from scenarios.monitor.screens import PlainLines
@@ -75,7 +76,7 @@ def test_names_reach_the_terminal_as_texts(width: int, height: int) -> None:
 
 @pytest.mark.parametrize(("level", "until", "facts"), [
     (2, "train", ("level 2", "original", "train")),
-    (2, "", ("m2", "measure")),
+    (2, "", ("M2", "measure")),
     (3, "", ("level 3", "start", "score")),
     ((1, 2, 3), "", ("level 3", "start", "score")),
 ])  # fmt: skip
@@ -96,10 +97,12 @@ def test_the_key_facts_of_a_level_are_there_at_every_size(
             continue
         assert all(fact in text for fact in facts)
         if until:
-            assert re.search(r"training +2/8 .*0\.500 +\+0\.200 +0\.75", text)
+            assert re.search(r"training +2/8 .*0\.500 +\+0\.200 +75 %", text)
         elif level == 3:
             *_, last = shown.learning.rounds
-            assert re.search(rf"^ +{last.number} .*{last.train:.2f} .*{last.held_out:.2f} ", text, re.MULTILINE)
+            digits = 1 if width >= 80 else 0
+            train, held_out = (percent(share, digits) for share in (last.train, last.held_out))
+            assert re.search(rf"^ +{last.number} .*{train} .*{held_out} ", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
@@ -174,15 +177,15 @@ def test_plain_lines_tell_quarters_of_trainings_rounds_and_who_is_measured(tmp_p
         "small, levels 1, 2, 3: sums, texts, 3 TPs, 2 held-out problems, 16 training items, 10 held-out items"
     )
     begins, *training = [line for line in lines if line.startswith("round 1: training of")]
-    assert re.fullmatch(r"round 1: training of m2.* begins: [1-9]\d* pairs in 8 steps", begins)
+    assert re.fullmatch(r"round 1: training of M2.* begins: [1-9]\d* pairs? in 8 steps", begins)
     assert re.fullmatch(
-        r"round 1: training of m2.* 50 % \(step 5 of 8\), loss 0\.200, reward margin \+0\.500, reward accuracy 0\.75.*",
+        r"round 1: training of M2.* 62 % \(step 5 of 8\), loss 0\.200, reward margin \+0\.500, chosen preferred 75 %.*",
         training[0],
     )
-    assert [re.search(r"(\d+) %", line)[1] for line in training[:3]] == ["50", "75", "100"]  # type: ignore[index]
+    assert [re.search(r"(\d+) %", line)[1] for line in training[:3]] == ["62", "75", "100"]  # type: ignore[index]
     measured = [line for line in lines if line.endswith(" of 2 held-out problems")]
-    assert re.fullmatch(r"round 1: original greedy [01]\.\d\d right, sampled [01]\.\d\d right of 2 .*", measured[0])
-    assert len([line for line in measured if " m2 " in line]) == 1
+    assert re.fullmatch(r"round 1: original greedy [\d.]+ % right, sampled [\d.]+ % right of 2 .*", measured[0])
+    assert len([line for line in measured if " M2 " in line]) == 1
     assert len([line for line in lines if line.startswith("round 2: teacher F1") and "training items" in line]) == 1
     assert "complete" in lines
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from scenarios.gradebook.store import Store
 from scenarios.monitor.lines import bar, duration, fit, harmless, roughly, rule, spread
+from scenarios.monitor.screens import PlainLines
 from scenarios.monitor.snapshot import AgentRow, Best, EventRow, LessonRow, Snapshot, StageRow
 from scenarios.monitor.view import view
 from tests.scenarios.monitored import gauges, half, paying, picture, record, scenario, tr, whole
@@ -213,3 +214,36 @@ def test_two_ends_of_a_line_stay_apart() -> None:
 def test_times_are_said_as_precisely_as_they_are_known() -> None:
     assert [duration(s) for s in (0, 65.9, 3725)] == ["0:00", "1:05", "1:02:05"]
     assert [roughly(s) for s in (1, 42, 80, 3500, 7900)] == ["5 s", "40 s", "1 min", "58 min", "2 h 10 min"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_columns_without_room_are_counted_and_no_name_of_a_student_is_lost(width: int) -> None:
+    lines = view(snapshot("a", lessons=3, agents=6), width, 24).text.splitlines()
+    for section in ("agents", "gradebook"):
+        titles = lines[next(n for n, line in enumerate(lines) if line.startswith(f"── {section}")) + 1]
+        assert re.search(r" …\+\d+$", titles)
+    assert all(any(line.startswith(f" a{n} ") for line in lines) for n in range(3))
+
+
+def test_a_table_with_room_for_all_counts_nothing() -> None:
+    assert "…+" not in view(snapshot("a", lessons=3, agents=3), 200, 60).text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_rows_that_are_not_shown_are_counted_at_every_width(width: int) -> None:
+    assert re.search(r"\d of 30 lessons shown", view(snapshot("a", lessons=30, stages=1), width, 22).text)
+
+
+@given(st.integers(1, 500), st.integers(1, 500))
+def test_percentages_are_those_of_the_counts_beside_them(one: int, other: int) -> None:
+    done, total = sorted((one, other))
+    part = msgspec.structs.replace(snapshot(), stages=(StageRow("exam", done, total),), events=())
+    (line,) = [line for line in view(part, 100, 30).text.splitlines() if line.startswith(" exam")]
+    shown = int(re.search(r"(\d+) %$", line)[1])  # type: ignore[index]
+    assert shown <= 100 * done / total < shown + 1
+    plain = PlainLines(io.StringIO())
+    plain.lines(msgspec.structs.replace(part, stages=(StageRow("exam", 0, total),)))
+    told = [line for line in plain.lines(part) if line.startswith("exam ")]
+    assert [line.partition("),")[0].rstrip(")") for line in told] == [f"exam {shown} % ({done} of {total}"] * (
+        4 * done >= total
+    )
