@@ -77,7 +77,9 @@ def examine() -> list[Check]:
 
 def to_table(checks: list[Check]) -> Table:
     """The checks for people."""
-    table = Table("", "works", "what there is", "what to do", box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "works", "what there is", "what to do"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("", "works"))
     for check in checks:
         verdict = Text(check.ok, style=COLOURS[check.ok])
         table.add_row(Text(check.name, style="bold"), verdict, Text(check.says), Text(check.do))
@@ -235,7 +237,7 @@ def sandbox() -> Check:
     name = "sandbox"
     path = shutil.which("bwrap")
     if not path:
-        return Check(name, "partly", "no bubblewrap; only code problems want it", "apt install bubblewrap")
+        return Check(name, "partly", "no bubblewrap; no task of this version needs it", "apt install bubblewrap")
     command = [path, "--unshare-all", "--ro-bind", "/", "/", "true"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5)
@@ -245,7 +247,7 @@ def sandbox() -> Check:
         )
     if done.returncode:
         said = done.stderr.strip()[:160]
-        return Check(name, "no", f"bubblewrap fails: {said}", "allow user namespaces; only code problems want it")
+        return Check(name, "no", f"bubblewrap fails: {said}", "allow user namespaces; no task of this version needs it")
     return Check(name, "yes", "bubblewrap")
 
 

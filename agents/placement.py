@@ -245,17 +245,23 @@ def _share_cores(agents: Sequence[str], machine: Machine) -> tuple[dict[str, tup
     if count > at_once:
         # Whoever has work gets a core: teacher and students are seldom all busy, so a fixed core each would stand
         # idle half the time, and more threads than cores would wait for each other inside every matrix product.
-        return dict.fromkeys(agents, (machine.cores, 1)), f"{count} agents take turns on {at_once} cores"
+        return dict.fromkeys(agents, (machine.cores, 1)), _sharing(count, at_once)
     if machine.parallel:
         # A quota is time, not cores: pinned, all containers of the host would meet on its first cores.
         threads = [len(range(i, at_once, count)) for i in range(count)]
         return (
             {agent: (machine.cores, threads[i]) for i, agent in enumerate(agents)},
-            f"{count} agents share a quota of {at_once} cores",
+            _sharing(count, at_once, "a quota of "),
         )
     ends = [round(len(machine.cores) * i / count) for i in range(count + 1)]
     own = {agent: machine.cores[ends[i] : ends[i + 1]] for i, agent in enumerate(agents)}
-    return {agent: (cores, len(cores)) for agent, cores in own.items()}, f"{count} agents share {at_once} cores"
+    return {agent: (cores, len(cores)) for agent, cores in own.items()}, _sharing(count, at_once)
+
+
+def _sharing(agents: int, cores: int, quota: str = "") -> str:
+    """Who has which cores, in words."""
+    who = "1 agent has" if agents == 1 else f"{agents} agents share"
+    return f"{who} {quota}{cores} core{'' if cores == 1 else 's'}"
 
 
 def _check_memory(on_cpu: Sequence[Wish], machine: Machine) -> None:

@@ -39,6 +39,12 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Level 3, at most: the teacher's own answers to training items."""
     held_out_answers: int = 0
     """Level 3, at most: its answers to held-out items."""
+    minibatch: int = 0
+    """Level 3: training items of a round, `iterate.minibatch` or all there are."""
+    score_items: int = 0
+    """Level 3: training items that every set is scored with, likewise."""
+    pairs_per_problem: int = 0
+    """Level 2: pairs of one teaching problem in one training, at most."""
     trainings: int = 0
     """At level 2."""
     pairs: int = 0
@@ -150,10 +156,12 @@ def _learn(scenario: Scenario) -> Counts:
     of_a_tp = min(learn.pairs_per_tp, lesson.rationales * learn.uses_per_rationale // 2)
     if learn.training.method == "sft":
         of_a_tp = 1
+    of_a_tp = min(of_a_tp, lesson.rationales * (lesson.rationales - 1) // 2)
     return msgspec.structs.replace(
         none,
         trainings=trainings,
-        pairs=tps * min(of_a_tp, lesson.rationales * (lesson.rationales - 1) // 2),
+        pairs=tps * of_a_tp,
+        pairs_per_problem=of_a_tp,
         measured=learn.held_out * ((1 + trainings) * (1 + learn.samples) + trainings),
         likelihoods=2 * learn.held_out * trainings,
         later_rationales=trs,
@@ -185,6 +193,8 @@ def count_iterate(scenario: Scenario, train: int, held_out: int, item_tokens: in
         revisions=asked["write"],
         own_answers=asked["score"],
         held_out_answers=asked["test"],
+        minibatch=min(one.minibatch, train),
+        score_items=min(one.score_items, train),
         requests=asked.total(),
         prompt_tokens=answered * (shown + item_tokens + max(personas)) + written * (shown + mistakes + personas[0]),
         completion_tokens=answered * one.answering.max_tokens + written * one.writing.max_tokens,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scenarios.counts import Counts
+from scenarios.gradebook.formatting import many
 from scenarios.levels.amounts import originals
 from scenarios.schema import Scenario
 
@@ -41,13 +42,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def order(scenario: Scenario) -> tuple[str, ...]:
-    """The order of things in the class, a sentence each."""
+def order(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
+    """The order of things in the class, a sentence each; `counted` is what the class asks."""
     return (
         *(_order_observe(scenario) if scenario.solves else ()),
-        *(_order_learn(scenario) if 2 in scenario.levels else ()),
+        *(_order_learn(scenario, counted) if 2 in scenario.levels else ()),
         *(_order_rewrite(scenario) if scenario.rewrites else ()),
-        *(_order_iterate(scenario) if scenario.classifies else ()),
+        *(_order_iterate(scenario, counted) if scenario.classifies else ()),
     )
 
 
@@ -55,23 +56,25 @@ def _order_rewrite(scenario: Scenario) -> tuple[str, ...]:
     one, teacher = scenario.iterate, scenario.teacher.name
     first = originals(scenario)
     return (
-        f"Of the first {_many(first, 'rationale')} of a problem {teacher} rewrites the best {one.beam} that an exam "
-        f"was failed with, {_times(one.revisions)} for each student that failed one: from {one.mistakes} of its wrong "
-        "answers at most, and what misled it.",
+        f"Of the first {many(first, 'rationale')} of a problem {teacher} rewrites the best {min(one.beam, first)} "
+        f"that an exam was failed with, {_times(one.revisions)} for each student that failed one: from at most "
+        f"{many(one.mistakes, 'wrong answer')} of that student, and what misled it.",
         "What is rewritten is examined as any rationale, and compared with level 1 at as many completions.",
     )
 
 
-def _order_iterate(scenario: Scenario) -> tuple[str, ...]:
+def _order_iterate(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
     one, teacher = scenario.iterate, scenario.teacher.name
-    names = ", ".join([student.name for student in scenario.students] + [f"{teacher} itself"] * one.itself)
+    students = [student.name for student in scenario.students] + [f"{teacher} itself"] * one.itself
     start = "writes" if one.start == "description" else "takes from the training items"
     steps = [
-        f"{teacher} {start} {_many(one.beam, 'set')} of {one.exemplars} exemplars.",
-        f"{_many(one.rounds, 'round')}: {names} answer {one.minibatch} training items with each set; {teacher} says "
-        f"{_times(one.reflections)} per set what misled them, and writes {one.revisions} new sets for each.",
-        f"{teacher} answers {one.score_items} training items with every set; the best {one.beam} are kept. Its answers "
-        "to held-out items with the best one are reported, and choose nothing.",
+        f"{teacher} {start} {many(one.beam, 'set')} of {many(one.exemplars, 'exemplar')}.",
+        f"{many(one.rounds, 'round')}: {_answer(students)} {many(counted.minibatch, 'training item')} with each set; "
+        f"{teacher} says {_times(one.reflections)} per set what misled them, and writes "
+        f"{many(one.revisions, 'new set')} for each.",
+        f"{teacher} answers {many(counted.score_items, 'training item')} with every set; the best "
+        f"{'is' if one.beam == 1 else f'{one.beam} are'} kept. Its answers to held-out items with the best one are "
+        "reported, and choose nothing.",
     ]
     if one.curriculum != "all":
         first = one.curriculum.partition("_")[0]
@@ -83,17 +86,22 @@ def _order_iterate(scenario: Scenario) -> tuple[str, ...]:
     return tuple(steps)
 
 
+def _answer(names: Sequence[str]) -> str:
+    """`ada answers`, `ada, bob answer`."""
+    return f"{', '.join(names)} answer{'s' * (len(names) == 1)}"
+
+
 def _order_observe(scenario: Scenario) -> tuple[str, ...]:
     lesson, exam = scenario.lesson, scenario.exam
     task = scenario.task
     source = task.family or Path(task.file or "").name
-    names = ", ".join(student.name for student in scenario.students)
+    names = [student.name for student in scenario.students]
     greedy = " once greedily, then" if lesson.greedy else ""
     return (
-        f"{_many(task.problems, 'teaching problem')} of {source}, each with {_many(exam.problems, 'exam problem')}, "
+        f"{many(task.problems, 'teaching problem')} of {source}, each with {many(exam.problems, 'exam problem')}, "
         f"drawn with seed {scenario.seed}.",
         f"{scenario.teacher.name} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale.",
-        f"As soon as a rationale has an answer, {names} answer{'s' * (len(scenario.students) == 1)} its exam problems, "
+        f"As soon as a rationale has an answer, {_answer(names)} its exam problems, "
         f"each {_times(exam.repeats)}, with the rationale as their example.",
         *(
             [f"Before that each asks one question about the rationale, and {scenario.teacher.name} answers it."]
@@ -107,7 +115,7 @@ def _order_observe(scenario: Scenario) -> tuple[str, ...]:
     )
 
 
-def _order_learn(scenario: Scenario) -> tuple[str, ...]:
+def _order_learn(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
     learn, teacher = scenario.learn, scenario.teacher.name
     recipe = learn.training
     what = "an adapter" if recipe.lora else "all weights"
@@ -118,14 +126,14 @@ def _order_learn(scenario: Scenario) -> tuple[str, ...]:
         f"{learn.gap:g}."
         if recipe.method == "sft"
         else f"Rationales of a problem whose scores ({scores}) differ by more than {learn.gap:g} make pairs, at most "
-        f"{learn.pairs_per_tp} per problem."
+        f"{counted.pairs_per_problem} per problem."
     )
     return (
         chosen,
         f"{teacher} is trained on them ({recipe.method}, {what}): {', '.join(learn.arms)}, "
         f"each {_times(learn.seeds)} from the same weights, on equally many.",
-        f"The original and every trained teacher answer {_many(learn.held_out, 'held-out problem')} greedily and "
-        f"{_times(learn.samples)} sampled; the trained ones write {_many(learn.rationales, 'new rationale')} per "
+        f"The original and every trained teacher answer {many(learn.held_out, 'held-out problem')} greedily and "
+        f"{_times(learn.samples)} sampled; the trained ones write {many(learn.rationales, 'new rationale')} per "
         f"teaching problem for the same exams.{again}",
     )
 
@@ -151,10 +159,6 @@ def _grading(scenario: Scenario) -> tuple[str, ...]:
     )
 
 
-def _many(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
 def _times(n: int) -> str:
     return "once" if n == 1 else f"{n:,} times"
 
@@ -167,20 +171,20 @@ def to_dict(scenario: Scenario, counted: Counts, rows: Sequence[Row]) -> dict[st
         "seed": scenario.seed,
         "counts": msgspec.to_builtins(counted),
         "agents": [msgspec.to_builtins(row) for row in rows],
-        "order": list(order(scenario)),
+        "order": list(order(scenario, counted)),
     }
 
 
 def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row], notes: Sequence[str] = ()) -> "RenderableType":
     """The plan for people: counts, who sits where, the order of things; `notes` stand below the seats."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    amounts = Table(box=SIMPLE_HEAD, title=f"{scenario.name}: what it asks", title_justify="left")
+    from scenarios.gradebook.layout import Ruled, Sentences, Trimmed
+
+    amounts = Ruled(f"{scenario.name}: what it asks")
     amounts.add_column("what")
-    amounts.add_column("how many", justify="right")
+    amounts.add_column("how many", right=True)
     amounts.add_column("")
     rows_of_level_1 = (
         ("teaching problems (TPs)", counted.teaching_problems, ""),
@@ -210,42 +214,34 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[Row], notes: Sequ
         ("completion tokens", counted.completion_tokens, "at most"),
     ):
         amounts.add_row(label, f"{number:,}", note)
-    steps = [Text(f"{number}. {step}") for number, step in enumerate(order(scenario), 1)]
-    sitting: list[RenderableType] = [seating(rows)] if rows else []
-    sitting += [Text(note) for note in notes]
-    return Group(amounts, *sitting, Text("\nThe order of things", style="italic"), *steps)
+    steps = [Sentences(f"{number}. {step}") for number, step in enumerate(order(scenario, counted), 1)]
+    sitting: list[RenderableType] = [Text(), seating(rows)] if rows else []
+    sitting += [Sentences(note) for note in notes]
+    return Trimmed(Group(amounts, *sitting, Text("\nThe order of things", style="bold"), *steps))
 
 
 def seating(rows: Sequence[Row]) -> "RenderableType":
     """Who sits where, why, and what it takes of memory, for people."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
+    from scenarios.gradebook.layout import Ruled, Sentences, Trimmed
     from scenarios.monitor.lines import harmless
 
-    seats = Table(box=SIMPLE_HEAD, title="Who sits where", title_justify="left", pad_edge=False, collapse_padding=True)
+    seats = Ruled("Who sits where")
     for heading in ("agent", "role", "model", "size", "engine", "device"):
-        seats.add_column(heading, overflow="fold")
+        seats.add_column(heading, fold=heading in ("agent", "model", "device"))
     for row in rows:
-        cells = (row.name, row.role, row.model, row.size, row.engine, row.device)
-        seats.add_row(*(Text(harmless(cell)) for cell in cells))
+        seats.add_row(*map(harmless, (row.name, row.role, row.model, row.size, row.engine, row.device)))
     whys = dict.fromkeys(row.why for row in rows if row.why)
-    reasons = [Text(f"{', '.join(row.name for row in rows if row.why == why)}: {why}") for why in whys]
-    memory = Table(
-        box=SIMPLE_HEAD,
-        title="Memory, about, in GB (10^9 bytes)",
-        title_justify="left",
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    memory.add_column("agent", overflow="fold")
-    for heading in ("weights", "keys and values", "engine itself", "in all", "share of its GPUs"):
-        memory.add_column(heading, justify="right")
-    taking = [row for row in rows if row.weights_mb]
-    for row in taking:
+    reasons = [Sentences(f"{', '.join(row.name for row in rows if row.why == why)}: {why}") for why in whys]
+    memory = Ruled("Memory, about, in GB (10^9 bytes)")
+    memory.add_column("agent", fold=True)
+    for heading in ("weights", "keys and\nvalues", "engine\nitself", "in all", "share of\nits GPUs"):
+        memory.add_column(heading, right=True)
+    for row in (row for row in rows if row.weights_mb):
         mbs = (row.weights_mb, row.cache_mb, row.engine_mb)
-        share = "" if row.memory_share is None else f"{row.memory_share * 100:.0f} %"
-        memory.add_row(Text(harmless(row.name)), *(f"{mb / 1000:.1f}" for mb in (*mbs, sum(mbs))), share)
-    return Group(seats, *reasons, "", memory) if taking else Group(seats, *reasons)
+        share = "-" if row.memory_share is None else f"{row.memory_share * 100:.0f} %"
+        memory.add_row(harmless(row.name), *(f"{mb / 1000:.1f}" for mb in (*mbs, sum(mbs))), share)
+    taking: list[RenderableType] = [Text(), memory] if memory.row_count else []
+    return Trimmed(Group(seats, *reasons, *taking))

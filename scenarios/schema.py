@@ -282,7 +282,8 @@ class Scenario(Section, frozen=True, kw_only=True):
     name: Name
     """Of the class; the run's folder bears it."""
     level: LevelNumber | Annotated[tuple[LevelNumber, ...], Meta(min_length=1)] = 1
-    """1: observe (M1), 2: learn (M2), 3: iterate (M3); a list: one class goes through them in turn."""
+    """1: observe (M1), 2: learn (M2), 3: iterate (M3); a list: one class goes through them in turn. Level 2 begins with
+    level 1's rationales and exams, so that 2 and [1, 2] ask the same; so does 3 with `iterate.material: rationale`."""
     seed: int = 0
     """Every random choice comes from it."""
     task: Task = Task()

@@ -159,7 +159,7 @@ def test_with_more_agents_than_cores_each_has_one_thread_and_may_run_anywhere() 
     seats = place(autos(1000, 1000, 1000, 1000), machine(cores=2))
     assert {(seat.cores, seat.threads) for seat in seats} == {((0, 1), 1)}
     assert seats[0].device == "CPU, 1 thread"
-    assert seats[0].why == "no GPU here; 4 agents take turns on 2 cores"
+    assert seats[0].why == "no GPU here; 4 agents share 2 cores"
 
 
 def test_simulated_agents_do_not_count_when_cores_are_shared_out() -> None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from broker.messages import Reflect
+from scenarios.counts import counts
 from scenarios.gradebook.f1 import Confusion
 from scenarios.gradebook.rounds import summarize_rounds
 from scenarios.levels.base import Request, Result
@@ -101,5 +102,5 @@ def test_the_order_of_arrival_decides_nothing() -> None:
 
 
 def test_the_plan_says_it() -> None:
-    assert "weak ones first" in " ".join(order(described("weak_first")))
-    assert "join" not in " ".join(order(described("all")))
+    assert "weak ones first" in " ".join(order(described("weak_first"), counts(described("weak_first"))))
+    assert "join" not in " ".join(order(described("all"), counts(described("all"))))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.messages import Ask, Examine, Exchange, Explain
-from scenarios.counts import count
+from scenarios.counts import count, counts
 from scenarios.gradebook.lessons import Lesson as LessonOutcome
 from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe import Observe
@@ -192,5 +192,5 @@ def test_the_plan_counts_questions_and_answers() -> None:
     assert asking.requests == without.requests + 2 * asking.questions
     assert asking.completion_tokens == without.completion_tokens + asking.questions * (200 + 200)
     assert asking.prompt_tokens > without.prompt_tokens
-    assert any("asks one question" in step for step in order(scenario()))
-    assert not any("asks one question" in step for step in order(scenario(0)))
+    assert any("asks one question" in step for step in order(scenario(), counts(scenario())))
+    assert not any("asks one question" in step for step in order(scenario(0), counts(scenario(0))))

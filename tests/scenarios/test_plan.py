@@ -1,5 +1,6 @@
 """How much a class asks, in numbers and in words."""
 
+import io
 import json
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_every_student_sits_every_exam() -> None:
 
 def test_without_the_greedy_baseline_nothing_greedy_is_asked() -> None:
     assert count(scenario("lesson.greedy=false"), 100).greedy == 0
-    assert "greedy" not in " ".join(order(scenario("lesson.greedy=false")))
+    assert "greedy" not in " ".join(order(scenario("lesson.greedy=false"), counts(scenario("lesson.greedy=false"))))
 
 
 def test_tokens_grow_with_what_stands_before_the_question() -> None:
@@ -165,8 +166,8 @@ def test_with_logprob_each_student_grades_each_exam_problem_once_per_rationale()
     assert dense.exam_answers == plain.exam_answers
     assert dense.prompt_tokens > plain.prompt_tokens
     assert dense.completion_tokens == plain.completion_tokens
-    said = " ".join(order(scenario("exam.score=logprob")))
-    assert "how likely" in said and "how likely" not in " ".join(order(scenario()))
+    said = " ".join(order(scenario("exam.score=logprob"), counts(scenario("exam.score=logprob"))))
+    assert "how likely" in said and "how likely" not in " ".join(order(scenario(), counts(scenario())))
     console = Console(width=100)
     with console.capture() as capture:
         console.print(tables(scenario("exam.score=logprob"), dense, ROWS))
@@ -176,7 +177,7 @@ def test_with_logprob_each_student_grades_each_exam_problem_once_per_rationale()
 def test_best_of_n_trains_on_one_rationale_of_a_problem_at_most() -> None:
     sft, dpo = (scenario(f"learn.training.method={method}", name="smoke_learn") for method in ("sft", "dpo"))
     assert (count(sft, 100).pairs, count(dpo, 100).pairs) == (8, 64)
-    assert "best rationale" in " ".join(order(sft)) and "make pairs" in " ".join(order(dpo))
+    assert "best rationale" in " ".join(order(sft, counts(sft))) and "make pairs" in " ".join(order(dpo, counts(dpo)))
     console = Console(width=80)
     with console.capture() as capture:
         console.print(tables(sft, count(sft, 100), ROWS))
@@ -187,7 +188,7 @@ def test_a_class_of_level_3_counts_sets_reflections_and_the_teachers_own_answers
     plan = counts(scenario(name="smoke_iterate"))
     assert (plan.teaching_problems, plan.greedy) == (0, 0)
     assert min(plan.exam_answers, plan.reflections, plan.revisions, plan.own_answers, plan.held_out_answers) > 0
-    assert "exemplars" in " ".join(order(scenario(name="smoke_iterate")))
+    assert "exemplars" in " ".join(order(scenario(name="smoke_iterate"), counts(scenario(name="smoke_iterate"))))
     console = Console(width=80)
     with console.capture() as capture:
         console.print(tables(scenario(name="smoke_iterate"), plan, ROWS))
@@ -204,3 +205,36 @@ def test_level_3_asks_at_most_what_its_plan_says() -> None:
     assert asked["write"] <= plan.revisions
     assert asked["score"] <= plan.own_answers
     assert asked["test"] <= plan.held_out_answers
+
+
+def test_sentences_use_the_numbers_of_the_table() -> None:
+    small = scenario(
+        "iterate.task.train=4", "iterate.exemplars=2", "students=[{name: ada}]", "iterate.beam=1", name="smoke_iterate"
+    )
+    found = counts(small)
+    said = " ".join(order(small, found))
+    assert "ada answers 4 training items with each set" in said
+    assert "teacher answers 4 training items with every set; the best is kept." in said
+    assert found.exam_answers % 4 == 0
+    learning = scenario("lesson.rationales=3", name="smoke_learn")
+    found = counts(learning)
+    assert f"at most {found.pairs // found.teaching_problems} per problem" in " ".join(order(learning, found))
+    rewriting = scenario("iterate.beam=9", "iterate.originals=2", name="smoke_rewrite")
+    assert "Of the first 2 rationales of a problem teacher rewrites the best 2" in " ".join(
+        order(rewriting, counts(rewriting))
+    )
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_agent_and_no_figure_is_lost_in_a_narrow_plan(width: int) -> None:
+    described = scenario("students=[{name: a-student-with-a-name}]", name="smoke_learn")
+    rows = [*ROWS, Row(name="a-student-with-a-name", role="student", model="org/a-model-with-a-name", size="",
+                       engine="simulated", device="CPU, 1 thread", why="")]  # fmt: skip
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(tables(described, counts(described), rows))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width and "…" not in text
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+    whole = "".join(text.split())
+    for part in ("a-student-with-a-name", "org/a-model-with-a-name", "GPU0", "12.1", "48%", "about,atmost"):
+        assert part in whole, text

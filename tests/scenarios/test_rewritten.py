@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console, Group
 
-from scenarios.counts import count, count_rewrite
+from scenarios.counts import count, count_rewrite, counts
 from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
 from scenarios.gradebook.rewriting import Rewriting, Rewritten, Tailored
 from scenarios.gradebook.rewritten import RewriteSummary, summarize_rewriting
@@ -133,4 +133,4 @@ def test_the_plan_says_at_least_what_is_asked() -> None:
     first, more = count(described, 50), count_rewrite(described, 50)
     assert asked.count("exam") <= first.exam_answers + more.exam_answers
     assert more.prompt_tokens > more.completion_tokens > 0
-    assert any("rewrites the best 2" in step for step in order(described))
+    assert any("rewrites the best 2" in step for step in order(described, counts(described)))
