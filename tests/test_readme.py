@@ -41,3 +41,10 @@ def test_the_extras_that_readme_installs_exist() -> None:
 def test_the_pages_that_readme_links_to_are_there() -> None:
     for page in re.findall(r"\]\((docs/[^)]+)\)", README):
         assert (classes.ROOT / page).is_file(), page
+
+
+def test_the_sample_of_a_report_is_what_that_class_prints(tmp_path: Path) -> None:
+    (sample,) = re.findall(r"for instance of `scenarios/smoke.yaml`:\n\n```\n(.*?)```", README, re.S)
+    said = classes.finish(classes.start(tmp_path / "run"))
+    for part in sample.split("...\n"):
+        assert part in said
