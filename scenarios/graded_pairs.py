@@ -91,27 +91,25 @@ def grade_file(path: Path) -> Graded:
 def tables(graded: Graded) -> "RenderableType":
     """The lines that disagree with the file, or all where it expects nothing; and the totals."""
     from rich.console import Group
-    from rich.text import Text
 
-    from scenarios.gradebook.marks import percent, plain, ruled
+    from scenarios.gradebook.formatting import many, percent, plain
+    from scenarios.gradebook.layout import Ruled, Sentences, Trimmed
 
     shown = [one for one in graded.results if not graded.judged or one.right not in (None, one.correct)]
     parts: list[Any] = []
     if shown:
-        rows = ruled("Graded otherwise than the file says" if graded.judged else "Every pair")
+        rows = Ruled("Graded otherwise than the file says" if graded.judged else "Every pair")
         for name in ("id", "form", "gold", "answer found", "graded"):
-            rows.add_column(name, overflow="fold")
+            rows.add_column(name, fold=name != "graded")
         for one in shown:
             found = "none" if one.answer is None else one.answer
-            rows.add_row(
-                *(Text(plain(cell)[:SHOWN]) for cell in (one.id, one.form, one.gold, found, _verdict(one.correct)))
-            )
+            rows.add_row(*(plain(cell)[:SHOWN] for cell in (one.id, one.form, one.gold, found, _verdict(one.correct))))
         parts.append(rows)
-    totals = f"{graded.pairs} pairs, {graded.correct} graded right"
+    totals = f"{many(graded.pairs, 'pair')}, {graded.correct} graded right"
     if graded.judged:
         share = percent(graded.agree / graded.judged)
         totals += f"; the verdict is that of the file in {graded.agree} of {graded.judged} ({share})"
-    return Group(*parts, Text(totals))
+    return Trimmed(Group(*parts, Sentences(totals)))
 
 
 def _verdict(correct: bool) -> str:
