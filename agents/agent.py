@@ -39,6 +39,7 @@ from broker.messages import (
     Role,
     Teach,
     Train,
+    WireError,
     digest,
 )
 
@@ -99,14 +100,14 @@ class Agent:
             self._trainee.give_up()
             await self._engine.stop()
         if isinstance(self._broken, EngineStartError) and not self._started:
-            log.error("the engine cannot start: %s", self._broken)
+            log.error("the engine cannot start: %s", one_line(self._broken))
             self._client.close(goodbye=str(self._broken))
             return lifeline.NO_RESTART
         if self._broken:
             log.error("the engine broke: %r", self._broken)
             return 1
         if self._spent:
-            log.error("%s", self._spent)
+            log.error("%s", one_line(self._spent))
             self._client.close(goodbye=str(self._spent))
             return lifeline.NO_RESTART
         self._client.close(goodbye="drained")
@@ -181,7 +182,7 @@ class Agent:
             self._client.beat(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens)
         try:
             self._client.send(result, request_id=request_id, keep=True)
-        except ValueError as error:
+        except (ValueError, WireError) as error:
             # Too large for the wire, or no text at all: what an engine returns may be anything.
             garbage = Failed(kind="engine", detail=f"the completion cannot be sent: {str(error)[:300]}")
             self._client.send(garbage, request_id=request_id, keep=True)
@@ -216,6 +217,11 @@ class Agent:
     def _progress(self, request_id: str, tokens: int) -> None:
         self._waiting.discard(request_id)
         self._client.beat(progress=(request_id, *tuple(self._waiting)), completion_tokens=tokens)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as the log's last line: a class that fails shows that line."""
+    return "; ".join(str(error).splitlines())
 
 
 def hello(spec: AgentSpec) -> Hello:
@@ -267,7 +273,7 @@ def main() -> int:
     try:
         engine: Engine = Late(make) if spec.late else make()
     except EngineStartError as error:
-        log.error("the engine cannot start: %s", error)
+        log.error("the engine cannot start: %s", one_line(error))
         client.close(goodbye=str(error))
         return lifeline.NO_RESTART
     return asyncio.run(Agent(spec, engine, client).run())

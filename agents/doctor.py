@@ -22,9 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 from agents import engines
-from agents.machine import Machine, PlacementError, look
+from agents.machine import Machine, look
 from agents.models import known, resolve
-from agents.weights import ModelError, cache_folder
+from agents.weights import cache_folder
+from broker.errors import ModelError, PlacementError
 
 Verdict = Literal["yes", "partly", "no"]
 
@@ -65,8 +66,7 @@ def examine() -> list[Check]:
         package("math-verify", "pip install -e ."),
         package("reasoning-gym", "pip install -e ."),
         *seats,
-        disk(cache_folder()),
-        *(model(alias) for alias in known()),
+        *models(),
         run_files(Path.cwd(), _file_system(Path.cwd())),
         sandbox(),
         open_files(*resource.getrlimit(resource.RLIMIT_NOFILE)),
@@ -193,6 +193,15 @@ def disk(cache: Path) -> Check:
         do = "make room, or let LBT_CACHE name a folder on another disk"
         return Check("model cache", "partly", f"{cache}: {free:.1f} GB free", do)
     return Check("model cache", "yes", f"{cache}: {free:.0f} GB free")
+
+
+def models() -> list[Check]:
+    """Whether models can be kept, and those of the catalogue."""
+    try:
+        return [disk(cache_folder()), *(model(alias) for alias in known())]
+    except ModelError as error:
+        says, _, do = str(error).partition("\n")
+        return [Check("model cache", "no", says, do)]
 
 
 def model(alias: str) -> Check:

@@ -24,6 +24,7 @@ from typing import Literal, NoReturn, TypeVar
 import msgspec
 
 from agents.weights import SETTINGS, Progress
+from broker.errors import ModelError
 from broker.lifeline import receive, spawn
 
 ANSWER_S = 8.0
@@ -32,7 +33,7 @@ TICK_S = 0.25
 Answer = TypeVar("Answer")
 
 
-class FetchError(Exception):
+class FetchError(ModelError):
     """A source did not give the file, and why: one line."""
 
 

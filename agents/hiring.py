@@ -4,7 +4,8 @@ Settles what is still open: which engine, which weights, which seat; then makes 
 starts nothing, and takes what a scenario says through the `Wanted` protocol, so that this room knows no scenario.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,6 +20,7 @@ from agents.memory import Requests
 from agents.spec import AgentSpec
 from agents.training.spec import INSTALL
 from agents.weights import BYTES
+from broker.errors import LbtError, PlacementError
 from broker.messages import replica
 
 Role = Literal["teacher", "student"]
@@ -96,6 +98,12 @@ class Hired(msgspec.Struct, frozen=True):
         """What it will take, in its parts, in MB; empty: needs none, or the size of its model is not known."""
         return msgspec.structs.asdict(self.seat.memory) if self.seat.memory and self.size else {}
 
+    def planned(self) -> dict[str, Any]:
+        """All that a plan shows of it."""
+        share = self.seat.memory_share or None
+        words = {"size": self.size, "needs": self.needs, "why": self.seat.why}
+        return {**self.facts(), **self.memory(), **words, "memory_share": share}
+
 
 def hire(
     teacher: Wanted,
@@ -125,16 +133,16 @@ def hire(
     # Where there are GPUs, everybody sits on one who does not say `none`: so the engine is chosen before the seat.
     on_gpu = [agent.gpu != "none" and bool(there.gpus) for agent in agents]
     chosen = [engines.choose(one.engine, one.model, gpu=gpu) for one, gpu in zip(agents, on_gpu, strict=True)]
-    if machine is None:  # what is installed here says nothing of a machine that is described
-        for agent, engine, gpu in zip(agents, chosen, on_gpu, strict=True):
-            engines.check(engine, agent.engine_args, gpu=gpu)
-    resolved = [
-        models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None
-        for agent, engine in zip(agents, chosen, strict=True)
-    ]
+    resolved = []
+    for agent, engine, gpu in zip(agents, chosen, on_gpu, strict=True):
+        with _concerning(agent.name):
+            engines.check_arguments(engine, agent.engine_args)
+            if machine is None:  # what is installed here says nothing of a machine that is described
+                engines.check_installed(engine, gpu=gpu)
+            resolved.append(models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None)
     try:
         return _seat(agents, chosen, resolved, there, asked or {}, in_turn=in_turn)
-    except placement.PlacementError:
+    except PlacementError:
         # Arguments are for one engine: an agent that has some keeps the one they were written for.
         spare = [
             engine == "vllm" and agent.engine == "auto" and not gpu and not agent.engine_args
@@ -146,6 +154,16 @@ def hire(
     chosen = ["transformers" if spared else engine for engine, spared in zip(chosen, spare, strict=True)]
     hired = _seat(agents, chosen, resolved, there, asked or {}, in_turn=in_turn)
     return tuple(msgspec.structs.replace(one, seat=_noting(one.seat)) if one.name in names else one for one in hired)
+
+
+@contextlib.contextmanager
+def _concerning(agent: str) -> Iterator[None]:
+    """Say which agent an error is about, and that it is about its model where no entry is named."""
+    try:
+        yield
+    except LbtError as error:
+        error.agent, error.key = agent, error.key or ("model",)
+        raise
 
 
 def _seat(
@@ -215,10 +233,14 @@ def fetch(hired: Sequence[Hired], console: Console) -> dict[str, models.Model]:
     """
     wanted = {one.resolved.name: one.resolved for one in hired if one.resolved}
     names = sorted(wanted)
-    if all(model.at_hand and model.digest for model in wanted.values()):
-        return {name: models.ensure(name) for name in names}
-    with models.progress_bars(console) as progress:
-        return {name: models.ensure(name, progress) for name in names}
+    agents = {one.resolved.name: one.wanted.name for one in hired if one.resolved}
+    quick = all(model.at_hand and model.digest for model in wanted.values())
+    held = {}
+    with contextlib.nullcontext() if quick else models.progress_bars(console) as progress:
+        for name in names:
+            with _concerning(agents[name]):
+                held[name] = models.ensure(name, progress)
+    return held
 
 
 def spec(
@@ -271,6 +293,15 @@ def spec(
     )
 
 
+def missing_for_training(teacher: Hired) -> list[str]:
+    """What keeps a class of level 2 from running here though it can be planned, a sentence each."""
+    try:
+        trainable(teacher.engine, teacher.name)
+    except EngineStartError as error:
+        return [f"{error.agent}: {error.message}"]
+    return []
+
+
 def trainable(engine: str, name: str = "teacher") -> None:
     """Refuse a teacher that cannot be trained, before anything starts.
 
@@ -283,11 +314,14 @@ def trainable(engine: str, name: str = "teacher") -> None:
     """
     if engine == "openai":
         raise EngineStartError(
-            f"{name}: a teacher at a server cannot be trained: its weights are not here\n"
-            "take engine: transformers or vllm with a model of your own, or level: 1"
+            "a teacher at a server cannot be trained: its weights are not here\n"
+            "take engine: transformers or vllm with a model of your own, or level: 1",
+            agent=name,
+            key=("engine",),
         )
     if engine in engines.WITH_LOCAL_MODEL and any(find_spec(package) is None for package in ("trl", "peft")):
-        raise EngineStartError(f"{name}: training needs trl and peft, which are not installed\n{INSTALL}")
+        message = f"training needs trl and peft, which are not installed\n{INSTALL}"
+        raise EngineStartError(message, agent=name, key=("engine",))
 
 
 def child(one: Hired, told: AgentSpec, logs: Path) -> ChildSpec:

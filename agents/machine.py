@@ -14,15 +14,12 @@ from pathlib import Path
 import msgspec
 
 from agents.memory import MB
+from broker.errors import PlacementError
 
 MARGIN = 0.1
 """Of the machine's memory: an agent may take a fifth more than planned, and files want some of it as their cache."""
 MARGIN_MB = 1000
 """At least: run.py and the broker take up to 300 MB, and other programs grow."""
-
-
-class PlacementError(ValueError):
-    """The agents do not fit this machine: the numbers, and what to change."""
 
 
 class Gpu(msgspec.Struct, frozen=True):

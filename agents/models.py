@@ -9,6 +9,7 @@ safetensors hold no code; pickled weights are refused, and code that lies beside
 import contextlib
 import difflib
 import math
+import os
 import re
 import shutil
 import sys
@@ -22,7 +23,6 @@ import msgspec
 from agents import convert
 from agents.fetch import FetchError, HubFile, Source, Wheel, fetch_gguf, fetch_snapshot, locked, run_child
 from agents.weights import (
-    ModelError,
     Progress,
     Shape,
     cache_folder,
@@ -34,6 +34,7 @@ from agents.weights import (
     weights_mb,
     weights_of,
 )
+from broker.errors import ModelError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CatalogueEntry",
     "Model",
-    "ModelError",
     "Resolved",
     "cache_folder",
     "ensure",
@@ -136,7 +136,7 @@ def known() -> Mapping[str, CatalogueEntry]:
 
 
 def resolve(name: str) -> Resolved:
-    """What `name` stands for. An alias comes before a folder of that name, a folder before a hub id.
+    """What `name` stands for: an alias, the absolute path of a folder, or a hub id.
 
     Raises:
         ModelError: it is none of them, or a folder without a model that may be loaded.
@@ -147,16 +147,16 @@ def resolve(name: str) -> Resolved:
         fetch_mb = 0 if ready else math.ceil(entry.size / 1e6)
         digest = _catalogue_digest(entry)
         return Resolved(name, "catalogue", ready, entry.weights_mb, fetch_mb, digest, folder, entry.shape)
-    path = Path(name).expanduser().absolute()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if path.is_absolute() and path.is_dir():
         return _at_hand(name, "folder", path)
-    if path.is_file():
-        raise ModelError(f"{name}: a file, where a folder with safetensors is wanted.{hint(path)}")
+    if path.is_absolute() and path.is_file():
+        raise ModelError(f"{path}: a file, where a folder with safetensors is wanted.{hint(path)}")
     if HUB_ID.fullmatch(name) and not name.startswith("."):
         snapshot = _snapshot(name)
         return _at_hand(name, "hub", snapshot) if snapshot else Resolved(name, "hub", False, _guess_mb(name))
     if "/" in name or name.startswith((".", "~")):
-        raise ModelError(f"{name}: there is no such folder")
+        raise ModelError(f"there is no such folder: {path.absolute()}")
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.4)
     raise ModelError(
         f"no model is called {name!r}" + (f"; did you mean {near[0]}?" if near else "")
@@ -325,7 +325,7 @@ def main(names: Sequence[str]) -> int:
 
     console = Console(soft_wrap=True, highlight=False)
     try:
-        wanted = [resolve(name) for name in names or CATALOGUE]
+        wanted = [resolve(str(Path(name).absolute()) if Path(name).is_dir() else name) for name in names or CATALOGUE]
     except ModelError as error:
         console.print(str(error), markup=False, style="red")
         return 2

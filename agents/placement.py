@@ -12,11 +12,12 @@ from typing import Any, Literal
 import msgspec
 
 from agents import memory
-from agents.machine import Gpu, Machine, PlacementError, described, look
+from agents.machine import Gpu, Machine, described, look
 from agents.memory import UNKNOWN, Memory, Requests, need_mb
+from broker.errors import PlacementError
 from broker.messages import pool_of
 
-__all__ = ["Gpu", "Machine", "PlacementError", "Seat", "Wish", "described", "look", "need_mb", "place"]
+__all__ = ["Gpu", "Machine", "Seat", "Wish", "described", "look", "need_mb", "place"]
 
 USABLE = 0.95
 """Of a GPU's memory; the driver and fragmentation want the rest."""
@@ -111,14 +112,17 @@ def _named(wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
         missing = sorted(i for i in chosen if not 0 <= i < len(gpus))
         if missing:
             there = ", ".join(_label(i, gpus) for i in range(len(gpus))) or "none"
-            raise PlacementError(f"{wish.agent} asks for GPU {missing[0]}, which is not there. GPUs here: {there}")
+            message = f"asks for GPU {missing[0]}, which is not there. GPUs here: {there}"
+            raise PlacementError(message, agent=wish.agent, key=("gpu",))
         if not chosen or len(set(chosen)) < len(chosen):
-            raise PlacementError(f"{wish.agent}: gpu: {list(chosen)} must name each of its GPUs once; `none` is no GPU")
+            message = f"{list(chosen)} must name each of its GPUs once; `none` is no GPU"
+            raise PlacementError(message, agent=wish.agent, key=("gpu",))
         granted = _granted_mb(wish, [gpus[i] for i in chosen])
         if granted < wish.model_mb:
             raise PlacementError(
-                f"{wish.agent}: memory_share {wish.memory_share:g} is {_gb(granted)}, "
-                f"less than the weights of its model, {_gb(wish.model_mb)}"
+                f"{wish.memory_share:g} is {_gb(granted)}, less than the weights of its model, {_gb(wish.model_mb)}",
+                agent=wish.agent,
+                key=("memory_share",),
             )
         if wish.model_mb:
             seating[wish.agent] = chosen
@@ -143,7 +147,7 @@ def _spread(autos: Sequence[Wish], named: Seating, wishes: Sequence[Wish], gpus:
             rooms = [(USABLE - taken[i]) * gpu.memory_mb for i, gpu in enumerate(gpus)]
             fitting = [i for i, gpu in enumerate(gpus) if wish.model_mb <= _granted_mb(wish, [gpu]) <= rooms[i]]
             if not fitting:
-                stuck = stuck or PlacementError(_no_room(wish, rooms, gpus))
+                stuck = stuck or PlacementError(_no_room(wish, rooms, gpus), agent=wish.agent, key=("gpu",))
                 break
             # Ties go to the first GPU.
             *_, best = min((0, rooms[i], i) if tightly else (crowd[i], -rooms[i], i) for i in fitting)
@@ -223,7 +227,7 @@ def _no_room(wish: Wish, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
     share = "" if wish.memory_share is None else f", memory_share {wish.memory_share:g}"
     left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}" for i, room in enumerate(rooms))
     return (
-        f"{wish.agent} needs about {_gb(need_mb(wish.model_mb))} on one GPU (weights {_gb(wish.model_mb)}{share}). "
+        f"needs about {_gb(need_mb(wish.model_mb))} on one GPU (weights {_gb(wish.model_mb)}{share}). "
         f"Left: {left}.\n"
         "Give it several GPUs (gpu: [0, 1]), a smaller model, another memory_share, or gpu: none."
     )

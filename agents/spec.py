@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from broker.engine_args import EXECUTION_ONLY
 from broker.messages import Role, digest
 
 
@@ -49,14 +50,3 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Digest of all that decides what this agent answers to a given message."""
         args = {k: v for k, v in self.engine_args.items() if k not in EXECUTION_ONLY}
         return digest(self.weights, self.persona, self.engine, self.dtype, args, self.prompts)
-
-
-EXECUTION_ONLY = frozenset(
-    {"answer_key", "tokens_per_second", "crash_after", "hang_after"}
-    | {"prefix_cache_mb", "kv_cache_mb"}
-    | {"gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"}
-    | {"enable_prefix_caching", "block_size", "tensor_parallel_size", "disable_log_stats"}
-    | {"key_env", "max_parallel", "tokens_per_minute", "timeout_s", "retries"}
-    | {"price_per_million_prompt", "price_per_million_completion", "budget", "ledger"}
-)
-"""Engine arguments that change when or whether an answer comes, and not what it says."""

@@ -14,6 +14,7 @@ import msgspec
 
 from agents import weights
 from agents.engines.base import EngineFailure
+from broker.errors import ModelError
 
 SIMULATED = "simulated.json"
 DIGEST = re.compile(r"[0-9a-f]{16,64}")
@@ -85,7 +86,7 @@ def find(run_weights: str, digest: str, base: str) -> Path:
             (simulated(folder).base if _is_simulated(folder) else weights.adapter_base(folder)),
             digest_of(folder),
         )
-    except (weights.ModelError, OSError) as error:
+    except (ModelError, OSError) as error:
         raise _unsupported(f"{digest[:12]} are no weights: {_one_line(error)}") from error
     if of not in ("", base):
         raise _unsupported(f"the weights {digest[:12]} were trained of {of[:12]}, and it holds {base[:12]}")
@@ -115,7 +116,7 @@ def simulated(folder: Path) -> Simulated:
     try:
         return msgspec.json.decode((folder / SIMULATED).read_bytes(), type=Simulated)
     except (OSError, msgspec.DecodeError) as error:
-        raise weights.ModelError(f"{folder / SIMULATED}: {error}") from error
+        raise ModelError(f"{folder / SIMULATED}: {error}") from error
 
 
 def keep(weights_: Simulated, run_weights: Path) -> str:
@@ -140,7 +141,7 @@ def adapter(folder: Path, base: Path) -> Adapter | None:
         if weights.adapter_base(folder):
             return _adapter(folder, _shapes(base))
         _check_complete(folder, base)
-    except (weights.ModelError, OSError, msgspec.DecodeError) as error:
+    except (ModelError, OSError, msgspec.DecodeError) as error:
         raise _unsupported(f"the weights {folder.name[:12]} do not fit: {_one_line(error)}") from error
     return None
 
@@ -148,17 +149,17 @@ def adapter(folder: Path, base: Path) -> Adapter | None:
 def _adapter(folder: Path, base: Shapes) -> Adapter:
     config = msgspec.json.decode((folder / weights.ADAPTER[0]).read_bytes(), type=_AdapterConfig)
     if not config.plain:
-        raise weights.ModelError(f"{weights.ADAPTER[0]} asks for a variant of LoRA that is not known here")
+        raise ModelError(f"{weights.ADAPTER[0]} asks for a variant of LoRA that is not known here")
     file = folder / weights.ADAPTER[1]
     parts: dict[str, Shapes] = {}
     for name, shape in _header(file).items():
         if not (match := LORA.fullmatch(name)):
-            raise weights.ModelError(f"{name} is no part of a LoRA adapter")
+            raise ModelError(f"{name} is no part of a LoRA adapter")
         parts.setdefault(match["module"], {})[match["part"]] = shape
     for module, shapes in parts.items():
         out_in = base.get(f"{module}.weight", ())
         if len(out_in) != 2 or shapes != {"A": (config.r, out_in[1]), "B": (out_in[0], config.r)}:
-            raise weights.ModelError(f"{module} has other shapes in the base model, or is not there")
+            raise ModelError(f"{module} has other shapes in the base model, or is not there")
     return Adapter(file, config.lora_alpha / config.r, tuple(parts))
 
 
@@ -166,16 +167,16 @@ def _check_complete(folder: Path, base: Path) -> None:
     ours, theirs = _shapes(base), _shapes(folder)
     # Some write the output layer where it is the same as the input's, and some do not.
     for name in (ours.keys() ^ theirs.keys()) - {"lm_head.weight"}:
-        raise weights.ModelError(f"the tensor {name} is in one of the models and not in the other")
+        raise ModelError(f"the tensor {name} is in one of the models and not in the other")
     for name in ours.keys() & theirs.keys():
         if ours[name] != theirs[name]:
-            raise weights.ModelError(f"the tensor {name} has the shape {theirs[name]}, in the base model {ours[name]}")
+            raise ModelError(f"the tensor {name} has the shape {theirs[name]}, in the base model {ours[name]}")
     configs = [
         msgspec.json.decode((where / "config.json").read_bytes(), type=dict[str, object]) for where in (base, folder)
     ]
     for entry in SAME:
         if len({repr(config.get(entry)) for config in configs}) > 1:
-            raise weights.ModelError(f"config.json has another {entry}")
+            raise ModelError(f"config.json has another {entry}")
 
 
 def _shapes(folder: Path) -> Shapes:
@@ -187,7 +188,7 @@ def _header(file: Path) -> Shapes:
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if length > file.stat().st_size:
-            raise weights.ModelError(f"{file.name} is no safetensors file, or cut off")
+            raise ModelError(f"{file.name} is no safetensors file, or cut off")
         told = msgspec.json.decode(opened.read(length), type=dict[str, dict[str, object]])
     return {
         name: msgspec.convert(entry["shape"], tuple[int, ...])

@@ -14,6 +14,7 @@ from agents.hiring import Hired, dtype_of, trainable
 from agents.memory import MB
 from agents.training.estimate import estimate, lower
 from agents.weights import BYTES
+from broker.errors import PlacementError
 from broker.messages import Recipe
 
 
@@ -71,9 +72,10 @@ def foresee(
     needs = estimate(parameters, recipe, pairs, tokens_per_pair, dtype, device, teacher.seat.threads)
     room = _room_gb(hired, there, in_turn=in_turn)
     if needs.memory_gb > room:
-        raise placement.PlacementError(
-            f"{teacher.name}: a training needs about {needs.memory_gb:.1f} GB, and {room:.1f} GB are there for it.\n"
-            + lower(recipe).replace("recipe.", "learn.training.")
+        raise PlacementError(
+            f"a training needs about {needs.memory_gb:.1f} GB, and {room:.1f} GB are there for it.\n"
+            + lower(recipe).replace("recipe.", "learn.training."),
+            agent=teacher.name,
         )
     return Tuition(needs.memory_gb, needs.seconds, pairs, trainings)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from broker.errors import ModelError
+
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, bytes done, and bytes in all (0: not known)."""
 SETTINGS = (
@@ -29,10 +31,6 @@ ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "base.json")
 """All there is of an adapter; the last says of which weights."""
 
 
-class ModelError(ValueError):
-    """A model that cannot be had: one to three lines, what is wrong and what to do."""
-
-
 class _Hashed(msgspec.Struct, frozen=True):
     """A folder's digest, and the state of the files (bytes, mtime in ns) it was taken in."""
 
@@ -41,11 +39,16 @@ class _Hashed(msgspec.Struct, frozen=True):
 
 
 def cache_folder() -> Path:
-    """Where models and digests are kept: $LBT_CACHE, else lbt-classroom in the user's cache folder."""
-    if chosen := os.environ.get("LBT_CACHE"):
-        return Path(chosen).expanduser().absolute()
+    """Where models and digests are kept: $LBT_CACHE, else lbt-classroom in the user's cache folder.
+
+    Raises:
+        ModelError: this user has no home folder, and no variable names another.
+    """
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(user).expanduser().absolute() / "lbt-classroom"
+    folder = os.path.expanduser(os.environ.get("LBT_CACHE") or os.path.join(user, "lbt-classroom"))
+    if folder.startswith("~"):
+        raise ModelError(f"no folder for models: {folder} needs a home folder, and this user has none\nset LBT_CACHE")
+    return Path(folder).absolute()
 
 
 def weights_of(folder: Path) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ class Broker:
             self._pub.sndhwm = 4
             for socket, endpoint in ((self._router, spec.endpoint), (self._pub, spec.gauges)):
                 socket.linger = LINGER_MS
+                security.set_family(socket, endpoint)
                 socket.maxmsgsize = MAX_BODY + 1024
                 if self._keys:
                     security.secure_server(socket, self._keys)

@@ -21,6 +21,7 @@ from typing import Self
 import zmq
 
 from broker import batching, security
+from broker.errors import ProtocolError
 from broker.gauges import Subscriber
 from broker.messages import (
     MAX_BODY,
@@ -53,7 +54,7 @@ READS = 256
 MONITORED = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
-class ClientError(RuntimeError):
+class ClientError(ProtocolError):
     """The client cannot go on, or was closed, or holds as much unsent as it may."""
 
 
@@ -113,6 +114,7 @@ class Client:
             self._socket.heartbeat_timeout = HOST_GONE_MS
         if self._keys is not None:
             security.secure_client(self._socket, self._keys, name)
+        security.set_family(self._socket, self._endpoint)
         self._monitor = self._socket.get_monitor_socket(MONITORED)
         self._socket.connect(self._endpoint)
 

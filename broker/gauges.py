@@ -30,6 +30,7 @@ class Subscriber:
         self._socket.maxmsgsize = MAX_BODY + 1024
         if keys is not None:
             security.secure_client(self._socket, keys, name)
+        security.set_family(self._socket, endpoint)
         self._socket.subscribe(b"")
         self._socket.connect(endpoint)
 

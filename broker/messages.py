@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgpack
 import msgspec
 
+from broker.errors import ProtocolError
 from broker.schoolwork import (
     Answered,
     AnswerForm,
@@ -48,6 +49,7 @@ from broker.schoolwork import (
 __all__ = [
     "ANSWERS",
     "KINDS",
+    "LAST_PORT",
     "MAX_BODY",
     "PROTOCOL",
     "RESULTS",
@@ -111,13 +113,15 @@ __all__ = [
 PROTOCOL = 1
 MAX_BODY = 1 << 20
 """Bytes. A larger body is refused on the way out and dropped on the way in."""
+LAST_PORT = 65534
+"""Of a broker: its gauges take the next one."""
 
 Role = Literal["teacher", "student", "classroom"]
 AgentState = Literal["loading", "training", "ready", "draining"]
 """Who loads or trains is given nothing, and its leases do not run out."""
 
 
-class WireError(ValueError):
+class WireError(ProtocolError):
     """Bytes that are not a message of this protocol."""
 
 

@@ -16,6 +16,9 @@ from pathlib import Path
 import zmq
 from zmq.utils import z85
 
+from broker.errors import ProtocolError
+from broker.messages import LAST_PORT
+
 BROKER = "broker"
 MONITOR = "monitor"
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
@@ -24,7 +27,7 @@ MAX_SOCKET_PATH = 103
 """Bytes a path of a Unix socket may have on every system we know (macOS has the least)."""
 
 
-class SecurityError(RuntimeError):
+class SecurityError(ProtocolError):
     """Something is open that must be closed, or a key is missing: what, where, and what to do."""
 
 
@@ -65,7 +68,7 @@ def endpoints(address: str, run_folder: Path) -> tuple[str, str]:
 
     Raises:
         SecurityError: see `private_folder`; or the socket's path is too long.
-        ValueError: the address is neither.
+        ProtocolError: the address is neither.
     """
     if address == "ipc":
         folder = ipc_folder(run_folder)
@@ -73,9 +76,14 @@ def endpoints(address: str, run_folder: Path) -> tuple[str, str]:
             raise SecurityError(f"{folder}: too long for a socket's path; set TMPDIR to a shorter folder")
         return f"ipc://{folder / 'work'}", f"ipc://{folder / 'gauges'}"
     match = re.fullmatch(r"tcp://(\S+):(\d{1,5})", address)
-    if not match or not 0 < int(match[2]) < 65535:
-        raise ValueError(f"{address!r} is no address: ipc, or tcp://HOST:PORT with a port from 1 to 65534")
+    if not match or not 0 < int(match[2]) <= LAST_PORT:
+        raise ProtocolError(f"{address!r} is no address: ipc, or tcp://HOST:PORT with a port from 1 to {LAST_PORT}")
     return address, f"tcp://{match[1]}:{int(match[2]) + 1}"
+
+
+def set_family(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    """Let `socket` bind or connect to an IPv6 address, if `endpoint` is one; ZeroMQ takes IPv4 only by itself."""
+    socket.ipv6 = "[" in endpoint
 
 
 def check_endpoint(endpoint: str, keys: str) -> None:

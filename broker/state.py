@@ -385,7 +385,7 @@ class BrokerState:
             self.former.popitem(last=False)
 
     def _joined(self, agent: Agent) -> None:
-        self.out.tell_classroom(Joined(hello=agent.hello))
+        self.out.tell_classroom(Joined(hello=msgspec.structs.replace(agent.hello, working=())))
 
     def _drop(self, text: str) -> None:
         self.dropped += 1

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from broker.client import Client
+from broker.errors import LbtError
 from broker.messages import Gone, Joined, Lost, Quiet, pool_of
 from scenarios.gradebook.store import Store
 from scenarios.schema import Limits, Scenario
@@ -27,7 +28,7 @@ PAUSE_S = 2.0
 """The most time that one look counts: where more went by, this process was stopped or starved, and so were others."""
 
 
-class ClassFailure(Exception):
+class ClassFailure(LbtError):
     """The class cannot go on; what is recorded stays, and it can be resumed."""
 
 

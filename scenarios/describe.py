@@ -50,7 +50,8 @@ INTRODUCTION = f"""\
 # Scenario files
 
 A scenario file says who is in a class, what is taught and how it is examined. It is YAML: plain values only, every
-key known, no key twice. A mistake is reported with its file, line and key, and nothing is started.
+key known, no key twice. A mistake is reported with its file, line and key, and the agent's name where it is one's, and
+nothing is started: models, families and engine arguments included. A mistake in an override names the override.
 `python run.py plan FILE` reads a file, counts what it would ask, and starts nothing.
 
 A complete file; what it leaves out takes the defaults below:
@@ -65,7 +66,8 @@ that look like anything but text go in quotes, and small numbers are written `1.
 
 `--set KEY.PATH=VALUE` changes one entry without touching the file, and may be given several times. The path goes
 through sections by name and through lists by number, from 0; `*` stands for every one of a list. The value is
-YAML in one line; an empty value is empty text.
+YAML in one line; an empty value is empty text. Where YAML would leave a part of the value out, as a comment after ` #`,
+the value is refused: text with such characters goes in quotes, `--set 'teacher.persona="Be careful # and quick"'`.
 
 ```
 python run.py scenarios/multi_student.yaml --set task.problems=2 --set students.0.persona="You are careful."
@@ -73,12 +75,16 @@ python run.py scenarios/multi_student.yaml --set 'students.*.engine=simulated' -
 ```
 
 `--seed N` is short for `--set seed=N`.
+
+`resume` takes every change that changes no request: limits, devices, replicas, the broker, and engine arguments that
+decide how fast an answer comes and not what it says. The same model under another name or path is taken, too, and so
+is the engine that `auto` stood for.
 """
 
 RULES = """\
 ## What the tables do not say
 
-- The agents' names differ; `classroom` and `broker` are taken.
+- The agents' names differ; `classroom`, `broker` and `monitor` are taken.
 - Levels 1 and 2 need a `task`, which has either a `family` or a `file`; level 3 alone takes none, and has its texts
   from `iterate.task`.
 - A class has at least one student and at most 64; none is needed for level 3 alone with `iterate.itself`.

@@ -1,11 +1,11 @@
 """A scenario file to a checked `Scenario`, and back: the one place that words mistakes in scenario files.
 
-Text becomes a tree with lines (yaml_tree.py), overrides are laid over the tree, the schema converts it, and
-then come the checks that no type can say. Whether the task itself can be built is for scenarios/tasks; whether
-the agents fit the machine, for placement.
+The text and its overrides become a tree with the place of each entry (source.py), the schema converts it, and then
+come the checks that no type can say. Whether the task itself can be built is for scenarios/tasks; whether
+the agents fit the machine, for placement: `located` adds file and line to their errors.
 """
 
-import copy
+import contextlib
 import difflib
 import os
 import re
@@ -18,60 +18,28 @@ import msgspec
 import yaml
 from msgspec import inspect as types
 
+from broker.engine_args import EXECUTION_ONLY
+from broker.errors import Key, LbtError
 from scenarios.rules import Mistake, dotted, mistakes
 from scenarios.schema import Agent, Scenario
-from scenarios.yaml_tree import MAX_BYTES, Key, Tree, TreeError, parse, shown, surprise
+from scenarios.source import source_of
+from scenarios.yaml_tree import Tree, shown, surprise
 
 FREE = re.compile(
-    r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(gpu|replicas|capacity|memory_share"
-    r"|engine_args\.(key_env|max_parallel|tokens_per_minute|timeout_s|retries|price_per_million_\w+|budget"
-    r"|tokens_per_second|crash_after|hang_after|prefix_cache_mb|kv_cache_mb))"
+    r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
+    rf"|memory_share|max_context|engine_args\.({'|'.join(sorted(EXECUTION_ONLY))}))"
 )
-"""Entries that change nothing of what is asked of whom."""
+"""Entries that change no request. Another model or engine does so only where it answers otherwise, which is found out
+when its weights are at hand: `Store.keep_answerers`."""
 REPLAYABLE = re.compile(
     r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats|score)"
     r"|learn\.(?!held_out).*"
 )
 """Entries of which another value needs no new answer, or says which are missing."""
+WITHOUT_FOLDER = ("openai", "simulated", "external")
+"""Engines that load no model from a folder here."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 ABSENT = object()
-
-
-class ScenarioError(ValueError):
-    """The scenario cannot be used: file and line, the entry, and what to do, in one to three lines."""
-
-
-class _Source:
-    """Where each part of the tree comes from: a line of the file, or an override."""
-
-    def __init__(self, path: Path, tree: Tree) -> None:
-        self.path = path
-        self.tree = tree
-        self.overridden: dict[Key, str] = {}
-
-    def error(self, key: Key, message: str) -> ScenarioError:
-        """`message` about `key`, with the nearest place that is known."""
-        text = f"{dotted(key)}: {message}" if key else message
-        if origin := self._override_of(key):
-            return ScenarioError(f"{origin}: {message if origin.endswith(dotted(key)) else text}")
-        line = next(self.tree.lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in self.tree.lines)
-        return ScenarioError(f"{self.path}:{line}: {text}")
-
-    def _override_of(self, key: Key) -> str:
-        """The override that brought in `key`, or what holds it, or an entry of it; empty where it is the file's."""
-        if key in self.tree.lines:
-            return ""
-        holding = (self.overridden[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.overridden)
-        held = (origin for below, origin in self.overridden.items() if below[: len(key)] == key)
-        return next(holding, "") or next(held, "")
-
-    def put(self, key: Key, value: Tree, origin: str) -> None:
-        """Note that all at and below `key` now comes from `origin`."""
-        for known in (self.tree.lines, self.tree.written, self.overridden):
-            for below in [k for k in known if k[: len(key)] == key]:
-                del known[below]
-        self.tree.written |= {(*key, *below): text for below, text in value.written.items()}
-        self.overridden[key] = origin
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -80,95 +48,30 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         ScenarioError: anything that is wrong with the file or the overrides; never anything else.
     """
-    try:
-        source = _Source(path, parse(_text(path)))
-    except TreeError as error:
-        raise ScenarioError(f"{path}:{error.line}: {error}") from None
-    if source.tree.value is None:
-        raise ScenarioError(f"{path}: the file is empty; docs/scenarios.md shows a small one")
-    if not isinstance(source.tree.value, dict):
-        raise ScenarioError(f"{path}: needs sections (key: value), has {shown(source.tree.value)}")
-    for override in overrides:
-        _override(source, override)
+    source = source_of(path, overrides)
     try:
         scenario = _resolve(_convert(source.tree), path)
         for mistake in mistakes(scenario):
             raise mistake
     except Mistake as mistake:
-        raise source.error(mistake.key, str(mistake)) from None
+        raise source.error(mistake.key, mistake.message) from None
     return scenario
 
 
-def _text(path: Path) -> str:
+@contextlib.contextmanager
+def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Add file and line, or the override, to an error that names an agent or an entry of the scenario in `path`.
+
+    Raises:
+        ScenarioError: in place of such an error.
+    """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ScenarioError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ScenarioError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise ScenarioError(f"{str(path)!r}: no name of a file: {error}") from None
-    if len(data) > MAX_BYTES:
-        raise ScenarioError(f"{path}: larger than {MAX_BYTES} bytes; that is no scenario")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ScenarioError(f"{path}:{line}: not UTF-8 text") from None
-
-
-# --- overrides ------------------------------------------------------------------------------------------
-
-
-def _override(source: _Source, text: str) -> None:
-    path, equals, written = text.partition("=")
-    origin = f"--set {dotted(tuple(path.split('.')))}"
-    if not equals or not all(path.split(".")):
-        raise ScenarioError(f"--set {text[:60]!r}: needs KEY.PATH=VALUE, such as task.problems=4")
-    try:
-        value = parse(written) if written.strip() else Tree("", {}, {})
-    except TreeError as error:
-        raise ScenarioError(f"{origin}: {error}") from None
-    try:
-        for key in _targets(source.tree.value, path.split("."), ()):
-            _put(source.tree.value, key, copy.deepcopy(value.value))
-            source.put(key, value, origin)
-    except Mistake as mistake:
-        where = f"{dotted(mistake.key)}: " if mistake.key else ""
-        raise ScenarioError(f"{origin}: {where}{mistake}") from None
-
-
-def _targets(tree: Any, steps: Sequence[str], done: Key) -> Iterator[Key]:
-    """The keys that a path names, `*` being every index of a list."""
-    if not steps:
-        yield done
-        return
-    step, rest = steps[0], steps[1:]
-    if isinstance(tree, list):
-        if step == "*":
-            if not tree:
-                raise Mistake(done, "the list is empty")
-            for index, item in enumerate(tree):
-                yield from _targets(item, rest, (*done, index))
-            return
-        if not re.fullmatch("[0-9]{1,6}", step) or int(step) >= len(tree):
-            there = f"0 to {len(tree) - 1}" if tree else "none"
-            raise Mistake(done, f"no number {step!r} in this list; there are {there}, and * for all")
-        yield from _targets(tree[int(step)], rest, (*done, int(step)))
-    elif isinstance(tree, dict) or tree is None:
-        inside = tree.get(step) if tree else None
-        yield from _targets(inside, rest, (*done, step))
-    else:
-        raise Mistake(done, f"has no entries; it is {shown(tree)}")
-
-
-def _put(tree: Any, key: Key, value: Any) -> None:
-    for step in key[:-1]:
-        if (tree.get(step) if isinstance(tree, dict) else tree[step]) is None:
-            tree[step] = {}
-        tree = tree[step]
-    tree[key[-1]] = value
+        yield
+    except LbtError as error:
+        source = source_of(path, overrides)
+        if key := source.key_of(error):
+            raise source.error(key, error.message) from error
+        raise
 
 
 # --- the schema, and its mistakes in words --------------------------------------------------------------
@@ -194,9 +97,17 @@ def _reworded(message: str, tree: Tree) -> Mistake:
         return Mistake((*key, missing[1]), f"is missing; it needs {in_words(wanted)}")
     needs = f"needs {in_words(kind)}, has {shown(value)}"
     hint = surprise(value, tree.written.get(key))
-    if isinstance(kind, types.StrType) and isinstance(value, bool | int | float | dict) and value != {}:
+    if isinstance(kind, types.StrType) and isinstance(value, bool | int | float | dict | None) and value != {}:
         hint += ": write it in quotes" if hint else "if it is meant as text, write it in quotes"
+    hint = hint or _nearest_choice(value, kind)
     return Mistake(key, f"{needs}; {hint}" if hint else needs)
+
+
+def _nearest_choice(value: Any, kind: types.Type) -> str:
+    options = kind.types if isinstance(kind, types.UnionType) else (kind,)
+    choices = [str(choice) for option in options if isinstance(option, types.LiteralType) for choice in option.values]
+    near = difflib.get_close_matches(value.lower(), choices, n=1) if isinstance(value, str) else []
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def _at(key: Key, tree: Any) -> tuple[types.Type, Any]:
@@ -224,9 +135,16 @@ def _nearest(name: str, kind: types.Type) -> str:
 
 def _resolve(scenario: Scenario, path: Path) -> Scenario:
     """Settle what depends on the file's place or on two entries together."""
+    folder = os.path.abspath(os.path.expanduser(path.parent))
 
     def absolute(name: str | None) -> str | None:
-        return os.path.join(os.path.abspath(path.parent), name) if name and not os.path.isabs(name) else name
+        return os.path.join(folder, os.path.expanduser(name)) if name else name
+
+    def model(agent: Agent) -> str:
+        """A folder beside the file as an absolute path; any other name as it is."""
+        inside = os.path.join(folder, os.path.expanduser(agent.model))
+        named = agent.model.startswith((".", "~")) or (agent.model and os.path.isdir(inside))
+        return os.path.normpath(inside) if named and agent.engine not in WITHOUT_FOLDER else agent.model
 
     task = msgspec.structs.replace(scenario.task, file=absolute(scenario.task.file))
     texts = scenario.iterate.task
@@ -234,8 +152,9 @@ def _resolve(scenario: Scenario, path: Path) -> Scenario:
     iterate = msgspec.structs.replace(scenario.iterate, task=texts)
 
     def settled(agent: Agent) -> Agent:
-        simulated = agent.engine == "auto" and agent.model == "simulated"
-        return msgspec.structs.replace(agent, engine="simulated") if simulated else agent
+        if agent.engine == "auto" and agent.model == "simulated":
+            return msgspec.structs.replace(agent, engine="simulated")
+        return msgspec.structs.replace(agent, model=model(agent))
 
     students = tuple(settled(student) for student in scenario.students)
     teacher = settled(scenario.teacher)

@@ -4,13 +4,15 @@ Pure: from a `Scenario` to mistakes, each at the key that has to change. Where t
 known to scenarios/reading.py.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from broker.messages import Sampling
+from broker.errors import Key, ScenarioError
+from broker.messages import LAST_PORT, Sampling
 from scenarios.schema import Agent, Iterate, Scenario
-from scenarios.yaml_tree import Key, shown
+from scenarios.yaml_tree import shown
 
 MAX_STUDENTS = 64
 RESERVED = ("classroom", "broker", "monitor")
@@ -21,12 +23,11 @@ NO_STUDENTS = "is empty; a class needs at least one, but for level 3 alone with 
 PLAIN = re.compile(r"[\w*-]{1,40}")
 
 
-class Mistake(Exception):
+class Mistake(ScenarioError):
     """A mistake at a key, before its place in the file is known."""
 
     def __init__(self, key: Key, message: str) -> None:
-        super().__init__(message)
-        self.key = key
+        super().__init__(message, key=key)
 
 
 def dotted(key: Key) -> str:
@@ -74,10 +75,21 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
     yield from _iterate_mistakes(scenario.iterate)
     if scenario.rewrites:
         yield from _rewrite_mistakes(scenario)
-    address = ADDRESS.fullmatch(scenario.broker.address)
-    if scenario.broker.address != "ipc" and not (address and 0 < int(address[2]) < 65536):
-        message = f"needs ipc or tcp://HOST:PORT, the port from 1 to 65535, has {shown(scenario.broker.address)}"
+    if not _is_address(scenario.broker.address):
+        message = f"needs ipc or tcp://HOST:PORT, the port from 1 to {LAST_PORT}, has {shown(scenario.broker.address)}"
         yield Mistake(("broker", "address"), message)
+
+
+def _is_address(address: str) -> bool:
+    found = ADDRESS.fullmatch(address)
+    if found is None:
+        return address == "ipc"
+    if found[1].startswith("["):
+        try:
+            ipaddress.IPv6Address(found[1].strip("[]"))
+        except ValueError:
+            return False
+    return 0 < int(found[2]) <= LAST_PORT
 
 
 def _iterate_mistakes(iterate: Iterate) -> Iterator[Mistake]:

@@ -89,7 +89,8 @@ class Agent(Section, frozen=True, kw_only=True):
     name: Name
     """Unique in the class; its requests, its log and its rows in the gradebook bear it."""
     model: str = "simulated"
-    """A catalogue alias, a hub id, or a folder with safetensors; for engine openai, its name at the server."""
+    """A catalogue alias, a hub id, or a folder with safetensors, relative to the scenario file; for engine openai, its
+    name at the server."""
     engine: EngineName = "auto"
     """auto: the best one this machine can run; openai: any OpenAI-compatible server, see docs/servers.md; simulated: a
     model of a class, not of a language; external: a program of yours that joins by itself."""
@@ -270,7 +271,8 @@ class Broker(Section, frozen=True, kw_only=True):
     """How the parties reach each other."""
 
     address: Annotated[str, Meta(pattern="^(ipc$|tcp://)")] = "ipc"
-    """ipc: this machine only. tcp://HOST:PORT: other hosts too, encrypted (CURVE), keys in the run's folder."""
+    """ipc: this machine only. tcp://HOST:PORT: other hosts too, encrypted (CURVE), keys in the run's folder. The next
+    port is taken too, for the monitor; an IPv6 address stands in brackets, tcp://[::1]:5599."""
     heartbeat_s: Seconds = 2.0
     """How often an agent sends a heartbeat. If none comes for three times this long, an agent that the run started is
     shown as silent, and any other counts as lost."""

@@ -13,13 +13,12 @@ from typing import Any, NoReturn
 import msgspec
 import yaml
 
+from broker.errors import Key, ScenarioError
+
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 20
 LARGEST_NUMBER = (1 << 63) - 1
-
-Key = tuple[str | int, ...]
-"""The way to a value: names of mappings, indices of lists."""
 
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
 _AMBIGUOUS = re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+")
@@ -29,7 +28,10 @@ _UNUSUAL = re.compile(r":|^[-+]?0[0-9_b]")
 """YAML 1.1 counts 1:30 in sixties, 010 in eights and 0b10 in twos."""
 
 
-class TreeError(ValueError):
+QUOTE = "write the text in quotes, such as --set 'KEY=\"...\"'"
+
+
+class TreeError(ScenarioError):
     """Text that is no plain tree: what is wrong. `line` counts from 1."""
 
     def __init__(self, line: int, message: str) -> None:
@@ -59,7 +61,9 @@ class _Loader(yaml.SafeLoader):
         mark = peek().start_mark
         line = mark.line + 1 if mark else 1
         if self.check_event(yaml.AliasEvent):
-            raise TreeError(line, "aliases (*name) are not taken here; write the value out")
+            raise TreeError(line, "aliases (*name) are not taken here; write the value out, or text in quotes")
+        if name := getattr(peek(), "anchor", None):
+            raise TreeError(line, f"anchors (&{name}) are not taken here; take it out, or write text in quotes")
         self._nodes += 1
         self._depth += 1
         if self._nodes > MAX_NODES:
@@ -96,6 +100,28 @@ def parse(text: str) -> Tree:
         raise TreeError(mark.line + 1 if mark else 1, f"not YAML: {problem}{hint}") from None
     except (ValueError, OverflowError, LookupError):  # PyYAML takes \UFFFFFFFF for a character
         raise TreeError(loader.line + 1, "not YAML: an escape or a number that cannot be") from None
+    return tree
+
+
+def parse_value(text: str) -> Tree:
+    """One value, as `parse`, where nothing of `text` may be left out: no comment, mark of a document or line break.
+
+    Raises:
+        TreeError: it is no plain value, or part of it would be lost.
+    """
+    tree = parse(text)
+    end = 0
+    for token in yaml.scan(text):
+        if (comment := text.find("#", end, token.start_mark.index)) >= 0:
+            raise TreeError(1, f"YAML leaves out {_short(text[comment:])}, a comment: {QUOTE}")
+        raw = text[token.start_mark.index : token.end_mark.index]
+        if isinstance(token, yaml.DocumentStartToken | yaml.DocumentEndToken | yaml.DirectiveToken):
+            raise TreeError(1, f"YAML leaves out {_short(raw)}: {QUOTE}")
+        if isinstance(token, yaml.ScalarToken) and token.plain:
+            raw = text if token.value == tree.value else raw
+            if raw != token.value:
+                raise TreeError(1, f"YAML reads {_short(raw)} as {_short(token.value)}: {QUOTE}")
+        end = token.end_mark.index
     return tree
 
 
@@ -144,7 +170,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError):
         _refuse(node, f"{_short(node.value)} cannot be read as {node.tag.rpartition(':')[2]}: write it in quotes")
     if isinstance(value, float) and not math.isfinite(value):
-        _refuse(node, f"{_short(node.value)} is no number that can be used here")
+        _refuse(node, f"{_short(node.value)} is no number that can be used here: it is infinite, or none at all")
     if isinstance(value, int | float) and not isinstance(value, bool) and _UNUSUAL.search(node.value):
         _refuse(node, f"{_short(node.value)} is read as {value}: write the number plainly, or text in quotes")
     if isinstance(value, int) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
@@ -185,6 +211,8 @@ def surprise(value: Any, written: str | None) -> str:
     """What YAML 1.1 made of a scalar that its writer will have meant otherwise; empty where it did not."""
     if isinstance(value, str) and _AMBIGUOUS.fullmatch(value):
         digits, _, power = value.lower().partition("e")
+        if not math.isfinite(float(value)):
+            return f"{value} is larger than any number that can be used here"
         digits = digits if "." in digits else digits + ".0"
         power = power if power[0] in "+-" else "+" + power
         return f"YAML reads {value} as text: write {digits}e{power}"

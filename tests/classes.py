@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from scenarios.gradebook.store import Store, StoreError
+from broker.errors import StoreError
+from scenarios.gradebook.store import Store
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "scenarios/smoke.yaml"

@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from agents.engines import arguments
 from agents.engines.base import Engine, EngineStartError, Settings
 
 ENGINES = {
@@ -51,29 +52,42 @@ def choose(engine: str, model: str, *, gpu: bool) -> str:
     return "vllm" if sys.platform != "darwin" and vllm_build() == ("cuda" if gpu else "cpu") else "transformers"
 
 
-def check(engine: str, args: dict[str, Any], *, gpu: bool) -> None:
-    """Refuse what cannot run before anything starts, as far as that shows without a heavy import.
+def check_arguments(engine: str, args: dict[str, Any]) -> None:
+    """Refuse engine arguments that are wrong, as far as that shows without a heavy import.
 
     Raises:
-        EngineStartError: vLLM is not installed or built for the other device; for simulated agents an unknown
-            argument or a value out of bounds.
+        EngineStartError: an argument that the engine does not take, or a value out of bounds.
     """
+    set_by_run = {"simulated": "answer_key", "openai": "ledger"}.get(engine)
+    if set_by_run in args:
+        raise EngineStartError("is set by the run; take it out", key=("engine_args", str(set_by_run)))
     if engine == "simulated":
         from agents.engines.simulated import options as simulated
 
         simulated.read_options(args)
-        if "answer_key" in args:
-            raise EngineStartError("simulated engine: engine_args: answer_key is set by the run, and by nobody else")
     elif engine == "openai":
         from agents.engines.servers import options as servers
 
         servers.read_options(args)
-    elif engine == "vllm" and (build := vllm_build()) != (wanted := "cuda" if gpu else "cpu"):
+    elif engine == "transformers":
+        arguments.read(args, arguments.TransformersOptions)
+    elif engine == "vllm":
+        arguments.check_vllm(args)
+
+
+def check_installed(engine: str, *, gpu: bool) -> None:
+    """Refuse vLLM where it is not installed, or built for the other device.
+
+    Raises:
+        EngineStartError: the same.
+    """
+    if engine == "vllm" and (build := vllm_build()) != (wanted := "cuda" if gpu else "cpu"):
         there = "not installed" if not build else f"installed in its {'CPU' if build == 'cpu' else 'GPU'} build"
         raise EngineStartError(
-            f"engine: vllm is {there}, and this agent sits on a {'GPU' if gpu else 'CPU'}\n"
+            f"vllm is {there}, and this agent sits on a {'GPU' if gpu else 'CPU'}\n"
             + ('pip install -e ".[vllm]"' if wanted == "cuda" else "docs/engines.md says how to install the CPU build")
-            + ", or take engine: transformers"
+            + ", or take engine: transformers",
+            key=("engine",),
         )
 
 

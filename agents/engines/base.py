@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from broker.errors import EngineError
 from broker.messages import Ask, Examine, Explain, Reflect, Revise, Sampling, Teach, Usage
 
 Question = Teach | Examine | Reflect | Revise | Ask | Explain
@@ -66,7 +67,7 @@ class Scored(msgspec.Struct, frozen=True):
     """The text counts to the prompt: nothing is completed."""
 
 
-class EngineFailure(Exception):
+class EngineFailure(EngineError):
     """This request cannot be completed; the engine itself goes on. Becomes `Failed(kind, detail)`."""
 
     def __init__(self, kind: Literal["context", "engine", "unsupported"], detail: str) -> None:
@@ -74,18 +75,18 @@ class EngineFailure(Exception):
         self.kind: Literal["context", "engine", "unsupported"] = kind
 
 
-class EngineDead(Exception):
+class EngineDead(EngineError):
     """The engine is broken and will complete nothing more: the agent's process ends and is restarted."""
 
 
-class EngineSpent(Exception):
+class EngineSpent(EngineError):
     """A budget or a quota is used up, though nothing is broken: one line, what it is and what to do to go on.
 
     The agent finishes what is under way and leaves; it is not restarted, and the class can be resumed.
     """
 
 
-class EngineStartError(Exception):
+class EngineStartError(EngineError):
     """The engine cannot start, and would not on another try: one to three lines, what is wrong and what to do."""
 
 

@@ -14,36 +14,24 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Annotated, Any
 
-import msgspec
 import torch
-from msgspec import Meta
 
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings
+from agents.engines import arguments
+from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings
 from agents.engines.batch import Batch, Row
 from agents.engines.chat import Chat
 from agents.engines.held import Held
 from agents.engines.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
 from agents.engines.rounds import Rounds
 from agents.engines.tickets import Outcome, Swap, Ticket
-from agents.memory import CPU_CAPACITY, MB, PREFIX_CACHE_MB, SLOTS_MB
+from agents.memory import CPU_CAPACITY, MB, SLOTS_MB
 from broker.messages import Sampling, Usage
 
 log = logging.getLogger(__name__)
 
 CAPACITY = {"cpu": CPU_CAPACITY, "mps": 32, "cuda": 64}
 """Requests at once where the scenario names no number."""
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `engine_args` of a transformers agent may hold."""
-
-    prefix_cache_mb: Annotated[int, Meta(ge=0)] = PREFIX_CACHE_MB
-    """For the keys and values of recent prompts, in MB (10^6 bytes); 0: none are kept."""
-    kv_cache_mb: Annotated[int, Meta(ge=0)] = 0
-    """For the keys and values of running requests, in MB (10^6 bytes) and at most; 0: 2000, but on CUDA half of the
-    GPU's free memory. Where a long request needs more of it, fewer run at once."""
 
 
 class TransformersEngine:
@@ -60,7 +48,7 @@ class TransformersEngine:
             EngineStartError: an argument it does not take.
         """
         self._settings = settings
-        self._options = read_options(settings.options)
+        self._options = arguments.read(settings.options, arguments.TransformersOptions)
         self._queue: SimpleQueue[Ticket | Swap | None] = SimpleQueue()
         self._worker: threading.Thread | None = None
         self._gate = threading.Lock()
@@ -282,18 +270,6 @@ def row_of(prompt: Prompt, solution: str | None, chat: Chat, context: int) -> Ro
             f"{len(tokens)} prompt tokens and up to {prompt.sampling.max_tokens} new ones: the context holds {context}",
         )
     return Row(tokens, prompt.sampling, prompt.seed)
-
-
-def read_options(args: dict[str, Any]) -> Options:
-    """`engine_args` as options.
-
-    Raises:
-        EngineStartError: an unknown name or a value out of bounds.
-    """
-    try:
-        return msgspec.convert(args, Options)
-    except msgspec.ValidationError as error:
-        raise EngineStartError(f"engine_args: {error}\naccepted: {', '.join(Options.__struct_fields__)}") from None
 
 
 def check_sampling(sampling: Sampling) -> None:

@@ -14,6 +14,7 @@ from agents.engines.base import EngineStartError
 from agents.engines.chat import Chat
 from agents.engines.loading import LOCAL, chat_of, context_of, first_line, pick_device, pick_dtype
 from agents.training.spec import TrainingFailed, TrainingSpec
+from broker.errors import ModelError
 
 
 class Language(NamedTuple):
@@ -58,7 +59,7 @@ def load(spec: TrainingSpec, fast: bool) -> Any:
             attn_implementation="sdpa",
             **LOCAL,
         )
-    except (weights.ModelError, ValueError, LookupError) as error:
+    except (ModelError, ValueError, LookupError) as error:
         raise TrainingFailed(f"{folder} cannot be trained: {first_line(error)}", for_good=True) from error
     if not spec.adapter:
         return model

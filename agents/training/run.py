@@ -15,6 +15,7 @@ import msgspec
 from agents import prompts, weights
 from agents.training import pairs
 from agents.training.spec import Done, Said, TrainingFailed, TrainingSpec
+from broker.errors import ModelError
 from broker.messages import digest
 
 log = logging.getLogger("training")
@@ -116,7 +117,7 @@ def _adapter_digest(spec: TrainingSpec) -> str:
     try:
         if (base := weights.adapter_base(folder)) != spec.base:
             whose = f"an adapter of {base[:12]}, and not of {spec.base[:12]}" if base else "no adapter"
-            raise weights.ModelError(f"it is {whose}")
+            raise ModelError(f"it is {whose}")
         return weights.digest_of(folder, lambda label, done, total: None)
-    except weights.ModelError as error:
+    except ModelError as error:
         raise TrainingFailed(f"{folder} cannot be trained further: {error}", for_good=True) from error

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from broker.errors import EngineError
 from broker.messages import Recipe
 
 INSTALL = 'pip install -e ".[train]"'
@@ -88,7 +89,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="
 Said = Step | Done | Refused
 
 
-class TrainingFailed(Exception):
+class TrainingFailed(EngineError):
     """A training that ends without new weights. `for_good`: and would on another try."""
 
     def __init__(self, why: str, *, for_good: bool = False) -> None:

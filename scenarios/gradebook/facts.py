@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from broker.errors import StoreError
 from broker.messages import pool_of
-from scenarios.gradebook.store import Event, Store, StoreError
+from scenarios.gradebook.store import Event, Store
 from scenarios.gradebook.summary import Status
 
 Detail = TypeVar("Detail")

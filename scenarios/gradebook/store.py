@@ -15,6 +15,7 @@ from typing import IO, Any, Self
 
 import msgspec
 
+from broker.errors import StoreError
 from broker.messages import Exemplar
 from scenarios.tasks.bank import Bank, Item, Labelled, Problem
 
@@ -77,10 +78,6 @@ CREATE VIEW IF NOT EXISTS set_answer AS
   WHERE r.kind = 'Examine' AND r.failed = '';
 """
 """What gradebooks of earlier versions of this program do not have; they get it when they are written again."""
-
-
-class StoreError(RuntimeError):
-    """The gradebook cannot be used: why, and what to do."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from broker.errors import TaskError
 from broker.messages import Feedback, Message
 from scenarios.gradebook.attribution import way
 from scenarios.gradebook.f1 import Confusion, confusion
@@ -22,7 +23,7 @@ from scenarios.levels.base import Outcome, Request, Result, Setup, Step, Told
 from scenarios.levels.flow import Flow, Flows, ask, together
 from scenarios.levels.questions import Questions
 from scenarios.levels.rounds import Search, Training
-from scenarios.tasks.bank import TaskError, folded
+from scenarios.tasks.bank import folded
 
 ARMS: tuple[Arm, ...] = ("class", "self", "random", "search")
 

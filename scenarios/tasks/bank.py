@@ -6,14 +6,11 @@ from typing import Protocol
 
 import msgspec
 
+from broker.errors import TaskError
 from broker.messages import AnswerForm, Exemplar
 
 ANSWER = "Answer:"
 """How the last line of a solution begins."""
-
-
-class TaskError(ValueError):
-    """The task cannot be built as asked: where it is wrong and what to do, in one to three lines."""
 
 
 class Problem(msgspec.Struct, frozen=True):

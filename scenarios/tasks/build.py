@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from broker.errors import TaskError
 from scenarios.schema import Exam, Scenario, Task
 from scenarios.tasks import files, gym, labelled
-from scenarios.tasks.bank import Bank, Labelled, TaskError
+from scenarios.tasks.bank import Bank, Labelled
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.families import FAMILIES
 
@@ -57,8 +58,9 @@ def _refuse_large_sets(scenario: Scenario, train: int) -> None:
     exemplars = scenario.iterate.exemplars
     if 2 * exemplars > train:
         raise TaskError(
-            f"iterate.exemplars: {exemplars} of a set leave too little of {train} training items to learn from and to "
-            f"score it on;\nask for {train // 2} at most, or for more in iterate.task.train"
+            f"{exemplars} of a set leave too little of {train} training items to learn from and to score it on;\n"
+            f"ask for {train // 2} at most, or for more in iterate.task.train",
+            key=("iterate", "exemplars"),
         )
 
 
@@ -117,5 +119,5 @@ def _path(task: Task, folder: Path) -> Path:
     """Where the task's file is, or `folder` where it has none."""
     if (task.family is None) == (task.file is None):
         both = "both are given" if task.family is not None else "neither is given"
-        raise TaskError(f"task: give a `family` of reasoning-gym or a `file`, and not the other; {both}")
+        raise TaskError(f"give a `family` of reasoning-gym or a `file`, and not the other; {both}", key=("task",))
     return folder / (task.file or "")

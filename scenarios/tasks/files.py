@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from broker.errors import TaskError
 from broker.messages import AnswerForm
 from scenarios.schema import Exam, Task
 from scenarios.tasks import jsonlines
 from scenarios.tasks.answers import parse
-from scenarios.tasks.bank import Item, Problem, TaskError, same_text, worked_out
+from scenarios.tasks.bank import Item, Problem, same_text, worked_out
 from scenarios.tasks.gold import Answer, read_gold
 from scenarios.tasks.gym import number
 
@@ -69,7 +70,7 @@ def read(path: Path) -> list[Entry]:
     entries: list[Entry] = []
     shape: str | None = None
     lines_of: dict[str, int] = {}
-    for n, where, data in jsonlines.objects(path, "task.file"):
+    for n, where, data in jsonlines.objects(path, ("task", "file")):
         shape = shape or ("variants" if "variants" in data else "question")
         if shape not in data:
             raise TaskError(f"{where}: no `{shape}`, which the lines before it have" if entries else _neither(where))
@@ -80,7 +81,7 @@ def read(path: Path) -> list[Entry]:
         lines_of[problem_id] = n
         entries.append(entry)
     if not entries:
-        raise TaskError(f"task.file: {path} holds no problems")
+        raise TaskError(f"{path} holds no problems", key=("task", "file"))
     return entries
 
 
@@ -92,11 +93,12 @@ def check(path: Path, task: Task, exam: Exam, held_out: int = 0) -> list[Entry]:
     """
     entries = read(path)
     if task.problems > len(entries):
-        raise TaskError(f"task.problems: {task.problems} are asked for, and {path} has {len(entries)}")
+        raise TaskError(f"{task.problems} are asked for, and {path} has {len(entries)}", key=("task", "problems"))
     if task.problems + held_out > len(entries):
         raise TaskError(
-            f"learn.held_out: {held_out} problems besides the {task.problems} of task.problems are asked for, and "
-            f"{path} has {len(entries)}"
+            f"{held_out} problems besides the {task.problems} of task.problems are asked for, and {path} has "
+            f"{len(entries)}",
+            key=("learn", "held_out"),
         )
     if _functional_file(entries):
         for entry in entries:
@@ -200,7 +202,9 @@ def _others(entry: Entry) -> str:
 
 def _enough(there: int, exam: Exam, where: str, what: str) -> None:
     if there < exam.problems:
-        raise TaskError(f"{where}: {there} {what}, and exam.problems asks for {exam.problems}")
+        raise TaskError(
+            f"{where}: {there} {what}, and exam.problems asks for {exam.problems}", key=("exam", "problems")
+        )
 
 
 def _neither(where: str) -> str:

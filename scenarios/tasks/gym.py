@@ -16,9 +16,10 @@ from itertools import accumulate
 from random import Random
 from typing import Any
 
+from broker.errors import TaskError
 from broker.messages import AnswerForm
 from scenarios.schema import Exam, Task
-from scenarios.tasks.bank import Item, Problem, TaskError, same_text, worked_out
+from scenarios.tasks.bank import Item, Problem, same_text, worked_out
 from scenarios.tasks.families import (
     DEFECTIVE,
     FAMILIES,
@@ -53,18 +54,21 @@ def check(task: Task, held_out: int = 0) -> str:
     """
     name = task.family or ""
     if name not in FAMILIES:
-        raise TaskError(_unknown(name))
+        raise TaskError(_unknown(name), key=("task", "family"))
     if name != GSM:
         if task.templates is not None:
-            raise TaskError(f"task.templates: only {GSM} has templates, {name} has none; take the entry out")
+            raise TaskError(f"only {GSM} has templates, {name} has none; take the entry out", key=("task", "templates"))
         return f"reasoning-gym {name}"
     if task.templates is not None:
         _check_templates(task.templates, task.difficulty)
     elif not suited(task.difficulty):
-        raise TaskError(f"task.difficulty: {task.difficulty:g} is too low for {GSM}: its numbers start at 0.5")
+        raise TaskError(
+            f"{task.difficulty:g} is too low for {GSM}: its numbers start at 0.5", key=("task", "difficulty")
+        )
     if held_out and len(task.templates or suited(task.difficulty)) < 2:
         raise TaskError(
-            "task.templates: held-out problems (learn.held_out) come from other templates; name two or more"
+            "held-out problems (learn.held_out) come from other templates; name two or more",
+            key=("task", "templates"),
         )
     return f"reasoning-gym {name}"
 
@@ -235,7 +239,8 @@ def _new(
     if second_best is None:
         raise TaskError(
             f"{problem_id}: no new problem in {DRAWS} draws; ask for fewer problems, or choose other templates or "
-            "another difficulty"
+            "another difficulty",
+            key=("task", "problems"),
         )
     return second_best
 
@@ -287,21 +292,23 @@ def _unfit(template: int, difficulty: float) -> str:
 
 def _check_templates(templates: tuple[int, ...], difficulty: float) -> None:
     if not templates:
-        raise TaskError("task.templates: the list is empty; take the entry out to have templates drawn by the seed")
+        raise TaskError(
+            "the list is empty; take the entry out to have templates drawn by the seed", key=("task", "templates")
+        )
     for template in templates:
         why = _unfit(template, difficulty)
         if why:
-            raise TaskError(f"task.templates: {GSM} template {template}: {why}")
+            raise TaskError(f"{GSM} template {template}: {why}", key=("task", "templates"))
     if len(set(templates)) < len(templates):
-        raise TaskError("task.templates: a template is named twice")
+        raise TaskError("a template is named twice", key=("task", "templates"))
 
 
 def _unknown(name: str) -> str:
     listed = "`python run.py doctor` lists the families that can be used"
     if name in REFUSED:
-        return f"task.family: {name} of reasoning-gym is not fit for a class: it {REFUSED[name]}; {listed}"
+        return f"{name} of reasoning-gym is not fit for a class: it {REFUSED[name]}; {listed}"
     if name in UNCHECKED.split():
-        return f"task.family: reasoning-gym has {name}, but its answers were not checked yet; {listed}"
+        return f"reasoning-gym has {name}, but its answers were not checked yet; {listed}"
     near = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.5)
     guess = f"; did you mean {near[0]}?" if near else ""
-    return f"task.family: no family is called {name!r}{guess} ({listed})"
+    return f"no family is called {name!r}{guess} ({listed})"

@@ -8,8 +8,8 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
-from scenarios.tasks.bank import TaskError
-from scenarios.tasks.labels import SECTION
+from broker.errors import TaskError
+from scenarios.tasks.labels import ENTRY
 
 TRAIN = "train"
 HELD_OUT = ("validation", "test")
@@ -23,7 +23,7 @@ def check() -> None:
         TaskError: it is not.
     """
     if importlib.util.find_spec("datasets") is None:
-        raise TaskError(f"{SECTION}.hub: needs the package `datasets`, which is not installed: {INSTALL}")
+        raise TaskError(f"needs the package `datasets`, which is not installed: {INSTALL}", key=(*ENTRY, "hub"))
 
 
 def rows(name: str, config: str | None, label: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
@@ -45,7 +45,7 @@ def rows(name: str, config: str | None, label: str) -> Iterator[tuple[str, dict[
     try:
         splits = datasets.load_dataset(name, config, streaming=True)
         if TRAIN not in splits:
-            raise TaskError(f"{SECTION}.hub: {name} has no split {TRAIN}; it has {', '.join(map(str, splits))}")
+            raise TaskError(f"{name} has no split {TRAIN}; it has {', '.join(map(str, splits))}", key=(*ENTRY, "hub"))
         for split in (TRAIN, *HELD_OUT):
             if split not in splits:
                 continue
@@ -60,4 +60,4 @@ def rows(name: str, config: str | None, label: str) -> Iterator[tuple[str, dict[
         raise
     except Exception as error:  # The library passes on whatever its readers, the hub or the network raise.
         why = (str(error).strip().splitlines() or [""])[0][:200]
-        raise TaskError(f"{SECTION}.hub: {name}: {type(error).__name__}: {why}") from error
+        raise TaskError(f"{name}: {type(error).__name__}: {why}", key=(*ENTRY, "hub")) from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from scenarios.tasks.bank import TaskError
+from broker.errors import Key, TaskError
 
 MAX_BYTES = 64 << 20
 """Of a file: what is read of it is kept in memory."""
@@ -19,7 +19,7 @@ MAX_LINE = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
 
-def objects(path: Path, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """The objects of a file, each with the number of its line and, for messages, file and line; no blank lines.
 
     Args:
@@ -44,21 +44,21 @@ def objects(path: Path, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
                 if raw.strip():
                     yield n, where, _decode(raw, where)
     except OSError as error:
-        raise TaskError(f"{key}: {path}: {error.strerror or error}") from None
+        raise TaskError(f"{path}: {error.strerror or error}", key=key) from None
 
 
-def _refuse_unreadable(path: Path, key: str) -> None:
+def _refuse_unreadable(path: Path, key: Key) -> None:
     """What is no plain file is never opened: a pipe would be waited for."""
     try:
         about = path.stat()
     except OSError as error:
-        raise TaskError(f"{key}: {path}: {error.strerror or error}") from None
+        raise TaskError(f"{path}: {error.strerror or error}", key=key) from None
     except ValueError as error:
-        raise TaskError(f"{key}: {str(path)!r}: no name of a file: {error}") from None
+        raise TaskError(f"{str(path)!r}: no name of a file: {error}", key=key) from None
     if not stat.S_ISREG(about.st_mode):
-        raise TaskError(f"{key}: {path} is {'a folder' if stat.S_ISDIR(about.st_mode) else 'no plain file'}")
+        raise TaskError(f"{path} is {'a folder' if stat.S_ISDIR(about.st_mode) else 'no plain file'}", key=key)
     if about.st_size > MAX_BYTES:
-        raise TaskError(f"{key}: {path} has {about.st_size:,} bytes, and at most {MAX_BYTES:,} are read; cut it")
+        raise TaskError(f"{path} has {about.st_size:,} bytes, and at most {MAX_BYTES:,} are read; cut it", key=key)
 
 
 def _decode(raw: bytes, where: str) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from broker.errors import TaskError
 from scenarios.schema import LabelledTask
 from scenarios.tasks import hub, jsonlines, syllogisms
-from scenarios.tasks.bank import Problem, TaskError
-from scenarios.tasks.labels import SECTION, Pool, Text
+from scenarios.tasks.bank import Problem
+from scenarios.tasks.labels import ENTRY, Pool, Text
 from scenarios.tasks.splits import Quotas, Split, quotas, split
 
 CHARACTERS_PER_TOKEN = 4
@@ -103,32 +104,34 @@ def _from_family(task: LabelledTask) -> bool:
     """Whether the texts come from a family; refuses entries that do not go together."""
     for key in ("family", "file", "test_file", "hub", "hub_config", "label"):
         if getattr(task, key) == "":
-            raise TaskError(f"{SECTION}.{key}: is empty; name one, or leave the key out")
+            raise TaskError("is empty; name one, or leave the key out", key=(*ENTRY, key))
     named = [key for key in ("family", "file", "hub") if getattr(task, key) is not None] or ["family"]
     if len(named) > 1:
-        raise TaskError(f"{SECTION}: needs one of family, file and hub, has {' and '.join(named)}")
+        raise TaskError(f"needs one of family, file and hub, has {' and '.join(named)}", key=ENTRY)
     for key, source in (("test_file", "file"), ("hub_config", "hub")):
         if getattr(task, key) is not None and named != [source]:
-            raise TaskError(f"{SECTION}.{key}: goes with {source}, and the texts come from a {named[0]}; take it out")
+            raise TaskError(f"goes with {source}, and the texts come from a {named[0]}; take it out", key=(*ENTRY, key))
     if named == ["family"]:
         _refuse_foreign(task)
         return True
     if task.file is not None and task.file == task.test_file:
-        raise TaskError(f"{SECTION}.test_file: is the file itself; leave it out to have it split")
+        raise TaskError("is the file itself; leave it out to have it split", key=(*ENTRY, "test_file"))
     if not task.description.strip():
-        raise TaskError(f"{SECTION}.description: is empty; say what the texts are and what Yes and No mean")
+        raise TaskError("is empty; say what the texts are and what Yes and No mean", key=(*ENTRY, "description"))
     return False
 
 
 def _refuse_foreign(task: LabelledTask) -> None:
     """Refuse what a family does not have."""
     if task.family not in (None, syllogisms.NAME):
-        raise TaskError(f"{SECTION}.family: no family of labelled texts is called {task.family!r}; there is syllogism")
+        raise TaskError(
+            f"no family of labelled texts is called {task.family!r}; there is syllogism", key=(*ENTRY, "family")
+        )
     for key in ("positive", "negative"):
         if getattr(task, key) is not None:
-            raise TaskError(f"{SECTION}.{key}: is for files and data sets; {syllogisms.NAME} has labels of its own")
+            raise TaskError(f"is for files and data sets; {syllogisms.NAME} has labels of its own", key=(*ENTRY, key))
     if not task.balanced:
-        raise TaskError(f"{SECTION}.balanced: {syllogisms.NAME} is always half positive; take the entry out")
+        raise TaskError(f"{syllogisms.NAME} is always half positive; take the entry out", key=(*ENTRY, "balanced"))
 
 
 def _sizes(task: LabelledTask) -> dict[str, int]:
@@ -141,7 +144,7 @@ def _counted(task: LabelledTask, folder: Path) -> tuple[Pool, Quotas]:
     try:
         return pool, quotas(pool.texts.values(), task)
     except TaskError as error:
-        raise TaskError(f"{error}\n{_source(task)}: {_told(pool)}") from None
+        raise TaskError(f"{error.message}\n{_source(task)}: {_told(pool)}", key=error.key) from None
 
 
 def _pool(task: LabelledTask, folder: Path) -> Pool:
@@ -151,7 +154,7 @@ def _pool(task: LabelledTask, folder: Path) -> Pool:
             pool.add(row, where, held_out=held_out)
     for key in ("file", "test_file"):
         if (name := getattr(task, key)) is not None:
-            for _, where, row in jsonlines.objects(folder / name, f"{SECTION}.{key}"):
+            for _, where, row in jsonlines.objects(folder / name, (*ENTRY, key)):
                 pool.add(row, where, held_out=key == "test_file")
     pool.finish(_source(task))
     return pool

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from broker.errors import TaskError
 from scenarios.schema import LabelledTask
-from scenarios.tasks.bank import TaskError, folded
+from scenarios.tasks.bank import folded
 
-SECTION = "iterate.task"
+ENTRY = ("iterate", "task")
+SECTION = ".".join(ENTRY)
 """Where a scenario has its `LabelledTask`."""
 LONGEST = 32_000
 """Characters of one text: an exam holds a set of them, and a message is bounded."""
@@ -47,14 +49,16 @@ class Pool:
         self._keys = (task.text,) if isinstance(task.text, str) else task.text
         self._label = task.label
         if not self._keys or len(set(self._keys)) < len(self._keys) or self._label in self._keys:
-            raise TaskError(f"{SECTION}.text: needs a key, or several different ones, and none that is the label's")
+            raise TaskError(
+                "needs a key, or several different ones, and none that is the label's", key=(*ENTRY, "text")
+            )
         if task.positive is None:
-            raise TaskError(f"{SECTION}.positive: is missing; name the label that stands for Yes")
+            raise TaskError("is missing; name the label that stands for Yes", key=(*ENTRY, "positive"))
         self._hint = BOOLEANS if isinstance(task.positive, bool) or isinstance(task.negative, bool) else ""
         self._positive = as_text(task.positive)
         self._negative = None if task.negative is None else as_text(task.negative)
         if self._positive == self._negative:
-            raise TaskError(f"{SECTION}.negative: is the same label as positive, {self._positive!r}")
+            raise TaskError(f"is the same label as positive, {self._positive!r}", key=(*ENTRY, "negative"))
         self._seen: Counter[str] = Counter()
         self._both: set[str] = set()
         self._characters = 0
@@ -108,9 +112,10 @@ class Pool:
             raise TaskError(f"{source} holds no texts that can be used{both}")
         if not self._seen[self._positive]:
             raise TaskError(
-                f"{SECTION}.positive: no text of {source} has the label {self._positive!r}; the {self._label!r} there: "
+                f"no text of {source} has the label {self._positive!r}; the {self._label!r} there: "
                 + self._labels()
-                + self._hint
+                + self._hint,
+                key=(*ENTRY, "positive"),
             )
         if self._seen[self._positive] == rows:
             raise TaskError(f"{source}: every {self._label!r} is {self._positive!r}: the negative class has no text")

@@ -7,10 +7,10 @@ is drawn by hashing (`split`). Knows no source and no file.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from broker.errors import TaskError
 from scenarios.schema import LabelledTask
-from scenarios.tasks.bank import TaskError
 from scenarios.tasks.gym import number
-from scenarios.tasks.labels import SECTION, Text
+from scenarios.tasks.labels import ENTRY, SECTION, Text
 
 
 class Count(NamedTuple):
@@ -52,7 +52,7 @@ def quotas(texts: Iterable[Text], task: LabelledTask) -> Quotas:
     rest, held = _counts(texts)
     separate = held.total > 0
     if not separate and not task.train and not task.test:
-        raise TaskError(f"{SECTION}: train and test are both 0, all that are left; give one of them a number")
+        raise TaskError("train and test are both 0, all that are left; give one of them a number", key=ENTRY)
     dev, pool = _take("dev", task.dev, held if separate else rest)
     if separate or task.test:
         test, pool = _take("test", task.test or pool.total, pool)
@@ -105,7 +105,7 @@ def _counts(texts: Iterable[Text]) -> tuple[Count, Count]:
 def _take(name: str, size: int, of: Count) -> tuple[Count, Count]:
     """`size` texts with the share of positives of `of`, rounded, and what is left of it."""
     if size > of.total:
-        raise TaskError(f"{SECTION}.{name}: {size} texts are asked for, and {of.total} are left ({of})")
+        raise TaskError(f"{size} texts are asked for, and {of.total} are left ({of})", key=(*ENTRY, name))
     positive = (2 * size * of.positive + of.total) // (2 * of.total) if size else 0
     taken = Count(positive, size - positive)
     if size or name != "dev":
@@ -121,16 +121,17 @@ def _train(task: LabelledTask, left: Count) -> Count:
     half = Count(task.train // 2, task.train - task.train // 2)
     if half.positive > left.positive or half.negative > left.negative:
         raise TaskError(
-            f"{SECTION}.train: {task.train}, half of them positive, take {half} texts, and {left} are left; "
-            "ask for fewer, or set balanced to false"
+            f"{task.train}, half of them positive, take {half} texts, and {left} are left; "
+            "ask for fewer, or set balanced to false",
+            key=(*ENTRY, "train"),
         )
     return _both_classes("train", half)
 
 
 def _both_classes(name: str, count: Count) -> Count:
     if not count.total:
-        raise TaskError(f"{SECTION}.{name}: no texts are left for it; ask for fewer elsewhere")
+        raise TaskError("no texts are left for it; ask for fewer elsewhere", key=(*ENTRY, name))
     if not count.positive or not count.negative:
         missing = "negative" if count.positive else "positive"
-        raise TaskError(f"{SECTION}.{name}: would be {count}: no {missing} one; ask for more texts")
+        raise TaskError(f"would be {count}: no {missing} one; ask for more texts", key=(*ENTRY, name))
     return count

@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import count
 
-from scenarios.tasks.bank import TaskError, folded
+from broker.errors import TaskError
+from scenarios.tasks.bank import folded
 from scenarios.tasks.families import FAMILIES
 from scenarios.tasks.gym import dataset, number
-from scenarios.tasks.labels import SECTION, Text
+from scenarios.tasks.labels import ENTRY, SECTION, Text
 from scenarios.tasks.splits import Split
 
 NAME = "syllogism"
@@ -58,10 +59,10 @@ def check(sizes: dict[str, int]) -> None:
     """
     for name, size in sizes.items():
         if size > MOST:
-            raise TaskError(f"{SECTION}.{name}: {size} are asked for, and {NAME} gives at most {MOST} a split")
+            raise TaskError(f"{size} are asked for, and {NAME} gives at most {MOST} a split", key=(*ENTRY, name))
         if size < 2 and not (name == "dev" and size == 0):
             raise TaskError(
-                f"{SECTION}.{name}: {size} cannot hold a Yes and a No; {NAME} is endless: ask for 2 or more"
+                f"{size} cannot hold a Yes and a No; {NAME} is endless: ask for 2 or more", key=(*ENTRY, name)
             )
 
 
@@ -120,7 +121,7 @@ def _draw(missing: dict[Key, int], seed: int) -> dict[Key, Iterator[str]]:
         if not left:
             break
         if draw == DRAWS:
-            raise TaskError(f"{SECTION}: {NAME} has too few different texts; ask for fewer")
+            raise TaskError(f"{NAME} has too few different texts; ask for fewer", key=ENTRY)
         made = items[number(seed, SECTION, NAME, draw)]  # The library seeds item i with seed + i.
         text = made["question"]
         for sentence in FAMILIES[NAME].without:

@@ -19,6 +19,8 @@ from typing import IO, Any
 
 import msgpack
 
+from broker.errors import TaskError
+
 START_S = 600.0
 """How long the process may take to import sympy, which needs some seconds of the processor."""
 STARVED = 60
@@ -30,7 +32,7 @@ LONGEST = 2_000
 HEADER = struct.Struct(">I")
 
 
-class VerifierError(RuntimeError):
+class VerifierError(TaskError):
     """The process cannot work at all: math-verify is missing or broken."""
 
 

@@ -8,7 +8,7 @@ import pytest
 from agents import engines, hiring, placement
 from agents.engines.base import EngineStartError
 from agents.memory import Requests
-from agents.models import ModelError
+from broker.errors import ModelError, PlacementError
 from broker.messages import Role
 from scenarios.schema import Agent
 
@@ -68,7 +68,7 @@ def here(memory_gb: float, *, bfloat16: bool = True) -> placement.Machine:
 
 def test_agents_that_take_turns_each_have_the_machine_to_themselves() -> None:
     students = [Agent(name=name, model=QWEN, engine="transformers") for name in ("ada", "bob")]
-    with pytest.raises(placement.PlacementError, match=r"need about 4\.5 GB.*\n.*\n.*the largest takes 2\.3 GB"):
+    with pytest.raises(PlacementError, match=r"need about 4\.5 GB.*\n.*\n.*the largest takes 2\.3 GB"):
         hiring.hire(TEACHER, students, here(4), asked=ASKED)
     _, *seated = hiring.hire(TEACHER, students, here(4), asked=ASKED, in_turn=True)
     assert [one.seat.threads for one in seated] == [4, 4]
@@ -130,7 +130,7 @@ def test_an_engine_that_was_named_or_given_arguments_is_refused_rather_than_chan
     monkeypatch.setattr(sys, "platform", "linux")
     small = here(4)
     for student in (Agent(name="ada", model=QWEN, engine="vllm"), Agent(name="ada", model=QWEN, engine_args={"x": 1})):
-        with pytest.raises(placement.PlacementError, match="kv_cache_memory_bytes"):
+        with pytest.raises(PlacementError, match="kv_cache_memory_bytes"):
             hiring.hire(TEACHER, [student], small)
 
 
@@ -140,7 +140,7 @@ def test_a_class_that_fits_with_no_engine_is_refused_with_the_numbers_of_the_sma
     monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
     students = [Agent(name=name, model=QWEN) for name in ("ada", "bob", "cy")]
-    with pytest.raises(placement.PlacementError, match=r"need about 6\.8 GB") as caught:
+    with pytest.raises(PlacementError, match=r"need about 6\.8 GB") as caught:
         hiring.hire(TEACHER, students, here(4), asked=ASKED)
     assert "kv_cache_memory_bytes" not in str(caught.value)
 

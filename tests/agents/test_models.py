@@ -24,7 +24,8 @@ from huggingface_hub import constants
 
 from agents import convert, fetch, models
 from agents.fetch import FetchError, HubFile, Source, Wheel
-from agents.models import CatalogueEntry, ModelError, ensure, known, resolve
+from agents.models import CatalogueEntry, ensure, known, resolve
+from broker.errors import ModelError
 from broker.lifeline import ROOT, spawn
 
 ALIAS = "tiny-gguf"
@@ -143,7 +144,7 @@ def test_resolve_imports_nothing_heavy() -> None:
         ("smollm2-135m", "did you mean smollm2-135m-instruct?"),
         ("SmolLM2-135M-Instruct", "did you mean smollm2-135m-instruct?"),
         ("zebra", "qwen2.5-coder-0.5b-instruct; or name a folder"),
-        ("./nowhere", "./nowhere: there is no such folder"),
+        ("./nowhere", "there is no such folder: /"),
         ("/no/where/at/all", "there is no such folder"),
         ("~/surely/not/there", "there is no such folder"),
     ],

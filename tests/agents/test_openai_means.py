@@ -6,6 +6,8 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from broker.errors import ScenarioError
+
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
 from agents import engines, hiring
@@ -127,7 +129,7 @@ def test_a_ledger_that_cannot_be_read_is_no_empty_one(server: Server, tmp_path: 
 )
 def test_wrong_arguments_are_refused_before_anything_starts(options: dict[str, Any], says: str) -> None:
     with pytest.raises(EngineStartError) as error:
-        engines.check("openai", options, gpu=False)
+        engines.check_arguments("openai", options)
     assert says in str(error.value)
     assert "word" not in str(error.value).replace("password", "")
 
@@ -141,7 +143,7 @@ def test_the_page_in_docs_names_every_argument_and_its_example_can_be_used() -> 
     (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
     teacher = yaml.safe_load(example)["teacher"]
     assert teacher["engine"] == "openai"
-    engines.check("openai", teacher["engine_args"], gpu=False)
+    engines.check_arguments("openai", teacher["engine_args"])
 
 
 # --- who answers ---------------------------------------------------------------------------------------------
@@ -198,7 +200,7 @@ def test_an_agent_at_a_server_needs_the_name_of_a_model(tmp_path: Path) -> None:
         "name: small\ntask: {family: chain_sum, problems: 2}\nteacher: {name: teacher, engine: openai}\n"
         "students:\n  - {name: ada, engine: simulated}\n"
     )
-    with pytest.raises(reading.ScenarioError, match="the name that the server knows"):
+    with pytest.raises(ScenarioError, match="the name that the server knows"):
         reading.read(file)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agents.machine import Limits, available_mb, cgroup_limits, computes_in_bfloat16, visible_gpus
 from agents.memory import Requests
-from agents.placement import Gpu, Machine, PlacementError, Seat, Wish, described, look, need_mb, place
+from agents.placement import Gpu, Machine, Seat, Wish, described, look, need_mb, place
+from broker.errors import PlacementError
 
 A10 = 24_000
 H100 = 80_000
@@ -93,7 +94,7 @@ def test_a_named_gpu_counts_within_the_visible_ones() -> None:
 
 def test_a_named_gpu_that_is_not_there_is_refused_with_what_is_there() -> None:
     assert refusal([Wish("tutor", 2, 10)], machine(A10, H100)) == (
-        "tutor asks for GPU 2, which is not there. GPUs here: 0 (GPU, 24.0 GB), 1 (GPU, 80.0 GB)"
+        "tutor: gpu: asks for GPU 2, which is not there. GPUs here: 0 (GPU, 24.0 GB), 1 (GPU, 80.0 GB)"
     )
     assert "GPUs here: none" in refusal([Wish("tutor", 0, 10)], machine())
     assert "GPUs here: none" in refusal([Wish("simulated", 0, 0)], machine())
@@ -111,7 +112,7 @@ def test_a_gpu_that_cannot_hold_those_who_name_it_is_refused_with_numbers() -> N
 
 def test_an_agent_that_fits_nowhere_is_refused_with_what_is_left_everywhere() -> None:
     message = refusal([Wish("tutor", "auto", 30_000), Wish("peer", 0, 2000)], machine(A10, A10))
-    assert message.startswith("tutor needs about 40.5 GB on one GPU (weights 30.0 GB). Left: 18.7 GB on GPU 0 ")
+    assert message.startswith("tutor: gpu: needs about 40.5 GB on one GPU (weights 30.0 GB). Left: 18.7 GB on GPU 0 ")
 
 
 def test_a_share_that_does_not_hold_the_weights_is_refused() -> None:

@@ -9,6 +9,7 @@ from agents import hiring, placement
 from agents.engines.base import EngineStartError
 from agents.memory import Requests
 from agents.tuition import Tuition, foresee
+from broker.errors import PlacementError
 from broker.messages import Recipe
 from scenarios.schema import Agent
 
@@ -56,22 +57,20 @@ def test_more_to_compute_takes_longer_and_more_of_what_is_trained_takes_more_mem
 
 
 def test_what_cannot_fit_is_refused_with_what_to_lower() -> None:
-    with pytest.raises(
-        placement.PlacementError, match=r"teacher: a training needs about .* GB, and .* are there"
-    ) as why:
+    with pytest.raises(PlacementError, match=r"teacher: a training needs about .* GB, and .* are there") as why:
         foreseen("memory=6 cores=2", Recipe(lora=False))
     assert "learn.training.lora: true" in str(why.value)
 
 
 def test_students_who_stay_leave_less_room_than_those_who_take_turns() -> None:
     assert foreseen("memory=4.4 cores=2", in_turn=True)
-    with pytest.raises(placement.PlacementError):
+    with pytest.raises(PlacementError):
         foreseen("memory=4.4 cores=2")
 
 
 def test_on_a_gpu_the_teachers_share_of_it_counts() -> None:
     assert foreseen("gpus=2x24 memory=64")
-    with pytest.raises(placement.PlacementError, match="a training needs"):
+    with pytest.raises(PlacementError, match="a training needs"):
         foreseen("gpus=2x6 memory=64", Recipe(lora=False))
 
 

@@ -103,11 +103,11 @@ def test_auto_takes_vllm_where_it_is_built_for_the_seat(
 def test_a_vllm_that_is_not_there_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "vllm_build", lambda: "")
     with pytest.raises(EngineStartError, match="not installed"):
-        engines.check("vllm", {}, gpu=True)
+        engines.check_installed("vllm", gpu=True)
     monkeypatch.setattr(engines, "vllm_build", lambda: "cuda")
-    engines.check("vllm", {}, gpu=True)
+    engines.check_installed("vllm", gpu=True)
     with pytest.raises(EngineStartError, match="GPU build, and this agent sits on a CPU"):
-        engines.check("vllm", {}, gpu=False)
+        engines.check_installed("vllm", gpu=False)
 
 
 def test_a_build_for_another_device_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import zmq
 from zmq.utils import z85
 
 from broker import security
+from broker.errors import ProtocolError
 from broker.security import SecurityError
 from tests.broker.running import short_folder
 
@@ -79,7 +80,7 @@ def test_gauges_are_on_the_next_port(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["", "udp://x:1", "tcp://x", "tcp://:5", "tcp://x:0", "tcp://x:65535", "tcp://x:y"])
 def test_what_is_no_address_is_refused(address: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no address"):
+    with pytest.raises(ProtocolError, match="no address"):
         security.endpoints(address, tmp_path)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import psutil
 import pytest
 
-from scenarios.gradebook.store import Store, StoreError
+from broker.errors import StoreError
+from scenarios.gradebook.store import Store
 from tests import classes
 
 ITERATE = "scenarios/smoke_iterate.yaml"

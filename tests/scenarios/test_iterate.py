@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.errors import TaskError
 from broker.messages import Examine, Exemplar, Sampling
 from scenarios.classroom import feed
 from scenarios.gradebook.iteration import Course, Iteration
@@ -15,7 +16,7 @@ from scenarios.gradebook.store import Record
 from scenarios.levels.base import Request, Result
 from scenarios.levels.iterate import Iterate
 from scenarios.levels.rounds import Search, Training
-from scenarios.tasks.bank import Bank, Problem, TaskError
+from scenarios.tasks.bank import Bank, Problem
 from tests.scenarios.iterated import SMALL, STUDENTS, Played, a_set, able, answer, bank, level, scenario
 
 ALL: dict[str, Any] = {"baselines": ("random", "self", "search"), "repeats": 2}

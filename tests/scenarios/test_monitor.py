@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from broker.errors import StoreError
 from broker.messages import Gauges
-from scenarios.gradebook.store import Store, StoreError
+from scenarios.gradebook.store import Store
 from scenarios.monitor import follow as monitors
 from scenarios.monitor.follow import Monitor, is_running, watch
 from scenarios.monitor.reader import Reader

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from broker.errors import TaskError
 from scenarios.counts import Asked, Counts, asked, count, count_iterate, counts
 from scenarios.gradebook.store import Store
 from scenarios.plan import Row, order, tables, to_dict
 from scenarios.reading import read
 from scenarios.run_folder import RunFolder
 from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank, Item, Problem, TaskError
+from scenarios.tasks.bank import Bank, Item, Problem
 from tests.scenarios.iterated import Played, level
 from tests.scenarios.iterated import scenario as iterated_scenario
 

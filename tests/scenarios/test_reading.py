@@ -1,10 +1,12 @@
 """What a scenario file may hold, and the very words in which its mistakes are told."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from scenarios.reading import ScenarioError, dump, read
+from broker.errors import EngineError, ScenarioError, TaskError
+from scenarios.reading import dump, located, read
 from scenarios.schema import Scenario
 
 GOOD = """\
@@ -104,7 +106,7 @@ AGENT_KEYS = "name, model, engine, gpu, persona, replicas, capacity, dtype, max_
 
 REPLACED = [
     ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
-    ("    persona", "    xyz", f"good.yaml:12: students.1.xyz: no such key; there are {AGENT_KEYS}"),
+    ("    persona", "    xyz", f"good.yaml:12: students.1.xyz (peer): no such key; there are {AGENT_KEYS}"),
     ("seed: 7", '"a\\nb": 7', "good.yaml:2: 'a\\nb': no such key; there are name, level, seed, task, teacher, "
      "students, time_share, lesson, exam, learn, scoring, iterate, limits, broker"),
     ("  name: ada\n", "", f"good.yaml:6: teacher.name: is missing; it needs {NAME}"),
@@ -130,14 +132,14 @@ REPLACED = [
     ("name: tiny", "name: 2020-01-01", "good.yaml:10: '2020-01-01' is read as a date: write it in quotes"),
     ("name: tiny", "just text", "good.yaml:10: students.0: needs a section, has 'just text'"),
     ("persona: brief", "persona: {a: b}",
-     "good.yaml:12: students.1.persona: needs text, has a section (key: value); "
+     "good.yaml:12: students.1.persona (peer): needs text, has a section (key: value); "
      "if it is meant as text, write it in quotes"),
     ("0.7", "1e-1", "good.yaml:16: exam.sampling.temperature: needs a number, has '1e-1'; "
      "YAML reads 1e-1 as text: write 1.0e-1"),
     ("0.7", "1.5e3", "good.yaml:16: exam.sampling.temperature: needs a number, has '1.5e3'; "
      "YAML reads 1.5e3 as text: write 1.5e+3"),
     ("0.7", "-1", "good.yaml:16: exam.sampling.temperature: needs a number, at least 0, has -1.0"),
-    ("0.7", ".inf", "good.yaml:16: '.inf' is no number that can be used here"),
+    ("0.7", ".inf", "good.yaml:16: '.inf' is no number that can be used here: it is infinite, or none at all"),
     ("0.7", "!!float x", "good.yaml:16: 'x' cannot be read as float: write it in quotes"),
     ("seed: 7", "seed: 010", "good.yaml:2: '010' is read as 8: write the number plainly, or text in quotes"),
     ("seed: 7", "seed: 1:30", "good.yaml:2: '1:30' is read as 90: write the number plainly, or text in quotes"),
@@ -162,30 +164,32 @@ REPLACED = [
     ("  family: gsm_symbolic\n", "", "good.yaml:3: task: needs either family or file, has neither"),
     ("family: gsm_symbolic", "family: x\n  file: y", "good.yaml:3: task: needs either family or file, has both"),
     ("family: gsm_symbolic", "file: ''", "good.yaml:4: task.file: is empty; name one, or leave the key out"),
-    ("model: m", "model: ''", "good.yaml:8: teacher.model: is empty; name one, or leave the key out"),
+    ("model: m", "model: ''", "good.yaml:8: teacher.model (ada): is empty; name one, or leave the key out"),
     ("model: m", "engine: transformers",
-     "good.yaml:6: teacher.model: is missing; the engine transformers needs a model's name or folder"),
+     "good.yaml:6: teacher.model (ada): is missing; the engine transformers needs a model's name or folder"),
     ("model: m", "engine: vlm",
-     "good.yaml:8: teacher.engine: needs auto, external, openai, simulated, transformers or vllm, has 'vlm'"),
-    ("model: m", "gpu: [0, 0]", "good.yaml:8: teacher.gpu: names one GPU twice"),
-    ("model: m", "gpu: []", "good.yaml:8: teacher.gpu: is an empty list; write none for no GPU"),
-    ("model: m", "gpu: [0, x]", "good.yaml:8: teacher.gpu.1: needs a whole number, at least 0, has 'x'"),
-    ("model: m", "gpu: cpu", "good.yaml:8: teacher.gpu: needs auto or none, or a whole number, at least 0, "
+     "good.yaml:8: teacher.engine (ada): needs auto, external, openai, simulated, transformers or vllm, has 'vlm'; "
+     "did you mean vllm?"),
+    ("model: m", "gpu: [0, 0]", "good.yaml:8: teacher.gpu (ada): names one GPU twice"),
+    ("model: m", "gpu: []", "good.yaml:8: teacher.gpu (ada): is an empty list; write none for no GPU"),
+    ("model: m", "gpu: [0, x]", "good.yaml:8: teacher.gpu.1 (ada): needs a whole number, at least 0, has 'x'"),
+    ("model: m", "gpu: cpu", "good.yaml:8: teacher.gpu (ada): needs auto or none, or a whole number, at least 0, "
      "or a list, each a whole number, at least 0, has 'cpu'"),
     ("model: m", "memory_share: 2",
-     "good.yaml:8: teacher.memory_share: needs a number, above 0 and at most 1, has 2"),
+     "good.yaml:8: teacher.memory_share (ada): needs a number, above 0 and at most 1, has 2"),
     ("model: m", "max_context: 200",
-     "good.yaml:8: teacher.max_context: 200 tokens leave no room: lesson.sampling.max_tokens is 200"),
+     "good.yaml:8: teacher.max_context (ada): 200 tokens leave no room: lesson.sampling.max_tokens is 200"),
     ("model: m", "engine_args: 5",
-     "good.yaml:8: teacher.engine_args: needs a section with keys of its own, has 5"),
+     "good.yaml:8: teacher.engine_args (ada): needs a section with keys of its own, has 5"),
     ("seed: 7", "broker: {address: 'tcp://*:99'}",
-     "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, the port from 1 to 65535, has 'tcp://*:99'"),
+     "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, the port from 1 to 65534, has 'tcp://*:99'"),
     ("seed: 7", "broker: {address: 'tcp://host:70000'}",
-     "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, the port from 1 to 65535, has 'tcp://host:70000'"),
+     "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, the port from 1 to 65534, has 'tcp://host:70000'"),
     ("seed: 7", "broker: {address: inproc}",
      "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, has 'inproc'"),
     ("seed: 7", "name: again", "good.yaml:2: 'name' stands twice in this section (first in line 1)"),
-    ("seed: 7", "seed: &s 7\nlevel: *s", "good.yaml:3: aliases (*name) are not taken here; write the value out"),
+    ("seed: 7", "seed: &s 7\nlevel: *s", "good.yaml:2: anchors (&s) are not taken here; "
+     "take it out, or write text in quotes"),
     ("seed: 7", "<<: {seed: 7}", "good.yaml:2: merge keys (<<) are not taken here; write the entries out"),
     ("seed: 7", "? [a]\n: b", "good.yaml:2: a key must be a word, not a list or a section"),
     ("seed: 7", "seed: !!python/object/apply:os.system [ls]",
@@ -216,7 +220,7 @@ def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: 
         ("task.problem=1", "--set task.problem: no such key; did you mean 'problems'?"),
         ("lessons.rationales=3", "--set lessons.rationales: lessons: no such key; did you mean 'lesson'?"),
         ("scoring.ties=coin", "--set scoring.ties: needs first or votes, has 'coin'"),
-        ("students.0.foo=1", f"--set students.0.foo: no such key; there are {AGENT_KEYS}"),
+        ("students.0.foo=1", f"--set students.0.foo (tiny): no such key; there are {AGENT_KEYS}"),
         (
             "students.7.model=x",
             "--set students.7.model: students: no number '7' in this list; there are 0 to 1, and * for all",
@@ -228,19 +232,19 @@ def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: 
         ("name.x=1", "--set name.x: name: has no entries; it is 'good'"),
         (
             "students.*.engine=x",
-            "--set students.*.engine: students.0.engine: needs auto, external, openai, simulated, transformers or "
-            "vllm, has 'x'",
+            "--set students.*.engine: students.0.engine (tiny): needs auto, external, openai, simulated, transformers "
+            "or vllm, has 'x'",
         ),
         (
             "students=[]",
             "--set students: is empty; a class needs at least one, but for level 3 alone with iterate.itself: true",
         ),
         ("students.*.name=x", "--set students.*.name: students.1.name: 'x' is taken by students.0; names differ"),
-        ("seed=*x", "--set seed: aliases (*name) are not taken here; write the value out"),
-        ("seed=[", "--set seed: not YAML: expected the node content, but found '<stream end>'"),
+        ("seed=*x", "--set seed: aliases (*name) are not taken here; write the value out, or text in quotes"),
+        ("seed=[", "--set seed: not YAML: expected the node content, but found '<stream end>'; write text in quotes"),
         (
             "teacher.persona=off",
-            "--set teacher.persona: needs text, has false; 'off' is read as false: write it in quotes",
+            "--set teacher.persona (ada): needs text, has false; 'off' is read as false: write it in quotes",
         ),
         ("teacher={nme: x}", "--set teacher: teacher.nme: no such key; did you mean 'name'?"),
         ("teacher={}", f"--set teacher: teacher.name: is missing; it needs {NAME}"),
@@ -271,9 +275,10 @@ def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
     ("overrides", "mistake"),
     [
         (["teacher.engine=openai", "teacher.model=gpt"],
-         "--set teacher.engine: openai: level 2 trains the teacher, and cannot train one at a server"),
+         "--set teacher.engine (ada): openai: level 2 trains the teacher, and cannot train one at a server"),
         (["teacher.engine=external"],
-         "--set teacher.engine: external: level 2 trains the teacher, and cannot train one of a program of yours"),
+         "--set teacher.engine (ada): external: level 2 trains the teacher, and cannot train one of a program "
+         "of yours"),
         (["learn.arms=[m2, m2]"], "--set learn.arms: names an arm twice"),
         (["learn.arms=[]"], "--set learn.arms: needs a list of at least 1, each correctness, dense, m2 or "
          "shuffled, has an empty list"),
@@ -289,6 +294,58 @@ def test_what_level_2_cannot_work_with_is_refused(path: Path, overrides: list[st
 
 def test_what_only_level_2_cannot_work_with_is_nothing_to_level_1(path: Path) -> None:
     assert good(path, "teacher.engine=external", "learn.arms=[m2, m2]").levels == (1,)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("Be careful # and quick", "YAML reads 'Be careful # and quick' as 'Be careful'"),
+        ("#quick", "YAML leaves out '#quick', a comment"),
+        ("'Be careful' # and quick", "YAML leaves out '# and quick', a comment"),
+        ("--- Be careful", "YAML leaves out '---'"),
+        ("&me Be careful", "anchors (&me) are not taken here"),
+        ("!!str 5", "YAML reads '!!str 5' as '5'"),
+        (" Be careful", "YAML reads ' Be careful' as 'Be careful'"),
+        ("Be\ncareful", "YAML reads 'Be\\ncareful' as 'Be careful'"),
+        ("Be: careful: now", "not YAML: mapping values are not allowed here; write text in quotes"),
+        ("~", "needs text, has nothing (null); if it is meant as text, write it in quotes"),
+        ("null", "needs text, has nothing (null); if it is meant as text, write it in quotes"),
+        ("2026-01-02", "'2026-01-02' is read as a date: write it in quotes"),
+        ("010", "'010' is read as 8: write the number plainly, or text in quotes"),
+        ("1_000", "needs text, has 1000; if it is meant as text, write it in quotes"),
+    ],
+)
+def test_no_part_of_an_override_is_lost_in_silence(path: Path, written: str, message: str) -> None:
+    path.write_text(GOOD)
+    with pytest.raises(ScenarioError) as caught:
+        read(path, [f"teacher.persona={written}"])
+    assert str(caught.value).startswith("--set teacher.persona")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["Be careful # and quick", " a ", "~", "010", "&x", "a: b: c", "two\nlines", "'"])
+def test_text_in_quotes_is_taken_as_it_is(path: Path, text: str) -> None:
+    assert good(path, f"teacher.persona={json.dumps(text)}").teacher.persona == text
+    assert good(path, "teacher.persona=a#b  c").teacher.persona == "a#b  c"
+
+
+def test_an_error_of_an_agent_or_a_task_gets_the_line_of_its_entry(path: Path) -> None:
+    path.write_text(GOOD)
+    with pytest.raises(ScenarioError, match=r"good.yaml:12: students.1.persona \(peer\): too long"), located(path):
+        raise EngineError("too long", agent="peer.2", key=("persona",))
+    with pytest.raises(ScenarioError, match=r"--set task.problems: too many"), located(path, ["task.problems=9"]):
+        raise TaskError("too many", key=("task", "problems"))
+    with pytest.raises(TaskError, match=r"problems.jsonl, line 3: no JSON"), located(path):
+        raise TaskError("problems.jsonl, line 3: no JSON")
+
+
+def test_a_model_folder_is_relative_to_the_file_and_a_name_is_not_touched(path: Path) -> None:
+    (path.parent / "org" / "mine").mkdir(parents=True)
+    absolute = str(path.parent / "org" / "mine")
+    names = {"./org/mine": absolute, "org/mine": absolute, "org/other": "org/other", "smollm2": "smollm2", "/m": "/m"}
+    for name, meant in names.items():
+        assert good(path, f"students.1.model={name}").students[1].model == meant
+    assert good(path, "students.1.model=./org/mine", "students.1.engine=openai").students[1].model == "./org/mine"
 
 
 def test_more_than_64_students_are_refused(path: Path) -> None:
@@ -321,7 +378,7 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
 
 def test_a_bomb_of_aliases_never_unfolds(path: Path) -> None:
     bomb = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
-    assert told(path, bomb) == "good.yaml:2: aliases (*name) are not taken here; write the value out"
+    assert told(path, bomb) == "good.yaml:1: anchors (&a) are not taken here; take it out, or write text in quotes"
 
 
 def test_text_that_is_deep_or_wide_beyond_reason_is_refused_early(path: Path) -> None:
@@ -332,7 +389,7 @@ def test_text_that_is_deep_or_wide_beyond_reason_is_refused_early(path: Path) ->
 def test_students_at_a_server_cannot_tell_log_probabilities(path: Path) -> None:
     at_a_server = ("students.1.engine=openai", "students.1.model=m", "exam.score=logprob")
     mistake = told(path, GOOD, *at_a_server)
-    assert mistake.startswith("--set students.1.engine: openai: a server does not tell how likely")
+    assert mistake.startswith("--set students.1.engine (peer): openai: a server does not tell how likely")
     assert good(path, *at_a_server[:2]).students[1].engine == "openai"
     assert good(path, "teacher.engine=openai", "teacher.model=m", "exam.score=logprob").exam.score == "logprob"
 

@@ -8,7 +8,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarios.reading import ScenarioError, difference, dump, read
+from broker.errors import ScenarioError
+from scenarios.reading import difference, dump, read
 from scenarios.schema import Scenario
 from tests.scenarios.test_reading import GOOD
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.engine_args import EXECUTION_ONLY
 from scenarios import yaml_tree
 from scenarios.reading import asked_differs, beyond_replay, difference, dump, read
 from scenarios.schema import Scenario
@@ -58,6 +59,9 @@ def test_a_student_that_came_or_went_is_one_line(path: Path) -> None:
         "students.0.engine_args.tokens_per_second=9",
         "students.0.memory_share=0.5",
         "limits.restarts=0",
+        "teacher.model=n",
+        "teacher.engine=transformers",
+        "students.0.max_context=900",
         "limits.stalled_s=5",
         "broker.address=tcp://h:5555",
         "scoring.ties=first",
@@ -67,6 +71,13 @@ def test_what_changes_no_question_may_differ(path: Path, override: str) -> None:
     changed = good(path, override)
     assert difference(good(path), changed)
     assert asked_differs(good(path), changed) == []
+
+
+def test_no_argument_of_an_engine_that_changes_no_answer_is_refused(path: Path) -> None:
+    for name in EXECUTION_ONLY:
+        changed = good(path, f"teacher.engine_args.{name}=1", f"students.1.engine_args.{name}=1")
+        assert difference(good(path), changed)
+        assert asked_differs(good(path), changed) == [], name
 
 
 @pytest.mark.parametrize(
@@ -81,12 +92,9 @@ def test_what_changes_no_question_may_differ(path: Path, override: str) -> None:
         "lesson.greedy=false",
         "exam.repeats=2",
         "learn.gap=0.2",
-        "teacher.model=n",
         "teacher.name=eva",
-        "teacher.engine=transformers",
         "students.1.persona=long",
         "students.0.dtype=float32",
-        "students.0.max_context=900",
         "students.0.engine_args.ability=1",
         "students=[{name: tiny}]",
         "students=[{name: tiny}, {name: peer, persona: brief}, {name: third}]",

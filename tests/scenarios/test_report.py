@@ -12,12 +12,13 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
+from broker.errors import StoreError
 from broker.messages import AnswerForm
 from scenarios.gradebook.iteration import Answers, Iteration
 from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.gradebook.report import AgentFacts, RunFacts, facts_from, summarize, write_summary
 from scenarios.gradebook.statistics import wilson
-from scenarios.gradebook.store import Record, Store, StoreError
+from scenarios.gradebook.store import Record, Store
 from scenarios.gradebook.summary import Summary
 from scenarios.gradebook.tables import summary_tables
 from scenarios.schema import Agent, Exam, Scenario, Task

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.errors import StoreError
 from broker.messages import Exemplar
-from scenarios.gradebook.store import Record, Store, StoreError
+from scenarios.gradebook.store import Record, Store
 from scenarios.tasks.bank import Bank, Item, Problem
 
 

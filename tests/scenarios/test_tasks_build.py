@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from broker.errors import TaskError
 from scenarios.reading import read
 from scenarios.schema import Exam, Scenario, Task
 from scenarios.tasks.answers import ANSWER_MARK, parse
-from scenarios.tasks.bank import Bank, Item, Problem, TaskError
+from scenarios.tasks.bank import Bank, Item, Problem
 from scenarios.tasks.build import build, build_class, check, check_class, typical_tokens
 from scenarios.tasks.demonstrations import WORKED, demonstrations
 from scenarios.tasks.families import FAMILIES, GSM

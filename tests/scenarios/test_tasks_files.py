@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from broker.errors import TaskError
 from scenarios.schema import Exam, Scenario, Task
 from scenarios.tasks import files
 from scenarios.tasks.answers import ClassGrader, parse
-from scenarios.tasks.bank import TaskError
 from scenarios.tasks.build import build, build_class, check, check_class, typical_tokens
 
 ONE = Exam(problems=1)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from broker.errors import TaskError
 from scenarios.schema import Exam, Task
 from scenarios.tasks import gym
-from scenarios.tasks.bank import Item, Problem, TaskError, same_text
+from scenarios.tasks.bank import Item, Problem, same_text
 from scenarios.tasks.families import FAMILIES, GSM
 
 TWO = Exam(problems=2)

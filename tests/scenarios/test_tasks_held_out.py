@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from broker.errors import TaskError
 from scenarios.schema import Exam, Task
-from scenarios.tasks.bank import Bank, TaskError
+from scenarios.tasks.bank import Bank
 from scenarios.tasks.build import build, check
 from scenarios.tasks.families import FAMILIES, GSM
 from tests.scenarios.test_tasks_files import functional, of, plain, write

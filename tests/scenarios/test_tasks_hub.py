@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from broker.errors import TaskError
 from scenarios.schema import LabelledTask
-from scenarios.tasks.bank import TaskError
 from scenarios.tasks.labelled import build, check, typical_tokens
 
 HERE = Path()

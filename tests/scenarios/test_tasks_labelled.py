@@ -11,10 +11,11 @@ import msgspec
 import pytest
 from msgspec import inspect as types
 
+from broker.errors import TaskError
 from scenarios import describe, schema
 from scenarios.schema import LabelledTask
 from scenarios.tasks import jsonlines
-from scenarios.tasks.bank import Problem, TaskError, folded
+from scenarios.tasks.bank import Problem, folded
 from scenarios.tasks.labelled import build, check, typical_tokens
 
 MINE = LabelledTask(file="mine.jsonl", positive="spam", description="Is it spam?", train=4, dev=2, test=2)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from broker.errors import TaskError
 from scenarios.schema import LabelledTask
-from scenarios.tasks.bank import TaskError
 from scenarios.tasks.labelled import Labelled, build
 from scenarios.tasks.labels import Pool, Text
 from scenarios.tasks.splits import Split, quotas, split

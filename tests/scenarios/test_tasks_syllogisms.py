@@ -8,8 +8,9 @@ from itertools import product
 
 import pytest
 
+from broker.errors import TaskError
 from scenarios.tasks import syllogisms
-from scenarios.tasks.bank import TaskError, folded
+from scenarios.tasks.bank import folded
 from scenarios.tasks.labels import Text
 from scenarios.tasks.syllogisms import FORMS, form_of
 

@@ -86,12 +86,19 @@ class OpenAIEngine:
         # The HTTP library tells of every request; with it a log would hold little else.
         for chatty in ("httpx", "httpx2"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        self._client = openai.AsyncOpenAI(
-            base_url=self._options.base_url,
-            api_key=self._key or "none",
-            timeout=openai.Timeout(self._options.timeout_s, connect=min(CONNECT_S, self._options.timeout_s)),
-            max_retries=0,
-        )
+        try:
+            self._client = openai.AsyncOpenAI(
+                base_url=self._options.base_url,
+                api_key=self._key or "none",
+                timeout=openai.Timeout(self._options.timeout_s, connect=min(CONNECT_S, self._options.timeout_s)),
+                max_retries=0,
+            )
+        except (ImportError, ValueError) as error:  # a proxy of a kind it does not know, or no address at all
+            proxies = ", ".join(sorted(name for name in os.environ if name.lower().endswith("_proxy")))
+            raise EngineStartError(
+                f"the proxy cannot be used: {str(error)[:200]}\n"
+                f"change {proxies or 'the proxy'}, or set NO_PROXY to the server's host"
+            ) from error
         try:
             await probe.find_out(self._call, self._dialect, retries=self._options.retries, sleep=self._sleep)
         except (Trouble, EngineSpent) as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.engines.servers.pacing import retry_after_s
+from broker.errors import EngineError
 
 CONTEXT = re.compile(
     r"context.{0,12}(length|window|size)|max_model_len|n_ctx|too many (input )?tokens|(prompt|input) is too long", re.I
@@ -22,7 +23,7 @@ LONGEST = 300
 """Characters of a server's own words."""
 
 
-class Trouble(Exception):
+class Trouble(EngineError):
     """A call without an answer."""
 
 

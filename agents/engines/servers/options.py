@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from agents.engines import arguments
 from agents.engines.base import EngineStartError
 
 Amount = Annotated[float, Meta(ge=0, le=1e9)]
@@ -64,29 +65,27 @@ def read_options(args: dict[str, Any]) -> Options:
     Raises:
         EngineStartError: an unknown name, a value out of bounds, or an address that is none.
     """
-    try:
-        options = msgspec.convert(args, Options)
-    except msgspec.ValidationError as error:
-        names = ", ".join(name for name in Options.__struct_fields__ if name != "ledger")
-        raise EngineStartError(f"engine openai: engine_args: {error}\nit takes: {names}") from error
+    options = arguments.read(args, Options, set_by_run="ledger")
     if wrong := _mistake(options):
-        raise EngineStartError(f"engine openai: engine_args: {wrong}")
+        name, message = wrong
+        raise EngineStartError(message, key=("engine_args", name))
     return options
 
 
-def _mistake(options: Options) -> str:
+def _mistake(options: Options) -> tuple[str, str] | None:
+    """The first option that is wrong, and why."""
     try:
         url = urlsplit(options.base_url)
         port_is_wrong = url.port == 0
     except ValueError:
-        return "base_url is no address of a server; an example is http://127.0.0.1:8000/v1"
+        return "base_url", "no address of a server; an example is http://127.0.0.1:8000/v1"
     if url.scheme not in ("http", "https") or not url.hostname or port_is_wrong or re.search(r"\s", options.base_url):
-        return "base_url is no address of a server; an example is http://127.0.0.1:8000/v1"
+        return "base_url", "no address of a server; an example is http://127.0.0.1:8000/v1"
     if url.username is not None or url.query or url.fragment:
         # The scenario is copied into the run's folder: a password or key in the address would be stored with it.
-        return "base_url holds more than an address (user, password, ? or #); a key goes into the variable of key_env"
+        return "base_url", "holds more than an address (user, password, ? or #); a key goes into key_env's variable"
     if options.key_env and not NAME.fullmatch(options.key_env):
-        return "key_env is the name of an environment variable, such as OPENAI_API_KEY; the key itself goes there"
+        return "key_env", "needs the name of an environment variable, such as OPENAI_API_KEY; the key itself goes there"
     if options.budget and not options.priced:
-        return "a budget needs price_per_million_prompt or price_per_million_completion"
-    return ""
+        return "budget", "needs price_per_million_prompt or price_per_million_completion"
+    return None

@@ -21,7 +21,7 @@ from agents import trained
 from agents.engines.base import Completion, EngineFailure, Prompt, Scored, Settings
 from agents.engines.simulated import trades
 from agents.engines.simulated.options import UPTAKE, read_options
-from agents.weights import ModelError
+from broker.errors import ModelError
 from broker.messages import AnswerForm, Ask, Examine, Exemplar, Explain, Reflect, Revise, Teach, Usage, digest
 
 EXPLAINED = 0.5

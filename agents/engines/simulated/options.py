@@ -8,7 +8,7 @@ import msgpack
 import msgspec
 from msgspec import Meta
 
-from agents.engines.base import EngineStartError
+from agents.engines import arguments
 from broker.messages import digest
 
 Logits = Annotated[float, Meta(ge=-50, le=50)]
@@ -53,11 +53,7 @@ def read_options(args: dict[str, Any]) -> Options:
     Raises:
         EngineStartError: an unknown name or a value out of bounds.
     """
-    try:
-        return msgspec.convert(args, Options)
-    except msgspec.ValidationError as error:
-        names = ", ".join(name for name in Options.__struct_fields__ if name != "answer_key")
-        raise EngineStartError(f"simulated engine: engine_args: {error}\nit takes: {names}") from error
+    return arguments.read(args, Options, set_by_run="answer_key")
 
 
 def write_answer_key(path: Path, answers: dict[str, str]) -> None:

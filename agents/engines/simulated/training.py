@@ -17,7 +17,7 @@ from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import read_options
 from agents.training import pairs
 from agents.training.spec import Done, Refused, Said, Step, TrainingFailed, TrainingSpec
-from agents.weights import ModelError
+from broker.errors import ModelError
 from broker.messages import digest
 
 LEARNING = 0.5

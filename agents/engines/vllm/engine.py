@@ -14,14 +14,15 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings
+from agents.engines.arguments import check_vllm
+from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings
 from agents.engines.chat import Chat
 from agents.engines.loading import chat_of
 from agents.engines.rounds import Rounds
 from agents.engines.transformers import check_sampling
 from agents.engines.vllm import scoring
 from agents.engines.vllm.failures import Said, explain, gist
-from agents.engines.vllm.told import ENVIRONMENT, FIXED, alone_on, arguments, check_seat
+from agents.engines.vllm.told import ENVIRONMENT, alone_on, arguments, check_seat
 from agents.engines.vllm.weights import source
 from broker.messages import Usage
 
@@ -48,8 +49,7 @@ class VllmEngine:
         Raises:
             EngineStartError: an argument that is not free.
         """
-        if taken := sorted(FIXED & settings.options.keys()):
-            raise EngineStartError(f"engine_args: {', '.join(taken)} cannot be set: the agent's model settles it")
+        check_vllm(settings.options)
         self._settings = settings
         self._llm: Any = None
         self._chat: Chat | None = None

@@ -23,8 +23,6 @@ CAPACITY = {"cpu": 64, "cuda": 256}
 """Requests at once where the scenario names no number."""
 BLOCK = 32
 """Tokens per cached block on a CPU, where 128 is the default: a shared prefix is only cached in whole blocks."""
-FIXED = frozenset({"model", "tokenizer", "trust_remote_code"})
-"""Engine arguments that are not free: they would change whose answers are recorded, or run code beside weights."""
 ENVIRONMENT = {
     # A forked core would inherit this process's sockets and threads in mid-air.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",

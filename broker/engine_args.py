@@ -1,0 +1,15 @@
+"""The engine arguments that change no answer: not part of who answers, and free to change when a class is resumed.
+
+Agents leave them out of the digest of who answers (agents/spec.py); scenarios lets a resumed class change them
+(scenarios/reading.py).
+"""
+
+EXECUTION_ONLY = frozenset(
+    {"answer_key", "tokens_per_second", "crash_after", "hang_after"}
+    | {"prefix_cache_mb", "kv_cache_mb"}
+    | {"gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"}
+    | {"enable_prefix_caching", "block_size", "tensor_parallel_size", "disable_log_stats"}
+    | {"key_env", "max_parallel", "tokens_per_minute", "timeout_s", "retries"}
+    | {"price_per_million_prompt", "price_per_million_completion", "budget", "ledger"}
+)
+"""They change when or whether an answer comes, and not what it says."""

@@ -1,0 +1,80 @@
+"""The errors that every part of the program shares; run.py catches the root and prints it in one to three lines.
+
+    LbtError            a mistake or a failure that a user can understand
+      ScenarioError     the command, the scenario file or an override is wrong
+      TaskError         the problems of a class cannot be built or graded as asked
+      ModelError        a model cannot be found, fetched or loaded
+      PlacementError    the agents do not fit this machine
+      EngineError       an engine cannot start, or cannot answer a request
+      StoreError        class.db cannot be read or written
+      ProtocolError     a message, a connection or a key is not as the wire needs it
+
+An exception of any other kind is a bug, and so is a traceback without --debug.
+"""
+
+Key = tuple[str | int, ...]
+"""The way to an entry of a scenario: names of sections, numbers in lists."""
+
+
+class LbtError(Exception):
+    """What is wrong and what to do, in one to three lines.
+
+    Args:
+        message: the same.
+        agent: the name of the agent that it is about, or of one of its replicas.
+        key: the entry that it is about; within the agent's section where an agent is named, else from the top of the
+            scenario. `scenarios.reading.located` adds the file and the line.
+    """
+
+    def __init__(self, message: str, *, agent: str = "", key: Key = ()) -> None:
+        super().__init__(message)
+        self.agent = agent
+        self.key = key
+
+    @property
+    def message(self) -> str:
+        """Without agent and entry."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        entry = ".".join(map(str, self.key))
+        return ": ".join(part for part in (self.agent, entry, self.message) if part)
+
+
+def in_words(error: Exception) -> str:
+    """Any error for people: with the file, and without the numbers of the operating system."""
+    import sqlite3  # not needed by agents
+
+    if isinstance(error, sqlite3.Error):
+        return f"class.db: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+class ScenarioError(LbtError):
+    """The command, the scenario file or an override is wrong."""
+
+
+class TaskError(LbtError):
+    """The problems of a class cannot be built or graded as asked."""
+
+
+class ModelError(LbtError):
+    """A model cannot be found, fetched or loaded."""
+
+
+class PlacementError(LbtError):
+    """The agents do not fit this machine: the numbers, and what to change."""
+
+
+class EngineError(LbtError):
+    """An engine cannot start, or cannot answer a request."""
+
+
+class StoreError(LbtError):
+    """class.db cannot be read or written."""
+
+
+class ProtocolError(LbtError):
+    """A message, a connection or a key is not as the wire needs it."""
