@@ -5,17 +5,17 @@ earlier is fed to the level first, which is all there is to resuming. This file 
 """
 
 import contextlib
-import signal
 import sqlite3
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import msgspec
 
-from broker.client import Client, Received
+from broker.client import Client
+from broker.errors import LbtError, StoreError
 from broker.messages import (
     ANSWERS,
     RESULTS,
@@ -36,6 +36,7 @@ from broker.messages import (
     Taught,
     Trained,
     Usage,
+    WireError,
 )
 from scenarios.attendance import Attendance, ClassFailure, Launcher
 from scenarios.gradebook.learnt import MACHINE_DEPENDENT
@@ -45,6 +46,8 @@ from scenarios.schema import Scenario
 from scenarios.tasks.bank import Bank, Grader, Problem
 from scenarios.turns import Turns
 
+ACKNOWLEDGED = 4096
+"""Results in one Ack, which must fit a message."""
 POLL_S = 0.1
 """How long the loop waits for results before it looks at processes, pools and Ctrl-C."""
 TOTALS_S = 0.5
@@ -195,12 +198,13 @@ class Classroom:
             # meanwhile, the class is through.
             with contextlib.suppress(ClassFailure):
                 self._dismiss(FAREWELL_S)
-        except ClassFailure as failure:
+        except sqlite3.Error as error:
+            reason = f"{self._store.path}: {error}; nothing recorded was lost"
+            return Ending("failed", reason if self._store.path.exists() else self._gone(), reused)
+        except (LbtError, OSError) as error:
             with contextlib.suppress(sqlite3.Error):
                 self._keep_totals()
-            return Ending("failed", str(failure), reused)
-        except sqlite3.Error as error:
-            return Ending("failed", f"{self._store.path}: {error}; nothing recorded was lost", reused)
+            return Ending("failed", str(error), reused)
         return Ending("complete", "", reused)
 
     # --- sending ----------------------------------------------------------------------------------------
@@ -219,16 +223,24 @@ class Classroom:
             self._wanted.clear()
 
     def _send(self) -> None:
-        """Top up every pool: the broker takes so many unfinished requests per pool and no more."""
+        """Top up every pool: the broker takes so many unfinished requests per pool and no more.
+
+        A request that is too large for the wire has failed: asked again it would fail again.
+        """
         welcome = self._client.welcome
         if welcome is None:
             return
+        too_large: dict[str, Message] = {}
         for pool, backlog in self._backlog.items():
             while backlog and self._outstanding[pool] - len(backlog) < welcome.credit:
                 request = backlog.popleft()
                 if request.id in self._asked:
                     message = self._message(request)
-                    self._client.send(message, to=pool, request_id=request.id, affinity=request.affinity, keep=True)
+                    try:
+                        self._client.send(message, to=pool, request_id=request.id, affinity=request.affinity, keep=True)
+                    except WireError as error:
+                        too_large[request.id] = Failed(kind="unsupported", detail=f"{error}; use shorter texts")
+        self._tell(self._commit(too_large))
 
     def _message(self, request: Request) -> Message:
         """What is sent for `request`, with the weights that must answer it."""
@@ -247,7 +259,7 @@ class Classroom:
 
     def _receive(self, timeout: float) -> None:
         received = self._client.receive(timeout)
-        results = {r.request_id: r for r in received if type(r.message).__name__ in RESULTS}
+        results = {r.request_id: r.message for r in received if type(r.message).__name__ in RESULTS}
         for one in received:
             match one.message:
                 case Joined():
@@ -263,18 +275,23 @@ class Classroom:
                     )
                     self._store.note(one.peer, "progress", said.decode())
         if results:
-            self._record(results)
+            records = self._commit(results)
+            # Results that nobody waits for are acknowledged too: their senders may forget them.
+            ids = tuple(results)
+            for start in range(0, len(ids), ACKNOWLEDGED):
+                self._client.send(Ack(request_ids=ids[start : start + ACKNOWLEDGED]))
+            self._client.settle(ids)
+            self._tell(records)
 
-    def _record(self, results: Mapping[str, Received]) -> None:
-        """Grade, commit, acknowledge, and tell the level, in this order."""
-        records = [
-            self._graded(self._asked[id], received.message) for id, received in results.items() if id in self._asked
-        ]
+    def _commit(self, results: Mapping[str, Message]) -> list[Record]:
+        """Grade and commit what came of requests that have no result yet."""
+        records = [self._graded(self._asked[id], message) for id, message in results.items() if id in self._asked]
         if records:
             self._store.record(records, grader=self._grader.name, version=self._grader.version)
-        # Results that nobody waits for are acknowledged too: their senders may forget them.
-        self._client.send(Ack(request_ids=tuple(results)))
-        self._client.settle(tuple(results))
+        return records
+
+    def _tell(self, records: Iterable[Record]) -> None:
+        """Tell the level what is committed."""
         for record in records:
             request = self._asked.pop(record.request_id)
             self._outstanding[request.to] -= 1
@@ -287,7 +304,10 @@ class Classroom:
         step, _ = settled(self._level, step, self._store.find)
         self._due(step)
         for told in step.feedback:
-            self._client.send(told.feedback, to=told.to)
+            try:
+                self._client.send(told.feedback, to=told.to)
+            except WireError as error:  # nobody waits for feedback
+                self._store.note(told.to, "feedback", f"not sent: {error}")
         for line in step.news:
             self._store.note("", "round", line)
 
@@ -341,6 +361,8 @@ class Classroom:
 
     def _look(self) -> None:
         """At processes, pools, and whose turn it is; and how much there is to do, for the monitor."""
+        if not self._store.path.exists():
+            raise StoreError(self._gone())
         if self._clock() >= self._totals_due:
             self._keep_totals()
             self._totals_due = self._clock() + TOTALS_S
@@ -355,6 +377,9 @@ class Classroom:
             self._store.keep_totals(totals)
             self._totals = totals
 
+    def _gone(self) -> str:
+        return f"{self._store.path} is gone: was the folder removed or moved while the class ran?"
+
     # --- the end ----------------------------------------------------------------------------------------
 
     def _dismiss(self, patience_s: float) -> None:
@@ -364,35 +389,3 @@ class Classroom:
         while self._clock() < deadline and self._attendance.anybody:
             self._receive(POLL_S)
             self._attendance.look({})
-
-
-class Interruption:
-    """A context in which Ctrl-C and SIGTERM ask for an end, and a second one ends at once.
-
-    A flag, and no exception out of nowhere: libraries that swallow KeyboardInterrupt cannot lose it.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._then: Callable[[], None] | None = None
-
-    def calls(self, then: Callable[[], None]) -> None:
-        """What to do when it is asked; at once, if it was."""
-        self._then = then
-        if self.asked:
-            then()
-
-    def __enter__(self) -> Self:
-        self._former = [signal.signal(each, self._handle) for each in (signal.SIGINT, signal.SIGTERM)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each, handler in zip((signal.SIGINT, signal.SIGTERM), self._former, strict=True):
-            signal.signal(each, handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        self.asked = True
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.default_int_handler)
-        if self._then:
-            self._then()

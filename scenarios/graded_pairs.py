@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from broker.errors import TaskError
 from scenarios.tasks import jsonlines
 from scenarios.tasks.answers import ClassGrader
-from scenarios.tasks.bank import Problem, TaskError
+from scenarios.tasks.bank import Problem
 from scenarios.tasks.gold import Answer, read_gold
 
 if TYPE_CHECKING:

@@ -6,11 +6,19 @@ broker, or the library that the problems came from.
 
 import os
 from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
+from broker import security
+from broker.broker import BrokerSpec
+from broker.errors import ScenarioError
+from broker.gauges import Subscriber
+from broker.messages import replica
 from scenarios import reading
 from scenarios.classroom import Ending, feed
 from scenarios.counts import CHARACTERS_PER_TOKEN
@@ -18,7 +26,6 @@ from scenarios.gradebook.spent import spent_in
 from scenarios.gradebook.store import Store
 from scenarios.levels import course
 from scenarios.levels.base import Level, Setup
-from scenarios.reading import ScenarioError
 from scenarios.schema import Scenario
 from scenarios.tasks.answers import ClassGrader
 from scenarios.tasks.bank import Bank
@@ -37,7 +44,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        self.path = Path(os.path.expanduser(path)).absolute()
         self.scenario_file = self.path / "scenario.yaml"
         self.logs = self.path / "logs"
         self.keys = self.path / "keys"
@@ -45,6 +52,31 @@ class RunFolder:
         """The pairs that teachers are trained on."""
         self.answer_key = self.path / "answer-key"
         """Where simulated agents, and no others, find the gold answers."""
+
+    @classmethod
+    def new(cls, runs: Path, name: str, at: datetime | None = None) -> Self:
+        """Make a folder of its own for a new run in `runs`: NAME-TIME, or with a number where another run has that.
+
+        Args:
+            runs: made where it is missing.
+            name: of the class.
+            at: default: now.
+
+        Raises:
+            ScenarioError: it cannot be made.
+        """
+        at = at or datetime.now().astimezone()
+        for number in count(1):
+            folder = cls(runs / f"{name}-{at:%Y%m%d-%H%M%S}{f'-{number}' if number > 1 else ''}")
+            try:
+                runs.mkdir(parents=True, exist_ok=True)
+                folder.path.mkdir()
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ScenarioError(f"{folder}: cannot be made: {error.strerror}") from error
+            return folder
+        raise AssertionError("count() does not end")
 
     def __str__(self) -> str:
         """As the user would type it."""
@@ -57,8 +89,20 @@ class RunFolder:
         scenario = self.scenario_file
         return (self.path / "class.db").is_file() and scenario.is_file() and scenario.stat().st_size > 0
 
+    @property
+    def go_on(self) -> str:
+        """How to go on with the class, in a sentence."""
+        if not self.used:
+            return "Nothing of it is left to go on with."
+        return f"Go on with: python run.py resume {self}"
+
+    def refuse_used(self) -> None:
+        """Raises ScenarioError: it holds a run already."""
+        if self.used:
+            raise ScenarioError(f"{self} holds a run: `python run.py resume {self}`, or choose another --out")
+
     def make(self) -> None:
-        """Make the folder of a new run.
+        """Make the folder of a new run, unless it is there.
 
         Raises:
             ScenarioError: it cannot be made, or holds something else.
@@ -99,6 +143,45 @@ class RunFolder:
         if not self.used:
             raise ScenarioError(f"{self} is no folder of a run: no scenario.yaml with a class.db in it")
         return reading.read(self.scenario_file, overrides)
+
+    def bank(self, scenario: Scenario, store: Store) -> Bank:
+        """The problems as the gradebook has them, or drawn now and kept there.
+
+        Raises:
+            TaskError: they cannot be drawn as asked.
+        """
+        if (bank := store.bank()) is None:
+            from scenarios.tasks import build
+
+            bank = build.build_class(scenario, folder=self.path)
+            store.keep_bank(bank)
+        return bank
+
+    def broker(self, scenario: Scenario, supervised: Sequence[str] = ()) -> BrokerSpec:
+        """The configuration of the class's broker; `supervised` are the names of the agents that run.py starts."""
+        endpoint, gauges = security.endpoints(scenario.broker.address, self.path)
+        return BrokerSpec(
+            endpoint=endpoint,
+            gauges=gauges,
+            keys=str(self.keys_of(scenario) or ""),
+            heartbeat_s=scenario.broker.heartbeat_s,
+            stalled_s=scenario.limits.stalled_s,
+            supervised=("classroom", *supervised),
+        )
+
+    def subscriber(self, scenario: Scenario) -> Subscriber:
+        """Reads the gauges of the class's broker."""
+        _, gauges = security.endpoints(scenario.broker.address, self.path)
+        return Subscriber(gauges, keys=self.keys_of(scenario))
+
+    def keys_of(self, scenario: Scenario) -> Path | None:
+        """The folder with the class's CURVE keys, made where it is missing; None where none are needed."""
+        if scenario.broker.address == "ipc":
+            return None
+        if not self.keys.is_dir():
+            names = [replica(one.name, number) for one in scenario.agents for number in range(1, one.replicas + 1)]
+            security.make_keys(self.keys, ["classroom", "monitor", *names])
+        return self.keys
 
     def level(self, scenario: Scenario, bank: Bank, store: Store) -> Level:
         """A fresh level that asks what `scenario` wants of this run's problems.

@@ -7,9 +7,9 @@ import re
 from difflib import get_close_matches
 from typing import NamedTuple, cast, get_args
 
+from broker.errors import TaskError
 from broker.messages import AnswerForm
 from scenarios.tasks.answers import normal
-from scenarios.tasks.bank import TaskError
 from scenarios.tasks.values import exact, measured
 
 Answer = str | int | float | bool

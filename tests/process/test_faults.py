@@ -1,8 +1,13 @@
 """A class that is disturbed ends with the same gradebook as one that is not."""
 
+import json
+import os
+import pty
+import select
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -233,6 +238,139 @@ def test_agents_that_take_turns_do_the_same_work_one_after_the_other(tmp_path: P
     assert most == 1
     assert classes.gradebook(out) == undisturbed
     assert classes.events(out, "restart") == []
+
+
+def test_a_class_whose_folder_is_removed_says_so_and_ends(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = midway(out, "students.*.engine_args.tokens_per_second=20")
+    for file in out.glob("class.db*"):
+        file.unlink()
+    said = classes.finish(process, code=1)
+    assert "class.db is gone" in said
+    assert "Nothing of it is left to go on with" in said
+
+
+def test_texts_too_long_for_a_message_are_failed_requests_and_the_class_goes_on(tmp_path: Path) -> None:
+    lines = [{"question": f"{n} + {n}? " + "long " * 120_000, "answer": str(2 * n)} for n in range(4)]
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    scenario, out = tmp_path / "class.yaml", tmp_path / "run"
+    scenario.write_text(LONG)
+    classes.finish(classes.start(out, scenario=scenario), code=3)
+    found = json.loads((out / "summary.json").read_text())
+    assert found["status"] == "complete"
+    assert 0 < found["counts"]["failed"] < found["counts"]["requests"]
+    assert all("go over the wire; use shorter texts" in failure["detail"] for failure in found["failures"])
+    classes.finish(classes.resume(out), code=3)
+
+
+LONG = """\
+name: long
+task: {file: long.jsonl, problems: 2}
+teacher: {name: teacher, engine: simulated}
+students:
+  - {name: ada, engine: simulated}
+lesson: {rationales: 2}
+exam: {problems: 1}
+"""
+
+
+def test_a_reader_that_leaves_does_not_disturb_a_class(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        classes.command(classes.SMOKE, "--out", tmp_path / "run", "--monitor", "plain"),
+        cwd=classes.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(classes.WAIT_S) == 0
+
+
+def test_ctrl_c_twice_ends_at_once_and_leaves_no_process_and_no_picture(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color"}
+    slow = classes.sets("students.*.engine_args.tokens_per_second=5")
+    process = subprocess.Popen(
+        classes.command(classes.SMOKE, "--out", out, *slow),
+        cwd=classes.ROOT,
+        env=env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    screen = Screen(ours)
+    while not (out / "class.db").is_file() or not classes.results(out):
+        screen.read()
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family
+    process.send_signal(signal.SIGINT)
+    while not classes.events(out, "drain"):
+        screen.read()
+    process.send_signal(signal.SIGINT)
+    screen.read_all()
+    assert process.wait(classes.WAIT_S) == 130
+    _, after = screen.text.rsplit("\x1b[?1049l", 1)
+    assert "\x1b[?1049h" not in after
+    assert f"Go on with: python run.py resume {out}" in after
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+
+
+class Screen:
+    """The other end of a terminal."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.text = ""
+
+    def read(self) -> bool:
+        """Take what is written within a moment; whether the terminal is still in use."""
+        if select.select([self._descriptor], [], [], 0.1)[0]:
+            try:
+                self.text += os.read(self._descriptor, 65_536).decode(errors="replace")
+            except OSError:  # its last user is gone
+                os.close(self._descriptor)
+                return False
+        return True
+
+    def read_all(self) -> None:
+        """Read until nobody writes any more."""
+        while self.read():
+            pass
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_ctrl_c_while_the_program_starts(moment: int, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTS.format(moment=moment), classes.SMOKE, "--out", tmp_path / "run"],
+        cwd=classes.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said, _ = process.communicate(timeout=classes.WAIT_S)
+    assert process.returncode == 130, said
+    assert said.startswith("Interrupted")
+    assert len(said.splitlines()) == 1
+
+
+STARTS = """
+import builtins, os, runpy, signal, sys
+wanted = ["difflib", "cyclopts", "rich.console", "agents", "scenarios", "scenarios.counts"][{moment}]
+real = builtins.__import__
+def importing(name, *args, **more):
+    if name == wanted:
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *args, **more)
+builtins.__import__ = importing
+sys.path.insert(0, os.getcwd())
+sys.argv = ["run.py", *sys.argv[1:]]
+runpy.run_path("run.py", run_name="__main__")
+"""
+"""run.py, which is sent Ctrl-C as it begins to import something."""
 
 
 @pytest.mark.parametrize("stage", ["drawing", "loading"])

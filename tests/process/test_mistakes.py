@@ -1,10 +1,16 @@
 """Bad input gets an error of one to three lines, exit code 2, and starts nothing."""
 
 import json
+import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+import run
+from scenarios import reading
+from scenarios.classroom import Ending
+from scenarios.run_folder import RunFolder
 from tests import classes
 
 GOOD = """\
@@ -40,8 +46,27 @@ def refused(tmp_path: Path, text: str, *words: str) -> str:
         ("engine: simulated}\nstudents", "engine: simulated, gpu: 7}\nstudents", "GPU"),
         ("name: ada, engine: simulated", "name: ada, engine: simulated, engine_args: {abilty: 1}", "ability"),
         ("students:", "students: [", "class.yaml"),
+        ("name: ada, engine: simulated", "name: ada, model: smollm2", "class.yaml:5: students.0.model (ada): "),
+        ("name: ada, engine: simulated", "name: ada, model: ./gone", "/gone"),
+        ("family: chain_sum", "family: chain_summ", "class.yaml:2: task.family: "),
+        ("family: chain_sum", "file: nowhere.jsonl", "class.yaml:2: task.file: "),
+        ("engine: simulated}\nstudents", "engine: simulated, gpu: 7}\nstudents", "yaml:3: teacher.gpu (teacher): "),
+        ("ada, engine: simulated", "ada, engine: simulated, engine_args: {abilty: 1}",
+         "class.yaml:5: students.0.engine_args.abilty (ada): no such argument; did you mean 'ability'?"),
+        ("ada, engine: simulated", "ada, engine: simulated, engine_args: {ability: much}",
+         "students.0.engine_args.ability (ada): needs a number, has text"),
+        ("ada, engine: simulated", "ada, model: /x, engine: transformers, engine_args: {prefix_cach_mb: 1}",
+         "yaml:5: students.0.engine_args.prefix_cach_mb (ada): no such argument; did you mean 'prefix_cache_mb'?"),
+        ("ada, engine: simulated", "ada, model: m, engine: openai, engine_args: {base_url: x}",
+         "class.yaml:5: students.0.engine_args.base_url (ada): no address of a server"),
+        ("ada, engine: simulated", "ada, model: m, engine: openai, engine_args: {base_ur: x}",
+         "did you mean 'base_url'?"),
+        ("ada, engine: simulated", "ada, model: m, engine: vllm, engine_args: {tokenizer: x}",
+         "class.yaml:5: students.0.engine_args.tokenizer (ada): cannot be set"),
+        ("teacher: {name", "broker: {address: 'tcp://localhost:65535'}\nteacher: {name", "from 1 to 65534"),
+        ("teacher: {name", "broker: {address: 'tcp://[::1::2]:5599'}\nteacher: {name", "class.yaml:3: broker.address"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_in_the_scenario(old: str, new: str, says: str, tmp_path: Path) -> None:
     assert old in GOOD
     assert says in refused(tmp_path, GOOD.replace(old, new))
@@ -53,6 +78,26 @@ def test_a_malformed_line_of_a_problem_file_is_named(tmp_path: Path) -> None:
     said = refused(tmp_path, GOOD.replace("family: chain_sum", "file: problems.jsonl"))
     assert "problems.jsonl" in said
     assert "2" in said
+
+
+def test_too_few_problems_are_told_at_the_entry_that_asks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "problems.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    said = refused(tmp_path, GOOD.replace("family: chain_sum", "file: problems.jsonl"))
+    assert "class.yaml:2: task.problems: 2 are asked for" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("task.family=chain_summ", "--set task.family: no family is called"),
+        ("teacher.engine_args.abilty=1", "--set teacher.engine_args.abilty (teacher): no such argument"),
+        ("students.*.gpu=7", "--set students.*.gpu: students.0.gpu (ada): asks for GPU 7"),
+        ("teacher.persona=Be careful # and quick", "YAML reads 'Be careful # and quick' as 'Be careful'"),
+        ("seed=1e400", "1e400 is larger than any number"),
+    ],
+)
+def test_a_mistake_in_an_override_names_the_override(override: str, says: str, tmp_path: Path) -> None:
+    assert says in refused(tmp_path, GOOD, "--set", override)
 
 
 def test_an_override_that_names_nothing(tmp_path: Path) -> None:
@@ -71,6 +116,11 @@ def test_a_resumed_class_may_not_ask_otherwise(tmp_path: Path) -> None:
     scenario.write_text(GOOD)
     classes.say(scenario, "--out", tmp_path / "run", "--monitor", "off")
     assert "seed" in classes.say("resume", tmp_path / "run", "--set", "seed=99", code=2)
+    before = (tmp_path / "run" / "scenario.yaml").read_text()
+    assert "would answer otherwise" in classes.say(
+        "resume", tmp_path / "run", "--set", "teacher.engine=external", code=2
+    )
+    assert (tmp_path / "run" / "scenario.yaml").read_text() == before
 
 
 def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
@@ -78,8 +128,92 @@ def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
         assert "no folder of a run" in classes.say(command, tmp_path, code=2)
 
 
-def test_an_unknown_command_line(tmp_path: Path) -> None:
-    assert classes.say("scenarios/smoke.yaml", "--sed", "7", code=2)
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["scenarios/smoke.yaml", "--sed", "7"], "Did you mean --seed?"),
+        (
+            ["run", "scenarios/smoke.yaml"],
+            "there is no command `run`: leave it out, python run.py scenarios/smoke.yaml",
+        ),
+        (["pln", "scenarios/smoke.yaml"], "did you mean plan?"),
+        (["scenarios/smoke.yaml", "scenarios/level1.yaml"], "not understood: scenarios/level1.yaml"),
+        (["--out", "somewhere"], "SCENARIO requires an argument"),
+        (["plan", "scenarios/smoke.yaml", "--seed", "x"], "seed: needs a whole number, has 'x'"),
+    ],
+)
+def test_an_unknown_command_line(words: list[str], says: str) -> None:
+    said = classes.say(*words, code=2)
+    assert says in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_no_command_at_all_prints_the_help() -> None:
+    assert "Usage: python run.py SCENARIO.yaml" in classes.say()
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((classes.ROOT / "pyproject.toml").read_text())["project"]
+    assert classes.say("--version").strip() == project["version"]
+
+
+def test_a_plan_with_another_seed() -> None:
+    assert json.loads(classes.say("plan", classes.SMOKE, "--seed", "5", "--json"))["seed"] == 5
+
+
+def test_a_bug_is_one_line_and_a_traceback_only_for_debug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(path: Path, overrides: object) -> None:
+        raise ZeroDivisionError("of no user")
+
+    monkeypatch.setattr("scenarios.reading.read", broken)
+    assert run.main(["plan", classes.SMOKE]) == 1
+    assert capsys.readouterr().err.startswith("This is a bug: ZeroDivisionError: of no user\n")
+    with pytest.raises(ZeroDivisionError):
+        run.main(["plan", classes.SMOKE, "--debug"])
+
+
+def test_level_2_is_planned_without_the_packages_that_train(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("agents.hiring.find_spec", lambda package: None)
+    assert run.main(["plan", "scenarios/learn.yaml", "--json"]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert len(warnings) == 1
+    assert "trl and peft, which are not installed" in warnings[0]
+
+
+def test_a_damaged_class_db_is_a_failure_and_no_mistake_of_the_command(tmp_path: Path) -> None:
+    scenario, out = tmp_path / "class.yaml", tmp_path / "run"
+    scenario.write_text(GOOD)
+    classes.say(scenario, "--out", out, "--monitor", "off")
+    (out / "class.db").write_bytes(b"no database" * 1000)
+    for command in ("report", "resume"):
+        said = classes.say(command, out, code=1)
+        assert "class.db: file is not a database" in said
+        assert len(said.strip().splitlines()) == 1
+
+
+def test_a_model_folder_is_found_beside_the_scenario_and_resumed_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "sub" / "mine").mkdir(parents=True)
+    scenario = tmp_path / "sub" / "class.yaml"
+    for name in ("mine", "./mine"):
+        scenario.write_text(GOOD.replace("name: ada, engine: simulated", f"name: ada, model: {name}"))
+        said = classes.say("plan", scenario, code=2)
+        assert f"class.yaml:5: students.0.model (ada): {tmp_path}/sub/mine: no model.safetensors" in said
+        assert reading.read(scenario).students[0].model == f"{tmp_path}/sub/mine"
+
+
+def test_a_folder_that_begins_with_a_tilde_is_in_the_home_folder(tmp_path: Path) -> None:
+    assert RunFolder(Path("~/x")).path == Path.home() / "x"
+    assert not RunFolder(Path("~nobody-of-this-name/x")).used
+
+
+def test_runs_that_begin_in_one_second_take_different_folders(tmp_path: Path) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    names = [RunFolder.new(tmp_path / "runs", "smoke", at).path.name for _ in range(3)]
+    assert names == ["smoke-20260102-030405", "smoke-20260102-030405-2", "smoke-20260102-030405-3"]
 
 
 def test_a_missing_scenario_file(tmp_path: Path) -> None:
@@ -115,6 +249,29 @@ def test_problems_that_come_twice_are_refused(tmp_path: Path) -> None:
     scenario.write_text(GOOD.replace("family: chain_sum", "file: problems.jsonl"))
     said = classes.say(scenario, "--out", tmp_path / "run", "--set", "task.problems=4", code=2)
     assert len(said.strip().splitlines()) <= 3
+    (tmp_path / "problems.jsonl").write_text("".join(line.replace("1 +", f"{n} +") for n in range(4)))
+    classes.say(scenario, "--out", tmp_path / "run", "--set", "task.problems=4", "--monitor", "off")
+
+
+def test_how_to_go_on_is_said_though_class_db_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario, out = tmp_path / "class.yaml", tmp_path / "run"
+    scenario.write_text(GOOD)
+    classes.say(scenario, "--out", out, "--monitor", "off")
+    (out / "class.db").write_bytes(b"no database" * 1000)
+    ended = {"failed": ("disk I/O error", 1), "interrupted": ("", 130), "complete": ("", 1)}
+    for status, (reason, code) in ended.items():
+        assert run.conclude(reading.read(scenario), RunFolder(out), Ending(status, reason)) == code  # type: ignore[arg-type]
+        said = capsys.readouterr().err
+        assert reason in said
+        assert ("python run.py resume" in said) == (status == "failed")
+        assert "Traceback" not in said
+
+
+def test_names_and_reasons_do_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    run.say(run.err, "a\x1b[2Jb\x07\x9b1mc\nd")
+    assert capsys.readouterr().err == "a[2Jb1mc\nd\n"
 
 
 @pytest.mark.parametrize(("gpu", "seats"), [("none", ["CPU, 1 thread", "CPU, 1 thread"]), ("97", [])])

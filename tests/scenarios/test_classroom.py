@@ -3,6 +3,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,6 +28,8 @@ from broker.messages import (
     Trained,
     Usage,
     Welcome,
+    WireError,
+    encode,
 )
 from scenarios.classroom import Classroom, feed
 from scenarios.gradebook.store import Store
@@ -35,6 +38,7 @@ from scenarios.levels.observe import Observe
 from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.tasks.answers import ClassGrader
 from scenarios.tasks.bank import Bank, Item, Problem
+from scenarios.tasks.verifier import VerifierError
 
 NAMES = ("teacher", "ada", "bob")
 ANSWERERS = {name: f"is {name}" for name in NAMES}
@@ -201,6 +205,72 @@ def test_a_failure_is_recorded_and_the_class_goes_on(store: Store, grader: Class
     failed = [record for record in store.results() if record.failed]
     assert {(record.failed, record.detail) for record in failed} == {("context", "too long")}
     assert len(store.events(kinds=["failed"])) == len(failed) == 12
+
+
+class NarrowSchool(School):
+    """Takes no message of a kind, as the wire takes none that is too large."""
+
+    too_large: type[Message] = Examine
+
+    def send(
+        self, message: Message, *, to: str = "", request_id: str = "", affinity: str = "", keep: bool = False
+    ) -> None:
+        if isinstance(message, self.too_large):
+            raise WireError("too many bytes")
+        super().send(message, to=to, request_id=request_id, affinity=affinity, keep=keep)
+
+
+def test_a_request_too_large_for_the_wire_fails_and_the_class_goes_on(store: Store, grader: ClassGrader) -> None:
+    assert classroom(store, grader, NarrowSchool(store, credit=2)).run().status == "complete"
+    failed = [record for record in store.results() if record.failed]
+    assert {(record.kind, record.detail) for record in failed} == {("Examine", "too many bytes; use shorter texts")}
+    assert len(failed) == 12
+    again = NarrowSchool(store)
+    assert classroom(store, grader, again).run().reused == 24
+    assert again.asked == {}
+
+
+def test_feedback_too_large_for_the_wire_is_noted_and_left_out(store: Store, grader: ClassGrader) -> None:
+    school = NarrowSchool(store)
+    school.too_large = Feedback
+    assert classroom(store, grader, school).run().status == "complete"
+    assert {event.detail for event in store.events(kinds=["feedback"])} == {"not sent: too many bytes"}
+
+
+def test_no_acknowledgement_is_too_large_for_the_wire(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    school.extra = [Received(Answered(text="?"), "ada", f"{n:0200}", "") for n in range(10_000)]
+    acks: list[Ack] = []
+    sent = school.send
+
+    def noting(message: Message, **route: Any) -> None:
+        if isinstance(message, Ack):
+            acks.append(message)
+            encode(message)
+        else:
+            sent(message, **route)
+
+    school.send = noting  # type: ignore[method-assign]
+    assert classroom(store, grader, school).run().status == "complete"
+    assert sum(len(ack.request_ids) for ack in acks) == 10_000 + len(school.asked)
+
+
+def test_a_grader_that_cannot_work_ends_the_class_resumable(
+    store: Store, grader: ClassGrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise VerifierError("math-verify cannot be used")
+
+    monkeypatch.setattr(grader, "correct", broken)
+    ending = classroom(store, grader, School(store)).run()
+    assert (ending.status, ending.reason) == ("failed", "math-verify cannot be used")
+
+
+def test_a_class_whose_class_db_is_removed_stops(store: Store, grader: ClassGrader) -> None:
+    store.path.unlink()
+    ending = classroom(store, grader, School(store)).run()
+    assert ending.status == "failed"
+    assert "class.db is gone" in ending.reason
 
 
 def test_an_answer_of_the_wrong_kind_is_a_failure(store: Store, grader: ClassGrader) -> None:

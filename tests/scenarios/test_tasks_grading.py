@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 import run
+from broker.errors import TaskError
 from broker.messages import AnswerForm
 from scenarios.graded_pairs import grade_file
 from scenarios.schema import LabelledTask
 from scenarios.tasks import files, jsonlines
 from scenarios.tasks.answers import ClassGrader
-from scenarios.tasks.bank import Problem, TaskError
+from scenarios.tasks.bank import Problem
 from scenarios.tasks.gold import Answer, read_gold
 from scenarios.tasks.labels import Pool
 

@@ -1,0 +1,39 @@
+"""Standard output and standard error that outlive their reader and take any text.
+
+A reader that leaves early (`| head`) is no error: what is written afterwards goes nowhere. Characters that the
+stream's encoding lacks become question marks.
+"""
+
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+
+class _Pipe(io.FileIO):
+    """A file descriptor that turns into /dev/null when it cannot be written any more."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                raise OSError(error.errno, error.strerror, f"output {self.fileno()}") from error
+            return len(data)
+
+
+def protect() -> None:
+    """Replace this process's standard output and standard error by such streams."""
+    sys.stdout = _protected(sys.stdout)
+    sys.stderr = _protected(sys.stderr)
+
+
+def _protected(stream: TextIO) -> TextIO:
+    if stream is None:  # closed by the caller (>&-): Python leaves it out
+        return stream
+    stream.flush()
+    raw = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding=stream.encoding, errors="replace", line_buffering=True)
