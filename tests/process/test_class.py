@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +174,23 @@ def test_garbage_on_the_wire_disturbs_nobody(finished: Path, tmp_path: Path) -> 
     assert classes.gradebook(out) == classes.gradebook(finished)
 
 
-def test_a_class_over_tcp_is_encrypted_and_the_same(finished: Path, tmp_path: Path) -> None:
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as one:
+        try:
+            one.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
+NO_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("[::1]", marks=NO_IPV6)])
+def test_a_class_over_tcp_is_encrypted_and_the_same(host: str, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     port = free_port()
-    classes.finish(classes.start(out, f"broker.address=tcp://127.0.0.1:{port}"))
+    classes.finish(classes.start(out, f"broker.address=tcp://{host}:{port}"))
     assert classes.gradebook(out) == classes.gradebook(finished)
     assert {path.stat().st_mode & 0o777 for path in (out / "keys").glob("*") if path.is_file()} == {0o600}
 
