@@ -66,7 +66,7 @@ def grade_file(path: Path) -> Graded:
     """
     results = []
     with ClassGrader() as grader:
-        for n, where, data in jsonlines.objects(path, "grade"):
+        for n, where, data in jsonlines.objects(path, ()):
             try:
                 pair = msgspec.convert(data, Pair)
             except msgspec.ValidationError as error:

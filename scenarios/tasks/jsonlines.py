@@ -24,7 +24,7 @@ def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
     Args:
         path: the file.
-        key: the scenario's entry that named it.
+        key: the scenario's entry that named it; empty: the command line did.
 
     Raises:
         TaskError: the file cannot be read or is too large, or a line is no JSON object.

@@ -34,7 +34,7 @@ def grader() -> Iterator[ClassGrader]:
 
 
 def judged(form: str | None) -> list[dict[str, Any]]:
-    return [pair for _, _, pair in jsonlines.objects(JUDGED, "") if pair.get("form") == form]
+    return [pair for _, _, pair in jsonlines.objects(JUDGED, ()) if pair.get("form") == form]
 
 
 def verdict(grader: ClassGrader, gold: Answer, form: str | None, response: str) -> bool:
@@ -95,7 +95,7 @@ def test_the_shared_pairs_are_graded_as_they_were_judged() -> None:
     if not SHARED.is_file():
         pytest.skip("../shared/data/answers.jsonl is not there: it is not shipped")
     # One response is abridged in the file, to `... (500011 chars)`: its answer is not there.
-    abridged = {pair["id"] for _, _, pair in jsonlines.objects(SHARED, "") if pair["response"].endswith(" chars)")}
+    abridged = {pair["id"] for _, _, pair in jsonlines.objects(SHARED, ()) if pair["response"].endswith(" chars)")}
     graded = grade_file(SHARED)
     assert len(abridged) == 1
     assert [one.id for one in graded.results if one.correct != one.right and one.id not in abridged] == []
