@@ -88,7 +88,7 @@ def test_report_makes_the_same_summary_from_the_gradebook_alone(finished: Path) 
 
 def test_a_finished_class_resumes_to_itself_without_starting_anything(finished: Path) -> None:
     before = classes.events(finished, "joined")
-    assert "results reused" in classes.say("resume", finished)
+    assert "reused from earlier sessions" in classes.say("resume", finished)
     assert classes.events(finished, "joined") == before
 
 

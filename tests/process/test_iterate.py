@@ -65,7 +65,7 @@ def test_a_finished_class_is_reported_watched_and_resumed_to_itself(finished: Pa
     (finished / "summary.json").unlink()
     assert json.loads(classes.say("report", finished, "--json")) == before == summary(finished)
     assert "iterate" in classes.say("watch", finished)
-    assert "results reused" in classes.say("resume", finished)
+    assert "reused from earlier sessions" in classes.say("resume", finished)
 
 
 def test_a_class_killed_in_every_step_and_resumed_has_the_gradebook_of_an_undisturbed_one(
@@ -80,6 +80,6 @@ def test_a_class_killed_in_every_step_and_resumed_has_the_gradebook_of_an_undist
         process.communicate()
         psutil.wait_procs(family, timeout=classes.WAIT_S)
         process = classes.resume(out)
-    assert "results reused" in classes.finish(process)
+    assert "reused from earlier sessions" in classes.finish(process)
     assert classes.gradebook(out) == classes.gradebook(finished)
     assert summary(out)["levels"] == summary(finished)["levels"]

@@ -50,5 +50,5 @@ def test_a_class_with_a_real_model_runs_and_resumes_to_itself(tmp_path: Path, en
     assert all(agent["completion_tokens"] > 0 for agent in summary["agents"] if agent["requests"])
     before = classes.gradebook(out)
     assert len({text for _, text, _, _ in before}) > 1
-    assert "results reused" in classes.say("resume", out)
+    assert "reused from earlier sessions" in classes.say("resume", out)
     assert classes.gradebook(out) == before

@@ -66,7 +66,7 @@ def test_a_spent_budget_stops_the_class_and_a_larger_one_lets_it_go_on(server: S
     assert len(server.bodies) == calls
     said = classes.say("resume", out, "--monitor", "plain", "--set", "teacher.engine_args.budget=1000000")
     assert re.search(r"teach 100 % .*, spent [\d,.]+ of 1,000,000\.00", said), said
-    assert "results reused" in said
+    assert "reused from earlier sessions" in said
     assert len(asked(server)) == len(set(asked(server))) == 16
     texts = {text for _, text, _, _ in classes.gradebook(out)}
     assert any(text and text.endswith("Answer: it") for text in texts)
