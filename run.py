@@ -46,7 +46,7 @@ app = cyclopts.App(
     name="run.py",
     usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
     help="A classroom in which language models learn by teaching.",
-    help_epilogue="With --debug, every command shows where an error comes from.",
+    help_epilogue="--debug shows where an error comes from; what stopped a class is in its logs/run.log.",
     version=lambda: tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]["version"],
     version_flags=["--version"],
     result_action="return_value",
@@ -163,6 +163,7 @@ def watch(run_dir: Path, /) -> int:
 
     folder = RunFolder(run_dir)
     scenario = folder.scenario()
+    INTERRUPTS.words = ""  # the class goes on
     follow.watch(folder.path, scenario, lambda: folder.subscriber(scenario))
     return COMPLETE
 
@@ -315,6 +316,7 @@ def hold(
             )
             for one in hired
         ]
+        begins = not store.answerers()
         store.keep_answerers({spec.pool: spec.answerer for spec in specs})
         folder.keep(scenario)
         INTERRUPTS.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
@@ -323,11 +325,11 @@ def hold(
             store.give_up_failed()
         try:
             ending = folder.ending(scenario, store) or teach(scenario, store, folder, hired, specs, monitor)
-        except (LbtError, OSError, sqlite3.Error) as error:
-            if isinstance(error, TaskError) and store.bank() is None:
-                folder.scenario_file.unlink()  # no class came of it: the folder is free for another try
+        except Exception as error:
+            if isinstance(error, TaskError) and begins and store.bank() is None:
+                folder.clear()
                 raise
-            ending = Ending("failed", in_words(error))
+            ending = Ending("failed", folder.log_failure(error))
         try:
             session = {"wall_seconds": time.monotonic() - begun, "reused": ending.reused, "status": ending.status}
             store.name_first_twins()
@@ -401,6 +403,7 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
         say(err, f"The class stopped: {ending.reason}\nLogs are in {folder}/logs. {folder.go_on}")
     elif ending.status == "interrupted":
         say(err, INTERRUPTS.words)
+    INTERRUPTS.words = ""
     code = {"complete": COMPLETE, "failed": FAILED, "interrupted": INTERRUPTED}[ending.status]
     try:
         summary, _ = folder.summarize(scenario)
@@ -469,7 +472,7 @@ def main(words: list[str] | None = None) -> int:
         if isinstance(error, LbtError | OSError | sqlite3.Error):
             say(err, in_words(error))
             return FAILED if isinstance(error.__cause__, sqlite3.Error) or not isinstance(error, LbtError) else WRONG
-        say(err, f"This is a bug: {type(error).__name__}: {error}\nThe same command with --debug shows where.")
+        say(err, f"{in_words(error)}\nThe same command with --debug shows where.")
         return FAILED
 
 

@@ -49,7 +49,9 @@ def in_words(error: Exception) -> str:
         return f"class.db: {error}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+    if isinstance(error, LbtError | OSError):
+        return str(error)
+    return f"This is a bug: {type(error).__name__}: {error}"
 
 
 class ScenarioError(LbtError):

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 EXIT_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -21,9 +21,12 @@ SHOW_TERMINAL = b"\x1b[?1049l\x1b[?25h"
 class Interrupts:
     """What Ctrl-C and SIGTERM do in this process."""
 
+    on_alternate_screen: ClassVar[bool] = False
+    """Whether a live picture covers the terminal."""
+
     def __init__(self) -> None:
         self.words = "Interrupted."
-        """What is printed at the end."""
+        """What is printed at the end; empty: nothing."""
         self._then: Callable[[], None] | None = None
         self._terminal: list[Any] | None = None
 
@@ -35,7 +38,8 @@ class Interrupts:
             with contextlib.suppress(termios.error):
                 self._terminal = termios.tcgetattr(0)
         for each in SIGNALS:
-            signal.signal(each, self._handle)
+            if signal.getsignal(each) != signal.SIG_IGN:  # as a shell starts jobs in the background
+                signal.signal(each, self._handle)
 
     @contextlib.contextmanager
     def first(self, then: Callable[[], None]) -> Iterator[None]:
@@ -55,10 +59,11 @@ class Interrupts:
     def leave(self) -> NoReturn:
         """End the process now: restore the terminal, say `words`, exit with code 130."""
         with contextlib.suppress(OSError):
-            if os.isatty(1):  # the descriptor: a live picture redirects sys.stdout
-                os.write(1, SHOW_TERMINAL)
+            if self.on_alternate_screen:
+                os.write(1, SHOW_TERMINAL)  # the descriptor: a live picture redirects sys.stdout
             self._restore_keyboard()
-            os.write(2, f"{self.words}\n".encode(errors="replace"))
+            if self.words:
+                os.write(2, f"{self.words}\n".encode(errors="replace"))
         os._exit(EXIT_CODE)
 
     def _restore_keyboard(self) -> None:

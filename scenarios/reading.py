@@ -65,10 +65,10 @@ def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     Raises:
         ScenarioError: in place of such an error.
     """
+    source = source_of(path, overrides)
     try:
         yield
     except LbtError as error:
-        source = source_of(path, overrides)
         if key := source.key_of(error):
             raise source.error(key, error.message) from error
         raise

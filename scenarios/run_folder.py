@@ -4,7 +4,10 @@ Reports and replays start here: a fresh level is fed what the gradebook holds. N
 broker, or the library that the problems came from.
 """
 
+import contextlib
 import os
+import shlex
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +19,7 @@ import msgspec
 
 from broker import security
 from broker.broker import BrokerSpec
-from broker.errors import ScenarioError
+from broker.errors import ScenarioError, in_words
 from broker.gauges import Subscriber
 from broker.messages import replica
 from scenarios import reading
@@ -81,7 +84,7 @@ class RunFolder:
     def __str__(self) -> str:
         """As the user would type it."""
         here = Path.cwd()
-        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+        return shlex.quote(str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path))
 
     @property
     def used(self) -> bool:
@@ -114,6 +117,19 @@ class RunFolder:
             raise ScenarioError(f"--out {self}: cannot be made: {error.strerror}") from error
         if others:
             raise ScenarioError(f"--out {self}: holds other things ({min(others)}); name a folder for this run alone")
+
+    def clear(self) -> None:
+        """Remove what a class left that did not come about, so that the folder is free for another try."""
+        for name in ("scenario.yaml", "class.db", "class.db-wal", "class.db-shm"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def log_failure(self, error: Exception) -> str:
+        """Write where an error comes from to logs/run.log; returns what to say of it."""
+        with contextlib.suppress(OSError):  # on a full disk the words must do
+            self.logs.mkdir(exist_ok=True)
+            with (self.logs / "run.log").open("a") as file:
+                traceback.print_exception(error, file=file)
+        return in_words(error)
 
     def keep(self, scenario: Scenario) -> None:
         """Write scenario.yaml, if it would say something new; whole, or not at all."""

@@ -49,15 +49,16 @@ def read(args: dict[str, Any], cls: type[Options], *, set_by_run: str = "") -> O
         return msgspec.convert(args, cls)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$.")
-        name = path.rstrip("`")
+        where = re.findall(r"\w+", path)
         if found := re.search(r"(unknown|missing required) field `(.*)`", problem, re.DOTALL):
             name = found[2]
+            where = [name]
             names = [field for field in cls.__struct_fields__ if field != set_by_run]
             problem = unknown(name, names) if found[1] == "unknown" else "is missing; this engine needs it"
         else:
             problem = re.sub(r"`(\w+)`", lambda word: WORDS.get(word[1], word[0]), problem)
             problem = problem.replace("Expected", "needs").replace(", got", ", has")
-        raise EngineStartError(problem, key=("engine_args", *re.findall(r"\w+", name))) from None
+        raise EngineStartError(problem, key=("engine_args", *where)) from None
 
 
 def unknown(name: str, names: Iterable[str]) -> str:

@@ -177,7 +177,7 @@ class Monitor:
 
 
 def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Console | None = None) -> str:
-    """Show the class in `folder` until it ends, or Ctrl-C, or q; a class that is over is drawn once.
+    """Show the class in `folder` until it ends, or q; a class that is over is drawn once.
 
     Args:
         folder: of the run.
@@ -195,7 +195,7 @@ def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Co
     with Store(folder) as store:
         reader = Reader(store, scenario, spent_in(folder))
         if is_running(folder):
-            with contextlib.suppress(KeyboardInterrupt), subscribe() as source:
+            with subscribe() as source:
                 _attend(folder, reader, source, console)
         running = is_running(folder)
         reader.catch_up()

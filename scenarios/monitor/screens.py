@@ -19,6 +19,7 @@ from typing import IO, Any, Protocol, Self, TextIO
 from rich.console import Console
 from rich.live import Live
 
+from broker.interrupts import Interrupts
 from scenarios.gradebook.formatting import many, percent
 from scenarios.monitor.lines import Frame, duration, harmless, roughly
 from scenarios.monitor.snapshot import EventRow, Snapshot, TeacherRow, TrainingRow
@@ -73,7 +74,9 @@ class LiveScreen:
                 stack.enter_context(redirect(kept))
             if _in_main_thread():
                 stack.callback(_restore, signal.signal(signal.SIGTSTP, self._suspend))
+            stack.callback(setattr, Interrupts, "on_alternate_screen", False)
             stack.callback(self._live.stop)
+            Interrupts.on_alternate_screen = True
             self._live.start()
             self._kept = stack.pop_all()
         return self

@@ -80,10 +80,13 @@ class Verifier:
 
     def _start(self) -> "_Child":
         child = self._child = _Child()
-        reply = _read_until(child.output, time.monotonic() + self._start_s)
+        deadline = time.monotonic() + self._start_s
+        reply = _read_until(child.output, deadline)
         if reply is None or "error" in reply:
+            late = time.monotonic() >= deadline
             self.close()
-            why = f"it was not ready after {self._start_s:g} s" if reply is None else reply["error"]
+            why = f"it was not ready after {self._start_s:g} s" if late else "its process ended"
+            why = reply["error"] if reply else why
             raise VerifierError(f"math-verify cannot be used: {why}; `python run.py doctor` looks into it")
         return child
 
@@ -101,6 +104,7 @@ class _Child:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the class; the end of its input ends this process
         )
         if self.process.stdin is None or self.process.stdout is None:
             raise VerifierError("a process was started without pipes")

@@ -16,7 +16,7 @@ import transformers
 
 from agents import prompts, weights
 from agents.engines.base import Completion, Settings
-from agents.engines.loading import LOCAL, chat_of
+from agents.engines.loading import LOCAL, chat_of, pick_dtype
 from agents.engines.transformers import TransformersEngine
 from agents.training import child
 from agents.training.pairs import encode
@@ -88,7 +88,8 @@ def merged(base: Path, adapter: Path, folder: Path) -> Path:
 def nats_per_token(folder: Path, pairs: Sequence[Pair]) -> float:
     """How unlikely the model finds the answers without the line."""
     rows, _ = encode(pairs, chat_of(folder), "", 1024)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **LOCAL)
+    dtype = pick_dtype(torch.device("cpu"))
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **LOCAL)
     total = torch.zeros(())
     with torch.inference_mode():
         for row in rows:

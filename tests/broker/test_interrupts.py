@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from broker.interrupts import SHOW_TERMINAL
 from tests.classes import ROOT, WAIT_S
 
 BEGIN = """
@@ -50,7 +51,12 @@ with interrupts.first(lambda: print("finishing", flush=True)):
 
 def begun(program: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout and process.stdout.readline() == "ready\n"
     return process
@@ -78,3 +84,18 @@ def test_the_second_interrupt_ends_a_class_that_does_not_finish() -> None:
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=WAIT_S)[1] == "Interrupted. Go on.\n"
     assert process.returncode == 130
+
+
+def test_a_process_that_was_started_to_ignore_interrupts_goes_on_ignoring_them() -> None:
+    ignored = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + BEGIN
+    process = begun(ignored + 'print("ready", flush=True)\ninput()\n')
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=WAIT_S)[1] == "Interrupted. Go on.\n"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_alternate_screen_is_left_where_a_live_picture_is_on_it(live: bool) -> None:
+    process = begun(BEGIN + f'Interrupts.on_alternate_screen = {live}\nprint("ready", flush=True)\ninput()\n')
+    process.send_signal(signal.SIGINT)
+    assert (SHOW_TERMINAL.decode() in process.communicate(timeout=WAIT_S)[0]) is live

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import run
+from broker.errors import TaskError
 from scenarios import reading
 from scenarios.classroom import Ending
 from scenarios.run_folder import RunFolder
@@ -251,6 +252,39 @@ def test_problems_that_come_twice_are_refused(tmp_path: Path) -> None:
     assert len(said.strip().splitlines()) <= 3
     (tmp_path / "problems.jsonl").write_text("".join(line.replace("1 +", f"{n} +") for n in range(4)))
     classes.say(scenario, "--out", tmp_path / "run", "--set", "task.problems=4", "--monitor", "off")
+
+
+def test_a_class_whose_problems_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario, out = tmp_path / "class.yaml", tmp_path / "a run"
+    scenario.write_text(GOOD)
+    begin = [str(scenario), "--out", str(out), "--monitor", "off"]
+    resume = ["resume", str(out), "--monitor", "off"]
+
+    def fails(error: Exception) -> None:
+        def bank(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(RunFolder, "bank", bank)
+
+    fails(TaskError("no such line"))
+    assert run.main(begin) == 2
+    # The folder is free for another class.
+    assert not (out / "class.db").exists() and not (out / "scenario.yaml").exists()
+    scenario.write_text(GOOD.replace("name: ada,", "name: ada, persona: Be quick.,"))
+    fails(ZeroDivisionError("of no user"))
+    capsys.readouterr()
+    assert run.main(begin) == 1
+    said = capsys.readouterr().err
+    assert "This is a bug: ZeroDivisionError: of no user" in said and f"resume '{out}'" in said
+    assert "Traceback" in (out / "logs" / "run.log").read_text()
+    # A run that began before keeps what it was made with.
+    fails(TaskError("no such line"))
+    assert run.main(resume) == 1
+    assert "no such line" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run.main(resume) == 0
 
 
 def test_how_to_go_on_is_said_though_class_db_cannot_be_read(

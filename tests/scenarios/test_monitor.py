@@ -216,17 +216,6 @@ def test_watching_a_running_class_lasts_until_it_ends_and_then_shows_the_end(sto
     assert "complete" in text[text.index(LEAVE) :]
 
 
-def test_ctrl_c_leaves_a_running_class_running(store: Store, tmp_path: Path) -> None:
-    half(store, scenario())
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    console = terminal()
-    assert watch(tmp_path, scenario(), Script(lambda: None, interrupt), console=console) == "running"
-    assert written(console).endswith((LEAVE, LEAVE + SHOW_CURSOR))
-
-
 def test_watching_without_a_terminal_prints_lines(store: Store, tmp_path: Path) -> None:
     half(store, scenario())
     console = Console(file=io.StringIO(), width=100)
