@@ -299,7 +299,7 @@ def _wheel(job: Job) -> None:
         "--no-input",
         "--quiet",
     ]
-    pip = [sys.executable, "-m", "pip", "download", *options, "--disable-pip-version-check"]
+    pip = [sys.executable, "-P", "-m", "pip", "download", *options, "--disable-pip-version-check"]
     raise SystemExit(subprocess.call([*pip, "--dest", job.folder, job.what]))
 
 

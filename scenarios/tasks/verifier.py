@@ -98,7 +98,8 @@ class _Child:
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scenarios.tasks.verifier"],
+            # -P: no module of the current folder takes the place of an installed one.
+            [sys.executable, "-P", "-m", "scenarios.tasks.verifier"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,26 @@ def test_garbage_is_not_equivalent_and_harms_nothing() -> None:
         assert one.equivalent(text, "5") is False
     assert one.equivalent("5", "5")
     one.close()
+
+
+def test_modules_in_the_current_folder_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("random", "math_verify", "sympy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(1)\n")
+    monkeypatch.chdir(tmp_path)
+    verifier = Verifier()
+    try:
+        assert verifier.equivalent("\\sqrt{8}", "2\\sqrt{2}")
+    finally:
+        verifier.close()
+
+
+def test_ctrl_c_while_the_process_starts_is_for_the_class() -> None:
+    verifier = Verifier()
+    try:
+        assert verifier.equivalent("1", "1")
+        assert os.getpgid(verifier.pid or 0) == verifier.pid
+    finally:
+        verifier.close()
 
 
 def test_a_process_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
