@@ -34,8 +34,9 @@ class Slots:
         self._capacity, self._memory = capacity, memory
         self.per_token: int = 2 * layers * key_heads * dim * model.dtype.itemsize
         """Bytes of keys and values of one token."""
-        self._least = memory if self._device.type == "cpu" else 0
-        """Bytes of the block at least."""
+        longest = room_for(config.max_position_embeddings)
+        self._least = min(memory, capacity * longest * self.per_token) if self._device.type == "cpu" else 0
+        """Bytes of the block at least: on a CPU all that rows within the model's context can need."""
         self._block = self._zeros(self._least)
         self.all = self._divide(0, 0)
         """[slots, layers, 2, heads, tokens, dim]; keys are 0, values are 1."""

@@ -1,5 +1,6 @@
 """The memory of slots: one block that is divided anew, and what it takes of the machine."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,13 +16,15 @@ TOKEN = 2 * 2 * 2 * 16 * 4
 SLOT = 128 * TOKEN
 
 
-def slots(memory: int, *, capacity: int = 8, device: str = "cpu") -> Slots:
-    config = SimpleNamespace(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
+def slots(memory: int, *, capacity: int = 8, device: str = "cpu", context: int = 8192) -> Slots:
+    config = SimpleNamespace(
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=context
+    )
     return Slots(SimpleNamespace(config=config, dtype=torch.float32, device=torch.device(device)), capacity, memory)
 
 
 def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
@@ -32,6 +35,17 @@ def test_memory_is_taken_where_rows_write_and_not_before() -> None:
     assert resident() - before < 64 << 20
     made.all[:1000].fill_(1)
     assert resident() - before > 1000 * SLOT - (16 << 20)
+
+
+@pytest.mark.parametrize(("capacity", "context", "block"), [(2, 200, 2 * 2 * SLOT), (8, 8192, 64 * SLOT)])
+def test_on_a_cpu_no_more_is_allocated_than_the_context_of_the_model_can_need(
+    capacity: int, context: int, block: int
+) -> None:
+    made = slots(64 * SLOT, capacity=capacity, context=context)
+    at_first = made.all.untyped_storage().nbytes()
+    made.reserve(context, [])
+    at_last = made.all.untyped_storage().nbytes()
+    assert (at_first, at_last) == (block, block)
 
 
 @given(st.lists(st.tuples(st.integers(1, 640), st.integers(0, 8)), min_size=1, max_size=12), st.integers(5, 40))
