@@ -28,6 +28,7 @@ from agents.weights import (
     cache_folder,
     context_of,
     digest_of,
+    guessed_shape,
     hint,
     known_digest,
     shape_of,
@@ -39,16 +40,7 @@ from broker.errors import ModelError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "CatalogueEntry",
-    "Model",
-    "Resolved",
-    "cache_folder",
-    "ensure",
-    "known",
-    "progress_bars",
-    "resolve",
-]
+__all__ = ["CatalogueEntry", "Model", "Resolved", "cache_folder", "ensure", "known", "progress_bars", "resolve"]
 
 
 class CatalogueEntry(msgspec.Struct, frozen=True):
@@ -154,7 +146,9 @@ def resolve(name: str) -> Resolved:
         raise ModelError(f"{path}: a file, where a folder with safetensors is wanted.{hint(path)}")
     if HUB_ID.fullmatch(name) and not name.startswith("."):
         snapshot = _snapshot(name)
-        return _at_hand(name, "hub", snapshot) if snapshot else Resolved(name, "hub", False, _guess_mb(name))
+        if snapshot:
+            return _at_hand(name, "hub", snapshot)
+        return Resolved(name, "hub", False, size_mb := _guess_mb(name), shape=guessed_shape(size_mb))
     if "/" in name or name.startswith((".", "~")):
         raise ModelError(f"there is no such folder: {path.absolute()}")
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.4)

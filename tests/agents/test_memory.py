@@ -7,7 +7,7 @@ import pytest
 
 from agents.memory import Memory, Requests, need_mb, on_cpu, on_gpus, weights_mb
 from agents.models import resolve
-from agents.weights import Shape, shape_of
+from agents.weights import Shape, guessed_shape, shape_of
 
 VLLM = [
     # Peak of proportional set sizes over both processes of an agent, MB: SmolLM2 135M, Qwen2.5 0.5B and 1.5B, in a
@@ -126,6 +126,34 @@ def test_the_shape_of_a_model_comes_from_its_configuration(
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert shape_of(tmp_path) == shape
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "heads", "dim"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 30, 3, 64),
+        ("HuggingFaceTB/SmolLM2-360M-Instruct", 32, 5, 64),
+        ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 24, 32, 64),
+        ("Qwen/Qwen2.5-0.5B-Instruct", 24, 2, 64),
+        ("Qwen/Qwen2.5-1.5B-Instruct", 28, 2, 128),
+        ("Qwen/Qwen2.5-7B-Instruct", 28, 4, 128),
+        ("Qwen/Qwen3-0.6B", 28, 8, 128),
+        ("meta-llama/Llama-3.1-8B-Instruct", 32, 8, 128),
+        ("meta-llama/Llama-2-7b-chat-hf", 32, 32, 128),
+        ("meta-llama/Llama-2-13b-chat-hf", 40, 40, 128),
+    ],
+)
+def test_keys_and_values_of_a_model_that_is_to_be_fetched_are_bounded_by_its_size(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, layers: int, heads: int, dim: int
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = resolve(name)
+    assert not model.at_hand
+    assert 2 * layers * heads * dim <= model.shape.token_values <= model.size_mb * 1000
+
+
+def test_nothing_is_guessed_of_a_model_whose_size_is_not_known() -> None:
+    assert guessed_shape(0) == Shape(weight_bytes=2)
 
 
 def test_the_catalogue_knows_the_shapes_of_its_models() -> None:
