@@ -26,7 +26,7 @@ import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 
-from broker.errors import LbtError, ScenarioError, TaskError, in_words
+from broker.errors import LbtError, PlacementError, ScenarioError, TaskError, in_words
 from broker.streams import protect
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ def run(
         counted = counts(described)
         hired = hire(described)
         tuition_of(described, counted, hired)
+        check_memory(described, hired)
         models = hiring.fetch(hired, err)
+        if any(one.resolved and not one.resolved.at_hand for one in hired):
+            hired = hire(described)  # the models that were fetched need no guesses any more
         folder = RunFolder(out_dir) if out_dir else RunFolder.new(Path("runs"), described.name)
         folder.make()
         folder.keep(described)  # before class.db: a folder with that and without a scenario could not be resumed
@@ -144,6 +147,8 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
         training = tuition_of(described, counted, hired, machine or placement.look())
     rows = [plans.Row(**one.planned()) for one in hired]
     warnings = hiring.missing_for_training(hired[0]) if 2 in described.levels and not machine else []
+    if not machine and (short := hiring.short_now(hired, in_turn=described.time_share)):
+        warnings.append(short)
     if as_json:
         more = {"training": msgspec.to_builtins(training), "warnings": warnings}
         print(json.dumps(plans.to_dict(described, counted, rows) | more, indent=1))
@@ -225,6 +230,7 @@ def doctor(
     import msgspec
 
     from agents import doctor as doctors
+    from agents import hiring
     from scenarios import plan as plans
     from scenarios import reading
     from scenarios.gradebook.layout import Trimmed
@@ -235,7 +241,11 @@ def doctor(
     if scenario:
         described = reading.read(scenario, with_seed(overrides, seed))
         try:
-            rows = [plans.Row(**one.planned()) for one in hire(described)]
+            hired = hire(described)
+            rows = [plans.Row(**one.planned()) for one in hired]
+            if short := hiring.short_now(hired, in_turn=described.time_share):
+                says, _, do = short.partition("\n")
+                checks.append(doctors.Check(described.name, "partly", says, do))
         except LbtError as error:
             says, _, do = str(error).partition("\n")
             checks.append(doctors.Check(described.name, "no", says, do))
@@ -266,6 +276,14 @@ def hire(
     by_agent = asked(scenario, recorded_tokens or problem_tokens(scenario))
     requests = {name: Requests(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
     return hiring.hire(scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, asked=requests)
+
+
+def check_memory(scenario: "Scenario", hired: "Sequence[hiring.Hired]") -> None:
+    """Refuse a class whose agents need more memory than other programs leave now."""
+    from agents import hiring
+
+    if short := hiring.short_now(hired, in_turn=scenario.time_share):
+        raise PlacementError(short)
 
 
 def tuition_of(
@@ -320,14 +338,19 @@ def hold(
         store.keep_answerers({spec.pool: spec.answerer for spec in specs})
         folder.keep(scenario)
         INTERRUPTS.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
-        store.note("", "started", json.dumps([one.facts() for one in hired]))
         if retry_failed:
             store.give_up_failed()
         try:
-            ending = folder.ending(scenario, store) or teach(scenario, store, folder, hired, specs, monitor)
+            ending = folder.ending(scenario, store)
+            if ending is None:
+                check_memory(scenario, hired)
+            store.note("", "started", json.dumps([one.facts() for one in hired]))
+            ending = ending or teach(scenario, store, folder, hired, specs, monitor)
         except Exception as error:
-            if isinstance(error, TaskError) and begins and store.bank() is None:
+            if isinstance(error, TaskError | PlacementError) and begins and store.bank() is None:
                 folder.clear()
+                raise
+            if isinstance(error, PlacementError):  # nothing was started
                 raise
             ending = Ending("failed", folder.log_failure(error))
         try:

@@ -176,8 +176,10 @@ def memory(machine: Machine) -> Check:
     says = f"{machine.memory_mb / 1000:.1f} GB"
     if machine.free_mb is not None:
         says += f", {machine.free_mb / 1000:.1f} GB free"
-    says += f"; agents may take {machine.usable_mb / 1000:.1f} GB"
-    if machine.usable_mb / 1000 < MEMORY_GB:
+    if machine.swap_mb:
+        says += f", {machine.swap_mb / 1000:.1f} GB of swap free"
+    says += f"; agents may take {machine.usable_now_mb / 1000:.1f} GB"
+    if machine.usable_now_mb / 1000 < MEMORY_GB:
         return Check("memory", "partly", says, "close other programs, or take few agents and small models")
     return Check("memory", "yes", says)
 

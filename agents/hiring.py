@@ -65,6 +65,7 @@ class Hired(msgspec.Struct, frozen=True):
     engine: str
     resolved: models.Resolved | None
     """None: needs no model of ours."""
+    wish: placement.Wish
     seat: placement.Seat
 
     def facts(self) -> dict[str, str]:
@@ -116,6 +117,8 @@ def hire(
     """Engine, model and seat of every agent, teacher first.
 
     Where `auto` would take vLLM on a CPU whose memory does not hold it, it takes transformers for all such agents.
+    All memory counts, not what is free now: the engine is part of what request ids are made of, so it must be the same
+    whenever the class is started or resumed.
 
     Args:
         teacher: as the scenario has it.
@@ -200,8 +203,23 @@ def _seat(
                 placement.Wish(name, agent.gpu, megabytes, agent.memory_share, engine, agent.engine_args, requests)
             )
     together = wishes if in_turn else [[wish for own in wishes for wish in own]]
-    seats = [seat for group in together for seat in placement.place(group, machine)]
-    return tuple(Hired(*member, seat) for member, seat in zip(crew, seats, strict=True))
+    pairs = [pair for group in together for pair in zip(group, placement.place(group, machine), strict=True)]
+    return tuple(Hired(*member, *pair) for member, pair in zip(crew, pairs, strict=True))
+
+
+def short_now(hired: Sequence[Hired], *, in_turn: bool) -> str:
+    """What is wrong where other programs leave too little memory now, and what to do; empty: nothing.
+
+    `in_turn`: the agents take turns, so each has the machine to itself.
+    """
+    groups: dict[str, list[placement.Wish]] = {}
+    for one in hired:
+        if one.seat.memory and not one.seat.gpus:
+            groups.setdefault(one.wanted.name if in_turn else "", []).append(one.wish)
+    if not groups:
+        return ""
+    machine = placement.look()
+    return next(filter(None, (placement.short_now(group, machine) for group in groups.values())), "")
 
 
 def sits_on_gpu(agent: Wanted, machine: placement.Machine) -> bool:

@@ -45,6 +45,8 @@ class Machine(msgspec.Struct, frozen=True):
     """How many cores' worth of time it gets, where a container's quota is less than its cores; 0: all."""
     free_mb: int | None = None
     """What other programs leave of the memory now; None: not known, or the machine is not here. Then all counts."""
+    swap_mb: int = 0
+    """Free swap, which counts as free; none where a container limits the memory."""
     bfloat16: bool = False
     """Whether its CPU computes in bfloat16."""
 
@@ -55,9 +57,15 @@ class Machine(msgspec.Struct, frozen=True):
 
     @property
     def usable_mb(self) -> int:
-        """What agents on the CPU may take together."""
-        free = self.memory_mb if self.free_mb is None else self.free_mb
-        return max(0, free - self.margin_mb)
+        """What agents on the CPU may take together, with no other program beside them."""
+        return max(0, self.memory_mb - self.margin_mb)
+
+    @property
+    def usable_now_mb(self) -> int:
+        """What of that other programs leave them now."""
+        if self.free_mb is None:
+            return self.usable_mb
+        return max(0, min(self.usable_mb, self.free_mb + self.swap_mb - self.margin_mb))
 
 
 def look() -> Machine:
@@ -71,7 +79,8 @@ def look() -> Machine:
     cpus = limits.cpus
     host_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MB
     memory_mb = min(host_mb, host_mb if limits.memory_mb is None else limits.memory_mb)
-    free = [mb for mb in (available_mb(_text(Path("/proc/meminfo"))), limits.free_mb) if mb is not None]
+    meminfo = _text(Path("/proc/meminfo"))
+    free = [mb for mb in (meminfo_mb(meminfo, "MemAvailable"), limits.free_mb) if mb is not None]
     return Machine(
         cores=cores,
         memory_mb=memory_mb,
@@ -79,6 +88,7 @@ def look() -> Machine:
         mps=sys.platform == "darwin" and os.uname().machine == "arm64",
         parallel=max(1, int(cpus)) if cpus and cpus < len(cores) else 0,
         free_mb=min(free, default=None),
+        swap_mb=(meminfo_mb(meminfo, "SwapFree") or 0) if limits.memory_mb is None else 0,
         bfloat16=computes_in_bfloat16(),
     )
 
@@ -91,7 +101,7 @@ def described(entries: Sequence[str]) -> Machine:
     Raises:
         PlacementError: an entry that says none of these.
     """
-    machine = msgspec.structs.replace(look(), gpus=(), mps=False, free_mb=None)
+    machine = msgspec.structs.replace(look(), gpus=(), mps=False, free_mb=None, swap_mb=0)
     for entry in entries:
         key, _, value = entry.partition("=")
         try:
@@ -213,9 +223,9 @@ def _in_use(group: Path) -> int:
     return max(0, int(used or 0) - sum(cached))
 
 
-def available_mb(meminfo: str) -> int | None:
-    """What programs may still take without swapping, by /proc/meminfo; None where it does not say it."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo, re.MULTILINE)
+def meminfo_mb(meminfo: str, name: str) -> int | None:
+    """A figure of /proc/meminfo, such as `MemAvailable`, what programs may take without swapping; None: not there."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", meminfo, re.MULTILINE)
     return int(found[1]) * 1024 // MB if found else None
 
 

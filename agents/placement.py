@@ -17,7 +17,7 @@ from agents.memory import UNKNOWN, Memory, Requests, need_mb
 from broker.errors import PlacementError
 from broker.messages import pool_of
 
-__all__ = ["Gpu", "Machine", "Seat", "Wish", "described", "look", "need_mb", "place"]
+__all__ = ["Gpu", "Machine", "Seat", "Wish", "described", "look", "need_mb", "place", "short_now"]
 
 USABLE = 0.95
 """Of a GPU's memory; the driver and fragmentation want the rest."""
@@ -25,6 +25,8 @@ UNIFIED = 0.75
 """The part of an Apple machine's memory that its GPU may use."""
 MPS = "mps"
 """Token of the one GPU of an Apple machine. Nothing that CUDA knows."""
+CACHES = ("kv_cache_mb", "kv_cache_memory_bytes")
+"""Arguments that bound what keys and values take on a CPU, of transformers and of vLLM."""
 GPU_AGENT_THREADS = 4
 """At most, for tokenizing and sampling: the GPU does the work."""
 
@@ -45,6 +47,12 @@ class Wish(msgspec.Struct, frozen=True):
     def on_cpu(self) -> Memory:
         """What it takes of the machine's memory if it computes there."""
         return memory.on_cpu(self.engine, self.model_mb, self.engine_args, self.requests)
+
+    def takes_less(self, capacity: int = 0, **args: int) -> bool:
+        """Whether it takes less there with this capacity, or with these arguments."""
+        requests = msgspec.structs.replace(self.requests, capacity=capacity or self.requests.capacity)
+        less = memory.on_cpu(self.engine, self.model_mb, self.engine_args | args, requests)
+        return less.total_mb < self.on_cpu.total_mb
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -84,7 +92,8 @@ def place(wishes: Sequence[Wish], machine: Machine) -> list[Seat]:
         seating = _spread(autos, seating, wishes, gpus)
     shares = _shares(seating, wishes, gpus)
     on_cpu = [wish for wish in wishes if wish.model_mb and wish.agent not in seating]
-    _check_memory(on_cpu, machine)
+    if short := _short(on_cpu, machine.usable_mb, f"{_gb(machine.memory_mb)} are there", machine):
+        raise PlacementError(short)
     cores, why = _share_cores([wish.agent for wish in on_cpu], machine)
     seats = []
     for wish in wishes:
@@ -268,29 +277,32 @@ def _sharing(agents: int, cores: int, quota: str = "") -> str:
     return f"{who} {quota}{cores} core{'' if cores == 1 else 's'}"
 
 
-def _check_memory(on_cpu: Sequence[Wish], machine: Machine) -> None:
-    """Refuse agents whose weights, keys and values, and engines the machine's memory does not hold together."""
-    usable = machine.usable_mb
-    total = sum(wish.on_cpu.total_mb for wish in on_cpu)
+def short_now(wishes: Sequence[Wish], machine: Machine) -> str:
+    """What is wrong where agents on the CPU need more than other programs leave now, and what to do; empty: nothing."""
+    swap = f" and {_gb(machine.swap_mb)} of swap" if machine.swap_mb else ""
+    there = f"{_gb(machine.free_mb or 0)} of {_gb(machine.memory_mb)}{swap} are free"
+    return _short(wishes, machine.usable_now_mb, there, machine, ["close other programs"])
+
+
+def _short(wishes: Sequence[Wish], usable: float, there: str, machine: Machine, ways: Sequence[str] = ()) -> str:
+    """What is wrong where weights, keys and values, and engines need more than is usable; empty: nothing."""
+    total = sum(wish.on_cpu.total_mb for wish in wishes)
     if total <= usable:
-        return
-    each = ", ".join(f"{wish.agent} {_gb(wish.on_cpu.total_mb)} ({_parts(wish.on_cpu)})" for wish in on_cpu)
-    there = f"{_gb(machine.memory_mb)} are there"
-    if machine.free_mb is not None:
-        there = f"{_gb(machine.free_mb)} of {_gb(machine.memory_mb)} are free"
-    raise PlacementError(
+        return ""
+    each = ", ".join(f"{wish.agent} {_gb(wish.on_cpu.total_mb)} ({_parts(wish.on_cpu)})" for wish in wishes)
+    return (
         f"The agents on the CPU need about {_gb(total)} of memory, and they may take {_gb(usable)}: {there}, and "
         f"{_gb(machine.margin_mb)} must stay free.\n{each}: weights + keys and values + engine.\n"
-        + _what_fits(on_cpu, usable)
+        + _what_fits(wishes, usable, ways)
     )
 
 
-def _what_fits(on_cpu: Sequence[Wish], usable: float) -> str:
-    """What to change, with numbers, where `on_cpu` need more than is usable."""
+def _what_fits(on_cpu: Sequence[Wish], usable: float, others: Sequence[str]) -> str:
+    """What to change, with numbers, where `on_cpu` need more than is usable; `others` are ways that come first."""
     pools: Counter[str] = Counter()
     for wish in on_cpu:
         pools[pool_of(wish.agent)] += wish.on_cpu.total_mb
-    ways = []
+    ways = [*others]
     if len(pools) > 1 and (largest := max(pools.values())) <= usable:
         ways.append(f"let them take turns (time_share: true; the largest takes {_gb(largest)})")
     together = list(accumulate(wish.on_cpu.total_mb for wish in on_cpu))
@@ -298,11 +310,12 @@ def _what_fits(on_cpu: Sequence[Wish], usable: float) -> str:
     if fitting > 1:
         rest = ", ".join(wish.agent for wish in on_cpu[fitting:])
         ways.append(f"leave out {rest} (the others take {_gb(together[fitting - 1])})")
-    engines = {wish.engine for wish in on_cpu}
-    if "transformers" in engines:
+    if any(wish.takes_less(capacity=1) for wish in on_cpu):
         ways.append("lower capacity")
-    if "vllm" in engines:
-        ways.append("lower engine_args.kv_cache_memory_bytes, take engine: transformers")
+    if arguments := [name for name in CACHES if any(wish.takes_less(**{name: 1}) for wish in on_cpu)]:
+        ways.append(f"lower {' or '.join(f'engine_args.{name}' for name in arguments)}")
+    if any(wish.engine == "vllm" for wish in on_cpu):
+        ways.append("take engine: transformers")
     *first, last = (*ways, "take smaller models")
     advice = f"{', '.join(first)}, or {last}." if first else f"{last}."
     return advice[0].upper() + advice[1:]

@@ -135,6 +135,8 @@ def test_memory_that_other_programs_hold_is_said_and_does_not_count() -> None:
     busy = doctor.memory(msgspec.structs.replace(BARE, free_mb=6000))
     assert busy.says == "16.0 GB, 6.0 GB free; agents may take 4.4 GB"
     assert busy.ok == "partly" and "close other programs" in busy.do
+    swapping = doctor.memory(msgspec.structs.replace(BARE, free_mb=6000, swap_mb=4000))
+    assert swapping.says == "16.0 GB, 6.0 GB free, 4.0 GB of swap free; agents may take 8.4 GB"
 
 
 def test_a_cache_folder_that_does_not_exist_yet_is_judged_by_the_one_above(

@@ -123,6 +123,52 @@ def test_auto_takes_vllm_on_a_cpu_only_where_the_memory_holds_it(
     assert all(("the memory does not hold vLLM" in one.seat.why) == (engine != "vllm") for one in seated)
 
 
+def test_the_engine_and_so_the_answerer_does_not_depend_on_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
+    monkeypatch.setattr(sys, "platform", "linux")
+    student = Agent(name="ada", model=QWEN)
+    for memory in (4, 24):
+        free, full = (msgspec.structs.replace(here(memory), free_mb=mb) for mb in (memory * 1000, 100))
+        assert hiring.hire(TEACHER, [student], free, asked=ASKED) == hiring.hire(TEACHER, [student], full, asked=ASKED)
+
+
+def test_what_is_free_now_must_hold_agents_together_or_each_where_they_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    students = [Agent(name=name, model=QWEN, engine="transformers") for name in ("ada", "bob")]
+    hired = hiring.hire(TEACHER, students, here(24), asked=ASKED)
+
+    def said(free_mb: int, *, in_turn: bool = False) -> str:
+        monkeypatch.setattr(placement, "look", lambda: msgspec.structs.replace(here(24), free_mb=free_mb))
+        return hiring.short_now(hired, in_turn=in_turn)
+
+    # 2.3 GB each, and 2.4 GB stay free.
+    assert said(7000) == said(5000, in_turn=True) == ""
+    assert "need about 4.5 GB" in said(5000) and "time_share" in said(5000)
+    assert "need about 2.3 GB" in said(4000, in_turn=True)
+    monkeypatch.delattr(placement, "look")
+    assert hiring.short_now(hired[:1], in_turn=False) == ""  # nobody computes here, so nothing is looked at
+
+
+def test_lower_capacity_lowers_what_a_model_that_is_to_be_fetched_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    hub = "HuggingFaceTB/SmolLM2-{}-Instruct"
+
+    def crew(capacity: int) -> list[Agent]:
+        return [
+            Agent(name=f"a{i}", model=hub.format(size), engine="transformers", capacity=capacity)
+            for i, size in enumerate(("360M", "135M", "135M", "135M"))
+        ]
+
+    asked = {f"a{i}": Requests(count=400, tokens=600) for i in range(4)}
+    with pytest.raises(PlacementError, match=r"ower capacity, lower engine_args\.kv_cache_mb") as caught:
+        hiring.hire(TEACHER, crew(0), here(8, bfloat16=False), asked=asked)
+    assert len(str(caught.value).splitlines()) == 3
+    assert hiring.hire(TEACHER, crew(4), here(8, bfloat16=False), asked=asked)
+
+
 def test_an_engine_that_was_named_or_given_arguments_is_refused_rather_than_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

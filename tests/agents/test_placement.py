@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.machine import Limits, available_mb, cgroup_limits, computes_in_bfloat16, visible_gpus
+from agents.machine import Limits, cgroup_limits, computes_in_bfloat16, meminfo_mb, visible_gpus
 from agents.memory import Requests
-from agents.placement import Gpu, Machine, Seat, Wish, described, look, need_mb, place
+from agents.placement import Gpu, Machine, Seat, Wish, described, look, need_mb, place, short_now
 from broker.errors import PlacementError
 
 A10 = 24_000
@@ -188,7 +188,7 @@ def test_agents_that_the_memory_cannot_hold_together_are_refused_with_numbers_an
         "a0 4.2 GB (3.0 + 0.5 + 0.8), a1 3.1 GB (2.0 + 0.5 + 0.6), a2 1.9 GB (1.0 + 0.5 + 0.5): weights + keys and "
         "values + engine.",
         "Let them take turns (time_share: true; the largest takes 4.2 GB), leave out a2 (the others take 7.3 GB), "
-        "lower capacity, or take smaller models.",
+        "lower capacity, lower engine_args.kv_cache_mb, or take smaller models.",
     ]
 
 
@@ -196,20 +196,40 @@ def test_only_ways_out_that_would_do_are_offered() -> None:
     together = refusal(on_the_cpu(3000, 3000), machine(memory_mb=6000))
     assert "time_share" in together and "leave out" not in together
     alone = refusal(on_the_cpu(9000), machine(memory_mb=6000))
-    assert alone.endswith("\nLower capacity, or take smaller models.")
+    assert alone.endswith("\nLower capacity, lower engine_args.kv_cache_mb, or take smaller models.")
     largest = refusal(on_the_cpu(1000, 1000, 9000), machine(memory_mb=6000))
     assert "time_share" not in largest and "eave out a2" in largest
+    unknown = refusal([Wish("a", "auto", 9000)], machine(memory_mb=6000))
+    assert unknown.endswith("\nLower engine_args.kv_cache_mb, or take smaller models.")
+    one = msgspec.structs.replace(ASKED, capacity=1)
+    assert refusal([Wish("a", "auto", 9000, requests=one)], machine(memory_mb=6000)).endswith("\nTake smaller models.")
     replicas = [Wish(name, "auto", 3000, requests=ASKED) for name in ("a", "a.2")]
     assert "time_share" not in refusal(replicas, machine(memory_mb=6000))
 
 
-def test_what_other_programs_hold_does_not_count_and_a_margin_stays_free() -> None:
-    # They need 9.2 GB.
-    asked, large = on_the_cpu(3000, 2000, 1000), machine(memory_mb=25_000)
-    assert place(asked, large) == place(asked, msgspec.structs.replace(large, free_mb=11_700))
-    message = refusal(asked, msgspec.structs.replace(large, free_mb=11_500))
-    assert "they may take 9.0 GB: 11.5 GB of 25.0 GB are free, and 2.5 GB must stay free." in message
-    assert "they may take 0.0 GB" in refusal(asked, msgspec.structs.replace(large, free_mb=2000))
+def test_seats_do_not_depend_on_what_other_programs_hold() -> None:
+    asked, there = on_the_cpu(3000, 2000, 1000), machine(memory_mb=25_000)
+    assert place(asked, there) == place(asked, msgspec.structs.replace(there, free_mb=0))
+
+
+def test_agents_that_need_more_than_is_free_now_are_told_what_would_fit() -> None:
+    # They need 9.2 GB, and 2.5 GB stay free.
+    asked, there = on_the_cpu(3000, 2000, 1000), machine(memory_mb=25_000)
+
+    def said(free_mb: int, swap_mb: int = 0) -> str:
+        return short_now(asked, msgspec.structs.replace(there, free_mb=free_mb, swap_mb=swap_mb))
+
+    assert short_now(asked, there) == said(11_800) == said(7800, 4000) == ""
+    assert said(11_500).splitlines() == [
+        "The agents on the CPU need about 9.2 GB of memory, and they may take 9.0 GB: 11.5 GB of 25.0 GB are free, "
+        "and 2.5 GB must stay free.",
+        "a0 4.2 GB (3.0 + 0.5 + 0.8), a1 3.1 GB (2.0 + 0.5 + 0.6), a2 1.9 GB (1.0 + 0.5 + 0.5): weights + keys and "
+        "values + engine.",
+        "Close other programs, let them take turns (time_share: true; the largest takes 4.2 GB), leave out a2 (the "
+        "others take 7.3 GB), lower capacity, lower engine_args.kv_cache_mb, or take smaller models.",
+    ]
+    assert "they may take 1.0 GB: 3.0 GB of 25.0 GB and 0.5 GB of swap are free" in said(3000, 500)
+    assert "they may take 0.0 GB" in said(2000)
 
 
 @pytest.mark.parametrize(("memory_mb", "usable_mb"), [(4000, 3000), (10_000, 9000), (64_000, 57_600)])
@@ -229,11 +249,10 @@ def vllms(*sizes: int, args: dict[str, Any] | None = None) -> list[Wish]:
 def test_four_vllm_agents_that_filled_a_machine_are_refused() -> None:
     # A teacher of 1.5B and three students of 0.5B took all of such a machine, and the kernel ended the teacher.
     crew, there = vllms(3088, 989, 989, 989), machine(memory_mb=25_276)
-    for where in (there, msgspec.structs.replace(there, free_mb=24_800)):
-        message = refusal(crew, where)
-        assert "a0 8.3 GB (3.1 + 2.1 + 3.0), a1 5.1 GB" in message
-        assert "time_share: true; the largest takes 8.3 GB" in message and "leave out a3" in message
-        assert place(crew[:3], where)
+    message = refusal(crew, there)
+    assert "a0 8.3 GB (3.1 + 2.1 + 3.0), a1 5.1 GB" in message
+    assert "time_share: true; the largest takes 8.3 GB" in message and "leave out a3" in message
+    assert place(crew[:3], there)
 
 
 @pytest.mark.parametrize(("memory_gb", "hold"), [(4, 0), (8, 1), (24, 5)])
@@ -440,8 +459,9 @@ def test_the_fullest_group_on_the_way_up_decides_what_is_free(tmp_path: Path) ->
 
 
 def test_free_memory_is_what_the_kernel_calls_available() -> None:
-    assert available_mb("MemTotal: 24684000 kB\nMemFree: 1 kB\nMemAvailable:   20000000 kB\n") == 20_480
-    assert available_mb("") is None
+    text = "MemTotal: 24684000 kB\nMemFree: 1 kB\nMemAvailable:   20000000 kB\nSwapFree: 1000000 kB\n"
+    assert (meminfo_mb(text, "MemAvailable"), meminfo_mb(text, "SwapFree")) == (20_480, 1024)
+    assert meminfo_mb("", "MemAvailable") is None
 
 
 @pytest.mark.parametrize(("flags", "able"), [("avx2 avx512_bf16", True), ("amx_bf16 amx_tile", True), ("avx2", False)])

@@ -1,14 +1,19 @@
 """Bad input gets an error of one to three lines, exit code 2, and starts nothing."""
 
+import contextlib
 import json
+import sqlite3
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
+import msgspec
 import pytest
 
 import run
-from broker.errors import TaskError
+from agents.models import Resolved
+from broker.errors import PlacementError, TaskError
 from scenarios import reading
 from scenarios.classroom import Ending
 from scenarios.run_folder import RunFolder
@@ -183,6 +188,72 @@ def test_level_2_is_planned_without_the_packages_that_train(
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert len(warnings) == 1
     assert "trl and peft, which are not installed" in warnings[0]
+
+
+SHORT = "The agents on the CPU need about 9.2 GB\na0 9.2 GB\nClose other programs."
+
+
+@pytest.fixture
+def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.hiring.short_now", lambda hired, *, in_turn: SHORT)
+
+
+@pytest.mark.usefixtures("short_of_memory")
+def test_a_plan_and_the_doctor_warn_where_other_programs_leave_too_little_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run.main(["plan", classes.SMOKE, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [SHORT]
+    assert run.main(["plan", classes.SMOKE]) == 0
+    assert capsys.readouterr().err == f"Warning: {SHORT}\n"
+    assert run.main(["plan", classes.SMOKE, "--set", "machine.memory=16"]) == 0
+    assert not capsys.readouterr().err
+    assert run.main(["doctor", classes.SMOKE, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["agents"] and found["checks"][-1]["ok"] == "partly"
+    assert f"{found['checks'][-1]['says']}\n{found['checks'][-1]['do']}" == SHORT
+
+
+@pytest.mark.usefixtures("short_of_memory")
+def test_a_class_that_does_not_fit_now_is_refused_and_leaves_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([classes.SMOKE, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == f"{SHORT}\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_is_seated_anew_once_its_models_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = run.hire(reading.read(Path(classes.SMOKE))), PlacementError("too large")
+    to_fetch = msgspec.structs.replace(before[0], resolved=Resolved("org/a", "hub", False, 0))
+    hire = Mock(side_effect=[(to_fetch, *before[1:]), after])
+    monkeypatch.setattr(run, "hire", hire)
+    monkeypatch.setattr("agents.hiring.fetch", lambda hired, console: {})
+    assert run.main([classes.SMOKE, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == "too large\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_class_needs_memory_only_where_something_is_left_to_ask(
+    tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario, out = tmp_path / "class.yaml", tmp_path / "run"
+    scenario.write_text(GOOD)
+    classes.say(scenario, "--out", out, "--monitor", "off")
+    request.getfixturevalue("short_of_memory")
+    (out / "summary.json").unlink()
+    assert run.main(["resume", str(out)]) == 0
+    assert (out / "summary.json").exists()
+    with contextlib.closing(sqlite3.connect(out / "class.db")) as database, database:
+        database.execute("DELETE FROM result WHERE request_id = (SELECT max(request_id) FROM result)")
+    begun = classes.events(out, "started")
+    capsys.readouterr()
+    assert run.main(["resume", str(out)]) == 2
+    assert capsys.readouterr().err == f"{SHORT}\n"
+    assert classes.events(out, "started") == begun
+    assert reading.read(out / "scenario.yaml").name == "small"
 
 
 def test_a_damaged_class_db_is_a_failure_and_no_mistake_of_the_command(tmp_path: Path) -> None:
