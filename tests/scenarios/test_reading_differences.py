@@ -24,7 +24,14 @@ def good(path: Path, *overrides: str) -> Scenario:
 def test_every_default_is_written_out(path: Path) -> None:
     written = yaml_tree.parse(dump(good(path))).value
     assert list(written) == list(Scenario.__struct_fields__)
-    assert written["limits"] == {"stalled_s": 300.0, "empty_pool_s": 120.0, "restarts": 2, "drain_s": 20.0}
+    assert written["limits"] == {
+        "stalled_s": 300.0,
+        "loading_s": 900.0,
+        "training_s": 3600.0,
+        "empty_pool_s": 120.0,
+        "restarts": 2,
+        "drain_s": 20.0,
+    }
     assert written["students"][0]["gpu"] == "auto"
 
 
