@@ -65,6 +65,8 @@ class Ended(msgspec.Struct, frozen=True):
     """It ended with exit code 0."""
     killed: bool = False
     """`LocalLauncher.kill` ended it."""
+    pid: int = 0
+    """Of the process; 0: it could not be started."""
 
 
 class _Child:
@@ -80,6 +82,8 @@ class _Child:
         """Of processes that did not run for long."""
         self.killed_for = ""
         """Why this program killed the current process; empty: it did not."""
+        self.killed_at: float | None = None
+        """When this program first sent SIGKILL to the current process, by the launcher's clock."""
         self.log_from = 0
         """Where in the log the words of the current process, or of the last one, begin."""
         self.due: float | None = None
@@ -144,7 +148,7 @@ class LocalLauncher:
                 _close(process)
                 child.process = None
                 if not child.resting and child.due is None:
-                    happened.append(self._judge(child, process.returncode))
+                    happened.append(msgspec.structs.replace(self._judge(child, process.returncode), pid=process.pid))
 
     def tick(self) -> list[Ended]:
         """Start again what is due; returns what could not be started."""
@@ -166,22 +170,33 @@ class LocalLauncher:
         if child.resting:
             child.resting, child.due = False, self._clock()
 
-    def send_away(self, name: str) -> None:
-        """Let a child rest: its process ends and gives its memory back. Nothing is said of it in `ended`."""
+    def send_away(self, name: str) -> int:
+        """Let a child rest: its process ends and gives its memory back. Nothing is said of it in `ended`.
+
+        Returns:
+            The pid of the process that ends; 0: none runs.
+        """
         child = self._children[name]
         child.resting, child.due = True, None
-        if child.process:
-            self._signal_group(child.process)
+        if child.process is None:
+            return 0
+        self._kill(child, child.process)
+        return child.process.pid
 
-    def kill(self, name: str, why: str) -> None:
+    def kill(self, name: str, why: str, pid: int = 0) -> None:
         """End a child and all it started, now, even if it is stopped. Counts as a death; `ended` says it, with `why`.
 
         A name that is not a running child of this launcher is left alone: external agents are killed by nobody.
+
+        Args:
+            name: of the child.
+            why: for people.
+            pid: the process that is meant: another one of this name is left alone. 0: whichever runs.
         """
         child = self._children.get(name)
-        if child and child.process:
+        if child and child.process and pid in (0, child.process.pid):
             child.killed_for = why
-            self._signal_group(child.process)
+            self._kill(child, child.process)
 
     def stop(self, grace_s: float) -> list[str]:
         """Ask all to leave (SIGTERM), kill those that are there after `grace_s`, and restart nobody any more.
@@ -214,9 +229,11 @@ class LocalLauncher:
         """Whose process runs."""
         return {name for name, child in self._children.items() if child.process and child.process.returncode is None}
 
-    def restarts(self) -> dict[str, int]:
-        """How often each child was, or is about to be, started again."""
-        return {name: child.restarts for name, child in self._children.items()}
+    def unkillable(self) -> set[str]:
+        """Whose process still runs although this program sent it SIGKILL more than UNKILLABLE_S ago."""
+        since = self._clock() - UNKILLABLE_S
+        killed = {name: child.killed_at for name, child in self._children.items() if child.killed_at is not None}
+        return {name for name in self.alive() & killed.keys() if killed[name] < since}
 
     def last_words(self, name: str) -> str:
         """The last line in which the child's newest process told of a trouble, and where its log is.
@@ -230,7 +247,7 @@ class LocalLauncher:
 
     def _start(self, child: _Child) -> None:
         spec = child.spec
-        child.started_at, child.killed_for = self._clock(), ""
+        child.started_at, child.killed_for, child.killed_at = self._clock(), "", None
         child.log_from = spec.log.stat().st_size if spec.log.is_file() else 0
         process = spawn(spec.module, spec.spec, env=spec.env, log=spec.log, cores=spec.cores, name=spec.name)
         child.process = process
@@ -250,6 +267,11 @@ class LocalLauncher:
             _kill_group(process.pid)
             process.wait()
         self._exits.put((child, process))
+
+    def _kill(self, child: _Child, process: subprocess.Popen[bytes]) -> None:
+        if child.killed_at is None:
+            child.killed_at = self._clock()
+        self._signal_group(process)
 
     def _signal_group(self, process: subprocess.Popen[bytes]) -> None:
         with self._reaping:

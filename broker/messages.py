@@ -203,7 +203,7 @@ class Gone(Message, frozen=True, kw_only=True):
     name: str
     detail: str = ""
     pid: int = 0
-    """Of the process that ended: another that took the name meanwhile is left in peace. 0: whoever bears it."""
+    """Of the process that ended: another agent of this name is not affected. 0: unknown, so any agent of this name."""
 
 
 class Joined(Message, frozen=True, kw_only=True):
@@ -219,6 +219,8 @@ class Lost(Message, frozen=True, kw_only=True):
     pool: str
     why: Literal["goodbye", "process", "silent", "stalled", "replaced", "refused"]
     detail: str = ""
+    pid: int = 0
+    """Of its process, as its Hello said; 0: it did not say."""
 
 
 class Quiet(Message, frozen=True, kw_only=True):

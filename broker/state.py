@@ -5,7 +5,7 @@ broker/work.py; bytes and sockets are broker/broker.py. Nothing here outlives th
 agents and classroom tell a new state all it must know.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,8 @@ UNTIMED = ("loading", "training")
 """States in which no lease runs out."""
 MAX_FORMER = 4096
 """How many agents of the past are remembered."""
+MAX_ENDED = 16
+"""How many ended processes of each supervised agent are remembered."""
 
 End = Literal["goodbye", "process", "silent", "stalled", "replaced", "refused"]
 """How an agent can come to its end; see `Lost`."""
@@ -59,6 +61,8 @@ class BrokerState:
         self.former: OrderedDict[bytes, Former] = OrderedDict()
         self.hanging: dict[str, Lost] = {}
         """Supervised agents that were lost for not answering, until their process ends or they come back."""
+        self.ended: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=MAX_ENDED))
+        """The pids of the last processes of each supervised agent that ended. Their Hello may be read later."""
         self.dropped = 0
         """Messages that were no message, or not the sender's to send."""
         self.undelivered = 0
@@ -119,6 +123,9 @@ class BrokerState:
             self._greet_classroom(peer, hello, now)
         elif peer == self.out.classroom:
             self._drop("the classroom said Hello as an agent")
+        elif hello.pid in self.ended.get(hello.name, ()):
+            self.out.note(f"{hello.name}: a Hello of process {hello.pid}, which has ended, is ignored")
+            self._remember(peer, Former(hello.name, hello.pool or hello.name, "process"))
         else:
             self._greet_agent(peer, hello, now)
 
@@ -186,7 +193,7 @@ class BrokerState:
         self._remember(peer, Former(hello.name, pool, "refused"))
         self.out.send(peer, Drain())
         if hello.name not in self.names:
-            self.out.tell_classroom(Lost(name=hello.name, pool=pool, why="refused", detail=detail))
+            self.out.tell_classroom(Lost(name=hello.name, pool=pool, why="refused", detail=detail, pid=hello.pid))
 
     def _unknown(self, peer: bytes, now: float) -> None:
         """Once in a while, and not for each message of many that were on their way."""
@@ -286,7 +293,7 @@ class BrokerState:
             self.out.warn(f"{agent.name} is lost: {why} {detail}".strip())
         else:
             self.out.note(f"{agent.name} left: {detail or why}")
-        lost = Lost(name=agent.name, pool=pool.name, why=why, detail=detail)
+        lost = Lost(name=agent.name, pool=pool.name, why=why, detail=detail, pid=agent.hello.pid)
         if why in ("silent", "stalled") and agent.name in self.supervised:
             self.hanging[agent.name] = lost
         self.out.tell_classroom(lost)
@@ -301,9 +308,13 @@ class BrokerState:
         self.out.forget(event.peer)
 
     def _process_ended(self, event: events.ProcessEnded, now: float) -> None:
-        self.hanging.pop(event.name, None)
+        if event.pid and event.name in self.supervised:
+            self.ended[event.name].append(event.pid)
+        hanging = self.hanging.get(event.name)
+        if hanging and _may_be_same(event.pid, hanging.pid):
+            del self.hanging[event.name]
         agent = self.names.get(event.name)
-        if agent and event.pid in (0, agent.hello.pid):
+        if agent and _may_be_same(event.pid, agent.hello.pid):
             self._end(agent, "process", event.detail)
             self.work.dispatch(agent.pool, now)
 
@@ -390,6 +401,11 @@ class BrokerState:
     def _drop(self, text: str) -> None:
         self.dropped += 1
         self.out.warn(text)
+
+
+def _may_be_same(pid: int, other: int) -> bool:
+    """Whether two pids may be one process; 0 is unknown."""
+    return pid == other or 0 in (pid, other)
 
 
 FROM_ANYBODY: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {

@@ -7,7 +7,7 @@ go on. How long a request may take is the broker's to judge: broker/state.py.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from broker.client import Client
@@ -55,6 +55,10 @@ class Ended(Protocol):
     def killed(self) -> bool:
         """Whether `Launcher.kill` ended it."""
 
+    @property
+    def pid(self) -> int:
+        """Of the process; 0: it could not be started."""
+
 
 class Launcher(Protocol):
     """Starts, watches and restarts the processes of a class."""
@@ -65,8 +69,14 @@ class Launcher(Protocol):
     def alive(self) -> Collection[str]:
         """Whose process runs."""
 
-    def kill(self, name: str, why: str) -> None:
-        """End a process that hangs; it counts as a death. A process of somebody else is left alone."""
+    def unkillable(self) -> Collection[str]:
+        """Whose process still runs long after it was sent SIGKILL."""
+
+    def kill(self, name: str, why: str, pid: int = 0) -> None:
+        """End a process that hangs; it counts as a death. A process of somebody else is left alone.
+
+        `pid`: the process that is meant; 0: whichever runs under this name.
+        """
 
     def last_words(self, name: str) -> str:
         """The last trouble that its log tells of, in a line, and where the log is."""
@@ -108,6 +118,10 @@ class Attendance:
         self._waits_since: dict[str, float] = {}
         """Since when each running process loads, or trains without a step; one that has not joined yet loads."""
         self._restarting: set[str] = set()
+        self._ours: set[str] = set()
+        """Names of the processes that the launcher has started: the other members are external."""
+        self._there: set[str] = set()
+        """Those of them that run, or are about to start again."""
         self._exceeded: dict[str, str] = {}
         """Which entry of `limits` each process exceeded that was ended for it."""
         self._empty_since: dict[str, float] = {}
@@ -120,7 +134,12 @@ class Attendance:
     @property
     def anybody(self) -> bool:
         """Whether any agent is there that may have work under way: not one that still loads."""
-        return any(state not in HOLDS for state in self._states.values())
+        return any(state not in HOLDS and not self._has_ended(name) for name, state in self._states.items())
+
+    @property
+    def any_of_ours(self) -> bool:
+        """The same, external agents left out."""
+        return any(state not in HOLDS and name in self._there for name, state in self._states.items())
 
     # --- what the broker says ---------------------------------------------------------------------------
 
@@ -174,9 +193,9 @@ class Attendance:
             why = "" if lost.why == "goodbye" else lost.why
             self._store.note(lost.name, "lost", f"{why} {lost.detail}".strip()[:500])
         if lost.why == "stalled":
-            self._end(lost.name, lost.detail, "stalled_s")
+            self._end(lost.name, lost.detail, "stalled_s", lost.pid)
         elif lost.why == "silent":
-            self._end(lost.name, lost.detail)
+            self._end(lost.name, lost.detail, pid=lost.pid)
 
     # --- what the launcher says -------------------------------------------------------------------------
 
@@ -192,10 +211,20 @@ class Attendance:
         for ended in self._launcher.ended():
             self._hear_of_end(ended)
         alive = set(self._launcher.alive()) - {BROKER}
+        unkillable = sorted(set(self._launcher.unkillable()) - {BROKER})
+        self._ours |= alive
         self._restarting -= alive
+        alive.difference_update(unkillable)
         self._look_at_waits(alive)
-        there = alive | self._restarting
-        self._look_at_pools({pool for pool, count in outstanding.items() if count}, {pool_of(name) for name in there})
+        self._there = alive | self._restarting
+        self._look_at_pools({pool for pool, count in outstanding.items() if count}, unkillable)
+
+    def _has_ended(self, name: str) -> bool:
+        """Whether this agent is one of our own processes, and it has ended or should have.
+
+        The broker may still name it a member: it may read the last messages of a process after its end.
+        """
+        return name in self._ours and name not in self._there
 
     def _hear_of_end(self, ended: Ended) -> None:
         if not ended.left:
@@ -209,7 +238,8 @@ class Attendance:
             for members in self._members.values():
                 members.clear()
             return
-        self._client.send(Gone(name=ended.name, detail=ended.detail))
+        self._ours.add(ended.name)
+        self._client.send(Gone(name=ended.name, detail=ended.detail, pid=ended.pid))
         self._states.pop(ended.name, None)
         self._waits_since.pop(ended.name, None)
         pool = pool_of(ended.name)
@@ -233,15 +263,19 @@ class Attendance:
             self._end(name, f"{how} after {limit_s:g} s", limit)
             since[name] = self._now
 
-    def _end(self, name: str, what: str, limit: str = "") -> None:
-        """End a process that hangs. `limit`: the entry of `limits` that it exceeded."""
+    def _end(self, name: str, what: str, limit: str = "", pid: int = 0) -> None:
+        """End a process that hangs. `limit`: the entry of `limits` that it exceeded; `pid`: 0, whichever runs."""
         self._exceeded[name] = limit
-        self._launcher.kill(name, f"{what} (limits.{limit})" if limit else what)
+        self._launcher.kill(name, f"{what} (limits.{limit})" if limit else what, pid)
 
-    def _look_at_pools(self, needed: set[str], there: set[str]) -> None:
-        """Whether each pool that is `needed` has members, or may get some; `there`: pools with processes of ours."""
-        for pool, members in self._members.items():
-            if members or pool in there or pool not in needed:
+    def _look_at_pools(self, needed: set[str], unkillable: Sequence[str]) -> None:
+        """Whether each pool that is `needed` has members, or may get some."""
+        present = {
+            pool for pool, members in self._members.items() if any(not self._has_ended(name) for name in members)
+        }
+        there = present | {pool_of(name) for name in self._there}
+        for pool in self._members:
+            if pool in there or pool not in needed:
                 self._empty_since.pop(pool, None)
                 self._noted.discard(pool)
                 continue
@@ -251,7 +285,13 @@ class Attendance:
                 self._noted.add(pool)
                 self._store.note(pool, "waiting", f"nobody is there for its requests; waiting {limit_s:g} s")
             # Waiting pays while others have work, or while somebody may still come.
-            hopeless = self._left[pool] <= 0 and not any(self._members[other] for other in needed - {pool})
+            hopeless = self._left[pool] <= 0 and not present & (needed - {pool})
+            hangs = next((name for name in unkillable if pool_of(name) == pool), "")
+            if hangs and self._now - since > limit_s:
+                raise ClassFailure(
+                    f"the process of {hangs} does not end after SIGKILL: it hangs in the kernel, perhaps in a driver.\n"
+                    f"{self._launcher.last_words(hangs)}"
+                )
             if hopeless or (self._now - since > limit_s and pool in self._last):
                 raise ClassFailure(self._gone(pool))
             if self._now - since > limit_s:

@@ -54,6 +54,8 @@ TOTALS_S = 0.5
 """How often, at most, the totals of a running class are written down: each time costs a write to the disk."""
 FAREWELL_S = 20.0
 """How long a complete class waits for its agents to leave; on a busy machine each needs a moment of the processor."""
+EXTERNAL_FAREWELL_S = 3.0
+"""The same where only external agents are left: they may not leave at all, and need not for the run to end."""
 UNDRAWN = frozenset({"Train", "Grade"})
 """Kinds of requests whose result is not drawn from a distribution."""
 
@@ -385,7 +387,11 @@ class Classroom:
     def _dismiss(self, patience_s: float) -> None:
         """Tell the agents to leave, and take what they still finish until they have left or the time is up."""
         self._client.send(Drain())
-        deadline = self._clock() + patience_s
-        while self._clock() < deadline and self._attendance.anybody:
+        begun = self._clock()
+        while (waited_s := self._clock() - begun) < patience_s and self._attendance.anybody:
+            if self._level.finished and (
+                self._drain_asked or (waited_s >= EXTERNAL_FAREWELL_S and not self._attendance.any_of_ours)
+            ):
+                return
             self._receive(POLL_S)
             self._attendance.look({})

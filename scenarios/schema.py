@@ -260,9 +260,10 @@ class Limits(Section, frozen=True, kw_only=True):
     training_s: Seconds = 3600.0
     """An agent whose training takes longer for one step is restarted; the training goes on at its checkpoint."""
     empty_pool_s: Seconds = 120.0
-    """An agent that is needed and has no process, neither running nor about to start: the class stops, resumable."""
+    """If an agent that is needed has had no process, running or about to start, for this many seconds, the class stops;
+    it can be resumed."""
     restarts: Count = 2
-    """Of each agent's process."""
+    """How often each process of an agent is started again."""
     drain_s: Seconds = 20.0
     """After Ctrl-C, how long the work under way may take."""
 

@@ -18,8 +18,8 @@ class Launcher(Protocol):
     def bring(self, name: str) -> None:
         """Start a process that rests."""
 
-    def send_away(self, name: str) -> None:
-        """End a process until it is brought back; this is no death."""
+    def send_away(self, name: str) -> int:
+        """End a process until it is brought back; this is no death. Returns its pid; 0: none runs."""
 
 
 class Turns:
@@ -46,8 +46,8 @@ class Turns:
         if not waiting:
             return
         for name in self._crews.get(self.current, ()):
-            self._launcher.send_away(name)
-            self._client.send(Gone(name=name, detail=TURN_OVER))
+            pid = self._launcher.send_away(name)
+            self._client.send(Gone(name=name, detail=TURN_OVER, pid=pid))
         self.current = waiting[0]
         for name in self._crews[self.current]:
             self._launcher.bring(name)

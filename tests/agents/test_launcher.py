@@ -6,9 +6,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from agents.launcher import STEADY_S, ChildSpec, Ended, LocalLauncher, agent_env, last_words
+from agents.launcher import STEADY_S, UNKILLABLE_S, ChildSpec, Ended, LocalLauncher, agent_env, last_words
 from agents.placement import Seat
 from broker.lifeline import NO_RESTART
 from tests.agents.children.child import Orders
@@ -64,6 +65,10 @@ def room(tmp_path: Path) -> Iterator[Room]:
         it.end()
 
 
+def without_pid(ended: list[Ended]) -> list[Ended]:
+    return [msgspec.structs.replace(one, pid=0) for one in ended]
+
+
 def is_reaped(pid: int) -> bool:
     try:
         os.waitpid(pid, os.WNOHANG)
@@ -80,24 +85,22 @@ def test_all_children_are_started_and_alive(room: Room) -> None:
     assert room.pid() != room.pid()
     assert launcher.alive() == {"tutor", "peer"}
     assert launcher.ended() == []
-    assert launcher.restarts() == {"tutor": 0, "peer": 0}
 
 
 def test_a_child_that_dies_is_started_again_after_a_pause_that_doubles_until_the_budget_is_spent(room: Room) -> None:
     launcher = room.launcher(restarts=2, peer=Orders(exit_code=1))
     launcher.start()
-    assert launcher.ended(PATIENCE_S) == [Ended("peer", "exit code 1", True, 1)]
+    assert without_pid(launcher.ended(PATIENCE_S)) == [Ended("peer", "exit code 1", True, 1)]
     used_up = "exit code 1; no restart is left (limits.restarts: 2)"
     for pause, after in [(0.5, Ended("peer", "exit code 1", True, 2)), (1.0, Ended("peer", used_up, False, 2))]:
         room.clock.now += pause - 0.01
         assert launcher.ended() == []
         assert launcher.alive() == set()
         room.clock.now += 0.01
-        assert launcher.ended(PATIENCE_S) == [after]
+        assert without_pid(launcher.ended(PATIENCE_S)) == [after]
     room.clock.now += 1000
     assert launcher.tick() == []
     assert launcher.alive() == set()
-    assert launcher.restarts() == {"peer": 2}
 
 
 def test_the_pause_has_a_limit_and_begins_anew_after_a_process_that_ran_for_long(room: Room) -> None:
@@ -119,13 +122,13 @@ def test_the_pause_has_a_limit_and_begins_anew_after_a_process_that_ran_for_long
 def test_a_child_that_leaves_on_purpose_is_not_started_again(room: Room) -> None:
     launcher = room.launcher(restarts=5, peer=Orders(exit_code=0))
     launcher.start()
-    assert launcher.ended(PATIENCE_S) == [Ended("peer", "left (exit code 0)", False, 0, left=True)]
+    assert without_pid(launcher.ended(PATIENCE_S)) == [Ended("peer", "left (exit code 0)", False, 0, left=True)]
 
 
 def test_a_child_whose_failure_a_restart_would_not_mend_is_not_started_again(room: Room) -> None:
     launcher = room.launcher(restarts=5, peer=Orders(exit_code=NO_RESTART))
     launcher.start()
-    assert launcher.ended(PATIENCE_S) == [Ended("peer", "exit code 3: a restart would not help", False, 0)]
+    assert without_pid(launcher.ended(PATIENCE_S)) == [Ended("peer", "exit code 3: a restart would not help", False, 0)]
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -137,8 +140,10 @@ def test_kill_ends_a_child_with_all_it_started_even_when_it_is_stopped_and_count
     pid = room.pid()
     if frozen:
         os.killpg(pid, signal.SIGSTOP)
-    launcher.kill("peer", "it hangs")
-    assert launcher.ended(PATIENCE_S) == [Ended("peer", "ended by this program: it hangs", True, 1, killed=True)]
+    launcher.kill("peer", "it hangs", pid)
+    assert launcher.ended(PATIENCE_S) == [
+        Ended("peer", "ended by this program: it hangs", True, 1, killed=True, pid=pid)
+    ]
     assert room.witness.everybody_left()
     assert is_reaped(pid)
     room.clock.now += 0.5
@@ -160,12 +165,60 @@ def test_killing_somebody_else_or_one_who_is_gone_does_nothing(room: Room) -> No
     assert launcher.ended() == []
 
 
+def test_kill_spares_the_successor_of_the_process_that_is_meant(room: Room) -> None:
+    launcher = room.launcher(restarts=2, peer=Orders(witness=room.witness.path))
+    launcher.start()
+    first = room.pid()
+    os.kill(first, signal.SIGKILL)
+    [ended] = launcher.ended(PATIENCE_S)
+    assert ended.pid == first
+    assert room.witness.everybody_left()
+    room.clock.now += 0.5
+    launcher.tick()
+    second = room.pid()
+    launcher.kill("peer", "it hangs", first)
+    os.kill(second, signal.SIGKILL)
+    [ended] = launcher.ended(PATIENCE_S)
+    assert (ended.killed, ended.pid) == (False, second)
+
+
+def test_a_process_that_survives_sigkill_for_long_is_unkillable(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = room.launcher(restarts=1, peer=Orders(witness=room.witness.path))
+    launcher.start()
+    pid = room.pid()
+    with monkeypatch.context() as patched:
+        patched.setattr("agents.launcher._kill_group", lambda group: None)
+        launcher.kill("peer", "it hangs")
+        room.clock.now += UNKILLABLE_S
+        assert launcher.unkillable() == set()
+        launcher.kill("peer", "it still hangs")
+        room.clock.now += 0.1
+        assert launcher.unkillable() == launcher.alive() == {"peer"}
+    os.kill(pid, signal.SIGKILL)
+    assert launcher.ended(PATIENCE_S)
+    assert launcher.unkillable() == set()
+    assert room.witness.everybody_left()
+    room.clock.now += UNKILLABLE_S
+    launcher.tick()
+    room.pid()
+    assert launcher.unkillable() == set()
+
+
+def test_a_child_that_is_sent_away_is_named_by_its_pid(room: Room) -> None:
+    launcher = room.launcher(peer=Orders(witness=room.witness.path))
+    launcher.start()
+    pid = room.pid()
+    assert launcher.send_away("peer") == pid
+    assert launcher.ended(PATIENCE_S) == []
+    assert launcher.send_away("peer") == 0
+
+
 def test_what_a_child_started_does_not_outlive_its_crash(room: Room) -> None:
     launcher = room.launcher(peer=Orders(witness=room.witness.path, grandchild=True, exit_code=1))
     launcher.start()
     room.pid()
     used_up = "exit code 1; no restart is left (limits.restarts: 0)"
-    assert launcher.ended(PATIENCE_S) == [Ended("peer", used_up, False, 0)]
+    assert without_pid(launcher.ended(PATIENCE_S)) == [Ended("peer", used_up, False, 0)]
     assert room.witness.everybody_left()
 
 

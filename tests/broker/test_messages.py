@@ -111,7 +111,7 @@ SAMPLES: tuple[Message, ...] = (
     Goodbye(reason="drained"),
     Gone(name="tiny", detail="killed by signal 9", pid=77),
     Joined(hello=HELLO),
-    Lost(name="tiny", pool="small", why="silent", detail="nothing heard for 6.1 s"),
+    Lost(name="tiny", pool="small", why="silent", detail="nothing heard for 6.1 s", pid=77),
     Quiet(name="tiny", seconds=6.5),
     Gauges(
         epoch="e1", queues={"small": 3}, dropped=1, requeued=2,

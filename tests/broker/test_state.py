@@ -448,6 +448,52 @@ def test_a_classroom_that_comes_back_hears_again_whose_process_it_must_end(watch
     assert not any(isinstance(m, Lost) for m in watched.said(C))
 
 
+def test_the_end_of_an_earlier_process_leaves_a_hanging_one_hanging() -> None:
+    broker = Broker(supervised=["ann"])
+    broker.classroom()
+    broker.agent(b"a", "ann", pid=7)
+    broker.ask("r1")
+    broker.passes(11)
+    broker.gone("ann", pid=6)
+    broker.classroom()
+    assert [(m.name, m.pid) for m in broker.said(C) if isinstance(m, Lost)] == [("ann", 7)]
+    broker.gone("ann", pid=7)
+    broker.classroom()
+    assert not any(isinstance(m, Lost) for m in broker.said(C))
+
+
+def test_a_hello_that_is_read_after_the_end_of_its_process_is_ignored_and_its_result_counts() -> None:
+    broker = Broker(supervised=["ann"])
+    broker.classroom()
+    broker.ask("r1")
+    for pid in (7, 8):
+        assert broker.gone("ann", pid=pid) == []
+    for peer, pid in ((b"x", 7), (b"y", 8)):
+        assert broker.agent(peer, "ann", pid=pid, state="loading") == []
+    assert broker.state.agents == {}
+    assert (C, "Answered", "r1") in broker.answer(b"x", "r1")
+    assert (C, "Joined", "") in broker.agent(b"z", "ann", pid=9)
+    assert broker.agent(b"x", "ann", pid=7) == [], "it does not take the place of its successor"
+    assert broker.state.names["ann"].identity == b"z"
+
+
+def test_a_hello_that_is_read_before_the_end_of_its_process_is_followed_by_a_loss() -> None:
+    broker = Broker(supervised=["ann"])
+    broker.classroom()
+    assert (C, "Joined", "") in broker.agent(b"a", "ann", pid=7, state="loading")
+    assert broker.gone("ann", pid=7) == [(C, "Lost", "")]
+    assert broker.state.agents == {}
+
+
+@pytest.mark.parametrize(("gone", "hello"), [(0, 7), (7, 0)])
+def test_a_pid_that_is_unknown_may_be_that_of_any_process(gone: int, hello: int) -> None:
+    broker = Broker(supervised=["ann"])
+    broker.classroom()
+    broker.agent(b"a", "ann", pid=hello)
+    assert broker.gone("ann", pid=gone) == [(C, "Lost", "")]
+    assert (C, "Joined", "") in broker.agent(b"b", "ann", pid=hello), "nobody knows that this process has ended"
+
+
 def test_a_silent_agent_is_lost_as_soon_as_its_process_has_ended(watched: Broker) -> None:
     watched.ask("r1")
     watched.passes(5)

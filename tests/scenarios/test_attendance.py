@@ -20,13 +20,16 @@ class Ended:
     will_restart: bool = True
     left: bool = False
     killed: bool = False
+    pid: int = 0
 
 
 class Processes:
     def __init__(self) -> None:
         self.over: list[Ended] = []
         self.running: set[str] = set()
+        self.stuck: set[str] = set()
         self.killed: list[tuple[str, str]] = []
+        self.meant: list[int] = []
 
     def ended(self) -> list[Ended]:
         over, self.over = self.over, []
@@ -35,8 +38,12 @@ class Processes:
     def alive(self) -> set[str]:
         return self.running
 
-    def kill(self, name: str, why: str) -> None:
+    def unkillable(self) -> set[str]:
+        return self.stuck
+
+    def kill(self, name: str, why: str, pid: int = 0) -> None:
         self.killed.append((name, why))
+        self.meant.append(pid)
 
     def last_words(self, name: str) -> str:
         return f"the last words of {name}"
@@ -69,8 +76,8 @@ class Room:
         hello = Hello(name=name, role="student", pool=pool, answerer=answerer, state=state)
         self.attendance.joined(Joined(hello=hello))
 
-    def lose(self, why: str, name: str = "ada", detail: str = "") -> None:
-        self.attendance.lost(Lost(name=name, pool=name, why=why, detail=detail))  # type: ignore[arg-type]
+    def lose(self, why: str, name: str = "ada", detail: str = "", pid: int = 0) -> None:
+        self.attendance.lost(Lost(name=name, pool=name, why=why, detail=detail, pid=pid))  # type: ignore[arg-type]
 
     def start(self, *names: str) -> None:
         self.processes.running |= set(names)
@@ -102,9 +109,9 @@ def room(tmp_path: Path) -> Iterator[Room]:
 
 
 def test_a_process_that_ended_is_told_to_the_broker_and_written_down(room: Room) -> None:
-    room.end(Ended("ada"))
+    room.end(Ended("ada", pid=7))
     room.attendance.look({"ada": 1})
-    assert room.sent == [Gone(name="ada", detail="signal 9")]
+    assert room.sent == [Gone(name="ada", detail="signal 9", pid=7)]
     assert room.kinds() == ["restart"]
 
 
@@ -132,8 +139,9 @@ def test_a_silent_agent_whose_process_runs_is_shown_and_not_killed(room: Room) -
 )
 def test_an_agent_that_hangs_is_killed_for_a_reason_that_is_told(why: str, detail: str, told: str, room: Room) -> None:
     room.join()
-    room.lose(why, detail=detail)
+    room.lose(why, detail=detail, pid=7)
     assert room.processes.killed == [("ada", told)]
+    assert room.processes.meant == [7]
 
 
 @pytest.mark.parametrize("why", ["process", "goodbye", "replaced"])
@@ -251,6 +259,55 @@ def test_a_pool_is_not_empty_while_a_process_of_it_runs_or_is_about_to_start(roo
     room.end(Ended("ada.2"))
     room.passes(30)
     assert room.kinds() == ["restart"]
+
+
+@pytest.mark.parametrize("state", ["loading", "ready"])
+@pytest.mark.parametrize("late", [False, True])
+def test_an_agent_of_ours_whose_process_has_ended_is_no_member(state: AgentState, late: bool, room: Room) -> None:
+    room.start("ada")
+    if late:
+        room.end(Ended("ada", will_restart=False))
+        room.attendance.look({"ada": 1})
+    room.join(state=state)
+    if not late:
+        room.end(Ended("ada", will_restart=False))
+        room.attendance.look({"ada": 1})
+    assert not room.attendance.anybody
+    with pytest.raises(ClassFailure, match="'ada' is gone for good: signal 9"):
+        room.passes(12)
+
+
+def test_an_external_agent_is_a_member_while_the_broker_says_so(room: Room) -> None:
+    room.join()
+    room.passes(100)
+    assert room.attendance.anybody
+    assert not room.attendance.any_of_ours
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_process_that_does_not_end_after_sigkill_ends_the_class(joined: bool, room: Room) -> None:
+    room.start("ada")
+    if joined:
+        room.join(state="loading")
+    room.passes(62)
+    assert len(room.processes.killed) == 1
+    room.processes.stuck = {"ada"}
+    room.passes(9)
+    with pytest.raises(ClassFailure, match=r"process of ada does not end after SIGKILL: .*\nthe last words of ada"):
+        room.passes(3)
+    assert len(room.processes.killed) == 1
+
+
+def test_an_agent_with_another_process_goes_on_where_one_does_not_end_after_sigkill(room: Room) -> None:
+    room.start("ada", "ada.2")
+    room.join("ada.2", pool="ada")
+    room.processes.stuck = {"ada"}
+    room.passes(100)
+    room.processes.stuck = set()
+    room.end(Ended("ada"))
+    room.end(Ended("ada.2"))
+    room.passes(100)
+    assert room.processes.killed == []
 
 
 def test_a_pool_that_somebody_joins_is_waited_for_anew_when_it_empties_again(room: Room) -> None:

@@ -31,7 +31,7 @@ from broker.messages import (
     WireError,
     encode,
 )
-from scenarios.classroom import Classroom, feed
+from scenarios.classroom import EXTERNAL_FAREWELL_S, FAREWELL_S, Classroom, feed
 from scenarios.gradebook.store import Store
 from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step
 from scenarios.levels.observe import Observe
@@ -73,11 +73,21 @@ class Idle:
     def alive(self) -> list[str]:
         return []
 
-    def kill(self, name: str, why: str) -> None:
+    def unkillable(self) -> list[str]:
+        return []
+
+    def kill(self, name: str, why: str, pid: int = 0) -> None:
         raise AssertionError(name)
 
     def last_words(self, name: str) -> str:
         return ""
+
+
+class Working(Idle):
+    """Processes of all agents, which stay."""
+
+    def alive(self) -> list[str]:
+        return list(NAMES)
 
 
 class School:
@@ -156,12 +166,13 @@ def classroom(
     level: Level | None = None,
     keep: Callable[[str, bytes], None] = kept,
     clock: Callable[[], float] = time.monotonic,
+    launcher: Idle | None = None,
 ) -> Classroom:
     client: Client = school  # type: ignore[assignment]
     level = level or Observe(Setup(SCENARIO, BANK, ANSWERERS))
     return Classroom(
-        SCENARIO, BANK, level, grader, store, client, Idle(), answerers=ANSWERERS, weights={"teacher": "w"}, keep=keep,  # type: ignore[arg-type]
-        clock=clock,
+        SCENARIO, BANK, level, grader, store, client, launcher or Idle(), answerers=ANSWERERS, weights={"teacher": "w"},  # type: ignore[arg-type]
+        keep=keep, clock=clock,
     )  # fmt: skip
 
 
@@ -320,6 +331,58 @@ def test_drain_tells_the_agents_and_takes_what_they_finish(store: Store, grader:
     assert room.run().status == "interrupted"
     assert school.draining
     assert [event.kind for event in store.events()][:1] == ["drain"]
+
+
+class DeafSchool(School):
+    """Answers everything, but nobody leaves when told to; each look into the mail takes a second then."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.now = 0.0
+        self.told_at: float | None = None
+        self.interrupt: Callable[[], None] = lambda: None
+
+    def receive(self, timeout: float) -> list[Received]:
+        if not self.draining:
+            return super().receive(timeout)
+        if self.told_at is None:
+            self.told_at = self.now
+        self.now += 1.0
+        self.interrupt()
+        return []
+
+
+@pytest.mark.parametrize(("launcher", "waited_s"), [(Working(), FAREWELL_S), (Idle(), EXTERNAL_FAREWELL_S)])
+def test_a_complete_class_waits_longer_for_its_own_processes_than_for_external_agents(
+    launcher: Idle, waited_s: float, store: Store, grader: ClassGrader
+) -> None:
+    school = DeafSchool(store)
+    assert classroom(store, grader, school, clock=lambda: school.now, launcher=launcher).run().status == "complete"
+    assert school.told_at is not None
+    assert school.now - school.told_at == waited_s
+
+
+def test_ctrl_c_ends_the_farewell_of_a_complete_class(store: Store, grader: ClassGrader) -> None:
+    school = DeafSchool(store)
+    room = classroom(store, grader, school, clock=lambda: school.now, launcher=Working())
+    school.interrupt = room.drain
+    assert room.run().status == "complete"
+    assert school.told_at is not None
+    assert school.now - school.told_at == 1.0
+
+
+def test_ctrl_c_during_the_work_waits_for_external_agents_as_for_others(store: Store, grader: ClassGrader) -> None:
+    school = DeafSchool(store)
+    room = classroom(store, grader, school, clock=lambda: school.now)
+
+    def answer(request_id: str, message: Message) -> Message:
+        room.drain()
+        return school.right(request_id, message)
+
+    school.answer = answer
+    assert room.run().status == "interrupted"
+    assert school.told_at is not None
+    assert school.now - school.told_at == SCENARIO.limits.drain_s
 
 
 def test_a_full_disk_ends_the_class_and_acknowledges_nothing(store: Store, grader: ClassGrader) -> None:

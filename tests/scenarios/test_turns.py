@@ -14,11 +14,12 @@ class Stage:
     def bring(self, name: str) -> None:
         self.did.append(f"+{name}")
 
-    def send_away(self, name: str) -> None:
+    def send_away(self, name: str) -> int:
         self.did.append(f"-{name}")
+        return len(name)
 
     def send(self, message: Gone) -> None:
-        self.did.append(f"!{message.name}")
+        self.did.append(f"!{message.name} {message.pid}")
 
     def look(self, **outstanding: int) -> list[str]:
         self.did.clear()
@@ -35,8 +36,8 @@ def test_a_turn_lasts_until_nothing_is_left_to_answer() -> None:
     stage = Stage()
     stage.look(teacher=3)
     assert stage.look(teacher=1, ada=5, bob=5) == []
-    assert stage.look(teacher=0, ada=5, bob=5) == ["-teacher", "!teacher", "+ada", "+ada.2"]
-    assert stage.look(ada=0, bob=5) == ["-ada", "!ada", "-ada.2", "!ada.2", "+bob"]
+    assert stage.look(teacher=0, ada=5, bob=5) == ["-teacher", "!teacher 7", "+ada", "+ada.2"]
+    assert stage.look(ada=0, bob=5) == ["-ada", "!ada 3", "-ada.2", "!ada.2 5", "+bob"]
 
 
 def test_nobody_is_sent_away_while_nobody_else_has_work() -> None:
