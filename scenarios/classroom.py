@@ -165,7 +165,7 @@ class Classroom:
         self._backlog: dict[str, deque[Request]] = defaultdict(deque)
         self._outstanding = Counter[str]()
         """The same, counted by pool."""
-        self._wanted: list[Request] = []
+        self._wanted: list[tuple[str, str, int, int, str, str]] = []
         """Of level 3, what it wants results for and is not written down yet."""
         self._totals: Mapping[str, int] = {}
         """As they are written down for the monitor."""
@@ -212,7 +212,7 @@ class Classroom:
     # --- sending ----------------------------------------------------------------------------------------
 
     def _due(self, step: Step) -> None:
-        self._wanted += [request for request in (*step.requests, *step.shared) if request.arm]
+        self._wanted += step.wanted
         for request in step.requests:
             self._asked[request.id] = request
             self._outstanding[request.to] += 1
@@ -221,7 +221,7 @@ class Classroom:
     def _keep_asked(self) -> None:
         """Write down what level 3 wants results for, since several arms, rounds and agents may share one."""
         if self._wanted:
-            self._store.keep_asked([(r.id, r.arm, r.run, r.round, r.to, r.stage) for r in self._wanted])
+            self._store.keep_asked(self._wanted)
             self._wanted.clear()
 
     def _send(self) -> None:

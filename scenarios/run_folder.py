@@ -23,7 +23,7 @@ from broker.errors import ScenarioError, in_words
 from broker.gauges import Subscriber
 from broker.messages import replica
 from scenarios import reading
-from scenarios.classroom import Ending, feed
+from scenarios.classroom import Ending, feed, settled
 from scenarios.counts import CHARACTERS_PER_TOKEN
 from scenarios.gradebook.spent import spent_in
 from scenarios.gradebook.store import Store
@@ -218,12 +218,18 @@ class RunFolder:
         return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN
 
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
-        """How a class ends that has all its results already, so that no process need be started; None: it has not."""
+        """How a class ends that has all its results already, so that no process need be started; None: it has not.
+
+        An earlier version may have recorded them and not what they are wanted for: that is written down here.
+        """
         if (bank := store.bank()) is None:
             return None
         level = self.level(scenario, bank, store)
-        _, reused = feed(level, store.find)
-        return Ending("complete", reused=reused) if level.finished else None
+        step, reused = settled(level, level.begin(), store.find)
+        if not level.finished:
+            return None
+        store.keep_asked(step.wanted)
+        return Ending("complete", reused=reused)
 
     def summarize(self, scenario: Scenario) -> tuple[dict[str, Any], dict[str, int]]:
         """The summary of what is recorded, under `scenario`, and how much was never asked, by stage."""

@@ -79,10 +79,12 @@ class Round(msgspec.Struct, frozen=True):
     """Those whose mistakes the teacher was shown: with a curriculum not all who were examined in the first round."""
     items: tuple[str, ...] = ()
     """Its training items: what the students were asked."""
+    answers: dict[str, dict[str, "OwnAnswers"]] = {}
+    """By set, by student: item by item what `students` counts."""
 
 
 class OwnAnswers(msgspec.Struct, frozen=True):
-    """Which training items the teacher itself answered right with a set, and which wrong; ids, in order."""
+    """Which training items an agent answered right with a set, and which wrong; ids, in order."""
 
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()

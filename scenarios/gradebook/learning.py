@@ -98,7 +98,8 @@ class TeacherSummary(msgspec.Struct, frozen=True):
     """Mean length of the samples in tokens; those cut off count as long as they are."""
     lbt: float | None
     """LbT score of its new TRs on the TPs: mean over TPs of the mean over TRs; a TR without an answer scores 0, and one
-    whose exams all failed does not count."""
+    whose exams all failed does not count. The TRs of all the round's teachers are scored on the exams that all of them
+    have."""
     lbt_problems: int
     drift: float | None
     """KL(this || original) in nats per token, on its own texts at temperature 1, one per held-out problem; an
@@ -127,6 +128,9 @@ class RoundSummary(msgspec.Struct, frozen=True):
     paired: list[LearnComparison]
     notes: list[str]
     """What the reader should know about the arms, a sentence each."""
+    lbt_left_out: int = 0
+    """Exam answers that no LbT score counts: the same exam (student, EP, repeat) failed under another TR of the TP, by
+    whichever teacher."""
 
 
 def summarize_rounds(
@@ -183,13 +187,7 @@ def _round(
     scenario: Scenario, one: Round, known: Mapping[str, Measured], told: TrainingRecords, complete: bool
 ) -> RoundSummary:
     teachers = named(one)
-    values = {
-        name: {
-            seed: {kind: how_well(scenario, one, known.get(weights), weights, kind, complete) for kind in MEASURES}
-            for seed, weights in of_seeds.items()
-        }
-        for name, of_seeds in teachers.items()
-    }
+    values, left_out = how_well(scenario, one, known, complete=complete)
     return RoundSummary(
         round=one.number,
         finished=one.finished,
@@ -197,6 +195,7 @@ def _round(
         teachers=[_teacher(name, of_seeds, known, values[name]) for name, of_seeds in teachers.items()],
         paired=list(_comparisons(values, scenario.seed)),
         notes=list(notes(scenario, one)),
+        lbt_left_out=left_out,
     )
 
 

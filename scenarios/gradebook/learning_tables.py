@@ -103,7 +103,11 @@ def _explained(one: RoundSummary) -> str:
         for row in one.teachers
         if row.drift_ci95
     ]
-    return said + (f" Its 95 % intervals: {', '.join(sure)}." if sure else "")
+    if sure:
+        said += f" Its 95 % intervals: {', '.join(sure)}."
+    if n := one.lbt_left_out:
+        said += f" LbT scores leave out {many(n, 'exam answer')}: the same exam failed under another rationale."
+    return said
 
 
 def seeds(one: RoundSummary) -> Ruled:

@@ -3,13 +3,15 @@
 Which of it stands in the summary, and how sure it is, is learning.py.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Literal, get_args
 
 import msgspec
 
 from scenarios.gradebook.learnt import ARM_LABELS, Likelihood, Measured, Round, numbered
-from scenarios.gradebook.scores import lbt_score
+from scenarios.gradebook.lessons import Rationale
+from scenarios.gradebook.scores import Merge, lbt_score
 from scenarios.gradebook.statistics import ratio_interval
 from scenarios.schema import ArmName, Scenario
 
@@ -47,11 +49,11 @@ def standings(scenario: Scenario, learnt: Sequence[Round], *, complete: bool) ->
     found = []
     for one in learnt:
         known |= {measured.weights: measured for measured in one.measured}
-        for name, of_seeds in named(one).items():
-            for seed, weights in of_seeds.items():
-                values = [how_well(scenario, one, known.get(weights), weights, kind, complete) for kind in MEASURES]
-                shares = (mean(each.values()) for each in values)
-                found.append(Standing(one.number, numbered(LABELS[name], seed), len(values[0]), *shares))
+        teachers, _ = how_well(scenario, one, known, complete=complete)
+        for name, of_seeds in teachers.items():
+            for seed, values in of_seeds.items():
+                shares = (mean(values[kind].values()) for kind in MEASURES)
+                found.append(Standing(one.number, numbered(LABELS[name], seed), len(values["greedy"]), *shares))
     return found
 
 
@@ -65,35 +67,88 @@ def named(one: Round) -> dict[str, dict[int, str]]:
 
 
 def how_well(
-    scenario: Scenario, one: Round, measured: Measured | None, weights: str, measure: Measure, complete: bool
-) -> dict[str, float]:
-    """By problem, how well a teacher did."""
-    learn = scenario.learn
-    if measure == "lbt":
-        own = weights == one.weights
-        lessons = one.lessons if own else measured.taught if measured else ()
-        names = [student.name for student in scenario.students]
-        exams = len(names) * scenario.exam.problems * scenario.exam.repeats
-        written = min(learn.rationales, scenario.lesson.rationales) if own else learn.rationales
-        rows = {}
-        for lesson in lessons:
-            # Of the round's teacher as many TRs as of the others, so that none has more to choose from. What nobody sat
-            # an exam under, for all of them failed, says nothing.
-            trs = [tr for tr in lesson.rationales if tr.repeat < written and (tr.answer is None or tr.exams)]
-            whole = len(trs) == written and all(tr.answer is None or len(tr.exams) == exams for tr in trs)
-            if trs and (whole or complete):
-                scores = [lbt_score(tr, names, scenario.scoring.merge) if tr.answer is not None else 0 for tr in trs]
-                rows[lesson.tp] = float(sum(scores) / len(scores))
-        return rows
+    scenario: Scenario, one: Round, known: Mapping[str, Measured], *, complete: bool
+) -> tuple[dict[str, dict[int, Values]], int]:
+    """How well the teachers of a round did, by name and seed; and how many EAs their LbT scores leave out."""
+    teachers = named(one)
+    everybody = {weights for of_seeds in teachers.values() for weights in of_seeds.values()}
+    taught = {weights: _taught(scenario, one, known.get(weights), weights, complete) for weights in everybody}
+    lbt, left_out = _on_common_slots(scenario, taught)
+    values: dict[str, dict[int, Values]] = {}
+    for name, of_seeds in teachers.items():
+        values[name] = {
+            seed: _held_out(scenario, known.get(weights), complete) | {"lbt": lbt[weights]}
+            for seed, weights in of_seeds.items()
+        }
+    return values, left_out
+
+
+def _held_out(scenario: Scenario, measured: Measured | None, complete: bool) -> dict[Measure, Mapping[str, float]]:
+    """Its greedy answers and its samples."""
+    samples = scenario.learn.samples
+    lessons = [
+        lesson
+        for lesson in (measured.held_out if measured else ())
+        if complete or (lesson.greedy is not None and len(lesson.rationales) >= samples)
+    ]
+    return {
+        "greedy": {one.tp: float(one.greedy is not None and one.greedy.correct) for one in lessons},
+        "sampled": {one.tp: mean([float(tr.correct) for tr in one.rationales]) or 0.0 for one in lessons if samples},
+    }
+
+
+def _taught(
+    scenario: Scenario, one: Round, measured: Measured | None, weights: str, complete: bool
+) -> dict[str, list[Rationale]]:
+    """By TP, the TRs that say how well a teacher teaches."""
+    learn, own = scenario.learn, weights == one.weights
+    lessons = one.lessons if own else measured.taught if measured else ()
+    exams = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
+    # Of the round's teacher as many TRs as of the others, so that none has more to choose from.
+    written = min(learn.rationales, scenario.lesson.rationales) if own else learn.rationales
     rows = {}
-    for lesson in measured.held_out if measured else ():
-        if not complete and (lesson.greedy is None or len(lesson.rationales) < learn.samples):
-            continue
-        if measure == "greedy":
-            rows[lesson.tp] = float(lesson.greedy is not None and lesson.greedy.correct)
-        elif learn.samples:
-            rows[lesson.tp] = mean([float(tr.correct) for tr in lesson.rationales]) or 0.0
+    for lesson in lessons:
+        # A TR whose exams all failed says nothing.
+        trs = [tr for tr in lesson.rationales if tr.repeat < written and (tr.answer is None or tr.exams)]
+        whole = len(trs) == written and all(tr.answer is None or len(tr.exams) == exams for tr in trs)
+        if trs and (whole or complete):
+            rows[lesson.tp] = trs
     return rows
+
+
+def _on_common_slots(
+    scenario: Scenario, taught: Mapping[str, Mapping[str, Sequence[Rationale]]]
+) -> tuple[dict[str, dict[str, float]], int]:
+    """By weights and TP the mean LbT score, on the EAs that the TRs of all teachers have; and the number of other EAs.
+
+    A TR without an answer scores 0. A TP on which the TRs have no EA in common counts for no teacher.
+    """
+    names = [student.name for student in scenario.students]
+    scores: dict[str, dict[str, float]] = {weights: {} for weights in taught}
+    left_out = 0
+    for tp in sorted({tp for by_tp in taught.values() for tp in by_tp}):
+        slots = [
+            {exam.slot for exam in tr.exams}
+            for by_tp in taught.values()
+            for tr in by_tp.get(tp, ())
+            if tr.answer is not None
+        ]
+        common = set.intersection(*slots) if slots else set()
+        left_out += sum(len(one - common) for one in slots)
+        if slots and not common:
+            continue
+        for weights, by_tp in taught.items():
+            if trs := by_tp.get(tp):
+                of_trs = [_lbt_score(tr, common, names, scenario.scoring.merge) for tr in trs]
+                scores[weights][tp] = float(sum(of_trs, Fraction(0)) / len(of_trs))
+    return scores, left_out
+
+
+def _lbt_score(tr: Rationale, common: Collection[tuple[str, str, int]], names: Sequence[str], merge: Merge) -> Fraction:
+    if tr.answer is None:
+        return Fraction(0)
+    exams = tuple(exam for exam in tr.exams if exam.slot in common)
+    return lbt_score(msgspec.structs.replace(tr, exams=exams), names, merge)
 
 
 def over_seeds(values: Mapping[int, Values]) -> Values:

@@ -227,26 +227,23 @@ def _students(
     lessons: Sequence[Lesson], iteration: Iteration | None, scenario: Scenario, single: Mapping[str, LineUp]
 ) -> list[StudentSummary]:
     """Their exams under rationales; where a class has level 3 alone, those of its rounds."""
-    by_tp: dict[str, list[tuple[int, int]]] = {student.name: [] for student in scenario.students}
-    """By student: right and all answers of each TP."""
+    by_problem: dict[str, list[tuple[int, int]]] = {student.name: [] for student in scenario.students}
+    """By student: right and all answers of each TP, or of each item."""
     for lesson in lessons:
         exams = [answer for rationale in distinct(lesson) for answer in rationale.exams]
         asked, found = Counter(one.student for one in exams), Counter(one.student for one in exams if one.correct)
         for name in asked:
-            by_tp.setdefault(name, []).append((found[name], asked[name]))
-    rounds = sat(iteration)
+            by_problem.setdefault(name, []).append((found[name], asked[name]))
+    by_problem |= sat(iteration)
     summaries = []
     for student in scenario.students:
-        right, n = (sum(column) for column in zip(*by_tp[student.name] or [(0, 0)], strict=True))
-        ci95 = clustered(by_tp[student.name])
-        if answers := rounds.get(student.name):
-            right, n, ci95 = answers.right, answers.n, wilson(answers.right, answers.n)
+        right, n = (sum(column) for column in zip(*by_problem[student.name] or [(0, 0)], strict=True))
         alone = single.get(student.name)
         summaries.append(
             StudentSummary(
                 name=student.name,
                 exam_accuracy=right / n if n else None,
-                ci95=ci95,
+                ci95=clustered(by_problem[student.name]),
                 exam_answers=n,
                 m1_max=alone.m1_max if alone else None,
                 m1_sum=alone.m1_sum if alone else None,

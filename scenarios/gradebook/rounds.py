@@ -184,11 +184,18 @@ def pool(students: Mapping[str, Mapping[str, Confusion]]) -> dict[str, Confusion
     return pooled
 
 
-def sat(iteration: Iteration | None) -> dict[str, Confusion]:
-    """Each learner's exam answers in all rounds of the class itself: those of its baselines are not among them."""
+def sat(iteration: Iteration | None) -> dict[str, list[tuple[int, int]]]:
+    """By learner: right and all exam answers to each item, in all rounds of the class itself and of no baseline."""
+    marks: dict[str, dict[str, list[bool]]] = {}
     courses = iteration.courses if iteration else ()
     rounds = [round for course in courses if course.arm == "class" for round in course.rounds]
-    return pool({f"{n} {key}": by for n, one in enumerate(rounds) for key, by in one.students.items()})
+    for by_student in (by_student for round in rounds for by_student in round.answers.values()):
+        for name, answers in by_student.items():
+            by_item = marks.setdefault(name, {})
+            for items, right in ((answers.right, True), (answers.wrong, False)):
+                for item in items:
+                    by_item.setdefault(item, []).append(right)
+    return {name: [(sum(of), len(of)) for of in by_item.values()] for name, by_item in marks.items()}
 
 
 def _round(course: Course, number: int) -> RoundSummary:

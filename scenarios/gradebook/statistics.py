@@ -53,7 +53,8 @@ def clustered(groups: Sequence[tuple[float, int]]) -> tuple[float, float]:
     """The 95 % interval of a share whose trials come in groups that go together, such as the exams of one TP.
 
     Wilson's, of as many independent trials as are worth these: at most all of them, and fewer where groups differ more
-    than by chance (Korn and Graubard, Survey Methodology 1998). Where every trial came out alike a group is one trial.
+    than by chance (Korn and Graubard, Survey Methodology 1998, with their factor for what few groups say of their
+    variance). Where every trial came out alike a group is one trial.
 
     Args:
         groups: successes and trials of each group; groups without trials say nothing.
@@ -65,8 +66,11 @@ def clustered(groups: Sequence[tuple[float, int]]) -> tuple[float, float]:
     share = successes / trials
     worth: float = len(groups)
     if len(groups) > 1 and 0 < share < 1:
+        from scipy.stats import t
+
         variance = _ratio_variance(groups)
-        worth = min(trials, share * (1 - share) / variance) if variance else trials
+        few = (NormalDist().inv_cdf(0.975) / float(t.ppf(0.975, len(groups) - 1))) ** 2
+        worth = min(trials, few * share * (1 - share) / variance) if variance else trials
     # Wilson for a number of trials that need not be whole.
     return wilson(share * worth, worth)
 

@@ -85,6 +85,11 @@ class Step(msgspec.Struct, frozen=True):
     shared: tuple[Request, ...] = ()
     """Requests whose result is due, or there, since something else asked the same."""
 
+    @property
+    def wanted(self) -> list[tuple[str, str, int, int, str, str]]:
+        """What level 3 wants results for, due or there, as rows of the gradebook's table `asked`."""
+        return [(r.id, r.arm, r.run, r.round, r.to, r.stage) for r in (*self.requests, *self.shared) if r.arm]
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """What is known of a class, finished or not: all that scores and summaries are made of."""

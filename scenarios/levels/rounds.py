@@ -35,6 +35,7 @@ class _Taught(NamedTuple):
     """What one set came to in a round."""
 
     students: dict[str, Confusion]
+    answers: dict[str, OwnAnswers]
     reflections: tuple[Reflection, ...]
     revisions: tuple[Revision, ...]
 
@@ -156,15 +157,15 @@ class Search:
         )
         revisions = [revision for one in taught for revision in one.revisions]
         made = [self.sets[revision.made] for revision in revisions if revision.made]
-        students = {one.key: what.students for one, what in zip(current, taught, strict=True)}
         reflections = [reflection for one in taught for reflection in one.reflections]
-        return (yield from self._select(number, current, students, made, revisions, reflections, learning))
+        sat = {one.key: what for one, what in zip(current, taught, strict=True)}
+        return (yield from self._select(number, current, sat, made, revisions, reflections, learning))
 
     def _select(
         self,
         number: int,
         current: Sequence[ExemplarSet],
-        students: dict[str, dict[str, Confusion]],
+        sat: dict[str, _Taught],
         made: Sequence[ExemplarSet],
         revisions: Sequence[Revision],
         reflections: Sequence[Reflection],
@@ -178,7 +179,8 @@ class Search:
             Round(
                 number=number,
                 taught=tuple(one.key for one in current),
-                students=students,
+                students={key: taught.students for key, taught in sat.items()},
+                answers={key: taught.answers for key, taught in sat.items()},
                 revisions=tuple(revisions),
                 reflections=sum(not one.dropped for one in reflections),
                 dropped_reflections=dict(Counter(one.dropped for one in reflections if one.dropped)),
@@ -199,7 +201,7 @@ class Search:
         if not self._line_up:
             sat = yield from together([self._sit(who, one, items, number) for one in current for who in self.learners])
             answers = dict.fromkeys(self.learners, Confusion())
-            for who, (one, _) in zip(self.learners * len(current), sat, strict=True):
+            for who, (one, _, _) in zip(self.learners * len(current), sat, strict=True):
                 answers[who] += one
             self._line_up = line_up(order, answers, self._seed, self.run, "curriculum")
         return joined(order, self._line_up, number, self._settings.rounds)
@@ -210,13 +212,14 @@ class Search:
         """Steps 1 to 4 for one set, and its new sets scored as they come."""
         sitting = self.learners if number == 1 else learning
         exams = yield from together([self._sit(who, material, items, number) for who in sitting])
-        failures = [case for _, failed in exams for case in failed if case.student in learning]
-        students = {who: answers for who, (answers, _) in zip(sitting, exams, strict=True)}
+        failures = [case for _, _, failed in exams for case in failed if case.student in learning]
+        students = {who: counted for who, (counted, _, _) in zip(sitting, exams, strict=True)}
+        answers = {who: own for who, (_, own, _) in zip(sitting, exams, strict=True)}
         if not self.learners:
             first = self._blind[material.key]
             self._blind[material.key] += revisions
             written = yield from together([self._grow(material, (), (), first + n, number) for n in range(revisions)])
-            return _Taught(students, (), tuple(written))
+            return _Taught(students, answers, (), tuple(written))
         settings = self._settings
         what = (self._seed, self.run, "failures", number, material.key)
         hands = deal(failures, settings.reflections, settings.mistakes, *what)
@@ -235,11 +238,11 @@ class Search:
                 for n, plan in enumerate(plans)
             ]
         )
-        return _Taught(students, tuple(reflections), tuple(written))
+        return _Taught(students, answers, tuple(reflections), tuple(written))
 
     def _sit(
         self, who: str, material: ExemplarSet, items: Sequence[Problem], number: int
-    ) -> Flow[tuple[Confusion, list[FailureCase]]]:
+    ) -> Flow[tuple[Confusion, OwnAnswers, list[FailureCase]]]:
         """One learner's exam, and what it got wrong. A request that failed is no answer and no failure case."""
         requests, results = yield from self._exam(who, material, items, "exam", number)
         failed = [
@@ -247,7 +250,7 @@ class Search:
             for request, result in zip(requests, results, strict=True)
             if not result.failed and not self._right(request, result)
         ]
-        return self._confusion(requests, results), failed
+        return self._confusion(requests, results), self._marked(requests, results), failed
 
     def _score(self, material: ExemplarSet, number: int) -> Flow[TrainScore]:
         """Step 5: the teacher's own answers to training items, with this set."""
@@ -256,11 +259,7 @@ class Search:
             teacher = self._questions.teacher
             requests, results = yield from self._exam(teacher, material, self._to_score, "score", number)
             self.scores[material.key] = TrainScore(material, self._confusion(requests, results), len(requests))
-            self._own[material.key] = OwnAnswers.of(
-                (request.ep, self._right(request, result))
-                for request, result in zip(requests, results, strict=True)
-                if not result.failed
-            )
+            self._own[material.key] = self._marked(requests, results)
         return self.scores[material.key]
 
     def _exam(
@@ -306,6 +305,13 @@ class Search:
 
     def _right(self, request: Request, result: Result) -> bool:
         return result.answer is not None and result.answer.casefold() == self._gold[request.ep].casefold()
+
+    def _marked(self, requests: Sequence[Request], results: Sequence[Result]) -> OwnAnswers:
+        return OwnAnswers.of(
+            (request.ep, self._right(request, result))
+            for request, result in zip(requests, results, strict=True)
+            if not result.failed
+        )
 
     def _confusion(self, requests: Sequence[Request], results: Sequence[Result]) -> Confusion:
         return confusion(

@@ -20,7 +20,7 @@ COUNT_TAUGHT = "SELECT count(*) FROM result WHERE stage IN ('greedy', 'teach')"
 TAUGHT = "SELECT request_id FROM result WHERE stage IN ('greedy', 'teach')"
 EXAMINED = "SELECT tr, count(*) FROM result WHERE tr <> '' GROUP BY tr"
 # The latest grade by a look-up of its own: joined to the view, SQLite would read the whole table first.
-GRADE = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY grader DESC, version DESC LIMIT 1)"
+GRADE = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1)"
 RATIONALES = f"""
   SELECT r.request_id, agent, stage, tp, repeat, text, answer, failed, {GRADE}, prompt_tokens, cached_tokens,
          completion_tokens, at

@@ -65,7 +65,14 @@ def test_a_finished_class_is_reported_watched_and_resumed_to_itself(finished: Pa
     (finished / "summary.json").unlink()
     assert json.loads(classes.say("report", finished, "--json")) == before == summary(finished)
     assert "iterate" in classes.say("watch", finished)
+    asked = "SELECT * FROM asked ORDER BY request_id, arm, run, round, agent, stage"
+    with Store(finished, write=True) as store:
+        wanted = store.query(asked)
+        store.query("DELETE FROM asked")  # as an earlier version left it
     assert "reused from earlier sessions" in classes.say("resume", finished)
+    with Store(finished) as store:
+        assert wanted
+        assert store.query(asked) == wanted
 
 
 def test_a_class_killed_in_every_step_and_resumed_has_the_gradebook_of_an_undisturbed_one(

@@ -363,6 +363,25 @@ def test_answers_that_are_neither_yes_nor_no_are_wrong_and_shown() -> None:
     assert {"perhaps"} <= {m.rationale for one in played.reflections for m in one.mistakes}
 
 
+def test_a_round_tells_which_items_each_student_answered_right() -> None:
+    """Failed requests are no answers."""
+
+    def say(request: Request) -> Result:
+        fails = request.kind == "Examine" and random.Random(request.id).random() < 0.2
+        return Result(request.id, "", None, False, failed="engine") if fails else able(request)
+
+    played = Played(level(), say)
+    rounds = course(played.level).rounds[1:]
+    for round in rounds:
+        assert round.answers.keys() == round.students.keys()
+        for key, students in round.students.items():
+            for name, counted in students.items():
+                own = round.answers[key][name]
+                assert (len(own.right), len(own.right) + len(own.wrong)) == (counted.right, counted.n)
+                assert {*own.right, *own.wrong} <= set(round.items)
+    assert sum(counted.n for round in rounds for by in round.students.values() for counted in by.values())
+
+
 def test_the_teacher_hears_how_its_sets_did() -> None:
     played = Played(level(), able)
     taught = {key for round in course(played.level).rounds for key in round.taught}

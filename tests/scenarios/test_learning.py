@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from scenarios.gradebook.learning import (
     LearnComparison,
@@ -16,8 +16,10 @@ from scenarios.gradebook.learning import (
     TrainingRecords,
     summarize_rounds,
 )
+from scenarios.gradebook.learning_tables import teachers
 from scenarios.gradebook.learnt import Likelihood, Measured, Round, Training
 from scenarios.gradebook.lessons import ExamAnswer, Lesson, Rationale
+from scenarios.gradebook.measured import standings
 from scenarios.gradebook.pairs import Gaps, Preference
 from scenarios.gradebook.report import summarize
 from scenarios.gradebook.store import Record, Store
@@ -127,6 +129,35 @@ def test_a_rationale_whose_exams_all_failed_says_nothing_of_its_teacher() -> Non
     unsat = Lesson("tp1", "number", None, (answer(0, "1"),))
     found = summary(replace(ROUND, lessons=(*taught("11"), unsat)))
     assert (row(found, "original").lbt, row(found, "original").lbt_problems) == (1.0, 1)
+
+
+def sat(tp: str, repeat: int, **marks: bool) -> Lesson:
+    """A TP with one TR, and what ada answered to each EP."""
+    exams = tuple(ExamAnswer("ada", ep, 0, right) for ep, right in marks.items())
+    return Lesson(tp, "number", None, (Rationale(f"{tp} {repeat}", repeat, "7", True, 10, exams),))
+
+
+def test_teachers_are_compared_on_the_exams_that_all_their_rationales_have() -> None:
+    lessons = (sat("tp0", 0, easy=True, hard=False), sat("tp1", 0, easy=True))
+    trained = (sat("tp0", 0, easy=True), sat("tp1", 0, hard=True))
+    measured = (ROUND.measured[0], Measured("w-m2", held_out("111", "110", "00-"), trained))
+    one = replace(ROUND, lessons=lessons, trainings=(M2,), measured=measured)
+    found = summary(one)
+    assert [(t.teacher, t.lbt, t.lbt_problems) for t in found.teachers] == [("original", 1.0, 1), ("m2", 1.0, 1)]
+    compared_on = compared(found, "m2", "original", "lbt")
+    assert (compared_on.difference, compared_on.n) == (0.0, 1)
+    assert found.lbt_left_out == 3, "one of tp0, and the two of tp1, which has none in common"
+    assert [standing.lbt for standing in standings(SCENARIO, [one], complete=True)] == [1.0, 1.0]
+    assert "LbT scores leave out 3 exam answers" in " ".join(render(teachers(found)).split())
+    assert summary().lbt_left_out == 0
+
+
+def test_exams_that_rationales_of_one_teacher_do_not_share_are_left_out_too() -> None:
+    written = sat("tp0", 0, easy=True, hard=False).rationales + sat("tp0", 1, easy=False).rationales
+    two = replace(SCENARIO, learn=replace(SCENARIO.learn, rationales=2))
+    one = replace(ROUND, lessons=(Lesson("tp0", "number", None, written),), trainings=(), measured=())
+    found = summary(one, scenario=two)
+    assert (row(found, "original").lbt, found.lbt_left_out) == (0.5, 1)
 
 
 def test_drift_is_per_token_with_an_interval_over_problems() -> None:
@@ -292,9 +323,13 @@ def whole(tmp_path: Path, *learnt: Round, complete: bool = True, scenario: Scena
 
 
 def printed(told: dict[str, Any]) -> str:
+    return render(summary_tables(told))
+
+
+def render(what: RenderableType) -> str:
     console = Console(width=80, record=True, color_system=None)
     with console.capture() as capture:
-        console.print(summary_tables(told))
+        console.print(what)
     return capture.get()
 
 

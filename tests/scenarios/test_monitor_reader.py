@@ -89,6 +89,15 @@ def test_failed_exams_count_as_done_and_are_no_wrong_answers(store: Store, tmp_p
     assert snapshot.lessons[0].scores == {"ada": 1.0}
 
 
+def test_the_grade_that_was_given_last_counts_whatever_its_version_is_called(store: Store, tmp_path: Path) -> None:
+    rows = [tr("tp1", 0), *exams("tp1", 0)]
+    store.record(rows, grader="test", version="2")
+    again = [replace(row, correct=row.kind == "Teach") for row in rows]
+    store.record(again, grader="test", version="10")
+    snapshot = picture(tmp_path, scenario())
+    assert snapshot.lessons[0].scores == {"ada": 0.0, "bob": 0.0}
+
+
 def test_a_failure_that_is_asked_again_is_not_done(store: Store, tmp_path: Path) -> None:
     record(store, tr("tp1", 0), tr("tp1", 1, failed="engine"), exams("tp1", 0, "+x", "++"))
     assert store.give_up_failed() == 2

@@ -14,15 +14,16 @@ from rich.console import Console
 
 from broker.errors import StoreError
 from broker.messages import AnswerForm
-from scenarios.gradebook.iteration import Answers, Iteration
+from scenarios.gradebook.iteration import Answers, Course, Iteration, OwnAnswers, Round
 from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.gradebook.report import AgentFacts, RunFacts, facts_from, summarize, write_summary
-from scenarios.gradebook.statistics import wilson
+from scenarios.gradebook.statistics import clustered, wilson
 from scenarios.gradebook.store import Record, Store
 from scenarios.gradebook.summary import Summary
 from scenarios.gradebook.tables import summary_tables
 from scenarios.schema import Agent, Exam, Scenario, Task
 from scenarios.schema import Lesson as LessonSection
+from tests.scenarios import iterated
 
 SAMPLE = """
 {"scenario": "multi_student", "level": 1, "seed": 7, "status": "complete", "wall_seconds": 0.0, "simulated": false,
@@ -330,6 +331,21 @@ def test_at_level_3_students_answers_are_counted_apart_from_the_teachers_own(hel
     assert (counts["held_out_answers"], counts["unparsable_held_out_answers"]) == (400, 6)
     shared = {agent["name"]: agent["shared"] for agent in held.summary(iteration=Iteration((), answers))["agents"]}
     assert shared == {"tess": {}, "ada": {"tess": 16}, "bob": {}}
+
+
+def test_at_level_3_alone_an_item_that_a_student_answered_several_times_is_one_problem(held: Class) -> None:
+    def sat(number: int, *sets: str) -> Round:
+        answers = {key: {"ada": OwnAnswers(("i1", "i2", "i3"), ("i4", "i5", "i6"))} for key in sets}
+        return Round(number, sets, {}, (), 0, {}, (), (), answers=answers)
+
+    first = Course("class", 0, (sat(1, "a", "b"), sat(2, "b")), {}, {}, {}, 0)
+    held.lessons = []
+    iteration = Iteration((first, replace(first, run=1), replace(first, arm="self")))
+    found = held.summary(iterated.scenario(("ada", "bob")), iteration=iteration)
+    ada, bob = found["students"]
+    assert (ada["exam_accuracy"], ada["exam_answers"]) == (0.5, 36)
+    assert tuple(ada["ci95"]) == clustered([(6, 6)] * 3 + [(0, 6)] * 3)
+    assert (bob["exam_accuracy"], bob["exam_answers"], bob["ci95"]) == (None, 0, [0.0, 1.0])
 
 
 def test_failures_are_listed_until_they_are_asked_again(held: Class) -> None:

@@ -164,13 +164,29 @@ def test_trials_that_go_together_are_worth_fewer() -> None:
     # All ten of a group alike: as many trials as groups.
     alike = [(10.0, 10)] * 6 + [(0.0, 10)] * 6
     low, high = clustered(alike)
-    assert (low, high) == pytest.approx(wilson(5.5, 11), abs=1e-9), "n - 1 corrects for few groups"
-    assert clustered([(1.0, 1)] * 6 + [(0.0, 1)] * 6) == pytest.approx(wilson(5.5, 11))
+    # n - 1, and Student's t with 11 degrees of freedom in place of the normal, correct for few groups.
+    worth = 11 * (1.959964 / 2.200985) ** 2
+    assert (low, high) == pytest.approx(wilson(worth / 2, worth), abs=1e-6)
+    assert clustered([(1.0, 1)] * 6 + [(0.0, 1)] * 6) == pytest.approx((low, high))
     # As many right in each group: more even than chance, and worth all the trials, but no more.
     assert clustered([(5.0, 10)] * 12) == wilson(60, 120)
     assert clustered([]) == clustered([(0, 0)]) == (0.0, 1.0)
     assert clustered([(3.0, 3), (2.0, 2)]) == wilson(2, 2)
     assert clustered([(1.0, 4)]) == pytest.approx(wilson(0.25, 1))
+
+
+@pytest.mark.parametrize("groups", [3, 12])
+@pytest.mark.parametrize("shape", [(2.0, 2.0), (6.0, 2.0)])
+def test_the_interval_over_few_groups_covers_the_share_as_often_as_it_says(
+    groups: int, shape: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(4)
+    share, covered = shape[0] / sum(shape), 0
+    for _ in range(1000):
+        drawn = rng.binomial(16, rng.beta(*shape, groups))
+        low, high = clustered([(int(right), 16) for right in drawn])
+        covered += low <= share <= high
+    assert covered / 1000 >= 0.94
 
 
 def test_the_interval_over_groups_is_that_of_a_bootstrap_of_groups() -> None:
