@@ -22,9 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import cyclopts
-from cyclopts import Parameter
-from rich.console import Console
+try:
+    import cyclopts
+    from cyclopts import Parameter
+    from rich.console import Console
+except ModuleNotFoundError as error:
+    sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
 from broker.errors import LbtError, PlacementError, ScenarioError, TaskError, in_words
 from broker.streams import protect
@@ -426,7 +429,7 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
         say(err, f"The class stopped: {ending.reason}\nLogs are in {folder}/logs. {folder.go_on}")
     elif ending.status == "interrupted":
         say(err, INTERRUPTS.words)
-    INTERRUPTS.words = ""
+    INTERRUPTS.words = f"Interrupted; summary.json is not written. Later: python run.py report {folder}"
     code = {"complete": COMPLETE, "failed": FAILED, "interrupted": INTERRUPTED}[ending.status]
     try:
         summary, _ = folder.summarize(scenario)
@@ -487,6 +490,9 @@ def main(words: list[str] | None = None) -> int:
         return int(app(words, exit_on_error=False, print_error=False) or COMPLETE)
     except cyclopts.CycloptsError as error:
         unused: list[str] = getattr(error, "unused_tokens", None) or []
+        if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
+            say(err, f"{unused[-1]} needs a value")
+            return WRONG
         say(err, f"One at a time; not understood: {' '.join(unused)}" if unused else str(error))
         return WRONG
     except Exception as error:

@@ -213,7 +213,7 @@ def model(alias: str) -> Check:
     except (ModelError, OSError) as error:
         return Check(alias, "no", str(error), f"look into {cache_folder()}")
     if found.at_hand:
-        return Check(alias, "yes", f"at hand, {found.size_mb} MB in memory")
+        return Check(alias, "yes", f"at hand, {found.size_mb} MB on the disk")
     return Check(alias, "partly", f"not here yet: {found.fetch_mb} MB are fetched when a class wants it")
 
 

@@ -178,7 +178,8 @@ def ensure(name: str, progress: Progress | None = None) -> Model:
             folder = _ensure_snapshot(name, tell)
         digest = _catalogue_digest(CATALOGUE[name]) if resolved.kind == "catalogue" else digest_of(folder, tell)
     except FetchError as error:
-        raise ModelError(f"{name} cannot be had:\n{error}") from error
+        hub = "" if resolved.kind == "catalogue" else " (no folder of this name, so taken as a hub id)"
+        raise ModelError(f"{name} cannot be fetched{hub}:\n{error}") from error
     except OSError as error:
         raise ModelError(
             f"{name}: {error.strerror or error}{f': {error.filename}' if error.filename else ''}\n"

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from broker.errors import ScenarioError
 from scenarios.levels.amounts import Amounts, rewrite_amounts
 from scenarios.schema import Agent, Scenario
 
 INSTRUCTION_TOKENS = 80
 """The instructions before every question, and the marks of a chat."""
 CHARACTERS_PER_TOKEN = 4
+MOST_REQUESTS = 10_000_000
+"""A level holds all of its requests in memory, about a kilobyte each."""
 ANSWER_TOKENS = 12
 """An exemplar's answer, and the marks of its turns."""
 
@@ -72,6 +75,7 @@ def counts(scenario: Scenario) -> Counts:
 
     Raises:
         TaskError: one of its tasks cannot be built.
+        ScenarioError: it asks more than MOST_REQUESTS.
     """
     from scenarios.tasks import build, labelled
 
@@ -86,7 +90,13 @@ def counts(scenario: Scenario) -> Counts:
         sizes = labelled.sizes(texts, Path()) or (texts.train or scenario.iterate.score_items, texts.dev + texts.test)
         parts.append(count_iterate(scenario, *sizes, labelled.typical_tokens(texts, Path())))
     whole = [msgspec.structs.asdict(part) for part in parts]
-    return Counts(**{name: sum(part[name] for part in whole) for name in Counts.__struct_fields__})
+    counted = Counts(**{name: sum(part[name] for part in whole) for name in Counts.__struct_fields__})
+    if counted.requests > MOST_REQUESTS:
+        raise ScenarioError(
+            f"this class asks up to {counted.requests:,} requests; {MOST_REQUESTS:,} are supported\n"
+            "Lower the numbers of problems, rationales, repeats or students, or run several classes."
+        )
+    return counted
 
 
 def count(scenario: Scenario, problem_tokens: int) -> Counts:

@@ -213,6 +213,8 @@ def surprise(value: Any, written: str | None) -> str:
         digits, _, power = value.lower().partition("e")
         if not math.isfinite(float(value)):
             return f"{value} is larger than any number that can be used here"
+        if float(value).is_integer() and abs(float(value)) < LARGEST_NUMBER:
+            return f"YAML reads {value} as text: write {int(float(value))}"
         digits = digits if "." in digits else digits + ".0"
         power = power if power[0] in "+-" else "+" + power
         return f"YAML reads {value} as text: write {digits}e{power}"

@@ -56,7 +56,7 @@ CREATE VIEW teaching_rationale AS
   FROM result r LEFT JOIN latest_grade USING(request_id)
   WHERE kind = 'Teach' AND stage = 'teach' AND failed = '';
 CREATE VIEW exam_answer AS
-  SELECT r.request_id, tp, tr, ep, repeat, agent AS student, text, answer, CAST(value AS INTEGER) AS correct
+  SELECT r.request_id, tp, tr, ep, repeat, agent AS student, text, answer, CAST(value AS INTEGER) AS correct, stage
   FROM result r LEFT JOIN latest_grade USING(request_id)
   WHERE kind = 'Examine' AND failed = '';
 CREATE VIEW lbt_score AS

@@ -48,6 +48,8 @@ def read_gold(value: Answer, form: str | None, where: str, *, key: str = "answer
     """
     answer = ("Yes" if value else "No") if isinstance(value, bool) else str(value).strip()
     solution = ""
+    if answer.rstrip().endswith("\n####"):
+        raise TaskError(f"{where}: `{key}` has nothing behind its last `####`")
     if found := WORKED.search(answer):
         solution, answer = CALCULATOR.sub("", answer), found["answer"]
     if not answer:

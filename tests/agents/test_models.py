@@ -615,7 +615,7 @@ def test_the_shell_command_lists_refuses_and_fetches(
     assert models.main(["tiny"]) == 2
     assert f"did you mean {ALIAS}?" in capsys.readouterr().out
     assert models.main([ALIAS]) == 1
-    assert "cannot be had" in capsys.readouterr().out
+    assert "cannot be fetched" in capsys.readouterr().out
     _checked_file(cache)
     assert models.main([ALIAS]) == 0
     assert f"{ALIAS}: 1 MB in " in capsys.readouterr().out

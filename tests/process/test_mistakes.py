@@ -154,6 +154,15 @@ def test_an_unknown_command_line(words: list[str], says: str) -> None:
     assert len(said.strip().splitlines()) == 1
 
 
+def test_an_option_without_its_value() -> None:
+    assert classes.say("plan", classes.SMOKE, "--set", code=2) == "--set needs a value\n"
+
+
+def test_a_class_that_no_memory_holds(tmp_path: Path) -> None:
+    said = refused(tmp_path, GOOD, "--set", "exam.repeats=1000000000")
+    assert "10,000,000 are supported" in said and "Lower the numbers" in said
+
+
 def test_no_command_at_all_prints_the_help() -> None:
     assert "Usage: python run.py SCENARIO.yaml" in classes.say()
 

@@ -137,7 +137,7 @@ REPLACED = [
     ("0.7", "1e-1", "good.yaml:16: exam.sampling.temperature: needs a number, has '1e-1'; "
      "YAML reads 1e-1 as text: write 1.0e-1"),
     ("0.7", "1.5e3", "good.yaml:16: exam.sampling.temperature: needs a number, has '1.5e3'; "
-     "YAML reads 1.5e3 as text: write 1.5e+3"),
+     "YAML reads 1.5e3 as text: write 1500"),
     ("0.7", "-1", "good.yaml:16: exam.sampling.temperature: needs a number, at least 0, has -1.0"),
     ("0.7", ".inf", "good.yaml:16: '.inf' is no number that can be used here: it is infinite, or none at all"),
     ("0.7", "!!float x", "good.yaml:16: 'x' cannot be read as float: write it in quotes"),
