@@ -44,7 +44,8 @@ MARKS = re.compile(
 CONTROL = re.compile(r"</answer>|<\|[a-z_]{1,30}\|>|</s>|\[/?INST\]|<(?:start|end)_of_turn>")
 """Marks of the end of an answer or of a turn, as text."""
 ROLE = r"human|user|assistant|student|teacher|system|customer"
-TITLE = r"problem|question|exercise|example|task|puzzle|riddle|instruction|input|prompt|passage|statement|text|query|q"
+ASKED = r"problem|question|q"
+TITLE = rf"{ASKED}|exercise|example|task|puzzle|riddle|instruction|input|prompt|passage|statement|text|query"
 NEW = r"new|next|another|second|follow-?up|practice|sample|test|similar|bonus"
 NEXT_PROBLEM = re.compile(
     rf"^[#*_>\[( \t]{{0,8}}(?:(?:{ROLE})[*_ \t]{{0,4}}:"
@@ -56,7 +57,9 @@ NEXT_PROBLEM = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """Where a model that has answered goes on with the next problem, or with the next turn of a chat."""
-BULLET = re.compile(r"\s{0,8}[-*+\u2022]\s+")
+NEW_TURN = re.compile(rf"[\W_]*(?:(?:{NEW})\b|(?:{ROLE}|{ASKED})\b)|{CONTROL.pattern}", re.IGNORECASE)
+"""Those of them that no solution has within it, as it may have a line `Input: 3 boxes`."""
+BULLET = re.compile(r"^\s{0,8}[-*+\u2022]\s+")
 DISPLAY = re.compile(r"[\s*_`:]{0,12}(\\\[|\$\$)")
 BETWEEN_BOXES = re.compile(r"[\s$.]*(?:,|;|and|or|&)[\s$]*(?:and|or)?[\s$]*", re.IGNORECASE)
 ELSEWHERE = re.compile(r"\W*(?:as|see)\s+(?:boxed|above|shown|stated|given|in the box)", re.IGNORECASE)
@@ -70,20 +73,15 @@ def parse(text: str, form: AnswerForm) -> str | None:
     An answer is marked by a line `Answer: 42`, by `\boxed{42}`, `#### 42` or `<answer>42</answer>`; the last of these
     marks counts, or the one before where its text holds no answer at all. Without them, the last `the answer is 42`
     counts.
-    A model that runs on and poses itself the next problem is read up to there. Without a mark only three endings
-    count: for numbers a last line with an equation (`6 * 7 = 42 apples.`) or a last line that concludes (`So she has
+    A model that runs on and poses itself the next problem is read up to there (see `_end`). Without a mark only three
+    endings count: for numbers a last line with an equation (`6 * 7 = 42 apples.`) or a last line that concludes (`So she has
     42 apples.`) and holds one number; for yes/no a last line of that one word.
     """
     text = text[-TAIL:]
     marks = list(MARKS.finditer(text))
+    text = text[: _end(text, marks, form)]
+    marks = [mark for mark in marks if mark.end() <= len(text)]
     sure = [mark for mark in marks if mark.lastgroup]
-    # A sentence about the answer is hardly told from a word: only where no other mark comes does it end a solution.
-    ends = sure if sure and form in ("word", "latex") else marks
-    first = next((mark for mark in ends[:TRIES] if _answer(text, mark, form) is not None), None)
-    if first is not None and (following := NEXT_PROBLEM.search(text, first.end())):
-        text = text[: following.start()]
-        marks = [mark for mark in marks if mark.end() <= len(text)]
-        sure = [mark for mark in marks if mark.lastgroup]
     for mark in reversed(sure[-TRIES:]):
         value = _marked(text, mark)
         answer = None if ELSEWHERE.match(value) else _read(value, form)
@@ -93,6 +91,27 @@ def parse(text: str, form: AnswerForm) -> str | None:
         if (answer := _answer(text, mark, form)) is not None:
             return answer
     return _unmarked(text, form) if not marks else None
+
+
+def _end(text: str, marks: list[re.Match[str]], form: AnswerForm) -> int:
+    """Where the solution ends, and the next problem or the next turn begins.
+
+    A sentence about the answer may be one of many, and is hardly told from a word. So it ends a solution of a number
+    or of yes and no only, and only where a new turn comes before any other mark.
+    """
+    sure = [mark for mark in marks if mark.lastgroup]
+    first = _first(text, sure, form)
+    sentence = None if form in ("word", "latex") and sure else _first(text, marks, form)
+    if sentence is not None and sentence is not first:
+        for turn in NEXT_PROBLEM.finditer(text, sentence.end(), first.start() if first else len(text)):
+            if NEW_TURN.match(turn[0]):
+                return turn.start()
+    following = NEXT_PROBLEM.search(text, first.end()) if first else None
+    return following.start() if following else len(text)
+
+
+def _first(text: str, marks: list[re.Match[str]], form: AnswerForm) -> re.Match[str] | None:
+    return next((mark for mark in marks[:TRIES] if _answer(text, mark, form) is not None), None)
 
 
 def normal(answer: str, form: AnswerForm) -> str | None:
@@ -244,12 +263,14 @@ class ClassGrader:
             return False
         first, second = _formula(one), _formula(other)
         alike = first.shape.strip("{") == second.shape.strip("{") and first.equations == second.equations
-        return alike and self._equal(first, second)
+        return alike and first.unit == second.unit and self._equal(first, second)
 
     def _gives(self, gold: Formula, answer: Formula) -> bool:
         if gold.variable and answer.variable and gold.variable != answer.variable:
             return False
         if gold.shape and answer.shape and gold.shape != answer.shape:
+            return False
+        if gold.unit and answer.unit and gold.unit != answer.unit:
             return False
         if self._equal(gold, answer):
             return True

@@ -9,7 +9,7 @@ equivalent mathematics is for verifier.py. Every function takes time linear in i
 import re
 from typing import NamedTuple
 
-from scenarios.tasks.values import KNOWN_UNITS, REPEATING, SUBSCRIPT, SUPERSCRIPT, exact
+from scenarios.tasks.values import KNOWN_UNITS, REPEATING, SUBSCRIPT, SUPERSCRIPT, THOUSANDS, exact
 
 LONGEST = 800
 """Characters that are read."""
@@ -46,6 +46,17 @@ SYSTEM = re.compile(
     re.DOTALL,
 )
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s?\{([^{}]*)\}")
+UNIT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s?\{\s*(?:[A-Za-z.]+ )?([A-Za-z]+)\.?\s*\}(?:\s*\^\s?\{?\d\}?)?$"
+)
+SHORT_UNITS = {
+    "millimeter": "mm", "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m", "kilometer": "km",
+    "kilometre": "km", "inche": "in", "inch": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi",
+    "gram": "g", "kilogram": "kg", "kilo": "kg", "pound": "lb", "ounce": "oz", "second": "s", "sec": "s",
+    "minute": "min", "hour": "h", "hr": "h", "liter": "l", "litre": "l", "degree": "deg", "kph": "kmh",
+    "dollar": "usd", "euro": "eur", "ton": "t", "tonne": "t",
+}  # fmt: skip
+"""The short names of units, by the singular of the long ones."""
 NUMERAL = re.compile(r"(?<![\w}\\^_])([0-9][0-9A-Fa-f]*)\s?_\s?(?:\{?\s?(\d{1,2}|\\text\{[a-z ]{1,16}\})\s?\}?)")
 """A number with its base: 1010_2."""
 ASSIGNED = re.compile(
@@ -71,6 +82,8 @@ class Formula(NamedTuple):
     """The numbers with a base, with their bases."""
     equations: int
     """How many `=` it has."""
+    unit: str = ""
+    """The well-known unit that is written as text behind it, by its short name."""
     cells: tuple[str, ...] = ()
     """The cells of a system or a case distinction, row by row."""
 
@@ -165,7 +178,9 @@ def _tidy(value: str) -> str:
     value = re.sub(r"√\s?(\d+(?:\.\d+)?|[A-Za-z])", r"\\sqrt{\1}", value)
     value = re.sub(r"√\s?\(([^()]*)\)", r"\\sqrt{\1}", value)
     value = re.sub(r"\\\\\s*\[[^\]\n]{0,12}\]", r"\\\\", value)
-    value = value.replace("\\!", "").replace("{,}", ",").replace("\\$", "").replace("\\displaystyle", "")
+    value = (
+        THOUSANDS.sub("", value).replace("\\!", "").replace("{,}", ",").replace("\\$", "").replace("\\displaystyle", "")
+    )
     value = re.sub(r"(?<=\d)(?:\\[,;: ]|~|\\ )(?=\d{3}(?!\d))", "", value)
     if re.fullmatch(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?", value.strip()):
         value = value.replace(" ", "")
@@ -176,11 +191,11 @@ def _tidy(value: str) -> str:
     words = TEXT.sub(r"\1", value).strip(" $()")
     if (
         TEXT.search(value)
-        and re.fullmatch(r"[A-Za-z][A-Za-z' -]*", words)
+        and re.fullmatch(r"[A-Za-z][A-Za-z', -]*", words)
         and not re.search(r"\\(?!text|math|mbox)", value)
     ):
         value = words
-    if re.fullmatch(r"[A-Za-z][a-z]{2,}(?: [A-Za-z]+)*", value):
+    if re.fullmatch(r"[A-Za-z][a-z]{2,}(?:,? [A-Za-z]+)*", value):
         return value.casefold()
     return re.sub(r"^\(([A-Z])\)$", r"\1", value)
 
@@ -213,7 +228,7 @@ def read(answer: str) -> Formula:
     if system := SYSTEM.fullmatch(body):
         rows = [row.strip(" ,;.") for row in system[2].split("\\\\")]
         cells = [TEXT.sub("", cell).strip(" ,") for row in rows if row for cell in (*row.split("&"), "\\\\")]
-        return Formula(body, "", False, "cases", (), body.count("="), tuple(cells))
+        return Formula(body, "", False, "cases", (), body.count("="), "", tuple(cells))
     percent = re.search(r"\s*\\?%$|\s*(?:\\text\s?\{\s*)?\bper\s?cent\b\s*\}?$", body)
     if percent:
         body = body[: percent.start()].strip()
@@ -227,7 +242,15 @@ def read(answer: str) -> Formula:
     body = TRIGONOMETRY.sub(r"\\\1\2{(\\frac{\3\\pi}{180})}", body)
     numerals = tuple((one[1].casefold(), one[2]) for one in NUMERAL.finditer(body))
     bare = re.sub(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])|\s", "", body)
-    return Formula(body, variable, percent is not None, _shape(bare), numerals, len(re.findall(r"(?<![<>!\\])=", body)))
+    equations = len(re.findall(r"(?<![<>!\\])=", body))
+    return Formula(body, variable, percent is not None, _shape(bare), numerals, equations, _unit(body))
+
+
+def _unit(body: str) -> str:
+    found = UNIT.search(body)
+    name = found[1].casefold() if found else ""
+    one = name.removesuffix("s") if len(name) > 1 else name
+    return SHORT_UNITS.get(one, one) if name in KNOWN_UNITS else ""
 
 
 def squeezed(body: str) -> str:

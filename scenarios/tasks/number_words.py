@@ -1,4 +1,4 @@
-"""Reads English number words: "forty-two", "minus one hundred and five". Owns no digits and no units."""
+"""Reads English number words: "forty-two", "two thirds", "a hundred and five". Owns no digits and no units."""
 
 import re
 
@@ -10,35 +10,84 @@ UNITS = {word: n for n, word in enumerate(SMALL.split())}
 ROUND = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 TENS = {word: 10 * n for n, word in enumerate(ROUND, start=2)}
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+MULTIPLIERS = {
+    **SCALES, "hundred": 100, "dozen": 12, "k": 10**3, "mil": 10**6, "mln": 10**6, "mn": 10**6, "bn": 10**9,
+    "lakh": 10**5, "crore": 10**7,
+}  # fmt: skip
+"""What multiplies the digits before it."""
+SCALE = "|".join(sorted(MULTIPLIERS, key=len, reverse=True))
+PARTS = {
+    "half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+    "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "fifteenth": 15, "sixteenth": 16, "twentieth": 20,
+    "hundredth": 100, "thousandth": 1000,
+}  # fmt: skip
+"""Parts of a whole, by the name of one of them."""
+PART = "|".join(PARTS)
 WORD = "|".join([*UNITS, *TENS, "hundred", *SCALES])
 PHRASE = re.compile(
-    rf"(?P<minus>(?:minus|negative)\s+)?(?P<words>(?:{WORD})\b(?:[\s-]+(?:and\s+)?(?:{WORD})\b){{0,24}})", re.IGNORECASE
+    rf"\b(?:{WORD})\b(?:[\s-]+(?!and\s+[a-z]+[\s-]+(?:{PART}))(?:and\s+)?(?:{WORD})\b){{0,24}}", re.IGNORECASE
 )
-FRACTIONS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5}
-FRACTION = re.compile(rf"(?:an?|one)[\s-]+({'|'.join(FRACTIONS)})\b(?!\s+(?:of|an?)\b)", re.IGNORECASE)
+MINUS = re.compile(r"(?:minus|negative)\s+(?=\w)", re.IGNORECASE)
+ONE = re.compile(
+    rf"an?\s+(?=(?:hundred|dozen|{'|'.join(SCALES)}|{PART}|[a-z]{{2,20}}\s+and\s+an?\s+(?:{PART}))\b)", re.IGNORECASE
+)
+HALF = re.compile(r"half\b(?!\s+(?:past|as)\b)(?:(?:\s+of)?\s+an?\b)?", re.IGNORECASE)
+ORDINAL = re.compile(rf"[\s-]+(?:first|second|{PART})\b", re.IGNORECASE)
+"""Behind a round number: "twenty-fifth", "two hundred first"."""
+COUNTED = re.compile(rf"(?<![\d.,/])(?:1[\s-]+({PART})|(\d{{1,12}})[\s-]+({PART})s)\b", re.IGNORECASE)
+UNIT_AND_PART = re.compile(
+    rf"(?<![\d.,/])(\d{{1,12}})\s+(?!(?:{SCALE})s?\b)([a-z]{{2,20}})\s+(and\s+an?\s+(?:{PART}))\b", re.IGNORECASE
+)
+"""A unit within a mixed number: `2 hours and a half`."""
+AND_PARTS = re.compile(rf"(?<=\d)\s+and\s+(an?|[a-z]+|\d{{1,12}})[\s-]+({PART})s?\b", re.IGNORECASE)
 
 
 def as_digits(text: str) -> str:
-    """`text` with the number words that it begins with as digits; as it is where it begins otherwise."""
-    if found := FRACTION.match(text):
-        return f"1/{FRACTIONS[found[1].casefold()]}{text[found.end() :]}"
-    found = PHRASE.match(text)
-    value = None if found is None else _value(re.findall(rf"\b(?:{WORD})\b", found["words"].casefold()))
-    if found is None or value is None:
+    """`text` with the number words that it begins with as digits, and with `2 thirds` as 2/3."""
+    minus = MINUS.match(text)
+    words = text[minus.end() :] if minus else text
+    if half := HALF.match(words):
+        words = f"1/2{words[half.end() :]}"
+    words = ONE.sub("one ", words, count=1) if ONE.match(words) else words
+    found = PHRASE.match(words)
+    value = None if found is None else _value(found[0])
+    if found and value is not None:
+        if value and value % 10 == 0 and ORDINAL.match(words, found.end()):
+            return text
+        words = f"{value}{words[found.end() :]}"
+    elif minus:
         return text
-    rest = re.sub(
-        r"^\s+and\s+an?\s+(half|third|quarter)\b", lambda part: f" 1/{FRACTIONS[part[1].casefold()]}",
-        text[found.end() :], flags=re.IGNORECASE,
-    )  # fmt: skip
-    return f"{'-' if found['minus'] else ''}{value}{rest}"
+    return ("-" if minus else "") + COUNTED.sub(_parts, mixed(words))
 
 
-def _value(words: list[str]) -> int | None:
-    """Their value, or None where they are several numbers ("two three") or none ("hundred")."""
+def mixed(text: str) -> str:
+    """`text` with `2 and two thirds` as 2 2/3, `2 hours and a half` as 2 1/2 hours."""
+    return AND_PARTS.sub(_and_parts, UNIT_AND_PART.sub(r"\1 \3 \2", text))
+
+
+def values(text: str) -> list[int]:
+    """The numbers that `text` has as words, without `one`, which is a pronoun as well."""
+    found = (_value(phrase[0]) for phrase in PHRASE.finditer(text) if phrase[0].casefold() != "one")
+    return [value for value in found if value is not None]
+
+
+def _parts(found: re.Match[str]) -> str:
+    return f"{found[2] or 1}/{PARTS[(found[1] or found[3]).casefold()]}"
+
+
+def _and_parts(found: re.Match[str]) -> str:
+    """The fraction of a mixed number; as it is where the word before the part is none of a number."""
+    count = found[1].casefold()
+    n = 1 if count in ("a", "an") else int(count) if count.isdigit() else UNITS.get(count)
+    return found[0] if n is None else f" {n}/{PARTS[found[2].casefold()]}"
+
+
+def _value(phrase: str) -> int | None:
+    """The value of number words, or None where they are several numbers ("two three") or none ("hundred")."""
     total = group = 0
     last, small = 10**15, 1000
     """The smallest scale so far, and what the next part of its group must stay under."""
-    for word in words:
+    for word in re.findall(rf"\b(?:{WORD})\b", phrase.casefold()):
         if word in SCALES:
             if not group or SCALES[word] >= last:
                 return None

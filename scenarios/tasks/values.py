@@ -7,10 +7,11 @@ Every function takes time bounded by `LONGEST` and never raises. Knows nothing o
 
 # ruff: noqa: RUF001 - signs that look like others are what this module reads
 
+import itertools
 import re
 from fractions import Fraction
 
-from scenarios.tasks.number_words import as_digits
+from scenarios.tasks.number_words import MULTIPLIERS, PART, SCALE, as_digits, mixed, values
 
 LONGEST = 400
 """Characters that are read."""
@@ -23,13 +24,12 @@ PLAIN = (
     r"|\d*\.\d*⟨\d+⟩|\d+\.\d+|\d+|\.\d+)"
 )
 POWER = r"10\s?\^\s?[({]?(?P<%s>-?\d{1,3})(?!\d)[)}]?"
-SCALES = {"k": 3, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 NUMBER = re.compile(
     rf"(?P<sign>(?:[-+]\s?)?)[$£€¥₹]?\s?(?P<sign2>-?)"
     rf"(?:{POWER % 'alone'}"
     rf"|(?:(?P<whole>\d{{1,12}}) (?P<num>\d{{1,12}})/(?P<den>\d{{1,12}})|(?P<a>{PLAIN})(?:\s?/\s?(?P<b>{PLAIN}))?)"
     rf"(?:e(?P<exp>[-+]?\d{{1,3}})\b|\s?[x*]\s?{POWER % 'power'})?"
-    rf"(?:k\b|[\s-]?(?:hundred|thousand|million|billion|trillion)s?\b)?)",
+    rf"(?:k\b|[\s-]?(?!k\b)(?P<scale>{SCALE})s?\b)?)",
     re.IGNORECASE,
 )
 SIMPLE = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?", re.ASCII)
@@ -59,10 +59,10 @@ REPEATING = re.compile(
 GOES_ON = re.compile(r"(?<=\.)(\d{1,60})\s?(?:\.{3,}|\\[lc]?dots)")
 """A decimal that is cut off: it is read where its last digits repeat, as in 0.1666..."""
 
+THOUSANDS = re.compile(r"(?<=\d)(?:,\s?\\!|\{,\\!\})\s*(?=\d{3}(?!\d)|\d{2},\s?\\!)")
+"""A comma that LaTeX sets closer, behind thousands."""
 BOLD = re.compile(r"(?<![\w)])(?:\*\*|__)|(?:\*\*|__)(?![\w(])|`")
 MINUS = re.compile(r"\b(?:minus|negative)\s+(?=[$£€¥]?\s?\.?\d)", re.IGNORECASE)
-PARTS = {"half": 2, "third": 3, "quarter": 4}
-AND_A_PART = re.compile(r"(?<=\d)\s+and\s+an?\s+(half|third|quarter)\b")
 
 UNIT_LETTERS = frozenset("mgshlLNJWVAKCFTd°")
 """Letters that are a unit behind a number; others are variables, so that `3x` is no number."""
@@ -81,20 +81,29 @@ WORDS = r"\(?\s*(?:pi|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root
 LEFT_OVER = re.compile(rf"[ \t]*(?:{CALCULATES}|{LISTS}|{WORDS})", re.IGNORECASE)
 """Behind a number: it is a part of something that nobody worked out, of a ratio, a range or a list."""
 BAD_BEFORE = re.compile(
-    r"(?:\b(?:not|never|no|neither|than|between|half|third|quarter|twice|double|triple|root|square of|cube of|log|ln"
-    r"|sin|cos|tan|sqrt|mod|base|binary|octal|hexadecimal)\b|n't\b|[<>≤≥≠√|^*/±]|\\[a-z]|\b[a-z]\()",
+    r"(?:\b(?:not|never|no(?!\.\s?$)|neither|than|between|half|third|quarter|twice|double|triple|root|square of|cube of"
+    r"|log|ln|sin|cos|tan|sqrt|mod|base|binary|octal|hexadecimal)\b|n't\b|[<>≤≥≠√|^*/±]|\\[a-z]|\b[a-z]\()",
     re.IGNORECASE,
 )
 """Before a number: it is not what the text gives as its answer, or not all of it."""
 COPULA = re.compile(r"\b(?:is|are|was|were|be|equals|makes|gives|get|gets)\b|:", re.IGNORECASE)
 REMARK = re.compile(
-    r"[.!?](?=\s|$)|;(?=\s*[^\d\s$-])|\s\(|\s-\s|,(?=\s*(?:as|for|which|where|so that|given|from)\b)"
-    r"|\b(?:because|since|where|given|for|from|after|at|with|if|not)\b"
+    r"[.!?](?=\s|$)|;(?=\s*[^\d\s$-])|\s\(|\s-\s|,(?=\s*(?:as|which|where|so that)\b)"
+    r"|\b(?:because|since|where|given|not|rather than|instead of)\b"
     r"|\b(?:explanation|reason|note)\b",
     re.IGNORECASE,
 )
 """Where what follows a number says no more about which number it is."""
-SECOND = re.compile(r"\b(?:and|plus) (?:an? |one )?(?:half|third|quarter)\b", re.IGNORECASE)
+ASIDE = re.compile(
+    r"(?P<share>\b(?:out )?of (?:all )?(?:the|these|those) (?:\d[\d,]*(?!\s*%)\b|[a-z-]+)"
+    r"|[a-z] out of \d[\d,]*\b| out of \d[\d,]* [a-z])"
+    r"|\bper (?:1|one) [a-z]|\band (?:0|zero|no) cents?\b"
+    r"|\b(?:rounded|correct|accurate) to (?:the nearest )?\S{1,12}(?: decimal| significant)?"
+    r"(?: (?:place|figure|digit)s?)?",
+    re.IGNORECASE,
+)
+"""A second number behind a number that takes nothing away from it. Of a share, the number must be a whole one."""
+SECOND = re.compile(rf"\b(?:and|plus) (?:an? |one )?(?:{PART})\b", re.IGNORECASE)
 ANOTHER = re.compile(r"(?:[,;]|\band\b|\bor\b)[^=]{0,20}?[A-Za-z]\w?[ \t]*$")
 """What stands before the second `=` where two variables are given values: `x = 3, y`."""
 UNIT = r"[^\W\d_][\w'/^°-]*"
@@ -113,7 +122,7 @@ def clean(text: str) -> str:
     text = MINUS.sub("-", text)
     if " and " in text:
         text = re.sub(r"(?<=\d)\s+and\s+(?=\d{1,12}/\d)", " ", text)
-        text = AND_A_PART.sub(lambda found: f" 1/{PARTS[found[1]]}", text)
+        text = mixed(text)
     return re.sub(r"[^\S\n]+", " ", text).strip()
 
 
@@ -121,7 +130,7 @@ def _plain_signs(text: str) -> str:
     """Signs beyond ASCII and LaTeX commands as plain text says them."""
     text = re.sub(f"[{SUPERSCRIPT}]+", lambda run: "^" + run[0].translate(RAISED), text)
     text = re.sub(f"[{SUBSCRIPT}]+", lambda run: "_" + run[0].translate(LOWERED), text).translate(SIGNS)
-    text = text.replace("{,\\!}", ",").replace("\\left", "").replace("\\right", "").replace("\\pi", " pi ")
+    text = THOUSANDS.sub("", text).replace("\\left", "").replace("\\right", "").replace("\\pi", " pi ")
     text = re.sub(r"\\!|\\displaystyle|\\[()\[\]]", "", text)
     text = re.sub(r"\\[,;: ]|\\q?quad\b", " ", text)
     text = text.replace("\\$", "$").replace("\\%", "%").replace("\\div", "÷").replace("\\pm", "±")
@@ -159,7 +168,8 @@ def leading(text: str) -> str | None:
         return str(Fraction(text.strip()))
     if re.search(r"\d!+\s?(?:\$|\\[)\]]|[-+*/^=\d])", text[:LONGEST]):  # elsewhere `!` only ends a sentence
         text = text[:LONGEST].replace("!", " factorial ")
-    text = as_digits(clean(text).lstrip(" \t*_:\"'([{"))
+    text = re.sub(r"^[\s$]*\|(\d[\d.,/]{0,30})\|", r"\1", clean(text))
+    text = as_digits(text.lstrip(" \t*_:\"'([{"))
     return next((value for side in _sides(text) if (value := _only(side)) is not None), None)
 
 
@@ -177,7 +187,7 @@ def _only(text: str) -> str | None:
 
 def result(line: str) -> str | None:
     """The result of the equation that a line ends in, such as `6 * 7 = 42` or `... = $42 in total.`, or None."""
-    text = clean(line).rsplit("=", 1)[-1].strip()
+    text = _last(clean(line).split("=")).strip()
     found = NUMBER.match(text)
     if found is None or not UNITS.fullmatch(text, found.end()):
         return None
@@ -191,16 +201,36 @@ def _sides(text: str) -> list[str]:
     first, *others = text.split("=")
     if any(ANOTHER.search(side) for side in others[:-1]):
         return []
-    if others and NUMBER.fullmatch(first.strip(" .$*")):
-        return [others[-1].lstrip(), first]  # `42 = 6 * 7`, `5 = x`
-    return [others[-1].lstrip() if others else first]
+    last = _last([first, *others])
+    if last and others and NUMBER.fullmatch(first.strip(" .$*")):
+        return [last.lstrip(), first]  # `42 = 6 * 7`, `5 = x`
+    return [last.lstrip() if others else first]
+
+
+def _last(sides: list[str]) -> str:
+    """The last side of an equation, or the last without a % (`3/5 = 60%`); empty where two are different numbers."""
+    numbers = [(side, value) for side in sides if (value := _measure(side)) is not None]
+    bare = [one for one in numbers if not re.search(r"%|per ?cent", one[0])] or numbers
+    for (_, one), (side, other) in itertools.pairwise(bare):
+        places = len(side.partition(".")[2].rstrip(". "))
+        if one != other and str(round(Fraction(one), places)) != other:  # 22/7 = 3.14 is rounded
+            return ""
+    return bare[-1][0] if len(bare) < len(numbers) and sides[-1] == numbers[-1][0] else sides[-1]
+
+
+def _measure(side: str) -> str | None:
+    """The value of a side that is a number with a unit or without one."""
+    side = side.strip(" .$*")
+    found = NUMBER.match(side)
+    return _value(found) if found and UNITS.fullmatch(side, found.end()) else None
 
 
 def _stands_alone(text: str, found: re.Match[str], value: str) -> bool:
     """Whether what follows the number takes nothing away from it."""
-    if LEFT_OVER.match(text, found.end()):
+    rest = ASIDE.sub(lambda aside: "" if not aside["share"] or _counts(text, found) else aside[0], text[found.end() :])
+    if LEFT_OVER.match(rest):
         return False
-    rest = text[found.end() :]
+    rest = re.sub(r"^ ?(?:[ap]\.? ?m\b\.?|o'clock\b)", "", rest, flags=re.IGNORECASE)
     word = re.match(r" ?([^\W\d_]+)", rest)
     if word and len(word[1]) == 1 and word[1] not in UNIT_LETTERS and not re.match(r" an? [a-z]", rest):
         return False
@@ -211,7 +241,14 @@ def _stands_alone(text: str, found: re.Match[str], value: str) -> bool:
     rest = rest[: end.start()] if end else rest
     if re.search(r"\\[a-z]|[√^|<>]", rest) or SECOND.search(rest) or re.search(r",\s*[a-z]\w?\s*[=<>]", rest):
         return False
+    if any(str(other) != value for other in values(rest)):
+        return False
     return all(_value(other) == value for other in STARTS.finditer(rest))
+
+
+def _counts(text: str, found: re.Match[str]) -> bool:
+    """Whether the number counts things, and is no share of them: `25 of the 30`, but `25% of the 30`."""
+    return found[0].strip().isdigit() and not re.match(r"\s*(?:%|per\s?cent|times)", text[found.end() :])
 
 
 def _value(found: re.Match[str]) -> str | None:
@@ -228,8 +265,8 @@ def _value(found: re.Match[str]) -> str | None:
         return None
     if power := found["exp"] or found["power"]:
         value *= Fraction(10) ** int(power)
-    if scale := re.search(r"(?:(?<=\d)|[\s-])(k|hundred|thousand|million|billion|trillion)s?$", found[0].casefold()):
-        value *= 10 ** SCALES[scale[1]]
+    if found["scale"] or found[0][-1] in "kK":
+        value *= MULTIPLIERS[(found["scale"] or "k").casefold()]
     negative = ("-" in found["sign"]) != bool(found["sign2"])
     written = str(-value if negative else value)
     return written if len(written) <= DIGITS else None

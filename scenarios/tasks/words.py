@@ -34,8 +34,30 @@ DATE = re.compile(
     rf"(?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<month>{MONTHS})"
     rf"|(?P<month2>{MONTHS}) (?P<day2>\d{{1,2}})(?:st|nd|rd|th)?)(?:,? (?P<year>\d{{3,4}}))?"
 )
-LABEL = re.compile(r"\(?([a-z])[):]\s*(\S.*)")
+LABEL = re.compile(r"\(?([a-z])(?:[):]\s*|\s+-\s+(?=[^\W\d_]{2}))(\S.*)")
 """A choice with its text: `B) twelve`."""
+SEVERAL = re.compile(
+    r"(?:and|or|&|,|/|also|plus|not)(?!\w)|(?:.*[\W_])?[a-z][):](?!\w)"
+    r"|.*(?:\b(?:and|or)\b|[,&/]) ?\(?[a-z](?:\)?$|\.\s)"
+)
+"""Behind a choice: another choice."""
+CHOSEN = re.compile(
+    r"(?:(?:option|choice|answer)\s+)?\(?([a-z])\)?\s+is\s+"
+    r"(?:correct|right|true|(?:the|my|our)\s+(?:(?:correct|right|best|final|only)\s+)?(?:answer|option|choice|one))"
+)
+"""A choice as the subject of a sentence: `B is correct`."""
+GLOSS = r"\((?!(?:or|and|also|but|possibly|perhaps|maybe|alternatively)\b|[a-z]\))[^()]*\)"
+"""A remark in brackets."""
+SURELY = re.compile(
+    r"(?:(?:so|thus|hence|therefore|then),?\s+|(?:i|we)\s+(?:think|believe|conclude|say)\s+(?:that\s+)?)"
+)
+DOUBT = re.compile(
+    r"[,;:?]|\b(?:not|no|non\w*|nobody|nothing|never|neither|nor|cannot|few|hardly|rarely|impossible|un\w*ly"
+    r"|un(?:clear|known|true|sure|certain)|doubt\w*|deny|denies|false|wrong|incorrect|mistaken|opposite|if|unless|until"
+    r"|whether|that|or|either|but|except|although|though|may|might|could|would|maybe|perhaps|possibly|says?|said|claims?"
+    r"|thinks?|believes?|guess|suppose|assume|hope|wonder|pretend|what|who|where|when|which|how|why)\b|n't\b"
+)
+"""Before `is` in a sentence: it does not say plainly what is so."""
 NAMED = re.compile(r"([a-z])\.\s+(\S.*)")
 """A choice with its text, or a name: `B. twelve`, `J. Brahms`."""
 COUNTRY_NAMES = """
@@ -61,6 +83,7 @@ REMARK = re.compile(
 )
 """How a remark behind a comma or semicolon begins; another item of a list begins otherwise."""
 
+TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 POLAR = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
 EITHER = re.compile(r"(?:yes|no|true|false)\s*(?:/|or|\|)\s*(?:yes|no|true|false)\b", re.IGNORECASE)
 JOINED = re.compile(
@@ -70,7 +93,21 @@ PREAMBLE = re.compile(
     r"(?:[\W_]|\b(?:the|a|an|my|our|final|correct|answer|option|choice|is|it|its|this|that|statement|claim"
     r"|argument|conclusion|sentence|text|i|think|say|would|will|be|believe|conclude|so|thus|hence|therefore|then|must|should"
     r"|definitely|certainly|clearly|obviously|absolutely|probably|of|course|without|any|no|doubt|problem|question|well|sure|verdict|result"
-    r"|given|in|fact|indeed|all|things|considered|s)\b)*"
+    r"|given|to|for|above|your|we|d|in|fact|indeed|all|things|considered|s)\b)*"
+)
+DENIES = re.compile(r"[ \t]+(?:way|chance)\b(?!\s+(?:to|of|for)\b)", re.IGNORECASE)
+"""Behind `no`: it says no the louder."""
+CONCLUDES = re.compile(
+    r"(?:\b(?P<so>so|thus|hence|therefore|which means|but)\b[,:]?\s+|[,;:.]\s+)"
+    r"(?:(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+)?(?:answer|verdict)\s+is\s+|(?:it|this|that)(?:\s+is|'s)\s+)?"
+    r"(?P<said>yes|no|true|false)[\W_]*$",
+    re.IGNORECASE,
+)
+"""An answer that ends in its conclusion: `It does not follow, so no.`"""
+UNSURE = re.compile(
+    r"^if\b|\bdepends\b|\b(?:maybe|perhaps|possibly|either|whether|not\s+(?:sure|certain|clear)|un(?:sure|certain|clear|known)"
+    r"|(?:cannot|can't|could\s+not|couldn't|don't|do\s+not)\s+(?:say|tell|know|decide))\b",
+    re.IGNORECASE,
 )
 NOUN_AFTER_NO = re.compile(
     r"[ \t]+(?!(?:it|its|it's|the|this|that|that's|these|those|they|there|he|she|we|you|i|because|since|as|for|not|all"
@@ -111,6 +148,8 @@ def _first_sentence(value: str) -> str:
 def _bare(value: str) -> str:
     value = value.strip(EDGES).casefold()
     value = LEAD.sub("", value, count=1) if LEAD.match(value) else value
+    if chosen := CHOSEN.fullmatch(value):
+        value = chosen[1]
     if len(value) > 1 and PAIRS.get(value[0]) == value[-1] and value[0] not in value[1:-1]:
         value = value[1:-1]
     elif value[:1] in PAIRS and not re.search(r"[\])}>]", value):
@@ -131,9 +170,9 @@ def _bare(value: str) -> str:
 
 def group_key(value: str) -> str:
     """What phrases that give one answer have in common, whatever the gold answer is: a choice's label, no gloss."""
-    if choice := LABEL.fullmatch(value):
+    if choice := _choice(value, LABEL):
         return choice[1]
-    return _listed(re.sub(r"\s+\([^()]*\)$", "", value))
+    return _listed(re.sub(rf"\s+{GLOSS}$", "", value))
 
 
 def says(answer: str, gold: str) -> bool:
@@ -141,16 +180,18 @@ def says(answer: str, gold: str) -> bool:
     answer, gold = _listed(answer), _listed(gold)
     if answer == gold:
         return True
-    if choice := LABEL.fullmatch(answer) or NAMED.fullmatch(answer):
+    if choice := _choice(answer, LABEL) or _choice(answer, NAMED):
         return gold == choice[1] if len(gold) == 1 else gold == choice[2]
-    if choice := LABEL.fullmatch(gold):
+    if choice := _choice(gold, LABEL):
         return answer == choice[1]
-    if answer.endswith(f" is {gold}"):
-        return ", " not in answer
+    if re.fullmatch(rf"(?:on|in|at) (?:the )?{re.escape(gold)}", answer):
+        return True
+    if sentence := re.fullmatch(rf"(.+) is (?:(?:an?|the) )?{re.escape(gold)}", answer):
+        return DOUBT.search(SURELY.sub("", sentence[1], count=1)) is None
     if not answer.startswith(gold):
         return False
     rest = answer[len(gold) :]
-    if re.fullmatch(r"\s+\((?!or\b)[^()]*\)", rest):
+    if re.fullmatch(rf"\s+{GLOSS}", rest):
         return True
     behind = BEHIND.match(rest)
     if behind is None:
@@ -158,7 +199,16 @@ def says(answer: str, gold: str) -> bool:
     remark = rest[behind.end() :]
     if remark in COUNTRIES:
         return ", " not in gold and gold not in COUNTRIES
-    return not re.search(r", |\bor\b", remark) and REMARK.match(remark) is not None
+    return (
+        not re.search(r", |\b(?:or|could|maybe|perhaps|possibly|alternatively)\b", remark)
+        and REMARK.match(remark) is not None
+    )
+
+
+def _choice(value: str, shape: re.Pattern[str]) -> re.Match[str] | None:
+    """The choice that a phrase names with its text; None where it names two."""
+    choice = shape.fullmatch(value)
+    return choice if choice and not SEVERAL.match(choice[2]) else None
 
 
 def _listed(value: str) -> str:
@@ -179,21 +229,37 @@ def polarity(value: str) -> str | None:
         value = value[either.end() + asked.end() :]
     elif (question := re.match(r"[^.?!\n]{0,200}\?\s+(?=\S)", value)) is not None:
         value = value[question.end() :]
-    for found in POLAR.finditer(value):
-        word = found[1].casefold()
-        if word == "no" and NOUN_AFTER_NO.match(value, found.end()):
-            continue
-        before = value[: found.start()]
-        denied = re.search(r"(?:\bnot|n't)\s+$", before, re.IGNORECASE) if word in ("true", "false") else None
-        if denied:
-            before = before[: denied.start()]
-        if not PREAMBLE.fullmatch(before.casefold()):
-            return None
-        said = {"true": "yes", "false": "no"}.get(word, word)
-        other = JOINED.match(value, found.end())
-        if other and not (other[1].casefold() == "no" and NOUN_AFTER_NO.match(value, other.end())):
-            second = {"true": "yes", "false": "no"}.get(other[1].casefold(), other[1].casefold())
-            if second != said:
-                return None
-        return said if not denied else "no" if said == "yes" else "yes"
-    return None
+    conclusion = CONCLUDES.search(value)
+    first = next((found for found in POLAR.finditer(value) if not _of_a_noun(value, found)), None)
+    if first is None:
+        return None
+    before = value[: first.start()]
+    denied = re.search(r"(?:\bnot|n't)\s+$", before, re.IGNORECASE)
+    if denied and first[1].casefold() in ("true", "false"):
+        before = before[: denied.start()]
+    else:
+        denied = None
+    if not PREAMBLE.fullmatch(before.casefold()):
+        return _concluded(value, conclusion) if conclusion else None
+    said = TRUTH[first[1].casefold()]
+    other = JOINED.match(value, first.end())
+    if other and not _of_a_noun(value, other) and TRUTH[other[1].casefold()] != said:
+        return None
+    if denied:
+        said = "no" if said == "yes" else "yes"
+    if conclusion and conclusion["so"] and conclusion["said"].casefold() in {"yes", "no"} - {said}:
+        return None
+    return said
+
+
+def _of_a_noun(value: str, found: re.Match[str]) -> bool:
+    """Whether a `no` belongs to the words behind it."""
+    no = found[1].casefold() == "no" and NOUN_AFTER_NO.match(value, found.end())
+    return bool(no) and not DENIES.match(value, found.end())
+
+
+def _concluded(value: str, conclusion: re.Match[str]) -> str | None:
+    """What the conclusion says, unless what is before it says the other or is unsure."""
+    before, said = value[: conclusion.start()], TRUTH[conclusion["said"].casefold()]
+    others = {TRUTH[one[1].casefold()] for one in POLAR.finditer(before) if one[1].casefold() in ("yes", "no")}
+    return None if UNSURE.search(before) or others - {said} else said

@@ -208,7 +208,8 @@ def test_sameness_is_symmetric_and_holds_for_an_answer_and_itself(a: str, b: str
     ["Answer:", "Answer: ", "Answer: 1 ", "1,111", "1", "1 1/", "\\boxed{", "\\frac{1}{", "=1", "#### ", "answer is ",
      " a", "(", "$", "*", "\n", "Problem: ", "Answer:\n", "x1", "= 1 a ", "So 1 ", "\\text{", "-", "1.", "\u202f1",
      "e9", "one ", "½", "√(", "no ", "yes and ", ", and ", "J. ", "\\boxed{1} and ", "\\fbox{", "Q: ", "0.3...",
-     "\\begin{cases}", "$a$ and ", "x = ", "it's ", "that's no "],
+     "\\begin{cases}", "$a$ and ", "x = ", "it's ", "that's no ", "2 thirds ", "2 and two ", "out of 1 ", "5 = ",
+     "so no ", "b) ", " is b", "Input: 1\n", "The answer is 1.\nInput:\n"],
 )  # fmt: skip
 @pytest.mark.timeout(20)
 def test_hostile_texts_of_a_hundred_thousand_characters_are_read_in_no_time(unit: str) -> None:
@@ -216,6 +217,28 @@ def test_hostile_texts_of_a_hundred_thousand_characters_are_read_in_no_time(unit
     for form in FORMS:
         for dressed in (text, f"Answer: {text}", f"{text}\nAnswer: 42", f"= {text}"):
             parse(dressed, form)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("B) twelve", "B", True),
+        ("B - twelve", "B is correct", True),
+        ("B) and C)", "B", False),
+        ("B) or C)", "B", False),
+        ("B) twelve, C) six", "B", False),
+        ("cat (a pet)", "cat", True),
+        ("cat (or dog)", "cat", False),
+    ],
+)
+def test_several_choices_are_no_single_choice(one: str, other: str, same: bool, grader: ClassGrader) -> None:
+    assert grader.same(one, other, "word") == same
+    assert grader.correct(Problem("p", "", other, "word"), one) == same
+
+
+@pytest.mark.parametrize("line", ["60 minutes = 1 hour", "It takes\n1 km = 1000 m"])
+def test_a_last_line_that_changes_the_unit_is_no_result(line: str) -> None:
+    assert parse(line, "number") is None
 
 
 def test_only_the_end_of_a_long_text_is_looked_at() -> None:

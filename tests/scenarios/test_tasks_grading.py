@@ -66,7 +66,7 @@ def test_sameness_is_transitive(form: AnswerForm, grader: ClassGrader) -> None:
 def test_sameness_of_formulas_is_transitive(grader: ClassGrader) -> None:
     answers = """
         5  x=5  y=5  28  28\\%  0.28  (2,3)  2,3  3,2  \\{2,3\\}  120_4  120_{5}  120  2x+1  y=2x+1  y=1+2x  0
-        10^{-34}  10^{-33}
+        10^{-34}  10^{-33}  12\\text{cm}  12\\text{m}  12\\mathrm{centimeters}  12
     """
     assert_transitive(grader, answers.split(), "latex")
 
