@@ -74,8 +74,8 @@ def parse(text: str, form: AnswerForm) -> str | None:
     marks counts, or the one before where its text holds no answer at all. Without them, the last `the answer is 42`
     counts.
     A model that runs on and poses itself the next problem is read up to there (see `_end`). Without a mark only three
-    endings count: for numbers a last line with an equation (`6 * 7 = 42 apples.`) or a last line that concludes (`So she has
-    42 apples.`) and holds one number; for yes/no a last line of that one word.
+    endings count: for numbers a last line with an equation (`6 * 7 = 42 apples.`) or a last line that concludes (`So
+    she has 42 apples.`) and holds one number; for yes/no a last line of that one word.
     """
     text = text[-TAIL:]
     marks = list(MARKS.finditer(text))
