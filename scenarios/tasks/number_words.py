@@ -29,7 +29,7 @@ PHRASE = re.compile(
 )
 MINUS = re.compile(r"(?:minus|negative)\s+(?=\w)", re.IGNORECASE)
 ONE = re.compile(
-    rf"an?\s+(?=(?:hundred|dozen|{'|'.join(SCALES)}|{PART}|[a-z]{{2,20}}\s+and\s+an?\s+(?:{PART}))\b)", re.IGNORECASE
+    rf"\ban?\s+(?=(?:hundred|dozen|{'|'.join(SCALES)}|{PART}|[a-z]{{2,20}}\s+and\s+an?\s+(?:{PART}))\b)", re.IGNORECASE
 )
 HALF = re.compile(r"half\b(?!\s+(?:past|as)\b)(?:(?:\s+of)?\s+an?\b)?", re.IGNORECASE)
 ORDINAL = re.compile(rf"[\s-]+(?:first|second|{PART})\b", re.IGNORECASE)
@@ -67,7 +67,7 @@ def mixed(text: str) -> str:
 
 def values(text: str) -> list[int]:
     """The numbers that `text` has as words, without `one`, which is a pronoun as well."""
-    found = (_value(phrase[0]) for phrase in PHRASE.finditer(text) if phrase[0].casefold() != "one")
+    found = (_value(phrase[0]) for phrase in PHRASE.finditer(ONE.sub("one ", text)) if phrase[0].casefold() != "one")
     return [value for value in found if value is not None]
 
 

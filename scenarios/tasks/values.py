@@ -98,14 +98,16 @@ ASIDE = re.compile(
     r"(?P<share>\b(?:out )?of (?:all )?(?:the|these|those) (?:\d[\d,]*(?!\s*%)\b|[a-z-]+)"
     r"|[a-z] out of \d[\d,]*\b| out of \d[\d,]* [a-z])"
     r"|\bper (?:1|one) [a-z]|\band (?:0|zero|no) cents?\b"
-    r"|\b(?:rounded|correct|accurate) to (?:the nearest )?\S{1,12}(?: decimal| significant)?"
-    r"(?: (?:place|figure|digit)s?)?",
+    r"|\b(?:(?:rounded|correct|accurate) )?to (?:the nearest \S{1,12}|\S{1,8} (?:decimal|significant) \w{1,12})"
+    r"|\brounded to \S{1,8} (?:place|figure|digit)s?",
     re.IGNORECASE,
 )
 """A second number behind a number that takes nothing away from it. Of a share, the number must be a whole one."""
 SECOND = re.compile(rf"\b(?:and|plus) (?:an? |one )?(?:{PART})\b", re.IGNORECASE)
 ANOTHER = re.compile(r"(?:[,;]|\band\b|\bor\b)[^=]{0,20}?[A-Za-z]\w?[ \t]*$")
 """What stands before the second `=` where two variables are given values: `x = 3, y`."""
+BEFORE_SIDE = re.compile(r"\b(?:is|are|was|were|be|has|have|get|so|thus|hence|therefore|then)\b,?", re.IGNORECASE)
+"""What may stand before the number that is a side of an equation."""
 UNIT = r"[^\W\d_][\w'/^°-]*"
 UNITS = re.compile(rf"(?:[ \t]?(?:{UNIT}|[%°]))?(?:[ \t]+{UNIT}){{0,4}}[\s.!)\]*_$]*")
 
@@ -220,7 +222,7 @@ def _last(sides: list[str]) -> str:
 
 def _measure(side: str) -> str | None:
     """The value of a side that is a number with a unit or without one."""
-    side = side.strip(" .$*")
+    side = BEFORE_SIDE.split(side)[-1].strip(" .$*")
     found = NUMBER.match(side)
     return _value(found) if found and UNITS.fullmatch(side, found.end()) else None
 
