@@ -33,7 +33,9 @@ READ = 16_384
 """Marked texts whose answer is remembered: gold answers are compared again with every exam."""
 
 MARKS = re.compile(
-    r"(?P<strong>\banswer\b[*_ \t]{0,4}[:=])"
+    r"(?P<strong>(?<![^\W_])answer[*_ \t]{0,4}[:\uff1a=]"
+    r"|^[#*_ \t]{0,8}(?-i:(?:Final )?Answer|Final answer|(?:FINAL )?ANSWER)"
+    r"[*_ \t]{0,4}(?:[-\u2013\u2014](?=[ \t])|(?=\n)))"
     r"|(?P<box>\\(?:boxed|fbox)\s{0,3}\{)"
     r"|\\boxed\s{0,3}(?P<token>-?\d[\d.,/]{0,30}|[A-Za-z](?![A-Za-z]))"
     r"|(?P<tag><answer>)"
@@ -73,9 +75,9 @@ def parse(text: str, form: AnswerForm) -> str | None:
     An answer is marked by a line `Answer: 42`, by `\boxed{42}`, `#### 42` or `<answer>42</answer>`; the last of these
     marks counts, or the one before where its text holds no answer at all. Without them, the last `the answer is 42`
     counts.
-    A model that runs on and poses itself the next problem is read up to there (see `_end`). Without a mark only three
-    endings count: for numbers a last line with an equation (`6 * 7 = 42 apples.`) or a last line that concludes (`So
-    she has 42 apples.`) and holds one number; for yes/no a last line of that one word.
+    A model that runs on and poses itself the next problem is read up to there (see `_end`). Without a mark only
+    these count: for numbers a text that is a number alone, a last line with an equation (`6 * 7 = 42 apples.`) or a
+    last line that concludes (`So she has 42 apples.`) and holds one number; for yes/no a last line of that one word.
     """
     text = text[-TAIL:]
     marks = list(MARKS.finditer(text))
@@ -188,6 +190,8 @@ def _unmarked(text: str, form: AnswerForm) -> str | None:
         return _read(last, form) if re.fullmatch(r"(?:yes|no)\W?", last, re.IGNORECASE) else None
     if form != "number":
         return None
+    if "\n" not in text.strip() and (only := exact(last.rstrip("."))) is not None:
+        return only
     if "=" in last:
         return result(last)
     sentence = re.split(r"(?<=[.!?])\s", last)[-1]
@@ -293,6 +297,8 @@ class ClassGrader:
             return True
         if exact(one.body) and exact(other.body):
             return exact(one.body) == exact(other.body)
+        if latex.differ_in_case(one.body, other.body):
+            return False
         return self._equivalent(*sorted((one.body, other.body)))
 
     def _compare(self, a: str, b: str) -> bool:

@@ -21,8 +21,8 @@ WORKED = re.compile(r"^[ \t]*####(?!#)[ \t]*(?P<answer>\S.*?)[ \t]*\Z", re.MULTI
 CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
 """GSM8K's notes for a calculator, `<<48/2=24>>`, which no student writes."""
 FUNCTION = re.compile(r"\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b")
-FORMULA = re.compile(r"(?=.*(?:\d|[=(\[]))(?=.*[\^=<>\[\](){}+*√π∞≤≥])(?!.*[A-Za-z]{2})[^?!\"']+")
-"""Not a word but a formula, although nothing of LaTeX is in it: `(2, 3)`, `[0, 1)`, `x^2 + 1`."""
+FORMULA = re.compile(r"(?=.*(?:\d|[=(\[]))(?=.*[\^=<>\[\](){}+*√π∞≤≥])(?!.*[A-Za-z]{2})[^?!\"']+|-?\d{1,4}[nx-z]{1,3}")
+"""Not a word but a formula, although nothing of LaTeX is in it: `(2, 3)`, `[0, 1)`, `x^2 + 1`, `2x`."""
 
 
 class Gold(NamedTuple):

@@ -175,6 +175,8 @@ def _tidy(value: str) -> str:
     for signs, mark in ((SUPERSCRIPT, "^"), (SUBSCRIPT, "_")):
         plain = str.maketrans(signs, "0123456789-+"[: len(signs)])
         value = re.sub(f"([{signs}]+)", rf"{mark}{{\1}}", value).translate(plain)
+    value = re.sub(r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi ", value)
+    value = re.sub(r"(?<=[\w)}\]])\s?\*\*\s?(?:(-?\w+)|\(([^()]*)\))", r"^{\1\2}", value)
     value = re.sub(r"√\s?(\d+(?:\.\d+)?|[A-Za-z])", r"\\sqrt{\1}", value)
     value = re.sub(r"√\s?\(([^()]*)\)", r"\\sqrt{\1}", value)
     value = re.sub(r"\\\\\s*\[[^\]\n]{0,12}\]", r"\\\\", value)
@@ -277,6 +279,14 @@ def _shape(body: str) -> str:
 def _variables(body: str) -> bool:
     """Whether `body` has letters that are neither commands, text, nor constants."""
     return re.search(r"[A-Za-df-hj-z]", re.sub(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?", "", TEXT.sub("", body))) is not None
+
+
+def differ_in_case(one: str, other: str) -> bool:
+    """Whether two formulas have the same variables but for their case: math-verify takes `2X` for `2x`."""
+    first, second = (
+        set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", TEXT.sub("", body))) for body in (one, other)
+    )
+    return first != second and {name.casefold() for name in first} == {name.casefold() for name in second}
 
 
 def _fraction(repeating: str) -> str:

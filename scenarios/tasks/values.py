@@ -29,7 +29,7 @@ NUMBER = re.compile(
     rf"(?:{POWER % 'alone'}"
     rf"|(?:(?P<whole>\d{{1,12}}) (?P<num>\d{{1,12}})/(?P<den>\d{{1,12}})|(?P<a>{PLAIN})(?:\s?/\s?(?P<b>{PLAIN}))?)"
     rf"(?:e(?P<exp>[-+]?\d{{1,3}})\b|\s?[x*]\s?{POWER % 'power'})?"
-    rf"(?:k\b|[\s-]?(?!k\b)(?P<scale>{SCALE})s?\b)?)",
+    rf"(?:k\b|(?-i:M)\b|[\s-]?(?!k\b)(?P<scale>{SCALE})s?\b)?)",
     re.IGNORECASE,
 )
 SIMPLE = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?", re.ASCII)
@@ -77,11 +77,17 @@ KNOWN_UNITS = frozenset(UNIT_NAMES.split())
 """What may stand behind a number in a gold answer without a form, so that it is taken for a number."""
 CALCULATES = r"[-+]?\s?[*^/÷:_±√|~&]+[ \t]*[\d(.\\$£€\w-]|\+|[-+][ \t]*(?:[$£€(]?[ \t]*[.(]?\d|\\|[a-z]\b)"
 LISTS = r"\.\d|[x,](?=[ \t]*\d)|\(\d|\(?\s*(?:to|or|and(?!\s+not\b))\b"
-WORDS = r"\(?\s*(?:pi|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root|in (?:base|binary|hex))\b"
-LEFT_OVER = re.compile(rf"[ \t]*(?:{CALCULATES}|{LISTS}|{WORDS})", re.IGNORECASE)
-"""Behind a number: it is a part of something that nobody worked out, of a ratio, a range or a list."""
+WORDS = r"\(?\s*(?:pi|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root|in (?:base|binary|hex)|tens)\b"
+DENIED = r"\W*(?:(?:is|was)\s*(?:not|n't|wrong|incorrect|false)|(?:cannot|can't|can not) be)\b"
+LEFT_OVER = re.compile(rf"[ \t]*(?:{CALCULATES}|{LISTS}|{WORDS})|[ \t]+\d|{DENIED}", re.IGNORECASE)
+"""Behind a number: it is a part of something that nobody worked out, of a ratio, a range or a list, or it is denied."""
+BELOW_ZERO = re.compile(r"(?<![-\d.,/])(\d[\d.,/]*(?: ?[°a-z]+){0,2}) below (?:zero|0)\b", re.IGNORECASE)
+DOLLARS_AND_CENTS = re.compile(
+    r"(?<![\d.,])(?:\$ ?(\d[\d,]*)|(\d[\d,]*) dollars?),?(?: and)? ([a-z\d-]{1,12}) cents?\b", re.IGNORECASE
+)
 BAD_BEFORE = re.compile(
-    r"(?:\b(?:not|never|no(?!\.\s?$)|neither|than|between|half|third|quarter|twice|double|triple|root|square of|cube of"
+    r"(?:\b(?:at most|(?<![a-z]{3} )up to)\b"
+    r"|\b(?:not|never|no(?!\.\s?$)|neither|than|between|half|third|quarter|twice|double|triple|root|square of|cube of"
     r"|log|ln|sin|cos|tan|sqrt|mod|base|binary|octal|hexadecimal)\b|n't\b|[<>≤≥≠√|^*/±]|\\[a-z]|\b[a-z]\()",
     re.IGNORECASE,
 )
@@ -97,7 +103,7 @@ REMARK = re.compile(
 ASIDE = re.compile(
     r"(?P<share>\b(?:out )?of (?:all )?(?:the|these|those) (?:\d[\d,]*(?!\s*%)\b|[a-z-]+)"
     r"|[a-z] out of \d[\d,]*\b| out of \d[\d,]* [a-z])"
-    r"|\bper (?:1|one) [a-z]|\band (?:0|zero|no) cents?\b"
+    r"|\bper (?:1|one) [a-z]|\band (?:0|zero|no) cents?\b|\bor so\b"
     r"|\b(?:(?:rounded|correct|accurate) )?to (?:the nearest \S{1,12}|\S{1,8} (?:decimal|significant) \w{1,12})"
     r"|\brounded to \S{1,8} (?:place|figure|digit)s?",
     re.IGNORECASE,
@@ -171,7 +177,8 @@ def leading(text: str) -> str | None:
     if re.search(r"\d!+\s?(?:\$|\\[)\]]|[-+*/^=\d])", text[:LONGEST]):  # elsewhere `!` only ends a sentence
         text = text[:LONGEST].replace("!", " factorial ")
     text = re.sub(r"^[\s$]*\|(\d[\d.,/]{0,30})\|", r"\1", clean(text))
-    text = as_digits(text.lstrip(" \t*_:\"'([{"))
+    text = as_digits(re.sub(r"^[\s$]*<([^<>=]{1,40})>", r"\1", text).lstrip(" \t*_:\"'([{"))
+    text = DOLLARS_AND_CENTS.sub(_with_cents, BELOW_ZERO.sub(r"-\1", text))
     return next((value for side in _sides(text) if (value := _only(side)) is not None), None)
 
 
@@ -267,8 +274,8 @@ def _value(found: re.Match[str]) -> str | None:
         return None
     if power := found["exp"] or found["power"]:
         value *= Fraction(10) ** int(power)
-    if found["scale"] or found[0][-1] in "kK":
-        value *= MULTIPLIERS[(found["scale"] or "k").casefold()]
+    if found["scale"] or found[0][-1] in "kKM":
+        value *= MULTIPLIERS[(found["scale"] or ("million" if found[0][-1] == "M" else "k")).casefold()]
     negative = ("-" in found["sign"]) != bool(found["sign2"])
     written = str(-value if negative else value)
     return written if len(written) <= DIGITS else None
@@ -280,6 +287,12 @@ def _plain(digits: str) -> Fraction:
     if repeated:
         value += Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(digits.partition(".")[2]))
     return value
+
+
+def _with_cents(found: re.Match[str]) -> str:
+    """2 dollars and 50 cents as $2.50."""
+    cents = as_digits(found[3])
+    return f"${found[1] or found[2]}.{int(cents):02}" if re.fullmatch(r"\d\d?", cents) else found[0]
 
 
 def _repeated(found: re.Match[str]) -> str:

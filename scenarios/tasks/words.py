@@ -22,7 +22,7 @@ SHORT = frozenset(TITLES.split())
 LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|then),?\s+)?(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best|only)\s+)?"
     r"(?:answer|option|choice)\s*(?:is|would be|must be|:)\s*:?\s+"
-    r"|(?:option|choice|answer)\s+(?=\(?[a-z]\b\)?$)|(?:it|this|that)(?:\s+is|'s)\s+(?=\S)",
+    r"|(?:option|choice|answer|letter)\s+(?=\(?[a-z]\b\)?$)|(?:it|this|that)(?:\s+is|\s+will\s+be|'s)\s+(?=\S)",
     re.IGNORECASE,
 )
 """What stands before an answer in a sentence."""
@@ -79,9 +79,20 @@ COUNTRIES = frozenset(COUNTRY_NAMES.split()) | {*LONG_NAMES, *(f"the {name}" for
 BEHIND = re.compile(r"\s*[,;:!?.\u2014-]\s+|\s*\u2014\s*")
 REMARK = re.compile(
     r"(?:which|who|whose|that|as|so|i\.e|namely|where|when|not|if|by|from|in|on|at|of|for|with|it|he|she|they|this|i|hope)\b|"
-    r"(?:the|an?|his|her|its|their)\b(?=(?:\s+\S+){2})"
+    r"(?:the|an?|his|her|its|their)\b(?=(?:\s+\S+){2})|the (?:city|town|capital|country|state)$"
 )
 """How a remark behind a comma or semicolon begins; another item of a list begins otherwise."""
+
+CHOICE_AND_TEXT = re.compile(r"([a-z]),\s+(?!.*\b(?:or|and|nor|not|but|maybe|perhaps|possibly)\b)[^\W\d_]{2}[^,;/&]*")
+"""A choice with its text behind a comma: `C, red`."""
+WEEKDAY = re.compile(r"(?:mon|tues|wednes|thurs|fri|satur|sun)day")
+KIN = (
+    r"(?:great[ -])*(?:step|half[ -])?(?:grand)?(?:mother|father|brother|sister|aunt|uncle|niece|nephew|cousin|son"
+    r"|daughter|wife|husband|parent|child|mom|dad)"
+)
+RELATIVE = re.compile(rf"{KIN}(?:[ -]in[ -]law)?")
+OWNER = rf"(?:his|her|their|my|our|your|the|(?!{KIN}'s)[\w-]+'s) "
+"""Before a relative: whose relative it is."""
 
 TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 POLAR = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
@@ -104,6 +115,17 @@ CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 """An answer that ends in its conclusion: `It does not follow, so no.`"""
+THIS = r"(?:it|this|that|(?:the\s+)?(?:conclusion|claim|statement|argument))\s+"
+VERDICT = re.compile(
+    r"(?:^|\b(?:so|thus|hence|therefore)\b,?\s+)(?:"
+    rf"(?P<no>(?:{THIS})?(?:cannot|can't|can\s+not)\s+be\s+(?:true|correct|the\s+case)|{THIS}(?:does\s+not|doesn't)\s+follow"
+    rf"|{THIS}(?:is\s+not|isn't)\s+(?:the\s+case|correct|right)|(?:{THIS}is\s+)?(?:incorrect|wrong)"
+    r"|(?:the\s+answer\s+is\s+)?not\s+(?:yes|correct)|n)"
+    rf"|{THIS}(?:logically\s+)?follows|{THIS}is\s+(?:right|the\s+case)|(?:{THIS}is\s+)?correct"
+    r"|(?:the\s+answer\s+is\s+)?not\s+no|yeah|yep|y)[\W_]*$",
+    re.IGNORECASE,
+)
+"""An answer or its conclusion in other words than yes and no."""
 UNSURE = re.compile(
     r"^if\b|\bdepends\b|\b(?:maybe|perhaps|possibly|either|whether|not\s+(?:sure|certain|clear)|un(?:sure|certain|clear|known)"
     r"|(?:cannot|can't|could\s+not|couldn't|don't|do\s+not)\s+(?:say|tell|know|decide))\b",
@@ -177,7 +199,12 @@ def group_key(value: str) -> str:
 
 def says(answer: str, gold: str) -> bool:
     """Whether a phrase gives the gold phrase as its answer: alone, as a choice, in a sentence, or with a remark."""
+    if len(gold) == 1 and (choice := CHOICE_AND_TEXT.fullmatch(answer)):
+        return gold == choice[1]
     answer, gold = _listed(answer), _listed(gold)
+    if RELATIVE.fullmatch(gold):
+        answer = re.sub(rf"^(.* is )?{OWNER}(?={re.escape(gold)}\b)", r"\1", answer)
+        answer = re.sub(rf"(?<={re.escape(gold)}) of (?!his|her|their|my|our|your|the)[\w-]+$", "", answer)
     if answer == gold:
         return True
     if choice := _choice(answer, LABEL) or _choice(answer, NAMED):
@@ -197,6 +224,8 @@ def says(answer: str, gold: str) -> bool:
     if behind is None:
         return False
     remark = rest[behind.end() :]
+    if WEEKDAY.fullmatch(gold) and DATE.fullmatch(remark):
+        return True
     if remark in COUNTRIES:
         return ", " not in gold and gold not in COUNTRIES
     return (
@@ -212,8 +241,9 @@ def _choice(value: str, shape: re.Pattern[str]) -> re.Match[str] | None:
 
 
 def _listed(value: str) -> str:
-    """`value` with one way of writing lists: red, green, and blue."""
-    return re.sub(r"\s*,\s*(?:and\s+)?|\s+(?:and|&)\s+", ", ", value)
+    """`value` with one way of writing lists (red, green, and blue) and compounds (ice-cream)."""
+    value = re.sub(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})", " ", value)
+    return re.sub(r"\s*[,;]\s*(?:and\s+)?|\s+(?:and|&)\s+", ", ", value)
 
 
 def polarity(value: str) -> str | None:
@@ -229,6 +259,9 @@ def polarity(value: str) -> str | None:
         value = value[either.end() + asked.end() :]
     elif (question := re.match(r"[^.?!\n]{0,200}\?\s+(?=\S)", value)) is not None:
         value = value[question.end() :]
+    verdict = VERDICT.search(value)
+    if verdict and not POLAR.search(before := value[: verdict.start()]) and not UNSURE.search(before):
+        return "no" if verdict["no"] else "yes"
     conclusion = CONCLUDES.search(value)
     first = next((found for found in POLAR.finditer(value) if not _of_a_noun(value, found)), None)
     if first is None:
