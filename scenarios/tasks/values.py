@@ -81,12 +81,17 @@ WORDS = r"\(?\s*(?:pi|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root
 DENIED = r"\W*(?:(?:is|was)\s*(?:not|n't|wrong|incorrect|false)|(?:cannot|can't|can not) be)\b"
 LEFT_OVER = re.compile(rf"[ \t]*(?:{CALCULATES}|{LISTS}|{WORDS})|[ \t]+\d|{DENIED}", re.IGNORECASE)
 """Behind a number: it is a part of something that nobody worked out, of a ratio, a range or a list, or it is denied."""
+ORDINAL = re.compile(r"(?:st|nd|rd|th)\b", re.IGNORECASE)
 BELOW_ZERO = re.compile(r"(?<![-\d.,/])(\d[\d.,/]*(?: ?[°a-z]+){0,2}) below (?:zero|0)\b", re.IGNORECASE)
 DOLLARS_AND_CENTS = re.compile(
     r"(?<![\d.,])(?:\$ ?(\d[\d,]*)|(\d[\d,]*) dollars?),?(?: and)? ([a-z\d-]{1,12}) cents?\b", re.IGNORECASE
 )
+NONE = re.compile(
+    r"(?:none|nothing)(?: (?:at all|(?:is |are )?left(?: over)?|remains?|of (?:them|it)))?[\s.!*_$]*", re.IGNORECASE
+)
+"""Zero as a word."""
 BAD_BEFORE = re.compile(
-    r"(?:\b(?:at most|(?<![a-z]{3} )up to)\b"
+    r"(?:\b(?:at least|at most|(?<![a-z]{3} )up to)\b"
     r"|\b(?:not|never|no(?!\.\s?$)|neither|than|between|half|third|quarter|twice|double|triple|root|square of|cube of"
     r"|log|ln|sin|cos|tan|sqrt|mod|base|binary|octal|hexadecimal)\b|n't\b|[<>≤≥≠√|^*/±]|\\[a-z]|\b[a-z]\()",
     re.IGNORECASE,
@@ -178,6 +183,8 @@ def leading(text: str) -> str | None:
         text = text[:LONGEST].replace("!", " factorial ")
     text = re.sub(r"^[\s$]*\|(\d[\d.,/]{0,30})\|", r"\1", clean(text))
     text = as_digits(re.sub(r"^[\s$]*<([^<>=]{1,40})>", r"\1", text).lstrip(" \t*_:\"'([{"))
+    if NONE.fullmatch(text):
+        return "0"
     text = DOLLARS_AND_CENTS.sub(_with_cents, BELOW_ZERO.sub(r"-\1", text))
     return next((value for side in _sides(text) if (value := _only(side)) is not None), None)
 
@@ -237,7 +244,7 @@ def _measure(side: str) -> str | None:
 def _stands_alone(text: str, found: re.Match[str], value: str) -> bool:
     """Whether what follows the number takes nothing away from it."""
     rest = ASIDE.sub(lambda aside: "" if not aside["share"] or _counts(text, found) else aside[0], text[found.end() :])
-    if LEFT_OVER.match(rest):
+    if LEFT_OVER.match(rest) or (ORDINAL.match(rest) and not (found["b"] or found["den"])):
         return False
     rest = re.sub(r"^ ?(?:[ap]\.? ?m\b\.?|o'clock\b)", "", rest, flags=re.IGNORECASE)
     word = re.match(r" ?([^\W\d_]+)", rest)

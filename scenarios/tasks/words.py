@@ -120,7 +120,7 @@ VERDICT = re.compile(
     r"(?:^|\b(?:so|thus|hence|therefore)\b,?\s+)(?:"
     rf"(?P<no>(?:{THIS})?(?:cannot|can't|can\s+not)\s+be\s+(?:true|correct|the\s+case)|{THIS}(?:does\s+not|doesn't)\s+follow"
     rf"|{THIS}(?:is\s+not|isn't)\s+(?:the\s+case|correct|right)|(?:{THIS}is\s+)?(?:incorrect|wrong)"
-    r"|(?:the\s+answer\s+is\s+)?not\s+(?:yes|correct)|n)"
+    r"|(?:the\s+answer\s+is\s+)?not\s+(?:yes|correct)|nope|n)"
     rf"|{THIS}(?:logically\s+)?follows|{THIS}is\s+(?:right|the\s+case)|(?:{THIS}is\s+)?correct"
     r"|(?:the\s+answer\s+is\s+)?not\s+no|yeah|yep|y)[\W_]*$",
     re.IGNORECASE,
