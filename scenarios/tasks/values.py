@@ -81,7 +81,6 @@ WORDS = r"\(?\s*(?:pi|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root
 DENIED = r"\W*(?:(?:is|was)\s*(?:not|n't|wrong|incorrect|false)|(?:cannot|can't|can not) be)\b"
 LEFT_OVER = re.compile(rf"[ \t]*(?:{CALCULATES}|{LISTS}|{WORDS})|[ \t]+\d|{DENIED}", re.IGNORECASE)
 """Behind a number: it is a part of something that nobody worked out, of a ratio, a range or a list, or it is denied."""
-ORDINAL = re.compile(r"(?:st|nd|rd|th)\b", re.IGNORECASE)
 BELOW_ZERO = re.compile(r"(?<![-\d.,/])(\d[\d.,/]*(?: ?[°a-z]+){0,2}) below (?:zero|0)\b", re.IGNORECASE)
 DOLLARS_AND_CENTS = re.compile(
     r"(?<![\d.,])(?:\$ ?(\d[\d,]*)|(\d[\d,]*) dollars?),?(?: and)? ([a-z\d-]{1,12}) cents?\b", re.IGNORECASE
@@ -244,7 +243,7 @@ def _measure(side: str) -> str | None:
 def _stands_alone(text: str, found: re.Match[str], value: str) -> bool:
     """Whether what follows the number takes nothing away from it."""
     rest = ASIDE.sub(lambda aside: "" if not aside["share"] or _counts(text, found) else aside[0], text[found.end() :])
-    if LEFT_OVER.match(rest) or (ORDINAL.match(rest) and not (found["b"] or found["den"])):
+    if LEFT_OVER.match(rest):
         return False
     rest = re.sub(r"^ ?(?:[ap]\.? ?m\b\.?|o'clock\b)", "", rest, flags=re.IGNORECASE)
     word = re.match(r" ?([^\W\d_]+)", rest)
