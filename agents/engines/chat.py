@@ -1,20 +1,19 @@
 """From turns to tokens and back, by a model's own chat template.
 
 Texts of turns are data: a control token spelled out in a problem is spelled to the model too, and never becomes
-the control token. A template without a system role gets the system turn merged into the first user turn. This
-file knows nothing of models, batches or devices.
+the control token (agents/engines/controls.py). A template without a system role gets the system turn merged into the
+first user turn. This file knows nothing of models, batches or devices.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jinja2
-
 from agents.engines.base import EngineFailure, EngineStartError, Turn
+from agents.engines.controls import ControlInText, Controls
+from agents.engines.templates import TemplateFailed, TemplateTooSlow, renderer
 
-MARK = "\ue000"
-"""Private use: put between the letters of a control token spelled out in a text; the template's own have none."""
+PROBE = "2718281828"
+"""A text that no template has, and that none changes."""
 TAIL = 4
 """Prompt tokens decoded along with a completion: some tokenizers drop a leading space at the start of a text."""
 
@@ -26,20 +25,29 @@ class Chat:
         """`eos`: the end tokens that the model's generation config names.
 
         Raises:
-            EngineStartError: no chat template.
+            EngineStartError: no chat template, or one that renders no chat.
         """
         if not tokenizer.chat_template:
             raise EngineStartError(
                 "no chat template: take an instruction-tuned one, or put chat_template.jinja into its folder"
             )
         self.tokenizer = tokenizer
-        added = {token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
-        own = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
-        self._controls: dict[str, int] = {text: id_ for text, id_ in (added | own).items() if len(text) > 1}
-        longest_first = sorted(self._controls, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._system = self._has_system_role()
-        ends = self._end_of_turn()
+        self._controls = Controls(tokenizer)
+        user = {"role": "user", "content": "?"}
+        try:
+            self._template: str = tokenizer.get_chat_template()
+            self._system = PROBE in self._tried([{"role": "system", "content": PROBE}, user])
+            if not self._system:
+                self._render([user], add_generation_prompt=True)
+            closed = self._tried([user, {"role": "assistant", "content": PROBE}], add_generation_prompt=False)
+        except (TemplateFailed, ValueError) as error:
+            raise EngineStartError(
+                f"the chat template in {tokenizer.name_or_path} cannot be used: {error}\n"
+                "put a chat_template.jinja that works into that folder, or take another model"
+            ) from error
+        # What the template puts right after an assistant's text, if that is a control token.
+        after = closed.partition(PROBE)[2].lstrip()
+        ends = [] if (end := self._controls.at_start(after)) is None else [end]
         self.stops = frozenset(
             {*([eos] if isinstance(eos, int) else eos or ()), tokenizer.eos_token_id, *ends} - {None}
         )
@@ -53,23 +61,16 @@ class Chat:
         Raises:
             EngineFailure: the template refuses these turns.
         """
-        messages = [{"role": turn.role, "content": self._defuse(turn.text)} for turn in turns]
+        messages = [{"role": turn.role, "content": self._controls.as_data(turn.text)} for turn in turns]
         if not self._system:
             messages = merge_system(messages)
         try:
-            text = self._render(messages, add_generation_prompt=True) + self._defuse(begun)
-        except jinja2.TemplateError as error:
+            text = self._render(messages, add_generation_prompt=True) + self._controls.as_data(begun)
+            return self._controls.encode(text)
+        except TemplateFailed as error:
             raise EngineFailure("unsupported", f"the model's chat template refuses these turns: {error}") from error
-        if MARK not in text:
-            return self._tokens(text, controls=True)
-        # The tokenizer itself splits at control tokens first; so does this, but at the template's own alone.
-        tokens: list[int] = []
-        end = 0
-        for match in self._control.finditer(text):
-            tokens += self._tokens(text[end : match.start()].replace(MARK, ""), controls=False)
-            tokens.append(self._controls[match.group()])
-            end = match.end()
-        return tokens + self._tokens(text[end:].replace(MARK, ""), controls=False)
+        except ControlInText as error:
+            raise EngineFailure("unsupported", str(error)) from error
 
     def encode_with(self, turns: Iterable[Turn], begun: str, text: str) -> tuple[list[int], int]:
         """The tokens of a prompt that goes on with `text`, and how many of them are the prompt's alone.
@@ -90,48 +91,26 @@ class Chat:
         return whole, start
 
     def decode(self, prompt: Sequence[int], completion: Sequence[int]) -> str:
-        """The text of `completion`, without control tokens, as it goes on after `prompt`."""
+        """The text of `completion`, without special tokens, as it goes on after `prompt`."""
         tail = list(prompt[-TAIL:])
         return self._text(tail + list(completion))[len(self._text(tail)) :]
-
-    def _tokens(self, text: str, *, controls: bool) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=not controls)["input_ids"]
-        return ids
 
     def _text(self, tokens: list[int]) -> str:
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        text: str = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-        return text
+        values = {"messages": messages, "add_generation_prompt": add_generation_prompt, "tools": None}
+        return renderer().render(self._template, {**values, "documents": None, **self.tokenizer.special_tokens_map})
 
-    def _defuse(self, text: str) -> str:
-        return self._control.sub(lambda match: MARK.join(match.group()) + MARK, text.replace(MARK, ""))
-
-    def _has_system_role(self) -> bool:
+    def _tried(self, messages: list[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
+        """The text of a chat; empty: the template refuses it."""
         try:
-            text = self._render(
-                [{"role": "system", "content": "<<rule>>"}, {"role": "user", "content": "?"}],
-                add_generation_prompt=True,
-            )
-        except jinja2.TemplateError:
-            return False
-        return "<<rule>>" in text
-
-    def _end_of_turn(self) -> list[int]:
-        """The control token that the template puts right after an assistant's text, if it puts one there."""
-        try:
-            text = self._render(
-                [{"role": "user", "content": "?"}, {"role": "assistant", "content": "<<said>>"}],
-                add_generation_prompt=False,
-            )
-        except jinja2.TemplateError:
-            return []
-        match = self._control.match(text.rpartition("<<said>>")[2].lstrip())
-        return [self._controls[match.group()]] if match else []
+            return self._render(messages, add_generation_prompt=add_generation_prompt)
+        except TemplateTooSlow:
+            raise
+        except TemplateFailed:
+            return ""
 
 
 def merge_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -223,6 +223,19 @@ def test_a_prompt_beyond_the_context_fails_alone(tiny: Path) -> None:
     assert isinstance(failed, EngineFailure) and failed.kind == "context" and str(CONTEXT) in str(failed)
 
 
+def test_a_template_that_fails_on_one_prompt_fails_that_one_alone(tmp_path: Path) -> None:
+    folder = save(tmp_path, "llama")
+    template = folder / "chat_template.jinja"
+    template.write_text("{% if 'Who' in messages[-1].content %}{{ messages + 1 }}{% endif %}" + template.read_text())
+
+    async def use(engine: TransformersEngine) -> list[Any]:
+        return list(await asyncio.gather(*map(engine.generate, map(prompt, ("Who?", "x"))), return_exceptions=True))
+
+    failed, other = with_engine(folder, use)
+    assert isinstance(failed, EngineFailure) and failed.kind == "unsupported" and "TypeError" in str(failed)
+    assert isinstance(other, Completion)
+
+
 def test_a_lower_context_is_respected(tiny: Path) -> None:
     with pytest.raises(EngineFailure, match="the context holds 40"):
         answers(tiny, [prompt("Who?")], together=False, max_context=40)
@@ -331,6 +344,9 @@ def test_what_cannot_start_says_why(tmp_path: Path, tiny: Path) -> None:
     mute = save(tmp_path / "mute", "llama")
     (mute / "chat_template.jinja").unlink()
     assert "no chat template" in start_error(mute)
+    odd = save(tmp_path / "odd", "llama")
+    (odd / "chat_template.jinja").write_text("{{ 'A' * 9999999999 }}")
+    assert f"{odd} cannot be used: it needs more than" in start_error(odd)
     cut = save(tmp_path / "cut", "llama")
     weights = cut / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
