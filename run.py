@@ -26,10 +26,13 @@ try:
     import cyclopts
     from cyclopts import Parameter
     from rich.console import Console
+    from rich.text import Text
 except ModuleNotFoundError as error:
     sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
 from broker.errors import LbtError, PlacementError, ScenarioError, TaskError, in_words
+from broker.logs import configure_terminal
+from broker.printable import printable_lines
 from broker.streams import protect
 
 if TYPE_CHECKING:
@@ -463,8 +466,7 @@ def show(summary: dict[str, Any], as_json: bool) -> None:
 
 def say(console: Console, text: str) -> None:
     """A sentence in which names and model texts are data, and do nothing to the terminal."""
-    text = "".join(character for character in text if character.isprintable() or character == "\n")
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(Text(printable_lines(text)), soft_wrap=True)
 
 
 def check_command(words: Sequence[str]) -> None:
@@ -507,4 +509,5 @@ def main(words: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     protect()
+    configure_terminal()
     sys.exit(main())

@@ -21,7 +21,7 @@ from agents.engines.counted import Counted
 from agents.engines.late import Late
 from agents.spec import AgentSpec
 from agents.trainee import Postponed, Trainee
-from broker import lifeline
+from broker import lifeline, logs
 from broker.client import Client, Received
 from broker.messages import (
     WORK,
@@ -261,7 +261,7 @@ def settings(spec: AgentSpec) -> Settings:
 def main() -> int:
     """Become the agent that the parent describes on standard input."""
     spec = lifeline.receive(AgentSpec)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.configure()
     # Announced before anything heavy is imported: loading is a state, and not silence.
     client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
     client.start()

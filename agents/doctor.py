@@ -26,6 +26,7 @@ from agents.machine import Machine, look
 from agents.models import known, resolve
 from agents.weights import cache_folder
 from broker.errors import ModelError, PlacementError
+from broker.printable import printable, printable_lines
 
 Verdict = Literal["yes", "partly", "no"]
 
@@ -82,7 +83,8 @@ def to_table(checks: list[Check]) -> Table:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("", "works"))
     for check in checks:
         verdict = Text(check.ok, style=COLOURS[check.ok])
-        table.add_row(Text(check.name, style="bold"), verdict, Text(check.says), Text(check.do))
+        texts = (Text(printable_lines(text)) for text in (check.says, check.do))
+        table.add_row(Text(printable(check.name), style="bold"), verdict, *texts)
     return table
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from agents.placement import MPS, Seat
 from broker.lifeline import NO_RESTART, spawn
+from broker.printable import printable
 
 UNKILLABLE_S = 10.0
 """How long a process may take to go after SIGKILL; one that hangs in a driver may never go."""
@@ -31,8 +32,8 @@ STEADY_S = 60.0
 TAIL_BYTES = 1 << 16
 LINE_CHARS = 300
 
-CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[^\t\n\r\x20-\x7e\xa0-\U0010ffff]")
-"""Colours, and other characters that do something to a terminal."""
+COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+"""What libraries write for a terminal."""
 BACKGROUND = re.compile(
     r"\s|Traceback \(|During handling of|The above exception|(Current thread|Thread) 0x|Extension modules:"
 )
@@ -342,7 +343,7 @@ def last_words(log: Path, lines: int = 3, since: int = 0) -> str:
         tail = file.read().decode(errors="replace")
     said = [
         line
-        for line in CONTROL.sub("", tail).splitlines()
+        for line in map(printable, re.split(r"[\r\n]+", COLOUR.sub("", tail)))
         if line.strip() and not BACKGROUND.match(line) and not ROUTINE.match(line)
     ]
     return "\n".join(line.strip()[:LINE_CHARS] for line in said[-lines:])

@@ -36,6 +36,7 @@ from agents.weights import (
     weights_of,
 )
 from broker.errors import ModelError
+from broker.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -309,7 +310,7 @@ def progress_bars(console: "Console") -> Iterator[Progress]:
         task = bars.add_task("", total=None, visible=False)
 
         def show(label: str, done: int, total: int) -> None:
-            bars.update(task, description=label, completed=done, total=total or None, visible=True)
+            bars.update(task, description=printable(label), completed=done, total=total or None, visible=True)
 
         yield show
 
@@ -317,25 +318,26 @@ def progress_bars(console: "Console") -> Iterator[Progress]:
 def main(names: Sequence[str]) -> int:
     """Fetch models from the shell. 0: all are ready; 1: one cannot be had; 2: a name is wrong."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(soft_wrap=True, highlight=False)
     try:
         wanted = [resolve(str(Path(name).absolute()) if Path(name).is_dir() else name) for name in names or CATALOGUE]
     except ModelError as error:
-        console.print(str(error), markup=False, style="red")
+        console.print(Text(printable_lines(str(error)), style="red"))
         return 2
     if not names:
         for each in wanted:
             entry, state = CATALOGUE[each.name], "ready" if each.at_hand else f"{each.fetch_mb} MB to fetch"
-            console.print(f"{each.name}  {entry.title}, {entry.licence}, {state}", markup=False)
+            console.print(Text(f"{each.name}  {entry.title}, {entry.licence}, {state}"))
         return 0
     try:
         with progress_bars(console) as progress:
             for each in wanted:
                 model = ensure(each.name, progress)
-                console.print(f"{model.name}: {model.parameters_mb} MB in {model.folder}", markup=False)
+                console.print(Text(printable(f"{model.name}: {model.parameters_mb} MB in {model.folder}")))
     except ModelError as error:
-        console.print(str(error), markup=False, style="red")
+        console.print(Text(printable_lines(str(error)), style="red"))
         return 1
     return 0
 

@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 import zmq
 
-from broker import batching, lifeline, security
+from broker import batching, lifeline, logs, security
 from broker.events import Action, Clogged, Event, Forget, Greeted, Note, Send, Tick, Woke, event_of
 from broker.messages import MAX_BODY, Envelope, Gauges, WireError, encode, from_frames, to_frames
 from broker.state import BrokerState
@@ -251,7 +251,7 @@ def serve(spec: BrokerSpec, stop: threading.Event | None = None) -> None:
 def main() -> int:
     """Become the broker that the parent describes on standard input."""
     spec = lifeline.receive(BrokerSpec)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", filename=spec.log or None)
+    logs.configure(spec.log)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C is for the classroom, which drains; the broker must be there until it has.

@@ -7,7 +7,6 @@ broker, or the library that the problems came from.
 import contextlib
 import os
 import shlex
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,6 +21,7 @@ from broker.broker import BrokerSpec
 from broker.errors import ScenarioError, in_words
 from broker.gauges import Subscriber
 from broker.messages import replica
+from broker.printable import printable_traceback
 from scenarios import reading
 from scenarios.classroom import Ending, feed, settled
 from scenarios.counts import CHARACTERS_PER_TOKEN
@@ -128,7 +128,7 @@ class RunFolder:
         with contextlib.suppress(OSError):  # on a full disk the words must do
             self.logs.mkdir(exist_ok=True)
             with (self.logs / "run.log").open("a") as file:
-                traceback.print_exception(error, file=file)
+                file.write(f"{printable_traceback(error)}\n")
         return in_words(error)
 
     def keep(self, scenario: Scenario) -> None:

@@ -8,13 +8,12 @@ be; 1 there are none now.
 import errno
 import logging
 import os
-import sys
 
 import msgspec
 
 from agents.training.estimate import lower
 from agents.training.spec import INSTALL, Refused, Said, TrainingFailed, TrainingSpec
-from broker import lifeline
+from broker import lifeline, logs
 
 log = logging.getLogger("training")
 
@@ -27,7 +26,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def main() -> int:
     """Train as the parent tells on standard input, until it has nothing more or a training fails."""
     spec: TrainingSpec | None = lifeline.receive(TrainingSpec)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.configure()
     words = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     # One device: trl would not train on several without a launcher of its own.

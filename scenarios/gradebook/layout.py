@@ -1,4 +1,7 @@
-"""What printed reports are made of: bars, and tables and sentences that fit any width."""
+"""What printed reports are made of: bars, and tables and sentences that fit any width.
+
+Texts are data: no markup, and no control characters (broker/printable.py).
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -11,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from broker.printable import printable, printable_lines
 from scenarios.gradebook.formatting import wrapped
 
 SHORTEST = 4
@@ -51,7 +55,7 @@ class Sentences:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Wrap it."""
         for line in self._text.split("\n"):
-            yield Text(wrapped(line, options.max_width), style=self._style)
+            yield Text(wrapped(printable(line), options.max_width), style=self._style)
 
 
 class Trimmed:
@@ -103,18 +107,18 @@ class Ruled:
     """
 
     def __init__(self, title: str, note: str = "") -> None:
-        self._title = title
+        self._title = printable(title)
         self.note = note
         self._columns: list[_Column] = []
 
     def add_column(self, heading: str = "", *, right: bool = False, fold: bool = False) -> None:
         """A column; one that folds breaks its texts into lines where there is no room for them."""
-        self._columns.append(_Column(heading, right, fold, []))
+        self._columns.append(_Column(printable_lines(heading), right, fold, []))
 
     def add_row(self, *cells: str | Text | Bar) -> None:
         """A row: a cell for each column."""
         for column, cell in zip(self._columns, cells, strict=True):
-            column.cells.append(Text(cell) if isinstance(cell, str) else cell)
+            column.cells.append(Text(printable_lines(cell)) if isinstance(cell, str) else cell)
 
     @property
     def row_count(self) -> int:

@@ -10,7 +10,6 @@ import fcntl
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from typing import Literal, Protocol, Self, TextIO
 from rich.console import Console
 
 from broker.messages import Gauges
+from broker.printable import printable_traceback
 from scenarios.gradebook.layout import Trimmed
 from scenarios.gradebook.spent import spent_in
 from scenarios.gradebook.store import Store
@@ -162,7 +162,7 @@ class Monitor:
             self._screen.close()
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as file:
-                traceback.print_exception(error, file=file)
+                file.write(f"{printable_traceback(error)}\n")
 
     def _follow(self, reader: Reader, source: GaugeSource, drawing: Drawing) -> None:
         plain = self.mode == "plain"

@@ -71,7 +71,7 @@ def made(core: Tokenizer, added: Sequence[AddedToken] = (), template: str = TEMP
     core.add_tokens(list(added))
     names = {"bos_token": "<s>", "eos_token": "</s>"}
     if core.token_to_id("<unk>") is not None:
-        names["unk_token"] = "<unk>"
+        names |= {"unk_token": "<unk>"}
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, **names)
     tokenizer.chat_template = template
     return tokenizer

@@ -62,7 +62,8 @@ def test_looking_imports_nothing_heavy() -> None:
 def test_the_table_shows_what_to_do_and_takes_text_as_it_is() -> None:
     console = Console(width=100)
     with console.capture() as shown:
-        console.print(to_table([Check("disk", "partly", "[red]1 GB[/red]", "make room")]))
+        console.print(to_table([Check("disk", "partly", "[red]1 GB[/red]\x1b[2J", "make \u202eroom")]))
+    assert "\x1b[2J" not in shown.get()
     assert all(text in shown.get() for text in ("disk", "partly", "[red]1 GB[/red]", "make room"))
 
 

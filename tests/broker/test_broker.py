@@ -245,3 +245,24 @@ def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
             assert process.stdin
             process.stdin.close()
         assert "serving" in (tmp_path / "broker.log").read_text()
+
+
+def test_what_a_peer_says_forges_no_line_of_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "broker.log"
+    with short_folder() as folder:
+        spec = local(folder)
+        process = lifeline.spawn("broker.broker", spec, env={}, log=log)
+        try:
+            with Client(spec.endpoint, CLASSROOM) as classroom, Client(spec.endpoint, student()) as ann:
+                assert classroom.wait_welcome(PATIENCE_S) and ann.wait_welcome(PATIENCE_S)
+                ann.close(goodbye="bye\n2026-11-28 12:00:00,000 ERROR forged \x1b[2J\u202e\x9b")
+                await_message(classroom, is_a(Lost))
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdin
+            process.stdin.close()
+    lines = log.read_text().splitlines()
+    assert any("ERROR forged" in line for line in lines)
+    assert not any(line.startswith("2026-11-28 12:00:00,000") for line in lines)
+    assert all(line.isprintable() for line in lines)

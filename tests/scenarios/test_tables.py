@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from scenarios.gradebook.formatting import plain
+from scenarios.gradebook.layout import Ruled, Sentences
 from scenarios.gradebook.lineups import shown
 from scenarios.gradebook.tables import summary_tables
 
@@ -147,6 +148,21 @@ def test_what_a_model_or_a_failure_says_is_neither_markup_nor_a_command_to_the_t
         assert "\x1b[2J" not in text
         assert "\x07" not in text
     assert plain("a\tb\nc\u202ed") == "a b c d"
+
+
+def test_no_part_of_a_table_or_sentence_is_a_command_to_the_terminal() -> None:
+    nasty = "[red]x[/red]\x1b[2J\u202e\x9b\n y"
+    table = Ruled(nasty, nasty)
+    table.add_column(nasty)
+    table.add_column()
+    table.add_row(nasty, nasty)
+    for part in (table, Sentences(nasty)):
+        console = Console(width=80)
+        with console.capture() as captured:
+            console.print(part)
+        lines = captured.get().splitlines()
+        assert any("[red]x[/red][2J" in line for line in lines)
+        assert all(line.isprintable() for line in lines)
 
 
 LONG = ("a-student-with-the-longest-name-1", "a-student-with-the-longest-name-2", "short")
