@@ -19,8 +19,11 @@ MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 20
 LARGEST_NUMBER = (1 << 63) - 1
+LONGEST_NUMBER = 40
+"""Characters of a number. PyYAML takes time quadratic in the length of one such as 1:1:1."""
 
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 _AMBIGUOUS = re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+")
 """1e-3 is a number to everyone but YAML 1.1, which wants 1.0e-3."""
 
@@ -63,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise TreeError(line, "aliases (*name) are not taken here; write the value out, or text in quotes")
         if name := getattr(peek(), "anchor", None):
-            raise TreeError(line, f"anchors (&{name}) are not taken here; take it out, or write text in quotes")
+            raise TreeError(line, f"anchors (&{name[:40]}) are not taken here; take it out, or write text in quotes")
         self._nodes += 1
         self._depth += 1
         if self._nodes > MAX_NODES:
@@ -165,6 +168,8 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
         if node.value in ("=", "<<"):
             _refuse(node, f"{_short(node.value)} means something else in YAML: write it in quotes")
         _refuse(node, f"the tag {_short(node.tag)} is not taken here")
+    if node.tag in _NUMBERS and len(node.value) > LONGEST_NUMBER:
+        _refuse(node, f"{_short(node.value)} is too long for a number: write the number plainly, or text in quotes")
     try:
         value = loader.construct_object(node)
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError):

@@ -386,6 +386,17 @@ def test_text_that_is_deep_or_wide_beyond_reason_is_refused_early(path: Path) ->
     assert told(path, "[" + "a," * 30_000 + "]") == "good.yaml:1: more than 20000 values; that is no scenario"
 
 
+@pytest.mark.parametrize(
+    "number", ["1" + ":1" * 400_000, "1" + ":1" * 400_000 + ".5", "9" * 900_000, "0x" + "f" * 900_000, "1." + "1" * 50]
+)
+@pytest.mark.parametrize("written", ["seed: {}\n", 'seed: !!int "{}"\n', 'seed: !!float "{}"\n', "{}: 1\n", "- {}\n"])
+@pytest.mark.timeout(60)
+def test_a_number_that_takes_pyyaml_hours_is_refused_unread(path: Path, number: str, written: str) -> None:
+    said = told(path, written.format(number))
+    assert "is too long for a number" in said or "not YAML: mapping values" in said  # as a key: too long for that, too
+    assert len(said) < 200
+
+
 def test_students_at_a_server_cannot_tell_log_probabilities(path: Path) -> None:
     at_a_server = ("students.1.engine=openai", "students.1.model=m", "exam.score=logprob")
     mistake = told(path, GOOD, *at_a_server)
