@@ -17,8 +17,34 @@ from msgspec import Meta
 from agents.engines.base import EngineStartError
 from agents.memory import PREFIX_CACHE_MB
 
-FIXED = frozenset({"model", "tokenizer", "trust_remote_code"})
-"""Of vLLM, not free: they would change whose answers are recorded, or run code beside weights."""
+VLLM_ALLOWED = frozenset(
+    # Memory.
+    {"gpu_memory_utilization", "kv_cache_memory_bytes", "kv_cache_dtype", "num_gpu_blocks_override", "block_size"}
+    | {"cpu_offload_gb", "enable_prefix_caching", "prefix_caching_hash_algo", "disable_hybrid_kv_cache_manager"}
+    # Batches.
+    | {"max_num_seqs", "max_num_batched_tokens", "max_num_scheduled_tokens", "long_prefill_token_threshold"}
+    | {"enable_chunked_prefill", "async_scheduling"}
+    # Weights: how they are read and rounded, not which.
+    | {"quantization", "safetensors_load_strategy", "max_parallel_loading_workers"}
+    # Compilation and kernels.
+    | {"enforce_eager", "optimization_level", "performance_mode", "cudagraph_capture_sizes"}
+    | {"max_cudagraph_capture_size", "attention_backend", "moe_backend", "linear_backend", "disable_cascade_attn"}
+    # Several GPUs.
+    | {"tensor_parallel_size", "pipeline_parallel_size", "enable_expert_parallel", "disable_custom_all_reduce"}
+    # What a class of texts can do without: images, statistics, vLLM's own tokenizer.
+    | {"language_model_only", "disable_log_stats", "skip_tokenizer_init"}
+)
+"""What a scenario may set of vLLM: speed and memory. Among the rest are arguments that import code by its name
+(`worker_cls`, `logits_processors`, `compilation_config`), unpickle weights (`load_format`), answer with another model
+(`hf_overrides`, `speculative_config`), or talk to other machines (`kv_transfer_config`, `otlp_traces_endpoint`)."""
+VLLM_SETTLED = {
+    "model": "the agent's model settles it",
+    "tokenizer": "the agent's model settles it",
+    "dtype": "write dtype of the agent",
+    "max_model_len": "write max_context of the agent",
+    "seed": "write seed of the scenario",
+}
+"""What stands elsewhere in a scenario."""
 WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}
 
 Options = TypeVar("Options", bound=msgspec.Struct)
@@ -69,18 +95,33 @@ def unknown(name: str, names: Iterable[str]) -> str:
 
 
 def check_vllm(args: dict[str, Any]) -> None:
-    """Refuse arguments that vLLM does not take, or that are not free; the values are for vLLM itself.
+    """Refuse arguments that vLLM does not take, or that are more than a matter of speed and memory.
+
+    Whether a value is in bounds is for vLLM itself to say.
 
     Raises:
         EngineStartError: the same.
     """
-    for name in sorted(FIXED & args.keys()):
-        raise EngineStartError("cannot be set: the agent's model settles it", key=("engine_args", name))
-    names = vllm_arguments()
-    for name in sorted(args.keys() - names if names else ()):
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise EngineStartError(f"vLLM has no such argument{hint}", key=("engine_args", name))
+    names = vllm_arguments() if args else set()
+    for name, value in sorted(args.items()):
+        if why := _refused(name, value, names):
+            raise EngineStartError(why, key=("engine_args", name))
+
+
+def _refused(name: str, value: Any, names: set[str]) -> str:
+    """Why vLLM is not given this argument; empty: it is. `names` are those of the installed vLLM, if there is one."""
+    if name in VLLM_SETTLED:
+        return f"cannot be set: {VLLM_SETTLED[name]}"
+    if names and name not in names:
+        near = difflib.get_close_matches(name, names & VLLM_ALLOWED, n=1)
+        return "vLLM has no such argument" + (f"; did you mean {near[0]!r}?" if near else "")
+    if name not in VLLM_ALLOWED:
+        near = difflib.get_close_matches(name, VLLM_ALLOWED, n=1, cutoff=0.8)
+        hint = f"; did you mean {near[0]!r}?" if near else ", listed in docs/engines.md"
+        return f"is not taken: only arguments for speed and memory are{hint}"
+    if not all(isinstance(item, str | int | float) for item in (value if isinstance(value, list) else [value])):
+        return "needs a number, text, true or false, or a list of these"
+    return ""
 
 
 def vllm_arguments() -> set[str]:

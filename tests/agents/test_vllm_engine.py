@@ -16,6 +16,8 @@ import msgspec
 import pytest
 
 from agents import engines, prompts
+from agents.engines import arguments as engine_arguments
+from agents.engines.arguments import VLLM_ALLOWED, check_vllm
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings, Turn
 from agents.engines.vllm import scoring
 from agents.engines.vllm.engine import VllmEngine
@@ -68,10 +70,43 @@ def test_agents_of_one_class_draw_from_different_streams_that_vllm_accepts() -> 
     assert len(streams) == 3 and all(0 <= stream < 1 << 32 for stream in streams)
 
 
-@pytest.mark.parametrize("name", ["model", "tokenizer", "trust_remote_code"])
-def test_arguments_that_would_change_the_model_are_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model", "tokenizer", "trust_remote_code", "worker_cls", "worker_extension_cls", "scheduler_cls",
+        "logits_processors", "reasoning_parser_plugin", "io_processor_plugin", "load_format",
+        "model_loader_extra_config", "download_dir", "hf_config_path", "hf_overrides", "model_class_overrides",
+        "config_format", "tokenizer_mode", "revision", "code_revision", "tokenizer_revision", "hf_token",
+        "speculative_config", "spec_model", "compilation_config", "additional_config", "structured_outputs_config",
+        "kv_transfer_config", "kv_events_config", "ec_transfer_config", "otlp_traces_endpoint", "log_config_file",
+        "profiler_config", "weight_transfer_config", "distributed_executor_backend", "model_impl", "model_weights",
+        "generation_config", "override_generation_config", "quantization_config", "allowed_local_media_path",
+        "enable_lora", "default_mm_loras", "data_parallel_size", "master_addr", "dtype", "max_model_len", "seed",
+    ],
+)  # fmt: skip
+def test_arguments_beyond_speed_and_memory_are_refused(name: str) -> None:
     with pytest.raises(EngineStartError, match=name):
         VllmEngine(msgspec.structs.replace(SETTINGS, options={name: "another"}))
+
+
+def test_a_section_cannot_be_hidden_in_an_argument_that_is_taken() -> None:
+    for value in ({"worker_cls": "os.system"}, [{"a": 1}], None):
+        with pytest.raises(EngineStartError, match=r"quantization: needs a number, text"):
+            VllmEngine(msgspec.structs.replace(SETTINGS, options={"quantization": value}))
+
+
+def test_every_argument_that_is_taken_is_one_of_vllms_and_in_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path("docs/engines.md").read_text()
+    assert not [name for name in VLLM_ALLOWED if f"`{name}`" not in page]
+    monkeypatch.setattr(engine_arguments, "vllm_arguments", set)  # where vLLM is not installed
+    check_vllm(dict.fromkeys(VLLM_ALLOWED, 1))
+    with pytest.raises(EngineStartError, match="did you mean 'max_num_seqs'"):
+        check_vllm({"max_num_seq": 1})
+
+
+@pytest.mark.vllm
+def test_every_argument_that_is_taken_is_one_of_the_installed_vllm() -> None:
+    assert engine_arguments.vllm_arguments() >= VLLM_ALLOWED
 
 
 # --- where it serves -----------------------------------------------------------------------------------------

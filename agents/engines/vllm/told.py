@@ -36,6 +36,7 @@ def arguments(settings: Settings, kind: str) -> dict[str, Any]:
     """What vLLM is told on a device of that kind (`cpu`, `cuda`); `engine_args` of the scenario have the last word."""
     told: dict[str, Any] = {
         "model": str(settings.folder),
+        "trust_remote_code": False,
         # Only for structured outputs: prompts go in as tokens, and completions come out as tokens.
         "skip_tokenizer_init": False,
         "load_format": "safetensors",
