@@ -2,6 +2,7 @@
 
 The session that runs a class writes `started` (the agents' settled facts, as JSON) when it begins, `complete` when
 nothing is due any more, and `session` (JSON, too) when it ends; a killed one writes no end, and is still counted.
+`not_compared` is how many formulas math-verify gave up in a session.
 """
 
 from collections import Counter
@@ -41,6 +42,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     """Results that the last session found in the gradebook."""
     spent: dict[str, float] = {}
     """By process; not of the gradebook, but of the run's folder."""
+    not_compared: int = 0
+    """Formulas that math-verify could not compare in time, in all sessions: they were compared as text alone."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -62,11 +65,11 @@ def facts_from(store: Store) -> RunFacts:
     """
     agents: tuple[AgentFacts, ...] = ()
     restarts = Counter[str]()
-    wall, reused = 0.0, 0
+    wall, reused, not_compared = 0.0, 0, 0
     status: Status = "interrupted"
     since = ""
     """When the session began that has not ended yet."""
-    for event in store.events(kinds=("started", "session", "restart", "complete")):
+    for event in store.events(kinds=("started", "session", "restart", "complete", "not_compared")):
         if event.kind == "restart":
             restarts[pool_of(event.agent)] += 1
         elif event.kind == "started":
@@ -77,6 +80,8 @@ def facts_from(store: Store) -> RunFacts:
             session = _detail(event, Session)
             wall += session.wall_seconds
             since, reused, status = "", session.reused, session.status or status
+        elif event.kind == "not_compared":
+            not_compared += _detail(event, int)
         else:
             status = "complete"
     wall += _seconds_alive(store, since, "~")
@@ -85,6 +90,7 @@ def facts_from(store: Store) -> RunFacts:
         wall_seconds=wall,
         status=status,
         reused=reused,
+        not_compared=not_compared,
     )
 
 

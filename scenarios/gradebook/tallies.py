@@ -138,6 +138,7 @@ def counts(
         "unparsable_rationales": sum(rationale.answer is None for rationale in rationales),
         "identical_rationales": len(rationales) - len(different),
         "cut_off": cut_off,
+        "formulas_not_compared": facts.not_compared,
         "unparsable_exam_answers": exams.unparsable + with_sets["exam"].unparsable,
         "questions_and_answers": sum(rationale.talks for rationale in different),
         "without_dialogue": sum(rationale.silent for rationale in different),

@@ -227,7 +227,7 @@ def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
         "problems_without_common_exams": 0,
         "later_exam_answers": 0, "unparsable_later_exam_answers": 0,
         "teacher_exam_answers": 0, "unparsable_teacher_exam_answers": 0,
-        "training_answers": 0, "unparsable_training_answers": 0,
+        "formulas_not_compared": 0, "training_answers": 0, "unparsable_training_answers": 0,
         "held_out_answers": 0, "unparsable_held_out_answers": 0, "solutions": 0, "solution_tokens": 0,
     }  # fmt: skip
     assert (summary["wall_seconds"], summary["status"], summary["simulated"]) == (12.5, "complete", False)
@@ -436,14 +436,16 @@ def test_the_facts_come_from_the_events_alone(tmp_path: Path) -> None:
         store.note("ada", "restart")
         store.note("", "session", json.dumps({"wall_seconds": 10.0, "reused": 0, "status": "interrupted"}))
         store.note("", "stopped")
-        assert facts_from(store) == RunFacts((), 10.0, "interrupted", 0)
+        store.note("", "not_compared", "3")
+        assert facts_from(store) == RunFacts((), 10.0, "interrupted", 0, not_compared=3)
         store.note("", "started", STARTED)
         store.note("ada", "restart")
         store.note("broker", "restart")
         store.note("", "session", json.dumps({"wall_seconds": 2.5, "reused": 7}))
+        store.note("", "not_compared", "2")
         store.note("", "complete")
         ada = AgentFacts("ada", "student", "m", "transformers", "cpu", restarts=2)
-        assert facts_from(store) == RunFacts((ada,), 12.5, "complete", 7)
+        assert facts_from(store) == RunFacts((ada,), 12.5, "complete", 7, not_compared=5)
 
 
 def test_a_failed_session_is_no_interruption(tmp_path: Path) -> None:

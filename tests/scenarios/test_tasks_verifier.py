@@ -7,9 +7,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
+from scenarios.tasks import verifier
+from scenarios.tasks.answers import ClassGrader
 from scenarios.tasks.verifier import Verifier, VerifierError
 
 ENDLESS = "(x+1)^{5000}"
@@ -43,8 +46,54 @@ def test_what_takes_too_long_is_not_equivalent_and_the_next_comparison_works() -
     one = Verifier(limit_s=5.0)
     assert not one.equivalent(ENDLESS, "5")
     assert one.given_up == 1
-    assert one.pid is None
+    pid = one.pid
     assert one.equivalent("2\\pi", "\\pi + \\pi")
+    assert one.pid == pid  # sympy is not imported again
+    one.close()
+
+
+def test_an_endless_text_costs_its_time_once_whatever_it_is_compared_with() -> None:
+    with ClassGrader(limit_s=2.0) as grader:
+        for other in ("x", "2x + 1", "\\sqrt{8}", "\\frac{x}{3}"):
+            assert not grader.same(ENDLESS, other, "latex")
+            assert not grader.same(other, ENDLESS, "latex")
+        assert grader.given_up == 1
+        assert grader.same(ENDLESS, ENDLESS.replace("5000", " 5000 "), "latex")  # as text
+
+
+@pytest.mark.parametrize(
+    "text", ["9^{9^{9^9}}", "9^{9^9}", "2^(3^(4^5))", "x + 7^{99999999}", "{" * 150 + "x" + "}" * 150, "(" * 40 + "x"]
+)
+def test_a_text_that_is_seen_to_be_too_much_costs_nothing(text: str) -> None:
+    one = Verifier()
+    assert not one.workable(text)
+    assert (one.pid, one.given_up) == (None, 1)
+
+
+@pytest.mark.parametrize("text", ["2^{2^{10}}", "10^{-5}", "2^{1000}", "1^{9999999999}", "((((x+1))))^2", "x^{100}"])
+def test_large_but_common_formulas_are_compared(text: str) -> None:
+    one = Verifier()
+    assert one.workable(text)
+    assert one.equivalent(text, text)
+    assert one.given_up == 0
+    one.close()
+
+
+def test_once_much_time_was_lost_a_comparison_gets_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+    write = verifier._write
+
+    def noting(pipe: IO[bytes], message: dict[str, Any]) -> None:
+        limits.append(message["limit_s"])
+        write(pipe, message)
+
+    monkeypatch.setattr(verifier, "_write", noting)
+    one = Verifier(limit_s=5.0, budget_s=4.0)
+    assert one.workable("x + 1")
+    assert not one.workable(ENDLESS)
+    assert not one.workable(ENDLESS.replace("5", "6"))
+    assert one.workable("\\sqrt{8}")
+    assert limits == [5.0, 5.0, 1.0, 1.0]
     one.close()
 
 
@@ -52,8 +101,8 @@ def test_a_process_that_does_not_run_for_longer_than_its_limit_still_answers() -
     one = Verifier(limit_s=2.0)
     assert one.equivalent("x", "x")
     assert one.pid is not None
-    os.kill(one.pid, signal.SIGSTOP)
-    wake = threading.Timer(2.5, os.kill, (one.pid, signal.SIGCONT))
+    os.killpg(one.pid, signal.SIGSTOP)
+    wake = threading.Timer(2.5, os.killpg, (one.pid, signal.SIGCONT))
     wake.start()
     assert one.equivalent("2\\pi", "\\pi + \\pi")
     assert one.given_up == 0
@@ -65,7 +114,7 @@ def test_a_process_that_was_killed_is_replaced() -> None:
     one = Verifier()
     assert one.equivalent("x", "x")
     assert one.pid is not None
-    os.kill(one.pid, signal.SIGKILL)
+    os.killpg(one.pid, signal.SIGKILL)
     assert not one.equivalent("x", "x")
     assert one.equivalent("x", "x")
     one.close()
@@ -80,24 +129,28 @@ def test_garbage_is_not_equivalent_and_harms_nothing() -> None:
     one.close()
 
 
-def test_modules_in_the_current_folder_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("python_path", ["", ":", ".", ":/nowhere"])
+def test_modules_in_the_current_folder_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python_path: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", python_path)
     for name in ("random", "math_verify", "sympy"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(1)\n")
     monkeypatch.chdir(tmp_path)
-    verifier = Verifier()
+    one = Verifier()
     try:
-        assert verifier.equivalent("\\sqrt{8}", "2\\sqrt{2}")
+        assert one.equivalent("\\sqrt{8}", "2\\sqrt{2}")
     finally:
-        verifier.close()
+        one.close()
 
 
 def test_ctrl_c_while_the_process_starts_is_for_the_class() -> None:
-    verifier = Verifier()
+    one = Verifier()
     try:
-        assert verifier.equivalent("1", "1")
-        assert os.getpgid(verifier.pid or 0) == verifier.pid
+        assert one.equivalent("1", "1")
+        assert os.getpgid(one.pid or 0) == one.pid
     finally:
-        verifier.close()
+        one.close()
 
 
 def test_a_process_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
