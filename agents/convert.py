@@ -1,9 +1,11 @@
 """A GGUF file becomes a folder that every engine reads: plain bf16 safetensors, configuration, tokenizer.
 
 A process of its own, so that nobody else imports torch: `python -m agents.convert FILE.gguf FOLDER` by hand, or
-started by agents/models.py. The folder appears whole or not at all, with a marker that says what it was made from.
+started by agents/models.py. The folder appears whole or not at all, with a marker that says what it was made from and
+what its contents were.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from agents.weights import digest_of, fresh_digest
+from broker.errors import ModelError
 from broker.lifeline import receive
 
 CONVERSION = "bf16-1"
@@ -37,6 +41,36 @@ class Marker(msgspec.Struct, frozen=True):
     conversion: str
     files: dict[str, int]
     """Bytes of each file: one cut short by a full disk is noticed."""
+    digest: str = ""
+    """Of their contents, as agents/weights.py takes it; empty: made by an earlier version."""
+
+
+def is_whole(folder: Path, source_sha256: str) -> bool:
+    """Whether a folder holds all that this conversion made of that file; the sizes alone are compared."""
+    try:
+        marker = _marker(folder)
+        sizes = {name: (folder / name).stat().st_size for name in marker.files}
+    except (OSError, msgspec.DecodeError):
+        return False
+    return (marker.source_sha256, marker.conversion, marker.files) == (source_sha256, CONVERSION, sizes)
+
+
+def check(folder: Path) -> None:
+    """Compare the contents of a folder with what was converted.
+
+    Raises:
+        ModelError: they were changed since.
+    """
+    marker, found = _marker(folder), digest_of(folder, lambda label, done, total: None)
+    if marker.digest not in ("", found):
+        raise ModelError(f"{folder}: its files are not those that were converted\nremove it, to have them made anew")
+    if not marker.digest:  # of an earlier version: from here on it is compared
+        with contextlib.suppress(PermissionError):
+            (folder / MARKER).write_bytes(msgspec.json.encode(msgspec.structs.replace(marker, digest=found)))
+
+
+def _marker(folder: Path) -> Marker:
+    return msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
 
 
 def convert(source: Path, folder: Path) -> None:
@@ -48,18 +82,25 @@ def convert(source: Path, folder: Path) -> None:
     import torch
     import transformers
 
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    options: dict[str, Any] = {}
+    from agents.engines.loading import LOCAL
+
+    partial, alone = (folder.with_name(folder.name + ending) for ending in (".partial", ".source"))
+    for path in (partial, alone):
+        shutil.rmtree(path, ignore_errors=True)
+    options: dict[str, Any] = dict(LOCAL)
     # Newer releases may keep the weights in their packed blocks; older ones always unpack, and lack this name.
     if config := getattr(transformers, "GgufConfig", None):
         options["quantization_config"] = config(dequantize=True)
+    # Files beside the GGUF file are not its own, and may name code or another tokenizer.
+    alone.mkdir(parents=True)
+    (alone / source.name).symlink_to(source)
     model, loading = transformers.AutoModelForCausalLM.from_pretrained(
-        source.parent, gguf_file=source.name, dtype=torch.bfloat16, output_loading_info=True, **options
+        alone, gguf_file=source.name, dtype=torch.bfloat16, output_loading_info=True, **options
     )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(alone, gguf_file=source.name, **LOCAL)
+    shutil.rmtree(alone)
     if missing := sorted(loading["missing_keys"]):
         raise ValueError(f"without {len(missing)} of the model's tensors, such as {missing[0]}")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     if not tokenizer.chat_template:
         raise ValueError("no chat template; only models made for conversation can teach or learn here")
     _forget_the_file(model)
@@ -128,7 +169,8 @@ def _publish(partial: Path, folder: Path, sha256: str) -> None:
     for path in sorted(partial.iterdir()):
         path.chmod(0o644)
         files[path.name] = path.stat().st_size
-    (partial / MARKER).write_bytes(msgspec.json.encode(Marker(sha256, CONVERSION, files)))
+    marker = Marker(sha256, CONVERSION, files, fresh_digest(partial))
+    (partial / MARKER).write_bytes(msgspec.json.encode(marker))
     for path in (*partial.iterdir(), partial):
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)

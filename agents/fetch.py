@@ -25,6 +25,7 @@ import msgspec
 
 from agents.weights import SETTINGS, Progress
 from broker.errors import ModelError
+from broker.files import open_lock
 from broker.lifeline import receive, spawn
 
 ANSWER_S = 8.0
@@ -147,9 +148,13 @@ def run_child(
 
 @contextlib.contextmanager
 def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock on `path`; `on_wait` is called once if another process has it. A dead process holds none."""
+    """Hold the lock on `path`; `on_wait` is called once if another process has it. A dead process holds none.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with open_lock(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -26,6 +26,7 @@ from agents.weights import (
     Progress,
     Shape,
     cache_folder,
+    cache_part,
     context_of,
     digest_of,
     guessed_shape,
@@ -136,7 +137,7 @@ def resolve(name: str) -> Resolved:
     """
     if entry := CATALOGUE.get(name):
         folder = _converted_folder(name)
-        ready = _is_converted(folder, entry)
+        ready = convert.is_whole(folder, entry.sha256)
         fetch_mb = 0 if ready else math.ceil(entry.size / 1e6)
         digest = _catalogue_digest(entry)
         return Resolved(name, "catalogue", ready, entry.weights_mb, fetch_mb, digest, folder, entry.shape)
@@ -175,6 +176,7 @@ def ensure(name: str, progress: Progress | None = None) -> Model:
         folder = resolved.folder
         if resolved.kind == "catalogue":
             folder = _ensure_catalogue(name, CATALOGUE[name], tell)
+            convert.check(folder)
         elif folder is None:
             folder = _ensure_snapshot(name, tell)
         digest = _catalogue_digest(CATALOGUE[name]) if resolved.kind == "catalogue" else digest_of(folder, tell)
@@ -190,16 +192,17 @@ def ensure(name: str, progress: Progress | None = None) -> Model:
 
 
 def _ensure_catalogue(name: str, entry: CatalogueEntry, progress: Progress) -> Path:
-    folder, work = _converted_folder(name), cache_folder() / "downloads" / name
-    if _is_converted(folder, entry):
+    folder = _converted_folder(name)
+    if convert.is_whole(folder, entry.sha256):
         return folder
     with _alone(name, progress):
-        if _is_converted(folder, entry):
+        if convert.is_whole(folder, entry.sha256):
             return folder
+        work = cache_part("downloads", name)
         _make_room(work, 2 * entry.size + int(entry.weights_mb * 1e6))
         gguf = fetch_gguf(entry.sources, entry.size, entry.sha256, work, name, progress)
         _convert(name, gguf, folder, entry, progress)
-        if not _is_converted(folder, entry):
+        if not convert.is_whole(folder, entry.sha256):
             raise ModelError(f"{name}: its conversion is not what it should be: {folder}")
         shutil.rmtree(work)
     return folder
@@ -214,7 +217,7 @@ def _convert(name: str, gguf: Path, folder: Path, entry: CatalogueEntry, progres
         written = partial.stat().st_size if partial.is_file() else 0
         progress(f"{name}: converting", min(written, total), total)
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    cache_part("models")
     try:
         run_child("agents.convert", convert.Job(str(gguf), str(folder)), gguf.parent / "log", report, env)
     except FetchError as error:
@@ -227,7 +230,7 @@ def _ensure_snapshot(name: str, progress: Progress) -> Path:
     with _alone(name, progress):
         folder = _snapshot(name)
         if folder is None:
-            work = cache_folder() / "downloads" / name.replace("/", "--")
+            work = cache_part("downloads") / name.replace("/", "--")
             fetch_snapshot(name, Path(constants.HF_HUB_CACHE), work, progress)
             folder = _snapshot(name)
     if folder is None:
@@ -237,7 +240,7 @@ def _ensure_snapshot(name: str, progress: Progress) -> Path:
 
 def _alone(name: str, progress: Progress) -> AbstractContextManager[None]:
     """One process at a time; the next then finds everything done."""
-    lock = cache_folder() / "locks" / f"{name.replace('/', '--')}.lock"
+    lock = cache_part("locks") / f"{name.replace('/', '--')}.lock"
     return locked(lock, lambda: progress(f"{name}: another process fetches it", 0, 0))
 
 
@@ -274,22 +277,11 @@ def _converted_folder(name: str) -> Path:
     return cache_folder() / "models" / name
 
 
-def _is_converted(folder: Path, entry: CatalogueEntry) -> bool:
-    """Whole, of this file, by this conversion."""
-    try:
-        marker = msgspec.json.decode((folder / convert.MARKER).read_bytes(), type=convert.Marker)
-        sizes = {name: (folder / name).stat().st_size for name in marker.files}
-    except (OSError, msgspec.DecodeError):
-        return False
-    return (marker.source_sha256, marker.conversion, marker.files) == (entry.sha256, convert.CONVERSION, sizes)
-
-
 def _catalogue_digest(entry: CatalogueEntry) -> str:
     return f"{entry.sha256}-{convert.CONVERSION}"
 
 
 def _make_room(folder: Path, needed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     needed -= sum(file.stat().st_size for file in folder.glob("weights.gguf*"))
     free = shutil.disk_usage(folder).free
     if free < needed:

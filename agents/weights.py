@@ -3,15 +3,18 @@
 Knows files, and neither names of models nor where they come from (agents/models.py). Nothing here loads a weight.
 """
 
+import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from broker.errors import ModelError
+from broker.files import changeable
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, bytes done, and bytes in all (0: not known)."""
@@ -20,7 +23,21 @@ SETTINGS = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "vocab.txt", "merges.txt", "tekken.json", "chat_template.json", "chat_template.jinja",
 )  # fmt: skip
-"""Beside the weights, what an engine reads of a model: all of it decides what the model says."""
+"""Beside the weights, what an engine reads of most models: all of it decides what the model says."""
+ALSO_READ = re.compile(r"(?!\.).+\.(json|jinja|model|spm|bpe|tiktoken|tokenizer)|dict\.txt|tokenizer\.model\..+")
+"""What it may read of others: vocabularies under other names, configurations for other versions of a library, ..."""
+NOT_READ = re.compile(
+    r"conversion\.json|trainer_state\.json|(.+_)?results\.json|(video_pre|pre|)processor_config\.json"
+    r"|(?!model\.safetensors).+\.index\.json"
+)
+"""... but for what belongs to trainings, images and other formats."""
+TEMPLATES = "additional_chat_templates"
+SHARD = re.compile(r"\w[\w.-]*\.safetensors")
+REDIRECTIONS = (
+    ("config.json", "transformers_weights"), ("config.json", "configuration_files"),
+    ("tokenizer_config.json", "fast_tokenizer_files"),
+)  # fmt: skip
+"""Entries that have transformers read other files than those that it reads by itself, perhaps of other folders."""
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 """Of one number, by dtype."""
@@ -34,10 +51,14 @@ ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "base.json")
 """All there is of an adapter; the last says of which weights."""
 
 
-class _Hashed(msgspec.Struct, frozen=True):
-    """A folder's digest, and the state of the files (bytes, mtime in ns) it was taken in."""
+_State = dict[str, tuple[int, int, int, int]]
+"""Of each file: bytes, mtime and ctime in ns, inode. Nobody sets a ctime at will."""
 
-    files: dict[str, tuple[int, int]]
+
+class _Hashed(msgspec.Struct, frozen=True):
+    """A folder's digest, and the state of the files it was taken in."""
+
+    files: _State
     digest: str
 
 
@@ -45,13 +66,43 @@ def cache_folder() -> Path:
     """Where models and digests are kept: $LBT_CACHE, else lbt-classroom in the user's cache folder.
 
     Raises:
-        ModelError: this user has no home folder, and no variable names another.
+        ModelError: this user has no home folder, and no variable names another; or others could change what lies there.
     """
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = os.path.expanduser(os.environ.get("LBT_CACHE") or os.path.join(user, "lbt-classroom"))
-    if folder.startswith("~"):
-        raise ModelError(f"no folder for models: {folder} needs a home folder, and this user has none\nset LBT_CACHE")
-    return Path(folder).absolute()
+    name = os.path.expanduser(os.environ.get("LBT_CACHE") or os.path.join(user, "lbt-classroom"))
+    if name.startswith("~"):
+        raise ModelError(f"no folder for models: {name} needs a home folder, and this user has none\nset LBT_CACHE")
+    folder = Path(name).absolute()
+    for path in _its_files(folder) if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # another process is at work there
+            if why := changeable(path, sticky=path == folder.parent):
+                close = f"chmod go-w {path}" if path == folder.parent else f"chmod 700 {folder}"
+                raise ModelError(
+                    f"{path}: {why}, so models in the cache could be exchanged\n"
+                    f"close it with `{close}`, or let LBT_CACHE name a folder of your own"
+                )
+    return folder
+
+
+def _its_files(cache: Path) -> Iterator[Path]:
+    """The folder in which the cache could be moved, the cache, and where others may enter it, all that is in it."""
+    yield from (cache.parent, cache)
+    if cache.stat().st_mode & 0o077:
+        yield from cache.rglob("*")
+
+
+def cache_part(*names: str) -> Path:
+    """A folder within the cache, made if it is missing; the cache itself is made for this user alone.
+
+    Raises:
+        ModelError: see `cache_folder`.
+        OSError: it cannot be made.
+    """
+    cache = cache_folder()
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = cache.joinpath(*names)
+    part.mkdir(parents=True, exist_ok=True)
+    return part
 
 
 def weights_of(folder: Path) -> tuple[str, ...]:
@@ -66,6 +117,8 @@ def weights_of(folder: Path) -> tuple[str, ...]:
             names = tuple(sorted(set(msgspec.json.decode(index.read_bytes(), type=_Index).weight_map.values())))
         except msgspec.DecodeError as error:
             raise ModelError(f"{index}: {error}") from error
+        for name in (name for name in names if not SHARD.fullmatch(name)):
+            raise ModelError(f"{index}: {name[:80]!r} is no *.safetensors of this folder{hint(Path(name))}")
     elif (folder / "model.safetensors").is_file():
         names = ("model.safetensors",)
     else:
@@ -74,6 +127,14 @@ def weights_of(folder: Path) -> tuple[str, ...]:
         raise ModelError(f"{folder}: {missing} is missing")
     if not any((folder / file).is_file() for file in TOKENIZERS):
         raise ModelError(f"{folder}: no tokenizer in it (such as tokenizer.json)")
+    if (folder / ADAPTER[0]).exists():
+        raise ModelError(
+            f"{folder}: holds {ADAPTER[0]} beside a whole model, which engines would merge or not\n"
+            "take the adapter out, or merge it into the weights"
+        )
+    for name, entry in REDIRECTIONS:
+        if entry in _json(folder / name):
+            raise ModelError(f"{folder / name}: {entry} names other files to read; take it out")
     return names
 
 
@@ -137,12 +198,19 @@ def guessed_shape(size_mb: int) -> Shape:
 
 def _config(folder: Path) -> dict[str, object]:
     """The model's configuration; of a model that also sees or hears, with that of its language model."""
-    try:
-        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
-    except msgspec.DecodeError as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from error
+    config = _json(folder / "config.json")
     text = config.get("text_config")
     return {**text, **config} if isinstance(text, dict) else config
+
+
+def _json(file: Path) -> dict[str, object]:
+    """What a file with settings says; empty where it is missing."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, object])
+    except FileNotFoundError:
+        return {}
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{file}: {error}") from error
 
 
 class _Base(msgspec.Struct, frozen=True):
@@ -165,11 +233,27 @@ def adapter_base(folder: Path) -> str:
         raise ModelError(f"{folder / ADAPTER[-1]} does not say whose adapter it is: {error}") from error
 
 
-def _state(folder: Path) -> dict[str, tuple[int, int]]:
-    files = ADAPTER if adapter_base(folder) else weights_of(folder)
-    names = {*files, *(name for name in SETTINGS if (folder / name).is_file())}
+def _state(folder: Path) -> _State:
+    """The files that a digest covers, and their state."""
+    if adapter_base(folder):
+        names = {*ADAPTER, *(name for name in SETTINGS if (folder / name).is_file())}
+    else:
+        names = {*weights_of(folder), *_settings(folder)}
     stats = {name: (folder / name).stat() for name in sorted(names)}
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+    return {name: (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats.items()}
+
+
+def _settings(folder: Path) -> set[str]:
+    """What an engine may read of a whole model beside the weights that are named."""
+    # transformers prefers model.safetensors to an index; vLLM reads every *.safetensors where there is none.
+    more = ["model.safetensors"] if (folder / "model.safetensors.index.json").exists() else ["*.safetensors"]
+    found = {path for pattern in (*more, f"{TEMPLATES}/*.jinja") for path in folder.glob(pattern)}
+    found |= {path for path in folder.iterdir() if path.name in SETTINGS or _is_read(path.name)}
+    return {str(path.relative_to(folder)) for path in found if path.is_file()}
+
+
+def _is_read(name: str) -> bool:
+    return bool(ALSO_READ.fullmatch(name)) and not NOT_READ.fullmatch(name)
 
 
 def _digest_file(folder: Path) -> Path:
@@ -186,21 +270,31 @@ def known_digest(folder: Path) -> str | None:
 
 
 def digest_of(folder: Path, progress: Progress) -> str:
-    """SHA-256 over names and contents of all that an engine reads."""
+    """SHA-256 over names and contents of all that an engine reads, read again only where a file has changed."""
     if cached := known_digest(folder):
         return cached
     state = _state(folder)
-    whole, done, total = hashlib.sha256(), 0, sum(size for size, _ in state.values())
-    for name, (size, _) in state.items():
+    digest = _sha256(folder, state, progress)
+    with contextlib.suppress(PermissionError):  # a cache that root keeps for all: read anew each time
+        target = cache_part("digests") / _digest_file(folder).name
+        partial = target.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(msgspec.json.encode(_Hashed(state, digest)))
+        partial.replace(target)
+    return digest
+
+
+def fresh_digest(folder: Path) -> str:
+    """As `digest_of`, but nothing is remembered, nor taken from memory."""
+    return _sha256(folder, _state(folder), lambda label, done, total: None)
+
+
+def _sha256(folder: Path, state: _State, progress: Progress) -> str:
+    whole, done, total = hashlib.sha256(), 0, sum(size for size, *_ in state.values())
+    for name, (size, *_) in state.items():
         whole.update(f"{name}\0{size}\0".encode())
         with (folder / name).open("rb") as file:
             while block := file.read(1 << 22):
                 whole.update(block)
                 done += len(block)
                 progress(f"{folder.name}: checking", done, total)
-    target = _digest_file(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}")
-    partial.write_bytes(msgspec.json.encode(_Hashed(state, whole.hexdigest())))
-    partial.replace(target)
     return whole.hexdigest()

@@ -66,7 +66,7 @@ def load(spec: TrainingSpec, fast: bool) -> Any:
     from peft import PeftModel
 
     try:
-        model = PeftModel.from_pretrained(model, spec.adapter, is_trainable=spec.recipe.lora)
+        model = PeftModel.from_pretrained(model, spec.adapter, is_trainable=spec.recipe.lora, local_files_only=True)
     except (ValueError, RuntimeError) as error:
         raise TrainingFailed(f"{spec.adapter} cannot be trained further: {first_line(error)}", for_good=True) from error
     return model if spec.recipe.lora else model.merge_and_unload().requires_grad_(True)

@@ -15,7 +15,7 @@ from agents.engines.loading import pick_dtype
 from agents.engines.vllm.weights import EXTENSION
 from agents.fetch import locked
 from agents.memory import VLLM_CACHE_BYTES
-from agents.weights import cache_folder
+from agents.weights import cache_part
 
 log = logging.getLogger(__name__)
 
@@ -96,5 +96,5 @@ def alone_on(gpus: str) -> Iterator[None]:
         # In one order for all, so that two agents never wait for each other.
         for gpu in sorted(set(filter(None, gpus.split(",")))):
             wait = functools.partial(log.info, "waiting for another agent to load on GPU %s", gpu)
-            held.enter_context(locked(cache_folder() / "locks" / f"gpu-{gpu.replace('/', '-')}.lock", wait))
+            held.enter_context(locked(cache_part("locks") / f"gpu-{gpu.replace('/', '-')}.lock", wait))
         yield
