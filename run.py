@@ -4,7 +4,14 @@ Only this file knows both: it starts the processes and gives the classroom what 
 imported where it runs.
 """
 
+import os
 import sys
+
+# A PYTHONPATH such as `:/lib`, from a variable that was empty, has Python import from the user's current folder: a
+# math_verify.py there would be run. Child processes start in this file's folder.
+HERE = os.path.dirname(os.path.abspath(__file__))
+RELATIVE = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(path)]
+sys.path[:] = [path for path in sys.path if path == HERE or path not in map(os.path.abspath, RELATIVE)]
 
 from broker.interrupts import Interrupts
 
@@ -325,7 +332,7 @@ def hold(
     from scenarios.gradebook.store import Store
 
     begun = time.monotonic()
-    with Store(folder.path, write=True) as store:
+    with Store(folder.path, write=True) as store, folder.sockets(scenario):
         broker = folder.broker(scenario)
         specs = [
             hiring.spec(
@@ -418,7 +425,10 @@ def teach(
                     turns=Turns(crews, launcher, client) if scenario.time_share else None,
                 )
                 with INTERRUPTS.first(classroom.drain):
-                    return classroom.run()
+                    ending = classroom.run()
+                if grader.given_up:
+                    store.note("", "not_compared", str(grader.given_up))
+                return ending
     finally:
         launcher.stop(grace_s=3)
 

@@ -5,20 +5,27 @@ everything is encrypted, and only peers whose public key lies in the run's `keys
 once they are in is broker/state.py.
 """
 
+import contextlib
+import fcntl
 import os
 import re
+import socket
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import IO
 
 import zmq
 from zmq.utils import z85
 
 from broker.errors import ProtocolError
+from broker.files import changeable, open_lock
 from broker.messages import LAST_PORT
 
+WORK, GAUGES, LOCK = "work", "gauges", "lock"
+"""What lies in the folder of a run's sockets."""
 BROKER = "broker"
 MONITOR = "monitor"
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
@@ -52,11 +59,76 @@ def ipc_folder(run_folder: Path) -> Path:
     Not in /run/user either: that folder vanishes when its user logs out, and a class may go on.
 
     Raises:
-        SecurityError: see `private_folder`.
+        SecurityError: see `private_folder`; or other users could put a folder of theirs in its place.
     """
     digest = blake2b(str(run_folder.resolve()).encode(), digest_size=6).hexdigest()
-    base = private_folder(Path(tempfile.gettempdir()) / f"lbt-{os.getuid()}")
+    temporary = Path(tempfile.gettempdir())
+    if why := changeable(temporary, sticky=True):
+        raise SecurityError(
+            f"{temporary}: {why}, so they could replace this run's sockets\n"
+            f"let TMPDIR name another folder, or close this one: chmod +t {temporary}"
+        )
+    base = private_folder(temporary / f"lbt-{os.getuid()}")
     return private_folder(base / digest)
+
+
+@contextlib.contextmanager
+def sockets(run_folder: Path) -> Iterator[None]:
+    """Keep the folder of a run's sockets while its class lasts, and remove it afterwards.
+
+    Folders that killed classes left behind are removed first.
+
+    Raises:
+        SecurityError: see `ipc_folder`.
+    """
+    folder, lock = _hold(run_folder)
+    with lock:
+        for other in folder.parent.iterdir():
+            if other != folder and not _in_use(other):
+                _remove(other)
+        try:
+            yield
+        finally:
+            _remove(folder)
+
+
+def _hold(run_folder: Path) -> tuple[Path, IO[str]]:
+    """The folder of a run's sockets, and its lock, which is held until it is closed, however this process ends."""
+    while True:
+        folder = ipc_folder(run_folder)
+        # Another class may take the folder for one that was left behind, until the lock is held.
+        with contextlib.suppress(FileNotFoundError):
+            lock = open_lock(folder / LOCK)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat()):
+                    return folder, lock
+            lock.close()
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a class holds the folder's lock, or, as earlier versions took none, a broker answers there."""
+    try:
+        with (folder / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    with socket.socket(socket.AF_UNIX) as broker:
+        try:
+            broker.connect(str(folder / WORK))
+        except OSError:
+            return False
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of sockets. One that is no such folder, or holds other things, is left as it is."""
+    with contextlib.suppress(OSError):
+        for name in (WORK, GAUGES, LOCK):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def endpoints(address: str, run_folder: Path) -> tuple[str, str]:
@@ -72,9 +144,9 @@ def endpoints(address: str, run_folder: Path) -> tuple[str, str]:
     """
     if address == "ipc":
         folder = ipc_folder(run_folder)
-        if len(os.fsencode(folder / "gauges")) > MAX_SOCKET_PATH:
+        if len(os.fsencode(folder / GAUGES)) > MAX_SOCKET_PATH:
             raise SecurityError(f"{folder}: too long for a socket's path; set TMPDIR to a shorter folder")
-        return f"ipc://{folder / 'work'}", f"ipc://{folder / 'gauges'}"
+        return f"ipc://{folder / WORK}", f"ipc://{folder / GAUGES}"
     match = re.fullmatch(r"tcp://(\S+):(\d{1,5})", address)
     if not match or not 0 < int(match[2]) <= LAST_PORT:
         raise ProtocolError(f"{address!r} is no address: ipc, or tcp://HOST:PORT with a port from 1 to {LAST_PORT}")

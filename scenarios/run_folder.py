@@ -9,6 +9,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -39,8 +40,12 @@ OURS = frozenset(
 """What a run that ended at its very beginning may have left."""
 
 
+PRIVATE = 0o700
+"""Mode of a run's folder: gold answers, keys and all texts lie in it."""
+
+
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run, which no other user can enter.
 
     Args:
         path: it need not exist yet.
@@ -73,7 +78,7 @@ class RunFolder:
             folder = cls(runs / f"{name}-{at:%Y%m%d-%H%M%S}{f'-{number}' if number > 1 else ''}")
             try:
                 runs.mkdir(parents=True, exist_ok=True)
-                folder.path.mkdir()
+                folder.path.mkdir(mode=PRIVATE)
             except FileExistsError:
                 continue
             except OSError as error:
@@ -105,18 +110,22 @@ class RunFolder:
             raise ScenarioError(f"{self} holds a run: `python run.py resume {self}`, or choose another --out")
 
     def make(self) -> None:
-        """Make the folder of a new run, unless it is there.
+        """Make the folder of a new run, unless it is there; an empty one is closed to other users.
 
         Raises:
-            ScenarioError: it cannot be made, or holds something else.
+            ScenarioError: it cannot be made or closed, or holds something else.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             others = {path.name for path in self.path.iterdir()} - OURS
         except OSError as error:
             raise ScenarioError(f"--out {self}: cannot be made: {error.strerror}") from error
         if others:
             raise ScenarioError(f"--out {self}: holds other things ({min(others)}); name a folder for this run alone")
+        try:
+            self.path.chmod(PRIVATE)
+        except OSError as error:
+            raise ScenarioError(f"--out {self}: cannot be closed to other users: {error.strerror}") from error
 
     def clear(self) -> None:
         """Remove what a class left that did not come about, so that the folder is free for another try."""
@@ -184,6 +193,10 @@ class RunFolder:
             stalled_s=scenario.limits.stalled_s,
             supervised=("classroom", *supervised),
         )
+
+    def sockets(self, scenario: Scenario) -> AbstractContextManager[None]:
+        """Keep the folder of the sockets, where there is one, for as long as the class lasts; see security.sockets."""
+        return security.sockets(self.path) if scenario.broker.address == "ipc" else contextlib.nullcontext()
 
     def subscriber(self, scenario: Scenario) -> Subscriber:
         """Reads the gauges of the class's broker."""

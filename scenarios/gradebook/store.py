@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 import msgspec
 
 from broker.errors import StoreError
+from broker.files import open_lock
 from broker.messages import Exemplar
 from scenarios.tasks.bank import Bank, Item, Labelled, Problem
 
@@ -170,7 +171,7 @@ class Store:
         self._ids: set[str] | None = None
         """Of all results, where this is the one writer; None: another process may add some."""
         if write:
-            self._lock = (folder / "lock").open("w")
+            self._lock = open_lock(folder / "lock")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

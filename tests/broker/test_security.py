@@ -1,10 +1,14 @@
 """Folders that only their owner can enter, and keys."""
 
+import contextlib
+import fcntl
 import os
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 import zmq
@@ -17,8 +21,8 @@ from tests.broker.running import short_folder
 
 
 @pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The system's folder for temporary files, for this test."""
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The system's folder for temporary files, for this test; pytest's own `tmp_path` is elsewhere."""
     with short_folder() as folder:
         monkeypatch.setattr(tempfile, "tempdir", str(folder))
         yield folder
@@ -62,6 +66,58 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     with pytest.raises(SecurityError, match="cannot be made"):
         security.private_folder(tmp_path / "no" / "such")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o773])
+def test_a_temporary_folder_where_others_could_exchange_the_sockets_is_refused(
+    temporary: Path, tmp_path: Path, mode: int
+) -> None:
+    temporary.chmod(mode)
+    with pytest.raises(SecurityError, match=r"other users can write there, .*\n.*TMPDIR .*chmod \+t"):
+        security.endpoints("ipc", tmp_path)
+    assert list(temporary.iterdir()) == []
+    temporary.chmod(mode | stat.S_ISVTX)
+    security.endpoints("ipc", tmp_path)
+    temporary.chmod(0o700)
+
+
+def test_the_folder_of_the_sockets_goes_with_its_class(temporary: Path, tmp_path: Path) -> None:
+    with contextlib.suppress(KeyboardInterrupt), security.sockets(tmp_path):
+        folder = security.ipc_folder(tmp_path)
+        for name in ("work", "gauges"):
+            (folder / name).touch()
+        raise KeyboardInterrupt
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_what_killed_classes_left_is_removed_and_what_is_in_use_stays(temporary: Path, tmp_path: Path) -> None:
+    dead, fresh, mine, older, other = (security.ipc_folder(tmp_path / name) for name in ("1", "2", "3", "4", "5"))
+    (dead / "lock").touch()
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(dead / "work"))
+    (other / "precious").touch()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(older / "work"))  # of a version that took no lock
+        listening.listen()
+        with security.sockets(tmp_path / "3"), security.sockets(tmp_path / "6"):
+            assert not dead.exists() and not fresh.exists()
+            assert mine.exists() and older.exists() and (other / "precious").exists()
+
+
+def test_a_class_that_is_about_to_take_its_folder_does_not_lose_it(
+    temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another class removes it between the making of the folder and the lock."""
+    real, times = fcntl.flock, iter(["now"])
+
+    def late(file: IO[str], operation: int) -> None:
+        if next(times, ""):
+            security._remove(security.ipc_folder(tmp_path))
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with security.sockets(tmp_path):
+        assert (security.ipc_folder(tmp_path) / "lock").exists()
 
 
 def test_a_temporary_folder_that_is_too_deep_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

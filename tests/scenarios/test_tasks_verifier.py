@@ -62,7 +62,16 @@ def test_an_endless_text_costs_its_time_once_whatever_it_is_compared_with() -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["9^{9^{9^9}}", "9^{9^9}", "2^(3^(4^5))", "x + 7^{99999999}", "{" * 150 + "x" + "}" * 150, "(" * 40 + "x"]
+    "text",
+    [
+        "9^{9^{9^9}}",
+        "9^{9^9}",
+        "2^(3^(4^5))",
+        "10^{-99999999}",
+        "x + 7^{99999999}",
+        "{" * 150 + "x" + "}" * 150,
+        "(" * 40 + "x",
+    ],
 )
 def test_a_text_that_is_seen_to_be_too_much_costs_nothing(text: str) -> None:
     one = Verifier()
