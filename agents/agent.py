@@ -131,7 +131,9 @@ class Agent:
                         self._take(received)
                     case Feedback():
                         self._heed(received.message)
-                    case Drain():
+                    case Drain(reason=reason):
+                        if reason:
+                            log.error("the broker refuses this agent: %s", reason)
                         self._drain()
                     case _:
                         log.debug("nothing to do for %s", type(received.message).__name__)

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 
 import zmq
 
-from broker.messages import Envelope
+from broker.messages import MAX_BODY, Envelope, WireError
 
 BATCH = 64
 """Envelopes that share one send."""
 BATCH_BYTES = 1 << 18
+MAX_FRAMES = 1 + 5 * BATCH
+"""Of one send, with the routing id that a ROUTER puts in front."""
+MAX_BYTES = 2 * MAX_BODY
+"""Of one send: enough for one body of any size, or a batch, and the routes."""
 NOBLOCK = int(zmq.NOBLOCK)
 MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
@@ -33,10 +37,15 @@ def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
 
     Raises:
         zmq.ZMQError: as `recv_multipart`; zmq.Again where nothing has come.
+        WireError: it is larger than a sender may make it; nothing of it is kept.
     """
     frames = [socket.recv(NOBLOCK, copy=False)]
     while frames[-1].more:
+        if len(frames) > MAX_FRAMES:
+            frames.pop()
         frames.append(socket.recv(NOBLOCK, copy=False))
+    if len(frames) > MAX_FRAMES or sum(map(len, frames)) > MAX_BYTES:
+        raise WireError(f"one send of over {MAX_FRAMES - 1} frames or {MAX_BYTES} bytes")
     return frames
 
 

@@ -11,7 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -19,8 +20,10 @@ import msgspec
 import zmq
 
 from broker import batching, lifeline, logs, security
-from broker.events import Action, Clogged, Event, Forget, Greeted, Note, Send, Tick, Woke, event_of
+from broker.events import Clogged, Event, Forget, Greeted, Note, Reaped, Send, Tick, Woke, event_of
+from broker.flooding import CHECK_S, FloodGuard
 from broker.messages import MAX_BODY, Envelope, Gauges, WireError, encode, from_frames, to_frames
+from broker.security import Member
 from broker.state import BrokerState
 
 log = logging.getLogger("broker")
@@ -33,7 +36,8 @@ RETRY_S = 0.02
 """How soon a peer that took no more is tried again. A ROUTER cannot say which of its peers has room."""
 READS = 256
 """Multipart messages read before anything is sent."""
-MAX_FRAMES = 5 * 1024
+QUEUE = 64
+"""Sends of one peer that ZeroMQ holds for this process to read; then the peer must wait."""
 OUTBOX = 1 << 14
 """Envelopes that wait for one peer that does not read; with more it is lost."""
 HIGH_WATER = 100
@@ -53,6 +57,10 @@ class BrokerSpec(msgspec.Struct, frozen=True, kw_only=True):
     stalled_s: float = 300.0
     supervised: tuple[str, ...] = ()
     """Peers whose processes are watched by the one that started the broker: silence alone does not end them."""
+    members: dict[str, Member] = {}
+    """The agents of the class by name; empty: any name may join any pool."""
+    classroom: int = 0
+    """The pid of the classroom's process, which has also started the supervised agents; 0: unknown."""
     credit: int = 1024
     log: str = ""
     """Path of its log file; empty: standard error."""
@@ -70,9 +78,17 @@ class Broker:
         security.check_endpoint(spec.endpoint, spec.keys)
         security.check_endpoint(spec.gauges, spec.keys)
         epoch = secrets.token_hex(8)
-        self._state = BrokerState(spec.heartbeat_s, spec.stalled_s, spec.credit, epoch, spec.supervised)
+        self._state = BrokerState(
+            spec.heartbeat_s, spec.stalled_s, spec.credit, epoch, spec.supervised, spec.members, spec.classroom
+        )
         self._keys = Path(spec.keys) if spec.keys else None
-        self._outboxes: dict[bytes, deque[Envelope]] = {}
+        self._local = spec.endpoint.startswith("ipc://")
+        self._guard = FloodGuard(spec.endpoint)
+        self._sender = "User-Id" if self._keys else "Peer-Address"
+        """What the transport knows of who sent a frame: the name of the key, or over ipc the process."""
+        self._owners: dict[bytes, str] = {}
+        """A routing id belongs to the sender that used it first."""
+        self._outboxes: defaultdict[bytes, deque[Envelope]] = defaultdict(deque)
         self._complaints = Counter[str]()
         self._published: Gauges | None = None
         self._published_at = self._tick_at = 0.0
@@ -86,7 +102,7 @@ class Broker:
             self._router.router_mandatory = True
             # A peer whose connection broke comes back under its old identity before we notice that it was gone.
             self._router.router_handover = True
-            self._router.sndhwm = HIGH_WATER
+            self._router.sndhwm, self._router.rcvhwm = HIGH_WATER, QUEUE
             self._pub = self._context.socket(zmq.PUB)
             self._pub.sndhwm = 4
             for socket, endpoint in ((self._router, spec.endpoint), (self._pub, spec.gauges)):
@@ -115,13 +131,15 @@ class Broker:
             poller.register(self._zap, zmq.POLLIN)
         self._tick_at = time.monotonic()
         while not stop.is_set():
-            wait_s = max(0.0, self._tick_at - time.monotonic())
+            wait_s = min(CHECK_S, max(0.0, self._tick_at - time.monotonic()))
             ready = dict(poller.poll(math.ceil(1000 * (min(wait_s, RETRY_S) if self._outboxes else wait_s))))
             if self._keys and self._zap in ready:
                 self._let_in(self._keys)
             now = time.monotonic()
             if self._router in ready:
                 self._read(now)
+            for flooding in self._guard.look(now):
+                self._warn(f"cut the connection of {flooding}: it made the broker use too much memory")
             if now >= self._tick_at:
                 late = now - self._tick_at
                 self._tick_at = now + self._tick_s
@@ -131,6 +149,7 @@ class Broker:
                 self._handle(Tick(), now)
                 self._publish(now)
                 self._report()
+                self._owners = {peer: owner for peer, owner in self._owners.items() if self._state.remembers(peer)}
             self._flush(now)
 
     def _let_in(self, keys: Path) -> None:
@@ -150,34 +169,52 @@ class Broker:
                 peer, *frames = batching.receive(self._router)
             except zmq.Again:
                 return
-            # The name whose key the connection was opened with.
-            user = str(peer.get("User-Id")) if self._keys else None
-            for event in self._events(peer.bytes, user, [frame.bytes for frame in frames]):
-                self._handle(event, now)
+            except WireError as error:
+                self._complain(f"dropped: {error}")
+                continue
+            identity, sender = peer.bytes, str(peer.get(self._sender))
+            owner = self._owners.setdefault(identity, sender)
+            if owner != sender:
+                self._complain(f"dropped: a message of {sender} over the routing id of {owner}")
+                continue
+            for event in self._events(identity, [frame.bytes for frame in frames]):
+                self._handle(self._introduced(event, sender, now) if isinstance(event, Greeted) else event, now)
 
-    def _events(self, peer: bytes, user: str | None, frames: list[bytes]) -> list[Event]:
+    def _events(self, peer: bytes, frames: Sequence[bytes]) -> list[Event]:
         """What came of one peer in one send. What cannot be read is counted and dropped, and the rest is taken."""
         events: list[Event] = []
         try:
-            if len(frames) > MAX_FRAMES:
-                raise WireError(f"{len(frames)} frames in one send: at most {MAX_FRAMES} are taken")
             envelopes = list(from_frames(frames))
         except WireError as error:
             self._complain(f"dropped: {error}")
             return events
         for envelope in envelopes:
             try:
-                event = event_of(peer, envelope)
-                if user is not None and isinstance(event, Greeted) and event.hello.name != user:
-                    raise WireError(f"Hello from {event.hello.name} with the key of {user}")
-                events.append(event)
+                events.append(event_of(peer, envelope))
             except WireError as error:
                 self._complain(f"dropped: {error}")
         return events
 
+    def _introduced(self, event: Greeted, sender: str, now: float) -> Greeted:
+        """`event` with what the transport knows of its sender, once no ended process has that name any more."""
+        hello, process, parent = event.hello, 0 if self._keys else security.process_of(sender), 0
+        if process:
+            parent = security.parent_of(process)
+            hello = msgspec.structs.replace(hello, pid=process)
+        elif self._local or hello.name in self._state.supervised:  # a process of this machine
+            process = hello.pid
+        holder = self._state.members.process(hello.name)
+        if holder not in (0, process) and not security.is_running(holder):
+            self._handle(Reaped(event.peer, hello.name, holder, f"process {holder} has ended"), now)
+        return Greeted(event.peer, hello, user=sender if self._keys else "", process=process, parent=parent)
+
     def _complain(self, text: str) -> None:
-        """Count it; one line of each kind goes to the log per tick, however many came."""
+        """Count it, and warn."""
         self._state.dropped += 1
+        self._warn(text)
+
+    def _warn(self, text: str) -> None:
+        """One line of each kind goes to the log per tick, however many came."""
         self._complaints[text[:60]] += 1
         if self._complaints[text[:60]] == 1 and len(self._complaints) < 10:
             log.warning("%s", text)
@@ -192,14 +229,17 @@ class Broker:
 
     def _handle(self, event: Event, now: float) -> None:
         for action in self._state.handle(event, now):
-            self._do(action)
+            if isinstance(action, Send):  # nearly always, and quicker than a pattern
+                self._outboxes[action.peer].append(action.envelope)
+            else:
+                self._do(action)
 
-    def _do(self, action: Action) -> None:
+    def _do(self, action: Forget | Note) -> None:
         match action:
-            case Send(peer, envelope):
-                self._outboxes.setdefault(peer, deque()).append(envelope)
             case Forget(peer):
                 self._outboxes.pop(peer, None)
+            case Note(text, "dropped"):
+                self._warn(text)
             case Note(text, "warning"):
                 log.warning("%s", text)
             case Note(text):

@@ -101,7 +101,7 @@ class Client:
     def _connect(self) -> None:
         self._socket = self._context.socket(zmq.DEALER)
         name = self._session.hello.name
-        self._socket.identity = f"{name}-{secrets.token_hex(4)}".encode()
+        self._socket.identity = f"{name}-{secrets.token_hex(16)}".encode()
         self._socket.linger = LINGER_MS
         # What cannot be sent now stays here, where it can be counted, ordered and said again.
         self._socket.immediate = True
@@ -345,11 +345,9 @@ class Client:
         unreadable = 0
         for _ in range(READS):
             try:
-                frames = [frame.bytes for frame in batching.receive(self._socket)]
+                came += from_frames([frame.bytes for frame in batching.receive(self._socket)])
             except zmq.Again:
                 break
-            try:
-                came += from_frames(frames)
             except WireError as error:
                 log.warning("dropped: %s", error)
                 unreadable += 1

@@ -4,6 +4,7 @@ One small frozen struct each. `event_of` makes an event of what a peer sent; it 
 leaves work, results and feedback as the bytes they are.
 """
 
+import re
 from typing import Literal
 
 import msgspec
@@ -21,6 +22,7 @@ from broker.messages import (
     WireError,
     decode,
 )
+from broker.printable import printable
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -34,6 +36,12 @@ class Greeted(Event, frozen=True):
     """A peer said who it is."""
 
     hello: Hello
+    user: str = ""
+    """The name of its key; empty: a connection without keys."""
+    process: int = 0
+    """The pid of its process; 0: unknown, as for a process of another host."""
+    parent: int = 0
+    """The pid of that process's parent; 0: unknown."""
 
 
 class Submitted(Event, frozen=True):
@@ -86,6 +94,10 @@ class ProcessEnded(Event, frozen=True):
     detail: str
 
 
+class Reaped(ProcessEnded, frozen=True):
+    """The broker itself found that a process has ended."""
+
+
 class DrainAsked(Event, frozen=True):
     """The classroom wants nothing more to be leased."""
 
@@ -124,10 +136,13 @@ class Note(msgspec.Struct, frozen=True):
     """A line for the log."""
 
     text: str
-    level: Literal["info", "warning"] = "info"
+    level: Literal["info", "warning", "dropped"] = "info"
+    """dropped: a peer sent what it may not. Peers can cause any number of these, so not every one is written."""
 
 
 Action = Send | Forget | Note
+
+NAME = re.compile(r"[\w.-]{1,64}")
 
 
 def event_of(peer: bytes, envelope: Envelope) -> Event:
@@ -153,23 +168,25 @@ def event_of(peer: bytes, envelope: Envelope) -> Event:
         case Hello() as hello:
             return Greeted(peer, checked(hello))
         case Goodbye(reason=reason):
-            return Left(peer, reason[:500])
+            return Left(peer, printable(reason[:500]))
         case Gone(name=name, pid=pid, detail=detail):
-            return ProcessEnded(peer, name, pid, detail[:500])
+            return ProcessEnded(peer, name, pid, printable(detail[:500]))
         case Drain():
             return DrainAsked(peer)
     raise WireError(f"{kind} is not for a broker")
 
 
 def checked(hello: Hello) -> Hello:
-    """`hello`, fit to be passed on: its texts become route frames and parts of other messages.
+    """`hello`, fit to be passed on: its texts become route frames, lines of logs and parts of other messages.
 
     Raises:
-        WireError: no name, or a text longer than a route frame.
+        WireError: a name that is none, or a text longer than a route frame.
     """
-    if not hello.name:
-        raise WireError("Hello without a name")
-    for field in ("name", "pool", "answerer", "model", "engine", "device", "prompts"):
-        if len(getattr(hello, field).encode()) > 200:
+    for name in (hello.name, hello.pool or hello.name):
+        if not NAME.fullmatch(name):
+            raise WireError(f"Hello from {name[:64]!r}: a name has 1 to 64 letters, digits, _ . and -")
+    texts = {field: getattr(hello, field) for field in ("answerer", "model", "engine", "device", "prompts")}
+    for field, text in texts.items():
+        if len(text.encode()) > 200:
             raise WireError(f"Hello whose {field} is longer than 200 bytes")
-    return hello
+    return msgspec.structs.replace(hello, **{field: printable(text) for field, text in texts.items()})

@@ -8,17 +8,20 @@ piece of work.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgpack
 import msgspec
+from msgspec import Meta
 
 from broker.errors import ProtocolError
 from broker.schoolwork import (
+    MAX_COUNT,
     Answered,
     AnswerForm,
     Ask,
     Asked,
+    Count,
     Examine,
     Exchange,
     Exemplar,
@@ -51,6 +54,7 @@ __all__ = [
     "KINDS",
     "LAST_PORT",
     "MAX_BODY",
+    "MAX_COUNT",
     "PROTOCOL",
     "RESULTS",
     "WORK",
@@ -121,6 +125,10 @@ AgentState = Literal["loading", "training", "ready", "draining"]
 """Who loads or trains is given nothing, and its leases do not run out."""
 
 
+Credit = Annotated[int, Meta(ge=0, le=1 << 20)]
+RequestIds = Annotated[tuple[Annotated[str, Meta(max_length=200)], ...], Meta(max_length=1 << 16)]
+
+
 class WireError(ProtocolError):
     """Bytes that are not a message of this protocol."""
 
@@ -141,11 +149,11 @@ class Hello(Message, frozen=True, kw_only=True):
     engine: str = ""
     device: str = ""
     prompts: str = ""
-    pid: int = 0
+    pid: Annotated[int, Meta(ge=0, le=2**31)] = 0
     state: AgentState = "loading"
-    credit: int = 0
+    credit: Credit = 0
     """How many requests the peer takes at once."""
-    working: tuple[str, ...] = ()
+    working: RequestIds = ()
     """Requests it holds already: a restarted broker must not give them to another."""
     protocol: int = PROTOCOL
 
@@ -169,26 +177,29 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     """Sent by the thread that owns the socket; `progress` and the figures come from the engine."""
 
     state: AgentState = "ready"
-    credit: int = 0
-    progress: tuple[str, ...] = ()
+    credit: Credit = 0
+    progress: RequestIds = ()
     """Requests that moved on since the last heartbeat: their leases are renewed."""
-    completion_tokens: int = 0
+    completion_tokens: Count = 0
     """Since the agent started."""
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    memory_mb: float = 0.0
-    spent: float | None = None
+    prompt_tokens: Count = 0
+    cached_tokens: Count = 0
+    memory_mb: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    spent: Annotated[float, Meta(ge=0, le=1e12)] | None = None
     """In this run, earlier sessions included, in the currency of its prices; None: it pays for nothing."""
 
 
 class Ack(Message, frozen=True, kw_only=True):
     """Classroom to broker to agent: these results are committed, you may forget them."""
 
-    request_ids: tuple[str, ...]
+    request_ids: RequestIds
 
 
 class Drain(Message, frozen=True, kw_only=True):
     """Classroom to broker: lease nothing more. Broker to agent: finish what you hold, then leave."""
+
+    reason: str = ""
+    """Why the broker refuses this peer; empty: it does not."""
 
 
 class Goodbye(Message, frozen=True, kw_only=True):
@@ -368,10 +379,10 @@ def from_frames(frames: Sequence[bytes]) -> Iterator[Envelope]:
         raise WireError(f"{len(frames)} frames: a message has five")
     for start in range(0, len(frames), 5):
         route = frames[start : start + 4]
-        if any(len(part) > 200 for part in route):
+        if max(map(len, route)) > 200:
             raise WireError("a route frame longer than 200 bytes")
         try:
-            kind, peer, request_id, affinity = (part.decode() for part in route)
+            kind, peer, request_id, affinity = map(bytes.decode, route)
         except UnicodeDecodeError as error:
             raise WireError(f"a route frame is not UTF-8: {error}") from error
         yield Envelope(kind, peer, request_id, affinity, frames[start + 4])

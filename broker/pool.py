@@ -12,12 +12,16 @@ from broker.messages import Envelope, Heartbeat, Hello, PeerGauge
 class Request:
     """One piece of work that has no result yet: it waits in its pool, or one agent holds it."""
 
-    __slots__ = ("deaths", "envelope", "holder", "moved", "pool", "suspect")
+    __slots__ = ("deaths", "envelope", "holder", "holders", "late", "moved", "pool", "suspect")
 
     def __init__(self, envelope: Envelope, pool: "Pool") -> None:
         self.envelope = envelope
         self.pool = pool
         self.holder: Agent | None = None
+        self.holders: tuple[str, ...] = ()
+        """Names of all agents that hold it or held it: a result of theirs counts."""
+        self.late: tuple[bytes, ...] = ()
+        """Connections of agents of the pool that answered it and never held it."""
         self.suspect = False
         """An agent died while it held this one: it is leased to an agent that holds nothing else."""
         self.deaths = 0

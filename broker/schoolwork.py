@@ -10,6 +10,16 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+MAX_COUNT = 2**53
+"""Up to here every whole number is exact in JSON, and fits SQLite."""
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+"""These bounds leave out NaN and the infinities, too."""
+Figures = Annotated[dict[Annotated[str, Meta(max_length=64)], float], Meta(max_length=64)]
+"""Measurements of a training by name; a loss may be NaN."""
+FileName = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,99}\Z")]
+"""A name that leads into no other folder."""
+
 AnswerForm = Literal["number", "latex", "word", "yes_no"]
 """What an answer looks like: prompts ask for it and graders parse it."""
 
@@ -225,13 +235,13 @@ class Feedback(Message, frozen=True, kw_only=True):
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one completion cost."""
 
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
+    prompt_tokens: Count = 0
+    cached_tokens: Count = 0
     """Prompt tokens that the engine had from earlier prompts."""
-    cacheable_tokens: int = 0
+    cacheable_tokens: Count = 0
     """Prompt tokens that a perfect prefix cache would have had: an estimate."""
-    completion_tokens: int = 0
-    seconds: float = 0.0
+    completion_tokens: Count = 0
+    seconds: Seconds = 0.0
     """From the moment the engine took the request up to its last token."""
     finish_reason: Literal["stop", "length"] = "stop"
 
@@ -253,9 +263,9 @@ class Answered(Message, frozen=True, kw_only=True):
 class Graded(Message, frozen=True, kw_only=True):
     """How likely the student's model finds the solution of a `Grade`."""
 
-    logprob: float
-    """Mean log-probability of the solution's tokens, in nats."""
-    tokens: int
+    logprob: Annotated[float, Meta(ge=-1e6, le=1e-3)]
+    """Mean log-probability of the solution's tokens, in nats. At most 0, but for what an engine rounds."""
+    tokens: Count
     """How many tokens the solution has."""
     usage: Usage = Usage()
 
@@ -291,13 +301,13 @@ class Explained(Message, frozen=True, kw_only=True):
 class Trained(Message, frozen=True, kw_only=True):
     """New weights. Requests that name them are answered with them from now on."""
 
-    trained: str
+    trained: FileName
     """Digest of the new weights; they lie in the run's folder of weights under this name, as safetensors."""
-    pairs: int
+    pairs: Count
     """How many were used."""
-    steps: int
-    seconds: float
-    figures: dict[str, float] = {}
+    steps: Count
+    seconds: Seconds
+    figures: Figures = {}
     """Of the last step: loss, reward_margin, reward_accuracy, peak_memory_mb and the like."""
     usage: Usage = Usage()
 
@@ -305,9 +315,9 @@ class Trained(Message, frozen=True, kw_only=True):
 class Progress(Message, frozen=True, kw_only=True):
     """How a training goes on. From its agent through the broker to the classroom, told at most once; ends nothing."""
 
-    step: int
-    steps: int
-    figures: dict[str, float] = {}
+    step: Count
+    steps: Count
+    figures: Figures = {}
 
 
 FailedKind = Literal["context", "engine", "deaths", "unsupported", "refused"]

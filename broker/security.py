@@ -1,32 +1,36 @@
 """Who may speak to the broker: folders that only their owner can enter, and CURVE keys.
 
 On one machine the sockets lie in a folder of mode 0700, and the system keeps strangers out. Between machines
-everything is encrypted, and only peers whose public key lies in the run's `keys/` are let in. What peers may say
-once they are in is broker/state.py.
+everything is encrypted, and only peers whose public key lies in the run's `keys/` are let in. What the transport
+says of a peer, the peer itself cannot choose: the name of its key, or its process. Who may join is broker/members.py.
 """
 
 import contextlib
 import fcntl
 import os
 import re
+import select
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import zmq
 from zmq.utils import z85
 
 from broker.errors import ProtocolError
 from broker.files import changeable, open_lock
-from broker.messages import LAST_PORT
+from broker.messages import LAST_PORT, Role
 
 WORK, GAUGES, LOCK = "work", "gauges", "lock"
 """What lies in the folder of a run's sockets."""
 BROKER = "broker"
+CLASSROOM = "classroom"
 MONITOR = "monitor"
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 ZAP_DOMAIN = b"class"
@@ -36,6 +40,47 @@ MAX_SOCKET_PATH = 103
 
 class SecurityError(ProtocolError):
     """Something is open that must be closed, or a key is missing: what, where, and what to do."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What an agent of a class is, and what the key of its name stands for."""
+
+    role: Role
+    pool: str
+
+
+def process_of(address: str) -> int:
+    """The pid of the process at the other end of an ipc connection, from its `Peer-Address`; 0: unknown.
+
+    On Linux this is HOST:UID:GID:PID, from the kernel.
+    """
+    parts = address.split(":")
+    return int(parts[3]) if sys.platform == "linux" and len(parts) == 4 else 0
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine runs: not one that has ended and that nobody has reaped yet."""
+    try:
+        if sys.platform != "linux":
+            os.kill(pid, 0)
+            return True
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    except OSError:  # a process of another user
+        return True
+    try:
+        return not select.select([watched], [], [], 0)[0]
+    finally:
+        os.close(watched)
+
+
+def parent_of(pid: int) -> int:
+    """The pid of the parent of a process; 0: unknown."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def private_folder(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from broker.messages import (
+    MAX_COUNT,
     RESULTS,
     WORK,
     Ack,
@@ -124,9 +125,9 @@ class Session:
     def count(self, progress: Collection[str], completion: int, prompt: int, cached: int) -> None:
         """Note what the engine did."""
         self._progress.update(progress)
-        self._completion_tokens += completion
-        self._prompt_tokens += prompt
-        self._cached_tokens += cached
+        self._completion_tokens = min(self._completion_tokens + completion, MAX_COUNT)
+        self._prompt_tokens = min(self._prompt_tokens + prompt, MAX_COUNT)
+        self._cached_tokens = min(self._cached_tokens + cached, MAX_COUNT)
 
     # --- in ---------------------------------------------------------------------------------------------
 

@@ -6,21 +6,25 @@ agents and classroom tell a new state all it must know.
 """
 
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from broker import events
 from broker.events import Action, Event
+from broker.members import Members
 from broker.messages import PROTOCOL, Drain, Gauges, Hello, Joined, Lost, Quiet, Unknown, Welcome
 from broker.pool import Agent
+from broker.security import Member
 from broker.work import Out, Work
 
 UNTIMED = ("loading", "training")
 """States in which no lease runs out."""
 MAX_FORMER = 4096
 """How many agents of the past are remembered."""
+MAX_REFUSED = 256
+"""How many names and reasons of refused peers are told to the classroom, each once."""
 MAX_ENDED = 16
 """How many ended processes of each supervised agent are remembered."""
 
@@ -45,10 +49,18 @@ class BrokerState:
         credit: how many unfinished requests per pool are taken from the classroom.
         epoch: says which start of the broker this is.
         supervised: names of peers whose processes somebody watches: they are not lost because they are silent.
+        members, classroom: see `Members`.
     """
 
     def __init__(
-        self, heartbeat_s: float, stalled_s: float, credit: int, epoch: str, supervised: Collection[str] = ()
+        self,
+        heartbeat_s: float,
+        stalled_s: float,
+        credit: int,
+        epoch: str,
+        supervised: Collection[str] = (),
+        members: Mapping[str, Member] | None = None,
+        classroom: int = 0,
     ) -> None:
         self.heartbeat_s = heartbeat_s
         self.supervised = frozenset(supervised)
@@ -56,6 +68,7 @@ class BrokerState:
         self.epoch = epoch
         self.out = Out()
         self.work = Work(credit, self.out)
+        self.members = Members(members or {}, self.supervised, classroom)
         self.agents: dict[bytes, Agent] = {}
         self.names: dict[str, Agent] = {}
         self.former: OrderedDict[bytes, Former] = OrderedDict()
@@ -69,6 +82,7 @@ class BrokerState:
         """Feedback for pools with nobody in them."""
         self._classroom_heard = 0.0
         self._told_unknown: dict[bytes, float] = {}
+        self._told_refused: set[tuple[str, str]] = set()
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """What is to be done about `event`, in order. `now` is monotonic, in seconds, and never goes back."""
@@ -99,6 +113,10 @@ class BrokerState:
         """Whether messages for `peer` are worth keeping until it reads."""
         return peer in self.agents or peer == self.out.classroom
 
+    def remembers(self, peer: bytes) -> bool:
+        """Whether a connection is a peer's, or was."""
+        return self.knows(peer) or peer in self.former
+
     def gauges(self) -> Gauges:
         """A picture for the monitor."""
         return Gauges(
@@ -117,28 +135,36 @@ class BrokerState:
         former = self.former.get(peer)
         if former and (former.why in ("stalled", "refused") or self._is_replaced(former)):
             return
+        known = self.agents.get(peer) or former
         if hello.protocol != PROTOCOL:
             self._refuse(peer, hello, f"speaks protocol {hello.protocol}, and this broker {PROTOCOL}")
+        elif objection := self.members.objection(event):
+            self._refuse(peer, hello, objection)
         elif hello.role == "classroom":
-            self._greet_classroom(peer, hello, now)
+            self._greet_classroom(event, now)
         elif peer == self.out.classroom:
             self._drop("the classroom said Hello as an agent")
+        elif known and known.name != hello.name:
+            self._drop(f"{known.name} said Hello as {hello.name}")
         elif hello.pid in self.ended.get(hello.name, ()):
             self.out.note(f"{hello.name}: a Hello of process {hello.pid}, which has ended, is ignored")
             self._remember(peer, Former(hello.name, hello.pool or hello.name, "process"))
         else:
             self._greet_agent(peer, hello, now)
+            self.members.join(hello.name, event.process)
 
-    def _greet_classroom(self, peer: bytes, hello: Hello, now: float) -> None:
-        before = self.out.classroom
+    def _greet_classroom(self, event: events.Greeted, now: float) -> None:
+        peer, hello, before = event.peer, event.hello, self.out.classroom
         silent = hello.name not in self.supervised and now - self._classroom_heard > 3 * self.heartbeat_s
         there = before not in (None, peer) and not silent
         if there or peer in self.agents:
-            self._drop(f"{hello.name} said Hello as the classroom, and there is one already")
-            self.out.send(peer, Drain())
+            taken = f"{hello.name} is here already, over another connection"
+            self._drop(f"refused: {taken}")
+            self.out.send(peer, Drain(reason=taken))
             return
         if before not in (None, peer):
             self.out.forget(before)
+        self.members.join(hello.name, event.process)
         self.out.classroom, self._classroom_heard = peer, now
         self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s, credit=self.work.credit))
         for agent in self.agents.values():
@@ -152,10 +178,6 @@ class BrokerState:
         pool = self.work.pool(hello.pool or hello.name)
         working, hello = dict.fromkeys(hello.working), msgspec.structs.replace(hello, pool=pool.name, working=())
         agent = self.agents.get(peer)
-        if agent and (agent.name, agent.pool) != (hello.name, pool):
-            self._end(agent, "goodbye", f"goes on as {hello.name} in pool {pool.name}")
-            self.work.dispatch(agent.pool, now)
-            agent = None
         self.former.pop(peer, None)
         if agent is None:
             self._make_way(hello, working, now)
@@ -186,13 +208,15 @@ class BrokerState:
             self.out.send(namesake.identity, Drain())
 
     def _refuse(self, peer: bytes, hello: Hello, detail: str) -> None:
-        self._drop(f"{hello.name} {detail}")
+        """Send a peer away, and say so once. One that is here stays what it is."""
+        self._drop(f"refused: {hello.name} {detail}")
         if peer in self.agents or peer == self.out.classroom:
             return
         pool = hello.pool or hello.name
         self._remember(peer, Former(hello.name, pool, "refused"))
-        self.out.send(peer, Drain())
-        if hello.name not in self.names:
+        self.out.send(peer, Drain(reason=f"{hello.name} {detail}"))
+        if (hello.name, detail) not in self._told_refused and len(self._told_refused) < MAX_REFUSED:
+            self._told_refused.add((hello.name, detail))
             self.out.tell_classroom(Lost(name=hello.name, pool=pool, why="refused", detail=detail, pid=hello.pid))
 
     def _unknown(self, peer: bytes, now: float) -> None:
@@ -240,13 +264,19 @@ class BrokerState:
 
     def _resulted(self, agent: Agent, event: events.Resulted, now: float) -> None:
         agent.finished += 1
-        if not self.work.record(event.result, agent.identity, agent.name, agent.pool.name, now):
-            self._drop(f"{agent.name} answered {event.result.request_id}, which was asked of another pool")
+        self._record(event, agent.name, agent.pool.name, now)
+
+    def _record(self, event: events.Resulted, name: str, pool: str, now: float) -> None:
+        if objection := self.work.record(event.result, event.peer, name, pool, now):
+            self._drop(f"{name} answered {event.result.request_id}, {objection}")
 
     def _progressed(self, agent: Agent, event: events.Progressed, now: float) -> None:
-        request = agent.leases.get(event.progress.request_id)
-        if request is not None:
-            request.moved = now
+        request_id = event.progress.request_id
+        if request_id in agent.leases:
+            agent.leases[request_id].moved = now
+        elif request_id not in agent.claims:
+            self._drop(f"{agent.name} told progress of {request_id}, which it does not hold")
+            return
         if self.out.classroom is not None:
             self.out.pass_on(self.out.classroom, event.progress._replace(peer=agent.name))
 
@@ -300,6 +330,7 @@ class BrokerState:
         self.work.give_back(agent, died=died, detail=detail or why, spared=spared)
 
     def _left(self, agent: Agent, event: events.Left, now: float) -> None:
+        self.members.leave(agent.name)
         self._end(agent, "goodbye", event.reason)
         self.work.dispatch(agent.pool, now)
 
@@ -308,6 +339,7 @@ class BrokerState:
         self.out.forget(event.peer)
 
     def _process_ended(self, event: events.ProcessEnded, now: float) -> None:
+        self.members.leave(event.name, event.pid)
         if event.pid and event.name in self.supervised:
             self.ended[event.name].append(event.pid)
         hanging = self.hanging.get(event.name)
@@ -339,7 +371,7 @@ class BrokerState:
         moves = isinstance(event, events.Beat) and bool(event.heartbeat.progress)
         if isinstance(event, events.Resulted):
             moves = True
-            self.work.record(event.result, event.peer, former.name, former.pool, now)
+            self._record(event, former.name, former.pool, now)
         if self._is_replaced(former) or (former.why == "stalled" and not moves):
             return
         if not isinstance(event, events.Left):
@@ -400,7 +432,7 @@ class BrokerState:
 
     def _drop(self, text: str) -> None:
         self.dropped += 1
-        self.out.warn(text)
+        self.out.drop(text)
 
 
 def _may_be_same(pid: int, other: int) -> bool:
@@ -411,6 +443,7 @@ def _may_be_same(pid: int, other: int) -> bool:
 FROM_ANYBODY: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {
     events.Greeted: BrokerState._greeted,
     events.Clogged: BrokerState._clogged,
+    events.Reaped: BrokerState._process_ended,
     events.Tick: BrokerState._tick,
     events.Woke: BrokerState._woke,
 }

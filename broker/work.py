@@ -4,6 +4,7 @@ Half of the broker's mind; the other half, who is there, is broker/state.py, whi
 agents. Who of a pool gets which request is broker/pool.py. No socket, no clock, no I/O.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from broker.events import Action, Forget, Note, Send
 from broker.messages import Ack, Envelope, Failed, FailedKind, Message, envelope
 from broker.pool import Agent, Pool, Request
 
+MAX_UNASKED = 64 << 20
+"""Bytes of results from one agent, for requests that this broker does not know, that wait for the classroom. After a
+restart of the broker agents send such results; what is dropped is asked again."""
 MAX_DEATHS = 3
 """Of agents that held a request alone; then it is failed."""
 
@@ -43,6 +47,10 @@ class Out:
         """An ordinary line for the log."""
         self.actions.append(Note(text))
 
+    def drop(self, text: str) -> None:
+        """A line about a message that is dropped."""
+        self.actions.append(Note(text, "dropped"))
+
     def warn(self, text: str) -> None:
         """A line about something that should not be."""
         self.actions.append(Note(text, "warning"))
@@ -54,6 +62,10 @@ class Finished(NamedTuple):
     result: Envelope
     senders: set[bytes]
     """Who keeps it until then."""
+    pool: str
+    """Of the agent that sent it."""
+    unasked_of: str = ""
+    """The agent's name, where this broker did not know the request: see MAX_UNASKED."""
 
 
 class Work:
@@ -68,6 +80,8 @@ class Work:
         self.finished: dict[str, Finished] = {}
         self.claims: dict[str, Agent] = {}
         """Who works on what without a lease."""
+        self.unasked = Counter[str]()
+        """Bytes of the unasked results that wait for the classroom, by agent."""
         self.requeued = 0
         self.draining = False
 
@@ -80,9 +94,12 @@ class Work:
     def submit(self, asked: Envelope, now: float) -> None:
         """Take a request, once; one that has a result already is answered with it."""
         request_id = asked.request_id
-        if request_id in self.finished:
-            self._deliver(self.finished[request_id].result)
+        finished = self.finished.get(request_id)
+        if finished and finished.pool == asked.peer:
+            self._deliver(finished.result)
             return
+        if finished:  # by an agent that is not asked
+            self._forget(request_id)
         if request_id in self.requests:
             return
         pool = self.pool(asked.peer)
@@ -147,11 +164,14 @@ class Work:
 
     # --- results ----------------------------------------------------------------------------------------
 
-    def record(self, result: Envelope, sender: bytes, name: str, pool: str, now: float) -> bool:
-        """The first result wins, and one that nobody is known to wait for goes to the classroom all the same.
+    def record(self, result: Envelope, sender: bytes, name: str, pool: str, now: float) -> str:
+        """Take the first result of a request from an agent that holds it, or did until it was lost.
+
+        One for a request that is not known here goes to the classroom, which may have asked for it from an earlier
+        broker.
 
         Returns:
-            False: not recorded, since another pool was asked.
+            Why it does not count; empty: it does, or it was there already.
         """
         request_id = result.request_id
         claimant = self.claims.get(request_id)
@@ -160,23 +180,36 @@ class Work:
             claimant.pool.recount(claimant)
         finished = self.finished.get(request_id)
         request = self.requests.get(request_id)
-        mine = request is None or request.pool.name == pool
+        objection = ""
         if finished:
             finished.senders.add(sender)
-        elif mine:
-            if request:
-                self._close(request, sender, now)
-            self.finished[request_id] = Finished(result._replace(peer=name), {sender})
+        elif request is None:
+            self.unasked[name] += len(result.body)
+            if self.unasked[name] > MAX_UNASKED:
+                self.unasked[name] -= len(result.body)
+                objection = "which nobody asked, and too many such results wait"
+            else:
+                self.finished[request_id] = Finished(result._replace(peer=name), {sender}, pool, name)
+                self._deliver(self.finished[request_id].result)
+        elif request.pool.name != pool:
+            objection = "which was asked of another pool"
+        elif name not in request.holders:
+            # It may have answered before a restart of the broker: it hears when another's result is on disk.
+            request.late += () if sender in request.late else (sender,)
+            objection = "which it does not hold"
+        else:
+            self._close(request, sender, now)
+            self.finished[request_id] = Finished(result._replace(peer=name), {sender, *request.late}, pool)
             self._deliver(self.finished[request_id].result)
         if pool in self.pools:
             self.dispatch(self.pools[pool], now)
-        return mine
+        return objection
 
     def acknowledge(self, request_ids: Collection[str], alive: Collection[bytes], now: float) -> None:
         """The classroom has these on disk: tell those who keep them."""
         by_sender: dict[bytes, list[str]] = {}
         for request_id in request_ids:
-            finished = self.finished.pop(request_id, None)
+            finished = self._forget(request_id)
             if finished:
                 for sender in finished.senders:
                     by_sender.setdefault(sender, []).append(request_id)
@@ -212,8 +245,16 @@ class Work:
         failed = envelope(
             Failed(kind=kind, detail=detail), peer=pool.name, request_id=asked.request_id, affinity=asked.affinity
         )
-        self.finished[asked.request_id] = Finished(failed, set())
+        self.finished[asked.request_id] = Finished(failed, set(), pool.name)
         self._deliver(failed)
+
+    def _forget(self, request_id: str) -> Finished | None:
+        finished = self.finished.pop(request_id, None)
+        if finished and finished.unasked_of:
+            self.unasked[finished.unasked_of] -= len(finished.result.body)
+            if not self.unasked[finished.unasked_of]:
+                del self.unasked[finished.unasked_of]
+        return finished
 
     def _deliver(self, result: Envelope) -> None:
         if self.out.classroom is not None:
@@ -223,6 +264,8 @@ class Work:
 
     def _lease(self, agent: Agent, request: Request, now: float) -> None:
         request.holder, request.moved = agent, now
+        if agent.name not in request.holders:
+            request.holders += (agent.name,)
         agent.leases[request.id] = request
         agent.affinity = request.affinity
         agent.pool.recount(agent)

@@ -183,6 +183,9 @@ class Attendance:
 
     def lost(self, lost: Lost) -> None:
         """An agent is no longer there; one that hangs is killed, so that the launcher starts it again."""
+        if lost.why == "refused":  # it never was there; another may be, under the same name
+            self._store.note(lost.name, "lost", f"refused: {lost.name} {lost.detail}"[:500])
+            return
         self._members.get(lost.pool, set()).discard(lost.name)
         self._states.pop(lost.name, None)
         if lost.why == "goodbye" and lost.detail in ("", "drained"):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from broker.client import Client
+from broker.client import Client, Received
 from broker.errors import LbtError, StoreError
 from broker.messages import (
     ANSWERS,
@@ -37,7 +37,9 @@ from broker.messages import (
     Trained,
     Usage,
     WireError,
+    pool_of,
 )
+from broker.printable import printable
 from scenarios.attendance import Attendance, ClassFailure, Launcher
 from scenarios.gradebook.learnt import MACHINE_DEPENDENT
 from scenarios.gradebook.store import Record, Store
@@ -56,6 +58,8 @@ FAREWELL_S = 20.0
 """How long a complete class waits for its agents to leave; on a busy machine each needs a moment of the processor."""
 EXTERNAL_FAREWELL_S = 3.0
 """The same where only external agents are left: they may not leave at all, and need not for the run to end."""
+DETAIL = 1000
+"""Characters of a failure's detail that are recorded."""
 UNDRAWN = frozenset({"Train", "Grade"})
 """Kinds of requests whose result is not drawn from a distribution."""
 
@@ -171,6 +175,8 @@ class Classroom:
         """As they are written down for the monitor."""
         self._totals_due = 0.0
         self._drain_asked = False
+        self._intruders: set[str] = set()
+        """Agents that answered what was asked of others."""
 
     def drain(self) -> None:
         """Ask nothing more, wait for what is under way, and end resumable. Safe in a signal handler."""
@@ -261,7 +267,9 @@ class Classroom:
 
     def _receive(self, timeout: float) -> None:
         received = self._client.receive(timeout)
-        results = {r.request_id: r.message for r in received if type(r.message).__name__ in RESULTS}
+        results = {
+            r.request_id: r.message for r in received if type(r.message).__name__ in RESULTS and self._may_answer(r)
+        }
         for one in received:
             match one.message:
                 case Joined():
@@ -270,6 +278,11 @@ class Classroom:
                     self._attendance.lost(one.message)
                 case Quiet():
                     self._attendance.quiet(one.message)
+                case Drain(reason=reason):
+                    raise ClassFailure(
+                        f"the broker refuses this class: {printable(reason)}\nDoes another run.py use this broker? "
+                        "End that one, or choose another broker.address."
+                    )
                 case Progress():
                     self._attendance.progressed(one.peer)
                     said = msgspec.json.encode(
@@ -284,6 +297,17 @@ class Classroom:
                 self._client.send(Ack(request_ids=ids[start : start + ACKNOWLEDGED]))
             self._client.settle(ids)
             self._tell(records)
+
+    def _may_answer(self, received: Received) -> bool:
+        """Whether a result is from the pool that was asked. The broker does not know what is still to be sent to it."""
+        request = self._asked.get(received.request_id)
+        if request is None or pool_of(received.peer) == request.to:
+            return True
+        if received.peer not in self._intruders:
+            self._intruders.add(received.peer)
+            what = f"answered {received.request_id}, which was asked of {request.to}; such answers do not count"
+            self._store.note(received.peer, "stranger", printable(what))
+        return False
 
     def _commit(self, results: Mapping[str, Message]) -> list[Record]:
         """Grade and commit what came of requests that have no result yet."""
@@ -316,7 +340,7 @@ class Classroom:
     def _graded(self, request: Request, message: Message) -> Record:
         found: dict[str, Any]
         if isinstance(message, Failed):
-            found = {"failed": message.kind, "detail": message.detail}
+            found = {"failed": message.kind, "detail": printable(message.detail[:DETAIL])}
         elif type(message).__name__ != ANSWERS[request.kind]:
             found = {"failed": "engine", "detail": f"answered {type(message).__name__} to {request.kind}"}
         else:

@@ -18,6 +18,12 @@ MAX_STUDENTS = 64
 RESERVED = ("classroom", "broker", "monitor")
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
+CANNOT_SCORE = {
+    "openai": "a server does not tell how likely a given text is, which exam.score: logprob asks for",
+    "external": "exam.score: logprob would send the gold solutions of its exams to a program of yours",
+}
+"""Engines of students that do not go with exam.score: logprob, and why."""
+
 NO_STUDENTS = "is empty; a class needs at least one, but for level 3 alone with iterate.itself: true"
 
 PLAIN = re.compile(r"[\w*-]{1,40}")
@@ -63,9 +69,9 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
         taken[agent.name] = key
         sampling, of = (lesson.sampling, "lesson") if key == ("teacher",) else (exam.sampling, "exam")
         yield from _agent_mistakes(key, agent, sampling, of)
-        if exam.score == "logprob" and key != ("teacher",) and agent.engine == "openai":
-            message = "openai: a server does not tell how likely a given text is, which exam.score: logprob asks for"
-            yield Mistake((*key, "engine"), f"{message}; take vllm or transformers")
+        if exam.score == "logprob" and key != ("teacher",) and agent.engine in CANNOT_SCORE:
+            message = f"{agent.engine}: {CANNOT_SCORE[agent.engine]}"
+            yield Mistake((*key, "engine"), f"{message}; take vllm or transformers, or leave exam.score out")
     yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
     if exam.questions and not scenario.solves:

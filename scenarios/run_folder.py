@@ -192,6 +192,8 @@ class RunFolder:
             heartbeat_s=scenario.broker.heartbeat_s,
             stalled_s=scenario.limits.stalled_s,
             supervised=("classroom", *supervised),
+            members=members(scenario),
+            classroom=os.getpid(),
         )
 
     def sockets(self, scenario: Scenario) -> AbstractContextManager[None]:
@@ -208,8 +210,7 @@ class RunFolder:
         if scenario.broker.address == "ipc":
             return None
         if not self.keys.is_dir():
-            names = [replica(one.name, number) for one in scenario.agents for number in range(1, one.replicas + 1)]
-            security.make_keys(self.keys, ["classroom", "monitor", *names])
+            security.make_keys(self.keys, [security.CLASSROOM, security.MONITOR, *members(scenario)])
         return self.keys
 
     def level(self, scenario: Scenario, bank: Bank, store: Store) -> Level:
@@ -273,6 +274,15 @@ class RunFolder:
         from scenarios.gradebook.report import write_summary
 
         write_summary(self.path / "summary.json", summary)
+
+
+def members(scenario: Scenario) -> dict[str, security.Member]:
+    """The agents of the class by name, and what each name stands for."""
+    return {
+        replica(agent.name, number): security.Member("teacher" if agent is scenario.teacher else "student", agent.name)
+        for agent in scenario.agents
+        for number in range(1, agent.replicas + 1)
+    }
 
 
 def _write(path: Path, content: bytes) -> None:

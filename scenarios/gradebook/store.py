@@ -235,13 +235,16 @@ class Store:
         """
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         marks = ", ".join("?" * (len(COLUMNS) + 1))
-        insert = f"INSERT OR IGNORE INTO result({', '.join(COLUMNS)}, at) VALUES ({marks})"  # noqa: S608 - our own names
+        # Not OR IGNORE, which would also leave out a row that breaks another constraint.
+        again = "ON CONFLICT(request_id) DO NOTHING"
+        insert = f"INSERT INTO result({', '.join(COLUMNS)}, at) VALUES ({marks}) {again}"  # noqa: S608 - our own names
         with self._transaction():
             before = self._db.total_changes
             self._db.executemany(insert, [(*VALUES(r), at) for r in records])
             new = self._db.total_changes - before
             self._db.executemany(
-                "INSERT OR IGNORE INTO grade(request_id, grader, version, value) VALUES (?, ?, ?, ?)",
+                "INSERT INTO grade(request_id, grader, version, value) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT(request_id, grader, version) DO NOTHING",
                 [(r.request_id, grader, version, float(r.correct)) for r in records if r.correct is not None],
             )
         if self._ids is not None:
@@ -251,7 +254,7 @@ class Store:
     def keep_asked(self, rows: Iterable[tuple[str, str, int, int, str, str]]) -> None:
         """Write down what level 3 wants a result for: request id, arm, run, round, agent, stage. Once each."""
         with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO asked VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
 
     def name_first_twins(self) -> None:
         """Let what was asked about identical TRs of a TP name the first of them, by repeat, whichever came first."""
@@ -340,7 +343,9 @@ class Store:
                 "other weights, engine or prompts.\nStart a new run, or bring the earlier model back."
             )
         with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO answerer VALUES (?, ?)", sorted(answerers.items()))
+            self._db.executemany(
+                "INSERT INTO answerer VALUES (?, ?) ON CONFLICT(agent) DO NOTHING", sorted(answerers.items())
+            )
 
     def answerers(self) -> dict[str, str]:
         """The digests that request ids are made of, by agent name."""

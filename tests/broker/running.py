@@ -9,9 +9,21 @@ from pathlib import Path
 
 import zmq
 
+from broker import security
 from broker.broker import Broker, BrokerSpec
 from broker.client import Client, Received
-from broker.messages import Answered, Examine, Exemplar, Hello, Message, Sampling, envelope, to_frames
+from broker.messages import (
+    Answered,
+    Examine,
+    Exemplar,
+    Hello,
+    Message,
+    Sampling,
+    decode,
+    envelope,
+    from_frames,
+    to_frames,
+)
 
 PATIENCE_S = 600.0
 QUESTION = Examine(problem="8 · 7?", answer_form="number", sampling=Sampling(), material=(Exemplar("6 · 7?", "42"),))
@@ -61,16 +73,32 @@ def serving(spec: BrokerSpec) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def raw_peer(endpoint: str, hello: Hello | None = None) -> Iterator["zmq.Socket[bytes]"]:
+def raw_peer(
+    endpoint: str, hello: Hello | None = None, *, keys: Path | None = None, key: str = "", identity: bytes = b""
+) -> Iterator["zmq.Socket[bytes]"]:
     """A peer without manners: a bare DEALER, which has room for little that it does not read."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.DEALER)
     socket.rcvhwm = 1
+    socket.linger = 0
+    if keys:
+        security.secure_client(socket, keys, key)
+    if identity:
+        socket.identity = identity
     socket.connect(endpoint)
     if hello:
         socket.send_multipart(to_frames([envelope(hello)]))
     yield socket
     context.destroy(0)
+
+
+def await_kind(socket: "zmq.Socket[bytes]", kind: str) -> Message:
+    """The next message of this kind that a raw peer gets; others are thrown away."""
+    while socket.poll(int(1000 * PATIENCE_S)):
+        for came in from_frames(socket.recv_multipart()):
+            if came.kind == kind:
+                return decode(kind, came.body)
+    raise AssertionError(f"waited in vain for {kind}")
 
 
 def await_message(client: Client, wanted: Callable[[Received], bool], count: int = 1) -> list[Received]:

@@ -102,7 +102,12 @@ GARBAGE: list[list[bytes]] = [
     [b"Hello"],
     [b"Hello", b"", b"", b"", b"\xc1"],
     [b"Hello", b"", b"", b"", msgpack.packb({"name": "", "role": "student"})],
-    [b"Hello", b"", b"", b"", msgpack.packb({"name": "x" * 300, "role": "student"})],
+    *[
+        [b"Hello", b"", b"", b"", msgpack.packb({"name": name, "role": "student"})]
+        for name in ("x" * 65, "a\nb", "\x1b[2J")
+    ],
+    [b"Hello", b"", b"", b"", msgpack.packb({"name": "x", "pool": "a b", "role": "student"})],
+    [b"Hello", b"", b"", b"", msgpack.packb({"name": "x", "model": "x" * 300, "role": "student"})],
     [b"\xff", b"", b"", b"", b""],
     [b"Exams", b"", b"", b"", b"\x80"],
     [b"Answered", b"", b"", b"", b"\x80"],

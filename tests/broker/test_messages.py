@@ -67,6 +67,7 @@ HELLO = Hello(
     name="tiny", role="student", pool="small", answerer="ab12", model="smollm2", engine="simulated", device="cpu",
     prompts="1", pid=77, state="ready", credit=8, working=("r1", "r2"),
 )  # fmt: skip
+COUNTS = ("prompt_tokens", "cached_tokens", "cacheable_tokens", "completion_tokens")
 SAMPLES: tuple[Message, ...] = (
     Teach(
         problem="What is 6 · 7?", answer_form="number", sampling=Sampling(),
@@ -159,6 +160,40 @@ def test_a_peer_of_a_later_version_is_understood() -> None:
 def test_what_is_no_message_is_refused(kind: str, body: bytes) -> None:
     with pytest.raises(WireError):
         decode(kind, body)
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "value"),
+    [
+        *((Answered(text=""), f"usage.{name}", value) for name in COUNTS for value in (-1, 2**53 + 1, 2**63, 0.5, "1")),
+        *((Answered(text=""), "usage.seconds", value) for value in (float("nan"), float("inf"), -1.0, 1e300)),
+        *((Graded(logprob=0.0, tokens=1), "logprob", value) for value in (float("nan"), -float("inf"), 1.0, -1e9)),
+        (Graded(logprob=0.0, tokens=1), "tokens", -1),
+        *((Trained(trained="w", pairs=1, steps=1, seconds=1.0), name, -1) for name in ("pairs", "steps", "seconds")),
+        *(
+            (Trained(trained="w", pairs=1, steps=1, seconds=1.0), "trained", v)
+            for v in ("../w", "", "a/b", "w\n", "..")
+        ),
+        (Progress(step=1, steps=1), "step", 2**63),
+        (Progress(step=1, steps=1), "figures", {str(n): 0.0 for n in range(65)}),
+        *((Heartbeat(), "credit", value) for value in (-1, 2**31)),
+        *((Heartbeat(), name, float("nan")) for name in ("memory_mb", "spent")),
+        (Heartbeat(), "progress", ["x" * 201]),
+        (Ack(request_ids=()), "request_ids", ["r"] * (2**16 + 1)),
+        *((HELLO, "pid", value) for value in (-1, 2**40)),
+    ],
+)
+def test_a_value_beyond_its_bounds_is_refused_by_name(message: Message, field: str, value: object) -> None:
+    data = msgpack.unpackb(encode(message))
+    section, _, name = field.rpartition(".")
+    (data.setdefault(section, {}) if section else data)[name] = value
+    with pytest.raises(WireError, match=field.replace(".", r"\.")):
+        decode(type(message).__name__, msgpack.packb(data))
+
+
+def test_a_loss_that_is_not_a_number_is_told_like_any_other() -> None:
+    [loss] = decode("Progress", encode(Progress(step=1, steps=1, figures={"loss": float("nan")}))).figures.values()  # type: ignore[attr-defined]
+    assert loss != loss
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), body=st.binary(max_size=200))

@@ -5,6 +5,8 @@ import fcntl
 import os
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +189,24 @@ def test_a_key_that_is_missing_open_or_damaged_is_refused(damage: str, tmp_path:
     refused = pytest.raises(SecurityError, match=r"ann\.key")
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket, refused:
         security.secure_client(socket, keys, "ann")
+
+
+def test_a_process_runs_until_it_has_ended_though_nobody_has_reaped_it() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert security.is_running(process.pid)
+    assert security.parent_of(process.pid) in (os.getpid(), 0)
+    process.kill()
+    if sys.platform == "linux":
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not security.is_running(process.pid)
+    process.communicate()
+    assert not security.is_running(process.pid)
+    assert security.parent_of(process.pid) == 0
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:5", "localhost:0:0", "::1"])
+def test_an_address_without_a_process_names_none(address: str) -> None:
+    assert security.process_of(address) == 0
 
 
 def test_only_known_keys_are_let_in() -> None:

@@ -140,6 +140,23 @@ def test_a_result_that_cannot_be_read_is_a_failure_and_not_a_request_without_end
     assert received[1:] == ("ann", "r1", "x")
 
 
+def test_a_result_with_an_impossible_number_is_a_failure_in_words() -> None:
+    classroom = Session(CLASSROOM)
+    body = msgpack.packb({"text": "56", "usage": {"prompt_tokens": 2**63}})
+    received = classroom.take(Envelope("Answered", "ann", "r1", "x", body))
+    assert received and isinstance(received.message, Failed)
+    assert received.message.kind == "engine"
+    assert "$.usage.prompt_tokens" in received.message.detail
+
+
+def test_counts_of_a_heartbeat_stay_within_their_bounds(agent: Session) -> None:
+    agent.count([], 2**53, 2**63, 1)
+    agent.count([], 2**53, 2**63, 1)
+    told = decode("Heartbeat", agent.heartbeat().body)
+    assert isinstance(told, Heartbeat)
+    assert (told.completion_tokens, told.prompt_tokens, told.cached_tokens) == (2**53, 2**53, 2)
+
+
 @pytest.mark.parametrize("kind", ["Joined", "Ack", "Applause"])
 def test_anything_else_that_cannot_be_read_is_counted_and_dropped(agent: Session, kind: str) -> None:
     assert agent.take(Envelope(kind, "", "", "", b"\xc1")) is None

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from broker import events
+from broker import events, work
 from broker.events import Action, Forget, Note, Send
 from broker.messages import (
     Ack,
@@ -189,7 +189,7 @@ def test_a_classroom_whose_process_is_watched_keeps_its_place_however_silent_it_
     broker.classroom()
     broker.passes(1000)
     broker.classroom(b"other")
-    assert broker.said(b"other") == [Drain()]
+    assert broker.said(b"other") == [Drain(reason="classroom is here already, over another connection")]
     broker.do(events.Left(C, ""))
     broker.classroom(b"other")
     assert isinstance(broker.said(b"other")[0], Welcome)
@@ -197,7 +197,7 @@ def test_a_classroom_whose_process_is_watched_keeps_its_place_however_silent_it_
 
 def test_a_second_classroom_is_sent_away_while_the_first_is_alive(broker: Broker) -> None:
     broker.classroom(b"other")
-    assert broker.said(b"other") == [Drain()]
+    assert broker.said(b"other") == [Drain(reason="classroom is here already, over another connection")]
     broker.passes(3.5)
     broker.classroom(b"other")
     assert isinstance(broker.said(b"other")[0], Welcome)
@@ -205,12 +205,72 @@ def test_a_second_classroom_is_sent_away_while_the_first_is_alive(broker: Broker
 
 def test_a_peer_of_another_protocol_is_sent_away_once_and_the_classroom_hears_why(broker: Broker) -> None:
     broker.agent(b"a", "ann", protocol=9)
-    assert broker.said(b"a") == [Drain()]
+    assert broker.said(b"a") == [Drain(reason="ann speaks protocol 9, and this broker 1")]
     lost = broker.said(C)[0]
     assert isinstance(lost, Lost)
     assert (lost.why, lost.name) == ("refused", "ann")
     assert broker.agent(b"a", "ann", protocol=9) == []
     assert broker.state.agents == {}
+
+
+def test_the_namesake_of_a_process_that_runs_is_refused_and_the_first_stays() -> None:
+    broker = Broker()
+    broker.classroom()
+    hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
+    broker.do(events.Greeted(b"a", hello, process=7))
+    broker.ask("r1")
+    broker.do(events.Greeted(b"b", hello, process=8))
+    [drain], [lost] = broker.said(b"b"), broker.said(C)
+    assert isinstance(drain, Drain) and "ann is the name of process 7" in drain.reason
+    assert isinstance(lost, Lost) and lost.why == "refused"
+    assert broker.said(b"a") == []
+    assert broker.leases(b"a") == ["r1"]
+    assert broker.do(events.Greeted(b"c", hello, process=8)) == [(b"c", "Drain", "")], "the classroom is told once"
+    assert broker.answer(b"b", "r1") == []
+    broker.do(events.Reaped(b"d", "ann", 7, "process 7 has ended"))
+    broker.do(events.Greeted(b"d", hello, process=8))
+    assert broker.leases(b"d") == ["r1"]
+
+
+@pytest.mark.parametrize("how", ["goodbye", "gone"])
+def test_a_name_is_free_when_its_process_has_left(how: str) -> None:
+    broker = Broker()
+    broker.classroom()
+    hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
+    broker.do(events.Greeted(b"a", hello, process=7))
+    if how == "goodbye":
+        broker.do(events.Left(b"a", ""))
+    else:
+        broker.gone("ann", pid=7)
+    assert (b"b", "Welcome", "") in broker.do(events.Greeted(b"b", hello, process=8))
+
+
+def test_a_process_that_connects_anew_keeps_its_name() -> None:
+    broker = Broker()
+    broker.classroom()
+    hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
+    broker.do(events.Greeted(b"a", hello, process=7))
+    assert (b"b", "Welcome", "") in broker.do(events.Greeted(b"b", hello, process=7))
+
+
+def test_a_silent_agent_keeps_its_name_while_its_process_runs() -> None:
+    broker = Broker()
+    broker.classroom()
+    hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
+    broker.do(events.Greeted(b"a", hello, process=7))
+    broker.passes(3.5)
+    assert broker.state.agents == {}
+    assert broker.do(events.Greeted(b"b", hello, process=8)) == [(b"b", "Drain", ""), (C, "Lost", "")]
+    assert (b"a", "Welcome", "") in broker.do(events.Greeted(b"a", hello, process=7))
+
+
+def test_a_connection_keeps_its_name(broker: Broker) -> None:
+    broker.agent(b"a", "ann")
+    assert broker.agent(b"a", "bob") == []
+    assert broker.state.names.keys() == {"ann"}
+    broker.do(events.Left(b"a", ""))
+    assert broker.agent(b"a", "bob") == []
+    assert broker.state.names.keys() == set()
 
 
 # --- leases ---------------------------------------------------------------------------------------------
@@ -320,7 +380,7 @@ def test_the_first_result_wins_and_all_who_sent_one_hear_that_it_is_on_disk(brok
     broker.agent(b"b")
     broker.gone("a")
     assert broker.leases(b"b") == ["r1"]
-    broker.agent(b"a", "ann")
+    broker.agent(b"a")
     assert broker.answer(b"a", "r1", "first") == [(C, "Answered", "r1")]
     assert broker.answer(b"b", "r1", "second") == []
     assert sorted(broker.ack("r1")) == [(b"a", "Ack", ""), (b"b", "Ack", "")]
@@ -333,7 +393,7 @@ def test_who_works_on_what_another_finished_gets_nothing_in_its_place(broker: Br
     broker.gone("a")
     broker.agent(b"b")
     broker.ask("r2")
-    broker.agent(b"a", "ann", credit=0)
+    broker.agent(b"a", credit=0)
     assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
     assert broker.answer(b"b", "r1") == [(b"b", "Examine", "r2")]
 
@@ -360,6 +420,56 @@ def test_a_result_for_another_pool_is_dropped(broker: Broker) -> None:
     assert broker.answer(b"b", "r1") == []
     assert broker.state.dropped == 1
     assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
+
+
+def test_a_result_counts_only_from_an_agent_that_holds_the_request_or_did(broker: Broker) -> None:
+    broker.agent(b"a", "ann")
+    broker.ask("r1", "r2")
+    broker.agent(b"b", "bob")
+    assert (broker.leases(b"a"), broker.leases(b"b")) == (["r1"], ["r2"])
+    assert broker.answer(b"b", "r1", "forged") == []
+    broker.passes(1)
+    assert broker.state.dropped == 1
+    assert (C, "Answered", "r1") in broker.answer(b"a", "r1")
+    assert broker.said(C) == [Answered(text="42")]
+    broker.ack("r1")
+    assert broker.said(b"b") == [Ack(request_ids=("r1",))], "else it would send its own again for ever"
+
+
+def test_a_request_that_waits_is_answered_by_nobody(broker: Broker) -> None:
+    broker.agent(b"a", "ann")
+    broker.ask("r1", "r2")
+    assert broker.answer(b"a", "r2") == []
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1"), (b"a", "Examine", "r2")]
+
+
+def test_a_result_that_came_before_its_request_counts_for_no_other_pool(broker: Broker) -> None:
+    broker.agent(b"z", "zoe", pool="zoo", credit=0)
+    broker.answer(b"z", "r1", "forged")
+    broker.agent(b"a", "ann")
+    assert broker.ask("r1") == [(b"a", "Examine", "r1")]
+    assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
+
+
+def test_results_that_nobody_asked_for_have_a_bound(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "MAX_UNASKED", 100)
+    broker.agent(b"a", "ann")
+    for number in range(50):
+        broker.answer(b"a", f"r{number}")
+    kept = list(broker.state.work.finished)
+    assert 0 < len(kept) < 20
+    assert broker.state.dropped == 50 - len(kept)
+    broker.ack(*kept)
+    assert broker.answer(b"a", "more") == [(C, "Answered", "more")]
+    assert broker.state.work.unasked["ann"] > 0
+
+
+def test_progress_of_a_request_that_another_holds_is_dropped(broker: Broker) -> None:
+    broker.agent(b"a", "ann")
+    broker.ask("r1")
+    broker.agent(b"b", "bob")
+    assert broker.do(events.Progressed(b"b", envelope(Progress(step=1, steps=2), request_id="r1"))) == []
+    assert broker.state.dropped == 1
 
 
 def test_results_wait_for_a_classroom_that_is_away(broker: Broker) -> None:
@@ -462,7 +572,7 @@ def test_the_end_of_an_earlier_process_leaves_a_hanging_one_hanging() -> None:
     assert not any(isinstance(m, Lost) for m in broker.said(C))
 
 
-def test_a_hello_that_is_read_after_the_end_of_its_process_is_ignored_and_its_result_counts() -> None:
+def test_a_hello_that_is_read_after_the_end_of_its_process_is_ignored() -> None:
     broker = Broker(supervised=["ann"])
     broker.classroom()
     broker.ask("r1")
@@ -471,10 +581,21 @@ def test_a_hello_that_is_read_after_the_end_of_its_process_is_ignored_and_its_re
     for peer, pid in ((b"x", 7), (b"y", 8)):
         assert broker.agent(peer, "ann", pid=pid, state="loading") == []
     assert broker.state.agents == {}
-    assert (C, "Answered", "r1") in broker.answer(b"x", "r1")
+    assert broker.answer(b"x", "r1") == [(b"x", "Unknown", "")], "it never held the request"
     assert (C, "Joined", "") in broker.agent(b"z", "ann", pid=9)
     assert broker.agent(b"x", "ann", pid=7) == [], "it does not take the place of its successor"
     assert broker.state.names["ann"].identity == b"z"
+
+
+def test_a_result_that_is_read_after_the_end_of_its_process_counts() -> None:
+    broker = Broker(supervised=["ann"])
+    broker.classroom()
+    broker.agent(b"a", "ann", pid=7)
+    broker.ask("r1")
+    broker.gone("ann", pid=7)
+    broker.agent(b"b", "ann", pid=8)
+    assert broker.leases(b"b") == ["r1"]
+    assert (C, "Answered", "r1") in broker.answer(b"a", "r1")
 
 
 def test_a_hello_that_is_read_before_the_end_of_its_process_is_followed_by_a_loss() -> None:

@@ -393,6 +393,13 @@ def test_an_agent_that_would_answer_as_somebody_else_ends_the_class(room: Room) 
         room.join(answerer="b")
 
 
+def test_a_peer_that_is_refused_takes_no_agent_of_its_name_away(room: Room) -> None:
+    room.join()
+    room.lose("refused", detail="is the name of process 7, which still runs")
+    assert room.kinds() == ["joined", "lost"]
+    assert room.attendance.anybody
+
+
 def test_a_stranger_is_noted_and_belongs_to_no_pool(room: Room) -> None:
     room.join("eve", pool="eves")
     assert room.kinds() == ["stranger"]

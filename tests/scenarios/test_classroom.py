@@ -31,7 +31,7 @@ from broker.messages import (
     WireError,
     encode,
 )
-from scenarios.classroom import EXTERNAL_FAREWELL_S, FAREWELL_S, Classroom, feed
+from scenarios.classroom import DETAIL, EXTERNAL_FAREWELL_S, FAREWELL_S, Classroom, feed
 from scenarios.gradebook.store import Store
 from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step
 from scenarios.levels.observe import Observe
@@ -298,6 +298,54 @@ def test_an_answer_that_cannot_be_found_is_wrong_and_not_examined(text: str, sto
     assert classroom(store, grader, school).run().status == "complete"
     assert {(record.answer, record.correct) for record in store.results()} == {(None, False)}
     assert len(school.asked) == 12
+
+
+def test_an_answer_of_another_pool_is_noted_once_and_does_not_count(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    received = school.receive
+
+    def with_forgeries(timeout: float) -> list[Received]:
+        came = received(timeout)
+        asked_of_others = [one for one in came if one.peer in ("teacher", "ada")]
+        forged = [one._replace(message=Answered(text="Answer: 2"), peer="bob") for one in asked_of_others]
+        return [*forged, *came, *forged]
+
+    school.receive = with_forgeries  # type: ignore[method-assign]
+    assert classroom(store, grader, school).run().status == "complete"
+    teachers = [record for record in store.results() if record.agent == "teacher"]
+    assert {record.text for record in teachers} == {"Answer: 1"}
+    [note] = store.events(kinds=["stranger"])
+    assert note.agent == "bob"
+    assert "such answers do not count" in note.detail
+
+
+def test_an_answer_of_a_replica_counts(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    received = school.receive
+
+    def by_replicas(timeout: float) -> list[Received]:
+        return [one._replace(peer=f"{one.peer}.2") if one.peer else one for one in received(timeout)]
+
+    school.receive = by_replicas  # type: ignore[method-assign]
+    assert classroom(store, grader, school).run().status == "complete"
+    assert store.events(kinds=["stranger"]) == []
+
+
+def test_a_class_that_the_broker_refuses_stops_and_says_so(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    school.extra.append(Received(Drain(reason="classroom is here already\x1b[2J"), "", "", ""))
+    ending = classroom(store, grader, school).run()
+    assert ending.status == "failed"
+    assert ending.reason.startswith("the broker refuses this class: classroom is here already[2J\nDoes another run.py")
+
+
+def test_the_detail_of_a_failure_is_cut_and_has_no_control_characters(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    school.answer = lambda id, message: Failed(kind="engine", detail="no\n\x1b[31m" + "x" * 10_000)
+    classroom(store, grader, school).run()
+    details = {record.detail for record in store.results()}
+    assert {detail[:9] for detail in details} == {"no [31mxx"}
+    assert max(map(len, details)) <= DETAIL
 
 
 def test_results_nobody_waits_for_are_acknowledged_and_dropped(store: Store, grader: ClassGrader) -> None:

@@ -405,6 +405,13 @@ def test_students_at_a_server_cannot_tell_log_probabilities(path: Path) -> None:
     assert good(path, "teacher.engine=openai", "teacher.model=m", "exam.score=logprob").exam.score == "logprob"
 
 
+def test_students_of_a_users_own_program_get_no_solutions_to_score(path: Path) -> None:
+    external = ("students.1.engine=external", "exam.score=logprob")
+    mistake = told(path, GOOD, *external)
+    assert mistake.startswith("--set students.1.engine (peer): external: exam.score: logprob would send the gold")
+    assert good(path, "teacher.engine=external", "exam.score=logprob").exam.score == "logprob"
+
+
 LEVEL_3 = GOOD.replace("task:\n  family: gsm_symbolic\n  problems: 6\n", "level: 3\n")
 
 

@@ -46,6 +46,14 @@ def test_whatever_arrives_how_often_each_request_is_there_once(groups: list[list
         assert new == len({id for group in groups for id in group}) == len(list(store.results()))
 
 
+@pytest.mark.parametrize("broken", [{"seconds": float("nan")}, {"text": None}, {"finish_reason": None}])
+def test_a_row_that_is_incomplete_is_an_error_and_no_silent_loss(broken: dict[str, object], tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+            record(store, teach("a"), teach("b", **broken))  # type: ignore[arg-type]
+        assert list(store.results()) == []
+
+
 def test_what_is_recorded_comes_back_as_it_was(tmp_path: Path) -> None:
     hostile = "'; DROP TABLE result; -- \x00 \u2603 \x1b[31m"
     records = [teach("a", hostile, completion_tokens=7, seconds=0.5), teach("b", failed="engine", correct=None)]

@@ -1,0 +1,104 @@
+"""Bounds the memory that peers can make a broker use.
+
+ZeroMQ bounds each frame, and how many whole messages wait. It does not bound the frames of one message: it keeps them
+until the last one has come, and says nothing of them before. So the memory of the process is watched, and when it has
+grown by too much, the connections that bring most are cut. An honest peer connects again and repeats what it must.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import socket
+import stat
+import sys
+import termios
+import time
+
+from broker.client import memory_mb
+
+GROWTH_MB = 128
+"""How much the process may grow until connections are cut."""
+CHECK_S = 0.05
+"""Time between two looks at the memory."""
+CUTS = 4
+"""After so many in a row every connection is cut once; the memory that is still in use then may stay."""
+
+
+class FloodGuard:
+    """Watches the memory of this process for the broker that serves at `endpoint`.
+
+    Without /proc (macOS) the memory is not known, and nothing is done.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self._address = endpoint.partition("://")[2]
+        self.allowed_mb = memory_mb() + GROWTH_MB
+        self._checked_at = 0.0
+        self._cuts = 0
+
+    def look(self, now: float) -> list[str]:
+        """Cut the connections that flood the broker; returns them in words. `now` is in seconds."""
+        if now - self._checked_at < CHECK_S:
+            return []
+        self._checked_at = now
+        if memory_mb() <= self.allowed_mb or self._after_trim() <= self.allowed_mb:
+            self._cuts = 0
+            return []
+        self._cuts += 1
+        if self._cuts <= CUTS:
+            return self._cut()
+        cut = self._cut(all_of_them=True)
+        time.sleep(CHECK_S)  # ZeroMQ's thread frees what they held
+        self.allowed_mb, self._cuts = self._after_trim() + GROWTH_MB, 0
+        return cut
+
+    def _after_trim(self) -> float:
+        """The memory in use, in MB, once glibc has given back what is free."""
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            trim(0)
+        return memory_mb()
+
+    def _cut(self, *, all_of_them: bool = False) -> list[str]:
+        """Cut the connections with the most unread bytes; all, where no connection has any. Returns who they were."""
+        with contextlib.ExitStack() as opened:
+            waiting = {one: _unread(one) for one in self._connections(opened)}
+            most = max(waiting.values(), default=0)
+            cut = [one for one, unread in waiting.items() if all_of_them or 2 * unread >= most]
+            words = [_peer(one) for one in cut]
+            for one in cut:
+                with contextlib.suppress(OSError):  # it is closed meanwhile
+                    one.shutdown(socket.SHUT_RDWR)
+        return words
+
+    def _connections(self, opened: contextlib.ExitStack) -> list[socket.socket]:
+        """The connections to the broker's address, as duplicates that `opened` closes."""
+        found = []
+        for name in os.listdir("/dev/fd"):
+            try:
+                if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    continue
+                one = opened.enter_context(socket.socket(fileno=os.dup(int(name))))
+                one.getpeername()  # fails for the listening socket
+                local = one.getsockname()
+            except OSError:  # closed meanwhile
+                continue
+            if self._address == local or (isinstance(local, tuple) and self._address.endswith(f":{local[1]}")):
+                found.append(one)
+        return found
+
+
+def _unread(connection: socket.socket) -> int:
+    """How many bytes wait in the kernel to be read."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def _peer(connection: socket.socket) -> str:
+    """Who is at the other end: the address, or over ipc the process."""
+    if connection.family != socket.AF_UNIX:
+        return str(connection.getpeername()[0])
+    if sys.platform != "linux":
+        return "a process of this machine"
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return f"process {int.from_bytes(credentials[:4], sys.byteorder)}"
