@@ -18,7 +18,7 @@ BUILT_IN = {
     "LookupError",
     "TypeError",
 }
-CAUGHT_NEARBY = {"Postponed", "Endless", "Unusable"}
+CAUGHT_NEARBY = {"ControlInText", "TemplateFailed", "Postponed", "Endless", "Unusable"}
 """Each is raised and caught in one package and says nothing to a user."""
 
 
