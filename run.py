@@ -145,6 +145,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
     import msgspec
 
     from agents import hiring, placement
+    from agents.server_keys import keys_sent
     from scenarios import plan as plans
     from scenarios import reading
     from scenarios.counts import counts
@@ -163,11 +164,11 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
     if not machine and (short := hiring.short_now(hired, in_turn=described.time_share)):
         warnings.append(short)
     if as_json:
-        more = {"training": msgspec.to_builtins(training), "warnings": warnings}
+        more = {"training": msgspec.to_builtins(training), "warnings": warnings, "keys": keys_sent(hired)}
         print(json.dumps(plans.to_dict(described, counted, rows) | more, indent=1))
     else:
         words = [training.in_words(described.teacher.name)] if training else []
-        out.print(plans.tables(described, counted, rows, words))
+        out.print(plans.tables(described, counted, rows, words + keys_sent(hired)))
         for warning in warnings:
             say(err, f"Warning: {warning}")
     return COMPLETE
@@ -244,6 +245,7 @@ def doctor(
 
     from agents import doctor as doctors
     from agents import hiring
+    from agents.server_keys import keys_sent
     from scenarios import plan as plans
     from scenarios import reading
     from scenarios.gradebook.layout import Trimmed
@@ -251,11 +253,13 @@ def doctor(
 
     checks = doctors.examine()
     rows: list[plans.Row] = []
+    keys: list[str] = []
     if scenario:
         described = reading.read(scenario, with_seed(overrides, seed))
         try:
             hired = hire(described)
             rows = [plans.Row(**one.planned()) for one in hired]
+            keys = keys_sent(hired)
             if short := hiring.short_now(hired, in_turn=described.time_share):
                 says, _, do = short.partition("\n")
                 checks.append(doctors.Check(described.name, "partly", says, do))
@@ -263,13 +267,15 @@ def doctor(
             says, _, do = str(error).partition("\n")
             checks.append(doctors.Check(described.name, "no", says, do))
     if as_json:
-        found = {"checks": checks, "agents": rows, "families": sorted(FAMILIES)}
+        found = {"checks": checks, "agents": rows, "keys": keys, "families": sorted(FAMILIES)}
         print(json.dumps(msgspec.to_builtins(found), indent=1))
     else:
         out.print(Trimmed(doctors.to_table(checks)))
         say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
         if rows:
             out.print(plans.seating(rows))
+        for sentence in keys:
+            say(out, sentence)
     return COMPLETE
 
 
@@ -388,6 +394,7 @@ def teach(
     from agents import hiring
     from agents.engines.simulated.options import write_answer_key
     from agents.launcher import ChildSpec, LocalLauncher
+    from agents.server_keys import keys_sent
     from broker.client import Client
     from broker.messages import Hello
     from scenarios.attendance import BROKER
@@ -402,6 +409,8 @@ def teach(
     broker_spec = folder.broker(scenario, [child.name for child in children])
     broker = ChildSpec(BROKER, "broker.broker", broker_spec, {}, (), folder.logs / f"{BROKER}.log")
     launcher = LocalLauncher([broker, *children], restarts=scenario.limits.restarts)
+    for sentence in keys_sent([one for one, _ in inside]):
+        say(err, sentence)
     launcher.start(later=[child.name for child in children] if scenario.time_share else [])
     try:
         with Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out):

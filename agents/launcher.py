@@ -51,6 +51,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     env: dict[str, str]
     cores: tuple[int, ...]
     log: Path
+    secrets: tuple[str, ...] = ()
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -250,7 +251,15 @@ class LocalLauncher:
         spec = child.spec
         child.started_at, child.killed_for, child.killed_at = self._clock(), "", None
         child.log_from = spec.log.stat().st_size if spec.log.is_file() else 0
-        process = spawn(spec.module, spec.spec, env=spec.env, log=spec.log, cores=spec.cores, name=spec.name)
+        process = spawn(
+            spec.module,
+            spec.spec,
+            env=spec.env,
+            log=spec.log,
+            cores=spec.cores,
+            name=spec.name,
+            secrets=spec.secrets,
+        )
         child.process = process
         child.watcher = threading.Thread(
             target=self._watch, args=(child, process), name=f"watch-{spec.name}", daemon=True

@@ -15,11 +15,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgpack
 import msgspec
+
+from broker.environment import child_environment
 
 NO_RESTART = 3
 """Exit code of a child that failed for a reason another start would not mend."""
@@ -53,6 +56,7 @@ def spawn(
     cores: tuple[int, ...] = (),
     name: str = "",
     listen: bool = False,
+    secrets: Collection[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start `python -m module` in a process group of its own and send it `spec`.
 
@@ -64,6 +68,7 @@ def spawn(
         module: for `-m`; its main calls `receive` before it imports anything heavy.
         spec: read by `receive` in the child. Above 64 KiB the call lasts until the child reads it.
         env: added to this process's environment before the child's Python starts.
+        secrets: the secrets of this process's environment that the child needs; it gets no others.
         log: standard output and standard error are appended to it.
         listen: standard output is not; it is a pipe, `stdout` of the returned object.
         cores: the cores it may run on; empty: those of this process.
@@ -83,7 +88,7 @@ def spawn(
             bufsize=0,
             cwd=ROOT,
             # Unbuffered, so that what it printed last is in the log when it is killed.
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+            env=child_environment({"PYTHONUNBUFFERED": "1", **env}, secrets),
             start_new_session=True,
         )
     _write(process, body)

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import msgpack
 
+from broker.environment import child_environment
 from broker.errors import TaskError
 from broker.lifeline import ROOT
 
@@ -142,6 +143,7 @@ class _Child:
             # Not the user's current folder, which may hold a math_verify.py: `-m`, and a PYTHONPATH such as `:/lib`,
             # put the current folder before installed packages.
             cwd=ROOT,
+            env=child_environment({}),
             start_new_session=True,  # Ctrl-C is for the class; the end of its input ends this process
         )
         if self.process.stdin is None or self.process.stdout is None:

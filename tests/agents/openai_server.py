@@ -41,6 +41,7 @@ class Server:
         """Run within every call, before the answer."""
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.release = threading.Event()
         """Ends what hangs."""
         self.close: Callable[[], None] = lambda: None
@@ -77,6 +78,7 @@ class Handler(BaseHTTPRequestHandler):
         with told.counted():
             told.bodies.append(body)
             told.keys.append(self.headers.get("authorization", ""))
+            told.headers.append(dict(self.headers.items()))
             told.before()
             fault = told.faults.popleft() if told.faults else told.fault
             if fault:
@@ -166,6 +168,10 @@ PIECE = {"choices": [{"index": 0, "delta": {"content": "a piece"}}]}
 
 def status(code: int, message: str = "on purpose", **headers: str) -> Fault:
     return lambda handler: handler.say(code, {"error": {"message": message}}, **headers)
+
+
+def redirect(url: str) -> Fault:
+    return lambda handler: handler.say(307, "", location=url)
 
 
 def web_page(handler: Handler) -> None:

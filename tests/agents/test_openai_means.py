@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 from agents import engines, hiring
 from agents.engines.base import Completion, EngineSpent, EngineStartError, Settings
 from agents.engines.servers.options import Feature, Options
+from agents.server_keys import keys_sent
 from scenarios import reading
 from scenarios.schema import Agent
 from tests.agents import openai_server as faults
@@ -33,6 +35,77 @@ def test_no_key_of_the_surroundings_is_sent_unasked(server: Server, monkeypatch:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-1234")
     one(engine(server))
     assert not any("secret" in key for key in server.keys)
+
+
+LIBRARY_VARIABLES = {
+    "OPENAI_API_KEY": "sk-of-the-environment",
+    "OPENAI_ADMIN_KEY": "sk-of-the-environment",
+    "OPENAI_ORG_ID": "org-of-the-environment",
+    "OPENAI_PROJECT_ID": "project-of-the-environment",
+    "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer of-the-environment\nX-Team: of-the-environment",
+    "OPENAI_BASE_URL": "http://127.0.0.1:1/of-the-environment",
+}
+
+
+@pytest.mark.parametrize("key_env", ["", "CLASS_KEY"])
+def test_no_other_variable_reaches_the_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key_env: str
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login of-the-environment password of-the-environment\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("CLASS_KEY", "sk-secret-1234")
+    for name, value in {**LIBRARY_VARIABLES, "NETRC": str(netrc), "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    one(engine(server, key_env=key_env))
+    sent = [f"{name}: {value}" for headers in server.headers for name, value in headers.items()]
+    assert sent and not [line for line in sent if "of-the-environment" in line or line.startswith("OpenAI-")]
+    assert set(server.keys) == {"Bearer sk-secret-1234" if key_env else "Bearer none"}
+    assert LIBRARY_VARIABLES.items() <= os.environ.items()
+
+
+def test_a_redirect_takes_neither_key_nor_prompt_to_another_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLASS_KEY", "sk-secret-1234")
+    with faults.running() as other:
+        server.fault = faults.redirect(f"{other.url}/chat/completions")
+        said = refused_start(engine(server, key_env="CLASS_KEY"))
+        assert not other.bodies
+        assert f"redirects to {other.url}/chat/completions" in said and "change base_url" in said
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:1", "127.9.9.9", "[::1]:8000", "box.localhost"])
+def test_a_key_goes_unencrypted_to_this_machine(host: str) -> None:
+    engines.check_arguments("openai", {"base_url": f"http://{host}/v1", "key_env": "CLASS_KEY"})
+
+
+@pytest.mark.parametrize("host", ["gpu-box:8000", "10.0.0.7", "localhost.example.com", "127.0.0.1.example.com"])
+def test_a_key_goes_unencrypted_to_another_machine_only_where_that_is_allowed(host: str) -> None:
+    args: dict[str, Any] = {"base_url": f"http://{host}/v1", "key_env": "CLASS_KEY"}
+    with pytest.raises(EngineStartError, match=f"CLASS_KEY unencrypted to {host}.*allow_http") as error:
+        engines.check_arguments("openai", args)
+    assert error.value.key == ("engine_args", "base_url")
+    for allowed in ({"allow_http": True}, {"base_url": f"https://{host}/v1"}, {"key_env": ""}):
+        engines.check_arguments("openai", {**args, **allowed})
+
+
+def test_it_is_said_which_variable_goes_to_which_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def agent(name: str, base_url: str, **args: Any) -> Agent:
+        return Agent(name=name, engine="openai", model="m", engine_args={"base_url": base_url, **args})
+
+    monkeypatch.setenv("A_KEY", "a")
+    monkeypatch.delenv("B_KEY", raising=False)
+    students = [
+        agent("ada", "https://one.example/v1", key_env="A_KEY"),
+        agent("bob", "http://two.example:8000/v1", key_env="B_KEY", allow_http=True),
+        agent("eve", "http://three.example/v1"),
+    ]
+    hired = hiring.hire(agent("teacher", "https://one.example/v1", key_env="A_KEY"), students)
+    assert keys_sent(hired) == [
+        "teacher, ada: sends the key in A_KEY to one.example",
+        "bob: sends the key in B_KEY to two.example:8000 (B_KEY is not set)",
+    ]
 
 
 def test_a_key_stands_in_no_error_and_no_log(
@@ -123,6 +196,7 @@ def test_a_ledger_that_cannot_be_read_is_no_empty_one(server: Server, tmp_path: 
         ({"base_url": "http://user:word@h/v1"}, "holds more than an address"),
         ({"base_url": "http://h/v1?api-key=x"}, "holds more than an address"),
         ({"base_url": "http://h/v1", "key_env": "sk-abc"}, "name of an environment variable"),
+        ({"base_url": "https://h/v1", "key_env": "HOME"}, "must end in KEY or TOKEN"),
         ({"base_url": "http://h/v1", "budget": 3}, "price_per_million_prompt"),
         ({"base_url": "http://h/v1", "omit": ["sed"]}, "omit"),
     ],
@@ -150,7 +224,7 @@ def test_the_page_in_docs_names_every_argument_and_its_example_can_be_used() -> 
 
 
 def answerer(model: str = "small", **options: Any) -> str:
-    args = {"base_url": "http://h/v1", **options}
+    args = {"base_url": "https://h/v1", **options}
     wanted = Agent(name="ada", engine="openai", model=model, engine_args=args)
     _, hired = hiring.hire(Agent(name="teacher", engine="simulated"), [wanted])
     key = Path("/run/answer-key")
@@ -160,12 +234,13 @@ def answerer(model: str = "small", **options: Any) -> str:
 
 
 def test_another_model_or_server_is_another_answerer() -> None:
-    others = {answerer("large"), answerer(base_url="http://other/v1"), answerer(omit=["seed"])}
+    others = {answerer("large"), answerer(base_url="https://other/v1"), answerer(omit=["seed"])}
     assert len(others | {answerer()}) == 4
 
 
 FREE: dict[str, Any] = {
     "key_env": "KEY",
+    "allow_http": True,
     "max_parallel": 2,
     "tokens_per_minute": 9,
     "timeout_s": 9.0,
@@ -185,7 +260,7 @@ def test_limits_prices_and_budget_may_change_when_a_class_goes_on(tmp_path: Path
     file = tmp_path / "class.yaml"
     file.write_text(
         "name: small\ntask: {family: chain_sum, problems: 2}\nteacher: {name: teacher, engine: simulated}\n"
-        "students:\n  - {name: ada, engine: openai, model: m, engine_args: {base_url: http://h/v1}}\n"
+        "students:\n  - {name: ada, engine: openai, model: m, engine_args: {base_url: https://h/v1}}\n"
     )
     was = reading.read(file)
     free = reading.read(file, [f"students.0.engine_args.{name}={value}" for name, value in FREE.items()])

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
@@ -82,6 +84,42 @@ def test_the_key_lies_nowhere_in_the_runs_folder(server: Server, tmp_path: Path)
     files = [Path(folder, name) for folder, _, names in os.walk(out) for name in names]
     assert any("teacher.log" in file.name for file in files)
     assert not any(KEY.encode() in file.read_bytes() for file in files)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_every_process_holds_its_own_key_and_no_other_secret(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {
+        "CLASS_KEY": KEY,
+        "ADA_KEY": "sk-ada-5678",
+        "HF_TOKEN": "hf-9",
+        "OPENAI_ORG_ID": "org-9",
+        "DB_PASSWORD": "9",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    found: dict[str, set[str]] = {}
+
+    def look() -> None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            module = " ".join(child.cmdline()[-2:])
+            found[module] = {name for name in child.environ() if name in secrets}
+
+    with faults.running() as other:
+        other.key = "sk-ada-5678"
+        scenario = tmp_path / "served.yaml"
+        ada = f"{{name: ada, engine: openai, model: small, engine_args: {{base_url: {other.url}, key_env: ADA_KEY}}}}"
+        text = SCENARIO.format(url=server.url, budget=0).replace("{name: ada, engine: simulated}", ada)
+        scenario.write_text(text)
+        other.before = look
+        process = classes.start(tmp_path / "run", scenario=scenario)
+        said = classes.finish(process)
+    assert found.pop("agents.agent teacher") == {"CLASS_KEY"}
+    assert found.pop("agents.agent ada") == {"ADA_KEY"}
+    assert "broker.broker broker" in found and not any(found.values()), found
+    host = server.url.split("/")[2]
+    assert f"teacher: sends the key in CLASS_KEY to {host}" in said
 
 
 def test_a_wrong_key_stops_the_class_and_says_which_variable(

@@ -6,12 +6,12 @@ message, log or error. The model, its weights and their precision are whatever t
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
@@ -67,7 +67,7 @@ class OpenAIEngine:
         self._sleep = sleep
         self._pace = Pace(options.tokens_per_minute, clock, sleep)
         self._dialect = Dialect(options.omit)
-        self.device = f"server {urlsplit(options.base_url).netloc}"
+        self.device = f"server {options.host}"
         self.capacity = min(settings.capacity or options.max_parallel, options.max_parallel)
         self._seats = asyncio.Semaphore(self.capacity)
         self._client: Any = None
@@ -87,12 +87,15 @@ class OpenAIEngine:
         for chatty in ("httpx", "httpx2"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
-            self._client = openai.AsyncOpenAI(
-                base_url=self._options.base_url,
-                api_key=self._key or "none",
-                timeout=openai.Timeout(self._options.timeout_s, connect=min(CONNECT_S, self._options.timeout_s)),
-                max_retries=0,
-            )
+            with without_library_variables():
+                self._client = openai.AsyncOpenAI(
+                    base_url=self._options.base_url,
+                    api_key=self._key or "none",
+                    timeout=openai.Timeout(self._options.timeout_s, connect=min(CONNECT_S, self._options.timeout_s)),
+                    max_retries=0,
+                    # A redirect would take the prompts, and between some hosts the key, to a server nobody named.
+                    http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
+                )
         except (ImportError, ValueError) as error:  # a proxy of a kind it does not know, or no address at all
             proxies = ", ".join(sorted(name for name in os.environ if name.lower().endswith("_proxy")))
             raise EngineStartError(
@@ -273,3 +276,13 @@ def read_key(options: Options) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise EngineStartError(f"what the environment variable {options.key_env} holds is no key")
     return key
+
+
+@contextlib.contextmanager
+def without_library_variables() -> Iterator[None]:
+    """Hide the variables that the library would read: it sends an organization, headers and a key from them."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OPENAI_")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

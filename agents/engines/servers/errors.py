@@ -94,7 +94,10 @@ def _by_status(status: int, error: Exception, wall_clock: Callable[[], float]) -
     if status in (408, 409, 425, 429) or status >= 500:
         wait = retry_after_s(error.response.headers, wall_clock)  # type: ignore[attr-defined]
         return Passing(told, wait, limited=status == 429 or (status == 503 and wait is not None))
-    if status < 400 or status in (401, 403, 404, 405):
+    if status < 400:
+        location = error.response.headers.get("location", "another address")  # type: ignore[attr-defined]
+        return Unwelcome(f"HTTP {status}: it redirects to {_line(location)}", status)
+    if status in (401, 403, 404, 405):
         if isinstance(body, str) and body.lstrip().startswith("<"):
             return NoApi(f"HTTP {status} with a web page")
         return Unwelcome(told, status)

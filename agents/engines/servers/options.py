@@ -1,5 +1,6 @@
 """What `engine_args` of an agent on an OpenAI-compatible server may hold. Read without a heavy import."""
 
+import ipaddress
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from msgspec import Meta
 
 from agents.engines import arguments
 from agents.engines.base import EngineStartError
+from broker.environment import is_secret
 
 Amount = Annotated[float, Meta(ge=0, le=1e9)]
 Feature = Literal[
@@ -34,6 +36,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The server, up to and including /v1."""
     key_env: str = ""
     """Name of the environment variable that holds the key; empty: the server wants none."""
+    allow_http: bool = False
+    """Send the key unencrypted to a server that is not on this machine."""
     max_parallel: Annotated[int, Meta(ge=1, le=1024)] = 8
     """Calls at once. `capacity` of the scenario, where given, can only lower it."""
     tokens_per_minute: Annotated[int, Meta(ge=0)] = 0
@@ -52,6 +56,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """In that currency, for this agent in this run, resumed sessions included; 0: none."""
     ledger: str = ""
     """File that remembers what was spent; set by the run."""
+
+    @property
+    def host(self) -> str:
+        """The server's host, and its port where the address has one."""
+        return urlsplit(self.base_url).netloc
 
     @property
     def priced(self) -> bool:
@@ -86,6 +95,24 @@ def _mistake(options: Options) -> tuple[str, str] | None:
         return "base_url", "holds more than an address (user, password, ? or #); a key goes into key_env's variable"
     if options.key_env and not NAME.fullmatch(options.key_env):
         return "key_env", "needs the name of an environment variable, such as OPENAI_API_KEY; the key itself goes there"
+    if options.key_env and not is_secret(options.key_env):
+        # By their names secrets are kept from the processes that do not need them.
+        return "key_env", f"{options.key_env}: the name must end in KEY or TOKEN, so that no other process gets the key"
+    if options.key_env and url.scheme == "http" and not options.allow_http and not is_loopback(url.hostname):
+        return "base_url", (
+            f"would send the key in {options.key_env} unencrypted to {options.host}: take https, or set "
+            "allow_http: true if you trust the network on the way"
+        )
     if options.budget and not options.priced:
         return "budget", "needs price_per_million_prompt or price_per_million_completion"
     return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -93,6 +93,8 @@ def explain(error: Exception, options: Options, model: str) -> str:
         case Unwelcome(status=401 | 403):
             to_do = f"Is the key in {key} right?" if key else "If it wants a key, name its variable: key_env."
             return f"{where} does not let us in: {error}. {to_do}"
+        case Unwelcome(status=status) if status < 400:
+            return f"{where}: {error}. Redirects are not followed: change base_url"
         case Unwelcome():
             unknown = f"the model {model!r}, or the address is wrong (base_url mostly ends in /v1)"
             return f"{where} does not know {unknown}: {error}"
