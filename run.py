@@ -467,10 +467,12 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
     show(summary, as_json=False)
     before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
     say(out, f"All of it is in {folder}{before}.")
+    empty = [one for one in summary["unanswered"] if one["empty"] and one["empty"] + one["failed"] == one["requests"]]
+    for one in empty:
+        say(err, f"{one['agent']} gave no answer at all in stage {one['stage']}: its figures there mean nothing.")
     if summary["counts"]["failed"]:
         say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
-        return PARTLY
-    return COMPLETE
+    return PARTLY if empty or summary["counts"]["failed"] else COMPLETE
 
 
 def show(summary: dict[str, Any], as_json: bool) -> None:

@@ -256,6 +256,7 @@ def settings(spec: AgentSpec) -> Settings:
         memory_share=spec.memory_share,
         seed=prompts.seed_of(digest(spec.seed, spec.name)),
         weights_folder=spec.weights_folder,
+        keep_thoughts=spec.thoughts == "keep",
         options=spec.engine_args,
     )
 

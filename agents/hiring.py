@@ -52,6 +52,8 @@ class Wanted(Protocol):
     @property
     def memory_share(self) -> float | None: ...  # noqa: D102
     @property
+    def thoughts(self) -> Literal["drop", "keep"]: ...  # noqa: D102
+    @property
     def engine_args(self) -> dict[str, Any]: ...  # noqa: D102
 
 
@@ -304,6 +306,7 @@ def spec(
         max_context=agent.max_context,
         gpus=len([token for token in one.seat.gpus if token != placement.MPS]),
         memory_share=one.seat.memory_share,
+        thoughts=agent.thoughts,
         engine_args=args,
         weights_folder=str(run / "weights"),
         training_folder=str(run / "training"),

@@ -35,6 +35,7 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     gpus: int = 0
     """How many it sees."""
     memory_share: float = 0.0
+    thoughts: Literal["drop", "keep"] = "drop"
     engine_args: dict[str, Any] = {}
     weights_folder: str = ""
     """Where the run keeps trained weights, in folders named by their digests; empty: it has none."""
@@ -49,4 +50,6 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     def answerer(self) -> str:
         """Digest of all that decides what this agent answers to a given message."""
         args = {k: v for k, v in self.engine_args.items() if k not in EXECUTION_ONLY}
+        if self.thoughts == "keep":
+            args["thoughts"] = "keep"
         return digest(self.weights, self.persona, self.engine, self.dtype, args, self.prompts)

@@ -241,6 +241,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     cacheable_tokens: Count = 0
     """Prompt tokens that a perfect prefix cache would have had: an estimate."""
     completion_tokens: Count = 0
+    thought_tokens: Count = 0
+    """Completion tokens of thoughts, which are no part of the text; an estimate unless a server counts them."""
     seconds: Seconds = 0.0
     """From the moment the engine took the request up to its last token."""
     finish_reason: Literal["stop", "length"] = "stop"

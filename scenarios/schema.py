@@ -108,6 +108,9 @@ class Agent(Section, frozen=True, kw_only=True):
     """Tokens of prompt and answer; 0: the model's own limit."""
     memory_share: Annotated[float, Meta(gt=0, le=1)] | None = None
     """Of each of its GPUs. Default: what is left, shared evenly among the agents there."""
+    thoughts: Literal["drop", "keep"] = "drop"
+    """Of reasoning models: drop takes what they think (`<think>...</think>` and the like) out of their answers, keep
+    leaves it in; docs/engines.md says more. Answers of external agents are taken as they are sent."""
     engine_args: dict[str, Any] = {}
     """Passed to the engine as they are: docs/engines.md says which, docs/servers.md those of openai; an unknown one
     fails the agent's start."""

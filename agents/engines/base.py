@@ -51,7 +51,7 @@ class Completion(msgspec.Struct, frozen=True):
     """What came of a prompt."""
 
     text: str
-    """Without the begun part and without special tokens."""
+    """Without the begun part, without special tokens, and, unless they are kept, without thoughts."""
     usage: Usage
 
 
@@ -112,6 +112,8 @@ class Settings(msgspec.Struct, frozen=True):
     """For engines that draw from one stream: differs between the agents of a class."""
     weights_folder: str = ""
     """Where the run keeps trained weights, in folders named by their digests; empty: it has none."""
+    keep_thoughts: bool = False
+    """Leave the thoughts of reasoning models in the text: see agents/engines/thoughts.py."""
     options: dict[str, Any] = {}
     """`engine_args` of the scenario, passed on as they are."""
 

@@ -2,20 +2,23 @@
 
 Texts of turns are data: a control token spelled out in a problem is spelled to the model too, and never becomes
 the control token (agents/engines/controls.py). A template without a system role gets the system turn merged into the
-first user turn. This file knows nothing of models, batches or devices.
+first user turn. Where a template opens the model's thoughts, a begun answer closes them first, so the model answers
+without thinking. This file knows nothing of models, batches or devices.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from agents.engines import thoughts
 from agents.engines.base import EngineFailure, EngineStartError, Turn
 from agents.engines.controls import ControlInText, Controls
 from agents.engines.templates import TemplateFailed, TemplateTooSlow, renderer
 
 PROBE = "2718281828"
 """A text that no template has, and that none changes."""
-TAIL = 4
-"""Prompt tokens decoded along with a completion: some tokenizers drop a leading space at the start of a text."""
+TAIL = 16
+"""Prompt tokens decoded along with a completion: some tokenizers drop a leading space at the start of a text, and the
+prompt may end with an opening mark of thoughts."""
 
 
 class Chat:
@@ -33,6 +36,10 @@ class Chat:
             )
         self.tokenizer = tokenizer
         self._controls = Controls(tokenizer)
+        special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+        special |= {token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._unsaid = frozenset(id_ for text, id_ in special.items() if text not in thoughts.SPECIAL_TOKENS)
+        """Special tokens, which are no part of a text."""
         user = {"role": "user", "content": "?"}
         try:
             self._template: str = tokenizer.get_chat_template()
@@ -65,7 +72,9 @@ class Chat:
         if not self._system:
             messages = merge_system(messages)
         try:
-            text = self._render(messages, add_generation_prompt=True) + self._controls.as_data(begun)
+            text = self._render(messages, add_generation_prompt=True)
+            if begun:
+                text += thoughts.closing(text) + self._controls.as_data(begun)
             return self._controls.encode(text)
         except TemplateFailed as error:
             raise EngineFailure("unsupported", f"the model's chat template refuses these turns: {error}") from error
@@ -91,12 +100,17 @@ class Chat:
         return whole, start
 
     def decode(self, prompt: Sequence[int], completion: Sequence[int]) -> str:
-        """The text of `completion`, without special tokens, as it goes on after `prompt`."""
+        """The text of `completion`, without special tokens, as it goes on after `prompt`.
+
+        Where the prompt ends with an opening mark of thoughts, that mark belongs to the text.
+        """
         tail = list(prompt[-TAIL:])
-        return self._text(tail + list(completion))[len(self._text(tail)) :]
+        opened = thoughts.opened(self._text(tail))
+        return opened + self._text(tail + list(completion))[len(self._text(tail)) :]
 
     def _text(self, tokens: list[int]) -> str:
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        kept = [token for token in tokens if token not in self._unsaid]
+        text: str = self.tokenizer.decode(kept, clean_up_tokenization_spaces=False)
         return text
 
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:

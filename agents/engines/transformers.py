@@ -17,7 +17,7 @@ from queue import SimpleQueue
 
 import torch
 
-from agents.engines import arguments
+from agents.engines import arguments, thoughts
 from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings
 from agents.engines.batch import Batch, Row
 from agents.engines.chat import Chat
@@ -234,7 +234,9 @@ class TransformersEngine:
             finish_reason="stop" if ended else "length",
         )
         said = row.completion[:-1] if ended else row.completion
-        return Completion(chat.decode(row.tokens[: row.prompt_tokens], said), usage)
+        text = chat.decode(row.tokens[: row.prompt_tokens], said)
+        begun = self._tickets[row].prompt.begun
+        return thoughts.completion(text, begun, usage, keep=self._settings.keep_thoughts)
 
 
 def take_up(swap: Swap, held: Held, batch: Batch) -> None:

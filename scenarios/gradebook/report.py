@@ -46,6 +46,7 @@ from scenarios.gradebook.summary import (
     Summary,
 )
 from scenarios.gradebook.tallies import agents_of, counts, curves, distinct, failed, training_seconds
+from scenarios.gradebook.unanswered import unanswered
 from scenarios.schema import Scenario, Scoring
 
 __all__ = ["AgentFacts", "RunFacts", "Session", "facts_from", "summarize", "write_summary"]
@@ -137,6 +138,7 @@ def summarize(
             iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten),
         ),
         failures=failures,
+        unanswered=unanswered(store, given_up),
         caution=_caution(scenario, n, len(lessons), facts.status, rounds)
         if solves
         else _caution_iterate(scenario, facts.status),

@@ -33,7 +33,8 @@ CREATE TABLE result(
   prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cacheable_tokens INTEGER NOT NULL,
   completion_tokens INTEGER NOT NULL,
   seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
-  stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL) WITHOUT ROWID;
+  stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL,
+  thought_tokens INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE grade(
   request_id TEXT NOT NULL, grader TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL,
   seq INTEGER PRIMARY KEY, UNIQUE(request_id, grader, version));
@@ -79,6 +80,8 @@ CREATE VIEW IF NOT EXISTS set_answer AS
   WHERE r.kind = 'Examine' AND r.failed = '';
 """
 """What gradebooks of earlier versions of this program do not have; they get it when they are written again."""
+ADDED_COLUMNS = {"temperature": ("REAL", "NULL"), "thought_tokens": ("INTEGER NOT NULL DEFAULT 0", "0")}
+"""Type, and what it is read as where it is missing."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +117,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
     temperature: float | None = None
     """It was drawn with: 0 is greedy. None: nothing was drawn, or not known."""
+    thought_tokens: int = 0
+    """Of `completion_tokens`: those of thoughts, which are no part of `text`."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -129,7 +134,7 @@ class Event(msgspec.Struct, frozen=True):
 COLUMNS = (
     "request_id", "kind", "level", "round", "agent", "tp", "tr", "ep", "repeat", "text", "answer", "failed",
     "prompt_tokens", "cached_tokens", "cacheable_tokens", "completion_tokens", "seconds", "finish_reason",
-    "stage", "detail", "weights", "score", "temperature",
+    "stage", "detail", "weights", "score", "temperature", "thought_tokens",
 )  # fmt: skip
 
 VALUES = attrgetter(*COLUMNS)
@@ -203,10 +208,12 @@ class Store:
                 f"{self.path} is a gradebook of version {version}; this program reads version {SCHEMA_VERSION}"
             )
         known = {row[1] for row in db.execute("PRAGMA table_info(result)")}
-        if write and "temperature" not in known:
-            db.executescript(f"BEGIN; ALTER TABLE result ADD COLUMN temperature REAL; {ADDED} COMMIT;")
-            known.add("temperature")
-        columns = ", ".join(f"r.{column}" if column in known else "NULL" for column in COLUMNS)
+        self._missing = frozenset(ADDED_COLUMNS.keys() - known)
+        if write and self._missing:
+            added = " ".join(f"ALTER TABLE result ADD COLUMN {n} {ADDED_COLUMNS[n][0]};" for n in self._missing)
+            db.executescript(f"BEGIN; {added} {ADDED} COMMIT;")
+            self._missing = frozenset()
+        columns = ", ".join(map(self.column, COLUMNS))
         self._select = f"SELECT {columns}, value FROM result r LEFT JOIN latest_grade USING(request_id)"  # noqa: S608 - our own names
         return db
 
@@ -380,6 +387,10 @@ class Store:
         rows = self._db.execute("SELECT seq, at, agent, kind, detail FROM event WHERE seq > ? ORDER BY seq", (after,))
         wanted = set(kinds)
         return [Event(*row) for row in rows if not wanted or row[3] in wanted]
+
+    def column(self, name: str) -> str:
+        """SQL for a column of `result`, also where the gradebook is of an earlier version that lacks it."""
+        return ADDED_COLUMNS[name][1] if name in self._missing else name
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """Rows of a read-only question, for the monitor and for reports."""

@@ -12,6 +12,7 @@ from scenarios.gradebook.dense import Dense
 from scenarios.gradebook.lineups import LineUp
 from scenarios.gradebook.rounds import IterateSummary
 from scenarios.gradebook.scores import Assumption
+from scenarios.gradebook.unanswered import Unanswered
 
 Status = Literal["complete", "interrupted", "failed"]
 
@@ -40,6 +41,10 @@ class AgentSummary(msgspec.Struct, frozen=True):
     shared: dict[str, int] = {}
     """At level 3, by agent: answers that were asked of that agent and stand for this one's own, since both answer alike
     (same model, persona and sampling). They are not among `requests`."""
+    thoughts: int = 0
+    """Answers that came with thoughts, which are left out of their texts."""
+    thought_tokens: int = 0
+    """Of `completion_tokens`: those of thoughts. Where no server counts them, an estimate by characters."""
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -148,6 +153,9 @@ class Summary(msgspec.Struct, frozen=True):
     """Which line-ups `lineups` has, in words: with many students not all of them."""
     completions_per_rationale: float | None = None
     """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs."""
+
+    unanswered: list[Unanswered] = []
+    """By agent and stage: how many answers were empty, and how many requests failed."""
 
     @property
     def solves(self) -> bool:

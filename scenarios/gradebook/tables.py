@@ -21,6 +21,7 @@ from scenarios.gradebook.measured import LABELS as TEACHERS
 from scenarios.gradebook.rewritten_tables import rewritten_tables
 from scenarios.gradebook.round_tables import round_tables
 from scenarios.gradebook.summary import Comparison, Summary
+from scenarios.gradebook.unanswered import in_words as unanswered_in_words
 
 LABELS = {
     "greedy": "greedy",
@@ -73,6 +74,9 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
     parts.append(Sentences(_counted(told)))
     if told.caution:
         parts.append(Sentences(f"Caution: {told.caution}", style="yellow"))
+    parts += [
+        Sentences(unanswered_in_words(one), style="bold red" if one.is_total else "yellow") for one in told.unanswered
+    ]
     if told.failures:
         parts.append(failures(told))
     return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
@@ -281,7 +285,7 @@ def _counted(told: Summary) -> str:
         for name, said in ODDITIES.items()
         if (n := counts.get(name, 0))
     ]
-    return "; ".join(parts) + "." + _shared(told) + _cached(told) + _spent(told)
+    return "; ".join(parts) + "." + _shared(told) + _cached(told) + _thoughts(told) + _spent(told)
 
 
 def _unreadable(n: int, of: int, so: str) -> str:
@@ -320,6 +324,16 @@ def _shared(told: Summary) -> str:
         f"{many(sum(agent.shared.values()), 'answer')} shared."
         for agent in told.agents
         if agent.shared
+    )
+
+
+def _thoughts(told: Summary) -> str:
+    """How many answers came with thoughts, and what these cost."""
+    return "".join(
+        f" {plain(agent.name)}: {many(agent.thoughts, 'answer')} came with thoughts, which are left out "
+        f"(about {agent.thought_tokens:,} of {agent.completion_tokens:,} completion tokens)."
+        for agent in told.agents
+        if agent.thoughts
     )
 
 

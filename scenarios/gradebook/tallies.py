@@ -53,18 +53,22 @@ class _Work(msgspec.Struct, frozen=True, array_like=True):
     cacheable_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+    thoughts: int = 0
+    thought_tokens: int = 0
 
 
 def agents_of(
     store: Store, facts: RunFacts, failures: Sequence[Failure], iteration: Iteration | None
 ) -> list[AgentSummary]:
     """The settled agents in their order, then whoever else left results."""
+    thoughts = store.column("thought_tokens")
     rows = {
         row.agent: row
         for row in msgspec.convert(
             store.query(
-                "SELECT agent, max(kind = 'Teach'), count(*), sum(prompt_tokens), sum(cached_tokens), "
-                "sum(cacheable_tokens), sum(completion_tokens), round(sum(seconds), 3) "
+                "SELECT agent, max(kind = 'Teach'), count(*), sum(prompt_tokens), sum(cached_tokens), "  # noqa: S608
+                "sum(cacheable_tokens), sum(completion_tokens), round(sum(seconds), 3), "
+                f"sum({thoughts} > 0), sum({thoughts}) "  # a column of ours
                 "FROM result GROUP BY agent ORDER BY agent"
             ),
             list[_Work],
@@ -104,6 +108,8 @@ def agents_of(
                 failed=whose.count(agent.name),
                 spent=spent.get(agent.name),
                 shared=dict(shared[agent.name]),
+                thoughts=row.thoughts,
+                thought_tokens=row.thought_tokens,
             )
         )
     return summaries

@@ -122,6 +122,100 @@ def test_every_process_holds_its_own_key_and_no_other_secret(
     assert f"teacher: sends the key in CLASS_KEY to {host}" in said
 
 
+@pytest.mark.parametrize("command", ["plan", "doctor"])
+def test_which_key_goes_where_is_said_before_anything_is_sent(server: Server, tmp_path: Path, command: str) -> None:
+    scenario = tmp_path / "served.yaml"
+    scenario.write_text(SCENARIO.format(url=server.url, budget=0))
+    sentence = f"teacher: sends the key in CLASS_KEY to {server.url.split('/')[2]}"
+    assert sentence in " ".join(classes.say(command, scenario).split())
+    assert json.loads(classes.say(command, scenario, "--json"))["keys"] == [sentence]
+    assert not server.bodies
+
+
+def test_a_key_for_an_unencrypted_server_elsewhere_is_refused_with_its_place(server: Server, tmp_path: Path) -> None:
+    scenario = tmp_path / "served.yaml"
+    scenario.write_text(SCENARIO.format(url="http://gpu-box:8000/v1", budget=0))
+    said = " ".join(classes.say(scenario, "--out", tmp_path / "run", code=2).split())
+    assert "served.yaml:9" in said and "unencrypted to gpu-box:8000" in said and "allow_http: true" in said
+
+
+def say_within(server: Server, text: str, finish_reason: str = "stop") -> None:
+    """From the first request of the class on, every answer is this text, with the right answer at its `{}`."""
+
+    def reply(handler: faults.Handler) -> None:
+        body = server.bodies[-1]
+        if body["messages"][1]["content"] == "1 + 1?":  # the first words
+            return handler.answer(body)
+        asked = [message["content"] for message in body["messages"] if message["role"] == "user"][-1]
+        terms = re.findall(r"[+-]? ?[0-9]+", asked)
+        server.finish_reason = finish_reason
+        return handler.complete(body, [text.format(sum(int(term.replace(" ", "")) for term in terms))], 9)
+
+    server.fault = reply
+
+
+ADA_AT_THE_SERVER = "{{name: ada, engine: openai, model: small, engine_args: {{base_url: {url}, key_env: CLASS_KEY}}}}"
+
+
+def test_thoughts_are_neither_graded_nor_shown_to_students(server: Server, tmp_path: Path) -> None:
+    say_within(server, " <think>Is it Answer: 4?</think>\n\nAnswer: {}")
+    scenario, out = tmp_path / "served.yaml", tmp_path / "run"
+    text = SCENARIO.format(url=server.url, budget=0)
+    scenario.write_text(text.replace("{name: ada, engine: simulated}", ADA_AT_THE_SERVER.format(url=server.url)))
+    said = " ".join(classes.say(scenario, "--out", out, "--monitor", "off").split())
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["methods"]["greedy"]["accuracy"] == summary["students"][0]["exam_accuracy"] == 1.0
+    assert not [text for _, text, _, _ in classes.gradebook(out) if "think" in (text or "")]
+    assert not [body for body in server.bodies if "think" in json.dumps(body["messages"])]
+    for agent in summary["agents"]:
+        assert agent["thoughts"] == agent["requests"]
+        assert 0 < agent["thought_tokens"] < agent["completion_tokens"]
+        assert f"{agent['name']}: {agent['requests']} answers came with thoughts, which are left out" in said
+    assert summary["unanswered"] == []
+
+
+def test_thoughts_may_be_kept(server: Server, tmp_path: Path) -> None:
+    say_within(server, " <think>hm</think>\n\nAnswer: {}")
+    scenario, out = tmp_path / "served.yaml", tmp_path / "run"
+    scenario.write_text(SCENARIO.format(url=server.url, budget=0))
+    classes.say(scenario, "--out", out, "--monitor", "off", "--set", "teacher.thoughts=keep")
+    texts = [text for _, text, _, _ in classes.gradebook(out) if text]
+    assert any(text.startswith("<think>hm</think>") for text in texts)
+
+
+STUDENT_AT_A_SERVER = """\
+name: served
+seed: 3
+task: {{family: chain_sum, problems: 4, demonstrations: 1}}
+teacher: {{name: teacher, engine: simulated}}
+students:
+  - {{name: ada, engine: openai, model: small, engine_args: {{base_url: {url}, key_env: CLASS_KEY}}}}
+lesson: {{rationales: 3}}
+exam: {{problems: 1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "thoughts"),
+    [
+        ("", "stop", ""),
+        ("<think>Answer: {}", "length", " ({n} of them ended within thoughts: raise sampling.max_tokens)"),
+    ],
+)
+def test_a_student_that_says_nothing_is_named(
+    server: Server, tmp_path: Path, text: str, finish_reason: str, thoughts: str
+) -> None:
+    say_within(server, text, finish_reason)
+    scenario, out = tmp_path / "served.yaml", tmp_path / "run"
+    scenario.write_text(STUDENT_AT_A_SERVER.format(url=server.url))
+    said = " ".join(classes.say(scenario, "--out", out, "--monitor", "off", code=3).split())
+    (row,) = json.loads((out / "summary.json").read_text())["unanswered"]
+    n = row["requests"]
+    assert (row["agent"], row["stage"], row["empty"], row["failed"]) == ("ada", "exam", n, 0)
+    assert f"ada: of {n} exam answers, {n} were empty{thoughts.format(n=n)}." in said
+    assert "ada gave no answer at all in stage exam" in said
+
+
 def test_a_wrong_key_stops_the_class_and_says_which_variable(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -361,6 +361,45 @@ def test_failures_are_listed_until_they_are_asked_again(held: Class) -> None:
     assert (retried["failures"], retried["counts"]["failed"], retried["agents"][2]["failed"]) == ([], 0, 0)
 
 
+def test_empty_answers_and_failures_are_counted_by_agent_stage_and_reason(held: Class) -> None:
+    exams = [r for r in held.store.results() if r.stage == "exam" and r.agent == "ada"]
+    refused: dict[str, Any] = {
+        "failed": "engine",
+        "detail": "refused: the model declines to answer: I cannot do that",
+        "answer": None,
+    }
+    more: list[dict[str, Any]] = [
+        {"text": ""},
+        {"text": " \n\t", "thought_tokens": 7},
+        refused,
+        refused | {"detail": "refused: the model declines to answer: no"},
+        {"failed": "context", "detail": "too long"},
+        {"failed": "engine", "detail": "again"},
+    ]
+    records = [replace(exams[0], request_id=f"more{n}", **one) for n, one in enumerate(more)]
+    grade = replace(exams[0], request_id="grade", kind="Grade", stage="grade", text="", correct=None)
+    held.write(*records, grade)
+    summary = held.summary(given_up=frozenset({"more5"}))
+    assert [one for one in summary["unanswered"] if one["agent"] == "ada"] == [
+        {
+            "agent": "ada",
+            "stage": "exam",
+            "requests": len(exams) + 5,
+            "empty": 2,
+            "empty_after_thoughts": 1,
+            "failed": 3,
+            "reasons": {"context": 1, "refused: the model declines to answer": 2},
+        }
+    ]
+    assert [(agent["thoughts"], agent["thought_tokens"]) for agent in summary["agents"]] == [(0, 0), (1, 7), (0, 0)]
+    said = " ".join(written(summary).split())
+    assert (
+        f"ada: of {len(exams) + 5} exam answers, 2 were empty (1 of them ended within thoughts: raise "
+        "sampling.max_tokens) and 3 failed (1 context, 2 refused: the model declines to answer)."
+    ) in said
+    assert "ada: 1 answer came with thoughts, which are left out" in said
+
+
 def test_an_agent_that_only_the_results_know_is_still_there(held: Class) -> None:
     summary = held.summary(facts=replace(FACTS, agents=()))
     assert [(a["name"], a["role"]) for a in summary["agents"]] == [

@@ -212,10 +212,13 @@ def test_a_gradebook_of_an_earlier_version_is_read_as_it_is_and_completed_when_i
         record(store, teach("a"))
     with closing(sqlite3.connect(tmp_path / "class.db")) as db:
         db.executescript("DROP VIEW set_answer; DROP TABLE asked; ALTER TABLE result DROP COLUMN temperature;")
+        db.execute("ALTER TABLE result DROP COLUMN thought_tokens")
     with Store(tmp_path) as store:
-        assert [(r.request_id, r.temperature) for r in store.results()] == [("a", None)]
+        assert [(r.request_id, r.temperature, r.thought_tokens) for r in store.results()] == [("a", None, 0)]
+        assert (store.column("thought_tokens"), store.column("text")) == ("0", "text")
         assert store.find("a") is not None
     with Store(tmp_path, write=True) as store:
-        record(store, teach("b", temperature=0.5))
+        record(store, teach("b", temperature=0.5, thought_tokens=3))
         store.keep_asked([("b", "class", 0, 0, "teacher", "score")])
-        assert [(r.request_id, r.temperature) for r in store.results()] == [("a", None), ("b", 0.5)]
+        found = [(r.request_id, r.temperature, r.thought_tokens) for r in store.results()]
+        assert found == [("a", None, 0), ("b", 0.5, 3)]

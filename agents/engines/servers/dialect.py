@@ -123,8 +123,3 @@ def holds(body: dict[str, Any], feature: Feature) -> bool:
         case "system":
             return any(message["role"] == "system" for message in body["messages"])
     return feature in body
-
-
-def without_begun(text: str, begun: str) -> str:
-    """An answer without its beginning, where the server said it again; bold type and headings go with it."""
-    return re.sub(rf"\A[\s*#_]*{re.escape(begun)}[*_]*", "", text) if begun else text

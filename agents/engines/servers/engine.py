@@ -15,6 +15,7 @@ from typing import Any
 
 import openai
 
+from agents.engines import thoughts
 from agents.engines.base import (
     Completion,
     EngineDead,
@@ -26,7 +27,7 @@ from agents.engines.base import (
     Settings,
 )
 from agents.engines.servers import probe
-from agents.engines.servers.dialect import Dialect, without_begun
+from agents.engines.servers.dialect import Dialect
 from agents.engines.servers.errors import Passing, Quota, Refusal, TooLong, Trouble, trouble
 from agents.engines.servers.ledger import Ledger
 from agents.engines.servers.options import Options, read_options
@@ -61,6 +62,7 @@ class OpenAIEngine:
         """
         self._options = options = read_options(settings.options)
         self._model = settings.model
+        self._keep_thoughts = settings.keep_thoughts
         self._key = read_key(options)
         self._ledger = Ledger(options)
         self._clock = clock
@@ -72,6 +74,8 @@ class OpenAIEngine:
         self._seats = asyncio.Semaphore(self.capacity)
         self._client: Any = None
         self._completed = 0
+        self._opens_thoughts = False
+        """Whether its chat template opens thoughts where no answer is begun: one that is cut off then has no mark."""
         self._counts = True
         """Whether the server counts tokens, for all we know."""
         self._on_progress: Callable[[str, int], None] = lambda request_id, tokens: None
@@ -125,10 +129,15 @@ class OpenAIEngine:
             prompt_tokens=reply.prompt_tokens,
             cached_tokens=reply.cached_tokens,
             completion_tokens=reply.completion_tokens,
+            thought_tokens=reply.thought_tokens,
             seconds=self._clock() - taken,
             finish_reason="length" if reply.finish_reason == "length" else "stop",
         )
-        return Completion(without_begun(reply.text, prompt.begun), usage)
+        said = thoughts.without_begun(reply.text, prompt.begun)
+        from_its_beginning = not (prompt.begun and self._dialect.takes("prefill"))
+        if self._opens_thoughts and from_its_beginning and reply.finish_reason == "length":
+            said = said if thoughts.split(said).thoughts else thoughts.OPENING + said
+        return thoughts.completion(said, prompt.begun, usage, keep=self._keep_thoughts)
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
         """Not over a chat API: it tells log-probabilities of what it says, and none of what it is told."""
@@ -229,6 +238,8 @@ class OpenAIEngine:
                 reply.prompt_tokens = prompt_tokens
             self._ledger.pay(reply.prompt_tokens, reply.completion_tokens)
             self._pace.settle(expected, reply.prompt_tokens + reply.completion_tokens)
+        if body["messages"][-1]["role"] == "user" and thoughts.begins_inside(reply.text):
+            self._opens_thoughts = True
         return reply
 
     async def _receive(self, body: dict[str, Any], reply: Reply) -> AsyncIterator[int]:

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents.engines.base import Turn
-from agents.engines.servers.dialect import Dialect, without_begun
+from agents.engines.servers.dialect import Dialect
 from agents.engines.servers.errors import NoApi, Passing, Quota, Refusal, TooLong, Unwelcome
 from agents.engines.servers.options import Options
 from agents.engines.servers.pacing import backoff_s
 from agents.engines.servers.reply import Reply
+from agents.engines.thoughts import without_begun
 from broker.messages import Sampling
 
 RETRIES = 3
@@ -73,6 +74,10 @@ async def _try_prefill(ask: Callable[[str], Awaitable[Reply]], dialect: Dialect,
     """Find out whether the server goes on with a begun answer, or takes it for a finished turn."""
     once = await ask(BEGUN)
     if not dialect.takes("prefill"):
+        return
+    if once.thought_tokens and not once.text.strip():
+        # A server that tells thoughts apart may take all for thoughts that no mark ends, as in a begun answer.
+        dialect.give_up("prefill", "a begun answer comes back as thoughts")
         return
     if without_begun(once.text, BEGUN) != once.text:
         dialect.give_up("prefill", "asked to go on, it began again")

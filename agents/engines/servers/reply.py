@@ -31,12 +31,20 @@ class Cached(msgspec.Struct, frozen=True):
     cached_tokens: int | None = None
 
 
+class Thought(msgspec.Struct, frozen=True):
+    """How many completion tokens are thoughts."""
+
+    reasoning_tokens: int | None = None
+
+
 class Counted(msgspec.Struct, frozen=True):
     """The server's own count."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: Cached | None = None
+    completion_tokens_details: Thought | None = None
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -59,6 +67,18 @@ class Reply:
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.completion_tokens = 0
+        self.reasoning_tokens = 0
+        """The server's own count of thoughts; 0: it does not count them, or has none."""
+        self._thought_characters = 0
+        """Of thoughts that come apart from the text."""
+
+    @property
+    def thought_tokens(self) -> int:
+        """Completion tokens of thoughts that came apart from the text; without the server's count, by characters."""
+        if self.reasoning_tokens:
+            return min(self.reasoning_tokens, self.completion_tokens)
+        share = self._thought_characters / max(1, self._thought_characters + len(self.text))
+        return round(share * self.completion_tokens)
 
     def add(self, piece: Piece) -> int:
         """Take a piece; returns how many tokens it brought."""
@@ -67,7 +87,9 @@ class Reply:
         for choice in (piece.choices or ())[:1]:
             words = choice.delta or choice.message or Words()
             self.text += words.content or ""
-            if not self.counted and (words.content or words.reasoning_content or words.reasoning):
+            thought = words.reasoning_content or words.reasoning or ""
+            self._thought_characters += len(thought)
+            if not self.counted and (words.content or thought):
                 self.completion_tokens += 1
             if choice.finish_reason == "error":
                 raise Passing("the server says that it failed")
@@ -76,7 +98,11 @@ class Reply:
         if usage and usage.prompt_tokens:
             self.counted = True
             self.prompt_tokens = max(0, usage.prompt_tokens)
-            self.completion_tokens = max(0, usage.completion_tokens or 0)
+            # Some servers leave thoughts out of the completion, and count them in the total alone.
+            total = (usage.total_tokens or 0) - self.prompt_tokens
+            self.completion_tokens = max(0, usage.completion_tokens or 0, total)
+            if usage.completion_tokens_details:
+                self.reasoning_tokens = max(0, usage.completion_tokens_details.reasoning_tokens or 0)
             details = usage.prompt_tokens_details
             self.cached_tokens = max(0, (details.cached_tokens or 0) if details else 0)
         return max(0, self.completion_tokens - before)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
+from agents.engines import thoughts
 from agents.engines.arguments import check_vllm
 from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings
 from agents.engines.chat import Chat
@@ -166,7 +167,8 @@ class VllmEngine:
             seconds=time.monotonic() - taken,
             finish_reason="stop" if reason == "stop" else "length",
         )
-        return Completion(chat.decode(tokens, said[:-1] if said and said[-1] in chat.stops else said), usage)
+        text = chat.decode(tokens, said[:-1] if said and said[-1] in chat.stops else said)
+        return thoughts.completion(text, prompt.begun, usage, keep=self._settings.keep_thoughts)
 
     async def _score(self, prompt: Prompt, solution: str) -> Scored:
         taken = time.monotonic()
