@@ -6,11 +6,10 @@ message, log or error. The model, its weights and their precision are whatever t
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import openai
@@ -29,8 +28,9 @@ from agents.engines.base import (
 from agents.engines.servers import probe
 from agents.engines.servers.dialect import Dialect
 from agents.engines.servers.errors import Passing, Quota, Refusal, TooLong, Trouble, trouble
+from agents.engines.servers.key import read_key, without_library_variables
 from agents.engines.servers.ledger import Ledger
-from agents.engines.servers.options import Options, read_options
+from agents.engines.servers.options import read_options
 from agents.engines.servers.pacing import Pace, backoff_s
 from agents.engines.servers.reply import Reply, pieces
 from broker.messages import Usage
@@ -271,29 +271,3 @@ class OpenAIEngine:
         if self._counts:
             self._counts = False
             log.warning("the server did not count the tokens of an answer: such figures are estimates")
-
-
-def read_key(options: Options) -> str:
-    """The key; empty where none is wanted.
-
-    Raises:
-        EngineStartError: its variable is not set, or holds no key.
-    """
-    if not options.key_env:
-        return ""
-    key = os.environ.get(options.key_env, "").strip()
-    if not key:
-        raise EngineStartError(f"the environment variable {options.key_env} with the server's key (key_env) is not set")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise EngineStartError(f"what the environment variable {options.key_env} holds is no key")
-    return key
-
-
-@contextlib.contextmanager
-def without_library_variables() -> Iterator[None]:
-    """Hide the variables that the library would read: it sends an organization, headers and a key from them."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OPENAI_")}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
