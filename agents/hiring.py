@@ -21,6 +21,7 @@ from agents.server_keys import key_env
 from agents.spec import AgentSpec
 from agents.training.spec import INSTALL
 from agents.weights import BYTES
+from broker import server_notes
 from broker.errors import LbtError, PlacementError
 from broker.messages import replica
 
@@ -286,6 +287,7 @@ def spec(
         args["answer_key"] = str(answer_key)
     elif one.engine == "openai":
         args["ledger"] = str(answer_key.with_name(f"spent-{one.name}"))
+        args["notes"] = str(answer_key.with_name(f"{server_notes.PREFIX}{one.name}"))
     return AgentSpec(
         name=one.name,
         pool=agent.name,

@@ -10,6 +10,6 @@ EXECUTION_ONLY = frozenset(
     | {"gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"}
     | {"enable_prefix_caching", "block_size", "tensor_parallel_size", "disable_log_stats"}
     | {"key_env", "allow_http", "max_parallel", "tokens_per_minute", "timeout_s", "retries"}
-    | {"price_per_million_prompt", "price_per_million_completion", "budget", "ledger"}
+    | {"price_per_million_prompt", "price_per_million_completion", "budget", "ledger", "notes"}
 )
 """They change when or whether an answer comes, and not what it says."""

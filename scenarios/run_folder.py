@@ -26,7 +26,7 @@ from broker.printable import printable_traceback
 from scenarios import reading
 from scenarios.classroom import Ending, feed, settled
 from scenarios.counts import CHARACTERS_PER_TOKEN
-from scenarios.gradebook.spent import spent_in
+from scenarios.gradebook.spent import server_notes_in, spent_in
 from scenarios.gradebook.store import Store
 from scenarios.levels import course
 from scenarios.levels.base import Level, Setup
@@ -255,7 +255,9 @@ class RunFolder:
             level = self.level(scenario, bank, store)
             due, _ = feed(level, store.find)
             outcome = level.outcome()
-            facts = msgspec.structs.replace(facts_from(store), spent=spent_in(self.path))
+            facts = msgspec.structs.replace(
+                facts_from(store), spent=spent_in(self.path), server_notes=server_notes_in(self.path)
+            )
             summary = summarize(
                 scenario,
                 outcome.lessons,

@@ -58,9 +58,9 @@ def check_arguments(engine: str, args: dict[str, Any]) -> None:
     Raises:
         EngineStartError: an argument that the engine does not take, or a value out of bounds.
     """
-    set_by_run = {"simulated": "answer_key", "openai": "ledger"}.get(engine)
-    if set_by_run in args:
-        raise EngineStartError("is set by the run; take it out", key=("engine_args", str(set_by_run)))
+    for name in {"simulated": ("answer_key",), "openai": ("ledger", "notes")}.get(engine, ()):
+        if name in args:
+            raise EngineStartError("is set by the run; take it out", key=("engine_args", name))
     if engine == "simulated":
         from agents.engines.simulated import options as simulated
 

@@ -7,7 +7,7 @@ import ast
 import difflib
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -60,13 +60,13 @@ class TransformersOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     GPU's free memory. Where a long request needs more of it, fewer run at once."""
 
 
-def read(args: dict[str, Any], cls: type[Options], *, set_by_run: str = "") -> Options:
+def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str] = ()) -> Options:
     """`engine_args` as options of an engine.
 
     Args:
         args: as the scenario has them.
         cls: what the engine takes.
-        set_by_run: the option that no scenario may set, which no message names.
+        set_by_run: the options that no scenario may set, which no message names.
 
     Raises:
         EngineStartError: an unknown name or a value out of bounds, at its key.
@@ -79,7 +79,7 @@ def read(args: dict[str, Any], cls: type[Options], *, set_by_run: str = "") -> O
         if found := re.search(r"(unknown|missing required) field `(.*)`", problem, re.DOTALL):
             name = found[2]
             where = [name]
-            names = [field for field in cls.__struct_fields__ if field != set_by_run]
+            names = [field for field in cls.__struct_fields__ if field not in set_by_run]
             problem = unknown(name, names) if found[1] == "unknown" else "is missing; this engine needs it"
         else:
             problem = re.sub(r"`(\w+)`", lambda word: WORDS.get(word[1], word[0]), problem)

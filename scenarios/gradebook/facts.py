@@ -13,6 +13,7 @@ import msgspec
 
 from broker.errors import StoreError
 from broker.messages import pool_of
+from broker.server_notes import ServerNotes
 from scenarios.gradebook.store import Event, Store
 from scenarios.gradebook.summary import Status
 
@@ -42,6 +43,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     """Results that the last session found in the gradebook."""
     spent: dict[str, float] = {}
     """By process; not of the gradebook, but of the run's folder."""
+    server_notes: dict[str, ServerNotes] = {}
+    """By process; of the run's folder, too."""
     not_compared: int = 0
     """Formulas that math-verify could not compare in time, in all sessions: they were compared as text alone."""
 

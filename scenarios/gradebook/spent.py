@@ -1,11 +1,18 @@
-"""What agents have spent at servers, from the files `spent-AGENT` that their processes keep in the run's folder.
+"""What agents have spent at servers, and what these do not take.
 
-They are written with every call, and so know more than the last heartbeat of a class that was killed. Prices and
-budgets are the agents' business.
+Both stand in files that the agents' processes keep in the run's folder: `spent-AGENT` and `server-AGENT`. They are
+written with every call, and so know more than the last heartbeat of a class that was killed. Prices and budgets are
+the agents' business.
 """
 
+import contextlib
 import math
 from pathlib import Path
+
+import msgspec
+
+from broker.server_notes import PREFIX as NOTES
+from broker.server_notes import ServerNotes
 
 PREFIX = "spent-"
 
@@ -27,4 +34,14 @@ def spent_in(folder: Path) -> dict[str, float]:
             continue
         if math.isfinite(spent):
             found[name] = spent
+    return found
+
+
+def server_notes_in(folder: Path) -> dict[str, ServerNotes]:
+    """What each process at a server noted of it; a file that cannot be read counts as none."""
+    found: dict[str, ServerNotes] = {}
+    for file in sorted(folder.glob(f"{NOTES}*")):
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            if file.suffix != ".new":
+                found[file.name.removeprefix(NOTES)] = msgspec.json.decode(file.read_bytes(), type=ServerNotes)
     return found

@@ -45,6 +45,12 @@ class AgentSummary(msgspec.Struct, frozen=True):
     """Answers that came with thoughts, which are left out of their texts."""
     thought_tokens: int = 0
     """Of `completion_tokens`: those of thoughts. Where no server counts them, an estimate by characters."""
+    without: list[str] = []
+    """What its server does not take, such as `seed`: it was asked without, in some session at least."""
+    role_marks_broken: int = 0
+    """In texts for its server, each time that they were sent."""
+    answers_cut: int = 0
+    """Answers of its server that were cut off because they went on far beyond `max_tokens`."""
 
 
 class Method(msgspec.Struct, frozen=True):

@@ -285,7 +285,8 @@ def _counted(told: Summary) -> str:
         for name, said in ODDITIES.items()
         if (n := counts.get(name, 0))
     ]
-    return "; ".join(parts) + "." + _shared(told) + _cached(told) + _thoughts(told) + _spent(told)
+    told_of = _shared(told) + _cached(told) + _thoughts(told) + _spent(told) + _at_servers(told)
+    return "; ".join(parts) + "." + told_of
 
 
 def _unreadable(n: int, of: int, so: str) -> str:
@@ -341,3 +342,17 @@ def _spent(told: Summary) -> str:
     """What the answers cost, where they cost anything."""
     each = [f"{plain(agent.name)} {agent.spent:.4g}" for agent in told.agents if agent.spent is not None]
     return f" Spent at servers: {', '.join(each)}." if each else ""
+
+
+def _at_servers(told: Summary) -> str:
+    """What servers did not take, and what was changed for them; docs/servers.md says what it means."""
+    said = ""
+    for agent in told.agents:
+        name = plain(agent.name)
+        if agent.without:
+            said += f" The server of {name} does not take {', '.join(map(plain, agent.without))} (see docs/servers.md)."
+        if agent.role_marks_broken:
+            said += f" In texts for {name}, {many(agent.role_marks_broken, 'role mark')} got a space."
+        if agent.answers_cut:
+            said += f" {many(agent.answers_cut, 'answer')} of {name} went on far beyond max_tokens and got cut off."
+    return said

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from broker.messages import pool_of
+from broker.server_notes import ServerNotes
 from scenarios.gradebook.facts import AgentFacts, RunFacts
 from scenarios.gradebook.iteration import Iteration
 from scenarios.gradebook.lessons import Lesson, Rationale
@@ -85,6 +86,9 @@ def agents_of(
     spent: dict[str, float] = {}
     for name, amount in facts.spent.items():
         spent[pool_of(name)] = spent.get(pool_of(name), 0.0) + amount
+    noted: dict[str, list[ServerNotes]] = defaultdict(list)
+    for name, notes in facts.server_notes.items():
+        noted[pool_of(name)].append(notes)
     shared: dict[str, Counter[str]] = defaultdict(Counter)
     for answers in iteration.answers if iteration else ():
         shared[answers.agent].update(answers.shared)
@@ -110,6 +114,9 @@ def agents_of(
                 shared=dict(shared[agent.name]),
                 thoughts=row.thoughts,
                 thought_tokens=row.thought_tokens,
+                without=sorted({name for notes in noted[agent.name] for name in notes.without}),
+                role_marks_broken=sum(notes.role_marks_broken for notes in noted[agent.name]),
+                answers_cut=sum(notes.answers_cut for notes in noted[agent.name]),
             )
         )
     return summaries

@@ -5,7 +5,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
@@ -44,6 +44,8 @@ class Server:
         self.headers: list[dict[str, str]] = []
         self.release = threading.Event()
         """Ends what hangs."""
+        self.hung_up = threading.Event()
+        """The client closed a connection in the middle of an answer."""
         self.close: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._running = 0
@@ -88,7 +90,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: dict[str, Any]) -> None:
         told = self.told
-        if self.path != "/v1/chat/completions":
+        # A client that takes this server for a proxy sends the whole address.
+        if self.path.removeprefix("http://models.example") != "/v1/chat/completions":
             return self.say(404, {"detail": "Not Found"})
         if told.key and self.headers.get("authorization") != f"Bearer {told.key}":
             return self.say(401, {"error": {"message": f"wrong key: {self.headers.get('authorization')}"}})
@@ -158,9 +161,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def chunk(self, data: bytes) -> None:
         # The client may have hung up: that is what some tests are about.
-        with suppress(ConnectionError):
+        try:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
             self.wfile.flush()
+        except ConnectionError:
+            self.told.hung_up.set()
+            self.close_connection = True
+
+    def chunks_without_end(self, data: bytes, every_s: float = 0.0) -> None:
+        """The same again and again, until the client hangs up."""
+        while not self.told.hung_up.is_set() and not self.told.release.wait(every_s):
+            self.chunk(data)
 
 
 PIECE = {"choices": [{"index": 0, "delta": {"content": "a piece"}}]}
@@ -218,6 +229,48 @@ def nonsense(handler: Handler) -> None:
     handler.begin_stream()
     handler.send({"choices": [{"delta": {"content": 7}}]})
     handler.chunk(b"")
+
+
+def whole(body: Any, kind: str = "application/json") -> Fault:
+    """The reply in one piece."""
+    return lambda handler: handler.say(200, body, kind)
+
+
+def events(*sent: Any) -> Fault:
+    """A stream of these events, bytes as they are, to its end."""
+
+    def fault(handler: Handler) -> None:
+        handler.begin_stream()
+        for event in sent:
+            handler.chunk(event) if isinstance(event, bytes) else handler.send(event)
+        handler.chunk(b"")
+
+    return fault
+
+
+def delta(content: Any = None, finish_reason: Any = None, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": content, **more}, "finish_reason": finish_reason}]}
+
+
+def message(content: Any = None, finish_reason: Any = "stop", **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": {"content": content, **more}, "finish_reason": finish_reason}]}
+
+
+def without_end(data: bytes, every_s: float = 0.0) -> Fault:
+    """A stream that never ends."""
+
+    def fault(handler: Handler) -> None:
+        handler.begin_stream()
+        handler.chunks_without_end(data, every_s)
+
+    return fault
+
+
+def error_without_end(handler: Handler) -> None:
+    handler.send_response(500)
+    handler.send_header("transfer-encoding", "chunked")
+    handler.end_headers()
+    handler.chunks_without_end(b"x" * (1 << 16))
 
 
 def error_in_stream(handler: Handler) -> None:

@@ -119,6 +119,9 @@ def test_a_key_stands_in_no_error_and_no_log(
     assert "wrong key: Bearer ***. Is the key in CLASS_KEY right?" in said
     server.key = "sk-secret-1234"
     one(made, before=lambda: server.faults.append(faults.status(500, "you are sk-secret-1234")))
+    refusal = faults.whole(faults.message(None, refusal="not for sk-secret-1234"))
+    (refused,) = answer(engine(server, key_env="CLASS_KEY"), prompt(), before=lambda: server.faults.append(refusal))
+    assert "not for ***" in str(refused)
     assert "secret" not in said + caplog.text
 
 
@@ -211,7 +214,7 @@ def test_wrong_arguments_are_refused_before_anything_starts(options: dict[str, A
 def test_the_page_in_docs_names_every_argument_and_its_example_can_be_used() -> None:
     page = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
     table = page.partition("## What `engine_args` takes")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == set(Options.__struct_fields__) - {"ledger"}
+    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == set(Options.__struct_fields__) - {"ledger", "notes"}
     features = re.findall(r"`(\w+)`", table.partition("never sent:")[2].partition("|")[0])
     assert sorted(features) == sorted(get_args(Feature))
     (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
@@ -230,12 +233,14 @@ def answerer(model: str = "small", **options: Any) -> str:
     key = Path("/run/answer-key")
     told = hiring.spec(hired, {}, seed=1, endpoint="ipc://x", keys="", answer_key=key, run=key.parent)
     assert told.engine_args["ledger"] == "/run/spent-ada"
+    assert told.engine_args["notes"] == "/run/server-ada"
     return told.answerer
 
 
 def test_another_model_or_server_is_another_answerer() -> None:
     others = {answerer("large"), answerer(base_url="https://other/v1"), answerer(omit=["seed"])}
-    assert len(others | {answerer()}) == 4
+    others.add(answerer(break_role_marks=False))
+    assert len(others | {answerer()}) == 5
 
 
 FREE: dict[str, Any] = {
@@ -252,8 +257,8 @@ FREE: dict[str, Any] = {
 
 def test_limits_prices_and_the_name_of_the_key_are_nobody_else() -> None:
     assert answerer(**FREE) == answerer()
-    decisive = {"base_url", "omit", "ledger"}
-    assert set(Options.__struct_fields__) == FREE.keys() | decisive
+    decisive = {"base_url", "omit", "break_role_marks"}
+    assert set(Options.__struct_fields__) == FREE.keys() | decisive | {"ledger", "notes"}
 
 
 def test_limits_prices_and_budget_may_change_when_a_class_goes_on(tmp_path: Path) -> None:

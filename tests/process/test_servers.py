@@ -225,3 +225,30 @@ def test_a_wrong_key_stops_the_class_and_says_which_variable(
     said = " ".join(classes.say(scenario, "--out", tmp_path / "run", "--monitor", "off", code=1).split())
     assert "Is the key in CLASS_KEY right?" in said
     assert "sk-other" not in said
+
+
+def test_what_the_server_does_not_take_and_refuses_to_answer_is_in_the_result(server: Server, tmp_path: Path) -> None:
+    scenario, out = tmp_path / "served.yaml", tmp_path / "run"
+    scenario.write_text(SCENARIO.format(url=server.url, budget=0))
+    refusal = faults.whole(faults.message(None, refusal="I cannot help with that."))
+    refused: list[int] = []
+
+    def answer(handler: faults.Handler) -> None:
+        body = server.bodies[-1]
+        if body["messages"][1]["content"] != "1 + 1?":
+            refused.append(body["seed"])
+        if "top_k" in body:
+            handler.say(400, {"error": {"message": "top_k is not supported", "param": "top_k"}})
+        elif refused and body["seed"] == refused[0]:
+            refusal(handler)
+        else:
+            handler.answer(body)
+
+    server.fault = answer
+    said = " ".join(classes.say(scenario, "--out", out, "--monitor", "off", code=3).split())
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["agents"][0]["without"] == ["top_k"]
+    assert "The server of teacher does not take top_k" in said
+    (failure,) = summary["failures"]
+    assert failure["detail"] == "refused: the model declines to answer: I cannot help with that."
+    assert failure["detail"][:40] in said

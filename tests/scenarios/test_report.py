@@ -14,9 +14,11 @@ from rich.console import Console
 
 from broker.errors import StoreError
 from broker.messages import AnswerForm
+from broker.server_notes import ServerNotes
 from scenarios.gradebook.iteration import Answers, Course, Iteration, OwnAnswers, Round
 from scenarios.gradebook.lessons import ExamAnswer, ExamGrade, Lesson, Rationale
 from scenarios.gradebook.report import AgentFacts, RunFacts, facts_from, summarize, write_summary
+from scenarios.gradebook.spent import server_notes_in
 from scenarios.gradebook.statistics import clustered, wilson
 from scenarios.gradebook.store import Record, Store
 from scenarios.gradebook.summary import Summary
@@ -237,6 +239,17 @@ def test_what_was_spent_is_added_over_replicas_and_null_where_nothing_is_known(h
     facts = msgspec.structs.replace(FACTS, spent={"ada": 0.5, "ada.2": 0.25, "ada.3": 0.0})
     assert [agent["spent"] for agent in held.summary(facts=facts)["agents"]] == [None, 0.75, None]
     assert {agent["spent"] for agent in held.summary()["agents"]} == {None}
+
+
+def test_what_servers_did_not_take_is_added_up_over_replicas(held: Class, tmp_path: Path) -> None:
+    (tmp_path / "server-ada").write_bytes(msgspec.json.encode(ServerNotes(("seed", "top_k"), 3)))
+    (tmp_path / "server-ada.2").write_bytes(msgspec.json.encode(ServerNotes(("seed",), 4, 5)))
+    (tmp_path / "server-ada.3").write_text("cut o")
+    (tmp_path / "server-ada.4.new").write_bytes(msgspec.json.encode(ServerNotes(("stream",))))
+    facts = msgspec.structs.replace(FACTS, server_notes=server_notes_in(tmp_path))
+    tess, ada, _ = held.summary(facts=facts)["agents"]
+    assert (ada["without"], ada["role_marks_broken"], ada["answers_cut"]) == (["seed", "top_k"], 7, 5)
+    assert (tess["without"], tess["role_marks_broken"], tess["answers_cut"]) == ([], 0, 0)
 
 
 def test_cut_off_and_unparsable_answers_are_counted(held: Class) -> None:

@@ -7,12 +7,11 @@ message, log or error. The model, its weights and their precision are whatever t
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import openai
+import msgspec
 
 from agents.engines import thoughts
 from agents.engines.base import (
@@ -24,20 +23,36 @@ from agents.engines.base import (
     Prompt,
     Scored,
     Settings,
+    Turn,
 )
 from agents.engines.servers import probe
-from agents.engines.servers.dialect import Dialect
-from agents.engines.servers.errors import Passing, Quota, Refusal, TooLong, Trouble, trouble
-from agents.engines.servers.key import read_key, without_library_variables
-from agents.engines.servers.ledger import Ledger
+from agents.engines.servers.client import make_client
+from agents.engines.servers.dialect import Attempt, Dialect
+from agents.engines.servers.errors import (
+    OutOfTokens,
+    Passing,
+    Quota,
+    Refusal,
+    TooLong,
+    TooMuch,
+    Trouble,
+    trouble,
+)
+from agents.engines.servers.key import read_key
+from agents.engines.servers.ledger import Ledger, Notes
 from agents.engines.servers.options import read_options
 from agents.engines.servers.pacing import Pace, backoff_s
 from agents.engines.servers.reply import Reply, pieces
+from agents.engines.servers.role_marks import break_role_marks
 from broker.messages import Usage
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 10.0
+TOKENS_PER_TIMEOUT = 16
+"""An answer may take `timeout_s`, and once more for each so many tokens of `max_tokens`: slow models are not cut off,
+and a server that sends a character a minute is."""
+CLOSING_S = 1.0
+"""How long a stream that says that it ends may take to close. After it, the connection is given up."""
 SIGN_OF_LIFE_S = 60.0
 """While a request waits because the server said so, it counts as moving on this often."""
 
@@ -65,10 +80,11 @@ class OpenAIEngine:
         self._keep_thoughts = settings.keep_thoughts
         self._key = read_key(options)
         self._ledger = Ledger(options)
+        self._notes = Notes(options.notes)
         self._clock = clock
         self._sleep = sleep
         self._pace = Pace(options.tokens_per_minute, clock, sleep)
-        self._dialect = Dialect(options.omit)
+        self._dialect = Dialect(options.omit, lambda feature: self._notes.add(without=feature))
         self.device = f"server {options.host}"
         self.capacity = min(settings.capacity or options.max_parallel, options.max_parallel)
         self._seats = asyncio.Semaphore(self.capacity)
@@ -76,8 +92,8 @@ class OpenAIEngine:
         self._completed = 0
         self._opens_thoughts = False
         """Whether its chat template opens thoughts where no answer is begun: one that is cut off then has no mark."""
-        self._counts = True
-        """Whether the server counts tokens, for all we know."""
+        self._logged: set[str] = set()
+        """What is logged once."""
         self._on_progress: Callable[[str, int], None] = lambda request_id, tokens: None
 
     @property
@@ -87,25 +103,7 @@ class OpenAIEngine:
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Ask the server something short, to find out whether it answers, and what it takes."""
-        # The HTTP library tells of every request; with it a log would hold little else.
-        for chatty in ("httpx", "httpx2"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        try:
-            with without_library_variables():
-                self._client = openai.AsyncOpenAI(
-                    base_url=self._options.base_url,
-                    api_key=self._key or "none",
-                    timeout=openai.Timeout(self._options.timeout_s, connect=min(CONNECT_S, self._options.timeout_s)),
-                    max_retries=0,
-                    # A redirect would take the prompts, and between some hosts the key, to a server nobody named.
-                    http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
-                )
-        except (ImportError, ValueError) as error:  # a proxy of a kind it does not know, or no address at all
-            proxies = ", ".join(sorted(name for name in os.environ if name.lower().endswith("_proxy")))
-            raise EngineStartError(
-                f"the proxy cannot be used: {str(error)[:200]}\n"
-                f"change {proxies or 'the proxy'}, or set NO_PROXY to the server's host"
-            ) from error
+        self._client = make_client(self._options, self._key)
         try:
             await probe.find_out(self._call, self._dialect, retries=self._options.retries, sleep=self._sleep)
         except (Trouble, EngineSpent) as error:
@@ -120,11 +118,18 @@ class OpenAIEngine:
         if prompt.weights:
             raise EngineFailure("unsupported", f"{self.device} cannot hold trained weights {prompt.weights[:12]}")
         taken = self._clock()
+        if self._options.break_role_marks:
+            prompt = self._with_broken_marks(prompt)
         async with self._seats:
             reply = await self._ask_until_answered(prompt)
-        if reply.finish_reason == "content_filter":
-            raise EngineFailure("engine", "the server's content filter withheld the answer")
         self._completed += 1
+        if why := reply.withheld():
+            raise EngineFailure("engine", self._without_key(why))
+        if reply.is_cut:
+            self._notes.add(answers_cut=1)
+            log.warning(
+                "%s: cut off after %d characters: no answer should be so long", prompt.request_id, len(reply.text)
+            )
         usage = Usage(
             prompt_tokens=reply.prompt_tokens,
             cached_tokens=reply.cached_tokens,
@@ -157,26 +162,29 @@ class OpenAIEngine:
     # --- one request ------------------------------------------------------------------------------------
 
     async def _ask_until_answered(self, prompt: Prompt) -> Reply:
-        attempt, completed = 0, self._completed
+        tries, completed = 0, self._completed
+        attempt = Attempt(self._dialect)
         while True:
-            body = self._dialect.body(prompt.turns, prompt.begun, prompt.sampling, prompt.seed)
+            body = self._dialect.body(prompt.turns, prompt.begun, prompt.sampling, prompt.seed, attempt.without)
             try:
-                return await self._call(body, prompt.request_id)
+                reply = await self._call(body, prompt.request_id)
+                attempt.answered()
+                return reply
             except TooLong as error:
                 raise EngineFailure("context", str(error)) from error
             except Refusal as error:
-                if not self._dialect.learn(body, str(error)):
-                    raise EngineFailure("engine", f"the server refuses it: {error}") from error
+                if not attempt.refused(body, str(error)):
+                    raise EngineFailure("engine", f"refused: the server refuses the request: {error}") from error
             except Quota as error:
                 raise EngineSpent(f"the server's account is used up: {error}") from error
             except Passing as error:
-                attempt += 1
-                if attempt > self._options.retries:
-                    raise await self._last_word(error, attempt, completed) from error
-                log.info("%s: try %d: %s", prompt.request_id, attempt, error)
-                await self._wait(prompt.request_id, attempt, error)
+                tries += 1
+                if tries > self._options.retries:
+                    raise await self._last_word(error, tries, completed) from error
+                log.info("%s: try %d: %s", prompt.request_id, tries, error)
+                await self._wait(prompt.request_id, tries, error)
             except Trouble as error:
-                raise await self._last_word(error, attempt + 1, completed) from error
+                raise await self._last_word(error, tries + 1, completed) from error
 
     async def _wait(self, request_id: str, attempt: int, error: Passing) -> None:
         seconds = backoff_s(request_id, attempt)
@@ -206,7 +214,7 @@ class OpenAIEngine:
     async def _answers(self) -> bool:
         """Whether the server answers anything at all."""
         try:
-            await self._call(probe.body(self._dialect))
+            await self._call(probe.body(self._dialect, max_tokens=probe.FEWEST_TOKENS))
         except Refusal:
             return True
         except Trouble:
@@ -223,51 +231,77 @@ class OpenAIEngine:
             EngineSpent: the budget is reached.
         """
         prompt_tokens = sum(len(message["content"]) for message in body["messages"]) // 4
-        expected = prompt_tokens + (body.get("max_tokens") or body.get("max_completion_tokens") or 0)
-        await self._pace.admit(expected)
+        max_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or 0
+        await self._pace.admit(prompt_tokens + max_tokens)
         self._ledger.check()
-        reply = Reply()
+        reply = Reply(max_tokens)
         try:
-            async for tokens in self._receive(body, reply):
-                if request_id:
-                    self._on_progress(request_id, tokens)
+            await self._receive(body, reply, max_tokens, request_id)
         finally:
             # Also for what broke off: it was generated, and is charged.
             if reply.begun and not reply.counted:
-                self._note_estimate()
+                self._log_once("the server did not count the tokens of an answer: such figures are estimates")
                 reply.prompt_tokens = prompt_tokens
             self._ledger.pay(reply.prompt_tokens, reply.completion_tokens)
-            self._pace.settle(expected, reply.prompt_tokens + reply.completion_tokens)
+            self._pace.settle(prompt_tokens + max_tokens, reply.prompt_tokens + reply.completion_tokens)
         if body["messages"][-1]["role"] == "user" and thoughts.begins_inside(reply.text):
             self._opens_thoughts = True
         return reply
 
-    async def _receive(self, body: dict[str, Any], reply: Reply) -> AsyncIterator[int]:
-        """Fill `reply` as it comes; yields how many tokens came each time."""
+    async def _receive(self, body: dict[str, Any], reply: Reply, max_tokens: int, request_id: str) -> None:
+        """Fill `reply` as it comes."""
         own = {name: body[name] for name in ("messages", "stream") if name in body}
         extra = {name: value for name, value in body.items() if name not in own}
+        silence_s = self._options.timeout_s
+        longest_s = silence_s * (1 + max_tokens / TOKENS_PER_TIMEOUT)
+        clock = asyncio.get_running_loop().time
+        completions = self._client.chat.completions.with_streaming_response
         try:
-            answer = await self._client.chat.completions.create(model=self._model, **own, extra_body=extra)
-            async for piece in pieces(answer):
-                if tokens := reply.add(piece):
-                    yield tokens
+            async with (
+                asyncio.timeout(longest_s) as limit,
+                completions.create(model=self._model, **own, extra_body=extra) as answer,
+            ):
+                async for piece in pieces(answer.iter_bytes(), reply.most_bytes):
+                    if (tokens := reply.add(piece)) and request_id:
+                        self._on_progress(request_id, tokens)
+                    if reply.is_cut:
+                        return
+                    if reply.finish_reason is not None:
+                        # Counts may follow, and the end of the stream, after which the connection can be used again.
+                        closing = clock() + (CLOSING_S if reply.is_over else silence_s)
+                        limit.reschedule(min(limit.when() or closing, closing))
+            if not self._dialect.says_end:
+                reply.end()
             reply.check()
         except Exception as error:
-            known = trouble(error, time.time)
+            known = trouble(error)
             if known is None:
                 raise
+            if isinstance(error, TimeoutError):
+                known = TooMuch(f"the answer took longer than {longest_s:.0f} s")
+            if isinstance(known, OutOfTokens):
+                reply.begun, reply.finish_reason, reply.completion_tokens = True, "length", max_tokens
             if reply.finish_reason is not None:
                 # The answer is whole; what broke is what comes after it.
                 return
-            raise self._without_key(known) from None
+            known.args = tuple(self._without_key(str(arg)) for arg in known.args)
+            raise known from None
 
-    def _without_key(self, error: Trouble) -> Trouble:
+    def _without_key(self, words: str) -> str:
         """Some servers repeat the key they were given."""
-        if self._key:
-            error.args = tuple(str(arg).replace(self._key, "***") for arg in error.args)
-        return error
+        return words.replace(self._key, "***") if self._key else words
 
-    def _note_estimate(self) -> None:
-        if self._counts:
-            self._counts = False
-            log.warning("the server did not count the tokens of an answer: such figures are estimates")
+    def _with_broken_marks(self, prompt: Prompt) -> Prompt:
+        turns = [(turn.role, *break_role_marks(turn.text)) for turn in prompt.turns]
+        if marks := sum(count for _, _, count in turns):
+            self._notes.add(role_marks_broken=marks)
+            self._log_once(
+                "role marks in texts, such as <|im_end|>, get a space; engine_args.break_role_marks: false leaves them"
+            )
+            prompt = msgspec.structs.replace(prompt, turns=tuple(Turn(role, text) for role, text, _ in turns))
+        return prompt
+
+    def _log_once(self, warning: str) -> None:
+        if warning not in self._logged:
+            self._logged.add(warning)
+            log.warning(warning)

@@ -6,7 +6,8 @@ the HTTP library beneath it, and those have changed their names between versions
 
 import json
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from agents.engines.servers.pacing import retry_after_s
@@ -19,8 +20,12 @@ QUOTA = re.compile(
     r"insufficient_quota|billing|exceeded your current quota|credit balance|insufficient (funds|credits)", re.I
 )
 TRANSPORT = ("httpx", "httpx2", "httpcore", "httpcore2", "anyio", "ssl")
+OUT_OF_TOKENS = re.compile(r"could not finish the message because max_tokens", re.I)
+"""Reasoning models of OpenAI say so, with status 400, where another server's answer ends with `length`."""
 LONGEST = 300
 """Characters of a server's own words."""
+LONGEST_BODY = 1 << 16
+"""Bytes of a failed response."""
 
 
 class Trouble(EngineError):
@@ -35,8 +40,10 @@ class Passing(Trouble):
         super().__init__(text)
         self.wait_s = wait_s
         self.limited = limited
-        self.received = 0
-        """Tokens that had come before it broke off."""
+
+
+class BrokenOff(Passing):
+    """The answer ends without saying so."""
 
 
 class Refusal(Trouble):
@@ -45,6 +52,14 @@ class Refusal(Trouble):
 
 class TooLong(Refusal):
     """The request is longer than the model's context."""
+
+
+class OutOfTokens(Trouble):
+    """The model used up its tokens before it said anything."""
+
+
+class TooMuch(Trouble):
+    """The answer is too large, or takes too long: the server does not heed `max_tokens`."""
 
 
 class Quota(Trouble):
@@ -63,19 +78,36 @@ class NoApi(Trouble):
     """Something answers there that is no such server."""
 
 
-def trouble(error: Exception, wall_clock: Callable[[], float]) -> Trouble | None:
-    """What an exception of the library means; None: it is no trouble with a call but a mistake in the program."""
+async def raise_for_status(response: Any) -> None:
+    """Raise what a failed response means, as a hook of the HTTP library; of its body only a part is read.
+
+    Raises:
+        Trouble: the status says that the call failed.
+    """
+    if response.status_code < 300:
+        return
+    body = b""
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > LONGEST_BODY:
+            break
+    text = body[:LONGEST_BODY].decode(errors="replace")
+    try:
+        words = said(json.loads(text))
+    except (ValueError, RecursionError):
+        words = said(text)
+    is_page = text.lstrip().startswith("<")
+    raise by_status(response.status_code, words or _line(text), response.headers, is_page=is_page)
+
+
+def trouble(error: Exception) -> Trouble | None:
+    """What an exception means; None: it is no trouble with a call but a mistake in the program."""
     if isinstance(error, Trouble):
         return error
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int):
-        return _by_status(status, error, wall_clock)
+    if isinstance(error.__cause__, Trouble):  # some versions of the library wrap what its hooks raise
+        return error.__cause__
     if "Timeout" in type(error).__name__:
         return Passing("the server is silent")
-    if type(error).__name__ == "APIError":
-        return _in_stream(error)
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return Passing(f"the server's answer is garbled: {error}")
     if isinstance(error, OSError) or type(error).__module__.split(".")[0] in TRANSPORT:
         return Passing(f"the connection broke: {_line(str(error)) or type(error).__name__}")
     if type(error).__name__ == "APIConnectionError":
@@ -83,50 +115,53 @@ def trouble(error: Exception, wall_clock: Callable[[], float]) -> Trouble | None
     return None
 
 
-def _by_status(status: int, error: Exception, wall_clock: Callable[[], float]) -> Trouble:
-    body = getattr(error, "body", None)
-    words = said(body) or _line(str(error))
+def by_status(status: int, words: str, headers: Mapping[str, str], *, is_page: bool = False) -> Trouble:
+    """What a status and the server's words mean together."""
     told = f"HTTP {status}: {words}"
-    if status < 300:
-        return Passing(f"the server's answer is garbled: {words}")
     if status == 402 or (status == 429 and QUOTA.search(words)):
         return Quota(told)
     if status in (408, 409, 425, 429) or status >= 500:
-        wait = retry_after_s(error.response.headers, wall_clock)  # type: ignore[attr-defined]
+        wait = retry_after_s(headers, time.time)
         return Passing(told, wait, limited=status == 429 or (status == 503 and wait is not None))
     if status < 400:
-        location = error.response.headers.get("location", "another address")  # type: ignore[attr-defined]
-        return Unwelcome(f"HTTP {status}: it redirects to {_line(location)}", status)
+        return Unwelcome(f"HTTP {status}: it redirects to {_line(headers.get('location', 'another address'))}", status)
     if status in (401, 403, 404, 405):
-        if isinstance(body, str) and body.lstrip().startswith("<"):
-            return NoApi(f"HTTP {status} with a web page")
-        return Unwelcome(told, status)
+        return NoApi(f"HTTP {status} with a web page") if is_page else Unwelcome(told, status)
+    if OUT_OF_TOKENS.search(words):
+        return OutOfTokens(told)
     if status == 413 or CONTEXT.search(words):
         return TooLong(told)
     return Refusal(told)
 
 
-def _in_stream(error: Exception) -> Trouble:
-    """The server began to answer, then said in the stream that it failed."""
-    words = said(getattr(error, "body", None)) or _line(str(error))
-    return TooLong(words) if CONTEXT.search(words) else Passing(f"the server broke off: {words}")
+def in_answer(error: Any) -> Trouble:
+    """What an error means that the server sends in place of an answer, or in the middle of one, with status 200."""
+    words = said({"error": error}) or _line(str(error))
+    status = error.get("code") if isinstance(error, dict) else None
+    if isinstance(status, int) and 400 <= status <= 599:
+        return by_status(status, words, {})
+    if OUT_OF_TOKENS.search(words):
+        return OutOfTokens(words)
+    return TooLong(words) if CONTEXT.search(words) else Passing(f"the server failed: {words}")
 
 
 def said(body: Any) -> str:
     """What the body of an error says, in a line, without the request that some servers repeat in it."""
     match body:
-        case {"error": dict() | str() as inner}:
+        case {"error": dict() | list() | str() as inner} | {"errors": list() as inner} if inner:
+            return said(inner)
+        case {"message": dict() | list() as inner}:
             return said(inner)
         case {"message": str(message)}:
             hints = (body.get("code"), body.get("param"))
             return _line(" ".join([message, *(f"({hint})" for hint in hints if isinstance(hint, str) and hint)]))
         case {"detail": inner}:
             return said(inner)
+        case {"msg": message}:  # of one field, as FastAPI says it
+            where = body.get("loc")
+            return _line(f"{'.'.join(map(str, where)) if isinstance(where, list) else ''}: {message}")
         case [*items]:
-            parts = [
-                f"{'.'.join(map(str, i.get('loc', ())))}: {i.get('msg', '')}" for i in items if isinstance(i, dict)
-            ]
-            return _line("; ".join(parts))
+            return _line("; ".join(filter(None, map(said, items))))
         case str(text) if text.lstrip().startswith("<"):
             return "a web page"
         case str(text):

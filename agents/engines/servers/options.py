@@ -48,6 +48,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How often a call that failed on the way is made again."""
     omit: tuple[Feature, ...] = ()
     """Never sent, because this server does harm with it unsaid; what a server refuses is found out without this."""
+    break_role_marks: bool = True
+    """Put a space into role marks, such as <|im_end|>, in the texts that are sent; see role_marks.py."""
     price_per_million_prompt: Amount = 0.0
     """Per million prompt tokens, in any currency; cached ones count in full."""
     price_per_million_completion: Amount = 0.0
@@ -56,6 +58,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """In that currency, for this agent in this run, resumed sessions included; 0: none."""
     ledger: str = ""
     """File that remembers what was spent; set by the run."""
+    notes: str = ""
+    """File with what the summary says of the server; set by the run."""
 
     @property
     def host(self) -> str:
@@ -74,7 +78,7 @@ def read_options(args: dict[str, Any]) -> Options:
     Raises:
         EngineStartError: an unknown name, a value out of bounds, or an address that is none.
     """
-    options = arguments.read(args, Options, set_by_run="ledger")
+    options = arguments.read(args, Options, set_by_run=("ledger", "notes"))
     if wrong := _mistake(options):
         name, message = wrong
         raise EngineStartError(message, key=("engine_args", name))

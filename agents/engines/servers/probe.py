@@ -1,16 +1,17 @@
-"""The first words with an OpenAI-compatible server: does it answer, what does it take, and if not, why not.
+"""A few short calls at the start: does the server answer, what does it take, and if it does not answer, why not.
 
-A few short calls of some tokens each, before the first request. The list of models is not asked for: some servers
-that work have none, and it says nothing of what a server takes.
+An answer may be empty: a reasoning model may spend all its tokens before it says anything. The list of models is not
+asked for: some servers that work have none, and it says nothing of what a server takes.
 """
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from agents.engines.base import Turn
-from agents.engines.servers.dialect import Dialect
-from agents.engines.servers.errors import NoApi, Passing, Quota, Refusal, TooLong, Unwelcome
-from agents.engines.servers.options import Options
+from agents.engines.servers.dialect import Attempt, Dialect
+from agents.engines.servers.errors import BrokenOff, NoApi, Passing, Quota, Refusal, TooLong, Unwelcome
+from agents.engines.servers.options import Feature, Options
 from agents.engines.servers.pacing import backoff_s
 from agents.engines.servers.reply import Reply
 from agents.engines.thoughts import without_begun
@@ -27,16 +28,24 @@ TURNS = (
     Turn("assistant", f"{BEGUN} 1 + 1 = 2"),
     Turn("user", "2 + 3?"),
 )
-SAMPLING = Sampling(max_tokens=16)
+MOST_TOKENS = 1024
+"""Reasoning models spend tokens before they answer, and some refuse a smaller limit. Where the model's context or the
+server allows fewer, fewer are asked for."""
+FEWEST_TOKENS = 16
+TOO_MANY = re.compile(
+    r"max_(completion_)?tokens.{0,80}(too (large|high|many)|at most|less than|exceed|<=|maximum)", re.I
+)
 NEW_TURN_TOKENS = 3
 """Prompt tokens by which a begun answer must be longer than its text to have been closed like a finished turn."""
 
 Call = Callable[[dict[str, Any]], Awaitable[Reply]]
 
 
-def body(dialect: Dialect, begun: str = "") -> dict[str, Any]:
+def body(
+    dialect: Dialect, begun: str = "", *, max_tokens: int = MOST_TOKENS, without: Collection[Feature] = ()
+) -> dict[str, Any]:
     """A short question, as the server takes it."""
-    return dialect.body(TURNS, begun, SAMPLING, seed=1)
+    return dialect.body(TURNS, begun, Sampling(max_tokens=max_tokens), seed=1, without=without)
 
 
 async def find_out(call: Call, dialect: Dialect, *, retries: int, sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -45,25 +54,30 @@ async def find_out(call: Call, dialect: Dialect, *, retries: int, sleep: Callabl
     Raises:
         Trouble: it does not answer, however it is asked.
     """
+    max_tokens = MOST_TOKENS
 
     async def ask(begun: str) -> Reply:
-        attempt = 0
+        nonlocal max_tokens
+        passing, attempt = 0, Attempt(dialect, at_start=True)
         while True:
-            asked = body(dialect, begun)
+            asked = body(dialect, begun, max_tokens=max_tokens, without=attempt.without)
             try:
                 reply = await call(asked)
-                dialect.note_guesses()
+                attempt.answered()
                 return reply
-            except TooLong:
-                raise
             except Refusal as error:
-                if not dialect.learn(asked, str(error)) and not dialect.guess(asked):
+                if max_tokens > FEWEST_TOKENS and (isinstance(error, TooLong) or TOO_MANY.search(str(error))):
+                    max_tokens //= 4
+                elif isinstance(error, TooLong) or not attempt.refused(asked, str(error)):
                     raise
             except Passing as error:
-                attempt += 1
-                if attempt > min(RETRIES, retries) or (error.wait_s or 0) > LONGEST_WAIT_S:
+                passing += 1
+                if isinstance(error, BrokenOff) and passing > 1 and dialect.says_end:
+                    dialect.expect_no_end()
+                elif passing > min(RETRIES, retries) or (error.wait_s or 0) > LONGEST_WAIT_S:
                     raise
-                await sleep(backoff_s("", attempt) if error.wait_s is None else error.wait_s)
+                else:
+                    await sleep(backoff_s("", passing) if error.wait_s is None else error.wait_s)
 
     plain = await ask("")
     if dialect.takes("prefill"):
@@ -75,9 +89,9 @@ async def _try_prefill(ask: Callable[[str], Awaitable[Reply]], dialect: Dialect,
     once = await ask(BEGUN)
     if not dialect.takes("prefill"):
         return
-    if once.thought_tokens and not once.text.strip():
+    if not once.text.strip():
         # A server that tells thoughts apart may take all for thoughts that no mark ends, as in a begun answer.
-        dialect.give_up("prefill", "a begun answer comes back as thoughts")
+        dialect.give_up("prefill", "asked to go on with a begun answer, it says nothing")
         return
     if without_begun(once.text, BEGUN) != once.text:
         dialect.give_up("prefill", "asked to go on, it began again")

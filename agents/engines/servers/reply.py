@@ -1,67 +1,86 @@
-"""What comes back from a chat completion, piece by piece or in one. What is no such reply raises, and is no answer."""
+"""What comes back from a chat completion, in pieces or as a whole. What is no reply raises, and is no answer."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
-from agents.engines.servers.errors import NoApi, Passing
+from agents.engines.servers.errors import BrokenOff, NoApi, Passing, TooMuch, in_answer
+
+CHARACTERS_PER_TOKEN = 32
+"""No model comes near it on average: an answer with more shows that the server does not stop at `max_tokens`."""
+FEWEST_CHARACTERS = 1 << 16
+"""That an answer may always have."""
+BYTES_PER_TOKEN = 1 << 12
+"""Of a stream, with all that a server wraps around a token."""
+FEWEST_BYTES = 1 << 20
+"""That a reply may always have."""
+MOST_TOKENS = 10_000_000
+"""No context is that long: a server that counts more has not counted."""
+
+LENGTH = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "token_limit"})
+"""Ways to say that `max_tokens` ended the answer, in lower case."""
+WITHHELD = frozenset(
+    {"content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii"}
+    | {"refusal", "sensitive", "guardrail_intervened"}
+)
+"""Ways to say that a filter, or the model, withheld the answer."""
+TOOLS = frozenset({"tool_calls", "tool_call", "tool_use", "function_call"})
+FAILED = frozenset({"error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource"})
+"""Ways to say that the server failed. All other reasons mean that the answer is whole."""
 
 
 class Words(msgspec.Struct, frozen=True):
-    """Part of a message."""
+    """A message, or what a stream adds to it."""
 
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
     """Two names for thoughts, which are no part of the answer."""
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
 
 
 class Choice(msgspec.Struct, frozen=True):
     """One answer, or part of it."""
 
+    index: Any = 0
     delta: Words | None = None
     message: Words | None = None
-    finish_reason: str | None = None
-
-
-class Cached(msgspec.Struct, frozen=True):
-    """How many prompt tokens were there already."""
-
-    cached_tokens: int | None = None
-
-
-class Thought(msgspec.Struct, frozen=True):
-    """How many completion tokens are thoughts."""
-
-    reasoning_tokens: int | None = None
-
-
-class Counted(msgspec.Struct, frozen=True):
-    """The server's own count."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: Cached | None = None
-    completion_tokens_details: Thought | None = None
+    finish_reason: Any = None
 
 
 class Piece(msgspec.Struct, frozen=True):
     """One chunk of a stream, or a whole completion."""
 
     choices: tuple[Choice, ...] | None = None
-    usage: Counted | None = None
+    usage: Any = None
+    error: Any = None
+    is_whole: bool = False
+    """It came as one JSON text."""
+    is_end: bool = False
+    """The stream says that it ends here."""
 
 
 class Reply:
-    """An answer as it grows."""
+    """An answer as it grows. `max_tokens` is what was asked for: an answer far beyond it is cut off."""
 
-    def __init__(self) -> None:
-        self.text = ""
+    def __init__(self, max_tokens: int = 0) -> None:
+        self.most_characters = max(FEWEST_CHARACTERS, CHARACTERS_PER_TOKEN * max_tokens)
+        self.most_bytes = FEWEST_BYTES + BYTES_PER_TOKEN * max_tokens
         self.finish_reason: str | None = None
+        """In lower case; None: the answer has not ended."""
+        self.refusal = ""
+        """What the model says in a field of its own in place of an answer."""
+        self.calls_tool = False
         self.begun = False
         """Something came: the server has begun to work, and to charge."""
+        self.is_over = False
+        """The stream said that it ends, or the answer was cut off: nothing else is wanted of it."""
+        self.is_cut = False
+        """The server did not stop at `max_tokens`."""
         self.counted = False
         """Whether the figures are the server's own; otherwise a piece counts as a token."""
         self.prompt_tokens = 0
@@ -69,82 +88,199 @@ class Reply:
         self.completion_tokens = 0
         self.reasoning_tokens = 0
         """The server's own count of thoughts; 0: it does not count them, or has none."""
+        self._parts: list[str] = []
+        self._characters = 0
+        """Of the text and of thoughts."""
         self._thought_characters = 0
         """Of thoughts that come apart from the text."""
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+        # Some servers send a character outside the basic plane as two halves, in two pieces.
+        return "".join(self._parts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     @property
     def thought_tokens(self) -> int:
         """Completion tokens of thoughts that came apart from the text; without the server's count, by characters."""
         if self.reasoning_tokens:
             return min(self.reasoning_tokens, self.completion_tokens)
-        share = self._thought_characters / max(1, self._thought_characters + len(self.text))
-        return round(share * self.completion_tokens)
+        return round(self._thought_characters / max(1, self._characters) * self.completion_tokens)
 
     def add(self, piece: Piece) -> int:
-        """Take a piece; returns how many tokens it brought."""
+        """Take a piece; returns how many tokens it brought.
+
+        Raises:
+            Trouble: the server says that it failed, or the piece is garbled.
+        """
+        if piece.error:
+            raise in_answer(piece.error)
+        if piece.is_whole and not piece.choices:
+            raise Passing("the server's answer is garbled: it has no choices")
         self.begun = True
         before = self.completion_tokens
-        for choice in (piece.choices or ())[:1]:
-            words = choice.delta or choice.message or Words()
-            self.text += words.content or ""
-            thought = words.reasoning_content or words.reasoning or ""
-            self._thought_characters += len(thought)
-            if not self.counted and (words.content or thought):
-                self.completion_tokens += 1
-            if choice.finish_reason == "error":
-                raise Passing("the server says that it failed")
-            self.finish_reason = choice.finish_reason or self.finish_reason
-        usage = piece.usage
-        if usage and usage.prompt_tokens:
-            self.counted = True
-            self.prompt_tokens = max(0, usage.prompt_tokens)
-            # Some servers leave thoughts out of the completion, and count them in the total alone.
-            total = (usage.total_tokens or 0) - self.prompt_tokens
-            self.completion_tokens = max(0, usage.completion_tokens or 0, total)
-            if usage.completion_tokens_details:
-                self.reasoning_tokens = max(0, usage.completion_tokens_details.reasoning_tokens or 0)
-            details = usage.prompt_tokens_details
-            self.cached_tokens = max(0, (details.cached_tokens or 0) if details else 0)
+        for choice in piece.choices or ():
+            if choice.index in (0, None):  # another index is another answer, which nobody asked for
+                self._take(choice)
+        if piece.is_end or piece.is_whole:
+            self.is_over = True
+            self.end()
+        self._count(piece.usage)
         return max(0, self.completion_tokens - before)
 
+    def withheld(self) -> str:
+        """Why there is no answer though the server is well; empty: there is one."""
+        if self.finish_reason in WITHHELD:
+            who = "the model" if self.finish_reason == "refusal" else "the server's content filter"
+            return f"refused: {who} withheld the answer" + (f": {self.refusal[:200]}" if self.refusal else "")
+        if self.text.strip():
+            return ""
+        if self.refusal:
+            return f"refused: the model declines to answer: {self.refusal[:200]}"
+        return "refused: the model calls a tool in place of answering" if self.calls_tool else ""
+
+    def end(self) -> None:
+        """What came is the whole answer, also where the server does not say why it ends."""
+        if self._parts and self.finish_reason is None:
+            self.finish_reason = "stop"
+
     def check(self) -> None:
-        """Raise Passing where the answer has no end: a cut connection can look like the end of a stream."""
+        """Raise BrokenOff where the answer has no end: a cut connection can look like the end of a stream."""
         if self.finish_reason is None:
-            raise Passing("the answer broke off")
+            raise BrokenOff("the answer broke off")
+
+    def _take(self, choice: Choice) -> None:
+        words = choice.delta or choice.message or Words()
+        text, thoughts = _text(words.content), _thoughts(words)
+        if choice.delta is None and choice.message is not None:
+            # A message is the whole answer, also at the end of a stream.
+            self._parts.clear()
+            self._characters = self._thought_characters = 0
+        if choice.delta or choice.message:
+            self._parts.append(text)
+        self._thought_characters += len(thoughts)
+        self._characters += len(text) + len(thoughts)
+        if not self.counted and (text or thoughts):
+            self.completion_tokens += 1
+        if isinstance(words.refusal, str):
+            self.refusal += words.refusal
+        reason = choice.finish_reason or ""
+        reason = reason.lower() if isinstance(reason, str) else "stop"
+        self.calls_tool |= bool(words.tool_calls or words.function_call) or reason in TOOLS
+        if reason in FAILED:
+            raise Passing(f"the server says that it failed ({reason})")
+        if reason:
+            self.finish_reason = "length" if reason in LENGTH else reason
+        if self._characters > self.most_characters:
+            self._parts = [self.text[: self.most_characters]]
+            self.finish_reason, self.is_over, self.is_cut = "length", True, True
+
+    def _count(self, usage: Any) -> None:
+        """Take the server's own count, where it can be one."""
+        if not isinstance(usage, dict):
+            return
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens") or 0
+        if not _is_count(prompt) or not _is_count(completion) or not prompt:
+            return
+        self.counted = True
+        # Some servers leave thoughts out of the completion, and count them in the total alone.
+        total = usage.get("total_tokens")
+        self.prompt_tokens = prompt
+        self.completion_tokens = max(completion, total - prompt) if _is_count(total) else completion
+        self.cached_tokens = min(prompt, _detail(usage.get("prompt_tokens_details"), "cached_tokens"))
+        self.reasoning_tokens = _detail(usage.get("completion_tokens_details"), "reasoning_tokens")
 
 
-async def pieces(answer: Any) -> AsyncIterator[Piece]:
-    """The pieces of what the library returns: a stream, a completion, or what some server sent instead.
+async def pieces(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[Piece]:
+    """The pieces of a response's body: of a stream of events, or of one JSON text, which some servers always send.
 
     Raises:
-        NoApi: a web page.
-        Passing: what came is no reply.
+        NoApi: it is a web page, or plain text.
+        Passing: it is garbled.
+        TooMuch: it is larger than `most_bytes`.
     """
-    if isinstance(answer, str):
-        raise NoApi("it answers with a web page or plain text")
-    if not hasattr(answer, "response"):
-        yield _piece(answer.model_dump(warnings=False))
-        return
-    try:
-        kind = answer.response.headers.get("content-type", "")
-        if "html" in kind:
-            raise NoApi("it answers with a web page")
-        if "application/json" in kind:
-            # Some servers answer in one piece whatever they are asked.
-            yield _piece(msgspec.json.decode(await answer.response.aread()))
-            return
-        async for chunk in answer:
-            yield _piece(chunk.model_dump(warnings=False))
-    except msgspec.DecodeError as error:
-        raise Passing(f"the server's answer is garbled: {error}") from error
-    finally:
-        await answer.close()
+    start, lines = b"", _lines(body, most_bytes)
+    event: list[bytes] = []
+    is_stream = False
+    async for line in lines:
+        if not start:
+            start = line.strip(b"\xef\xbb\xbf \t")[:1]
+            if start == b"<":
+                raise NoApi("it answers with a web page")
+            if start in (b"{", b"["):
+                whole = b"\n".join([line, *[line async for line in lines]])
+                yield _piece(whole, is_whole=True)
+                return
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            event.append(value)
+        is_stream |= field in (b"", b"data", b"event", b"id", b"retry") and bool(line)
+        if not line and event:
+            yield _piece(b"\n".join(event))
+            event.clear()
+    if event:
+        yield _piece(b"\n".join(event))
+    if start and not is_stream:
+        raise NoApi("it answers with plain text")
 
 
-def _piece(plain: Any) -> Piece:
-    if isinstance(plain, dict) and plain.get("error"):
-        raise Passing(f"the server failed: {str(plain['error'])[:200]}")
+async def _lines(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[bytes]:
+    """The lines of a body, without what ends them."""
+    size, rest = 0, bytearray()
+    async for part in body:
+        size += len(part)
+        if size > most_bytes:
+            raise TooMuch(f"the reply is larger than {most_bytes:,} bytes")
+        rest += part
+        if b"\n" in part:
+            *lines, rest = rest.split(b"\n")
+            for line in lines:
+                yield bytes(line).removesuffix(b"\r")
+    if rest:
+        yield bytes(rest)
+
+
+def _piece(data: bytes, *, is_whole: bool = False) -> Piece:
+    if data.strip() == b"[DONE]":
+        return Piece(is_end=True)
     try:
-        return msgspec.convert(plain, Piece)
-    except msgspec.ValidationError as error:
-        raise Passing(f"the server's answer is garbled: {error}") from error
+        plain = json.loads(data)
+        if isinstance(plain, list) and plain:  # errors of Gemini are lists
+            plain = plain[0]
+        if isinstance(plain, dict) and "error" in (plain.get("object"), plain.get("type")):
+            plain = {"error": plain} | plain
+        return msgspec.structs.replace(msgspec.convert(plain, Piece), is_whole=is_whole, is_end=False)
+    except (ValueError, RecursionError) as error:
+        raise Passing(f"the server's answer is garbled: {str(error)[:200]}") from error
+
+
+def _text(content: Any) -> str:
+    """The text of a content: a text, or a list of parts, of which those with text count."""
+    match content:
+        case None:
+            return ""
+        case str():
+            return content
+        case list():
+            return "".join(map(_text, content))
+        case {"type": "text" | "output_text", "text": str(text)}:
+            return text
+        case {"type": str()}:  # a thought, an image
+            return ""
+    raise Passing(f"the server's answer is garbled: its content is of type {type(content).__name__}")
+
+
+def _thoughts(words: Words) -> str:
+    """Thoughts that come apart from the text, in a field of their own or as parts of the content."""
+    parts = words.content if isinstance(words.content, list) else []
+    thinking = [part.get("thinking") for part in parts if isinstance(part, dict) and part.get("type") == "thinking"]
+    return str(words.reasoning_content or words.reasoning or "") + "".join(map(_text, thinking))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+
+
+def _detail(details: Any, name: str) -> int:
+    count: Any = details.get(name) if isinstance(details, dict) else 0
+    return int(count) if _is_count(count) else 0

@@ -53,7 +53,7 @@ def read_options(args: dict[str, Any]) -> Options:
     Raises:
         EngineStartError: an unknown name or a value out of bounds.
     """
-    return arguments.read(args, Options, set_by_run="answer_key")
+    return arguments.read(args, Options, set_by_run=("answer_key",))
 
 
 def write_answer_key(path: Path, answers: dict[str, str]) -> None:
