@@ -397,7 +397,7 @@ def teach(
     from agents.server_keys import keys_sent
     from broker.client import Client
     from broker.messages import Hello
-    from scenarios.attendance import BROKER
+    from scenarios.broker_watch import BROKER
     from scenarios.classroom import Classroom
     from scenarios.monitor.follow import Monitor
     from scenarios.tasks.answers import ClassGrader

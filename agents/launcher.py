@@ -237,6 +237,15 @@ class LocalLauncher:
         killed = {name: child.killed_at for name, child in self._children.items() if child.killed_at is not None}
         return {name for name in self.alive() & killed.keys() if killed[name] < since}
 
+    def starved(self, name: str) -> bool:
+        """Whether its process waits for a processor or for the disk; False where the system does not say so."""
+        process = self._children[name].process
+        try:
+            stat = Path(f"/proc/{process.pid}/stat").read_text() if process else ""
+        except OSError:
+            return False
+        return stat.rpartition(") ")[2][:1] in ("R", "D")
+
     def last_words(self, name: str) -> str:
         """The last line in which the child's newest process told of a trouble, and where its log is.
 

@@ -6,6 +6,7 @@ and holds up nobody else. What to do is broker/state.py; who may speak is broker
 
 import logging
 import math
+import os
 import secrets
 import signal
 import sys
@@ -301,7 +302,10 @@ def main() -> int:
     except (security.SecurityError, zmq.ZMQError) as error:
         log.error("cannot serve at %s: %s", spec.endpoint, error)
         return lifeline.NO_RESTART if isinstance(error, security.SecurityError) else 1
-    return 0
+    # It served until SIGTERM: end by that signal, so that run.py, if it did not send it, starts another broker.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return 1
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ class Client:
         self._inbox: deque[Received] = deque()
         # Guards the session, the inbox and the flags; notified when any of them may interest a waiting caller.
         self._changed = threading.Condition()
+        self._heard = 0
         self._beat_now = False
         self._closing = False
         self._goodbye = ""
@@ -162,6 +163,18 @@ class Client:
     def dropped(self) -> int:
         """How many messages came that could not be read."""
         return self._session.dropped
+
+    @property
+    def heard(self) -> int:
+        """How many messages have come from the broker."""
+        return self._heard
+
+    @property
+    def missing_socket(self) -> str:
+        """The path of the broker's socket, if this peer is connected over it and the file is gone; else empty."""
+        path = self._endpoint.removeprefix("ipc://")
+        gone = self._endpoint.startswith("ipc://") and self._session.greeted and not os.path.exists(path)
+        return path if gone else ""
 
     def wait_welcome(self, timeout: float | None = None) -> Welcome | None:
         """Wait until the broker knows us; None: it did not answer in time."""
@@ -352,6 +365,7 @@ class Client:
                 log.warning("dropped: %s", error)
                 unreadable += 1
         with self._changed:
+            self._heard += len(came)
             self._session.dropped += unreadable
             self._inbox += filter(None, map(self._session.take, came))
             self._changed.notify_all()

@@ -213,6 +213,8 @@ def check_endpoint(endpoint: str, keys: str) -> None:
         path = Path(endpoint.removeprefix("ipc://"))
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise SecurityError(f"{path}: too long for a socket's path; choose a shorter folder")
+        if not path.parent.parent.is_dir():  # a program that cleans temporary folders may have removed both
+            private_folder(path.parent.parent)
         private_folder(path.parent)
     elif not keys:
         raise SecurityError(f"{endpoint}: open to the network without keys; make them, or use address: ipc")

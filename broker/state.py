@@ -166,13 +166,16 @@ class BrokerState:
             self.out.forget(before)
         self.members.join(hello.name, event.process)
         self.out.classroom, self._classroom_heard = peer, now
-        self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s, credit=self.work.credit))
+        self._welcome_classroom(peer)
         for agent in self.agents.values():
             self._joined(agent)
         # The classroom may have missed it, and it alone can end the process.
         for lost in self.hanging.values():
             self.out.tell_classroom(lost)
         self.work.deliver_all()
+
+    def _welcome_classroom(self, peer: bytes) -> None:
+        self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s, credit=self.work.credit))
 
     def _greet_agent(self, peer: bytes, hello: Hello, now: float) -> None:
         pool = self.work.pool(hello.pool or hello.name)
@@ -281,7 +284,8 @@ class BrokerState:
             self.out.pass_on(self.out.classroom, event.progress._replace(peer=agent.name))
 
     def _classroom_beat(self, event: events.Beat, now: float) -> None:
-        """That it was heard is all there is to it."""
+        """Answer, so that the classroom knows that its broker lives and can be reached."""
+        self._welcome_classroom(event.peer)
 
     def _submitted(self, event: events.Submitted, now: float) -> None:
         self.work.submit(event.request, now)

@@ -13,11 +13,10 @@ from typing import NamedTuple, Protocol
 from broker.client import Client
 from broker.errors import LbtError
 from broker.messages import Gone, Joined, Lost, Quiet, pool_of
+from scenarios.broker_watch import BROKER, BrokerWatch
 from scenarios.gradebook.store import Store
 from scenarios.schema import Limits, Scenario
 
-BROKER = "broker"
-"""The broker's name among the processes that the launcher watches."""
 HOLDS = {"loading": "loading_s", "training": "training_s"}
 """States in which an agent answers nothing, and the entry of `limits` that holds then."""
 TURN_OVER = "its turn is over"
@@ -78,6 +77,9 @@ class Launcher(Protocol):
         `pid`: the process that is meant; 0: whichever runs under this name.
         """
 
+    def starved(self, name: str) -> bool:
+        """Whether its process waits for a processor or for the disk, and so cannot answer."""
+
     def last_words(self, name: str) -> str:
         """The last trouble that its log tells of, in a line, and where the log is."""
 
@@ -108,6 +110,7 @@ class Attendance:
         self._client = client
         self._launcher = launcher
         self._answerers = answerers
+        self._broker = BrokerWatch(scenario, store, client, launcher)
         self._clock = clock
         self._looked_at = clock()
         self._now = 0.0
@@ -209,12 +212,17 @@ class Attendance:
             ClassFailure: the broker or a pool that is needed is gone for good, or for too long.
         """
         now = self._clock()
-        self._now += min(now - self._looked_at, PAUSE_S)
+        passed_s = min(now - self._looked_at, PAUSE_S)
+        self._now += passed_s
         self._looked_at = now
         for ended in self._launcher.ended():
             self._hear_of_end(ended)
-        alive = set(self._launcher.alive()) - {BROKER}
-        unkillable = sorted(set(self._launcher.unkillable()) - {BROKER})
+        running = set(self._launcher.alive())
+        alive = running - {BROKER}
+        self._broker.look(passed_s, runs=BROKER in running, awaited=not alive <= self._states.keys())
+        unkillable = sorted(self._launcher.unkillable())
+        if BROKER in unkillable:
+            raise ClassFailure(self._hangs(BROKER))
         self._ours |= alive
         self._restarting -= alive
         alive.difference_update(unkillable)
@@ -291,14 +299,15 @@ class Attendance:
             hopeless = self._left[pool] <= 0 and not present & (needed - {pool})
             hangs = next((name for name in unkillable if pool_of(name) == pool), "")
             if hangs and self._now - since > limit_s:
-                raise ClassFailure(
-                    f"the process of {hangs} does not end after SIGKILL: it hangs in the kernel, perhaps in a driver.\n"
-                    f"{self._launcher.last_words(hangs)}"
-                )
+                raise ClassFailure(self._hangs(hangs))
             if hopeless or (self._now - since > limit_s and pool in self._last):
                 raise ClassFailure(self._gone(pool))
             if self._now - since > limit_s:
                 raise ClassFailure(f"nobody has been there as {pool!r} for {limit_s:g} s; its requests wait")
+
+    def _hangs(self, name: str) -> str:
+        words = self._launcher.last_words(name)
+        return f"the process of {name} does not end after SIGKILL: it hangs in the kernel, perhaps in a driver.\n{words}"
 
     def _gone(self, pool: str) -> str:
         """Why a pool has no process any more, and what to do about it."""

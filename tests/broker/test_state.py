@@ -125,6 +125,14 @@ def test_the_classroom_is_welcomed_with_a_credit_and_told_who_is_there() -> None
     assert joined.hello.name == "ann"
 
 
+def test_each_heartbeat_of_the_classroom_is_answered(broker: Broker) -> None:
+    broker.said(C)
+    broker.beat(C)
+    assert broker.said(C) == [Welcome(epoch="e1", heartbeat_s=1.0, credit=100)]
+    broker.agent(b"a")
+    assert broker.beat(b"a") == []
+
+
 def test_an_agent_is_welcomed_and_the_classroom_hears_of_it(broker: Broker) -> None:
     broker.agent(b"a", "ann", pool="", working=("r9",))
     assert broker.said(b"a") == [Welcome(epoch="e1", heartbeat_s=1.0)]

@@ -6,7 +6,8 @@ import pytest
 
 from broker.client import Client
 from broker.messages import AgentState, Gone, Hello, Joined, Lost, Message, Quiet
-from scenarios.attendance import BROKER, TURN_OVER, Attendance, ClassFailure
+from scenarios.attendance import TURN_OVER, Attendance, ClassFailure
+from scenarios.broker_watch import BROKER
 from scenarios.gradebook.store import Store
 from scenarios.schema import Agent, Limits, Scenario, Task
 
@@ -45,6 +46,9 @@ class Processes:
         self.killed.append((name, why))
         self.meant.append(pid)
 
+    def starved(self, name: str) -> bool:
+        return False
+
     def last_words(self, name: str) -> str:
         return f"the last words of {name}"
 
@@ -61,6 +65,8 @@ class Room:
             limits=LIMITS,
         )
         self.now = 0.0
+        self.heard = 0
+        self.missing_socket = ""
         self.sent: list[Message] = []
         self.store = Store(folder, write=True)
         self.processes = Processes()
@@ -92,6 +98,7 @@ class Room:
         until = self.now + seconds
         while self.now < until:
             self.now += min(1.0, until - self.now)
+            self.heard += 1
             self.attendance.look(outstanding or {"ada": 1})
 
     def events(self) -> list[str]:
@@ -106,6 +113,13 @@ def room(tmp_path: Path) -> Iterator[Room]:
     made = Room(tmp_path)
     yield made
     made.store.close()
+
+
+def test_a_broker_that_does_not_end_is_a_failure(room: Room) -> None:
+    room.start(BROKER, "ada")
+    room.processes.stuck = {BROKER}
+    with pytest.raises(ClassFailure, match=r"broker does not end after SIGKILL.*\nthe last words of broker"):
+        room.passes(1)
 
 
 def test_a_process_that_ended_is_told_to_the_broker_and_written_down(room: Room) -> None:

@@ -79,6 +79,9 @@ class Idle:
     def kill(self, name: str, why: str, pid: int = 0) -> None:
         raise AssertionError(name)
 
+    def starved(self, name: str) -> bool:
+        return False
+
     def last_words(self, name: str) -> str:
         return ""
 
@@ -95,6 +98,8 @@ class School:
 
     def __init__(self, store: Store, credit: int = 1000) -> None:
         self.welcome = Welcome(epoch="e", heartbeat_s=1.0, credit=credit)
+        self.heard = 0
+        self.missing_socket = ""
         self.store = store
         self.asked: dict[str, tuple[str, Message]] = {}
         self.told: list[tuple[str, Feedback]] = []
