@@ -336,6 +336,7 @@ def hold(
     from agents import hiring
     from scenarios.classroom import Ending
     from scenarios.gradebook.store import Store
+    from scenarios.run_folder import RunFolder
 
     begun = time.monotonic()
     with Store(folder.path, write=True) as store, folder.sockets(scenario):
@@ -378,7 +379,10 @@ def hold(
             store.note("", "session", json.dumps(session))
             store.note("", "complete" if ending.status == "complete" else "stopped", ending.reason)
         except sqlite3.Error as error:  # on a full disk, which has ended the class before
-            ending = ending if ending.status == "failed" else Ending("failed", f"{store.path}: {error}")
+            ending = ending if ending.status == "failed" else Ending("failed", in_words(error))
+        if store.misplaced:
+            ending = Ending("failed", store.misplaced)
+            folder = RunFolder(store.folder)
     return conclude(scenario, folder, ending)
 
 
@@ -448,7 +452,8 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
 
     # How to go on comes first: the summary of a large class takes a while.
     if ending.status == "failed":
-        say(err, f"The class stopped: {ending.reason}\nLogs are in {folder}/logs. {folder.go_on}")
+        logs = f"Logs are in {folder}/logs. " if folder.logs.is_dir() else ""
+        say(err, f"The class stopped: {ending.reason}\n{logs}{folder.go_on}")
     elif ending.status == "interrupted":
         say(err, INTERRUPTS.words)
     INTERRUPTS.words = f"Interrupted; summary.json is not written. Later: python run.py report {folder}"

@@ -12,6 +12,24 @@
 An exception of any other kind is a bug, and so is a traceback without --debug.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+
+KEPT = "; nothing recorded was lost"
+DATABASE = {
+    "SQLITE_FULL": f"the disk is full{KEPT}",
+    "SQLITE_IOERR_WRITE": f"it cannot be written: is the disk full, over a quota, or failing?{KEPT}",
+    "SQLITE_READONLY": f"it cannot be written: the disk or the file has become read-only{KEPT}",
+    "SQLITE_BUSY": f"another program keeps it locked{KEPT}",
+    "SQLITE_LOCKED": f"another program keeps it locked{KEPT}",
+    "SQLITE_IOERR": "the disk fails, or has become read-only; the last results may be lost, and are then asked again",
+    "SQLITE_CORRUPT": "it is damaged, and some of what was recorded may be lost; copy it before anything else",
+    "SQLITE_NOTADB": "it is damaged, or another file was put in its place",
+}
+"""What SQLite's errors mean for a user, by the beginnings of their names; the first that fits."""
+
 Key = tuple[str | int, ...]
 """The way to an entry of a scenario: names of sections, numbers in lists."""
 
@@ -46,12 +64,19 @@ def in_words(error: Exception) -> str:
     import sqlite3  # not needed by agents
 
     if isinstance(error, sqlite3.Error):
-        return f"class.db: {error}"
+        return f"class.db: {database_in_words(error)}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, LbtError | OSError):
         return str(error)
     return f"This is a bug: {type(error).__name__}: {error}"
+
+
+def database_in_words(error: "sqlite3.Error") -> str:
+    """What an error of SQLite means, what was lost, and SQLite's own words."""
+    name = getattr(error, "sqlite_errorname", "")
+    words = next((words for start, words in DATABASE.items() if name.startswith(start)), "")
+    return f"{words} ({error})" if words else str(error)
 
 
 class ScenarioError(LbtError):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from broker.client import Client, Received
-from broker.errors import LbtError, StoreError
+from broker.errors import LbtError, StoreError, database_in_words
 from broker.messages import (
     ANSWERS,
     RESULTS,
@@ -207,8 +207,8 @@ class Classroom:
             with contextlib.suppress(ClassFailure):
                 self._dismiss(FAREWELL_S)
         except sqlite3.Error as error:
-            reason = f"{self._store.path}: {error}; nothing recorded was lost"
-            return Ending("failed", reason if self._store.path.exists() else self._gone(), reused)
+            reason = self._store.misplaced or f"{self._store.path}: {database_in_words(error)}"
+            return Ending("failed", reason, reused)
         except (LbtError, OSError) as error:
             with contextlib.suppress(sqlite3.Error):
                 self._keep_totals()
@@ -387,8 +387,8 @@ class Classroom:
 
     def _look(self) -> None:
         """At processes, pools, and whose turn it is; and how much there is to do, for the monitor."""
-        if not self._store.path.exists():
-            raise StoreError(self._gone())
+        if misplaced := self._store.misplaced:
+            raise StoreError(misplaced)
         if self._clock() >= self._totals_due:
             self._keep_totals()
             self._totals_due = self._clock() + TOTALS_S
@@ -402,9 +402,6 @@ class Classroom:
         if (totals := self._level.totals()) != self._totals:
             self._store.keep_totals(totals)
             self._totals = totals
-
-    def _gone(self) -> str:
-        return f"{self._store.path} is gone: was the folder removed or moved while the class ran?"
 
     # --- the end ----------------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class RunFolder:
     def go_on(self) -> str:
         """How to go on with the class, in a sentence."""
         if not self.used:
-            return "Nothing of it is left to go on with."
+            return f"{self} holds no run to go on with: move class.db back if it was moved."
         return f"Go on with: python run.py resume {self}"
 
     def refuse_used(self) -> None:

@@ -5,7 +5,9 @@ cut. A request has one row, however often its result arrives. This file knows no
 """
 
 import fcntl
+import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -15,7 +17,7 @@ from typing import IO, Any, Self
 
 import msgspec
 
-from broker.errors import StoreError
+from broker.errors import StoreError, database_in_words
 from broker.files import open_lock
 from broker.messages import Exemplar
 from scenarios.tasks.bank import Bank, Item, Labelled, Problem
@@ -188,8 +190,9 @@ class Store:
             self._db = self._open(write)
             if write:
                 self._ids = {str(row[0]) for row in self._db.execute("SELECT request_id FROM result")}
+            self._file = self.path.stat()
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            raise StoreError(f"{self.path}: {database_in_words(error)}") from error
 
     def _open(self, write: bool) -> sqlite3.Connection:
         uri = f"{self.path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
@@ -230,6 +233,30 @@ class Store:
         self._db.close()
         if self._lock:
             self._lock.close()
+
+    @property
+    def misplaced(self) -> str:
+        """What has become of class.db since it was opened, if its path no longer names it; else empty."""
+        if self._is_file(self.path):
+            return ""
+        if (now := self.folder) != self.path.parent:
+            return f"{self.path.parent} was moved to {now} while the class ran"
+        return f"{self.path} was removed, moved or replaced while the class ran"
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder: where it was moved to, if it was and the system says so."""
+        if not self._is_file(self.path) and self._lock and sys.platform == "linux":
+            now = Path(os.readlink(f"/proc/self/fd/{self._lock.fileno()}")).parent
+            if self._is_file(now / self.path.name):
+                return now
+        return self.path.parent
+
+    def _is_file(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(path.stat(), self._file)
+        except OSError:
+            return False
 
     def record(self, records: Sequence[Record], *, grader: str, version: str) -> int:
         """Commit results and their grades as one transaction; ids that are there already are left as they are.

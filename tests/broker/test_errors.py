@@ -1,11 +1,14 @@
 """The tree of errors: one root, and nothing beside it but what never leaves a function's caller."""
 
 import ast
+import contextlib
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from broker.errors import LbtError, ModelError, in_words
+from broker.errors import KEPT, LbtError, ModelError, in_words
 from tests.classes import ROOT
 
 BUILT_IN = {
@@ -48,3 +51,64 @@ def test_an_error_of_the_system_names_the_file_and_no_number() -> None:
     with pytest.raises(FileNotFoundError) as caught:
         Path("/no/such/file").read_text()
     assert in_words(caught.value) == "/no/such/file: No such file or directory"
+
+
+def full(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA max_page_count = 2")
+        db.execute("INSERT INTO one VALUES (?)", ("x" * 100_000,))
+
+
+def read_only(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        db.execute("INSERT INTO one VALUES (1)")
+
+
+def locked(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as first, contextlib.closing(sqlite3.connect(path, 0)) as second:
+        first.execute("BEGIN EXCLUSIVE")
+        second.execute("INSERT INTO one VALUES (1)")
+
+
+def overwritten(path: Path) -> None:
+    path.write_bytes(b"something else" * 1000)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("SELECT * FROM one")
+
+
+def damaged(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("SELECT * FROM one").fetchall()
+
+
+def failing(path: Path) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "kept"),
+    [
+        (full, "the disk is full", True),
+        (read_only, "read-only", True),
+        (locked, "another program keeps it locked", True),
+        (overwritten, "another file was put in its place", False),
+        (damaged, "it is damaged", False),
+        (failing, "the disk fails", False),
+    ],
+)
+def test_an_error_of_the_database_says_what_is_wrong_and_whether_anything_was_lost(
+    fault: Callable[[Path], None], words: str, kept: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "class.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE one(value)")
+        db.commit()
+    with pytest.raises(sqlite3.Error) as caught:
+        fault(path)
+    said = in_words(caught.value)
+    assert said.startswith("class.db: ") and words in said and str(caught.value) in said
+    assert (KEPT in said) == kept

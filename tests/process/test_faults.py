@@ -248,8 +248,27 @@ def test_a_class_whose_folder_is_removed_says_so_and_ends(tmp_path: Path) -> Non
     for file in out.glob("class.db*"):
         file.unlink()
     said = classes.finish(process, code=1)
-    assert "class.db is gone" in said
-    assert "Nothing of it is left to go on with" in said
+    assert "class.db was removed, moved or replaced while the class ran" in said
+    assert f"{out} holds no run to go on with" in said
+
+
+def test_a_class_whose_folder_is_moved_goes_on_in_its_new_place(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out, moved = tmp_path / "run", tmp_path / "another name"
+    process = midway(out)
+    out.rename(moved)
+    said = classes.finish(process, code=1)
+    assert f"{out} was moved to {moved} while the class ran" in said
+    assert f"Go on with: python run.py resume '{moved}'" in said
+    classes.finish(classes.resume(moved))
+    assert classes.gradebook(moved) == undisturbed
+
+
+def test_a_class_writes_no_gradebook_that_nobody_will_read(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = midway(out, "students.*.engine_args.tokens_per_second=20")
+    (out / "copy").write_bytes((out / "class.db").read_bytes())
+    (out / "copy").rename(out / "class.db")
+    assert "class.db was removed, moved or replaced while the class ran" in classes.finish(process, code=1)
 
 
 def test_texts_too_long_for_a_message_are_failed_requests_and_the_class_goes_on(tmp_path: Path) -> None:

@@ -115,6 +115,23 @@ def test_a_full_disk_keeps_what_was_committed_and_nothing_of_the_group_that_fail
         assert record(store, teach("b")) == 1
 
 
+def test_a_writer_knows_when_its_file_was_moved_removed_or_replaced(tmp_path: Path) -> None:
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    run.mkdir()
+    with Store(run, write=True) as store:
+        assert store.misplaced == "" and store.folder == run
+        run.rename(moved)
+        if sys.platform == "linux":
+            assert store.misplaced == f"{run} was moved to {moved} while the class ran" and store.folder == moved
+        moved.rename(run)
+        assert store.misplaced == ""
+        (run / "class.db").rename(run / "elsewhere.db")
+        (run / "class.db").write_bytes((run / "elsewhere.db").read_bytes())
+        assert store.misplaced == f"{run / 'class.db'} was removed, moved or replaced while the class ran"
+        (run / "class.db").unlink()
+        assert store.misplaced and store.folder == run
+
+
 def test_the_lbt_score_of_identical_rationales_is_the_same(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         record(
