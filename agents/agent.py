@@ -169,8 +169,11 @@ class Agent:
             result = Failed(kind=error.kind, detail=str(error)[:500])
         except Exception as error:
             # Whatever else comes out of an engine means that it is no longer sound: leave, be restarted.
-            log.exception("%s", request_id)
-            self._broken = error
+            if self._broken:  # the same for all that were under way: one traceback says enough
+                log.error("%s: %s", request_id, one_line(error))
+            else:
+                log.exception("%s", request_id)
+            self._broken = self._broken or error
             return
         if result is not None:
             self._report(request_id, result)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents import exit_status
 from agents.placement import MPS, Seat
 from broker.lifeline import NO_RESTART, spawn
 from broker.printable import printable
@@ -80,6 +81,8 @@ class _Child:
         self.watcher: threading.Thread | None = None
         self.restarts = 0
         self.started_at = 0.0
+        self.oom_kills: int | None = None
+        """How many processes the kernel had killed for lack of memory when the current one was started."""
         self.deaths_in_a_row = 0
         """Of processes that did not run for long."""
         self.killed_for = ""
@@ -259,6 +262,7 @@ class LocalLauncher:
     def _start(self, child: _Child) -> None:
         spec = child.spec
         child.started_at, child.killed_for, child.killed_at = self._clock(), "", None
+        child.oom_kills = exit_status.oom_kills()
         child.log_from = spec.log.stat().st_size if spec.log.is_file() else 0
         process = spawn(
             spec.module,
@@ -306,7 +310,7 @@ class LocalLauncher:
                 return Ended(child.spec.name, f"exit code {code}: a restart would not help", False, child.restarts)
         if code == -signal.SIGKILL and child.killed_for:
             return self._after(child, f"ended by this program: {child.killed_for}", killed=True)
-        return self._after(child, _died(code))
+        return self._after(child, exit_status.in_words(code, child.oom_kills))
 
     def _after(self, child: _Child, detail: str, *, killed: bool = False) -> Ended:
         """A death, and a restart if the budget has one left."""
@@ -365,14 +369,6 @@ def last_words(log: Path, lines: int = 3, since: int = 0) -> str:
         if line.strip() and not BACKGROUND.match(line) and not ROUTINE.match(line)
     ]
     return "\n".join(line.strip()[:LINE_CHARS] for line in said[-lines:])
-
-
-def _died(code: int) -> str:
-    if code > 0:
-        return f"exit code {code}"
-    known = {number.value: number.name for number in signal.Signals}
-    how = f"signal {-code} ({known.get(-code, 'unknown')})"
-    return f"{how}, not from this program: the kernel may have run out of memory" if code == -signal.SIGKILL else how
 
 
 def _kill_group(group: int) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -195,23 +195,30 @@ def cgroup_limits(membership: Path, root: Path) -> Limits:
     cpus: list[float] = []
     memory: list[int] = []
     free: list[int] = []
+    for folder in cgroup_folders(membership, root):
+        quota = _text(folder / "cpu.max").split() or [
+            _text(folder / "cpu.cfs_quota_us"),
+            _text(folder / "cpu.cfs_period_us"),
+        ]
+        if all(number.isdigit() for number in quota):
+            cpus.append(int(quota[0]) / int(quota[1]))
+        limit = _text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes")
+        if limit.isdigit():
+            memory.append(int(limit) // MB)
+            free.append((int(limit) - _in_use(folder)) // MB)
+    return Limits(min(cpus, default=None), min(memory, default=None), max(0, min(free)) if free else None)
+
+
+def cgroup_folders(membership: Path, root: Path) -> Iterator[Path]:
+    """The folders of the groups this process is in, each before the groups around it.
+
+    In a container a path may be the host's: some of the folders may not be there.
+    """
     for line in _text(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         for base in [root / controller for controller in controllers.split(",")]:
             own = base / path.lstrip("/")
-            # In a container the path may be the host's: a folder that is not there is passed over on the way up.
-            for folder in [own, *own.parents][: len(own.parts) - len(base.parts) + 1]:
-                quota = _text(folder / "cpu.max").split() or [
-                    _text(folder / "cpu.cfs_quota_us"),
-                    _text(folder / "cpu.cfs_period_us"),
-                ]
-                if all(number.isdigit() for number in quota):
-                    cpus.append(int(quota[0]) / int(quota[1]))
-                limit = _text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes")
-                if limit.isdigit():
-                    memory.append(int(limit) // MB)
-                    free.append((int(limit) - _in_use(folder)) // MB)
-    return Limits(min(cpus, default=None), min(memory, default=None), max(0, min(free)) if free else None)
+            yield from [own, *own.parents][: len(own.parts) - len(base.parts) + 1]
 
 
 def _in_use(group: Path) -> int:

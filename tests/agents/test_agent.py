@@ -295,6 +295,28 @@ def test_a_broken_engine_ends_the_process_without_goodbye_so_that_it_is_restarte
     assert (wire.goodbye, wire.sent, voice.stopped) == (None, {}, True)
 
 
+def test_a_broken_engine_is_logged_in_one_traceback_and_a_line_for_each_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shared = RuntimeError("the core is gone")
+
+    def say(prompt: Prompt) -> str:
+        try:
+            raise shared  # it grows a longer traceback each time
+        except RuntimeError as error:
+            raise EngineDead("the engine died:\nno memory") from error
+
+    requests = [(f"request{n}", TEACH) for n in range(128)]
+    code, _, _ = work("teacher", requests, say)
+    assert code == 1
+    first, *others = [record for record in caplog.records if record.getMessage().startswith("request")]
+    assert first.exc_info and not any(record.exc_info for record in others)
+    assert [record.getMessage() for record in others] == [
+        f"request{n}: the engine died:; no memory" for n in range(1, 128)
+    ]
+    assert len(caplog.text) < 30_000
+
+
 def test_when_a_budget_is_spent_it_finishes_what_is_under_way_and_leaves_for_good() -> None:
     def say(prompt: Prompt) -> str:
         if prompt.request_id == "dear":

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from agents import engines, prompts
+from agents import engines, exit_status, prompts
 from agents.engines import arguments as engine_arguments
 from agents.engines.arguments import VLLM_ALLOWED, check_vllm
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings, Turn
@@ -198,6 +198,56 @@ def test_the_first_error_that_was_written_since_is_the_cause(
     os.write(2, b"(EngineCore pid=1) WARNING 11-22 [a.py:1] ValueError: only a warning\nall is lost\n")
     os.write(2, b"(EngineCore pid=1) ERROR 11-22 [core.py:1] torch.OutOfMemoryError: no memory\nRuntimeError: so\n")
     assert said.root_cause() == "torch.OutOfMemoryError: no memory"
+
+
+class Core:
+    """A core's process, as far as its end matters."""
+
+    name = "EngineCore"
+
+    def __init__(self, exitcode: int | None) -> None:
+        self.exitcode = exitcode
+
+    def join(self, timeout: float) -> None:
+        assert timeout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a log can be read again through /proc alone")
+@pytest.mark.parametrize(
+    ("code", "kills", "why"),
+    [
+        (-9, 1, "its process EngineCore ended: signal 9 (SIGKILL): the kernel ran out of memory"),
+        (-9, 0, "its process EngineCore ended: signal 9 (SIGKILL), from another program: the kernel did not run out"),
+        (-11, 0, "its process EngineCore ended: signal 11 (SIGSEGV); ValueError: a hint"),
+        (1, 0, "ValueError: a hint"),
+        (None, 0, "ValueError: a hint"),
+    ],
+)
+def test_a_core_that_a_signal_ended_is_told_by_the_signal(
+    code: int | None, kills: int, why: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = iter([5, 5 + kills])
+    monkeypatch.setattr(exit_status, "oom_kills", lambda: next(counted))
+    said = Said()
+    os.write(2, b"ValueError: a hint\n")
+    assert said.cause_of_death([Core(0), Core(code)]).startswith(why)  # type: ignore[list-item]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a log can be read again through /proc alone")
+def test_a_worker_of_several_that_a_signal_ended_is_told_too(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = iter([5, 6, 6])
+    monkeypatch.setattr(exit_status, "oom_kills", lambda: next(counted))
+    said = Said()
+    os.write(2, b"(EngineCore pid=7) ERROR 11-22 [multiproc_executor.py:1] Worker proc VllmWorker-1 died unexpectedly ")
+    os.write(2, b"(exit code: -9), shutting down executor.\n(EngineCore pid=7) ERROR RuntimeError: cancelled\n")
+    assert said.cause_of_death([]) == (
+        "its process VllmWorker-1 ended: signal 9 (SIGKILL): the kernel ran out of memory"
+    )
+    killed = "Engine core initialization failed. Failed core proc(s): {'EngineCore_DP0': -9}"
+    assert said.failed_core(killed).startswith("its process EngineCore_DP0 ended: signal 9 (SIGKILL)")
+    assert said.failed_core(str(CORE)) == ""
 
 
 # --- what it tells of a given text -----------------------------------------------------------------------------
@@ -526,7 +576,8 @@ def test_a_core_that_dies_fails_all_that_wait_and_all_that_come(smollm2: Running
         return await asyncio.gather(*waiting, return_exceptions=True)
 
     ended = smollm2.run(die())
-    assert all(isinstance(each, EngineDead) for each in ended) and "the engine died" in str(ended[0])
+    assert all(isinstance(each, EngineDead) for each in ended)
+    assert str(ended[0]).startswith("the engine died: its process EngineCore ended: signal 9 (SIGKILL)")
     (late,) = smollm2.ask(prompt("1 + 1?"))
     assert isinstance(late, EngineDead)
 

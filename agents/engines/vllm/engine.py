@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from agents.engines import thoughts
@@ -62,6 +63,8 @@ class VllmEngine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._progress: Callable[[str, int], None] = lambda request_id, tokens: None
         self._said = Said()
+        self._cores: list[BaseProcess] = []
+        """The processes that compute."""
         self._rounds = Rounds(self._switch)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
@@ -124,7 +127,10 @@ class VllmEngine:
             with alone_on(os.environ.get("CUDA_VISIBLE_DEVICES", "") if kind == "cuda" else ""):
                 self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**told))
         except Exception as error:
-            raise explain(error, self._said.root_cause(), settings) from error
+            why = self._said.failed_core(str(error)) or self._said.root_cause()
+            raise explain(error, why, settings) from error
+        # vLLM forgets them when one of them dies.
+        self._cores = list(getattr(self._llm.engine_core.resources.engine_manager, "processes", ()))
         self._context = self._llm.model_config.max_model_len
         self._kind = kind
         self._structured = not told["skip_tokenizer_init"]
@@ -213,8 +219,7 @@ class VllmEngine:
         try:
             yield
         except EngineDeadError as error:
-            why = self._said.root_cause() or "its core process is gone, and left no word why"
-            self._closed = self._closed or f"the engine died: {why}"
+            self._closed = self._closed or f"the engine died: {self._said.cause_of_death(self._cores)}"
             raise EngineDead(self._closed) from error
         except (VLLMClientError, ValueError) as error:
             raise EngineFailure("unsupported", f"vLLM refuses the request: {gist(error)}") from error

@@ -1,0 +1,49 @@
+"""How a process ended, in words: its exit code or signal, and whether the kernel killed it for lack of memory."""
+
+import re
+import signal
+from pathlib import Path
+
+from agents.machine import cgroup_folders
+
+COUNTERS = ("memory.events", "memory.oom_control")
+"""Of control groups of version 2 and 1."""
+
+
+def oom_kills(
+    membership: Path = Path("/proc/self/cgroup"),
+    root: Path = Path("/sys/fs/cgroup"),
+    vmstat: Path = Path("/proc/vmstat"),
+) -> int | None:
+    """How many processes the kernel has killed for lack of memory, in this process's control group or else on this
+    machine; None: it does not say."""
+    counters = [folder / name for folder in cgroup_folders(membership, root) for name in COUNTERS]
+    for file in [*counters, vmstat]:
+        try:
+            found = re.search(r"^oom_kill (\d+)$", file.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        if found:
+            return int(found[1])
+    return None
+
+
+def in_words(code: int, kills_before: int | None) -> str:
+    """How a process ended that this program did not end.
+
+    Args:
+        code: as in `Popen.returncode`: negative is a signal.
+        kills_before: `oom_kills()` from before it ended.
+    """
+    if code >= 0:
+        return f"exit code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    how = f"signal {-code} ({known.get(-code, 'unknown')})"
+    if code != -signal.SIGKILL:
+        return how
+    kills = oom_kills()
+    if kills is None or kills_before is None:
+        return f"{how}, not from this program: the kernel may have run out of memory"
+    if kills > kills_before:
+        return f"{how}: the kernel ran out of memory"
+    return f"{how}, from another program: the kernel did not run out of memory"
