@@ -80,7 +80,7 @@ class EngineDead(EngineError):
 
 
 class EngineSpent(EngineError):
-    """A budget or a quota is used up, though nothing is broken: one line, what it is and what to do to go on.
+    """A budget or a quota is used up, or a file of the run is gone: one line, what it is and what to do to go on.
 
     The agent finishes what is under way and leaves; it is not restarted, and the class can be resumed.
     """

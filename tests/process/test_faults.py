@@ -263,6 +263,30 @@ def test_a_class_whose_folder_is_moved_goes_on_in_its_new_place(tmp_path: Path, 
     assert classes.gradebook(moved) == undisturbed
 
 
+def test_a_file_that_agents_need_and_that_is_gone_fails_no_request(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out, "students.*.engine_args.tokens_per_second=50")
+    (out / "answer-key").unlink()
+    classes.child(process, "average").kill()
+    said = classes.finish(process, code=1)
+    assert "agent 'average' is gone for good" in said
+    assert f"there is no answer key at {out / 'answer-key'}" in said
+    assert f"Go on with: python run.py resume {out}" in said
+    classes.finish(classes.resume(out))
+    assert classes.gradebook(out) == undisturbed
+
+
+def test_a_gradebook_that_is_damaged_claims_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = midway(out, "students.*.engine_args.tokens_per_second=20")
+    process.send_signal(signal.SIGINT)
+    classes.finish(process, code=130)
+    content = (out / "class.db").read_bytes()
+    (out / "class.db").write_bytes(content[:100] + os.urandom(len(content) - 100))
+    said = classes.say("resume", out, "--monitor", "off", code=1)
+    assert "class.db: it is damaged" in said and "nothing recorded was lost" not in said
+
+
 def test_a_class_writes_no_gradebook_that_nobody_will_read(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = midway(out, "students.*.engine_args.tokens_per_second=20")

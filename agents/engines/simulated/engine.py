@@ -18,7 +18,7 @@ from pathlib import Path
 import msgpack
 
 from agents import trained
-from agents.engines.base import Completion, EngineFailure, Prompt, Scored, Settings
+from agents.engines.base import Completion, EngineFailure, EngineSpent, Prompt, Scored, Settings
 from agents.engines.simulated import trades
 from agents.engines.simulated.options import UPTAKE, read_options
 from broker.errors import ModelError
@@ -57,7 +57,8 @@ class SimulatedEngine:
         """Draw whether the answer is right, and a text to match; takes as long as its tokens would.
 
         Raises:
-            EngineFailure: drawn by `failure_rate`, or there is no answer key.
+            EngineFailure: drawn by `failure_rate`.
+            EngineSpent: there is no answer key.
         """
         draw = await self._take(prompt)
         text = self._answer(prompt, draw)
@@ -82,7 +83,8 @@ class SimulatedEngine:
         """Log of the chance of a right answer, as though each token stood for it: a teaching effect without noise.
 
         Raises:
-            EngineFailure: drawn by `failure_rate`, there is no answer key, or nothing is asked that has an answer.
+            EngineFailure: drawn by `failure_rate`, or nothing is asked that has an answer.
+            EngineSpent: there is no answer key.
         """
         await self._take(prompt)
         if not isinstance(prompt.asked, (Teach, Examine)):
@@ -108,7 +110,8 @@ class SimulatedEngine:
         try:
             return dict(msgpack.unpackb(path.read_bytes()))
         except (OSError, ValueError) as error:
-            raise EngineFailure("engine", f"simulated engine: no answer key at {path}: {error}") from error
+            why = error.strerror if isinstance(error, OSError) else f"it is damaged: {error}"
+            raise EngineSpent(f"there is no answer key at {path}: {why}; a resumed class writes it anew") from error
 
     async def stop(self) -> None:
         """Nothing to give back."""
