@@ -447,28 +447,32 @@ def teach(
 
 
 def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int:
-    """Say how the class ended, write the summary, and print it if the class is complete; returns the exit code."""
+    """Say how the class ended, write the summary, and print it if the class is complete; returns the exit code.
+
+    An interrupted class gets no summary: whoever presses Ctrl-C wants to leave now.
+    """
     from scenarios.gradebook.formatting import many
 
+    if ending.status == "interrupted":
+        summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
+        say(err, f"{INTERRUPTS.words}\n{summary_so_far}".strip())
+        return INTERRUPTED
     # How to go on comes first: the summary of a large class takes a while.
     if ending.status == "failed":
         logs = f"Logs are in {folder}/logs. " if folder.logs.is_dir() else ""
         say(err, f"The class stopped: {ending.reason}\n{logs}{folder.go_on}")
-    elif ending.status == "interrupted":
-        say(err, INTERRUPTS.words)
     INTERRUPTS.words = f"Interrupted; summary.json is not written. Later: python run.py report {folder}"
-    code = {"complete": COMPLETE, "failed": FAILED, "interrupted": INTERRUPTED}[ending.status]
     try:
         summary, _ = folder.summarize(scenario)
         folder.write_summary(summary)
     except (LbtError, OSError, sqlite3.Error) as error:
-        if code != COMPLETE:
-            return code
+        if ending.status == "failed":
+            return FAILED
         say(err, f"The class is complete, but summary.json is not written: {in_words(error)}")
         say(err, f"Later: python run.py report {folder}")
         return FAILED
-    if code != COMPLETE:
-        return code
+    if ending.status == "failed":
+        return FAILED
     show(summary, as_json=False)
     before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
     say(out, f"All of it is in {folder}{before}.")

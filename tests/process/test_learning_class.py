@@ -124,6 +124,9 @@ def test_an_interrupted_class_is_reported_as_far_as_it_came(tmp_path: Path) -> N
     process = classes.start(out, *SLOW, "limits.drain_s=1", scenario=SMOKE)
     classes.wait_until(process, lambda: classes.results(out) >= 30)
     process.send_signal(signal.SIGINT)
-    classes.finish(process, code=130)
+    stopped = classes.finish(process, code=130)
+    assert f"Its summary so far: python run.py report {out}" in stopped
+    assert not (out / "summary.json").exists()
     said = " ".join(classes.say("report", out).split())
     assert "Level 2, round 1 (unfinished)" in said or "interrupted" in said
+    assert summary(out)["status"] == "interrupted"
