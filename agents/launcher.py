@@ -6,6 +6,7 @@ Nothing here knows what the children do; how they are tied to this process is br
 """
 
 import contextlib
+import errno
 import os
 import queue
 import re
@@ -21,6 +22,7 @@ import msgspec
 
 from agents import exit_status
 from agents.placement import MPS, Seat
+from broker.errors import in_words
 from broker.lifeline import NO_RESTART, spawn
 from broker.printable import printable
 
@@ -166,7 +168,7 @@ class LocalLauncher:
             try:
                 self._start(child)
             except OSError as error:
-                failed.append(self._after(child, f"cannot be started: {error}"))
+                failed.append(self._after(child, f"cannot be started: {'; '.join(in_words(error).splitlines())}"))
         return failed
 
     def bring(self, name: str) -> None:
@@ -273,11 +275,15 @@ class LocalLauncher:
             name=spec.name,
             secrets=spec.secrets,
         )
-        child.process = process
-        child.watcher = threading.Thread(
-            target=self._watch, args=(child, process), name=f"watch-{spec.name}", daemon=True
-        )
-        child.watcher.start()
+        watcher = threading.Thread(target=self._watch, args=(child, process), name=f"watch-{spec.name}", daemon=True)
+        try:
+            watcher.start()
+        except RuntimeError as error:
+            _kill_group(process.pid)
+            process.wait()
+            _close(process)
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+        child.process, child.watcher = process, watcher
 
     def _watch(self, child: _Child, process: subprocess.Popen[bytes]) -> None:
         """Wait for the exit, sweep up what the child started, reap it, and tell."""

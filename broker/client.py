@@ -91,9 +91,13 @@ class Client:
 
         Raises:
             SecurityError: keys are missing or open to others.
+            OSError: this process may open no more files.
         """
         try:
             self._connect()
+        except zmq.ZMQError as error:
+            self.close()
+            raise OSError(error.errno, error.strerror) from error
         except BaseException:
             self.close()
             raise

@@ -12,6 +12,7 @@
 An exception of any other kind is a bug, and so is a traceback without --debug.
 """
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ DATABASE = {
     "SQLITE_NOTADB": "it is damaged, or another file was put in its place",
 }
 """What SQLite's errors mean for a user, by the beginnings of their names; the first that fits."""
+
+TOO_FEW = "this user or container may have no more processes and threads: raise ulimit -u, or its limit of pids"
+HINTS = {
+    errno.EMFILE: "raise the limit of this shell: ulimit -n 4096",
+    errno.EAGAIN: TOO_FEW,
+}
+"""What to do about errors of the system that say it to nobody."""
 
 Key = tuple[str | int, ...]
 """The way to an entry of a scenario: names of sections, numbers in lists."""
@@ -66,7 +74,10 @@ def in_words(error: Exception) -> str:
     if isinstance(error, sqlite3.Error):
         return f"class.db: {database_in_words(error)}"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        says = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return f"{says}\n{HINTS[error.errno]}" if error.errno in HINTS else says
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return TOO_FEW
     if isinstance(error, LbtError | OSError):
         return str(error)
     return f"This is a bug: {type(error).__name__}: {error}"

@@ -4,8 +4,10 @@ A reader that leaves early (`| head`) is no error: what is written afterwards go
 stream's encoding lacks become question marks.
 """
 
+import errno
 import io
 import os
+import stat
 import sys
 from typing import Any, TextIO
 
@@ -17,12 +19,19 @@ class _Pipe(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
+            left = _has_left(error, self.fileno())
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
-            if not isinstance(error, BrokenPipeError):
+            if not left:
                 raise OSError(error.errno, error.strerror, f"output {self.fileno()}") from error
             return len(data)
+
+
+def _has_left(error: OSError, descriptor: int) -> bool:
+    """Whether the reader is gone: a pipe is closed, or a terminal is."""
+    closed = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(descriptor).st_mode)
+    return closed or isinstance(error, BrokenPipeError)
 
 
 def protect() -> None:

@@ -259,6 +259,7 @@ class Attendance:
         if ended.will_restart:
             self._restarting.add(ended.name)
         else:
+            self._restarting.discard(ended.name)  # it may never have run since it was to restart
             self._left[pool] -= 1
 
     def _look_at_waits(self, alive: set[str]) -> None:

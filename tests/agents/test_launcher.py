@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from agents import exit_status
@@ -158,6 +159,22 @@ def test_kill_ends_a_child_with_all_it_started_even_when_it_is_stopped_and_count
     os.kill(again, signal.SIGKILL)
     [ended] = launcher.ended(PATIENCE_S)
     assert ended.detail.startswith("signal 9 (SIGKILL): the kernel ran out of memory")
+
+
+def test_a_child_that_cannot_be_watched_is_ended_and_told_as_one_that_cannot_be_started(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = room.launcher(restarts=1, peer=Orders(witness=room.witness.path))
+
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agents.launcher.threading.Thread.start", no_thread)
+        with pytest.raises(BlockingIOError):
+            launcher.start()
+    assert launcher.alive() == set()
+    assert not [child for child in psutil.Process().children() if child.cmdline()[-1:] == ["peer"]]
 
 
 def test_killing_somebody_else_or_one_who_is_gone_does_nothing(room: Room) -> None:

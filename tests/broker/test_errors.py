@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_an_error_of_the_system_names_the_file_and_no_number() -> None:
     with pytest.raises(FileNotFoundError) as caught:
         Path("/no/such/file").read_text()
     assert in_words(caught.value) == "/no/such/file: No such file or directory"
+
+
+def test_a_limit_of_the_system_is_told_with_the_command_that_raises_it() -> None:
+    assert in_words(OSError(errno.EMFILE, "Too many open files", "x")).splitlines() == [
+        "x: Too many open files",
+        "raise the limit of this shell: ulimit -n 4096",
+    ]
+    assert "ulimit -u" in in_words(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"))
+    assert "ulimit -u" in in_words(RuntimeError("can't start new thread"))
 
 
 def full(path: Path) -> None:

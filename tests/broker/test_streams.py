@@ -1,6 +1,7 @@
 """Output whose reader leaves, or cannot take every character, is no error."""
 
 import os
+import pty
 import subprocess
 import sys
 
@@ -24,6 +25,15 @@ def test_a_reader_that_leaves_changes_nothing() -> None:
     assert process.stdout and process.stderr
     process.stdout.close()
     process.stderr.close()
+    assert process.wait(timeout=WAIT_S) == 7
+
+
+def test_a_terminal_that_is_closed_changes_nothing() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=ROOT, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    assert os.read(ours, 1)
+    os.close(ours)
     assert process.wait(timeout=WAIT_S) == 7
 
 

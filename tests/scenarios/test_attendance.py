@@ -291,6 +291,15 @@ def test_an_agent_of_ours_whose_process_has_ended_is_no_member(state: AgentState
         room.passes(12)
 
 
+def test_a_process_that_could_not_be_started_again_is_gone(room: Room) -> None:
+    room.start("teacher")
+    room.end(Ended("teacher"))
+    room.passes(1, teacher=1)
+    room.end(Ended("teacher", "cannot be started", will_restart=False))
+    with pytest.raises(ClassFailure, match="'teacher' is gone for good: cannot be started"):
+        room.passes(30, teacher=1)
+
+
 def test_an_external_agent_is_a_member_while_the_broker_says_so(room: Room) -> None:
     room.join()
     room.passes(100)
