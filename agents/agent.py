@@ -23,6 +23,7 @@ from agents.spec import AgentSpec
 from agents.trainee import Postponed, Trainee
 from broker import lifeline, logs
 from broker.client import Client, Received
+from broker.errors import EngineError
 from broker.messages import (
     WORK,
     Ask,
@@ -104,7 +105,8 @@ class Agent:
             self._client.close(goodbye=str(self._broken))
             return lifeline.NO_RESTART
         if self._broken:
-            log.error("the engine broke: %r", self._broken)
+            says = one_line(self._broken) if isinstance(self._broken, EngineError) else repr(self._broken)
+            log.error("the engine broke: %s", says)
             return 1
         if self._spent:
             log.error("%s", one_line(self._spent))

@@ -15,8 +15,10 @@ def oom_kills(
     root: Path = Path("/sys/fs/cgroup"),
     vmstat: Path = Path("/proc/vmstat"),
 ) -> int | None:
-    """How many processes the kernel has killed for lack of memory, in this process's control group or else on this
-    machine; None: it does not say."""
+    """How many processes the kernel has killed for lack of memory; None: it does not say.
+
+    Of this process's control group, or of the machine where no group counts them.
+    """
     counters = [folder / name for folder in cgroup_folders(membership, root) for name in COUNTERS]
     for file in [*counters, vmstat]:
         try:
@@ -45,5 +47,5 @@ def in_words(code: int, kills_before: int | None) -> str:
     if kills is None or kills_before is None:
         return f"{how}, not from this program: the kernel may have run out of memory"
     if kills > kills_before:
-        return f"{how}: the kernel ran out of memory"
-    return f"{how}, from another program: the kernel did not run out of memory"
+        return f"{how}: out of memory, the kernel killed it"
+    return f"{how}, sent by another program: the kernel killed nothing for lack of memory"

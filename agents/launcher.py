@@ -41,8 +41,8 @@ BACKGROUND = re.compile(
     r"\s|Traceback \(|During handling of|The above exception|(Current thread|Thread) 0x|Extension modules:"
 )
 """How lines begin that say where, and not what: of tracebacks, and of Python's own crash reports."""
-ROUTINE = re.compile(r"(\(.*?\) )?([\d-]+ [\d:,.]+ )?(INFO|DEBUG)\b")
-"""How lines begin that explain no end: a log's ordinary ones, of this program and of vLLM."""
+ROUTINE = re.compile(r"(\(.*?\) )?([\d-]+ [\d:,.]+ )?(INFO|DEBUG|WARNING)\b|\S+:\d+: \w*Warning: ")
+"""How lines begin that explain no end: a log's lines below errors, of this program and of vLLM, and Python's warnings."""
 
 
 class ChildSpec(msgspec.Struct, frozen=True):

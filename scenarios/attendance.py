@@ -308,7 +308,9 @@ class Attendance:
 
     def _hangs(self, name: str) -> str:
         words = self._launcher.last_words(name)
-        return f"the process of {name} does not end after SIGKILL: it hangs in the kernel, perhaps in a driver.\n{words}"
+        return (
+            f"the process of {name} does not end after SIGKILL: it hangs in the kernel, perhaps in a driver.\n{words}"
+        )
 
     def _gone(self, pool: str) -> str:
         """Why a pool has no process any more, and what to do about it."""

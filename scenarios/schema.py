@@ -266,8 +266,8 @@ class Limits(Section, frozen=True, kw_only=True):
     """If an agent that is needed has had no process, running or about to start, for this many seconds, the class stops;
     it can be resumed."""
     broker_s: Seconds = 60.0
-    """If the broker's process runs but says nothing for this long (at least three heartbeats), it is started again. A
-    broker that waits for a processor or for the disk has ten times as long."""
+    """If the broker's process runs but says nothing for this long (at least three heartbeats), it is started again. The
+    limit is ten times as long while that process waits for a processor or for the disk."""
     restarts: Count = 2
     """How often each process of an agent, and the broker, is started again."""
     drain_s: Seconds = 20.0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents import exit_status
 from agents.training.spec import Done, Refused, Said, TrainingSpec
 from broker import lifeline
 
@@ -21,7 +22,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 LOWER = (
-    "lower recipe.max_tokens, train an adapter (recipe.lora), or take a smaller teacher; a lower batch saves nothing"
+    "if memory is short: lower recipe.max_tokens, train an adapter (recipe.lora), or take a smaller teacher; "
+    "a lower batch saves nothing"
 )
 """What to do where memory is short."""
 
@@ -51,6 +53,7 @@ def hear(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: Fa
     assert process.stdout is not None  # noqa: S101  (made by `start`)
     last: Said | None = None
     kept = False
+    kills_before = exit_status.oom_kills()
     try:
         for line in process.stdout:
             last = msgspec.json.decode(line, type=Said)
@@ -64,7 +67,7 @@ def hear(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: Fa
         if not kept:
             end(process)
     if not isinstance(last, Done | Refused):
-        yield Refused(failed=_ended(code))
+        yield Refused(failed=_ended(code, kills_before))
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -75,8 +78,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _ended(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return f"the training was killed, as a machine without memory does\n{LOWER}"
-    how = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return f"the training {how} and did not say why; its log may"
+def _ended(code: int, kills_before: int | None) -> str:
+    how = f"the training ended without a word: {exit_status.in_words(code, kills_before)}"
+    return f"{how}\n{LOWER}" if code == -signal.SIGKILL else f"{how}; its log may say why"

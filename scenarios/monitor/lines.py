@@ -110,7 +110,7 @@ def fit(text: str, width: int, right: bool = False, tail: bool = False) -> str:
 
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds, as on a clock: 2:05, 1:02:05."""
-    whole = int(seconds)
+    whole = max(0, int(seconds))  # the clock may have been set back
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 

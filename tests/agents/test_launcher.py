@@ -158,7 +158,7 @@ def test_kill_ends_a_child_with_all_it_started_even_when_it_is_stopped_and_count
     killed_for_memory[0] += 1
     os.kill(again, signal.SIGKILL)
     [ended] = launcher.ended(PATIENCE_S)
-    assert ended.detail.startswith("signal 9 (SIGKILL): the kernel ran out of memory")
+    assert ended.detail.startswith("signal 9 (SIGKILL): out of memory, the kernel killed it")
 
 
 def test_a_child_that_cannot_be_watched_is_ended_and_told_as_one_that_cannot_be_started(
@@ -298,7 +298,7 @@ def test_a_restart_that_fails_counts_as_a_death(room: Room) -> None:
     room.log("peer").mkdir()
     room.clock.now += 0.5
     (ended,) = launcher.ended()
-    assert ended.detail.startswith("cannot be started: [Errno 21]")
+    assert ended.detail == f"cannot be started: {room.log('peer')}: Is a directory"
     assert (ended.will_restart, ended.restarts) == (True, 2)
 
 
@@ -327,6 +327,7 @@ def test_last_words_are_the_error_and_not_the_traceback(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(
         "2026-11-26 12:00:01,250 WARNING little memory\n"
+        "an engine that starts\n"
         "2026-11-26 12:00:02,500 INFO ready on cpu\n"
         "INFO 11-26 12:00:03 [core.py:58] ready\n"
         "(EngineCore pid=7) INFO 11-26 12:00:04 [core.py:60] ready\n"
@@ -337,7 +338,12 @@ def test_last_words_are_the_error_and_not_the_traceback(tmp_path: Path) -> None:
         "\x1b[31mRuntimeError: out of\x07 memory\x1b[0m\n\n"
     )
     assert last_words(log, 1) == "RuntimeError: out of memory"
-    assert last_words(log) == "2026-11-26 12:00:01,250 WARNING little memory\nRuntimeError: out of memory"
+    assert last_words(log) == "an engine that starts\nRuntimeError: out of memory"
+    with log.open("a") as file:
+        file.write("2026-11-26 12:00:05,000 ERROR the engine broke: no core\n")
+        file.write("/lib/python3.11/multiprocessing/resource_tracker.py:254: UserWarning: 1 leaked semaphore\n")
+        file.write("  warnings.warn('leaked')\n2026-11-26 12:00:05,001 WARNING slow\n")
+    assert last_words(log, 1) == "2026-11-26 12:00:05,000 ERROR the engine broke: no core"
 
 
 def test_last_words_of_a_crash_in_native_code_are_the_crash(tmp_path: Path) -> None:

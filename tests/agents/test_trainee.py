@@ -331,9 +331,9 @@ def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> No
     ("words", "says"),
     [
         ("step refuse", "the loss is not a number\nlower learn.training.learning_rate"),
-        ("die-always", "killed, as a machine without memory does"),
+        ("die-always", "ended without a word: signal 9 (SIGKILL)"),
         ("step die die die", "killed"),
-        ("step", "did not say why"),
+        ("step", "ended without a word: exit code 0"),
     ],
 )
 def test_a_training_that_fails_leaves_the_old_teacher_in_place(folder: Path, words: str, says: str) -> None:

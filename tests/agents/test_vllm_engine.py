@@ -216,8 +216,8 @@ class Core:
 @pytest.mark.parametrize(
     ("code", "kills", "why"),
     [
-        (-9, 1, "its process EngineCore ended: signal 9 (SIGKILL): the kernel ran out of memory"),
-        (-9, 0, "its process EngineCore ended: signal 9 (SIGKILL), from another program: the kernel did not run out"),
+        (-9, 1, "its process EngineCore ended: signal 9 (SIGKILL): out of memory, the kernel killed it"),
+        (-9, 0, "its process EngineCore ended: signal 9 (SIGKILL), sent by another program: the kernel killed nothing"),
         (-11, 0, "its process EngineCore ended: signal 11 (SIGSEGV); ValueError: a hint"),
         (1, 0, "ValueError: a hint"),
         (None, 0, "ValueError: a hint"),
@@ -243,7 +243,7 @@ def test_a_worker_of_several_that_a_signal_ended_is_told_too(
     os.write(2, b"(EngineCore pid=7) ERROR 11-22 [multiproc_executor.py:1] Worker proc VllmWorker-1 died unexpectedly ")
     os.write(2, b"(exit code: -9), shutting down executor.\n(EngineCore pid=7) ERROR RuntimeError: cancelled\n")
     assert said.cause_of_death([]) == (
-        "its process VllmWorker-1 ended: signal 9 (SIGKILL): the kernel ran out of memory"
+        "its process VllmWorker-1 ended: signal 9 (SIGKILL): out of memory, the kernel killed it"
     )
     killed = "Engine core initialization failed. Failed core proc(s): {'EngineCore_DP0': -9}"
     assert said.failed_core(killed).startswith("its process EngineCore_DP0 ended: signal 9 (SIGKILL)")

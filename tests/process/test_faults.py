@@ -390,9 +390,7 @@ class Screen:
             pass
 
 
-@pytest.mark.parametrize(
-    "wanted", ["difflib", "cyclopts", "rich.console", "agents", "scenarios", "scenarios.counts"]
-)
+@pytest.mark.parametrize("wanted", ["difflib", "cyclopts", "rich.console", "agents", "scenarios", "scenarios.counts"])
 def test_ctrl_c_while_the_program_starts(wanted: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", STARTS.format(wanted=wanted), classes.SMOKE, "--out", tmp_path / "run"],

@@ -29,7 +29,8 @@ def test_a_training_that_is_killed_at_once_leaves_the_old_teacher_and_all_that_w
     # Before its first step: what dies without having come any further is not started again and again.
     training_of(process, out)[0].kill()
     said = classes.finish(process, code=3)
-    assert "the training was killed, as a machine without memory does lower learn.training" in " ".join(said.split())
+    assert "the training ended without a word: signal 9 (SIGKILL)" in " ".join(said.split())
+    assert "if memory is short: lower learn.training" in " ".join(said.split())
     assert f"python run.py resume {out} --retry-failed" in said
     told = json.loads((out / "summary.json").read_text())
     (arm,) = told["levels"]["2"]["rounds"][0]["arms"]

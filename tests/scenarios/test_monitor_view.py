@@ -212,7 +212,7 @@ def test_two_ends_of_a_line_stay_apart() -> None:
 
 
 def test_times_are_said_as_precisely_as_they_are_known() -> None:
-    assert [duration(s) for s in (0, 65.9, 3725)] == ["0:00", "1:05", "1:02:05"]
+    assert [duration(s) for s in (-3600, 0, 65.9, 3725)] == ["0:00", "0:00", "1:05", "1:02:05"]
     assert [roughly(s) for s in (1, 42, 80, 3500, 7900)] == ["5 s", "40 s", "1 min", "58 min", "2 h 10 min"]
 
 

@@ -29,6 +29,7 @@ def test_every_default_is_written_out(path: Path) -> None:
         "loading_s": 900.0,
         "training_s": 3600.0,
         "empty_pool_s": 120.0,
+        "broker_s": 60.0,
         "restarts": 2,
         "drain_s": 20.0,
     }
