@@ -42,7 +42,7 @@ BACKGROUND = re.compile(
 )
 """How lines begin that say where, and not what: of tracebacks, and of Python's own crash reports."""
 ROUTINE = re.compile(r"(\(.*?\) )?([\d-]+ [\d:,.]+ )?(INFO|DEBUG|WARNING)\b|\S+:\d+: \w*Warning: ")
-"""How lines begin that explain no end: a log's lines below errors, of this program and of vLLM, and Python's warnings."""
+"""How lines begin that explain no end: in a log, below errors (of this program and of vLLM); and Python's warnings."""
 
 
 class ChildSpec(msgspec.Struct, frozen=True):

@@ -243,7 +243,7 @@ def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGINT)
                 ann.send(Answered(text=""), request_id="r1")
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(PATIENCE_S) == 0
+                assert process.wait(PATIENCE_S) == -signal.SIGTERM
         finally:
             process.kill()
             process.wait()

@@ -83,6 +83,29 @@ def test_messages_sent_before_the_broker_is_there_arrive() -> None:
                 assert classroom.wait_welcome(0) is not None
 
 
+def test_the_classroom_hears_from_its_broker_while_nothing_else_happens() -> None:
+    with short_folder() as folder:
+        spec = local(folder)
+        with serving(spec), Client(spec.endpoint, CLASSROOM) as classroom:
+            assert classroom.wait_welcome(PATIENCE_S)
+            heard = classroom.heard
+            for _ in range(int(PATIENCE_S)):
+                if classroom.heard > heard + 1:
+                    break
+                classroom.receive(1.0)
+            assert classroom.heard > heard + 1
+
+
+def test_a_socket_that_is_removed_is_missed_by_those_who_are_connected() -> None:
+    with short_folder() as folder:
+        spec = local(folder)
+        with serving(spec), Client(spec.endpoint, student()) as ann:
+            assert ann.missing_socket == "" and ann.wait_welcome(PATIENCE_S)
+            assert ann.missing_socket == ""
+            (folder / "work").unlink()
+            assert ann.missing_socket == f"{folder}/work"
+
+
 def test_a_broker_that_dies_and_comes_back_is_told_everything() -> None:
     with short_folder() as folder:
         spec = local(folder)

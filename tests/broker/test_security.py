@@ -37,6 +37,16 @@ def test_a_run_finds_its_sockets_by_its_folder_alone(temporary: Path, tmp_path: 
     assert one != security.endpoints("ipc", tmp_path / "other")[0]
 
 
+def test_folders_that_a_cleaner_removed_are_made_anew_by_the_next_broker(temporary: Path, tmp_path: Path) -> None:
+    endpoint, _ = security.endpoints("ipc", tmp_path)
+    folder = security.ipc_folder(tmp_path)
+    folder.rmdir()
+    folder.parent.rmdir()
+    security.check_endpoint(endpoint, "")
+    for each in (folder, folder.parent):
+        assert stat.S_IMODE(each.stat().st_mode) == 0o700
+
+
 def test_the_folder_of_the_sockets_is_private_and_its_path_short(temporary: Path, tmp_path: Path) -> None:
     folder = security.ipc_folder(tmp_path / ("long" * 50))
     assert folder.is_relative_to(temporary)

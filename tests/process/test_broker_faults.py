@@ -14,7 +14,7 @@ from tests import classes
 from tests.process.test_faults import IMPATIENT, SLOW, Gradebook, midway
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a class over ipc, watched by /proc")
-SOON = ("limits.broker_s=3",)
+SOON = ("limits.broker_s=3", "limits.restarts=20")
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +51,13 @@ def test_a_broker_that_is_stopped_for_good_is_replaced(tmp_path: Path, undisturb
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
     assert any(event.startswith("broker no word for") for event in classes.events(out, "quiet"))
-    (restart,) = classes.events(out, "restart")
+    restart, *_ = classes.events(out, "restart")
     assert restart == "broker ended by this program: it said nothing for 3 s (limits.broker_s)"
 
 
 def test_a_class_without_restarts_names_the_broker_and_can_be_resumed(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = midway(out, *SOON, "limits.restarts=0")
+    process = midway(out, "limits.broker_s=3", "limits.restarts=0")
     classes.child(process, "broker").suspend()
     said = classes.finish(process, code=1)
     assert "the broker cannot be kept running: ended by this program: it said nothing for 3 s" in said
@@ -103,3 +103,18 @@ def test_a_broker_that_is_terminated_is_started_again(tmp_path: Path, undisturbe
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
     assert classes.events(out, "restart") == ["broker signal 15 (SIGTERM)"]
+
+
+def test_a_class_that_is_suspended_for_long_blames_nobody(tmp_path: Path, undisturbed: Gradebook) -> None:
+    out = tmp_path / "run"
+    process = midway(out, "limits.broker_s=5", "limits.stalled_s=60", "limits.empty_pool_s=5")
+    classroom = psutil.Process(process.pid)
+    family = [classroom, *classroom.children()]
+    for one in family:
+        one.suspend()
+    psutil.wait_procs(family, timeout=8)  # longer than the limits of what is idle
+    for one in reversed(family):
+        one.resume()
+    classes.finish(process)
+    assert classes.gradebook(out) == undisturbed
+    assert classes.events(out, "restart") == []
