@@ -36,7 +36,7 @@ HINTS = {
     errno.EMFILE: "raise the limit of this shell: ulimit -n 4096",
     errno.EAGAIN: TOO_FEW,
 }
-"""What to do about errors of the system that say it to nobody."""
+"""What to do about errors of the system whose own words do not say it."""
 
 Key = tuple[str | int, ...]
 """The way to an entry of a scenario: names of sections, numbers in lists."""

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from broker.client import Client
 from broker.errors import LbtError
 from broker.messages import Gone, Joined, Lost, Quiet, pool_of
+from scenarios import broker_watch
 from scenarios.broker_watch import BROKER, BrokerWatch
 from scenarios.gradebook.store import Store
 from scenarios.schema import Limits, Scenario
@@ -59,7 +60,7 @@ class Ended(Protocol):
         """Of the process; 0: it could not be started."""
 
 
-class Launcher(Protocol):
+class Launcher(broker_watch.Launcher, Protocol):
     """Starts, watches and restarts the processes of a class."""
 
     def ended(self) -> Iterable[Ended]:
@@ -70,15 +71,6 @@ class Launcher(Protocol):
 
     def unkillable(self) -> Collection[str]:
         """Whose process still runs long after it was sent SIGKILL."""
-
-    def kill(self, name: str, why: str, pid: int = 0) -> None:
-        """End a process that hangs; it counts as a death. A process of somebody else is left alone.
-
-        `pid`: the process that is meant; 0: whichever runs under this name.
-        """
-
-    def starved(self, name: str) -> bool:
-        """Whether its process waits for a processor or for the disk, and so cannot answer."""
 
     def last_words(self, name: str) -> str:
         """The last trouble that its log tells of, in a line, and where the log is."""

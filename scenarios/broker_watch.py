@@ -26,7 +26,10 @@ class Launcher(Protocol):
         """Whether its process waits for a processor or for the disk, and so cannot answer."""
 
     def kill(self, name: str, why: str, pid: int = 0) -> None:
-        """End a process; it counts as a death."""
+        """End a process that hangs; it counts as a death. A process of somebody else is left alone.
+
+        `pid`: the process that is meant; 0: whichever runs under this name.
+        """
 
 
 class BrokerWatch:
