@@ -77,6 +77,11 @@ class Client:
         # Guards the session, the inbox and the flags; notified when any of them may interest a waiting caller.
         self._changed = threading.Condition()
         self._heard = 0
+        self._connected = False
+        """Else nothing is sent: it stays here, where it can be counted, ordered and said again.
+
+        ZMQ_IMMEDIATE would do the same, but libzmq 4.3 then aborts the process when the broker dies while it is read.
+        """
         self._beat_now = False
         self._closing = False
         self._goodbye = ""
@@ -108,8 +113,6 @@ class Client:
         name = self._session.hello.name
         self._socket.identity = f"{name}-{secrets.token_hex(16)}".encode()
         self._socket.linger = LINGER_MS
-        # What cannot be sent now stays here, where it can be counted, ordered and said again.
-        self._socket.immediate = True
         self._socket.maxmsgsize = MAX_BODY + 1024
         self._socket.reconnect_ivl_max = 1000
         if self._endpoint.startswith("tcp://"):
@@ -315,7 +318,7 @@ class Client:
                         break
                 full = len(self._inbox) >= self._queue
                 due_at = self._beat_at if self._session.greeted else self._greet_at
-            flags = (0 if full else zmq.POLLIN) | (zmq.POLLOUT if blocked else 0)
+            flags = (0 if full else zmq.POLLIN) | (zmq.POLLOUT if blocked and self._connected else 0)
             poller.register(self._socket, flags)
             until = min(due_at, give_up_at or due_at)
             events = dict(poller.poll(math.ceil(1000 * max(0.0, until - time.monotonic()))))
@@ -351,6 +354,8 @@ class Client:
         return not self._beat_now
 
     def _try_to_send(self, envelopes: list[Envelope]) -> bool:
+        if not self._connected:
+            return False
         try:
             batching.send(self._socket, to_frames(envelopes))
         except zmq.Again:
@@ -378,7 +383,10 @@ class Client:
         event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             log.error("the broker at %s does not know the key of %s", self._endpoint, self._session.hello.name)
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._connected = True
         elif event == zmq.EVENT_DISCONNECTED:
+            self._connected = False
             with self._changed:
                 self._session.lost_connection()
 

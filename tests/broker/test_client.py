@@ -1,5 +1,7 @@
 """The client with real sockets: brokers that come late, die, or are somebody else."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -41,6 +43,7 @@ from tests.broker.running import (
     short_folder,
     student,
 )
+from tests.classes import ROOT
 
 
 class FakeBroker:
@@ -272,3 +275,46 @@ def test_memory_is_measured() -> None:
 def test_no_gauges_is_no_picture() -> None:
     with short_folder() as folder, Subscriber(local(folder).gauges) as subscriber:
         assert subscriber.latest() is None
+
+
+FLOOD = """
+import sys, zmq
+from broker.messages import Feedback, Welcome, envelope, to_frames
+socket = zmq.Context().socket(zmq.ROUTER)
+socket.bind(sys.argv[1])
+if not socket.poll(120_000):
+    sys.exit("nobody says Hello")
+peer, *_ = socket.recv_multipart()
+socket.send_multipart([peer, *to_frames([envelope(Welcome(epoch=sys.argv[2], heartbeat_s=1.0))])])
+many = list(to_frames([envelope(Feedback(about="a"))] * 64))
+for number in range(1_000_000):
+    socket.send_multipart([peer, *many])
+    if number == 200:
+        print("flooding", flush=True)
+"""
+READER = """
+import sys
+from broker.client import Client
+from broker.messages import Hello
+with Client(sys.argv[1], Hello(name="ann", role="student")) as client:
+    while True:
+        print(len(client.receive()), flush=True)
+"""
+
+
+def test_a_broker_that_is_killed_while_it_is_read_takes_no_peer_with_it() -> None:
+    with short_folder() as folder:
+        endpoint = local(folder).endpoint
+        run = [sys.executable, "-c"]
+        with subprocess.Popen([*run, READER, endpoint], cwd=ROOT, stdout=subprocess.DEVNULL) as reader:
+            try:
+                for number in range(15):
+                    flood = [*run, FLOOD, endpoint, str(number)]
+                    with subprocess.Popen(flood, cwd=ROOT, stdout=subprocess.PIPE) as broker:
+                        try:
+                            assert broker.stdout and broker.stdout.readline() == b"flooding\n"
+                        finally:
+                            broker.kill()
+                    assert reader.poll() is None
+            finally:
+                reader.kill()
