@@ -15,6 +15,7 @@ from rich.console import Console
 
 from agents import engines, memory, models, placement, prompts
 from agents.engines.base import EngineStartError
+from agents.home import home_env
 from agents.launcher import ChildSpec, agent_env
 from agents.memory import Requests
 from agents.server_keys import key_env
@@ -144,6 +145,8 @@ def hire(
     for agent, engine, gpu in zip(agents, chosen, on_gpu, strict=True):
         with _concerning(agent.name):
             engines.check_arguments(engine, agent.engine_args)
+            if there.gpu_expected and agent.gpu != "none" and engine in engines.WITH_LOCAL_MODEL:
+                raise PlacementError(f"no GPU can be used: {there.gpu_trouble}", key=("gpu",))
             if machine is None:  # what is installed here says nothing of a machine that is described
                 engines.check_installed(engine, gpu=gpu)
             resolved.append(models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None)
@@ -350,6 +353,6 @@ def trainable(engine: str, name: str = "teacher") -> None:
 
 def child(one: Hired, told: AgentSpec, logs: Path) -> ChildSpec:
     """The process of one agent."""
-    env = {**agent_env(one.seat), "LBT_AGENT": one.name}
+    env = {**agent_env(one.seat), **(home_env() if told.folder else {}), "LBT_AGENT": one.name}
     secrets = tuple(filter(None, [key_env(one)]))
     return ChildSpec(one.name, "agents.agent", told, env, one.seat.cores, logs / f"{one.name}.log", secrets)

@@ -87,12 +87,18 @@ def spawn(
             stderr=out,
             bufsize=0,
             cwd=ROOT,
-            # Unbuffered, so that what it printed last is in the log when it is killed.
-            env=child_environment({"PYTHONUNBUFFERED": "1", **env}, secrets),
+            # Unbuffered, so that what it printed last is in the log when it is killed. Other packages are called
+            # `agents`, too: the project's folder comes first, also where PYTHONSAFEPATH leaves out the current one.
+            env=child_environment({"PYTHONUNBUFFERED": "1", "PYTHONPATH": python_path(), **env}, secrets),
             start_new_session=True,
         )
     _write(process, body)
     return process
+
+
+def python_path() -> str:
+    """PYTHONPATH for children: the project's folder, then what the user put there."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def tell(process: subprocess.Popen[bytes], spec: msgspec.Struct | None) -> None:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from agents.engines.base import EngineDead, EngineStartError, Settings
-from agents.engines.loading import first_line
+from agents.engines.loading import REPAIR_GPU, device_failed, first_line
 
 ROOT_CAUSE = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception): .+)$")
 CONSEQUENCES = ("EngineDeadError", " INFO ", " WARNING ")
@@ -51,6 +51,8 @@ def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStar
     if "'EngineCore': -9" in says or MEMORY.search(says):
         lower = "memory_share, max_context or capacity" if settings.gpus else "engine_args.kv_cache_memory_bytes"
         return EngineStartError(f"{says}\nlower {lower}, seat fewer agents here, or take a smaller model")
+    if device_failed(says):
+        return EngineStartError(f"{says}\n{REPAIR_GPU}")
     return EngineStartError(says)
 
 
