@@ -41,6 +41,8 @@ class Gpu(msgspec.Struct, frozen=True):
     memory_mb: int
     used_mb: int = 0
     """By other processes."""
+    bfloat16: bool = True
+    """Whether it computes in bfloat16: of NVIDIA's GPUs those since compute capability 8.0."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -80,6 +82,13 @@ class Machine(msgspec.Struct, frozen=True):
         if self.free_mb is None:
             return self.usable_mb
         return max(0, min(self.usable_mb, self.free_mb + self.swap_mb - self.margin_mb))
+
+    def dtype(self, tokens: Sequence[str]) -> str:
+        """The dtype that torch is best at on these GPUs; without any, on the CPU."""
+        if not tokens:
+            return "bfloat16" if self.bfloat16 else "float32"
+        able = not self.mps and all(gpu.bfloat16 for gpu in self.gpus if gpu.token in tokens)
+        return "bfloat16" if able else "float16"
 
 
 def look() -> Machine:
@@ -155,7 +164,7 @@ def _described_gpus(text: str) -> tuple[Gpu, ...]:
 
 def nvidia_smi() -> tuple[str, str]:
     """One line per GPU of the machine, as `visible_gpus` reads them; and why there is none, where that is a failure."""
-    fields = "index,uuid,name,memory.total,memory.used,mig.mode.current"
+    fields = "index,uuid,name,memory.total,memory.used,mig.mode.current,compute_cap"
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
@@ -194,7 +203,8 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
     not there ends the list.
 
     Args:
-        csv: lines of index, UUID, name, total and used memory in units of 2^20 bytes, and perhaps the MIG mode.
+        csv: lines of index, UUID, name, total and used memory in units of 2^20 bytes, and perhaps MIG mode and compute
+            capability.
         visible: CUDA_VISIBLE_DEVICES; None where it is not set.
         host_mb: stands for the memory of a GPU that has none of its own, where nvidia-smi says [N/A].
 
@@ -203,7 +213,7 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
             an instance.
     """
     rows = [[field.strip() for field in line.split(",")] for line in csv.splitlines()]
-    rows = [row for row in rows if len(row) in (5, 6)]
+    rows = [row for row in rows if 5 <= len(row) <= 7]
     if visible is None:
         return tuple(_gpu(row, row[0], host_mb) for row in rows)
     chosen: list[list[str]] = []
@@ -227,17 +237,18 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
 
 
 def _gpu(row: Sequence[str], token: str, host_mb: int) -> Gpu:
-    index, _, name, total, used, *mig = row
+    index, _, name, total, used, mig, capability = (*row, "", "")[:7]
     others = f"or let CUDA_VISIBLE_DEVICES name the others, or {HIDE}"
     if not total.isdigit() and total not in NO_OWN_MEMORY:
         raise PlacementError(f"GPU {index} is lost: nvidia-smi says {total} of its memory\n{REPAIR}, {others}")
-    if mig == ["Enabled"]:
+    if mig == "Enabled":
         raise PlacementError(
             f"GPU {index} ({name}) is divided into parts (MIG), which are not supported\n"
             f"take whole GPUs: nvidia-smi -i {index} -mig 0, {others}"
         )
     memory = (_mb(int(total)), _mb(int(used)) if used.isdigit() else 0) if total.isdigit() else (host_mb, 0)
-    return Gpu(token, name.removeprefix("NVIDIA ").removeprefix("GeForce "), *memory)
+    able = not re.fullmatch(r"[0-7]\.\d+", capability)
+    return Gpu(token, name.removeprefix("NVIDIA ").removeprefix("GeForce "), *memory, bfloat16=able)
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -66,7 +66,7 @@ def spawn(
 
     Args:
         module: for `-m`; its main calls `receive` before it imports anything heavy.
-        spec: read by `receive` in the child. Above 64 KiB the call lasts until the child reads it.
+        spec: read by `receive` in the child. Above 65,536 bytes the call lasts until the child reads it.
         env: added to this process's environment before the child's Python starts.
         secrets: the secrets of this process's environment that the child needs; it gets no others.
         log: standard output and standard error are appended to it.

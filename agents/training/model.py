@@ -13,7 +13,7 @@ from agents import weights
 from agents.engines.base import EngineStartError
 from agents.engines.chat import Chat
 from agents.engines.loading import LOCAL, chat_of, context_of, first_line, pick_device, pick_dtype, read_weights
-from agents.training.spec import TrainingFailed, TrainingSpec
+from agents.training.spec import NO_PADDING, TrainingFailed, TrainingSpec
 from broker.errors import ModelError
 
 
@@ -30,10 +30,7 @@ def language_of(folder: Path) -> Language:
     try:
         chat = chat_of(folder)
         if chat.tokenizer.pad_token is None and chat.tokenizer.eos_token is None:
-            raise EngineStartError(
-                f"{folder}: a training needs a pad_token or an eos_token, and its tokenizer names neither\n"
-                "name one in tokenizer_config.json"
-            )
+            raise EngineStartError(f"{folder}: {NO_PADDING}")
         config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
         return Language(chat, context_of(config, 0))
     except EngineStartError as error:

@@ -17,6 +17,7 @@ from agents.weights import cache_folder
 from broker.errors import ModelError, PlacementError
 from broker.messages import Role
 from scenarios.schema import Agent
+from tests.agents.test_transformers_engine import CONTEXT, save
 
 TEACHER = Agent(name="teacher", engine="simulated")
 QWEN = "qwen2.5-coder-0.5b-instruct"
@@ -209,6 +210,15 @@ def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> No
     assert (ada.needs, bob.needs) == ("2.8 GB", "1.4 GB")
 
 
+def test_a_context_beyond_the_models_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    folder = str(save(tmp_path, "llama"))
+    hiring.hire(TEACHER, [Agent(name="ada", model=folder, engine="transformers", max_context=CONTEXT)], here(64))
+    with pytest.raises(EngineStartError, match=rf"^ada: max_context: the model takes {CONTEXT} tokens at most"):
+        hiring.hire(
+            TEACHER, [Agent(name="ada", model=folder, engine="transformers", max_context=CONTEXT + 1)], here(64)
+        )
+
+
 # --- seats on GPUs -------------------------------------------------------------------------------------------
 
 A10 = placement.Gpu("0", "A10", 24_000)
@@ -267,6 +277,27 @@ def test_the_build_of_torch_is_read_without_an_import(
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
     assert engines.torch_build() == build
+
+
+@pytest.mark.parametrize(
+    ("facts", "engine", "asked", "dtype"),
+    [
+        ({"bfloat16": True}, "transformers", "auto", "bfloat16"),
+        ({}, "vllm", "auto", "float32"),
+        ({}, "transformers", "float16", "float16"),
+        ({"gpus": (A10,)}, "transformers", "auto", "bfloat16"),
+        ({"gpus": (msgspec.structs.replace(A10, bfloat16=False),)}, "transformers", "auto", "float16"),
+        ({"gpus": (A10,)}, "vllm", "auto", "auto"),
+        ({"mps": True}, "transformers", "auto", "float16"),
+        ({"gpus": (A10,)}, "simulated", "auto", ""),
+    ],
+)
+def test_the_dtype_that_an_agent_computes_in_is_recorded_with_its_device(
+    facts: dict[str, Any], engine: Any, asked: Any, dtype: str
+) -> None:
+    ada = Agent(name="ada", model=QWEN, engine=engine, dtype=asked)
+    _, seated = hiring.hire(TEACHER, [ada], placement.Machine(cores=(0, 1), memory_mb=64_000, **facts))
+    assert seated.facts()["dtype"] == dtype
 
 
 # --- users without a home ------------------------------------------------------------------------------------

@@ -420,10 +420,10 @@ def test_a_gpu_that_the_variable_names_twice_is_refused(visible: str, gpu: str) 
         visible_gpus(SMI, visible, 0)
 
 
-# As nvidia-smi prints it: index, uuid, name, memory.total, memory.used, mig.mode.current.
-MIG = """0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 7, Enabled
-1, GPU-aabb-2, NVIDIA A100-SXM4-80GB, 81920, 7, Disabled
-2, GPU-cccc-3, NVIDIA A10, 23028, 0, [N/A]
+# As nvidia-smi prints it: index, uuid, name, memory.total, memory.used, mig.mode.current, compute_cap.
+MIG = """0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 7, Enabled, 8.0
+1, GPU-aabb-2, NVIDIA A100-SXM4-80GB, 81920, 7, Disabled, 8.0
+2, GPU-cccc-3, NVIDIA A10, 23028, 0, [N/A], 8.6
 """
 
 
@@ -441,6 +441,12 @@ def test_a_lost_gpu_is_refused_and_the_others_are_not(said: str) -> None:
         visible_gpus(rows, None, 64_000)
     assert said in str(caught.value) and len(str(caught.value).splitlines()) == 2
     assert [gpu.token for gpu in visible_gpus(rows, "0", 64_000)] == ["0"]
+
+
+@pytest.mark.parametrize(("capability", "able"), [("7.5", False), ("8.0", True), ("12.0", True), ("[N/A]", True)])
+def test_old_gpus_do_not_compute_in_bfloat16(capability: str, able: bool) -> None:
+    (gpu,) = visible_gpus(f"0, GPU-a, Tesla T4, 15360, 0, [N/A], {capability}\n", None, 0)
+    assert gpu.bfloat16 == able
 
 
 def test_a_gpu_that_shares_the_memory_of_the_machine_is_not_lost() -> None:
