@@ -114,7 +114,7 @@ def vllm(version: str, build: str, machine: Machine) -> Check:
 
 
 def torch(version: str, build: str, machine: Machine) -> Check:
-    """Whether torch is there once, and built for what the machine has.
+    """Whether torch is there, and built for what the machine has.
 
     Args:
         version: of the installed one; empty: none.
@@ -137,7 +137,11 @@ def packages(project: Path = ROOT / "pyproject.toml") -> Check:
     wrong = []
     requirements = [Requirement(each) for each in tomllib.loads(project.read_text())["project"]["dependencies"]]
     for requirement in requirements:
-        there = [found.version for found in importlib.metadata.distributions(name=requirement.name)]
+        # A folder may be twice on the path.
+        found = {
+            (one.version, str(one.locate_file(""))) for one in importlib.metadata.distributions(name=requirement.name)
+        }
+        there = sorted(version for version, _ in found)
         if not there:
             wrong.append(f"{requirement.name} is not installed")
         elif len(there) > 1:
@@ -161,7 +165,7 @@ def names(path: Sequence[str], own: Path = ROOT) -> Check:
         for folder in dict.fromkeys(path):
             spec = PathFinder.find_spec(package, [folder])
             if spec and spec.origin:
-                file = Path(spec.origin)
+                file = Path(spec.origin).resolve()
                 imported.setdefault(package, file)
                 if not file.is_relative_to(own / package):
                     others.append(f"{package} in {os.path.abspath(folder)}{_distribution(package, file)}")

@@ -131,7 +131,9 @@ def described(entries: Sequence[str]) -> Machine:
     Raises:
         PlacementError: an entry that says none of these.
     """
-    machine = msgspec.structs.replace(look(), gpus=(), mps=False, free_mb=None, swap_mb=0, gpu_trouble="")
+    machine = msgspec.structs.replace(
+        look(), gpus=(), mps=False, free_mb=None, swap_mb=0, gpu_trouble="", gpu_expected=False
+    )
     for entry in entries:
         key, _, value = entry.partition("=")
         try:

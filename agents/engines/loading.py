@@ -51,19 +51,18 @@ def pick_device() -> torch.device:
 
 def no_gpu(seat: str) -> str:
     """Why torch cannot use the GPU that an agent sits on, and what to do."""
-    if seat == "cuda" and not torch.version.cuda:
+    if seat == "mps":
+        return f"this agent sits on the Apple GPU, and torch {torch.__version__} does not see it\ntake gpu: none"
+    if not torch.version.cuda:
         return wrong_torch(torch.__version__)
     why = "it reports no such device"
-    if seat == "cuda":
-        try:
-            torch.cuda.init()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            why = first_line(error)
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        why = first_line(error)
     return (
         f"this agent sits on a GPU, and torch {torch.__version__} cannot use it: {why}\n"
         "look at what nvidia-smi says, update or repair the driver, or give the agent gpu: none"
-        if seat == "cuda"
-        else f"this agent sits on the Apple GPU, and torch {torch.__version__} cannot use it: {why}\ntake gpu: none"
     )
 
 

@@ -17,7 +17,7 @@ from transformers.quantizers import AutoHfQuantizer
 
 from agents.engines import installed
 from agents.engines.base import EngineStartError
-from agents.weights import SETTINGS, TOKENIZERS
+from agents.weights import SETTINGS, TOKENIZERS, weights_of
 
 POINTER = b"version https://git-lfs.github.com/"
 """How the small text file begins that stands in for a large file until `git lfs pull` has fetched it."""
@@ -164,8 +164,8 @@ def check_numbers(model: Any) -> None:
 
 def check_numbers_in_files(folder: Path) -> None:
     """The same, for engines that read the files in another process."""
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, "pt") as opened:
+    for file in weights_of(folder):
+        with safe_open(folder / file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118  (no mapping)
                 if not _finite(opened.get_tensor(name)):
                     raise EngineStartError(f"its weights are broken: {name} holds NaN or infinity\n{FETCH}")

@@ -114,9 +114,10 @@ def test_packages_that_are_missing_there_twice_or_of_another_version_are_named(
     installed(tmp_path / "b", lbt_four="0.9")
     monkeypatch.syspath_prepend(tmp_path / "b")
     monkeypatch.syspath_prepend(tmp_path / "a")
+    monkeypatch.syspath_prepend(tmp_path / "a")
     found = doctor.packages(tmp_path / "pyproject.toml")
     assert found.ok == "no" and found.says == (
-        "lbt_two is 6.1, where <6,>=5 is needed; lbt_three is not installed; lbt_four is installed 2 times: 1.0, 0.9"
+        "lbt_two is 6.1, where <6,>=5 is needed; lbt_three is not installed; lbt_four is installed 2 times: 0.9, 1.0"
     )
     assert found.do.startswith("pip uninstall lbt_four")
 

@@ -497,6 +497,7 @@ def test_a_variable_that_names_no_whole_gpu_is_a_trouble_and_no_machine_without_
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     here = look()
     assert here.gpus == () and here.gpu_expected and words in here.gpu_trouble
+    assert not described(["gpus=80"]).gpu_expected  # nothing of that holds for a machine that is described
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles"])

@@ -1,5 +1,6 @@
 """Classes of real engines under users whom the system does not know, as in containers with a random user id."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.machine import computes_in_bfloat16
 from tests import bigrams, classes
 
 UID = 12345
@@ -47,6 +49,10 @@ def test_a_class_with_a_training_needs_neither_a_home_nor_a_name(scenario: Path)
     done = as_nobody(scenario, LBT_CACHE="models")
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(path.name for path in (scenario.parent / "home").iterdir()) == ["models", "runs"]
+    (summary,) = (scenario.parent / "home").glob("runs/*/summary.json")
+    teacher, peer = json.loads(summary.read_text())["agents"]
+    dtype = "bfloat16" if computes_in_bfloat16() else "float32"
+    assert (teacher["device"][:3], teacher["dtype"], peer["dtype"]) == ("CPU", dtype, "")
 
 
 @needs_root
