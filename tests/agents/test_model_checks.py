@@ -173,6 +173,19 @@ def test_tokens_without_an_embedding_are_refused(model: Path, special: bool) -> 
     )
 
 
+def test_an_end_of_turn_that_is_an_ordinary_added_token_ends_a_completion(model: Path) -> None:
+    file = model / "tokenizer.json"
+    told = json.loads(file.read_text())
+    for token in told["added_tokens"]:
+        token["special"] = token["content"] == "<|endoftext|>"
+    file.write_text(json.dumps(told))
+    edit(model / "tokenizer_config.json", additional_special_tokens=[], extra_special_tokens=[])
+    transformers.GenerationConfig(eos_token_id=256).save_pretrained(model)
+    chat = loaded(model)
+    assert chat.tokenizer.all_special_tokens == ["<|endoftext|>"]
+    assert chat.stops == {256, 258} and chat.end == 258
+
+
 @pytest.mark.parametrize("end", [999, 259, -1])
 def test_end_tokens_that_the_model_has_not_are_refused(model: Path, end: int) -> None:
     transformers.GenerationConfig(eos_token_id=[256, end]).save_pretrained(model)
