@@ -182,7 +182,10 @@ def test_an_engine_that_was_named_or_given_arguments_is_refused_rather_than_chan
     monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
     small = here(4)
-    for student in (Agent(name="ada", model=QWEN, engine="vllm"), Agent(name="ada", model=QWEN, engine_args={"x": 1})):
+    for student in (
+        Agent(name="ada", model=QWEN, engine="vllm"),
+        Agent(name="ada", model=QWEN, engine_args={"max_num_seqs": 8}),
+    ):
         with pytest.raises(PlacementError, match="kv_cache_memory_bytes"):
             hiring.hire(TEACHER, [student], small)
 

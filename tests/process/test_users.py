@@ -56,9 +56,16 @@ def test_a_class_with_a_training_needs_neither_a_home_nor_a_name(scenario: Path)
 
 
 @needs_root
-@pytest.mark.parametrize("home", ["", "/", "/nonexistent"])
-def test_without_a_folder_for_models_a_class_says_which_variable_names_one(scenario: Path, home: str) -> None:
-    done = as_nobody(scenario, **({"HOME": home} if home else {"XDG_CACHE_HOME": "relative"}))
+@pytest.mark.parametrize("home", ["/", "/nonexistent"])
+def test_a_home_that_cannot_be_written_is_not_needed_for_a_model_in_a_folder(scenario: Path, home: str) -> None:
+    done = as_nobody(scenario, HOME=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in (scenario.parent / "home").iterdir()] == ["runs"]
+
+
+@needs_root
+def test_without_a_folder_for_models_a_class_says_which_variable_names_one(scenario: Path) -> None:
+    done = as_nobody(scenario, XDG_CACHE_HOME="relative")
     assert done.returncode == 2
     assert "LBT_CACHE" in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) <= 3
     assert not list((scenario.parent / "home").iterdir())
