@@ -12,14 +12,16 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 RELATIVE = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(path)]
 sys.path[:] = [path for path in sys.path if path == HERE or path not in map(os.path.abspath, RELATIVE)]
+# Other packages are called `agents`, too: this project's come first, however Python was started.
+sys.path.insert(0, HERE)
 
+# ruff: noqa: E402
 from broker.interrupts import Interrupts
 
 INTERRUPTS = Interrupts()
 if __name__ == "__main__":  # before the imports below, which take a while
     INTERRUPTS.install()
 
-# ruff: noqa: E402
 import difflib
 import json
 import sqlite3

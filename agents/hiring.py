@@ -15,12 +15,13 @@ from rich.console import Console
 
 from agents import engines, memory, models, placement, prompts
 from agents.engines.base import EngineStartError
+from agents.home import home_env
 from agents.launcher import ChildSpec, agent_env
 from agents.memory import Requests
 from agents.server_keys import key_env
 from agents.spec import AgentSpec
 from agents.training.spec import INSTALL
-from agents.weights import BYTES
+from agents.weights import BYTES, context_of
 from broker import server_notes
 from broker.errors import LbtError, PlacementError
 from broker.messages import replica
@@ -71,6 +72,8 @@ class Hired(msgspec.Struct, frozen=True):
     """None: needs no model of ours."""
     wish: placement.Wish
     seat: placement.Seat
+    dtype: str = ""
+    """It computes in; `auto`: what vLLM takes from the model on a GPU. Empty: it computes nothing here."""
 
     def facts(self) -> dict[str, str]:
         """For the gradebook and for people."""
@@ -80,6 +83,7 @@ class Hired(msgspec.Struct, frozen=True):
             "model": self.wanted.model,
             "engine": self.engine,
             "device": self.seat.device,
+            "dtype": self.dtype,
         }
 
     @property
@@ -144,9 +148,12 @@ def hire(
     for agent, engine, gpu in zip(agents, chosen, on_gpu, strict=True):
         with _concerning(agent.name):
             engines.check_arguments(engine, agent.engine_args)
+            if there.gpu_expected and agent.gpu != "none" and engine in engines.WITH_LOCAL_MODEL:
+                raise PlacementError(f"no GPU can be used: {there.gpu_trouble}", key=("gpu",))
             if machine is None:  # what is installed here says nothing of a machine that is described
                 engines.check_installed(engine, gpu=gpu)
             resolved.append(models.resolve(agent.model) if engine in engines.WITH_LOCAL_MODEL else None)
+            _check_context(agent, engine, resolved[-1])
     try:
         return _seat(agents, chosen, resolved, there, asked or {}, in_turn=in_turn)
     except PlacementError:
@@ -208,7 +215,14 @@ def _seat(
             )
     together = wishes if in_turn else [[wish for own in wishes for wish in own]]
     pairs = [pair for group in together for pair in zip(group, placement.place(group, machine), strict=True)]
-    return tuple(Hired(*member, *pair) for member, pair in zip(crew, pairs, strict=True))
+    hired = [Hired(*member, *pair) for member, pair in zip(crew, pairs, strict=True)]
+    return tuple(msgspec.structs.replace(one, dtype=_computes_in(one, machine)) for one in hired)
+
+
+def _computes_in(one: Hired, machine: placement.Machine) -> str:
+    if one.resolved is None or one.wanted.dtype != "auto":
+        return one.wanted.dtype if one.resolved else ""
+    return "auto" if one.engine == "vllm" and one.seat.gpus else machine.dtype(one.seat.gpus)
 
 
 def short_now(hired: Sequence[Hired], *, in_turn: bool) -> str:
@@ -224,6 +238,14 @@ def short_now(hired: Sequence[Hired], *, in_turn: bool) -> str:
         return ""
     machine = placement.look()
     return next(filter(None, (placement.short_now(group, machine) for group in groups.values())), "")
+
+
+def _check_context(agent: Wanted, engine: str, model: models.Resolved | None) -> None:
+    """Refuse a context beyond the model's, as far as its folder tells. vLLM knows itself what stretches one."""
+    if engine == "transformers" and model and model.at_hand and model.folder:
+        own = context_of(model.folder)
+        if 0 < own < agent.max_context:
+            raise EngineStartError(f"the model takes {own} tokens at most; lower it", key=("max_context",))
 
 
 def sits_on_gpu(agent: Wanted, machine: placement.Machine) -> bool:
@@ -350,6 +372,6 @@ def trainable(engine: str, name: str = "teacher") -> None:
 
 def child(one: Hired, told: AgentSpec, logs: Path) -> ChildSpec:
     """The process of one agent."""
-    env = {**agent_env(one.seat), "LBT_AGENT": one.name}
+    env = {**agent_env(one.seat), **(home_env() if told.folder else {}), "LBT_AGENT": one.name}
     secrets = tuple(filter(None, [key_env(one)]))
     return ChildSpec(one.name, "agents.agent", told, env, one.seat.cores, logs / f"{one.name}.log", secrets)

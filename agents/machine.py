@@ -20,6 +20,16 @@ MARGIN = 0.1
 """Of the machine's memory: an agent may take a fifth more than planned, and files want some of it as their cache."""
 MARGIN_MB = 1000
 """At least: run.py and the broker take up to 300 MB, and other programs grow."""
+ANSWER_S = 60
+"""How long nvidia-smi may take: with many GPUs, and none of them in use, it does not answer at once."""
+NO_OWN_MEMORY = ("[N/A]", "N/A", "[Not Supported]")
+"""What nvidia-smi says of the memory of a GPU that shares that of the machine."""
+GPU_THERE = re.compile(
+    r"GPU is lost|fallen off|device handle|version mismatch|Unknown Error|insufficient permissions", re.I
+)
+"""In what nvidia-smi says where it fails although there is a GPU. `No devices were found` may mean just that."""
+REPAIR = "repair the driver or restart the machine"
+HIDE = "set CUDA_VISIBLE_DEVICES= (empty) to compute on the CPU"
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -31,6 +41,8 @@ class Gpu(msgspec.Struct, frozen=True):
     memory_mb: int
     used_mb: int = 0
     """By other processes."""
+    bfloat16: bool = True
+    """Whether it computes in bfloat16: of NVIDIA's GPUs those since compute capability 8.0."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -49,6 +61,10 @@ class Machine(msgspec.Struct, frozen=True):
     """Free swap, which counts as free; none where a container limits the memory."""
     bfloat16: bool = False
     """Whether its CPU computes in bfloat16."""
+    gpu_trouble: str = ""
+    """Why its GPUs cannot be used, and what to do; then `gpus` is empty. Empty: they can, or there are none."""
+    gpu_expected: bool = False
+    """Whether that is surely a trouble: a driver without a GPU fails, too."""
 
     @property
     def margin_mb(self) -> int:
@@ -67,13 +83,16 @@ class Machine(msgspec.Struct, frozen=True):
             return self.usable_mb
         return max(0, min(self.usable_mb, self.free_mb + self.swap_mb - self.margin_mb))
 
+    def dtype(self, tokens: Sequence[str]) -> str:
+        """The dtype that torch is best at on these GPUs; without any, on the CPU."""
+        if not tokens:
+            return "bfloat16" if self.bfloat16 else "float32"
+        able = not self.mps and all(gpu.bfloat16 for gpu in self.gpus if gpu.token in tokens)
+        return "bfloat16" if able else "float16"
+
 
 def look() -> Machine:
-    """The machine this process runs on, within its CUDA_VISIBLE_DEVICES, CPU affinity and container.
-
-    Raises:
-        PlacementError: CUDA_VISIBLE_DEVICES names a part of a GPU.
-    """
+    """The machine this process runs on, within its CUDA_VISIBLE_DEVICES, CPU affinity and container."""
     cores = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else tuple(range(os.cpu_count() or 1))
     limits = cgroup_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     cpus = limits.cpus
@@ -81,15 +100,26 @@ def look() -> Machine:
     memory_mb = min(host_mb, host_mb if limits.memory_mb is None else limits.memory_mb)
     meminfo = _text(Path("/proc/meminfo"))
     free = [mb for mb in (meminfo_mb(meminfo, "MemAvailable"), limits.free_mb) if mb is not None]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    csv, trouble = ("", "") if hides_all(visible) else nvidia_smi()
+    gpus: tuple[Gpu, ...] = ()
+    try:
+        gpus = visible_gpus(csv, visible, memory_mb)
+    except PlacementError as error:
+        trouble = str(error)
+    if csv and visible and not (gpus or trouble) and re.match(r"\d|GPU-", visible.strip()):
+        trouble = f"CUDA_VISIBLE_DEVICES={visible} names no GPU of this machine\ncorrect it, or {HIDE}"
     return Machine(
         cores=cores,
         memory_mb=memory_mb,
-        gpus=visible_gpus(_nvidia_smi(), os.environ.get("CUDA_VISIBLE_DEVICES"), memory_mb),
+        gpus=gpus,
         mps=sys.platform == "darwin" and os.uname().machine == "arm64",
         parallel=max(1, int(cpus)) if cpus and cpus < len(cores) else 0,
         free_mb=min(free, default=None),
         swap_mb=(meminfo_mb(meminfo, "SwapFree") or 0) if limits.memory_mb is None else 0,
         bfloat16=computes_in_bfloat16(),
+        gpu_trouble=trouble,
+        gpu_expected=bool(trouble) and (bool(csv) or gpu_is_there(trouble)),
     )
 
 
@@ -101,7 +131,9 @@ def described(entries: Sequence[str]) -> Machine:
     Raises:
         PlacementError: an entry that says none of these.
     """
-    machine = msgspec.structs.replace(look(), gpus=(), mps=False, free_mb=None, swap_mb=0)
+    machine = msgspec.structs.replace(
+        look(), gpus=(), mps=False, free_mb=None, swap_mb=0, gpu_trouble="", gpu_expected=False
+    )
     for entry in entries:
         key, _, value = entry.partition("=")
         try:
@@ -132,13 +164,38 @@ def _described_gpus(text: str) -> tuple[Gpu, ...]:
     return tuple(Gpu(str(index), f"{size:g} GB", int(size * 1000)) for index, size in enumerate(sizes))
 
 
-def _nvidia_smi() -> str:
-    """One line per GPU of the machine; empty where there is no driver to ask, which `doctor` tells apart."""
-    command = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total,memory.used", "--format=csv,noheader,nounits"]
+def nvidia_smi() -> tuple[str, str]:
+    """One line per GPU of the machine, as `visible_gpus` reads them; and why there is none, where that is a failure."""
+    fields = "index,uuid,name,memory.total,memory.used,mig.mode.current,compute_cap"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
+    except FileNotFoundError:
+        if not gpu_is_there():
+            return "", ""
+        says = "nvidia-smi is not installed (a container needs NVIDIA_DRIVER_CAPABILITIES=compute,utility)"
+    except subprocess.TimeoutExpired:
+        says = f"nvidia-smi does not answer within {ANSWER_S} s"
+    except OSError as error:
+        says = f"nvidia-smi cannot be run: {error.strerror}"
+    else:
+        if not done.returncode:
+            return done.stdout, ""
+        said = (done.stdout + done.stderr).strip().splitlines()
+        says = f"nvidia-smi says: {said[0][:200]}" if said else f"nvidia-smi ends with exit code {done.returncode}"
+    return "", f"{says}\n{REPAIR}, or {HIDE}"
+
+
+def gpu_is_there(said: str = "", devices: Path = Path("/dev")) -> bool:
+    """Whether this machine has an NVIDIA GPU though nvidia-smi lists none: by what it says, or by the device files."""
+    return GPU_THERE.search(said) is not None or any(
+        re.fullmatch(r"nvidia\d+", file.name) for file in devices.glob("*")
+    )
+
+
+def hides_all(visible: str | None) -> bool:
+    """Whether this CUDA_VISIBLE_DEVICES hides all GPUs: an index below 0, or no text at all."""
+    return visible is not None and (not visible.strip() or visible.strip().startswith("-"))
 
 
 def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]:
@@ -148,33 +205,52 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
     not there ends the list.
 
     Args:
-        csv: lines of index, UUID, name, total and used memory in units of 2^20 bytes.
+        csv: lines of index, UUID, name, total and used memory in units of 2^20 bytes, and perhaps MIG mode and compute
+            capability.
         visible: CUDA_VISIBLE_DEVICES; None where it is not set.
         host_mb: stands for the memory of a GPU that has none of its own, where nvidia-smi says [N/A].
 
     Raises:
-        PlacementError: it names a part of a GPU.
+        PlacementError: one of them is named twice, or is lost or divided into MIG instances; or the variable names such
+            an instance.
     """
-    there: list[tuple[str, Gpu]] = []
-    for line in csv.splitlines():
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 5:
-            continue
-        index, uuid, name, total, used = fields
-        memory = (_mb(int(total)), _mb(int(used)) if used.isdigit() else 0) if total.isdigit() else (host_mb, 0)
-        there.append((uuid, Gpu(index, name.removeprefix("NVIDIA ").removeprefix("GeForce "), *memory)))
+    rows = [[field.strip() for field in line.split(",")] for line in csv.splitlines()]
+    rows = [row for row in rows if 5 <= len(row) <= 7]
     if visible is None:
-        return tuple(gpu for _, gpu in there)
-    chosen: list[Gpu] = []
+        return tuple(_gpu(row, row[0], host_mb) for row in rows)
+    chosen: list[list[str]] = []
+    gpus: list[Gpu] = []
     for token in [part.strip() for part in visible.split(",")]:
         if token.startswith("MIG-"):
-            raise PlacementError(f"CUDA_VISIBLE_DEVICES names {token}, a part of a GPU: name whole GPUs")
+            raise PlacementError(
+                f"CUDA_VISIBLE_DEVICES names {token}, a part of a GPU (MIG)\nname whole GPUs, or {HIDE}"
+            )
         shortened = token.startswith("GPU-")
-        found = [gpu for uuid, gpu in there if (uuid.startswith(token) if shortened else gpu.token == token)]
+        found = [row for row in rows if (row[1].startswith(token) if shortened else row[0] == token)]
         if len(found) != 1:
             break
-        chosen.append(msgspec.structs.replace(found[0], token=token))
-    return tuple(chosen)
+        if found[0] in chosen:
+            raise PlacementError(
+                f"CUDA_VISIBLE_DEVICES={visible} names GPU {found[0][0]} twice: CUDA then uses none\nname each GPU once"
+            )
+        chosen += found
+        gpus.append(_gpu(found[0], token, host_mb))
+    return tuple(gpus)
+
+
+def _gpu(row: Sequence[str], token: str, host_mb: int) -> Gpu:
+    index, _, name, total, used, mig, capability = (*row, "", "")[:7]
+    others = f"or let CUDA_VISIBLE_DEVICES name the others, or {HIDE}"
+    if not total.isdigit() and total not in NO_OWN_MEMORY:
+        raise PlacementError(f"GPU {index} is lost: nvidia-smi says {total} of its memory\n{REPAIR}, {others}")
+    if mig == "Enabled":
+        raise PlacementError(
+            f"GPU {index} ({name}) is divided into parts (MIG), which are not supported\n"
+            f"take whole GPUs: nvidia-smi -i {index} -mig 0, {others}"
+        )
+    memory = (_mb(int(total)), _mb(int(used)) if used.isdigit() else 0) if total.isdigit() else (host_mb, 0)
+    able = not re.fullmatch(r"[0-7]\.\d+", capability)
+    return Gpu(token, name.removeprefix("NVIDIA ").removeprefix("GeForce "), *memory, bfloat16=able)
 
 
 class Limits(msgspec.Struct, frozen=True):

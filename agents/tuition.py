@@ -4,18 +4,25 @@ The teacher's engine is away while it trains, so its seat is there for the train
 How much a training takes is agents/training/estimate.py, where agents sit agents/placement.py.
 """
 
+import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from agents import engines, placement
+from agents.engines.base import EngineStartError
 from agents.hiring import Hired, dtype_of, trainable
 from agents.memory import MB
 from agents.training.estimate import estimate, lower
+from agents.training.spec import NO_PADDING
 from agents.weights import BYTES
 from broker.errors import PlacementError
 from broker.messages import Recipe
+
+PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Classes of tokenizers whose files name all of their special tokens."""
 
 
 class Tuition(msgspec.Struct, frozen=True):
@@ -55,7 +62,8 @@ def foresee(
         in_turn: the others are away meanwhile.
 
     Raises:
-        EngineStartError: the teacher cannot be trained, or not without packages that are not installed.
+        EngineStartError: the teacher cannot be trained, or not without packages that are not installed, or its
+            tokenizer has no token to pad with.
         PlacementError: the memory does not hold it.
     """
     teacher = hired[0]
@@ -63,6 +71,8 @@ def foresee(
         trainable(teacher.engine, teacher.name)
     if teacher.engine not in engines.WITH_LOCAL_MODEL or teacher.resolved is None or not teacher.resolved.size_mb:
         return None
+    if teacher.resolved.folder:
+        check_tokenizer(teacher.resolved.folder, teacher.wanted.name)
     there = machine or placement.look()
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     if teacher.seat.gpus:
@@ -78,6 +88,25 @@ def foresee(
             agent=teacher.name,
         )
     return Tuition(needs.memory_gb, needs.seconds, pairs, trainings)
+
+
+def check_tokenizer(folder: Path, agent: str) -> None:
+    """Refuse a model whose tokenizer names neither a padding nor an end token, as far as its files tell.
+
+    Some classes of tokenizers bring tokens of their own; the training itself looks at the tokenizer that it loads.
+
+    Raises:
+        EngineStartError: with what to do.
+    """
+    said: dict[str, object] = {}
+    for file in (folder / name for name in ("special_tokens_map.json", "tokenizer_config.json")):
+        if file.is_file():
+            with contextlib.suppress(msgspec.DecodeError):  # the engine says what is wrong with the file
+                said |= msgspec.json.decode(file.read_bytes(), type=dict[str, object])
+    if said.get("tokenizer_class") in PLAIN_TOKENIZERS and not any(
+        said.get(name) for name in ("pad_token", "eos_token")
+    ):
+        raise EngineStartError(f"{folder}: {NO_PADDING}", agent=agent, key=("model",))
 
 
 def _room_gb(hired: Sequence[Hired], machine: placement.Machine, *, in_turn: bool) -> float:

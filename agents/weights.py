@@ -68,7 +68,9 @@ def cache_folder() -> Path:
     Raises:
         ModelError: this user has no home folder, and no variable names another; or others could change what lies there.
     """
-    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    user = os.environ.get("XDG_CACHE_HOME", "")
+    # By its specification a path that is not absolute does not count.
+    user = user if os.path.isabs(user) else "~/.cache"
     name = os.path.expanduser(os.environ.get("LBT_CACHE") or os.path.join(user, "lbt-classroom"))
     if name.startswith("~"):
         raise ModelError(f"no folder for models: {name} needs a home folder, and this user has none\nset LBT_CACHE")

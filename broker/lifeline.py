@@ -66,7 +66,7 @@ def spawn(
 
     Args:
         module: for `-m`; its main calls `receive` before it imports anything heavy.
-        spec: read by `receive` in the child. Above 64 KiB the call lasts until the child reads it.
+        spec: read by `receive` in the child. Above 65,536 bytes the call lasts until the child reads it.
         env: added to this process's environment before the child's Python starts.
         secrets: the secrets of this process's environment that the child needs; it gets no others.
         log: standard output and standard error are appended to it.
@@ -87,12 +87,18 @@ def spawn(
             stderr=out,
             bufsize=0,
             cwd=ROOT,
-            # Unbuffered, so that what it printed last is in the log when it is killed.
-            env=child_environment({"PYTHONUNBUFFERED": "1", **env}, secrets),
+            # Unbuffered, so that what it printed last is in the log when it is killed. Other packages are called
+            # `agents`, too: the project's folder comes first, also where PYTHONSAFEPATH leaves out the current one.
+            env=child_environment({"PYTHONUNBUFFERED": "1", "PYTHONPATH": python_path(), **env}, secrets),
             start_new_session=True,
         )
     _write(process, body)
     return process
+
+
+def python_path() -> str:
+    """PYTHONPATH for children: the project's folder, then what the user put there."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def tell(process: subprocess.Popen[bytes], spec: msgspec.Struct | None) -> None:

@@ -39,6 +39,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Of each of its GPUs; None: it has none."""
     engine: str
     device: str
+    dtype: str = ""
     why: str
 
 

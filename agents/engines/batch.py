@@ -296,7 +296,8 @@ def mean_logprob(logits: torch.Tensor, tokens: Sequence[int]) -> float:
         # In float32, and a part at a time: that is the vocabulary once more for each token.
         part = logits[begin : begin + PART].float()
         picked = torch.tensor(tokens[begin : begin + PART], device=part.device)[:, None]
-        total += float((part.gather(1, picked)[:, 0] - part.logsumexp(1)).double().sum())
+        # Summed in float64 on the CPU: Apple GPUs have none.
+        total += float((part.gather(1, picked)[:, 0] - part.logsumexp(1)).cpu().double().sum())
     return total / len(tokens)
 
 

@@ -137,6 +137,9 @@ class TransformersEngine:
         self.capacity = settings.capacity or CAPACITY[device.type]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
         self.device = f"cpu ({threads})" if device.type == "cpu" else str(device)
+        if device.type == "cuda":
+            self.device += f" ({torch.cuda.get_device_name(device)})"
+        log.info("computes on %s in %s", self.device, str(dtype).removeprefix("torch."))
         batch = Batch(model, capacity=self.capacity, memory=memory, prefix_memory=options.prefix_cache_mb * MB)
         assert settings.folder is not None  # noqa: S101  (`load` refuses that)
         held = Held(model, settings.folder, settings.weights_folder)

@@ -12,8 +12,8 @@ import transformers
 from agents import weights
 from agents.engines.base import EngineStartError
 from agents.engines.chat import Chat
-from agents.engines.loading import LOCAL, chat_of, context_of, first_line, pick_device, pick_dtype
-from agents.training.spec import TrainingFailed, TrainingSpec
+from agents.engines.loading import LOCAL, chat_of, context_of, first_line, pick_device, pick_dtype, read_weights
+from agents.training.spec import NO_PADDING, TrainingFailed, TrainingSpec
 from broker.errors import ModelError
 
 
@@ -29,6 +29,8 @@ def language_of(folder: Path) -> Language:
     """Raises TrainingFailed: no model there, or none that can be trained."""
     try:
         chat = chat_of(folder)
+        if chat.tokenizer.pad_token is None and chat.tokenizer.eos_token is None:
+            raise EngineStartError(f"{folder}: {NO_PADDING}")
         config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
         return Language(chat, context_of(config, 0))
     except EngineStartError as error:
@@ -38,8 +40,15 @@ def language_of(folder: Path) -> Language:
 
 
 def device_of(spec: TrainingSpec) -> tuple[torch.device, torch.dtype]:
-    """Where to train, and what the teacher's engine computes in there."""
-    device = pick_device()
+    """Where to train, and what the teacher's engine computes in there.
+
+    Raises:
+        TrainingFailed: torch cannot use the GPU of the seat.
+    """
+    try:
+        device = pick_device()
+    except EngineStartError as error:
+        raise TrainingFailed(str(error), for_good=True) from error
     return device, pick_dtype(device) if spec.dtype == "auto" else getattr(torch, spec.dtype)
 
 
@@ -52,13 +61,9 @@ def load(spec: TrainingSpec, fast: bool) -> Any:
     folder = Path(spec.folder)
     try:
         weights.weights_of(folder)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.bfloat16 if fast and spec.recipe.lora else torch.float32,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            **LOCAL,
-        )
+        model = read_weights(folder, torch.bfloat16 if fast and spec.recipe.lora else torch.float32)
+    except EngineStartError as error:
+        raise TrainingFailed(str(error), for_good=True) from error
     except (ModelError, ValueError, LookupError) as error:
         raise TrainingFailed(f"{folder} cannot be trained: {first_line(error)}", for_good=True) from error
     if not spec.adapter:

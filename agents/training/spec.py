@@ -11,6 +11,9 @@ from broker.errors import EngineError
 from broker.messages import Recipe
 
 INSTALL = 'pip install -e ".[train]"'
+NO_PADDING = (
+    "a training needs a pad_token or an eos_token, and the tokenizer names neither\nname one in tokenizer_config.json"
+)
 
 
 class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):

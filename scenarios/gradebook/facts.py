@@ -28,6 +28,8 @@ class AgentFacts(msgspec.Struct, frozen=True):
     model: str
     engine: str
     device: str
+    dtype: str = ""
+    """Of its weights; empty: it computes nothing here, or an earlier version ran the class."""
     restarts: int = 0
     """Its replicas included."""
 

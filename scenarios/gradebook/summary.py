@@ -36,6 +36,8 @@ class AgentSummary(msgspec.Struct, frozen=True):
     comes to more than the class lasted."""
     restarts: int
     failed: int
+    dtype: str = ""
+    """Of its weights; empty: it computes nothing here."""
     spent: float | None = None
     """In the currency of its prices, its replicas and all sessions included; None: nothing, or not known."""
     shared: dict[str, int] = {}

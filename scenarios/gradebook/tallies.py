@@ -102,6 +102,7 @@ def agents_of(
                 model=agent.model,
                 engine=agent.engine,
                 device=agent.device,
+                dtype=agent.dtype,
                 requests=row.requests,
                 prompt_tokens=row.prompt_tokens,
                 cached_prompt_tokens=row.cached_tokens,

@@ -87,10 +87,80 @@ def test_a_missing_package_is_named_with_what_to_install() -> None:
 
 
 def test_a_torch_that_cannot_use_the_gpu_is_only_partly_right() -> None:
-    assert doctor.torch("2.13.0+cpu", "", BARE).ok == "yes"
-    assert doctor.torch("2.13.0", "12.8", WITH_GPU).ok == "yes"
-    found = doctor.torch("2.13.0+cpu", "", WITH_GPU)
-    assert (found.ok, bool(found.do)) == ("partly", True)
+    assert doctor.torch("2.13.0+cpu", "the CPU", BARE).ok == "yes"
+    assert doctor.torch("2.13.0", "CUDA 13.0", WITH_GPU).ok == "yes"
+    for build in ("the CPU", "ROCm 6.4"):
+        found = doctor.torch("2.13.0", build, WITH_GPU)
+        assert (found.ok, found.says) == ("partly", f"2.13.0, built for {build}: it cannot use the GPU")
+        assert found.do.startswith("pip install --force-reinstall torch")
+
+
+def installed(folder: Path, **versions: str) -> None:
+    """As pip leaves them: a folder for each package and version."""
+    for name, version in versions.items():
+        metadata = folder / f"{name}-{version}.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def test_packages_that_are_missing_there_twice_or_of_another_version_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert doctor.packages().ok == "yes"
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["lbt_one==2.13.0", "lbt_two>=5,<6", "lbt_three[more]>=1", "lbt_four"]\n'
+    )
+    installed(tmp_path / "a", lbt_one="2.13.0+cpu", lbt_two="6.1", lbt_four="1.0")
+    installed(tmp_path / "b", lbt_four="0.9")
+    monkeypatch.syspath_prepend(tmp_path / "b")
+    monkeypatch.syspath_prepend(tmp_path / "a")
+    monkeypatch.syspath_prepend(tmp_path / "a")
+    found = doctor.packages(tmp_path / "pyproject.toml")
+    assert found.ok == "no" and found.says == (
+        "lbt_two is 6.1, where <6,>=5 is needed; lbt_three is not installed; lbt_four is installed 2 times: 0.9, 1.0"
+    )
+    assert found.do.startswith("pip uninstall lbt_four")
+
+
+def package(folder: Path, name: str) -> Path:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").touch()
+    return folder
+
+
+def test_another_package_of_our_name_is_said_whether_it_is_imported_or_not(tmp_path: Path) -> None:
+    other = package(tmp_path / "other", "agents")
+    (tmp_path / "scripts" / "broker").mkdir(parents=True)  # a folder of the user's, and no package
+    assert doctor.names([str(ROOT), str(tmp_path / "scripts")]) == Check(
+        "names", "yes", "agents, broker, scenarios are this project's"
+    )
+    behind = doctor.names([str(ROOT), str(other)])
+    assert behind.ok == "yes" and behind.says.endswith(f"; not imported: agents in {other}")
+    before = doctor.names([str(other), str(ROOT)])
+    assert before.ok == "no" and str(other / "agents") in before.says and f"python {ROOT}/run.py" in before.do
+
+
+def test_another_package_is_called_by_the_name_it_was_installed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = package(tmp_path / "other", "agents")
+    installed(other, openai_agents="0.3.1")
+    (other / "openai_agents-0.3.1.dist-info" / "top_level.txt").write_text("agents\n")
+    monkeypatch.syspath_prepend(other)
+    assert f"not imported: agents in {other} (openai_agents 0.3.1)" in doctor.names([str(ROOT), str(other)]).says
+
+
+@pytest.mark.parametrize("how", [[], ["-P"], ["-I"]])
+def test_a_class_is_held_with_our_packages_wherever_others_of_their_names_are(tmp_path: Path, how: list[str]) -> None:
+    for name in ("agents", "broker", "scenarios"):
+        (package(tmp_path / "other", name) / name / "__init__.py").write_text("raise SystemExit('another package')")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "other")} | ({} if how == [] else {"PYTHONSAFEPATH": "1"})
+    command = [sys.executable, *how, str(ROOT / "run.py"), str(ROOT / "scenarios" / "smoke.yaml")]
+    done = subprocess.run(
+        [*command, "--monitor", "off", "--out", str(tmp_path / "run")],
+        env=env, cwd=tmp_path / "other", capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_missing_vllm_is_no_failure_for_there_is_another_engine() -> None:

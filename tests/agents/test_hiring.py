@@ -1,4 +1,8 @@
+import importlib.util
+import os
+import pwd
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +11,13 @@ import pytest
 
 from agents import engines, hiring, placement
 from agents.engines.base import EngineStartError
+from agents.home import home_env
 from agents.memory import Requests
+from agents.weights import cache_folder
 from broker.errors import ModelError, PlacementError
 from broker.messages import Role
 from scenarios.schema import Agent
+from tests.agents.test_transformers_engine import CONTEXT, save
 
 TEACHER = Agent(name="teacher", engine="simulated")
 QWEN = "qwen2.5-coder-0.5b-instruct"
@@ -175,7 +182,10 @@ def test_an_engine_that_was_named_or_given_arguments_is_refused_rather_than_chan
     monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
     small = here(4)
-    for student in (Agent(name="ada", model=QWEN, engine="vllm"), Agent(name="ada", model=QWEN, engine_args={"x": 1})):
+    for student in (
+        Agent(name="ada", model=QWEN, engine="vllm"),
+        Agent(name="ada", model=QWEN, engine_args={"max_num_seqs": 8}),
+    ):
         with pytest.raises(PlacementError, match="kv_cache_memory_bytes"):
             hiring.hire(TEACHER, [student], small)
 
@@ -201,6 +211,131 @@ def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> No
     assert ada.memory()["cache_mb"] > 5_000 > bob.memory()["cache_mb"] > 0
     assert ada.seat.memory_share > 0 == bob.seat.memory_share
     assert (ada.needs, bob.needs) == ("2.8 GB", "1.4 GB")
+
+
+def test_a_context_beyond_the_models_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    folder = str(save(tmp_path, "llama"))
+    hiring.hire(TEACHER, [Agent(name="ada", model=folder, engine="transformers", max_context=CONTEXT)], here(64))
+    with pytest.raises(EngineStartError, match=rf"^ada: max_context: the model takes {CONTEXT} tokens at most"):
+        hiring.hire(
+            TEACHER, [Agent(name="ada", model=folder, engine="transformers", max_context=CONTEXT + 1)], here(64)
+        )
+
+
+# --- seats on GPUs -------------------------------------------------------------------------------------------
+
+A10 = placement.Gpu("0", "A10", 24_000)
+
+
+def on_gpus(monkeypatch: pytest.MonkeyPatch, *, torch: str, **facts: Any) -> None:
+    """As if this machine had these GPUs, and torch this build."""
+    machine = placement.Machine(cores=(0, 1), memory_mb=64_000, **facts)
+    monkeypatch.setattr(placement, "look", lambda: machine)
+    monkeypatch.setattr(engines, "vllm_build", lambda: "")
+    monkeypatch.setattr(engines, "torch_build", lambda: torch)
+
+
+@pytest.mark.parametrize("engine", ["auto", "transformers"])
+@pytest.mark.parametrize("gpu", ["auto", 0])
+@pytest.mark.parametrize("build", ["the CPU", "ROCm 6.4"])
+def test_a_torch_that_cannot_use_the_gpu_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, engine: Any, gpu: Any, build: str
+) -> None:
+    on_gpus(monkeypatch, torch=build, gpus=(A10,))
+    with pytest.raises(
+        EngineStartError, match=rf"ada: gpu: .* torch [\d.]+\S* is built for {build}\npip install"
+    ) as why:
+        hiring.hire(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu=gpu)])
+    assert len(str(why.value).splitlines()) == 2
+    _, ada = hiring.hire(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu="none")])
+    assert ada.seat.device == "CPU, 2 threads"
+    on_gpus(monkeypatch, torch="CUDA 13.0", gpus=(A10,))
+    _, ada = hiring.hire(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu=gpu)])
+    assert ada.seat.gpus == ("0",)
+
+
+def test_a_gpu_in_trouble_is_refused_to_those_who_would_sit_on_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpus(monkeypatch, torch="CUDA 13.0", gpu_trouble="GPU 0 is lost\nrepair it", gpu_expected=True)
+    with pytest.raises(PlacementError, match=r"^ada: gpu: no GPU can be used: GPU 0 is lost\nrepair it$"):
+        hiring.hire(TEACHER, [Agent(name="ada", model=QWEN)])
+    hiring.hire(TEACHER, [Agent(name="ada", model=QWEN, gpu="none"), Agent(name="bob", model="simulated")])
+    on_gpus(monkeypatch, torch="CUDA 13.0", gpu_trouble="nvidia-smi says: No devices were found")
+    hiring.hire(TEACHER, [Agent(name="ada", model=QWEN)])
+
+
+@pytest.mark.parametrize(
+    ("text", "build"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", "the CPU"),
+        ("cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n", "CUDA 13.0"),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4.43482-0f2d60242'\n", "ROCm 6.4.43482-0f2d60242"),
+    ],
+)
+def test_the_build_of_torch_is_read_without_an_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, build: str
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "torch" / "version.py").write_text(text)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
+    assert engines.torch_build() == build
+
+
+@pytest.mark.parametrize(
+    ("facts", "engine", "asked", "dtype"),
+    [
+        ({"bfloat16": True}, "transformers", "auto", "bfloat16"),
+        ({}, "vllm", "auto", "float32"),
+        ({}, "transformers", "float16", "float16"),
+        ({"gpus": (A10,)}, "transformers", "auto", "bfloat16"),
+        ({"gpus": (msgspec.structs.replace(A10, bfloat16=False),)}, "transformers", "auto", "float16"),
+        ({"gpus": (A10,)}, "vllm", "auto", "auto"),
+        ({"mps": True}, "transformers", "auto", "float16"),
+        ({"gpus": (A10,)}, "simulated", "auto", ""),
+    ],
+)
+def test_the_dtype_that_an_agent_computes_in_is_recorded_with_its_device(
+    facts: dict[str, Any], engine: Any, asked: Any, dtype: str
+) -> None:
+    ada = Agent(name="ada", model=QWEN, engine=engine, dtype=asked)
+    _, seated = hiring.hire(TEACHER, [ada], placement.Machine(cores=(0, 1), memory_mb=64_000, **facts))
+    assert seated.facts()["dtype"] == dtype
+
+
+# --- users without a home ------------------------------------------------------------------------------------
+
+
+def test_a_user_without_name_and_home_is_given_both_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LBT_CACHE", "models")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "ann")
+    assert home_env() == {"LBT_CACHE": str(tmp_path / "models")}
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "missing"))
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    models = str(tmp_path / "models")
+    assert home_env() == {"LBT_CACHE": models, "HOME": models, "USER": f"uid{os.getuid()}"}
+    monkeypatch.delenv("HOME")
+    assert home_env()["HOME"] == models
+
+
+def unknown(uid: int) -> None:
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+
+@pytest.mark.parametrize("xdg", ["cache", "./cache", ""])
+def test_a_cache_folder_that_is_named_relative_to_nothing_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, xdg: str
+) -> None:
+    monkeypatch.delenv("LBT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", xdg)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "lbt-classroom"
 
 
 # --- who can be trained --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Who sits where, on described machines."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.machine import Limits, cgroup_limits, computes_in_bfloat16, meminfo_mb, visible_gpus
+from agents.machine import (
+    Limits,
+    cgroup_limits,
+    computes_in_bfloat16,
+    gpu_is_there,
+    hides_all,
+    meminfo_mb,
+    visible_gpus,
+)
 from agents.memory import Requests
 from agents.placement import Gpu, Machine, Seat, Wish, described, look, need_mb, place, short_now
 from broker.errors import PlacementError
@@ -401,6 +410,110 @@ def test_visible_gpus_follow_the_variable_as_cuda_does(variable: str, tokens: li
 def test_a_part_of_a_gpu_is_refused() -> None:
     with pytest.raises(PlacementError, match="name whole GPUs"):
         visible_gpus(SMI, "MIG-1234", 0)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpu"), [("0,0", "0"), ("1, 0 ,1", "1"), ("GPU-aabb-2,1", "1"), ("GPU-aab,GPU-aabb", "1")]
+)
+def test_a_gpu_that_the_variable_names_twice_is_refused(visible: str, gpu: str) -> None:
+    with pytest.raises(PlacementError, match=f"names GPU {gpu} twice"):
+        visible_gpus(SMI, visible, 0)
+
+
+# As nvidia-smi prints it: index, uuid, name, memory.total, memory.used, mig.mode.current, compute_cap.
+MIG = """0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 7, Enabled, 8.0
+1, GPU-aabb-2, NVIDIA A100-SXM4-80GB, 81920, 7, Disabled, 8.0
+2, GPU-cccc-3, NVIDIA A10, 23028, 0, [N/A], 8.6
+"""
+
+
+def test_a_gpu_that_is_divided_into_parts_is_refused_and_the_others_are_not() -> None:
+    for visible in (None, "0", "1,0", "GPU-aaaa"):
+        with pytest.raises(PlacementError, match=r"GPU 0 \(NVIDIA A100-SXM4-80GB\) is divided into parts \(MIG\)"):
+            visible_gpus(MIG, visible, 0)
+    assert [gpu.token for gpu in visible_gpus(MIG, "2,1", 0)] == ["2", "1"]
+
+
+@pytest.mark.parametrize("said", ["[GPU is lost]", "ERR!", "[Unknown Error]", "[Insufficient Permissions]"])
+def test_a_lost_gpu_is_refused_and_the_others_are_not(said: str) -> None:
+    rows = f"0, GPU-aaaa-1, NVIDIA A10, 23028, 0, [N/A]\n1, GPU-aabb-2, {said}, {said}, {said}, {said}\n"
+    with pytest.raises(PlacementError, match="GPU 1 is lost") as caught:
+        visible_gpus(rows, None, 64_000)
+    assert said in str(caught.value) and len(str(caught.value).splitlines()) == 2
+    assert [gpu.token for gpu in visible_gpus(rows, "0", 64_000)] == ["0"]
+
+
+@pytest.mark.parametrize(("capability", "able"), [("7.5", False), ("8.0", True), ("12.0", True), ("[N/A]", True)])
+def test_old_gpus_do_not_compute_in_bfloat16(capability: str, able: bool) -> None:
+    (gpu,) = visible_gpus(f"0, GPU-a, Tesla T4, 15360, 0, [N/A], {capability}\n", None, 0)
+    assert gpu.bfloat16 == able
+
+
+def test_a_gpu_that_shares_the_memory_of_the_machine_is_not_lost() -> None:
+    for said in ("[N/A]", "[Not Supported]"):
+        assert visible_gpus(f"0, GPU-a, NVIDIA GB10, {said}, {said}, [N/A]\n", None, 1000)[0].memory_mb == 1000
+
+
+@pytest.mark.parametrize(("visible", "hidden"), [("", True), (" ", True), ("-1", True), ("0", False), (None, False)])
+def test_a_variable_that_hides_all_gpus_is_known(visible: str | None, hidden: bool) -> None:
+    assert hides_all(visible) == hidden
+
+
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        ("Unable to determine the device handle for GPU0000:3B:00.0: GPU is lost.  Reboot the system to recover", True),
+        ("Unable to determine the device handle for GPU 0000:05:00.0: Unknown Error", True),
+        ("Failed to initialize NVML: Driver/library version mismatch", True),
+        ("No devices were found", False),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", False),
+    ],
+)
+def test_what_nvidia_smi_says_tells_a_failing_gpu_from_none(
+    said: str, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(tmp_path, monkeypatch, f'echo "{said}"; exit 15')
+    here = look()
+    assert here.gpus == () and here.gpu_trouble.startswith(f"nvidia-smi says: {said}")
+    assert here.gpu_expected == there
+
+
+def test_device_files_tell_that_there_is_a_gpu(tmp_path: Path) -> None:
+    for name in ("null", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert not gpu_is_there("No devices were found", tmp_path)
+    (tmp_path / "nvidia0").touch()
+    assert gpu_is_there("No devices were found", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("visible", "words"),
+    [("0,0", "names GPU 0 twice"), ("MIG-1234", "a part of a GPU"), ("7", "names no GPU"), ("GPU-x", "names no GPU")],
+)
+def test_a_variable_that_names_no_whole_gpu_is_a_trouble_and_no_machine_without_gpus(
+    visible: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(tmp_path, monkeypatch, "echo 0, GPU-a, NVIDIA A10, 24000, 0, [N/A]")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    here = look()
+    assert here.gpus == () and here.gpu_expected and words in here.gpu_trouble
+    assert not described(["gpus=80"]).gpu_expected  # nothing of that holds for a machine that is described
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles"])
+def test_hidden_gpus_are_no_trouble(visible: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(tmp_path, monkeypatch, "echo 0, GPU-a, NVIDIA A10, 24000, 0, Enabled")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    here = look()
+    assert (here.gpus, here.gpu_trouble, here.gpu_expected) == ((), "", False)
+
+
+def answers(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a program called nvidia-smi first on the path."""
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def test_what_a_driver_says_without_gpus_is_no_gpu() -> None:

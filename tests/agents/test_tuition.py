@@ -1,5 +1,7 @@
 """What a training will take, before anything starts."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,10 +10,11 @@ import pytest
 from agents import hiring, placement
 from agents.engines.base import EngineStartError
 from agents.memory import Requests
-from agents.tuition import Tuition, foresee
+from agents.tuition import Tuition, check_tokenizer, foresee
 from broker.errors import PlacementError
 from broker.messages import Recipe
 from scenarios.schema import Agent
+from tests.agents.test_transformers_engine import save
 
 QWEN = "qwen2.5-coder-0.5b-instruct"
 TEACHER = Agent(name="teacher", model=QWEN, engine="transformers")
@@ -83,3 +86,32 @@ def test_a_teacher_at_a_server_cannot_be_trained() -> None:
     hired = hiring.hire(teacher, [], placement.described(["memory=24"]))
     with pytest.raises(EngineStartError, match="cannot be trained"):
         foresee(hired, Recipe(), trainings=1, pairs=1, tokens_per_pair=1)
+
+
+@pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "TokenizersBackend"])
+@pytest.mark.parametrize("named", [{}, {"eos_token": None, "pad_token": None}])
+def test_a_tokenizer_without_padding_and_end_token_is_refused_before_a_class_begins(
+    tmp_path: Path, kind: str, named: dict[str, str | None]
+) -> None:
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(json.dumps({"tokenizer_class": kind, **named}))
+    with pytest.raises(EngineStartError, match=rf"^ann: model: {tmp_path}: a training needs a pad_token"):
+        check_tokenizer(tmp_path, "ann")
+    config.write_text(json.dumps({"tokenizer_class": kind, "eos_token": "</s>"}))
+    check_tokenizer(tmp_path, "ann")
+
+
+def test_tokenizers_of_which_the_files_do_not_tell_all_are_left_to_the_training(tmp_path: Path) -> None:
+    check_tokenizer(tmp_path, "ann")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    check_tokenizer(tmp_path, "ann")
+
+
+def test_a_teacher_that_cannot_be_trained_for_its_tokenizer_is_refused_with_the_class(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", "llama")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": None, "pad_token": None}))
+    teacher = Agent(name="teacher", model=str(folder), engine="transformers")
+    hired = hiring.hire(teacher, [], placement.described(["memory=64"]))
+    with pytest.raises(EngineStartError, match="a training needs a pad_token"):
+        foresee(hired, Recipe(), trainings=1, pairs=1, tokens_per_pair=100)

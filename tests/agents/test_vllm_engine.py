@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from safetensors.torch import load_file, save_file
 
 from agents import engines, exit_status, prompts
 from agents.engines import arguments as engine_arguments
@@ -26,6 +27,7 @@ from agents.engines.vllm.scoring import mean_logprob
 from agents.engines.vllm.told import arguments, check_seat, cpu_dtype
 from broker.messages import Revise, Sampling, Teach, digest
 from tests.agents.rounding import within
+from tests.agents.test_transformers_engine import save
 
 T = TypeVar("T")
 
@@ -156,6 +158,23 @@ def test_a_build_for_another_device_is_refused_at_the_start(monkeypatch: pytest.
 # --- why it did not start ------------------------------------------------------------------------------------
 
 CORE = RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}")
+
+
+def test_a_gpu_that_fails_is_told_with_where_to_look() -> None:
+    lost = "torch.AcceleratorError: CUDA error: unspecified launch failure"
+    found = explain(CORE, lost, ON_GPUS)
+    assert isinstance(found, EngineStartError)
+    assert lost in str(found) and "look at nvidia-smi" in str(found) and "lower" not in str(found)
+
+
+def test_weights_that_are_no_numbers_are_refused_before_vllm_is_asked(tmp_path: Path) -> None:
+    folder = save(tmp_path, "llama")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][3] = float("nan")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    engine = VllmEngine(msgspec.structs.replace(SETTINGS, folder=folder))
+    with pytest.raises(EngineStartError, match=r"its weights are broken: model\.norm\.weight"):
+        asyncio.run(engine.start(lambda request_id, tokens: None))
 
 
 def test_the_cause_that_the_core_wrote_is_told_and_what_to_lower() -> None:

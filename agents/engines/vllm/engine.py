@@ -19,7 +19,7 @@ from agents.engines import thoughts
 from agents.engines.arguments import check_vllm
 from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings
 from agents.engines.chat import Chat
-from agents.engines.loading import chat_of
+from agents.engines.loading import chat_of, check_numbers
 from agents.engines.rounds import Rounds
 from agents.engines.transformers import check_sampling
 from agents.engines.vllm import scoring
@@ -116,6 +116,7 @@ class VllmEngine:
         settings = self._settings
         try:
             self._chat = chat_of(settings.folder)
+            check_numbers(settings.folder)
             os.environ.update({"OMP_NUM_THREADS": str(max(1, settings.threads)), **ENVIRONMENT})
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.platforms import current_platform

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agents import exit_status
 from agents.engines.base import EngineDead, EngineStartError, Settings
-from agents.engines.loading import first_line
+from agents.engines.loading import REPAIR_GPU, device_failed, first_line
 
 WORKER = re.compile(r"(\S+) died unexpectedly \(exit code: (-\d+)\)")
 """Of one of several processes that compute together; only its core knows how it ended."""
@@ -84,6 +84,8 @@ def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStar
     if "'EngineCore': -9" in str(error) or MEMORY.search(says):
         lower = "memory_share, max_context or capacity" if settings.gpus else "engine_args.kv_cache_memory_bytes"
         return EngineStartError(f"{says}\nlower {lower}, seat fewer agents here, or take a smaller model")
+    if device_failed(says):
+        return EngineStartError(f"{says}\n{REPAIR_GPU}")
     return EngineStartError(says)
 
 
