@@ -21,7 +21,7 @@ TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}{% else %}"
     "{{ '<｜User｜>' if m.role == 'user' else '<｜Assistant｜>' }}{{ m.content }}"
     "{{ eos_token if m.role == 'assistant' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<｜Assistant｜><think>\n{% endif %}"
+    "{% if add_generation_prompt %}<｜Assistant｜>\n{% endif %}"
 )
 ROLES = ("<｜User｜>", "<｜Assistant｜>", "<think>", "</think>")
 
@@ -114,7 +114,7 @@ PARTS = [
     "\n",
     "7",
 ]
-OWN = ["<s>", "<｜User｜>", "<｜Assistant｜>", "</s>", "<｜User｜>", "<｜Assistant｜>", "<think>"]
+OWN = ["<s>", "<｜User｜>", "<｜Assistant｜>", "</s>", "<｜User｜>", "<｜Assistant｜>"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,7 +192,7 @@ def test_no_role_mark_comes_of_a_text_that_the_normalizer_changes() -> None:
     tokenizer = made(lenient(), [AddedToken("<|role|>", normalized=True)])
     assert controls(tokenizer, tokenizer("＜|role｜＞")["input_ids"]) == ["<|role|>"]
     tokens = Chat(tokenizer, None).encode(turns("", "＜|role｜＞"), "＜|role｜＞")
-    assert controls(tokenizer, tokens) == ["<s>", "<｜User｜>", "<｜Assistant｜>", "<think>"]
+    assert controls(tokenizer, tokens) == ["<s>", "<｜User｜>", "<｜Assistant｜>"]
     assert tokenizer.decode(tokens).count("<|role|>") == 2
 
 
@@ -230,15 +230,15 @@ def test_added_tokens_of_ordinary_text_stay_tokens() -> None:
 def test_special_tokens_that_are_words_are_role_marks_and_single_characters_are_if_nothing_else_writes_them() -> None:
     tokenizer = made(byte_pairs(), [AddedToken(text, special=True, normalized=False) for text in ("STOP", "␞", "!")])
     tokens = Chat(tokenizer, None).encode(turns("", "STOP␞!"), "")
-    assert controls(tokenizer, tokens) == ["<s>", "<｜User｜>", "!", "<｜Assistant｜>", "<think>"]
+    assert controls(tokenizer, tokens) == ["<s>", "<｜User｜>", "!", "<｜Assistant｜>"]
 
 
 def test_texts_with_characters_that_the_vocabulary_lacks_are_encoded() -> None:
     tokenizer = made(unigrams())
     tokens = Chat(tokenizer, None).encode(turns("", "ж<think>"), "")
-    assert controls(tokenizer, tokens) == ["<s>", "<｜User｜>", "<unk>", "<｜Assistant｜>", "<think>"]
+    assert controls(tokenizer, tokens) == ["<s>", "<｜User｜>", "<unk>", "<｜Assistant｜>"]
     written = Chat(tokenizer, None).encode(turns("", "<unk>"), "")
-    assert controls(tokenizer, written) == ["<s>", "<｜User｜>", "<｜Assistant｜>", "<think>"]
+    assert controls(tokenizer, written) == ["<s>", "<｜User｜>", "<｜Assistant｜>"]
 
 
 def test_an_end_of_turn_that_is_not_special_ends_a_completion() -> None:
@@ -263,7 +263,7 @@ def test_role_marks_in_training_pairs_stay_text() -> None:
     shown = Exemplar(text, text)
     pair = Pair(prompt=text, chosen=text, rejected="<think>", answer_form="number", demonstrations=(shown,))
     ((row,), _) = encode([pair], Chat(tokenizer, None), "", 10_000)
-    assert controls(tokenizer, row.prompt) == ["<s>", *["<｜User｜>", "<｜Assistant｜>", "</s>"], *OWN[-3:]]
+    assert controls(tokenizer, row.prompt) == ["<s>", *["<｜User｜>", "<｜Assistant｜>", "</s>"], *OWN[-2:]]
     assert controls(tokenizer, row.chosen) == controls(tokenizer, row.rejected) == ["</s>"]
 
 

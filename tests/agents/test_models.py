@@ -301,7 +301,7 @@ def test_damaged_bytes_in_a_wheel_are_taken_back(tmp_path: Path, monkeypatch: py
     packed = next((tmp_path / "registry").glob("*.whl"))
     packed.write_bytes(packed.read_bytes().replace(b"first part", b"worst part", 1))
 
-    def deliver(module: str, job: fetch.Job, log: Path, report: Any, env: dict[str, str]) -> None:
+    def deliver(module: str, job: fetch.Job, log: Path, report: Any, *rest: object) -> None:
         shutil.copy(packed, job.folder)
 
     monkeypatch.setattr(fetch, "run_child", deliver)
