@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import re
-import select
 import socket
 import stat
 import sys
@@ -49,38 +48,44 @@ class Member(msgspec.Struct, frozen=True):
     pool: str
 
 
-def process_of(address: str) -> int:
-    """The pid of the process at the other end of an ipc connection, from its `Peer-Address`; 0: unknown.
+def process_of(address: str, said: int = 0) -> int:
+    """The pid of the process at the other end of an ipc connection; 0: unknown, as in another pid namespace.
 
-    On Linux this is HOST:UID:GID:PID, from the kernel.
+    On Linux the kernel tells it, in a `Peer-Address` of the form HOST:UID:GID:PID. Elsewhere the peer is believed.
+
+    Args:
+        address: the `Peer-Address`.
+        said: the pid that the peer itself names.
     """
+    if sys.platform != "linux":
+        return said
     parts = address.split(":")
-    return int(parts[3]) if sys.platform == "linux" and len(parts) == 4 else 0
+    return int(parts[3]) if len(parts) == 4 else 0
 
 
 def is_running(pid: int) -> bool:
     """Whether a process of this machine runs: not one that has ended and that nobody has reaped yet."""
     try:
-        if sys.platform != "linux":
-            os.kill(pid, 0)
-            return True
-        watched = os.pidfd_open(pid)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # a process of another user
-        return True
-    try:
-        return not select.select([watched], [], [], 0)[0]
-    finally:
-        os.close(watched)
+    except PermissionError:  # a process of another user
+        pass
+    return _state_of(pid)[:1] != [b"Z"]
 
 
 def parent_of(pid: int) -> int:
     """The pid of the parent of a process; 0: unknown."""
+    found = _state_of(pid)
+    return int(found[1]) if found else 0
+
+
+def _state_of(pid: int) -> list[bytes]:
+    """What Linux says of a process after its name: its state, its parent, and more; empty: nothing."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return 0
+        return []
 
 
 def private_folder(folder: Path) -> Path:
@@ -161,8 +166,11 @@ def _in_use(folder: Path) -> bool:
     except OSError:
         pass
     with socket.socket(socket.AF_UNIX) as broker:
+        broker.setblocking(False)  # a broker that is stopped takes no connection
         try:
             broker.connect(str(folder / WORK))
+        except BlockingIOError:
+            return True
         except OSError:
             return False
     return True

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -116,6 +117,21 @@ def test_what_killed_classes_left_is_removed_and_what_is_in_use_stays(temporary:
             assert mine.exists() and older.exists() and (other / "precious").exists()
 
 
+def test_a_stopped_broker_does_not_stop_the_start_of_a_class(temporary: Path, tmp_path: Path) -> None:
+    older = security.ipc_folder(tmp_path / "older")
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(str(older / "work"))
+        listening.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:  # until it has no room for another connection
+                waiting = opened.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(older / "work"))
+        with security.sockets(tmp_path / "new"):
+            assert older.exists()
+
+
 def test_a_class_that_is_about_to_take_its_folder_does_not_lose_it(
     temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +228,20 @@ def test_a_process_runs_until_it_has_ended_though_nobody_has_reaped_it() -> None
     process.communicate()
     assert not security.is_running(process.pid)
     assert security.parent_of(process.pid) == 0
+
+
+def test_a_process_may_have_any_name_and_the_broker_any_number_of_connections() -> None:
+    if sys.platform != "linux":
+        pytest.skip("processes are looked up in /proc")
+    rename = r"import ctypes; ctypes.CDLL(None).prctl(15, b'\xff) \xfe'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        assert security.parent_of(process.pid) == os.getpid()
+        many = [os.dup(0) for _ in range(min(1100, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200))]
+        assert security.is_running(process.pid)
+        for one in many:
+            os.close(one)
+        process.kill()
 
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1:5", "localhost:0:0", "::1"])
