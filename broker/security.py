@@ -106,20 +106,29 @@ def ipc_folder(run_folder: Path) -> Path:
     """The folder of a run's sockets: short, private, and the same for every process that knows the run's folder.
 
     Not in the run's folder: a socket's path has a tight limit, and runs may lie on a file system without sockets.
-    Not in /run/user either: that folder vanishes when its user logs out, and a class may go on.
+
+    Raises:
+        SecurityError: see `user_folder`.
+    """
+    digest = blake2b(str(run_folder.resolve()).encode(), digest_size=6).hexdigest()
+    return private_folder(user_folder() / digest)
+
+
+def user_folder() -> Path:
+    """This user's private folder for the sockets and locks of all classes on this machine.
+
+    Not in /run/user: that folder vanishes when its user logs out, and a class may go on.
 
     Raises:
         SecurityError: see `private_folder`; or other users could put a folder of theirs in its place.
     """
-    digest = blake2b(str(run_folder.resolve()).encode(), digest_size=6).hexdigest()
     temporary = Path(tempfile.gettempdir())
     if why := changeable(temporary, sticky=True):
         raise SecurityError(
-            f"{temporary}: {why}, so they could replace this run's sockets\n"
+            f"{temporary}: {why}, so they could replace the sockets and locks of a class\n"
             f"let TMPDIR name another folder, or close this one: chmod +t {temporary}"
         )
-    base = private_folder(temporary / f"lbt-{os.getuid()}")
-    return private_folder(base / digest)
+    return private_folder(temporary / f"lbt-{os.getuid()}")
 
 
 @contextlib.contextmanager
