@@ -50,7 +50,7 @@ OVERHEAD = 1024
 
 
 class BrokerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """All a broker is told when it is born."""
+    """What a broker is told at its start."""
 
     endpoint: str
     gauges: str

@@ -41,7 +41,7 @@ def changeable(path: Path, *, sticky: bool = False) -> str:
 
 @contextlib.contextmanager
 def if_writable() -> Iterator[None]:
-    """Do what can be left out where this user may not write, or nobody, as on a disk that is mounted read-only."""
+    """Leave it out where this user may not write, or where the disk is read-only."""
     try:
         yield
     except OSError as error:

@@ -89,7 +89,7 @@ def _state_of(pid: int) -> list[bytes]:
 
 
 def private_folder(folder: Path) -> Path:
-    """`folder`, made if need be, that nobody but this user can enter.
+    """`folder`, made if it is missing, which only this user can enter.
 
     Raises:
         SecurityError: it is somebody else's, open to others, or no folder.
@@ -243,8 +243,8 @@ def check_endpoint(endpoint: str, keys: str) -> None:
 def make_keys(folder: Path, names: Iterable[str]) -> None:
     """Make a CURVE key pair for the broker and for each of `names` that has none yet.
 
-    `NAME.key` is the secret half (0600), `NAME.pub` the public one; whoever has a `NAME.pub` here is let in. A peer on
-    another machine needs its own `NAME.key`, and `broker.pub`.
+    `NAME.key` is the secret half (0600), `NAME.pub` the public one; a key whose `NAME.pub` lies here is let in. A peer
+    on another machine needs its own `NAME.key`, and `broker.pub`.
 
     Raises:
         SecurityError: see `private_folder`; or a name that cannot be a file's.

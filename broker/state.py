@@ -1,8 +1,8 @@
-"""The broker's mind: `BrokerState.handle(event, now)` says what is to be done. No socket, no clock, no I/O.
+"""What the broker decides: `BrokerState.handle(event, now)` says what is to be done. No socket, no clock, no I/O.
 
-It owns who is there: peers, what they are, and when they are lost. What they work on is
-broker/work.py; bytes and sockets are broker/broker.py. Nothing here outlives the process: after a restart,
-agents and classroom tell a new state all it must know.
+It knows the peers: who they are, in which state, and when they are lost. What they work on is in broker/work.py; bytes
+and sockets are in broker/broker.py. Nothing here outlives the process: after a restart, agents and classroom tell a new
+broker all that it must know.
 """
 
 from collections import OrderedDict, defaultdict, deque

@@ -53,7 +53,7 @@ def test_no_module_of_the_current_folder_is_run(hostile: Path, tmp_path: Path, p
 
 @pytest.mark.parametrize("python_path", ["", str(PACKAGES), f"elsewhere:{PACKAGES}"])
 def test_the_current_folder_may_hold_installed_packages(python_path: str) -> None:
-    words = [sys.executable, classes.ROOT / "run.py", "--version"]
+    words = [sys.executable, str(classes.ROOT / "run.py"), "--version"]
     environment = {**os.environ, "PYTHONPATH": python_path}
     subprocess.run(words, cwd=PACKAGES, env=environment, capture_output=True, check=True, timeout=classes.WAIT_S)
 
