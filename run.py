@@ -10,8 +10,9 @@ import sys
 # A PYTHONPATH such as `:/lib`, from a variable that was empty, has Python import from the user's current folder: a
 # math_verify.py there would be run. Child processes start in this file's folder.
 HERE = os.path.dirname(os.path.abspath(__file__))
-RELATIVE = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(path)]
-sys.path[:] = [path for path in sys.path if path == HERE or path not in map(os.path.abspath, RELATIVE)]
+NAMED = os.environ["PYTHONPATH"].split(os.pathsep) if os.environ.get("PYTHONPATH") else []
+RELATIVE = {os.path.abspath(path) for path in NAMED if not os.path.isabs(path)} - {HERE, *NAMED}
+sys.path[:] = [path for path in sys.path if path not in RELATIVE]
 # Other packages are called `agents`, too: this project's come first, however Python was started.
 sys.path.insert(0, HERE)
 

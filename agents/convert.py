@@ -5,7 +5,6 @@ started by agents/models.py. The folder appears whole or not at all, with a mark
 what its contents were.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ import msgspec
 
 from agents.weights import digest_of, fresh_digest
 from broker.errors import ModelError
+from broker.files import if_writable
 from broker.lifeline import receive
 
 CONVERSION = "bf16-1"
@@ -65,7 +65,7 @@ def check(folder: Path) -> None:
     if marker.digest not in ("", found):
         raise ModelError(f"{folder}: its files are not those that were converted\nremove it, to have them made anew")
     if not marker.digest:  # of an earlier version: from here on it is compared
-        with contextlib.suppress(PermissionError):
+        with if_writable():
             (folder / MARKER).write_bytes(msgspec.json.encode(msgspec.structs.replace(marker, digest=found)))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from broker.errors import ModelError
-from broker.files import changeable
+from broker.files import changeable, if_writable
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, bytes done, and bytes in all (0: not known)."""
@@ -135,7 +135,7 @@ def weights_of(folder: Path) -> tuple[str, ...]:
             "take the adapter out, or merge it into the weights"
         )
     for name, entry in REDIRECTIONS:
-        if entry in _json(folder / name):
+        if _json(folder / name).get(entry):
             raise ModelError(f"{folder / name}: {entry} names other files to read; take it out")
     return names
 
@@ -277,7 +277,7 @@ def digest_of(folder: Path, progress: Progress) -> str:
         return cached
     state = _state(folder)
     digest = _sha256(folder, state, progress)
-    with contextlib.suppress(PermissionError):  # a cache that root keeps for all: read anew each time
+    with if_writable():  # a cache that root keeps for all: read anew each time
         target = cache_part("digests") / _digest_file(folder).name
         partial = target.with_suffix(f".{os.getpid()}")
         partial.write_bytes(msgspec.json.encode(_Hashed(state, digest)))

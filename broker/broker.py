@@ -4,6 +4,7 @@ One ROUTER for everybody, one PUB for gauges, one thread. What a peer does not r
 and holds up nobody else. What to do is broker/state.py; who may speak is broker/security.py.
 """
 
+import itertools
 import logging
 import math
 import os
@@ -44,10 +45,12 @@ OUTBOX = 1 << 14
 HIGH_WATER = 100
 """Sends that ZeroMQ itself holds per peer."""
 LINGER_MS = 500
+OVERHEAD = 1024
+"""Bytes of memory that an envelope takes beside its body."""
 
 
 class BrokerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """All a broker is told when it is born."""
+    """What a broker is told at its start."""
 
     endpoint: str
     gauges: str
@@ -83,12 +86,11 @@ class Broker:
             spec.heartbeat_s, spec.stalled_s, spec.credit, epoch, spec.supervised, spec.members, spec.classroom
         )
         self._keys = Path(spec.keys) if spec.keys else None
-        self._local = spec.endpoint.startswith("ipc://")
-        self._guard = FloodGuard(spec.endpoint)
+        self._guard = FloodGuard(spec.endpoint, self._kept_mb)
         self._sender = "User-Id" if self._keys else "Peer-Address"
         """What the transport knows of who sent a frame: the name of the key, or over ipc the process."""
         self._owners: dict[bytes, str] = {}
-        """A routing id belongs to the sender that used it first."""
+        """Which sender each routing id belongs to."""
         self._outboxes: defaultdict[bytes, deque[Envelope]] = defaultdict(deque)
         self._complaints = Counter[str]()
         self._published: Gauges | None = None
@@ -174,12 +176,24 @@ class Broker:
                 self._complain(f"dropped: {error}")
                 continue
             identity, sender = peer.bytes, str(peer.get(self._sender))
-            owner = self._owners.setdefault(identity, sender)
-            if owner != sender:
-                self._complain(f"dropped: a message of {sender} over the routing id of {owner}")
+            if not self._owns(identity, sender, now):
                 continue
             for event in self._events(identity, [frame.bytes for frame in frames]):
                 self._handle(self._introduced(event, sender, now) if isinstance(event, Greeted) else event, now)
+
+    def _owns(self, identity: bytes, sender: str, now: float) -> bool:
+        """Whether a routing id is this sender's. It belongs to its first sender, over ipc until that process ends."""
+        owner = self._owners.setdefault(identity, sender)
+        if owner == sender:
+            return True
+        process = security.process_of(owner)
+        if self._keys or not process or identity == self._state.out.classroom or security.is_running(process):
+            self._complain(f"dropped: a message of {sender} over the routing id of {owner}")
+            return False
+        before = self._state.agents.get(identity)
+        self._handle(Reaped(identity, before.name if before else "", process, f"process {process} has ended"), now)
+        self._owners[identity] = sender
+        return True
 
     def _events(self, peer: bytes, frames: Sequence[bytes]) -> list[Event]:
         """What came of one peer in one send. What cannot be read is counted and dropped, and the rest is taken."""
@@ -198,12 +212,13 @@ class Broker:
 
     def _introduced(self, event: Greeted, sender: str, now: float) -> Greeted:
         """`event` with what the transport knows of its sender, once no ended process has that name any more."""
-        hello, process, parent = event.hello, 0 if self._keys else security.process_of(sender), 0
-        if process:
+        hello, parent = event.hello, 0
+        if self._keys:  # a supervised process is of this machine
+            process = hello.pid if hello.name in self._state.supervised else 0
+        else:
+            process = security.process_of(sender, hello.pid)
             parent = security.parent_of(process)
             hello = msgspec.structs.replace(hello, pid=process)
-        elif self._local or hello.name in self._state.supervised:  # a process of this machine
-            process = hello.pid
         holder = self._state.members.process(hello.name)
         if holder not in (0, process) and not security.is_running(holder):
             self._handle(Reaped(event.peer, hello.name, holder, f"process {holder} has ended"), now)
@@ -265,6 +280,14 @@ class Broker:
                 self._outboxes.pop(peer, None)
             elif len(outbox) > OUTBOX:
                 self._handle(Clogged(peer), now)
+
+    def _kept_mb(self) -> float:
+        """About how much memory requests, results and unsent envelopes take."""
+        work = self._state.work
+        requests = (request.envelope for request in work.requests.values())
+        results = (finished.result for finished in work.finished.values())
+        envelopes = itertools.chain(requests, results, *self._outboxes.values())
+        return sum(len(one.body) + OVERHEAD for one in envelopes) / 1e6
 
     def _publish(self, now: float) -> None:
         gauges = self._state.gauges()

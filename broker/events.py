@@ -95,7 +95,7 @@ class ProcessEnded(Event, frozen=True):
 
 
 class Reaped(ProcessEnded, frozen=True):
-    """The broker itself found that a process has ended."""
+    """The broker itself found that a process has ended; `peer` is the connection over which another speaks now."""
 
 
 class DrainAsked(Event, frozen=True):

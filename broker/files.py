@@ -1,7 +1,12 @@
 """What other users of this machine could change, and files that are locked. Knows no names of files."""
 
+import contextlib
+import errno
+import grp
 import os
+import pwd
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -26,8 +31,37 @@ def changeable(path: Path, *, sticky: bool = False) -> str:
         OSError: nothing is there.
     """
     found = path.stat()
-    if found.st_uid not in (0, os.getuid()):
+    if found.st_uid not in (os.getuid(), _root()):
         return f"belongs to another user (uid {found.st_uid})"
-    if found.st_mode & 0o022 and not (sticky and found.st_mode & stat.S_ISVTX):
+    others = 0o002 if _has_no_other_member(found.st_gid) else 0o022
+    if found.st_mode & others and not (sticky and found.st_mode & stat.S_ISVTX):
         return "other users can write there"
     return ""
+
+
+@contextlib.contextmanager
+def if_writable() -> Iterator[None]:
+    """Leave it out where this user may not write, or where the disk is read-only."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+
+
+def _root() -> int:
+    """The uid of root. Some containers do not know root; there root's files belong to the overflow uid."""
+    try:
+        mapped = [line.split()[0] for line in Path("/proc/self/uid_map").read_text().splitlines()]
+        return 0 if "0" in mapped else int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except OSError:
+        return 0
+
+
+def _has_no_other_member(gid: int) -> bool:
+    """Whether a group is this user's alone: many systems make one for each user but root, and let it write."""
+    try:
+        user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return os.getuid() != 0 and group.gr_name == user and set(group.gr_mem) <= {user}

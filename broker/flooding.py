@@ -1,8 +1,9 @@
 """Bounds the memory that peers can make a broker use.
 
 ZeroMQ bounds each frame, and how many whole messages wait. It does not bound the frames of one message: it keeps them
-until the last one has come, and says nothing of them before. So the memory of the process is watched, and when it has
-grown by too much, the connections that bring most are cut. An honest peer connects again and repeats what it must.
+until the last one has come, and says nothing of them before. So the memory of the process is watched. When it has
+grown by too much more than the broker itself keeps, the connections that bring most are cut. An honest peer connects
+again and repeats what it must.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import stat
 import sys
 import termios
 import time
+from collections.abc import Callable
 
 from broker.client import memory_mb
 
@@ -26,14 +28,18 @@ CUTS = 4
 
 
 class FloodGuard:
-    """Watches the memory of this process for the broker that serves at `endpoint`.
+    """Watches the memory of this process. Without /proc (macOS) the memory is not known, and nothing is done.
 
-    Without /proc (macOS) the memory is not known, and nothing is done.
+    Args:
+        endpoint: of the broker.
+        kept_mb: about how much memory the broker needs for what it keeps.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, kept_mb: Callable[[], float]) -> None:
         self._address = endpoint.partition("://")[2]
-        self.allowed_mb = memory_mb() + GROWTH_MB
+        self._kept_mb = kept_mb
+        self._least_mb = memory_mb() + GROWTH_MB
+        self.allowed_mb = self._least_mb
         self._checked_at = 0.0
         self._cuts = 0
 
@@ -42,6 +48,8 @@ class FloodGuard:
         if now - self._checked_at < CHECK_S:
             return []
         self._checked_at = now
+        if memory_mb() > self.allowed_mb:
+            self.allowed_mb = max(self.allowed_mb, self._least_mb + self._kept_mb())
         if memory_mb() <= self.allowed_mb or self._after_trim() <= self.allowed_mb:
             self._cuts = 0
             return []
@@ -66,16 +74,17 @@ class FloodGuard:
             waiting = {one: _unread(one) for one in self._connections(opened)}
             most = max(waiting.values(), default=0)
             cut = [one for one, unread in waiting.items() if all_of_them or 2 * unread >= most]
-            words = [_peer(one) for one in cut]
+            words = []
             for one in cut:
                 with contextlib.suppress(OSError):  # it is closed meanwhile
+                    words.append(_peer(one))
                     one.shutdown(socket.SHUT_RDWR)
         return words
 
     def _connections(self, opened: contextlib.ExitStack) -> list[socket.socket]:
         """The connections to the broker's address, as duplicates that `opened` closes."""
         found = []
-        for name in os.listdir("/dev/fd"):
+        for name in os.listdir("/proc/self/fd"):
             try:
                 if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                     continue

@@ -44,8 +44,10 @@ class Members:
                 return "is no agent of this class"
             if (hello.role, pool) != (member.role, member.pool):
                 return f"is a {member.role} of pool {member.pool}, and no {hello.role} of pool {pool}"
-        started = name != CLASSROOM and name in self._supervised
-        if started and 0 not in (self._classroom, greeted.parent) and greeted.parent != self._classroom:
+        started = self._classroom and name != CLASSROOM and name in self._supervised
+        if started and not (process or greeted.user):
+            return "is an agent that run.py starts, and its process is unknown (is it in another container?)"
+        if started and greeted.parent not in (0, self._classroom):
             return f"is an agent that run.py starts, and it did not start process {process}"
         if self.process(name) not in (0, process):
             return f"is the name of process {self.process(name)}, which still runs"

@@ -149,7 +149,7 @@ class Hello(Message, frozen=True, kw_only=True):
     engine: str = ""
     device: str = ""
     prompts: str = ""
-    pid: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    pid: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     state: AgentState = "loading"
     credit: Credit = 0
     """How many requests the peer takes at once."""

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import re
-import select
 import socket
 import stat
 import sys
@@ -49,42 +48,48 @@ class Member(msgspec.Struct, frozen=True):
     pool: str
 
 
-def process_of(address: str) -> int:
-    """The pid of the process at the other end of an ipc connection, from its `Peer-Address`; 0: unknown.
+def process_of(address: str, said: int = 0) -> int:
+    """The pid of the process at the other end of an ipc connection; 0: unknown, as in another pid namespace.
 
-    On Linux this is HOST:UID:GID:PID, from the kernel.
+    On Linux the kernel tells it, in a `Peer-Address` of the form HOST:UID:GID:PID. Elsewhere the peer is believed.
+
+    Args:
+        address: the `Peer-Address`.
+        said: the pid that the peer itself names.
     """
+    if sys.platform != "linux":
+        return said
     parts = address.split(":")
-    return int(parts[3]) if sys.platform == "linux" and len(parts) == 4 else 0
+    return int(parts[3]) if len(parts) == 4 else 0
 
 
 def is_running(pid: int) -> bool:
     """Whether a process of this machine runs: not one that has ended and that nobody has reaped yet."""
     try:
-        if sys.platform != "linux":
-            os.kill(pid, 0)
-            return True
-        watched = os.pidfd_open(pid)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # a process of another user
-        return True
-    try:
-        return not select.select([watched], [], [], 0)[0]
-    finally:
-        os.close(watched)
+    except PermissionError:  # a process of another user
+        pass
+    return _state_of(pid)[:1] != [b"Z"]
 
 
 def parent_of(pid: int) -> int:
     """The pid of the parent of a process; 0: unknown."""
+    found = _state_of(pid)
+    return int(found[1]) if found else 0
+
+
+def _state_of(pid: int) -> list[bytes]:
+    """What Linux says of a process after its name: its state, its parent, and more; empty: nothing."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return 0
+        return []
 
 
 def private_folder(folder: Path) -> Path:
-    """`folder`, made if need be, that nobody but this user can enter.
+    """`folder`, made if it is missing, which only this user can enter.
 
     Raises:
         SecurityError: it is somebody else's, open to others, or no folder.
@@ -101,20 +106,29 @@ def ipc_folder(run_folder: Path) -> Path:
     """The folder of a run's sockets: short, private, and the same for every process that knows the run's folder.
 
     Not in the run's folder: a socket's path has a tight limit, and runs may lie on a file system without sockets.
-    Not in /run/user either: that folder vanishes when its user logs out, and a class may go on.
+
+    Raises:
+        SecurityError: see `user_folder`.
+    """
+    digest = blake2b(str(run_folder.resolve()).encode(), digest_size=6).hexdigest()
+    return private_folder(user_folder() / digest)
+
+
+def user_folder() -> Path:
+    """This user's private folder for the sockets and locks of all classes on this machine.
+
+    Not in /run/user: that folder vanishes when its user logs out, and a class may go on.
 
     Raises:
         SecurityError: see `private_folder`; or other users could put a folder of theirs in its place.
     """
-    digest = blake2b(str(run_folder.resolve()).encode(), digest_size=6).hexdigest()
     temporary = Path(tempfile.gettempdir())
     if why := changeable(temporary, sticky=True):
         raise SecurityError(
-            f"{temporary}: {why}, so they could replace this run's sockets\n"
+            f"{temporary}: {why}, so they could replace the sockets and locks of a class\n"
             f"let TMPDIR name another folder, or close this one: chmod +t {temporary}"
         )
-    base = private_folder(temporary / f"lbt-{os.getuid()}")
-    return private_folder(base / digest)
+    return private_folder(temporary / f"lbt-{os.getuid()}")
 
 
 @contextlib.contextmanager
@@ -161,8 +175,11 @@ def _in_use(folder: Path) -> bool:
     except OSError:
         pass
     with socket.socket(socket.AF_UNIX) as broker:
+        broker.setblocking(False)  # a broker that is stopped takes no connection
         try:
             broker.connect(str(folder / WORK))
+        except BlockingIOError:
+            return True
         except OSError:
             return False
     return True
@@ -226,8 +243,8 @@ def check_endpoint(endpoint: str, keys: str) -> None:
 def make_keys(folder: Path, names: Iterable[str]) -> None:
     """Make a CURVE key pair for the broker and for each of `names` that has none yet.
 
-    `NAME.key` is the secret half (0600), `NAME.pub` the public one; whoever has a `NAME.pub` here is let in. A peer on
-    another machine needs its own `NAME.key`, and `broker.pub`.
+    `NAME.key` is the secret half (0600), `NAME.pub` the public one; a key whose `NAME.pub` lies here is let in. A peer
+    on another machine needs its own `NAME.key`, and `broker.pub`.
 
     Raises:
         SecurityError: see `private_folder`; or a name that cannot be a file's.

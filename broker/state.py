@@ -1,8 +1,8 @@
-"""The broker's mind: `BrokerState.handle(event, now)` says what is to be done. No socket, no clock, no I/O.
+"""What the broker decides: `BrokerState.handle(event, now)` says what is to be done. No socket, no clock, no I/O.
 
-It owns who is there: peers, what they are, and when they are lost. What they work on is
-broker/work.py; bytes and sockets are broker/broker.py. Nothing here outlives the process: after a restart,
-agents and classroom tell a new state all it must know.
+It knows the peers: who they are, in which state, and when they are lost. What they work on is in broker/work.py; bytes
+and sockets are in broker/broker.py. Nothing here outlives the process: after a restart, agents and classroom tell a new
+broker all that it must know.
 """
 
 from collections import OrderedDict, defaultdict, deque
@@ -354,6 +354,11 @@ class BrokerState:
             self._end(agent, "process", event.detail)
             self.work.dispatch(agent.pool, now)
 
+    def _reaped(self, event: events.Reaped, now: float) -> None:
+        """The process of a name, or of a connection, has ended: another process may have that one now."""
+        self._process_ended(event, now)
+        self.former.pop(event.peer, None)
+
     def _clogged(self, event: events.Clogged, now: float) -> None:
         """An agent that does not read is as good as dead; a classroom hears all of it when it comes back."""
         if event.peer == self.out.classroom:
@@ -381,6 +386,8 @@ class BrokerState:
         if not isinstance(event, events.Left):
             del self.former[event.peer]
             self._unknown(event.peer, now)
+        elif former.name not in self.names:
+            self.members.leave(former.name)
 
     def _is_replaced(self, former: Former) -> bool:
         return former.why in ("replaced", "stalled") and former.name in self.names
@@ -447,7 +454,7 @@ def _may_be_same(pid: int, other: int) -> bool:
 FROM_ANYBODY: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {
     events.Greeted: BrokerState._greeted,
     events.Clogged: BrokerState._clogged,
-    events.Reaped: BrokerState._process_ended,
+    events.Reaped: BrokerState._reaped,
     events.Tick: BrokerState._tick,
     events.Woke: BrokerState._woke,
 }

@@ -1,7 +1,7 @@
-"""The broker's books on work: what waits, who holds what, and which results are not acknowledged yet.
+"""What the broker knows of work: what waits, who holds what, and which results are not acknowledged yet.
 
-Half of the broker's mind; the other half, who is there, is broker/state.py, which calls this one and owns the
-agents. Who of a pool gets which request is broker/pool.py. No socket, no clock, no I/O.
+broker/state.py owns the agents and calls this file. Which agent of a pool gets which request is in broker/pool.py. No
+socket, no clock, no I/O.
 """
 
 from collections import Counter

@@ -1,5 +1,6 @@
 """Model folders and caches of somebody else: what is in the digest, what is refused, what was exchanged."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import transformers
 
 from agents import convert, fetch, models, weights
 from agents.models import CatalogueEntry, ensure, resolve
+from broker import files
 from broker.errors import ModelError
 
 ORDINARY = "ae4fb2f8f7ab5cf8f521c7e96b26711f728512dc4985013919651e762da47a5f"
@@ -118,6 +120,13 @@ def test_shards_with_usual_names_are_taken(tmp_path: Path) -> None:
     assert weights.weights_of(folder) == ("model-00001-of-00002.safetensors",)
 
 
+def test_an_entry_that_leads_nowhere_is_taken(tmp_path: Path) -> None:
+    folder = model_folder(
+        tmp_path / "model", config_DOT_json=b'{"transformers_weights": null, "max_position_embeddings": 9}'
+    )
+    assert ensure(str(folder)).context == 9
+
+
 def test_the_hub_s_cache_of_links_is_taken(tmp_path: Path) -> None:
     blobs = model_folder(tmp_path / "blobs")
     snapshot = tmp_path / "snapshots" / "c0ffee"
@@ -168,7 +177,10 @@ def shared(cache: Path) -> None:
 
 @pytest.mark.parametrize("part", [".", "digests", "models", "models/m", "models/m/config.json"])
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777, 0o666])
-def test_a_cache_that_others_can_write_is_refused(cache: Path, tmp_path: Path, part: str, mode: int) -> None:
+def test_a_cache_that_others_can_write_is_refused(
+    cache: Path, tmp_path: Path, part: str, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_has_no_other_member", lambda gid: False)
     shared(cache)
     folder = model_folder(tmp_path / "model")
     assert weights.cache_folder() == cache
@@ -215,6 +227,19 @@ def test_a_new_cache_is_closed_to_others_whatever_the_umask(cache: Path, tmp_pat
         os.umask(before)
     assert cache.stat().st_mode & 0o777 == 0o700
     assert resolve(str(folder)).digest == ORDINARY
+
+
+def test_a_read_only_cache_is_read_and_its_models_are_hashed_each_time(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    shared(cache)
+    folder = model_folder(tmp_path / "model")
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert ensure(str(folder)).digest == ORDINARY
+    assert resolve(str(folder)).digest == ""
 
 
 def test_a_lock_file_that_is_a_link_is_refused_and_leads_to_no_harm(tmp_path: Path) -> None:

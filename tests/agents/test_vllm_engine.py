@@ -1,4 +1,5 @@
 import asyncio
+import fcntl
 import gc
 import math
 import multiprocessing
@@ -6,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ from agents.engines.vllm import scoring
 from agents.engines.vllm.engine import VllmEngine
 from agents.engines.vllm.failures import Said, explain, gist
 from agents.engines.vllm.scoring import mean_logprob
-from agents.engines.vllm.told import arguments, check_seat, cpu_dtype
+from agents.engines.vllm.told import alone_on, arguments, check_seat, cpu_dtype
 from broker.messages import Revise, Sampling, Teach, digest
 from tests.agents.rounding import within
 from tests.agents.test_transformers_engine import save
@@ -158,6 +160,20 @@ def test_a_build_for_another_device_is_refused_at_the_start(monkeypatch: pytest.
 # --- why it did not start ------------------------------------------------------------------------------------
 
 CORE = RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}")
+
+
+def test_agents_load_one_after_another_on_a_gpu_also_with_a_cache_of_somebody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").touch()  # nothing can be written there
+    monkeypatch.setenv("LBT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        alone_on("0,1"),
+        (tmp_path / f"lbt-{os.getuid()}" / "gpu-0.lock").open() as lock,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_gpu_that_fails_is_told_with_where_to_look() -> None:

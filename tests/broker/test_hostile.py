@@ -1,6 +1,7 @@
 """Hostile peers at a real broker: over tcp with a student's key, and over ipc from another process."""
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -26,6 +27,7 @@ from broker.messages import (
     Lost,
     Message,
     Role,
+    Sampling,
     Unknown,
     Welcome,
     envelope,
@@ -141,8 +143,10 @@ PEER = """
 import sys, zmq
 sys.path.insert(0, sys.argv[1])
 from broker.messages import Hello, Heartbeat, envelope, from_frames, to_frames
-_, _, endpoint, name, role, pool = sys.argv
+_, _, endpoint, name, role, pool, identity = sys.argv
 socket = zmq.Context().socket(zmq.DEALER)
+if identity:
+    socket.identity = identity.encode()
 socket.connect(endpoint)
 socket.send_multipart(to_frames([envelope(Hello(name=name, role=role, pool=pool, state="ready", credit=4))]))
 while True:
@@ -154,9 +158,11 @@ while True:
 
 
 @contextlib.contextmanager
-def another_process(endpoint: str, name: str, role: str = "student", pool: str = "") -> Iterator[subprocess.Popen[str]]:
+def another_process(
+    endpoint: str, name: str, role: str = "student", pool: str = "", identity: str = ""
+) -> Iterator[subprocess.Popen[str]]:
     """A peer in a process of its own, which prints what it is told."""
-    words = [sys.executable, "-c", PEER, str(lifeline.ROOT), endpoint, name, role, pool]
+    words = [sys.executable, "-c", PEER, str(lifeline.ROOT), endpoint, name, role, pool, identity]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -185,6 +191,22 @@ def test_the_first_process_of_a_name_keeps_it_and_a_restart_is_let_in_at_once() 
                 assert first_word(successor) == "Examine"
 
 
+def test_a_program_that_restarts_may_keep_its_routing_id() -> None:
+    with short_folder() as folder, serving(local(folder, heartbeat_s=60.0)):
+        endpoint = local(folder).endpoint
+        with Client(endpoint, CLASSROOM) as classroom, another_process(endpoint, "ann", identity="fixed") as ann:
+            assert first_word(ann) == "Welcome"
+            classroom.send(QUESTION, to="ann", request_id="r1", keep=True)
+            assert first_word(ann) == "Examine"
+            ann.kill()
+            ann.wait()
+            with raw_peer(endpoint, identity=b"fixed") as hostile:
+                hostile.send_multipart(to_frames([envelope(Answered(text="forged"), request_id="r1")]))
+                assert isinstance(await_kind(hostile, "Unknown"), Unknown), "the answer does not count as ann's"
+                hostile.send_multipart(to_frames([envelope(student())]))
+                assert isinstance(await_kind(hostile, "Examine"), Examine)
+
+
 def test_only_the_process_that_runs_the_class_is_the_classroom() -> None:
     with short_folder() as folder:
         spec = BrokerSpec(
@@ -208,7 +230,7 @@ def test_an_agent_that_the_class_starts_comes_from_no_other_process() -> None:
         between = (
             f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, *{['-c', PEER]!r}, *sys.argv[1:]]))"
         )
-        words = [sys.executable, "-c", between, str(lifeline.ROOT), spec.endpoint, "ann", "student", ""]
+        words = [sys.executable, "-c", between, str(lifeline.ROOT), spec.endpoint, "ann", "student", "", ""]
         with serving(spec), subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as grandchild:
             try:
                 assert first_word(grandchild) == "Drain"
@@ -278,10 +300,45 @@ def test_a_message_without_end_ends_the_connection_and_others_go_on(tmp_path: Pa
     assert used_mb < 2 * flooding.GROWTH_MB
 
 
+def test_a_class_of_many_long_requests_is_no_flood(tmp_path: Path) -> None:
+    requests = 400
+    long = Examine(problem="x" * 900_000, answer_form="number", sampling=Sampling(), material=())
+    with short_folder() as folder:
+        spec = local(folder)
+        process = lifeline.spawn("broker.broker", spec, env={}, log=tmp_path / "broker.log")
+        try:
+            with Client(spec.endpoint, CLASSROOM) as classroom:
+                for number in range(requests):
+                    classroom.send(long, to="ann", request_id=f"r{number}", keep=True)
+                with Subscriber(spec.gauges) as monitor:
+                    while gauges_where(monitor, "dropped", 0).queues.get("ann", 0) < requests:
+                        pass
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdin
+            process.stdin.close()
+    assert "cut the connection" not in (tmp_path / "broker.log").read_text()
+
+
+def test_a_connection_that_closes_while_it_is_cut_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), server.accept()[0]:
+            guard = FloodGuard(f"tcp://127.0.0.1:{port}", lambda: 0.0)
+
+            def closed(_: socket.socket) -> str:
+                raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+            monkeypatch.setattr(flooding, "_peer", closed)
+            monkeypatch.setattr(flooding, "memory_mb", lambda: 2 * guard.allowed_mb)
+            assert guard.look(1.0) == []
+
+
 def test_memory_that_no_connection_brought_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     used_mb = 50.0
     monkeypatch.setattr(flooding, "memory_mb", lambda: used_mb)
-    guard = FloodGuard("ipc:///nowhere")
+    guard = FloodGuard("ipc:///nowhere", lambda: 0.0)
     used_mb += 2 * flooding.GROWTH_MB
     for look in range(flooding.CUTS + 1):
         assert guard.allowed_mb < used_mb

@@ -29,7 +29,8 @@ def greeted(name: str, role: Role, pool: str = "", *, user: str = "", process: i
 @pytest.mark.parametrize(
     "hello",
     [
-        greeted("ann", "student"),
+        greeted("ann", "student", process=7),
+        greeted("ann", "student", user="ann"),
         greeted("ann.2", "student", "ann"),
         greeted("ada", "teacher", "ada", user="ada"),
         greeted("ann", "student", process=7, parent=RUN),
@@ -55,6 +56,7 @@ def test_a_peer_that_is_what_its_name_stands_for_may_join(hello: Greeted, member
         (greeted("ann", "student", "bob"), "is a student of pool ann, and no student of pool bob"),
         (greeted("ann.2", "student"), "is a student of pool ann, and no student of pool ann.2"),
         (greeted("ann", "student", process=7, parent=1), "is an agent that run.py starts"),
+        (greeted("ann", "student"), "is an agent that run.py starts, and its process is unknown"),
         (greeted("classroom", "classroom"), "is the name of process 100, which still runs"),
         (greeted("classroom", "classroom", process=7), "is the name of process 100, which still runs"),
     ],

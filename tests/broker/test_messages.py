@@ -180,7 +180,7 @@ def test_what_is_no_message_is_refused(kind: str, body: bytes) -> None:
         *((Heartbeat(), name, float("nan")) for name in ("memory_mb", "spent")),
         (Heartbeat(), "progress", ["x" * 201]),
         (Ack(request_ids=()), "request_ids", ["r"] * (2**16 + 1)),
-        *((HELLO, "pid", value) for value in (-1, 2**40)),
+        *((HELLO, "pid", value) for value in (-1, 2**31, 2**40)),
     ],
 )
 def test_a_value_beyond_its_bounds_is_refused_by_name(message: Message, field: str, value: object) -> None:

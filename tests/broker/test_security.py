@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from broker import security
+from broker import files, security
 from broker.errors import ProtocolError
 from broker.security import SecurityError
 from tests.broker.running import short_folder
@@ -82,8 +83,9 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o773])
 def test_a_temporary_folder_where_others_could_exchange_the_sockets_is_refused(
-    temporary: Path, tmp_path: Path, mode: int
+    temporary: Path, tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(files, "_has_no_other_member", lambda gid: False)
     temporary.chmod(mode)
     with pytest.raises(SecurityError, match=r"other users can write there, .*\n.*TMPDIR .*chmod \+t"):
         security.endpoints("ipc", tmp_path)
@@ -114,6 +116,21 @@ def test_what_killed_classes_left_is_removed_and_what_is_in_use_stays(temporary:
         with security.sockets(tmp_path / "3"), security.sockets(tmp_path / "6"):
             assert not dead.exists() and not fresh.exists()
             assert mine.exists() and older.exists() and (other / "precious").exists()
+
+
+def test_a_stopped_broker_does_not_stop_the_start_of_a_class(temporary: Path, tmp_path: Path) -> None:
+    older = security.ipc_folder(tmp_path / "older")
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(str(older / "work"))
+        listening.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:  # until it has no room for another connection
+                waiting = opened.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(older / "work"))
+        with security.sockets(tmp_path / "new"):
+            assert older.exists()
 
 
 def test_a_class_that_is_about_to_take_its_folder_does_not_lose_it(
@@ -212,6 +229,20 @@ def test_a_process_runs_until_it_has_ended_though_nobody_has_reaped_it() -> None
     process.communicate()
     assert not security.is_running(process.pid)
     assert security.parent_of(process.pid) == 0
+
+
+def test_a_process_may_have_any_name_and_the_broker_any_number_of_connections() -> None:
+    if sys.platform != "linux":
+        pytest.skip("processes are looked up in /proc")
+    rename = r"import ctypes; ctypes.CDLL(None).prctl(15, b'\xff) \xfe'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        assert security.parent_of(process.pid) == os.getpid()
+        many = [os.dup(0) for _ in range(min(1100, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200))]
+        assert security.is_running(process.pid)
+        for one in many:
+            os.close(one)
+        process.kill()
 
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1:5", "localhost:0:0", "::1"])

@@ -713,6 +713,19 @@ def test_who_stalled_is_not_let_back_before_it_moves(broker: Broker) -> None:
     assert (b"a", "Welcome", "") in broker.agent(b"a")
 
 
+def test_a_lost_agent_that_says_goodbye_gives_its_name_back(broker: Broker) -> None:
+    hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
+    broker.do(events.Greeted(b"ann-1", hello, process=7))
+    broker.passes(4.0)
+    broker.do(events.Greeted(b"ann-2", hello, process=8))
+    assert b"ann-2" not in broker.state.agents, "process 7 still runs"
+    broker.do(events.Left(b"ann-1", ""))
+    broker.do(events.Greeted(b"ann-3", hello, process=8))
+    assert b"ann-3" in broker.state.agents
+    broker.do(events.Left(b"ann-1", ""))
+    assert broker.state.members.process("ann") == 8
+
+
 def test_goodbye_gives_requests_back_in_their_order_and_without_blame(broker: Broker) -> None:
     broker.agent(b"a", credit=2)
     broker.ask("r1", "r2", "r3")

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import rich
 
 from broker import security
 from tests import classes
@@ -17,6 +18,8 @@ HOSTILE = (
     "subprocess", "multiprocessing", "yaml", "reasoning_gym", "numpy", "scipy",
 )  # fmt: skip
 """Modules of the standard library and of others that processes of a class import."""
+
+PACKAGES = Path(rich.__file__).parent.parent
 
 
 @pytest.fixture
@@ -46,6 +49,13 @@ def test_no_module_of_the_current_folder_is_run(hostile: Path, tmp_path: Path, p
         assert (done.returncode, "HOSTILE" in done.stdout + done.stderr) == (0, False), done.stderr
         assert words[0] != "grade" or '"agree": 1' in done.stdout
     assert not [log for log in (tmp_path / "run" / "logs").iterdir() if "HOSTILE" in log.read_text()]
+
+
+@pytest.mark.parametrize("python_path", ["", str(PACKAGES), f"elsewhere:{PACKAGES}"])
+def test_the_current_folder_may_hold_installed_packages(python_path: str) -> None:
+    words = [sys.executable, str(classes.ROOT / "run.py"), "--version"]
+    environment = {**os.environ, "PYTHONPATH": python_path}
+    subprocess.run(words, cwd=PACKAGES, env=environment, capture_output=True, check=True, timeout=classes.WAIT_S)
 
 
 @pytest.mark.parametrize("umask", [0, 0o002, 0o077])

@@ -15,7 +15,7 @@ from agents.engines.loading import pick_dtype
 from agents.engines.vllm.weights import EXTENSION
 from agents.fetch import locked
 from agents.memory import VLLM_CACHE_BYTES
-from agents.weights import cache_part
+from broker.security import user_folder
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +91,12 @@ def check_seat(kind: str, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def alone_on(gpus: str) -> Iterator[None]:
-    """Load while no other agent loads on these GPUs: vLLM takes what others allocate meanwhile for its own."""
+    """Load while no other agent of this user loads on these GPUs: vLLM counts what others allocate as its own."""
+    # Not in the cache, which may be root's.
+    folder = user_folder()
     with contextlib.ExitStack() as held:
         # In one order for all, so that two agents never wait for each other.
         for gpu in sorted(set(filter(None, gpus.split(",")))):
             wait = functools.partial(log.info, "waiting for another agent to load on GPU %s", gpu)
-            held.enter_context(locked(cache_part("locks") / f"gpu-{gpu.replace('/', '-')}.lock", wait))
+            held.enter_context(locked(folder / f"gpu-{gpu.replace('/', '-')}.lock", wait))
         yield

@@ -1,0 +1,48 @@
+"""What other users could change: owners and groups."""
+
+import grp
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from broker.files import changeable
+
+
+@pytest.mark.parametrize(
+    ("group", "others", "why"),
+    [
+        ("me", [], ""),
+        ("me", ["me"], ""),
+        ("me", ["you"], "other users can write"),
+        ("staff", [], "other users can write"),
+    ],
+)
+def test_a_group_of_this_user_alone_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, others: list[str], why: str
+) -> None:
+    """Many systems give each user such a group, and a umask by which it may write."""
+    tmp_path.chmod(0o775)
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid or 4711)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="me"))
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=others))
+    found = changeable(tmp_path)
+    assert found.startswith(why) and bool(found) == bool(why)
+    tmp_path.chmod(0o777)
+    assert changeable(tmp_path)
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "why"), [("1000 1000 1", ""), ("0 1000 1", "belongs"), ("0 0 4294967295", "belongs")]
+)
+def test_in_a_container_that_does_not_know_root_its_files_are_trusted(
+    monkeypatch: pytest.MonkeyPatch, uid_map: str, why: str
+) -> None:
+    texts = {"/proc/self/uid_map": f"{uid_map}\n", "/proc/sys/kernel/overflowuid": "65534\n"}
+    monkeypatch.setattr(Path, "read_text", lambda path: texts[str(path)])
+    monkeypatch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=65534, st_gid=65534, st_mode=0o41777))
+    found = changeable(Path("/somewhere"), sticky=True)
+    assert found.startswith(why) and bool(found) == bool(why)
