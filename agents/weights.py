@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -51,6 +52,12 @@ ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "base.json")
 """All there is of an adapter; the last says of which weights."""
 
 
+LONGEST_JSON = 64 << 20
+"""Bytes of a file that is read whole; the longest index has some ten thousand lines."""
+MOST = 1 << 32
+"""More than any length or number of a model."""
+
+_Kind = TypeVar("_Kind")
 _State = dict[str, tuple[int, int, int, int]]
 """Of each file: bytes, mtime and ctime in ns, inode. Nobody sets a ctime at will."""
 
@@ -115,10 +122,7 @@ def weights_of(folder: Path) -> tuple[str, ...]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        try:
-            names = tuple(sorted(set(msgspec.json.decode(index.read_bytes(), type=_Index).weight_map.values())))
-        except msgspec.DecodeError as error:
-            raise ModelError(f"{index}: {error}") from error
+        names = tuple(sorted(set(_read(index, _Index).weight_map.values())))
         for name in (name for name in names if not SHARD.fullmatch(name)):
             raise ModelError(f"{index}: {name[:80]!r} is no *.safetensors of this folder{hint(Path(name))}")
     elif (folder / "model.safetensors").is_file():
@@ -161,7 +165,7 @@ def weights_mb(folder: Path) -> int:
 def context_of(folder: Path) -> int:
     """How many tokens the model was made for; 0: its configuration does not say."""
     length = _config(folder).get("max_position_embeddings")
-    return length if isinstance(length, int) else 0
+    return length if type(length) is int and 0 < length < MOST else 0
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -178,7 +182,7 @@ class Shape(msgspec.Struct, frozen=True):
 def shape_of(folder: Path) -> Shape:
     """The shape of the model in a folder."""
     config = _config(folder)
-    whole = {name: value for name, value in config.items() if type(value) is int}
+    whole = {name: value for name, value in config.items() if type(value) is int and 0 <= value < MOST}
     heads, hidden = whole.get("num_attention_heads", 0), whole.get("hidden_size", 0)
     dim = whole.get("head_dim") or (hidden // heads if heads else 0)
     dtype = str(config.get("dtype") or config.get("torch_dtype"))
@@ -207,11 +211,22 @@ def _config(folder: Path) -> dict[str, object]:
 
 def _json(file: Path) -> dict[str, object]:
     """What a file with settings says; empty where it is missing."""
+    return _read(file, dict[str, object]) if file.exists() else {}
+
+
+def _read(file: Path, cls: type[_Kind]) -> _Kind:
+    """A JSON file of a model.
+
+    Raises:
+        ModelError: it is no `cls`, or too large for one.
+    """
+    with file.open("rb") as opened:
+        data = opened.read(LONGEST_JSON + 1)
+    if len(data) > LONGEST_JSON:
+        raise ModelError(f"{file}: larger than {LONGEST_JSON >> 20} MB")
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, object])
-    except FileNotFoundError:
-        return {}
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(data, type=cls)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: {error}") from error
 
 
@@ -229,10 +244,7 @@ def adapter_base(folder: Path) -> str:
         return ""
     for missing in (name for name in ADAPTER if not (folder / name).is_file()):
         raise ModelError(f"{folder}: {missing} is missing")
-    try:
-        return msgspec.json.decode((folder / ADAPTER[-1]).read_bytes(), type=_Base).base
-    except msgspec.DecodeError as error:
-        raise ModelError(f"{folder / ADAPTER[-1]} does not say whose adapter it is: {error}") from error
+    return _read(folder / ADAPTER[-1], _Base).base
 
 
 def _state(folder: Path) -> _State:
@@ -241,6 +253,8 @@ def _state(folder: Path) -> _State:
         names = {*ADAPTER, *(name for name in SETTINGS if (folder / name).is_file())}
     else:
         names = {*weights_of(folder), *_settings(folder)}
+    for odd in (name for name in names if not name.isprintable()):
+        raise ModelError(f"{folder}: {odd!r} is no name for a file of a model; rename the file, or take it out")
     stats = {name: (folder / name).stat() for name in sorted(names)}
     return {name: (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats.items()}
 

@@ -23,7 +23,7 @@ import zmq
 
 from broker import batching, lifeline, logs, security
 from broker.events import Clogged, Event, Forget, Greeted, Note, Reaped, Send, Tick, Woke, event_of
-from broker.flooding import CHECK_S, FloodGuard
+from broker.flooding import CHECK_S, FloodGuard, allow_many_connections
 from broker.messages import MAX_BODY, Envelope, Gauges, WireError, encode, from_frames, to_frames
 from broker.security import Member
 from broker.state import BrokerState
@@ -142,7 +142,7 @@ class Broker:
             if self._router in ready:
                 self._read(now)
             for flooding in self._guard.look(now):
-                self._warn(f"cut the connection of {flooding}: it made the broker use too much memory")
+                self._warn(f"cut the connection of {flooding}: it used too much memory or too many connections")
             if now >= self._tick_at:
                 late = now - self._tick_at
                 self._tick_at = now + self._tick_s
@@ -316,6 +316,7 @@ def main() -> int:
     """Become the broker that the parent describes on standard input."""
     spec = lifeline.receive(BrokerSpec)
     logs.configure(spec.log)
+    allow_many_connections()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C is for the classroom, which drains; the broker must be there until it has.

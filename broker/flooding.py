@@ -1,20 +1,23 @@
-"""Bounds the memory that peers can make a broker use.
+"""Bounds the memory and the connections that peers can make a broker use.
 
 ZeroMQ bounds each frame, and how many whole messages wait. It does not bound the frames of one message: it keeps them
 until the last one has come, and says nothing of them before. So the memory of the process is watched. When it has
 grown by too much more than the broker itself keeps, the connections that bring most are cut. An honest peer connects
 again and repeats what it must.
+Nor does ZeroMQ bound the connections: it ends the process where no file can be opened for one more.
 """
 
 import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import socket
 import stat
 import sys
 import termios
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from broker.client import memory_mb
@@ -23,8 +26,18 @@ GROWTH_MB = 128
 """How much the process may grow until connections are cut."""
 CHECK_S = 0.05
 """Time between two looks at the memory."""
+MOST_FILES = 1 << 16
+"""Files that this process asks to open; it cuts connections when half of those it may open are."""
 CUTS = 4
 """After so many in a row every connection is cut once; the memory that is still in use then may stay."""
+
+
+def allow_many_connections() -> None:
+    """Let this process open as many files as it may; many systems allow 1024 where nothing else is asked for."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class FloodGuard:
@@ -48,6 +61,9 @@ class FloodGuard:
         if now - self._checked_at < CHECK_S:
             return []
         self._checked_at = now
+        with contextlib.suppress(OSError):  # no file is left even for this: some connections will end by themselves
+            if 2 * len(os.listdir("/dev/fd")) > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+                return self._cut_most_connected()
         if memory_mb() > self.allowed_mb:
             self.allowed_mb = max(self.allowed_mb, self._least_mb + self._kept_mb())
         if memory_mb() <= self.allowed_mb or self._after_trim() <= self.allowed_mb:
@@ -80,6 +96,18 @@ class FloodGuard:
                     words.append(_peer(one))
                     one.shutdown(socket.SHUT_RDWR)
         return words
+
+    def _cut_most_connected(self) -> list[str]:
+        """Cut all connections of the peer that has most. Returns who it is."""
+        with contextlib.ExitStack() as opened:
+            connections = defaultdict(list)
+            for one in self._connections(opened):
+                connections[_peer(one)].append(one)
+            peer = max(connections, key=lambda peer: len(connections[peer]), default="")
+            for one in connections[peer]:
+                with contextlib.suppress(OSError):  # it is closed meanwhile
+                    one.shutdown(socket.SHUT_RDWR)
+        return [peer] if peer else []
 
     def _connections(self, opened: contextlib.ExitStack) -> list[socket.socket]:
         """The connections to the broker's address, as duplicates that `opened` closes."""

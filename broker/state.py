@@ -5,7 +5,7 @@ and sockets are in broker/broker.py. Nothing here outlives the process: after a 
 broker all that it must know.
 """
 
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +25,8 @@ MAX_FORMER = 4096
 """How many agents of the past are remembered."""
 MAX_REFUSED = 256
 """How many names and reasons of refused peers are told to the classroom, each once."""
+MAX_NEWS = 4
+"""How often between two ticks the classroom hears of one agent that joins or changes its state."""
 MAX_ENDED = 16
 """How many ended processes of each supervised agent are remembered."""
 
@@ -83,6 +85,10 @@ class BrokerState:
         self._classroom_heard = 0.0
         self._told_unknown: dict[bytes, float] = {}
         self._told_refused: set[tuple[str, str]] = set()
+        self._news = Counter[str]()
+        """How often the classroom heard of each agent since the last tick."""
+        self._late_news: set[str] = set()
+        """Of which agents it hears at the next tick."""
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """What is to be done about `event`, in order. `now` is monotonic, in seconds, and never goes back."""
@@ -146,6 +152,8 @@ class BrokerState:
             self._drop("the classroom said Hello as an agent")
         elif known and known.name != hello.name:
             self._drop(f"{known.name} said Hello as {hello.name}")
+        elif peer not in self.agents and self._news[hello.name] >= MAX_NEWS:
+            self._drop(f"{hello.name} comes too often: a Hello is ignored")
         elif hello.pid in self.ended.get(hello.name, ()):
             self.out.note(f"{hello.name}: a Hello of process {hello.pid}, which has ended, is ignored")
             self._remember(peer, Former(hello.name, hello.pool or hello.name, "process"))
@@ -167,8 +175,7 @@ class BrokerState:
         self.members.join(hello.name, event.process)
         self.out.classroom, self._classroom_heard = peer, now
         self._welcome_classroom(peer)
-        for agent in self.agents.values():
-            self._joined(agent)
+        self._tell_news(self.names)
         # The classroom may have missed it, and it alone can end the process.
         for lost in self.hanging.values():
             self.out.tell_classroom(lost)
@@ -397,6 +404,7 @@ class BrokerState:
         pools = dict.fromkeys(agent.pool for agent in list(self.agents.values()) if self._look_at(agent, limit, now))
         for pool in pools:
             self.work.dispatch(pool, now)
+        self._tell_news(self._late_news)
         self._told_unknown = {peer: at for peer, at in self._told_unknown.items() if at >= limit}
         for pool in [pool for pool in self.work.pools.values() if not pool.agents and not pool.unfinished]:
             del self.work.pools[pool.name]
@@ -439,7 +447,19 @@ class BrokerState:
             self.former.popitem(last=False)
 
     def _joined(self, agent: Agent) -> None:
+        """Tell the classroom; of an agent that changes all the time, at the next tick."""
+        if self._news[agent.name] >= MAX_NEWS:
+            self._late_news.add(agent.name)
+            return
+        self._news[agent.name] += 1
         self.out.tell_classroom(Joined(hello=msgspec.structs.replace(agent.hello, working=())))
+
+    def _tell_news(self, names: Collection[str]) -> None:
+        """Tell the classroom of those of these agents that are there."""
+        self._news.clear()
+        self._late_news = set()
+        for agent in [self.names[name] for name in names if name in self.names]:
+            self._joined(agent)
 
     def _drop(self, text: str) -> None:
         self.dropped += 1

@@ -15,6 +15,8 @@ from broker.pool import Agent, Pool, Request
 MAX_UNASKED = 64 << 20
 """Bytes of results from one agent, for requests that this broker does not know, that wait for the classroom. After a
 restart of the broker agents send such results; what is dropped is asked again."""
+OVERHEAD = 1 << 13
+"""Bytes that such a result counts for beside its body, so that those without a body are bounded too."""
 MAX_DEATHS = 3
 """Of agents that held a request alone; then it is failed."""
 
@@ -78,8 +80,8 @@ class Work:
         self.requests: dict[str, Request] = {}
         """Those without a result."""
         self.finished: dict[str, Finished] = {}
-        self.claims: dict[str, Agent] = {}
-        """Who works on what without a lease."""
+        self.claims: dict[tuple[str, str], Agent] = {}
+        """Who works on what without a lease, by pool and request id."""
         self.unasked = Counter[str]()
         """Bytes of the unasked results that wait for the classroom, by agent."""
         self.requeued = 0
@@ -110,8 +112,8 @@ class Work:
         request = self.requests[request_id] = Request(asked, pool)
         pool.unfinished += 1
         pool.push(request)
-        agent = self.claims.get(request_id)
-        if agent and agent.pool is pool and not agent.alone:
+        agent = self.claims.get((pool.name, request_id))
+        if agent and not agent.alone:
             self._unclaim(agent, request_id)
             self._adopt(agent, request, now)
         else:
@@ -174,7 +176,7 @@ class Work:
             Why it does not count; empty: it does, or it was there already.
         """
         request_id = result.request_id
-        claimant = self.claims.get(request_id)
+        claimant = self.claims.get((pool, request_id))
         if claimant and claimant.identity == sender:
             self._unclaim(claimant, request_id)
             claimant.pool.recount(claimant)
@@ -184,11 +186,11 @@ class Work:
         if finished:
             finished.senders.add(sender)
         elif request is None:
-            self.unasked[name] += len(result.body)
-            if self.unasked[name] > MAX_UNASKED:
-                self.unasked[name] -= len(result.body)
+            size = OVERHEAD + len(result.body)
+            if self.unasked[name] + size > MAX_UNASKED:
                 objection = "which nobody asked, and too many such results wait"
             else:
+                self.unasked[name] += size
                 self.finished[request_id] = Finished(result._replace(peer=name), {sender}, pool, name)
                 self._deliver(self.finished[request_id].result)
         elif request.pool.name != pool:
@@ -251,7 +253,7 @@ class Work:
     def _forget(self, request_id: str) -> Finished | None:
         finished = self.finished.pop(request_id, None)
         if finished and finished.unasked_of:
-            self.unasked[finished.unasked_of] -= len(finished.result.body)
+            self.unasked[finished.unasked_of] -= OVERHEAD + len(finished.result.body)
             if not self.unasked[finished.unasked_of]:
                 del self.unasked[finished.unasked_of]
         return finished
@@ -278,9 +280,9 @@ class Work:
 
     def _claim(self, agent: Agent, request_id: str) -> None:
         agent.claims.add(request_id)
-        self.claims[request_id] = agent
+        self.claims[agent.pool.name, request_id] = agent
 
     def _unclaim(self, agent: Agent, request_id: str) -> None:
         agent.claims.discard(request_id)
-        if self.claims.get(request_id) is agent:
-            del self.claims[request_id]
+        if self.claims.get((agent.pool.name, request_id)) is agent:
+            del self.claims[agent.pool.name, request_id]

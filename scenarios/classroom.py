@@ -283,7 +283,7 @@ class Classroom:
                         f"the broker refuses this class: {printable(reason)}\nDoes another run.py use this broker? "
                         "End that one, or choose another broker.address."
                     )
-                case Progress():
+                case Progress() if self._is_training(one):
                     self._attendance.progressed(one.peer)
                     said = msgspec.json.encode(
                         [one.request_id, one.message.step, one.message.steps, one.message.figures]
@@ -297,6 +297,11 @@ class Classroom:
                 self._client.send(Ack(request_ids=ids[start : start + ACKNOWLEDGED]))
             self._client.settle(ids)
             self._tell(records)
+
+    def _is_training(self, received: Received) -> bool:
+        """Whether a progress is that of a training which its pool was asked for. It is written down each time."""
+        request = self._asked.get(received.request_id)
+        return request is not None and request.kind == "Train" and pool_of(received.peer) == request.to
 
     def _may_answer(self, received: Received) -> bool:
         """Whether a result is from the pool that was asked. The broker does not know what is still to be sent to it."""

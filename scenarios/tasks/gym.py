@@ -311,4 +311,4 @@ def _unknown(name: str) -> str:
         return f"reasoning-gym has {name}, but its answers were not checked yet; {listed}"
     near = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.5)
     guess = f"; did you mean {near[0]}?" if near else ""
-    return f"no family is called {name!r}{guess} ({listed})"
+    return f"no family is called {name[:60]!r}{guess} ({listed})"

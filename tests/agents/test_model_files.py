@@ -155,6 +155,31 @@ def test_files_that_an_engine_would_be_led_to_are_refused(tmp_path: Path, name: 
     assert len(str(caught.value).splitlines()) <= 3
 
 
+@pytest.mark.parametrize("name", ["config.json", INDEX])
+def test_settings_that_are_no_settings_are_refused(tmp_path: Path, name: str) -> None:
+    folder = model_folder(tmp_path / "model")
+    put(folder / name, b'{"weight_map": {"a": "\xe9.safetensors"}}')
+    with pytest.raises(ModelError, match=f"{name}: .*utf-8"):
+        resolve(str(folder))
+    os.truncate(folder / name, 1 << 40)
+    with pytest.raises(ModelError, match=f"{name}: larger than"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("name", [b"\xff.safetensors", b"\x1b[31m.safetensors", b"a\n.safetensors"])
+def test_a_file_with_a_name_that_no_model_has_is_refused(tmp_path: Path, name: bytes) -> None:
+    folder = model_folder(tmp_path / "model")
+    put(folder / os.fsdecode(name))
+    with pytest.raises(ModelError, match="is no name for a file of a model"):
+        ensure(str(folder))
+
+
+@pytest.mark.parametrize("length", [-1, 0, 1 << 62, True])
+def test_an_impossible_length_is_no_length(tmp_path: Path, length: int) -> None:
+    config = msgspec.json.encode({"max_position_embeddings": length, "num_hidden_layers": length})
+    assert ensure(str(model_folder(tmp_path / "model", config_DOT_json=config))).context == 0
+
+
 def test_weights_cannot_hide_behind_the_files_of_an_adapter(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     for name in weights.ADAPTER:

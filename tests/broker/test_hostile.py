@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -298,6 +299,41 @@ def test_a_message_without_end_ends_the_connection_and_others_go_on(tmp_path: Pa
             process.stdin.close()
     assert f"cut the connection of process {os.getpid()}" in (tmp_path / "broker.log").read_text()
     assert used_mb < 2 * flooding.GROWTH_MB
+
+
+CROWD = """
+import select, socket, sys
+held, cut = [], select.epoll()
+while not cut.poll(0.002):
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(sys.argv[1])
+    held.append(one)
+    cut.register(one, select.EPOLLRDHUP)
+"""
+"""Opens connections until one is cut."""
+
+
+def test_a_crowd_of_connections_from_one_process_is_cut_and_others_go_on(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("other systems do not let a process change the limits of another")
+    with short_folder() as folder:
+        spec = local(folder)
+        process = lifeline.spawn("broker.broker", spec, env={}, log=tmp_path / "broker.log")
+        try:
+            with Client(spec.endpoint, CLASSROOM) as classroom, Client(spec.endpoint, student()) as ann:
+                await_message(classroom, is_a(Joined))
+                resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (400, 400))
+                with subprocess.Popen([sys.executable, "-c", CROWD, str(folder / "work")]) as crowd:
+                    assert crowd.wait(PATIENCE_S) == 0
+                classroom.send(QUESTION, to="ann", request_id="r1", keep=True)
+                await_message(ann, is_a(Examine))
+            assert process.poll() is None
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdin
+            process.stdin.close()
+    assert f"cut the connection of process {crowd.pid}" in (tmp_path / "broker.log").read_text()
 
 
 def test_a_class_of_many_long_requests_is_no_flood(tmp_path: Path) -> None:

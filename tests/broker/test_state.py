@@ -27,7 +27,7 @@ from broker.messages import (
     decode,
     envelope,
 )
-from broker.state import BrokerState
+from broker.state import MAX_NEWS, BrokerState
 from tests.broker.invariants import check
 
 C = b"classroom"
@@ -459,11 +459,14 @@ def test_a_result_that_came_before_its_request_counts_for_no_other_pool(broker: 
     assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
 
 
-def test_results_that_nobody_asked_for_have_a_bound(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "MAX_UNASKED", 100)
+@pytest.mark.parametrize("body", [b"", b"x" * work.OVERHEAD])
+def test_results_that_nobody_asked_for_have_a_bound(
+    body: bytes, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "MAX_UNASKED", 15 * work.OVERHEAD)
     broker.agent(b"a", "ann")
     for number in range(50):
-        broker.answer(b"a", f"r{number}")
+        broker.do(events.Resulted(b"a", Envelope("Answered", "", f"r{number}", "", body)))
     kept = list(broker.state.work.finished)
     assert 0 < len(kept) < 20
     assert broker.state.dropped == 50 - len(kept)
@@ -478,6 +481,29 @@ def test_progress_of_a_request_that_another_holds_is_dropped(broker: Broker) -> 
     broker.agent(b"b", "bob")
     assert broker.do(events.Progressed(b"b", envelope(Progress(step=1, steps=2), request_id="r1"))) == []
     assert broker.state.dropped == 1
+
+
+def test_a_claim_on_what_another_pool_works_on_changes_nothing_there(broker: Broker) -> None:
+    broker.agent(b"a", "ann", working=["r1"])
+    broker.agent(b"h", "hostile", pool="other", working=["r1"])
+    assert broker.ask("r1") == [], "ann works on it"
+    assert broker.leases(b"a") == ["r1"]
+    broker.answer(b"a", "r1")
+    assert broker.ask("r2") == [(b"a", "Examine", "r2")], "there is room"
+
+
+def test_the_classroom_hears_little_of_an_agent_that_changes_or_comes_and_goes_all_the_time(broker: Broker) -> None:
+    told = broker.agent(b"a", "ann", state="loading")
+    for _ in range(100):
+        told += broker.beat(b"a", state="ready") + broker.beat(b"a", state="loading")
+    told += broker.beat(b"a", state="ready")
+    for _ in range(100):
+        told += broker.agent(b"h", "hostile") + broker.do(events.Left(b"h", ""))
+    assert len([kind for peer, kind, _ in told if peer == C]) == 3 * MAX_NEWS
+    broker.passes(0.1)
+    [joined] = [message for message in broker.said(C) if isinstance(message, Joined)]
+    assert (joined.hello.name, joined.hello.state) == ("ann", "ready")
+    assert (b"h", "Welcome", "") in broker.agent(b"h", "hostile")
 
 
 def test_results_wait_for_a_classroom_that_is_away(broker: Broker) -> None:

@@ -20,6 +20,7 @@ from broker.messages import (
     Joined,
     Lost,
     Message,
+    Progress,
     Recipe,
     Sampling,
     Taught,
@@ -322,6 +323,19 @@ def test_an_answer_of_another_pool_is_noted_once_and_does_not_count(store: Store
     [note] = store.events(kinds=["stranger"])
     assert note.agent == "bob"
     assert "such answers do not count" in note.detail
+
+
+def test_progress_of_what_is_no_training_is_not_written_down(store: Store, grader: ClassGrader) -> None:
+    school = School(store)
+    received = school.receive
+
+    def with_progress(timeout: float) -> list[Received]:
+        came = received(timeout)
+        return [*(one._replace(message=Progress(step=1, steps=2)) for one in came if one.request_id), *came]
+
+    school.receive = with_progress  # type: ignore[method-assign]
+    assert classroom(store, grader, school).run().status == "complete"
+    assert store.events(kinds=["progress"]) == []
 
 
 def test_an_answer_of_a_replica_counts(store: Store, grader: ClassGrader) -> None:
