@@ -199,7 +199,7 @@ exam: {{problems: 1}}
     ("text", "finish_reason", "thoughts"),
     [
         ("", "stop", ""),
-        ("<think>Answer: {}", "length", " ({n} of them ended within thoughts: raise sampling.max_tokens)"),
+        ("<think>Answer: {}", "length", " ({n} of them thoughts and nothing else: raise sampling.max_tokens)"),
     ],
 )
 def test_a_student_that_says_nothing_is_named(
