@@ -122,7 +122,8 @@ def by_status(status: int, words: str, headers: Mapping[str, str], *, is_page: b
     told = f"HTTP {status}: {words}"
     if status == 402 or (status in (400, 403, 429) and QUOTA.search(words)):
         return Quota(told)
-    if status in (408, 409, 425, 429) or status >= 500:
+    # 501: the server does not have a feature, as llama.cpp says it.
+    if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
         wait = retry_after_s(headers, time.time)
         return Passing(told, wait, limited=status == 429 or (status == 503 and wait is not None))
     if status < 400:
