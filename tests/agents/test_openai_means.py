@@ -78,16 +78,8 @@ def test_a_redirect_takes_neither_key_nor_prompt_to_another_server(
 @pytest.mark.parametrize(
     "host",
     [
-        "127.0.0.1:8000",
-        "localhost:1",
-        "127.9.9.9",
-        "[::1]:8000",
-        "box.localhost",
-        "0.0.0.0:8000",
-        "[::]:1",
-        "[::ffff:127.0.0.1]:1",
-        "localhost.:1",
-        "localhost.localdomain",
+        *("127.0.0.1:8000", "localhost:1", "127.9.9.9", "[::1]:8000", "box.localhost"),
+        *("0.0.0.0:8000", "[::]:1", "[::ffff:127.0.0.1]:1", "localhost.:1", "localhost.localdomain"),
     ],
 )
 def test_a_key_goes_unencrypted_to_this_machine(host: str) -> None:
