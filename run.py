@@ -454,7 +454,10 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
 
     An interrupted class gets no summary: whoever presses Ctrl-C wants to leave now.
     """
+    import msgspec
+
     from scenarios.gradebook.formatting import many
+    from scenarios.gradebook.unanswered import Unanswered
 
     if ending.status == "interrupted":
         summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
@@ -479,9 +482,9 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
     show(summary, as_json=False)
     before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
     say(out, f"All of it is in {folder}{before}.")
-    empty = [one for one in summary["unanswered"] if one["empty"] and one["empty"] + one["failed"] == one["requests"]]
+    empty = [one for one in msgspec.convert(summary["unanswered"], list[Unanswered]) if one.empty and one.is_total]
     for one in empty:
-        say(err, f"{one['agent']} gave no answer at all in stage {one['stage']}: its figures there mean nothing.")
+        say(err, f"{one.agent} gave no answer at all in stage {one.stage}: its figures there mean nothing.")
     if summary["counts"]["failed"]:
         say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
     return PARTLY if empty or summary["counts"]["failed"] else COMPLETE

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 
 SECRET_NAME = re.compile(
-    r"(KEYS?|TOKEN|PASS|AUTH|BEARER|COOKIE|_PAT|_PWD|_DSN)(_?ID|_?\d+)?$"
+    r"(KEYS?|TOKEN|PASS|AUTH|BEARER|COOKIE|JWT|_PAT|_PWD|_DSN)(_?ID|_?\d+)?$"
     r"|SECRET|PASSW|PASSPHRASE|CREDENTIAL|^(AWS|OPENAI|AZURE_OPENAI)_|^SSH_AUTH_SOCK$",
     re.IGNORECASE,
 )

@@ -1,9 +1,10 @@
 """The thoughts of reasoning models: told apart from the answer by the marks that models put around them.
 
-Thoughts are no part of an answer: they are not graded, taught or trained on. They stand at the beginning of what a
-model says, between an opening and a closing mark (`<think>...</think>` and the like), in one block or several. A
-closing mark that nothing opened ends thoughts that a chat template opened. An opening mark further on in an answer, a
-mark in quotes and a closing mark before punctuation are text: an answer may explain HTML. This file knows no engine.
+Thoughts are no part of an answer: they are not graded, taught or trained on. They stand between an opening and a
+closing mark (`<think>...</think>` and the like), in one block or several, at the beginning of what a model says or of a
+line or sentence in it. A closing mark that nothing opened ends thoughts that a chat template opened. An opening mark
+within a sentence, a mark in quotes and a closing mark before punctuation are text: an answer may explain HTML. This
+file knows no engine.
 """
 
 import re
@@ -35,6 +36,8 @@ MARK = re.compile(
     re.IGNORECASE,
 )
 """The first alternative is text about a mark."""
+LATER = re.compile(rf"(?:(?<=\n)|(?<=[.!?:]\s))(?:{_OPENING})", re.IGNORECASE)
+"""Opens thoughts within an answer."""
 OPENED = re.compile(rf"({_OPENING})\s*\Z", re.IGNORECASE)
 GRANITE = re.compile(r"\s*Here(?: is|'s) my thought process:(?:.*?(Here(?: is|'s) my response:)|.*)", re.I | re.S)
 """Granite 3.2 has sentences in place of marks."""
@@ -54,11 +57,23 @@ class Parts(NamedTuple):
 
 def split(said: str, finish_reason: FinishReason = "stop") -> Parts:
     """Tell thoughts and answer apart. `finish_reason` is `length` where what was said is cut off."""
-    end = _end_of_thoughts(said, finish_reason)
-    return Parts(said[:end], AROUND_ANSWER.sub("", said[end:]) if end else said)
+    first = _end_of_thoughts(said, finish_reason)
+    end = len(said) if first is None else first
+    thoughts, answer = [said[:end]], []
+    while later := LATER.search(said, end):
+        length = _end_of_thoughts(said[later.start() :], finish_reason)
+        if length is None and finish_reason == "stop":
+            break  # An answer speaks of a mark, and closes nothing.
+        answer.append(said[end : later.start()])
+        end = len(said) if length is None else later.start() + length
+        thoughts.append(said[later.start() : end])
+    if not any(thoughts):
+        return Parts("", said)
+    return Parts("".join(thoughts), AROUND_ANSWER.sub("", "".join([*answer, said[end:]])))
 
 
-def _end_of_thoughts(said: str, finish_reason: FinishReason) -> int:
+def _end_of_thoughts(said: str, finish_reason: FinishReason) -> int | None:
+    """Where the thoughts at the beginning end; None: nowhere."""
     # Without its second sentence, the first one may be any model's words.
     if (granite := GRANITE.match(said)) and (granite[1] or finish_reason == "length"):
         return granite.end()
@@ -74,7 +89,7 @@ def _end_of_thoughts(said: str, finish_reason: FinishReason) -> int:
     if depth == 0:
         return end
     # Thoughts may speak of an opening mark without closing it. In a text that was cut off, they may as well go on.
-    return last_closing if last_closing > end and finish_reason == "stop" else len(said)
+    return last_closing if last_closing > end and finish_reason == "stop" else None
 
 
 def completion(said: str, begun: str, usage: Usage, *, keep: bool) -> Completion:

@@ -93,7 +93,7 @@ def in_words(one: Unanswered) -> str:
     if one.empty:
         parts.append(f"{one.empty:,} {'was' if one.empty == 1 else 'were'} empty")
     if one.empty_after_thoughts:
-        parts[-1] += f" ({one.empty_after_thoughts:,} of them ended within thoughts: raise sampling.max_tokens)"
+        parts[-1] += f" ({one.empty_after_thoughts:,} of them thoughts and nothing else: raise sampling.max_tokens)"
     if one.failed:
         reasons = ", ".join(f"{n:,} {plain(reason)}" for reason, n in one.reasons.items())
         parts.append(f"{one.failed:,} failed ({reasons})")

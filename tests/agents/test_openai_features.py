@@ -31,6 +31,17 @@ def refuse_if(server: Server, refuses: Callable[[dict[str, Any]], bool], words: 
     server.fault = fault
 
 
+def test_a_server_may_refuse_a_feature_as_not_implemented(server: Server) -> None:
+    def fault(handler: Handler) -> None:
+        if server.bodies[-1].get("stream"):
+            handler.say(501, {"error": {"message": "This server does not support streaming"}})
+        else:
+            handler.answer(server.bodies[-1])
+
+    server.fault = fault
+    assert one(engine(server)).text == " 5\nAnswer: it"
+
+
 # --- a refusal that passes -----------------------------------------------------------------------------------
 
 

@@ -75,7 +75,13 @@ def test_a_redirect_takes_neither_key_nor_prompt_to_another_server(
         assert f"redirects to {other.url}/chat/completions" in said and "change base_url" in said
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:1", "127.9.9.9", "[::1]:8000", "box.localhost"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1:8000", "localhost:1", "127.9.9.9", "[::1]:8000", "box.localhost"),
+        *("0.0.0.0:8000", "[::]:1", "[::ffff:127.0.0.1]:1", "localhost.:1", "localhost.localdomain"),
+    ],
+)
 def test_a_key_goes_unencrypted_to_this_machine(host: str) -> None:
     engines.check_arguments("openai", {"base_url": f"http://{host}/v1", "key_env": "CLASS_KEY"})
 
@@ -123,6 +129,12 @@ def test_a_key_stands_in_no_error_and_no_log(
     (refused,) = answer(engine(server, key_env="CLASS_KEY"), prompt(), before=lambda: server.faults.append(refusal))
     assert "not for ***" in str(refused)
     assert "secret" not in said + caplog.text
+
+
+def test_a_key_that_a_cut_leaves_in_part_stands_in_no_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLASS_KEY", "sk-proj-secret-1234")
+    server.fault = faults.status(400, "x" * 285 + "sk-proj-secret-1234")
+    assert "secr" not in refused_start(engine(server, key_env="CLASS_KEY"))
 
 
 @pytest.mark.parametrize("value", [None, " ", "two words", "schlüssel"])

@@ -70,6 +70,7 @@ PLAIN = b"data:" + json.dumps(delta("7 it")).encode()
         events(b": ping\n\n", b"event: message\r\nid: 1\r\n", PLAIN, b"\r\n\r\n", b": ping\n\n", STOP, DONE),
         events(b'data: {"choices": [{"delta":\ndata: {"content": "7 it"}, "finish_reason": "stop"}]}\n\n'),
         events(b"data: " + json.dumps(delta("7 it", "stop")).encode()),
+        events(b"\xef\xbb\xbf" + PLAIN + b"\n\n", STOP, DONE),
     ],
 )  # fmt: skip
 def test_an_answer_in_an_odd_form_is_read(server: Server, fault: Fault) -> None:
@@ -185,6 +186,7 @@ def test_an_answer_beside_a_tool_call_is_an_answer(server: Server) -> None:
         events(delta("7"), b"data: <html>\n\n", STOP),
         events(delta("7"), {"type": "error", "error": {"type": "overloaded_error", "message": "overloaded"}}),
         events(delta("7"), delta(finish_reason="error")),
+        events(delta("7", "null"), delta(" i", "None")),
         events(delta("7"), delta(finish_reason="abort")),
         events({"choices": "none"}),
         events(DONE),

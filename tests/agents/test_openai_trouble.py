@@ -174,6 +174,9 @@ def test_a_server_that_goes_away_is_a_dead_engine(server: Server) -> None:
         (faults.status(429, "slow down"), "takes no more calls: HTTP 429: slow down"),
         (faults.status(429, "You exceeded your current quota"), "account is used up"),
         (faults.status(402, "pay first"), "account is used up"),
+        (faults.status(400, "Your credit balance is too low to access the API."), "account is used up"),
+        (faults.status(403, "This method requires billing to be enabled"), "account is used up"),
+        (faults.whole({"error": {"message": "no", "code": "insufficient_quota"}}), "account is used up"),
         (faults.status(429, retry_after="86400"), "wants no calls for 86400 s"),
     ],
 )
@@ -197,7 +200,7 @@ def test_a_used_up_quota_ends_the_session_and_fails_no_request(server: Server, f
         ({"fault": faults.status(500)}, "does not answer: HTTP 500: on purpose"),
         ({"fault": faults.unheard}, "does not answer"),
         ({"fault": faults.status(400, "never")}, "refuses to answer as 'small': HTTP 400: never"),
-        ({"fault": faults.status(429, "quota", retry_after="90000")}, "does not answer: HTTP 429"),
+        ({"fault": faults.status(429, "quota", retry_after="90000")}, "takes no calls for now: HTTP 429"),
         ({"fault": faults.status(402, "pay")}, "is used up"),
     ],
 )

@@ -34,6 +34,10 @@ from broker.messages import Usage
         ("<think>I end with `</think>` now</think>Answer: 5", "Answer: 5"),
         ("a</think>b</think>Answer: 5", "Answer: 5"),
         ("<think>2 + 3</think>.5", ".5"),
+        ("Let me see.\n<think>2</think>Answer: 5", "Let me see.\nAnswer: 5"),
+        ("Well. <think>a</think>b\n[THINK]c[/THINK]\nAnswer: 5", "Well. b\n\nAnswer: 5"),
+        ("<think>a</think>b\n<think>c <think>d</think></think>Answer: 5", "b\nAnswer: 5"),
+        ("Answer: 5\n<think>Is it?</think>", "Answer: 5\n"),
         ("<think>2 + 3", ""),
         ("<think>", ""),
     ],
@@ -52,6 +56,8 @@ def test_an_answer_begins_after_its_thoughts(said: str, answer: str) -> None:
         'No: "</think>" is wrong. Answer: 5',
         "It closes with </think>. Answer: 5",
         "`<think>` opens it. Answer: 5",
+        "It is:\n<think> in HTML. Answer: 5",
+        "It is:\n`<think>` and\n`</think>`. Answer: 5",
         "5 <think 6",
         "Here is my response: 5",
         "Here is my thought process: 2 + 3 = 5. Answer: 5",
@@ -65,6 +71,10 @@ def test_an_answer_without_thoughts_stays_as_it_is(said: str) -> None:
 @pytest.mark.parametrize("said", ["<think>so <think>a</think> and", "[THINK]a", "Here is my thought process: 2 + 3"])
 def test_thoughts_that_are_cut_off_have_no_answer(said: str) -> None:
     assert split(said, "length") == Parts(said, "")
+
+
+def test_thoughts_within_an_answer_that_are_cut_off_leave_what_was_said_before() -> None:
+    assert split("Let me see.\n<think>Answer: 4", "length") == Parts("<think>Answer: 4", "Let me see.\n")
 
 
 def test_an_answer_after_thoughts_may_speak_of_marks() -> None:

@@ -7,6 +7,7 @@ message, log or error. The model, its weights and their precision are whatever t
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -53,6 +54,8 @@ TOKENS_PER_TIMEOUT = 16
 and a server that sends a character a minute is."""
 CLOSING_S = 1.0
 """How long a stream that says that it ends may take to close. After it, the connection is given up."""
+KEY_LETTERS = 8
+"""By so many the key is found. Keys of one provider begin with the same letters, which give nothing away."""
 SIGN_OF_LIFE_S = 60.0
 """While a request waits because the server said so, it counts as moving on this often."""
 
@@ -190,7 +193,7 @@ class OpenAIEngine:
         seconds = backoff_s(request_id, attempt)
         if error.wait_s is not None:
             if error.wait_s > probe.LONGEST_WAIT_S:
-                raise EngineSpent(f"the server wants no calls for {error.wait_s:.0f} s: {error}; resume after that")
+                raise EngineSpent(f"the server wants no calls for {error.wait_s:.6g} s: {error}; resume after that")
             # All calls wait as long as the server says; each then comes a little later, and not all at once.
             self._pace.pause(error.wait_s)
             seconds = error.wait_s + seconds / 8
@@ -288,8 +291,8 @@ class OpenAIEngine:
             raise known from None
 
     def _without_key(self, words: str) -> str:
-        """Some servers repeat the key they were given."""
-        return words.replace(self._key, "***") if self._key else words
+        """Some servers repeat the key they were given. Long words are cut, so its first letters may be all of it."""
+        return re.sub(rf"{re.escape(self._key[:KEY_LETTERS])}\S*", "***", words) if self._key else words
 
     def _with_broken_marks(self, prompt: Prompt) -> Prompt:
         turns = [(turn.role, *break_role_marks(turn.text)) for turn in prompt.turns]

@@ -17,7 +17,9 @@ CONTEXT = re.compile(
     r"context.{0,12}(length|window|size)|max_model_len|n_ctx|too many (input )?tokens|(prompt|input) is too long", re.I
 )
 QUOTA = re.compile(
-    r"insufficient_quota|billing|exceeded your current quota|credit balance|insufficient (funds|credits)", re.I
+    r"insufficient[_ ](quota|funds|credits?|balance)|exceeded your current quota|credit balance"
+    r"|billing[_ ](hard[_ ])?limit|(enable|requires) billing",
+    re.I,
 )
 TRANSPORT = ("httpx", "httpx2", "httpcore", "httpcore2", "anyio", "ssl")
 OUT_OF_TOKENS = re.compile(r"could not finish the message because max_tokens", re.I)
@@ -118,9 +120,10 @@ def trouble(error: Exception) -> Trouble | None:
 def by_status(status: int, words: str, headers: Mapping[str, str], *, is_page: bool = False) -> Trouble:
     """What a status and the server's words mean together."""
     told = f"HTTP {status}: {words}"
-    if status == 402 or (status == 429 and QUOTA.search(words)):
+    if status == 402 or (status in (400, 403, 429) and QUOTA.search(words)):
         return Quota(told)
-    if status in (408, 409, 425, 429) or status >= 500:
+    # 501: the server does not have a feature, as llama.cpp says it.
+    if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
         wait = retry_after_s(headers, time.time)
         return Passing(told, wait, limited=status == 429 or (status == 503 and wait is not None))
     if status < 400:
@@ -142,6 +145,8 @@ def in_answer(error: Any) -> Trouble:
         return by_status(status, words, {})
     if OUT_OF_TOKENS.search(words):
         return OutOfTokens(words)
+    if QUOTA.search(words):
+        return Quota(words)
     return TooLong(words) if CONTEXT.search(words) else Passing(f"the server failed: {words}")
 
 

@@ -119,6 +119,8 @@ def explain(error: Exception, options: Options, model: str) -> str:
             return f"{where} does not know {unknown}: {error}"
         case Quota():
             return f"the account at {where} is used up: {error}"
+        case Passing(limited=True):
+            return f"{where} takes no calls for now: {error}. Try again later"
         case Passing():
             return f"{where} does not answer: {error}. Is the server running, and base_url right?"
     return f"{where} refuses to answer as {model!r}: {error}"

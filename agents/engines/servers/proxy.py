@@ -26,7 +26,7 @@ def proxy_for(base_url: str) -> str:
     url, proxies = urlsplit(base_url), getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""
     host = url.hostname or ""
-    if not proxy or is_loopback(host) or proxy_bypass(host) or _in_network(host, proxies.get("no", "")):
+    if not proxy or is_loopback(host) or proxy_bypass(url.netloc) or _in_network(host, proxies.get("no", "")):
         return ""
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     scheme = proxy.partition("://")[0].lower()

@@ -1,5 +1,6 @@
 """What comes back from a chat completion, in pieces or as a whole. What is no reply raises, and is no answer."""
 
+import codecs
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -166,6 +167,7 @@ class Reply:
             self.refusal += words.refusal
         reason = choice.finish_reason or ""
         reason = reason.lower() if isinstance(reason, str) else "stop"
+        reason = "" if reason in ("null", "none") else reason
         self.calls_tool |= bool(words.tool_calls or words.function_call) or reason in TOOLS
         if reason in FAILED:
             raise Passing(f"the server says that it failed ({reason})")
@@ -204,7 +206,8 @@ async def pieces(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[P
     is_stream = False
     async for line in lines:
         if not start:
-            start = line.strip(b"\xef\xbb\xbf \t")[:1]
+            line = line.removeprefix(codecs.BOM_UTF8)
+            start = line.strip()[:1]
             if start == b"<":
                 raise NoApi("it answers with a web page")
             if start in (b"{", b"["):
