@@ -22,6 +22,8 @@ MARGIN_MB = 1000
 """At least: run.py and the broker take up to 300 MB, and other programs grow."""
 ANSWER_S = 60
 """How long nvidia-smi may take: with many GPUs, and none of them in use, it does not answer at once."""
+BAD_INFOROM = 14
+"""Exit code of nvidia-smi where it answers, and warns of a GPU's own records: such a GPU computes."""
 NO_OWN_MEMORY = ("[N/A]", "N/A", "[Not Supported]")
 """What nvidia-smi says of the memory of a GPU that shares that of the machine."""
 GPU_THERE = re.compile(
@@ -179,7 +181,7 @@ def nvidia_smi() -> tuple[str, str]:
     except OSError as error:
         says = f"nvidia-smi cannot be run: {error.strerror}"
     else:
-        if not done.returncode:
+        if done.returncode in (0, BAD_INFOROM):
             return done.stdout, ""
         said = (done.stdout + done.stderr).strip().splitlines()
         says = f"nvidia-smi says: {said[0][:200]}" if said else f"nvidia-smi ends with exit code {done.returncode}"

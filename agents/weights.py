@@ -5,6 +5,7 @@ Knows files, and neither names of models nor where they come from (agents/models
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 import re
@@ -225,8 +226,9 @@ def _read(file: Path, cls: type[_Kind]) -> _Kind:
     if len(data) > LONGEST_JSON:
         raise ModelError(f"{file}: larger than {LONGEST_JSON >> 20} MB")
     try:
-        return msgspec.json.decode(data, type=cls)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # As transformers reads it: NaN and Infinity are numbers.
+        return msgspec.convert(json.loads(data), cls)
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file}: {error}") from error
 
 

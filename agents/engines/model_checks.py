@@ -4,12 +4,12 @@ They find what `transformers` accepts with a warning, or explains by its own int
 without the folder's name, which agents/engines/loading.py adds; that file also reads what is checked here.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,8 @@ COMPLETES_TEXT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the names of architectures end that complete texts."""
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/=]+ \d+\r?\n")
+OTHER_SENSES = ("image_token", "audio_token", "video_token")
+"""Names of the tokens that stand for what is no text: no prompt of a class has them."""
 OWN_CODE = "contains custom code"
 """In what transformers says where it would have to run code of the folder."""
 FETCH = "fetch the model again"
@@ -45,6 +47,8 @@ def check_files(folder: Path) -> None:
     if not any((folder / name).is_file() for name in (*TOKENIZERS, *SENTENCEPIECE)):
         raise EngineStartError(f"it holds no tokenizer (such as tokenizer.json)\n{FETCH}")
     settings = [folder / name for name in (*SETTINGS, *SENTENCEPIECE) if (folder / name).is_file()]
+    if (folder / "model.safetensors.index.json").is_file():  # then no engine reads the copy in Mistral's own format
+        weights = [file for file in weights if not file.name.startswith("consolidated")]
     for file in (*settings, *weights):
         with file.open("rb") as opened:
             if opened.read(len(POINTER)) == POINTER:
@@ -54,8 +58,8 @@ def check_files(folder: Path) -> None:
                 )
     for file in (file for file in settings if file.suffix == ".json"):
         try:
-            msgspec.json.decode(file.read_bytes())
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            json.loads(file.read_bytes())  # as transformers reads them: NaN and Infinity are numbers
+        except ValueError as error:
             raise EngineStartError(f"{file.name} is damaged: {error}\n{FETCH}") from error
     if package := _missing_package(folder):
         raise EngineStartError(f"its tokenizer is read by a package that is not installed\npip install {package}")
@@ -117,7 +121,11 @@ def check_tokens(tokenizer: Any, ends: int | Sequence[int] | None, vocabulary: i
         ends: the end tokens that its generation config names.
         vocabulary: how many tokens the embedding holds.
     """
-    beyond = sorted((id_, token) for token, id_ in tokenizer.get_vocab().items() if id_ >= vocabulary)
+    # Gemma 3 1B shares its tokenizer with models that see, and has no embedding for images.
+    unused = {token for name, token in tokenizer.special_tokens_map.items() if name in OTHER_SENSES}
+    beyond = sorted(
+        (id_, token) for token, id_ in tokenizer.get_vocab().items() if id_ >= vocabulary and token not in unused
+    )
     if beyond:
         (id_, token), others = beyond[0], f" and {len(beyond) - 1} more" if len(beyond) > 1 else ""
         raise EngineStartError(
@@ -167,7 +175,9 @@ def check_numbers_in_files(folder: Path) -> None:
     for file in weights_of(folder):
         with safe_open(folder / file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118  (no mapping)
-                if not _finite(opened.get_tensor(name)):
+                tensor = opened.get_tensor(name)
+                # Old files keep masks, which are -inf in float16, as scalars: they are no weights.
+                if tensor.ndim and not _finite(tensor):
                     raise EngineStartError(f"its weights are broken: {name} holds NaN or infinity\n{FETCH}")
 
 

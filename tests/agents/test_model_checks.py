@@ -18,6 +18,7 @@ from agents.engines.loading import check_numbers, explain, load, pick_device
 from agents.training.model import device_of, language_of
 from agents.training.run import train
 from agents.training.spec import TrainingFailed
+from agents.weights import context_of
 from tests.agents.test_transformers_engine import TEMPLATE, save, start_error, tokenizer
 from tests.agents.test_vllm_engine import SETTINGS
 from tests.agents.training_at_hand import spec
@@ -99,6 +100,22 @@ def test_a_model_without_a_generation_config_starts_with_the_end_tokens_of_its_c
     assert {256, 258} <= chat.stops
 
 
+def test_files_that_no_engine_reads_may_be_pointers(model: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\n"
+    names = dict.fromkeys(load_file(model / WEIGHTS), "model-00001-of-00001.safetensors")
+    (model / WEIGHTS).rename(model / "model-00001-of-00001.safetensors")
+    (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    (model / "consolidated.safetensors").write_bytes(pointer)
+    loaded(model)
+
+
+def test_settings_may_hold_infinity(model: Path) -> None:
+    edit(model / "config.json", time_step_limit=[0.0, float("inf")])
+    assert "Infinity" in (model / "config.json").read_text()
+    assert context_of(model) == 512
+    loaded(model)
+
+
 # --- configuration -------------------------------------------------------------------------------------------
 
 
@@ -171,6 +188,14 @@ def test_tokens_without_an_embedding_are_refused(model: Path, special: bool) -> 
     assert "its tokenizer has the token '<think>' (id 259) and 1 more, and its embedding has only 259 rows" in refused(
         model
     )
+
+
+def test_a_token_for_images_needs_no_embedding(model: Path) -> None:
+    own = transformers.AutoTokenizer.from_pretrained(model)
+    own.add_tokens(["<image_soft_token>"], special_tokens=True)
+    own.save_pretrained(model)
+    edit(model / "tokenizer_config.json", image_token="<image_soft_token>")  # noqa: S106  (no password)
+    loaded(model)
 
 
 def test_an_end_of_turn_that_is_an_ordinary_added_token_ends_a_completion(model: Path) -> None:
@@ -269,6 +294,13 @@ def test_one_value_that_is_no_number_is_found_wherever_it_is(model: Path, name: 
     assert f"its weights are broken: {name} holds NaN or infinity" in refused(model)
     with pytest.raises(EngineStartError, match=f"{model}: its weights are broken: {name}"):
         check_numbers(model)
+
+
+def test_a_mask_that_old_files_keep_is_no_broken_weight(model: Path) -> None:
+    mask = {"attention.masked_bias": torch.tensor(float("-inf"))}
+    edit_weights(model, lambda tensors: tensors.update(mask))
+    check_numbers(model)
+    loaded(model)
 
 
 def test_weights_beyond_float16_are_refused_in_float16_alone(model: Path) -> None:

@@ -478,6 +478,15 @@ def test_what_nvidia_smi_says_tells_a_failing_gpu_from_none(
     assert here.gpu_expected == there
 
 
+def test_a_gpu_that_nvidia_smi_answers_for_with_a_warning_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = "WARNING: infoROM is corrupted at gpu 0000:3B:00.0"
+    answers(tmp_path, monkeypatch, f"echo 0, GPU-a, NVIDIA A10, 24000, 0, [N/A], 8.6; echo {warning}; exit 14")
+    here = look()
+    assert [gpu.name for gpu in here.gpus] == ["A10"] and not here.gpu_trouble
+
+
 def test_device_files_tell_that_there_is_a_gpu(tmp_path: Path) -> None:
     for name in ("null", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
