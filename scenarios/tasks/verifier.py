@@ -68,7 +68,7 @@ class Verifier:
         self._start_s = start_s
         self._child: _Child | None = None
         self.given_up = 0
-        """Requests that took too long, would have, or killed the process."""
+        """Requests that took too long, would have, or killed the process twice."""
 
     @property
     def pid(self) -> int | None:
@@ -95,16 +95,22 @@ class Verifier:
         return max(len(gold), len(answer)) <= LONGEST and bool(self._ask(gold, answer))
 
     def _ask(self, *texts: str) -> bool | None:
-        """What the process answers; None: it gave up, or died."""
-        child = self._child or self._start()
+        """What the process answers; None: it gave up, or died of it."""
         limit_s = self._limit_s if self._budget_s > 0 else self._limit_s / 5
-        try:
-            _write(child.input, {"texts": [_sound(text) for text in texts], "limit_s": limit_s})
-            reply = _read_until(child.output, time.monotonic() + STARVED * limit_s)
-        except BrokenPipeError:
-            reply = None
-        if reply is None:
+        # Twice: another program may have ended the process, for example where memory is short.
+        for _ in range(2):
+            child = self._child or self._start()
+            deadline = time.monotonic() + STARVED * limit_s
+            try:
+                _write(child.input, {"texts": [_sound(text) for text in texts], "limit_s": limit_s})
+                reply = _read_until(child.output, deadline)
+            except BrokenPipeError:
+                reply = None
+            if reply is not None:
+                break
             self.close()
+            if time.monotonic() >= deadline:
+                break
         if reply is None or reply["same"] is None:
             self.given_up += 1
             self._budget_s -= limit_s

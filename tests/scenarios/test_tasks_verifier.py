@@ -119,14 +119,29 @@ def test_a_process_that_does_not_run_for_longer_than_its_limit_still_answers() -
     one.close()
 
 
-def test_a_process_that_was_killed_is_replaced() -> None:
+def test_a_process_that_was_killed_is_replaced_and_costs_no_grade() -> None:
     one = Verifier()
     assert one.equivalent("x", "x")
     assert one.pid is not None
     os.killpg(one.pid, signal.SIGKILL)
-    assert not one.equivalent("x", "x")
     assert one.equivalent("x", "x")
+    assert one.given_up == 0
     one.close()
+
+
+def test_what_kills_the_process_each_time_is_not_equivalent(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, asked = verifier._write, []
+
+    def killing(pipe: IO[bytes], message: dict[str, Any]) -> None:
+        asked.append(message["texts"])
+        assert one.pid is not None
+        os.killpg(one.pid, signal.SIGKILL)
+        write(pipe, message)
+
+    one = Verifier()
+    monkeypatch.setattr(verifier, "_write", killing)
+    assert not one.equivalent("x", "x")
+    assert (asked, one.given_up, one.pid) == ([["x", "x"]] * 2, 1, None)
 
 
 def test_garbage_is_not_equivalent_and_harms_nothing() -> None:
