@@ -207,6 +207,8 @@ class Store:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             db.close()
+            if not version:
+                raise StoreError(f"{self.path} is empty: its class did not begin. Remove the folder and start it again")
             raise StoreError(
                 f"{self.path} is a gradebook of version {version}; this program reads version {SCHEMA_VERSION}"
             )

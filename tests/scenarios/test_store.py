@@ -85,6 +85,13 @@ def test_a_second_writer_is_refused_and_a_dead_one_holds_no_lock(tmp_path: Path)
         record(store, teach("a"))
 
 
+def test_a_gradebook_that_a_full_disk_left_empty_is_called_so(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "class.db")) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+    with pytest.raises(StoreError, match="is empty: its class did not begin"):
+        Store(tmp_path)
+
+
 def test_a_gradebook_of_another_version_is_refused(tmp_path: Path) -> None:
     Store(tmp_path, write=True).close()
     with sqlite3.connect(tmp_path / "class.db") as db:
