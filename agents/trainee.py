@@ -24,7 +24,7 @@ from broker.messages import Progress, Train, Trained, digest
 log = logging.getLogger("agent")
 
 TRIES = 3
-"""Times that a training which dies is started, if it came further each time."""
+"""Times that a training which dies is started, if it came further each time; the first time in any case."""
 FIGURES = ("loss", "reward_margin", "reward_accuracy", "seconds", "peak_memory_mb")
 
 
@@ -195,7 +195,7 @@ class Trainee:
         # must find the engine away, and not have to wait until it was started in between.
         if not self._given_up:
             self._client.beat(state="loading")
-        reached = -1
+        reached = -2  # before its first step a training is at -1
         for tries in range(1, TRIES + 1):
             step, said = await asyncio.to_thread(self._listen, request_id, told)
             if isinstance(said, Done):

@@ -357,6 +357,11 @@ def test_a_training_that_is_killed_on_its_way_goes_on_where_it_was(folder: Path)
     assert voice.log == ["start", "stop", "start", "stop"]
 
 
+def test_a_training_that_is_killed_before_its_first_step_is_started_again(folder: Path) -> None:
+    _, wire, _ = work(spec(folder), lambda wire, voice: ask(wire, ("t", lesson(folder, "die step done"))))
+    assert isinstance(wire.sent["t"], Trained)
+
+
 def test_a_failed_training_that_is_asked_again_goes_on_where_it_was(folder: Path) -> None:
     asked = lesson(folder, "step refuse step done")
 
