@@ -137,11 +137,11 @@ def packages(project: Path = ROOT / "pyproject.toml") -> Check:
     wrong = []
     requirements = [Requirement(each) for each in tomllib.loads(project.read_text())["project"]["dependencies"]]
     for requirement in requirements:
-        # A folder may be twice on the path.
-        found = {
-            (one.version, str(one.locate_file(""))) for one in importlib.metadata.distributions(name=requirement.name)
-        }
-        there = sorted(version for version, _ in found)
+        found = [
+            (str(one.locate_file("")), one.version) for one in importlib.metadata.distributions(name=requirement.name)
+        ]
+        # Python imports from the first folder; one further on may be that of the system, below a virtual environment.
+        there = sorted({version for folder, version in found if folder == found[0][0]})
         if not there:
             wrong.append(f"{requirement.name} is not installed")
         elif len(there) > 1:

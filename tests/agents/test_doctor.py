@@ -111,7 +111,8 @@ def test_packages_that_are_missing_there_twice_or_of_another_version_are_named(
         '[project]\ndependencies = ["lbt_one==2.13.0", "lbt_two>=5,<6", "lbt_three[more]>=1", "lbt_four"]\n'
     )
     installed(tmp_path / "a", lbt_one="2.13.0+cpu", lbt_two="6.1", lbt_four="1.0")
-    installed(tmp_path / "b", lbt_four="0.9")
+    installed(tmp_path / "a", lbt_four="0.9")
+    installed(tmp_path / "b", lbt_one="1.0")  # hidden by the other
     monkeypatch.syspath_prepend(tmp_path / "b")
     monkeypatch.syspath_prepend(tmp_path / "a")
     monkeypatch.syspath_prepend(tmp_path / "a")
