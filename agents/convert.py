@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -84,21 +85,19 @@ def convert(source: Path, folder: Path) -> None:
 
     from agents.engines.loading import LOCAL
 
-    partial, alone = (folder.with_name(folder.name + ending) for ending in (".partial", ".source"))
-    for path in (partial, alone):
-        shutil.rmtree(path, ignore_errors=True)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
     options: dict[str, Any] = dict(LOCAL)
     # Newer releases may keep the weights in their packed blocks; older ones always unpack, and lack this name.
     if config := getattr(transformers, "GgufConfig", None):
         options["quantization_config"] = config(dequantize=True)
     # Files beside the GGUF file are not its own, and may name code or another tokenizer.
-    alone.mkdir(parents=True)
-    (alone / source.name).symlink_to(source)
-    model, loading = transformers.AutoModelForCausalLM.from_pretrained(
-        alone, gguf_file=source.name, dtype=torch.bfloat16, output_loading_info=True, **options
-    )
-    tokenizer = transformers.AutoTokenizer.from_pretrained(alone, gguf_file=source.name, **LOCAL)
-    shutil.rmtree(alone)
+    with tempfile.TemporaryDirectory() as alone:
+        Path(alone, source.name).symlink_to(source.resolve())
+        model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+            alone, gguf_file=source.name, dtype=torch.bfloat16, output_loading_info=True, **options
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(alone, gguf_file=source.name, **LOCAL)
     if missing := sorted(loading["missing_keys"]):
         raise ValueError(f"without {len(missing)} of the model's tensors, such as {missing[0]}")
     if not tokenizer.chat_template:

@@ -102,7 +102,9 @@ def test_a_mistake_of_the_file_may_be_mended_by_an_override(path: Path) -> None:
 # --- what is wrong, in its words ------------------------------------------------------------------------
 
 NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
-AGENT_KEYS = "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args"
+AGENT_KEYS = (
+    "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args"
+)
 
 REPLACED = [
     ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
