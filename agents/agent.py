@@ -219,7 +219,7 @@ class Agent:
 
     def _heed(self, feedback: Feedback) -> None:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in feedback.lbt_scores.items())
-        log.info("feedback on %s: %s; %d exam problems failed", feedback.about, scores, len(feedback.failed))
+        log.info("feedback on %s: %s; %d exam problems answered wrongly", feedback.about, scores, len(feedback.failed))
 
     def _progress(self, request_id: str, tokens: int) -> None:
         self._waiting.discard(request_id)

@@ -313,7 +313,9 @@ class LocalLauncher:
             case 0:
                 return Ended(child.spec.name, "left (exit code 0)", False, child.restarts, left=True)
             case _ if code == NO_RESTART:
-                return Ended(child.spec.name, f"exit code {code}: a restart would not help", False, child.restarts)
+                return Ended(
+                    child.spec.name, f"exit code {code}; starting it again would not help", False, child.restarts
+                )
         if code == -signal.SIGKILL and child.killed_for:
             return self._after(child, f"ended by this program: {child.killed_for}", killed=True)
         return self._after(child, exit_status.in_words(code, child.oom_kills))

@@ -124,7 +124,7 @@ class Attendance:
         self._last: dict[str, _End] = {}
         """How the last process of each pool ended."""
         self._left = Counter({agent.name: agent.replicas for agent in scenario.agents})
-        """Processes of each pool that are not gone for good."""
+        """Processes of each pool that run or may be started again."""
 
     @property
     def anybody(self) -> bool:
@@ -201,7 +201,7 @@ class Attendance:
         """Look at processes and pools; `outstanding` says how many requests each pool still has to answer.
 
         Raises:
-            ClassFailure: the broker or a pool that is needed is gone for good, or for too long.
+            ClassFailure: the broker or a pool that is needed has ended for good, or is away for too long.
         """
         now = self._clock()
         passed_s = min(now - self._looked_at, PAUSE_S)
@@ -307,7 +307,7 @@ class Attendance:
     def _gone(self, pool: str) -> str:
         """Why a pool has no process any more, and what to do about it."""
         end = self._last[pool]
-        gone = f"agent {pool!r} is gone for good: {end.detail}"
+        gone = f"agent {pool!r} has ended: {end.detail}"
         if not end.limit:
             return f"{gone}\n{self._launcher.last_words(end.name)}"
         more = 2 * getattr(self._limits, end.limit)

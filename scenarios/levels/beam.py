@@ -32,7 +32,7 @@ class TrainScore(NamedTuple):
 
 
 def best(scores: Sequence[TrainScore], beam: int, seed: int) -> list[ExemplarSet]:
-    """The sets that are kept, best first: by F1 of the positive class, then by accuracy, then by lot.
+    """The sets that are kept, best first: by F1 of the positive class, then by accuracy, then at random.
 
     Args:
         scores: of different sets, in any order.

@@ -15,7 +15,7 @@ Order = Literal["all", "strong_first", "weak_first"]
 
 
 def line_up(order: Order, measured: Mapping[str, Confusion], *what: object) -> tuple[str, ...]:
-    """The students in the order they join in: by F1 of the positive class, then by accuracy, then by lot.
+    """The students in the order they join in: by F1 of the positive class, then by accuracy, then at random.
 
     Args:
         order: which end first; all: as they stand.

@@ -130,7 +130,9 @@ def test_a_child_that_leaves_on_purpose_is_not_started_again(room: Room) -> None
 def test_a_child_whose_failure_a_restart_would_not_mend_is_not_started_again(room: Room) -> None:
     launcher = room.launcher(restarts=5, peer=Orders(exit_code=NO_RESTART))
     launcher.start()
-    assert without_pid(launcher.ended(PATIENCE_S)) == [Ended("peer", "exit code 3: a restart would not help", False, 0)]
+    assert without_pid(launcher.ended(PATIENCE_S)) == [
+        Ended("peer", "exit code 3; starting it again would not help", False, 0)
+    ]
 
 
 @pytest.mark.parametrize("frozen", [False, True])

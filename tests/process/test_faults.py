@@ -95,9 +95,7 @@ def test_a_loader_that_hangs_is_ended_and_the_limit_is_named(tmp_path: Path) -> 
         process = classes.start(tmp_path / "run", *hangs, "limits.loading_s=10", "limits.restarts=1")
         said = " ".join(classes.finish(process, code=1).split())
     assert said.startswith("The class stopped: "), "nothing was answered, so there is nothing to show before"
-    assert (
-        "agent 'teacher' is gone for good: ended by this program: still loading after 10 s (limits.loading_s)" in said
-    )
+    assert "agent 'teacher' has ended: ended by this program: still loading after 10 s (limits.loading_s)" in said
     assert "no restart is left (limits.restarts: 1)" in said
     assert "resume with --set limits.loading_s=20" in said
     assert "SIGKILL" not in said
@@ -269,7 +267,7 @@ def test_a_file_that_agents_need_and_that_is_gone_fails_no_request(tmp_path: Pat
     (out / "answer-key").unlink()
     classes.child(process, "average").kill()
     said = classes.finish(process, code=1)
-    assert "agent 'average' is gone for good" in said
+    assert "agent 'average' has ended" in said
     assert f"there is no answer key at {out / 'answer-key'}" in said
     assert f"Go on with: python run.py resume {out}" in said
     classes.finish(classes.resume(out))

@@ -287,7 +287,7 @@ def test_an_agent_of_ours_whose_process_has_ended_is_no_member(state: AgentState
         room.end(Ended("ada", will_restart=False))
         room.attendance.look({"ada": 1})
     assert not room.attendance.anybody
-    with pytest.raises(ClassFailure, match="'ada' is gone for good: signal 9"):
+    with pytest.raises(ClassFailure, match="'ada' has ended: signal 9"):
         room.passes(12)
 
 
@@ -296,7 +296,7 @@ def test_a_process_that_could_not_be_started_again_is_gone(room: Room) -> None:
     room.end(Ended("teacher"))
     room.passes(1, teacher=1)
     room.end(Ended("teacher", "cannot be started", will_restart=False))
-    with pytest.raises(ClassFailure, match="'teacher' is gone for good: cannot be started"):
+    with pytest.raises(ClassFailure, match="'teacher' has ended: cannot be started"):
         room.passes(30, teacher=1)
 
 
@@ -360,7 +360,7 @@ def test_an_agent_that_is_given_up_ends_the_class_once_nobody_else_has_work(room
 def test_a_pool_that_is_given_up_and_waited_for_in_vain_is_said_to_be_given_up(room: Room) -> None:
     room.join("teacher", "t")
     room.end(Ended("ada", will_restart=False), Ended("ada.2", will_restart=False))
-    with pytest.raises(ClassFailure, match="'ada' is gone for good: signal 9\nthe last words of ada"):
+    with pytest.raises(ClassFailure, match="'ada' has ended: signal 9\nthe last words of ada"):
         room.passes(12, ada=3, teacher=2)
 
 
@@ -387,7 +387,7 @@ def test_an_agent_that_died_by_itself_before_it_was_ended_is_not_said_to_have_be
     room.start("ada")
     room.passes(62)
     room.end(Ended("ada.2", will_restart=False), Ended("ada", "exit code 1", will_restart=False))
-    with pytest.raises(ClassFailure, match="gone for good: exit code 1\nthe last words of ada"):
+    with pytest.raises(ClassFailure, match="has ended: exit code 1\nthe last words of ada"):
         room.attendance.look({"ada": 1})
 
 
