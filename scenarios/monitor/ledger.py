@@ -58,6 +58,11 @@ class Ledger:
         return bool(self._new_rationales or self._new_exams)
 
     @property
+    def failed(self) -> int:
+        """Requests that failed and are not asked again."""
+        return max(0, sum(tally.failed for tally in self.agents.values()) - len(self._retried))
+
+    @property
     def last(self) -> str:
         """When the last result that was read was committed."""
         return max((row.last for row in self.rows.values()), default="")

@@ -132,7 +132,7 @@ class Reader:
             stages=stages,
             lessons=tuple(self.ledger.rows[tp] for tp in sorted(self.ledger.rows, key=self._place)),
             events=tuple(self._events),
-            failed=sum(tally.failed for tally in self.ledger.agents.values()),
+            failed=self.ledger.failed,
             requeued=gauges.requeued if gauges else 0,
             course=_levels(self._scenario),
             amount=self._amount,
@@ -142,6 +142,8 @@ class Reader:
 
     def _hear(self, event: Event) -> None:
         event = _plain_words(event)
+        if (event.kind, event.detail) == ("left", "(finished)") and self._status == "draining":
+            event = msgspec.structs.replace(event, detail="(interrupted)")
         if event.kind == "left" and self._states.get(event.agent) == "left":
             return  # the broker has said so; this is the end of its process
         if event.kind == "retry" and self._events and self._events[-1].kind == "retry":
@@ -155,7 +157,8 @@ class Reader:
         if event.kind == "started" or not self._sessions:
             self._sessions.append((event.at, event.at))
             self._states.clear()
-        self._sessions[-1] = (self._sessions[-1][0], event.at)
+        if event.kind != "retry":  # the next session writes it, before its `started`
+            self._sessions[-1] = (self._sessions[-1][0], event.at)
         if event.kind in STATUS and not (event.kind == "joined" and self._status in ("draining", "finished", *OVER)):
             self._status = STATUS[event.kind]
         if event.kind == "restart":
@@ -287,6 +290,7 @@ def _budget(agent: Agent | None) -> float | None:
 
 def _event_row(event: Event, times: int) -> EventRow:
     time = f"{datetime.fromisoformat(event.at).astimezone():%H:%M:%S}"
+    kind = "" if event.kind == "drain" else event.kind  # its detail says it all
     detail = REQUEST_ID.sub(r"\1…", event.detail)
     if event.kind == "started":  # JSON for programs
         detail = f"with {many(len(_line_up(event.detail)), 'agent')}"
@@ -294,7 +298,7 @@ def _event_row(event: Event, times: int) -> EventRow:
         detail = _session(event.detail)
     elif event.kind == "retry":
         detail = f"{times} failed requests are asked again" if times > 1 else "a failed request is asked again"
-    return EventRow(event.seq, time, event.agent, event.kind, detail)
+    return EventRow(event.seq, time, event.agent, kind, detail)
 
 
 def _plain_words(event: Event) -> Event:

@@ -13,6 +13,8 @@ import termios
 import threading
 import time
 import tty
+from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Any, Protocol, Self, TextIO
 
@@ -143,6 +145,9 @@ class PlainLines:
         self._seq = 0
         self._quarters: dict[str, int] = {}
         self._measured: set[str] = set()
+        self._states: dict[str, str] = {}
+        self._failures = Counter[tuple[str, str]]()
+        """By agent and reason."""
 
     def draw(self, snapshot: Snapshot) -> None:
         """Print what is new since the last time."""
@@ -157,9 +162,36 @@ class PlainLines:
         self._seq = snapshot.events[-1].seq if snapshot.events else 0
         # What was seen at one look came in no known order, but a class ends after its last result.
         end = next((n for n, event in enumerate(fresh) if event.kind in LAST), len(fresh))
-        lines += [_said(event) for event in fresh[:end]]
+        lines += self._told(fresh[:end]) + self._loading(snapshot)
         lines += self._stages(snapshot) + self._learning(snapshot)
-        return lines + [_said(event) for event in fresh[end:]]
+        if end < len(fresh) or snapshot.over:
+            lines += [f"{agent} failed {n} times: {reason}" for (agent, reason), n in self._failures.items() if n > 1]
+            self._failures.clear()
+        return lines + self._told(fresh[end:])
+
+    def _told(self, fresh: Sequence[EventRow]) -> list[str]:
+        """A line per event; of failures for the same reason only the first has one, and the end tells their number."""
+        lines = []
+        for event in fresh:
+            if event.kind == "failed":
+                alike = event.agent, event.detail.partition(" ")[2]  # without the request's id
+                self._failures[alike] += 1
+                if self._failures[alike] > 1:
+                    continue
+            lines.append(_said(event))
+        return lines
+
+    def _loading(self, snapshot: Snapshot) -> list[str]:
+        """Who begins to load its model, and who has done so."""
+        lines = []
+        for agent in snapshot.agents:
+            before = self._states.get(agent.name)
+            self._states[agent.name] = agent.state
+            if agent.state == "loading" and before != "loading" and agent.engine != "simulated":
+                lines.append(f"{agent.name} is loading its model")
+            elif agent.state == "ready" and before == "loading":
+                lines.append(f"{agent.name} is ready")
+        return lines
 
     def _stages(self, snapshot: Snapshot) -> list[str]:
         lines = []
@@ -170,7 +202,8 @@ class PlainLines:
                 left_s = snapshot.left_s if stage.left_s is None else stage.left_s
                 left = f", about {roughly(left_s)} left" if left_s and quarter < 4 else ""
                 spent = f", spent {snapshot.spent}" if snapshot.spent else ""
-                lines.append(f"{stage.name} {stage.percent} % ({stage.done:,} of {stage.total:,}){left}{spent}")
+                failed = f", {snapshot.failed:,} failed" if snapshot.failed else ""
+                lines.append(f"{stage.name} {stage.percent} % ({stage.done:,} of {stage.total:,}){left}{spent}{failed}")
         return lines
 
     def _learning(self, snapshot: Snapshot) -> list[str]:

@@ -86,6 +86,11 @@ class Shadow:
         return bool(self._unread) or self._more
 
     @property
+    def failed(self) -> int:
+        """Requests that failed and are not asked again."""
+        return sum(tally.failed for tally in self.agents.values())
+
+    @property
     def at_work(self) -> list[tuple[int, int, str]]:
         """Level, round and stage of the requests without a result."""
         return sorted(place for place, count in self._open.items() if count)

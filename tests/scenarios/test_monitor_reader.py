@@ -1,4 +1,5 @@
 import random
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,10 +101,30 @@ def test_the_grade_that_was_given_last_counts_whatever_its_version_is_called(sto
 
 def test_a_failure_that_is_asked_again_is_not_done(store: Store, tmp_path: Path) -> None:
     record(store, tr("tp1", 0), tr("tp1", 1, failed="engine"), exams("tp1", 0, "+x", "++"))
-    assert store.give_up_failed() == 2
+    with Store(tmp_path) as eyes:
+        reader = Reader(eyes, scenario())
+        assert at(reader, 0.0).failed == 2
+        assert store.give_up_failed() == 2
+        assert at(reader, 1.0).failed == 0
     snapshot = picture(tmp_path, scenario())
+    assert snapshot.failed == 0
     assert stages(snapshot) == {"greedy": (0, 2), "teach": (1, 6), "exam": (3, 24)}
     assert [event.detail for event in snapshot.events] == ["2 failed requests are asked again"]
+
+
+def test_the_pause_before_failures_are_asked_again_is_no_time_of_the_class(store: Store, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "class.db") as db:
+        db.executemany(
+            "INSERT INTO event(at, agent, kind, detail) VALUES (?, '', ?, '[]')",
+            [
+                ("2026-01-01T10:00:00.000+00:00", "started"),
+                ("2026-01-01T10:00:20.000+00:00", "stopped"),
+                ("2026-01-01T11:59:59.000+00:00", "retry"),
+                ("2026-01-01T12:00:00.000+00:00", "started"),
+                ("2026-01-01T12:00:03.000+00:00", "complete"),
+            ],
+        )
+    assert picture(tmp_path, scenario(), running=False).elapsed_s == 23.0
 
 
 def test_an_exam_that_is_seen_before_its_tr_is_counted_once_the_tr_is_there(store: Store, tmp_path: Path) -> None:
@@ -371,6 +392,15 @@ def test_events_are_told_in_words_for_people(store: Store, tmp_path: Path, kind:
     store.note("ada", kind, detail)
     (event,) = picture(tmp_path, scenario()).events
     assert f"{event.kind} {event.detail}" == shown
+
+
+def test_agents_that_leave_an_interrupted_class_have_not_finished(store: Store, tmp_path: Path) -> None:
+    half(store, scenario())
+    store.note("", "drain", "finishing what is under way")
+    store.note("ada", "left", "finished")
+    *_, drain, left = picture(tmp_path, scenario(), gauges(agents=("teacher", "bob"))).events
+    assert (drain.kind, drain.detail) == ("", "finishing what is under way")
+    assert (left.kind, left.detail) == ("left", "(interrupted)")
 
 
 def test_a_class_whose_requests_are_all_answered_is_finished_while_its_agents_leave(

@@ -40,6 +40,40 @@ def test_plain_lines_tell_what_is_spent(tmp_path: Path) -> None:
     assert told.endswith((", spent 12.35", ", spent 12.34"))
 
 
+def test_plain_lines_tell_once_that_an_agent_loads_and_that_it_is_ready(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        begin(store, scenario())
+    plain, ready = PlainLines(io.StringIO()), picture(tmp_path, scenario(), gauges())
+    teacher, ada, bob = ready.agents
+    loads = msgspec.structs.replace(ada, state="loading")
+    simulated = msgspec.structs.replace(bob, state="loading", engine="simulated")
+    loading = msgspec.structs.replace(ready, agents=(teacher, loads, simulated))
+    told = [line for shown in (loading, loading, ready, ready) for line in plain.lines(shown)]
+    assert [line for line in told if line.startswith("ada is")] == ["ada is loading its model", "ada is ready"]
+    assert "bob is loading its model" not in told
+
+
+def test_failures_for_the_same_reason_have_one_line_and_their_number_at_the_end(tmp_path: Path) -> None:
+    plain = PlainLines(io.StringIO())
+    with Store(tmp_path, write=True) as store:
+        half(store, scenario())
+        plain.lines(picture(tmp_path, scenario()))
+        for n in range(18):
+            store.note("ada", "failed", f"{n:032x} engine: refused: no such model")
+        store.note("ada", "failed", f"{18:032x} context: too long")
+        first = plain.lines(picture(tmp_path, scenario()))
+        store.note("ada", "failed", f"{19:032x} engine: refused: no such model")
+        more = plain.lines(picture(tmp_path, scenario()))
+        store.note("", "finished", "(every request is answered)")
+        last = plain.lines(picture(tmp_path, scenario()))
+    assert first == ["ada failed 00000000… engine: refused: no such model", "ada failed 00000000… context: too long"]
+    assert more == []
+    assert last == [
+        "ada failed 19 times: engine: refused: no such model",
+        "finished (every request is answered)",
+    ]
+
+
 def test_a_picture_that_did_not_change_is_not_drawn_again(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         half(store, scenario())
