@@ -206,6 +206,7 @@ def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
 def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
     """The same class under another rule, from what was recorded; says what was never asked."""
     from scenarios import reading
+    from scenarios.gradebook.unanswered import ASKED
     from scenarios.run_folder import RunFolder
 
     folder = RunFolder(run_dir)
@@ -215,9 +216,11 @@ def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = Fal
     with reading.located(folder.scenario_file, overrides):
         summary, missing = folder.summarize(new)
     summary["replay"] = {"changed": reading.difference(old, new), "never_asked": missing}
+    if not as_json:
+        say(out, f"replayed with {', '.join(overrides) or 'nothing changed'}; summary.json is unchanged")
     show(summary, as_json)
     if missing and not as_json:
-        counted = ", ".join(f"{n} {stage}" for stage, n in missing.items())
+        counted = ", ".join(f"{n:,} {ASKED.get(stage, f'requests of stage {stage}')}" for stage, n in missing.items())
         # Levels 2 and 3 wait for results before they ask on.
         then = "" if new.levels == (1,) else ", and all that would have followed"
         say(out, f"Never asked in this run, and so left out: {counted}{then}")
@@ -482,9 +485,7 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
     show(summary, as_json=False)
     before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
     say(out, f"All of it is in {folder}{before}.")
-    empty = [one for one in msgspec.convert(summary["unanswered"], list[Unanswered]) if one.empty and one.is_total]
-    for one in empty:
-        say(err, f"{one.agent} gave no answer at all in stage {one.stage}: its figures there mean nothing.")
+    empty = any(one.empty and one.is_total for one in msgspec.convert(summary["unanswered"], list[Unanswered]))
     if summary["counts"]["failed"]:
         say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
     return PARTLY if empty or summary["counts"]["failed"] else COMPLETE

@@ -248,6 +248,7 @@ class RunFolder:
     def summarize(self, scenario: Scenario) -> tuple[dict[str, Any], dict[str, int]]:
         """The summary of what is recorded, under `scenario`, and how much was never asked, by stage."""
         from scenarios.gradebook.report import facts_from, summarize  # scipy: only where it is needed
+        from scenarios.monitor.follow import is_running
 
         with Store(self.path) as store, ClassGrader() as grader:
             if (bank := store.bank()) is None:
@@ -258,6 +259,8 @@ class RunFolder:
             facts = msgspec.structs.replace(
                 facts_from(store), spent=spent_in(self.path), server_notes=server_notes_in(self.path)
             )
+            if facts.status != "complete" and is_running(self.path):
+                facts = msgspec.structs.replace(facts, status="running")
             summary = summarize(
                 scenario,
                 outcome.lessons,

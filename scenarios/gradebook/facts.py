@@ -110,11 +110,15 @@ def _detail(event: Event, kind: type[Detail]) -> Detail:
 
 
 def _seconds_alive(store: Store, since: str, until: str) -> float:
-    """From `since` to the last thing written before `until`; 0 where `since` is empty."""
+    """From `since` to the last thing written before `until`; 0 where `since` is empty.
+
+    The next session writes its `retry` events before its `started`: they are left out.
+    """
     if not since:
         return 0.0
     ((last,),) = store.query(
-        "SELECT max(at) FROM (SELECT at FROM event UNION ALL SELECT at FROM result) WHERE at >= ? AND at < ?",
+        "SELECT max(at) FROM (SELECT at FROM event WHERE kind <> 'retry' UNION ALL SELECT at FROM result) "
+        "WHERE at >= ? AND at < ?",
         since,
         until,
     )

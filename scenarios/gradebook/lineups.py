@@ -39,7 +39,7 @@ class LineUp(msgspec.Struct, frozen=True):
 
     students: tuple[str, ...]
     m1_max: float | None
-    """Accuracy; None where no TP is finished."""
+    """Accuracy; None where no TP is finished, and where no exam of these students can be compared."""
     m1_sum: float | None
     exams_per_rationale: float
     """EAs per TR it compares, the mean over the TRs with an answer."""
@@ -92,7 +92,10 @@ def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: S
     per_rationale = (exams / max(rationales, 1)).tolist()
     columns = (right / [[n], [n], [DRAWS * n], [DRAWS * n]]).tolist() if n else [[None] * len(subsets)] * 4
     return [
+        # Without exams MAX and SUM would only count votes.
         LineUp(subset, m1_max, m1_sum, each, m1_max_equal, m1_sum_equal)
+        if each
+        else LineUp(subset, None, None, 0.0, None, None)
         for subset, each, m1_max, m1_sum, m1_max_equal, m1_sum_equal in zip(
             subsets, per_rationale, *columns, strict=True
         )

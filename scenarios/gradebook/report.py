@@ -93,10 +93,11 @@ def summarize(
     names = tuple(student.name for student in scenario.students)
     scoring, n = scenario.scoring, len(sheets)
 
+    examined = any(r.exams for lesson in counted for r in lesson.rationales)
     chosen = {
         name: [sheet.choose(rule, names, scoring) for sheet in sheets]
         for name, rule in METHODS.items()
-        if rule != "greedy" or scenario.lesson.greedy
+        if (scenario.lesson.greedy if rule == "greedy" else examined or rule == "sc")
     }
     by_logprob = scenario.exam.score == "logprob"
     if by_logprob and any(r.grades for lesson in counted for r in lesson.rationales):

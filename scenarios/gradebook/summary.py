@@ -14,7 +14,7 @@ from scenarios.gradebook.rounds import IterateSummary
 from scenarios.gradebook.scores import Assumption
 from scenarios.gradebook.unanswered import Unanswered
 
-Status = Literal["complete", "interrupted", "failed"]
+Status = Literal["complete", "running", "interrupted", "failed"]
 
 
 class AgentSummary(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ Reads a summary and nothing else, so that a finished run can be shown again. Wha
 plain text: it is never taken for markup, and its control characters never reach the terminal.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -22,6 +23,7 @@ from scenarios.gradebook.measured import LABELS as TEACHERS
 from scenarios.gradebook.rewritten_tables import rewritten_tables
 from scenarios.gradebook.round_tables import round_tables
 from scenarios.gradebook.summary import Comparison, Summary
+from scenarios.gradebook.unanswered import Unanswered
 from scenarios.gradebook.unanswered import in_words as unanswered_in_words
 
 LABELS = {
@@ -51,9 +53,14 @@ def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
     """
     told = msgspec.convert(summary, Summary)
     parts: list[RenderableType] = [_head(told)]
-    if told.solves:
+    silent = [one for one in told.unanswered if one.empty and one.is_total]
+    parts += [Sentences(_meaningless(one), style="bold red") for one in silent]
+    if told.solves and told.best_possible.n:
         parts += [methods(told), comparisons(told), students(told), line_ups(told), Sentences(assumption(told))]
         parts += [Sentences(agreement(told.dense))] if told.dense else []
+    elif told.solves:
+        parts.append(Text("No problem is complete yet."))
+        parts += [students(told)] if any(student.exam_answers for student in told.students) else []
     parts += learning_tables.rounds(told)
     parts += [*round_tables(told.levels.iterate), *rewritten_tables(told.levels.iterate.rationales)]
     parts.append(Sentences(counted(told)))
@@ -72,11 +79,20 @@ def _head(told: Summary) -> RenderableType:
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     levels = f"level {told.level}" if isinstance(told.level, int) else f"levels {', '.join(map(str, told.level))}"
     head = Text(plain(told.scenario), style="bold")
-    head.append(f"  {levels}, seed {told.seed}, {told.status}, {took}", style="none")
+    status = "running (so far)" if told.status == "running" else told.status
+    head.append(f"  {levels}, seed {told.seed}, {status}, {took}", style="none")
     if not told.simulated:
         return head
     warning = "With simulated agents: a model of a class. The figures say nothing about any language model."
     return Group(head, Sentences(warning, style="yellow"))
+
+
+def _meaningless(one: Unanswered) -> str:
+    """That an agent gave only empty answers in a stage."""
+    then = ", and M1 counts its answers as wrong" if one.stage == "exam" else ""
+    return (
+        f"{plain(one.agent)} gave no answer at all in stage {plain(one.stage)}: its figures there mean nothing{then}."
+    )
 
 
 def methods(told: Summary) -> Ruled:
@@ -84,13 +100,13 @@ def methods(told: Summary) -> Ruled:
     table = Ruled(
         f"How often the teacher's answer is right ({many(told.best_possible.n, 'teaching problem')})",
         "tokens: of all completions that the method needs, prompts left out. ties: problems on which several answers "
-        "had the best score; ties by lot: the share right to expect if one of these were drawn. best TR (oracle): "
+        "had the best score; ties at random: the share right to expect if one of these were drawn. best TR (oracle): "
         "problems with a right rationale.",
     )
     if cost := told.counts.get("solution_tokens"):
         solutions = many(told.counts.get("solutions", 0), "solution")
         table.note += f" log p: students also read {solutions} in prompts of {cost:,} tokens, which are left out."
-    for heading in ("method", "right", "", "95 %", "tokens", "ties", "ties\nby lot"):
+    for heading in ("method", "right", "", "95 %", "tokens", "ties", "ties at\nrandom"):
         table.add_column(heading, right=heading not in ("method", ""))
     for name, method in told.methods.items():
         if name in TEACHERS:  # on other problems
@@ -238,13 +254,14 @@ def agreement(found: Dense) -> str:
 
 
 def failures(told: Summary) -> Ruled:
-    """The first failed requests."""
-    more = len(told.failures) - FAILURES_SHOWN
-    table = Ruled(f"Failed requests: {len(told.failures):,}" + (", the first of them" if more > 0 else ""))
-    for heading in ("request", "agent", "kind", "detail"):
-        table.add_column(heading, fold=heading in ("agent", "detail"))
-    for failure in told.failures[:FAILURES_SHOWN]:
-        table.add_row(*map(plain, (failure.request[:8], failure.agent, failure.kind, failure.detail)))
-    if more > 0:
-        table.note = f"{more:,} more: see failures in summary.json"
+    """The failed requests: those of an agent with the same reason share a row."""
+    alike = Counter((one.agent, one.kind, one.detail) for one in told.failures)
+    shown = alike.most_common(FAILURES_SHOWN)
+    table = Ruled(f"Failed requests: {len(told.failures):,}")
+    for heading in ("times", "agent", "kind", "detail"):
+        table.add_column(heading, right=heading == "times", fold=heading in ("agent", "detail"))
+    for failure, times in shown:
+        table.add_row(f"{times:,}", *map(plain, failure))
+    if more := len(told.failures) - sum(times for _, times in shown):
+        table.note = f"{more:,} more, for other reasons: see failures in summary.json"
     return table

@@ -22,6 +22,8 @@ ASKED = {
     "ask": "questions",
     "explain": "answers to questions",
     "measure": "answers to held-out problems",
+    "train": "trainings",
+    "grade": "log-probabilities of solutions",
     "probe": "new rationales",
     "probe_exam": "exam answers under new rationales",
     "write": "new rationales",

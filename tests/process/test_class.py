@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import socket
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,28 @@ def test_replay_of_log_probabilities_names_them_where_they_were_never_asked(fini
     fewer = json.loads(classes.say("replay", graded, "--set", "lesson.rationales=4", "--json"))
     assert fewer["replay"]["never_asked"] == {}
     assert 0 < fewer["dense"]["grades"] < asked
+
+
+def test_replay_says_first_under_what_and_that_the_summary_stays(finished: Path) -> None:
+    before = (finished / "summary.json").read_bytes()
+    said = classes.say("replay", finished, "--set", "scoring.merge=students", "--set", "lesson.rationales=10")
+    assert said.splitlines()[0] == (
+        "replayed with scoring.merge=students, lesson.rationales=10; summary.json is unchanged"
+    )
+    assert "Never asked in this run, and so left out: 24 teaching rationales" in said
+    assert (finished / "summary.json").read_bytes() == before
+
+
+def test_a_class_that_another_process_holds_is_running(finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    with Store(out, write=True):
+        assert json.loads(classes.say("report", out, "--json"))["status"] == "complete"
+        with sqlite3.connect(out / "class.db") as db:
+            db.execute("DELETE FROM event WHERE kind IN ('complete', 'session')")
+        assert "running (so far)" in classes.say("report", out)
+        assert summary(out)["status"] == "running"
+    classes.say("report", out)
+    assert summary(out)["status"] == "interrupted"
 
 
 def test_watch_shows_the_end_of_a_finished_class(finished: Path) -> None:

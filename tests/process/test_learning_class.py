@@ -82,7 +82,7 @@ def test_the_summary_can_be_made_again_from_the_gradebook(finished: Path) -> Non
 
 def test_another_rule_of_pairs_is_shown_without_its_training(finished: Path) -> None:
     said = classes.say("replay", finished, "--set", "learn.gap=0.6")
-    assert "Never asked in this run, and so left out: 3 train, and all that would have followed" in said
+    assert "Never asked in this run, and so left out: 3 trainings, and all that would have followed" in said
     assert "train" in said
 
 

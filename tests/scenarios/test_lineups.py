@@ -69,6 +69,13 @@ def test_line_ups_of_nothing_have_no_accuracy() -> None:
     assert best_possible([]) is None
 
 
+def test_a_line_up_without_an_exam_has_no_accuracy() -> None:
+    one = lesson(rationale(0, "1", right=True, ada="10"), rationale(1, "2", ada="00"))
+    ada, bob, both = compared([one], BOTH)
+    assert (ada.m1_max, both.m1_max, both.m1_sum_equal) == (1.0, 1.0, 1.0)
+    assert (bob.m1_max, bob.m1_sum, bob.m1_max_equal, bob.m1_sum_equal, bob.exams_per_rationale) == (*[None] * 4, 0.0)
+
+
 # --- against the definition -----------------------------------------------------------------------------
 
 
@@ -111,7 +118,7 @@ def by_definition(lessons: list[Lesson], students: tuple[str, ...], scoring: Sco
             answered = [r for r in one.rationales if r.answer is not None]
             rationales += len(answered)
             exams += sum(len(r.exams) for r in on_common_slots(one.rationales, subset))
-        mean = {key: float(total / len(lessons)) for key, total in right.items()}
+        mean = {key: float(total / len(lessons)) if exams else None for key, total in right.items()}
         table.append(
             LineUp(
                 students=subset,

@@ -303,6 +303,29 @@ def test_a_problem_without_a_common_exam_is_decided_by_votes_and_counted(held: C
     assert "without an exam under all rationales" in " ".join(written(summary).split())
 
 
+@pytest.mark.parametrize("without", [("bob",), ("ada", "bob")])
+def test_a_student_without_an_exam_has_no_figures_and_without_exams_m1_has_none(
+    held: Class, without: tuple[str, ...]
+) -> None:
+    lost = [(name, f"{tp}-ep{n}") for name in without for tp in ("roses", "coins") for n in range(2)]
+    held.lessons = [
+        replace(
+            lesson,
+            rationales=tuple(
+                replace(row, exams=tuple(exam for exam in row.exams if (exam.student, exam.ep) not in lost))
+                for row in lesson.rationales
+            ),
+        )
+        for lesson in held.lessons
+    ]
+    summary = held.summary()
+    figures = {student["name"]: (student["m1_max"], student["m1_sum"]) for student in summary["students"]}
+    assert {name for name, shares in figures.items() if shares == (None, None)} == {*without}
+    examined = len(without) < 2
+    assert (summary["methods"]["m1_max"]["n"] > 0) == (summary["methods"]["m1_sum"]["n"] > 0) == examined
+    assert summary["methods"]["sc"]["n"] == 2
+
+
 def test_answers_without_an_answer_are_counted_where_they_were_asked_for(held: Class) -> None:
     for number, stage in enumerate(("exam", "probe_exam", "probe_exam")):
         held.write(
@@ -516,6 +539,7 @@ def test_a_killed_session_counts_up_to_the_last_thing_it_wrote(tmp_path: Path) -
     rows = [
         ("2026-01-01T10:00:00.000+00:00", "", "started", STARTED),
         ("2026-01-01T10:00:20.500+00:00", "ada", "joined", ""),
+        ("2026-01-01T11:59:59.000+00:00", "", "retry", "x"),
         ("2026-01-01T12:00:00.000+00:00", "", "started", STARTED),
         ("2026-01-01T12:00:03.000+00:00", "", "session", '{"wall_seconds": 3.25}'),
         ("2026-01-01T13:00:00.000+00:00", "", "started", STARTED),

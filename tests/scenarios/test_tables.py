@@ -125,11 +125,31 @@ def test_a_caution_and_failures_are_shown_only_where_there_are_any() -> None:
     assert "Caution" not in text
     assert "Failed" not in text
     failed = {"request": "0123456789ab", "agent": "tiny", "kind": "context", "detail": "too long"}
-    text = printed(summary(caution="Six problems are few.", failures=[failed] * 7))
+    others = [failed | {"detail": f"no {n}"} for n in range(6)]
+    text = printed(summary(caution="Six problems are few.", failures=[*others, *[failed] * 18]))
     assert "Caution: Six problems are few." in text
-    assert text.count("01234567  tiny   context  too long") == 5
-    assert "Failed requests: 7" in text
-    assert "2 more: see failures in summary.json" in text
+    assert text.count("too long") == 1
+    assert "18  tiny   context  too long" in text
+    assert "Failed requests: 24" in text
+    assert "2 more, for other reasons: see failures in summary.json" in text
+
+
+@pytest.mark.parametrize(
+    ("stage", "then"), [("exam", ", and M1 counts its answers as wrong."), ("measure", ".")], ids=str
+)
+def test_that_an_agent_said_nothing_stands_above_the_first_table(stage: str, then: str) -> None:
+    silent = {
+        "agent": "tiny", "stage": stage, "requests": 72, "empty": 72, "empty_after_thoughts": 0, "failed": 0,
+        "reasons": {},
+    }  # fmt: skip
+    text = one_line(printed(summary(unanswered=[silent])))
+    said = f"tiny gave no answer at all in stage {stage}: its figures there mean nothing{then} "
+    assert text.index(said) < text.index("How often")
+    assert "mean nothing" not in printed(summary(unanswered=[silent | {"empty": 71}]))
+
+
+def test_a_class_that_runs_says_so() -> None:
+    assert "seed 7, running (so far), 4 min" in printed(summary(status="running"))
 
 
 def test_simulated_figures_say_so() -> None:
@@ -191,18 +211,19 @@ def test_with_many_students_everybody_is_one_word_and_what_is_left_out_is_said()
 def test_a_class_that_was_stopped_at_once_can_be_shown() -> None:
     nobody = {"right_beats_wrong": None, "ties": None, "pairs": 0}
     nothing = method(None, n=0)
-    text = printed(
-        summary(
-            methods={"greedy": nothing, "m1_sum": nothing},
-            best_possible={"accuracy": None, "n": 0},
-            paired=[],
-            assumption=nobody,
-            status="interrupted",
-        )
+    stopped = summary(
+        methods={"greedy": nothing, "m1_sum": nothing},
+        best_possible={"accuracy": None, "n": 0},
+        paired=[],
+        assumption=nobody,
+        status="interrupted",
     )
-    assert rows(text, "M1 SUM") == ["M1 SUM - ░░░░░░░░░░ - 1,234,567 - -"]
-    assert "no two methods to compare" in text
-    assert "this class cannot say" in one_line(text)
+    text = printed(stopped)
+    assert "No problem is complete yet." in text
+    assert not rows(text, "M1 SUM")
+    assert "The students" in text
+    unseen = [student | {"exam_answers": 0} for student in stopped["students"]]
+    assert "The students" not in printed(stopped | {"students": unseen})
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -213,7 +234,7 @@ def test_at_every_width_no_column_no_name_and_no_figure_is_lost(width: int, stud
     assert not any(line != line.rstrip() for line in lines), "no line is padded"
     text, flat = "\n".join(lines), one_line("".join(line.strip() + " " for line in lines))
     assert "…" not in text
-    for part in ("1,234,567", "MAX,", "SUM,", "alone", "by lot", "62.5 %", "41.2 %", "33 to 83 %"):
+    for part in ("1,234,567", "MAX,", "SUM,", "alone", "ties at", "62.5 %", "41.2 %", "33 to 83 %"):
         assert part in flat, text
     ends = {name.rpartition("longest-")[2] for name in students}
     assert all(re.search(rf"(^|[ -]){end}\b", text, re.MULTILINE) for end in ends), text
