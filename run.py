@@ -105,7 +105,7 @@ def run(
         counted = counts(described)
         hired = hire(described)
         tuition_of(described, counted, hired)
-        check_memory(described, hired)
+        check_ready(described, hired)
         models = hiring.fetch(hired, err)
         if any(one.resolved and not one.resolved.at_hand for one in hired):
             hired = hire(described)  # the models that were fetched need no guesses any more
@@ -131,8 +131,11 @@ def resume(
 
     folder = RunFolder(run_dir)
     old, new = folder.scenario(), folder.scenario(overrides)
-    if changed := reading.asked_differs(old, new):
-        raise ScenarioError("a resumed class asks what it asked before; this would change it:\n" + "; ".join(changed))
+    if changed := reading.asked_differs(old, new, folder.without_answers(old)):
+        raise ScenarioError(
+            f"a resumed class asks what it asked before; this would change it:\n{'; '.join(changed)}\n"
+            "For that, start a new class: python run.py SCENARIO.yaml --set ..."
+        )
     with reading.located(folder.scenario_file, overrides):
         hired = hire(new, recorded_tokens=folder.problem_tokens())
         models = hiring.fetch(hired, err)
@@ -303,10 +306,12 @@ def hire(
     return hiring.hire(scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, asked=requests)
 
 
-def check_memory(scenario: "Scenario", hired: "Sequence[hiring.Hired]") -> None:
-    """Refuse a class whose agents need more memory than other programs leave now."""
+def check_ready(scenario: "Scenario", hired: "Sequence[hiring.Hired]") -> None:
+    """Refuse a class without a key that it needs, or that needs more memory than other programs leave now."""
     from agents import hiring
+    from agents.server_keys import check_keys
 
+    check_keys(hired)
     if short := hiring.short_now(hired, in_turn=scenario.time_share):
         raise PlacementError(short)
 
@@ -369,7 +374,7 @@ def hold(
         try:
             ending = folder.ending(scenario, store)
             if ending is None:
-                check_memory(scenario, hired)
+                check_ready(scenario, hired)
             store.note("", "started", json.dumps([one.facts() for one in hired]))
             ending = ending or teach(scenario, store, folder, hired, specs, monitor)
         except Exception as error:

@@ -82,7 +82,7 @@ class Hired(msgspec.Struct, frozen=True):
             "role": self.role,
             "model": self.wanted.model,
             "engine": self.engine,
-            "device": self.seat.device,
+            "device": "server" if self.engine == "openai" else self.seat.device,
             "dtype": self.dtype,
         }
 

@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -190,12 +190,20 @@ def difference(old: Scenario, new: Scenario) -> list[str]:
     return [f"{key}: {_value(was)} -> {_value(now)}" for key, was, now in pairs]
 
 
-def asked_differs(old: Scenario, new: Scenario) -> list[str]:
-    """The part of `difference` that changes what is asked of whom: a class under way cannot go on with it."""
+def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str] = ()) -> list[str]:
+    """The part of `difference` that changes what is asked of whom: a class under way cannot go on with it.
+
+    `without_answers` names agents that have answered nothing yet: their `engine_args` may change.
+    """
     # At level 2 the scores choose what is trained on.
     asked = ("scoring.",) if 2 in new.levels else ()
-    lines = difference(old, new)
-    return [line for line in lines if line.startswith(asked) or not FREE.fullmatch(line.partition(": ")[0])]
+    places = {"teacher": new.teacher} | {f"students.{i}": student for i, student in enumerate(new.students)}
+    free = tuple(f"{place}.engine_args." for place, agent in places.items() if agent.name in without_answers)
+    return [
+        line
+        for line in difference(old, new)
+        if line.startswith(asked) or not (line.startswith(free) or FREE.fullmatch(line.partition(": ")[0]))
+    ]
 
 
 def beyond_replay(old: Scenario, new: Scenario) -> list[str]:

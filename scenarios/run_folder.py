@@ -231,6 +231,11 @@ class RunFolder:
         lengths = sorted(len(problem.text) for problem in bank.problems) if bank else [0]
         return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN
 
+    def without_answers(self, scenario: Scenario) -> frozenset[str]:
+        """The agents of which this run has recorded no answer."""
+        with Store(self.path) as store:
+            return frozenset(agent.name for agent in scenario.agents) - store.answered()
+
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
         """How a class ends that has all its results already, so that no process need be started; None: it has not.
 

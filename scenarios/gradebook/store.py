@@ -369,23 +369,34 @@ class Store:
         """Write down who answers: agent name to the digest that request ids are made of.
 
         Raises:
-            StoreError: an agent of this class was another answerer before; its answers would be mixed up.
+            StoreError: an agent with recorded answers was another answerer before; its answers would be mixed up.
         """
-        before = self.answerers()
+        answered = self.answered()
+        before = {name: digest for name, digest in self.answerers().items() if name in answered}
         changed = sorted(name for name, digest in answerers.items() if before.get(name, digest) != digest)
         if changed:
             raise StoreError(
                 f"{self.path.parent}: {', '.join(changed)} would answer otherwise than when this class began: "
-                "other weights, engine or prompts.\nStart a new run, or bring the earlier model back."
+                "other weights, engine or prompts.\n"
+                "Start a new class (python run.py SCENARIO.yaml --set ...), or bring the earlier model back."
             )
         with self._transaction():
             self._db.executemany(
-                "INSERT INTO answerer VALUES (?, ?) ON CONFLICT(agent) DO NOTHING", sorted(answerers.items())
+                "INSERT INTO answerer VALUES (?, ?) ON CONFLICT(agent) DO UPDATE SET digest = excluded.digest",
+                sorted(answerers.items()),
             )
 
     def answerers(self) -> dict[str, str]:
         """The digests that request ids are made of, by agent name."""
         return {str(name): str(digest) for name, digest in self._db.execute("SELECT agent, digest FROM answerer")}
+
+    def answered(self) -> frozenset[str]:
+        """The agents with a recorded answer or failure, and those that are the same answerer, which share it."""
+        rows = self._db.execute(
+            "SELECT agent FROM answerer WHERE digest IN "
+            "(SELECT digest FROM answerer WHERE agent IN (SELECT agent FROM result))"
+        )
+        return frozenset(str(row[0]) for row in rows)
 
     def give_up_failed(self) -> int:
         """Mark every failed request as one that is asked again, as a new repeat; returns how many."""

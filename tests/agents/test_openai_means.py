@@ -7,14 +7,14 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from broker.errors import ScenarioError
+from broker.errors import PlacementError, ScenarioError
 
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
 from agents import engines, hiring
 from agents.engines.base import Completion, EngineSpent, EngineStartError, Settings
 from agents.engines.servers.options import Feature, Options
-from agents.server_keys import keys_sent
+from agents.server_keys import check_keys, keys_sent
 from scenarios import reading
 from scenarios.schema import Agent
 from tests.agents import openai_server as faults
@@ -111,7 +111,14 @@ def test_it_is_said_which_variable_goes_to_which_host(monkeypatch: pytest.Monkey
     assert keys_sent(hired) == [
         "teacher, ada: sends the key in A_KEY to one.example",
         "bob: sends the key in B_KEY to two.example:8000 (B_KEY is not set)",
+        "eve: all its texts go to three.example (no key)",
     ]
+    assert {agent.facts()["device"] for agent in hired} == {"server"}
+    with pytest.raises(PlacementError, match=r"B_KEY .* is not set") as error:
+        check_keys(hired)
+    assert (error.value.agent, error.value.key) == ("bob", ("engine_args", "key_env"))
+    monkeypatch.setenv("B_KEY", "b")
+    check_keys(hired)
 
 
 def test_a_key_stands_in_no_error_and_no_log(
@@ -283,7 +290,8 @@ def test_limits_prices_and_budget_may_change_when_a_class_goes_on(tmp_path: Path
     free = reading.read(file, [f"students.0.engine_args.{name}={value}" for name, value in FREE.items()])
     assert reading.difference(was, free) and not reading.asked_differs(was, free)
     other = reading.read(file, ["students.0.engine_args.base_url=http://other/v1"])
-    assert reading.asked_differs(was, other)
+    assert reading.asked_differs(was, other, ["teacher"])
+    assert not reading.asked_differs(was, other, ["ada"])
 
 
 def test_an_agent_at_a_server_needs_the_name_of_a_model(tmp_path: Path) -> None:

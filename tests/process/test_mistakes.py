@@ -121,7 +121,8 @@ def test_a_resumed_class_may_not_ask_otherwise(tmp_path: Path) -> None:
     scenario = tmp_path / "class.yaml"
     scenario.write_text(GOOD)
     classes.say(scenario, "--out", tmp_path / "run", "--monitor", "off")
-    assert "seed" in classes.say("resume", tmp_path / "run", "--set", "seed=99", code=2)
+    said = classes.say("resume", tmp_path / "run", "--set", "seed=99", code=2)
+    assert "seed" in said and "start a new class: python run.py SCENARIO.yaml --set ..." in said
     before = (tmp_path / "run" / "scenario.yaml").read_text()
     assert "would answer otherwise" in classes.say(
         "resume", tmp_path / "run", "--set", "teacher.engine=external", code=2

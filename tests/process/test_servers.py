@@ -49,7 +49,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def asked(server: Server) -> list[str]:
-    """What was asked beyond the first words, each by its problem and seed."""
+    """What was asked beyond the calls at the start, each by its problem and seed."""
     work = [body for body in server.bodies if body["messages"][1]["content"] != "1 + 1?"]
     return [f"{body['messages'][3]['content']} {body['seed']}" for body in work]
 
@@ -146,7 +146,7 @@ def say_within(server: Server, text: str, finish_reason: str = "stop") -> None:
 
     def reply(handler: faults.Handler) -> None:
         body = server.bodies[-1]
-        if body["messages"][1]["content"] == "1 + 1?":  # the first words
+        if body["messages"][1]["content"] == "1 + 1?":  # a call at the start
             return handler.answer(body)
         asked = [message["content"] for message in body["messages"] if message["role"] == "user"][-1]
         terms = re.findall(r"[+-]? ?[0-9]+", asked)
@@ -227,6 +227,38 @@ def test_a_wrong_key_stops_the_class_and_says_which_variable(
     said = " ".join(classes.say(scenario, "--out", tmp_path / "run", "--monitor", "off", code=1).split())
     assert "Is the key in CLASS_KEY right?" in said
     assert "sk-other" not in said
+
+
+def test_a_key_that_is_not_set_is_refused_before_the_start(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario, out = tmp_path / "served.yaml", tmp_path / "run"
+    scenario.write_text(SCENARIO.format(url=server.url, budget=500))
+    monkeypatch.delenv("CLASS_KEY")
+    said = " ".join(classes.say(scenario, "--out", out, "--monitor", "off", code=2).split())
+    assert "served.yaml:10: teacher.engine_args.key_env" in said and "CLASS_KEY" in said and "is not set" in said
+    assert not out.exists()
+    monkeypatch.setenv("CLASS_KEY", KEY)
+    classes.say(scenario, "--out", out, "--monitor", "off", code=1)
+    monkeypatch.delenv("CLASS_KEY")
+    assert "is not set" in classes.say("resume", out, "--monitor", "off", code=2)
+
+
+def test_a_wrong_address_is_corrected_as_long_as_the_student_has_answered_nothing(
+    server: Server, tmp_path: Path
+) -> None:
+    scenario, out = tmp_path / "served.yaml", tmp_path / "run"
+    with faults.running() as gone:
+        pass
+    scenario.write_text(STUDENT_AT_A_SERVER.format(url=gone.url))
+    said = " ".join(
+        classes.say(scenario, "--out", out, "--monitor", "off", "--set", "limits.restarts=0", code=1).split()
+    )
+    assert "resume with --set ...engine_args.base_url=URL" in said
+    url = f"students.0.engine_args.base_url={server.url}"
+    classes.say("resume", out, "--monitor", "off", "--set", url)
+    assert asked(server)
+    assert "start a new class" in classes.say("resume", out, "--set", f"{url}/other", code=2)
 
 
 def test_what_the_server_does_not_take_and_refuses_to_answer_is_in_the_result(server: Server, tmp_path: Path) -> None:

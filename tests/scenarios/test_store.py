@@ -109,6 +109,21 @@ def test_a_file_that_is_no_gradebook_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "nowhere")
 
 
+def test_only_an_agent_without_answers_may_become_another_answerer(tmp_path: Path) -> None:
+    before = {"teacher": "t", "twin": "t", "ada": "a"}
+    with Store(tmp_path, write=True) as store:
+        store.keep_answerers(before)
+        store.keep_answerers(before | {"teacher": "u", "twin": "u"})
+        store.keep_answerers(before)
+        record(store, teach("1"))
+        assert store.answered() == {"teacher", "twin"}  # an answer of one is an answer of the other
+        store.keep_answerers(before | {"ada": "b"})
+        for name in ("teacher", "twin"):
+            with pytest.raises(StoreError, match=rf"(?s){name} would answer otherwise.*Start a new class"):
+                store.keep_answerers(before | {"ada": "b", name: "c"})
+        assert store.answerers() == before | {"ada": "b"}
+
+
 def test_a_full_disk_keeps_what_was_committed_and_nothing_of_the_group_that_failed(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         record(store, teach("a"))
