@@ -105,8 +105,10 @@ def _at_servers(told: Summary) -> str:
     said = ""
     for agent in told.agents:
         name = plain(agent.name)
-        if agent.without:
-            said += f" The server of {name} does not take {', '.join(map(plain, agent.without))} (see docs/servers.md)."
+        if refused := [plain(feature) for feature in agent.without if feature != "prefill"]:
+            said += f" The server of {name} does not take {', '.join(refused)} (see docs/servers.md)."
+        if "prefill" in agent.without:
+            said += f" The server of {name} does not go on with a begun answer (omit: [prefill])."
         if agent.role_marks_broken:
             said += f" In texts for {name}, {many(agent.role_marks_broken, 'role mark')} got a space."
         if agent.answers_cut:

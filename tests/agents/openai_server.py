@@ -193,6 +193,17 @@ def lost_page(handler: Handler) -> None:
     handler.say(404, "<html><h1>404 Not Found</h1></html>", "text/html")
 
 
+def no_post(handler: Handler) -> None:
+    """As a server of files says it."""
+    handler.say(501, "<html><h1>Unsupported method ('POST')</h1></html>", "text/html")
+
+
+def filtered(handler: Handler) -> None:
+    """As Azure says it."""
+    words = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
+    handler.say(400, {"error": {"message": words, "param": "prompt", "code": "content_filter"}})
+
+
 def cut(handler: Handler) -> None:
     """The connection breaks in the middle of an answer."""
     handler.begin_stream()

@@ -156,6 +156,41 @@ def test_a_begun_answer_that_is_taken_for_a_finished_turn_is_not_sent(server: Se
     assert server.bodies[-1]["messages"][-1]["role"] == "user"
 
 
+@pytest.mark.parametrize(
+    ("text", "reason", "only_begun"),
+    [("", "stop", False), ("", "content_filter", True), (" 5", "content_filter", True)],
+)
+def test_an_empty_or_withheld_first_answer_says_nothing_of_begun_answers(
+    server: Server, text: str, reason: str, only_begun: bool
+) -> None:
+    def fault(handler: faults.Handler) -> None:
+        body = server.bodies[-1]
+        if only_begun and body["messages"][-1]["role"] == "user":
+            return handler.answer(body)
+        server.finish_reason = reason
+        return handler.complete(body, [text], 9)
+
+    def recover() -> None:
+        server.fault, server.finish_reason = None, "stop"
+
+    server.fault = fault
+    one(engine(server), before=recover)
+    assert server.bodies[-1]["messages"][-1]["role"] == "assistant"
+
+
+def test_a_server_that_says_nothing_only_after_a_begun_answer_is_not_sent_one(server: Server) -> None:
+    def fault(handler: faults.Handler) -> None:
+        body = server.bodies[-1]
+        if body["messages"][-1]["role"] == "user":
+            handler.answer(body)
+        else:
+            handler.complete(body, [""], 9)
+
+    server.fault = fault
+    one(engine(server))
+    assert server.bodies[-1]["messages"][-1]["role"] == "user"
+
+
 def test_a_refused_begun_answer_is_not_sent(server: Server) -> None:
     server.prefill = "refused"
     one(engine(server))

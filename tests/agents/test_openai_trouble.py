@@ -197,6 +197,8 @@ def test_a_used_up_quota_ends_the_session_and_fails_no_request(server: Server, f
         ({"key": "secret"}, "does not let us in"),
         ({"fault": faults.web_page}, "is no OpenAI-compatible server"),
         ({"fault": faults.lost_page}, "is no OpenAI-compatible server"),
+        ({"fault": faults.no_post}, "is no OpenAI-compatible server: HTTP 501 with a web page. A base_url mostly ends"),
+        ({"fault": faults.unheard}, "resume with --set ...engine_args.base_url=URL or --set ...model=NAME"),
         ({"fault": faults.status(500)}, "does not answer: HTTP 500: on purpose"),
         ({"fault": faults.unheard}, "does not answer"),
         ({"fault": faults.status(400, "never")}, "refuses to answer as 'small': HTTP 400: never"),
@@ -217,6 +219,21 @@ def test_a_wrong_path_and_a_wrong_port(server: Server) -> None:
     with faults.running() as gone:
         pass
     assert "no connection" in refused_start(engine(gone))
+
+
+def test_a_content_filter_at_the_start_ends_nothing_and_proves_nothing(server: Server) -> None:
+    server.fault = faults.filtered
+    asked = (prompt("1?"), prompt("2?"))
+    outcomes = answer(engine(server, max_parallel=1), *asked, before=lambda: server.faults.append(faults.filtered))
+    assert all(isinstance(outcome, EngineFailure) for outcome in outcomes)
+    assert "refused:" in str(outcomes[0]) and "content_filter" in str(outcomes[0])
+
+    def recover() -> None:
+        server.fault = None
+
+    assert one(engine(server), before=recover).text == " 5\nAnswer: it"
+    body = server.bodies[-1]
+    assert body["messages"][-1]["role"] == "assistant" and "seed" in body and body["stream"]
 
 
 def test_trouble_that_passes_does_not_prevent_the_start(server: Server) -> None:

@@ -326,11 +326,12 @@ def test_what_was_asked_otherwise_at_servers_is_said() -> None:
     agent = {
         "name": "s", "role": "student", "model": "m", "engine": "openai", "device": "", "requests": 0,
         "prompt_tokens": 0, "cached_prompt_tokens": 0, "cacheable_prompt_tokens": 0, "completion_tokens": 0,
-        "busy_seconds": 0.0, "restarts": 0, "failed": 0, "without": ["seed", "top_k"], "role_marks_broken": 1200,
-        "answers_cut": 1,
+        "busy_seconds": 0.0, "restarts": 0, "failed": 0, "without": ["prefill", "seed", "top_k"],
+        "role_marks_broken": 1200, "answers_cut": 1,
     }  # fmt: skip
     text = one_line(printed(summary(agents=[agent, agent | {"name": "t", "without": [], "role_marks_broken": 0}])))
     assert "The server of s does not take seed, top_k (see docs/servers.md)." in text
+    assert "The server of s does not go on with a begun answer (omit: [prefill])." in text
     assert "In texts for s, 1,200 role marks got a space." in text
     assert "1 answer of s went on far beyond max_tokens and got cut off." in text
     assert "server of t" not in text

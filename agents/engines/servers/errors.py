@@ -21,6 +21,8 @@ QUOTA = re.compile(
     r"|billing[_ ](hard[_ ])?limit|(enable|requires) billing",
     re.I,
 )
+FILTERED = re.compile(r"content[_ ]?(filter|polic|management)|ResponsibleAI", re.I)
+"""A content filter refuses the request: Azure says `content_filter`, others name a content policy."""
 TRANSPORT = ("httpx", "httpx2", "httpcore", "httpcore2", "anyio", "ssl")
 OUT_OF_TOKENS = re.compile(r"could not finish the message because max_tokens", re.I)
 """Reasoning models of OpenAI say so, with status 400, where another server's answer ends with `length`."""
@@ -54,6 +56,10 @@ class Refusal(Trouble):
 
 class TooLong(Refusal):
     """The request is longer than the model's context."""
+
+
+class Filtered(Refusal):
+    """A content filter refuses the request; the server is well."""
 
 
 class OutOfTokens(Trouble):
@@ -128,7 +134,9 @@ def by_status(status: int, words: str, headers: Mapping[str, str], *, is_page: b
         return Passing(told, wait, limited=status == 429 or (status == 503 and wait is not None))
     if status < 400:
         return Unwelcome(f"HTTP {status}: it redirects to {_line(headers.get('location', 'another address'))}", status)
-    if status in (401, 403, 404, 405):
+    if FILTERED.search(words):
+        return Filtered(told)
+    if status in (401, 403, 404, 405) or (status == 501 and is_page):
         return NoApi(f"HTTP {status} with a web page") if is_page else Unwelcome(told, status)
     if OUT_OF_TOKENS.search(words):
         return OutOfTokens(told)
@@ -145,6 +153,8 @@ def in_answer(error: Any) -> Trouble:
         return by_status(status, words, {})
     if OUT_OF_TOKENS.search(words):
         return OutOfTokens(words)
+    if FILTERED.search(words):
+        return Filtered(words)
     if QUOTA.search(words):
         return Quota(words)
     return TooLong(words) if CONTEXT.search(words) else Passing(f"the server failed: {words}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from agents.engines.base import Turn
 from agents.engines.servers.dialect import Attempt, Dialect
-from agents.engines.servers.errors import BrokenOff, NoApi, Passing, Quota, Refusal, TooLong, Unwelcome
+from agents.engines.servers.errors import BrokenOff, Filtered, NoApi, Passing, Quota, Refusal, TooLong, Unwelcome
 from agents.engines.servers.options import Feature, Options
 from agents.engines.servers.pacing import backoff_s
 from agents.engines.servers.reply import Reply
@@ -37,6 +37,7 @@ TOO_MANY = re.compile(
 )
 NEW_TURN_TOKENS = 3
 """Prompt tokens by which a begun answer must be longer than its text to have been closed like a finished turn."""
+CORRECT = "For another address or model: resume with --set ...engine_args.base_url=URL or --set ...model=NAME"
 
 Call = Callable[[dict[str, Any]], Awaitable[Reply]]
 
@@ -65,6 +66,11 @@ async def find_out(call: Call, dialect: Dialect, *, retries: int, sleep: Callabl
                 reply = await call(asked)
                 attempt.answered()
                 return reply
+            except Filtered:
+                # The server is well; what it takes, it says of other requests.
+                reply = Reply()
+                reply.finish_reason = "content_filter"
+                return reply
             except Refusal as error:
                 if max_tokens > FEWEST_TOKENS and (isinstance(error, TooLong) or TOO_MANY.search(str(error))):
                     max_tokens //= 4
@@ -87,11 +93,13 @@ async def find_out(call: Call, dialect: Dialect, *, retries: int, sleep: Callabl
 async def _try_prefill(ask: Callable[[str], Awaitable[Reply]], dialect: Dialect, plain: Reply) -> None:
     """Find out whether the server goes on with a begun answer, or takes it for a finished turn."""
     once = await ask(BEGUN)
-    if not dialect.takes("prefill"):
+    if not dialect.takes("prefill") or once.withheld():
         return
     if not once.text.strip():
         # A server that tells thoughts apart may take all for thoughts that no mark ends, as in a begun answer.
-        dialect.give_up("prefill", "asked to go on with a begun answer, it says nothing")
+        # One that also says nothing where no answer is begun, and uses up no tokens, shows nothing by it.
+        if plain.text.strip() or once.thought_tokens or once.finish_reason == "length":
+            dialect.give_up("prefill", "asked to go on with a begun answer, it says nothing")
         return
     if without_begun(once.text, BEGUN) != once.text:
         dialect.give_up("prefill", "asked to go on, it began again")
@@ -108,7 +116,7 @@ def explain(error: Exception, options: Options, model: str) -> str:
     where, key = options.base_url, options.key_env
     match error:
         case NoApi():
-            return f"{where} is no OpenAI-compatible server: {error}. A base_url mostly ends in /v1"
+            return f"{where} is no OpenAI-compatible server: {error}. A base_url mostly ends in /v1. {CORRECT}"
         case Unwelcome(status=401 | 403):
             to_do = f"Is the key in {key} right?" if key else "If it wants a key, name its variable: key_env."
             return f"{where} does not let us in: {error}. {to_do}"
@@ -116,11 +124,11 @@ def explain(error: Exception, options: Options, model: str) -> str:
             return f"{where}: {error}. Redirects are not followed: change base_url"
         case Unwelcome():
             unknown = f"the model {model!r}, or the address is wrong (base_url mostly ends in /v1)"
-            return f"{where} does not know {unknown}: {error}"
+            return f"{where} does not know {unknown}: {error}. {CORRECT}"
         case Quota():
             return f"the account at {where} is used up: {error}"
         case Passing(limited=True):
             return f"{where} takes no calls for now: {error}. Try again later"
         case Passing():
-            return f"{where} does not answer: {error}. Is the server running, and base_url right?"
+            return f"{where} does not answer: {error}. Is the server running, and base_url right? {CORRECT}"
     return f"{where} refuses to answer as {model!r}: {error}"
