@@ -273,7 +273,7 @@ def test_a_damaged_class_db_is_a_failure_and_no_mistake_of_the_command(tmp_path:
     (out / "class.db").write_bytes(b"no database" * 1000)
     for command in ("report", "resume"):
         said = classes.say(command, out, code=1)
-        assert "class.db: file is not a database" in said
+        assert "class.db: it is damaged" in said
         assert len(said.strip().splitlines()) == 1
 
 
