@@ -25,6 +25,7 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
 import difflib
 import json
+import shlex
 import sqlite3
 import time
 import tomllib
@@ -62,7 +63,8 @@ app = cyclopts.App(
     name="run.py",
     usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
     help="A classroom in which language models learn by teaching.",
-    help_epilogue="--debug shows where an error comes from; what stopped a class is in its logs/run.log.",
+    help_epilogue="--debug shows where an error comes from; what stopped a class is in its logs/: "
+    "AGENT.log of the agent that failed, broker.log, or run.log.",
     version=lambda: tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]["version"],
     version_flags=["--version"],
     result_action="return_value",
@@ -426,6 +428,10 @@ def teach(
     launcher = LocalLauncher([broker, *children], restarts=scenario.limits.restarts)
     for sentence in keys_sent([one for one, _ in inside]):
         say(err, sentence)
+    for spec in specs:
+        if spec.engine == "external":
+            with_keys = f", with {spec.name}.key and broker.pub of {folder.keys}" if spec.keys else ""
+            say(err, f"Start the program of {spec.name} with endpoint {spec.endpoint} and name {spec.name}{with_keys}.")
     launcher.start(later=[child.name for child in children] if scenario.time_share else [])
     try:
         with Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out):
@@ -515,7 +521,11 @@ def check_command(words: Sequence[str]) -> None:
     """Refuse a first word that is no command, no option and no file."""
     first, *rest = words
     commands = [name for name in app if not name.startswith("-")]
-    if first in commands or first.startswith("-") or Path(first).suffix or Path(first).is_file():
+    if first in commands or first.startswith("-"):
+        return
+    if Path(first, "scenario.yaml").is_file():
+        raise ScenarioError(f"{first} is the folder of a run: python run.py resume|report|watch {shlex.quote(first)}")
+    if Path(first).suffix or Path(first).is_file():
         return
     if first == "run":
         raise ScenarioError(f"there is no command `run`: leave it out, python run.py {' '.join(rest)}".strip())

@@ -80,7 +80,8 @@ class Hired(msgspec.Struct, frozen=True):
         return {
             "name": self.name,
             "role": self.role,
-            "model": self.wanted.model,
+            # An external agent without a model in the scenario has the schema's default, which says nothing of it.
+            "model": "" if (self.engine, self.wanted.model) == ("external", "simulated") else self.wanted.model,
             "engine": self.engine,
             "device": "server" if self.engine == "openai" else self.seat.device,
             "dtype": self.dtype,
@@ -147,7 +148,7 @@ def hire(
     resolved = []
     for agent, engine, gpu in zip(agents, chosen, on_gpu, strict=True):
         with _concerning(agent.name):
-            engines.check_arguments(engine, agent.engine_args)
+            engines.check_arguments(engine, agent.engine_args, engines.why_auto(agent.engine, engine, gpu=gpu))
             if there.gpu_expected and agent.gpu != "none" and engine in engines.WITH_LOCAL_MODEL:
                 raise PlacementError(f"no GPU can be used: {there.gpu_trouble}", key=("gpu",))
             if machine is None:  # what is installed here says nothing of a machine that is described

@@ -97,7 +97,9 @@ def place(wishes: Sequence[Wish], machine: Machine) -> list[Seat]:
     cores, why = _share_cores([wish.agent for wish in on_cpu], machine)
     seats = []
     for wish in wishes:
-        if chosen := seating.get(wish.agent, ()):
+        if wish.engine == "external":
+            seats.append(Seat(wish.agent, (), 0.0, (), 0, "external", "joins by itself"))
+        elif chosen := seating.get(wish.agent, ()):
             seats.append(_gpu_seat(wish, [gpus[i] for i in chosen], chosen, shares[wish.agent], machine, len(wishes)))
         elif wish.model_mb:
             own, threads = cores[wish.agent]
@@ -121,7 +123,7 @@ def _named(wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
         missing = sorted(i for i in chosen if not 0 <= i < len(gpus))
         if missing:
             there = ", ".join(_label(i, gpus) for i in range(len(gpus))) or "none"
-            message = f"asks for GPU {missing[0]}, which is not there. GPUs here: {there}"
+            message = f"asks for GPU {missing[0]}, which is not there. GPUs here: {there}; take gpu: auto or none"
             raise PlacementError(message, agent=wish.agent, key=("gpu",))
         if not chosen or len(set(chosen)) < len(chosen):
             message = f"{list(chosen)} must name each of its GPUs once; `none` is no GPU"

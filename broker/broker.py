@@ -96,6 +96,8 @@ class Broker:
         self._published: Gauges | None = None
         self._published_at = self._tick_at = 0.0
         self._tick_s = min(TICK_S, spec.heartbeat_s / 2)
+        self._refusals: list[zmq.Socket[bytes]] = []
+        """Where ZeroMQ tells of connections that never reach the ZAP handler; it does not tell their addresses."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             if self._keys:
@@ -114,6 +116,7 @@ class Broker:
                 socket.maxmsgsize = MAX_BODY + 1024
                 if self._keys:
                     security.secure_server(socket, self._keys)
+                    self._refusals.append(socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL))
                 socket.bind(endpoint)
         except BaseException:
             self._context.destroy(0)
@@ -131,13 +134,18 @@ class Broker:
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
         if self._keys:
-            poller.register(self._zap, zmq.POLLIN)
+            for socket in (self._zap, *self._refusals):
+                poller.register(socket, zmq.POLLIN)
         self._tick_at = time.monotonic()
         while not stop.is_set():
             wait_s = min(CHECK_S, max(0.0, self._tick_at - time.monotonic()))
             ready = dict(poller.poll(math.ceil(1000 * (min(wait_s, RETRY_S) if self._outboxes else wait_s))))
             if self._keys and self._zap in ready:
                 self._let_in(self._keys)
+            for socket in self._refusals:
+                if socket in ready:
+                    socket.recv_multipart()
+                    self._warn("refused a connection: it has no key, or the broker.pub of another run")
             now = time.monotonic()
             if self._router in ready:
                 self._read(now)
@@ -162,7 +170,11 @@ class Broker:
         except security.SecurityError as error:
             self._complain(f"nobody is let in: {error}")
             allowed = {}
-        self._zap.send_multipart(security.zap_reply(self._zap.recv_multipart(), allowed))
+        request = self._zap.recv_multipart()
+        reply = security.zap_reply(request, allowed)
+        if reply[2] != b"200" and len(request) > 3:
+            self._warn(f"refused a connection from {request[3].decode(errors='replace')}: unknown key")
+        self._zap.send_multipart(reply)
 
     # --- in ---------------------------------------------------------------------------------------------
 

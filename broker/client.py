@@ -69,7 +69,7 @@ class Client:
     """
 
     def __init__(self, endpoint: str, hello: Hello, *, keys: Path | None = None, queue: int = 1 << 16) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._keys = keys
         self._queue = queue
         self._session = Session(hello)
@@ -115,16 +115,16 @@ class Client:
         self._socket.linger = LINGER_MS
         self._socket.maxmsgsize = MAX_BODY + 1024
         self._socket.reconnect_ivl_max = 1000
-        if self._endpoint.startswith("tcp://"):
+        if self.endpoint.startswith("tcp://"):
             # ZeroMQ's own heartbeats find a host that is gone. They would also close the connection to a broker that is
             # only starved, so it gets half a minute; over ipc a process that ends closes its connections by itself.
             self._socket.heartbeat_ivl = HOST_BEAT_MS
             self._socket.heartbeat_timeout = HOST_GONE_MS
         if self._keys is not None:
             security.secure_client(self._socket, self._keys, name)
-        security.set_family(self._socket, self._endpoint)
+        security.set_family(self._socket, self.endpoint)
         self._monitor = self._socket.get_monitor_socket(MONITORED)
-        self._socket.connect(self._endpoint)
+        self._socket.connect(self.endpoint)
 
     def close(self, goodbye: str = "") -> None:
         """Send what waits and Goodbye, if the broker is there; at most some seconds. Safe to call twice."""
@@ -179,8 +179,8 @@ class Client:
     @property
     def missing_socket(self) -> str:
         """The path of the broker's socket, if this peer is connected over it and the file is gone; else empty."""
-        path = self._endpoint.removeprefix("ipc://")
-        gone = self._endpoint.startswith("ipc://") and self._session.greeted and not os.path.exists(path)
+        path = self.endpoint.removeprefix("ipc://")
+        gone = self.endpoint.startswith("ipc://") and self._session.greeted and not os.path.exists(path)
         return path if gone else ""
 
     def wait_welcome(self, timeout: float | None = None) -> Welcome | None:
@@ -212,7 +212,7 @@ class Client:
         with self._changed:
             self._check()
             if len(self._session.outbox) >= self._queue:
-                raise ClientError(f"{self._queue} messages wait for the broker at {self._endpoint}: is it there?")
+                raise ClientError(f"{self._queue} messages wait for the broker at {self.endpoint}: is it there?")
             self._session.post(ready, keep=keep)
         self._wake()
 
@@ -278,9 +278,9 @@ class Client:
 
     def _check(self) -> None:
         if self._error:
-            raise ClientError(f"the connection to {self._endpoint} broke: {self._error!r}") from self._error
+            raise ClientError(f"the connection to {self.endpoint} broke: {self._error!r}") from self._error
         if self._closing:
-            raise ClientError(f"the connection to {self._endpoint} is closed")
+            raise ClientError(f"the connection to {self.endpoint} is closed")
 
     def _wake(self) -> None:
         if not self._woken and self._wake_writer.fileno() >= 0:
@@ -382,7 +382,7 @@ class Client:
     def _hear_of_connection(self) -> None:
         event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            log.error("the broker at %s does not know the key of %s", self._endpoint, self._session.hello.name)
+            log.error("the broker at %s does not know the key of %s", self.endpoint, self._session.hello.name)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._connected = True
         elif event == zmq.EVENT_DISCONNECTED:

@@ -102,6 +102,7 @@ class Attendance:
         self._client = client
         self._launcher = launcher
         self._answerers = answerers
+        self._external = {agent.name for agent in scenario.agents if agent.engine == "external"}
         self._broker = BrokerWatch(scenario, store, client, launcher)
         self._clock = clock
         self._looked_at = clock()
@@ -287,7 +288,7 @@ class Attendance:
             limit_s = self._limits.empty_pool_s
             if pool not in self._noted and self._now - since >= NOTED_S:
                 self._noted.add(pool)
-                self._store.note(pool, "waiting", f"nobody is there for its requests; waiting {limit_s:g} s")
+                self._store.note(pool, "waiting", f"{self._absent(pool)}; waiting {limit_s:g} s (limits.empty_pool_s)")
             # Waiting pays while others have work, or while somebody may still come.
             hopeless = self._left[pool] <= 0 and not present & (needed - {pool})
             hangs = next((name for name in unkillable if pool_of(name) == pool), "")
@@ -296,7 +297,14 @@ class Attendance:
             if hopeless or (self._now - since > limit_s and pool in self._last):
                 raise ClassFailure(self._gone(pool))
             if self._now - since > limit_s:
-                raise ClassFailure(f"nobody has been there as {pool!r} for {limit_s:g} s; its requests wait")
+                raise ClassFailure(f"{pool}: {self._absent(pool)}; waited {limit_s:g} s (limits.empty_pool_s)")
+
+    def _absent(self, pool: str) -> str:
+        """Why nothing answers the requests of a pool."""
+        if pool not in self._external:
+            return "no process of it runs"
+        endpoint = self._client.endpoint
+        return f"it is not connected; start your program with endpoint {endpoint} and name {pool} (docs/protocol.md)"
 
     def _hangs(self, name: str) -> str:
         words = self._launcher.last_words(name)

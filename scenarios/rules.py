@@ -103,8 +103,11 @@ def _iterate_mistakes(iterate: Iterate) -> Iterator[Mistake]:
     yield from _sampling_mistakes(("iterate", "answering"), iterate.answering, 1, "")
     first_sets = iterate.material == "exemplars" and iterate.start == "description"
     if first_sets and iterate.beam > 1 and iterate.writing.temperature == 0:
-        yield Mistake(("iterate", "writing", "temperature"), f"0 always draws the same text, but {iterate.beam} first "
-                      "sets are asked for; set iterate.beam to 1, iterate.start to training, or raise it")  # fmt: skip
+        message = (
+            f"0 always draws the same text, but {iterate.beam} first sets are asked for; "
+            "set iterate.beam to 1, iterate.start to training, or raise the temperature"
+        )
+        yield Mistake(("iterate", "writing", "temperature"), message)
     if iterate.curriculum != "all" and iterate.rounds == 1:
         yield Mistake(("iterate", "curriculum"), "has students join round by round; set iterate.rounds to 2 or more")
     if len(set(iterate.baselines)) < len(iterate.baselines):
@@ -172,6 +175,7 @@ def _sampling_mistakes(key: Key, sampling: Sampling, times: int, counted: str) -
     if times > 1 and (sampling.temperature == 0 or sampling.top_k == 1):
         entry, value = ("temperature", 0) if sampling.temperature == 0 else ("top_k", 1)
         message = (
-            f"{value} always draws the same text, but {counted} asks {times} times; set {counted} to 1 or raise it"
+            f"{value} always draws the same text, but {counted} asks {times} times; set {counted} to 1 or raise "
+            f"{'the temperature' if entry == 'temperature' else entry}"
         )
         yield Mistake((*key, entry), message)

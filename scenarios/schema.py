@@ -112,8 +112,8 @@ class Agent(Section, frozen=True, kw_only=True):
     """Of reasoning models: drop takes what they think (`<think>...</think>` and the like) out of their answers, keep
     leaves it in; docs/engines.md says more. Answers of external agents are taken as they are sent."""
     engine_args: dict[str, Any] = {}
-    """Passed to the engine as they are: docs/engines.md says which, docs/servers.md those of openai; an unknown one
-    fails the agent's start."""
+    """Passed to the engine as they are: docs/engines.md says which, docs/servers.md those of openai; `plan`
+    refuses an unknown one."""
 
 
 class Lesson(Section, frozen=True, kw_only=True):

@@ -56,8 +56,28 @@ def choose(engine: str, model: str, *, gpu: bool) -> str:
     return "vllm" if sys.platform != "darwin" and vllm_build() == ("cuda" if gpu else "cpu") else "transformers"
 
 
-def check_arguments(engine: str, args: dict[str, Any]) -> None:
+def why_auto(asked: str, chosen: str, *, gpu: bool) -> str:
+    """Why `auto` stands for transformers here, in a sentence; empty: another engine is asked for or chosen."""
+    if asked != "auto" or chosen != "transformers":
+        return ""
+    build = vllm_build()
+    if sys.platform == "darwin":
+        why = "vLLM is not used on macOS"
+    elif build:
+        built, seat = "GPUs" if build == "cuda" else "CPUs", "GPU" if gpu else "CPU"
+        why = f"vLLM is built for {built}, and this agent sits on a {seat}"
+    else:
+        why = "vLLM is not installed"
+    return f"engine auto is transformers here, since {why}"
+
+
+def check_arguments(engine: str, args: dict[str, Any], why: str = "") -> None:
     """Refuse engine arguments that are wrong, as far as that shows without a heavy import.
+
+    Args:
+        engine: a settled one, not `auto`.
+        args: as the scenario has them.
+        why: why it is this engine, if the scenario does not name it; it is added where an argument is unknown.
 
     Raises:
         EngineStartError: an argument that the engine does not take, or a value out of bounds.
@@ -74,9 +94,11 @@ def check_arguments(engine: str, args: dict[str, Any]) -> None:
 
         servers.read_options(args)
     elif engine == "transformers":
-        arguments.read(args, arguments.TransformersOptions)
+        arguments.read(args, arguments.TransformersOptions, why=why)
     elif engine == "vllm":
         arguments.check_vllm(args)
+    elif engine == "external" and args:
+        raise EngineStartError("the engine external takes no arguments; take it out", key=("engine_args", min(args)))
 
 
 def check_installed(engine: str, *, gpu: bool) -> None:

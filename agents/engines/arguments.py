@@ -60,13 +60,14 @@ class TransformersOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     GPU's free memory. Where a long request needs more of it, fewer run at once."""
 
 
-def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str] = ()) -> Options:
+def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str] = (), why: str = "") -> Options:
     """`engine_args` as options of an engine.
 
     Args:
         args: as the scenario has them.
         cls: what the engine takes.
         set_by_run: the options that no scenario may set, which no message names.
+        why: why it is this engine; a line of its own after an unknown or missing name, unless empty.
 
     Raises:
         EngineStartError: an unknown name or a value out of bounds, at its key.
@@ -81,6 +82,7 @@ def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str
             where = [name]
             names = [field for field in cls.__struct_fields__ if field not in set_by_run]
             problem = unknown(name, names) if found[1] == "unknown" else "is missing; this engine needs it"
+            problem += f"\n{why}" if why else ""
         else:
             problem = re.sub(r"`(\w+)`", lambda word: WORDS.get(word[1], word[0]), problem)
             problem = problem.replace("Expected", "needs").replace(", got", ", has")

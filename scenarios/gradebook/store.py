@@ -6,6 +6,7 @@ cut. A request has one row, however often its result arrives. This file knows no
 
 import fcntl
 import os
+import shlex
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -183,7 +184,8 @@ class Store:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._lock.close()
-                raise StoreError(f"{folder}: another run.py is at work on this class") from None
+                watch = f"python run.py watch {shlex.quote(str(folder))}"
+                raise StoreError(f"{folder}: another run.py is at work on this class; {watch} shows it") from None
         elif not self.path.is_file():
             raise StoreError(f"{folder} holds no class.db: is it the folder of a run?")
         try:

@@ -31,6 +31,17 @@ ASKED = {
     "test": "answers to held-out items",
 }
 """What a stage asks for; of others their name is shown."""
+EXAM = "exam.sampling.max_tokens"
+MAX_TOKENS = {
+    "exam": f"{EXAM}, or iterate.answering.max_tokens where sets of exemplars are examined",
+    "ask": EXAM,
+    "probe_exam": EXAM,
+    "reflect": "iterate.writing.max_tokens",
+    "write": "iterate.writing.max_tokens",
+    "score": "iterate.answering.max_tokens",
+    "test": "iterate.answering.max_tokens",
+}
+"""The entry that limits the answers of a stage; of others it is lesson.sampling.max_tokens."""
 
 
 class Unanswered(msgspec.Struct, frozen=True):
@@ -95,7 +106,8 @@ def in_words(one: Unanswered) -> str:
     if one.empty:
         parts.append(f"{one.empty:,} {'was' if one.empty == 1 else 'were'} empty")
     if one.empty_after_thoughts:
-        parts[-1] += f" ({one.empty_after_thoughts:,} of them thoughts and nothing else: raise sampling.max_tokens)"
+        entry = MAX_TOKENS.get(one.stage, "lesson.sampling.max_tokens")
+        parts[-1] += f" ({one.empty_after_thoughts:,} of them thoughts and nothing else: raise {entry})"
     if one.failed:
         reasons = ", ".join(f"{n:,} {plain(reason)}" for reason, n in one.reasons.items())
         parts.append(f"{one.failed:,} failed ({reasons})")

@@ -218,7 +218,7 @@ class Reader:
             peer, wish = peers.get(name), wished.get(name)
             facts: dict[str, str] = {
                 "role": "teacher" if name == self._scenario.teacher.name else "student",
-                "model": wish.model if wish else "",
+                "model": wish.model if wish and wish.engine != "external" else "",
                 "engine": wish.engine if wish else "",
                 "device": "",
             }

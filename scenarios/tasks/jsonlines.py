@@ -51,6 +51,9 @@ def _refuse_unreadable(path: Path, key: Key) -> None:
     """What is no plain file is never opened: a pipe would be waited for."""
     try:
         about = path.stat()
+    except FileNotFoundError as error:
+        hint = "\nthe head of the scenario may say where it is from; docs/your-own-problems.md says what it holds"
+        raise TaskError(f"{path}: {error.strerror}{hint if key else ''}", key=key) from None
     except OSError as error:
         raise TaskError(f"{path}: {error.strerror or error}", key=key) from None
     except ValueError as error:

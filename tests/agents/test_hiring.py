@@ -37,6 +37,33 @@ def test_everybody_gets_a_seat_and_an_engine_teacher_first() -> None:
     ]
 
 
+def test_an_external_agent_has_no_model_and_no_device_of_ours() -> None:
+    _, bob, eve = hiring.hire(
+        TEACHER, [Agent(name="bob", engine="external"), Agent(name="eve", engine="external", model="mine")]
+    )
+    assert (bob.facts()["model"], bob.facts()["device"], bob.planned()["why"]) == ("", "external", "joins by itself")
+    assert eve.facts()["model"] == "mine"
+
+
+def test_an_external_agent_takes_no_arguments() -> None:
+    with pytest.raises(EngineStartError, match="the engine external takes no arguments") as caught:
+        hiring.hire(TEACHER, [Agent(name="bob", engine="external", engine_args={"x": 1})])
+    assert (caught.value.agent, caught.value.key) == ("bob", ("engine_args", "x"))
+
+
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [("", "vLLM is not installed"), ("cuda", "vLLM is built for GPUs, and this agent sits on a CPU")],
+)
+def test_an_argument_of_vllm_is_refused_with_why_auto_is_transformers(
+    build: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "vllm_build", lambda: build)
+    ada = Agent(name="ada", model=QWEN, gpu="none", engine_args={"max_num_seqs": 4})
+    with pytest.raises(EngineStartError, match=f"it takes: prefix_cache_mb, kv_cache_mb\nengine auto is .* {why}$"):
+        hiring.hire(TEACHER, [ada])
+
+
 def test_replicas_are_processes_of_one_pool_that_answer_alike() -> None:
     _, *ada = hiring.hire(TEACHER, [Agent(name="ada", engine="simulated", replicas=3)])
     assert [one.name for one in ada] == ["ada", "ada.2", "ada.3"]

@@ -103,7 +103,8 @@ def test_a_named_gpu_counts_within_the_visible_ones() -> None:
 
 def test_a_named_gpu_that_is_not_there_is_refused_with_what_is_there() -> None:
     assert refusal([Wish("tutor", 2, 10)], machine(A10, H100)) == (
-        "tutor: gpu: asks for GPU 2, which is not there. GPUs here: 0 (GPU, 24.0 GB), 1 (GPU, 80.0 GB)"
+        "tutor: gpu: asks for GPU 2, which is not there. GPUs here: 0 (GPU, 24.0 GB), 1 (GPU, 80.0 GB); "
+        "take gpu: auto or none"
     )
     assert "GPUs here: none" in refusal([Wish("tutor", 0, 10)], machine())
     assert "GPUs here: none" in refusal([Wish("simulated", 0, 0)], machine())

@@ -217,6 +217,23 @@ def test_a_peer_with_an_unknown_key_is_kept_out_and_others_are_not(
                 assert gauges_where(monitor, "dropped", 0).dropped == 0
         while "does not know the key of eve" not in caplog.text:
             assert not eve.wait_welcome(0.05)
+    assert "refused a connection from 127.0.0.1: unknown key" in caplog.text
+
+
+@pytest.mark.parametrize("key_of_another_run", [False, True])
+def test_a_peer_without_a_key_of_this_run_is_in_the_log(
+    key_of_another_run: bool, tmp_path: Path, free_ports: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    keys, other = tmp_path / "keys", tmp_path / "other"
+    for folder in (keys, other):
+        security.make_keys(folder, ["ann"])
+    spec = BrokerSpec(endpoint=free_ports[0], gauges=free_ports[1], keys=str(keys), heartbeat_s=0.2)
+    strange = other if key_of_another_run else None
+    with serving(spec), raw_peer(spec.endpoint, student("ann"), keys=strange, key="ann") as ann:
+        until = time.monotonic() + PATIENCE_S
+        while "refused a connection: it has no key, or the broker.pub of another run" not in caplog.text:
+            assert time.monotonic() < until, "the broker is silent"
+            assert not ann.poll(50)
 
 
 def test_a_peer_cannot_take_a_name_that_is_not_its_keys(tmp_path: Path, free_ports: tuple[str, str]) -> None:

@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+
 from broker.client import Client
 from broker.messages import Ack, Answered, Drain, Joined, Lost
+from broker.security import Member
 from tests.broker.running import (
     CLASSROOM,
     PATIENCE_S,
@@ -54,3 +57,15 @@ def test_the_printed_student_joins_answers_and_leaves(tmp_path: Path) -> None:
         assert result.message.text.startswith(QUESTION.problem)
     assert isinstance(lost.message, Lost)
     assert (lost.message.why, lost.message.detail) == ("goodbye", "drained")
+
+
+def test_the_printed_student_says_why_it_is_refused(tmp_path: Path) -> None:
+    program = tmp_path / "student.py"
+    program.write_text(printed_student())
+    with short_folder() as folder:
+        spec = msgspec.structs.replace(local(folder, heartbeat_s=1.0), members={"ann": Member("student", "ann")})
+        with serving(spec):
+            words = [sys.executable, str(program), spec.endpoint, "anne"]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert "refused: " in done.stderr
+    assert "anne" in done.stderr

@@ -236,7 +236,10 @@ def test_an_external_student_joins_by_itself(tmp_path: Path) -> None:
     process = classes.start(out, "students.1.engine=external", "students.1.engine_args={}", *SMALL)
     endpoint, _ = security.endpoints("ipc", out)
     with subprocess.Popen([sys.executable, "-c", program, endpoint, "average"]) as student:
-        classes.finish(process)
+        said = classes.finish(process)
         assert student.wait(timeout=classes.WAIT_S) == 0, "it was not told to leave"
+    assert f"Start the program of average with endpoint {endpoint} and name average." in said
     answered = {agent["name"]: agent["requests"] for agent in summary(out)["agents"]}
     assert answered["average"] > 0
+    average = next(agent for agent in summary(out)["agents"] if agent["name"] == "average")
+    assert (average["model"], average["device"]) == ("", "external")

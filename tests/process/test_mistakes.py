@@ -130,6 +130,17 @@ def test_a_resumed_class_may_not_ask_otherwise(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "scenario.yaml").read_text() == before
 
 
+def test_help_names_the_logs_of_a_class() -> None:
+    assert "AGENT.log of the agent that failed, broker.log, or run.log" in " ".join(classes.say("--help").split())
+
+
+def test_the_folder_of_a_run_is_no_scenario(tmp_path: Path) -> None:
+    run = tmp_path / "a run"
+    run.mkdir()
+    (run / "scenario.yaml").write_text(GOOD)
+    assert f"is the folder of a run: python run.py resume|report|watch '{run}'" in classes.say(run, code=2)
+
+
 def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
     for command in ("resume", "report", "replay", "watch"):
         assert "no folder of a run" in classes.say(command, tmp_path, code=2)

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
+from scenarios.gradebook.unanswered import MAX_TOKENS
 from tests import classes
 from tests.agents import openai_server as faults
 from tests.agents.openai_server import Server
@@ -201,7 +202,7 @@ exam: {{problems: 1}}
     ("text", "finish_reason", "thoughts"),
     [
         ("", "stop", ""),
-        ("<think>Answer: {}", "length", " ({n} of them thoughts and nothing else: raise sampling.max_tokens)"),
+        ("<think>Answer: {}", "length", " ({n} of them thoughts and nothing else: raise {entry})"),
     ],
 )
 def test_a_student_that_says_nothing_is_named(
@@ -214,7 +215,7 @@ def test_a_student_that_says_nothing_is_named(
     (row,) = json.loads((out / "summary.json").read_text())["unanswered"]
     n = row["requests"]
     assert (row["agent"], row["stage"], row["empty"], row["failed"]) == ("ada", "exam", n, 0)
-    assert f"ada: of {n} exam answers, {n} were empty{thoughts.format(n=n)}." in said
+    assert f"ada: of {n} exam answers, {n} were empty{thoughts.format(n=n, entry=MAX_TOKENS['exam'])}." in said
     assert "ada gave no answer at all in stage exam" in said
 
 

@@ -9,7 +9,7 @@ from broker.messages import AgentState, Gone, Hello, Joined, Lost, Message, Quie
 from scenarios.attendance import TURN_OVER, Attendance, ClassFailure
 from scenarios.broker_watch import BROKER
 from scenarios.gradebook.store import Store
-from scenarios.schema import Agent, Limits, Scenario, Task
+from scenarios.schema import Agent, EngineName, Limits, Scenario, Task
 
 LIMITS = Limits(empty_pool_s=10, loading_s=60, training_s=80, stalled_s=30)
 
@@ -56,12 +56,13 @@ class Processes:
 class Room:
     """An attendance with everything around it in reach of a test."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: EngineName = "auto") -> None:
+        self.endpoint = "ipc:///room/work"
         scenario = Scenario(
             name="test",
             task=Task(family="x"),
             teacher=Agent(name="teacher"),
-            students=(Agent(name="ada", replicas=2),),
+            students=(Agent(name="ada", replicas=2, engine=engine),),
             limits=LIMITS,
         )
         self.now = 0.0
@@ -263,7 +264,7 @@ def test_an_empty_pool_with_work_is_waited_for_so_long_and_no_longer(room: Room)
     assert room.kinds() == [], "a moment is nothing"
     room.passes(8.5)
     assert room.kinds() == ["waiting"]
-    with pytest.raises(ClassFailure, match="nobody has been there as 'ada' for 10 s"):
+    with pytest.raises(ClassFailure, match=r"^ada: no process of it runs; waited 10 s \(limits.empty_pool_s\)$"):
         room.passes(1)
 
 
@@ -298,6 +299,17 @@ def test_a_process_that_could_not_be_started_again_is_gone(room: Room) -> None:
     room.end(Ended("teacher", "cannot be started", will_restart=False))
     with pytest.raises(ClassFailure, match="'teacher' has ended: cannot be started"):
         room.passes(30, teacher=1)
+
+
+def test_an_external_agent_that_has_not_joined_is_told_how_to(tmp_path: Path) -> None:
+    how = "it is not connected; start your program with endpoint ipc:///room/work and name ada (docs/protocol.md)"
+    room = Room(tmp_path, engine="external")
+    with room.store:
+        room.passes(5)
+        assert room.events() == [f"waiting: {how}; waiting 10 s (limits.empty_pool_s)"]
+        with pytest.raises(ClassFailure) as caught:
+            room.passes(10)
+    assert str(caught.value) == f"ada: {how}; waited 10 s (limits.empty_pool_s)"
 
 
 def test_an_external_agent_is_a_member_while_the_broker_says_so(room: Room) -> None:

@@ -18,7 +18,7 @@ from scenarios.levels.observe import Observe
 from scenarios.monitor import ledger
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.snapshot import Best, Snapshot
-from scenarios.schema import Exam, Iterate
+from scenarios.schema import Agent, Exam, Iterate
 from scenarios.tasks.bank import Bank, Item, Problem
 from tests.scenarios.monitored import begin, exams, gauges, half, paying, picture, record, scenario, tr, whole
 
@@ -274,6 +274,13 @@ def test_who_has_no_language_model_is_known_before_anybody_joined(store: Store, 
     begin(store, scenario("simulated"))
     assert picture(tmp_path, scenario("auto")).simulated == ("teacher", "ada", "bob")
     assert picture(tmp_path, scenario("auto"), gauges()).simulated == ()
+
+
+def test_the_default_model_is_not_that_of_an_external_agent(tmp_path: Path, store: Store) -> None:
+    small = scenario()
+    small = replace(small, students=(Agent(name="ada", engine="external"), *small.students[1:]))
+    models = {agent.name: agent.model for agent in picture(tmp_path, small).agents}
+    assert (models["ada"], models["bob"]) == ("", "smollm")
 
 
 # --- against the level, and against itself --------------------------------------------------------------

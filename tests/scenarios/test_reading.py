@@ -153,10 +153,10 @@ REPLACED = [
      "good.yaml:16: exam.sampling.max_tokens: needs a whole number, at least 1, has 0"),
     ("{temperature: 0.7, top_k: 20}", "{temperature: 0}\n  repeats: 3",
      "good.yaml:16: exam.sampling.temperature: 0 always draws the same text, but exam.repeats asks 3 times; "
-     "set exam.repeats to 1 or raise it"),
+     "set exam.repeats to 1 or raise the temperature"),
     ("  rationales: 6", "  rationales: 6\n  sampling: {top_k: 1}",
      "good.yaml:15: lesson.sampling.top_k: 1 always draws the same text, but lesson.rationales asks 6 times; "
-     "set lesson.rationales to 1 or raise it"),
+     "set lesson.rationales to 1 or raise top_k"),
     ("name: peer", "name: tiny", "good.yaml:11: students.1.name: 'tiny' is taken by students.0; names differ"),
     ("name: peer", "name: ada", "good.yaml:11: students.1.name: 'ada' is taken by teacher; names differ"),
     ("name: peer", "name: classroom",
@@ -440,10 +440,10 @@ def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the
         ("iterate.baselines=[self, self]", "--set iterate.baselines: names one baseline twice"),
         ("iterate.exemplars=1", "--set iterate.exemplars: needs a whole number from 2 to 64, has 1"),
         ("iterate.writing.temperature=0", "--set iterate.writing.temperature: 0 always draws the same text, but "
-         "iterate.revisions asks 8 times; set iterate.revisions to 1 or raise it"),
+         "iterate.revisions asks 8 times; set iterate.revisions to 1 or raise the temperature"),
         ("iterate={revisions: 1, writing: {temperature: 0}}", "--set iterate: iterate.writing.temperature: 0 always "
          "draws the same text, but 4 first sets are asked for; set iterate.beam to 1, iterate.start to training, or "
-         "raise it"),
+         "raise the temperature"),
     ],
 )  # fmt: skip
 def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:

@@ -78,7 +78,9 @@ def test_a_second_writer_is_refused_and_a_dead_one_holds_no_lock(tmp_path: Path)
     )
     with owner:
         assert owner.stdout and owner.stdout.readline() == b"held\n"
-        with pytest.raises(StoreError, match=r"another run\.py is at work"):
+        with pytest.raises(
+            StoreError, match=r"another run\.py is at work on this class; python run\.py watch .+ shows it"
+        ):
             Store(tmp_path, write=True)
         owner.kill()
     with Store(tmp_path, write=True) as store:

@@ -203,7 +203,10 @@ def test_the_section_can_be_described() -> None:
         ({"negative": "verse"}, r"line 9: `label`: 'ham' is neither 'spam' \(positive\) nor 'verse' \(negative\)"),
         ({"label": "kind"}, "line 1: no `kind`; there: text, label"),
         ({"text": "body"}, "line 1: no `body`; there: text, label"),
-        ({"file": "none.jsonl"}, "iterate.task.file: .*none.jsonl: No such file"),
+        (
+            {"file": "none.jsonl"},
+            r"iterate.task.file: .*none.jsonl: No such file or directory\nthe head of the scenario",
+        ),
         ({"test_file": "none.jsonl"}, "iterate.task.test_file: .*none.jsonl: No such file"),
         ({"file": "."}, "iterate.task.file: .* is a folder"),
         ({"file": "\0"}, "no name of a file"),
