@@ -187,7 +187,9 @@ class PlainLines:
         for agent in snapshot.agents:
             before = self._states.get(agent.name)
             self._states[agent.name] = agent.state
-            if agent.state == "loading" and before != "loading" and agent.engine != "simulated":
+            if agent.engine == "simulated":
+                continue
+            if agent.state == "loading" and before != "loading":
                 lines.append(f"{agent.name} is loading its model")
             elif agent.state == "ready" and before == "loading":
                 lines.append(f"{agent.name} is ready")
