@@ -48,4 +48,4 @@ def in_words(code: int, kills_before: int | None) -> str:
         return f"{how}, not from this program: the kernel may have run out of memory"
     if kills > kills_before:
         return f"{how}: out of memory, the kernel killed it"
-    return f"{how}, sent by another program and not for lack of memory"
+    return f"{how}, killed by another program and not for lack of memory"

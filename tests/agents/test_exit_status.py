@@ -29,7 +29,7 @@ def test_the_innermost_group_that_counts_is_asked_and_the_machine_where_there_is
         (7, None, None, "exit code 7"),
         (-11, 0, 1, "signal 11 (SIGSEGV)"),
         (-9, 1, 2, "signal 9 (SIGKILL): out of memory, the kernel killed it"),
-        (-9, 1, 1, "signal 9 (SIGKILL), sent by another program and not for lack of memory"),
+        (-9, 1, 1, "signal 9 (SIGKILL), killed by another program and not for lack of memory"),
         (-9, None, 1, "signal 9 (SIGKILL), not from this program: the kernel may have run out of memory"),
     ],
 )

@@ -252,7 +252,11 @@ class Core:
     ("code", "kills", "why"),
     [
         (-9, 1, "its process EngineCore ended: signal 9 (SIGKILL): out of memory, the kernel killed it"),
-        (-9, 0, "its process EngineCore ended: signal 9 (SIGKILL), sent by another program and not for lack of memory"),
+        (
+            -9,
+            0,
+            "its process EngineCore ended: signal 9 (SIGKILL), killed by another program and not for lack of memory",
+        ),
         (-11, 0, "its process EngineCore ended: signal 11 (SIGSEGV); ValueError: a hint"),
         (1, 0, "ValueError: a hint"),
         (None, 0, "ValueError: a hint"),
