@@ -466,7 +466,7 @@ def teach(
 def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int:
     """Say how the class ended, write the summary, and print it if the class is complete; returns the exit code.
 
-    An interrupted class gets no summary: whoever presses Ctrl-C wants to leave now.
+    For an interrupted class it writes no summary, so that Ctrl-C ends the program at once.
     """
     import msgspec
 

@@ -50,7 +50,7 @@ OVERHEAD = 1024
 
 
 class BrokerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a broker is told at its start."""
+    """Configuration of a broker."""
 
     endpoint: str
     gauges: str

@@ -17,8 +17,8 @@ import stat
 import sys
 import termios
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 
 from broker.client import memory_mb
 
@@ -86,44 +86,45 @@ class FloodGuard:
 
     def _cut(self, *, all_of_them: bool = False) -> list[str]:
         """Cut the connections with the most unread bytes; all, where no connection has any. Returns who they were."""
-        with contextlib.ExitStack() as opened:
-            waiting = {one: _unread(one) for one in self._connections(opened)}
-            most = max(waiting.values(), default=0)
-            cut = [one for one, unread in waiting.items() if all_of_them or 2 * unread >= most]
-            words = []
-            for one in cut:
+        unread = {_inode(one): _unread(one) for one in self._connections()}
+        most = max(unread.values(), default=0)
+        return self._cut_these({inode for inode, count in unread.items() if all_of_them or 2 * count >= most})
+
+    def _cut_most_connected(self) -> list[str]:
+        """Cut all connections of the peer that has most. Returns who it is."""
+        peers = {_inode(one): _peer(one) for one in self._connections()}
+        most = Counter(peers.values()).most_common(1)
+        return self._cut_these({inode for inode, peer in peers.items() if peer == most[0][0]})[:1]
+
+    def _cut_these(self, inodes: Collection[int]) -> list[str]:
+        """Cut connections. Returns who was at the other end of each."""
+        words = []
+        for one in self._connections():
+            if _inode(one) in inodes:
                 with contextlib.suppress(OSError):  # it is closed meanwhile
                     words.append(_peer(one))
                     one.shutdown(socket.SHUT_RDWR)
         return words
 
-    def _cut_most_connected(self) -> list[str]:
-        """Cut all connections of the peer that has most. Returns who it is."""
-        with contextlib.ExitStack() as opened:
-            connections = defaultdict(list)
-            for one in self._connections(opened):
-                connections[_peer(one)].append(one)
-            peer = max(connections, key=lambda peer: len(connections[peer]), default="")
-            for one in connections[peer]:
-                with contextlib.suppress(OSError):  # it is closed meanwhile
-                    one.shutdown(socket.SHUT_RDWR)
-        return [peer] if peer else []
+    def _connections(self) -> Iterator[socket.socket]:
+        """The connections to the broker's address, one after the other: each is a duplicate, closed before the next.
 
-    def _connections(self, opened: contextlib.ExitStack) -> list[socket.socket]:
-        """The connections to the broker's address, as duplicates that `opened` closes."""
-        found = []
+        More than one duplicate at a time could take the last files that this process may open.
+        """
         for name in os.listdir("/proc/self/fd"):
-            try:
+            with contextlib.suppress(OSError):  # it is closed meanwhile, or no connection
                 if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                     continue
-                one = opened.enter_context(socket.socket(fileno=os.dup(int(name))))
-                one.getpeername()  # fails for the listening socket
-                local = one.getsockname()
-            except OSError:  # closed meanwhile
-                continue
-            if self._address == local or (isinstance(local, tuple) and self._address.endswith(f":{local[1]}")):
-                found.append(one)
-        return found
+                with socket.socket(fileno=os.dup(int(name))) as one:
+                    one.getpeername()  # fails for the listening socket
+                    local = one.getsockname()
+                    if self._address == local or (isinstance(local, tuple) and self._address.endswith(f":{local[1]}")):
+                        yield one
+
+
+def _inode(connection: socket.socket) -> int:
+    """What a connection has in common with its duplicates."""
+    return os.fstat(connection.fileno()).st_ino
 
 
 def _unread(connection: socket.socket) -> int:

@@ -2,6 +2,8 @@
 
 import textwrap
 
+from broker.printable import printable
+
 NO_BREAK = "\xa0"
 """Stands for a blank at which textwrap breaks no line."""
 
@@ -28,5 +30,5 @@ def many(n: int, noun: str, nouns: str = "") -> str:
 
 
 def plain(text: str) -> str:
-    """One line of printable characters: what a terminal would obey becomes a blank."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """`printable` text, with one blank between words."""
+    return " ".join(printable(text).split())

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import zmq
 
-from broker import security
+from broker import lifeline, security
 from broker.broker import Broker, BrokerSpec
 from broker.client import Client, Received
 from broker.messages import (
@@ -70,6 +71,19 @@ def serving(spec: BrokerSpec) -> Iterator[None]:
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
         assert not errors, errors
+
+
+@contextlib.contextmanager
+def broker_process(spec: BrokerSpec, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A broker in a process, which is killed at the end of the block."""
+    process = lifeline.spawn("broker.broker", spec, env={}, log=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdin
+        process.stdin.close()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import broker.broker as broker_module
-from broker import lifeline, security
+from broker import security
 from broker.broker import Broker, BrokerSpec
 from broker.client import Client, Subscriber
 from broker.events import Tick, event_of
@@ -23,6 +23,7 @@ from tests.broker.running import (
     QUESTION,
     answer,
     await_message,
+    broker_process,
     is_a,
     local,
     raw_peer,
@@ -253,37 +254,23 @@ def test_a_peer_cannot_take_a_name_that_is_not_its_keys(tmp_path: Path, free_por
 def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     with short_folder() as folder:
         spec = local(folder)
-        process = lifeline.spawn("broker.broker", spec, env={}, log=tmp_path / "broker.log")
-        try:
-            with Client(spec.endpoint, student()) as ann:
-                assert ann.wait_welcome(PATIENCE_S)
-                process.send_signal(signal.SIGINT)
-                ann.send(Answered(text=""), request_id="r1")
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(PATIENCE_S) == -signal.SIGTERM
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdin
-            process.stdin.close()
+        with broker_process(spec, tmp_path / "broker.log") as process, Client(spec.endpoint, student()) as ann:
+            assert ann.wait_welcome(PATIENCE_S)
+            process.send_signal(signal.SIGINT)
+            ann.send(Answered(text=""), request_id="r1")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == -signal.SIGTERM
         assert "serving" in (tmp_path / "broker.log").read_text()
 
 
 def test_what_a_peer_says_forges_no_line_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "broker.log"
-    with short_folder() as folder:
-        spec = local(folder)
-        process = lifeline.spawn("broker.broker", spec, env={}, log=log)
-        try:
-            with Client(spec.endpoint, CLASSROOM) as classroom, Client(spec.endpoint, student()) as ann:
-                assert classroom.wait_welcome(PATIENCE_S) and ann.wait_welcome(PATIENCE_S)
-                ann.close(goodbye="bye\n2026-11-28 12:00:00,000 ERROR forged \x1b[2J\u202e\x9b")
-                await_message(classroom, is_a(Lost))
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdin
-            process.stdin.close()
+    with short_folder() as folder, broker_process(local(folder), log):
+        endpoint = local(folder).endpoint
+        with Client(endpoint, CLASSROOM) as classroom, Client(endpoint, student()) as ann:
+            assert classroom.wait_welcome(PATIENCE_S) and ann.wait_welcome(PATIENCE_S)
+            ann.close(goodbye="bye\n2026-11-28 12:00:00,000 ERROR forged \x1b[2J\u202e\x9b")
+            await_message(classroom, is_a(Lost))
     lines = log.read_text().splitlines()
     assert any("ERROR forged" in line for line in lines)
     assert not any(line.startswith("2026-11-28 12:00:00,000") for line in lines)

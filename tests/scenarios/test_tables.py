@@ -167,7 +167,7 @@ def test_what_a_model_or_a_failure_says_is_neither_markup_nor_a_command_to_the_t
         assert "a[i]" in text
         assert "\x1b[2J" not in text
         assert "\x07" not in text
-    assert plain("a\tb\nc\u202ed") == "a b c d"
+    assert plain("a\tb\nc\u202ed") == "a b cd"
 
 
 def test_no_part_of_a_table_or_sentence_is_a_command_to_the_terminal() -> None:

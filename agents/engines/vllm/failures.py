@@ -48,7 +48,7 @@ class Said:
             if core.exitcode is not None and core.exitcode < 0:
                 said = self.root_cause() if core.exitcode != -signal.SIGKILL else ""
                 return "; ".join(filter(None, (self._ended(core.name, core.exitcode), said)))
-        return self.root_cause() or "its core process is gone, and left no word why"
+        return self.root_cause() or "its core process has ended, and its log does not say why"
 
     def failed_core(self, says: str) -> str:
         """The core that vLLM says did not come up, if a signal ended it; else empty."""
