@@ -431,7 +431,8 @@ def test_empty_answers_and_failures_are_counted_by_agent_stage_and_reason(held: 
     said = " ".join(written(summary).split())
     assert (
         f"ada: of {len(exams) + 5} exam answers, 2 were empty (1 of them thoughts and nothing else: raise "
-        "sampling.max_tokens) and 3 failed (1 context, 2 refused: the model declines to answer)."
+        "exam.sampling.max_tokens, or iterate.answering.max_tokens where sets of exemplars are examined) "
+        "and 3 failed (1 context, 2 refused: the model declines to answer)."
     ) in said
     assert "ada: 1 answer came with thoughts, which are left out" in said
 
