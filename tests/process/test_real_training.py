@@ -22,12 +22,18 @@ def training_of(process: subprocess.Popen[str], out: Path) -> list[psutil.Proces
     return found
 
 
-def test_a_training_that_is_killed_at_once_leaves_the_old_teacher_and_all_that_was_done(tmp_path: Path) -> None:
+def test_a_training_that_is_killed_before_its_first_step_twice_leaves_the_old_teacher_and_all_that_was_done(
+    tmp_path: Path,
+) -> None:
     out, scenario = tmp_path / "run", bigrams.scenario(tmp_path)
     process = classes.start(out, scenario=scenario)
-    classes.wait_until(process, lambda: bool(training_of(process, out)))
-    # Before its first step: what dies without having come any further is not started again and again.
-    training_of(process, out)[0].kill()
+    # It is started again once. A second that comes no further than the first is the last.
+    killed: set[int] = set()
+    while len(killed) < 2:
+        classes.wait_until(process, lambda: any(one.pid not in killed for one in training_of(process, out)))
+        for one in training_of(process, out):
+            one.kill()
+            killed.add(one.pid)
     said = classes.finish(process, code=3)
     assert "the training ended without a word: signal 9 (SIGKILL)" in " ".join(said.split())
     assert "if memory is short: lower learn.training" in " ".join(said.split())
