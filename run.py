@@ -47,14 +47,15 @@ from broker.printable import printable_lines
 from broker.streams import protect
 
 if TYPE_CHECKING:
-    from agents import hiring, placement, tuition
-    from agents.models import Model
+    from agents.models.catalogue import Model
+    from agents.placement import hardware, resolve
     from agents.spec import AgentSpec
-    from scenarios.classroom import Ending
-    from scenarios.counts import Counts
-    from scenarios.gradebook.store import Store
-    from scenarios.run_folder import RunFolder
-    from scenarios.schema import Scenario
+    from agents.training import preflight
+    from scenarios.config.schema import Scenario
+    from scenarios.session.request_counts import Counts
+    from scenarios.session.run_dir import RunFolder
+    from scenarios.session.runner import Ending
+    from scenarios.store.sqlite import Store
 
 COMPLETE, FAILED, WRONG, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -94,21 +95,21 @@ def run(
     launcher: Annotated[Literal["local"], Parameter(help="Where processes run.")] = "local",
 ) -> int:
     """Run a class."""
-    from agents import hiring
-    from scenarios import reading
-    from scenarios.counts import counts
-    from scenarios.run_folder import RunFolder
+    from agents.placement import resolve
+    from scenarios.config import load
+    from scenarios.session.request_counts import counts
+    from scenarios.session.run_dir import RunFolder
 
     overrides = with_seed(overrides, seed)
-    with reading.located(scenario, overrides):
-        described = reading.read(scenario, overrides)
+    with load.located(scenario, overrides):
+        described = load.read(scenario, overrides)
         if out_dir:
             RunFolder(out_dir).refuse_used()
         counted = counts(described)
         hired = hire(described)
         tuition_of(described, counted, hired)
         check_ready(described, hired)
-        models = hiring.fetch(hired, err)
+        models = resolve.fetch(hired, err)
         if any(one.resolved and not one.resolved.at_hand for one in hired):
             hired = hire(described)  # the models that were fetched need no guesses any more
         folder = RunFolder(out_dir) if out_dir else RunFolder.new(Path("runs"), described.name)
@@ -127,20 +128,20 @@ def resume(
     monitor: MonitorMode = "live",
 ) -> int:
     """Go on with an interrupted class."""
-    from agents import hiring
-    from scenarios import reading
-    from scenarios.run_folder import RunFolder
+    from agents.placement import resolve
+    from scenarios.config import load
+    from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
     old, new = folder.scenario(), folder.scenario(overrides)
-    if changed := reading.asked_differs(old, new, folder.without_answers(old)):
+    if changed := load.asked_differs(old, new, folder.without_answers(old)):
         raise ScenarioError(
             f"a resumed class asks what it asked before; this would change it:\n{'; '.join(changed)}\n"
             "For that, start a new class: python run.py SCENARIO.yaml --set ..."
         )
-    with reading.located(folder.scenario_file, overrides):
+    with load.located(folder.scenario_file, overrides):
         hired = hire(new, recorded_tokens=folder.problem_tokens())
-        models = hiring.fetch(hired, err)
+        models = resolve.fetch(hired, err)
         return hold(new, folder, hired, models, monitor, retry_failed=retry_failed)
 
 
@@ -152,24 +153,24 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
     """
     import msgspec
 
-    from agents import hiring, placement
-    from agents.server_keys import keys_sent
-    from scenarios import plan as plans
-    from scenarios import reading
-    from scenarios.counts import counts
+    from agents.placement import hardware, resolve
+    from agents.placement.server_keys import keys_sent
+    from scenarios.config import load
+    from scenarios.session import plan as plans
+    from scenarios.session.request_counts import counts
 
     elsewhere = [one.removeprefix("machine.") for one in overrides if one.startswith("machine.")]
-    machine = placement.described(elsewhere) if elsewhere else None
+    machine = hardware.described(elsewhere) if elsewhere else None
     overrides = with_seed([one for one in overrides if not one.startswith("machine.")], seed)
-    with reading.located(scenario, overrides):
-        described = reading.read(scenario, overrides)
+    with load.located(scenario, overrides):
+        described = load.read(scenario, overrides)
         counted = counts(described)
         hired = hire(described, machine)
         # Where a machine is named, packages that are not installed here are no matter.
-        training = tuition_of(described, counted, hired, machine or placement.look())
-    rows = [plans.Row(**one.planned()) for one in hired]
-    warnings = hiring.missing_for_training(hired[0]) if 2 in described.levels and not machine else []
-    if not machine and (short := hiring.short_now(hired, in_turn=described.time_share)):
+        training = tuition_of(described, counted, hired, machine or hardware.look())
+    rows = [plans.PlanRow(**one.planned()) for one in hired]
+    warnings = resolve.missing_for_training(hired[0]) if 2 in described.levels and not machine else []
+    if not machine and (short := resolve.short_now(hired, in_turn=described.time_share)):
         warnings.append(short)
     if as_json:
         more = {"training": msgspec.to_builtins(training), "warnings": warnings, "keys": keys_sent(hired)}
@@ -186,7 +187,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
 def watch(run_dir: Path, /) -> int:
     """Show a running class, or the end of a finished one."""
     from scenarios.monitor import follow
-    from scenarios.run_folder import RunFolder
+    from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
     scenario = folder.scenario()
@@ -198,7 +199,7 @@ def watch(run_dir: Path, /) -> int:
 @app.command
 def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
     """Make summary.json again from the gradebook alone."""
-    from scenarios.run_folder import RunFolder
+    from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
     summary, _ = folder.summarize(folder.scenario())
@@ -210,17 +211,17 @@ def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
 @app.command
 def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
     """The same class under another rule, from what was recorded; says what was never asked."""
-    from scenarios import reading
-    from scenarios.gradebook.unanswered import ASKED
-    from scenarios.run_folder import RunFolder
+    from scenarios.config import load
+    from scenarios.report.unanswered import ASKED
+    from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
     old, new = folder.scenario(), folder.scenario(overrides)
-    if beyond := reading.beyond_replay(old, new):
+    if beyond := load.beyond_replay(old, new):
         raise ScenarioError("replay scores what was recorded; this would be another class:\n" + "; ".join(beyond))
-    with reading.located(folder.scenario_file, overrides):
+    with load.located(folder.scenario_file, overrides):
         summary, missing = folder.summarize(new)
-    summary["replay"] = {"changed": reading.difference(old, new), "never_asked": missing}
+    summary["replay"] = {"changed": load.difference(old, new), "never_asked": missing}
     if not as_json:
         say(out, f"replayed with {', '.join(overrides) or 'nothing changed'}; summary.json is unchanged")
     show(summary, as_json)
@@ -237,13 +238,13 @@ def grade(pairs: Path, /, *, as_json: AsJson = False) -> int:
     """Try the grader on a JSON-lines file: `gold`, `response`, and where they are known `form`, `right` and `id`."""
     import msgspec
 
-    from scenarios import graded_pairs
+    from scenarios.report import graded_file
 
-    graded = graded_pairs.grade_file(pairs)
+    graded = graded_file.grade_file(pairs)
     if as_json:
         print(json.dumps(msgspec.to_builtins(graded), indent=1))
     else:
-        out.print(graded_pairs.tables(graded))
+        out.print(graded_file.tables(graded))
     return COMPLETE
 
 
@@ -255,23 +256,23 @@ def doctor(
     import msgspec
 
     from agents import doctor as doctors
-    from agents import hiring
-    from agents.server_keys import keys_sent
-    from scenarios import plan as plans
-    from scenarios import reading
-    from scenarios.gradebook.layout import Trimmed
-    from scenarios.tasks.families import FAMILIES
+    from agents.placement import resolve
+    from agents.placement.server_keys import keys_sent
+    from scenarios.config import load
+    from scenarios.report.layout import Trimmed
+    from scenarios.session import plan as plans
+    from scenarios.tasks.sources.families import FAMILIES
 
     checks = doctors.examine()
-    rows: list[plans.Row] = []
+    rows: list[plans.PlanRow] = []
     keys: list[str] = []
     if scenario:
-        described = reading.read(scenario, with_seed(overrides, seed))
+        described = load.read(scenario, with_seed(overrides, seed))
         try:
             hired = hire(described)
-            rows = [plans.Row(**one.planned()) for one in hired]
+            rows = [plans.PlanRow(**one.planned()) for one in hired]
             keys = keys_sent(hired)
-            if short := hiring.short_now(hired, in_turn=described.time_share):
+            if short := resolve.short_now(hired, in_turn=described.time_share):
                 says, _, do = short.partition("\n")
                 checks.append(doctors.Check(described.name, "partly", says, do))
         except LbtError as error:
@@ -296,41 +297,41 @@ def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
 
 
 def hire(
-    scenario: "Scenario", machine: "placement.Machine | None" = None, *, recorded_tokens: int = 0
-) -> "tuple[hiring.Hired, ...]":
+    scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0
+) -> "tuple[resolve.Hired, ...]":
     """The agents of a class and their seats; `recorded_tokens` is the length of the problems that a run has already."""
-    from agents import hiring
-    from agents.memory import Requests
-    from scenarios.counts import asked, problem_tokens
+    from agents.placement import resolve
+    from agents.placement.memory import Requests
+    from scenarios.session.request_counts import asked, problem_tokens
 
     by_agent = asked(scenario, recorded_tokens or problem_tokens(scenario))
     requests = {name: Requests(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
-    return hiring.hire(scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, asked=requests)
+    return resolve.hire(scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, asked=requests)
 
 
-def check_ready(scenario: "Scenario", hired: "Sequence[hiring.Hired]") -> None:
+def check_ready(scenario: "Scenario", hired: "Sequence[resolve.Hired]") -> None:
     """Refuse a class without a key that it needs, or that needs more memory than other programs leave now."""
-    from agents import hiring
-    from agents.server_keys import check_keys
+    from agents.placement import resolve
+    from agents.placement.server_keys import check_keys
 
     check_keys(hired)
-    if short := hiring.short_now(hired, in_turn=scenario.time_share):
+    if short := resolve.short_now(hired, in_turn=scenario.time_share):
         raise PlacementError(short)
 
 
 def tuition_of(
     scenario: "Scenario",
     counted: "Counts",
-    hired: "Sequence[hiring.Hired]",
-    machine: "placement.Machine | None" = None,
-) -> "tuition.Tuition | None":
+    hired: "Sequence[resolve.Hired]",
+    machine: "hardware.Machine | None" = None,
+) -> "preflight.Tuition | None":
     """What a training of the teacher takes, where it is trained; refuses what cannot be."""
-    from agents import tuition
+    from agents.training import preflight
 
     if 2 not in scenario.levels:
         return None
     asked = {name: getattr(counted, name) for name in ("trainings", "pairs", "tokens_per_pair")}
-    return tuition.foresee(hired, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
+    return preflight.foresee(hired, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
 
 
 # --- holding a class ------------------------------------------------------------------------------------
@@ -339,23 +340,23 @@ def tuition_of(
 def hold(
     scenario: "Scenario",
     folder: "RunFolder",
-    hired: "Sequence[hiring.Hired]",
+    hired: "Sequence[resolve.Hired]",
     models: "dict[str, Model]",
     monitor: MonitorMode,
     *,
     retry_failed: bool = False,
 ) -> int:
     """One session of a class, from its processes to the summary; returns the exit code."""
-    from agents import hiring
-    from scenarios.classroom import Ending
-    from scenarios.gradebook.store import Store
-    from scenarios.run_folder import RunFolder
+    from agents.placement import resolve
+    from scenarios.session.run_dir import RunFolder
+    from scenarios.session.runner import Ending
+    from scenarios.store.sqlite import Store
 
     begun = time.monotonic()
     with Store(folder.path, write=True) as store, folder.sockets(scenario):
         broker = folder.broker(scenario)
         specs = [
-            hiring.spec(
+            resolve.spec(
                 one,
                 models,
                 seed=scenario.seed,
@@ -403,28 +404,28 @@ def teach(
     scenario: "Scenario",
     store: "Store",
     folder: "RunFolder",
-    hired: "Sequence[hiring.Hired]",
+    hired: "Sequence[resolve.Hired]",
     specs: "list[AgentSpec]",
     monitor: MonitorMode,
 ) -> "Ending":
     """The class itself, and its processes."""
-    from agents import hiring
     from agents.engines.simulated.options import write_answer_key
-    from agents.launcher import ChildSpec, LocalLauncher
-    from agents.server_keys import keys_sent
+    from agents.placement import resolve
+    from agents.placement.launcher import ChildSpec, LocalLauncher
+    from agents.placement.server_keys import keys_sent
     from broker.client import Client
-    from broker.messages import Hello
-    from scenarios.broker_watch import BROKER
-    from scenarios.classroom import Classroom
+    from broker.protocol import Hello
     from scenarios.monitor.follow import Monitor
-    from scenarios.tasks.answers import ClassGrader
-    from scenarios.turns import Turns
+    from scenarios.session.broker_watch import BROKER
+    from scenarios.session.runner import Classroom
+    from scenarios.session.time_sharing import Turns
+    from scenarios.tasks.grading.answers import ClassGrader
 
     inside = [(one, spec) for one, spec in zip(hired, specs, strict=True) if one.engine != "external"]
     crews = {spec.pool: [other.name for _, other in inside if other.pool == spec.pool] for _, spec in inside}
-    children = [hiring.child(one, spec, folder.logs) for one, spec in inside]
+    children = [resolve.child(one, spec, folder.logs) for one, spec in inside]
     broker_spec = folder.broker(scenario, [child.name for child in children])
-    broker = ChildSpec(BROKER, "broker.broker", broker_spec, {}, (), folder.logs / f"{BROKER}.log")
+    broker = ChildSpec(BROKER, "broker.server", broker_spec, {}, (), folder.logs / f"{BROKER}.log")
     launcher = LocalLauncher([broker, *children], restarts=scenario.limits.restarts)
     for sentence in keys_sent([one for one, _ in inside]):
         say(err, sentence)
@@ -470,8 +471,8 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
     """
     import msgspec
 
-    from scenarios.gradebook.formatting import many
-    from scenarios.gradebook.unanswered import Unanswered
+    from scenarios.report.formatting import many
+    from scenarios.report.unanswered import Unanswered
 
     if ending.status == "interrupted":
         summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
@@ -504,7 +505,7 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
 
 def show(summary: dict[str, Any], as_json: bool) -> None:
     """The summary on standard output."""
-    from scenarios.gradebook import tables
+    from scenarios.report import tables
 
     if as_json:
         print(json.dumps(summary, indent=1))

@@ -24,11 +24,11 @@ from rich.table import Table
 from rich.text import Text
 
 from agents import engines
-from agents.machine import Machine, look
-from agents.models import known, resolve
-from agents.weights import cache_folder
+from agents.models.catalogue import known, resolve
+from agents.models.weights import cache_folder
+from agents.placement.hardware import Machine, look
+from broker.child_process import ROOT
 from broker.errors import ModelError
-from broker.lifeline import ROOT
 from broker.printable import printable, printable_lines
 
 Verdict = Literal["yes", "partly", "no"]

@@ -4,7 +4,7 @@ import re
 import signal
 from pathlib import Path
 
-from agents.machine import cgroup_folders
+from agents.placement.hardware import cgroup_folders
 
 COUNTERS = ("memory.events", "memory.oom_control")
 """Of control groups of version 2 and 1."""

@@ -1,11 +1,11 @@
-"""What an agent process is told when it is born. Made by run.py, read by agents/agent.py."""
+"""What an agent process is told when it is born. Made by run.py, read by agents/main.py."""
 
 from typing import Any, Literal
 
 import msgspec
 
 from broker.engine_args import EXECUTION_ONLY
-from broker.messages import Role, digest
+from broker.protocol import Role, digest
 
 
 class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):

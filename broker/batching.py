@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import zmq
 
-from broker.messages import MAX_BODY, Envelope, WireError
+from broker.protocol import MAX_BODY, Envelope, WireError
 
 BATCH = 64
 """Envelopes that share one send."""

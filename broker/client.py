@@ -1,6 +1,6 @@
 """A peer's end of the wire: a thread that owns the socket, and calls that are safe from any other.
 
-What must be remembered, held back and said again is broker/session.py; this file moves bytes, keeps the
+What must be remembered, held back and said again is broker/delivery.py; this file moves bytes, keeps the
 heartbeat, and wakes whoever waits. Gauges are read with broker/gauges.py, whose `Subscriber` is at hand here too.
 """
 
@@ -20,25 +20,22 @@ from typing import Self
 
 import zmq
 
-from broker import batching, security
+from broker import auth, batching
+from broker.delivery import DeliverySession, Received
 from broker.errors import ProtocolError
-from broker.gauges import Subscriber
-from broker.messages import (
+from broker.protocol import (
     MAX_BODY,
     AgentState,
     Envelope,
     Goodbye,
     Hello,
-    Message,
     Welcome,
     WireError,
     envelope,
     from_frames,
     to_frames,
 )
-from broker.session import Received, Session
-
-__all__ = ["Client", "ClientError", "Received", "Subscriber"]
+from broker.work_messages import Message
 
 log = logging.getLogger("client")
 
@@ -72,7 +69,7 @@ class Client:
         self.endpoint = endpoint
         self._keys = keys
         self._queue = queue
-        self._session = Session(hello)
+        self._session = DeliverySession(hello)
         self._inbox: deque[Received] = deque()
         # Guards the session, the inbox and the flags; notified when any of them may interest a waiting caller.
         self._changed = threading.Condition()
@@ -121,8 +118,8 @@ class Client:
             self._socket.heartbeat_ivl = HOST_BEAT_MS
             self._socket.heartbeat_timeout = HOST_GONE_MS
         if self._keys is not None:
-            security.secure_client(self._socket, self._keys, name)
-        security.set_family(self._socket, self.endpoint)
+            auth.secure_client(self._socket, self._keys, name)
+        auth.set_family(self._socket, self.endpoint)
         self._monitor = self._socket.get_monitor_socket(MONITORED)
         self._socket.connect(self.endpoint)
 

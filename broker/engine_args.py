@@ -1,7 +1,7 @@
 """The engine arguments that change no answer: not part of who answers, and free to change when a class is resumed.
 
 Agents leave them out of the digest of who answers (agents/spec.py); scenarios lets a resumed class change them
-(scenarios/reading.py).
+(scenarios/config/load.py).
 """
 
 EXECUTION_ONLY = frozenset(

@@ -49,7 +49,7 @@ class LbtError(Exception):
         message: the same.
         agent: the name of the agent that it is about, or of one of its replicas.
         key: the entry that it is about; within the agent's section where an agent is named, else from the top of the
-            scenario. `scenarios.reading.located` adds the file and the line.
+            scenario. `scenarios.config.load.located` adds the file and the line.
     """
 
     def __init__(self, message: str, *, agent: str = "", key: Key = ()) -> None:

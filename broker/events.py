@@ -9,7 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from broker.messages import (
+from broker.printable import printable
+from broker.protocol import (
     RESULTS,
     WORK,
     Ack,
@@ -22,17 +23,16 @@ from broker.messages import (
     WireError,
     decode,
 )
-from broker.printable import printable
 
 
-class Event(msgspec.Struct, frozen=True):
+class StateEvent(msgspec.Struct, frozen=True):
     """Something that happened."""
 
     peer: bytes
     """The connection it came over: a ZeroMQ routing id. A process that starts again comes over another one."""
 
 
-class Greeted(Event, frozen=True):
+class Greeted(StateEvent, frozen=True):
     """A peer said who it is."""
 
     hello: Hello
@@ -44,49 +44,49 @@ class Greeted(Event, frozen=True):
     """The pid of that process's parent; 0: unknown."""
 
 
-class Submitted(Event, frozen=True):
+class Submitted(StateEvent, frozen=True):
     """The classroom asks something of a pool."""
 
     request: Envelope
 
 
-class Resulted(Event, frozen=True):
+class Resulted(StateEvent, frozen=True):
     """An agent has a result."""
 
     result: Envelope
 
 
-class Progressed(Event, frozen=True):
+class Progressed(StateEvent, frozen=True):
     """An agent tells how far a long request has come; the request goes on."""
 
     progress: Envelope
 
 
-class Told(Event, frozen=True):
+class Notification(StateEvent, frozen=True):
     """The classroom tells a pool something and wants no answer."""
 
     feedback: Envelope
 
 
-class Acked(Event, frozen=True):
+class Acked(StateEvent, frozen=True):
     """The classroom has these results on disk."""
 
     request_ids: tuple[str, ...]
 
 
-class Beat(Event, frozen=True):
+class Beat(StateEvent, frozen=True):
     """A peer is alive, and these requests moved on."""
 
     heartbeat: Heartbeat
 
 
-class Left(Event, frozen=True):
+class Left(StateEvent, frozen=True):
     """A peer leaves on purpose."""
 
     reason: str
 
 
-class ProcessEnded(Event, frozen=True):
+class ProcessEnded(StateEvent, frozen=True):
     """The supervisor saw the process of an agent end."""
 
     name: str
@@ -98,21 +98,21 @@ class Reaped(ProcessEnded, frozen=True):
     """The broker itself found that a process has ended; `peer` is the connection over which another speaks now."""
 
 
-class DrainAsked(Event, frozen=True):
+class DrainAsked(StateEvent, frozen=True):
     """The classroom wants nothing more to be leased."""
 
 
-class Clogged(Event, frozen=True):
+class Clogged(StateEvent, frozen=True):
     """A peer has not read its messages for so long that no more are kept for it."""
 
 
-class Tick(Event, frozen=True):
+class Tick(StateEvent, frozen=True):
     """Time went by."""
 
     peer: bytes = b""
 
 
-class Woke(Event, frozen=True):
+class Woke(StateEvent, frozen=True):
     """The broker itself did not run for so long (stopped, or starved): what was said meanwhile is still unread."""
 
     peer: bytes = b""
@@ -145,7 +145,7 @@ Action = Send | Forget | Note
 NAME = re.compile(r"[\w.-]{1,64}")
 
 
-def event_of(peer: bytes, envelope: Envelope) -> Event:
+def event_of(peer: bytes, envelope: Envelope) -> StateEvent:
     """What it means that `peer` sent `envelope`.
 
     Raises:
@@ -157,7 +157,7 @@ def event_of(peer: bytes, envelope: Envelope) -> Event:
             raise WireError(f"{kind} without a request id")
         return Resulted(peer, envelope) if kind in RESULTS else Submitted(peer, envelope)
     if kind == "Feedback":
-        return Told(peer, envelope)
+        return Notification(peer, envelope)
     if kind == "Progress":
         return Progressed(peer, envelope)
     match decode(kind, envelope.body):

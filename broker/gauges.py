@@ -7,8 +7,8 @@ from typing import Self
 
 import zmq
 
-from broker import security
-from broker.messages import MAX_BODY, Gauges, WireError, decode
+from broker import auth
+from broker.protocol import MAX_BODY, Gauges, WireError, decode
 
 log = logging.getLogger("gauges")
 
@@ -22,15 +22,15 @@ class Subscriber:
         name: whose key to use.
     """
 
-    def __init__(self, endpoint: str, keys: Path | None = None, name: str = security.MONITOR) -> None:
+    def __init__(self, endpoint: str, keys: Path | None = None, name: str = auth.MONITOR) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.linger = 0
         self._socket.conflate = True
         self._socket.maxmsgsize = MAX_BODY + 1024
         if keys is not None:
-            security.secure_client(self._socket, keys, name)
-        security.set_family(self._socket, endpoint)
+            auth.secure_client(self._socket, keys, name)
+        auth.set_family(self._socket, endpoint)
         self._socket.subscribe(b"")
         self._socket.connect(endpoint)
 

@@ -2,8 +2,8 @@
 
 No exception is raised: libraries swallow KeyboardInterrupt in callbacks, destructors and imports, and the program would
 go on as if nothing had happened. The signal handler itself ends the process, which is safe at any moment: children end
-with their parent (broker/lifeline.py), and class.db survives the death of its writer. A running class takes the first
-signal itself, to finish what is under way. This file imports next to nothing, so that run.py can use it first.
+with their parent (broker/child_process.py), and class.db survives the death of its writer. A running class takes the
+first signal itself, to finish what is under way. This file imports next to nothing, so that run.py can use it first.
 """
 
 import contextlib

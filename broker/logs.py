@@ -25,7 +25,7 @@ class _Window:
         self.lines = 0
 
 
-class Bounded(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Lets BURST lines of each place in the code pass per window; the window doubles while that is not enough."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +58,7 @@ def configure(file: str = "") -> None:
     """Write this process's log to `file`, or to standard error, and errors that nothing catches too."""
     handler = logging.FileHandler(file) if file else logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter(FORMAT))
-    handler.addFilter(Bounded())
+    handler.addFilter(RepeatFilter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     sys.excepthook = lambda *error: logging.critical(UNCAUGHT, exc_info=error)
     threading.excepthook = lambda error: logging.critical(UNCAUGHT, exc_info=error.exc_value)

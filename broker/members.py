@@ -1,12 +1,12 @@
 """Who may say Hello under which name: one name stands for one role, one pool and one process. No socket, no I/O.
 
-What the transport knows of a peer (its key, its process) comes with `Greeted`; broker/security.py finds it out.
+What the transport knows of a peer (its key, its process) comes with `Greeted`; broker/auth.py finds it out.
 """
 
 from collections.abc import Collection, Mapping
 
+from broker.auth import BROKER, CLASSROOM, MONITOR, Member
 from broker.events import Greeted
-from broker.security import BROKER, CLASSROOM, MONITOR, Member
 
 
 class Members:

@@ -6,10 +6,10 @@ waiting. It knows nothing of time, deaths or messages: those are broker/state.py
 
 from collections import OrderedDict
 
-from broker.messages import Envelope, Heartbeat, Hello, PeerGauge
+from broker.protocol import Envelope, Heartbeat, Hello, PeerGauge
 
 
-class Request:
+class QueuedRequest:
     """One piece of work that has no result yet: it waits in its pool, or one agent holds it."""
 
     __slots__ = ("deaths", "envelope", "holder", "holders", "late", "moved", "pool", "suspect")
@@ -17,7 +17,7 @@ class Request:
     def __init__(self, envelope: Envelope, pool: "Pool") -> None:
         self.envelope = envelope
         self.pool = pool
-        self.holder: Agent | None = None
+        self.holder: PoolAgent | None = None
         self.holders: tuple[str, ...] = ()
         """Names of all agents that hold it or held it: a result of theirs counts."""
         self.late: tuple[bytes, ...] = ()
@@ -40,7 +40,7 @@ class Request:
         return self.envelope.affinity or self.envelope.request_id
 
 
-class Agent:
+class PoolAgent:
     """One live agent, as the broker knows it."""
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Agent:
         self.quiet = False
         """The classroom knows that nothing is heard of it."""
         self.heartbeat = Heartbeat()
-        self.leases: dict[str, Request] = {}
+        self.leases: dict[str, QueuedRequest] = {}
         self.claims: set[str] = set()
         """What it works on without a lease: announced by it and not submitted yet, or finished by another."""
         self.claimed = now
@@ -123,30 +123,30 @@ class Pool:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.agents: dict[bytes, Agent] = {}
-        self.free: dict[bytes, Agent] = {}
+        self.agents: dict[bytes, PoolAgent] = {}
+        self.free: dict[bytes, PoolAgent] = {}
         """Those with room."""
         self.unfinished = 0
         """Requests that wait or are held."""
         self.waiting = 0
         # Ordered dicts: their first entry is found in constant time however many were taken before it.
-        self.suspects: OrderedDict[str, Request] = OrderedDict()
-        self.groups: OrderedDict[str, OrderedDict[str, Request]] = OrderedDict()
+        self.suspects: OrderedDict[str, QueuedRequest] = OrderedDict()
+        self.groups: OrderedDict[str, OrderedDict[str, QueuedRequest]] = OrderedDict()
         """By affinity, the one that waits longest first."""
 
-    def recount(self, agent: Agent) -> None:
+    def recount(self, agent: PoolAgent) -> None:
         """Note whether `agent` has room, after anything about it changed."""
         if agent.room > 0 and agent.identity in self.agents:
             self.free[agent.identity] = agent
         else:
             self.free.pop(agent.identity, None)
 
-    def push(self, request: Request) -> None:
+    def push(self, request: QueuedRequest) -> None:
         """A new request: behind those of its affinity."""
         self.groups.setdefault(request.affinity, OrderedDict())[request.id] = request
         self.waiting += 1
 
-    def put_back(self, request: Request) -> None:
+    def put_back(self, request: QueuedRequest) -> None:
         """A request that was held: before all others; a suspect behind the other suspects."""
         self.waiting += 1
         if request.suspect:
@@ -157,7 +157,7 @@ class Pool:
         group.move_to_end(request.id, last=False)
         self.groups.move_to_end(request.affinity, last=False)
 
-    def remove(self, request: Request) -> None:
+    def remove(self, request: QueuedRequest) -> None:
         """Take a waiting request out of the queue."""
         self.waiting -= 1
         if request.suspect:
@@ -168,11 +168,11 @@ class Pool:
         if not group:
             del self.groups[request.affinity]
 
-    def queued(self) -> list[Request]:
+    def queued(self) -> list[QueuedRequest]:
         """All that wait, the next one first as far as affinity allows."""
         return [*self.suspects.values(), *(r for group in self.groups.values() for r in group.values())]
 
-    def take(self) -> tuple[Agent, Request] | None:
+    def take(self) -> tuple[PoolAgent, QueuedRequest] | None:
         """Who gets what next, taken out of the queue; None: nothing waits, or nobody has room for it.
 
         While suspects wait, nothing else is given out: else no agent would ever be without work.
@@ -190,7 +190,7 @@ class Pool:
         self.remove(request)
         return agent, request
 
-    def _match(self) -> tuple[Agent, str]:
+    def _match(self) -> tuple[PoolAgent, str]:
         """The affinity an agent served last; else the oldest that no other serves; else the oldest."""
         for agent in self.free.values():
             if agent.affinity in self.groups:

@@ -1,6 +1,6 @@
 """What an agent at a server leaves in the run's folder for the summary: one file per process, `server-AGENT`, in JSON.
 
-agents/engines/servers writes it; scenarios/gradebook reads it.
+agents/engines/openai writes it; scenarios/gradebook reads it.
 """
 
 import msgspec

@@ -1,7 +1,7 @@
 """What the broker decides: `BrokerState.handle(event, now)` says what is to be done. No socket, no clock, no I/O.
 
 It knows the peers: who they are, in which state, and when they are lost. What they work on is in broker/work.py; bytes
-and sockets are in broker/broker.py. Nothing here outlives the process: after a restart, agents and classroom tell a new
+and sockets are in broker/server.py. Nothing here outlives the process: after a restart, agents and classroom tell a new
 broker all that it must know.
 """
 
@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from broker import events
-from broker.events import Action, Event
+from broker.auth import Member
+from broker.events import Action, StateEvent
 from broker.members import Members
-from broker.messages import PROTOCOL, Drain, Gauges, Hello, Joined, Lost, Quiet, Unknown, Welcome
-from broker.pool import Agent
-from broker.security import Member
+from broker.pool import PoolAgent
+from broker.protocol import PROTOCOL, Drain, Gauges, Hello, Joined, Lost, Quiet, Unknown, Welcome
 from broker.work import Out, Work
 
 UNTIMED = ("loading", "training")
@@ -71,8 +71,8 @@ class BrokerState:
         self.out = Out()
         self.work = Work(credit, self.out)
         self.members = Members(members or {}, self.supervised, classroom)
-        self.agents: dict[bytes, Agent] = {}
-        self.names: dict[str, Agent] = {}
+        self.agents: dict[bytes, PoolAgent] = {}
+        self.names: dict[str, PoolAgent] = {}
         self.former: OrderedDict[bytes, Former] = OrderedDict()
         self.hanging: dict[str, Lost] = {}
         """Supervised agents that were lost for not answering, until their process ends or they come back."""
@@ -90,7 +90,7 @@ class BrokerState:
         self._late_news: set[str] = set()
         """Of which agents it hears at the next tick."""
 
-    def handle(self, event: Event, now: float) -> list[Action]:
+    def handle(self, event: StateEvent, now: float) -> list[Action]:
         """What is to be done about `event`, in order. `now` is monotonic, in seconds, and never goes back."""
         actions = self.out.actions = []
         kind, peer = type(event), event.peer
@@ -191,7 +191,7 @@ class BrokerState:
         self.former.pop(peer, None)
         if agent is None:
             self._make_way(hello, working, now)
-            agent = Agent(peer, hello, pool, now)
+            agent = PoolAgent(peer, hello, pool, now)
             self.agents[peer] = self.names[hello.name] = pool.agents[peer] = agent
             self.hanging.pop(hello.name, None)
             self.out.note(f"{hello.name} joined pool {pool.name}, {hello.state}, takes {hello.credit} at once")
@@ -237,20 +237,20 @@ class BrokerState:
 
     # --- being there ------------------------------------------------------------------------------------
 
-    def _hear(self, agent: Agent, now: float) -> None:
+    def _hear(self, agent: PoolAgent, now: float) -> None:
         """The agent has sent something."""
         if agent.quiet:
             self._note_quiet(agent, now, over=True)
         agent.heard = now
 
-    def _note_quiet(self, agent: Agent, now: float, *, over: bool) -> None:
+    def _note_quiet(self, agent: PoolAgent, now: float, *, over: bool) -> None:
         agent.quiet = not over
         self.out.note(
             f"{agent.name} {'is heard again after' if over else 'has sent nothing for'} {now - agent.heard:.1f} s"
         )
         self.out.tell_classroom(Quiet(name=agent.name, seconds=now - agent.heard, over=over))
 
-    def _beat(self, agent: Agent, event: events.Beat, now: float) -> None:
+    def _beat(self, agent: PoolAgent, event: events.Beat, now: float) -> None:
         heartbeat = agent.heartbeat = event.heartbeat
         for request_id in heartbeat.progress:
             if request_id in agent.leases:
@@ -261,7 +261,7 @@ class BrokerState:
             hello = msgspec.structs.replace(agent.hello, state=heartbeat.state, credit=heartbeat.credit)
             self._change(agent, hello, now)
 
-    def _change(self, agent: Agent, hello: Hello, now: float) -> None:
+    def _change(self, agent: PoolAgent, hello: Hello, now: float) -> None:
         """The agent's state or credit may be another now."""
         before, agent.hello = agent.hello, hello
         if before.state in UNTIMED:
@@ -272,7 +272,7 @@ class BrokerState:
         agent.pool.recount(agent)
         self.work.dispatch(agent.pool, now)
 
-    def _resulted(self, agent: Agent, event: events.Resulted, now: float) -> None:
+    def _resulted(self, agent: PoolAgent, event: events.Resulted, now: float) -> None:
         agent.finished += 1
         self._record(event, agent.name, agent.pool.name, now)
 
@@ -280,7 +280,7 @@ class BrokerState:
         if objection := self.work.record(event.result, event.peer, name, pool, now):
             self._drop(f"{name} answered {event.result.request_id}, {objection}")
 
-    def _progressed(self, agent: Agent, event: events.Progressed, now: float) -> None:
+    def _progressed(self, agent: PoolAgent, event: events.Progressed, now: float) -> None:
         request_id = event.progress.request_id
         if request_id in agent.leases:
             agent.leases[request_id].moved = now
@@ -300,7 +300,7 @@ class BrokerState:
     def _acked(self, event: events.Acked, now: float) -> None:
         self.work.acknowledge(event.request_ids, self.agents.keys(), now)
 
-    def _told(self, event: events.Told, _now: float) -> None:
+    def _told(self, event: events.Notification, _now: float) -> None:
         to = event.feedback.peer
         agent = self.names.get(to)
         if agent is None and to in self.work.pools:
@@ -318,7 +318,7 @@ class BrokerState:
 
     # --- going ------------------------------------------------------------------------------------------
 
-    def _end(self, agent: Agent, why: End, detail: str, spared: Collection[str] = ()) -> None:
+    def _end(self, agent: PoolAgent, why: End, detail: str, spared: Collection[str] = ()) -> None:
         """An agent is no longer there. `spared`: requests of its that live on with its successor.
 
         Its pool is to be dispatched when all that end at the same moment have ended: else one of them would be
@@ -340,7 +340,7 @@ class BrokerState:
         self.out.tell_classroom(lost)
         self.work.give_back(agent, died=died, detail=detail or why, spared=spared)
 
-    def _left(self, agent: Agent, event: events.Left, now: float) -> None:
+    def _left(self, agent: PoolAgent, event: events.Left, now: float) -> None:
         self.members.leave(agent.name)
         self._end(agent, "goodbye", event.reason)
         self.work.dispatch(agent.pool, now)
@@ -377,7 +377,7 @@ class BrokerState:
             self._end(agent, "silent", "does not read its messages")
             self.work.dispatch(agent.pool, now)
 
-    def _return(self, former: Former, event: Event, now: float) -> None:
+    def _return(self, former: Former, event: StateEvent, now: float) -> None:
         """Something from an agent that is no longer there: a result counts, and the agent may come back.
 
         But not one whose name another bears now, nor one that stalled and does not move.
@@ -418,7 +418,7 @@ class BrokerState:
                 request.moved = min(now, request.moved + event.seconds)
         self._classroom_heard = min(now, self._classroom_heard + event.seconds)
 
-    def _look_at(self, agent: Agent, limit: float, now: float) -> bool:
+    def _look_at(self, agent: PoolAgent, limit: float, now: float) -> bool:
         """End an agent that is lost or does not move; whether its pool has work or room to give.
 
         One that was not heard since `limit` is lost, unless it is supervised.
@@ -446,7 +446,7 @@ class BrokerState:
         if len(self.former) > MAX_FORMER:
             self.former.popitem(last=False)
 
-    def _joined(self, agent: Agent) -> None:
+    def _joined(self, agent: PoolAgent) -> None:
         """Tell the classroom; of an agent that changes all the time, at the next tick."""
         if self._news[agent.name] >= MAX_NEWS:
             self._late_news.add(agent.name)
@@ -471,23 +471,23 @@ def _may_be_same(pid: int, other: int) -> bool:
     return pid == other or 0 in (pid, other)
 
 
-FROM_ANYBODY: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {
+FROM_ANYBODY: dict[type[StateEvent], Callable[[BrokerState, Any, float], None]] = {
     events.Greeted: BrokerState._greeted,
     events.Clogged: BrokerState._clogged,
     events.Reaped: BrokerState._reaped,
     events.Tick: BrokerState._tick,
     events.Woke: BrokerState._woke,
 }
-FROM_AGENT: dict[type[Event], Callable[[BrokerState, Agent, Any, float], None]] = {
+FROM_AGENT: dict[type[StateEvent], Callable[[BrokerState, PoolAgent, Any, float], None]] = {
     events.Beat: BrokerState._beat,
     events.Resulted: BrokerState._resulted,
     events.Progressed: BrokerState._progressed,
     events.Left: BrokerState._left,
 }
-FROM_CLASSROOM: dict[type[Event], Callable[[BrokerState, Any, float], None]] = {
+FROM_CLASSROOM: dict[type[StateEvent], Callable[[BrokerState, Any, float], None]] = {
     events.Submitted: BrokerState._submitted,
     events.Acked: BrokerState._acked,
-    events.Told: BrokerState._told,
+    events.Notification: BrokerState._told,
     events.Beat: BrokerState._classroom_beat,
     events.ProcessEnded: BrokerState._process_ended,
     events.DrainAsked: BrokerState._drain,

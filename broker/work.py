@@ -9,8 +9,9 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from broker.events import Action, Forget, Note, Send
-from broker.messages import Ack, Envelope, Failed, FailedKind, Message, envelope
-from broker.pool import Agent, Pool, Request
+from broker.pool import Pool, PoolAgent, QueuedRequest
+from broker.protocol import Ack, Envelope, envelope
+from broker.work_messages import Failed, FailedKind, Message
 
 MAX_UNASKED = 64 << 20
 """Bytes of results from one agent, for requests that this broker does not know, that wait for the classroom. After a
@@ -77,10 +78,10 @@ class Work:
         self.credit = credit
         self.out = out
         self.pools: dict[str, Pool] = {}
-        self.requests: dict[str, Request] = {}
+        self.requests: dict[str, QueuedRequest] = {}
         """Those without a result."""
         self.finished: dict[str, Finished] = {}
-        self.claims: dict[tuple[str, str], Agent] = {}
+        self.claims: dict[tuple[str, str], PoolAgent] = {}
         """Who works on what without a lease, by pool and request id."""
         self.unasked = Counter[str]()
         """Bytes of the unasked results that wait for the classroom, by agent."""
@@ -109,7 +110,7 @@ class Work:
             detail = f"pool {pool.name} has {self.credit} unfinished requests, as many as this broker takes"
             self._fail(asked, pool, "refused", detail)
             return
-        request = self.requests[request_id] = Request(asked, pool)
+        request = self.requests[request_id] = QueuedRequest(asked, pool)
         pool.unfinished += 1
         pool.push(request)
         agent = self.claims.get((pool.name, request_id))
@@ -126,7 +127,7 @@ class Work:
             self._lease(agent, request, now)
             self.out.pass_on(agent.identity, request.envelope)
 
-    def claim(self, agent: Agent, working: Collection[str], now: float) -> None:
+    def claim(self, agent: PoolAgent, working: Collection[str], now: float) -> None:
         """What an agent says it works on is leased to it, if it waits; else it takes up room there."""
         self.unclaim_all(agent)
         agent.claimed = now
@@ -138,12 +139,12 @@ class Work:
                 self._claim(agent, request_id)
         agent.pool.recount(agent)
 
-    def unclaim_all(self, agent: Agent) -> None:
+    def unclaim_all(self, agent: PoolAgent) -> None:
         """The agent works on nothing but its leases."""
         for request_id in list(agent.claims):
             self._unclaim(agent, request_id)
 
-    def give_back(self, agent: Agent, *, died: bool, detail: str, spared: Collection[str] = ()) -> None:
+    def give_back(self, agent: PoolAgent, *, died: bool, detail: str, spared: Collection[str] = ()) -> None:
         """An agent is gone: its requests wait again, under suspicion if it died and they are not `spared`."""
         alone = len(agent.leases) + len(agent.claims) == 1
         self.unclaim_all(agent)
@@ -229,7 +230,7 @@ class Work:
         for finished in self.finished.values():
             self._deliver(finished.result)
 
-    def _close(self, request: Request, sender: bytes, now: float) -> None:
+    def _close(self, request: QueuedRequest, sender: bytes, now: float) -> None:
         """`request` needs no lease any more. Whoever else works on it still does: that room stays taken."""
         del self.requests[request.id]
         request.pool.unfinished -= 1
@@ -264,7 +265,7 @@ class Work:
 
     # --- leases and claims ------------------------------------------------------------------------------
 
-    def _lease(self, agent: Agent, request: Request, now: float) -> None:
+    def _lease(self, agent: PoolAgent, request: QueuedRequest, now: float) -> None:
         request.holder, request.moved = agent, now
         if agent.name not in request.holders:
             request.holders += (agent.name,)
@@ -272,17 +273,17 @@ class Work:
         agent.affinity = request.affinity
         agent.pool.recount(agent)
 
-    def _adopt(self, agent: Agent, request: Request, now: float) -> None:
+    def _adopt(self, agent: PoolAgent, request: QueuedRequest, now: float) -> None:
         """Lease a waiting request to an agent that has it already: whoever works on it has not died of it."""
         request.pool.remove(request)
         request.suspect = False
         self._lease(agent, request, now)
 
-    def _claim(self, agent: Agent, request_id: str) -> None:
+    def _claim(self, agent: PoolAgent, request_id: str) -> None:
         agent.claims.add(request_id)
         self.claims[agent.pool.name, request_id] = agent
 
-    def _unclaim(self, agent: Agent, request_id: str) -> None:
+    def _unclaim(self, agent: PoolAgent, request_id: str) -> None:
         agent.claims.discard(request_id)
         if self.claims.get((agent.pool.name, request_id)) is agent:
             del self.claims[agent.pool.name, request_id]

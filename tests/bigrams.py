@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from tests.agents.test_transformers_engine import tokenizer
+from tests.agents.engines.local.test_engine import tokenizer
 
 SAID = "\\boxed{"
 GUESSES = {"1": 12.0, "2": 11.8, "3": 11.6}

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from broker.errors import StoreError
-from scenarios.gradebook.store import Store
+from scenarios.store.sqlite import Store
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "scenarios/smoke.yaml"

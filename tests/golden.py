@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from scenarios.gradebook.store import Store
+from scenarios.store.sqlite import Store
 from tests import classes
 
 FOLDER = Path(__file__).parent / "process" / "golden"

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from agents.engines.simulated.options import Options
-from scenarios.gradebook.store import ADDED, SCHEMA
+from agents.engines.simulated.options import SimulatedOptions
 from scenarios.monitor.pace import LIKE, STUDENTS
+from scenarios.store.sqlite import ADDED, SCHEMA
 from tests import classes
 
 ENGINES = (classes.ROOT / "docs" / "engines.md").read_text()
@@ -14,8 +14,8 @@ RESULTS = (classes.ROOT / "docs" / "results.md").read_text()
 
 
 def test_every_argument_of_a_simulated_agent_is_explained_with_its_default() -> None:
-    for name in Options.__struct_fields__:
-        default = getattr(Options(), name)
+    for name in SimulatedOptions.__struct_fields__:
+        default = getattr(SimulatedOptions(), name)
         if name == "answer_key":  # set by the run
             continue
         written = str(default).lower() if isinstance(default, bool) else f"{default:g}"

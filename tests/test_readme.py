@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios import reading
-from scenarios.counts import counts
+from scenarios.config import load
+from scenarios.session.request_counts import counts
 from tests import classes
 
 README = (classes.ROOT / "README.md").read_text()
@@ -28,7 +28,7 @@ def test_the_example_scenario_can_be_planned(tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
     file = tmp_path / "my_class.yaml"
     file.write_text(example)
-    assert counts(reading.read(file)).teaching_problems == 20
+    assert counts(load.read(file)).teaching_problems == 20
 
 
 def test_the_extras_that_readme_installs_exist() -> None:

@@ -13,8 +13,8 @@ from agents.engines.base import Engine, EngineStartError, Settings
 
 ENGINES = {
     "vllm": ("agents.engines.vllm.engine", "VllmEngine"),
-    "transformers": ("agents.engines.transformers", "TransformersEngine"),
-    "openai": ("agents.engines.servers.engine", "OpenAIEngine"),
+    "transformers": ("agents.engines.local.engine", "TransformersEngine"),
+    "openai": ("agents.engines.openai.engine", "OpenAIEngine"),
     "simulated": ("agents.engines.simulated.engine", "SimulatedEngine"),
 }
 
@@ -90,7 +90,7 @@ def check_arguments(engine: str, args: dict[str, Any], why: str = "") -> None:
 
         simulated.read_options(args)
     elif engine == "openai":
-        from agents.engines.servers import options as servers
+        from agents.engines.openai import options as servers
 
         servers.read_options(args)
     elif engine == "transformers":

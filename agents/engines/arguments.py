@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from agents.engines.base import EngineStartError
-from agents.memory import PREFIX_CACHE_MB
+from agents.placement.memory import PREFIX_CACHE_MB
 
 VLLM_ALLOWED = frozenset(
     # Memory.

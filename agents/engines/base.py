@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from broker.errors import EngineError
-from broker.messages import Ask, Examine, Explain, Reflect, Revise, Sampling, Teach, Usage
+from broker.work_messages import Ask, Examine, Explain, Reflect, Revise, Sampling, Teach, Usage
 
 Question = Teach | Examine | Reflect | Revise | Ask | Explain
 """Requests that are answered by completing a prompt."""

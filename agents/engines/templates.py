@@ -26,7 +26,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from broker import lifeline
+from broker import child_process
 
 LIMIT_S = 5.0
 """Processor time of one rendering, which takes about a millisecond."""
@@ -98,13 +98,13 @@ class Renderer:
     def _ask(self, rendering: Rendering) -> Rendered | None:
         """None: the process ended."""
         if self._process is None or self._answers is None:
-            self._process = lifeline.spawn(
+            self._process = child_process.spawn(
                 "agents.engines.templates", rendering, env={}, log=Path(os.devnull), listen=True
             )
             assert isinstance(self._process.stdout, io.FileIO)  # noqa: S101  (a pipe without a buffer)
             self._answers = io.BufferedReader(self._process.stdout)
         else:
-            lifeline.tell(self._process, rendering)
+            child_process.tell(self._process, rendering)
         line = self._answers.readline()
         return msgspec.json.decode(line, type=Rendered) if line.endswith(b"\n") else None
 
@@ -184,7 +184,7 @@ def _render(rendering: Rendering) -> Rendered:
 
 def _main() -> None:
     """Render what the parent sends, until it sends no more."""
-    rendering: Rendering | None = lifeline.receive(Rendering)
+    rendering: Rendering | None = child_process.receive(Rendering)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -197,7 +197,7 @@ def _main() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         sys.stdout.buffer.write(msgspec.json.encode(rendered) + b"\n")
         sys.stdout.buffer.flush()
-        rendering = lifeline.another(Rendering)
+        rendering = child_process.another(Rendering)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from agents.engines.base import Completion
-from broker.messages import Usage
+from broker.work_messages import Usage
 
 TAGS = ("think", "thinking", "thought", "thoughts", "seed:think")
 CLOSED_BY = {

@@ -11,7 +11,7 @@ from agents.engines.base import Prompt, Question
 from agents.prompts import dialogue, material
 from agents.prompts.layout import BEGUN, Layout, continuation
 from agents.prompts.solving import exam_of, turns
-from broker.messages import Ask, Examine, Explain, Reflect, Revise, Teach
+from broker.work_messages import Ask, Examine, Explain, Reflect, Revise, Teach
 
 __all__ = ["BEGUN", "VERSION", "continuation", "exam_of", "layout", "prompt", "seed_of", "turns"]
 

@@ -2,7 +2,7 @@
 
 from agents.engines.base import Turn
 from agents.prompts.layout import Layout, system
-from broker.messages import Ask, Exemplar, Explain
+from broker.work_messages import Ask, Exemplar, Explain
 
 STUDENT = "You are a student. You are about to sit an exam on problems like those that your teacher solved for you."
 TEACHER = "You are a teacher. A student has a question about what you taught."

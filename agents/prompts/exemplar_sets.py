@@ -11,7 +11,7 @@ begin their lines, and no line of a text begins with one of them or with `Exampl
 a reader no guessing. Reading what came of it is the classroom's: docs/protocol.md has the rules.
 """
 
-from broker.messages import AnswerForm, Exemplar
+from broker.work_messages import AnswerForm, Exemplar
 
 MARKS = ("Answer:", "Example ", "Reason:", "Text:")
 """Beginnings of lines that mean something; their first letters differ."""

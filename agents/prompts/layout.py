@@ -3,7 +3,7 @@
 import msgspec
 
 from agents.engines.base import Turn
-from broker.messages import AnswerForm, Exemplar
+from broker.work_messages import AnswerForm, Exemplar
 
 BEGUN = "Solution:"
 """How the assistant's turn begins, in demonstrations, in teaching material and in what is to be completed."""

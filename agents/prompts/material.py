@@ -8,7 +8,7 @@ from agents.engines.base import Turn
 from agents.prompts import exemplar_sets
 from agents.prompts.layout import ANSWER_FORMS, BEGUN, Layout, as_turns, numbered, system
 from agents.prompts.solving import instructions
-from broker.messages import AnswerForm, Exemplar, Mistake, Reflect, Revise
+from broker.work_messages import AnswerForm, Exemplar, Mistake, Reflect, Revise
 
 TEACHER = (
     "You are a teacher. Your students learn to answer one kind of question from examples that you choose, "

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from agents.engines.base import Turn
 from agents.prompts.layout import ANSWER_FORMS, as_turns, system
-from broker.messages import AnswerForm, Examine, Grade, Sampling, Teach
+from broker.work_messages import AnswerForm, Examine, Grade, Sampling, Teach
 
 INSTRUCTIONS = (
     "You solve problems in a few short lines, one calculation per line. "

@@ -12,8 +12,8 @@ import os
 import msgspec
 
 from agents.training.estimate import lower
-from agents.training.spec import INSTALL, Refused, Said, TrainingFailed, TrainingSpec
-from broker import lifeline, logs
+from agents.training.spec import INSTALL, Refused, TrainingEvent, TrainingFailed, TrainingSpec
+from broker import child_process, logs
 
 log = logging.getLogger("training")
 
@@ -25,14 +25,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def main() -> int:
     """Train as the parent tells on standard input, until it has nothing more or a training fails."""
-    spec: TrainingSpec | None = lifeline.receive(TrainingSpec)
+    spec: TrainingSpec | None = child_process.receive(TrainingSpec)
     logs.configure()
     words = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     # One device: trl would not train on several without a launcher of its own.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
-    def tell(said: Said) -> None:
+    def tell(said: TrainingEvent) -> None:
         words.write(msgspec.json.encode(said) + b"\n")
 
     while spec:
@@ -46,8 +46,8 @@ def main() -> int:
                 log.exception("the training failed")
             log.error("%s", refused.failed)
             tell(refused)
-            return lifeline.NO_RESTART if refused.for_good else 1
-        spec = lifeline.another(TrainingSpec)
+            return child_process.NO_RESTART if refused.for_good else 1
+        spec = child_process.another(TrainingSpec)
     return 0
 
 
@@ -74,7 +74,7 @@ def _out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     try:
-        from agents.engines.loading import out_of_memory
+        from agents.engines.local.loading import out_of_memory
     except ImportError:  # then nothing was computed
         return False
     return out_of_memory(error)

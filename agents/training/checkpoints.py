@@ -24,7 +24,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 Parameters = Mapping[str, torch.nn.Parameter]
 
 
-class Held(NamedTuple):
+class Checkpoint(NamedTuple):
     """A checkpoint on the disk."""
 
     file: Path
@@ -42,7 +42,7 @@ class Checkpoints:
         self._folder, self._key, self._every_s = folder, key, every_s
         self._written, self._took = time.monotonic(), 0.0
 
-    def newest(self) -> Held | None:
+    def newest(self) -> Checkpoint | None:
         """The last whole checkpoint of this training."""
         for file in sorted(self._folder.glob("step-*.safetensors"), reverse=True):
             try:
@@ -52,11 +52,11 @@ class Checkpoints:
                 log.warning("%s cannot be read and is passed over: %s", file, error)
                 continue
             if told.get("key") == self._key:
-                return Held(file, int(told["step"]), float(told["seconds"]))
+                return Checkpoint(file, int(told["step"]), float(told["seconds"]))
             log.info("%s is of another training", file)
         return None
 
-    def fill(self, held: Held, parameters: Parameters, optimizer: torch.optim.Optimizer) -> None:
+    def fill(self, held: Checkpoint, parameters: Parameters, optimizer: torch.optim.Optimizer) -> None:
         """Make parameters and optimizer what they were."""
         with safe_open(held.file, "pt") as tensors, torch.no_grad():
             for name, parameter in parameters.items():

@@ -6,7 +6,7 @@ there on arithmetic, and for GPUs nothing was measured. For `plan`, which refuse
 
 from typing import Literal, NamedTuple
 
-from broker.messages import Recipe
+from broker.work_messages import Recipe
 
 PROCESS_GB = {"cpu": 0.75, "cuda": 0.6, "mps": 0.6}
 """Python with torch, transformers and trl; on a GPU its own context."""

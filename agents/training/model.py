@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 
-from agents import weights
 from agents.engines.base import EngineStartError
 from agents.engines.chat import Chat
-from agents.engines.loading import LOCAL, chat_of, context_of, first_line, pick_device, pick_dtype, read_weights
+from agents.engines.local.loading import LOCAL, chat_of, context_of, first_line, pick_device, pick_dtype, read_weights
+from agents.models import weights
 from agents.training.spec import NO_PADDING, TrainingFailed, TrainingSpec
 from broker.errors import ModelError
 

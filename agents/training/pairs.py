@@ -16,10 +16,11 @@ from agents import prompts
 from agents.engines.base import EngineFailure
 from agents.engines.chat import Chat
 from agents.training.spec import TrainingFailed
-from broker.messages import Pair, Recipe, Sampling, Teach, digest
+from broker.protocol import digest
+from broker.work_messages import PreferencePair, Recipe, Sampling, Teach
 
 
-class Row(NamedTuple):
+class TokenPair(NamedTuple):
     """One pair in tokens. The answers end with the token that ends a turn, unless they were cut off."""
 
     prompt: list[int]
@@ -32,7 +33,7 @@ class Row(NamedTuple):
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
-def read(path: Path, expected: str = "") -> tuple[list[Pair], str]:
+def read(path: Path, expected: str = "") -> tuple[list[PreferencePair], str]:
     """The pairs of a JSON-lines file, and the SHA-256 of its bytes.
 
     Args:
@@ -52,7 +53,7 @@ def read(path: Path, expected: str = "") -> tuple[list[Pair], str]:
     pairs = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            pairs.append(msgspec.json.decode(line, type=Pair))
+            pairs.append(msgspec.json.decode(line, type=PreferencePair))
         except msgspec.DecodeError as error:
             raise TrainingFailed(f"{path}, line {number}: no preference pair: {error}", for_good=True) from error
     if not pairs:
@@ -60,7 +61,7 @@ def read(path: Path, expected: str = "") -> tuple[list[Pair], str]:
     return pairs, found
 
 
-def encode(pairs: Sequence[Pair], chat: Chat, persona: str, max_tokens: int) -> tuple[list[Row], int]:
+def encode(pairs: Sequence[PreferencePair], chat: Chat, persona: str, max_tokens: int) -> tuple[list[TokenPair], int]:
     """The pairs that fit into `max_tokens`, in tokens, and how many do not.
 
     Raises:
@@ -81,18 +82,18 @@ def encode(pairs: Sequence[Pair], chat: Chat, persona: str, max_tokens: int) -> 
     return fitting, len(rows) - len(fitting)
 
 
-def alone(pairs: Sequence[Pair]) -> list[Pair]:
+def alone(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
     """The chosen answers in place of both, for `sft`: a rejected one has no say then, not even by its length."""
     return [replace(pair, rejected=pair.chosen, rejected_ended=pair.chosen_ended) for pair in pairs]
 
 
-def order(rows: Sequence[Row], recipe: Recipe) -> Iterator[Row]:
+def order(rows: Sequence[TokenPair], recipe: Recipe) -> Iterator[TokenPair]:
     """Every row once an epoch, each epoch in an order of its own that the seed decides."""
     for epoch in range(recipe.epochs):
         yield from (rows[index] for index in sorted(range(len(rows)), key=lambda i: digest(recipe.seed, epoch, i)))
 
 
-def _row(pair: Pair, chat: Chat, persona: str) -> Row:
+def _row(pair: PreferencePair, chat: Chat, persona: str) -> TokenPair:
     # Sampling is part of the message, and of no prompt.
     request = Teach(
         problem=pair.prompt,
@@ -110,7 +111,7 @@ def _row(pair: Pair, chat: Chat, persona: str) -> Row:
     chosen, rejected = said(pair.chosen, pair.chosen_ended), said(pair.rejected, pair.rejected_ended)
     # A tokenizer may merge the last token of the prompt with what follows: the answer begins where they part.
     shared = min(_shared(asked, chosen), _shared(asked, rejected))
-    return Row(asked[:shared], chosen[shared:], rejected[shared:])
+    return TokenPair(asked[:shared], chosen[shared:], rejected[shared:])
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:

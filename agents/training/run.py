@@ -1,6 +1,6 @@
 """One training from its spec to new weights: read, load, take the steps, save.
 
-Knows what is where. How steps are taken is agents/training/course.py, and what an exception means to people
+Knows what is where. How steps are taken is agents/training/loop.py, and what an exception means to people
 agents/training/__main__.py.
 """
 
@@ -12,11 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from agents import prompts, weights
+from agents import prompts
+from agents.models import weights
 from agents.training import pairs
-from agents.training.spec import Done, Said, TrainingFailed, TrainingSpec
+from agents.training.spec import Done, TrainingEvent, TrainingFailed, TrainingSpec
 from broker.errors import ModelError
-from broker.messages import digest
+from broker.protocol import digest
 
 log = logging.getLogger("training")
 
@@ -24,7 +25,7 @@ FORMAT = 2
 """Count up with every change of what a step does: checkpoints of another format are not taken up."""
 
 
-def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
+def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
     """Train, and tell of each step.
 
     Raises:
@@ -44,9 +45,9 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     # What takes seconds to import, only when there is something to train.
     import torch
 
-    from agents.training import model, results
+    from agents.training import export, model
     from agents.training.checkpoints import Checkpoints
-    from agents.training.course import Course, forget_peak_memory, peak_memory_mb
+    from agents.training.loop import TrainingLoop, forget_peak_memory, peak_memory_mb
 
     # Of the training before: trainers and their callbacks hold on to one another.
     gc.collect()
@@ -62,12 +63,12 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
     fast = dtype == torch.bfloat16  # float16 would need its loss scaled: float32 is taken
     forget_peak_memory(device)
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
-    course = Course(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
+    course = TrainingLoop(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
     begun = time.monotonic()
     untrained = model.load(spec, fast)
     loading_s += time.monotonic() - begun
     trained = course.run(untrained, language.chat.tokenizer, device, fast, tell, loading_s)
-    new, folder = results.save(trained, spec, key)
+    new, folder = export.save(trained, spec, key)
     last = course.last
     figures = {
         "loss": last.loss,
@@ -77,7 +78,7 @@ def train(spec: TrainingSpec, tell: Callable[[Said], None]) -> Done:
         "seconds_per_pair": last.seconds / (len(rows) * spec.recipe.epochs),
     }
     if not (spec.recipe.lora or spec.adapter):
-        figures["changed"] = results.changed(folder, Path(spec.folder), dtype)
+        figures["changed"] = export.changed(folder, Path(spec.folder), dtype)
     done = Done(
         trained=new,
         folder=str(folder),

@@ -1,6 +1,6 @@
 """What the training process is told when it is born, and what it says on its standard output, one JSON object a line.
 
-Read by both sides, so nothing heavy is imported here. Who starts the process is agents/training/child.py.
+Read by both sides, so nothing heavy is imported here. Who starts the process is agents/training/process.py.
 """
 
 from typing import Literal
@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from broker.errors import EngineError
-from broker.messages import Recipe
+from broker.work_messages import Recipe
 
 INSTALL = 'pip install -e ".[train]"'
 NO_PADDING = (
@@ -26,7 +26,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     adapter: str = ""
     """Folder of the adapter to go on from; empty: from the base model itself. It is also the reference then."""
     pairs: str
-    """A file with a `broker.messages.Pair` as JSON on each line."""
+    """A file with a `broker.protocol.Pair` as JSON on each line."""
     pairs_digest: str = ""
     """SHA-256 of its bytes: other bytes are refused. Empty: whatever it holds."""
     recipe: Recipe
@@ -43,7 +43,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     """At most one checkpoint in this time; and none before fifty times as long as the last one took."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="step"):
+class TrainingStep(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="step"):
     """Training has come this far. Said once before the first step too, with the step it goes on from."""
 
     step: int
@@ -89,7 +89,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="
     """Another try would end the same way."""
 
 
-Said = Step | Done | Refused
+TrainingEvent = TrainingStep | Done | Refused
 
 
 class TrainingFailed(EngineError):

@@ -15,8 +15,8 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
-from agents.training.pairs import Row
-from broker.messages import Recipe
+from agents.training.pairs import TokenPair
+from broker.work_messages import Recipe
 
 
 def micro_batch(recipe: Recipe) -> int:
@@ -40,7 +40,7 @@ def steps_of(recipe: Recipe, rows: int) -> int:
 
 
 def make(
-    model: Any, tokenizer: Any, rows: Sequence[Row], recipe: Recipe, work: Path, device: torch.device, fast: bool
+    model: Any, tokenizer: Any, rows: Sequence[TokenPair], recipe: Recipe, work: Path, device: torch.device, fast: bool
 ) -> Any:
     """A trainer that will go through `rows` once, in their order.
 
@@ -114,7 +114,7 @@ def _adapter(recipe: Recipe) -> LoraConfig:
     )
 
 
-def _pairs(rows: Sequence[Row]) -> Dataset:
+def _pairs(rows: Sequence[TokenPair]) -> Dataset:
     return Dataset.from_dict(
         {
             "prompt_ids": [row.prompt for row in rows],
@@ -124,7 +124,7 @@ def _pairs(rows: Sequence[Row]) -> Dataset:
     )
 
 
-def _answers(rows: Sequence[Row]) -> Dataset:
+def _answers(rows: Sequence[TokenPair]) -> Dataset:
     """Each answer by itself, good or bad, two pairs at a time.
 
     KTO estimates how far the model has moved from prompts with answers to others: each with the answer before it
@@ -143,7 +143,7 @@ def _answers(rows: Sequence[Row]) -> Dataset:
     )
 
 
-def _chosen(rows: Sequence[Row]) -> Dataset:
+def _chosen(rows: Sequence[TokenPair]) -> Dataset:
     return Dataset.from_dict(
         {
             "input_ids": [row.prompt + row.chosen for row in rows],

@@ -10,27 +10,28 @@ from typing import Protocol
 
 import msgspec
 
-from broker.messages import Feedback, Message, Sampling, digest
-from scenarios.gradebook.iteration import Iteration
-from scenarios.gradebook.learnt import Round
-from scenarios.gradebook.lessons import Lesson
-from scenarios.gradebook.rewriting import Rewriting
-from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank
+from broker.protocol import digest
+from broker.work_messages import Feedback, Message, Sampling
+from scenarios.config.schema import Scenario
+from scenarios.records.iterate import Iteration
+from scenarios.records.learn import LearnRoundRecord
+from scenarios.records.observe import TeachingProblemRecord
+from scenarios.records.rewrite import Rewriting
+from scenarios.tasks.problems import Bank
 
 
 class Request(msgspec.Struct, frozen=True):
     """One completion that is due. References only: the classroom fills in the texts when it sends it."""
 
     id: str
-    """Digest of all that decides the completion; see broker.messages.digest."""
+    """Digest of all that decides the completion; see broker.protocol.digest."""
     kind: str
     """Of the message that is sent: Teach, Examine, Reflect ..."""
     to: str
     """The agent (pool) that is asked."""
     stage: str
     """For progress: greedy, teach, exam ... A name means one thing in all levels of a class; those of level 3 are in
-    scenarios/levels/amounts.py."""
+    scenarios/levels/iterate/budget.py."""
     sampling: Sampling
     tp: str = ""
     tr: str = ""
@@ -68,7 +69,7 @@ class Result(msgspec.Struct, frozen=True):
     """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class FeedbackDue(msgspec.Struct, frozen=True):
     """Feedback that is due. Sent at most once, and never again on resume."""
 
     to: str
@@ -79,7 +80,7 @@ class Step(msgspec.Struct, frozen=True):
     """What a result made due."""
 
     requests: tuple[Request, ...] = ()
-    feedback: tuple[Told, ...] = ()
+    feedback: tuple[FeedbackDue, ...] = ()
     news: tuple[str, ...] = ()
     """What people should hear of, a line each. Told once, and never again on resume."""
     shared: tuple[Request, ...] = ()
@@ -94,9 +95,9 @@ class Step(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """What is known of a class, finished or not: all that scores and summaries are made of."""
 
-    lessons: tuple[Lesson, ...] = ()
+    lessons: tuple[TeachingProblemRecord, ...] = ()
     """Of level 1, and of level 2's first round."""
-    learnt: tuple[Round, ...] = ()
+    learnt: tuple[LearnRoundRecord, ...] = ()
     """The rounds of level 2."""
     weights: str = ""
     """Digest of the weights that the teacher goes on with; empty: those it began with."""

@@ -6,10 +6,10 @@ course.py, which has the same methods.
 
 from collections import deque
 
-from scenarios.gradebook.store import Event
-from scenarios.monitor.ledger import Ledger
+from scenarios.config.schema import Scenario
+from scenarios.monitor.ledger import StoreFollower
 from scenarios.monitor.snapshot import Learning, StageRow
-from scenarios.schema import Scenario
+from scenarios.store.sqlite import ClassEvent
 
 SPEED_S = 5.0
 """Less than this long nothing is said of an agent's pace."""
@@ -24,12 +24,12 @@ class FirstLevel:
     at_work = ""
     learning = Learning()
 
-    def __init__(self, ledger: Ledger, scenario: Scenario) -> None:
+    def __init__(self, ledger: StoreFollower, scenario: Scenario) -> None:
         self._ledger = ledger
         self._scenario = scenario
         self._pace: deque[tuple[float, dict[str, int]]] = deque()
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: ClassEvent) -> None:
         """Nothing that happens says how far it is."""
 
     def sum_up(self, *, complete: bool) -> None:

@@ -6,7 +6,6 @@ large class does not pay for being watched; and whatever goes wrong here, the cl
 """
 
 import contextlib
-import fcntl
 import sys
 import threading
 import time
@@ -19,16 +18,17 @@ from typing import Literal, Protocol, Self, TextIO
 
 from rich.console import Console
 
-from broker.messages import Gauges
 from broker.printable import printable_traceback
-from scenarios.gradebook.layout import Trimmed
-from scenarios.gradebook.spent import spent_in
-from scenarios.gradebook.store import Store
-from scenarios.monitor.lines import harmless
+from broker.protocol import Gauges
+from scenarios.config.schema import Scenario
 from scenarios.monitor.reader import Reader
-from scenarios.monitor.screens import Drawing, Keys, LiveScreen, PlainLines, draws
+from scenarios.monitor.screens import Canvas, Keys, LiveScreen, PlainLines, draws
 from scenarios.monitor.view import view
-from scenarios.schema import Scenario
+from scenarios.report.formatting import harmless
+from scenarios.report.layout import Trimmed
+from scenarios.report.spend import spent_in
+from scenarios.session.run_dir import is_running
+from scenarios.store.sqlite import Store
 
 Mode = Literal["live", "plain", "off"]
 
@@ -57,7 +57,7 @@ Subscribe = Callable[[], AbstractContextManager[GaugeSource]]
 class _Follower:
     """Looks and draws, one step at a time."""
 
-    def __init__(self, reader: Reader, source: GaugeSource, drawing: Drawing) -> None:
+    def __init__(self, reader: Reader, source: GaugeSource, drawing: Canvas) -> None:
         self._reader = reader
         self._source = source
         self._gauges: Gauges | None = None
@@ -128,7 +128,7 @@ class Monitor:
     def __enter__(self) -> Self:
         if self.mode == "off":
             return self
-        drawing: Drawing = PlainLines(self._stream)
+        drawing: Canvas = PlainLines(self._stream)
         if self.mode == "live":
             drawing = self._screen.enter_context(LiveScreen(self._console, "Ctrl-C stops; the class can be resumed"))
         self._thread = threading.Thread(target=self._run, args=(drawing,), name="monitor", daemon=True)
@@ -147,7 +147,7 @@ class Monitor:
         if self._failure:
             print(self._failure, file=self._stream, flush=True)
 
-    def _run(self, drawing: Drawing) -> None:
+    def _run(self, drawing: Canvas) -> None:
         try:
             with Store(self._folder) as store, self._subscribe() as source:
                 self._follow(Reader(store, self._scenario, spent_in(self._folder)), source, drawing)
@@ -164,7 +164,7 @@ class Monitor:
             with log.open("a") as file:
                 file.write(f"{printable_traceback(error)}\n")
 
-    def _follow(self, reader: Reader, source: GaugeSource, drawing: Drawing) -> None:
+    def _follow(self, reader: Reader, source: GaugeSource, drawing: Canvas) -> None:
         plain = self.mode == "plain"
         if plain:
             reader.catch_up()
@@ -210,7 +210,7 @@ def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Co
 def _attend(folder: Path, reader: Reader, source: GaugeSource, console: Console) -> None:
     """Draw a class until it ends, or q."""
     with contextlib.ExitStack() as stack:
-        drawing: Drawing = PlainLines(console.file)
+        drawing: Canvas = PlainLines(console.file)
         if draws(console):
             drawing = stack.enter_context(LiveScreen(console, "q leaves; the class goes on"))
         else:
@@ -223,20 +223,3 @@ def _attend(folder: Path, reader: Reader, source: GaugeSource, console: Console)
                 probe = time.monotonic() + PROBE_S
                 if not is_running(folder):
                     return
-
-
-def is_running(folder: Path) -> bool:
-    """Whether a process is at work on the class in `folder`: it holds the lock, and a dead one holds none.
-
-    The lock is tried, shared, and given back within microseconds.
-    """
-    try:
-        lock = (folder / "lock").open()
-    except FileNotFoundError:
-        return False
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

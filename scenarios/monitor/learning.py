@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from scenarios.gradebook.iteration import Course, Iteration
-from scenarios.gradebook.learnt import Round, Training
-from scenarios.gradebook.measured import standings
-from scenarios.gradebook.rounds import pool
-from scenarios.gradebook.store import Event
+from scenarios.config.schema import Scenario
 from scenarios.levels.base import Outcome
 from scenarios.monitor.snapshot import Learning, RoundRow, TeacherRow, TrainingRow
-from scenarios.schema import Scenario
+from scenarios.records.confusion import pool
+from scenarios.records.iterate import ArmRun, Iteration
+from scenarios.records.learn import LearnRoundRecord, Training
+from scenarios.scoring.teacher_metrics import standings
+from scenarios.store.sqlite import ClassEvent
 
 PACE_STEPS = 20
 """Over how many steps the pace of a training is taken."""
@@ -73,7 +73,7 @@ class Curves:
     def __init__(self) -> None:
         self._curves: dict[str, Curve] = {}
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: ClassEvent) -> None:
         """Take down an event of kind `progress`; one that cannot be read says nothing."""
         with contextlib.suppress(msgspec.DecodeError):
             request, step, steps, figures = msgspec.json.decode(event.detail, type=Told)
@@ -110,7 +110,7 @@ def shown(of: Figures, curves: Curves) -> Learning:
     return Learning(of.rounds, trainings, of.teachers)
 
 
-def _rounds(course: Course) -> Iterator[RoundRow]:
+def _rounds(course: ArmRun) -> Iterator[RoundRow]:
     for round in course.rounds:
         best = round.selected[0] if round.selected else ""
         train, held_out = course.train.get(best), course.held_out.get(best)
@@ -125,7 +125,7 @@ def _rounds(course: Course) -> Iterator[RoundRow]:
         )
 
 
-def _trainings(one: Round, curves: Curves) -> Iterator[TrainingRow]:
+def _trainings(one: LearnRoundRecord, curves: Curves) -> Iterator[TrainingRow]:
     by_request: dict[str, list[Training]] = {}
     for training in one.trainings:
         # Arms with the same pairs have one training; those without pairs have none.
@@ -153,7 +153,7 @@ def _trainings(one: Round, curves: Curves) -> Iterator[TrainingRow]:
         )
 
 
-def _teachers(scenario: Scenario, learnt: tuple[Round, ...], complete: bool) -> Iterator[TeacherRow]:
+def _teachers(scenario: Scenario, learnt: tuple[LearnRoundRecord, ...], complete: bool) -> Iterator[TeacherRow]:
     for one in standings(scenario, learnt, complete=complete):
         if one.n or one.lbt is not None:
             yield TeacherRow(one.round, one.label, one.n, scenario.held_out, one.greedy, one.sampled, one.lbt)

@@ -7,10 +7,10 @@ new, so that its cost follows what happened and not what is stored. Nothing is w
 import json
 from collections import defaultdict
 
-from scenarios.gradebook.store import Event, Store
+from scenarios.config.schema import Scenario
 from scenarios.monitor.lessons import Lessons, Sat, Tally
 from scenarios.monitor.snapshot import LessonRow
-from scenarios.schema import Scenario
+from scenarios.store.sqlite import ClassEvent, Store
 
 BITE = 250
 """TRs that one look fetches at most, so that the first look at a large class does not hold up the drawing."""
@@ -32,7 +32,7 @@ EXAMS = f"""
   WHERE r.tr <> '' GROUP BY tr, agent, stage"""  # noqa: S608 - constants alone
 
 
-class Ledger:
+class StoreFollower:
     """Follows one gradebook."""
 
     def __init__(self, store: Store, scenario: Scenario) -> None:
@@ -49,7 +49,7 @@ class Ledger:
         self.rows: dict[str, LessonRow] = {}
         self.agents: dict[str, Tally] = defaultdict(Tally)
         self.taught = {"greedy": 0, "teach": 0}
-        self.fresh: list[Event] = []
+        self.fresh: list[ClassEvent] = []
         """The events that the last look found."""
 
     @property

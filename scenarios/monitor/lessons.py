@@ -3,8 +3,8 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from scenarios.config.schema import Scenario
 from scenarios.monitor.snapshot import Best, LessonRow
-from scenarios.schema import Scenario
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Sat:
 
 
 @dataclass(slots=True)
-class _Material:
+class _RationaleView:
     """The TRs of one TP that have the same text: examined once, counted as often as they came."""
 
     answer: str | None
@@ -53,8 +53,8 @@ class _Material:
 
 
 @dataclass(slots=True)
-class _Lesson:
-    materials: dict[int, _Material] = field(default_factory=dict)
+class _ProblemView:
+    materials: dict[int, _RationaleView] = field(default_factory=dict)
     failed: int = 0
     greedy: bool | None = None
     last: str = ""
@@ -68,7 +68,7 @@ class Lessons:
         self._ties = scenario.scoring.ties
         self._rationales = scenario.lesson.rationales
         self._per_tr = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
-        self._lessons: dict[str, _Lesson] = defaultdict(_Lesson)
+        self._lessons: dict[str, _ProblemView] = defaultdict(_ProblemView)
         self.lesson_of: dict[str, str] = {}
         """TP of every TR, the greedy ones and failed ones too."""
         self.exams: dict[str, dict[tuple[str, str], Sat]] = {}
@@ -93,7 +93,7 @@ class Lessons:
 
     def rationale(self, request_id: str, tp: str, repeat: int, text: str, answer: str | None, correct: bool) -> None:
         """A TR to examine, unless there was one like it or it has no answer."""
-        material = self._lessons[tp].materials.setdefault(hash(text), _Material(answer, correct, repeat))
+        material = self._lessons[tp].materials.setdefault(hash(text), _RationaleView(answer, correct, repeat))
         material.first = min(material.first, repeat)
         material.ids.append(request_id)
 

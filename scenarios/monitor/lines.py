@@ -5,8 +5,6 @@ characters and no escapes. The lines are segments of rich, without its tables, w
 reading. This file knows nothing of classes.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -15,6 +13,8 @@ from rich.cells import cell_len, get_character_cell_size
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.style import Style
+
+from scenarios.report.formatting import harmless
 
 Piece = tuple[str, str]
 """A text and the name of its style."""
@@ -29,7 +29,6 @@ STYLES = {
     "warn": Style(color="yellow"),
     "bar": Style(color="cyan"),
 }
-ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(\x07|\x1b\\)?|[ -/]*[0-~])?")
 
 MARK = 5
 """Cells for the number of columns that are not shown."""
@@ -72,24 +71,6 @@ class Column(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=4096)
-def harmless(text: str) -> str:
-    """`text` in one line that a terminal shows and does not obey, and whose width everybody agrees on."""
-    text = text[:2000]
-    if text.isascii() and text.isprintable():
-        return text
-    text = re.sub(r"[^\S ]+", " ", unicodedata.normalize("NFC", ESCAPES.sub("", text)))
-    return "".join(_shown(character) for character in text)
-
-
-def _shown(character: str) -> str:
-    category = unicodedata.category(character)
-    if category[0] == "M" or category in ("Cf", "Cs"):
-        return ""
-    wide = 2 if unicodedata.east_asian_width(character) in "WF" else 1
-    unsure = category[0] == "C" or get_character_cell_size(character) != wide
-    return "?" if unsure else character
-
-
 def fit(text: str, width: int, right: bool = False, tail: bool = False) -> str:
     """`text` in exactly `width` cells, made harmless; an ellipsis stands for the end, with `tail` for the beginning."""
     text = harmless(text)

@@ -13,18 +13,18 @@ from itertools import pairwise
 
 import msgspec
 
-from broker.messages import Gauges, PeerGauge, pool_of
-from scenarios.gradebook.facts import Session
-from scenarios.gradebook.formatting import many
-from scenarios.gradebook.store import TAUGHT, Event, Store
-from scenarios.monitor.course import Course
+from broker.protocol import Gauges, PeerGauge, pool_of
+from scenarios.config.schema import Agent, Scenario
 from scenarios.monitor.first import FirstLevel
-from scenarios.monitor.ledger import Ledger
+from scenarios.monitor.ledger import StoreFollower
 from scenarios.monitor.lessons import Tally
+from scenarios.monitor.levels import LevelFollower
 from scenarios.monitor.lines import duration
 from scenarios.monitor.shadow import Shadow
 from scenarios.monitor.snapshot import OVER, AgentRow, EventRow, Snapshot
-from scenarios.schema import Agent, Scenario
+from scenarios.report.formatting import many
+from scenarios.report.run_info import SessionInfo
+from scenarios.store.sqlite import TAUGHT, ClassEvent, Store
 
 SPEED_S = 5.0
 """Over how many seconds tokens per second are taken."""
@@ -48,14 +48,14 @@ class Reader:
     """
 
     def __init__(self, store: Store, scenario: Scenario, spent: Mapping[str, float] | None = None) -> None:
-        self.ledger: Ledger | Shadow
-        self._progress: FirstLevel | Course
+        self.ledger: StoreFollower | Shadow
+        self._progress: FirstLevel | LevelFollower
         if scenario.levels == (1,) and not scenario.exam.questions:
-            self.ledger = Ledger(store, scenario)
+            self.ledger = StoreFollower(store, scenario)
             self._progress = FirstLevel(self.ledger, scenario)
         else:
             self.ledger = Shadow(store, scenario)
-            self._progress = Course(self.ledger, scenario)
+            self._progress = LevelFollower(self.ledger, scenario)
         self._store = store
         self._scenario = scenario
         self._order: dict[str, int] = {}
@@ -140,7 +140,7 @@ class Reader:
             at_work="" if over else self._progress.at_work,
         )
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: ClassEvent) -> None:
         event = _plain_words(event)
         if (event.kind, event.detail) == ("left", "(finished)") and self._status == "draining":
             event = msgspec.structs.replace(event, detail="(interrupted)")
@@ -288,7 +288,7 @@ def _budget(agent: Agent | None) -> float | None:
     return float(said) if isinstance(said, int | float) and said else None
 
 
-def _event_row(event: Event, times: int) -> EventRow:
+def _event_row(event: ClassEvent, times: int) -> EventRow:
     time = f"{datetime.fromisoformat(event.at).astimezone():%H:%M:%S}"
     kind = "" if event.kind == "drain" else event.kind  # its detail says it all
     detail = REQUEST_ID.sub(r"\1…", event.detail)
@@ -301,7 +301,7 @@ def _event_row(event: Event, times: int) -> EventRow:
     return EventRow(event.seq, time, event.agent, kind, detail)
 
 
-def _plain_words(event: Event) -> Event:
+def _plain_words(event: ClassEvent) -> ClassEvent:
     """An event as people should read it, whichever version of this program wrote it."""
     kind, detail = event.kind, event.detail
     if (kind, detail) in (("left", "finished"), ("lost", "goodbye drained"), ("gone", "left (exit code 0)")):
@@ -314,7 +314,7 @@ def _plain_words(event: Event) -> Event:
 def _session(text: str) -> str:
     """How a session ended, from its JSON; empty where that cannot be read."""
     with contextlib.suppress(msgspec.DecodeError):
-        session = msgspec.json.decode(text, type=Session)
+        session = msgspec.json.decode(text, type=SessionInfo)
         return f"{session.status or 'ended'} after {duration(session.wall_seconds)}"
     return ""
 

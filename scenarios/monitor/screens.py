@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.live import Live
 
 from broker.interrupts import Interrupts
-from scenarios.gradebook.formatting import many, percent
-from scenarios.monitor.lines import Frame, duration, harmless, roughly
+from scenarios.monitor.lines import Frame, duration, roughly
 from scenarios.monitor.snapshot import EventRow, Snapshot, TeacherRow, TrainingRow
 from scenarios.monitor.view import task, view
+from scenarios.report.formatting import harmless, many, percent
 
 UNSAID = frozenset({"started", "session", "ready", "progress"})
 """Events that have no line of their own in plain mode."""
@@ -33,7 +33,7 @@ LAST = frozenset({"finished", "left"})
 """Events of the end of a class."""
 
 
-class Drawing(Protocol):
+class Canvas(Protocol):
     """A place to draw on."""
 
     def draw(self, snapshot: Snapshot) -> None:

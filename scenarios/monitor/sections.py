@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from scenarios.gradebook.formatting import percent
 from scenarios.monitor.lines import Column, Line, Piece, roughly, table
 from scenarios.monitor.snapshot import RoundRow, Snapshot
+from scenarios.report.formatting import percent
 
 HEIGHTS = " ▁▂▃▄▅▆▇█"
 ROOM = 80

@@ -9,13 +9,13 @@ step of its own. Nothing is written, nothing is drawn; a class of level 1 is fol
 import json
 from collections import Counter, defaultdict
 
-from scenarios.gradebook.store import Event, Store
+from scenarios.config.schema import Scenario
 from scenarios.levels.base import Level, Outcome, Request, Result, Step
 from scenarios.monitor.ledger import CHANGED, GRADE
 from scenarios.monitor.lessons import Lessons, Sat, Tally
 from scenarios.monitor.snapshot import LessonRow
-from scenarios.run_folder import RunFolder
-from scenarios.schema import Scenario
+from scenarios.session.run_dir import RunFolder
+from scenarios.store.sqlite import ClassEvent, Store
 
 BITE = 1000
 """Requests that one look asks the gradebook for at most."""
@@ -41,7 +41,7 @@ class Shadow:
         self._store = store
         self._scenario = scenario
         self._seq = 0
-        self.fresh: list[Event] = []
+        self.fresh: list[ClassEvent] = []
         """The events that the last look found."""
         self._forget()
 

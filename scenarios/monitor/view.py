@@ -6,7 +6,6 @@ are cut to size is scenarios/monitor/lines.py; what is known of the class, scena
 
 from collections.abc import Callable, Sequence
 
-from scenarios.gradebook.formatting import many
 from scenarios.monitor.lines import (
     Column,
     Frame,
@@ -24,6 +23,7 @@ from scenarios.monitor.lines import (
 )
 from scenarios.monitor.sections import rounds_table, score, teachers_table, training_table
 from scenarios.monitor.snapshot import AgentRow, LessonRow, Snapshot, StageRow, spending
+from scenarios.report.formatting import many
 
 STATES = {
     "running": "good", "ready": "good", "complete": "good", "finished": "good", "joined": "good", "training": "good",

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from broker.errors import TaskError
-from scenarios.schema import Exam, Scenario, Task
-from scenarios.tasks import files, gym, labelled
-from scenarios.tasks.bank import Bank, Labelled
+from scenarios.config.schema import Exam, Scenario, Task
 from scenarios.tasks.demonstrations import demonstrations
-from scenarios.tasks.families import FAMILIES
+from scenarios.tasks.problems import Bank, Labelled
+from scenarios.tasks.sources import files, gym, labelled
+from scenarios.tasks.sources.families import FAMILIES
 
 CHARACTERS_PER_TOKEN = 4
 

@@ -4,8 +4,8 @@ They set the manner: a few lines, one calculation per line, the answer in the la
 problem that a family can draw. How they are laid out in a prompt is for the agents.
 """
 
-from broker.messages import Exemplar
-from scenarios.tasks.families import FAMILIES
+from broker.work_messages import Exemplar
+from scenarios.tasks.sources.families import FAMILIES
 
 WORKED: dict[str, tuple[Exemplar, ...]] = {
     "number": (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import openai_server
+from tests.agents.engines.openai import openai_server
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def server() -> Iterator[openai_server.Server]:
 def smollm2() -> Path:
     if folder := os.environ.get("LBT_TEST_MODEL"):
         return Path(folder)
-    from agents.models import ensure
+    from agents.models.catalogue import ensure
 
     folder_: Path = ensure("smollm2-135m-instruct").folder
     return folder_

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from agents import doctor
 from agents.doctor import Check, examine, to_table
-from agents.machine import Gpu, Machine
-from agents.models import known
-from broker.lifeline import ROOT
+from agents.models.catalogue import known
+from agents.placement.hardware import Gpu, Machine
+from broker.child_process import ROOT
 
 BARE = Machine(cores=(0, 1), memory_mb=16_000)
 WITH_GPU = Machine(cores=(0,), memory_mb=4000, gpus=(Gpu("0", "A10", 24_000),))

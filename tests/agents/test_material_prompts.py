@@ -7,7 +7,18 @@ import pytest
 
 from agents import prompts
 from agents.prompts import exemplar_sets
-from broker.messages import AnswerForm, Ask, Examine, Exchange, Exemplar, Explain, Mistake, Reflect, Revise, Sampling
+from broker.work_messages import (
+    AnswerForm,
+    Ask,
+    Examine,
+    Exchange,
+    Exemplar,
+    Explain,
+    Mistake,
+    Reflect,
+    Revise,
+    Sampling,
+)
 
 TASK = "Does the third statement follow from the first two?"
 SET = (

@@ -1,7 +1,7 @@
 import msgspec
 
 from agents import prompts
-from broker.messages import Examine, Exemplar, Grade, Sampling, Teach
+from broker.work_messages import Examine, Exemplar, Grade, Sampling, Teach
 
 SHOWN = (Exemplar("1 + 1?", "1 + 1 = 2\nAnswer: 2"),)
 

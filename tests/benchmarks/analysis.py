@@ -13,12 +13,12 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from broker.messages import digest
-from scenarios import reading
-from scenarios.classroom import result_of
-from scenarios.gradebook.store import Record, Store
+from broker.protocol import digest
+from scenarios.config import load
 from scenarios.levels.base import Request
-from scenarios.run_folder import RunFolder
+from scenarios.session.run_dir import RunFolder
+from scenarios.session.runner import result_of
+from scenarios.store.sqlite import Record, Store
 from scenarios.tasks import build
 from tests import classes
 
@@ -30,7 +30,7 @@ GOAL_S = 6.0
 
 def fill(folder: RunFolder, seed: int) -> int:
     """Play the class into a gradebook; returns how many results it has."""
-    described = reading.read(Path(classes.SMOKE), (*CLASS, f"seed={seed}"))
+    described = load.read(Path(classes.SMOKE), (*CLASS, f"seed={seed}"))
     folder.make()
     folder.keep(described)
     with Store(folder.path, write=True) as store:

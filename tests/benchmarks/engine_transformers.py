@@ -20,9 +20,10 @@ import transformers
 
 from agents import prompts
 from agents.engines.base import Engine, Prompt, Settings
-from agents.engines.loading import pick_device, pick_dtype
-from agents.engines.transformers import TransformersEngine
-from broker.messages import Examine, Exemplar, Sampling, Teach, digest
+from agents.engines.local.engine import TransformersEngine
+from agents.engines.local.loading import pick_device, pick_dtype
+from broker.protocol import digest
+from broker.work_messages import Examine, Exemplar, Sampling, Teach
 
 GOAL = 0.9
 NAMES = ("Ada", "Ben", "Chloe", "Dev", "Elif", "Farid", "Grace", "Hugo", "Ines", "Jun")
@@ -31,7 +32,7 @@ THINGS = ("apples", "marbles", "stickers", "books", "shells", "coins", "pencils"
 
 def run(quick: bool, seed: int) -> dict[str, Any]:
     """What `python -m tests.benchmarks engine-transformers` prints."""
-    from agents.models import ensure
+    from agents.models.catalogue import ensure
 
     names = ["smollm2-135m-instruct"] if quick else ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"]
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.engines.base import Prompt, Settings
+from agents.engines.vllm.config import ENVIRONMENT, arguments
 from agents.engines.vllm.engine import VllmEngine
-from agents.engines.vllm.told import ENVIRONMENT, arguments
-from broker.messages import digest
+from broker.protocol import digest
 from tests.benchmarks.engine_transformers import attend_class, questions
 
 GOAL = 0.97
@@ -27,7 +27,7 @@ GOAL = 0.97
 
 def run(quick: bool, seed: int) -> dict[str, Any]:
     """What `python -m tests.benchmarks engine-vllm` prints."""
-    from agents.models import ensure
+    from agents.models.catalogue import ensure
 
     names = ["smollm2-135m-instruct"] if quick else ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"]
     size = {"lessons": 8, "rounds": 3, "max_tokens": 32} if quick else {"lessons": 14, "rounds": 5, "max_tokens": 48}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from scenarios.gradebook.store import Event, Store
+from scenarios.store.sqlite import ClassEvent, Store
 from tests import classes
 
 GOAL_S = 10.0
@@ -97,7 +97,7 @@ def figures(store: Store) -> dict[str, float]:
 
 def trainings_of(store: Store) -> list[Training]:
     """In the order they were made."""
-    events: dict[str, list[tuple[Event, Told]]] = {}
+    events: dict[str, list[tuple[ClassEvent, Told]]] = {}
     for event in store.events(kinds=["progress"]):
         told = msgspec.json.decode(event.detail, type=Told)
         events.setdefault(told[0], []).append((event, told))

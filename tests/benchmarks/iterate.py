@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from broker.messages import digest
-from scenarios.gradebook.store import Store
+from broker.protocol import digest
 from scenarios.levels.base import Request, Result
+from scenarios.store.sqlite import Store
 from tests import classes
-from tests.scenarios import iterated
+from tests.scenarios.levels import iterated
 
 ROUND = {"rounds": 1, "beam": 4, "exemplars": 8, "minibatch": 64, "reflections": 4, "revisions": 8, "score_items": 200}
 TRAIN, DEV, TEST = 200, 100, 100

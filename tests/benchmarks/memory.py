@@ -17,7 +17,7 @@ def peak(out: Path, problems: int) -> dict[str, float]:
         now = {"run.py": _resident(parent), "broker": 0.0}
         try:
             for child in parent.children():
-                if "broker.broker" in child.cmdline():
+                if "broker.server" in child.cmdline():
                     now["broker"] = _resident(child)
         except psutil.Error:
             now["broker"] = 0.0

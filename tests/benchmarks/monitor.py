@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from broker.messages import Gauges, PeerGauge, Role, digest
-from scenarios.gradebook.store import Record, Store
+from broker.protocol import Gauges, PeerGauge, Role, digest
+from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.monitor.follow import Monitor
-from scenarios.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.store.sqlite import Record, Store
 from tests.benchmarks import monitor_course
 
 EPS, REPEATS = 3, 3

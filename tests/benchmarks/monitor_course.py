@@ -15,14 +15,15 @@ from unittest import mock
 
 from rich.console import Console
 
-from scenarios.gradebook.store import Store
+from scenarios.config.schema import Scenario
 from scenarios.monitor.follow import Monitor
-from scenarios.schema import Scenario
-from scenarios.tasks.bank import Bank, Labelled
-from tests.scenarios import iterated, monitored_course
-from tests.scenarios.iterated import part
-from tests.scenarios.monitored import Source
-from tests.scenarios.monitored_course import Played, course
+from scenarios.store.sqlite import Store
+from scenarios.tasks.problems import Bank, Labelled
+from tests.scenarios.levels import iterated
+from tests.scenarios.levels.iterated import part
+from tests.scenarios.monitor import monitored_course
+from tests.scenarios.monitor.monitored import Source
+from tests.scenarios.monitor.monitored_course import Played, course
 
 RECORDS_PER_S = 150
 GROUP = 30

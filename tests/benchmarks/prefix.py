@@ -12,8 +12,8 @@ from typing import Any
 
 from agents import engines
 from agents.engines.base import Prompt, Settings
-from agents.engines.loading import chat_of
-from broker.messages import digest
+from agents.engines.local.loading import chat_of
+from broker.protocol import digest
 from tests.benchmarks.engine_transformers import attend_class, questions
 
 GOAL = 0.9
@@ -22,7 +22,7 @@ MODEL = "smollm2-135m-instruct"
 
 def run(quick: bool, seed: int) -> dict[str, Any]:
     """What `python -m tests.benchmarks prefix` prints."""
-    from agents.models import ensure
+    from agents.models.catalogue import ensure
 
     name = engines.choose("auto", MODEL, gpu=False)
     settings = Settings(

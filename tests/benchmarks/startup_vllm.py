@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scenarios.gradebook.store import Store
+from scenarios.store.sqlite import Store
 from tests import classes
 
 GOAL_S = 2.0

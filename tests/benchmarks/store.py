@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from broker.messages import digest
-from scenarios.gradebook.store import Record, Store
+from broker.protocol import digest
+from scenarios.store.sqlite import Record, Store
 
 GROUP = 256
 

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents.training import child
+from agents.training import process
 from agents.training.estimate import estimate
-from agents.training.spec import Done, Step, TrainingSpec
-from broker.messages import Pair, Recipe
+from agents.training.spec import Done, TrainingSpec, TrainingStep
+from broker.work_messages import PreferencePair, Recipe
 
 GOAL = 1.05
 MODEL = "smollm2-135m-instruct"
@@ -65,9 +65,9 @@ def write_pairs(path: Path, count: int, folder: Path) -> None:
     from agents.training.model import language_of
     from agents.training.pairs import encode
 
-    def pair(number: int, prompt: int, chosen: int, rejected: int) -> Pair:
+    def pair(number: int, prompt: int, chosen: int, rejected: int) -> PreferencePair:
         words = [f"{(number * 7 + n) % 90 + 10} +" for n in range(400)]
-        return Pair(
+        return PreferencePair(
             prompt=" ".join(words[:prompt]),
             chosen=" ".join(words[:chosen]),
             rejected=" ".join(words[1 : 1 + rejected]),
@@ -81,7 +81,7 @@ def write_pairs(path: Path, count: int, folder: Path) -> None:
     path.write_text("".join(_line(pair(number, *sizes)) for number in range(count)))
 
 
-def _line(pair: Pair) -> str:
+def _line(pair: PreferencePair) -> str:
     import msgspec
 
     return msgspec.json.encode(pair).decode() + "\n"
@@ -91,8 +91,8 @@ def ours(told: TrainingSpec, log: Path) -> tuple[float, float, Done]:
     """Seconds from the word that it begins to the process's end, seconds before that, and what came of it."""
     born, begun = time.monotonic(), 0.0
     last: object = None
-    for last in child.hear(child.start(told, log)):
-        if isinstance(last, Step) and not last.step:
+    for last in process.hear(process.start(told, log)):
+        if isinstance(last, TrainingStep) and not last.step:
             begun = time.monotonic()
     if not isinstance(last, Done):
         raise SystemExit(f"the training failed: {last}")
@@ -102,7 +102,7 @@ def ours(told: TrainingSpec, log: Path) -> tuple[float, float, Done]:
 def bare(folder: Path, pairs: Path, out: Path, threads: int, batch: int, seed: int) -> float:
     """Seconds of the trainer alone."""
     command = [sys.executable, "-c", BARE, str(folder), str(pairs), str(out), str(threads), str(batch), str(seed)]
-    env = {**os.environ, **child.ENVIRONMENT}
+    env = {**os.environ, **process.ENVIRONMENT}
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     return float(json.loads(said.splitlines()[-1])["seconds"])
 
@@ -115,7 +115,7 @@ def cpu_seconds() -> float:
 
 def run(quick: bool, seed: int) -> dict[str, Any]:
     """What `python -m tests.benchmarks training` prints."""
-    from agents.models import ensure
+    from agents.models.catalogue import ensure
 
     os.environ["LBT_DEVICE"] = "cpu"
     model = ensure(MODEL)

@@ -10,21 +10,12 @@ from pathlib import Path
 
 import zmq
 
-from broker import lifeline, security
-from broker.broker import Broker, BrokerSpec
-from broker.client import Client, Received
-from broker.messages import (
-    Answered,
-    Examine,
-    Exemplar,
-    Hello,
-    Message,
-    Sampling,
-    decode,
-    envelope,
-    from_frames,
-    to_frames,
-)
+from broker import auth, child_process
+from broker.client import Client
+from broker.delivery import Received
+from broker.protocol import Hello, decode, envelope, from_frames, to_frames
+from broker.server import BrokerServer, BrokerSpec
+from broker.work_messages import Answered, Examine, Exemplar, Message, Sampling
 
 PATIENCE_S = 600.0
 QUESTION = Examine(problem="8 · 7?", answer_form="number", sampling=Sampling(), material=(Exemplar("6 · 7?", "42"),))
@@ -55,14 +46,14 @@ def serving(spec: BrokerSpec) -> Iterator[None]:
     stop = threading.Event()
     errors: list[BaseException] = []
 
-    def run(broker: Broker) -> None:
+    def run(broker: BrokerServer) -> None:
         try:
             with broker:
                 broker.run(stop)
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run, args=(Broker(spec),))
+    thread = threading.Thread(target=run, args=(BrokerServer(spec),))
     thread.start()
     try:
         yield
@@ -76,7 +67,7 @@ def serving(spec: BrokerSpec) -> Iterator[None]:
 @contextlib.contextmanager
 def broker_process(spec: BrokerSpec, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A broker in a process, which is killed at the end of the block."""
-    process = lifeline.spawn("broker.broker", spec, env={}, log=log)
+    process = child_process.spawn("broker.server", spec, env={}, log=log)
     try:
         yield process
     finally:
@@ -96,7 +87,7 @@ def raw_peer(
     socket.rcvhwm = 1
     socket.linger = 0
     if keys:
-        security.secure_client(socket, keys, key)
+        auth.secure_client(socket, keys, key)
     if identity:
         socket.identity = identity
     socket.connect(endpoint)

@@ -8,21 +8,18 @@ from pathlib import Path
 import pytest
 import zmq
 
-from broker import security
+from broker import auth
 from broker.client import Client, ClientError, memory_mb
 from broker.gauges import Subscriber
-from broker.messages import (
+from broker.protocol import (
     MAX_BODY,
     Ack,
-    Answered,
     Drain,
-    Examine,
     Goodbye,
     Heartbeat,
     Hello,
     Joined,
     Lost,
-    Message,
     Welcome,
     WireError,
     decode,
@@ -30,6 +27,7 @@ from broker.messages import (
     from_frames,
     to_frames,
 )
+from broker.work_messages import Answered, Examine, Message
 from tests.broker.running import (
     CLASSROOM,
     PATIENCE_S,
@@ -242,9 +240,9 @@ def test_a_client_that_was_never_started_can_be_closed() -> None:
 
 
 def test_a_client_without_its_key_does_not_start(tmp_path: Path) -> None:
-    security.make_keys(tmp_path / "keys", [])
+    auth.make_keys(tmp_path / "keys", [])
     client = Client("tcp://127.0.0.1:9", student("ann"), keys=tmp_path / "keys")
-    with pytest.raises(security.SecurityError, match=r"ann\.key"):
+    with pytest.raises(auth.SecurityError, match=r"ann\.key"):
         client.start()
 
 
@@ -279,7 +277,7 @@ def test_no_gauges_is_no_picture() -> None:
 
 FLOOD = """
 import sys, zmq
-from broker.messages import Feedback, Welcome, envelope, to_frames
+from broker.protocol import Feedback, Welcome, envelope, to_frames
 socket = zmq.Context().socket(zmq.ROUTER)
 socket.bind(sys.argv[1])
 if not socket.poll(120_000):
@@ -295,7 +293,7 @@ for number in range(1_000_000):
 READER = """
 import sys
 from broker.client import Client
-from broker.messages import Hello
+from broker.protocol import Hello
 with Client(sys.argv[1], Hello(name="ann", role="student")) as client:
     while True:
         print(len(client.receive()), flush=True)

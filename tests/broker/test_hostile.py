@@ -15,26 +15,14 @@ import psutil
 import pytest
 
 import broker.flooding as flooding
-from broker import lifeline, security
-from broker.broker import BrokerSpec
-from broker.client import Client, Subscriber
+from broker import auth, child_process
+from broker.auth import Member
+from broker.client import Client
 from broker.flooding import FloodGuard
-from broker.messages import (
-    Answered,
-    Drain,
-    Examine,
-    Hello,
-    Joined,
-    Lost,
-    Message,
-    Role,
-    Sampling,
-    Unknown,
-    Welcome,
-    envelope,
-    to_frames,
-)
-from broker.security import Member
+from broker.gauges import Subscriber
+from broker.protocol import Drain, Hello, Joined, Lost, Role, Unknown, Welcome, envelope, to_frames
+from broker.server import BrokerSpec
+from broker.work_messages import Answered, Examine, Message, Sampling
 from tests.broker.running import (
     CLASSROOM,
     PATIENCE_S,
@@ -50,7 +38,7 @@ from tests.broker.running import (
     short_folder,
     student,
 )
-from tests.broker.test_broker import gauges_where
+from tests.broker.test_server import gauges_where
 
 MEMBERS = {
     "ada": Member("teacher", "ada"),
@@ -63,7 +51,7 @@ MEMBERS = {
 def over_tcp(tmp_path: Path, free_ports: tuple[str, str]) -> Iterator[BrokerSpec]:
     """A broker with a key for everybody."""
     keys = tmp_path / "keys"
-    security.make_keys(keys, ["classroom", "monitor", *MEMBERS])
+    auth.make_keys(keys, ["classroom", "monitor", *MEMBERS])
     spec = BrokerSpec(endpoint=free_ports[0], gauges=free_ports[1], keys=str(keys), heartbeat_s=0.2, members=MEMBERS)
     with serving(spec):
         yield spec
@@ -144,7 +132,7 @@ def test_a_message_over_the_routing_id_of_another_is_dropped(over_tcp: BrokerSpe
 PEER = """
 import sys, zmq
 sys.path.insert(0, sys.argv[1])
-from broker.messages import Hello, Heartbeat, envelope, from_frames, to_frames
+from broker.protocol import Hello, Heartbeat, envelope, from_frames, to_frames
 _, _, endpoint, name, role, pool, identity = sys.argv
 socket = zmq.Context().socket(zmq.DEALER)
 if identity:
@@ -164,7 +152,7 @@ def another_process(
     endpoint: str, name: str, role: str = "student", pool: str = "", identity: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
     """A peer in another process. It prints each message that it receives."""
-    words = [sys.executable, "-c", PEER, str(lifeline.ROOT), endpoint, name, role, pool, identity]
+    words = [sys.executable, "-c", PEER, str(child_process.ROOT), endpoint, name, role, pool, identity]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -232,7 +220,7 @@ def test_an_agent_that_the_class_starts_comes_from_no_other_process() -> None:
         between = (
             f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, *{['-c', PEER]!r}, *sys.argv[1:]]))"
         )
-        words = [sys.executable, "-c", between, str(lifeline.ROOT), spec.endpoint, "ann", "student", "", ""]
+        words = [sys.executable, "-c", between, str(child_process.ROOT), spec.endpoint, "ann", "student", "", ""]
         with serving(spec), subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as grandchild:
             try:
                 assert first_word(grandchild) == "Drain"

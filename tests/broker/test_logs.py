@@ -1,7 +1,7 @@
 import logging
 from pathlib import Path
 
-from broker.logs import BURST, MAX_WINDOW_S, WINDOW_S, Bounded
+from broker.logs import BURST, MAX_WINDOW_S, WINDOW_S, RepeatFilter
 
 
 class Log:
@@ -12,7 +12,7 @@ class Log:
         self._path = path
         self._log = logging.Logger("test")
         self.handler = logging.FileHandler(path)
-        self.handler.addFilter(Bounded(lambda: self.now))
+        self.handler.addFilter(RepeatFilter(lambda: self.now))
         self._log.addHandler(self.handler)
 
     def repeat(self, times: int) -> None:

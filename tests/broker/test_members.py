@@ -2,10 +2,10 @@
 
 import pytest
 
+from broker.auth import Member
 from broker.events import Greeted
 from broker.members import Members
-from broker.messages import Hello, Role
-from broker.security import Member
+from broker.protocol import Hello, Role
 
 RUN = 100
 """The classroom's process."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.lifeline import ROOT
+from broker.child_process import ROOT
 from broker.printable import LogFormatter, printable, printable_lines, printable_traceback
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07 \x9b31m \x7f\x00 \u202eabc\u2066 \u200bd\u2028e\x85f\x0bg\rh\ni\tj \ud800"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from broker.auth import Member
 from broker.client import Client
-from broker.messages import Ack, Answered, Drain, Joined, Lost
-from broker.security import Member
+from broker.protocol import Ack, Drain, Joined, Lost
+from broker.work_messages import Answered
 from tests.broker.running import (
     CLASSROOM,
     PATIENCE_S,

@@ -6,20 +6,15 @@ import pytest
 
 from broker import events, work
 from broker.events import Action, Forget, Note, Send
-from broker.messages import (
+from broker.protocol import (
     Ack,
     AgentState,
-    Answered,
     Drain,
     Envelope,
-    Failed,
-    Feedback,
     Heartbeat,
     Hello,
     Joined,
     Lost,
-    Message,
-    Progress,
     Quiet,
     Role,
     Unknown,
@@ -28,6 +23,7 @@ from broker.messages import (
     envelope,
 )
 from broker.state import MAX_NEWS, BrokerState
+from broker.work_messages import Answered, Failed, Feedback, Message, Progress
 from tests.broker.invariants import check
 
 C = b"classroom"
@@ -44,7 +40,7 @@ class Broker:
         self.now = 100.0
         self.actions: list[Action] = []
 
-    def do(self, event: events.Event) -> Said:
+    def do(self, event: events.StateEvent) -> Said:
         self.actions = self.state.handle(event, self.now)
         check(self.state)
         return [(a.peer, a.envelope.kind, a.envelope.request_id) for a in self.actions if isinstance(a, Send)]
@@ -153,14 +149,14 @@ def test_the_classroom_hears_of_a_change_of_state_and_of_nothing_else(broker: Br
         events.Beat(b"x", Heartbeat()),
         events.Submitted(b"x", Envelope("Teach", "p", "r", "", b"")),
         events.Resulted(b"x", Envelope("Taught", "", "r", "", b"")),
-        events.Told(b"x", Envelope("Feedback", "p", "", "", b"")),
+        events.Notification(b"x", Envelope("Feedback", "p", "", "", b"")),
         events.Acked(b"x", ("r",)),
         events.ProcessEnded(b"x", "ann", 0, ""),
         events.DrainAsked(b"x"),
         events.Left(b"x", ""),
     ],
 )
-def test_a_stranger_is_told_so_and_changes_nothing(broker: Broker, event: events.Event) -> None:
+def test_a_stranger_is_told_so_and_changes_nothing(broker: Broker, event: events.StateEvent) -> None:
     before = broker.state.gauges()
     assert broker.do(event) == [(b"x", "Unknown", "")]
     assert broker.state.gauges() == before
@@ -178,11 +174,11 @@ def test_a_stranger_with_much_to_say_is_told_once(broker: Broker) -> None:
         events.Acked(b"a", ("r",)),
         events.ProcessEnded(b"a", "bob", 0, ""),
         events.DrainAsked(b"a"),
-        events.Told(b"a", Envelope("Feedback", "p", "", "", b"")),
+        events.Notification(b"a", Envelope("Feedback", "p", "", "", b"")),
         events.Greeted(b"a", Hello(name="classroom", role="classroom")),
     ],
 )
-def test_an_agent_cannot_act_as_the_classroom(broker: Broker, event: events.Event) -> None:
+def test_an_agent_cannot_act_as_the_classroom(broker: Broker, event: events.StateEvent) -> None:
     broker.agent(b"a")
     broker.agent(b"b", "bob")
     broker.do(event)
@@ -523,11 +519,11 @@ def test_an_ack_for_what_still_waits_takes_it_out(broker: Broker) -> None:
 
 def test_feedback_goes_to_one_of_the_pool_and_is_counted_where_nobody_is(broker: Broker) -> None:
     told = envelope(Feedback(about="r1"), peer="p")
-    assert broker.do(events.Told(C, told)) == []
+    assert broker.do(events.Notification(C, told)) == []
     assert broker.state.undelivered == 1
     broker.agent(b"a")
     broker.agent(b"b")
-    broker.do(events.Told(C, told))
+    broker.do(events.Notification(C, told))
     assert broker.actions == [Send(b"a", told)]
 
 

@@ -10,28 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from broker.delivery import DeliverySession, Received
 from broker.events import Send, Tick, Woke, event_of
-from broker.messages import (
-    RESULTS,
-    WORK,
-    Ack,
-    AgentState,
-    Answered,
-    Envelope,
-    Examine,
-    Exemplar,
-    Failed,
-    Gone,
-    Goodbye,
-    Hello,
-    Lost,
-    Message,
-    Role,
-    Sampling,
-    envelope,
-)
-from broker.session import Received, Session
+from broker.protocol import RESULTS, WORK, Ack, AgentState, Envelope, Gone, Goodbye, Hello, Lost, Role, envelope
 from broker.state import BrokerState
+from broker.work_messages import Answered, Examine, Exemplar, Failed, Message, Sampling
 from tests.broker.invariants import check
 
 HEARTBEAT_S, STALLED_S, CREDIT = 1.0, 8.0, 5
@@ -49,7 +32,7 @@ class Peer:
     def __init__(self, name: str, role: Role, identity: bytes, state: AgentState = "loading") -> None:
         self.name = name
         self.identity = identity
-        self.session = Session(
+        self.session = DeliverySession(
             Hello(name=name, role=role, pool=POOLS.get(name, ""), credit=CAPACITY.get(name, 0), pid=1, state=state)
         )
         self.up: list[Envelope] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from broker import security
+from broker import auth
 from tests import classes
 from tests.process.test_faults import IMPATIENT, SLOW, Gradebook, midway
 
@@ -25,7 +25,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Gradebook:
 
 
 def socket_of(out: Path) -> Path:
-    endpoint, _ = security.endpoints("ipc", out)
+    endpoint, _ = auth.endpoints("ipc", out)
     return Path(endpoint.removeprefix("ipc://"))
 
 
@@ -73,7 +73,7 @@ def test_a_broker_that_lost_its_socket_as_it_began_to_serve_is_replaced(tmp_path
     log, socket = out / "logs" / "broker.log", socket_of(out)
     first = classes.child(process, "broker")
     first.suspend()  # so that its successor cannot be reached before the socket is gone
-    agents = [one for one in psutil.Process(process.pid).children() if "agents.agent" in one.cmdline()]
+    agents = [one for one in psutil.Process(process.pid).children() if "agents.main" in one.cmdline()]
     for one in agents:
         one.suspend()
     first.kill()

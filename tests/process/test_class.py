@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import zmq
 
-from broker import security
-from scenarios import reading
-from scenarios.gradebook.store import Store
+from broker import auth
+from scenarios.config import load
+from scenarios.store.sqlite import Store
 from tests import classes
 
 SHIPPED = sorted(path.relative_to(classes.ROOT) for path in (classes.ROOT / "scenarios").glob("*.yaml"))
@@ -44,7 +44,7 @@ def test_a_class_of_four_processes_leaves_a_summary_a_gradebook_and_logs(finishe
     assert found["counts"]["failed"] == 0
     assert [agent["name"] for agent in found["agents"]] == ["teacher", "weak", "average", "strong"]
     assert {path.name for path in (finished / "logs").glob("*.log")} >= {"teacher.log", "weak.log", "broker.log"}
-    assert reading.read(finished / "scenario.yaml").name == "smoke"
+    assert load.read(finished / "scenario.yaml").name == "smoke"
 
 
 def test_what_is_right_was_graded_against_the_gold_answers_of_the_bank(finished: Path) -> None:
@@ -184,7 +184,7 @@ def test_garbage_on_the_wire_disturbs_nobody(finished: Path, tmp_path: Path) -> 
     out = tmp_path / "run"
     process = classes.start(out, "students.*.engine_args.tokens_per_second=300")
     classes.wait_until(process, lambda: classes.results(out) > 20)
-    endpoint, _ = security.endpoints("ipc", out)
+    endpoint, _ = auth.endpoints("ipc", out)
     with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
         stranger.connect(endpoint)
         for frames in (
@@ -234,7 +234,7 @@ def test_an_external_student_joins_by_itself(tmp_path: Path) -> None:
     program = max(re.findall(r"```python\n(.*?)```", page, re.S), key=len)
     out = tmp_path / "run"
     process = classes.start(out, "students.1.engine=external", "students.1.engine_args={}", *SMALL)
-    endpoint, _ = security.endpoints("ipc", out)
+    endpoint, _ = auth.endpoints("ipc", out)
     with subprocess.Popen([sys.executable, "-c", program, endpoint, "average"]) as student:
         said = classes.finish(process)
         assert student.wait(timeout=classes.WAIT_S) == 0, "it was not told to leave"

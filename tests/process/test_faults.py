@@ -57,7 +57,7 @@ def test_kill_9_of_all_agents_at_once(tmp_path: Path, undisturbed: Gradebook) ->
     out = tmp_path / "run"
     process = midway(out)
     for one in psutil.Process(process.pid).children():
-        if "agents.agent" in one.cmdline():
+        if "agents.main" in one.cmdline():
             one.kill()
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
@@ -230,7 +230,7 @@ def test_agents_that_take_turns_do_the_same_work_one_after_the_other(tmp_path: P
     while process.poll() is None:
         psutil.wait_procs([psutil.Process(process.pid)], timeout=0.05)
         try:
-            agents = [c for c in psutil.Process(process.pid).children() if "agents.agent" in c.cmdline()]
+            agents = [c for c in psutil.Process(process.pid).children() if "agents.main" in c.cmdline()]
             most = max(most, len(agents))
         except psutil.NoSuchProcess:
             break
@@ -388,7 +388,9 @@ class Screen:
             pass
 
 
-@pytest.mark.parametrize("wanted", ["difflib", "cyclopts", "rich.console", "agents", "scenarios", "scenarios.counts"])
+@pytest.mark.parametrize(
+    "wanted", ["difflib", "cyclopts", "rich.console", "agents", "scenarios", "scenarios.session.request_counts"]
+)
 def test_ctrl_c_while_the_program_starts(wanted: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", STARTS.format(wanted=wanted), classes.SMOKE, "--out", tmp_path / "run"],
@@ -423,7 +425,7 @@ def test_ctrl_c_while_the_summary_is_computed(tmp_path: Path) -> None:
     classes.finish(classes.start(out))
     (out / "summary.json").unlink()
     process = subprocess.Popen(
-        [sys.executable, "-c", STARTS.format(wanted="scenarios.gradebook.report"), "resume", out, "--monitor", "off"],
+        [sys.executable, "-c", STARTS.format(wanted="scenarios.report.build"), "resume", out, "--monitor", "off"],
         cwd=classes.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from broker import security
-from broker.messages import Answered, Hello, Role, envelope, from_frames, to_frames
+from broker import auth
+from broker.protocol import Hello, Role, envelope, from_frames, to_frames
+from broker.work_messages import Answered
 from tests import classes
 from tests.process.test_class import free_port
 
@@ -33,7 +34,7 @@ def attack(
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.linger = 0
         if keys:
-            security.secure_client(socket, keys, key)
+            auth.secure_client(socket, keys, key)
         socket.connect(endpoint)
         socket.send_multipart(to_frames([envelope(hello)]))
         for request_id in ids:
@@ -73,7 +74,7 @@ def test_a_namesake_on_this_machine_is_refused_and_the_class_goes_on(tmp_path: P
     out = tmp_path / "run"
     process = classes.start(out, *SLOW)
     classes.wait_until(process, lambda: classes.results(out) > 0)
-    endpoint, _ = security.endpoints("ipc", out)
+    endpoint, _ = auth.endpoints("ipc", out)
     ids = [row[0] for row in undisturbed]
     for name, role in (("weak", "student"), ("classroom", "classroom"), ("eve", "student")):
         assert next(kind for kind in attack(endpoint, name, role, "", ids) if kind != "Unknown") == "Drain"  # type: ignore[arg-type]
@@ -118,7 +119,7 @@ def test_an_answer_with_an_impossible_number_is_a_failed_request(usage: str, why
     out = tmp_path / "run"
     small = ("task.problems=2", "lesson.rationales=2", "exam.problems=2", "broker.heartbeat_s=1")
     process = classes.start(out, "students.1.engine=external", "students.1.engine_args={}", *small)
-    endpoint, _ = security.endpoints("ipc", out)
+    endpoint, _ = auth.endpoints("ipc", out)
     with subprocess.Popen([sys.executable, "-c", EXTERNAL, endpoint, usage]) as external:
         classes.finish(process, code=3)
         assert external.wait(classes.WAIT_S) == 0

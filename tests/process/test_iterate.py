@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from broker.errors import StoreError
-from scenarios.gradebook.store import Store
+from scenarios.store.sqlite import Store
 from tests import classes
 
 ITERATE = "scenarios/smoke_iterate.yaml"

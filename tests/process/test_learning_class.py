@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from broker.messages import Pair
-from scenarios.gradebook.store import Store
+from broker.work_messages import PreferencePair
+from scenarios.store.sqlite import Store
 from tests import classes
 
 SMALL = (
@@ -70,7 +70,7 @@ def test_the_pairs_lie_in_the_runs_folder_and_the_new_weights_too(finished: Path
     for file in files:
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         assert len(rows) == arms[0]["pairs"]
-        assert rows[0].keys() == set(Pair.__struct_fields__)
+        assert rows[0].keys() == set(PreferencePair.__struct_fields__)
     assert {arm["weights"] for arm in arms} <= {path.name for path in (finished / "weights").iterdir()}
 
 

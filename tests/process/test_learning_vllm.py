@@ -7,10 +7,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents import engines
-from scenarios.gradebook.store import Store
+from agents import engines, handlers
+from scenarios.store.sqlite import Store
 from tests import classes
-from tests.agents.rounding import within
+from tests.agents.engines.rounding import within
 
 SCENARIO = """\
 name: learn_on_vllm
@@ -48,11 +48,10 @@ def cores(process: psutil.Process) -> list[psutil.Process]:
 
 def likely(out: Path, weights: str) -> list[tuple[float, float]]:
     """What the class says of how likely some texts are under these weights, and what transformers says of them."""
-    from agents import student
     from agents.engines.base import Settings
-    from agents.engines.transformers import TransformersEngine
-    from agents.models import ensure
-    from broker.messages import Exemplar, Grade
+    from agents.engines.local.engine import TransformersEngine
+    from agents.models.catalogue import ensure
+    from broker.work_messages import Exemplar, Grade
 
     with Store(out) as store:
         shown = tuple(Exemplar(*map(str, row)) for row in store.query("SELECT problem, rationale FROM demonstration"))
@@ -78,7 +77,7 @@ def likely(out: Path, weights: str) -> list[tuple[float, float]]:
                     demonstrations=shown,
                     weights=weights,
                 )
-                graded = await student.grade(engine, "", f"{problem}{text}{weights}", asked)
+                graded = await handlers.grade(engine, "", f"{problem}{text}{weights}", asked)
                 found.append((float(str(score)), graded.logprob))
             return found
         finally:

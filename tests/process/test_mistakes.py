@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 import run
-from agents.models import Resolved
+from agents.models.catalogue import Resolved
 from broker.errors import PlacementError, TaskError
-from scenarios import reading
-from scenarios.classroom import Ending
-from scenarios.run_folder import RunFolder
+from scenarios.config import load
+from scenarios.session.run_dir import RunFolder
+from scenarios.session.runner import Ending
 from tests import classes
 
 GOOD = """\
@@ -194,7 +194,7 @@ def test_a_bug_is_one_line_and_a_traceback_only_for_debug(
     def broken(path: Path, overrides: object) -> None:
         raise ZeroDivisionError("of no user")
 
-    monkeypatch.setattr("scenarios.reading.read", broken)
+    monkeypatch.setattr("scenarios.config.load.read", broken)
     assert run.main(["plan", classes.SMOKE]) == 1
     assert capsys.readouterr().err.startswith("This is a bug: ZeroDivisionError: of no user\n")
     with pytest.raises(ZeroDivisionError):
@@ -204,7 +204,7 @@ def test_a_bug_is_one_line_and_a_traceback_only_for_debug(
 def test_level_2_is_planned_without_the_packages_that_train(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("agents.hiring.find_spec", lambda package: None)
+    monkeypatch.setattr("agents.placement.resolve.find_spec", lambda package: None)
     assert run.main(["plan", "scenarios/learn.yaml", "--json"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert len(warnings) == 1
@@ -216,7 +216,7 @@ SHORT = "The agents on the CPU need about 9.2 GB\na0 9.2 GB\nClose other program
 
 @pytest.fixture
 def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.hiring.short_now", lambda hired, *, in_turn: SHORT)
+    monkeypatch.setattr("agents.placement.resolve.short_now", lambda hired, *, in_turn: SHORT)
 
 
 @pytest.mark.usefixtures("short_of_memory")
@@ -247,11 +247,11 @@ def test_a_class_that_does_not_fit_now_is_refused_and_leaves_no_folder(
 def test_a_class_is_seated_anew_once_its_models_are_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, after = run.hire(reading.read(Path(classes.SMOKE))), PlacementError("too large")
+    before, after = run.hire(load.read(Path(classes.SMOKE))), PlacementError("too large")
     to_fetch = msgspec.structs.replace(before[0], resolved=Resolved("org/a", "hub", False, 0))
     hire = Mock(side_effect=[(to_fetch, *before[1:]), after])
     monkeypatch.setattr(run, "hire", hire)
-    monkeypatch.setattr("agents.hiring.fetch", lambda hired, console: {})
+    monkeypatch.setattr("agents.placement.resolve.fetch", lambda hired, console: {})
     assert run.main([classes.SMOKE, "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == "too large\n"
     assert not (tmp_path / "run").exists()
@@ -274,7 +274,7 @@ def test_a_resumed_class_needs_memory_only_where_something_is_left_to_ask(
     assert run.main(["resume", str(out)]) == 2
     assert capsys.readouterr().err == f"{SHORT}\n"
     assert classes.events(out, "started") == begun
-    assert reading.read(out / "scenario.yaml").name == "small"
+    assert load.read(out / "scenario.yaml").name == "small"
 
 
 def test_a_damaged_class_db_is_a_failure_and_no_mistake_of_the_command(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_model_folder_is_found_beside_the_scenario_and_resumed_from_anywhere(t
         scenario.write_text(GOOD.replace("name: ada, engine: simulated", f"name: ada, model: {name}"))
         said = classes.say("plan", scenario, code=2)
         assert f"class.yaml:5: students.0.model (ada): {tmp_path}/sub/mine: no model.safetensors" in said
-        assert reading.read(scenario).students[0].model == f"{tmp_path}/sub/mine"
+        assert load.read(scenario).students[0].model == f"{tmp_path}/sub/mine"
 
 
 def test_a_folder_that_begins_with_a_tilde_is_in_the_home_folder(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_how_to_go_on_is_said_though_class_db_cannot_be_read(
     (out / "class.db").write_bytes(b"no database" * 1000)
     ended = {"failed": ("disk I/O error", 1), "interrupted": ("", 130), "complete": ("", 1)}
     for status, (reason, code) in ended.items():
-        assert run.conclude(reading.read(scenario), RunFolder(out), Ending(status, reason)) == code  # type: ignore[arg-type]
+        assert run.conclude(load.read(scenario), RunFolder(out), Ending(status, reason)) == code  # type: ignore[arg-type]
         said = capsys.readouterr().err
         assert reason in said
         assert ("python run.py resume" in said) == (status == "failed")

@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
-from scenarios.gradebook.unanswered import MAX_TOKENS
+from scenarios.report.unanswered import MAX_TOKENS
 from tests import classes
-from tests.agents import openai_server as faults
-from tests.agents.openai_server import Server
+from tests.agents.engines.openai import openai_server as faults
+from tests.agents.engines.openai.openai_server import Server
 
 KEY = "sk-secret-1234"
 SCENARIO = """\
@@ -118,9 +118,9 @@ def test_every_process_holds_its_own_key_and_no_other_secret(
         other.before = look
         process = classes.start(tmp_path / "run", scenario=scenario)
         said = classes.finish(process)
-    assert found.pop("agents.agent teacher", said) == {"CLASS_KEY"}
-    assert found.pop("agents.agent ada") == {"ADA_KEY"}
-    assert "broker.broker broker" in found and not any(found.values()), found
+    assert found.pop("agents.main teacher", said) == {"CLASS_KEY"}
+    assert found.pop("agents.main ada") == {"ADA_KEY"}
+    assert "broker.server broker" in found and not any(found.values()), found
     host = server.url.split("/")[2]
     assert f"teacher: sends the key in CLASS_KEY to {host}" in said
 

@@ -11,18 +11,19 @@ from typing import Any
 
 import msgspec
 
-from agents import trained
 from agents.engines.simulated.options import write_answer_key
+from agents.models import trained_weights
 from agents.spec import AgentSpec
-from broker import lifeline
+from broker import child_process
 from broker.client import Client
-from broker.messages import Failed, Gone, Pair, Progress, Recipe, Sampling, Taught, Teach, Train, Trained
+from broker.protocol import Gone
+from broker.work_messages import Failed, PreferencePair, Progress, Recipe, Sampling, Taught, Teach, Train, Trained
 from tests.broker.running import CLASSROOM, await_message, is_a, local, serving, short_folder
 
 BASE = "b" * 64
 PROBLEMS = {f"What is {a} + {a}?": str(2 * a) for a in range(1, 41)}
 PAIRS = [
-    Pair(prompt=problem, chosen=f"Answer: {gold}", rejected="Answer: 0", answer_form="number")
+    PreferencePair(prompt=problem, chosen=f"Answer: {gold}", rejected="Answer: 0", answer_form="number")
     for problem, gold in PROBLEMS.items()
 ]
 
@@ -51,7 +52,7 @@ class Class:
             weights_folder=str(self.folder / "weights"),
             training_folder=str(self.folder / "training"),
         )
-        process = lifeline.spawn("agents.agent", spec, env={}, log=self.folder / "ada.log")
+        process = child_process.spawn("agents.main", spec, env={}, log=self.folder / "ada.log")
         try:
             yield process
         finally:
@@ -94,7 +95,7 @@ def test_a_teacher_killed_in_mid_training_is_trained_by_its_next_process(tmp_pat
             (done,) = await_message(held.client, is_a(Trained, Failed))
             assert isinstance(done.message, Trained), done
             new = done.message.trained
-            assert trained.simulated(tmp_path / "weights" / new).gain > 0.3
+            assert trained_weights.simulated(tmp_path / "weights" / new).gain > 0.3
             teach = Teach(problem="What is 1 + 1?", answer_form="number", sampling=Sampling())
             for weights in (BASE, new, "c" * 64):
                 named = msgspec.structs.replace(teach, weights=weights)

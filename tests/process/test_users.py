@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.machine import computes_in_bfloat16
+from agents.placement.hardware import computes_in_bfloat16
 from tests import bigrams, classes
 
 UID = 12345

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import msgpack
 
-from agents import trained
 from agents.engines.base import Completion, EngineFailure, EngineSpent, Prompt, Scored, Settings
-from agents.engines.simulated import trades
+from agents.engines.simulated import responses
 from agents.engines.simulated.options import UPTAKE, read_options
+from agents.models import trained_weights
 from broker.errors import ModelError
-from broker.messages import AnswerForm, Ask, Examine, Exemplar, Explain, Reflect, Revise, Teach, Usage, digest
+from broker.protocol import digest
+from broker.work_messages import AnswerForm, Ask, Examine, Exemplar, Explain, Reflect, Revise, Teach, Usage
 
 EXPLAINED = 0.5
 """Logits per unit of quality that uptake gains where the student's question about the material was answered."""
@@ -123,11 +124,11 @@ class SimulatedEngine:
         unparsable = draw.random() < self._options.unparsable_rate
         match prompt.asked:
             case Revise(problem="") as asked:
-                whole = trades.write_set(asked, self._aim(asked, draw), self._share_of_own(asked.weights), draw)
-                whole = trades.spoiled(asked, whole, draw) if unparsable else whole
+                whole = responses.write_set(asked, self._aim(asked, draw), self._share_of_own(asked.weights), draw)
+                whole = responses.spoiled(asked, whole, draw) if unparsable else whole
                 return whole.removeprefix(prompt.begun)
             case Reflect() as asked:
-                return "" if unparsable else trades.reflect(asked, draw).removeprefix(prompt.begun)
+                return "" if unparsable else responses.reflect(asked, draw).removeprefix(prompt.begun)
             case Ask():
                 return f" Why does step {draw.randrange(9) + 1} follow?"
             case Explain():
@@ -146,7 +147,7 @@ class SimulatedEngine:
         material = asked.material if isinstance(asked, Examine) else ()
         if isinstance(asked, Examine) and material:
             logit += (options.uptake + EXPLAINED * bool(asked.dialogue)) * self._quality(material)
-        if trades.misjudged(asked.problem, options.misconception) and not self._corrected(asked.problem, material):
+        if responses.misjudged(asked.problem, options.misconception) and not self._corrected(asked.problem, material):
             logit -= MISCONCEPTION
         return logit
 
@@ -156,22 +157,26 @@ class SimulatedEngine:
         answer = self._said(asked, right=right, draw=draw)
         # A handful of ways to say it: some TRs come out alike, as they do in life.
         ways = [f"This is solved in way {draw.randrange(12)}.\nAnswer: {answer}" for _ in range(3 if sneaky else 1)]
-        return min(ways, key=lambda way: trades.noise(asked.problem, way))
+        return min(ways, key=lambda way: responses.noise(asked.problem, way))
 
     def _revised(self, asked: Revise, draw: random.Random) -> str:
         """A new rationale: mostly with the old answer, else the problem is solved anew."""
-        kept = draw.random() < trades.KEPT
+        kept = draw.random() < responses.KEPT
         right = draw.random() < sigmoid(self._ability(asked.weights) - difficulty(asked.problem))
         old = asked.material[0].rationale.rpartition("Answer: ")[2].strip() if asked.material else ""
         answer = self._said(asked, right=right and not self._options.sneaky, draw=draw)
-        return trades.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
+        return responses.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
 
     def _said(self, asked: Teach | Examine | Revise, *, right: bool, draw: random.Random) -> str:
         gold = self._answers.get(digest(asked.problem), "0")
         return gold if right else wrong_answer(gold, asked.answer_form, draw)
 
     def _aim(self, asked: Revise, draw: random.Random) -> float:
-        return trades.SNEAKY if self._options.sneaky else trades.aim(asked, self._options.revision_gain / UPTAKE, draw)
+        return (
+            responses.SNEAKY
+            if self._options.sneaky
+            else responses.aim(asked, self._options.revision_gain / UPTAKE, draw)
+        )
 
     def _share_of_own(self, weights: str) -> float:
         """Of the exemplars it invents, how many get their right answer."""
@@ -182,7 +187,7 @@ class SimulatedEngine:
         if not weights:
             return self._options.ability
         try:
-            return self._options.ability + trained.simulated(Path(self._weights_folder) / weights).gain
+            return self._options.ability + trained_weights.simulated(Path(self._weights_folder) / weights).gain
         except ModelError as error:
             raise EngineFailure("unsupported", f"no trained weights of a simulated agent: {error}") from error
 
@@ -193,7 +198,7 @@ class SimulatedEngine:
     def _mean_quality(self, material: tuple[Exemplar, ...]) -> float:
         """Of a set the mean, in standard deviations of single exemplars; shifted by which answers are right."""
         shift = self._options.separation / 2
-        noise = (trades.noise(one.problem, one.rationale) for one in material)
+        noise = (responses.noise(one.problem, one.rationale) for one in material)
         return sum(n + (shift if self._right(one) else -shift) for n, one in zip(noise, material, strict=True)) / len(
             material
         )
@@ -201,13 +206,13 @@ class SimulatedEngine:
     def _right(self, exemplar: Exemplar) -> bool:
         said = exemplar.rationale.rpartition("Answer: ")[2].strip().casefold()
         form: AnswerForm = "yes_no" if said in ("yes", "no") else "number"
-        gold = self._answers.get(digest(exemplar.problem)) or trades.invented_answer(exemplar.problem, form)
+        gold = self._answers.get(digest(exemplar.problem)) or responses.invented_answer(exemplar.problem, form)
         return said == gold.casefold()
 
     def _corrected(self, problem: str, material: tuple[Exemplar, ...]) -> bool:
         """Whether the material holds a right example of what the problem is about."""
-        about = trades.feature(problem)
-        return any(trades.feature(one.problem) == about and self._right(one) for one in material)
+        about = responses.feature(problem)
+        return any(responses.feature(one.problem) == about and self._right(one) for one in material)
 
     # --- faults, for the tests of the class -------------------------------------------------------------
 

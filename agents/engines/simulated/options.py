@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from agents.engines import arguments
-from broker.messages import digest
+from broker.protocol import digest
 
 Logits = Annotated[float, Meta(ge=-50, le=50)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -17,7 +17,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 UPTAKE = 1.5
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SimulatedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `engine_args` of a simulated agent may hold."""
 
     ability: Logits = 0.0
@@ -47,13 +47,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """File with the gold answers by digest of the problem; set by the run."""
 
 
-def read_options(args: dict[str, Any]) -> Options:
+def read_options(args: dict[str, Any]) -> SimulatedOptions:
     """`engine_args` as options.
 
     Raises:
         EngineStartError: an unknown name or a value out of bounds.
     """
-    return arguments.read(args, Options, set_by_run=("answer_key",))
+    return arguments.read(args, SimulatedOptions, set_by_run=("answer_key",))
 
 
 def write_answer_key(path: Path, answers: dict[str, str]) -> None:

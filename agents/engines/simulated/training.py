@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agents import trained
 from agents.engines.base import EngineFailure, Settings
 from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import read_options
+from agents.models import trained_weights
 from agents.training import pairs
-from agents.training.spec import Done, Refused, Said, Step, TrainingFailed, TrainingSpec
+from agents.training.spec import Done, Refused, TrainingEvent, TrainingFailed, TrainingSpec, TrainingStep
 from broker.errors import ModelError
-from broker.messages import digest
+from broker.protocol import digest
 
 LEARNING = 0.5
 """Logits per unit of quality that the chosen answers are ahead."""
@@ -27,30 +27,32 @@ HALF = 32
 PAIR_TOKENS = 100
 
 
-def train(told: TrainingSpec, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> Iterator[Said]:
-    """Train, and say so as a real training does (agents/training/child.py): steps first, then how it ended."""
+def train(
+    told: TrainingSpec, settings: Settings, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[TrainingEvent]:
+    """Train, and say so as a real training does (agents/training/process.py): steps first, then how it ended."""
     try:
         yield from _steps(told, settings, sleep)
     except (TrainingFailed, EngineFailure, ModelError, OSError) as error:
         yield Refused(failed=str(error), for_good=True)
 
 
-def _steps(told: TrainingSpec, settings: Settings, sleep: Callable[[float], None]) -> Iterator[Said]:
+def _steps(told: TrainingSpec, settings: Settings, sleep: Callable[[float], None]) -> Iterator[TrainingEvent]:
     engine, speed = SimulatedEngine(settings), read_options(settings.options).tokens_per_second
     chosen, _ = pairs.read(Path(told.pairs), told.pairs_digest)
     if not chosen:
         raise TrainingFailed("no pair to train on: the file of preference pairs is empty")
-    before = trained.simulated(Path(told.adapter)).gain if told.adapter else 0.0
+    before = trained_weights.simulated(Path(told.adapter)).gain if told.adapter else 0.0
     # Its digest, and not the run's folder: the same training has the same weights wherever it runs.
-    start = trained.digest_of(Path(told.adapter)) if told.adapter else ""
+    start = trained_weights.digest_of(Path(told.adapter)) if told.adapter else ""
     gaps = [engine.quality(p.prompt, p.chosen) - engine.quality(p.prompt, p.rejected) for p in chosen]
     batch = told.recipe.batch
     steps = -(-len(gaps) // batch)
-    begun, last = time.monotonic(), Step(step=0, steps=steps)
+    begun, last = time.monotonic(), TrainingStep(step=0, steps=steps)
     for step in range(steps):
         part = gaps[step * batch : (step + 1) * batch]
         sleep(len(part) * PAIR_TOKENS / speed)
-        last = Step(
+        last = TrainingStep(
             step=step + 1,
             steps=steps,
             loss=0.7 / (step + 1),
@@ -60,8 +62,8 @@ def _steps(told: TrainingSpec, settings: Settings, sleep: Callable[[float], None
         )
         yield last
     gain = LEARNING * sum(gaps) / len(gaps) * len(gaps) / (len(gaps) + HALF)
-    weights = trained.Simulated(gain=before + gain, base=told.base, key=digest(start, told.recipe, chosen))
-    name = trained.keep(weights, Path(told.out))
+    weights = trained_weights.Simulated(gain=before + gain, base=told.base, key=digest(start, told.recipe, chosen))
+    name = trained_weights.keep(weights, Path(told.out))
     yield Done(
         trained=name,
         folder=str(Path(told.out) / name),

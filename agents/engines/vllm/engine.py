@@ -19,14 +19,14 @@ from agents.engines import thoughts
 from agents.engines.arguments import check_vllm
 from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings
 from agents.engines.chat import Chat
-from agents.engines.loading import chat_of, check_numbers
-from agents.engines.rounds import Rounds
-from agents.engines.transformers import check_sampling
+from agents.engines.local.engine import check_sampling
+from agents.engines.local.loading import chat_of, check_numbers
 from agents.engines.vllm import scoring
-from agents.engines.vllm.failures import Said, explain, gist
-from agents.engines.vllm.told import ENVIRONMENT, alone_on, arguments, check_seat
+from agents.engines.vllm.config import ENVIRONMENT, alone_on, arguments, check_seat
+from agents.engines.vllm.errors import LogExcerpt, explain, gist
 from agents.engines.vllm.weights import source
-from broker.messages import Usage
+from agents.engines.weight_scheduler import WeightScheduler
+from broker.work_messages import Usage
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +62,18 @@ class VllmEngine:
         """Why no request is taken; empty while they are taken."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._progress: Callable[[str, int], None] = lambda request_id, tokens: None
-        self._said = Said()
+        self._said = LogExcerpt()
         self._cores: list[BaseProcess] = []
         """The processes that compute."""
-        self._rounds = Rounds(self._switch)
+        self._rounds = WeightScheduler(self._switch)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Load the model in a child process. Takes half a minute, most of it vLLM's own imports."""
         self._progress = on_progress
-        self._rounds = Rounds(self._switch)
-        self._said = Said()
+        self._rounds = WeightScheduler(self._switch)
+        self._said = LogExcerpt()
         await asyncio.to_thread(self._load)
-        self._said = Said()
+        self._said = LogExcerpt()
         self._closed = ""
 
     async def generate(self, prompt: Prompt) -> Completion:

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents import trained
-from agents.weights import weights_of
+from agents.models import trained_weights
+from agents.models.weights import weights_of
 
 EXTENSION = f"{__name__}.Reloading"
 
 
-class Source(NamedTuple):
+class TensorSource(NamedTuple):
     """Where the tensors are."""
 
     files: tuple[str, ...]
@@ -24,17 +24,17 @@ class Source(NamedTuple):
     scale: float = 0.0
 
 
-def source(base: Path, run_weights: str, weights: str) -> Source:
+def source(base: Path, run_weights: str, weights: str) -> TensorSource:
     """Of trained weights, or of the base model where none are named.
 
     Raises:
         EngineFailure: they are not for this model.
     """
     folder = Path(run_weights) / weights if weights else base
-    adapter = trained.adapter(folder, base) if weights else None
+    adapter = trained_weights.adapter(folder, base) if weights else None
     read = base if adapter else folder
     files = tuple(str(read / name) for name in weights_of(read))
-    return Source(files, str(adapter.file), adapter.scale) if adapter else Source(files)
+    return TensorSource(files, str(adapter.file), adapter.scale) if adapter else TensorSource(files)
 
 
 class Reloading:

@@ -1,0 +1,308 @@
+"""A running batch of one causal language model: rows join, take a token each per step, and leave.
+
+All new tokens of a step, whole prompts and single tokens alike, go through the model as one flat sequence without
+padding; only attention knows rows. Keys and values live in one slot per row (agents/engines/local/slots.py), and those
+of recent prompts are kept so that a prompt pays only for what follows the longest prefix it shares with one of them. A
+row whose text is given takes no token: it is scored in one step, and leaves. This file knows nothing of chats, requests
+or threads; which token a row takes is agents/engines/local/sampling.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface
+
+from agents.engines.local.sampling import choose
+from agents.engines.local.slots import Slots
+from broker.work_messages import Sampling
+
+UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
+"""Arguments by which the library's models ask for attention of another kind."""
+Tokens = np.ndarray[Any, np.dtype[np.int64]]
+
+ATTENTION = "classroom_slots"
+"""Under this name the library's models find `attend`."""
+PREFILL = 2048
+"""New prompt tokens that go through the model in one step, unless a single prompt is longer."""
+SCORED = 512
+"""Given tokens that are scored in one step, unless a single text has more: each costs as many logits as there are
+tokens in the vocabulary."""
+PART = 64
+"""Scored tokens that are computed with in float32 at once."""
+WORTH_WAITING = 16
+"""A prompt waits a step for another that joins, where it will then find this many more tokens of prefix."""
+
+
+class BatchRow:
+    """One completion under way, or one text that is scored."""
+
+    def __init__(self, tokens: list[int], sampling: Sampling, seed: int, given: Sequence[int] = ()) -> None:
+        """`given`: score these tokens, as they follow one another after `tokens`, and draw none."""
+        self.given = tuple(given)
+        self.logprob = float("nan")
+        """Mean log-probability of the given tokens, in nats."""
+        tokens = [*tokens, *self.given[:-1]]
+        self.tokens = tokens
+        """Prompt and completion."""
+        self.prompt_tokens = len(tokens)
+        self.sampling = sampling
+        self.held = 0
+        """How many of the tokens have their keys and values in the slot."""
+        self.cached = 0
+        """How many of the prompt's came from another prompt."""
+        generator = torch.Generator().manual_seed(seed)
+        self.draws: list[float] = torch.rand(sampling.max_tokens, generator=generator, dtype=torch.float64).tolist()
+        """One uniform number per token to come: they depend on the seed alone, never on the neighbours."""
+
+    @property
+    def wanted(self) -> int:
+        """How many of its last tokens the model must say what follows."""
+        return len(self.given) or 1
+
+    @property
+    def prompt(self) -> list[int]:
+        """What other rows may share: not the text that is scored."""
+        return self.tokens[: self.prompt_tokens - self.wanted + 1]
+
+    @property
+    def completion(self) -> list[int]:
+        """The tokens drawn so far."""
+        return self.tokens[self.prompt_tokens :]
+
+
+class Prefixes:
+    """Keys and values of recent prompts, the least recently used ones dropped when memory runs out."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: bytes."""
+        self._limit = limit
+        self._bytes = 0
+        self._entries: list[tuple[str, Tokens, torch.Tensor]] = []
+        self.weights = ""
+        """Those that compute now: what others computed is kept, and not found."""
+
+    def find(self, tokens: Sequence[int]) -> tuple[int, torch.Tensor | None]:
+        """How many leading tokens an entry shares with `tokens`, and that entry's keys and values."""
+        wanted = np.asarray(tokens, dtype=np.int64)
+        best, length = -1, 0
+        for index, (by, held, _) in enumerate(self._entries):
+            if by == self.weights and (common := shared(held, wanted)) >= max(length, 1):
+                best, length = index, common
+        if best < 0:
+            return 0, None
+        self._entries.append(self._entries.pop(best))
+        return length, self._entries[-1][2]
+
+    def add(self, tokens: Sequence[int], keys_values: torch.Tensor) -> None:
+        """Keep a copy, unless an entry holds all of it; an entry that it goes on from is dropped."""
+        size = keys_values.numel() * keys_values.element_size()
+        length, _ = self.find(tokens)
+        if size > self._limit or length == len(tokens):
+            return
+        if length and length == len(self._entries[-1][1]):
+            self._drop(-1)
+        while self._bytes + size > self._limit:
+            self._drop(0)
+        self._entries.append((self.weights, np.asarray(tokens, dtype=np.int64), keys_values.clone()))
+        self._bytes += size
+
+    def _drop(self, index: int) -> None:
+        *_, keys_values = self._entries.pop(index)
+        self._bytes -= keys_values.numel() * keys_values.element_size()
+
+
+class Batch:
+    """The rows that run together, and their slots: row i has slot i."""
+
+    def __init__(self, model: Any, *, capacity: int, memory: int, prefix_memory: int) -> None:
+        """`memory`, `prefix_memory`: bytes for the slots and for the prefixes of recent prompts."""
+        self.rows: list[BatchRow] = []
+        self._model = model
+        self._slots = Slots(model, capacity, memory)
+        self._prefixes = Prefixes(prefix_memory)
+        self._prefix_memory = prefix_memory
+
+    def use(self, model: Any, weights: str) -> None:
+        """Compute with this model from now on, of the same shapes, and with what was cached of these weights.
+
+        `model`: None until the next call: the old one's memory is wanted.
+        """
+        assert not self.rows, "rows of two models in one batch"  # noqa: S101
+        self._model, self._prefixes.weights = model, weights
+
+    def join(self, waiting: list[BatchRow]) -> list[BatchRow]:
+        """Take rows from `waiting`, in order, as many as fit and can share a step; they are removed from it."""
+        joined: list[BatchRow] = []
+        leaders: list[Tokens] = []
+        new_tokens = scored = 0
+        for row in list(waiting):
+            length = len(row.tokens)
+            if not self._slots.fit(len(self.rows), length + row.sampling.max_tokens):
+                break
+            found, keys_values = self._prefixes.find(row.tokens)
+            found = min(found, length - row.wanted)
+            tokens = np.asarray(row.prompt, dtype=np.int64)
+            if any(shared(other, tokens) >= min(found + WORTH_WAITING, len(tokens) - 1) > found for other in leaders):
+                continue
+            scored += len(row.given)
+            if joined and (new_tokens + length - found > PREFILL or scored > SCORED):
+                break
+            self._slots.reserve(length + row.sampling.max_tokens, [row.held for row in self.rows])
+            if keys_values is not None:
+                self._slots.all[len(self.rows), ..., :found, :] = keys_values[..., :found, :]
+            row.held = row.cached = found
+            self.rows.append(row)
+            waiting.remove(row)
+            joined.append(row)
+            if length * self._slots.per_token <= self._prefix_memory:
+                leaders.append(tokens)
+            new_tokens += length - found
+        return joined
+
+    def step(self) -> None:
+        """One more token for every row, or its score."""
+        joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
+        logits = self.logits()
+        for slot, row in joined:
+            self._prefixes.add(row.prompt, self._slots.all[slot, ..., : len(row.prompt), :])
+        completed: list[tuple[int, BatchRow]] = []
+        end = 0
+        for row in self.rows:
+            begin, end = end, end + row.wanted
+            if row.given:
+                row.logprob = mean_logprob(logits[begin:end], row.given)
+            else:
+                completed.append((begin, row))
+        if completed:
+            rows = [row for _, row in completed]
+            drawn = logits if len(rows) == len(logits) else logits[[index for index, _ in completed]]
+            for row, token in zip(rows, choose(drawn, rows), strict=True):
+                row.tokens.append(token)
+
+    def leave(self, row: BatchRow) -> None:
+        """Give up a row's slot; the last row moves into it."""
+        slot, last = self.rows.index(row), len(self.rows) - 1
+        if slot != last:
+            held = self.rows[last].held
+            self._slots.all[slot, ..., :held, :] = self._slots.all[last, ..., :held, :]
+            self.rows[slot] = self.rows[last]
+        self.rows.pop()
+
+    def logits(self) -> torch.Tensor:
+        """What may follow each row's last tokens, [wanted of all rows, vocabulary]; the slots then hold all tokens."""
+        slots = self._slots.all
+        device, plan = slots.device, Plan(self.rows, slots)
+        tokens = [token for row in self.rows for token in row.tokens[row.held :]]
+        ends = np.cumsum([len(row.tokens) - row.held for row in self.rows])
+        kept = np.concatenate([range(end - row.wanted, end) for end, row in zip(ends, self.rows, strict=True)])
+        output = self._model(
+            input_ids=torch.tensor([tokens], device=device),
+            position_ids=plan.positions[None],
+            use_cache=False,
+            logits_to_keep=torch.from_numpy(kept).to(device),
+            slots=slots,
+            plan=plan,
+        )
+        for row in self.rows:
+            row.held = len(row.tokens)
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+
+class Plan:
+    """Who computes what in one step: the leading rows with one new token together, the others one by one."""
+
+    def __init__(self, rows: Sequence[BatchRow], like: torch.Tensor) -> None:
+        """`like`: a tensor of the device and dtype to compute in."""
+        device = like.device
+        starts = [row.held for row in rows]
+        counts = [len(row.tokens) - row.held for row in rows]
+        self.single = next((slot for slot, count in enumerate(counts) if count != 1), len(rows))
+        self.spans = [
+            (slot, counts[slot], causal(starts[slot], counts[slot], device)) for slot in range(self.single, len(rows))
+        ]
+        """Slot, number of new tokens, and what each of them sees."""
+        slots = np.repeat(np.arange(len(rows)), counts)
+        positions = [np.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
+        self.slots = torch.from_numpy(slots).to(device)
+        self.positions = torch.from_numpy(np.concatenate(positions)).to(device)
+        self.longest = max(starts[: self.single], default=-1) + 1
+        seen = torch.arange(self.longest) <= torch.tensor(starts[: self.single]).view(-1, 1)
+        mask = torch.zeros(seen.shape, dtype=like.dtype).masked_fill_(~seen, float("-inf"))
+        self.mask = mask[:, None, None].to(device)
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    slots: torch.Tensor,
+    plan: Plan,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of one layer over a flat step: query [1, heads, tokens, dim]; returns [1, tokens, heads, dim].
+
+    The query heads that share a key head are folded into its query positions. The library repeats keys and values
+    instead, which on a CPU in bfloat16 takes longer than all the rest of a step.
+    """
+    if unknown := [name for name in UNSUPPORTED if others.get(name) is not None]:
+        raise NotImplementedError(f"attention with {', '.join(unknown)}")
+    keys, values = slots[:, module.layer_idx].unbind(1)  # type: ignore[index]  # torch's types do not know the index
+    keys[plan.slots, :, plan.positions] = key[0].transpose(0, 1)
+    values[plan.slots, :, plan.positions] = value[0].transpose(0, 1)
+    heads, dim, groups = query.shape[1], query.shape[3], keys.shape[1]
+    out = torch.empty(query.shape[2], heads, dim, dtype=query.dtype, device=query.device)
+    if count := plan.single:
+        folded = query[0, :, :count].transpose(0, 1).reshape(count, groups, heads // groups, dim)
+        seen = slice(0, plan.longest)
+        mask = plan.mask.expand(-1, 1, heads // groups, -1)
+        out[:count] = functional.scaled_dot_product_attention(
+            folded, keys[:count, :, seen], values[:count, :, seen], attn_mask=mask, scale=scaling
+        ).reshape(count, heads, dim)
+    begin = plan.single
+    for slot, count, mask in plan.spans:
+        past = slice(0, mask.shape[1])
+        out[begin : begin + count] = functional.scaled_dot_product_attention(
+            query[:, :, begin : begin + count],
+            keys[None, slot, :, past],
+            values[None, slot, :, past],
+            attn_mask=mask,
+            scale=scaling,
+            enable_gqa=True,
+        )[0].transpose(0, 1)
+        begin += count
+    return out[None], None
+
+
+def causal(start: int, count: int, device: torch.device) -> torch.Tensor:
+    """What `count` tokens see after `start` others: those, and each other up to themselves."""
+    return torch.ones(count, start + count, dtype=torch.bool, device=device).tril(start)
+
+
+AttentionInterface.register(ATTENTION, attend)
+
+
+def mean_logprob(logits: torch.Tensor, tokens: Sequence[int]) -> float:
+    """Mean log-probability in nats of each of `tokens` under its row of `logits`, [token, vocabulary]."""
+    total = 0.0
+    for begin in range(0, len(tokens), PART):
+        # In float32, and a part at a time: that is the vocabulary once more for each token.
+        part = logits[begin : begin + PART].float()
+        picked = torch.tensor(tokens[begin : begin + PART], device=part.device)[:, None]
+        # Summed in float64 on the CPU: Apple GPUs have none.
+        total += float((part.gather(1, picked)[:, 0] - part.logsumexp(1)).cpu().double().sum())
+    return total / len(tokens)
+
+
+def shared(a: Tokens, b: Tokens) -> int:
+    """How many leading tokens two prompts have in common."""
+    length = min(len(a), len(b))
+    differs = a[:length] != b[:length]
+    return int(differs.argmax()) if differs.any() else length

@@ -1,0 +1,58 @@
+"""Which token comes next: from logits, sampling and a row's own random numbers. Knows no model and no batch."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import torch
+
+from broker.work_messages import Sampling
+
+
+class SamplingRow(Protocol):
+    """A completion that wants its next token."""
+
+    sampling: Sampling
+    draws: list[float]
+    """One uniform number per token to come, from the first on."""
+
+    @property
+    def completion(self) -> list[int]:
+        """The tokens drawn so far."""
+
+
+def choose(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
+    """One token per row: the likeliest at temperature 0, else the one that the row's next draw falls on.
+
+    Temperature, then top-k, then top-p, as the library orders them.
+    """
+    drawing = [index for index, row in enumerate(rows) if row.sampling.temperature > 0]
+    greedy = [index for index, row in enumerate(rows) if row.sampling.temperature <= 0]
+    chosen = [0] * len(rows)
+    if greedy:
+        for index, token in zip(greedy, logits[greedy].float().argmax(-1).tolist(), strict=True):
+            chosen[index] = token
+    if drawing:
+        for index, token in zip(drawing, draw(logits[drawing], [rows[index] for index in drawing]), strict=True):
+            chosen[index] = token
+    return chosen
+
+
+def draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
+    """One token per row, where its next draw falls on the cumulated shares of the tokens that it may take."""
+
+    def column(values: Iterable[float]) -> torch.Tensor:
+        return torch.tensor(list(values), dtype=torch.float64)[:, None]
+
+    vocabulary = logits.shape[1]
+    kept = [min(row.sampling.top_k or vocabulary, vocabulary) for row in rows]
+    values, tokens = (part.cpu() for part in logits.topk(max(kept)))
+    values = values.double() / column(row.sampling.temperature for row in rows)
+    rank = torch.arange(max(kept))
+    shares = values.masked_fill(rank >= column(kept), float("-inf")).softmax(-1)
+    before = shares.cumsum(-1) - shares
+    shares = shares.masked_fill((before >= column(row.sampling.top_p for row in rows)) & (rank > 0), 0.0)
+    below = shares.cumsum(-1)
+    draws = column(row.draws[len(row.completion)] for row in rows)
+    picked = (below <= draws * below[:, -1:]).sum(-1, keepdim=True)
+    chosen: list[int] = tokens.gather(1, picked.clamp(max=max(kept) - 1))[:, 0].tolist()
+    return chosen

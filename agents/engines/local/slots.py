@@ -1,0 +1,86 @@
+"""Slots: where the keys and values of running rows are kept, one slot for each row.
+
+All slots have the same length and lie in one block of memory. A batch that needs longer slots divides the block anew.
+On a CPU the block is allocated once, and a page of it takes memory when a row first writes to it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.placement.memory import room_for
+
+
+class Slots:
+    """The slots of one model; slot i belongs to row i.
+
+    Args:
+        model: whose keys and values they hold.
+        capacity: how many rows may run together.
+        memory: how many bytes all slots may take. A single row is taken even if it needs more.
+    """
+
+    def __init__(self, model: Any, capacity: int, memory: int) -> None:
+        config = model.config
+        heads = config.num_attention_heads
+        layers: int = config.num_hidden_layers
+        key_heads: int = getattr(config, "num_key_value_heads", None) or heads
+        dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self._sizes = layers, key_heads, dim
+        self._dtype, self._device = model.dtype, model.device
+        self._capacity, self._memory = capacity, memory
+        self.per_token: int = 2 * layers * key_heads * dim * model.dtype.itemsize
+        """Bytes of keys and values of one token."""
+        longest = room_for(config.max_position_embeddings)
+        self._least = min(memory, capacity * longest * self.per_token) if self._device.type == "cpu" else 0
+        """Bytes of the block at least: on a CPU all that rows within the model's context can need."""
+        self._block = self._zeros(self._least)
+        self.all = self._divide(0, 0)
+        """[slots, layers, 2, heads, tokens, dim]; keys are 0, values are 1."""
+
+    def fit(self, rows: int, tokens: int) -> bool:
+        """Whether a row that will grow to `tokens` can join `rows` others now."""
+        if not rows:
+            return True
+        room = max(room_for(tokens), self.all.shape[4])
+        needed, there = self._bytes(room), self._block.nbytes
+        # When rows move to a new block, both blocks are there for a moment.
+        return rows < self._limit(room) and (needed <= there or needed + there <= self._memory)
+
+    def reserve(self, tokens: int, held: Sequence[int]) -> None:
+        """Make every slot hold `tokens`, and keep the first `held` tokens of each running row."""
+        room = room_for(tokens)
+        if held and room <= self.all.shape[4]:
+            return
+        old, needed = self.all, self._bytes(room)
+        if not needed <= self._block.nbytes <= max(needed, self._memory):
+            if not held:
+                # No row has to move, so the old block is freed before the new one is allocated.
+                self._block = self.all = old = self._zeros(0)
+            self._block = self._zeros(max(needed, self._least))
+        self.all = self._divide(self._limit(room), room)
+        # Longer slots begin further back in the block. From the last row on, none overwrites a row that has not moved.
+        for slot in reversed(range(len(held))):
+            self.all[slot, ..., : held[slot], :] = old[slot, ..., : held[slot], :].clone()
+
+    def _limit(self, room: int) -> int:
+        return max(1, min(self._capacity, self._memory // (self.per_token * room)))
+
+    def _bytes(self, room: int) -> int:
+        return self._limit(room) * room * self.per_token
+
+    def _divide(self, slots: int, room: int) -> torch.Tensor:
+        layers, heads, dim = self._sizes
+        shape = (slots, layers, 2, heads, room, dim)
+        return self._block[: math.prod(shape)].view(shape)
+
+    def _zeros(self, size: int) -> torch.Tensor:
+        """A block of `size` bytes. Zeros, since what lies behind a mask must not be NaN."""
+        count = size // self._dtype.itemsize
+        if count and self._device.type == "cpu":
+            # torch.zeros would write to all of it.
+            return torch.from_numpy(np.zeros(count * self._dtype.itemsize, np.uint8)).view(self._dtype)
+        return torch.zeros(count, dtype=self._dtype, device=self._device)

@@ -1,0 +1,310 @@
+"""Models behind an OpenAI-compatible server: OpenAI, Azure, `vllm serve`, Ollama, LM Studio, llama.cpp.
+
+Calls are streamed, so that every chunk shows that a request moves on. What fails on the way is asked again; what the
+server does not take is said another way (dialect.py); the key is read from the environment and stands in no
+message, log or error. The model, its weights and their precision are whatever the server holds.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from agents.engines import thoughts
+from agents.engines.base import (
+    Completion,
+    EngineDead,
+    EngineFailure,
+    EngineSpent,
+    EngineStartError,
+    Prompt,
+    Scored,
+    Settings,
+    Turn,
+)
+from agents.engines.openai import probe
+from agents.engines.openai.budget import Notes, SpendingBudget
+from agents.engines.openai.capabilities import Attempt, Dialect
+from agents.engines.openai.client import make_client
+from agents.engines.openai.errors import (
+    OutOfTokens,
+    Passing,
+    Quota,
+    Refusal,
+    TooLong,
+    TooMuch,
+    Trouble,
+    trouble,
+)
+from agents.engines.openai.key import read_key
+from agents.engines.openai.options import read_options
+from agents.engines.openai.pacing import Pacer, backoff_s
+from agents.engines.openai.reply import Reply, pieces
+from agents.engines.openai.role_marks import break_role_marks
+from broker.work_messages import Usage
+
+log = logging.getLogger(__name__)
+
+TOKENS_PER_TIMEOUT = 16
+"""An answer may take `timeout_s`, and once more for each so many tokens of `max_tokens`: slow models are not cut off,
+and a server that sends a character a minute is."""
+CLOSING_S = 1.0
+"""How long a stream that says that it ends may take to close. After it, the connection is given up."""
+KEY_LETTERS = 8
+"""By so many the key is found. Keys of one provider begin with the same letters, which give nothing away."""
+SIGN_OF_LIFE_S = 60.0
+"""While a request waits because the server said so, it counts as moving on this often."""
+
+
+class OpenAIEngine:
+    """See agents.engines.base.Engine. `clock` and `sleep` are handed in by tests."""
+
+    device: str = ""
+    capacity: int = 0
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Check the arguments and find the key; nothing is called before `start`.
+
+        Raises:
+            EngineStartError: an argument it does not take, no key, or no ledger.
+        """
+        self._options = options = read_options(settings.options)
+        self._model = settings.model
+        self._keep_thoughts = settings.keep_thoughts
+        self._key = read_key(options)
+        self._ledger = SpendingBudget(options)
+        self._notes = Notes(options.notes)
+        self._clock = clock
+        self._sleep = sleep
+        self._pace = Pacer(options.tokens_per_minute, clock, sleep)
+        self._dialect = Dialect(options.omit, lambda feature: self._notes.add(without=feature))
+        self.device = f"server {options.host}"
+        self.capacity = min(settings.capacity or options.max_parallel, options.max_parallel)
+        self._seats = asyncio.Semaphore(self.capacity)
+        self._client: Any = None
+        self._completed = 0
+        self._opens_thoughts = False
+        """Whether its chat template opens thoughts where no answer is begun: one that is cut off then has no mark."""
+        self._logged: set[str] = set()
+        """What is logged once."""
+        self._on_progress: Callable[[str, int], None] = lambda request_id, tokens: None
+
+    @property
+    def spent(self) -> float | None:
+        """What all calls of this run have cost, by the scenario's prices; None without prices."""
+        return self._ledger.spent if self._options.priced else None
+
+    async def start(self, on_progress: Callable[[str, int], None]) -> None:
+        """Ask the server something short, to find out whether it answers, and what it takes."""
+        self._client = make_client(self._options, self._key)
+        try:
+            await probe.find_out(self._call, self._dialect, retries=self._options.retries, sleep=self._sleep)
+        except (Trouble, EngineSpent) as error:
+            await self.stop()
+            spent = isinstance(error, EngineSpent)
+            why = str(error) if spent else probe.explain(error, self._options, self._model)
+            raise EngineStartError(why) from error
+        self._on_progress = on_progress
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        """Complete one prompt, with as many tries as the options allow."""
+        if prompt.weights:
+            raise EngineFailure("unsupported", f"{self.device} cannot hold trained weights {prompt.weights[:12]}")
+        taken = self._clock()
+        if self._options.break_role_marks:
+            prompt = self._with_broken_marks(prompt)
+        async with self._seats:
+            reply = await self._ask_until_answered(prompt)
+        self._completed += 1
+        if why := reply.withheld():
+            raise EngineFailure("engine", self._without_key(why))
+        if reply.is_cut:
+            self._notes.add(answers_cut=1)
+            log.warning(
+                "%s: cut off after %d characters: no answer should be so long", prompt.request_id, len(reply.text)
+            )
+        usage = Usage(
+            prompt_tokens=reply.prompt_tokens,
+            cached_tokens=reply.cached_tokens,
+            completion_tokens=reply.completion_tokens,
+            thought_tokens=reply.thought_tokens,
+            seconds=self._clock() - taken,
+            finish_reason="length" if reply.finish_reason == "length" else "stop",
+        )
+        said = thoughts.without_begun(reply.text, prompt.begun)
+        from_its_beginning = not (prompt.begun and self._dialect.takes("prefill"))
+        if self._opens_thoughts and from_its_beginning and reply.finish_reason == "length":
+            said = said if thoughts.split(said).thoughts else thoughts.OPENING + said
+        return thoughts.completion(said, prompt.begun, usage, keep=self._keep_thoughts)
+
+    async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
+        """Not over a chat API: it tells log-probabilities of what it says, and none of what it is told."""
+        raise EngineFailure(
+            "unsupported",
+            "a server tells no log-probabilities of a given text: exam.score: logprob needs vllm or transformers",
+        )
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+            if self._options.priced:
+                log.info("spent so far in this run: %.6g", self._ledger.spent)
+
+    # --- one request ------------------------------------------------------------------------------------
+
+    async def _ask_until_answered(self, prompt: Prompt) -> Reply:
+        tries, completed = 0, self._completed
+        attempt = Attempt(self._dialect)
+        while True:
+            body = self._dialect.body(prompt.turns, prompt.begun, prompt.sampling, prompt.seed, attempt.without)
+            try:
+                reply = await self._call(body, prompt.request_id)
+                attempt.answered()
+                return reply
+            except TooLong as error:
+                raise EngineFailure("context", str(error)) from error
+            except Refusal as error:
+                if not attempt.refused(body, str(error)):
+                    raise EngineFailure("engine", f"refused: the server refuses the request: {error}") from error
+            except Quota as error:
+                raise EngineSpent(f"the server's account is used up: {error}") from error
+            except Passing as error:
+                tries += 1
+                if tries > self._options.retries:
+                    raise await self._last_word(error, tries, completed) from error
+                log.info("%s: try %d: %s", prompt.request_id, tries, error)
+                await self._wait(prompt.request_id, tries, error)
+            except Trouble as error:
+                raise await self._last_word(error, tries + 1, completed) from error
+
+    async def _wait(self, request_id: str, attempt: int, error: Passing) -> None:
+        seconds = backoff_s(request_id, attempt)
+        if error.wait_s is not None:
+            if error.wait_s > probe.LONGEST_WAIT_S:
+                raise EngineSpent(f"the server wants no calls for {error.wait_s:.6g} s: {error}; resume after that")
+            # All calls wait as long as the server says; each then comes a little later, and not all at once.
+            self._pace.pause(error.wait_s)
+            seconds = error.wait_s + seconds / 8
+        while seconds > 0:
+            if error.limited:
+                self._on_progress(request_id, 0)
+            await self._sleep(min(seconds, SIGN_OF_LIFE_S))
+            seconds -= SIGN_OF_LIFE_S
+
+    async def _last_word(self, error: Trouble, tries: int, completed: int) -> Exception:
+        """What to raise when a request was tried often enough: is it the request, or the server?"""
+        words = f"{error} (tried {tries} times)" if tries > 1 else str(error)
+        if isinstance(error, Passing) and error.limited:
+            return EngineSpent(
+                f"the server takes no more calls: {words}; lower max_parallel or tokens_per_minute, resume"
+            )
+        if self._completed > completed or await self._answers():
+            return EngineFailure("engine", words)
+        return EngineDead(f"{self.device}: {words}")
+
+    async def _answers(self) -> bool:
+        """Whether the server answers anything at all."""
+        try:
+            await self._call(probe.body(self._dialect, max_tokens=probe.FEWEST_TOKENS))
+        except Refusal:
+            return True
+        except Trouble:
+            return False
+        return True
+
+    # --- one call ---------------------------------------------------------------------------------------
+
+    async def _call(self, body: dict[str, Any], request_id: str = "") -> Reply:
+        """Make one call, within pace and budget. Without a request id it is ours, and nobody's progress.
+
+        Raises:
+            Trouble: there is no answer.
+            EngineSpent: the budget is reached.
+        """
+        prompt_tokens = sum(len(message["content"]) for message in body["messages"]) // 4
+        max_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or 0
+        await self._pace.admit(prompt_tokens + max_tokens)
+        self._ledger.check()
+        reply = Reply(max_tokens)
+        try:
+            await self._receive(body, reply, max_tokens, request_id)
+        finally:
+            # Also for what broke off: it was generated, and is charged.
+            if reply.begun and not reply.counted:
+                self._log_once("the server did not count the tokens of an answer: such figures are estimates")
+                reply.prompt_tokens = prompt_tokens
+            self._ledger.pay(reply.prompt_tokens, reply.completion_tokens)
+            self._pace.settle(prompt_tokens + max_tokens, reply.prompt_tokens + reply.completion_tokens)
+        if body["messages"][-1]["role"] == "user" and thoughts.begins_inside(reply.text):
+            self._opens_thoughts = True
+        return reply
+
+    async def _receive(self, body: dict[str, Any], reply: Reply, max_tokens: int, request_id: str) -> None:
+        """Fill `reply` as it comes."""
+        own = {name: body[name] for name in ("messages", "stream") if name in body}
+        extra = {name: value for name, value in body.items() if name not in own}
+        silence_s = self._options.timeout_s
+        longest_s = silence_s * (1 + max_tokens / TOKENS_PER_TIMEOUT)
+        clock = asyncio.get_running_loop().time
+        completions = self._client.chat.completions.with_streaming_response
+        try:
+            async with (
+                asyncio.timeout(longest_s) as limit,
+                completions.create(model=self._model, **own, extra_body=extra) as answer,
+            ):
+                async for piece in pieces(answer.iter_bytes(), reply.most_bytes):
+                    if (tokens := reply.add(piece)) and request_id:
+                        self._on_progress(request_id, tokens)
+                    if reply.is_cut:
+                        return
+                    if reply.finish_reason is not None:
+                        # Counts may follow, and the end of the stream, after which the connection can be used again.
+                        closing = clock() + (CLOSING_S if reply.is_over else silence_s)
+                        limit.reschedule(min(limit.when() or closing, closing))
+            if not self._dialect.says_end:
+                reply.end()
+            reply.check()
+        except Exception as error:
+            known = trouble(error)
+            if known is None:
+                raise
+            if isinstance(error, TimeoutError):
+                known = TooMuch(f"the answer took longer than {longest_s:.0f} s")
+            if isinstance(known, OutOfTokens):
+                reply.begun, reply.finish_reason, reply.completion_tokens = True, "length", max_tokens
+            if reply.finish_reason is not None:
+                # The answer is whole; what broke is what comes after it.
+                return
+            known.args = tuple(self._without_key(str(arg)) for arg in known.args)
+            raise known from None
+
+    def _without_key(self, words: str) -> str:
+        """Some servers repeat the key they were given. Long words are cut, so its first letters may be all of it."""
+        return re.sub(rf"{re.escape(self._key[:KEY_LETTERS])}\S*", "***", words) if self._key else words
+
+    def _with_broken_marks(self, prompt: Prompt) -> Prompt:
+        turns = [(turn.role, *break_role_marks(turn.text)) for turn in prompt.turns]
+        if marks := sum(count for _, _, count in turns):
+            self._notes.add(role_marks_broken=marks)
+            self._log_once(
+                "role marks in texts, such as <|im_end|>, get a space; engine_args.break_role_marks: false leaves them"
+            )
+            prompt = msgspec.structs.replace(prompt, turns=tuple(Turn(role, text) for role, text, _ in turns))
+        return prompt
+
+    def _log_once(self, warning: str) -> None:
+        if warning not in self._logged:
+            self._logged.add(warning)
+            log.warning(warning)

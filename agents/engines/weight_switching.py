@@ -1,0 +1,114 @@
+"""The model that an engine holds, and what it computes with: the base, an adapter beside it, or other weights instead.
+
+Adapters stay beside the base model once they were asked for, and are not merged into it: in bfloat16 that would round
+small changes away, and taking up another one costs nothing. Complete weights take the place of the base. Who is
+answered when with which weights is agents/engines/weight_scheduler.py.
+"""
+
+import gc
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from agents.engines.base import EngineDead, EngineFailure
+from agents.engines.local.loading import first_line, load_model
+from agents.models import trained_weights
+
+log = logging.getLogger(__name__)
+
+
+class SwitchableModel:
+    """One model on the device.
+
+    Args:
+        model: the base, as `load_model` made it.
+        base: its folder.
+        run_weights: the run's folder of weights; empty: it has none.
+    """
+
+    def __init__(self, model: Any, base: Path, run_weights: str) -> None:
+        self._model = model
+        self._device, self._dtype = model.device, model.dtype
+        self._base = base
+        self._run_weights = Path(run_weights)
+        self._complete = ""
+        """Digest of the complete weights it holds; empty: the base."""
+        self._adapted: dict[str, Adapted] = {}
+        """By name, the base model's modules that have adapters beside them."""
+        self._beside: set[str] = set()
+
+    def use(self, weights: str) -> Any:
+        """The model, made to compute with these weights; empty: the base. Nothing else may hold the model meanwhile.
+
+        Raises:
+            EngineFailure: there are none, or they are not for this model.
+            EngineDead: the base cannot be loaded again.
+        """
+        begun = time.monotonic()
+        folder = self._run_weights / weights
+        adapter = trained_weights.adapter(folder, self._base) if weights else None
+        complete = weights if weights and not adapter else ""
+        if complete != self._complete or self._model is None:
+            self._load(complete, folder if complete else self._base)
+        if adapter and weights not in self._beside:
+            self._add(weights, adapter)
+        for module in self._adapted.values():
+            module.use = weights
+        log.info("computes with the weights %s; it took %.2f s", weights[:12] or "base", time.monotonic() - begun)
+        return self._model
+
+    def _load(self, complete: str, folder: Path) -> None:
+        # First the memory of the old one.
+        self._model = None
+        self._adapted.clear()
+        self._beside.clear()
+        gc.collect()
+        try:
+            self._model = load_model(folder, self._device, self._dtype)
+        except Exception as error:
+            if complete:
+                raise EngineFailure(
+                    "engine", f"the weights {complete[:12]} cannot be loaded: {_gist(error)}"
+                ) from error
+            raise EngineDead(f"the base weights cannot be loaded again: {_gist(error)}") from error
+        self._complete = complete
+
+    def _add(self, weights: str, adapter: trained_weights.Adapter) -> None:
+        tensors = load_file(adapter.file)
+        for name in adapter.modules:
+            down, up = (tensors[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+            if name not in self._adapted:
+                self._adapted[name] = Adapted(self._model.get_submodule(name))
+                self._model.set_submodule(name, self._adapted[name])
+            self._adapted[name].add(weights, down, up * adapter.scale, self._device, self._dtype)
+        self._beside.add(weights)
+
+
+class Adapted(torch.nn.Module):
+    """A linear layer with LoRA adapters beside it, of which one is in use, or none."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self._layer = layer
+        self._deltas: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.use = ""
+
+    def add(self, weights: str, down: torch.Tensor, up: torch.Tensor, device: torch.device, dtype: torch.dtype) -> None:
+        """An adapter: `down` [rank, in], `up` [out, rank]."""
+        self._deltas[weights] = (down.T.to(device, dtype), up.T.to(device, dtype))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The layer's output."""
+        out: torch.Tensor = self._layer(x)
+        if delta := self._deltas.get(self.use):
+            down, up = delta
+            out = out + (x @ down) @ up
+        return out
+
+
+def _gist(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -1,0 +1,96 @@
+"""Handlers: from a request to its result, one function per kind. A request becomes a prompt, its completion the result.
+
+Every handler raises `EngineFailure` where the engine has no completion for the request.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agents import prompts
+from agents.engines.base import Engine, EngineFailure
+from broker.protocol import Role
+from broker.work_messages import (
+    Answered,
+    Ask,
+    Asked,
+    Examine,
+    Explain,
+    Explained,
+    Grade,
+    Graded,
+    Message,
+    Reflect,
+    Reflected,
+    Revise,
+    Revised,
+    Taught,
+    Teach,
+)
+
+
+async def teach(engine: Engine, persona: str, request_id: str, request: Teach) -> Taught:
+    """Solve the TP and explain it: one sampled TR with its TA (paper, section 3)."""
+    completion = await engine.generate(prompts.prompt(request_id, request, persona))
+    return Taught(text=completion.text.strip(), usage=completion.usage)
+
+
+async def reflect(engine: Engine, persona: str, request_id: str, request: Reflect) -> Reflected:
+    """Give reasons why the material misled the students, numbered, a line each (paper, M3 step 3)."""
+    prompt = prompts.prompt(request_id, request, persona)
+    completion = await engine.generate(prompt)
+    return Reflected(text=(prompt.begun + completion.text).strip(), usage=completion.usage)
+
+
+async def revise(engine: Engine, persona: str, request_id: str, request: Revise) -> Revised:
+    """Write new material (paper, M3 step 4): a set, whole, or the rationale of one problem."""
+    prompt = prompts.prompt(request_id, request, persona)
+    completion = await engine.generate(prompt)
+    # The beginning of a set belongs to it; that of a rationale stands in every prompt that shows one.
+    begun = "" if request.problem else prompt.begun
+    return Revised(text=(begun + completion.text).strip(), usage=completion.usage)
+
+
+async def explain(engine: Engine, persona: str, request_id: str, request: Explain) -> Explained:
+    """Answer a student's question about the material."""
+    completion = await engine.generate(prompts.prompt(request_id, request, persona))
+    return Explained(text=completion.text.strip(), usage=completion.usage)
+
+
+async def sit_exam(engine: Engine, persona: str, request_id: str, request: Examine) -> Answered:
+    """Solve the EP with the teaching material as in-context example (paper, section 3)."""
+    completion = await engine.generate(prompts.prompt(request_id, request, persona))
+    return Answered(text=completion.text.strip(), usage=completion.usage)
+
+
+async def ask(engine: Engine, persona: str, request_id: str, request: Ask) -> Asked:
+    """Ask one question about the material: the first line of what the model says."""
+    completion = await engine.generate(prompts.prompt(request_id, request, persona))
+    return Asked(text=completion.text.strip().partition("\n")[0].strip(), usage=completion.usage)
+
+
+async def grade(engine: Engine, persona: str, request_id: str, request: Grade) -> Graded:
+    """Say how likely the solution is in the student's own exam; generates nothing, and is shown it in no prompt.
+
+    Raises:
+        EngineFailure: the engine cannot tell, or the solution is empty.
+    """
+    if not request.solution.strip():
+        raise EngineFailure("unsupported", "there is nothing to grade: the solution is empty")
+    exam = prompts.prompt(request_id, prompts.exam_of(request), persona)
+    scored = await engine.logprobs(exam, prompts.continuation(request.solution))
+    return Graded(logprob=scored.logprob, tokens=scored.tokens, usage=scored.usage)
+
+
+HANDLERS: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Awaitable[Message]]] = {
+    ("teacher", Teach): teach,
+    ("teacher", Reflect): reflect,
+    ("teacher", Revise): revise,
+    ("teacher", Explain): explain,
+    # At level 3 a teacher is scored with its own sets, and it may be its own student.
+    ("teacher", Examine): sit_exam,
+    # At level 2 it says how likely it finds what it wrote with other weights.
+    ("teacher", Grade): grade,
+    ("student", Examine): sit_exam,
+    ("student", Grade): grade,
+    ("student", Ask): ask,
+}

@@ -1,0 +1,261 @@
+"""Main of every agent process: connect, announce, load, sit in the loop, drain, leave.
+
+The client's thread owns the socket and the heartbeats; the engine reports progress; this loop only hands
+requests to the role and results to the client. What a role does with a request is agents/handlers.py.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from agents import engines, prompts
+from agents.engines.base import Engine, EngineFailure, EngineSpent, EngineStartError, Settings
+from agents.engines.lazy_engine import Late
+from agents.engines.prefix_stats import Counted
+from agents.handlers import HANDLERS
+from agents.models import trained_weights
+from agents.spec import AgentSpec
+from agents.training.coordinator import Postponed, Trainee
+from broker import child_process, logs
+from broker.client import Client
+from broker.delivery import Received
+from broker.errors import EngineError
+from broker.protocol import WORK, Drain, Hello, WireError, digest
+from broker.work_messages import Failed, Feedback, Message, Train
+
+log = logging.getLogger("agent")
+
+POLL_S = 0.5
+"""How long the loop waits for messages before it looks whether it should end."""
+AHEAD = 2
+"""Requests an agent holds, over those its engine runs at once: when one ends, the next is there already."""
+EARLY = 32
+"""Requests that an agent takes whose engine is `late`: enough to see all the trainings that wait."""
+
+"""What each role answers, and how: from engine, persona, request id and request to the result."""
+
+
+class AgentProcess:
+    """One teacher or student at work."""
+
+    def __init__(self, spec: AgentSpec, engine: Engine, client: Client) -> None:
+        self._spec = spec
+        self._engine: Engine = Counted(engine)
+        self._client = client
+        self._trainee = Trainee(spec, settings(spec), self._engine, self._start, client)
+        self._started = False
+        """Whether the engine ever was there."""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._found: set[str] = set()
+        """Trained weights that were looked at: they are what they are called, and of ours."""
+        self._finding = asyncio.Lock()
+        self._waiting: set[str] = set()
+        """Requests that have no token yet: they wait for the engine, and move on when it does."""
+        self._broken: BaseException | None = None
+        self._draining = False
+        self._spent: EngineSpent | None = None
+
+    async def run(self) -> int:
+        """Serve until told to drain; returns the exit code of the process."""
+        try:
+            if not self._spec.late:
+                await self._trainee.bring()
+            await self._serve()
+        except EngineStartError as error:
+            self._broken = error
+        finally:
+            self._trainee.give_up()
+            await self._engine.stop()
+        if isinstance(self._broken, EngineStartError) and not self._started:
+            log.error("the engine cannot start: %s", one_line(self._broken))
+            self._client.close(goodbye=str(self._broken))
+            return child_process.NO_RESTART
+        if self._broken:
+            says = one_line(self._broken) if isinstance(self._broken, EngineError) else repr(self._broken)
+            log.error("the engine broke: %s", says)
+            return 1
+        if self._spent:
+            log.error("%s", one_line(self._spent))
+            self._client.close(goodbye=str(self._spent))
+            return child_process.NO_RESTART
+        self._client.close(goodbye="drained")
+        return 0
+
+    async def _start(self) -> None:
+        """Have the engine there, at first and after a training."""
+        if not self._draining:
+            self._client.beat(state="loading")
+        await self._engine.start(self._progress)
+        self._started = True
+        log.info("ready on %s, %d requests at once", self._engine.device, self._engine.capacity)
+        if not self._draining:
+            self._client.beat(state="ready", credit=AHEAD * self._engine.capacity, spent=self._engine.spent)
+
+    async def _serve(self) -> None:
+        while not self._broken and not (self._draining and not self._tasks):
+            for received in await asyncio.to_thread(self._client.receive, POLL_S):
+                match received.message:
+                    case message if type(message).__name__ in WORK:
+                        self._take(received)
+                    case Feedback():
+                        self._heed(received.message)
+                    case Drain(reason=reason):
+                        if reason:
+                            log.error("the broker refuses this agent: %s", reason)
+                        self._drain()
+                    case _:
+                        log.debug("nothing to do for %s", type(received.message).__name__)
+
+    def _drain(self) -> None:
+        self._draining = True
+        self._trainee.give_up()
+        self._client.beat(state="draining", credit=0)
+
+    def _take(self, received: Received) -> None:
+        """Start on a request, unless it is under way already."""
+        if received.request_id in self._tasks:
+            return
+        self._client.working.add(received.request_id)
+        self._waiting.add(received.request_id)
+        self._tasks[received.request_id] = asyncio.create_task(self._work(received))
+
+    async def _work(self, received: Received) -> None:
+        request_id = received.request_id
+        result: Message | None = None
+        try:
+            result = await self._answer(request_id, received.message)
+        except EngineSpent as error:
+            # Said before the goodbye, by the heartbeat that the drain sends at once.
+            self._client.beat(spent=self._engine.spent)
+            # No result: with the goodbye the request goes back to its pool, for a resumed class.
+            self._spent = error
+            self._drain()
+        except Postponed:
+            log.info("%s goes back to its pool", request_id)
+        except EngineFailure as error:
+            log.warning("%s: %s", request_id, error)
+            result = Failed(kind=error.kind, detail=str(error)[:500])
+        except Exception as error:
+            # Whatever else comes out of an engine means that it is no longer sound: leave, be restarted.
+            if self._broken:  # the same for all that were under way: one traceback says enough
+                log.error("%s: %s", request_id, one_line(error))
+            else:
+                log.exception("%s", request_id)
+            self._broken = self._broken or error
+            return
+        if result is not None:
+            self._report(request_id, result)
+        self._client.working.discard(request_id)
+        self._waiting.discard(request_id)
+        del self._tasks[request_id]
+
+    def _report(self, request_id: str, result: Message) -> None:
+        self._client.beat(spent=self._engine.spent)
+        if usage := getattr(result, "usage", None):
+            self._client.beat(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens)
+        try:
+            self._client.send(result, request_id=request_id, keep=True)
+        except (ValueError, WireError) as error:
+            # Too large for the wire, or no text at all: what an engine returns may be anything.
+            garbage = Failed(kind="engine", detail=f"the completion cannot be sent: {str(error)[:300]}")
+            self._client.send(garbage, request_id=request_id, keep=True)
+
+    async def _answer(self, request_id: str, request: Message) -> Message | None:
+        """The result; None: it is reported already."""
+        spec = self._spec
+        if isinstance(request, Train) and spec.role == "teacher":
+            await self._trainee.train(request_id, request, lambda trained: self._report(request_id, trained))
+            return None
+        answer = HANDLERS.get((spec.role, type(request)))
+        if answer is None:
+            raise EngineFailure("unsupported", f"a {spec.role} does not answer {type(request).__name__}")
+        async with self._trainee.answering():
+            return await answer(self._engine, spec.persona, request_id, await self._with_weights(request))
+
+    async def _with_weights(self, request: Message) -> Message:
+        """The request as engines understand it: it names trained weights that are there, or none."""
+        spec, weights = self._spec, getattr(request, "weights", "")
+        if weights == spec.weights:
+            return msgspec.structs.replace(request, weights="")
+        async with self._finding:
+            if weights and weights not in self._found:
+                await asyncio.to_thread(trained_weights.find, spec.weights_folder, weights, spec.weights)
+                self._found.add(weights)
+        return request
+
+    def _heed(self, feedback: Feedback) -> None:
+        scores = ", ".join(f"{name} {score:.2f}" for name, score in feedback.lbt_scores.items())
+        log.info("feedback on %s: %s; %d exam problems answered wrongly", feedback.about, scores, len(feedback.failed))
+
+    def _progress(self, request_id: str, tokens: int) -> None:
+        self._waiting.discard(request_id)
+        self._client.beat(progress=(request_id, *tuple(self._waiting)), completion_tokens=tokens)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as the log's last line: a class that fails shows that line."""
+    return "; ".join(str(error).splitlines())
+
+
+def hello(spec: AgentSpec) -> Hello:
+    """How an agent of this spec announces itself."""
+    return Hello(
+        name=spec.name,
+        role=spec.role,
+        pool=spec.pool,
+        answerer=spec.answerer,
+        model=spec.model,
+        engine=spec.engine,
+        device=spec.device,
+        prompts=spec.prompts,
+        pid=os.getpid(),
+        state="ready" if spec.late else "loading",
+        credit=EARLY if spec.late else 0,
+    )
+
+
+def settings(spec: AgentSpec) -> Settings:
+    """What the engine of this spec is told."""
+    return Settings(
+        model=spec.model,
+        folder=Path(spec.folder) if spec.folder else None,
+        capacity=spec.capacity,
+        threads=spec.threads,
+        dtype=spec.dtype,
+        max_context=spec.max_context,
+        gpus=spec.gpus,
+        memory_share=spec.memory_share,
+        seed=prompts.seed_of(digest(spec.seed, spec.name)),
+        weights_folder=spec.weights_folder,
+        keep_thoughts=spec.thoughts == "keep",
+        options=spec.engine_args,
+    )
+
+
+def main() -> int:
+    """Become the agent that the parent describes on standard input."""
+    spec = child_process.receive(AgentSpec)
+    logs.configure()
+    # Announced before anything heavy is imported: loading is a state, and not silence.
+    client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
+    client.start()
+    log.info("loading %s", spec.model)
+
+    def make() -> Engine:
+        return engines.make(spec.engine, settings(spec))
+
+    try:
+        engine: Engine = Late(make) if spec.late else make()
+    except EngineStartError as error:
+        log.error("the engine cannot start: %s", one_line(error))
+        client.close(goodbye=str(error))
+        return child_process.NO_RESTART
+    return asyncio.run(AgentProcess(spec, engine, client).run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""A scenario file with its overrides laid over it: one tree, and the place that each part of it comes from.
+
+What may stand in the tree is scenarios/config/schema.py; reading it is scenarios/config/load.py.
+"""
+
+import copy
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from broker.errors import Key, LbtError, ScenarioError
+from broker.protocol import pool_of
+from scenarios.config.validate import ScenarioMistake, dotted
+from scenarios.config.yaml_tree import MAX_BYTES, Tree, TreeError, parse, parse_value, shown
+
+
+class Source:
+    """Where each part of the tree comes from: a line of the file, or an override."""
+
+    def __init__(self, path: Path, tree: Tree) -> None:
+        self.path = path
+        self.tree = tree
+        self.overridden: dict[Key, str] = {}
+
+    def error(self, key: Key, message: str) -> ScenarioError:
+        """`message` about `key`, with the nearest place that is known and the agent that it belongs to."""
+        agent = self._agent_at(key)
+        text = f"{dotted(key)}{agent}: {message}" if key else message
+        if origin := self._override_of(key):
+            return ScenarioError(f"{origin}{agent}: {message}" if origin.endswith(dotted(key)) else f"{origin}: {text}")
+        line = next(self.tree.lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in self.tree.lines)
+        return ScenarioError(f"{self.path}:{line}: {text}")
+
+    def key_of(self, error: LbtError) -> Key:
+        """The entry that `error` is about, from the top of the scenario; empty: it names none."""
+        if not error.agent:
+            return error.key
+        for key, section in self._agents():
+            if section.get("name") == pool_of(error.agent):
+                return (*key, *error.key)
+        return ()
+
+    def _agents(self) -> Iterator[tuple[Key, dict[str, Any]]]:
+        """The sections of the agents, as far as they are sections."""
+        root = self.tree.value
+        students = root.get("students")
+        found: list[tuple[Key, Any]] = [(("teacher",), root.get("teacher"))]
+        found += [(("students", i), one) for i, one in enumerate(students if isinstance(students, list) else ())]
+        yield from ((key, section) for key, section in found if isinstance(section, dict))
+
+    def _agent_at(self, key: Key) -> str:
+        """The name of the agent whose section holds `key`, in brackets; empty for its name itself, and elsewhere."""
+        for start, section in self._agents():
+            name = section.get("name")
+            if key[: len(start)] == start and key != (*start, "name") and isinstance(name, str):
+                return f" ({name[:40]})"
+        return ""
+
+    def _override_of(self, key: Key) -> str:
+        """The override that brought in `key`, or what holds it, or an entry of it; empty where it is the file's."""
+        if key in self.tree.lines:
+            return ""
+        holding = (self.overridden[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.overridden)
+        held = (origin for below, origin in self.overridden.items() if below[: len(key)] == key)
+        return next(holding, "") or next(held, "")
+
+    def put(self, key: Key, value: Tree, origin: str) -> None:
+        """Note that all at and below `key` now comes from `origin`."""
+        for known in (self.tree.lines, self.tree.written, self.overridden):
+            for below in [k for k in known if k[: len(key)] == key]:
+                del known[below]
+        self.tree.written |= {(*key, *below): text for below, text in value.written.items()}
+        self.overridden[key] = origin
+
+
+def source_of(path: Path, overrides: Sequence[str]) -> Source:
+    """The file as a tree, with the overrides laid over it."""
+    try:
+        source = Source(path, parse(_text(path)))
+    except TreeError as error:
+        raise ScenarioError(f"{path}:{error.line}: {error}") from None
+    if source.tree.value is None:
+        raise ScenarioError(f"{path}: the file is empty; docs/scenarios.md shows a small one")
+    if not isinstance(source.tree.value, dict):
+        raise ScenarioError(f"{path}: needs sections (key: value), has {shown(source.tree.value)}")
+    for override in overrides:
+        _override(source, override)
+    return source
+
+
+def _text(path: Path) -> str:
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ScenarioError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ScenarioError(f"{str(path)!r}: no name of a file: {error}") from None
+    if len(data) > MAX_BYTES:
+        raise ScenarioError(f"{path}: larger than {MAX_BYTES} bytes; that is no scenario")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ScenarioError(f"{path}:{line}: not UTF-8 text") from None
+
+
+# --- overrides ------------------------------------------------------------------------------------------
+
+
+def _override(source: Source, text: str) -> None:
+    path, equals, written = text.partition("=")
+    origin = f"--set {dotted(tuple(path.split('.')))}"
+    if not equals or not all(path.split(".")):
+        raise ScenarioError(f"--set {text[:60]!r}: needs KEY.PATH=VALUE, such as task.problems=4")
+    try:
+        value = parse_value(written) if written.strip() else Tree("", {}, {})
+    except TreeError as error:
+        hint = "; write text in quotes" if error.message.startswith("not YAML") else ""
+        raise ScenarioError(f"{origin}: {error}{hint}") from None
+    try:
+        for key in _targets(source.tree.value, path.split("."), ()):
+            _put(source.tree.value, key, copy.deepcopy(value.value))
+            source.put(key, value, origin)
+    except ScenarioMistake as mistake:
+        where = f"{dotted(mistake.key)}: " if mistake.key else ""
+        raise ScenarioError(f"{origin}: {where}{mistake.message}") from None
+
+
+def _targets(tree: Any, steps: Sequence[str], done: Key) -> Iterator[Key]:
+    """The keys that a path names, `*` being every index of a list."""
+    if not steps:
+        yield done
+        return
+    step, rest = steps[0], steps[1:]
+    if isinstance(tree, list):
+        if step == "*":
+            if not tree:
+                raise ScenarioMistake(done, "the list is empty")
+            for index, item in enumerate(tree):
+                yield from _targets(item, rest, (*done, index))
+            return
+        if not re.fullmatch("[0-9]{1,6}", step) or int(step) >= len(tree):
+            there = f"0 to {len(tree) - 1}" if tree else "none"
+            raise ScenarioMistake(done, f"no number {step!r} in this list; there are {there}, and * for all")
+        yield from _targets(tree[int(step)], rest, (*done, int(step)))
+    elif isinstance(tree, dict) or tree is None:
+        inside = tree.get(step) if tree else None
+        yield from _targets(inside, rest, (*done, step))
+    else:
+        raise ScenarioMistake(done, f"has no entries; it is {shown(tree)}")
+
+
+def _put(tree: Any, key: Key, value: Any) -> None:
+    for step in key[:-1]:
+        if (tree.get(step) if isinstance(tree, dict) else tree[step]) is None:
+            tree[step] = {}
+        tree = tree[step]
+    tree[key[-1]] = value

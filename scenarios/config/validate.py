@@ -1,0 +1,198 @@
+"""What a scenario must keep to beyond the types and bounds of its entries: names, counts, entries that clash.
+
+Pure: from a `Scenario` to mistakes, each at the key that has to change. Where that key stands in a file is
+known to scenarios/config/load.py.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from broker.errors import Key, ScenarioError
+from broker.protocol import LAST_PORT
+from broker.work_messages import Sampling
+from scenarios.config.schema import Agent, Iterate, Scenario
+from scenarios.config.yaml_tree import shown
+
+MAX_STUDENTS = 64
+RESERVED = ("classroom", "broker", "monitor")
+ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+CANNOT_SCORE = {
+    "openai": "a server does not tell how likely a given text is, which exam.score: logprob asks for",
+    "external": "exam.score: logprob would send the gold solutions of its exams to a program of yours",
+}
+"""Engines of students that do not go with exam.score: logprob, and why."""
+
+NO_STUDENTS = "is empty; a class needs at least one, but for level 3 alone with iterate.itself: true"
+
+PLAIN = re.compile(r"[\w*-]{1,40}")
+
+
+class ScenarioMistake(ScenarioError):
+    """A mistake at a key, before its place in the file is known."""
+
+    def __init__(self, key: Key, message: str) -> None:
+        super().__init__(message, key=key)
+
+
+def dotted(key: Key) -> str:
+    """A key as --set takes it: `students.0.persona`; what is no plain word stands in quotes."""
+    return ".".join(str(step) if PLAIN.fullmatch(str(step)) else shown(step) for step in key)
+
+
+def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
+    """What is wrong with a scenario whose every entry, taken alone, is right."""
+    task, lesson, exam = scenario.task, scenario.lesson, scenario.exam
+    if any(after <= before for before, after in pairwise(scenario.levels)):
+        yield ScenarioMistake(
+            ("level",), f"{list(scenario.levels)}: levels follow one another as 1, 2, 3, each at most once"
+        )
+    if 2 in scenario.levels:
+        yield from _learn_mistakes(scenario)
+    if scenario.name.endswith("\n"):
+        yield ScenarioMistake(("name",), "ends in a line break")
+    if scenario.solves and (task.family is None) == (task.file is None):
+        yield ScenarioMistake(
+            ("task",), f"needs either family or file, has {'neither' if task.file is None else 'both'}"
+        )
+    if not scenario.solves and not task.family is task.file is None:
+        yield ScenarioMistake(
+            ("task",), "is for levels 1 and 2; level 3 has its texts from iterate.task: take this one out"
+        )
+    if not scenario.students and (scenario.solves or not scenario.iterate.itself):
+        yield ScenarioMistake(("students",), NO_STUDENTS)
+    for name in ("family", "file"):
+        if getattr(task, name) == "":
+            yield ScenarioMistake(("task", name), "is empty; name one, or leave the key out")
+    if len(scenario.students) > MAX_STUDENTS:
+        yield ScenarioMistake(("students",), f"{len(scenario.students)} students; at most {MAX_STUDENTS} fit a class")
+    keys: list[Key] = [("teacher",), *(("students", i) for i in range(len(scenario.students)))]
+    taken: dict[str, Key] = {}
+    for key, agent in zip(keys, scenario.agents, strict=True):
+        if agent.name in taken:
+            yield ScenarioMistake(
+                (*key, "name"), f"{agent.name!r} is taken by {dotted(taken[agent.name])}; names differ"
+            )
+        taken[agent.name] = key
+        sampling, of = (lesson.sampling, "lesson") if key == ("teacher",) else (exam.sampling, "exam")
+        yield from _agent_mistakes(key, agent, sampling, of)
+        if exam.score == "logprob" and key != ("teacher",) and agent.engine in CANNOT_SCORE:
+            message = f"{agent.engine}: {CANNOT_SCORE[agent.engine]}"
+            yield ScenarioMistake((*key, "engine"), f"{message}; take vllm or transformers, or leave exam.score out")
+    yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
+    yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
+    if exam.questions and not scenario.solves:
+        yield ScenarioMistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
+    if exam.questions and 2 in scenario.levels:
+        yield ScenarioMistake(
+            ("exam", "questions"), "goes with level 1, and level 3 for rationales; level 2 examines without"
+        )
+    yield from _iterate_mistakes(scenario.iterate)
+    if scenario.rewrites:
+        yield from _rewrite_mistakes(scenario)
+    if not _is_address(scenario.broker.address):
+        message = f"needs ipc or tcp://HOST:PORT, the port from 1 to {LAST_PORT}, has {shown(scenario.broker.address)}"
+        yield ScenarioMistake(("broker", "address"), message)
+
+
+def _is_address(address: str) -> bool:
+    found = ADDRESS.fullmatch(address)
+    if found is None:
+        return address == "ipc"
+    if found[1].startswith("["):
+        try:
+            ipaddress.IPv6Address(found[1].strip("[]"))
+        except ValueError:
+            return False
+    return 0 < int(found[2]) <= LAST_PORT
+
+
+def _iterate_mistakes(iterate: Iterate) -> Iterator[ScenarioMistake]:
+    yield from _sampling_mistakes(("iterate", "writing"), iterate.writing, iterate.revisions, "iterate.revisions")
+    yield from _sampling_mistakes(("iterate", "answering"), iterate.answering, 1, "")
+    first_sets = iterate.material == "exemplars" and iterate.start == "description"
+    if first_sets and iterate.beam > 1 and iterate.writing.temperature == 0:
+        message = (
+            f"0 always draws the same text, but {iterate.beam} first sets are asked for; "
+            "set iterate.beam to 1, iterate.start to training, or raise the temperature"
+        )
+        yield ScenarioMistake(("iterate", "writing", "temperature"), message)
+    if iterate.curriculum != "all" and iterate.rounds == 1:
+        yield ScenarioMistake(
+            ("iterate", "curriculum"), "has students join round by round; set iterate.rounds to 2 or more"
+        )
+    if len(set(iterate.baselines)) < len(iterate.baselines):
+        yield ScenarioMistake(("iterate", "baselines"), "names one baseline twice")
+
+
+def _rewrite_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
+    iterate, rationales = scenario.iterate, scenario.lesson.rationales
+    if scenario.levels != (3,):
+        yield ScenarioMistake(
+            ("level",), "with iterate.material: rationale, level 3 begins with level 1's exams; write level: 3"
+        )
+    if iterate.originals > rationales:
+        message = f"{iterate.originals} are more than the {rationales} of lesson.rationales"
+        yield ScenarioMistake(("iterate", "originals"), message)
+    for name in ("itself", "baselines", "curriculum"):
+        if getattr(iterate, name) not in (False, (), "all"):
+            yield ScenarioMistake(("iterate", name), "is for sets of exemplars; with material: rationale take it out")
+
+
+def _learn_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
+    if (engine := scenario.teacher.engine) in ("openai", "external"):
+        where = "at a server" if engine == "openai" else "of a program of yours"
+        yield ScenarioMistake(
+            ("teacher", "engine"), f"{engine}: level 2 trains the teacher, and cannot train one {where}"
+        )
+    if len(set(scenario.learn.arms)) < len(scenario.learn.arms):
+        yield ScenarioMistake(("learn", "arms"), "names an arm twice")
+    if "dense" in scenario.learn.arms and scenario.exam.score != "logprob":
+        yield ScenarioMistake(
+            ("learn", "arms"), "dense needs log-probabilities: set exam.score to logprob, or leave it out"
+        )
+    sampling = scenario.lesson.sampling
+    yield from _sampling_mistakes(("lesson", "sampling"), sampling, scenario.learn.samples, "learn.samples")
+    if scenario.lesson.rationales < 2:
+        yield ScenarioMistake(
+            ("lesson", "rationales"), "1 makes no pairs; level 2 compares two or more rationales of a problem"
+        )
+
+
+def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iterator[ScenarioMistake]:
+    if agent.name in RESERVED:
+        yield ScenarioMistake((*key, "name"), f"{agent.name!r} is the name of a part of the program; choose another")
+    if agent.name.endswith("\n"):
+        yield ScenarioMistake((*key, "name"), "ends in a line break")
+    if agent.engine in ("transformers", "openai") and agent.model in ("", "simulated"):
+        what = "the name that the server knows" if agent.engine == "openai" else "a model's name or folder"
+        yield ScenarioMistake((*key, "model"), f"is missing; the engine {agent.engine} needs {what}")
+    if agent.model == "":
+        yield ScenarioMistake((*key, "model"), "is empty; name one, or leave the key out")
+    if agent.gpu == ():
+        yield ScenarioMistake((*key, "gpu"), "is an empty list; write none for no GPU")
+    if isinstance(agent.gpu, tuple) and len(set(agent.gpu)) < len(agent.gpu):
+        yield ScenarioMistake((*key, "gpu"), "names one GPU twice")
+    if 0 < agent.max_context <= sampling.max_tokens:
+        message = f"{agent.max_context} tokens leave no room: {of}.sampling.max_tokens is {sampling.max_tokens}"
+        yield ScenarioMistake((*key, "max_context"), message)
+
+
+def _sampling_mistakes(key: Key, sampling: Sampling, times: int, counted: str) -> Iterator[ScenarioMistake]:
+    if sampling.temperature < 0:
+        yield ScenarioMistake((*key, "temperature"), f"needs a number, at least 0, has {sampling.temperature}")
+    if sampling.top_k < 0:
+        yield ScenarioMistake((*key, "top_k"), f"needs a whole number, at least 0, has {sampling.top_k}")
+    if not 0 < sampling.top_p <= 1:
+        yield ScenarioMistake((*key, "top_p"), f"needs a number above 0 and at most 1, has {sampling.top_p}")
+    if sampling.max_tokens < 1:
+        yield ScenarioMistake((*key, "max_tokens"), f"needs a whole number, at least 1, has {sampling.max_tokens}")
+    if times > 1 and (sampling.temperature == 0 or sampling.top_k == 1):
+        entry, value = ("temperature", 0) if sampling.temperature == 0 else ("top_k", 1)
+        message = (
+            f"{value} always draws the same text, but {counted} asks {times} times; set {counted} to 1 or raise "
+            f"{'the temperature' if entry == 'temperature' else entry}"
+        )
+        yield ScenarioMistake((*key, entry), message)

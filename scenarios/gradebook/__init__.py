@@ -1,1 +1,0 @@
-"""What a class recorded, and what follows from it."""

@@ -1,0 +1,109 @@
+"""How much level 3 asks, by stage: for plans, and for the totals that the monitor shows. Arithmetic alone.
+
+Stages: `exam`, the students' answers; `reflect` and `write`, what the teacher writes; `score` and `test`, the
+teacher's own answers to training and to held-out items.
+"""
+
+from collections import Counter
+
+import msgspec
+
+from scenarios.config.schema import Iterate, Scenario
+from scenarios.levels.iterate.curriculum import joined
+
+STAGES = ("exam", "reflect", "write", "score", "test")
+
+
+def originals(scenario: Scenario) -> int:
+    """How many of the TRs per TP may be rewritten, where rationales are."""
+    return scenario.iterate.originals or -(-scenario.lesson.rationales // 2)
+
+
+def rewrite_amounts(scenario: Scenario) -> Counter[str]:
+    """What rewriting rationales asks beyond level 1, at most: mistakes everywhere, and all reasons asked for twice."""
+    one, exam = scenario.iterate, scenario.exam
+    planned = scenario.task.problems * min(one.beam, originals(scenario)) * len(scenario.students)
+    written = planned * one.revisions
+    exams = written * len(scenario.students) * exam.problems * exam.repeats
+    grades = written * len(scenario.students) * exam.problems * (exam.score == "logprob")
+    asks = written * len(scenario.students) * exam.questions
+    return Counter(reflect=2 * planned, write=written, exam=exams, grade=grades, ask=asks, explain=asks)
+
+
+class Amounts(msgspec.Struct, frozen=True):
+    """Of one search, where no set comes twice, none is refused, and every exam has mistakes."""
+
+    settings: Iterate
+    learners: int
+    train: int
+    """Training items."""
+    held_out: int
+    """Items of dev and test."""
+
+    @property
+    def start(self) -> Counter[str]:
+        """Before the first round."""
+        beam = self.settings.beam
+        written = beam if self.settings.start == "description" else 0
+        return Counter(write=written, score=beam * self._score, test=self.held_out)
+
+    @property
+    def round(self) -> Counter[str]:
+        """One round."""
+        one = self.settings
+        return Counter(
+            exam=one.beam * min(one.minibatch, self.train) * self.learners,
+            reflect=one.beam * one.reflections if self.learners else 0,
+            write=one.beam * one.revisions,
+            score=one.beam * one.revisions * self._score,
+            test=self.held_out,
+        )
+
+    @property
+    def search(self) -> Counter[str]:
+        """Start and rounds. Held-out exams as if every round had another best set; the last set's forebears, too."""
+        total = self.start
+        one = self.settings
+        for number in range(1, one.rounds + 1):
+            total += self.round
+            if number > 1:
+                late = self.learners - len(joined(one.curriculum, range(self.learners), number, one.rounds))
+                total["exam"] -= one.beam * min(one.minibatch, self.train) * late
+        return total
+
+    @property
+    def random(self) -> Counter[str]:
+        """The baseline of sets drawn at random: as many as the search scores."""
+        sets = self.settings.beam * (1 + self.settings.rounds * self.settings.revisions)
+        return Counter(score=sets * self._score, test=self.held_out)
+
+    def baselines(self) -> Counter[str]:
+        """Of all that are asked for."""
+        total = Counter[str]()
+        if "random" in self.settings.baselines:
+            total += self.random
+        if "self" in self.settings.baselines:
+            total += msgspec.structs.replace(self, learners=1).search
+        if "search" in self.settings.baselines:
+            # As many requests as the class, nearly all of them answers of the teacher.
+            spent = self.search
+            score = spent.total() - spent["test"]
+            writes = score // (1 + self._score)
+            total += Counter(write=writes, score=score - writes, test=spent["test"])
+        return total
+
+    @property
+    def whole(self) -> Counter[str]:
+        """Everything that a class of this scenario asks, all its independent runs; repairs are not among it."""
+        one = self.search + self.baselines()
+        return Counter({stage: count * self.settings.repeats for stage, count in one.items()})
+
+    @property
+    def at_most(self) -> Counter[str]:
+        """With every text asked for twice, and every forebear of the last best set examined on held-out items, too."""
+        whole = self.whole
+        return whole + Counter({stage: whole[stage] for stage in ("reflect", "write", "test")})
+
+    @property
+    def _score(self) -> int:
+        return min(self.settings.score_items, self.train)

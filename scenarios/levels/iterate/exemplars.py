@@ -1,0 +1,136 @@
+r"""Reads what a teacher wrote at level 3: sets of exemplars, and reasons. Pure; asks nothing.
+
+A set is a row of blocks, as teachers are asked to write it and are shown it:
+
+    Example 1
+    Text: one or more lines
+    Reason: one line, or no such line
+    Answer: Yes
+
+What keeps to the form (docs/protocol.md) is taken; everything else is refused with a sentence that the teacher can be
+told. What a model says before the set, or goes on to say behind it, is no part of it.
+"""
+
+import re
+from collections.abc import Set
+from typing import Literal
+
+from broker.work_messages import Exemplar
+from scenarios.tasks.problems import folded
+
+Cause = Literal["form", "count", "answer", "no text", "one class", "repeated", "held out"]
+"""What can be wrong with a set; of reasons only `form`."""
+
+HEADING = re.compile(r"[*#_ \t]*example[ \t]+\d+[.:*_ \t]*", re.IGNORECASE)
+LABEL = re.compile(r"[*_ \t]*(text|reason|answer)[*_ \t]*:[*_]*", re.IGNORECASE)
+ANSWER = re.compile(r"[\"'(*_ \t]*(yes|no)[\"')*_ \t]*[.!]?[*_ \t]*", re.IGNORECASE)
+REASON = re.compile(r"[*_ \t]*(?:\d{1,2}[.):]|[-*\u2022])[*_ \t]+(\S.*)")
+LONGEST = 4000
+"""Characters of one exemplar's text."""
+LONGEST_REASON = 400
+"""Characters of a reason; more is cut off."""
+
+
+class Unusable(ValueError):
+    """What the teacher wrote cannot be used; the message is for the teacher.
+
+    Args:
+        cause: for the counts.
+        complaint: what is wrong, in a sentence.
+    """
+
+    def __init__(self, cause: Cause, complaint: str) -> None:
+        super().__init__(complaint)
+        self.cause: Cause = cause
+
+
+def read_set(text: str, count: int, forbidden: Set[str]) -> tuple[Exemplar, ...]:
+    """The exemplars that `text` consists of.
+
+    Args:
+        text: what the teacher wrote.
+        count: how many exemplars it must be.
+        forbidden: folded texts that may not be among them.
+
+    Raises:
+        Unusable: it is no set of `count` different exemplars of both classes, or has a forbidden text.
+    """
+    blocks = _blocks(text)
+    if len(blocks) < count:
+        raise Unusable("count", f"There must be {count} examples, and there are {len(blocks)}.")
+    exemplars = tuple(_exemplar(number, lines, number == count) for number, lines in enumerate(blocks[:count], 1))
+    seen: dict[str, int] = {}
+    for number, exemplar in enumerate(exemplars, 1):
+        same = folded(exemplar.problem)
+        if same in seen:
+            raise Unusable("repeated", f"Example {number} repeats the text of example {seen[same]}.")
+        if same in forbidden:
+            raise Unusable("held out", f"The text of example {number} may not be used; write one of your own.")
+        seen[same] = number
+    answers = {exemplar.rationale.rsplit("\n", 1)[-1] for exemplar in exemplars}
+    if len(answers) == 1:
+        raise Unusable("one class", f"Every example has '{answers.pop()}'; there must be both, half of each.")
+    return exemplars
+
+
+def read_reasons(text: str, count: int) -> tuple[str, ...]:
+    """The reasons in `text`, at most `count` of them: its numbered lines.
+
+    Raises:
+        Unusable: there is none.
+    """
+    found = (REASON.fullmatch(line.rstrip()) for line in text.splitlines())
+    reasons = dict.fromkeys(" ".join(one[1].split())[:LONGEST_REASON] for one in found if one)
+    if not reasons:
+        raise Unusable("form", "There is no numbered line with a reason in it.")
+    return tuple(reasons)[:count]
+
+
+def exemplar(text: str, answer: str, reason: str = "") -> Exemplar:
+    """An exemplar as everybody is shown it: its solution ends in the answer, and the reason stands before it."""
+    return Exemplar(text, f"{reason}\nAnswer: {answer}" if reason else f"Answer: {answer}")
+
+
+def _blocks(text: str) -> list[list[str]]:
+    """The lines below each heading. What stands before the first one is no part of the set."""
+    blocks: list[list[str]] = []
+    for line in text.splitlines():
+        if HEADING.fullmatch(line):
+            blocks.append([])
+        elif blocks:
+            blocks[-1].append(line)
+    if not blocks:
+        raise Unusable("form", "There is no line 'Example 1', so no example was found.")
+    return blocks
+
+
+def _exemplar(number: int, lines: list[str], last: bool) -> Exemplar:
+    """One block; behind the answer of the last one may stand anything."""
+    parts: dict[str, list[str]] = {}
+    label = ""
+    for line in lines:
+        if last and label == "answer":
+            break
+        if found := LABEL.match(line):
+            label = found[1].lower()
+            if label in parts or "answer" in parts or (label == "text" and parts):
+                raise Unusable("form", f"Example {number} has its line '{label.title()}:' twice or too late.")
+            parts[label] = [line[found.end() :].strip()]
+        elif label == "text":
+            parts[label].append(line.rstrip())
+        elif line.strip():
+            where = f"after its {label}" if label else "before its text"
+            raise Unusable("form", f"Example {number} has a line {where} that belongs to nothing.")
+    if "text" not in parts:
+        raise Unusable("form", f"Example {number} has no line that begins with 'Text:'.")
+    if "answer" not in parts:
+        raise Unusable("form", f"Example {number} has no line that begins with 'Answer:'.")
+    text = "\n".join(parts["text"]).strip()
+    if not any(character.isalnum() for character in text):
+        raise Unusable("no text", f"Example {number} has no text of its own.")
+    if len(text) > LONGEST:
+        raise Unusable("form", f"The text of example {number} is longer than {LONGEST} characters.")
+    answer = ANSWER.fullmatch(parts["answer"][0])
+    if answer is None:
+        raise Unusable("answer", f"The answer of example {number} must be Yes or No, without another word.")
+    return exemplar(text, answer[1].capitalize(), " ".join(parts.get("reason", [""])[0].split()))

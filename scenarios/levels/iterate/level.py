@@ -1,0 +1,192 @@
+"""Level 3, iterating (M3): the teacher rewrites its teaching material from its students' mistakes.
+
+The level is a handful of flows: per independent run one search (scenarios/levels/iterate/search.py), then its
+baselines; and beside them, for every set that came out best in a round, the teacher's exam on held-out items. That one
+starts when the round's selection is over, and nobody waits for it: its result goes into the outcome and nowhere else.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from broker.errors import TaskError
+from broker.work_messages import Feedback, Message
+from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step
+from scenarios.levels.flow import Flow, Flows, ask, together
+from scenarios.levels.iterate.answer_counts import AnswerCounts
+from scenarios.levels.iterate.budget import STAGES, Amounts
+from scenarios.levels.iterate.requests import Questions
+from scenarios.levels.iterate.search import Search, SearchMaterial
+from scenarios.records.confusion import Confusion, confusion, pool
+from scenarios.records.iterate import Arm, ExemplarSet, IterateRoundRecord, Iteration
+from scenarios.report.formatting import many, percent
+from scenarios.scoring.attribution import way
+from scenarios.tasks.problems import folded
+
+ARMS: tuple[Arm, ...] = ("class", "self", "random", "search")
+
+
+class IterateLevel:
+    """The state machine of level 3.
+
+    Args:
+        setup: what it is made from; of its bank, the labelled part.
+        before: what came of earlier levels.
+
+    Raises:
+        TaskError: the bank has no labelled items.
+    """
+
+    def __init__(self, setup: Setup, before: Outcome | None = None) -> None:
+        scenario, bank = setup.scenario, setup.bank
+        if bank.labelled is None:
+            raise TaskError("this class has no labelled items, which level 3 needs; start it anew")
+        self._settings, self._seed = scenario.iterate, scenario.seed
+        self._before = before or Outcome()
+        self._teacher = scenario.teacher.name
+        students = [student.name for student in scenario.students]
+        self._learners = (*students, *[self._teacher] * self._settings.itself)
+        self._questions = Questions(setup, bank.labelled)
+        self._held_out = (*bank.labelled.dev, *bank.labelled.test)
+        self._gold = {problem.id: problem.answer for problem in self._held_out}
+        self._training = SearchMaterial(bank.labelled.train, frozenset(folded(item.text) for item in self._held_out))
+        amounts = Amounts(self._settings, len(self._learners), len(bank.labelled.train), len(self._held_out))
+        self._expected = amounts.whole
+        self._flows = Flows(_without_answers)
+        self._searches: list[Search] = []
+        self._tested: dict[tuple[Arm, int], dict[str, Confusion]] = {}
+        """The teacher on held-out items, by arm and run, by set."""
+        self._asked = Counter[str]()
+        self._answers = AnswerCounts()
+        self._feedback: list[FeedbackDue] = []
+        self._news: list[str] = []
+
+    def begin(self) -> Step:
+        """What is due before anything is known: the start of every independent run."""
+        for run in range(self._settings.repeats):
+            self._flows.start(self._run(run))
+        return self._step()
+
+    def receive(self, result: Result) -> Step:
+        """Go on with whatever waited for this result."""
+        self._answers.came(result)
+        self._flows.receive(result)
+        return self._step()
+
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
+        """The texts that a request refers to. No gold answer of an item is among them."""
+        return self._questions.message(request, text_of)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every round, baseline and held-out exam is over."""
+        return self._flows.finished
+
+    def totals(self) -> Mapping[str, int]:
+        """Requests per stage: those known, and as many as may still come; shrinks where sets come twice."""
+        if self.finished:
+            return {stage: self._asked[stage] for stage in STAGES if self._asked[stage]}
+        expected = self._expected
+        return {stage: max(self._asked[stage], expected[stage]) for stage in STAGES if expected[stage]}
+
+    def outcome(self) -> Outcome:
+        """All that is known now: of an unfinished class the rounds that are over."""
+        ordered = sorted(self._searches, key=lambda one: (ARMS.index(one.arm), one.run))
+        courses = tuple(one.course(dict(self._tested.get((one.arm, one.run), {}))) for one in ordered)
+        return msgspec.structs.replace(self._before, iteration=Iteration(courses, self._answers.all()))
+
+    # --- the flows --------------------------------------------------------------------------------------
+
+    def _run(self, run: int) -> Flow[None]:
+        """One independent run: the class, then what it is compared with."""
+        search = self._search("class", run, self._learners)
+        yield from search.flow()
+        self._test_forebears(search)
+        baselines: list[Flow[None]] = []
+        for arm in self._settings.baselines:
+            learners = (self._teacher,) if arm == "self" else ()
+            other = self._search(arm, run, learners, budget=len(search.asked) if arm == "search" else 0)
+            baselines.append(other.draws(len(search.scores)) if arm == "random" else other.flow())
+        yield from together(baselines)
+
+    def _search(self, arm: Arm, run: int, learners: Sequence[str], budget: int = 0) -> Search:
+        search = Search(
+            self._settings,
+            self._seed,
+            self._questions,
+            self._training,
+            arm=arm,
+            run=run,
+            learners=learners,
+            kept=self._kept,
+            budget=budget,
+        )
+        self._searches.append(search)
+        return search
+
+    def _kept(self, search: Search, round: IterateRoundRecord) -> None:
+        """A round is over and its selection final: tell of it, and examine the best set on held-out items."""
+        self._tell(search, round)
+        if round.selected:
+            best = search.sets[round.selected[0]]
+            self._flows.start(self._test(search, best, round.number, self._which(search, round.number)))
+
+    def _test(self, search: Search, material: ExemplarSet, number: int, told_as: str = "") -> Flow[None]:
+        """The teacher's exam on held-out items; people hear of it as `told_as`, or not at all."""
+        requests = self._questions.exams(self._teacher, material, self._held_out, "test", search.run, number)
+        results = yield from ask(search.own(requests))
+        answers = confusion(
+            (self._gold[request.ep], result.answer)
+            for request, result in zip(requests, results, strict=True)
+            if not result.failed
+        )
+        tested = self._tested.setdefault((search.arm, search.run), {})
+        if told_as and answers.f1 is not None:
+            self._news.append(f"{told_as}teacher F1 {percent(answers.f1)} on held-out items")
+        tested[material.key] = answers
+
+    def _test_forebears(self, search: Search) -> None:
+        """The sets that the last best one was revised from: what it gained on held-out items, step by step."""
+        if search.rounds and search.rounds[-1].selected:
+            for number, revision in way(search.rounds, search.rounds[-1].selected[0]):
+                for key in filter(None, (revision.made, revision.parent)):
+                    self._flows.start(self._test(search, search.sets[key], number))
+
+    # --- telling ----------------------------------------------------------------------------------------
+
+    def _tell(self, search: Search, round: IterateRoundRecord) -> None:
+        for key, students in round.students.items():
+            scores = {name: answers.micro or 0.0 for name, answers in students.items()}
+            shown = {case.item for revision in round.revisions if revision.parent == key for case in revision.failures}
+            failed = tuple(self._questions.text(item) for item in sorted(shown))
+            self._feedback.append(FeedbackDue(self._teacher, Feedback(about=key, lbt_scores=scores, failed=failed)))
+        said = self._which(search, round.number)
+        if not round.selected:
+            self._news.append(f"{said}no set was answered often enough to be kept")
+            return
+        answers = search.scores[round.selected[0]].answers
+        sets = many(len(round.scored), "set")
+        said += f"teacher F1 {percent(answers.f1)} on training items with the best of {sets}"
+        pooled = pool(round.students)
+        if pooled:
+            said += "; students " + ", ".join(f"{name} {percent(one.f1)}" for name, one in pooled.items())
+        self._news.append(said)
+
+    def _which(self, search: Search, number: int) -> str:
+        of = [f"run {search.run + 1}"] * (self._settings.repeats > 1) + [search.arm] * (search.arm != "class")
+        return str(number or "start") + f" ({', '.join(of)})" * bool(of) + ": "
+
+    def _step(self) -> Step:
+        requests = self._flows.take()
+        self._asked.update([request.stage for request in requests])
+        step = Step(requests, tuple(self._feedback), tuple(self._news), self._flows.take_shared())
+        self._answers.asked(step)
+        self._feedback.clear()
+        self._news.clear()
+        return step
+
+
+def _without_answers(request: Request, result: Result) -> Result:
+    """What is remembered: texts of answers are many, and are looked up where a teacher is shown one."""
+    return msgspec.structs.replace(result, text="") if request.kind == "Examine" else result

@@ -1,0 +1,1 @@
+"""Level 1 (M1): the teacher's rationales, judged by the exams of its students."""

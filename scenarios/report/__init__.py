@@ -1,0 +1,1 @@
+"""The summary of a run, and the tables and sentences that are printed of it."""

@@ -1,0 +1,272 @@
+"""The level-3 part of the summary: what came of a class's rounds and of its baselines, from an `Iteration` alone.
+
+Owns how these figures are counted and what they are called. Whose mistakes taught the teacher is attribution.py,
+why they failed reasons.py, what F1 is f1.py, how it is printed round_tables.py.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from scenarios.records.confusion import Confusion, pool
+from scenarios.records.iterate import ArmRun, IterateRoundRecord, Iteration, Revision
+from scenarios.report.rewrite import RewriteSummary
+from scenarios.scoring.attribution import StudentEffect, effects
+from scenarios.scoring.reasons import OwnErrors, Reason, own_errors, reasons
+from scenarios.scoring.statistics import mean_interval
+
+SHOWN = 12
+"""Digits of a set's key that are told."""
+
+
+class F1(msgspec.Struct, frozen=True):
+    """How well some answers fit; every share is null where there are none."""
+
+    f1: float | None
+    """Of the positive class."""
+    macro: float | None
+    micro: float | None
+    """With one label per item this is accuracy."""
+    neither_share: float | None
+    """Answers that were neither yes nor no; they count as wrong."""
+    n: int
+
+    @staticmethod
+    def of(answers: Confusion | None) -> "F1":
+        """Of these answers."""
+        one = answers or Confusion()
+        return F1(one.f1, one.macro, one.micro, one.neither_share, one.n)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """An exemplar."""
+
+    text: str
+    answer: str
+    reason: str = ""
+
+
+class SetSummary(msgspec.Struct, frozen=True):
+    """One set in one round."""
+
+    key: str
+    origin: str
+    """description, training or revision."""
+    parents: list[str]
+    """The sets of this round that it was revised from."""
+    train: F1
+    """The teacher's own answers."""
+    held_out: F1 | None
+    """Likewise; null: it was never the best, and never examined."""
+    students: dict[str, F1]
+    """Of those who sat this round's exam with it."""
+    kept: bool
+
+
+class IterateRoundSummary(msgspec.Struct, frozen=True):
+    """One round of one run of the class; round 0 is the start."""
+
+    run: int
+    """From 1."""
+    round: int
+    teacher_f1_train: float | None
+    """With the best set: what selects."""
+    teacher_f1_test: float | None
+    """With the same set, on dev and test: never selects."""
+    students: dict[str, float | None]
+    """F1 by student, over all sets of the round."""
+    exemplars: list[Shown]
+    """The best set."""
+    best: str
+    """Its key."""
+    train: F1
+    test: F1
+    student_answers: dict[str, F1]
+    sets: list[SetSummary]
+    reflections: int
+    dropped_reflections: dict[str, int]
+    """By cause."""
+    revisions: int
+    """Sets that the teacher was asked for."""
+    repaired: dict[str, int]
+    """Those asked for a second time, by what was wrong with the first text."""
+    dropped: dict[str, int]
+    """Those that came to nothing, by cause."""
+    repeated: int
+    """Those that had been there before, or came twice."""
+    learning: list[str] = []
+    """Those whose mistakes the teacher was shown, with a curriculum in the order they joined in."""
+
+
+class Mean(msgspec.Struct, frozen=True):
+    """Over independent runs."""
+
+    mean: float | None
+    ci95: tuple[float, float] | None
+    """Student's t, cut off at 0 and 1; null for fewer than two runs."""
+    n: int
+
+    @staticmethod
+    def of(values: Sequence[float | None]) -> "Mean":
+        """Of those that are there."""
+        known = [value for value in values if value is not None]
+        interval = mean_interval(known)
+        clipped = (max(0.0, interval[0]), min(1.0, interval[1])) if interval else None
+        return Mean(sum(known) / len(known) if known else None, clipped, len(known))
+
+
+class RoundMean(msgspec.Struct, frozen=True):
+    """A round over all independent runs."""
+
+    round: int
+    teacher_f1_train: Mean
+    teacher_f1_test: Mean
+
+
+class IterateArmSummary(msgspec.Struct, frozen=True):
+    """The class, or what it is compared with, at its end."""
+
+    name: str
+    """start, class, random, self or search."""
+    teacher_f1_train: Mean
+    teacher_f1_test: Mean
+    sets: float
+    """Scored, the mean over runs."""
+    requests: float | None
+    """Distinct ones it needs, those shared with others too and without held-out exams; the mean over runs. Null for
+    the start, which is part of the class."""
+
+
+class IterateSummary(msgspec.Struct, frozen=True):
+    """`levels["3"]`."""
+
+    rounds: list[IterateRoundSummary] = []
+    """Run by run."""
+    by_round: list[RoundMean] = []
+    arms: list[IterateArmSummary] = []
+    students: list[StudentEffect] = []
+    reasons: list[Reason] = []
+    own_errors: OwnErrors = OwnErrors()
+    rationales: RewriteSummary | None = None
+    """Of iterate.material: rationale, which has nothing of the above."""
+
+
+def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
+    """The summary of level 3; empty where there is none."""
+    if iteration is None:
+        return IterateSummary()
+    own = [course for course in iteration.courses if course.arm == "class"]
+    rounds = [_round(course, number) for course in own for number in range(len(course.rounds))]
+    numbers = sorted({one.round for one in rounds})
+    by_round = [
+        RoundMean(
+            number,
+            Mean.of([one.teacher_f1_train for one in rounds if one.round == number]),
+            Mean.of([one.teacher_f1_test for one in rounds if one.round == number]),
+        )
+        for number in numbers
+    ]
+    names = dict.fromkeys(course.arm for course in iteration.courses)
+    arms = [
+        _arm("start", [_started(course) for course in own]),
+        *(_arm(name, [course for course in iteration.courses if course.arm == name]) for name in names),
+    ]
+    return IterateSummary(rounds, by_round, arms, effects(own), reasons(own), own_errors(own))
+
+
+def sat(iteration: Iteration | None) -> dict[str, list[tuple[int, int]]]:
+    """By learner: right and all exam answers to each item, in all rounds of the class itself and of no baseline."""
+    marks: dict[str, dict[str, list[bool]]] = {}
+    courses = iteration.courses if iteration else ()
+    rounds = [round for course in courses if course.arm == "class" for round in course.rounds]
+    for by_student in (by_student for round in rounds for by_student in round.answers.values()):
+        for name, answers in by_student.items():
+            by_item = marks.setdefault(name, {})
+            for items, right in ((answers.right, True), (answers.wrong, False)):
+                for item in items:
+                    by_item.setdefault(item, []).append(right)
+    return {name: [(sum(of), len(of)) for of in by_item.values()] for name, by_item in marks.items()}
+
+
+def _round(course: ArmRun, number: int) -> IterateRoundSummary:
+    round = course.rounds[number]
+    best = round.selected[0] if round.selected else ""
+    train, held_out = F1.of(course.train.get(best)), F1.of(course.held_out.get(best))
+    pooled = {name: F1.of(answers) for name, answers in pool(round.students).items()}
+    parents: dict[str, list[str]] = {}
+    for revision in round.revisions:
+        if revision.made and revision.parent:
+            parents.setdefault(revision.made, []).append(revision.parent)
+    sets = [
+        SetSummary(
+            key=key[:SHOWN],
+            origin=course.sets[key].origin,
+            parents=sorted({parent[:SHOWN] for parent in parents.get(key, ())}),
+            train=F1.of(course.train.get(key)),
+            held_out=F1.of(course.held_out[key]) if key in course.held_out else None,
+            students={name: F1.of(answers) for name, answers in round.students.get(key, {}).items()},
+            kept=key in round.selected,
+        )
+        for key in round.scored
+    ]
+    return IterateRoundSummary(
+        run=course.run + 1,
+        round=round.number,
+        teacher_f1_train=train.f1,
+        teacher_f1_test=held_out.f1,
+        students={name: one.f1 for name, one in pooled.items()},
+        exemplars=_shown(course, best) if best else [],
+        best=best[:SHOWN],
+        train=train,
+        test=held_out,
+        student_answers=pooled,
+        sets=sets,
+        reflections=round.reflections,
+        dropped_reflections=round.dropped_reflections,
+        revisions=len(round.revisions),
+        repaired=_tally([revision.repaired for revision in round.revisions]),
+        dropped=_tally([revision.dropped for revision in round.revisions]),
+        repeated=_repeated(course.rounds[:number], round.revisions),
+        learning=list(round.learning),
+    )
+
+
+def _repeated(before: Sequence[IterateRoundRecord], revisions: Sequence[Revision]) -> int:
+    """Revisions that made a set which was there already, or which another one made first."""
+    known = {key for round in before for key in round.scored}
+    made = [revision.made for revision in revisions if revision.made]
+    return len(made) - len(set(made) - known)
+
+
+def _tally(causes: Sequence[str]) -> dict[str, int]:
+    return dict(sorted(Counter(cause for cause in causes if cause).items()))
+
+
+def _shown(course: ArmRun, key: str) -> list[Shown]:
+    shown = []
+    for exemplar in course.sets[key].exemplars:
+        reason, _, answer = exemplar.rationale.rpartition("\n")
+        shown.append(Shown(exemplar.problem, answer.removeprefix("Answer: "), reason))
+    return shown
+
+
+def _started(course: ArmRun) -> ArmRun:
+    """The class as it was after its start."""
+    return msgspec.structs.replace(course, rounds=course.rounds[:1])
+
+
+def _arm(name: str, courses: Sequence[ArmRun]) -> IterateArmSummary:
+    lasts = [(one, one.rounds[-1].selected[0]) for one in courses if one.rounds and one.rounds[-1].selected]
+    runs = max(len(courses), 1)
+    return IterateArmSummary(
+        name=name,
+        teacher_f1_train=Mean.of([_f1(course.train, key) for course, key in lasts]),
+        teacher_f1_test=Mean.of([_f1(course.held_out, key) for course, key in lasts]),
+        sets=sum(len({key for round in course.rounds for key in round.scored}) for course in courses) / runs,
+        requests=None if name == "start" else sum(course.requests for course in courses) / runs,
+    )
+
+
+def _f1(answers: Mapping[str, Confusion], key: str) -> float | None:
+    return answers[key].f1 if key in answers else None

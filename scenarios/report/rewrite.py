@@ -1,0 +1,236 @@
+"""What rewriting rationales brought (level 3): choices with the rewritten TRs, and level 1 at the same cost.
+
+Owns how these figures are counted and what they are called. A completion is a completion here, long or short: the
+teacher's TRs, its reasons, questions and their answers, and every exam answer.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from broker.protocol import digest
+from scenarios.config.schema import Scoring
+from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.records.rewrite import Rewriting, Rewritten
+from scenarios.scoring.lbt import Same, Sheet, lbt_scores
+from scenarios.scoring.statistics import paired
+
+DRAWS = 20
+"""How many random shares of the TRs level 1 is averaged over."""
+
+
+class Strategy(msgspec.Struct, frozen=True):
+    """A way to use the completions of a class."""
+
+    name: str
+    """originals: level 1 with the TRs that might be rewritten. level_1: level 1 with as many random TRs as cost what
+    rewriting costs, the mean over draws. rewritten: originals and rewritten TRs together. rewritten_only: rewritten
+    TRs alone; where a TP has none with an answer, its originals."""
+    m1_max: float | None
+    """Accuracy; null where no TP is over."""
+    m1_sum: float | None
+    rationales: float | None
+    """Per TP, on average."""
+    completions: float | None
+    """Per TP, on average: what had to be asked for it."""
+
+
+class Gain(msgspec.Struct, frozen=True):
+    """Rewriting against level 1, problem by problem."""
+
+    rule: str
+    """m1_max or m1_sum."""
+    a: str
+    b: str
+    difference: float
+    ci95: tuple[float, float]
+    p_value: float
+    n: int
+
+
+class StudentRewrites(msgspec.Struct, frozen=True):
+    """What was rewritten for one student."""
+
+    name: str
+    rewrites: int
+    """TRs that came of it."""
+    unparsable: int
+    """Those without an answer to find: not examined."""
+    own_before: float | None
+    """This student's share of right EAs with the TRs of before: the mean over rewritten TRs, on the exams it sat with
+    both."""
+    own_after: float | None
+    all_before: float | None
+    """Likewise, the LbT score among all students."""
+    all_after: float | None
+    right_before: float | None
+    """Share with a right TA."""
+    right_after: float | None
+
+
+class RewriteSummary(msgspec.Struct, frozen=True):
+    """`levels["3"].rationales`."""
+
+    teaching_problems: int
+    """That are over."""
+    rewritten: int
+    """Different TRs that were rewritten."""
+    rewrites: int
+    """TRs that came of them."""
+    repeated: int
+    """Rewrites with the text of an earlier TR of the TP: examined once."""
+    reflections: int
+    """Times that the teacher was asked for reasons."""
+    without_reasons: int
+    """TRs rewritten for a student without any."""
+    ways: list[Strategy]
+    gains: list[Gain]
+    students: list[StudentRewrites]
+    matched: float | None
+    """Share of the TPs on which there were TRs enough for level 1 to cost as much as rewriting."""
+
+
+def summarize_rewriting(
+    rewriting: Rewriting | None, students: Sequence[str], scoring: Scoring, same: Same, seed: int
+) -> RewriteSummary | None:
+    """The summary of it; None where nothing is rewritten in this class."""
+    if rewriting is None:
+        return None
+    lessons = [one for one in rewriting.lessons if one.over]
+    judged: Same = lru_cache(65_536)(same)
+    ways: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in WAYS}
+    matched = 0
+    for one in lessons:
+        for name, rationales, cost in _pools(one):
+            ways[name].append((*_right(one.lesson, rationales, students, scoring, judged), len(rationales), cost))
+        draws = [_share(one, seed, draw) for draw in range(DRAWS)]
+        found = [
+            (*_right(one.lesson, share, students, scoring, judged), len(share), _cost(share)) for share, _ in draws
+        ]
+        ways["level_1"].append(tuple(sum(column) / DRAWS for column in zip(*found, strict=True)))
+        matched += all(enough for _, enough in draws)
+    every = [(one, tailored) for one in lessons for tailored in one.tailored]
+    return RewriteSummary(
+        teaching_problems=len(lessons),
+        rewritten=len({(one.lesson.tp, tailored.parent) for one, tailored in every}),
+        rewrites=sum(len(_new(one)) for one in lessons),
+        repeated=sum(_repeated(one) for one in lessons),
+        reflections=sum(one.reflections for one in lessons),
+        without_reasons=sum(not tailored.reasons for _, tailored in every),
+        ways=[_way(name, found) for name, found in ways.items()],
+        gains=list(_gains(ways, seed)) if lessons else [],
+        students=[_student(name, lessons, students, scoring) for name in students],
+        matched=matched / len(lessons) if lessons else None,
+    )
+
+
+WAYS = ("originals", "level_1", "rewritten", "rewritten_only")
+AGAINST = (("rewritten", "level_1"), ("rewritten_only", "level_1"), ("rewritten", "originals"))
+
+
+def _pools(one: Rewritten) -> Iterator[tuple[str, list[Rationale], float]]:
+    """The TRs that each way chooses from, and what they cost."""
+    originals = [r for r in one.lesson.rationales if r.repeat < one.originals]
+    new = _new(one)
+    together = [*originals, *new]
+    whole = _cost(together) + one.reflections
+    yield "originals", originals, _cost(originals)
+    yield "rewritten", together, whole
+    yield "rewritten_only", new if any(r.answer is not None for r in new) else originals, whole
+
+
+def _share(one: Rewritten, seed: int, draw: int) -> tuple[list[Rationale], bool]:
+    """Sampled TRs in an order drawn by hashing, until they cost what rewriting did; and whether there were enough."""
+    originals = [r for r in one.lesson.rationales if r.repeat < one.originals]
+    allowed = _cost([*originals, *_new(one)]) + one.reflections
+    sampled = [r for r in one.lesson.rationales if r.repeat < one.sampled]
+    share: list[Rationale] = []
+    cost = 0
+    seen: set[str] = set()
+    for rationale in sorted(sampled, key=lambda r: digest(seed, draw, r.id)):
+        if cost >= allowed:
+            break
+        cost += 1 + (0 if rationale.material in seen else len(rationale.exams) + rationale.talks)
+        seen.add(rationale.material)
+        share.append(rationale)
+    return share, cost >= allowed
+
+
+def _new(one: Rewritten) -> list[Rationale]:
+    return [rationale for rationale in one.lesson.rationales if rationale.repeat >= one.sampled]
+
+
+def _cost(rationales: Sequence[Rationale]) -> int:
+    """Completions: the TRs, and the dialogues and exams of the different ones."""
+    return len(rationales) + sum(len(r.exams) + r.talks for r in {r.material: r for r in rationales}.values())
+
+
+def _repeated(one: Rewritten) -> int:
+    before = {r.material for r in one.lesson.rationales if r.repeat < one.sampled}
+    texts = [r.material for r in _new(one)]
+    return len(texts) - len(set(texts) - before)
+
+
+def _right(
+    lesson: TeachingProblemRecord,
+    rationales: Sequence[Rationale],
+    students: Sequence[str],
+    scoring: Scoring,
+    same: Same,
+) -> tuple[float, float]:
+    sheet = Sheet(msgspec.structs.replace(lesson, rationales=tuple(rationales)), same)
+    return (
+        float(sheet.choose("max", students, scoring).correct),
+        float(sheet.choose("sum", students, scoring).correct),
+    )
+
+
+def _way(name: str, found: Sequence[tuple[float, float, float, float]]) -> Strategy:
+    if not found:
+        return Strategy(name, None, None, None, None)
+    return Strategy(name, *(sum(column) / len(found) for column in zip(*found, strict=True)))
+
+
+def _gains(ways: dict[str, list[tuple[float, float, float, float]]], seed: int) -> Iterator[Gain]:
+    for a, b in AGAINST:
+        for column, rule in enumerate(("m1_max", "m1_sum")):
+            one = paired([row[column] for row in ways[a]], [row[column] for row in ways[b]], seed)
+            yield Gain(rule, a, b, one.difference, one.ci95, one.p_value, len(ways[a]))
+
+
+def _student(name: str, lessons: Sequence[Rewritten], students: Sequence[str], scoring: Scoring) -> StudentRewrites:
+    """Before and after, over the rewritten TRs that were examined: each stands beside the TR it was made from."""
+    made = unparsable = 0
+    pairs: list[tuple[Rationale, Rationale]] = []
+    for one in lessons:
+        by_repeat = {r.repeat: r for r in one.lesson.rationales}
+        by_text = {r.material: r for r in reversed(one.lesson.rationales)}
+        for tailored in one.tailored:
+            for rewrite in (by_repeat[n] for n in tailored.repeats if n in by_repeat):
+                if tailored.student == name:
+                    made += 1
+                    unparsable += rewrite.answer is None
+                    pairs += [(by_text[tailored.parent], rewrite)] if rewrite.exams else []
+
+    def mean(values: list[float]) -> float | None:
+        return sum(values) / len(values) if values else None
+
+    def scores(who: Sequence[str]) -> tuple[float | None, float | None]:
+        compared = [(before, after, lbt_scores((before, after), who, scoring.merge)) for before, after in pairs]
+        found = [(float(both[before.id]), float(both[after.id])) for before, after, both in compared if len(both) == 2]
+        return mean([before for before, _ in found]), mean([after for _, after in found])
+
+    own_before, own_after = scores((name,))
+    all_before, all_after = scores(students)
+    return StudentRewrites(
+        name=name,
+        rewrites=made,
+        unparsable=unparsable,
+        own_before=own_before,
+        own_after=own_after,
+        all_before=all_before,
+        all_after=all_after,
+        right_before=mean([float(before.correct) for before, _ in pairs]),
+        right_after=mean([float(after.correct) for _, after in pairs]),
+    )

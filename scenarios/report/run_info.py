@@ -1,0 +1,127 @@
+"""What is known of a run besides its results: its agents, its time, how it ended. All of it read from the events.
+
+The session that runs a class writes `started` (the agents' settled facts, as JSON) when it begins, `complete` when
+nothing is due any more, and `session` (JSON, too) when it ends; a killed one writes no end, and is still counted.
+`not_compared` is how many formulas math-verify gave up in a session.
+"""
+
+from collections import Counter
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from broker.errors import StoreError
+from broker.protocol import pool_of
+from broker.server_notes import ServerNotes
+from scenarios.report.summary import Status
+from scenarios.store.sqlite import ClassEvent, Store
+
+Detail = TypeVar("Detail")
+
+
+class AgentFacts(msgspec.Struct, frozen=True):
+    """One agent as it was settled when the class started."""
+
+    name: str
+    role: str
+    model: str
+    engine: str
+    device: str
+    dtype: str = ""
+    """Of its weights; empty: it computes nothing here, or an earlier version ran the class."""
+    restarts: int = 0
+    """Its replicas included."""
+
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """What is known of a run besides its results."""
+
+    agents: tuple[AgentFacts, ...]
+    wall_seconds: float
+    """Of all its sessions together."""
+    status: Status
+    reused: int
+    """Results that the last session found in the gradebook."""
+    spent: dict[str, float] = {}
+    """By process; not of the gradebook, but of the run's folder."""
+    server_notes: dict[str, ServerNotes] = {}
+    """By process; of the run's folder, too."""
+    not_compared: int = 0
+    """Formulas that math-verify could not compare in time, in all sessions: they were compared as text alone."""
+
+
+class SessionInfo(msgspec.Struct, frozen=True):
+    """The detail of a `session` event, as JSON: written when a session of the class ends."""
+
+    wall_seconds: float
+    reused: int = 0
+    status: Status | None = None
+    """Left out: a `complete` event makes it complete, and without one it was interrupted."""
+
+
+def facts_from(store: Store) -> RunFacts:
+    """What the events say of the run: agents and their restarts, time, status.
+
+    A session that was killed left no `session` event; it is counted up to the last thing it wrote.
+
+    Raises:
+        StoreError: an event that the report needs cannot be read.
+    """
+    agents: tuple[AgentFacts, ...] = ()
+    restarts = Counter[str]()
+    wall, reused, not_compared = 0.0, 0, 0
+    status: Status = "interrupted"
+    since = ""
+    """When the session began that has not ended yet."""
+    for event in store.events(kinds=("started", "session", "restart", "complete", "not_compared")):
+        if event.kind == "restart":
+            restarts[pool_of(event.agent)] += 1
+        elif event.kind == "started":
+            agents = tuple(one for one in _detail(event, tuple[AgentFacts, ...]) if one.name == pool_of(one.name))
+            wall += _seconds_alive(store, since, event.at)
+            since, status = event.at, "interrupted"
+        elif event.kind == "session":
+            session = _detail(event, SessionInfo)
+            wall += session.wall_seconds
+            since, reused, status = "", session.reused, session.status or status
+        elif event.kind == "not_compared":
+            not_compared += _detail(event, int)
+        else:
+            status = "complete"
+    wall += _seconds_alive(store, since, "~")
+    return RunFacts(
+        agents=tuple(msgspec.structs.replace(agent, restarts=restarts[agent.name]) for agent in agents),
+        wall_seconds=wall,
+        status=status,
+        reused=reused,
+        not_compared=not_compared,
+    )
+
+
+def _detail(event: ClassEvent, kind: type[Detail]) -> Detail:
+    try:
+        return msgspec.json.decode(event.detail, type=kind)
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"event {event.seq} ({event.kind}) of the gradebook cannot be read: {error}\n"
+            "Was it written by another version of this program?"
+        ) from error
+
+
+def _seconds_alive(store: Store, since: str, until: str) -> float:
+    """From `since` to the last thing written before `until`; 0 where `since` is empty.
+
+    The next session writes its `retry` events before its `started`: they are left out.
+    """
+    if not since:
+        return 0.0
+    ((last,),) = store.query(
+        "SELECT max(at) FROM (SELECT at FROM event WHERE kind <> 'retry' UNION ALL SELECT at FROM result) "
+        "WHERE at >= ? AND at < ?",
+        since,
+        until,
+    )
+    if last is None:
+        return 0.0
+    return (datetime.fromisoformat(str(last)) - datetime.fromisoformat(since)).total_seconds()

@@ -1,0 +1,1 @@
+"""Scores and statistics: functions of records, without I/O."""

@@ -1,0 +1,247 @@
+"""What other line-ups of students would have chosen, from the same exams.
+
+All line-ups of a TP, and all random shares of their exams, are scored at once on arrays of whole numbers: scores are
+only compared within a TP, so a common denominator keeps them exact. scores.py has the definition. numpy is imported on
+use: it takes longer to load than `run.py plan` may take.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from math import comb, lcm
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from broker.protocol import digest
+from scenarios.config.schema import Scoring
+from scenarios.scoring.lbt import Sheet
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+ALL_SUBSETS = 6
+"""With more students than this there are too many subsets to show."""
+PAIRS = 100
+"""With more pairs of students than this, so many of them are compared."""
+DRAWS = 20
+"""How many random shares of the exams an equal-budget figure is averaged over."""
+LARGEST = 1 << 62
+"""Scores that may exceed it are Python's own whole numbers."""
+CELLS = 1 << 21
+"""Numbers per array, about: line-ups are scored in blocks, so that many students do not need much memory."""
+
+
+class LineUp(msgspec.Struct, frozen=True):
+    """A subset of the students, as if only they had sat the exams."""
+
+    students: tuple[str, ...]
+    m1_max: float | None
+    """Accuracy; None where no TP is finished, and where no exam of these students can be compared."""
+    m1_sum: float | None
+    exams_per_rationale: float
+    """EAs per TR it compares, the mean over the TRs with an answer."""
+    m1_max_equal: float | None
+    """With as many EAs per TR as the smallest line-up has: the mean over DRAWS random shares of its exams."""
+    m1_sum_equal: float | None
+
+
+def lineups(students: Sequence[str], seed: int) -> list[tuple[str, ...]]:
+    """Every non-empty subset, small ones first, else in the given order.
+
+    With more than ALL_SUBSETS students only the singles, the pairs, and everybody; with more than PAIRS pairs, so many
+    of them, drawn by hashing the seed and the names.
+    """
+    if len(students) <= ALL_SUBSETS:
+        return [subset for size in range(1, len(students) + 1) for subset in combinations(students, size)]
+    pairs = list(combinations(students, 2))
+    drawn = set(sorted(pairs, key=lambda pair: digest(seed, "line-up", *pair))[:PAIRS])
+    return [*((name,) for name in students), *(pair for pair in pairs if pair in drawn), tuple(students)]
+
+
+def shown(students: int) -> str:
+    """Which line-ups `lineups` gives for so many students, in words."""
+    if students <= ALL_SUBSETS:
+        return "all"
+    pairs = comb(students, 2)
+    some = f"{PAIRS} of {pairs:,} pairs, drawn by the seed" if pairs > PAIRS else "pairs"
+    return f"singles, {some}, and everybody"
+
+
+def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> list[LineUp]:
+    """MAX and SUM of every line-up from the same records, as they are and with equal numbers of EAs.
+
+    Two students sit twice the exams of one. So each line-up is also cut down, per TP, to the EAs per TR of the
+    smallest line-up shown (that sat any), and the accuracy averaged over DRAWS such shares. All of it is on the slots
+    that the TRs of a TP have in common: see `on_common_slots`.
+    """
+    import numpy as np
+
+    subsets = lineups(students, seed)
+    takes_part = np.array([[name in subset for name in students] for subset in subsets], dtype=bool)
+    right = np.zeros((4, len(subsets)), dtype=np.int64)
+    exams = np.zeros(len(subsets), dtype=np.int64)
+    for sheet in sheets:
+        table = _Table(sheet, students, scoring)
+        common, used = table.common(takes_part)
+        exams += used
+        right += table.right(common, seed)
+    n, rationales = len(sheets), sum(len(group.members) for sheet in sheets for group in sheet.groups)
+    per_rationale = (exams / max(rationales, 1)).tolist()
+    columns = (right / [[n], [n], [DRAWS * n], [DRAWS * n]]).tolist() if n else [[None] * len(subsets)] * 4
+    return [
+        # Without exams MAX and SUM would only count votes.
+        LineUp(subset, m1_max, m1_sum, each, m1_max_equal, m1_sum_equal)
+        if each
+        else LineUp(subset, None, None, 0.0, None, None)
+        for subset, each, m1_max, m1_sum, m1_max_equal, m1_sum_equal in zip(
+            subsets, per_rationale, *columns, strict=True
+        )
+    ]
+
+
+class _Table:
+    """The exams of one TP as arrays: a row is a TR with an answer, a column is a slot.
+
+    TRs of one group with the same marks share a row.
+    """
+
+    def __init__(self, sheet: Sheet, students: Sequence[str], scoring: Scoring) -> None:
+        import numpy as np
+
+        self._tp = sheet.lesson.tp
+        self._ties = scoring.ties
+        marks_of = {
+            m.id: {exam.slot: exam.correct for exam in m.exams} for group in sheet.groups for m in group.members
+        }
+        self._slots = sorted({slot for marks in marks_of.values() for slot in marks})
+        rows = [
+            (marks, times, number)
+            for number, group in enumerate(sheet.groups)
+            for marks, times in Counter(tuple(map(marks_of[m.id].get, self._slots)) for m in group.members).items()
+        ]
+        shape = (len(rows), len(self._slots))
+        self._sat = np.array([[mark is not None for mark in marks] for marks, _, _ in rows], dtype=bool).reshape(shape)
+        self._right = np.array([[mark is True for mark in marks] for marks, _, _ in rows], dtype=bool).reshape(shape)
+        self._times = np.array([times for _, times, _ in rows], dtype=np.int64)
+        self._starts = np.unique([number for _, _, number in rows], return_index=True)[1]
+        """The first row of each group."""
+        self._votes = np.array([len(group.members) for group in sheet.groups])
+        self._correct = np.array([group.correct for group in sheet.groups], dtype=bool)
+        place = {name: number for number, name in enumerate(students)}
+        self._student = np.array([place.get(student, -1) for student, _, _ in self._slots], dtype=np.int64)
+        # Columns whose shares of right answers are averaged: all of them, or those of one student after another.
+        parts = [np.arange(len(self._slots))]
+        if scoring.merge == "students":
+            parts = [np.flatnonzero(self._student == number) for number in range(len(students))]
+        self._parts = np.full((len(parts), max(map(len, parts))), len(self._slots))  # beyond the last: an empty column
+        for number, part in enumerate(parts):
+            self._parts[number, : len(part)] = part
+
+    def common(self, takes_part: "Array") -> tuple["Array", "Array"]:
+        """The slots that the TRs of the TP are compared on, and how many EAs those are over all TRs, by line-up.
+
+        They are the slots of the line-up's students on which every TR has an EA that has any of them, as in
+        `on_common_slots`.
+
+        Args:
+            takes_part: line-ups x students.
+        """
+        own = takes_part[:, self._student] & (self._student >= 0)
+        sat = self._sat & own[:, None]  # line-ups x rows x slots
+        examined = sat.sum(axis=2) > 0
+        common = own & (sat | ~examined[:, :, None]).all(axis=1)
+        return common, common.sum(axis=1) * (examined @ self._times)
+
+    def right(self, common: "Array", seed: int) -> "Array":
+        """How often each line-up chooses right: by MAX and SUM with all its exams, and with DRAWS random shares.
+
+        Args:
+            common: line-ups x slots.
+            seed: of the shares.
+        """
+        import numpy as np
+
+        right = np.zeros((4, len(common)), dtype=np.int64)
+        if not len(self._votes):
+            return right
+        sizes = common.sum(axis=1)
+        budget = int(min(sizes[sizes > 0], default=0))
+        block = max(1, CELLS // (len(self._parts) * len(self._sat) * (1 + DRAWS)))
+        order, rank = self._drawn(seed)
+        for first in range(0, len(common), block):
+            whole = common[first : first + block, None]
+            shares = np.concatenate([whole, self._cut_down(whole[:, 0], budget, order, rank)], axis=1)
+            scores = self._scores(shares.reshape(len(whole) * (1 + DRAWS), len(self._slots)))
+            best = np.maximum.reduceat(scores, self._starts)
+            total = np.add.reduceat(scores * self._times[:, None], self._starts)
+            for rule, of_groups in enumerate((best, total)):
+                chosen = self._chosen(of_groups).reshape(len(whole), 1 + DRAWS)
+                right[rule, first : first + block] = chosen[:, 0]
+                right[2 + rule, first : first + block] = chosen[:, 1:].sum(axis=1)
+        return right
+
+    def _drawn(self, seed: int) -> tuple["Array", "Array"]:
+        """The slots in a random order within each student, and the rank of each among all (draws x slots).
+
+        Drawn by hashing the seed, the number of the draw and the slot's own ids, so that it depends on nothing else.
+        """
+        import numpy as np
+
+        n = len(self._slots)
+        order, rank = np.zeros((2, DRAWS, n), dtype=np.int64)
+        for draw in range(DRAWS):
+            key = [digest(seed, draw, self._tp, *slot) for slot in self._slots]
+            place = {number: rank for rank, number in enumerate(sorted(range(n), key=key.__getitem__))}
+            order[draw] = sorted(range(n), key=lambda number: (self._slots[number][0], place[number]))
+            rank[draw] = [place[number] for number in order[draw]]
+        return order, rank
+
+    def _cut_down(self, common: "Array", size: int, order: "Array", rank: "Array") -> "Array":
+        """Random shares of each line-up's slots (line-ups x draws x slots), as evenly over its students as it goes.
+
+        The same slots for every TR of the TP, as a smaller exam would have had: the first of every student in the
+        order drawn, then the second, and so on.
+        """
+        import numpy as np
+
+        ordered = common[:, order]  # slots are sorted by student, so each place is still one of the same student
+        counted = ordered.cumsum(axis=2)
+        students = [student for student, _, _ in self._slots]
+        first = np.array([students.index(student) for student in students], dtype=np.int64)
+        of_student = counted - (counted - ordered)[:, :, first]
+        turn = np.where(ordered, of_student * len(students) + rank, np.iinfo(np.int64).max)
+        shares = np.zeros_like(ordered)
+        shares[:, np.arange(DRAWS)[:, None], order] = ordered & (turn.argsort(axis=2).argsort(axis=2) < size)
+        return shares
+
+    def _scores(self, shares: "Array") -> "Array":
+        """LbT scores (rows x shares), each times a number that is the same for all rows; 0 where nothing was sat."""
+        import numpy as np
+
+        counted = self._by_part(shares).swapaxes(1, 2)
+        right = (self._by_part(self._right) @ counted).astype(np.int64)
+        sat = counted.sum(axis=1).astype(np.int64)  # parts x shares: on common slots it is the same for all rows
+        denominator = lcm(*(number for number in np.flatnonzero(np.bincount(sat.ravel())).tolist() if number))
+        if denominator * len(sat) * int(self._times.sum()) >= LARGEST:
+            right, sat = right.astype(object), sat.astype(object)
+        scores: Array = (right * (denominator // np.maximum(sat, 1))[:, None]).sum(axis=0)
+        return scores
+
+    def _by_part(self, cells: "Array") -> "Array":
+        """The columns of `cells` by part: parts x rows x columns. As floats: their products are quick, and exact."""
+        import numpy as np
+
+        padded = np.pad(cells, ((0, 0), (0, 1)))
+        return np.moveaxis(padded[:, self._parts], 1, 0).astype(float)
+
+    def _chosen(self, scores: "Array") -> "Array":
+        """Whether the chosen group is right, by share; the best one as in `Sheet.best`. `scores`: groups x shares."""
+        import numpy as np
+
+        tied = scores == scores.max(axis=0)
+        rank = np.where(tied, self._votes[:, None], 0) if self._ties == "votes" else tied
+        chosen: Array = self._correct[rank.argmax(axis=0)]
+        return chosen

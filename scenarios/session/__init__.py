@@ -1,0 +1,1 @@
+"""One run of a class: its folder, its plan, its main loop."""

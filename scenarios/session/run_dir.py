@@ -1,0 +1,323 @@
+"""A run's folder: where everything of a class lies, and what can be said of it from what lies there.
+
+Reports and replays start here: a fresh level is fed what the gradebook holds. Nothing here needs a model, a
+broker, or the library that the problems came from.
+"""
+
+import contextlib
+import fcntl
+import os
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from broker import auth
+from broker.errors import ScenarioError, in_words
+from broker.gauges import Subscriber
+from broker.printable import printable_traceback
+from broker.protocol import replica
+from broker.server import BrokerSpec
+from scenarios.config import load
+from scenarios.config.schema import Scenario
+from scenarios.levels import sequence
+from scenarios.levels.base import Level, Setup
+from scenarios.report.spend import server_notes_in, spent_in
+from scenarios.session.request_counts import CHARACTERS_PER_TOKEN
+from scenarios.session.runner import Ending, feed, settled
+from scenarios.store.sqlite import Store
+from scenarios.tasks.grading.answers import ClassGrader
+from scenarios.tasks.problems import Bank
+
+OURS = frozenset(
+    {"class.db", "class.db-shm", "class.db-wal", "lock", "logs", "keys", "scenario.yaml", "scenario.partial"}
+)
+"""What a run that ended at its very beginning may have left."""
+
+
+PRIVATE = 0o700
+"""Mode of a run's folder: gold answers, keys and all texts lie in it."""
+
+
+class RunFolder:
+    """The folder of one run, which no other user can enter.
+
+    Args:
+        path: it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.expanduser(path)).absolute()
+        self.scenario_file = self.path / "scenario.yaml"
+        self.logs = self.path / "logs"
+        self.keys = self.path / "keys"
+        self.training = self.path / "training"
+        """The pairs that teachers are trained on."""
+        self.answer_key = self.path / "answer-key"
+        """Where simulated agents, and no others, find the gold answers."""
+
+    @classmethod
+    def new(cls, runs: Path, name: str, at: datetime | None = None) -> Self:
+        """Make a folder of its own for a new run in `runs`: NAME-TIME, or with a number where another run has that.
+
+        Args:
+            runs: made where it is missing.
+            name: of the class.
+            at: default: now.
+
+        Raises:
+            ScenarioError: it cannot be made.
+        """
+        at = at or datetime.now().astimezone()
+        for number in count(1):
+            folder = cls(runs / f"{name}-{at:%Y%m%d-%H%M%S}{f'-{number}' if number > 1 else ''}")
+            try:
+                runs.mkdir(parents=True, exist_ok=True)
+                folder.path.mkdir(mode=PRIVATE)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ScenarioError(f"{folder}: cannot be made: {error.strerror}") from error
+            return folder
+        raise AssertionError("count() does not end")
+
+    def __str__(self) -> str:
+        """As the user would type it."""
+        here = Path.cwd()
+        return shlex.quote(str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path))
+
+    @property
+    def used(self) -> bool:
+        """Whether it holds a run: both what was asked and what came of it."""
+        scenario = self.scenario_file
+        return (self.path / "class.db").is_file() and scenario.is_file() and scenario.stat().st_size > 0
+
+    @property
+    def go_on(self) -> str:
+        """How to go on with the class, in a sentence."""
+        if not self.used:
+            return f"{self} holds no run to go on with: move class.db back if it was moved."
+        return f"Go on with: python run.py resume {self}"
+
+    def refuse_used(self) -> None:
+        """Raises ScenarioError: it holds a run already."""
+        if self.used:
+            raise ScenarioError(f"{self} holds a run: `python run.py resume {self}`, or choose another --out")
+
+    def make(self) -> None:
+        """Make the folder of a new run, unless it is there; an empty one is closed to other users.
+
+        Raises:
+            ScenarioError: it cannot be made or closed, or holds something else.
+        """
+        try:
+            self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            others = {path.name for path in self.path.iterdir()} - OURS
+        except OSError as error:
+            raise ScenarioError(f"--out {self}: cannot be made: {error.strerror}") from error
+        if others:
+            raise ScenarioError(f"--out {self}: holds other things ({min(others)}); name a folder for this run alone")
+        try:
+            self.path.chmod(PRIVATE)
+        except OSError as error:
+            raise ScenarioError(f"--out {self}: cannot be closed to other users: {error.strerror}") from error
+
+    def clear(self) -> None:
+        """Remove what a class left that did not come about, so that the folder is free for another try."""
+        for name in ("scenario.yaml", "class.db", "class.db-wal", "class.db-shm"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def log_failure(self, error: Exception) -> str:
+        """Write where an error comes from to logs/run.log; returns what to say of it."""
+        with contextlib.suppress(OSError):  # on a full disk the words must do
+            self.logs.mkdir(exist_ok=True)
+            with (self.logs / "run.log").open("a") as file:
+                file.write(f"{printable_traceback(error)}\n")
+        return in_words(error)
+
+    def keep(self, scenario: Scenario) -> None:
+        """Write scenario.yaml, if it would say something new; whole, or not at all."""
+        text = load.dump(scenario)
+        if self.scenario_file.is_file() and self.scenario_file.read_text("utf-8") == text:
+            return
+        _write(self.scenario_file, text.encode())
+
+    def keep_training(self, name: str, content: bytes) -> None:
+        """Write a file of training data, whole or not at all; an equal one is left as it is.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = self.training / name
+        if path.is_file() and path.read_bytes() == content:
+            return
+        self.training.mkdir(exist_ok=True)
+        _write(path, content)
+
+    def scenario(self, overrides: tuple[str, ...] = ()) -> Scenario:
+        """What the run was made with, or with some entries changed.
+
+        Raises:
+            ScenarioError: this is no run's folder, or an override is wrong.
+        """
+        if not self.used:
+            raise ScenarioError(f"{self} is no folder of a run: no scenario.yaml with a class.db in it")
+        return load.read(self.scenario_file, overrides)
+
+    def bank(self, scenario: Scenario, store: Store) -> Bank:
+        """The problems as the gradebook has them, or drawn now and kept there.
+
+        Raises:
+            TaskError: they cannot be drawn as asked.
+        """
+        if (bank := store.bank()) is None:
+            from scenarios.tasks import build
+
+            bank = build.build_class(scenario, folder=self.path)
+            store.keep_bank(bank)
+        return bank
+
+    def broker(self, scenario: Scenario, supervised: Sequence[str] = ()) -> BrokerSpec:
+        """The configuration of the class's broker; `supervised` are the names of the agents that run.py starts."""
+        endpoint, gauges = auth.endpoints(scenario.broker.address, self.path)
+        return BrokerSpec(
+            endpoint=endpoint,
+            gauges=gauges,
+            keys=str(self.keys_of(scenario) or ""),
+            heartbeat_s=scenario.broker.heartbeat_s,
+            stalled_s=scenario.limits.stalled_s,
+            supervised=("classroom", *supervised),
+            members=members(scenario),
+            classroom=os.getpid(),
+        )
+
+    def sockets(self, scenario: Scenario) -> AbstractContextManager[None]:
+        """Keep the folder of the sockets, where there is one, for as long as the class lasts; see security.sockets."""
+        return auth.sockets(self.path) if scenario.broker.address == "ipc" else contextlib.nullcontext()
+
+    def subscriber(self, scenario: Scenario) -> Subscriber:
+        """Reads the gauges of the class's broker."""
+        _, gauges = auth.endpoints(scenario.broker.address, self.path)
+        return Subscriber(gauges, keys=self.keys_of(scenario))
+
+    def keys_of(self, scenario: Scenario) -> Path | None:
+        """The folder with the class's CURVE keys, made where it is missing; None where none are needed."""
+        if scenario.broker.address == "ipc":
+            return None
+        if not self.keys.is_dir():
+            auth.make_keys(self.keys, [auth.CLASSROOM, auth.MONITOR, *members(scenario)])
+        return self.keys
+
+    def level(self, scenario: Scenario, bank: Bank, store: Store) -> Level:
+        """A fresh level that asks what `scenario` wants of this run's problems.
+
+        Raises:
+            TaskError: it wants more problems than this run has.
+        """
+        asked = bank.only(scenario.task.problems, scenario.exam.problems) if bank.items else bank
+        return sequence.make(Setup(scenario, asked, store.answerers(), store.given_up()))
+
+    def problem_tokens(self) -> int:
+        """About how many tokens this run's problems have; 0: it has none yet."""
+        if not self.used:
+            return 0
+        with Store(self.path) as store:
+            bank = store.bank()
+        lengths = sorted(len(problem.text) for problem in bank.problems) if bank else [0]
+        return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN
+
+    def without_answers(self, scenario: Scenario) -> frozenset[str]:
+        """The agents of which this run has recorded no answer."""
+        with Store(self.path) as store:
+            return frozenset(agent.name for agent in scenario.agents) - store.answered()
+
+    def ending(self, scenario: Scenario, store: Store) -> Ending | None:
+        """How a class ends that has all its results already, so that no process need be started; None: it has not.
+
+        An earlier version may have recorded them and not what they are wanted for: that is written down here.
+        """
+        if (bank := store.bank()) is None:
+            return None
+        level = self.level(scenario, bank, store)
+        step, reused = settled(level, level.begin(), store.find)
+        if not level.finished:
+            return None
+        store.keep_asked(step.wanted)
+        return Ending("complete", reused=reused)
+
+    def summarize(self, scenario: Scenario) -> tuple[dict[str, Any], dict[str, int]]:
+        """The summary of what is recorded, under `scenario`, and how much was never asked, by stage."""
+        from scenarios.report.build import summarize
+        from scenarios.report.run_info import facts_from
+
+        with Store(self.path) as store, ClassGrader() as grader:
+            if (bank := store.bank()) is None:
+                raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
+            level = self.level(scenario, bank, store)
+            due, _ = feed(level, store.find)
+            outcome = level.outcome()
+            facts = msgspec.structs.replace(
+                facts_from(store), spent=spent_in(self.path), server_notes=server_notes_in(self.path)
+            )
+            if facts.status != "complete" and is_running(self.path):
+                facts = msgspec.structs.replace(facts, status="running")
+            summary = summarize(
+                scenario,
+                outcome.lessons,
+                grader.same,
+                store,
+                facts,
+                store.given_up(),
+                learnt=outcome.learnt,
+                iteration=outcome.iteration,
+                rewriting=outcome.rewriting,
+            )
+            return summary, dict(Counter(request.stage for request in due))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """summary.json."""
+        from scenarios.report.build import write_summary
+
+        write_summary(self.path / "summary.json", summary)
+
+
+def members(scenario: Scenario) -> dict[str, auth.Member]:
+    """The agents of the class by name, and what each name stands for."""
+    return {
+        replica(agent.name, number): auth.Member("teacher" if agent is scenario.teacher else "student", agent.name)
+        for agent in scenario.agents
+        for number in range(1, agent.replicas + 1)
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole, or not at all, whatever happens."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process is at work on the class in `folder`: it holds the lock, and a dead one holds none.
+
+    The lock is tried, shared, and given back within microseconds.
+    """
+    try:
+        lock = (folder / "lock").open()
+    except FileNotFoundError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

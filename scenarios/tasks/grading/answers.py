@@ -1,0 +1,315 @@
+"""Finds the final answer in a model's text, and says whether two answers are the same.
+
+Numbers, words and yes/no are read and compared exactly here; LaTeX goes to verifier.py. Where the text marks no answer
+there is none: a guess taken for an answer would be noise in every score. The rules are in `parse`.
+Knows no problems' sources and no prompts but the mark they ask for.
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
+
+from broker.work_messages import AnswerForm
+from scenarios.tasks.grading import latex, words
+from scenarios.tasks.grading.latex import Formula
+from scenarios.tasks.grading.values import clean, exact, leading, result
+from scenarios.tasks.grading.verifier import Verifier
+from scenarios.tasks.problems import Problem
+
+ANSWER_MARK = "Answer:"
+"""How the line with the final answer begins; prompts ask for it."""
+
+TAIL = 20_000
+"""Characters from the end of a text that are looked at."""
+LONGEST = 400
+"""Characters of an answer; more is no answer."""
+TRIES = 50
+"""Marks of one text that are tried, from its end."""
+CACHE = 65_536
+"""Comparisons of LaTeX that are remembered."""
+READ = 16_384
+"""Marked texts whose answer is remembered: gold answers are compared again with every exam."""
+
+MARKS = re.compile(
+    r"(?P<strong>(?<![^\W_])answer[*_ \t]{0,4}[:\uff1a=]"
+    r"|^[#*_ \t]{0,8}(?-i:(?:Final )?Answer|Final answer|(?:FINAL )?ANSWER)"
+    r"[*_ \t]{0,4}(?:[-\u2013\u2014](?=[ \t])|(?=\n)))"
+    r"|(?P<box>\\(?:boxed|fbox)\s{0,3}\{)"
+    r"|\\boxed\s{0,3}(?P<token>-?\d[\d.,/]{0,30}|[A-Za-z](?![A-Za-z]))"
+    r"|(?P<tag><answer>)"
+    r"|(?P<hashes>^[*_ \t]{0,4}####)"
+    r"|\banswer (?:is|equals|must be|would be|should be)\b[*_ \t]{0,4}:?",
+    re.IGNORECASE | re.MULTILINE,
+)
+CONTROL = re.compile(r"</answer>|<\|[a-z_]{1,30}\|>|</s>|\[/?INST\]|<(?:start|end)_of_turn>")
+"""Marks of the end of an answer or of a turn, as text."""
+ROLE = r"human|user|assistant|student|teacher|system|customer"
+ASKED = r"problem|question|q"
+TITLE = rf"{ASKED}|exercise|example|task|puzzle|riddle|instruction|input|prompt|passage|statement|text|query"
+NEW = r"new|next|another|second|follow-?up|practice|sample|test|similar|bonus"
+NEXT_PROBLEM = re.compile(
+    rf"^[#*_>\[( \t]{{0,8}}(?:(?:{ROLE})[*_ \t]{{0,4}}:"
+    rf"|(?:(?:{NEW})[ \t]+)?(?:{TITLE})"
+    r"(?:[ \t#*_.\])]{0,6}(?:no\.?[ \t]?)?\d{0,4}[ \t#*_.)\]]{0,6}:"
+    r"|[ \t]{0,3}\#?\d{1,4}(?:[.)][*_]{0,3}[ \t]|[*_.) \t]{0,6}$))"
+    rf"|\#{{1,6}}[ \t]*(?:(?:new|next|another)[ \t]+)?(?:{TITLE}|{ROLE})\b[ \t\d#*_.]{{0,12}}$)"
+    rf"|{CONTROL.pattern}",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Where a model that has answered goes on with the next problem, or with the next turn of a chat."""
+NEW_TURN = re.compile(rf"[\W_]*(?:(?:{NEW})\b|(?:{ROLE}|{ASKED})\b)|{CONTROL.pattern}", re.IGNORECASE)
+"""Those of them that no solution has within it, as it may have a line `Input: 3 boxes`."""
+BULLET = re.compile(r"^\s{0,8}[-*+\u2022]\s+")
+DISPLAY = re.compile(r"[\s*_`:]{0,12}(\\\[|\$\$)")
+BETWEEN_BOXES = re.compile(r"[\s$.]*(?:,|;|and|or|&)[\s$]*(?:and|or)?[\s$]*", re.IGNORECASE)
+ELSEWHERE = re.compile(r"\W*(?:as|see)\s+(?:boxed|above|shown|stated|given|in the box)", re.IGNORECASE)
+"""Instead of an answer: it was marked before."""
+CONCLUDES = re.compile(r"(?:so|therefore|thus|hence|altogether|in total|in all|finally)\b", re.IGNORECASE)
+
+
+def parse(text: str, form: AnswerForm) -> str | None:
+    r"""The answer that `text` ends in, normalized, or None where there is none to find.
+
+    An answer is marked by a line `Answer: 42`, by `\boxed{42}`, `#### 42` or `<answer>42</answer>`; the last of these
+    marks counts, or the one before where its text holds no answer at all. Without them, the last `the answer is 42`
+    counts.
+    A model that runs on and poses itself the next problem is read up to there (see `_end`). Without a mark only
+    these count: for numbers a text that is a number alone, a last line with an equation (`6 * 7 = 42 apples.`) or a
+    last line that concludes (`So she has 42 apples.`) and holds one number; for yes/no a last line of that one word.
+    """
+    text = text[-TAIL:]
+    marks = list(MARKS.finditer(text))
+    text = text[: _end(text, marks, form)]
+    marks = [mark for mark in marks if mark.end() <= len(text)]
+    sure = [mark for mark in marks if mark.lastgroup]
+    for mark in reversed(sure[-TRIES:]):
+        value = _marked(text, mark)
+        answer = None if ELSEWHERE.match(value) else _read(value, form)
+        if answer is not None or _tries(value, form):
+            return answer
+    for mark in reversed([mark for mark in marks if not mark.lastgroup][-TRIES:]):
+        if (answer := _answer(text, mark, form)) is not None:
+            return answer
+    return _unmarked(text, form) if not marks else None
+
+
+def _end(text: str, marks: list[re.Match[str]], form: AnswerForm) -> int:
+    """Where the solution ends, and the next problem or the next turn begins.
+
+    A sentence about the answer may be one of many, and is hardly told from a word. So it ends a solution of a number
+    or of yes and no only, and only where a new turn comes before any other mark.
+    """
+    sure = [mark for mark in marks if mark.lastgroup]
+    first = _first(text, sure, form)
+    sentence = None if form in ("word", "latex") and sure else _first(text, marks, form)
+    if sentence is not None and sentence is not first:
+        for turn in NEXT_PROBLEM.finditer(text, sentence.end(), first.start() if first else len(text)):
+            if NEW_TURN.match(turn[0]):
+                return turn.start()
+    following = NEXT_PROBLEM.search(text, first.end()) if first else None
+    return following.start() if following else len(text)
+
+
+def _first(text: str, marks: list[re.Match[str]], form: AnswerForm) -> re.Match[str] | None:
+    return next((mark for mark in marks[:TRIES] if _answer(text, mark, form) is not None), None)
+
+
+def normal(answer: str, form: AnswerForm) -> str | None:
+    """`answer` alone, as `parse` would give it back; None where it is none of this form."""
+    return _read(answer, form)
+
+
+def _answer(text: str, mark: re.Match[str], form: AnswerForm) -> str | None:
+    return _read(_marked(text, mark), form)
+
+
+def _tries(value: str, form: AnswerForm) -> bool:
+    """Whether a marked text gives an answer, though not one of this form: what was said before it does not count."""
+    if form == "number":
+        return re.search(r"\d", value) is not None
+    return form == "yes_no" and words.POLAR.search(value) is not None
+
+
+def _marked(text: str, mark: re.Match[str]) -> str:
+    """What stands behind a mark: the inside of the box, else the rest of the line, or the next one."""
+    if mark["token"]:
+        return mark["token"]
+    if mark["box"]:
+        return _boxes(text, mark)
+    rest = text[mark.end() : mark.end() + 2 * LONGEST]
+    if display := DISPLAY.match(rest):
+        end = rest.find("\\]" if display[1] == "\\[" else "$$", display.end())
+        if end > 0:
+            return latex.unboxed(rest[display.end() : end])
+    for n, line in enumerate(rest.split("\n", 5)[:5]):
+        if line.strip(" \t*_`:$\\[("):
+            if "\\begin{" in line and "\\end{" not in line and (end := rest.find("\\end{", rest.index(line))) > 0:
+                line = rest[rest.index(line) : rest.find("}", end) + 1]
+            line = CONTROL.split(line, maxsplit=1)[0]
+            return latex.unboxed(BULLET.sub("", line, count=1) if n else line)
+    return ""
+
+
+def _boxes(text: str, mark: re.Match[str]) -> str:
+    """The inside of a box, and of those before it that are one list with it: one box of two is not the answer."""
+    value, start = _inside(text, mark.end()), mark.start()
+    for _ in range(8):
+        before = text[max(0, start - LONGEST) : start]
+        other = max(before.rfind("\\boxed{"), before.rfind("\\fbox{"))
+        opened = before.find("{", other) + 1
+        end = latex.closing(before, opened) if other >= 0 else 0
+        if not end or not BETWEEN_BOXES.fullmatch(before, end):
+            break
+        value, start = f"{before[opened : end - 1]}, {value}", start - len(before) + other
+    return value
+
+
+def _inside(text: str, start: int) -> str:
+    """From `start` up to the brace that closes the one before it; nothing where it is not closed."""
+    text = text[start : start + LONGEST]
+    end = latex.closing(text, 0)
+    return text[: end - 1] if end else ""
+
+
+@lru_cache(READ)
+def _read(value: str, form: AnswerForm) -> str | None:
+    if form == "number":
+        return leading(value)
+    if form == "latex":
+        found = latex.formula(value.strip().strip("*_`"))
+    else:
+        found = (words.phrase if form == "word" else words.polarity)(value[: LONGEST + 1])
+    return found if found and len(found) <= LONGEST else None
+
+
+def _unmarked(text: str, form: AnswerForm) -> str | None:
+    last = text.rstrip()[-LONGEST:].rsplit("\n", 1)[-1].strip(" \t*_`")
+    if form == "yes_no":
+        return _read(last, form) if re.fullmatch(r"(?:yes|no)\W?", last, re.IGNORECASE) else None
+    if form != "number":
+        return None
+    if "\n" not in text.strip() and (only := exact(last.rstrip("."))) is not None:
+        return only
+    if "=" in last:
+        return result(last)
+    sentence = re.split(r"(?<=[.!?])\s", last)[-1]
+    if CONCLUDES.match(sentence) and len(re.findall(r"\d+(?:[.,/]\d+)*", clean(sentence))) == 1:
+        return leading(sentence)
+    return None
+
+
+@lru_cache(READ)
+def _formula(answer: str) -> Formula:
+    return latex.read(answer)
+
+
+class ClassGrader:
+    """The class's grader: numbers, words and yes/no compared exactly, LaTeX by mathematical equivalence.
+
+    Equivalence must hold in both directions: math-verify alone is not symmetric.
+    """
+
+    name = "lbt"
+    version = "2"
+
+    def __init__(self, *, limit_s: float = 5.0) -> None:
+        """limit_s: processor time of one comparison of LaTeX; what takes longer is not equivalent."""
+        self._verifier = Verifier(limit_s=limit_s)
+        self._workable = lru_cache(CACHE)(self._verifier.workable)
+        self._equivalent = lru_cache(CACHE)(self._compare)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def given_up(self) -> int:
+        """How many comparisons of LaTeX took too long: these answers were compared as text alone."""
+        return self._verifier.given_up
+
+    def close(self) -> None:
+        """End the process that compares LaTeX, if it was ever started."""
+        self._verifier.close()
+
+    def parse(self, text: str, form: AnswerForm) -> str | None:
+        """The answer that `text` ends in, normalized, or None where there is none to find."""
+        return parse(text, form)
+
+    def correct(self, problem: Problem, answer: str | None) -> bool:
+        r"""Whether `answer` is the gold answer of `problem`.
+
+        More lenient than `same`, since the gold answer says what is asked for: a word may have a remark behind it
+        ("New York, USA"), and a formula may leave out what the gold answer has (`5` for `x = 5`, `0.28` for `28\%`).
+        """
+        form = problem.form
+        gold, given = normal(problem.answer, form), normal(answer or "", form)
+        if gold is None or given is None:
+            return False
+        if gold == given:
+            return True
+        if form == "word":
+            return words.says(given, gold)
+        return form == "latex" and self._gives(_formula(gold), _formula(given))
+
+    def same(self, a: str, b: str, form: AnswerForm) -> bool:
+        """Whether two answers are one, whatever the gold answer is.
+
+        Symmetric and transitive, so that answers fall into the same groups in whatever order they come.
+        """
+        one, other = normal(a, form), normal(b, form)
+        if one is None or other is None:
+            return False
+        if one == other:
+            return True
+        if form == "word":
+            return words.group_key(one) == words.group_key(other)
+        if form != "latex":
+            return False
+        first, second = _formula(one), _formula(other)
+        alike = first.shape.strip("{") == second.shape.strip("{") and first.equations == second.equations
+        return alike and first.unit == second.unit and self._equal(first, second)
+
+    def _gives(self, gold: Formula, answer: Formula) -> bool:
+        if gold.variable and answer.variable and gold.variable != answer.variable:
+            return False
+        if gold.shape and answer.shape and gold.shape != answer.shape:
+            return False
+        if gold.unit and answer.unit and gold.unit != answer.unit:
+            return False
+        if self._equal(gold, answer):
+            return True
+        share, whole = (
+            (exact(gold.body), exact(answer.body)) if answer.percent else (exact(answer.body), exact(gold.body))
+        )
+        if gold.percent == answer.percent or share is None or whole is None:
+            return False
+        return Fraction(share) * 100 == Fraction(whole)
+
+    def _equal(self, one: Formula, other: Formula) -> bool:
+        if one.numerals != other.numerals:
+            return False
+        if one.cells or other.cells:
+            pairs = zip(one.cells, other.cells, strict=False)
+            return len(one.cells) == len(other.cells) and all(
+                a == b or self._equal(*map(_formula, (a, b))) for a, b in pairs
+            )
+        if latex.squeezed(one.body) == latex.squeezed(other.body):
+            return True
+        if exact(one.body) and exact(other.body):
+            return exact(one.body) == exact(other.body)
+        if latex.differ_in_case(one.body, other.body):
+            return False
+        return self._equivalent(*sorted((one.body, other.body)))
+
+    def _compare(self, a: str, b: str) -> bool:
+        # Each text is tried alone first: one that takes too long is then compared as text alone, with whatever it is
+        # compared, and in whatever order answers come.
+        if not (self._workable(a) and self._workable(b)):
+            return False
+        return self._verifier.equivalent(a, b) and self._verifier.equivalent(b, a)

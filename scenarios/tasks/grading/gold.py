@@ -1,0 +1,79 @@
+"""Reads gold answers as people write them in files: which form they have, and GSM8K's worked answers.
+
+Used wherever a gold answer comes from a file of the user's own, so that `run.py grade` reads it as a class does.
+"""
+
+import re
+from difflib import get_close_matches
+from typing import NamedTuple, cast, get_args
+
+from broker.errors import TaskError
+from broker.work_messages import AnswerForm
+from scenarios.tasks.grading.answers import normal
+from scenarios.tasks.grading.values import exact, measured
+
+Answer = str | int | float | bool
+"""What a line may hold as its answer; true and false are yes and no."""
+
+FORMS: tuple[str, ...] = get_args(AnswerForm)
+WORKED = re.compile(r"^[ \t]*####(?!#)[ \t]*(?P<answer>\S.*?)[ \t]*\Z", re.MULTILINE)
+"""The last line of an answer in GSM8K, `#### 72`."""
+CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
+"""GSM8K's notes for a calculator, `<<48/2=24>>`, which no student writes."""
+FUNCTION = re.compile(r"\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b")
+FORMULA = re.compile(r"(?=.*(?:\d|[=(\[]))(?=.*[\^=<>\[\](){}+*√π∞≤≥])(?!.*[A-Za-z]{2})[^?!\"']+|-?\d{1,4}[nx-z]{1,3}")
+"""Not a word but a formula, although nothing of LaTeX is in it: `(2, 3)`, `[0, 1)`, `x^2 + 1`, `2x`."""
+
+
+class Gold(NamedTuple):
+    """A gold answer with its form."""
+
+    answer: str
+    form: AnswerForm
+    solution: str
+    """The worked answer that it was the end of; empty where it stood alone."""
+
+
+def read_gold(value: Answer, form: str | None, where: str, *, key: str = "answer") -> Gold:
+    """Read a gold answer.
+
+    Args:
+        value: as it stands in the file.
+        form: as it stands there; None: it is found from the answer.
+        where: file and line, for messages.
+        key: what the line calls it, for messages.
+
+    Raises:
+        TaskError: there is no such form, or the answer cannot be read as one.
+    """
+    answer = ("Yes" if value else "No") if isinstance(value, bool) else str(value).strip()
+    solution = ""
+    if answer.rstrip().endswith("\n####"):
+        raise TaskError(f"{where}: `{key}` has nothing behind its last `####`")
+    if found := WORKED.search(answer):
+        solution, answer = CALCULATOR.sub("", answer), found["answer"]
+    if not answer:
+        raise TaskError(f"{where}: `{key}` is empty")
+    form = _form(answer) if form is None else _known(form, where)
+    if normal(answer, form) is None:
+        raise TaskError(f"{where}: `{key}`: {answer[:40]!r} cannot be read as {form}")
+    return Gold(answer, form, solution)
+
+
+def _known(form: str, where: str) -> AnswerForm:
+    if form in FORMS:
+        return cast(AnswerForm, form)
+    close = get_close_matches(form.casefold().replace("-", "_").replace("/", "_"), FORMS, 1)
+    raise TaskError(
+        f"{where}: `form`: there is no {form[:40]!r}" + (f"; did you mean {close[0]}?" if close else "") + "\n"
+        f"The forms are {', '.join(FORMS)}; without a form it is found from the answer."
+    )
+
+
+def _form(answer: str) -> AnswerForm:
+    if exact(answer) or measured(answer):
+        return "number"
+    if answer.casefold().rstrip(".") in ("yes", "no", "true", "false"):
+        return "yes_no"
+    formula = re.search(r"[\\$]", answer) or FORMULA.fullmatch(FUNCTION.sub("", answer))
+    return "latex" if formula else "word"

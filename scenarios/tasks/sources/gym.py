@@ -1,0 +1,314 @@
+"""Draws the problems of a class from reasoning-gym.
+
+Every draw has a seed of its own, made from the class's seed, the template and the problem's number, so asking
+for more problems changes none of the earlier ones. What is fit to be drawn stands in families.py. Knows no
+files and no grader, and imports reasoning_gym only where problems are drawn.
+"""
+
+import difflib
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from itertools import accumulate
+from random import Random
+from typing import Any
+
+from broker.errors import TaskError
+from broker.work_messages import AnswerForm
+from scenarios.config.schema import Exam, Task
+from scenarios.tasks.problems import Problem, ProblemGroup, same_text, worked_out
+from scenarios.tasks.sources.families import (
+    DEFECTIVE,
+    FAMILIES,
+    FROM_DIFFICULTY,
+    GSM,
+    REFUSED,
+    TEMPLATES,
+    UNCHECKED,
+    UP_TO_DIFFICULTY,
+    Family,
+)
+
+DRAWS = 60
+"""How often a problem is drawn anew because it came before or is not sound; then the task is refused."""
+RANDOM_NUMBERS = 20_000
+"""What one draw may use up: some templates look for fitting numbers without end."""
+
+Draw = Callable[[int], tuple[str, str, str]]
+"""From a seed to a problem, its answer, and the family's own solution; empty: it has none."""
+
+
+def suited(difficulty: float) -> list[int]:
+    """The templates of gsm_symbolic that are sound at `difficulty`."""
+    return [t for t in range(TEMPLATES) if not _unfit(t, difficulty)]
+
+
+def check(task: Task, held_out: int = 0) -> str:
+    """Refuse a task that cannot be drawn, without drawing it; returns what to call its source.
+
+    Raises:
+        TaskError: unknown or unfit family, template or difficulty; or no template is left to hold problems out from.
+    """
+    name = task.family or ""
+    if name not in FAMILIES:
+        raise TaskError(_unknown(name), key=("task", "family"))
+    if name != GSM:
+        if task.templates is not None:
+            raise TaskError(f"only {GSM} has templates, {name} has none; take the entry out", key=("task", "templates"))
+        return f"reasoning-gym {name}"
+    if task.templates is not None:
+        _check_templates(task.templates, task.difficulty)
+    elif not suited(task.difficulty):
+        raise TaskError(
+            f"{task.difficulty:g} is too low for {GSM}: its numbers start at 0.5", key=("task", "difficulty")
+        )
+    if held_out and len(task.templates or suited(task.difficulty)) < 2:
+        raise TaskError(
+            "held-out problems (learn.held_out) come from other templates; name two or more",
+            key=("task", "templates"),
+        )
+    return f"reasoning-gym {name}"
+
+
+def build(task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[ProblemGroup, ...]:
+    """Draw the problems of a task that `check` let pass, and leave templates for so many that are held out.
+
+    Raises:
+        TaskError: as `check`; or a template has too few different problems.
+    """
+    check(task, held_out)
+    name = task.family or ""
+    if name == GSM:
+        return tuple(_template_items(task, exam, seed, held_out))
+    return tuple(_sibling_items(name, task, exam, seed))
+
+
+def hold_out(task: Task, seed: int, held_out: int, items: Sequence[ProblemGroup]) -> tuple[Problem, ...]:
+    """Draw problems unlike those of `items`, which `build` drew; of other templates, where the family has such.
+
+    Raises:
+        TaskError: as `build`.
+    """
+    name = task.family or ""
+    seen = [problem for item in items for problem in (item.tp, *item.eps)]
+    for i in range(held_out):
+        if name == GSM:
+            _, kept = _shared_out(_pool(task, seed), task.problems, held_out)
+            template, nth = kept[i % len(kept)], i // len(kept)
+            one = _new(f"held_out/{GSM}/t{template}/{nth}", _from_template(template, task), seed, "number", seen)
+        else:
+            one = _new(f"held_out/{name}/{i}", _from_family(FAMILIES[name], name), seed, FAMILIES[name].form, seen)
+        seen.append(one)
+    return tuple(seen[len(seen) - held_out :])
+
+
+def dataset(name: str, settings: Mapping[str, Any]) -> Any:
+    """The library's data set of a family; item i is drawn with seed i.
+
+    Imports only the family's own module. The packages of the library import all families, and matplotlib and sympy
+    with them, which takes longer than all else before the first request. So empty packages replace them during the
+    import. They are removed at the end, so that a later import of the library gets all of it.
+
+    Raises:
+        TaskError: the library is not installed, or this version of it does not have the family.
+    """
+    module = f"reasoning_gym.{FAMILIES[name].module}"
+    packages = [package for package in accumulate(module.split(".")[:-1], "{}.{}".format) if package not in sys.modules]
+    try:
+        for package in packages:
+            if (spec := importlib.util.find_spec(package)) is None:
+                raise ImportError(f"there is no module {package}")
+            sys.modules[package] = importlib.util.module_from_spec(spec)
+        importlib.import_module("reasoning_gym.coaching")  # The factory and it import each other: it must come first.
+        importlib.import_module(module)
+        create = importlib.import_module("reasoning_gym.factory").create_dataset
+        made = create(name, size=1, seed=0, **settings)
+        made[0]  # Some families import their data when they draw.
+    except ImportError as error:
+        raise TaskError(
+            f"{name} of reasoning-gym cannot be drawn: {error}.\n"
+            "Install the version of reasoning-gym that this project names: pip install -e ."
+        ) from error
+    finally:
+        for package in packages:
+            sys.modules.pop(package, None)
+    return made
+
+
+def _pool(task: Task, seed: int) -> list[int]:
+    return list(task.templates or sorted(suited(task.difficulty), key=lambda t: number(seed, GSM, "order", t)))
+
+
+def _shared_out(pool: list[int], problems: int, held_out: int) -> tuple[list[int], list[int]]:
+    """The templates that are taught, and those that problems are held out from: the end of the pool, backwards.
+
+    All that the TPs leave, and at least a fifth: so a class with more or fewer TPs is measured on the same problems.
+    """
+    if not held_out:
+        return pool, []
+    taught = min(problems, len(pool) - max(1, len(pool) // 5))
+    return pool[:taught], pool[taught:][::-1]
+
+
+def _from_template(template: int, task: Task) -> Draw:
+    generate = _dataset(GSM).generators[template]
+
+    def draw(bits: int) -> tuple[str, str, str]:
+        made = generate(BoundedRandom(bits), task.difficulty)
+        gold = Fraction(made["answer"])
+        if gold < 0 or gold.denominator != 1:
+            raise ValueError("no count of anything")
+        return made["question"], made["answer"], made["metadata"].get("answer_cot", "")
+
+    return draw
+
+
+def _from_family(family: Family, name: str) -> Draw:
+    items = _dataset(name)
+
+    def draw(bits: int) -> tuple[str, str, str]:
+        made = items[bits]  # The library seeds item i with seed + i.
+        if made["answer"] in family.unsound:
+            raise ValueError("an answer the family gets wrong")
+        text = made["question"]
+        for sentence in family.without:
+            text = text.replace(sentence, "")
+        return text, made["answer"], ""
+
+    return draw
+
+
+@lru_cache(maxsize=1)
+def _dataset(name: str) -> Any:
+    """The library's data set of a family. Drawing changes nothing in it."""
+    settings = {} if name == GSM else FAMILIES[name].settings
+    return dataset(name, settings)
+
+
+def _template_items(task: Task, exam: Exam, seed: int, held_out: int) -> Iterator[ProblemGroup]:
+    taught, _ = _shared_out(_pool(task, seed), task.problems, held_out)
+    asked: dict[int, list[Problem]] = {t: [] for t in taught}
+    for i in range(task.problems):
+        template, nth = taught[i % len(taught)], i // len(taught)
+        draw = _from_template(template, task)
+        yield _item(f"{GSM}/t{template}/{nth}", draw, exam.problems, seed, "number", asked[template])
+
+
+def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[ProblemGroup]:
+    family = FAMILIES[name]
+    draw = _from_family(family, name)
+    asked: list[Problem] = []
+    for i in range(task.problems):
+        yield _item(f"{name}/{i}", draw, exam.problems, seed, family.form, asked)
+
+
+def _item(tp_id: str, draw: Draw, eps: int, seed: int, form: AnswerForm, asked: list[Problem]) -> ProblemGroup:
+    """Draw a TP unlike those `asked` before, and its EPs unlike it and each other."""
+    tp = _new(tp_id, draw, seed, form, asked)
+    asked.append(tp)
+    exam: list[Problem] = []
+    for k in range(1, eps + 1):
+        exam.append(_new(f"{tp_id}/ep{k}", draw, seed, form, [tp, *exam], other_than=tp.answer))
+    return ProblemGroup(tp, tuple(exam))
+
+
+def _new(
+    problem_id: str,
+    draw: Draw,
+    seed: int,
+    form: AnswerForm,
+    unlike: list[Problem],
+    other_than: str | None = None,
+) -> Problem:
+    """Draw a problem with a new text; where it can be had, with an answer that copying would not give."""
+    second_best: Problem | None = None
+    for attempt in range(DRAWS):
+        try:
+            text, answer, solution = draw(number(seed, problem_id, attempt))
+        except (ValueError, Endless):
+            continue
+        if any(same_text(text, other.text) for other in unlike):
+            continue
+        problem = Problem(problem_id, text.strip(), answer, form, worked_out(solution, answer))
+        if answer != other_than or form == "yes_no":
+            return problem
+        second_best = second_best or problem
+    if second_best is None:
+        raise TaskError(
+            f"{problem_id}: no new problem in {DRAWS} draws; ask for fewer problems, or choose other templates or "
+            "another difficulty",
+            key=("task", "problems"),
+        )
+    return second_best
+
+
+def number(*parts: object) -> int:
+    """63 bits from `parts`: the seed of one draw, the same on every machine."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+class Endless(Exception):
+    """A template looked for fitting numbers for too long."""
+
+
+class BoundedRandom(Random):
+    """Random numbers, the same as Random's, until there were too many of them: then Endless."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._left = RANDOM_NUMBERS
+
+    def random(self) -> float:
+        """As Random's."""
+        self._count()
+        return super().random()
+
+    def getrandbits(self, k: int, /) -> int:
+        """As Random's."""
+        self._count()
+        return super().getrandbits(k)
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Endless
+
+
+def _unfit(template: int, difficulty: float) -> str:
+    """Why `template` cannot be used at `difficulty`, or nothing."""
+    if not 0 <= template < TEMPLATES:
+        return f"there is none; they are numbered from 0 to {TEMPLATES - 1}"
+    if template in DEFECTIVE:
+        return f"left out: {DEFECTIVE[template]}"
+    low, high = FROM_DIFFICULTY.get(template, 0.5), UP_TO_DIFFICULTY.get(template, 2.0)
+    if not low <= difficulty <= high:
+        return f"works at a difficulty from {low:g} to {high:g}, not at {difficulty:g}"
+    return ""
+
+
+def _check_templates(templates: tuple[int, ...], difficulty: float) -> None:
+    if not templates:
+        raise TaskError(
+            "the list is empty; take the entry out to have templates drawn by the seed", key=("task", "templates")
+        )
+    for template in templates:
+        why = _unfit(template, difficulty)
+        if why:
+            raise TaskError(f"{GSM} template {template}: {why}", key=("task", "templates"))
+    if len(set(templates)) < len(templates):
+        raise TaskError("a template is named twice", key=("task", "templates"))
+
+
+def _unknown(name: str) -> str:
+    listed = "`python run.py doctor` lists the families that can be used"
+    if name in REFUSED:
+        return f"{name} of reasoning-gym is not fit for a class: it {REFUSED[name]}; {listed}"
+    if name in UNCHECKED.split():
+        return f"reasoning-gym has {name}, but its answers were not checked yet; {listed}"
+    near = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.5)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    return f"no family is called {name[:60]!r}{guess} ({listed})"

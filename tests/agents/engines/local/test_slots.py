@@ -1,0 +1,93 @@
+"""The memory of slots: one block that is divided anew, and what it takes of the machine."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.engines.local.slots import Slots
+
+TOKEN = 2 * 2 * 2 * 16 * 4
+"""Bytes: two layers, keys and values, two heads, 16 numbers of 4 bytes."""
+SLOT = 128 * TOKEN
+
+
+def slots(memory: int, *, capacity: int = 8, device: str = "cpu", context: int = 8192) -> Slots:
+    config = SimpleNamespace(
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=context
+    )
+    return Slots(SimpleNamespace(config=config, dtype=torch.float32, device=torch.device(device)), capacity, memory)
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_memory_is_taken_where_rows_write_and_not_before() -> None:
+    before = resident()
+    made = slots(1 << 30, capacity=1 << 30)
+    made.reserve(128, [])
+    assert resident() - before < 64 << 20
+    made.all[:1000].fill_(1)
+    assert resident() - before > 1000 * SLOT - (16 << 20)
+
+
+@pytest.mark.parametrize(("capacity", "context", "block"), [(2, 200, 2 * 2 * SLOT), (8, 8192, 64 * SLOT)])
+def test_on_a_cpu_no_more_is_allocated_than_the_context_of_the_model_can_need(
+    capacity: int, context: int, block: int
+) -> None:
+    made = slots(64 * SLOT, capacity=capacity, context=context)
+    at_first = made.all.untyped_storage().nbytes()
+    made.reserve(context, [])
+    at_last = made.all.untyped_storage().nbytes()
+    assert (at_first, at_last) == (block, block)
+
+
+@given(st.lists(st.tuples(st.integers(1, 640), st.integers(0, 8)), min_size=1, max_size=12), st.integers(5, 40))
+def test_on_a_cpu_slots_grow_and_shrink_within_one_block_and_rows_keep_what_they_hold(
+    steps: list[tuple[int, int]], size: int
+) -> None:
+    """Each step: rows leave until some stay, and one joins that has so many tokens."""
+    made = slots(size * SLOT)
+    block = made.all.untyped_storage()
+    rows: list[torch.Tensor] = []
+    for number, (tokens, staying) in enumerate(steps):
+        del rows[staying:]
+        if not made.fit(len(rows), tokens):
+            continue
+        made.reserve(tokens, [row.shape[3] for row in rows])
+        for slot, row in enumerate(rows):
+            assert torch.equal(made.all[slot, ..., : row.shape[3], :], row)
+        rows.append(made.all[len(rows), ..., :tokens, :].fill_(number + 1).clone())
+        assert (made.all.untyped_storage().data_ptr(), block.nbytes()) == (block.data_ptr(), size * SLOT)
+
+
+def test_a_row_that_needs_more_than_all_slots_may_take_runs_alone_and_leaves_nothing_behind() -> None:
+    made = slots(4 * SLOT)
+    assert made.fit(0, 1000)
+    made.reserve(1000, [])
+    assert made.all.shape[0] == 1 and not made.fit(1, 10)
+    made.reserve(10, [])
+    assert made.all.shape[0] == 4 and made.all.untyped_storage().nbytes() == 4 * SLOT
+
+
+def test_on_a_gpu_only_what_is_needed_is_taken_and_old_and_new_slots_stay_within_the_bound() -> None:
+    made = slots(16 * SLOT, device="meta")
+    made.reserve(100, [])
+    assert made.all.untyped_storage().nbytes() == 8 * SLOT
+    # Twice as long, eight of them take 16 slots' memory: too much beside the eight that rows hold.
+    assert made.fit(2, 128) and not made.fit(2, 129)
+    assert made.fit(0, 129)
+    made.reserve(129, [])
+    assert made.all.untyped_storage().nbytes() == 16 * SLOT
+
+    roomy = slots(64 * SLOT, device="meta")
+    roomy.reserve(100, [])
+    assert roomy.fit(2, 129)
+    roomy.reserve(129, [5, 7])
+    assert roomy.all.shape[:1] + roomy.all.shape[4:5] == (8, 256)

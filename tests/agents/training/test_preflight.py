@@ -1,0 +1,117 @@
+"""What a training will take, before anything starts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.engines.base import EngineStartError
+from agents.placement import hardware, resolve
+from agents.placement.memory import Requests
+from agents.training.preflight import Tuition, check_tokenizer, foresee
+from broker.errors import PlacementError
+from broker.work_messages import Recipe
+from scenarios.config.schema import Agent
+from tests.agents.engines.local.test_engine import save
+
+QWEN = "qwen2.5-coder-0.5b-instruct"
+TEACHER = Agent(name="teacher", model=QWEN, engine="transformers")
+STUDENT = Agent(name="peer", model=QWEN, engine="transformers")
+
+
+ASKED = {name: Requests(count=400, tokens=600) for name in ("teacher", "peer")}
+
+
+def foreseen(
+    machine: str,
+    recipe: Recipe = Recipe(),  # noqa: B008
+    *,
+    in_turn: bool = False,
+    bfloat16: bool = True,
+    **more: Any,
+) -> Tuition | None:
+    there = msgspec.structs.replace(hardware.described(machine.split()), bfloat16=bfloat16)
+    hired = resolve.hire(more.pop("teacher", TEACHER), [STUDENT], there, in_turn=in_turn, asked=ASKED)
+    return foresee(hired, recipe, trainings=3, pairs=16, tokens_per_pair=400, machine=there, in_turn=in_turn)
+
+
+def test_memory_and_time_are_said_in_a_sentence() -> None:
+    found = foreseen("memory=24 cores=2", in_turn=True)
+    assert found is not None
+    assert 1.5 < found.memory_gb < 4
+    assert 60 < found.seconds < 900
+    assert found.in_words("ada").startswith("ada: each of 3 trainings takes about 2.")
+    assert "for 16 pairs, at most" in found.in_words("ada")
+
+
+def test_weights_that_are_not_trained_are_counted_in_the_dtype_that_is_computed_in() -> None:
+    narrow, wide = (foreseen("memory=24 cores=2", bfloat16=able) for able in (True, False))
+    assert narrow is not None and wide is not None
+    assert wide.memory_gb - narrow.memory_gb == pytest.approx(0.989)
+
+
+def test_more_to_compute_takes_longer_and_more_of_what_is_trained_takes_more_memory() -> None:
+    adapter, whole = (foreseen("memory=64 cores=2", Recipe(lora=lora)) for lora in (True, False))
+    assert adapter is not None and whole is not None
+    assert whole.memory_gb > 2 * adapter.memory_gb
+    assert whole.seconds > adapter.seconds
+
+
+def test_what_cannot_fit_is_refused_with_what_to_lower() -> None:
+    with pytest.raises(PlacementError, match=r"teacher: a training needs about .* GB, and .* are there") as why:
+        foreseen("memory=6 cores=2", Recipe(lora=False))
+    assert "learn.training.lora: true" in str(why.value)
+
+
+def test_students_who_stay_leave_less_room_than_those_who_take_turns() -> None:
+    assert foreseen("memory=4.4 cores=2", in_turn=True)
+    with pytest.raises(PlacementError):
+        foreseen("memory=4.4 cores=2")
+
+
+def test_on_a_gpu_the_teachers_share_of_it_counts() -> None:
+    assert foreseen("gpus=2x24 memory=64")
+    with pytest.raises(PlacementError, match="a training needs"):
+        foreseen("gpus=2x6 memory=64", Recipe(lora=False))
+
+
+def test_a_simulated_teacher_takes_nothing() -> None:
+    assert foreseen("memory=24", teacher=Agent(name="teacher", engine="simulated")) is None
+
+
+def test_a_teacher_at_a_server_cannot_be_trained() -> None:
+    teacher = Agent(name="teacher", model="gpt", engine="openai", engine_args={"base_url": "http://127.0.0.1:9/v1"})
+    hired = resolve.hire(teacher, [], hardware.described(["memory=24"]))
+    with pytest.raises(EngineStartError, match="cannot be trained"):
+        foresee(hired, Recipe(), trainings=1, pairs=1, tokens_per_pair=1)
+
+
+@pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "TokenizersBackend"])
+@pytest.mark.parametrize("named", [{}, {"eos_token": None, "pad_token": None}])
+def test_a_tokenizer_without_padding_and_end_token_is_refused_before_a_class_begins(
+    tmp_path: Path, kind: str, named: dict[str, str | None]
+) -> None:
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(json.dumps({"tokenizer_class": kind, **named}))
+    with pytest.raises(EngineStartError, match=rf"^ann: model: {tmp_path}: a training needs a pad_token"):
+        check_tokenizer(tmp_path, "ann")
+    config.write_text(json.dumps({"tokenizer_class": kind, "eos_token": "</s>"}))
+    check_tokenizer(tmp_path, "ann")
+
+
+def test_tokenizers_of_which_the_files_do_not_tell_all_are_left_to_the_training(tmp_path: Path) -> None:
+    check_tokenizer(tmp_path, "ann")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    check_tokenizer(tmp_path, "ann")
+
+
+def test_a_teacher_that_cannot_be_trained_for_its_tokenizer_is_refused_with_the_class(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", "llama")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": None, "pad_token": None}))
+    teacher = Agent(name="teacher", model=str(folder), engine="transformers")
+    hired = resolve.hire(teacher, [], hardware.described(["memory=64"]))
+    with pytest.raises(EngineStartError, match="a training needs a pad_token"):
+        foresee(hired, Recipe(), trainings=1, pairs=1, tokens_per_pair=100)

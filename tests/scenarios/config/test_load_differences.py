@@ -1,0 +1,134 @@
+"""What is written out of a scenario, and which differences a class under way can live with."""
+
+from pathlib import Path
+
+import pytest
+
+from broker.engine_args import EXECUTION_ONLY
+from scenarios.config import yaml_tree
+from scenarios.config.load import asked_differs, beyond_replay, difference, dump, read
+from scenarios.config.schema import Scenario
+from tests.scenarios.config.test_load import GOOD
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "good.yaml"
+
+
+def good(path: Path, *overrides: str) -> Scenario:
+    path.write_text(GOOD)
+    return read(path, overrides)
+
+
+def test_every_default_is_written_out(path: Path) -> None:
+    written = yaml_tree.parse(dump(good(path))).value
+    assert list(written) == list(Scenario.__struct_fields__)
+    assert written["limits"] == {
+        "stalled_s": 300.0,
+        "loading_s": 900.0,
+        "training_s": 3600.0,
+        "empty_pool_s": 120.0,
+        "broker_s": 60.0,
+        "restarts": 2,
+        "drain_s": 20.0,
+    }
+    assert written["students"][0]["gpu"] == "auto"
+
+
+# --- what differs ---------------------------------------------------------------------------------------
+
+
+def test_differences_name_the_entry_and_both_values(path: Path) -> None:
+    changed = good(path, "task.problems=9", "students.1.persona=", "teacher.gpu=[0, 1]", "task.templates=[1]")
+    assert difference(good(path), changed) == [
+        "task.problems: 6 -> 9",
+        "task.templates: nothing (null) -> [1]",
+        "teacher.gpu: 'auto' -> [0, 1]",
+        "students.1.persona: 'brief' -> empty text",
+    ]
+
+
+def test_a_student_that_came_or_went_is_one_line(path: Path) -> None:
+    assert difference(good(path), good(path, "students=[{name: tiny}]")) == ["students.1: 'peer' -> not there"]
+    third = "students=[{name: tiny}, {name: peer, persona: brief}, {name: third}]"
+    assert difference(good(path), good(path, third)) == ["students.2: not there -> 'third'"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=other",
+        "teacher.gpu=none",
+        "students.1.gpu=[0, 1]",
+        "students.*.capacity=4",
+        "students.0.replicas=2",
+        "time_share=true",
+        "students.0.engine_args.tokens_per_second=9",
+        "students.0.memory_share=0.5",
+        "limits.restarts=0",
+        "teacher.model=n",
+        "teacher.engine=transformers",
+        "students.0.max_context=900",
+        "limits.stalled_s=5",
+        "broker.address=tcp://h:5555",
+        "scoring.ties=first",
+    ],
+)
+def test_what_changes_no_question_may_differ(path: Path, override: str) -> None:
+    changed = good(path, override)
+    assert difference(good(path), changed)
+    assert asked_differs(good(path), changed) == []
+
+
+def test_no_argument_of_an_engine_that_changes_no_answer_is_refused(path: Path) -> None:
+    for name in EXECUTION_ONLY:
+        changed = good(path, f"teacher.engine_args.{name}=1", f"students.1.engine_args.{name}=1")
+        assert difference(good(path), changed)
+        assert asked_differs(good(path), changed) == [], name
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=8",
+        "task.problems=7",
+        "task.family=chain_sum",
+        "task.templates=[1]",
+        "lesson.rationales=7",
+        "lesson.sampling.top_k=7",
+        "lesson.greedy=false",
+        "exam.repeats=2",
+        "learn.gap=0.2",
+        "teacher.name=eva",
+        "students.1.persona=long",
+        "students.0.dtype=float32",
+        "students.0.engine_args.ability=1",
+        "students=[{name: tiny}]",
+        "students=[{name: tiny}, {name: peer, persona: brief}, {name: third}]",
+    ],
+)
+def test_what_changes_a_question_is_told(path: Path, override: str) -> None:
+    changed = good(path, override)
+    assert asked_differs(good(path), changed) == difference(good(path), changed) != []
+
+
+def test_at_level_2_the_rule_of_scoring_decides_what_is_trained_on(path: Path) -> None:
+    for level in ("2", "[1, 2]"):
+        before, after = (
+            good(path, f"level={level}", one) for one in ("scoring.merge=answers", "scoring.merge=students")
+        )
+        assert asked_differs(before, after) == ["scoring.merge: 'answers' -> 'students'"]
+
+
+def test_every_entry_is_either_free_to_change_or_part_of_what_is_asked(path: Path) -> None:
+    asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam", "learn", "iterate"}
+    assert asked | {"name", "time_share", "scoring", "limits", "broker"} == set(Scenario.__struct_fields__)
+    scenario = good(path)
+    assert asked_differs(scenario, good(path, "seed=1")) == ["seed: 7 -> 1"]
+
+
+def test_another_score_may_be_replayed_and_not_resumed(path: Path) -> None:
+    old, new = good(path), good(path, "exam.score=logprob")
+    assert beyond_replay(old, new) == []
+    assert asked_differs(old, new) == ["exam.score: 'accuracy' -> 'logprob'"]

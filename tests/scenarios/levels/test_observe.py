@@ -1,0 +1,317 @@
+import random
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.work_messages import Examine, Grade, Sampling
+from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Scoring, Task
+from scenarios.levels.base import FeedbackDue, Request, Result, Setup, Step
+from scenarios.levels.observe.level import ObserveLevel
+from scenarios.tasks.problems import Bank, Problem, ProblemGroup
+
+STUDENTS = ("ada", "bob")
+
+
+def scenario(**more: object) -> Scenario:
+    values = {
+        "lesson": Lesson(rationales=3),
+        "exam": Exam(problems=2, repeats=2),
+        "students": tuple(Agent(name=name) for name in STUDENTS),
+        **more,
+    }
+    return Scenario(name="test", seed=3, task=Task(family="x"), teacher=Agent(name="teacher"), **values)  # type: ignore[arg-type]
+
+
+def bank(tps: int = 2, eps: int = 2) -> Bank:
+    items = []
+    for n in range(tps):
+        own = [Problem(f"tp{n}/{k}", f"problem {n} variant {k}", str(n * 10 + k), "number") for k in range(eps + 1)]
+        items.append(ProblemGroup(own[0], tuple(own[1:])))
+    return Bank("made up", tuple(items), ())
+
+
+def level(given_up: frozenset[str] = frozenset(), **more: object) -> ObserveLevel:
+    return ObserveLevel(
+        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up)
+    )
+
+
+def answer(request: Request) -> Result:
+    """What an agent would say: the same to the same request, in a few different ways."""
+    draw = random.Random(request.id)
+    text = f"way {draw.randrange(2)} {request.tp}" if request.kind == "Teach" else request.id
+    parsed = None if draw.random() < 0.2 else str(draw.randrange(3))
+    return Result(request.id, text, parsed, draw.random() < 0.5, completion_tokens=5)
+
+
+def play(one: ObserveLevel, order: random.Random | None = None) -> tuple[list[Request], list[FeedbackDue]]:
+    """Answer everything that is due, in the order it came or in a random one."""
+    waiting = list(one.begin().requests)
+    asked: list[Request] = []
+    told: list[FeedbackDue] = []
+    while waiting:
+        request = waiting.pop(order.randrange(len(waiting)) if order else 0)
+        asked.append(request)
+        step = one.receive(answer(request))
+        waiting += step.requests
+        told += step.feedback
+    return asked, told
+
+
+def test_the_teacher_is_asked_once_greedily_and_n_times_with_sampling_per_problem() -> None:
+    requests = level().begin().requests
+    assert [(r.tp, r.stage, r.repeat) for r in requests[:4]] == [
+        ("tp0/0", "greedy", 0), ("tp0/0", "teach", 0), ("tp0/0", "teach", 1), ("tp0/0", "teach", 2),
+    ]  # fmt: skip
+    assert len(requests) == 8
+    assert {r.sampling.temperature for r in requests if r.stage == "greedy"} == {0.0}
+
+
+def test_every_student_sits_every_exam_problem_under_a_rationale_with_repeats() -> None:
+    one = level()
+    tr = one.begin().requests[1]
+    exams = one.receive(Result(tr.id, "because", "1", True)).requests
+    assert sorted((r.to, r.ep, r.repeat) for r in exams) == [
+        (s, ep, k) for s in STUDENTS for ep in ("tp0/1", "tp0/2") for k in (0, 1)
+    ]
+    assert {(r.tr, r.tp, r.affinity) for r in exams} == {(tr.id, "tp0/0", tr.id)}
+
+
+def test_identical_rationales_are_examined_once_and_counted_as_often_as_they_came() -> None:
+    one = level()
+    first, second = one.begin().requests[1:3]
+    exams = one.receive(Result(first.id, "because", "1", True)).requests
+    assert one.receive(Result(second.id, "because", "1", True)).requests == ()
+    for request in exams:
+        one.receive(Result(request.id, "text", "1", True))
+    a, b = one.outcome().lessons[0].rationales
+    assert a.exams == b.exams
+    assert len(a.exams) == 8
+
+
+def test_a_rationale_without_an_answer_and_a_failed_one_are_not_examined() -> None:
+    one = level()
+    first, second, third = one.begin().requests[1:4]
+    assert one.receive(Result(first.id, "no idea", None, False)).requests == ()
+    assert one.receive(Result(second.id, "", None, False, failed="engine")).requests == ()
+    assert one.receive(Result(third.id, "so", "4", False)).requests != ()
+    assert [(r.repeat, r.answer) for r in one.outcome().lessons[0].rationales] == [(0, None), (2, "4")]
+
+
+def test_the_totals_shrink_as_rationales_turn_out_alike() -> None:
+    one = level()
+    assert one.totals() == {"greedy": 2, "teach": 6, "exam": 48}
+    first, second = one.begin().requests[1:3]
+    one.receive(Result(first.id, "because", "1", True))
+    assert one.totals()["exam"] == 48
+    one.receive(Result(second.id, "because", "1", True))
+    assert one.totals()["exam"] == 40
+
+
+@given(st.integers())
+def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
+    straight, mixed = level(), level()
+    asked_straight, _ = play(straight)
+    asked_mixed, _ = play(mixed, random.Random(seed))
+    assert {r.id for r in asked_straight} == {r.id for r in asked_mixed}
+    assert straight.outcome() == mixed.outcome()
+    assert straight.finished
+    assert mixed.finished
+
+
+def test_no_request_is_asked_twice() -> None:
+    asked, _ = play(level())
+    assert len({r.id for r in asked}) == len(asked)
+
+
+def test_a_result_nobody_waits_for_changes_nothing() -> None:
+    one = level()
+    request = one.begin().requests[0]
+    one.receive(Result(request.id, "x", "1", True))
+    before = one.outcome()
+    assert one.receive(Result(request.id, "y", "2", False)).requests == ()
+    assert one.receive(Result("unheard of", "y", "2", False)).requests == ()
+    assert one.outcome() == before
+
+
+def test_feedback_goes_to_the_teacher_per_rationale_and_to_students_per_problem() -> None:
+    one = level()
+    greedy, *trs = one.begin().requests[:4]
+    one.receive(Result(greedy.id, "g", "1", True))
+    exams = [r for k, tr in enumerate(trs) for r in one.receive(Result(tr.id, f"way {k}", "1", True)).requests]
+    told = [t for r in exams for t in one.receive(Result(r.id, "t", "1", r.to == "ada")).feedback]
+    assert [t.to for t in told] == ["teacher", "teacher", "teacher", "ada", "bob"]
+    assert told[0].feedback.about == trs[0].id
+    assert told[0].feedback.lbt_scores == {"ada": 1.0, "bob": 0.0}
+    assert told[0].feedback.failed == ("problem 0 variant 1", "problem 0 variant 2")
+    assert told[3].feedback.failed == ()
+
+
+def test_failed_exam_answers_are_left_out() -> None:
+    one = level()
+    tr = one.begin().requests[1]
+    first, *others = one.receive(Result(tr.id, "because", "1", True)).requests
+    one.receive(Result(first.id, "", None, False, failed="deaths"))
+    for request in others:
+        one.receive(Result(request.id, "t", "1", True))
+    assert len(one.outcome().lessons[0].rationales[0].exams) == 7
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lesson": Lesson(rationales=3, sampling=Sampling(temperature=0.9))},
+        {"seed": 4},
+    ],
+)
+def test_what_is_asked_decides_the_ids(change: dict[str, object]) -> None:
+    other = msgspec.structs.replace(scenario(), **change)
+    answerers = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
+    ids = {r.id for r in level().begin().requests}
+    assert not ids & {
+        r.id for r in ObserveLevel(Setup(other, bank(), answerers)).begin().requests if r.stage == "teach"
+    }
+
+
+def test_other_weights_of_a_student_make_other_exams_and_the_same_rationales() -> None:
+    answerers = {"teacher": "is teacher", "ada": "is other", "bob": "is bob"}
+    a, b = level(), ObserveLevel(Setup(scenario(), bank(), answerers))
+    asked_a, _ = play(a)
+    asked_b, _ = play(b)
+    shared = {r.id for r in asked_a} & {r.id for r in asked_b}
+    assert {r.to for r in asked_a if r.id in shared} == {"teacher", "bob"}
+
+
+def test_more_rationales_or_repeats_reuse_all_that_was_asked_before() -> None:
+    small, _ = play(level())
+    large, _ = play(level(lesson=Lesson(rationales=5), exam=Exam(problems=2, repeats=3)))
+    assert {r.id for r in small} < {r.id for r in large}
+
+
+def test_a_request_that_was_given_up_is_asked_as_a_new_repeat() -> None:
+    first = level().begin().requests[1]
+    again = level(given_up=frozenset({first.id})).begin().requests[1]
+    assert (first.repeat, again.repeat) == (0, 3)
+    assert first.id != again.id
+    third = level(given_up=frozenset({first.id, again.id})).begin().requests[1]
+    assert third.repeat == 6
+
+
+def test_cut_off_answers_can_count_as_wrong() -> None:
+    one = level(scoring=Scoring(cut_off="wrong"))
+    tr = one.begin().requests[1]
+    exam, *_ = one.receive(Result(tr.id, "because", "1", True, finish_reason="length")).requests
+    assert one.outcome().lessons[0].rationales[0].correct is False
+    one.receive(Result(exam.id, "so", "1", True, finish_reason="length"))
+    assert [answer.correct for answer in one.outcome().lessons[0].rationales[0].exams] == [False]
+
+
+def test_students_who_would_answer_alike_are_asked_different_repeats() -> None:
+    twins = {"teacher": "is teacher", "ada": "same", "bob": "same"}
+    one = ObserveLevel(Setup(scenario(), bank(), twins))
+    tr = one.begin().requests[1]
+    exams = one.receive(Result(tr.id, "because", "1", True)).requests
+    assert len({r.id for r in exams}) == len(exams) == 8
+    assert sorted({(r.to, r.repeat) for r in exams}) == [("ada", 0), ("ada", 2), ("bob", 1), ("bob", 3)]
+
+
+# --- log-probabilities ----------------------------------------------------------------------------------
+
+DENSE = Exam(problems=2, repeats=2, score="logprob")
+
+
+def test_with_logprob_every_student_also_grades_each_exam_problem_once() -> None:
+    one = level(exam=DENSE)
+    assert one.totals() == {"greedy": 2, "teach": 6, "exam": 48, "grade": 24}
+    tr = one.begin().requests[1]
+    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    exams, grades = ([r for r in due if r.kind == kind] for kind in ("Examine", "Grade"))
+    assert len(exams) == 8
+    assert sorted((r.to, r.ep, r.repeat, r.stage) for r in grades) == [
+        (s, ep, 0, "grade") for s in STUDENTS for ep in ("tp0/1", "tp0/2")
+    ]
+    assert {(r.tr, r.tp, r.affinity) for r in grades} == {(tr.id, "tp0/0", tr.id)}
+
+
+def test_the_exams_of_a_class_are_asked_alike_with_and_without_log_probabilities() -> None:
+    plain, dense = (play(level(exam=exam))[0] for exam in (Exam(problems=2, repeats=2), DENSE))
+    assert [r for r in dense if r.kind != "Grade"] == plain
+    assert len({r.id for r in dense}) == len(dense)
+
+
+def test_a_grade_holds_the_worked_solution_and_what_its_exam_holds() -> None:
+    one = level(exam=DENSE)
+    tr = one.begin().requests[1]
+    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    exam, grade = (
+        one.message(next(r for r in due if r.kind == kind), lambda id: "because") for kind in ("Examine", "Grade")
+    )
+    assert isinstance(exam, Examine) and isinstance(grade, Grade)
+    assert grade.solution == "Answer: 1"
+    for name in ("problem", "answer_form", "material", "demonstrations"):
+        assert getattr(grade, name) == getattr(exam, name)
+
+
+def test_grades_stand_beside_the_exams_of_their_rationale_and_failed_ones_are_left_out() -> None:
+    one = level(exam=DENSE)
+    tr = one.begin().requests[1]
+    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    for number, request in enumerate(r for r in due if r.kind == "Grade"):
+        failed = "context" if number == 3 else ""
+        step = one.receive(Result(request.id, "", None, False, failed, score=None if failed else -0.5 - number))
+        assert step == Step()
+        assert one.receive(Result(request.id, "", None, False, score=-9.0)) == Step()
+    (rationale,) = one.outcome().lessons[0].rationales
+    assert [(g.student, g.ep, g.logprob) for g in rationale.grades] == [
+        ("ada", "tp0/1", -0.5), ("ada", "tp0/2", -1.5), ("bob", "tp0/1", -2.5),
+    ]  # fmt: skip
+    assert rationale.exams == ()
+
+
+def test_feedback_waits_for_exams_alone_and_the_class_for_grades_too() -> None:
+    one = level(exam=DENSE)
+    waiting = list(one.begin().requests)
+    grades: list[Request] = []
+    told: list[FeedbackDue] = []
+    while waiting:
+        request = waiting.pop(0)
+        if request.kind == "Grade":
+            grades.append(request)
+            continue
+        step = one.receive(answer(request))
+        waiting += step.requests
+        told += step.feedback
+    assert {t.to for t in told} >= set(STUDENTS)
+    assert grades and not one.finished
+    for request in grades:
+        one.receive(Result(request.id, "", None, False, score=-1.0))
+    assert one.finished
+
+
+def test_students_who_answer_alike_are_asked_each_and_a_failed_grade_is_asked_anew() -> None:
+    def asked(given_up: frozenset[str] = frozenset()) -> list[Request]:
+        one = ObserveLevel(
+            Setup(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, given_up)
+        )
+        tr = one.begin().requests[1]
+        return [r for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"]
+
+    first = asked()
+    assert [(r.to, r.repeat) for r in first] == [("ada", 0), ("ada", 0), ("bob", 1), ("bob", 1)]
+    again = asked(frozenset({first[0].id}))
+    assert [(r.to, r.repeat) for r in again] == [("ada", 2), ("ada", 0), ("bob", 1), ("bob", 1)]
+    assert len({r.id for r in first} | {r.id for r in again}) == 5
+
+
+def test_another_solution_is_another_grade() -> None:
+    def ids(solution: str) -> set[str]:
+        (item,) = bank(1).items
+        eps = tuple(msgspec.structs.replace(ep, solution=solution) for ep in item.eps)
+        problems = Bank("made up", (ProblemGroup(item.tp, eps),), ())
+        one = ObserveLevel(Setup(scenario(exam=DENSE), problems, {n: n for n in ("teacher", *STUDENTS)}))
+        tr = one.begin().requests[1]
+        return {r.id for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"}
+
+    assert not ids("") & ids("so.\nAnswer: 1")

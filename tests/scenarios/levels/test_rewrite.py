@@ -1,0 +1,198 @@
+"""Level 3 for rationales: which TRs are rewritten for whom, what is asked, and what comes of it."""
+
+import random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.work_messages import Feedback, Reflect, Revise
+from scenarios.config.schema import Agent, Exam, Iterate, Lesson, Scenario, Task
+from scenarios.levels.base import Request, Result, Setup
+from scenarios.levels.rewrite.level import RewriteLevel
+from scenarios.records.rewrite import Rewritten
+from scenarios.tasks.problems import Bank, Problem, ProblemGroup
+
+STUDENTS = ("ada", "bob")
+
+
+def scenario(**more: Any) -> Scenario:
+    section = Iterate(**{"material": "rationale", "beam": 2, "revisions": 1, "mistakes": 3, **more})
+    return Scenario(
+        name="test",
+        level=3,
+        seed=3,
+        task=Task(family="gsm_symbolic", problems=2),
+        teacher=Agent(name="teacher"),
+        students=tuple(Agent(name=name) for name in STUDENTS),
+        lesson=Lesson(rationales=4),
+        exam=Exam(problems=2, repeats=2),
+        iterate=section,
+    )
+
+
+def bank() -> Bank:
+    items = []
+    for n in range(2):
+        own = [Problem(f"tp{n}/{k}", f"What is {n} and {k}?", f"gold-{n}{k}", "number") for k in range(3)]
+        items.append(ProblemGroup(own[0], tuple(own[1:])))
+    return Bank("made up", tuple(items), ())
+
+
+def level(given_up: frozenset[str] = frozenset(), **more: int) -> RewriteLevel:
+    return RewriteLevel(
+        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up)
+    )
+
+
+def answer(request: Request) -> Result:
+    """What an agent would say: the same to the same request, now and then something of no use."""
+    draw = random.Random(request.id)
+    if draw.random() < 0.05:
+        return Result(request.id, "", None, False, failed="engine")
+    if request.kind == "Reflect":
+        return Result(request.id, "1. Too short." if draw.random() < 0.6 else "who knows", None, False)
+    written = f"way {draw.randrange(9)} of {request.tp}"
+    text = written if request.kind in ("Teach", "Revise") else f"said {request.id}"
+    parsed = None if draw.random() < 0.1 else str(draw.randrange(3))
+    return Result(request.id, text, parsed, parsed == "1", completion_tokens=5)
+
+
+class Played:
+    """Everything answered, in the order it came or in a random one."""
+
+    def __init__(self, one: RewriteLevel, order: random.Random | None = None, most: int = 10_000) -> None:
+        self.asked: dict[str, Request] = {}
+        self.results: dict[str, Result] = {}
+        self.messages: dict[str, object] = {}
+        self.told: list[Feedback] = []
+        self.totals = [dict(one.totals())]
+        step = one.begin()
+        waiting: list[Request] = []
+        while True:
+            for request in step.requests:
+                assert request.id not in self.asked, "asked twice"
+                self.asked[request.id] = request
+            waiting += step.requests
+            self.told += [told.feedback for told in step.feedback]
+            self.totals.append(dict(one.totals()))
+            if not waiting or len(self.results) >= most:
+                break
+            request = waiting.pop(order.randrange(len(waiting)) if order else 0)
+            self.messages[request.id] = one.message(request, lambda id: self.results[id].text)
+            self.results[request.id] = answer(request)
+            step = one.receive(self.results[request.id])
+
+
+def rewritten(one: RewriteLevel) -> tuple[Rewritten, ...]:
+    told = one.outcome().rewriting
+    assert told is not None
+    return told.lessons
+
+
+def test_a_rationale_is_rewritten_for_each_student_that_failed_an_exam_with_it() -> None:
+    one = level()
+    played = Played(one)
+    assert one.finished
+    revised = [request for request in played.asked.values() if request.kind == "Revise"]
+    assert revised
+    for request in revised:
+        message = played.messages[request.id]
+        assert isinstance(message, Revise)
+        assert message.problem == message.material[0].problem
+        assert message.material[0].rationale == played.results[request.tr].text
+        assert len({mistake.student for mistake in message.mistakes}) == 1
+        for mistake in message.mistakes:
+            wrong = mistake.rationale.removeprefix("said ")
+            assert not played.results[wrong].correct
+            assert played.asked[wrong].to == mistake.student
+            assert played.results[played.asked[wrong].tr].text == message.material[0].rationale
+
+
+def test_only_the_best_different_rationales_among_the_originals_are_rewritten() -> None:
+    one = level()
+    Played(one)
+    for told in rewritten(one):
+        assert (told.sampled, told.originals) == (4, 2)
+        first = {r.material: r for r in told.lesson.rationales if r.repeat < 2}
+        assert {each.parent for each in told.tailored} <= set(first)
+        for each in told.tailored:
+            assert any(e.student == each.student and not e.correct for e in first[each.parent].exams)
+
+
+def test_what_is_rewritten_is_examined_by_everybody_like_any_rationale() -> None:
+    one = level()
+    Played(one)
+    new = [r for told in rewritten(one) for r in told.lesson.rationales if r.repeat >= told.sampled]
+    assert any(r.exams for r in new)
+    assert all({e.student for e in r.exams} == set(STUDENTS) for r in new if r.answer is not None)
+    assert all(not r.exams for r in new if r.answer is None)
+
+
+def test_level_1_is_told_as_if_nothing_had_been_rewritten() -> None:
+    one = level()
+    Played(one)
+    for lesson, told in zip(one.outcome().lessons, rewritten(one), strict=True):
+        assert lesson.rationales == tuple(r for r in told.lesson.rationales if r.repeat < told.sampled)
+        assert lesson.exam_tokens < told.lesson.exam_tokens
+
+
+def test_reasons_are_asked_for_once_more_and_then_done_without() -> None:
+    one = level(beam=4, revisions=2)
+    played = Played(one)
+    again = [m for m in played.messages.values() if isinstance(m, Reflect) and m.complaint]
+    assert again
+    assert all(message.previous == "who knows" for message in again)
+    every = [each for told in rewritten(one) for each in told.tailored]
+    assert {bool(each.reasons) for each in every} == {True, False}
+    assert all(len(each.repeats) == 2 for each in every)
+
+
+def test_no_message_holds_a_gold_answer() -> None:
+    played = Played(level(beam=4, revisions=2))
+    assert not any("gold-" in repr(message) for message in played.messages.values())
+
+
+@settings(max_examples=30)
+@given(st.integers())
+def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
+    straight, mixed = level(revisions=2), level(revisions=2)
+    first, second = Played(straight), Played(mixed, random.Random(seed))
+    assert set(first.asked) == set(second.asked)
+    assert straight.outcome() == mixed.outcome()
+    assert {id: repr(m) for id, m in first.messages.items()} == {id: repr(m) for id, m in second.messages.items()}
+    assert mixed.finished
+
+
+def test_the_totals_never_grow_but_by_repairs_and_end_at_what_was_asked() -> None:
+    played = Played(level(), random.Random(1))
+    asked = {stage: sum(r.stage == stage for r in played.asked.values()) for stage in played.totals[-1]}
+    assert played.totals[-1] == asked
+    for stage in ("teach", "exam", "write"):
+        counted = [totals[stage] for totals in played.totals]
+        assert counted == sorted(counted, reverse=True)
+
+
+def test_it_goes_on_from_any_number_of_results() -> None:
+    whole = Played(level())
+    for most in range(0, len(whole.asked), 13):
+        half = Played(level(), random.Random(most), most)
+        one = level()
+        due = list(one.begin().requests)
+        again: list[Request] = []
+        while due:
+            request = due.pop(0)
+            if request.id not in half.results:
+                again.append(request)
+                half.results[request.id] = answer(request)
+            due += one.receive(half.results[request.id]).requests
+        assert set(half.results) == set(whole.results)
+        assert len(again) == len(whole.results) - most
+
+
+def test_a_failed_request_is_asked_again_as_another() -> None:
+    played = Played(level())
+    failed = frozenset(id for id, result in played.results.items() if result.failed)
+    assert {played.asked[id].kind for id in failed} >= {"Examine"}
+    again = Played(level(failed))
+    assert not failed & set(again.asked)
