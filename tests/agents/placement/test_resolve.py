@@ -13,7 +13,7 @@ from agents import engines
 from agents.engines.base import EngineStartError
 from agents.models.home import home_env
 from agents.models.weights import cache_folder
-from agents.placement import hardware, resolve, seats
+from agents.placement import hardware, resolve
 from agents.placement.memory import Requests
 from broker.errors import ModelError, PlacementError
 from broker.protocol import Role
@@ -176,14 +176,14 @@ def test_what_is_free_now_must_hold_agents_together_or_each_where_they_take_turn
     hired = resolve.hire(TEACHER, students, here(24), asked=ASKED)
 
     def said(free_mb: int, *, in_turn: bool = False) -> str:
-        monkeypatch.setattr(seats, "look", lambda: msgspec.structs.replace(here(24), free_mb=free_mb))
+        monkeypatch.setattr(hardware, "look", lambda: msgspec.structs.replace(here(24), free_mb=free_mb))
         return resolve.short_now(hired, in_turn=in_turn)
 
     # 2.3 GB each, and 2.4 GB stay free.
     assert said(7000) == said(5000, in_turn=True) == ""
     assert "need about 4.5 GB" in said(5000) and "time_share" in said(5000)
     assert "need about 2.3 GB" in said(4000, in_turn=True)
-    monkeypatch.delattr(seats, "look")
+    monkeypatch.delattr(hardware, "look")
     assert resolve.short_now(hired[:1], in_turn=False) == ""  # nobody computes here, so nothing is looked at
 
 
@@ -260,7 +260,7 @@ A10 = hardware.Gpu("0", "A10", 24_000)
 def on_gpus(monkeypatch: pytest.MonkeyPatch, *, torch: str, **facts: Any) -> None:
     """As if this machine had these GPUs, and torch this build."""
     machine = hardware.Machine(cores=(0, 1), memory_mb=64_000, **facts)
-    monkeypatch.setattr(seats, "look", lambda: machine)
+    monkeypatch.setattr(hardware, "look", lambda: machine)
     monkeypatch.setattr(engines, "vllm_build", lambda: "")
     monkeypatch.setattr(engines, "torch_build", lambda: torch)
 
