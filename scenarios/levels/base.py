@@ -19,6 +19,9 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
 from scenarios.tasks.problems import Bank
 
+TextOf = Callable[[str], str]
+"""Looks up the text of an earlier result by its request id."""
+
 
 class Request(msgspec.Struct, frozen=True):
     """One completion that is due. References only: the classroom fills in the texts when it sends it."""
@@ -116,38 +119,25 @@ class Enclosed(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What a level is made from: all that decides which requests it makes, and under which ids."""
+    """Everything that decides which requests a level makes, and under which ids."""
 
     scenario: Scenario
     bank: Bank
     answerers: Mapping[str, str]
-    """Per agent, the digest of all that decides its answers."""
-    given_up: frozenset[str] = frozenset()
+    """Per agent, the digest of everything that decides its answers."""
+    retried: frozenset[str] = frozenset()
     """Failed requests that are asked again as a new repeat."""
     weights: str = ""
-    """Digest of the trained weights that the teacher answers with; empty: those it began with."""
+    """Digest of the teacher's trained weights; empty: its original weights."""
 
-    def taught_with(self, weights: str) -> "Setup":
-        """The same class, of a teacher with these weights."""
+    def with_weights(self, weights: str) -> "Setup":
+        """The same class with other weights for the teacher."""
         return msgspec.structs.replace(self, weights=weights)
 
-    @property
-    def teacher(self) -> str:
-        """The digest of all that decides the teacher's answers, once it holds these weights."""
-        answerer = self.answerers[self.scenario.teacher.name]
-        return digest(answerer, self.weights) if self.weights else answerer
-
-    def unused(self, key: str, repeat: int = 0, step: int = 1) -> tuple[str, int]:
-        """The request id of this repeat, or of the next one that was not given up: repeats further on are new draws.
-
-        Args:
-            key: digest of all that decides the completion but the repeat.
-            repeat: the one that is wanted.
-            step: from one repeat of this asker to the next; others may own those between.
-        """
-        while (id := digest(key, repeat)) in self.given_up:
-            repeat += step
-        return id, repeat
+    def answerer(self, agent: str) -> str:
+        """Digest of everything that decides the agent's answers, trained weights included."""
+        trained = self.weights and agent == self.scenario.teacher.name
+        return digest(self.answerers[agent], self.weights) if trained else self.answerers[agent]
 
 
 class Level(Protocol):
@@ -159,7 +149,7 @@ class Level(Protocol):
     def receive(self, result: Result) -> Step:
         """What `result` makes due. A result that is not awaited changes nothing."""
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> Message | Enclosed:
         """What is sent for `request`; its `weights` are filled in by whoever sends it.
 
         Args:

@@ -6,7 +6,7 @@ A course asks nothing itself. It only passes on: results to the level at work, a
 from collections.abc import Callable, Mapping, Sequence
 
 from broker.work_messages import Message
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step
+from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.iterate.level import IterateLevel
 from scenarios.levels.learn.level import LearnLevel
 from scenarios.levels.observe.level import ObserveLevel
@@ -45,7 +45,7 @@ class LevelSequence:
         more = self._next()
         return _both(step, more)
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> Message | Enclosed:
         """As the level that asks it says it."""
         return self._whose[request.id].message(request, text_of)
 
@@ -94,9 +94,9 @@ def make(setup: Setup) -> Level:
     """The level or levels that its scenario asks for, fresh."""
     begin: dict[int, Begin] = {
         1: lambda _: ObserveLevel(setup),
-        2: lambda before: LearnLevel(setup.taught_with(before.weights), before),
+        2: lambda before: LearnLevel(setup.with_weights(before.weights), before),
         3: lambda before: (
-            RewriteLevel(setup) if setup.scenario.rewrites else IterateLevel(setup.taught_with(before.weights), before)
+            RewriteLevel(setup) if setup.scenario.rewrites else IterateLevel(setup.with_weights(before.weights), before)
         ),
     }
     return LevelSequence([begin[number] for number in setup.scenario.levels])

@@ -6,17 +6,17 @@ starts when the round's selection is over, and nobody waits for it: its result g
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from broker.errors import TaskError
 from broker.work_messages import Feedback, Message
-from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step
+from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.flow import Flow, Flows, ask, together
 from scenarios.levels.iterate.answer_counts import AnswerCounts
 from scenarios.levels.iterate.budget import STAGES, Amounts
-from scenarios.levels.iterate.requests import Questions
+from scenarios.levels.iterate.requests import ExemplarSetRequests
 from scenarios.levels.iterate.search import Search, SearchMaterial
 from scenarios.records.confusion import Confusion, confusion, pool
 from scenarios.records.iterate import Arm, ExemplarSet, IterateRoundRecord, Iteration
@@ -47,7 +47,7 @@ class IterateLevel:
         self._teacher = scenario.teacher.name
         students = [student.name for student in scenario.students]
         self._learners = (*students, *[self._teacher] * self._settings.itself)
-        self._questions = Questions(setup, bank.labelled)
+        self._requests = ExemplarSetRequests(setup, bank.labelled)
         self._held_out = (*bank.labelled.dev, *bank.labelled.test)
         self._gold = {problem.id: problem.answer for problem in self._held_out}
         self._training = SearchMaterial(bank.labelled.train, frozenset(folded(item.text) for item in self._held_out))
@@ -74,9 +74,9 @@ class IterateLevel:
         self._flows.receive(result)
         return self._step()
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
+    def message(self, request: Request, text_of: TextOf) -> Message:
         """The texts that a request refers to. No gold answer of an item is among them."""
-        return self._questions.message(request, text_of)
+        return self._requests.message(request, text_of)
 
     @property
     def finished(self) -> bool:
@@ -114,7 +114,7 @@ class IterateLevel:
         search = Search(
             self._settings,
             self._seed,
-            self._questions,
+            self._requests,
             self._training,
             arm=arm,
             run=run,
@@ -134,7 +134,7 @@ class IterateLevel:
 
     def _test(self, search: Search, material: ExemplarSet, number: int, told_as: str = "") -> Flow[None]:
         """The teacher's exam on held-out items; people hear of it as `told_as`, or not at all."""
-        requests = self._questions.exams(self._teacher, material, self._held_out, "test", search.run, number)
+        requests = self._requests.exams(self._teacher, material, self._held_out, "test", search.run, number)
         results = yield from ask(search.own(requests))
         answers = confusion(
             (self._gold[request.ep], result.answer)
@@ -159,7 +159,7 @@ class IterateLevel:
         for key, students in round.students.items():
             scores = {name: answers.micro or 0.0 for name, answers in students.items()}
             shown = {case.item for revision in round.revisions if revision.parent == key for case in revision.failures}
-            failed = tuple(self._questions.text(item) for item in sorted(shown))
+            failed = tuple(self._requests.text(item) for item in sorted(shown))
             self._feedback.append(FeedbackDue(self._teacher, Feedback(about=key, lbt_scores=scores, failed=failed)))
         said = self._which(search, round.number)
         if not round.selected:

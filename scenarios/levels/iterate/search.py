@@ -16,7 +16,7 @@ from scenarios.levels.base import Request, Result
 from scenarios.levels.flow import Flow, ask, together
 from scenarios.levels.iterate.author import Author, Reflection
 from scenarios.levels.iterate.curriculum import joined, line_up
-from scenarios.levels.iterate.requests import Questions, Stage
+from scenarios.levels.iterate.requests import ExemplarSetRequests, Stage
 from scenarios.levels.iterate.selection import TrainScore, best, deal, draw, draw_set
 from scenarios.records.confusion import Confusion, confusion
 from scenarios.records.iterate import Arm, ArmRun, ExemplarSet, FailureCase, IterateRoundRecord, OwnAnswers, Revision
@@ -46,7 +46,7 @@ class Search:
     Args:
         settings: `scenario.iterate`.
         seed: of the class.
-        questions: makes the requests.
+        requests: makes the requests.
         training: what it learns from.
         arm: what it is called.
         run: which independent run, from 0.
@@ -59,7 +59,7 @@ class Search:
         self,
         settings: Iterate,
         seed: int,
-        questions: Questions,
+        requests: ExemplarSetRequests,
         training: SearchMaterial,
         *,
         arm: Arm,
@@ -70,7 +70,7 @@ class Search:
     ) -> None:
         self._settings = settings
         self._seed = seed
-        self._questions = questions
+        self._requests = requests
         self._train = training.train
         self.arm = arm
         self.run = run
@@ -82,7 +82,7 @@ class Search:
         self._folded = {problem.id: folded(problem.text) for problem in self._train}
         self._author = Author(
             settings,
-            questions,
+            requests,
             self._ask,
             run=run,
             forbidden=training.held_out,
@@ -138,7 +138,7 @@ class Search:
         written: list[Revision] = []
         sets: list[ExemplarSet] = []
         if settings.start == "description":
-            pairs = yield from together([self._author.write(None, (), (), n, 0) for n in range(settings.beam)])
+            pairs = yield from together([self._author.revise(None, (), (), n, 0) for n in range(settings.beam)])
             written = [revision for revision, _ in pairs]
             sets = [made for _, made in pairs if made]
         if not sets:
@@ -256,7 +256,7 @@ class Search:
         """Step 5: the teacher's own answers to training items, with this set."""
         if material.key not in self.scores:
             self.sets[material.key] = material
-            teacher = self._questions.teacher
+            teacher = self._requests.teacher
             requests, results = yield from self._exam(teacher, material, self._to_score, "score", number)
             self.scores[material.key] = TrainScore(material, self._confusion(requests, results), len(requests))
             self._own[material.key] = self._marked(requests, results)
@@ -268,7 +268,7 @@ class Search:
         # An item that stands in the set with its answer would be no question.
         told = {folded(exemplar.problem) for exemplar in material.exemplars}
         asked = [item for item in items if self._folded[item.id] not in told]
-        requests = self._questions.exams(who, material, asked, stage, self.run, number)
+        requests = self._requests.exams(who, material, asked, stage, self.run, number)
         return requests, (yield from self._ask(requests))
 
     def _grow(
@@ -280,7 +280,7 @@ class Search:
         number: int,
     ) -> Flow[Revision]:
         """Write a set from another, and score it."""
-        revision, made = yield from self._author.write(material, failures, reasons, repeat, number)
+        revision, made = yield from self._author.revise(material, failures, reasons, repeat, number)
         if made:
             self.sets.setdefault(made.key, made)
             yield from self._score(made, number)

@@ -5,16 +5,13 @@ left out: else it would be another distribution's divergence), and says how like
 so does the original, so that weights are changed once. What is made of it is scenarios/report/learn.py.
 """
 
-from collections.abc import Callable
-
 from broker.protocol import digest
 from broker.work_messages import Grade, Sampling
-from scenarios.levels.base import Request, Result, Setup
+from scenarios.levels.asker import UNSAMPLED, Asker
+from scenarios.levels.base import Request, Result, Setup, TextOf
 from scenarios.records.learn import Likelihood
 
 STAGE = "drift"
-UNSAMPLED = Sampling(temperature=0.0, max_tokens=0)
-"""Of a Grade: nothing is drawn."""
 
 
 def whole_distribution(sampling: Sampling) -> Sampling:
@@ -65,7 +62,7 @@ class Drift:
         """Whether this likelihood is awaited."""
         return request_id in self._awaited
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Grade:
+    def message(self, request: Request, text_of: TextOf) -> Grade:
         """The teacher's own text, as the solution that is judged."""
         problem = self._problems[request.tp]
         return Grade(
@@ -94,20 +91,8 @@ class Drift:
     def _request(self, text: str, *, original: bool) -> Request:
         digested, known = self._texts[text]
         problem, weights = self._problems[known.tp], "" if original else known.weights
-        setup = self._setup.taught_with(weights)
-        key = digest("Grade", setup.teacher, problem.text, problem.form, digested, setup.bank.demonstrations)
-        id, repeat = setup.unused(key)
-        self._awaited.setdefault(id, []).append((text, original))
-        return Request(
-            id,
-            "Grade",
-            setup.scenario.teacher.name,
-            STAGE,
-            UNSAMPLED,
-            known.tp,
-            tr=text,
-            repeat=repeat,
-            round=self._number,
-            level=2,
-            weights=weights,
-        )
+        asker, teacher = Asker(self._setup.with_weights(weights), 2), self._setup.scenario.teacher.name
+        key = asker.key("Grade", teacher, problem.text, problem.form, digested, self._setup.bank.demonstrations)
+        request = asker.request("Grade", teacher, STAGE, UNSAMPLED, key, tp=known.tp, tr=text, round=self._number)
+        self._awaited.setdefault(request.id, []).append((text, original))
+        return request

@@ -5,10 +5,10 @@ the teachers that came of them (paper, section 4); the next begins with the new 
 is learn_round.py, which TR is preferred to which scenarios/scoring/pairs.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from broker.work_messages import Message
-from scenarios.levels.base import Enclosed, Outcome, Request, Result, Setup, Step
+from scenarios.levels.base import Enclosed, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.learn.round import LearnRound
 
 
@@ -38,11 +38,11 @@ class LearnLevel:
         step = last.receive(result)
         if not last.finished or len(self._rounds) == self._wanted or not (weights := last.taught_by(self._lead)):
             return step
-        self._rounds.append(LearnRound(self._setup.taught_with(weights), len(self._rounds) + 1))
+        self._rounds.append(LearnRound(self._setup.with_weights(weights), len(self._rounds) + 1))
         more = self._rounds[-1].begin()
         return Step(requests=(*step.requests, *more.requests), feedback=(*step.feedback, *more.feedback))
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> Message | Enclosed:
         """As its round says it."""
         return self._rounds[request.round - 1].message(request, text_of)
 

@@ -5,7 +5,7 @@ preferred to which is scenarios/scoring/pairs.py; what is asked before and after
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from broker.protocol import digest
 from broker.work_messages import PreferencePair, Recipe, Sampling, Train
 from scenarios.config.schema import ArmName
-from scenarios.levels.base import Enclosed, Request, Result, Setup
+from scenarios.levels.asker import Asker
+from scenarios.levels.base import Enclosed, Request, Result, Setup, TextOf
 from scenarios.records.learn import Preference, Training
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.pairs import equal, of_class
@@ -104,7 +105,7 @@ class Arms:
         """What came of them, each once."""
         return list(dict.fromkeys(one.weights for one in self._trainings.values() if one.weights))
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> Enclosed:
         """What is sent for a training, with its file of pairs."""
         training = self._trainings[self._awaited[request.id][0]]
         rows = [self._pair(pair, text_of) for pair in training.pairs]
@@ -122,27 +123,16 @@ class Arms:
             if recipe.method != "sft":  # which has no use for what was rejected
                 text += [pair.rejected_material, pair.rejected_ended]
             texts.append((tp.text, tp.form, *text))
-        key = digest("Train", self._setup.teacher, recipe, self._bank.demonstrations, texts)
-        id, repeat = self._setup.unused(key)
-        to = self._scenario.teacher.name
-        return Request(
-            id,
-            "Train",
-            to,
-            "train",
-            Sampling(),
-            repeat=repeat,
-            round=self._number,
-            level=2,
-            weights=self._setup.weights,
-        )
+        asker, teacher = Asker(self._setup, 2), self._scenario.teacher.name
+        key = asker.key("Train", teacher, recipe, self._bank.demonstrations, texts)
+        return asker.request("Train", teacher, "train", Sampling(), key, round=self._number)
 
     def _recipe(self, seed: int) -> Recipe:
         training = self._scenario.learn.training
         drawn = digest(*_parts(self._scenario.seed, training.seed, seed=seed))
         return replace(training, seed=int(drawn[:7], 16))
 
-    def _pair(self, pair: Preference, text_of: Callable[[str], str]) -> PreferencePair:
+    def _pair(self, pair: Preference, text_of: TextOf) -> PreferencePair:
         tp = self._tps[pair.tp]
         return PreferencePair(
             prompt=tp.text,

@@ -4,12 +4,12 @@ Owns what is asked for that, and in which order; the exams that follow, with the
 A student whose question fails or says nothing, or gets no answer, sits its exam without a dialogue.
 """
 
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from broker.protocol import digest
 from broker.work_messages import Ask, Exchange, Exemplar, Explain
-from scenarios.levels.base import Request, Result, Setup
+from scenarios.levels.asker import Asker
+from scenarios.levels.base import Request, Result, Setup, TextOf
 from scenarios.levels.flow import Flow, Flows, ask
 from scenarios.tasks.problems import Problem
 
@@ -43,20 +43,18 @@ class Dialogues:
 
     Args:
         setup: what it is made from.
-        repeats: per student, which repeat of a question is its own: students who would answer alike ask other ones.
+        asker: builds the requests.
     """
 
-    def __init__(self, setup: Setup, repeats: Mapping[str, int]) -> None:
+    def __init__(self, setup: Setup, asker: Asker) -> None:
         scenario = setup.scenario
-        self._setup = setup
+        self._asker = asker
         self._teacher = scenario.teacher.name
         self._asking, self._explaining = scenario.exam.sampling, scenario.lesson.sampling
         self._ask_keys = {
-            student.name: digest("Ask", setup.answerers[student.name], self._asking, scenario.seed)
-            for student in scenario.students
+            student.name: asker.key("Ask", student.name, self._asking, scenario.seed) for student in scenario.students
         }
-        self._explain_key = digest("Explain", setup.teacher, self._explaining, scenario.seed)
-        self._repeats = repeats
+        self._explain_key = asker.key("Explain", self._teacher, self._explaining, scenario.seed)
         self._flows = Flows()
         self._ended: list[DialogueOutcome] = []
         self._talks: dict[tuple[str, str], Talk] = {}
@@ -89,14 +87,14 @@ class Dialogues:
         """Whether every dialogue has ended."""
         return self._flows.finished
 
-    def message(self, request: Request, material: tuple[Exemplar, ...], text_of: Callable[[str], str]) -> Ask | Explain:
+    def message(self, request: Request, material: tuple[Exemplar, ...], text_of: TextOf) -> Ask | Explain:
         """The question that is asked for, or its answer."""
         if request.kind == "Ask":
             return Ask(material=material, sampling=request.sampling)
         question = text_of(self._questions[request.id])
         return Explain(material=material, question=question, sampling=request.sampling)
 
-    def exchange(self, tr: str, student: str, text_of: Callable[[str], str]) -> tuple[Exchange, ...]:
+    def exchange(self, tr: str, student: str, text_of: TextOf) -> tuple[Exchange, ...]:
         """What this student's exams under this TR come with."""
         talk = self._talks.get((tr, student))
         return (Exchange(text_of(talk.question), text_of(talk.answer)),) if talk else ()
@@ -126,11 +124,8 @@ class Dialogues:
         self._ended.append(DialogueOutcome(tp.id, material, student, talk, len(came), tokens))
 
     def _request(self, kind: str, to: str, tp: Problem, tr: str, key: str, stage: str) -> Request:
-        teaches = kind == "Explain"
-        id, repeat = self._setup.unused(key, 0 if teaches else self._repeats[to], len(self._repeats))
-        sampling = self._explaining if teaches else self._asking
-        weights = self._setup.weights if teaches else ""
-        return Request(id, kind, to, stage, sampling, tp.id, tr=tr, repeat=repeat, weights=weights)
+        sampling = self._explaining if kind == "Explain" else self._asking
+        return self._asker.request(kind, to, stage, sampling, key, tp=tp.id, tr=tr, step=len(self._ask_keys))
 
 
 def _says(result: Result) -> bool:

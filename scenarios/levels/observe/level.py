@@ -6,20 +6,18 @@ exams become a choice is scenarios/scoring/lbt.py, and what students may ask bef
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from broker.protocol import digest
-from broker.work_messages import Examine, Exemplar, Feedback, Grade, Message, Sampling, Teach
-from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step
+from broker.work_messages import Examine, Exemplar, Feedback, Grade, Message, Teach
+from scenarios.levels.asker import UNSAMPLED, Asker
+from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.observe.dialogue import DialogueOutcome, Dialogues, Talk
 from scenarios.records.observe import ExamAnswer, ExamGrade, Rationale, TeachingProblemRecord
 from scenarios.tasks.problems import Problem, ProblemGroup
-
-UNSAMPLED = Sampling(temperature=0.0, max_tokens=0)
-"""Of a Grade: nothing is drawn."""
 
 
 class _Sitting(NamedTuple):
@@ -78,28 +76,20 @@ class ObserveLevel:
     """
 
     def __init__(self, setup: Setup) -> None:
-        scenario, bank, answerers = setup.scenario, setup.bank, setup.answerers
-        self._setup = setup
+        scenario, bank = setup.scenario, setup.bank
+        self._asker = asker = Asker(setup)
+        self._teacher = scenario.teacher.name
         self._scenario = scenario
         self._bank = bank
         self._problems = {p.id: p for item in bank.items for p in (item.tp, *item.eps)}
         lesson, exam = scenario.lesson, scenario.exam
         shared = (scenario.seed, bank.demonstrations)
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
-        self._greedy_key = digest("Teach", setup.teacher, self._greedy, *shared)
-        self._teach_key = digest("Teach", setup.teacher, lesson.sampling, *shared)
-        self._exam_keys = {
-            s.name: digest("Examine", answerers[s.name], exam.sampling, *shared) for s in scenario.students
-        }
-        self._grade_keys = {s.name: digest("Grade", answerers[s.name], *shared) for s in scenario.students}
-        # Students who would answer alike (same model, persona, engine) sit other repeats of the same question.
-        self._alike = Counter(self._exam_keys.values())
-        self._first_repeat: dict[str, int] = {}
-        seen = Counter[str]()
-        for student, key in self._exam_keys.items():
-            self._first_repeat[student] = seen[key]
-            seen[key] += 1
-        self._dialogues = Dialogues(setup, self._first_repeat) if exam.questions else None
+        self._greedy_key = asker.key("Teach", self._teacher, self._greedy, *shared)
+        self._teach_key = asker.key("Teach", self._teacher, lesson.sampling, *shared)
+        self._exam_keys = {s.name: asker.key("Examine", s.name, exam.sampling, *shared) for s in scenario.students}
+        self._grade_keys = {s.name: asker.key("Grade", s.name, *shared) for s in scenario.students}
+        self._dialogues = Dialogues(setup, asker) if exam.questions else None
         self._lessons = [_ProblemState(item, lesson.rationales) for item in bank.items]
         self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
         self._rationales: dict[str, tuple[_ProblemState, int | None]] = {}
@@ -163,7 +153,7 @@ class ObserveLevel:
         """All that is known now, TP by TP: what scoring works on."""
         return Outcome(lessons=tuple(self._outcome(lesson) for lesson in self._lessons))
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
+    def message(self, request: Request, text_of: TextOf) -> Message:
         """The texts that a request refers to. No gold answer is among them, but for the solution of a `Grade`."""
         tp, demonstrations = self._problems[request.tp], self._bank.demonstrations
         if request.kind == "Teach":
@@ -192,23 +182,26 @@ class ObserveLevel:
     # --- asking -----------------------------------------------------------------------------------------
 
     def _teach(self, lesson: _ProblemState) -> list[Request]:
-        tp = lesson.item.tp
-        sampling, n = self._scenario.lesson.sampling, self._scenario.lesson.rationales
+        tp, settings = lesson.item.tp, self._scenario.lesson
         requests: list[Request] = []
-
-        def ask(id: str, repeat: int, stage: str, sampling: Sampling) -> None:
-            to, weights = self._scenario.teacher.name, self._setup.weights
-            requests.append(Request(id, "Teach", to, stage, sampling, tp.id, repeat=repeat, weights=weights))
-
-        if self._scenario.lesson.greedy:
-            id, repeat = self._setup.unused(digest(self._greedy_key, tp.text, tp.form))
-            self._rationales[id] = (lesson, None)
-            ask(id, repeat, "greedy", self._greedy)
+        if settings.greedy:
+            key = digest(self._greedy_key, tp.text, tp.form)
+            requests.append(self._asker.request("Teach", self._teacher, "greedy", self._greedy, key, tp=tp.id))
+            self._rationales[requests[0].id] = (lesson, None)
         key = digest(self._teach_key, tp.text, tp.form)
-        for slot in range(n):
-            id, repeat = self._setup.unused(key, slot, n)
-            self._rationales[id] = (lesson, slot)
-            ask(id, repeat, "teach", sampling)
+        for slot in range(settings.rationales):
+            request = self._asker.request(
+                "Teach",
+                self._teacher,
+                "teach",
+                settings.sampling,
+                key,
+                tp=tp.id,
+                repeat=slot,
+                step=settings.rationales,
+            )
+            self._rationales[request.id] = (lesson, slot)
+            requests.append(request)
         return requests
 
     def _ask(
@@ -243,38 +236,37 @@ class ObserveLevel:
         told = (talk.key,) if talk else ()
         requests = []
         for student in students:
-            student_key = self._exam_keys[student]
-            first, alike = self._first_repeat[student], self._alike[student_key]
+            identical = self._asker.identical(student)
             for number, ep in enumerate(lesson.item.eps):
-                ep_key = digest(student_key, tp.text, key, ep.text, ep.form, *told)
+                ep_key = digest(self._exam_keys[student], tp.text, key, ep.text, ep.form, *told)
                 for slot in range(exam.repeats):
-                    id, repeat = self._setup.unused(ep_key, slot * alike + first, exam.repeats * alike)
-                    self._sittings[id] = _Sitting(lesson, material, student, number, slot)
-                    requests.append(
-                        Request(
-                            id,
-                            "Examine",
-                            student,
-                            "exam",
-                            exam.sampling,
-                            tp.id,
-                            tr=material.tr,
-                            ep=ep.id,
-                            repeat=repeat,
-                        )
+                    request = self._asker.request(
+                        "Examine",
+                        student,
+                        "exam",
+                        exam.sampling,
+                        ep_key,
+                        tp=tp.id,
+                        tr=material.tr,
+                        ep=ep.id,
+                        repeat=slot * identical,
+                        step=exam.repeats * identical,
                     )
+                    self._sittings[request.id] = _Sitting(lesson, material, student, number, slot)
+                    requests.append(request)
                 if exam.score == "logprob":
                     requests.append(self._grade(lesson, material, key, student, ep))
             material.pending += len(lesson.item.eps) * exam.repeats
         return requests
 
     def _grade(self, lesson: _ProblemState, material: _RationaleState, key: str, student: str, ep: Problem) -> Request:
-        tp, alike = lesson.item.tp, self._alike[self._exam_keys[student]]
-        told = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
-        # Asked once; that of another student who answers alike is one repeat on, as with exams.
-        id, repeat = self._setup.unused(told, self._first_repeat[student], alike)
-        self._gradings[id] = _Grading(material, student, ep.id)
-        return Request(id, "Grade", student, "grade", UNSAMPLED, tp.id, tr=material.tr, ep=ep.id, repeat=repeat)
+        tp, step = lesson.item.tp, self._asker.identical(student)
+        grade_key = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
+        request = self._asker.request(
+            "Grade", student, "grade", UNSAMPLED, grade_key, tp=tp.id, tr=material.tr, ep=ep.id, step=step
+        )
+        self._gradings[request.id] = _Grading(material, student, ep.id)
+        return request
 
     # --- receiving --------------------------------------------------------------------------------------
 

@@ -7,18 +7,20 @@ all students as any other. How that becomes choices, and a comparison, is scenar
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from broker.work_messages import Message
-from scenarios.levels.base import Outcome, Request, Result, Setup, Step
+from scenarios.levels.base import Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.flow import Flow, Flows, ask
+from scenarios.levels.iterate.author import write
 from scenarios.levels.iterate.budget import originals
-from scenarios.levels.iterate.exemplars import Unusable, read_reasons
-from scenarios.levels.iterate.requests import LEVEL, Complaint
+from scenarios.levels.iterate.exemplars import read_reasons
+from scenarios.levels.iterate.requests import LEVEL
 from scenarios.levels.observe.level import ObserveLevel
-from scenarios.levels.rewrite.requests import FailedExam, Original, RewriteQuestions
+from scenarios.levels.rewrite.requests import Original, RewriteRequests
+from scenarios.records.iterate import FailureCase
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting, Rewritten, Tailored
 from scenarios.scoring.lbt import lbt_scores
@@ -39,7 +41,7 @@ class RewriteLevel:
         self._position = {ep.id: number for item in bank.items for number, ep in enumerate(item.eps)}
         self._originals = originals(scenario)
         self._observe = ObserveLevel(setup)
-        self._questions = RewriteQuestions(setup)
+        self._requests = RewriteRequests(setup)
         self._flows = Flows()
         self._open: dict[str, Request] = {}
         """Asked by level 1, and not answered yet."""
@@ -69,9 +71,9 @@ class RewriteLevel:
         self._flows.receive(result)
         return self._step(step, request)
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
+    def message(self, request: Request, text_of: TextOf) -> Message:
         """The texts that a request refers to. No gold answer is among them."""
-        asks = self._questions if request.stage in ("reflect", "write") else self._observe
+        asks = self._requests if request.stage in ("reflect", "write") else self._observe
         return asks.message(request, text_of)
 
     @property
@@ -157,20 +159,27 @@ class RewriteLevel:
         tp = self._problems[lesson.tp]
         return [Original(tp, r.id, r.material) for r in failed[: self._scenario.iterate.beam]]
 
-    def _failures(self, lesson: TeachingProblemRecord, original: Original, student: str) -> tuple[FailedExam, ...]:
+    def _failures(self, lesson: TeachingProblemRecord, original: Original, student: str) -> tuple[FailureCase, ...]:
         """What a student got wrong with a TR: each exam problem once before any comes twice."""
         # Of TRs with one text any may have been the one that was examined.
         alike = [rationale.id for rationale in lesson.rationales if rationale.material == original.key]
         wrong = [request for id in alike for request in self._wrong.get((id, student), ())]
         wrong.sort(key=lambda request: (request.repeat, self._position[request.ep]))
-        return tuple(FailedExam(request.id, request.ep) for request in wrong[: self._scenario.iterate.mistakes])
+        return tuple(
+            FailureCase(request.ep, student, request.id) for request in wrong[: self._scenario.iterate.mistakes]
+        )
 
     def _rewrite(
-        self, original: Original, student: str, failures: Sequence[FailedExam], number: int, repeats: range
+        self, original: Original, student: str, failures: Sequence[FailureCase], number: int, repeats: range
     ) -> Flow[None]:
         """Reasons, then new TRs; they go to level 1 as they come."""
-        reasons = yield from self._reflect(original, student, failures)
-        requests = [self._questions.revise(original, student, failures, reasons, n) for n in range(len(repeats))]
+        written = yield from write(
+            ask,
+            lambda rejected: self._requests.reflect(original, failures, rejected),
+            lambda text: read_reasons(text, self._scenario.iterate.reasons),
+        )
+        reasons = written.content or ()  # without any, the solution is written anew all the same
+        requests = [self._requests.revise(original, failures, reasons, n) for n in range(len(repeats))]
         slots = [self._scenario.lesson.rationales + n for n in repeats]
         for request, slot in zip(requests, slots, strict=True):
             self._rewritten.add(request.id)
@@ -178,17 +187,3 @@ class RewriteLevel:
         exams = tuple(failure.exam for failure in failures)
         self._tailored[original.tp.id][number] = Tailored(original.key, student, exams, reasons, tuple(slots))
         yield from ask(requests)
-
-    def _reflect(self, original: Original, student: str, failures: Sequence[FailedExam]) -> Flow[tuple[str, ...]]:
-        """What misled the student; asked for once more where no reason can be read, and then done without."""
-        complaint: Complaint | None = None
-        for _ in range(2):
-            request = self._questions.reflect(original, student, failures, complaint)
-            (result,) = yield from ask([request])
-            if result.failed:
-                break
-            try:
-                return read_reasons(result.text, self._scenario.iterate.reasons)
-            except Unusable as error:
-                complaint = Complaint(request.id, str(error))
-        return ()

@@ -49,11 +49,11 @@ def level(
     described: Scenario | None = None,
     of: Bank | None = None,
     alike: tuple[str, ...] = (),
-    given_up: frozenset[str] = frozenset(),
+    retried: frozenset[str] = frozenset(),
 ) -> IterateLevel:
     described = described or scenario()
     answerers = {agent.name: "alike" if agent.name in alike else f"is {agent.name}" for agent in described.agents}
-    return IterateLevel(Setup(described, of or bank(), answerers, given_up))
+    return IterateLevel(Setup(described, of or bank(), answerers, retried))
 
 
 def a_set(draw: random.Random, count: int) -> str:

@@ -29,9 +29,9 @@ def scenario(questions: int = 1) -> Scenario:
     )
 
 
-def level(questions: int = 1, alike: bool = False, given_up: frozenset[str] = frozenset()) -> ObserveLevel:
+def level(questions: int = 1, alike: bool = False, retried: frozenset[str] = frozenset()) -> ObserveLevel:
     answerers = {name: "alike" if alike and name in STUDENTS else f"is {name}" for name in ("teacher", *STUDENTS)}
-    return ObserveLevel(Setup(scenario(questions), bank(), answerers, given_up))
+    return ObserveLevel(Setup(scenario(questions), bank(), answerers, retried))
 
 
 def answer(request: Request) -> Result:
@@ -179,7 +179,7 @@ def test_the_order_of_arrival_decides_nothing(seed: int, alike: bool) -> None:
 
 def test_a_question_that_failed_is_asked_again_as_another() -> None:
     failed = taught(level())[0].id
-    assert failed not in {r.id for r in taught(level(given_up=frozenset({failed})))}
+    assert failed not in {r.id for r in taught(level(retried=frozenset({failed})))}
 
 
 def test_no_message_holds_a_gold_answer() -> None:

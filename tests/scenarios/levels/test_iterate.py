@@ -339,14 +339,14 @@ def test_a_class_in_which_everything_fails_ends() -> None:
     assert all(not round.selected for one in iteration(played.level).courses for round in one.rounds)
 
 
-def test_failed_requests_that_are_given_up_are_asked_as_new_repeats() -> None:
+def test_failed_requests_that_are_retried_are_asked_as_new_repeats() -> None:
     def say(request: Request) -> Result:
         fails = int(request.id, 16) % 5 == 0
         return Result(request.id, "", None, False, failed="engine") if fails else answer(request)
 
     first = Played(level(), say)
     failed = frozenset(id for id, result in first.results.items() if result.failed)
-    again = Played(level(given_up=failed))
+    again = Played(level(retried=failed))
     assert not failed & again.asked.keys()
 
 

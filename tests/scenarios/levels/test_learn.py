@@ -132,8 +132,8 @@ def as_result(one: Record) -> Result:
     )
 
 
-def level(scenario: Scenario, given_up: frozenset[str] = frozenset(), bank: Bank = BANK) -> Level:
-    return sequence.make(Setup(scenario, bank, ANSWERERS, given_up))
+def level(scenario: Scenario, retried: frozenset[str] = frozenset(), bank: Bank = BANK) -> Level:
+    return sequence.make(Setup(scenario, bank, ANSWERERS, retried))
 
 
 def pairs_of(enclosed: Enclosed) -> list[PreferencePair]:

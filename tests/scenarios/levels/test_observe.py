@@ -32,9 +32,9 @@ def bank(tps: int = 2, eps: int = 2) -> Bank:
     return Bank("made up", tuple(items), ())
 
 
-def level(given_up: frozenset[str] = frozenset(), **more: object) -> ObserveLevel:
+def level(retried: frozenset[str] = frozenset(), **more: object) -> ObserveLevel:
     return ObserveLevel(
-        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up)
+        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, retried)
     )
 
 
@@ -190,12 +190,12 @@ def test_more_rationales_or_repeats_reuse_all_that_was_asked_before() -> None:
     assert {r.id for r in small} < {r.id for r in large}
 
 
-def test_a_request_that_was_given_up_is_asked_as_a_new_repeat() -> None:
+def test_a_retried_request_is_asked_as_a_new_repeat() -> None:
     first = level().begin().requests[1]
-    again = level(given_up=frozenset({first.id})).begin().requests[1]
+    again = level(retried=frozenset({first.id})).begin().requests[1]
     assert (first.repeat, again.repeat) == (0, 3)
     assert first.id != again.id
-    third = level(given_up=frozenset({first.id, again.id})).begin().requests[1]
+    third = level(retried=frozenset({first.id, again.id})).begin().requests[1]
     assert third.repeat == 6
 
 
@@ -291,10 +291,8 @@ def test_feedback_waits_for_exams_alone_and_the_class_for_grades_too() -> None:
 
 
 def test_students_who_answer_alike_are_asked_each_and_a_failed_grade_is_asked_anew() -> None:
-    def asked(given_up: frozenset[str] = frozenset()) -> list[Request]:
-        one = ObserveLevel(
-            Setup(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, given_up)
-        )
+    def asked(retried: frozenset[str] = frozenset()) -> list[Request]:
+        one = ObserveLevel(Setup(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, retried))
         tr = one.begin().requests[1]
         return [r for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"]
 

@@ -39,9 +39,9 @@ def bank() -> Bank:
     return Bank("made up", tuple(items), ())
 
 
-def level(given_up: frozenset[str] = frozenset(), **more: int) -> RewriteLevel:
+def level(retried: frozenset[str] = frozenset(), **more: int) -> RewriteLevel:
     return RewriteLevel(
-        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up)
+        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, retried)
     )
 
 
