@@ -72,6 +72,27 @@ class Result(msgspec.Struct, frozen=True):
     """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
 
 
+class RoundNews(msgspec.Struct, frozen=True):
+    """What people read about a round of level 3 while the class runs."""
+
+    arm: str
+    run: int
+    """The independent run, from 0."""
+    runs: int
+    """Number of independent runs."""
+    round: int
+    """0: the start."""
+    teacher_f1: float | None = None
+    """Of the best set: on held-out items where `held_out` is true, else on training items."""
+    held_out: bool = False
+    kept: bool = True
+    """Whether any set was kept."""
+    sets: int = 0
+    """Number of sets that were scored."""
+    students: dict[str, float | None] = {}
+    """F1 of each student, all sets of the round together."""
+
+
 class FeedbackDue(msgspec.Struct, frozen=True):
     """Feedback that is due. Sent at most once, and never again on resume."""
 
@@ -84,8 +105,8 @@ class Step(msgspec.Struct, frozen=True):
 
     requests: tuple[Request, ...] = ()
     feedback: tuple[FeedbackDue, ...] = ()
-    news: tuple[str, ...] = ()
-    """What people should hear of, a line each. Told once, and never again on resume."""
+    news: tuple[RoundNews, ...] = ()
+    """What people should read. Shown once, and never again on resume."""
     shared: tuple[Request, ...] = ()
     """Requests whose result is due, or there, since something else asked the same."""
 
@@ -110,8 +131,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Of level 3 for rationales."""
 
 
-class Enclosed(msgspec.Struct, frozen=True):
-    """A message, and a file that it names: written into the run's folder of training data before the message goes."""
+class MessageWithFile(msgspec.Struct, frozen=True):
+    """A message that names a file, which is written into the run's folder of training data before it is sent."""
 
     message: Message
     name: str
@@ -149,7 +170,7 @@ class Level(Protocol):
     def receive(self, result: Result) -> Step:
         """What `result` makes due. A result that is not awaited changes nothing."""
 
-    def message(self, request: Request, text_of: TextOf) -> Message | Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> Message | MessageWithFile:
         """What is sent for `request`; its `weights` are filled in by whoever sends it.
 
         Args:

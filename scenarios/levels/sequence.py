@@ -6,7 +6,7 @@ A course asks nothing itself. It only passes on: results to the level at work, a
 from collections.abc import Callable, Mapping, Sequence
 
 from broker.work_messages import Message
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step, TextOf
+from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.iterate.level import IterateLevel
 from scenarios.levels.learn.level import LearnLevel
 from scenarios.levels.observe.level import ObserveLevel
@@ -45,7 +45,7 @@ class LevelSequence:
         more = self._next()
         return _both(step, more)
 
-    def message(self, request: Request, text_of: TextOf) -> Message | Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> Message | MessageWithFile:
         """As the level that asks it says it."""
         return self._whose[request.id].message(request, text_of)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from broker.errors import TaskError
 from broker.work_messages import Feedback, Message
-from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step, TextOf
+from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, RoundNews, Setup, Step, TextOf
 from scenarios.levels.flow import Flow, Flows, ask, together
 from scenarios.levels.iterate.answer_counts import AnswerCounts
 from scenarios.levels.iterate.budget import STAGES, Amounts
@@ -20,7 +20,6 @@ from scenarios.levels.iterate.requests import ExemplarSetRequests
 from scenarios.levels.iterate.search import Search, SearchMaterial
 from scenarios.records.confusion import Confusion, confusion, pool
 from scenarios.records.iterate import Arm, ExemplarSet, IterateRoundRecord, Iteration
-from scenarios.report.formatting import many, percent
 from scenarios.scoring.attribution import way
 from scenarios.tasks.problems import folded
 
@@ -60,7 +59,7 @@ class IterateLevel:
         self._asked = Counter[str]()
         self._answers = AnswerCounts()
         self._feedback: list[FeedbackDue] = []
-        self._news: list[str] = []
+        self._news: list[RoundNews] = []
 
     def begin(self) -> Step:
         """What is due before anything is known: the start of every independent run."""
@@ -130,10 +129,10 @@ class IterateLevel:
         self._tell(search, round)
         if round.selected:
             best = search.sets[round.selected[0]]
-            self._flows.start(self._test(search, best, round.number, self._which(search, round.number)))
+            self._flows.start(self._test(search, best, round.number, self._round_news(search, round.number)))
 
-    def _test(self, search: Search, material: ExemplarSet, number: int, told_as: str = "") -> Flow[None]:
-        """The teacher's exam on held-out items; people hear of it as `told_as`, or not at all."""
+    def _test(self, search: Search, material: ExemplarSet, number: int, news: RoundNews | None = None) -> Flow[None]:
+        """The teacher's exam on held-out items; `news` says which round people read of, if any."""
         requests = self._requests.exams(self._teacher, material, self._held_out, "test", search.run, number)
         results = yield from ask(search.own(requests))
         answers = confusion(
@@ -142,8 +141,8 @@ class IterateLevel:
             if not result.failed
         )
         tested = self._tested.setdefault((search.arm, search.run), {})
-        if told_as and answers.f1 is not None:
-            self._news.append(f"{told_as}teacher F1 {percent(answers.f1)} on held-out items")
+        if news and answers.f1 is not None:
+            self._news.append(msgspec.structs.replace(news, teacher_f1=answers.f1, held_out=True))
         tested[material.key] = answers
 
     def _test_forebears(self, search: Search) -> None:
@@ -161,21 +160,18 @@ class IterateLevel:
             shown = {case.item for revision in round.revisions if revision.parent == key for case in revision.failures}
             failed = tuple(self._requests.text(item) for item in sorted(shown))
             self._feedback.append(FeedbackDue(self._teacher, Feedback(about=key, lbt_scores=scores, failed=failed)))
-        said = self._which(search, round.number)
+        news = self._round_news(search, round.number)
         if not round.selected:
-            self._news.append(f"{said}no set was answered often enough to be kept")
+            self._news.append(msgspec.structs.replace(news, kept=False))
             return
-        answers = search.scores[round.selected[0]].answers
-        sets = many(len(round.scored), "set")
-        said += f"teacher F1 {percent(answers.f1)} on training items with the best of {sets}"
-        pooled = pool(round.students)
-        if pooled:
-            said += "; students " + ", ".join(f"{name} {percent(one.f1)}" for name, one in pooled.items())
-        self._news.append(said)
+        best = search.scores[round.selected[0]].answers
+        by_student = {name: pooled.f1 for name, pooled in pool(round.students).items()}
+        self._news.append(
+            msgspec.structs.replace(news, teacher_f1=best.f1, sets=len(round.scored), students=by_student)
+        )
 
-    def _which(self, search: Search, number: int) -> str:
-        of = [f"run {search.run + 1}"] * (self._settings.repeats > 1) + [search.arm] * (search.arm != "class")
-        return str(number or "start") + f" ({', '.join(of)})" * bool(of) + ": "
+    def _round_news(self, search: Search, number: int) -> RoundNews:
+        return RoundNews(search.arm, search.run, self._settings.repeats, number)
 
     def _step(self) -> Step:
         requests = self._flows.take()

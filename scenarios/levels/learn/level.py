@@ -8,7 +8,7 @@ is learn_round.py, which TR is preferred to which scenarios/scoring/pairs.py.
 from collections.abc import Mapping
 
 from broker.work_messages import Message
-from scenarios.levels.base import Enclosed, Outcome, Request, Result, Setup, Step, TextOf
+from scenarios.levels.base import MessageWithFile, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.learn.round import LearnRound
 
 
@@ -42,7 +42,7 @@ class LearnLevel:
         more = self._rounds[-1].begin()
         return Step(requests=(*step.requests, *more.requests), feedback=(*step.feedback, *more.feedback))
 
-    def message(self, request: Request, text_of: TextOf) -> Message | Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> Message | MessageWithFile:
         """As its round says it."""
         return self._rounds[request.round - 1].message(request, text_of)
 

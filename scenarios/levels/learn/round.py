@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from broker.work_messages import Message, Sampling
 from scenarios.config.schema import ArmName
-from scenarios.levels.base import Enclosed, Request, Result, Setup, Step, TextOf
+from scenarios.levels.base import MessageWithFile, Request, Result, Setup, Step, TextOf
 from scenarios.levels.learn import kl
 from scenarios.levels.learn.trainings import Arms
 from scenarios.levels.observe.level import ObserveLevel
@@ -109,7 +109,7 @@ class LearnRound:
         """The weights that this arm came to, with the first seed that came to any; empty: it has none."""
         return next((one.weights for one in self._arms.trainings if one.arm == arm and one.weights), "")
 
-    def message(self, request: Request, text_of: TextOf) -> Message | Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> Message | MessageWithFile:
         """The texts that a request refers to; for a training, the file of its pairs. No gold answer is among them."""
         if request.kind == "Train":
             return self._arms.message(request, text_of)

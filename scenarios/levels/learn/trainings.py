@@ -14,7 +14,8 @@ from broker.protocol import digest
 from broker.work_messages import PreferencePair, Recipe, Sampling, Train
 from scenarios.config.schema import ArmName
 from scenarios.levels.asker import Asker
-from scenarios.levels.base import Enclosed, Request, Result, Setup, TextOf
+from scenarios.levels.base import MessageWithFile, Request, Result, Setup, TextOf
+from scenarios.levels.results import training_result
 from scenarios.records.learn import Preference, Training
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.pairs import equal, of_class
@@ -66,13 +67,11 @@ class Arms:
     def receive(self, result: Result) -> bool:
         """Take down what came of a training; False: none of these."""
         whose = self._awaited.pop(result.request_id, [])
+        if whose:
+            weights, figures = training_result(result)
         for key in whose:
-            self._trainings[key] = replace(
-                self._trainings[key],
-                weights=result.answer or "",
-                failed=result.failed,
-                figures={} if result.failed else _figures(result.text),
-            )
+            training = self._trainings[key]
+            self._trainings[key] = replace(training, weights=weights, failed=result.failed, figures=figures)
         return bool(whose)
 
     @property
@@ -105,14 +104,16 @@ class Arms:
         """What came of them, each once."""
         return list(dict.fromkeys(one.weights for one in self._trainings.values() if one.weights))
 
-    def message(self, request: Request, text_of: TextOf) -> Enclosed:
+    def message(self, request: Request, text_of: TextOf) -> MessageWithFile:
         """What is sent for a training, with its file of pairs."""
         training = self._trainings[self._awaited[request.id][0]]
         rows = [self._pair(pair, text_of) for pair in training.pairs]
         content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
         digested = hashlib.sha256(content).hexdigest()
         name = f"pairs-{digested}.jsonl"
-        return Enclosed(Train(pairs=name, pairs_digest=digested, recipe=self._recipe(training.seed)), name, content)
+        return MessageWithFile(
+            Train(pairs=name, pairs_digest=digested, recipe=self._recipe(training.seed)), name, content
+        )
 
     def _request(self, training: Training) -> Request:
         """Its id: a digest of who is trained, how, and on which texts; not of the scores that chose them."""
@@ -146,12 +147,6 @@ class Arms:
             chosen_ended=pair.chosen_ended,
             rejected_ended=pair.rejected_ended,
         )
-
-
-def _figures(told: str) -> dict[str, float]:
-    """What a training told at its end. What is no number stands there as null, and is left out."""
-    figures = msgspec.json.decode(told, type=dict[str, float | None])
-    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _parts(*of_class: int, seed: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 from broker.work_messages import Reflect, Revise
 from scenarios.config.schema import Agent, LabelledTask, Scenario
 from scenarios.config.schema import Iterate as Section
-from scenarios.levels.base import FeedbackDue, Request, Result, Setup
+from scenarios.levels.base import FeedbackDue, Request, Result, RoundNews, Setup
 from scenarios.levels.iterate.level import IterateLevel
 from scenarios.tasks.problems import Bank, Labelled, Problem
 
@@ -104,7 +104,7 @@ class Played:
         self.results: dict[str, Result] = {}
         self.messages: dict[str, object] = {}
         self.told: list[FeedbackDue] = []
-        self.news: list[str] = []
+        self.news: list[RoundNews] = []
         step = one.begin()
         waiting: list[Request] = []
         while True:

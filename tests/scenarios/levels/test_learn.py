@@ -14,12 +14,12 @@ from broker.work_messages import PreferencePair, Recipe, Sampling, Train
 from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.config.schema import Learn as LearnSection
 from scenarios.levels import sequence
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup
+from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup
 from scenarios.levels.learn.level import LearnLevel
 from scenarios.levels.learn.trainings import Arms
 from scenarios.levels.observe.level import ObserveLevel
+from scenarios.levels.replay import replay
 from scenarios.records.learn import LearnRoundRecord
-from scenarios.session.runner import feed
 from scenarios.store.sqlite import Record
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.scenarios.levels import iterated
@@ -61,7 +61,7 @@ class Class:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.requests: dict[str, Request] = {}
-        self.sent: dict[str, Enclosed] = {}
+        self.sent: dict[str, MessageWithFile] = {}
         """By request, of the trainings."""
         self.asked: list[Request] = []
         self.fails: Callable[[Request], bool] = lambda request: False
@@ -81,13 +81,14 @@ class Class:
 
     def play(self, level: Level, order: random.Random | None = None, stop: int = -1) -> Outcome:
         """Answer everything that is due, in the order it came or in a random one; at most `stop` answers."""
-        due, _ = feed(level, self.records.get)
+        step, _ = replay(level, level.begin(), self.records.get)
+        due = list(step.requests)
         while due and stop:
             stop -= 1
             request = due.pop(order.randrange(len(due)) if order else 0)
             if request.kind == "Train":
                 enclosed = level.message(request, self.text)
-                assert isinstance(enclosed, Enclosed)
+                assert isinstance(enclosed, MessageWithFile)
                 self.sent[request.id] = enclosed
             else:
                 assert level.message(request, self.text)
@@ -136,7 +137,7 @@ def level(scenario: Scenario, retried: frozenset[str] = frozenset(), bank: Bank 
     return sequence.make(Setup(scenario, bank, ANSWERERS, retried))
 
 
-def pairs_of(enclosed: Enclosed) -> list[PreferencePair]:
+def pairs_of(enclosed: MessageWithFile) -> list[PreferencePair]:
     return [msgspec.json.decode(line, type=PreferencePair) for line in enclosed.content.splitlines()]
 
 

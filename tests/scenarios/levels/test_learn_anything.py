@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from broker.work_messages import Recipe, Sampling
 from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.levels import sequence
-from scenarios.levels.base import Enclosed, Level, Request, Result, Setup
+from scenarios.levels.base import Level, MessageWithFile, Request, Result, Setup
 from scenarios.report.learn import TrainingRecords, comparisons, methods, summarize_rounds
 from scenarios.session.request_counts import count
 from scenarios.tasks.problems import Bank, ProblemGroup
@@ -107,7 +107,7 @@ class Going(Class):
             stop -= 1
             request = waiting.pop(order.randrange(len(waiting)))
             message = level.message(request, self.text)
-            if isinstance(message, Enclosed):
+            if isinstance(message, MessageWithFile):
                 self.sent[request.id] = message
             result = self.answer(request)
             self.asked.append(request)

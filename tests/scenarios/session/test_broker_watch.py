@@ -41,7 +41,7 @@ class Room:
 
     def passes(self, seconds: int, *, runs: bool = True, awaited: bool = False) -> None:
         for _ in range(seconds):
-            self.watch.look(1.0, runs=runs, awaited=awaited)
+            self.watch.check(1.0, runs=runs, awaited=awaited)
 
     def events(self) -> list[str]:
         return [f"{event.agent} {event.kind}: {event.detail}" for event in self.store.events()]

@@ -9,7 +9,7 @@ from broker.protocol import AgentState, Gone, Hello, Joined, Lost, Quiet
 from broker.work_messages import Message
 from scenarios.config.schema import Agent, EngineName, Limits, Scenario, Task
 from scenarios.session.broker_watch import BROKER
-from scenarios.session.liveness import TURN_OVER, Attendance, ClassFailure
+from scenarios.session.liveness import TURN_OVER, ClassFailure, Liveness
 from scenarios.store.sqlite import Store
 
 LIMITS = Limits(empty_pool_s=10, loading_s=60, training_s=80, stalled_s=30)
@@ -55,7 +55,7 @@ class Processes:
 
 
 class Room:
-    """An attendance with everything around it in reach of a test."""
+    """An liveness with everything around it in reach of a test."""
 
     def __init__(self, folder: Path, engine: EngineName = "auto") -> None:
         self.endpoint = "ipc:///room/work"
@@ -73,7 +73,7 @@ class Room:
         self.store = Store(folder, write=True)
         self.processes = Processes()
         client: Client = self  # type: ignore[assignment]
-        self.attendance = Attendance(
+        self.liveness = Liveness(
             scenario, self.store, client, self.processes, {"teacher": "t", "ada": "a"}, lambda: self.now
         )
 
@@ -82,14 +82,14 @@ class Room:
 
     def join(self, name: str = "ada", answerer: str = "a", pool: str = "", state: AgentState = "ready") -> None:
         hello = Hello(name=name, role="student", pool=pool, answerer=answerer, state=state)
-        self.attendance.joined(Joined(hello=hello))
+        self.liveness.joined(Joined(hello=hello))
 
     def lose(self, why: str, name: str = "ada", detail: str = "", pid: int = 0) -> None:
-        self.attendance.lost(Lost(name=name, pool=name, why=why, detail=detail, pid=pid))  # type: ignore[arg-type]
+        self.liveness.lost(Lost(name=name, pool=name, why=why, detail=detail, pid=pid))  # type: ignore[arg-type]
 
     def start(self, *names: str) -> None:
         self.processes.running |= set(names)
-        self.attendance.look({})
+        self.liveness.check({})
 
     def end(self, *ended: Ended) -> None:
         self.processes.running -= {one.name for one in ended}
@@ -101,7 +101,7 @@ class Room:
         while self.now < until:
             self.now += min(1.0, until - self.now)
             self.heard += 1
-            self.attendance.look(outstanding or {"ada": 1})
+            self.liveness.check(outstanding or {"ada": 1})
 
     def events(self) -> list[str]:
         return [f"{event.kind}: {event.detail}".removesuffix(": ") for event in self.store.events()]
@@ -126,7 +126,7 @@ def test_a_broker_that_does_not_end_is_a_failure(room: Room) -> None:
 
 def test_a_process_that_ended_is_told_to_the_broker_and_written_down(room: Room) -> None:
     room.end(Ended("ada", pid=7))
-    room.attendance.look({"ada": 1})
+    room.liveness.check({"ada": 1})
     assert room.sent == [Gone(name="ada", detail="signal 9", pid=7)]
     assert room.kinds() == ["restart"]
 
@@ -136,14 +136,14 @@ def test_a_process_that_ended_is_told_to_the_broker_and_written_down(room: Room)
 
 def test_a_silent_agent_whose_process_runs_is_shown_and_not_killed(room: Room) -> None:
     room.join()
-    room.attendance.quiet(Quiet(name="ada", seconds=12.3))
-    room.attendance.quiet(Quiet(name="ada", seconds=40.2, over=True))
+    room.liveness.quiet(Quiet(name="ada", seconds=12.3))
+    room.liveness.quiet(Quiet(name="ada", seconds=40.2, over=True))
     assert room.events()[1:] == [
         "quiet: no heartbeat for 12 s: the machine is busy, or its process is stopped",
         "heard: again, after 40 s",
     ]
     assert room.processes.killed == []
-    assert room.attendance.anybody
+    assert room.liveness.any_ready
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_normal_end_is_not_written_down_as_a_loss(why: str, detail: str, event
 
 def test_the_end_of_a_process_that_finished_is_no_event_of_its_own(room: Room) -> None:
     room.end(Ended("ada", "left (exit code 0)", will_restart=False, left=True))
-    room.attendance.look({})
+    room.liveness.check({})
     assert room.kinds() == []
 
 
@@ -226,7 +226,7 @@ def test_each_state_and_each_step_of_a_training_begins_anew(room: Room) -> None:
         room.join(state=state)
         room.passes(50)
     for _ in range(3):
-        room.attendance.progressed("ada")
+        room.liveness.progressed("ada")
         room.passes(70)
     room.join(state="training")  # said again, as to a new classroom: this is no step
     room.passes(12)
@@ -283,12 +283,12 @@ def test_an_agent_of_ours_whose_process_has_ended_is_no_member(state: AgentState
     room.start("ada")
     if late:
         room.end(Ended("ada", will_restart=False))
-        room.attendance.look({"ada": 1})
+        room.liveness.check({"ada": 1})
     room.join(state=state)
     if not late:
         room.end(Ended("ada", will_restart=False))
-        room.attendance.look({"ada": 1})
-    assert not room.attendance.anybody
+        room.liveness.check({"ada": 1})
+    assert not room.liveness.any_ready
     with pytest.raises(ClassFailure, match="'ada' has ended: signal 9"):
         room.passes(12)
 
@@ -316,8 +316,8 @@ def test_an_external_agent_that_has_not_joined_is_told_how_to(tmp_path: Path) ->
 def test_an_external_agent_is_a_member_while_the_broker_says_so(room: Room) -> None:
     room.join()
     room.passes(100)
-    assert room.attendance.anybody
-    assert not room.attendance.any_of_ours
+    assert room.liveness.any_ready
+    assert not room.liveness.any_child_ready
 
 
 @pytest.mark.parametrize("joined", [False, True])
@@ -363,11 +363,11 @@ def test_an_empty_pool_without_work_is_no_matter(room: Room) -> None:
 def test_an_agent_that_is_given_up_ends_the_class_once_nobody_else_has_work(room: Room) -> None:
     room.join("teacher", "t")
     room.end(Ended("ada", will_restart=False))
-    room.attendance.look({"ada": 3, "teacher": 2})
+    room.liveness.check({"ada": 3, "teacher": 2})
     room.end(Ended("ada.2", "exit code 1", will_restart=False))
-    room.attendance.look({"ada": 3, "teacher": 2})
+    room.liveness.check({"ada": 3, "teacher": 2})
     with pytest.raises(ClassFailure, match=r"exit code 1\nthe last words of ada\.2"):
-        room.attendance.look({"ada": 3, "teacher": 0})
+        room.liveness.check({"ada": 3, "teacher": 0})
 
 
 def test_a_pool_that_is_given_up_and_waited_for_in_vain_is_said_to_be_given_up(room: Room) -> None:
@@ -391,7 +391,7 @@ def test_the_class_names_the_limit_that_ended_an_agent_and_how_to_raise_it(limit
         Ended("ada", f"ended by this program: {why}", will_restart=False, killed=True),
     )
     with pytest.raises(ClassFailure) as failure:
-        room.attendance.look({"ada": 1})
+        room.liveness.check({"ada": 1})
     assert f"(limits.{limit})" in str(failure.value)
     assert f"resume with --set limits.{limit}={more}" in str(failure.value)
 
@@ -401,7 +401,7 @@ def test_an_agent_that_died_by_itself_before_it_was_ended_is_not_said_to_have_be
     room.passes(62)
     room.end(Ended("ada.2", will_restart=False), Ended("ada", "exit code 1", will_restart=False))
     with pytest.raises(ClassFailure, match="has ended: exit code 1\nthe last words of ada"):
-        room.attendance.look({"ada": 1})
+        room.liveness.check({"ada": 1})
 
 
 def test_an_agent_that_says_nothing_to_a_new_broker_is_ended_like_one_that_loads_for_too_long(room: Room) -> None:
@@ -418,10 +418,10 @@ def test_an_agent_that_says_nothing_to_a_new_broker_is_ended_like_one_that_loads
 
 def test_a_broker_that_cannot_be_kept_running_ends_the_class_with_how_it_ended(room: Room) -> None:
     room.end(Ended(BROKER))
-    room.attendance.look({})
+    room.liveness.check({})
     room.end(Ended(BROKER, will_restart=False))
     with pytest.raises(ClassFailure, match="signal 9\nthe last words of broker"):
-        room.attendance.look({})
+        room.liveness.check({})
 
 
 def test_an_agent_that_would_answer_as_somebody_else_ends_the_class(room: Room) -> None:
@@ -433,10 +433,10 @@ def test_a_peer_that_is_refused_takes_no_agent_of_its_name_away(room: Room) -> N
     room.join()
     room.lose("refused", detail="is the name of process 7, which still runs")
     assert room.kinds() == ["joined", "lost"]
-    assert room.attendance.anybody
+    assert room.liveness.any_ready
 
 
 def test_a_stranger_is_noted_and_belongs_to_no_pool(room: Room) -> None:
     room.join("eve", pool="eves")
     assert room.kinds() == ["stranger"]
-    assert not room.attendance.anybody
+    assert not room.liveness.any_ready

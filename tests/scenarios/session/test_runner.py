@@ -27,9 +27,11 @@ from broker.work_messages import (
     Usage,
 )
 from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step
+from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup, Step
 from scenarios.levels.observe.level import ObserveLevel
-from scenarios.session.runner import DETAIL, EXTERNAL_FAREWELL_S, FAREWELL_S, Classroom, feed
+from scenarios.levels.replay import replay
+from scenarios.levels.results import DETAIL
+from scenarios.session.runner import EXTERNAL_FAREWELL_S, FAREWELL_S, ClassRunner
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.grading.verifier import VerifierError
@@ -167,12 +169,12 @@ def classroom(
     keep: Callable[[str, bytes], None] = kept,
     clock: Callable[[], float] = time.monotonic,
     launcher: Idle | None = None,
-) -> Classroom:
+) -> ClassRunner:
     client: Client = school  # type: ignore[assignment]
     level = level or ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
-    return Classroom(
+    return ClassRunner(
         SCENARIO, BANK, level, grader, store, client, launcher or Idle(), answerers=ANSWERERS, weights={"teacher": "w"},  # type: ignore[arg-type]
-        keep=keep, clock=clock,
+        keep_file=keep, clock=clock,
     )  # fmt: skip
 
 
@@ -461,8 +463,8 @@ def test_a_full_disk_ends_the_class_and_acknowledges_nothing(store: Store, grade
 def test_feeding_the_records_to_a_fresh_level_is_resuming(store: Store, grader: ClassGrader) -> None:
     classroom(store, grader, School(store)).run()
     level = ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
-    due, reused = feed(level, store.find)
-    assert (due, reused, level.finished) == ([], 24, True)
+    step, reused = replay(level, level.begin(), store.find)
+    assert (step.requests, reused, level.finished) == ((), 24, True)
     assert [len(lesson.rationales) for lesson in level.outcome().lessons] == [3, 3, 3]
 
 
@@ -480,11 +482,11 @@ class Training:
         self.heard.append(result)
         return Step(requests=(self.due.pop(0),) if self.due else ())
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | MessageWithFile:
         if request.kind == "Teach":
             return Teach(problem="TP 0", answer_form="number", sampling=request.sampling)
         train = Train(pairs="pairs-1.jsonl", pairs_digest="1", recipe=Recipe())
-        return Enclosed(train, train.pairs, b"the pairs")
+        return MessageWithFile(train, train.pairs, b"the pairs")
 
     @property
     def finished(self) -> bool:
