@@ -9,6 +9,7 @@ from collections import Counter
 from broker.protocol import digest
 from broker.work_messages import Sampling
 from scenarios.levels.base import Request, Setup
+from scenarios.tasks.problems import Problem
 
 UNSAMPLED = Sampling(temperature=0.0, max_tokens=0)
 """Sampling of a `Grade`, for which nothing is drawn."""
@@ -46,6 +47,16 @@ class Asker:
     def key(self, kind: str, agent: str, *parts: object) -> str:
         """Digest of a kind of question to an agent; `parts` is what its questions have in common."""
         return digest(kind, self._setup.answerer(agent), *parts)
+
+    def teach(
+        self, problem: Problem, stage: str, sampling: Sampling, *, round: int = 0, repeat: int = 0, step: int = 1
+    ) -> Request:
+        """A request to the teacher to solve a problem."""
+        common = (sampling, self._setup.scenario.seed, self._setup.bank.demonstrations)
+        key = digest(self.key("Teach", self._teacher, *common), problem.text, problem.form)
+        return self.request(
+            "Teach", self._teacher, stage, sampling, key, tp=problem.id, round=round, repeat=repeat, step=step
+        )
 
     def request(
         self,

@@ -52,7 +52,7 @@ class IterateLevel:
         self._training = SearchMaterial(bank.labelled.train, frozenset(folded(item.text) for item in self._held_out))
         amounts = Amounts(self._settings, len(self._learners), len(bank.labelled.train), len(self._held_out))
         self._expected = amounts.whole
-        self._flows = Flows(_without_answers)
+        self._flows = Flows()
         self._searches: list[Search] = []
         self._tested: dict[tuple[Arm, int], dict[str, Confusion]] = {}
         """The teacher on held-out items, by arm and run, by set."""
@@ -181,8 +181,3 @@ class IterateLevel:
         self._feedback.clear()
         self._news.clear()
         return step
-
-
-def _without_answers(request: Request, result: Result) -> Result:
-    """What is remembered: texts of answers are many, and are looked up where a teacher is shown one."""
-    return msgspec.structs.replace(result, text="") if request.kind == "Examine" else result

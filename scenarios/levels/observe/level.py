@@ -85,8 +85,6 @@ class ObserveLevel:
         lesson, exam = scenario.lesson, scenario.exam
         shared = (scenario.seed, bank.demonstrations)
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
-        self._greedy_key = asker.key("Teach", self._teacher, self._greedy, *shared)
-        self._teach_key = asker.key("Teach", self._teacher, lesson.sampling, *shared)
         self._exam_keys = {s.name: asker.key("Examine", s.name, exam.sampling, *shared) for s in scenario.students}
         self._grade_keys = {s.name: asker.key("Grade", s.name, *shared) for s in scenario.students}
         self._dialogues = Dialogues(setup, asker) if exam.questions else None
@@ -185,21 +183,11 @@ class ObserveLevel:
         tp, settings = lesson.item.tp, self._scenario.lesson
         requests: list[Request] = []
         if settings.greedy:
-            key = digest(self._greedy_key, tp.text, tp.form)
-            requests.append(self._asker.request("Teach", self._teacher, "greedy", self._greedy, key, tp=tp.id))
+            requests.append(self._asker.teach(tp, "greedy", self._greedy))
             self._rationales[requests[0].id] = (lesson, None)
-        key = digest(self._teach_key, tp.text, tp.form)
-        for slot in range(settings.rationales):
-            request = self._asker.request(
-                "Teach",
-                self._teacher,
-                "teach",
-                settings.sampling,
-                key,
-                tp=tp.id,
-                repeat=slot,
-                step=settings.rationales,
-            )
+        n = settings.rationales
+        for slot in range(n):
+            request = self._asker.teach(tp, "teach", settings.sampling, repeat=slot, step=n)
             self._rationales[request.id] = (lesson, slot)
             requests.append(request)
         return requests

@@ -16,7 +16,7 @@ from scenarios.config.schema import Learn as LearnSection
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup
 from scenarios.levels.learn.level import LearnLevel
-from scenarios.levels.learn.trainings import Arms
+from scenarios.levels.learn.trainings import Trainings
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.replay import replay
 from scenarios.records.learn import LearnRoundRecord
@@ -304,12 +304,12 @@ def test_best_of_n_trains_every_arm_on_its_best_rationale_of_each_problem() -> N
 def test_best_of_n_is_trained_once_for_arms_that_have_the_same_best_rationales() -> None:
     def trained(method: str) -> list[str]:
         described = scenario(training=Recipe(method=method))  # type: ignore[arg-type]
-        level_2, school = Arms(Setup(described, BANK, ANSWERERS), 1), Class()
+        level_2, school = Trainings(Setup(described, BANK, ANSWERERS), 1), Class()
         lessons = school.play(level(scenario())).lessons
-        level_2.begin(lessons)
-        worse = [replace(pair, rejected_material="another") for pair in level_2.trainings[0].pairs]
-        one, other = level_2.trainings[0], replace(level_2.trainings[0], pairs=tuple(worse))
-        return [level_2._request(each).id for each in (one, other)]
+        level_2.choose(lessons)
+        worse = [replace(pair, rejected_material="another") for pair in level_2.all[0].pairs]
+        one, other = level_2.all[0], replace(level_2.all[0], pairs=tuple(worse))
+        return [level_2.request(each).id for each in (one, other)]
 
     assert len(set(trained("sft"))) == 1
     assert len(set(trained("dpo"))) == 2
