@@ -1,8 +1,8 @@
 """Level 3, iterating (M3): the teacher rewrites its teaching material from its students' mistakes.
 
-The level is a handful of flows: per independent run one search (scenarios/levels/iterate/search.py), then its
-baselines; and beside them, for every set that came out best in a round, the teacher's exam on held-out items. That one
-starts when the round's selection is over, and nobody waits for it: its result goes into the outcome and nowhere else.
+The level is a set of flows: per independent run one search (search.py), then its baselines. Beside them runs, for every
+set that was best in a round, the teacher's exam on held-out items. It starts after the round's selection, and its
+result goes into the outcome and nowhere else.
 """
 
 from collections import Counter
@@ -30,8 +30,8 @@ class IterateLevel:
     """The state machine of level 3.
 
     Args:
-        setup: what it is made from; of its bank, the labelled part.
-        before: what came of earlier levels.
+        setup: what the level is made from; of its bank, the labelled items.
+        before: outcome of the levels before.
 
     Raises:
         TaskError: the bank has no labelled items.
@@ -55,26 +55,26 @@ class IterateLevel:
         self._flows = Flows()
         self._searches: list[Search] = []
         self._tested: dict[tuple[Arm, int], dict[str, Confusion]] = {}
-        """The teacher on held-out items, by arm and run, by set."""
+        """The teacher's answers to held-out items, by arm and run, by set."""
         self._asked = Counter[str]()
         self._answers = AnswerCounts()
         self._feedback: list[FeedbackDue] = []
         self._news: list[RoundNews] = []
 
     def begin(self) -> Step:
-        """What is due before anything is known: the start of every independent run."""
+        """The requests that start every independent run."""
         for run in range(self._settings.repeats):
             self._flows.start(self._run(run))
         return self._step()
 
     def receive(self, result: Result) -> Step:
-        """Go on with whatever waited for this result."""
-        self._answers.came(result)
+        """Continue the flows that waited for this result."""
+        self._answers.answered(result)
         self._flows.receive(result)
         return self._step()
 
     def message(self, request: Request, text_of: TextOf) -> Message:
-        """The texts that a request refers to. No gold answer of an item is among them."""
+        """The message of a request. It holds no gold answer."""
         return self._requests.message(request, text_of)
 
     @property
@@ -83,25 +83,25 @@ class IterateLevel:
         return self._flows.finished
 
     def totals(self) -> Mapping[str, int]:
-        """Requests per stage: those known, and as many as may still come; shrinks where sets come twice."""
+        """Requests per stage, known ones and expected ones; fewer where the same set is written twice."""
         if self.finished:
             return {stage: self._asked[stage] for stage in STAGES if self._asked[stage]}
         expected = self._expected
         return {stage: max(self._asked[stage], expected[stage]) for stage in STAGES if expected[stage]}
 
     def outcome(self) -> Outcome:
-        """All that is known now: of an unfinished class the rounds that are over."""
+        """Everything that is known now: of an unfinished class the rounds that are over."""
         ordered = sorted(self._searches, key=lambda one: (ARMS.index(one.arm), one.run))
-        courses = tuple(one.course(dict(self._tested.get((one.arm, one.run), {}))) for one in ordered)
+        courses = tuple(one.record(dict(self._tested.get((one.arm, one.run), {}))) for one in ordered)
         return msgspec.structs.replace(self._before, iteration=Iteration(courses, self._answers.all()))
 
     # --- the flows --------------------------------------------------------------------------------------
 
     def _run(self, run: int) -> Flow[None]:
-        """One independent run: the class, then what it is compared with."""
+        """One independent run: the class, then its baselines."""
         search = self._search("class", run, self._learners)
         yield from search.flow()
-        self._test_forebears(search)
+        self._test_ancestors(search)
         baselines: list[Flow[None]] = []
         for arm in self._settings.baselines:
             learners = (self._teacher,) if arm == "self" else ()
@@ -118,15 +118,15 @@ class IterateLevel:
             arm=arm,
             run=run,
             learners=learners,
-            kept=self._kept,
+            round_over=self._round_over,
             budget=budget,
         )
         self._searches.append(search)
         return search
 
-    def _kept(self, search: Search, round: IterateRoundRecord) -> None:
-        """A round is over and its selection final: tell of it, and examine the best set on held-out items."""
-        self._tell(search, round)
+    def _round_over(self, search: Search, round: IterateRoundRecord) -> None:
+        """Give feedback and news on a round, and examine the best set on held-out items."""
+        self._report(search, round)
         if round.selected:
             best = search.sets[round.selected[0]]
             self._flows.start(self._test(search, best, round.number, self._round_news(search, round.number)))
@@ -134,7 +134,7 @@ class IterateLevel:
     def _test(self, search: Search, material: ExemplarSet, number: int, news: RoundNews | None = None) -> Flow[None]:
         """The teacher's exam on held-out items; `news` says which round people read of, if any."""
         requests = self._requests.exams(self._teacher, material, self._held_out, "test", search.run, number)
-        results = yield from ask(search.own(requests))
+        results = yield from ask(search.labelled(requests))
         answers = confusion(
             (self._gold[request.ep], result.answer)
             for request, result in zip(requests, results, strict=True)
@@ -145,16 +145,16 @@ class IterateLevel:
             self._news.append(msgspec.structs.replace(news, teacher_f1=answers.f1, held_out=True))
         tested[material.key] = answers
 
-    def _test_forebears(self, search: Search) -> None:
-        """The sets that the last best one was revised from: what it gained on held-out items, step by step."""
+    def _test_ancestors(self, search: Search) -> None:
+        """Examine the sets that the last best one was revised from, to see what each revision gained."""
         if search.rounds and search.rounds[-1].selected:
             for number, revision in way(search.rounds, search.rounds[-1].selected[0]):
                 for key in filter(None, (revision.made, revision.parent)):
                     self._flows.start(self._test(search, search.sets[key], number))
 
-    # --- telling ----------------------------------------------------------------------------------------
+    # --- feedback ---------------------------------------------------------------------------------------
 
-    def _tell(self, search: Search, round: IterateRoundRecord) -> None:
+    def _report(self, search: Search, round: IterateRoundRecord) -> None:
         for key, students in round.students.items():
             scores = {name: answers.micro or 0.0 for name, answers in students.items()}
             shown = {case.item for revision in round.revisions if revision.parent == key for case in revision.failures}
