@@ -1,7 +1,7 @@
 """Builds requests: the only place that makes them and their ids.
 
 An id is a digest of everything that decides a completion: kind, answerer, material, problem, sampling, repeat. It does
-not depend on a level, round or stage, so whoever asks the same question shares one request.
+not depend on a level, round or stage, so equal questions share one request.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """One round of level 2: a class of level 1, the trainings of each arm, and measurements of the new teachers.
 
 Measured are each teacher's answers to held-out problems, and how well students do who are taught with its new TRs.
-Teachers are measured one after another, so that weights are loaded once; while one writes, students may still sit the
+Teachers are measured one after another, so that weights are loaded once; while one writes, students may still take the
 exams of the one before.
 """
 

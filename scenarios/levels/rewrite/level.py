@@ -177,7 +177,7 @@ class RewriteLevel:
             lambda rejected: self._requests.reflect(original, failures, rejected),
             lambda text: read_reasons(text, self._scenario.iterate.reasons),
         )
-        reasons = written.content or ()  # without any, the solution is written anew all the same
+        reasons = written.content or ()  # without any, the solution is rewritten all the same
         requests = [self._requests.revise(original, failures, reasons, n) for n in range(len(repeats))]
         slots = [self._scenario.lesson.rationales + n for n in repeats]
         for request, slot in zip(requests, slots, strict=True):

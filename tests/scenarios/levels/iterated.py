@@ -48,11 +48,11 @@ def bank(train: int = 16, dev: int = 4, test: int = 6) -> Bank:
 def level(
     described: Scenario | None = None,
     of: Bank | None = None,
-    alike: tuple[str, ...] = (),
+    identical: tuple[str, ...] = (),
     retried: frozenset[str] = frozenset(),
 ) -> IterateLevel:
     described = described or scenario()
-    answerers = {agent.name: "alike" if agent.name in alike else f"is {agent.name}" for agent in described.agents}
+    answerers = {agent.name: "alike" if agent.name in identical else f"is {agent.name}" for agent in described.agents}
     return IterateLevel(Setup(described, of or bank(), answerers, retried))
 
 

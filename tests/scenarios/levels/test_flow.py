@@ -55,7 +55,7 @@ def test_what_two_flows_want_is_due_once_and_what_is_known_never_again() -> None
     assert sorted(log) == ["a", "a", "b", "b", "c"]
 
 
-def test_waiting_for_nothing_goes_on_at_once_and_long_chains_are_no_recursion() -> None:
+def test_waiting_for_nothing_continues_at_once_and_long_chains_do_not_recurse() -> None:
     def flow() -> Flow[None]:
         assert (yield from ask([])) == []
         assert (yield from together([])) == []

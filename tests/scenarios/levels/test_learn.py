@@ -271,7 +271,7 @@ def test_every_arm_is_trained_with_every_seed() -> None:
     assert [t.request for t in alone[:2]] == [t.request for t in trainings if not t.seed][:2], "the first is as it was"
 
 
-def test_a_seed_whose_training_fails_leaves_the_next_one_to_teach() -> None:
+def test_if_the_training_of_a_seed_fails_the_next_seed_teaches() -> None:
     one = Class()
     failed: list[str] = []
 
@@ -315,14 +315,14 @@ def test_best_of_n_is_trained_once_for_arms_that_have_the_same_best_rationales()
     assert len(set(trained("dpo"))) == 2
 
 
-def test_the_teacher_that_m2_made_goes_on() -> None:
+def test_the_teacher_of_the_leading_arm_teaches_on() -> None:
     outcome = Class().play(level(scenario()))
     assert outcome.weights == outcome.learnt[0].trainings[0].weights != ""
     other = Class().play(level(scenario(arms=("shuffled", "correctness"))))
     assert other.weights == other.learnt[0].trainings[0].weights != ""
 
 
-def test_level_3_goes_on_with_the_teacher_that_level_2_made() -> None:
+def test_level_3_continues_with_the_teacher_of_level_2() -> None:
     school = Class()
     bank = replace(BANK, labelled=iterated.bank().labelled)
     described = replace(scenario((1, 2, 3)), iterate=iterated.scenario().iterate)
@@ -367,7 +367,7 @@ def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
     assert one == other
 
 
-def test_a_class_goes_on_where_it_stopped_with_the_same_files() -> None:
+def test_a_resumed_class_continues_with_the_same_files() -> None:
     whole = Class()
     wanted = whole.play(level(scenario(rounds=2)))
     for stop in range(0, len(whole.asked), 7):
@@ -377,7 +377,7 @@ def test_a_class_goes_on_where_it_stopped_with_the_same_files() -> None:
         assert school.sent == whole.sent
 
 
-def test_the_totals_come_true() -> None:
+def test_the_totals_equal_the_requests_in_the_end() -> None:
     school, one = Class(), LearnLevel(Setup(scenario(rounds=2), BANK, ANSWERERS))
     expected = one.totals()
     school.play(one)
@@ -409,7 +409,7 @@ def test_where_no_gap_is_large_enough_nothing_is_trained_and_the_class_is_over()
     assert one.totals() == stages(school.asked) | {"train": 0, "drift": 0}
 
 
-def test_rationales_that_are_all_alike_make_no_pairs() -> None:
+def test_equal_rationales_make_no_pairs() -> None:
     school, one = Class(), level(scenario())
     school.answer = lambda r: Result(r.id, "alike", "1", r.to == "ada")  # type: ignore[assignment,method-assign]
     outcome = school.play(one)
@@ -448,7 +448,7 @@ def test_a_training_that_failed_leaves_the_others_and_the_old_teacher() -> None:
     assert len(school.play(again).learnt) == 2
 
 
-def test_a_training_may_tell_of_something_that_is_no_number() -> None:
+def test_figures_of_a_training_that_are_not_a_number_are_left_out() -> None:
     school = Class()
     answer = school.answer
 
@@ -502,7 +502,7 @@ def test_another_recipe_is_another_training_of_the_same_pairs() -> None:
     assert names[0] == names[1]
 
 
-def test_a_result_that_nobody_awaits_changes_nothing() -> None:
+def test_a_result_that_is_not_awaited_changes_nothing() -> None:
     one = LearnLevel(Setup(scenario(), BANK, ANSWERERS))
     one.begin()
     before: tuple[LearnRoundRecord, ...] = one.outcome().learnt

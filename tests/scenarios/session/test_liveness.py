@@ -124,7 +124,7 @@ def test_a_broker_that_does_not_end_is_a_failure(room: Room) -> None:
         room.passes(1)
 
 
-def test_a_process_that_ended_is_told_to_the_broker_and_written_down(room: Room) -> None:
+def test_the_broker_is_told_that_a_process_ended_and_an_event_is_recorded(room: Room) -> None:
     room.end(Ended("ada", pid=7))
     room.liveness.check({"ada": 1})
     assert room.sent == [Gone(name="ada", detail="signal 9", pid=7)]
@@ -153,7 +153,7 @@ def test_a_silent_agent_whose_process_runs_is_shown_and_not_killed(room: Room) -
         ("silent", "does not read its messages", "does not read its messages"),
     ],
 )
-def test_an_agent_that_hangs_is_killed_for_a_reason_that_is_told(why: str, detail: str, told: str, room: Room) -> None:
+def test_an_agent_that_hangs_is_killed_with_a_reason(why: str, detail: str, told: str, room: Room) -> None:
     room.join()
     room.lose(why, detail=detail, pid=7)
     assert room.processes.killed == [("ada", told)]
@@ -177,13 +177,13 @@ def test_an_agent_that_left_is_not_killed(why: str, room: Room) -> None:
         ("process", "signal 11", "lost: process signal 11"),
     ],
 )
-def test_a_normal_end_is_not_written_down_as_a_loss(why: str, detail: str, event: str, room: Room) -> None:
+def test_a_normal_end_is_not_recorded_as_a_loss(why: str, detail: str, event: str, room: Room) -> None:
     room.join()
     room.lose(why, detail=detail)
     assert room.events()[1:] == [event]
 
 
-def test_the_end_of_a_process_that_finished_is_no_event_of_its_own(room: Room) -> None:
+def test_the_end_of_a_process_that_finished_is_no_event(room: Room) -> None:
     room.end(Ended("ada", "left (exit code 0)", will_restart=False, left=True))
     room.liveness.check({})
     assert room.kinds() == []
@@ -213,14 +213,14 @@ def test_a_process_that_loads_or_trains_for_too_long_is_ended(
 
 
 @pytest.mark.parametrize("state", ["ready", "draining"])
-def test_no_limit_of_loading_holds_for_an_agent_that_has_loaded(state: AgentState, room: Room) -> None:
+def test_the_loading_limit_does_not_apply_once_an_agent_has_loaded(state: AgentState, room: Room) -> None:
     room.start("ada")
     room.join(state=state)
     room.passes(200)
     assert room.processes.killed == []
 
 
-def test_each_state_and_each_step_of_a_training_begins_anew(room: Room) -> None:
+def test_the_time_restarts_with_each_state_and_each_step_of_a_training(room: Room) -> None:
     room.start("ada")
     for state in ("loading", "ready", "loading", "training"):
         room.join(state=state)
@@ -233,7 +233,7 @@ def test_each_state_and_each_step_of_a_training_begins_anew(room: Room) -> None:
     assert [name for name, _ in room.processes.killed] == ["ada"]
 
 
-def test_a_process_that_is_started_again_has_all_the_time_to_load(room: Room) -> None:
+def test_a_restarted_process_has_the_whole_time_to_load(room: Room) -> None:
     room.start("ada")
     room.passes(50)
     room.end(Ended("ada"))
@@ -243,13 +243,13 @@ def test_a_process_that_is_started_again_has_all_the_time_to_load(room: Room) ->
     assert room.processes.killed == []
 
 
-def test_an_agent_of_somebody_else_may_load_as_long_as_it_likes(room: Room) -> None:
+def test_an_external_agent_may_load_for_any_time(room: Room) -> None:
     room.join(state="loading")
     room.passes(200)
     assert room.processes.killed == []
 
 
-def test_time_in_which_this_process_did_not_run_is_nobodys(room: Room) -> None:
+def test_time_in_which_this_process_did_not_run_does_not_count(room: Room) -> None:
     room.start("ada")
     room.now += 1000
     room.passes(50)
@@ -260,7 +260,7 @@ def test_time_in_which_this_process_did_not_run_is_nobodys(room: Room) -> None:
 # --- pools ----------------------------------------------------------------------------------------------
 
 
-def test_an_empty_pool_with_work_is_waited_for_so_long_and_no_longer(room: Room) -> None:
+def test_an_empty_pool_with_work_fails_the_class_at_its_limit(room: Room) -> None:
     room.passes(2)
     assert room.kinds() == [], "a moment is nothing"
     room.passes(8.5)
@@ -279,7 +279,7 @@ def test_a_pool_is_not_empty_while_a_process_of_it_runs_or_is_about_to_start(roo
 
 @pytest.mark.parametrize("state", ["loading", "ready"])
 @pytest.mark.parametrize("late", [False, True])
-def test_an_agent_of_ours_whose_process_has_ended_is_no_member(state: AgentState, late: bool, room: Room) -> None:
+def test_a_child_whose_process_has_ended_is_no_member(state: AgentState, late: bool, room: Room) -> None:
     room.start("ada")
     if late:
         room.end(Ended("ada", will_restart=False))
@@ -313,7 +313,7 @@ def test_an_external_agent_that_has_not_joined_is_told_how_to(tmp_path: Path) ->
     assert str(caught.value) == f"ada: {how}; waited 10 s (limits.empty_pool_s)"
 
 
-def test_an_external_agent_is_a_member_while_the_broker_says_so(room: Room) -> None:
+def test_an_external_agent_is_a_member_until_the_broker_reports_its_loss(room: Room) -> None:
     room.join()
     room.passes(100)
     assert room.liveness.any_ready
@@ -334,7 +334,7 @@ def test_a_process_that_does_not_end_after_sigkill_ends_the_class(joined: bool, 
     assert len(room.processes.killed) == 1
 
 
-def test_an_agent_with_another_process_goes_on_where_one_does_not_end_after_sigkill(room: Room) -> None:
+def test_an_agent_with_another_process_continues_when_one_does_not_end_after_sigkill(room: Room) -> None:
     room.start("ada", "ada.2")
     room.join("ada.2", pool="ada")
     room.processes.stuck = {"ada"}
@@ -346,7 +346,7 @@ def test_an_agent_with_another_process_goes_on_where_one_does_not_end_after_sigk
     assert room.processes.killed == []
 
 
-def test_a_pool_that_somebody_joins_is_waited_for_anew_when_it_empties_again(room: Room) -> None:
+def test_the_time_of_an_empty_pool_restarts_after_an_agent_has_joined(room: Room) -> None:
     room.passes(9)
     room.join()
     room.passes(1)
@@ -355,12 +355,12 @@ def test_a_pool_that_somebody_joins_is_waited_for_anew_when_it_empties_again(roo
     assert "waiting" in room.kinds()
 
 
-def test_an_empty_pool_without_work_is_no_matter(room: Room) -> None:
+def test_an_empty_pool_without_work_is_ignored(room: Room) -> None:
     room.passes(100, ada=0, teacher=0)
     assert room.kinds() == []
 
 
-def test_an_agent_that_is_given_up_ends_the_class_once_nobody_else_has_work(room: Room) -> None:
+def test_an_agent_that_is_not_restarted_fails_the_class_once_no_other_has_work(room: Room) -> None:
     room.join("teacher", "t")
     room.end(Ended("ada", will_restart=False))
     room.liveness.check({"ada": 3, "teacher": 2})
@@ -370,7 +370,7 @@ def test_an_agent_that_is_given_up_ends_the_class_once_nobody_else_has_work(room
         room.liveness.check({"ada": 3, "teacher": 0})
 
 
-def test_a_pool_that_is_given_up_and_waited_for_in_vain_is_said_to_be_given_up(room: Room) -> None:
+def test_the_failure_of_a_pool_that_is_not_restarted_says_how_it_ended(room: Room) -> None:
     room.join("teacher", "t")
     room.end(Ended("ada", will_restart=False), Ended("ada.2", will_restart=False))
     with pytest.raises(ClassFailure, match="'ada' has ended: signal 9\nthe last words of ada"):
@@ -396,7 +396,7 @@ def test_the_class_names_the_limit_that_ended_an_agent_and_how_to_raise_it(limit
     assert f"resume with --set limits.{limit}={more}" in str(failure.value)
 
 
-def test_an_agent_that_died_by_itself_before_it_was_ended_is_not_said_to_have_been_slow(room: Room) -> None:
+def test_an_agent_that_died_before_it_was_ended_is_not_reported_as_slow(room: Room) -> None:
     room.start("ada")
     room.passes(62)
     room.end(Ended("ada.2", will_restart=False), Ended("ada", "exit code 1", will_restart=False))
@@ -404,7 +404,7 @@ def test_an_agent_that_died_by_itself_before_it_was_ended_is_not_said_to_have_be
         room.liveness.check({"ada": 1})
 
 
-def test_an_agent_that_says_nothing_to_a_new_broker_is_ended_like_one_that_loads_for_too_long(room: Room) -> None:
+def test_an_agent_that_does_not_join_a_new_broker_is_ended_like_one_that_loads_for_too_long(room: Room) -> None:
     room.start("ada", "ada.2")
     room.join("ada", pool="ada")
     room.join("ada.2", pool="ada")
@@ -424,12 +424,12 @@ def test_a_broker_that_cannot_be_kept_running_ends_the_class_with_how_it_ended(r
         room.liveness.check({})
 
 
-def test_an_agent_that_would_answer_as_somebody_else_ends_the_class(room: Room) -> None:
+def test_an_agent_with_another_answerer_digest_fails_the_class(room: Room) -> None:
     with pytest.raises(ClassFailure, match="another answerer"):
         room.join(answerer="b")
 
 
-def test_a_peer_that_is_refused_takes_no_agent_of_its_name_away(room: Room) -> None:
+def test_a_refused_peer_does_not_remove_the_agent_of_its_name(room: Room) -> None:
     room.join()
     room.lose("refused", detail="is the name of process 7, which still runs")
     assert room.kinds() == ["joined", "lost"]

@@ -197,13 +197,13 @@ def test_no_message_for_an_agent_holds_a_gold_answer(store: Store, grader: Class
         }  # fmt: skip
 
 
-def test_the_broker_is_sent_no_more_than_it_takes(store: Store, grader: ClassGrader) -> None:
+def test_the_broker_is_sent_no_more_than_its_credit(store: Store, grader: ClassGrader) -> None:
     school = School(store, credit=2)
     assert classroom(store, grader, school).run().status == "complete"
     assert school.most_at_once == 2
 
 
-def test_everybody_hears_how_it_went(store: Store, grader: ClassGrader) -> None:
+def test_teacher_and_students_get_their_feedback(store: Store, grader: ClassGrader) -> None:
     school = School(store)
     classroom(store, grader, school).run()
     assert sorted(to for to, _ in school.told) == ["ada"] * 3 + ["bob"] * 3 + ["teacher"] * 3
@@ -321,7 +321,7 @@ def test_an_answer_of_another_pool_is_noted_once_and_does_not_count(store: Store
     assert "such answers do not count" in note.detail
 
 
-def test_progress_of_what_is_no_training_is_not_written_down(store: Store, grader: ClassGrader) -> None:
+def test_progress_of_a_request_that_is_no_training_is_not_recorded(store: Store, grader: ClassGrader) -> None:
     school = School(store)
     received = school.receive
 
@@ -363,7 +363,7 @@ def test_the_detail_of_a_failure_is_cut_and_has_no_control_characters(store: Sto
     assert max(map(len, details)) <= DETAIL
 
 
-def test_results_nobody_waits_for_are_acknowledged_and_dropped(store: Store, grader: ClassGrader) -> None:
+def test_unknown_results_are_acknowledged_and_dropped(store: Store, grader: ClassGrader) -> None:
     school = School(store)
     school.extra = [Received(Taught(text="late"), "teacher", "unheard of", "")]
     assert classroom(store, grader, school).run().status == "complete"
@@ -460,7 +460,7 @@ def test_a_full_disk_ends_the_class_and_acknowledges_nothing(store: Store, grade
     assert "disk is full" in ending.reason
 
 
-def test_feeding_the_records_to_a_fresh_level_is_resuming(store: Store, grader: ClassGrader) -> None:
+def test_replaying_the_records_to_a_new_level_resumes_the_class(store: Store, grader: ClassGrader) -> None:
     classroom(store, grader, School(store)).run()
     level = ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
     step, reused = replay(level, level.begin(), store.find)
@@ -525,7 +525,7 @@ def test_a_file_is_written_before_the_message_that_names_it_is_sent(store: Store
     assert record.seconds == 2.0, "what differs from one run to the next is not part of the text"
 
 
-def test_what_is_recorded_is_not_asked_again_when_another_part_of_the_class_wants_it(
+def test_a_recorded_request_is_not_sent_again_when_another_part_of_the_class_asks_it(
     store: Store, grader: ClassGrader
 ) -> None:
     school, level = School(store), Training()
@@ -601,7 +601,7 @@ class Sets:
         return Outcome()
 
 
-def test_what_a_result_is_wanted_for_is_written_down_in_every_session(store: Store, grader: ClassGrader) -> None:
+def test_what_a_result_is_wanted_for_is_recorded_in_every_session(store: Store, grader: ClassGrader) -> None:
     expected = [
         ("a", "class", 1, 1, "ada", "exam"), ("a", "class", 1, 1, "bob", "exam"), ("b", "class", 1, 1, "bob", "exam"),
         ("b", "self", 1, 1, "ada", "exam"),
