@@ -417,8 +417,8 @@ def teach(
     from broker.protocol import Hello
     from scenarios.monitor.follow import Monitor
     from scenarios.session.broker_watch import BROKER
-    from scenarios.session.runner import Classroom
-    from scenarios.session.time_sharing import Turns
+    from scenarios.session.runner import ClassRunner
+    from scenarios.session.time_sharing import TimeSharing
     from scenarios.tasks.grading.answers import ClassGrader
 
     inside = [(one, spec) for one, spec in zip(hired, specs, strict=True) if one.engine != "external"]
@@ -442,7 +442,7 @@ def teach(
                 write_answer_key(folder.answer_key, {problem.text: problem.answer for problem in bank.problems})
             hello = Hello(name="classroom", role="classroom", state="ready")
             with ClassGrader() as grader, Client(specs[0].endpoint, hello, keys=folder.keys_of(scenario)) as client:
-                classroom = Classroom(
+                runner = ClassRunner(
                     scenario,
                     bank,
                     folder.level(scenario, bank, store),
@@ -452,11 +452,11 @@ def teach(
                     launcher,
                     answerers={spec.pool: spec.answerer for _, spec in inside},
                     weights={spec.pool: spec.weights for _, spec in inside},
-                    keep=folder.keep_training,
-                    turns=Turns(crews, launcher, client) if scenario.time_share else None,
+                    keep_file=folder.keep_training,
+                    turns=TimeSharing(crews, launcher, client) if scenario.time_share else None,
                 )
-                with INTERRUPTS.first(classroom.drain):
-                    ending = classroom.run()
+                with INTERRUPTS.first(runner.drain):
+                    ending = runner.run()
                 if grader.given_up:
                     store.note("", "not_compared", str(grader.given_up))
                 return ending

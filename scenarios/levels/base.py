@@ -1,8 +1,7 @@
-"""What a level is: a state machine from recorded results to what is due next.
+"""The interface of a level: a state machine from recorded results to the requests that are due next.
 
-A level does no I/O and sees no socket, no clock and no arrival order: what depends on a set waits for the set
-and sorts it by id. Feeding recorded results to a fresh level is resume; feeding them to a level with other
-settings is replay.
+A level does no I/O and depends on no socket, no clock and no order of arrival: whatever depends on a set waits for the
+set and sorts it by id. Resume feeds recorded results to a new level, replay to a level with other settings.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,96 +18,120 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
 from scenarios.tasks.problems import Bank
 
+TextOf = Callable[[str], str]
+"""Looks up the text of an earlier result by its request id."""
+
 
 class Request(msgspec.Struct, frozen=True):
-    """One completion that is due. References only: the classroom fills in the texts when it sends it."""
+    """One completion that is due. It holds references; `Level.message` looks up the texts when it is sent."""
 
     id: str
-    """Digest of all that decides the completion; see broker.protocol.digest."""
+    """Digest of everything that decides the completion; see asker.py."""
     kind: str
-    """Of the message that is sent: Teach, Examine, Reflect ..."""
+    """Type of the message that is sent: Teach, Examine, Reflect ..."""
     to: str
-    """The agent (pool) that is asked."""
+    """Name of the agent (pool) that is asked."""
     stage: str
-    """For progress: greedy, teach, exam ... A name means one thing in all levels of a class; those of level 3 are in
-    scenarios/levels/iterate/budget.py."""
+    """What it is asked for: greedy, teach, exam ... A name means one thing in all levels of a class; iterate/budget.py
+    lists those of level 3."""
     sampling: Sampling
     tp: str = ""
     tr: str = ""
-    """The teaching material: request id of the TR, or at level 3 the digest of the set of exemplars."""
+    """The teaching material: request id of the TR, or key of the exemplar set at level 3."""
     ep: str = ""
     repeat: int = 0
     round: int = 0
     level: int = 1
     weights: str = ""
-    """Digest of the weights that must answer; empty: those its agent began with."""
+    """Digest of the weights that must answer; empty: the agent's original weights."""
     arm: str = ""
-    """Of level 3 with sets of exemplars: what it is asked for, the class or a baseline."""
+    """Level 3 with exemplar sets: the arm, the class or a baseline."""
     run: int = 0
-    """Of level 3 with sets of exemplars: the independent run, from 0."""
+    """Level 3 with exemplar sets: the independent run, from 0."""
 
     @property
     def affinity(self) -> str:
-        """Requests that share teaching material share a prompt prefix."""
+        """Requests with equal affinity share teaching material, so a prompt prefix."""
         return self.tr or self.tp
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What came of a request, graded."""
+    """The graded result of a request."""
 
     request_id: str
     text: str
     answer: str | None
-    """As parsed from the text; None: no answer to find."""
+    """The answer in the text; None: none was found."""
     correct: bool
     failed: str = ""
     """Kind of the failure, or empty."""
     completion_tokens: int = 0
     finish_reason: str = "stop"
     score: float | None = None
-    """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
+    """Mean log-probability of the solution's tokens, in nats, of a `Grade`."""
+
+
+class RoundNews(msgspec.Struct, frozen=True):
+    """What people read about a round of level 3 while the class runs."""
+
+    arm: str
+    run: int
+    """The independent run, from 0."""
+    runs: int
+    """Number of independent runs."""
+    round: int
+    """0: the start."""
+    teacher_f1: float | None = None
+    """Of the best set: on held-out items where `held_out` is true, else on training items."""
+    held_out: bool = False
+    kept: bool = True
+    """Whether any set was kept."""
+    sets: int = 0
+    """Number of sets that were scored."""
+    students: dict[str, float | None] = {}
+    """F1 of each student, all sets of the round together."""
 
 
 class FeedbackDue(msgspec.Struct, frozen=True):
-    """Feedback that is due. Sent at most once, and never again on resume."""
+    """Feedback that is due. It is sent at most once, and not again on resume."""
 
     to: str
     feedback: Feedback
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What a result made due."""
+    """What became due with a result."""
 
     requests: tuple[Request, ...] = ()
     feedback: tuple[FeedbackDue, ...] = ()
-    news: tuple[str, ...] = ()
-    """What people should hear of, a line each. Told once, and never again on resume."""
+    news: tuple[RoundNews, ...] = ()
+    """What people should read. Shown once, and never again on resume."""
     shared: tuple[Request, ...] = ()
-    """Requests whose result is due, or there, since something else asked the same."""
+    """Requests that were asked before, so their result is known or awaited."""
 
     @property
     def wanted(self) -> list[tuple[str, str, int, int, str, str]]:
-        """What level 3 wants results for, due or there, as rows of the gradebook's table `asked`."""
+        """What level 3 wants results for, known or not, as rows of the table `asked`."""
         return [(r.id, r.arm, r.run, r.round, r.to, r.stage) for r in (*self.requests, *self.shared) if r.arm]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What is known of a class, finished or not: all that scores and summaries are made of."""
+    """What is known of a class, finished or not: the input of scores and summaries."""
 
     lessons: tuple[TeachingProblemRecord, ...] = ()
-    """Of level 1, and of level 2's first round."""
+    """The teaching problems of level 1, which are those of level 2's first round."""
     learnt: tuple[LearnRoundRecord, ...] = ()
     """The rounds of level 2."""
     weights: str = ""
-    """Digest of the weights that the teacher goes on with; empty: those it began with."""
+    """Digest of the teacher's latest weights; empty: its original weights."""
     iteration: Iteration | None = None
-    """Of level 3 for sets of exemplars."""
+    """Level 3 with exemplar sets."""
     rewriting: Rewriting | None = None
-    """Of level 3 for rationales."""
+    """Level 3 with rationales."""
 
 
-class Enclosed(msgspec.Struct, frozen=True):
-    """A message, and a file that it names: written into the run's folder of training data before the message goes."""
+class MessageWithFile(msgspec.Struct, frozen=True):
+    """A message that names a file, which is written into the run's folder of training data before it is sent."""
 
     message: Message
     name: str
@@ -116,51 +139,38 @@ class Enclosed(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What a level is made from: all that decides which requests it makes, and under which ids."""
+    """Everything that decides which requests a level makes, and under which ids."""
 
     scenario: Scenario
     bank: Bank
     answerers: Mapping[str, str]
-    """Per agent, the digest of all that decides its answers."""
-    given_up: frozenset[str] = frozenset()
+    """Per agent, the digest of everything that decides its answers."""
+    retried: frozenset[str] = frozenset()
     """Failed requests that are asked again as a new repeat."""
     weights: str = ""
-    """Digest of the trained weights that the teacher answers with; empty: those it began with."""
+    """Digest of the teacher's trained weights; empty: its original weights."""
 
-    def taught_with(self, weights: str) -> "Setup":
-        """The same class, of a teacher with these weights."""
+    def with_weights(self, weights: str) -> "Setup":
+        """The same class with other weights for the teacher."""
         return msgspec.structs.replace(self, weights=weights)
 
-    @property
-    def teacher(self) -> str:
-        """The digest of all that decides the teacher's answers, once it holds these weights."""
-        answerer = self.answerers[self.scenario.teacher.name]
-        return digest(answerer, self.weights) if self.weights else answerer
-
-    def unused(self, key: str, repeat: int = 0, step: int = 1) -> tuple[str, int]:
-        """The request id of this repeat, or of the next one that was not given up: repeats further on are new draws.
-
-        Args:
-            key: digest of all that decides the completion but the repeat.
-            repeat: the one that is wanted.
-            step: from one repeat of this asker to the next; others may own those between.
-        """
-        while (id := digest(key, repeat)) in self.given_up:
-            repeat += step
-        return id, repeat
+    def answerer(self, agent: str) -> str:
+        """Digest of everything that decides the agent's answers, trained weights included."""
+        trained = self.weights and agent == self.scenario.teacher.name
+        return digest(self.answerers[agent], self.weights) if trained else self.answerers[agent]
 
 
 class Level(Protocol):
-    """One of the three levels."""
+    """One of the three levels, or a sequence of them."""
 
     def begin(self) -> Step:
-        """What is due before anything is known."""
+        """What is due at the start."""
 
     def receive(self, result: Result) -> Step:
-        """What `result` makes due. A result that is not awaited changes nothing."""
+        """What becomes due with `result`. A result that is not awaited changes nothing."""
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
-        """What is sent for `request`; its `weights` are filled in by whoever sends it.
+    def message(self, request: Request, text_of: TextOf) -> Message | MessageWithFile:
+        """The message of `request`; its sender fills in `weights`.
 
         Args:
             request: one that this level made due.
@@ -169,10 +179,10 @@ class Level(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be due."""
+        """Whether nothing is awaited and nothing more will be due."""
 
     def totals(self) -> Mapping[str, int]:
-        """Requests per stage, as far as it can be known now: shrinks when TRs turn out alike or unparsable."""
+        """Requests per stage, as far as known: fewer once TRs turn out to be equal or unusable."""
 
     def outcome(self) -> Outcome:
-        """All that is known now, also of an unfinished class."""
+        """Everything that is known now, of an unfinished class too."""

@@ -1,61 +1,55 @@
-"""Several levels one after the other, as one level: each begins with what came of those before it.
-
-A course asks nothing itself. It only passes on: results to the level at work, and outcomes to the next.
-"""
+"""Several levels one after the other, as one level: each begins with the outcome of those before it."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from broker.work_messages import Message
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step
+from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.iterate.level import IterateLevel
 from scenarios.levels.learn.level import LearnLevel
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.rewrite.level import RewriteLevel
 
-Begin = Callable[[Outcome], Level]
-"""Makes a level from the outcome of those before it."""
-
 
 class LevelSequence:
-    """Levels in a row.
+    """Levels one after the other.
 
     Args:
-        parts: how each is made; the first from an empty outcome.
+        parts: each makes a level from the outcome of those before it; the first from an empty outcome.
     """
 
-    def __init__(self, parts: Sequence[Begin]) -> None:
-        self._to_come = list(parts)
+    def __init__(self, parts: Sequence[Callable[[Outcome], Level]]) -> None:
+        self._next_parts = list(parts)
         self._begun: list[Level] = []
-        self._whose: dict[str, Level] = {}
-        """Of every request that was made due: its level."""
+        self._level_of: dict[str, Level] = {}
+        """The level of every request, by request id."""
 
     def begin(self) -> Step:
-        """What the first level asks."""
+        """The requests of the first level."""
         return self._next()
 
     def receive(self, result: Result) -> Step:
-        """What the level at work makes of it; the last result of a level makes the next one begin."""
-        level = self._whose.get(result.request_id)
+        """Pass a result to its level; the last result of a level makes the next one begin."""
+        level = self._level_of.get(result.request_id)
         if level is None:
             return Step()
         step = level.receive(result)
-        self._note(step, level)
+        self._register(step, level)
         if level is not self._begun[-1] or not level.finished:
             return step
         more = self._next()
-        return _both(step, more)
+        return _joined(step, more)
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
-        """As the level that asks it says it."""
-        return self._whose[request.id].message(request, text_of)
+    def message(self, request: Request, text_of: TextOf) -> Message | MessageWithFile:
+        """The message of a request, made by its level."""
+        return self._level_of[request.id].message(request, text_of)
 
     @property
     def finished(self) -> bool:
-        """Whether the last level is."""
-        return not self._to_come and all(level.finished for level in self._begun)
+        """Whether the last level is finished."""
+        return not self._next_parts and all(level.finished for level in self._begun)
 
     def totals(self) -> Mapping[str, int]:
-        """Of the levels that have begun: nobody knows yet what the others will need."""
+        """Requests per stage of the levels that have begun; the others are not known yet."""
         totals: dict[str, int] = {}
         for level in self._begun:
             for stage, requests in level.totals().items():
@@ -63,25 +57,25 @@ class LevelSequence:
         return totals
 
     def outcome(self) -> Outcome:
-        """Of all levels so far: each carries on what it was begun with."""
+        """The outcome of all levels so far: each adds to the outcome it began with."""
         return self._begun[-1].outcome() if self._begun else Outcome()
 
     def _next(self) -> Step:
-        """Begin levels until one has something to ask."""
+        """Begin levels until one has requests."""
         due = Step()
-        while self._to_come and (not self._begun or self._begun[-1].finished):
-            level = self._to_come.pop(0)(self.outcome())
+        while self._next_parts and (not self._begun or self._begun[-1].finished):
+            level = self._next_parts.pop(0)(self.outcome())
             self._begun.append(level)
             step = level.begin()
-            self._note(step, level)
-            due = _both(due, step)
+            self._register(step, level)
+            due = _joined(due, step)
         return due
 
-    def _note(self, step: Step, level: Level) -> None:
-        self._whose |= {request.id: level for request in step.requests}
+    def _register(self, step: Step, level: Level) -> None:
+        self._level_of |= {request.id: level for request in step.requests}
 
 
-def _both(one: Step, other: Step) -> Step:
+def _joined(one: Step, other: Step) -> Step:
     return Step(
         requests=(*one.requests, *other.requests),
         feedback=(*one.feedback, *other.feedback),
@@ -91,12 +85,12 @@ def _both(one: Step, other: Step) -> Step:
 
 
 def make(setup: Setup) -> Level:
-    """The level or levels that its scenario asks for, fresh."""
-    begin: dict[int, Begin] = {
+    """The level or levels of a scenario, before their first request."""
+    begin: dict[int, Callable[[Outcome], Level]] = {
         1: lambda _: ObserveLevel(setup),
-        2: lambda before: LearnLevel(setup.taught_with(before.weights), before),
+        2: lambda before: LearnLevel(setup.with_weights(before.weights), before),
         3: lambda before: (
-            RewriteLevel(setup) if setup.scenario.rewrites else IterateLevel(setup.taught_with(before.weights), before)
+            RewriteLevel(setup) if setup.scenario.rewrites else IterateLevel(setup.with_weights(before.weights), before)
         ),
     }
     return LevelSequence([begin[number] for number in setup.scenario.levels])

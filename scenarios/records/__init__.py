@@ -1,1 +1,1 @@
-"""What a class knows, as plain data: made by levels, read by scores, reports and the monitor."""
+"""Records of a class as plain data: made by levels, read by scores, reports and the monitor."""

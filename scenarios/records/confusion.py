@@ -1,7 +1,6 @@
-"""F1 of yes/no answers: of the positive class, and its macro and micro twins. Pure; knows no sets and no rounds.
+"""F1 of yes/no answers: of the positive class, macro and micro. Pure.
 
-An answer that is neither yes nor no counts as the wrong one of the two: whoever cannot decide about an item has it
-wrong, whichever class it is of. So there are two predicted classes and nothing in between.
+An answer that is neither yes nor no counts as the wrong one of the two, so there are only two predicted classes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,26 +12,26 @@ NO = "no"
 
 
 class Confusion(msgspec.Struct, frozen=True):
-    """How answers fell on items of two classes; Yes is the positive one."""
+    """Counts of answers to items of two classes; Yes is the positive class."""
 
     true_positive: int = 0
     false_positive: int = 0
     false_negative: int = 0
     true_negative: int = 0
     neither: int = 0
-    """Of all these, answers that were neither yes nor no."""
+    """Among all these, answers that were neither yes nor no."""
 
     def __add__(self, other: "Confusion") -> "Confusion":
         return Confusion(*(a + b for a, b in zip(_counts(self), _counts(other), strict=True)))
 
     @property
     def n(self) -> int:
-        """How many answers."""
+        """Number of answers."""
         return self.true_positive + self.false_positive + self.false_negative + self.true_negative
 
     @property
     def right(self) -> int:
-        """How many of them are right."""
+        """Number of correct answers."""
         return self.true_positive + self.true_negative
 
     @property
@@ -50,7 +49,7 @@ class Confusion(msgspec.Struct, frozen=True):
 
     @property
     def micro(self) -> float | None:
-        """F1 over the answers of both classes together; with one label per item this is accuracy. None: no answers."""
+        """F1 over both classes together, which is the accuracy. None: no answers."""
         return self.right / self.n if self.n else None
 
     @property
@@ -63,15 +62,15 @@ def confusion(answers: Iterable[tuple[str, str | None]]) -> Confusion:
     """Count answers.
 
     Args:
-        answers: gold answer and given answer of each item, in any case; None: there was none to find.
+        answers: gold answer and given answer of each item, in upper or lower case; None: none was found.
     """
     counts = [0, 0, 0, 0, 0]
     for gold, given in answers:
         positive = gold.casefold() == YES
-        said = "" if given is None else given.casefold()
-        right = said == (YES if positive else NO)
+        answer = "" if given is None else given.casefold()
+        right = answer == (YES if positive else NO)
         counts[(0 if right else 2) if positive else (3 if right else 1)] += 1
-        counts[4] += said not in (YES, NO)
+        counts[4] += answer not in (YES, NO)
     return Confusion(*counts)
 
 
@@ -80,12 +79,12 @@ def _counts(one: Confusion) -> tuple[int, ...]:
 
 
 def _f1(right: int, wrong: int) -> float:
-    """2 TP / (2 TP + FP + FN); 0 where nothing is of the class and nothing was taken for it."""
+    """2 TP / (2 TP + FP + FN); 0 if no item is of the class and none was predicted to be."""
     return 2 * right / (2 * right + wrong) if right else 0.0
 
 
 def pool(students: Mapping[str, Mapping[str, Confusion]]) -> dict[str, Confusion]:
-    """Each student's answers with all sets together, from answers by set and student."""
+    """Add up each student's answers over all sets; `students` is by set and student."""
     pooled: dict[str, Confusion] = {}
     for by_student in students.values():
         for name, answers in by_student.items():

@@ -1,7 +1,4 @@
-"""What a class of level 3 knows: sets of exemplars, and what became of them, round by round. Pure data.
-
-The input of the level's part of the summary; made by scenarios/levels/iterate/level.py. Sets are named by their keys.
-"""
+"""Records of level 3: exemplar sets and their results, round by round. Sets are referred to by their keys."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -14,27 +11,27 @@ from scenarios.records.confusion import Confusion
 
 Origin = Literal["description", "training", "revision"]
 Arm = Literal["class", "random", "self", "search"]
-"""class: the scenario's own students. The others are baselines: sets drawn at random, the teacher as its own only
-student, and a search without students at the same number of requests."""
+"""class: with the scenario's students. The others are baselines: random sets, the teacher as its own only student,
+and a search without students at the same number of requests."""
 
 
 class ExemplarSet(msgspec.Struct, frozen=True):
-    """Teaching material of level 3: exemplars with their answers."""
+    """Teaching material of level 3: exemplars with answers."""
 
     exemplars: tuple[Exemplar, ...]
     origin: Origin
     key: str
-    """Digest of the exemplars: two sets of the same exemplars are one."""
+    """Digest of the exemplars: equal sets have equal keys."""
 
     @staticmethod
     def of(exemplars: Iterable[Exemplar], origin: Origin) -> "ExemplarSet":
-        """With its key, in an order drawn by hashing: a teacher's own, such as Yes and No in turn, would teach too."""
+        """Make a set, in an order drawn by hashing: the order of a teacher, such as Yes and No in turn, is a hint."""
         ordered = tuple(sorted(exemplars, key=digest))
         return ExemplarSet(ordered, origin, digest("set", ordered))
 
 
 class FailureCase(msgspec.Struct, frozen=True, order=True):
-    """An item that a student got wrong with a set, as it was shown to the teacher."""
+    """An item that a student got wrong with a set."""
 
     item: str
     student: str
@@ -46,54 +43,54 @@ class Revision(msgspec.Struct, frozen=True):
     """One attempt of the teacher to write a set."""
 
     request: str
-    """Its id; of the repaired one, where the first could not be used."""
+    """Request id; of the second request, where the first text could not be used."""
     parent: str
-    """Key of the set it was to improve; empty at the start."""
+    """Key of the set that was revised; empty at the start."""
     failures: tuple[FailureCase, ...] = ()
     reasons: tuple[str, ...] = ()
     made: str = ""
     """Key of the set it made; empty: none."""
     dropped: str = ""
-    """Why it made none: what was wrong with the repaired text, or `failed`."""
+    """Why it made none: what was wrong with the last text, or `failed`."""
     repaired: str = ""
     """What was wrong with the first text; empty: nothing, or it failed."""
 
 
 class IterateRoundRecord(msgspec.Struct, frozen=True):
-    """One round; number 0 is the start, which nobody was taught in."""
+    """One round; number 0 is the start, without exams of students."""
 
     number: int
     taught: tuple[str, ...]
-    """Sets that the students were examined with, best first."""
+    """Sets that students were examined with, best first."""
     students: dict[str, dict[str, Confusion]]
-    """By set, by student: on the round's training items."""
+    """By set and student, on the round's training items."""
     revisions: tuple[Revision, ...]
     reflections: int
-    """How many had a reason in them."""
+    """Number of reflections with a reason."""
     dropped_reflections: dict[str, int]
-    """The others, by cause."""
+    """Number of the other reflections, by cause."""
     scored: tuple[str, ...]
-    """Sets the teacher was scored with: those of before, then the new ones."""
+    """Sets that were scored: the earlier ones, then the new ones."""
     selected: tuple[str, ...]
     """The sets that were kept, best first."""
     learning: tuple[str, ...] = ()
-    """Those whose mistakes the teacher was shown: with a curriculum not all who were examined in the first round."""
+    """Students whose mistakes the teacher was shown; with a curriculum fewer than were examined in round 1."""
     items: tuple[str, ...] = ()
-    """Its training items: what the students were asked."""
+    """Ids of the training items that students were asked."""
     answers: dict[str, dict[str, "OwnAnswers"]] = {}
-    """By set, by student: item by item what `students` counts."""
+    """By set and student, the answers that `students` counts."""
 
 
 class OwnAnswers(msgspec.Struct, frozen=True):
-    """Which training items an agent answered right with a set, and which wrong; ids, in order."""
+    """Ids of the training items that an agent answered right with a set, and of those it got wrong, sorted."""
 
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
 
     @staticmethod
-    def of(marks: Iterable[tuple[str, bool]]) -> "OwnAnswers":
-        """From items, each with whether it was answered right."""
-        ordered = sorted(marks)
+    def of(answers: Iterable[tuple[str, bool]]) -> "OwnAnswers":
+        """From item ids, each with whether it was answered right."""
+        ordered = sorted(answers)
         right, wrong = (tuple(item for item, is_right in ordered if is_right is wanted) for wanted in (True, False))
         return OwnAnswers(right, wrong)
 
@@ -105,34 +102,34 @@ class ArmRun(msgspec.Struct, frozen=True):
     run: int
     rounds: tuple[IterateRoundRecord, ...]
     sets: dict[str, ExemplarSet]
-    """By key: every set that was scored."""
+    """Every set that was scored, by key."""
     train: dict[str, Confusion]
-    """The teacher's own answers to training items, by set: what selects."""
+    """The teacher's own answers to training items, by set; these decide the selection."""
     held_out: dict[str, Confusion]
-    """To held-out items (dev and test), by set, of the sets that were best in a round: never selects."""
+    """The teacher's answers to held-out items (dev and test), by set, of sets that were best in a round."""
     requests: int
-    """Distinct requests that this arm needs, shared ones too; held-out exams are not among them."""
+    """Distinct requests of this arm, shared ones included, without held-out exams."""
     own: dict[str, OwnAnswers] = {}
-    """By set, item by item what `train` counts: of the start's best set and of the last best one."""
+    """By set, the answers that `train` counts, of the best set of the start and of the last round."""
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """The answers of one agent for one purpose, in all arms and runs: each once, failed ones left out."""
+    """Counts of one agent's answers of one stage in all arms and runs: each once, without failed ones."""
 
     agent: str
     stage: str
-    """exam: as a student. score: the teacher's own to training items. test: its own to held-out items."""
+    """exam: as a student. score: the teacher's to training items. test: the teacher's to held-out items."""
     n: int
     unparsable: int
-    """Without an answer to find."""
+    """Texts in which no answer was found."""
     shared: dict[str, int]
-    """By agent: answers that were asked of that one, which answers alike, and serve this one, too."""
+    """By other agent, which is identical: answers that it gave and that count for this one too."""
 
 
 class Iteration(msgspec.Struct, frozen=True):
-    """All of level 3, finished or not."""
+    """Level 3, finished or not."""
 
     courses: tuple[ArmRun, ...] = ()
-    """The class itself first, run by run, then the baselines."""
+    """The class first, run by run, then the baselines."""
     answers: tuple[Answers, ...] = ()
     """By agent and stage."""

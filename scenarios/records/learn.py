@@ -1,4 +1,4 @@
-"""What a finished (or half finished) class of level 2 knows, round by round: the input of its report. Pure data."""
+"""Records of level 2, round by round: the input of its report. Pure data."""
 
 import msgspec
 
@@ -6,10 +6,10 @@ from scenarios.config.schema import ArmName
 from scenarios.records.observe import TeachingProblemRecord
 
 ARM_LABELS: dict[str, str] = {"correctness": "correctness", "m2": "M2", "shuffled": "shuffled", "dense": "dense"}
-"""What people read of an arm."""
+"""Names of the arms for people."""
 
 MACHINE_DEPENDENT = frozenset({"seconds", "peak_memory_mb"})
-"""Figures of a training that are another's on another machine, or another day."""
+"""Figures of a training that depend on the machine and its load."""
 
 
 class Preference(msgspec.Struct, frozen=True):
@@ -30,92 +30,92 @@ class Preference(msgspec.Struct, frozen=True):
 
     @property
     def gap(self) -> float:
-        """By how much the scores differ; equal gaps are equal, whatever the scores."""
+        """Difference of the scores, rounded so that equal gaps of different scores compare as equal."""
         return round(self.score_chosen - self.score_rejected, 9)
 
 
 class Gaps(msgspec.Struct, frozen=True):
-    """By how much the final scores of TRs differ, over all pairs of distinct examined TRs of one TP."""
+    """Differences of final scores, over all pairs of distinct examined TRs of one TP."""
 
     pairs: int
     above: int
-    """So many of them by more than the gap that is asked for."""
+    """Number of pairs with more than the required gap."""
     problems: int
-    """TPs that have such a pair."""
+    """Number of TPs with such a pair."""
     largest: float | None
     """None: no TP has two distinct examined TRs."""
 
 
 class Training(msgspec.Struct, frozen=True):
-    """One arm with one training seed: its pairs, and what training on them came to."""
+    """One arm with one training seed: its pairs and the result of the training."""
 
     arm: ArmName
     pairs: tuple[Preference, ...]
     available: int
-    """How many there were before all arms were cut to equally many."""
+    """Number of pairs before all arms were cut to equally many."""
     gaps: Gaps
     request: str = ""
-    """Of the training; empty: there are no pairs to train on."""
+    """Request id; empty: there are no pairs to train on."""
     weights: str = ""
-    """Digest of the new weights; empty: none (yet)."""
+    """Digest of the new weights; empty: none yet, or none at all."""
     failed: str = ""
-    """Why there are none and will be none: a kind of failure."""
+    """Kind of the failure; empty: it did not fail."""
     figures: dict[str, float] = {}
-    """As `Trained` tells them: pairs, steps, seconds, loss, reward_margin ..."""
+    """From `Trained`: pairs, steps, loss, reward_margin ..."""
     seed: int = 0
     """Which of the arm's seeds, from 0."""
 
     @property
     def label(self) -> str:
-        """The arm, as people read it; M2 #2 is M2 with its second seed."""
+        """Name of the arm for people; M2 #2 is M2 with its second seed."""
         return numbered(ARM_LABELS[self.arm], self.seed)
 
 
 def numbered(name: str, seed: int) -> str:
-    """The name of an arm, or of its teacher, with the number of its seed behind it from the second on."""
+    """The name of an arm, or of its teacher, followed by the number of its seed from the second on."""
     return f"{name} #{seed + 1}" if seed else name
 
 
 class Likelihood(msgspec.Struct, frozen=True):
-    """A text that a trained teacher drew from its whole distribution, and how likely it is. In nats per token."""
+    """Likelihood of a text that a trained teacher drew from its whole distribution, in nats per token."""
 
     weights: str
-    """Of who wrote it."""
+    """Weights of the teacher that wrote it."""
     tp: str
     tokens: int
     own: float | None = None
-    """Mean log-probability under those weights. None: not known (yet)."""
+    """Mean log-probability under those weights. None: not known."""
     original: float | None = None
-    """Under those the teacher began with."""
+    """Mean log-probability under the original weights."""
 
     def under(self, logprob: float | None, *, original: bool) -> "Likelihood":
-        """With one of them known."""
+        """A copy with one of the two log-probabilities."""
         return msgspec.structs.replace(self, **{"original" if original else "own": logprob})
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What one teacher did on what it is measured with."""
+    """Measurements of one teacher."""
 
     weights: str
-    """Empty: those it began with."""
+    """Empty: the original weights."""
     held_out: tuple[TeachingProblemRecord, ...] = ()
     """The greedy answer and k sampled ones; no exams."""
     taught: tuple[TeachingProblemRecord, ...] = ()
     """New TRs of the TPs, with the students' exams."""
     drift: tuple[Likelihood, ...] = ()
-    """One text per held-out problem; none for the original teacher."""
+    """One text per held-out problem; none of the original teacher."""
 
 
 class LearnRoundRecord(msgspec.Struct, frozen=True):
-    """One round: its teacher's TRs and exams, what was trained on them, and how that is measured."""
+    """One round: its teacher's TRs and exams, the trainings, and the measurements."""
 
     number: int
     """From 1."""
     weights: str
-    """Of the teacher at its beginning; empty: those it began the class with."""
+    """The teacher's weights at the start of the round; empty: the original ones."""
     lessons: tuple[TeachingProblemRecord, ...]
     trainings: tuple[Training, ...]
-    """By arm, in the scenario's order; empty: it has not come so far."""
+    """By arm, in the scenario's order; empty: the pairs are not chosen yet."""
     measured: tuple[Measured, ...]
-    """The original teacher, in the first round; then the trained ones. Equal weights once."""
+    """In the first round the original teacher, then the trained ones, equal weights once."""
     finished: bool = False

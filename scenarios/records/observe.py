@@ -1,4 +1,4 @@
-"""What a finished (or half finished) class of level 1 knows: the input of all scoring. Pure data."""
+"""Records of level 1: the input of all scoring. Pure data."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from broker.work_messages import AnswerForm
 
 
 class ExamAnswer(msgspec.Struct, frozen=True):
-    """One EA."""
+    """One exam answer (EA)."""
 
     student: str
     ep: str
@@ -15,12 +15,12 @@ class ExamAnswer(msgspec.Struct, frozen=True):
 
     @property
     def slot(self) -> tuple[str, str, int]:
-        """Whose exam on which EP, and for which time: what TRs of one TP have in common."""
+        """Student, EP and repeat, which TRs of one TP have in common."""
         return self.student, self.ep, self.repeat
 
 
 class ExamGrade(msgspec.Struct, frozen=True):
-    """How likely a student finds the worked solution of an EP under a TR."""
+    """Likelihood of an EP's worked solution for a student, after a TR."""
 
     student: str
     ep: str
@@ -29,7 +29,7 @@ class ExamGrade(msgspec.Struct, frozen=True):
 
 
 class Rationale(msgspec.Struct, frozen=True):
-    """One sampled TR-TA pair of a TP. Identical TRs appear as often as they came, with the same exams."""
+    """One sampled TR-TA pair of a TP. Identical TRs appear as often as they were drawn, with the same exams."""
 
     id: str
     repeat: int
@@ -39,25 +39,25 @@ class Rationale(msgspec.Struct, frozen=True):
     exams: tuple[ExamAnswer, ...]
     """Sorted by student, EP, repeat. Empty where the TR has no answer, or was not examined yet."""
     material: str = ""
-    """Digest of the text: identical TRs have it in common. Empty: the id stands for it."""
+    """Digest of the text, equal for identical TRs. Empty: the id stands for it."""
     grades: tuple[ExamGrade, ...] = ()
     """Sorted by student and EP. Empty unless exam.score is logprob."""
     ended: bool = True
     """False: it was cut off."""
     talks: int = 0
-    """Questions of students about it, and the teacher's answers."""
+    """Number of questions of students about it and of answers of the teacher."""
     silent: int = 0
-    """Students who were to ask, and sat their exams without a dialogue."""
+    """Number of students whose dialogue failed, who took their exams without one."""
 
 
 class TeachingProblemRecord(msgspec.Struct, frozen=True):
-    """One TP and all that came of it."""
+    """One TP with its TRs and their exams."""
 
     tp: str
     form: AnswerForm
     greedy: Rationale | None
-    """Temperature 0, without exams. None: not asked, or failed."""
+    """Drawn at temperature 0, without exams. None: not asked, or failed."""
     rationales: tuple[Rationale, ...]
-    """Sorted by repeat; failed ones are left out."""
+    """Sorted by repeat, without failed ones."""
     exam_tokens: int = 0
-    """Completion tokens of all exams under this TP, each distinct exam once, and of the dialogues before them."""
+    """Completion tokens of all distinct exams under this TP and of the dialogues before them."""

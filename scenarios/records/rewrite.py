@@ -1,7 +1,4 @@
-"""What a class knows that rewrites rationales (level 3 with `material: rationale`). Pure data.
-
-Made by scenarios/levels/rewrite/level.py; what it says is scenarios/report/rewrite.py.
-"""
+"""Records of rewritten rationales (level 3 with `material: rationale`). Pure data."""
 
 import msgspec
 
@@ -9,7 +6,7 @@ from scenarios.records.observe import TeachingProblemRecord
 
 
 class Tailored(msgspec.Struct, frozen=True):
-    """One TR, rewritten for one student, from its mistakes."""
+    """One TR, rewritten for one student from its mistakes."""
 
     parent: str
     """Digest of the TR's text: `Rationale.material`."""
@@ -17,29 +14,29 @@ class Tailored(msgspec.Struct, frozen=True):
     failures: tuple[str, ...]
     """Request ids of the wrong EAs that the teacher was shown."""
     reasons: tuple[str, ...]
-    """What misled the student, as the teacher says; none: it found no words for it."""
+    """What misled the student, in the teacher's words; empty: no usable text."""
     repeats: tuple[int, ...]
-    """Of the TRs that came of it, in the lesson; those that failed are not there."""
+    """Repeats of the new TRs in the lesson, which holds those that did not fail."""
 
 
 class Rewritten(msgspec.Struct, frozen=True):
-    """One TP and all that came of it."""
+    """One TP with its sampled and its rewritten TRs."""
 
     lesson: TeachingProblemRecord
-    """With its sampled TRs, and behind them the rewritten ones."""
+    """The sampled TRs, followed by the rewritten ones."""
     sampled: int
-    """TRs with smaller repeats were sampled, the others rewritten."""
+    """TRs with a smaller repeat were sampled, the others rewritten."""
     originals: int
-    """TRs with smaller repeats might be rewritten; the sampled ones behind them serve the comparison alone."""
+    """TRs with a smaller repeat could be rewritten; the other sampled ones serve only the comparison."""
     tailored: tuple[Tailored, ...] = ()
-    """Best TR first, then in the order of the students."""
+    """Sorted by rank of the TR, then by student."""
     reflections: int = 0
-    """Times that the teacher said what misled a student, or tried to."""
+    """Number of requests for what misled a student."""
     over: bool = False
-    """Whether everything is there."""
+    """Whether every result has arrived or failed."""
 
 
 class Rewriting(msgspec.Struct, frozen=True):
-    """All of it, finished or not."""
+    """All TPs, finished or not."""
 
     lessons: tuple[Rewritten, ...] = ()

@@ -1,8 +1,7 @@
-"""Notices a broker whose process runs but which cannot be reached, and ends it, so that the launcher starts it again.
+"""Ends a broker whose process runs but cannot be reached, so that the launcher starts it again.
 
-A broker answers every heartbeat of the classroom. One that says nothing for long is stopped, hangs, or has lost its
-socket; one that waits for a processor on a busy machine is not ended soon. A broker whose process has ended is the
-launcher's to notice.
+A broker answers every heartbeat of the classroom. One that is silent for long is stopped, hangs, or has lost its
+socket. One that waits for a processor on a busy machine gets more time. The launcher notices a broker that has ended.
 """
 
 from typing import Protocol
@@ -12,28 +11,28 @@ from scenarios.config.schema import Scenario
 from scenarios.store.sqlite import Store
 
 BROKER = "broker"
-"""The broker's name among the processes that the launcher watches."""
+"""Name of the broker's process."""
 STARVED = 10
-"""How many times as long the broker may say nothing while it waits for a processor or for the disk."""
+"""How many times longer the broker may be silent while it waits for a processor or for the disk."""
 SOCKET_S = 3.0
-"""For how long the broker's socket must be missing: a broker that starts makes it anew."""
+"""How long the broker's socket must be missing: a broker that starts makes it again."""
 
 
 class BrokerLauncher(Protocol):
-    """The part of a launcher that this file needs."""
+    """The part of a launcher that this module needs."""
 
     def starved(self, name: str) -> bool:
-        """Whether its process waits for a processor or for the disk, and so cannot answer."""
+        """Whether the process waits for a processor or for the disk, and so cannot answer."""
 
     def kill(self, name: str, why: str, pid: int = 0) -> None:
-        """End a process that hangs; it counts as a death. A process of somebody else is left alone.
+        """End a process that hangs; this counts as a death.
 
-        `pid`: the process that is meant; 0: whichever runs under this name.
+        `pid` is the process that hangs; 0 means whichever runs under this name. Another process is left alone.
         """
 
 
 class BrokerWatch:
-    """For how long the broker of a class has said nothing."""
+    """Measures how long the broker of a class has been silent."""
 
     def __init__(self, scenario: Scenario, store: Store, client: Client, launcher: BrokerLauncher) -> None:
         self._quiet_s = 3 * scenario.broker.heartbeat_s
@@ -42,33 +41,33 @@ class BrokerWatch:
         self._client = client
         self._launcher = launcher
         self._heard = client.heard
-        """How many messages had come from it at the last look."""
+        """Number of messages that had come from it at the last check."""
         self._silent_s = 0.0
-        """Since its last message; slower while its process was starved."""
+        """Seconds since its last message, counted slower while its process is starved."""
         self._noted = False
-        """Whether its silence is written down."""
+        """Whether an event was written for its silence."""
         self._missing_s = 0.0
-        """For how long its socket has been gone, while somebody could not connect."""
+        """How long its socket has been missing while an agent could not connect."""
 
-    def look(self, passed_s: float, *, runs: bool, awaited: bool) -> None:
-        """Look at the broker, `passed_s` after the last time.
+    def check(self, passed_s: float, *, runs: bool, awaited: bool) -> None:
+        """Check the broker, `passed_s` after the last time.
 
         Args:
-            passed_s: without time in which this process did not run.
+            passed_s: seconds, without time in which this process did not run.
             runs: whether the broker's process runs.
             awaited: whether an agent runs that has not reached the broker yet.
         """
         if not runs:
             self._silent_s = self._missing_s = 0.0
             return
-        self._look_at_words(passed_s)
+        self._check_silence(passed_s)
         missing = self._client.missing_socket if awaited else ""
         self._missing_s = self._missing_s + passed_s if missing else 0.0
         if self._missing_s > SOCKET_S:
             self._missing_s = 0.0
             self._launcher.kill(BROKER, f"its socket {missing} is gone: does a program clean the temporary folder?")
 
-    def _look_at_words(self, passed_s: float) -> None:
+    def _check_silence(self, passed_s: float) -> None:
         if self._client.heard != self._heard:
             self._heard, self._silent_s = self._client.heard, 0.0
             if self._noted:

@@ -1,8 +1,8 @@
-"""Who is there: joins and losses, processes that end or hang, and pools that nobody serves.
+"""Watches the agents of a class: which joined, left, died or hang, and which pools have no member.
 
-The broker says which agents joined and which were lost, the launcher which processes run and which ended. This file
-brings the two together, writes it down, ends processes that load or train for too long, and says when a class cannot
-go on. How long a request may take is the broker's to judge: broker/state.py.
+The broker reports agents that joined or were lost, the launcher processes that run or ended. This module combines the
+two, records events, ends processes that load or train for too long, and fails the class when a pool stays empty. The
+broker checks how long a request takes (broker/state.py).
 """
 
 import time
@@ -19,13 +19,13 @@ from scenarios.session.broker_watch import BROKER, BrokerWatch
 from scenarios.store.sqlite import Store
 
 HOLDS = {"loading": "loading_s", "training": "training_s"}
-"""States in which an agent answers nothing, and the entry of `limits` that holds then."""
+"""States in which an agent answers nothing, and the entry of `limits` that bounds each."""
 TURN_OVER = "its turn is over"
-"""Why an agent is gone that was sent away to make room for the next (`time_share`)."""
+"""Why an agent left whose processes were ended to make room for the next (`time_share`)."""
 NOTED_S = 3.0
-"""A pool that is empty for less than this is not worth a word: processes need a moment to start."""
+"""How long a pool is empty before that is an event: processes need a moment to start."""
 PAUSE_S = 2.0
-"""The most time that one look counts: where more went by, this process was stopped or starved, and so were others."""
+"""The most time that one check counts: if more went by, this process was stopped or starved, as others were."""
 
 
 class ClassFailure(LbtError):
@@ -33,11 +33,11 @@ class ClassFailure(LbtError):
 
 
 class EndedProcess(Protocol):
-    """What a launcher says of a process that ended."""
+    """What a launcher reports of a process that ended."""
 
     @property
     def name(self) -> str:
-        """Of the agent, or `broker`."""
+        """Name of the agent, or `broker`."""
 
     @property
     def detail(self) -> str:
@@ -49,7 +49,7 @@ class EndedProcess(Protocol):
 
     @property
     def left(self) -> bool:
-        """Whether it left by itself, without an error."""
+        """Whether it ended by itself, without an error."""
 
     @property
     def killed(self) -> bool:
@@ -57,23 +57,23 @@ class EndedProcess(Protocol):
 
     @property
     def pid(self) -> int:
-        """Of the process; 0: it could not be started."""
+        """Its process id; 0: it could not be started."""
 
 
 class AgentLauncher(broker_watch.BrokerLauncher, Protocol):
     """Starts, watches and restarts the processes of a class."""
 
     def ended(self) -> Iterable[EndedProcess]:
-        """What ended since the last call. Never waits."""
+        """Processes that ended since the last call. Does not wait."""
 
     def alive(self) -> Collection[str]:
-        """Whose process runs."""
+        """Names of the processes that run."""
 
     def unkillable(self) -> Collection[str]:
-        """Whose process still runs long after it was sent SIGKILL."""
+        """Names of the processes that still run long after SIGKILL."""
 
     def last_words(self, name: str) -> str:
-        """The last trouble that its log tells of, in a line, and where the log is."""
+        """The last error in the log of a process, in a line, and where the log is."""
 
 
 class _End(NamedTuple):
@@ -81,12 +81,12 @@ class _End(NamedTuple):
 
     name: str
     detail: str
-    limit: str
+    exceeded: str
     """The entry of `limits` that it exceeded; empty: none."""
 
 
-class Attendance:
-    """The members of every pool, how long a pool may stay empty, and how long a process may load."""
+class Liveness:
+    """The members of every pool and the state of every process."""
 
     def __init__(
         self,
@@ -105,45 +105,46 @@ class Attendance:
         self._external = {agent.name for agent in scenario.agents if agent.engine == "external"}
         self._broker = BrokerWatch(scenario, store, client, launcher)
         self._clock = clock
-        self._looked_at = clock()
+        self._checked_at = clock()
         self._now = 0.0
-        """Seconds of this session, without those in which this process did not run."""
+        """Seconds since the start, without those in which this process did not run."""
         self._members: dict[str, set[str]] = {agent.name: set() for agent in scenario.agents}
         self._states: dict[str, str] = {}
-        """Of the members."""
+        """State of each member."""
         self._waits_since: dict[str, float] = {}
         """Since when each running process loads, or trains without a step; one that has not joined yet loads."""
         self._restarting: set[str] = set()
-        self._ours: set[str] = set()
-        """Names of the processes that the launcher has started: the other members are external."""
-        self._there: set[str] = set()
-        """Those of them that run, or are about to start again."""
+        self._children: set[str] = set()
+        """Names of the processes that the launcher has started; all other members are external."""
+        self._running: set[str] = set()
+        """Children that run or are about to start again."""
         self._exceeded: dict[str, str] = {}
-        """Which entry of `limits` each process exceeded that was ended for it."""
+        """The entry of `limits` that each ended process had exceeded."""
         self._empty_since: dict[str, float] = {}
         self._noted: set[str] = set()
+        """Empty pools that have an event."""
         self._last: dict[str, _End] = {}
         """How the last process of each pool ended."""
-        self._left = Counter({agent.name: agent.replicas for agent in scenario.agents})
-        """Processes of each pool that run or may be started again."""
+        self._startable = Counter({agent.name: agent.replicas for agent in scenario.agents})
+        """Number of processes of each pool that run or may be started again."""
 
     @property
-    def anybody(self) -> bool:
-        """Whether any agent is there that may have work under way: not one that still loads."""
+    def any_ready(self) -> bool:
+        """Whether any agent is connected that may have work under way, so does not load or train."""
         return any(state not in HOLDS and not self._has_ended(name) for name, state in self._states.items())
 
     @property
-    def any_of_ours(self) -> bool:
-        """The same, external agents left out."""
-        return any(state not in HOLDS and name in self._there for name, state in self._states.items())
+    def any_child_ready(self) -> bool:
+        """The same without external agents."""
+        return any(state not in HOLDS and name in self._running for name, state in self._states.items())
 
-    # --- what the broker says ---------------------------------------------------------------------------
+    # --- reports of the broker --------------------------------------------------------------------------
 
     def joined(self, joined: Joined) -> None:
-        """An agent said Hello, or its state changed.
+        """An agent joined, or its state changed.
 
         Raises:
-            ClassFailure: it would answer as somebody else than the request ids say.
+            ClassFailure: it is another answerer than the request ids are made for.
         """
         hello = joined.hello
         pool = hello.pool or hello.name
@@ -166,11 +167,11 @@ class Attendance:
             self.progressed(hello.name)
 
     def progressed(self, name: str) -> None:
-        """An agent took a step of a training, or its state changed: its time to load or train begins anew."""
+        """An agent took a step of a training, or its state changed: its time to load or train starts again."""
         self._waits_since.pop(name, None)
 
     def quiet(self, quiet: Quiet) -> None:
-        """An agent of ours sends nothing, though its process runs; or it does again."""
+        """An agent sends nothing although its process runs, or sends again."""
         if quiet.over:
             self._store.note(quiet.name, "heard", f"again, after {quiet.seconds:.0f} s")
         else:
@@ -178,8 +179,8 @@ class Attendance:
             self._store.note(quiet.name, "quiet", f"no heartbeat for {quiet.seconds:.0f} s: {why}")
 
     def lost(self, lost: Lost) -> None:
-        """An agent is no longer there; one that hangs is killed, so that the launcher starts it again."""
-        if lost.why == "refused":  # it never was there; another may be, under the same name
+        """An agent was lost. One that hangs is killed, so that the launcher starts it again."""
+        if lost.why == "refused":  # it never joined; another agent of the same name may have
             self._store.note(lost.name, "lost", f"refused: {lost.name} {lost.detail}"[:500])
             return
         self._members.get(lost.pool, set()).discard(lost.name)
@@ -196,53 +197,53 @@ class Attendance:
         elif lost.why == "silent":
             self._end(lost.name, lost.detail, pid=lost.pid)
 
-    # --- what the launcher says -------------------------------------------------------------------------
+    # --- reports of the launcher ------------------------------------------------------------------------
 
-    def look(self, outstanding: Mapping[str, int]) -> None:
-        """Look at processes and pools; `outstanding` says how many requests each pool still has to answer.
+    def check(self, outstanding: Mapping[str, int]) -> None:
+        """Check processes and pools; `outstanding` is the number of unanswered requests by pool.
 
         Raises:
-            ClassFailure: the broker or a pool that is needed has ended for good, or is away for too long.
+            ClassFailure: the broker or a pool with requests has ended for good, or is away for too long.
         """
         now = self._clock()
-        passed_s = min(now - self._looked_at, PAUSE_S)
+        passed_s = min(now - self._checked_at, PAUSE_S)
         self._now += passed_s
-        self._looked_at = now
+        self._checked_at = now
         for ended in self._launcher.ended():
-            self._hear_of_end(ended)
+            self._note_end(ended)
         running = set(self._launcher.alive())
         alive = running - {BROKER}
-        self._broker.look(passed_s, runs=BROKER in running, awaited=not alive <= self._states.keys())
+        self._broker.check(passed_s, runs=BROKER in running, awaited=not alive <= self._states.keys())
         unkillable = sorted(self._launcher.unkillable())
         if BROKER in unkillable:
-            raise ClassFailure(self._hangs(BROKER))
-        self._ours |= alive
+            raise ClassFailure(self._hanging(BROKER))
+        self._children |= alive
         self._restarting -= alive
         alive.difference_update(unkillable)
-        self._look_at_waits(alive)
-        self._there = alive | self._restarting
-        self._look_at_pools({pool for pool, count in outstanding.items() if count}, unkillable)
+        self._check_waits(alive)
+        self._running = alive | self._restarting
+        self._check_pools({pool for pool, count in outstanding.items() if count}, unkillable)
 
     def _has_ended(self, name: str) -> bool:
-        """Whether this agent is one of our own processes, and it has ended or should have.
+        """Whether this agent is a child process that has ended.
 
-        The broker may still name it a member: it may read the last messages of a process after its end.
+        The broker may report it as a member later, since it may read the last messages of a process after its end.
         """
-        return name in self._ours and name not in self._there
+        return name in self._children and name not in self._running
 
-    def _hear_of_end(self, ended: EndedProcess) -> None:
+    def _note_end(self, ended: EndedProcess) -> None:
         if not ended.left:
             self._store.note(ended.name, "restart" if ended.will_restart else "gone", ended.detail[:500])
         if ended.name == BROKER:
             if not ended.will_restart:
                 words = self._launcher.last_words(BROKER)
                 raise ClassFailure(f"the broker cannot be kept running: {ended.detail}\n{words}")
-            # The next broker knows only those who say Hello to it, which a process that hangs does not.
+            # The next broker knows only agents that join it, and a process that hangs does not.
             self._states.clear()
             for members in self._members.values():
                 members.clear()
             return
-        self._ours.add(ended.name)
+        self._children.add(ended.name)
         self._client.send(Gone(name=ended.name, detail=ended.detail, pid=ended.pid))
         self._states.pop(ended.name, None)
         self._waits_since.pop(ended.name, None)
@@ -252,11 +253,11 @@ class Attendance:
         if ended.will_restart:
             self._restarting.add(ended.name)
         else:
-            self._restarting.discard(ended.name)  # it may never have run since it was to restart
-            self._left[pool] -= 1
+            self._restarting.discard(ended.name)  # it may have ended again before it was seen running
+            self._startable[pool] -= 1
 
-    def _look_at_waits(self, alive: set[str]) -> None:
-        """End what loads, or trains without a step, for too long."""
+    def _check_waits(self, alive: set[str]) -> None:
+        """End processes that load, or train without a step, for too long."""
         waiting = {name: HOLDS[state] for name in alive if (state := self._states.get(name, "loading")) in HOLDS}
         since = self._waits_since = {name: self._waits_since.get(name, self._now) for name in waiting}
         for name, limit in waiting.items():
@@ -269,18 +270,18 @@ class Attendance:
             since[name] = self._now
 
     def _end(self, name: str, what: str, limit: str = "", pid: int = 0) -> None:
-        """End a process that hangs. `limit`: the entry of `limits` that it exceeded; `pid`: 0, whichever runs."""
+        """End a process that hangs. `limit` is the entry of `limits` that it exceeded; `pid` 0 means whichever runs."""
         self._exceeded[name] = limit
         self._launcher.kill(name, f"{what} (limits.{limit})" if limit else what, pid)
 
-    def _look_at_pools(self, needed: set[str], unkillable: Sequence[str]) -> None:
-        """Whether each pool that is `needed` has members, or may get some."""
+    def _check_pools(self, needed: set[str], unkillable: Sequence[str]) -> None:
+        """Fail the class if a pool that is `needed` has no member and gets none in time."""
         present = {
             pool for pool, members in self._members.items() if any(not self._has_ended(name) for name in members)
         }
-        there = present | {pool_of(name) for name in self._there}
+        served = present | {pool_of(name) for name in self._running}
         for pool in self._members:
-            if pool in there or pool not in needed:
+            if pool in served or pool not in needed:
                 self._empty_since.pop(pool, None)
                 self._noted.discard(pool)
                 continue
@@ -288,35 +289,37 @@ class Attendance:
             limit_s = self._limits.empty_pool_s
             if pool not in self._noted and self._now - since >= NOTED_S:
                 self._noted.add(pool)
-                self._store.note(pool, "waiting", f"{self._absent(pool)}; waiting {limit_s:g} s (limits.empty_pool_s)")
-            # Waiting pays while others have work, or while somebody may still come.
-            hopeless = self._left[pool] <= 0 and not present & (needed - {pool})
+                self._store.note(
+                    pool, "waiting", f"{self._why_empty(pool)}; waiting {limit_s:g} s (limits.empty_pool_s)"
+                )
+            # It is worth waiting while other pools have work, or while a process may still start.
+            hopeless = self._startable[pool] <= 0 and not present & (needed - {pool})
             hangs = next((name for name in unkillable if pool_of(name) == pool), "")
             if hangs and self._now - since > limit_s:
-                raise ClassFailure(self._hangs(hangs))
+                raise ClassFailure(self._hanging(hangs))
             if hopeless or (self._now - since > limit_s and pool in self._last):
-                raise ClassFailure(self._gone(pool))
+                raise ClassFailure(self._ended(pool))
             if self._now - since > limit_s:
-                raise ClassFailure(f"{pool}: {self._absent(pool)}; waited {limit_s:g} s (limits.empty_pool_s)")
+                raise ClassFailure(f"{pool}: {self._why_empty(pool)}; waited {limit_s:g} s (limits.empty_pool_s)")
 
-    def _absent(self, pool: str) -> str:
-        """Why nothing answers the requests of a pool."""
+    def _why_empty(self, pool: str) -> str:
+        """Why a pool has no member."""
         if pool not in self._external:
             return "no process of it runs"
         endpoint = self._client.endpoint
         return f"it is not connected; start your program with endpoint {endpoint} and name {pool} (docs/protocol.md)"
 
-    def _hangs(self, name: str) -> str:
+    def _hanging(self, name: str) -> str:
         words = self._launcher.last_words(name)
         return (
             f"the process of {name} does not end after SIGKILL: it hangs in the kernel, perhaps in a driver.\n{words}"
         )
 
-    def _gone(self, pool: str) -> str:
+    def _ended(self, pool: str) -> str:
         """Why a pool has no process any more, and what to do about it."""
         end = self._last[pool]
         gone = f"agent {pool!r} has ended: {end.detail}"
-        if not end.limit:
+        if not end.exceeded:
             return f"{gone}\n{self._launcher.last_words(end.name)}"
-        more = 2 * getattr(self._limits, end.limit)
-        return f"{gone}\nOn a busy or slow machine allow it more time: resume with --set limits.{end.limit}={more:g}"
+        more = 2 * getattr(self._limits, end.exceeded)
+        return f"{gone}\nOn a busy or slow machine allow it more time: resume with --set limits.{end.exceeded}={more:g}"

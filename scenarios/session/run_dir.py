@@ -28,9 +28,10 @@ from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, Setup
+from scenarios.levels.replay import replay
 from scenarios.report.spend import server_notes_in, spent_in
 from scenarios.session.request_counts import CHARACTERS_PER_TOKEN
-from scenarios.session.runner import Ending, feed, settled
+from scenarios.session.runner import Ending
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Bank
@@ -245,7 +246,7 @@ class RunFolder:
         if (bank := store.bank()) is None:
             return None
         level = self.level(scenario, bank, store)
-        step, reused = settled(level, level.begin(), store.find)
+        step, reused = replay(level, level.begin(), store.find)
         if not level.finished:
             return None
         store.keep_asked(step.wanted)
@@ -260,7 +261,7 @@ class RunFolder:
             if (bank := store.bank()) is None:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
             level = self.level(scenario, bank, store)
-            due, _ = feed(level, store.find)
+            step, _ = replay(level, level.begin(), store.find)
             outcome = level.outcome()
             facts = msgspec.structs.replace(
                 facts_from(store), spent=spent_in(self.path), server_notes=server_notes_in(self.path)
@@ -278,7 +279,7 @@ class RunFolder:
                 iteration=outcome.iteration,
                 rewriting=outcome.rewriting,
             )
-            return summary, dict(Counter(request.stage for request in due))
+            return summary, dict(Counter(request.stage for request in step.requests))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """summary.json."""

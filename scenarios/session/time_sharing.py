@@ -1,7 +1,7 @@
-"""Agents that take turns on a machine which does not hold them all (`time_share`).
+"""Lets agents take turns on a machine that does not hold them all (`time_share`).
 
-One agent is there at a time; when nothing is left for it to answer it is sent away, and the next that has
-something to answer is brought. So the teacher comes first, and then one student after the other.
+The processes of one agent run at a time. When it has nothing left to answer they are ended, and those of the next
+agent with work are started: the teacher first, then one student after the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,45 +13,45 @@ from scenarios.session.liveness import TURN_OVER
 
 
 class SeatLauncher(Protocol):
-    """The part of a launcher that turns need."""
+    """The part of a launcher that time sharing needs."""
 
     def bring(self, name: str) -> None:
         """Start a process that rests."""
 
     def send_away(self, name: str) -> int:
-        """End a process until it is brought back; this is no death. Returns its pid; 0: none runs."""
+        """End a process until it is brought back; this does not count as a death. Returns its pid; 0: none runs."""
 
 
-class Turns:
-    """Whose turn it is.
+class TimeSharing:
+    """Decides whose processes run.
 
     Args:
-        crews: the names of each agent's processes, by agent, in the order of turns.
+        processes: the names of each agent's processes, by agent, in the order of turns.
         launcher: starts and ends the processes.
-        client: tells the broker that a process is gone, so that it need not find out.
+        client: tells the broker that a process has ended, so that it need not find out.
     """
 
-    def __init__(self, crews: Mapping[str, Sequence[str]], launcher: SeatLauncher, client: Client) -> None:
-        self._crews = crews
+    def __init__(self, processes: Mapping[str, Sequence[str]], launcher: SeatLauncher, client: Client) -> None:
+        self._processes = processes
         self._launcher = launcher
         self._client = client
         self.current = ""
-        """The agent that is there; empty: nobody yet."""
+        """The agent whose processes run; empty: none yet."""
 
-    def look(self, outstanding: Mapping[str, int]) -> None:
-        """Change over, if the one who is there has nothing left and another has."""
+    def check(self, outstanding: Mapping[str, int]) -> None:
+        """Change over, if the current agent has nothing left to answer and another has."""
         if outstanding.get(self.current):
             return
-        waiting = [agent for agent in self._crews if outstanding.get(agent)]
+        waiting = [agent for agent in self._processes if outstanding.get(agent)]
         if not waiting:
             return
-        for name in self._crews.get(self.current, ()):
+        for name in self._processes.get(self.current, ()):
             pid = self._launcher.send_away(name)
             self._client.send(Gone(name=name, detail=TURN_OVER, pid=pid))
         self.current = waiting[0]
-        for name in self._crews[self.current]:
+        for name in self._processes[self.current]:
             self._launcher.bring(name)
 
-    def here(self, outstanding: Mapping[str, int]) -> dict[str, int]:
-        """What is outstanding for those who should be there: external agents, and whose turn it is."""
-        return {agent: n for agent, n in outstanding.items() if agent == self.current or agent not in self._crews}
+    def present(self, outstanding: Mapping[str, int]) -> dict[str, int]:
+        """Unanswered requests of the agents that should run: the current one and those that are external."""
+        return {agent: n for agent, n in outstanding.items() if agent == self.current or agent not in self._processes}

@@ -16,8 +16,8 @@ from typing import Any
 from broker.protocol import digest
 from scenarios.config import load
 from scenarios.levels.base import Request
+from scenarios.levels.results import result_of
 from scenarios.session.run_dir import RunFolder
-from scenarios.session.runner import result_of
 from scenarios.store.sqlite import Record, Store
 from scenarios.tasks import build
 from tests import classes

@@ -1,4 +1,4 @@
-"""Who answered how much at level 3: what was asked of agents directly, and what they share with others."""
+"""Counts the answers of each agent at level 3, those it was asked for and those it shares with other agents."""
 
 from collections import Counter, defaultdict
 
@@ -7,32 +7,32 @@ from scenarios.records.iterate import Answers
 
 
 class AnswerCounts:
-    """Counts answers under sets of exemplars by agent and stage, each once, whatever arms, runs and rounds use it."""
+    """Counts exam answers by agent and stage, each once, however many arms, runs and rounds use it."""
 
     def __init__(self) -> None:
         self._wanted: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        """Request ids by the agent whose answers they are, and stage."""
+        """Request ids by the agent they stand for, and stage."""
         self._agent: dict[str, str] = {}
-        """By request id: the agent that is asked. Agents that answer alike share ids, so it may be another."""
+        """By request id: the agent that is asked, which may be another one with the same answers."""
         self._answered: set[str] = set()
         self._unparsable: set[str] = set()
 
     def asked(self, step: Step) -> None:
-        """Note what became due, and what else wants the same."""
+        """Count the requests of a step, shared ones included."""
         for request in (*step.requests, *step.shared):
             if request.kind == "Examine":
                 self._agent.setdefault(request.id, request.to)
                 self._wanted[request.to, request.stage].add(request.id)
 
-    def came(self, result: Result) -> None:
-        """Note a result; one that failed is no answer."""
+    def answered(self, result: Result) -> None:
+        """Count a result; one that failed is no answer."""
         if result.request_id in self._agent and not result.failed:
             self._answered.add(result.request_id)
             if result.answer is None:
                 self._unparsable.add(result.request_id)
 
     def all(self) -> tuple[Answers, ...]:
-        """What is there so far."""
+        """All counts so far."""
         found = []
         for (agent, stage), wanted in sorted(self._wanted.items()):
             ids = wanted & self._answered

@@ -1,21 +1,55 @@
-"""What the teacher writes at level 3: asked for, read strictly, asked for once more where it cannot be used.
-
-Whatever cannot be used then is dropped, with its cause for the counts. What is read how is exemplars.py, what is
-asked questions.py, and what for rounds.py.
-"""
+"""What the teacher writes at level 3: asked for, parsed strictly, and asked for once more where it cannot be used."""
 
 from collections.abc import Callable, Sequence, Set
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from scenarios.config.schema import Iterate
 from scenarios.levels.base import Request, Result
 from scenarios.levels.flow import Flow
 from scenarios.levels.iterate.exemplars import Unusable, read_reasons, read_set
-from scenarios.levels.iterate.requests import RUN, Complaint, Questions
+from scenarios.levels.iterate.requests import RUN, ExemplarSetRequests, RejectedText
 from scenarios.records.iterate import ExemplarSet, FailureCase, Revision
 
 FAILED = "failed"
 """A request without a result, among the causes why something was dropped."""
+
+T = TypeVar("T")
+Ask = Callable[[Sequence[Request]], Flow[list[Result]]]
+
+
+class Written(NamedTuple, Generic[T]):
+    """What came of asking the teacher for a text."""
+
+    request: str
+    """Id of the last request."""
+    content: T | None
+    """None: it was dropped."""
+    dropped: str
+    """Why there is no content."""
+    repaired: str
+    """What was wrong with the first text; empty: nothing, or it failed."""
+
+
+def write(ask: Ask, request: Callable[[RejectedText | None], Request], read: Callable[[str], T]) -> Flow[Written[T]]:
+    """Ask for a text, and once more where it cannot be used.
+
+    Args:
+        ask: gets the result of a request.
+        request: makes the request; for the second one it is given the rejected text.
+        read: parses the text; raises `Unusable`.
+    """
+    rejected, cause, first_cause, id = None, "", "", ""
+    for _ in range(2):
+        asked = request(rejected)
+        id = asked.id
+        (result,) = yield from ask([asked])
+        if result.failed:
+            return Written(id, None, FAILED, first_cause)
+        try:
+            return Written(id, read(result.text), "", first_cause)
+        except Unusable as error:
+            rejected, cause, first_cause = RejectedText(id, str(error)), error.cause, first_cause or error.cause
+    return Written(id, None, cause, first_cause)
 
 
 class Reflection(NamedTuple):
@@ -32,74 +66,68 @@ class Author:
 
     Args:
         settings: `scenario.iterate`.
-        questions: makes the requests.
+        requests: makes the requests.
         ask: gets their results.
-        run: which independent run.
+        run: number of the independent run.
         forbidden: folded texts that no set may hold.
-        unseen: folded texts that it cannot have from us before it was shown any: no first set may hold them either.
+        unseen: folded texts that the teacher was not shown before the first round, so no first set may hold them.
     """
 
     def __init__(
         self,
         settings: Iterate,
-        questions: Questions,
-        ask: Callable[[Sequence[Request]], Flow[list[Result]]],
+        requests: ExemplarSetRequests,
+        ask: Ask,
         *,
         run: int,
         forbidden: Set[str],
         unseen: Set[str],
     ) -> None:
         self._settings = settings
-        self._questions = questions
+        self._requests = requests
         self._ask = ask
-        self._first = run * RUN
+        self._first_repeat = run * RUN
         self._forbidden = forbidden
         self._forbidden_at_first = forbidden | unseen
 
     def reflect(
-        self, material: ExemplarSet, failures: tuple[FailureCase, ...], repeat: int, number: int
+        self, material: ExemplarSet, failures: tuple[FailureCase, ...], repeat: int, round: int
     ) -> Flow[Reflection]:
-        """Reasons why the set misled the students on these items."""
-        complaint, cause = None, ""
-        for _ in range(2):
-            request = self._questions.reflect(
-                material, failures, repeat=self._first + repeat, round=number, complaint=complaint
-            )
-            (result,) = yield from self._ask([request])
-            if result.failed:
-                return Reflection(failures, (), FAILED)
-            try:
-                return Reflection(failures, read_reasons(result.text, self._settings.reasons))
-            except Unusable as error:
-                complaint, cause = Complaint(request.id, str(error)), error.cause
-        return Reflection(failures, (), cause)
+        """Ask for reasons why the set misled the students on these items."""
+        repeat += self._first_repeat
+        written = yield from write(
+            self._ask,
+            lambda rejected: self._requests.reflect(material, failures, repeat=repeat, round=round, rejected=rejected),
+            lambda text: read_reasons(text, self._settings.reasons),
+        )
+        return Reflection(failures, written.content or (), written.dropped)
 
-    def write(
+    def revise(
         self,
         material: ExemplarSet | None,
         failures: tuple[FailureCase, ...],
         reasons: tuple[str, ...],
         repeat: int,
-        number: int,
+        round: int,
     ) -> Flow[tuple[Revision, ExemplarSet | None]]:
-        """A new set; without material, from the description of the task alone."""
-        parent = material.key if material else ""
+        """Ask for a new set; without material, from the description of the task alone."""
+        repeat += self._first_repeat
         forbidden = self._forbidden if material else self._forbidden_at_first
-        complaint, repaired, cause, id = None, "", "", ""
-        for _ in range(2):
-            request = self._questions.revise(
-                material, failures, reasons, repeat=self._first + repeat, round=number, complaint=complaint
-            )
-            id = request.id
-            (result,) = yield from self._ask([request])
-            if result.failed:
-                cause = FAILED
-                break
-            try:
-                exemplars = read_set(result.text, self._settings.exemplars, forbidden)
-            except Unusable as error:
-                complaint, cause, repaired = Complaint(id, str(error)), error.cause, repaired or error.cause
-                continue
-            made = ExemplarSet.of(exemplars, "revision" if material else "description")
-            return Revision(id, parent, failures, reasons, made=made.key, repaired=repaired), made
-        return Revision(id, parent, failures, reasons, dropped=cause, repaired=repaired), None
+        written = yield from write(
+            self._ask,
+            lambda rejected: self._requests.revise(
+                material, failures, reasons, repeat=repeat, round=round, rejected=rejected
+            ),
+            lambda text: read_set(text, self._settings.exemplars, forbidden),
+        )
+        made = ExemplarSet.of(written.content, "revision" if material else "description") if written.content else None
+        revision = Revision(
+            written.request,
+            material.key if material else "",
+            failures,
+            reasons,
+            made=made.key if made else "",
+            dropped=written.dropped,
+            repaired=written.repaired,
+        )
+        return revision, made

@@ -1,7 +1,7 @@
-"""How much level 3 asks, by stage: for plans, and for the totals that the monitor shows. Arithmetic alone.
+"""Number of requests of level 3 by stage, for plans and for the totals that the monitor shows.
 
-Stages: `exam`, the students' answers; `reflect` and `write`, what the teacher writes; `score` and `test`, the
-teacher's own answers to training and to held-out items.
+Stages: `exam`, the students' answers; `reflect` and `write`, the teacher's texts; `score` and `test`, the teacher's own
+answers to training and to held-out items.
 """
 
 from collections import Counter
@@ -15,12 +15,12 @@ STAGES = ("exam", "reflect", "write", "score", "test")
 
 
 def originals(scenario: Scenario) -> int:
-    """How many of the TRs per TP may be rewritten, where rationales are."""
+    """Number of TRs per TP that may be rewritten, where rationales are."""
     return scenario.iterate.originals or -(-scenario.lesson.rationales // 2)
 
 
 def rewrite_amounts(scenario: Scenario) -> Counter[str]:
-    """What rewriting rationales asks beyond level 1, at most: mistakes everywhere, and all reasons asked for twice."""
+    """The most requests beyond level 1 for rewriting rationales: all exams have mistakes, reasons are asked twice."""
     one, exam = scenario.iterate, scenario.exam
     planned = scenario.task.problems * min(one.beam, originals(scenario)) * len(scenario.students)
     written = planned * one.revisions
@@ -31,7 +31,7 @@ def rewrite_amounts(scenario: Scenario) -> Counter[str]:
 
 
 class Amounts(msgspec.Struct, frozen=True):
-    """Of one search, where no set comes twice, none is refused, and every exam has mistakes."""
+    """Requests of one search in which all sets are distinct and usable, and every exam has mistakes."""
 
     settings: Iterate
     learners: int
@@ -61,7 +61,7 @@ class Amounts(msgspec.Struct, frozen=True):
 
     @property
     def search(self) -> Counter[str]:
-        """Start and rounds. Held-out exams as if every round had another best set; the last set's forebears, too."""
+        """Start and rounds, as if every round had another best set."""
         total = self.start
         one = self.settings
         for number in range(1, one.rounds + 1):
@@ -73,12 +73,12 @@ class Amounts(msgspec.Struct, frozen=True):
 
     @property
     def random(self) -> Counter[str]:
-        """The baseline of sets drawn at random: as many as the search scores."""
+        """The baseline of random sets: as many as the search scores."""
         sets = self.settings.beam * (1 + self.settings.rounds * self.settings.revisions)
         return Counter(score=sets * self._score, test=self.held_out)
 
     def baselines(self) -> Counter[str]:
-        """Of all that are asked for."""
+        """All baselines of the scenario."""
         total = Counter[str]()
         if "random" in self.settings.baselines:
             total += self.random
@@ -94,13 +94,13 @@ class Amounts(msgspec.Struct, frozen=True):
 
     @property
     def whole(self) -> Counter[str]:
-        """Everything that a class of this scenario asks, all its independent runs; repairs are not among it."""
+        """The whole class with all its independent runs, without second requests for unusable texts."""
         one = self.search + self.baselines()
         return Counter({stage: count * self.settings.repeats for stage, count in one.items()})
 
     @property
     def at_most(self) -> Counter[str]:
-        """With every text asked for twice, and every forebear of the last best set examined on held-out items, too."""
+        """The same with every text asked for twice, and all ancestors of the last best set examined, too."""
         whole = self.whole
         return whole + Counter({stage: whole[stage] for stage in ("reflect", "write", "test")})
 

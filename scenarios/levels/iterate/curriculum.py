@@ -1,7 +1,7 @@
-"""Who learns in which round of level 3, where students join one after the other (paper, section 6.4). Pure.
+"""The curriculum of level 3: which students learn in which round (paper, section 6.4). Pure.
 
-All students sit the exams of the first round, which says how strong they are. The teacher is shown the mistakes of
-those alone who have joined; in later rounds nobody else is examined.
+All students take the exams of the first round, which decide how strong they are. The teacher is shown only the mistakes
+of students that have joined, and only those are examined in later rounds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ Who = TypeVar("Who")
 Order = Literal["all", "strong_first", "weak_first"]
 
 
-def line_up(order: Order, measured: Mapping[str, Confusion], *what: object) -> tuple[str, ...]:
+def line_up(order: Order, measured: Mapping[str, Confusion], *parts: object) -> tuple[str, ...]:
     """The students in the order they join in: by F1 of the positive class, then by accuracy, then at random.
 
     Args:
-        order: which end first; all: as they stand.
+        order: which students join first; all: the given order.
         measured: by student, its answers in the first round, with all sets together.
-        what: tells this lot from others.
+        parts: identify the draw that decides ties.
     """
     if order == "all":
         return tuple(measured)
@@ -29,13 +29,13 @@ def line_up(order: Order, measured: Mapping[str, Confusion], *what: object) -> t
         return measured[name].f1 or 0.0, measured[name].micro or 0.0
 
     sign = -1 if order == "strong_first" else 1
-    return tuple(sorted(measured, key=lambda n: (*(sign * s for s in strength(n)), digest(*what, n))))
+    return tuple(sorted(measured, key=lambda n: (*(sign * s for s in strength(n)), digest(*parts, n))))
 
 
 def joined(order: Order, students: Sequence[Who], number: int, rounds: int) -> tuple[Who, ...]:
-    """Those who learn in round `number`, counted from 1, of `rounds`; everybody has joined by the last one.
+    """The students that learn in round `number`, from 1, of `rounds`. All have joined by the last round.
 
-    They join evenly: after the share n of the rounds, at least the share n of the students is there.
+    They join evenly: after the share n of the rounds, at least the share n of the students has joined.
     """
     if order == "all":
         return tuple(students)

@@ -1,14 +1,14 @@
-r"""Reads what a teacher wrote at level 3: sets of exemplars, and reasons. Pure; asks nothing.
+r"""Parses what a teacher wrote at level 3: sets of exemplars, and reasons. Pure.
 
-A set is a row of blocks, as teachers are asked to write it and are shown it:
+A set is a list of blocks, in the form that prompts ask for and show:
 
     Example 1
     Text: one or more lines
     Reason: one line, or no such line
     Answer: Yes
 
-What keeps to the form (docs/protocol.md) is taken; everything else is refused with a sentence that the teacher can be
-told. What a model says before the set, or goes on to say behind it, is no part of it.
+Text in this form (docs/protocol.md) is accepted. Anything else is refused with a sentence for the teacher. Text before
+the first block and after the last answer is ignored.
 """
 
 import re
@@ -19,16 +19,16 @@ from broker.work_messages import Exemplar
 from scenarios.tasks.problems import folded
 
 Cause = Literal["form", "count", "answer", "no text", "one class", "repeated", "held out"]
-"""What can be wrong with a set; of reasons only `form`."""
+"""What can be wrong with a set; with reasons only `form`."""
 
 HEADING = re.compile(r"[*#_ \t]*example[ \t]+\d+[.:*_ \t]*", re.IGNORECASE)
 LABEL = re.compile(r"[*_ \t]*(text|reason|answer)[*_ \t]*:[*_]*", re.IGNORECASE)
 ANSWER = re.compile(r"[\"'(*_ \t]*(yes|no)[\"')*_ \t]*[.!]?[*_ \t]*", re.IGNORECASE)
 REASON = re.compile(r"[*_ \t]*(?:\d{1,2}[.):]|[-*\u2022])[*_ \t]+(\S.*)")
 LONGEST = 4000
-"""Characters of one exemplar's text."""
+"""The most characters of one exemplar's text."""
 LONGEST_REASON = 400
-"""Characters of a reason; more is cut off."""
+"""The most characters of a reason; the rest is cut off."""
 
 
 class Unusable(ValueError):
@@ -45,15 +45,15 @@ class Unusable(ValueError):
 
 
 def read_set(text: str, count: int, forbidden: Set[str]) -> tuple[Exemplar, ...]:
-    """The exemplars that `text` consists of.
+    """The exemplars in `text`.
 
     Args:
         text: what the teacher wrote.
-        count: how many exemplars it must be.
-        forbidden: folded texts that may not be among them.
+        count: the number of exemplars that it must hold.
+        forbidden: folded texts that may not be used.
 
     Raises:
-        Unusable: it is no set of `count` different exemplars of both classes, or has a forbidden text.
+        Unusable: it does not hold `count` different exemplars of both classes, or uses a forbidden text.
     """
     blocks = _blocks(text)
     if len(blocks) < count:
@@ -74,7 +74,7 @@ def read_set(text: str, count: int, forbidden: Set[str]) -> tuple[Exemplar, ...]
 
 
 def read_reasons(text: str, count: int) -> tuple[str, ...]:
-    """The reasons in `text`, at most `count` of them: its numbered lines.
+    """The numbered lines of `text`, at most `count`.
 
     Raises:
         Unusable: there is none.
@@ -87,12 +87,12 @@ def read_reasons(text: str, count: int) -> tuple[str, ...]:
 
 
 def exemplar(text: str, answer: str, reason: str = "") -> Exemplar:
-    """An exemplar as everybody is shown it: its solution ends in the answer, and the reason stands before it."""
+    """An exemplar: its solution ends in the answer, after the reason if there is one."""
     return Exemplar(text, f"{reason}\nAnswer: {answer}" if reason else f"Answer: {answer}")
 
 
 def _blocks(text: str) -> list[list[str]]:
-    """The lines below each heading. What stands before the first one is no part of the set."""
+    """The lines below each heading."""
     blocks: list[list[str]] = []
     for line in text.splitlines():
         if HEADING.fullmatch(line):
@@ -105,7 +105,7 @@ def _blocks(text: str) -> list[list[str]]:
 
 
 def _exemplar(number: int, lines: list[str], last: bool) -> Exemplar:
-    """One block; behind the answer of the last one may stand anything."""
+    """Parse one block; anything may follow the answer of the last one."""
     parts: dict[str, list[str]] = {}
     label = ""
     for line in lines:

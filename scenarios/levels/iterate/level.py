@@ -1,26 +1,25 @@
 """Level 3, iterating (M3): the teacher rewrites its teaching material from its students' mistakes.
 
-The level is a handful of flows: per independent run one search (scenarios/levels/iterate/search.py), then its
-baselines; and beside them, for every set that came out best in a round, the teacher's exam on held-out items. That one
-starts when the round's selection is over, and nobody waits for it: its result goes into the outcome and nowhere else.
+The level is a set of flows: per independent run one search (search.py), then its baselines. Beside them runs, for every
+set that was best in a round, the teacher's exam on held-out items. It starts after the round's selection, and its
+result goes into the outcome and nowhere else.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from broker.errors import TaskError
 from broker.work_messages import Feedback, Message
-from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step
+from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, RoundNews, Setup, Step, TextOf
 from scenarios.levels.flow import Flow, Flows, ask, together
 from scenarios.levels.iterate.answer_counts import AnswerCounts
 from scenarios.levels.iterate.budget import STAGES, Amounts
-from scenarios.levels.iterate.requests import Questions
+from scenarios.levels.iterate.requests import ExemplarSetRequests
 from scenarios.levels.iterate.search import Search, SearchMaterial
 from scenarios.records.confusion import Confusion, confusion, pool
 from scenarios.records.iterate import Arm, ExemplarSet, IterateRoundRecord, Iteration
-from scenarios.report.formatting import many, percent
 from scenarios.scoring.attribution import way
 from scenarios.tasks.problems import folded
 
@@ -31,8 +30,8 @@ class IterateLevel:
     """The state machine of level 3.
 
     Args:
-        setup: what it is made from; of its bank, the labelled part.
-        before: what came of earlier levels.
+        setup: what the level is made from; of its bank, the labelled items.
+        before: outcome of the levels before.
 
     Raises:
         TaskError: the bank has no labelled items.
@@ -47,36 +46,36 @@ class IterateLevel:
         self._teacher = scenario.teacher.name
         students = [student.name for student in scenario.students]
         self._learners = (*students, *[self._teacher] * self._settings.itself)
-        self._questions = Questions(setup, bank.labelled)
+        self._requests = ExemplarSetRequests(setup, bank.labelled)
         self._held_out = (*bank.labelled.dev, *bank.labelled.test)
         self._gold = {problem.id: problem.answer for problem in self._held_out}
         self._training = SearchMaterial(bank.labelled.train, frozenset(folded(item.text) for item in self._held_out))
         amounts = Amounts(self._settings, len(self._learners), len(bank.labelled.train), len(self._held_out))
         self._expected = amounts.whole
-        self._flows = Flows(_without_answers)
+        self._flows = Flows()
         self._searches: list[Search] = []
         self._tested: dict[tuple[Arm, int], dict[str, Confusion]] = {}
-        """The teacher on held-out items, by arm and run, by set."""
+        """The teacher's answers to held-out items, by arm and run, by set."""
         self._asked = Counter[str]()
         self._answers = AnswerCounts()
         self._feedback: list[FeedbackDue] = []
-        self._news: list[str] = []
+        self._news: list[RoundNews] = []
 
     def begin(self) -> Step:
-        """What is due before anything is known: the start of every independent run."""
+        """The requests that start every independent run."""
         for run in range(self._settings.repeats):
             self._flows.start(self._run(run))
         return self._step()
 
     def receive(self, result: Result) -> Step:
-        """Go on with whatever waited for this result."""
-        self._answers.came(result)
+        """Continue the flows that waited for this result."""
+        self._answers.answered(result)
         self._flows.receive(result)
         return self._step()
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
-        """The texts that a request refers to. No gold answer of an item is among them."""
-        return self._questions.message(request, text_of)
+    def message(self, request: Request, text_of: TextOf) -> Message:
+        """The message of a request. It holds no gold answer."""
+        return self._requests.message(request, text_of)
 
     @property
     def finished(self) -> bool:
@@ -84,25 +83,25 @@ class IterateLevel:
         return self._flows.finished
 
     def totals(self) -> Mapping[str, int]:
-        """Requests per stage: those known, and as many as may still come; shrinks where sets come twice."""
+        """Requests per stage, known ones and expected ones; fewer where the same set is written twice."""
         if self.finished:
             return {stage: self._asked[stage] for stage in STAGES if self._asked[stage]}
         expected = self._expected
         return {stage: max(self._asked[stage], expected[stage]) for stage in STAGES if expected[stage]}
 
     def outcome(self) -> Outcome:
-        """All that is known now: of an unfinished class the rounds that are over."""
+        """Everything that is known now: of an unfinished class the rounds that are over."""
         ordered = sorted(self._searches, key=lambda one: (ARMS.index(one.arm), one.run))
-        courses = tuple(one.course(dict(self._tested.get((one.arm, one.run), {}))) for one in ordered)
+        courses = tuple(one.record(dict(self._tested.get((one.arm, one.run), {}))) for one in ordered)
         return msgspec.structs.replace(self._before, iteration=Iteration(courses, self._answers.all()))
 
     # --- the flows --------------------------------------------------------------------------------------
 
     def _run(self, run: int) -> Flow[None]:
-        """One independent run: the class, then what it is compared with."""
+        """One independent run: the class, then its baselines."""
         search = self._search("class", run, self._learners)
         yield from search.flow()
-        self._test_forebears(search)
+        self._test_ancestors(search)
         baselines: list[Flow[None]] = []
         for arm in self._settings.baselines:
             learners = (self._teacher,) if arm == "self" else ()
@@ -114,68 +113,65 @@ class IterateLevel:
         search = Search(
             self._settings,
             self._seed,
-            self._questions,
+            self._requests,
             self._training,
             arm=arm,
             run=run,
             learners=learners,
-            kept=self._kept,
+            round_over=self._round_over,
             budget=budget,
         )
         self._searches.append(search)
         return search
 
-    def _kept(self, search: Search, round: IterateRoundRecord) -> None:
-        """A round is over and its selection final: tell of it, and examine the best set on held-out items."""
-        self._tell(search, round)
+    def _round_over(self, search: Search, round: IterateRoundRecord) -> None:
+        """Give feedback and news on a round, and examine the best set on held-out items."""
+        self._report(search, round)
         if round.selected:
             best = search.sets[round.selected[0]]
-            self._flows.start(self._test(search, best, round.number, self._which(search, round.number)))
+            self._flows.start(self._test(search, best, round.number, self._round_news(search, round.number)))
 
-    def _test(self, search: Search, material: ExemplarSet, number: int, told_as: str = "") -> Flow[None]:
-        """The teacher's exam on held-out items; people hear of it as `told_as`, or not at all."""
-        requests = self._questions.exams(self._teacher, material, self._held_out, "test", search.run, number)
-        results = yield from ask(search.own(requests))
+    def _test(self, search: Search, material: ExemplarSet, number: int, news: RoundNews | None = None) -> Flow[None]:
+        """The teacher's exam on held-out items; `news` says which round people read of, if any."""
+        requests = self._requests.exams(self._teacher, material, self._held_out, "test", search.run, number)
+        results = yield from ask(search.labelled(requests))
         answers = confusion(
             (self._gold[request.ep], result.answer)
             for request, result in zip(requests, results, strict=True)
             if not result.failed
         )
         tested = self._tested.setdefault((search.arm, search.run), {})
-        if told_as and answers.f1 is not None:
-            self._news.append(f"{told_as}teacher F1 {percent(answers.f1)} on held-out items")
+        if news and answers.f1 is not None:
+            self._news.append(msgspec.structs.replace(news, teacher_f1=answers.f1, held_out=True))
         tested[material.key] = answers
 
-    def _test_forebears(self, search: Search) -> None:
-        """The sets that the last best one was revised from: what it gained on held-out items, step by step."""
+    def _test_ancestors(self, search: Search) -> None:
+        """Examine the sets that the last best one was revised from, to see what each revision gained."""
         if search.rounds and search.rounds[-1].selected:
             for number, revision in way(search.rounds, search.rounds[-1].selected[0]):
                 for key in filter(None, (revision.made, revision.parent)):
                     self._flows.start(self._test(search, search.sets[key], number))
 
-    # --- telling ----------------------------------------------------------------------------------------
+    # --- feedback ---------------------------------------------------------------------------------------
 
-    def _tell(self, search: Search, round: IterateRoundRecord) -> None:
+    def _report(self, search: Search, round: IterateRoundRecord) -> None:
         for key, students in round.students.items():
             scores = {name: answers.micro or 0.0 for name, answers in students.items()}
             shown = {case.item for revision in round.revisions if revision.parent == key for case in revision.failures}
-            failed = tuple(self._questions.text(item) for item in sorted(shown))
+            failed = tuple(self._requests.text(item) for item in sorted(shown))
             self._feedback.append(FeedbackDue(self._teacher, Feedback(about=key, lbt_scores=scores, failed=failed)))
-        said = self._which(search, round.number)
+        news = self._round_news(search, round.number)
         if not round.selected:
-            self._news.append(f"{said}no set was answered often enough to be kept")
+            self._news.append(msgspec.structs.replace(news, kept=False))
             return
-        answers = search.scores[round.selected[0]].answers
-        sets = many(len(round.scored), "set")
-        said += f"teacher F1 {percent(answers.f1)} on training items with the best of {sets}"
-        pooled = pool(round.students)
-        if pooled:
-            said += "; students " + ", ".join(f"{name} {percent(one.f1)}" for name, one in pooled.items())
-        self._news.append(said)
+        best = search.scores[round.selected[0]].answers
+        by_student = {name: pooled.f1 for name, pooled in pool(round.students).items()}
+        self._news.append(
+            msgspec.structs.replace(news, teacher_f1=best.f1, sets=len(round.scored), students=by_student)
+        )
 
-    def _which(self, search: Search, number: int) -> str:
-        of = [f"run {search.run + 1}"] * (self._settings.repeats > 1) + [search.arm] * (search.arm != "class")
-        return str(number or "start") + f" ({', '.join(of)})" * bool(of) + ": "
+    def _round_news(self, search: Search, number: int) -> RoundNews:
+        return RoundNews(search.arm, search.run, self._settings.repeats, number)
 
     def _step(self) -> Step:
         requests = self._flows.take()
@@ -185,8 +181,3 @@ class IterateLevel:
         self._feedback.clear()
         self._news.clear()
         return step
-
-
-def _without_answers(request: Request, result: Result) -> Result:
-    """What is remembered: texts of answers are many, and are looked up where a teacher is shown one."""
-    return msgspec.structs.replace(result, text="") if request.kind == "Examine" else result

@@ -1,100 +1,149 @@
-"""What is said at level 3: requests with their ids, and the messages that they stand for.
+"""The requests of level 3 and the messages that they stand for.
 
-An id is a digest of what is asked of whom: kind, answerer, material, item, sampling, repeat; never of a round. So
-the same set and item is one question to an agent, in whatever round, baseline or independent run it comes up, and
-one question to two agents that would answer alike. When something is asked is scenarios/levels/iterate/search.py.
+The same set and item is one question to an agent, in whatever round, baseline or independent run it comes up. When
+something is asked is decided in search.py.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from broker.protocol import digest
-from broker.work_messages import Examine, Message, Mistake, Reflect, Revise, Sampling
-from scenarios.levels.base import Request, Setup
+from broker.work_messages import AnswerForm, Examine, Exemplar, Message, Mistake, Reflect, Revise, Sampling
+from scenarios.config.schema import Iterate
+from scenarios.levels.asker import Asker
+from scenarios.levels.base import Request, Setup, TextOf
 from scenarios.records.iterate import ExemplarSet, FailureCase
 from scenarios.tasks.problems import Labelled, Problem
 
 RUN = 10_000
-"""Independent runs draw other texts: their repeats are so far apart."""
+"""Distance between the repeats of two independent runs, which draw different texts."""
 LEVEL = 3
 
 Stage = Literal["exam", "score", "test"]
 """Exams: of the students, of the teacher on training items, of the teacher on held-out items."""
 
 
-class Complaint(NamedTuple):
-    """What is wrong with an earlier answer to the same question."""
+class RejectedText(NamedTuple):
+    """An earlier answer to the same question that could not be used."""
 
     request: str
-    """Id of the earlier one."""
-    text: str
+    """Its request id."""
+    reason: str
 
 
-class Questions:
-    """Makes the requests of one class.
+class WritingRequests:
+    """Requests in which the teacher writes: why material misled students, and new material (paper, M3 steps 3, 4).
 
     Args:
-        setup: what it is made from.
-        labelled: what it classifies.
+        asker: builds the requests.
+        settings: `scenario.iterate`.
+        teacher: name of the agent that writes.
+        task: describes what the exams ask.
+        texts: text of each problem that a student can fail, by id.
+    """
+
+    def __init__(self, asker: Asker, settings: Iterate, teacher: str, task: str, texts: Mapping[str, str]) -> None:
+        self._asker = asker
+        self._settings = settings
+        self.teacher = teacher
+        self._task = task
+        self._texts = texts
+        self._messages: dict[str, Callable[[TextOf], Message]] = {}
+        """Makes the message of a request from the texts of earlier results, by request id."""
+
+    def text(self, problem: str) -> str:
+        """Text of a problem, by its id."""
+        return self._texts[problem]
+
+    def message(self, request: Request, text_of: TextOf) -> Message:
+        """The message of a request. It holds no gold answer, only what students answered."""
+        return self._messages[request.id](text_of)
+
+    def _write(
+        self,
+        message_type: type[Reflect] | type[Revise],
+        key: str,
+        answer_form: AnswerForm,
+        material: Callable[[TextOf], tuple[Exemplar, ...]],
+        failures: Sequence[FailureCase],
+        rejected: RejectedText | None,
+        fields: Mapping[str, Any],
+        **reference: Any,
+    ) -> Request:
+        """Make a request and note how its message is made.
+
+        `material` makes the material that misled students from the texts of earlier results; `fields` are those of
+        the message that only one of the two types has; `key` and `reference` go to `Asker.request`.
+        """
+        stage = "reflect" if message_type is Reflect else "write"
+        sampling = self._settings.writing
+        request = self._asker.request(message_type.__name__, self.teacher, stage, sampling, key, **reference)
+
+        def message(text_of: TextOf) -> Message:
+            return message_type(
+                task=self._task,
+                answer_form=answer_form,
+                material=material(text_of),
+                mistakes=tuple(
+                    Mistake(problem=self._texts[one.item], rationale=text_of(one.exam), student=one.student)
+                    for one in failures
+                ),
+                sampling=sampling,
+                complaint=rejected.reason if rejected else "",
+                previous=text_of(rejected.request) if rejected else "",
+                **fields,
+            )
+
+        self._messages[request.id] = message
+        return request
+
+
+class ExemplarSetRequests(WritingRequests):
+    """The requests of a class that works with sets of exemplars.
+
+    Args:
+        setup: what the level is made from.
+        labelled: the items to classify.
     """
 
     def __init__(self, setup: Setup, labelled: Labelled) -> None:
-        scenario = setup.scenario
-        self._setup = setup
-        self._settings = scenario.iterate
-        self._task = labelled.description
+        scenario, settings, asker = setup.scenario, setup.scenario.iterate, Asker(setup, LEVEL)
         self._items = {p.id: p for part in (labelled.train, labelled.dev, labelled.test) for p in part}
+        texts = {id: item.text for id, item in self._items.items()}
+        super().__init__(asker, settings, scenario.teacher.name, labelled.description, texts)
         self._item_keys = {id: digest(p.text, p.form) for id, p in self._items.items()}
-        self.teacher = scenario.teacher.name
-        who = {**setup.answerers, self.teacher: setup.teacher}
-        shared = (scenario.seed, self._task)
+        common = (scenario.seed, labelled.description)
         self._exam_keys = {
-            agent.name: digest("Examine", who[agent.name], self._settings.answering, *shared)
-            for agent in scenario.agents
+            agent.name: asker.key("Examine", agent.name, settings.answering, *common) for agent in scenario.agents
         }
-        writing = (who[self.teacher], self._settings.writing, *shared)
-        self._writing_keys = {kind: digest(kind, *writing) for kind in ("Reflect", "Revise")}
-        self._draws = 0 if always_the_same(self._settings.answering) else 1
-        # Students who would answer alike sit other repeats; the teacher, as its own student, sits its own exam.
-        alike = Counter[str]()
-        self._repeats: dict[str, int] = {self.teacher: 0}
-        for student in scenario.students:
-            key = self._exam_keys[student.name]
-            self._repeats[student.name] = alike[key] * self._draws
-            alike[key] += 1
-        self._alike = max(alike.values(), default=1)
+        self._writing_keys = {
+            kind: asker.key(kind, self.teacher, settings.writing, *common) for kind in ("Reflect", "Revise")
+        }
+        self._greedy = is_deterministic(settings.answering)
         self._sets: dict[str, ExemplarSet] = {}
-        self._written: dict[str, Callable[[Callable[[str], str]], Message]] = {}
-        """How the messages of Reflect and Revise are made from the texts of earlier results, by request id."""
 
     def exams(
-        self, who: str, material: ExemplarSet, items: Sequence[Problem], stage: Stage, run: int, round: int
+        self, agent: str, material: ExemplarSet, items: Sequence[Problem], stage: Stage, run: int, round: int
     ) -> list[Request]:
-        """Every one of `items` with `material` as examples."""
+        """An exam on every one of `items` with `material` as examples."""
         self._sets[material.key] = material
-        key = digest(self._exam_keys[who], material.key)
-        first = self._repeats[who] + run * RUN * self._draws
-        weights = self._setup.weights if who == self.teacher else ""
-        requests = []
-        for item in items:
-            id, repeat = self._setup.unused(digest(key, self._item_keys[item.id]), first, self._alike)
-            requests.append(
-                Request(
-                    id,
-                    "Examine",
-                    who,
-                    stage,
-                    self._settings.answering,
-                    tr=material.key,
-                    ep=item.id,
-                    repeat=repeat,
-                    round=round,
-                    level=LEVEL,
-                    weights=weights,
-                )
+        key = digest(self._exam_keys[agent], material.key)
+        return [
+            self._asker.request(
+                "Examine",
+                agent,
+                stage,
+                self._settings.answering,
+                digest(key, self._item_keys[item.id]),
+                tr=material.key,
+                ep=item.id,
+                round=round,
+                repeat=0 if self._greedy else run * RUN,
+                step=self._asker.largest_group,
+                shared=self._greedy,
             )
-        return requests
+            for item in items
+        ]
 
     def reflect(
         self,
@@ -103,27 +152,12 @@ class Questions:
         *,
         repeat: int,
         round: int,
-        complaint: Complaint | None = None,
+        rejected: RejectedText | None = None,
     ) -> Request:
-        """Why did this set mislead the students on these items?"""
-        settings = self._settings
-        key = digest(self._writing_keys["Reflect"], material.key, failures, settings.reasons, complaint)
-        request = self._written_request("Reflect", "reflect", key, material.key, repeat, round)
-
-        def message(text_of: Callable[[str], str]) -> Message:
-            return Reflect(
-                task=self._task,
-                answer_form="yes_no",
-                material=material.exemplars,
-                mistakes=self._mistakes(failures, text_of),
-                reasons=settings.reasons,
-                sampling=settings.writing,
-                complaint=complaint.text if complaint else "",
-                previous=text_of(complaint.request) if complaint else "",
-            )
-
-        self._written[request.id] = message
-        return request
+        """Ask why this set misled the students on these items."""
+        reasons = self._settings.reasons
+        key = digest(self._writing_keys["Reflect"], material.key, failures, reasons, rejected)
+        return self._write_about(Reflect, key, material, failures, rejected, {"reasons": reasons}, repeat, round)
 
     def revise(
         self,
@@ -133,34 +167,18 @@ class Questions:
         *,
         repeat: int,
         round: int,
-        complaint: Complaint | None = None,
+        rejected: RejectedText | None = None,
     ) -> Request:
-        """Write a new set; without material, from the description alone."""
-        settings = self._settings
-        parent = material.key if material else ""
-        key = digest(self._writing_keys["Revise"], parent, failures, reasons, settings.exemplars, complaint)
-        request = self._written_request("Revise", "write", key, parent, repeat, round)
+        """Ask for a new set; without material, from the task's description alone."""
+        parent, count = material.key if material else "", self._settings.exemplars
+        key = digest(self._writing_keys["Revise"], parent, failures, reasons, count, rejected)
+        fields = {"reasons": reasons, "count": count}
+        return self._write_about(Revise, key, material, failures, rejected, fields, repeat, round)
 
-        def message(text_of: Callable[[str], str]) -> Message:
-            return Revise(
-                task=self._task,
-                answer_form="yes_no",
-                material=material.exemplars if material else (),
-                mistakes=self._mistakes(failures, text_of),
-                reasons=reasons,
-                count=settings.exemplars,
-                sampling=settings.writing,
-                complaint=complaint.text if complaint else "",
-                previous=text_of(complaint.request) if complaint else "",
-            )
-
-        self._written[request.id] = message
-        return request
-
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message:
-        """The texts that a request refers to. No gold answer of an item is among them."""
+    def message(self, request: Request, text_of: TextOf) -> Message:
+        """The message of a request. It holds no gold answer."""
         if request.kind != "Examine":
-            return self._written[request.id](text_of)
+            return super().message(request, text_of)
         item = self._items[request.ep]
         return Examine(
             problem=item.text,
@@ -170,32 +188,33 @@ class Questions:
             task=self._task,
         )
 
-    def text(self, item: str) -> str:
-        """Of an item, by its id."""
-        return self._items[item].text
-
-    def _mistakes(self, failures: tuple[FailureCase, ...], text_of: Callable[[str], str]) -> tuple[Mistake, ...]:
-        return tuple(
-            Mistake(problem=self._items[one.item].text, rationale=text_of(one.exam), student=one.student)
-            for one in failures
-        )
-
-    def _written_request(self, kind: str, stage: str, key: str, material: str, repeat: int, round: int) -> Request:
-        id, repeat = self._setup.unused(key, repeat, RUN // 2)
-        return Request(
-            id,
-            kind,
-            self.teacher,
-            stage,
-            self._settings.writing,
-            tr=material,
-            repeat=repeat,
+    def _write_about(
+        self,
+        message_type: type[Reflect] | type[Revise],
+        key: str,
+        material: ExemplarSet | None,
+        failures: Sequence[FailureCase],
+        rejected: RejectedText | None,
+        fields: Mapping[str, Any],
+        repeat: int,
+        round: int,
+    ) -> Request:
+        exemplars = material.exemplars if material else ()
+        return self._write(
+            message_type,
+            key,
+            "yes_no",
+            lambda _: exemplars,
+            failures,
+            rejected,
+            fields,
+            tr=material.key if material else "",
             round=round,
-            level=LEVEL,
-            weights=self._setup.weights,
+            repeat=repeat,
+            step=RUN // 2,
         )
 
 
-def always_the_same(sampling: Sampling) -> bool:
-    """Whether it draws the same text every time."""
+def is_deterministic(sampling: Sampling) -> bool:
+    """Whether the same request always draws the same text."""
     return sampling.temperature == 0 or sampling.top_k == 1

@@ -1,7 +1,7 @@
-"""Which sets are kept, and everything that is drawn at level 3. Pure: every draw hashes the seed and the ids involved.
+"""Selects the sets that are kept, and makes all draws of level 3. Pure: each draw hashes the seed and the ids involved.
 
-`best` is the whole selection (paper, M3 step 5). It takes `TrainScore` and nothing else, and only the teacher's
-exams on training items make one; what is measured on held-out items has another type and no way in here.
+`best` is the whole selection (paper, M3 step 5). It takes only `TrainScore`, which is made from the teacher's exams on
+training items. What is measured on held-out items has another type.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from scenarios.records.iterate import ExemplarSet, FailureCase
 from scenarios.tasks.problems import Problem
 
 ENOUGH = 0.9
-"""Share of its training items that must be answered before a set can be kept: failures must not choose."""
+"""Share of its training items that must be answered for a set to be kept: failed requests must not decide."""
 
 
 class TrainScore(NamedTuple):
@@ -23,7 +23,7 @@ class TrainScore(NamedTuple):
     set: ExemplarSet
     answers: Confusion
     items: int
-    """How many were asked; fewer answers than items: some requests failed."""
+    """How many were asked; with fewer answers, some requests failed."""
 
     @property
     def counts(self) -> bool:
@@ -32,12 +32,12 @@ class TrainScore(NamedTuple):
 
 
 def best(scores: Sequence[TrainScore], beam: int, seed: int) -> list[ExemplarSet]:
-    """The sets that are kept, best first: by F1 of the positive class, then by accuracy, then at random.
+    """The sets to keep, best first: by F1 of the positive class, then by accuracy, then at random.
 
     Args:
         scores: of different sets, in any order.
-        beam: how many are kept at most.
-        seed: of the lot.
+        beam: the largest number to keep.
+        seed: decides ties.
     """
     ranked = sorted(
         (score for score in scores if score.counts),
@@ -46,28 +46,30 @@ def best(scores: Sequence[TrainScore], beam: int, seed: int) -> list[ExemplarSet
     return [score.set for score in ranked[:beam]]
 
 
-def draw(problems: Sequence[Problem], size: int, *what: object) -> tuple[Problem, ...]:
-    """`size` of these, or all where there are fewer, in a random order; `what` tells this draw from others."""
-    return tuple(sorted(problems, key=lambda problem: digest(*what, problem.id))[:size])
+def draw(problems: Sequence[Problem], size: int, *parts: object) -> tuple[Problem, ...]:
+    """`size` of these, or all where there are fewer, in a random order; `parts` identifies the draw."""
+    return tuple(sorted(problems, key=lambda problem: digest(*parts, problem.id))[:size])
 
 
-def draw_set(train: Sequence[Problem], size: int, *what: object) -> ExemplarSet:
+def draw_set(train: Sequence[Problem], size: int, *parts: object) -> ExemplarSet:
     """A set of training items with their answers, half of them positive (the odd one is negative)."""
     positive = [problem for problem in train if problem.answer == "Yes"]
     negative = [problem for problem in train if problem.answer != "Yes"]
     half = size // 2
-    drawn = (*draw(positive, half, "positive", *what), *draw(negative, size - half, "negative", *what))
+    drawn = (*draw(positive, half, "positive", *parts), *draw(negative, size - half, "negative", *parts))
     return ExemplarSet.of((exemplar(problem.text, problem.answer) for problem in drawn), "training")
 
 
-def deal(failures: Sequence[FailureCase], hands: int, size: int, *what: object) -> list[tuple[FailureCase, ...]]:
-    """`hands` times `size` failures: each failure once before any comes twice, and no failure twice in one hand.
+def distribute(
+    failures: Sequence[FailureCase], groups: int, size: int, *parts: object
+) -> list[tuple[FailureCase, ...]]:
+    """Groups of `size` failures: each failure once before any comes twice, and no failure twice in a group.
 
     Returns:
-        Hands in the order of dealing, each sorted; none where there are no failures.
+        `groups` groups, each sorted; none where there are no failures.
     """
     if not failures:
         return []
-    deck = sorted(failures, key=lambda one: digest(*what, one.item, one.student))
-    size = min(size, len(deck))
-    return [tuple(sorted(deck[(hand * size + n) % len(deck)] for n in range(size))) for hand in range(hands)]
+    shuffled = sorted(failures, key=lambda one: digest(*parts, one.item, one.student))
+    size = min(size, len(shuffled))
+    return [tuple(sorted(shuffled[(group * size + n) % len(shuffled)] for n in range(size))) for group in range(groups)]

@@ -1,113 +1,107 @@
-"""How far a trained teacher has moved from the original one: KL(new || original) per token, on the new one's own texts.
+"""KL(trained || original): how far a trained teacher is from the original one, per token of its own texts.
 
 Each trained teacher writes one text per held-out problem, drawn from its whole distribution (temperature 1, no token
-left out: else it would be another distribution's divergence), and says how likely it finds it; when all are through,
-so does the original, so that weights are changed once. What is made of it is scenarios/report/learn.py.
+left out: anything else would measure another distribution), and grades it. The original teacher grades all texts when
+every teacher is measured, so that weights are changed once. scenarios/report/learn.py computes the divergence.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from broker.protocol import digest
-from broker.work_messages import Grade, Sampling
-from scenarios.levels.base import Request, Result, Setup
+from broker.work_messages import Grade, Message, Sampling, Teach
+from scenarios.levels.asker import UNSAMPLED, Asker
+from scenarios.levels.base import Request, Result, Setup, TextOf
+from scenarios.levels.flow import Flow, play
 from scenarios.records.learn import Likelihood
 
 STAGE = "drift"
-UNSAMPLED = Sampling(temperature=0.0, max_tokens=0)
-"""Of a Grade: nothing is drawn."""
 
 
-def whole_distribution(sampling: Sampling) -> Sampling:
-    """As long as others, and with nothing done to the model's distribution."""
-    return Sampling(temperature=1.0, top_k=0, top_p=1.0, max_tokens=sampling.max_tokens)
-
-
-class Drift:
-    """The likelihoods of one round.
+class Likelihoods:
+    """The texts that trained teachers of one round write, and how likely they are.
 
     Args:
-        setup: what its round is made from.
-        number: of the round, from 1.
+        setup: what the round is made from.
+        round: number of the round, from 1.
     """
 
-    def __init__(self, setup: Setup, number: int) -> None:
-        self._setup, self._number = setup, number
+    def __init__(self, setup: Setup, round: int) -> None:
+        self._setup, self._round = setup, round
+        self._teacher = setup.scenario.teacher.name
         self._problems = {problem.id: problem for problem in setup.bank.held_out}
+        max_tokens = setup.scenario.lesson.sampling.max_tokens
+        self._sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, max_tokens=max_tokens)
+        self._writing: dict[str, Request] = {}
+        """Requests of texts that are awaited."""
         self._texts: dict[str, tuple[str, Likelihood]] = {}
-        """By request of the text: a digest of it, and what is known of its likelihood."""
-        self._awaited: dict[str, list[tuple[str, bool]]] = {}
-        """By request: of which texts, and whether under the original weights. Two teachers may write the same text."""
-        self.compared = False
-        """Whether the original teacher has been asked."""
+        """By request of the text: its digest and its likelihood."""
+        self._grading: dict[str, list[tuple[str, bool]]] = {}
+        """By awaited request: the texts it grades, and whether under the original weights.
 
-    def written(self, result: Result, tp: str, weights: str) -> list[Request]:
-        """A trained teacher has written a text: how likely does it find it itself?"""
-        if result.failed or not result.text.strip():
-            return []
-        self._texts[result.request_id] = (digest(result.text), Likelihood(weights, tp, result.completion_tokens))
-        return [self._request(result.request_id, original=False)]
+        Two teachers may write the same text.
+        """
+        self._written = 0
+        """Number of texts that were asked for."""
 
-    def compare(self) -> list[Request]:
-        """How likely does the original teacher find all of them?"""
-        self.compared = True
-        requests = [self._request(text, original=True) for text in sorted(self._texts)]
-        return list({request.id: request for request in requests}.values())
+    def write(self, weights: str) -> Flow[None]:
+        """Let the teacher with these weights write a text per problem and grade it."""
+        asker = Asker(self._setup.with_weights(weights), 2)
+        requests = [asker.teach(one, STAGE, self._sampling, round=self._round) for one in self._problems.values()]
+        self._writing |= {request.id: request for request in requests}
+        self._written += len(requests)
+        yield from play(requests, self._receive)
 
-    def receive(self, result: Result) -> bool:
-        """Take down a likelihood; False: none of these."""
-        awaited = self._awaited.pop(result.request_id, [])
-        for text, original in awaited:
-            digested, known = self._texts[text]
-            self._texts[text] = (digested, known.under(result.score, original=original))
-        return bool(awaited)
+    def compare(self) -> Flow[None]:
+        """Let the original teacher grade all texts."""
+        requests = [self._grade(text, original=True) for text in sorted(self._texts)]
+        yield from play({request.id: request for request in requests}.values(), self._receive)
 
-    def __contains__(self, request_id: str) -> bool:
-        """Whether this likelihood is awaited."""
-        return request_id in self._awaited
-
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Grade:
-        """The teacher's own text, as the solution that is judged."""
-        problem = self._problems[request.tp]
+    def message(self, request: Request, text_of: TextOf) -> Message:
+        """The message of a request: write a text, or grade the teacher's own text as if it were the solution."""
+        problem, demonstrations = self._problems[request.tp], self._setup.bank.demonstrations
+        form = problem.form
+        if request.kind == "Teach":
+            return Teach(
+                problem=problem.text, answer_form=form, sampling=request.sampling, demonstrations=demonstrations
+            )
         return Grade(
             problem=problem.text,
-            answer_form=problem.form,
+            answer_form=form,
             solution=text_of(request.tr),
             material=(),
-            demonstrations=self._setup.bank.demonstrations,
+            demonstrations=demonstrations,
         )
 
     @property
-    def awaited(self) -> int:
-        """How many likelihoods are still to come."""
-        return len(self._awaited)
+    def requests(self) -> int:
+        """Number of requests for all texts so far: the original teacher grades a text of two teachers once."""
+        compared = {(likelihood.tp, text_digest) for text_digest, likelihood in self._texts.values()}
+        return self._written + 2 * len(self._writing) + len(self._texts) + len(compared)
 
-    @property
-    def asked(self) -> int:
-        """How many likelihoods there are, or will be: the original teacher is asked once of a text that two wrote."""
-        return len(self._texts) + len({(known.tp, digested) for digested, known in self._texts.values()})
+    def of(self, weights: str) -> tuple[Likelihood, ...]:
+        """The likelihoods of one teacher's texts, by problem."""
+        found = [likelihood for _, likelihood in self._texts.values() if likelihood.weights == weights]
+        return tuple(sorted(found, key=lambda likelihood: likelihood.tp))
 
-    def likelihoods(self, weights: str) -> tuple[Likelihood, ...]:
-        """What is known of the texts of one teacher, by problem."""
-        found = [one for _, one in self._texts.values() if one.weights == weights]
-        return tuple(sorted(found, key=lambda one: one.tp))
+    def _receive(self, result: Result) -> Sequence[Request]:
+        id = result.request_id
+        if (request := self._writing.pop(id, None)) is not None:
+            if result.failed or not result.text.strip():
+                return ()
+            self._texts[id] = (digest(result.text), Likelihood(request.weights, request.tp, result.completion_tokens))
+            return (self._grade(id, original=False),)
+        for text, original in self._grading.pop(id):
+            text_digest, likelihood = self._texts[text]
+            self._texts[text] = (text_digest, likelihood.under(result.score, original=original))
+        return ()
 
-    def _request(self, text: str, *, original: bool) -> Request:
-        digested, known = self._texts[text]
-        problem, weights = self._problems[known.tp], "" if original else known.weights
-        setup = self._setup.taught_with(weights)
-        key = digest("Grade", setup.teacher, problem.text, problem.form, digested, setup.bank.demonstrations)
-        id, repeat = setup.unused(key)
-        self._awaited.setdefault(id, []).append((text, original))
-        return Request(
-            id,
-            "Grade",
-            setup.scenario.teacher.name,
-            STAGE,
-            UNSAMPLED,
-            known.tp,
-            tr=text,
-            repeat=repeat,
-            round=self._number,
-            level=2,
-            weights=weights,
+    def _grade(self, text: str, *, original: bool) -> Request:
+        text_digest, likelihood = self._texts[text]
+        problem, demonstrations = self._problems[likelihood.tp], self._setup.bank.demonstrations
+        asker = Asker(self._setup.with_weights("" if original else likelihood.weights), 2)
+        key = asker.key("Grade", self._teacher, problem.text, problem.form, text_digest, demonstrations)
+        request = asker.request(
+            "Grade", self._teacher, STAGE, UNSAMPLED, key, tp=problem.id, tr=text, round=self._round
         )
+        self._grading.setdefault(request.id, []).append((text, original))
+        return request

@@ -1,11 +1,11 @@
-"""The arms of a round of level 2: the pairs of each, and its trainings, one per seed.
+"""The trainings of a round of level 2: the preference pairs of each arm, and one training per arm and seed.
 
-Every training begins with the round's own weights, and has as many pairs out of the same TRs and exams. Which TR is
-preferred to which is scenarios/scoring/pairs.py; what is asked before and after, learn_round.py.
+Every training starts from the round's own weights, and has as many pairs from the same TRs and exams. Which TR is
+preferred to which is decided in scenarios/scoring/pairs.py.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -13,136 +13,123 @@ from msgspec.structs import replace
 from broker.protocol import digest
 from broker.work_messages import PreferencePair, Recipe, Sampling, Train
 from scenarios.config.schema import ArmName
-from scenarios.levels.base import Enclosed, Request, Result, Setup
+from scenarios.levels.asker import Asker
+from scenarios.levels.base import MessageWithFile, Request, Result, Setup, TextOf
+from scenarios.levels.flow import Flow, play
+from scenarios.levels.results import training_result
 from scenarios.records.learn import Preference, Training
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.pairs import equal, of_class
 
-_Key = tuple[ArmName, int]
-"""An arm, and which of its seeds."""
 
-
-class Arms:
+class Trainings:
     """The trainings of one round.
 
     Args:
-        setup: what its round is made from; its weights are what is trained on.
-        number: of the round, from 1.
+        setup: what the round is made from; its weights are those that are trained.
+        round: number of the round, from 1.
     """
 
-    def __init__(self, setup: Setup, number: int) -> None:
-        scenario, bank = setup.scenario, setup.bank
-        self._setup, self._scenario, self._bank, self._number = setup, scenario, bank, number
-        self._tps = {item.tp.id: item.tp for item in bank.items}
-        self._trainings: dict[_Key, Training] = {}
-        self._awaited: dict[str, list[_Key]] = {}
+    def __init__(self, setup: Setup, round: int) -> None:
+        self._scenario, self._bank, self._round = setup.scenario, setup.bank, round
+        self._asker = Asker(setup, 2)
+        self._tps = {item.tp.id: item.tp for item in setup.bank.items}
+        self._trainings: dict[tuple[ArmName, int], Training] = {}
+        """By arm and seed."""
+        self._awaited: dict[str, list[tuple[ArmName, int]]] = {}
         """By request: arms with the same pairs are trained once."""
 
-    def begin(self, lessons: Sequence[TeachingProblemRecord]) -> list[Request]:
-        """Choose the pairs of every arm, and ask for the trainings."""
+    def train(self, lessons: Sequence[TeachingProblemRecord]) -> Flow[list[str]]:
+        """Choose the pairs of every arm and train on them; returns the new weights, each once."""
+        yield from play(self.choose(lessons), self._receive)
+        return self.weights
+
+    def choose(self, lessons: Sequence[TeachingProblemRecord]) -> list[Request]:
+        """Choose the pairs of every arm; returns the requests of the trainings."""
         scenario, learn = self._scenario, self._scenario.learn
         students = [student.name for student in scenario.students]
         found = {
             (arm, seed): of_class(
-                lessons, students, scenario.scoring, learn, arm, *_parts(scenario.seed, self._number, seed=seed)
+                lessons, students, scenario.scoring, learn, arm, *_draw(scenario.seed, self._round, seed=seed)
             )
             for arm in learn.arms
             for seed in range(learn.seeds)
         }
-        cut = equal({key: pairs for key, (pairs, _) in found.items()})
+        chosen = equal({key: pairs for key, (pairs, _) in found.items()})
         requests: dict[str, Request] = {}
         for key, (pairs, gaps) in found.items():
             arm, seed = key
-            one = Training(arm=arm, pairs=cut[key], available=sum(map(len, pairs)), gaps=gaps, seed=seed)
-            if one.pairs:
-                request = self._request(one)
-                one = replace(one, request=request.id)
+            training = Training(arm=arm, pairs=chosen[key], available=sum(map(len, pairs)), gaps=gaps, seed=seed)
+            if training.pairs:
+                request = self.request(training)
+                training = replace(training, request=request.id)
                 requests[request.id] = request
                 self._awaited.setdefault(request.id, []).append(key)
-            self._trainings[key] = one
+            self._trainings[key] = training
         return list(requests.values())
 
-    def receive(self, result: Result) -> bool:
-        """Take down what came of a training; False: none of these."""
-        whose = self._awaited.pop(result.request_id, [])
-        for key in whose:
-            self._trainings[key] = replace(
-                self._trainings[key],
-                weights=result.answer or "",
-                failed=result.failed,
-                figures={} if result.failed else _figures(result.text),
-            )
-        return bool(whose)
-
     @property
-    def begun(self) -> bool:
-        """Whether the pairs are chosen."""
-        return bool(self._trainings)
-
-    @property
-    def over(self) -> bool:
-        """Whether every training has ended, one way or the other."""
-        return self.begun and not self._awaited
-
-    @property
-    def asked(self) -> int:
-        """How many trainings there are."""
+    def requests(self) -> int:
+        """Number of distinct trainings; before the pairs are chosen, as if all of them were."""
+        if not self._trainings:
+            return self._most
         return len({one.request for one in self._trainings.values() if one.request})
 
     @property
-    def awaited(self) -> int:
-        """How many of them go on."""
-        return len(self._awaited)
+    def new_teachers(self) -> int:
+        """Number of new teachers that came of the trainings or may still come."""
+        return len(self._awaited) + len(self.weights) if self._trainings else self._most
 
     @property
-    def trainings(self) -> tuple[Training, ...]:
-        """By arm, in the scenario's order, and seed."""
+    def all(self) -> tuple[Training, ...]:
+        """Every training, by arm in the scenario's order, and seed."""
         return tuple(self._trainings.values())
 
     @property
     def weights(self) -> list[str]:
-        """What came of them, each once."""
+        """The new weights, each once."""
         return list(dict.fromkeys(one.weights for one in self._trainings.values() if one.weights))
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Enclosed:
-        """What is sent for a training, with its file of pairs."""
+    def message(self, request: Request, text_of: TextOf) -> MessageWithFile:
+        """The message of a training, with its file of pairs."""
         training = self._trainings[self._awaited[request.id][0]]
         rows = [self._pair(pair, text_of) for pair in training.pairs]
         content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-        digested = hashlib.sha256(content).hexdigest()
-        name = f"pairs-{digested}.jsonl"
-        return Enclosed(Train(pairs=name, pairs_digest=digested, recipe=self._recipe(training.seed)), name, content)
+        content_digest = hashlib.sha256(content).hexdigest()
+        name = f"pairs-{content_digest}.jsonl"
+        message = Train(pairs=name, pairs_digest=content_digest, recipe=self._recipe(training.seed))
+        return MessageWithFile(message, name, content)
 
-    def _request(self, training: Training) -> Request:
-        """Its id: a digest of who is trained, how, and on which texts; not of the scores that chose them."""
+    def request(self, training: Training) -> Request:
+        """The request of a training: who is trained, how, and on which texts; not the scores that chose them."""
         recipe = self._recipe(training.seed)
         texts = []
         for pair in training.pairs:
             tp, text = self._tps[pair.tp], [pair.chosen_material, pair.chosen_ended]
-            if recipe.method != "sft":  # which has no use for what was rejected
+            if recipe.method != "sft":  # which does not use the rejected texts
                 text += [pair.rejected_material, pair.rejected_ended]
             texts.append((tp.text, tp.form, *text))
-        key = digest("Train", self._setup.teacher, recipe, self._bank.demonstrations, texts)
-        id, repeat = self._setup.unused(key)
-        to = self._scenario.teacher.name
-        return Request(
-            id,
-            "Train",
-            to,
-            "train",
-            Sampling(),
-            repeat=repeat,
-            round=self._number,
-            level=2,
-            weights=self._setup.weights,
-        )
+        teacher = self._scenario.teacher.name
+        key = self._asker.key("Train", teacher, recipe, self._bank.demonstrations, texts)
+        return self._asker.request("Train", teacher, "train", Sampling(), key, round=self._round)
+
+    @property
+    def _most(self) -> int:
+        return len(self._scenario.learn.arms) * self._scenario.learn.seeds
+
+    def _receive(self, result: Result) -> Sequence[Request]:
+        weights, figures = training_result(result)
+        for key in self._awaited.pop(result.request_id):
+            training = self._trainings[key]
+            self._trainings[key] = replace(training, weights=weights, failed=result.failed, figures=figures)
+        return ()
 
     def _recipe(self, seed: int) -> Recipe:
         training = self._scenario.learn.training
-        drawn = digest(*_parts(self._scenario.seed, training.seed, seed=seed))
+        drawn = digest(*_draw(self._scenario.seed, training.seed, seed=seed))
         return replace(training, seed=int(drawn[:7], 16))
 
-    def _pair(self, pair: Preference, text_of: Callable[[str], str]) -> PreferencePair:
+    def _pair(self, pair: Preference, text_of: TextOf) -> PreferencePair:
         tp = self._tps[pair.tp]
         return PreferencePair(
             prompt=tp.text,
@@ -158,12 +145,6 @@ class Arms:
         )
 
 
-def _figures(told: str) -> dict[str, float]:
-    """What a training told at its end. What is no number stands there as null, and is left out."""
-    figures = msgspec.json.decode(told, type=dict[str, float | None])
-    return {name: value for name, value in figures.items() if value is not None}
-
-
-def _parts(*of_class: int, seed: int) -> tuple[int, ...]:
-    """What a draw is made from. The first seed adds nothing, so that with more of them its draws and ids stay."""
-    return (*of_class, seed) if seed else of_class
+def _draw(*parts: int, seed: int) -> tuple[int, ...]:
+    """What a draw is made from. The first seed adds nothing, so its draws do not depend on the number of seeds."""
+    return (*parts, seed) if seed else parts

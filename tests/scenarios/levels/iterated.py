@@ -7,7 +7,7 @@ from typing import Any
 from broker.work_messages import Reflect, Revise
 from scenarios.config.schema import Agent, LabelledTask, Scenario
 from scenarios.config.schema import Iterate as Section
-from scenarios.levels.base import FeedbackDue, Request, Result, Setup
+from scenarios.levels.base import FeedbackDue, Request, Result, RoundNews, Setup
 from scenarios.levels.iterate.level import IterateLevel
 from scenarios.tasks.problems import Bank, Labelled, Problem
 
@@ -48,12 +48,12 @@ def bank(train: int = 16, dev: int = 4, test: int = 6) -> Bank:
 def level(
     described: Scenario | None = None,
     of: Bank | None = None,
-    alike: tuple[str, ...] = (),
-    given_up: frozenset[str] = frozenset(),
+    identical: tuple[str, ...] = (),
+    retried: frozenset[str] = frozenset(),
 ) -> IterateLevel:
     described = described or scenario()
-    answerers = {agent.name: "alike" if agent.name in alike else f"is {agent.name}" for agent in described.agents}
-    return IterateLevel(Setup(described, of or bank(), answerers, given_up))
+    answerers = {agent.name: "alike" if agent.name in identical else f"is {agent.name}" for agent in described.agents}
+    return IterateLevel(Setup(described, of or bank(), answerers, retried))
 
 
 def a_set(draw: random.Random, count: int) -> str:
@@ -104,7 +104,7 @@ class Played:
         self.results: dict[str, Result] = {}
         self.messages: dict[str, object] = {}
         self.told: list[FeedbackDue] = []
-        self.news: list[str] = []
+        self.news: list[RoundNews] = []
         step = one.begin()
         waiting: list[Request] = []
         while True:

@@ -91,7 +91,7 @@ def test_level_1_ranks_a_sneaky_teacher_below_an_honest_one(sneaky: Scenario, tm
     assert sum(a < b for a, b in zip(for_sneaky, for_honest, strict=True)) >= 6
 
 
-def test_each_student_alone_tells_them_apart(sneaky: Scenario, tmp_path: Path) -> None:
+def test_each_student_alone_distinguishes_them(sneaky: Scenario, tmp_path: Path) -> None:
     honest = read(FOLDER / "smoke_sneaky.yaml", ["exam.problems=3", "teacher.engine_args.sneaky=false"])
     one, other = held(sneaky, tmp_path), held(honest, tmp_path)
     for name in (each.name for each in sneaky.students):

@@ -44,13 +44,13 @@ def learning(one: IterateLevel) -> list[list[str]]:
     return [each.learning for each in summarize_rounds(one.outcome().iteration).rounds]
 
 
-def test_the_strong_or_the_weak_come_first() -> None:
+def test_strong_or_weak_students_join_first() -> None:
     assert line_up("strong_first", MEASURED, 0) == ("strong", "middle", "weak")
     assert line_up("weak_first", MEASURED, 0) == ("weak", "middle", "strong")
     assert line_up("all", MEASURED, 0) == NAMES
 
 
-def test_the_lot_decides_between_equals_and_nothing_else_does() -> None:
+def test_a_random_draw_decides_between_equal_students_only() -> None:
     equals = dict.fromkeys("abcd", Confusion(1, 1, 1, 1))
     backwards = dict(reversed(equals.items()))
     assert line_up("weak_first", equals, 0) == line_up("weak_first", backwards, 0)
@@ -61,7 +61,7 @@ def test_the_lot_decides_between_equals_and_nothing_else_does() -> None:
 @pytest.mark.parametrize(
     ("students", "rounds", "sizes"), [(3, 5, [1, 2, 2, 3, 3]), (3, 3, [1, 2, 3]), (4, 2, [2, 4]), (1, 2, [1, 1])]
 )
-def test_they_join_evenly_and_all_have_by_the_last_round(students: int, rounds: int, sizes: list[int]) -> None:
+def test_students_join_evenly_and_all_by_the_last_round(students: int, rounds: int, sizes: list[int]) -> None:
     names = [str(n) for n in range(students)]
     there = [joined("strong_first", names, number, rounds) for number in range(1, rounds + 1)]
     assert [len(one) for one in there] == sizes
@@ -88,7 +88,7 @@ def test_the_teacher_is_shown_the_mistakes_of_those_who_have_joined(which: Order
     assert one.totals() == {stage: stages.count(stage) for stage in one.totals()}
 
 
-def test_without_a_curriculum_everybody_learns_in_every_round() -> None:
+def test_without_a_curriculum_all_students_learn_in_every_round() -> None:
     one = level(described("all"))
     Played(one, say)
     assert learning(one) == [[], *([list(NAMES)] * 3)]
@@ -101,6 +101,6 @@ def test_the_order_of_arrival_decides_nothing() -> None:
     assert straight.outcome() == mixed.outcome()
 
 
-def test_the_plan_says_it() -> None:
+def test_the_plan_shows_the_curriculum() -> None:
     assert "weak ones first" in " ".join(order(described("weak_first"), counts(described("weak_first"))))
     assert "join" not in " ".join(order(described("all"), counts(described("all"))))

@@ -29,9 +29,9 @@ def scenario(questions: int = 1) -> Scenario:
     )
 
 
-def level(questions: int = 1, alike: bool = False, given_up: frozenset[str] = frozenset()) -> ObserveLevel:
-    answerers = {name: "alike" if alike and name in STUDENTS else f"is {name}" for name in ("teacher", *STUDENTS)}
-    return ObserveLevel(Setup(scenario(questions), bank(), answerers, given_up))
+def level(questions: int = 1, identical: bool = False, retried: frozenset[str] = frozenset()) -> ObserveLevel:
+    answerers = {name: "alike" if identical and name in STUDENTS else f"is {name}" for name in ("teacher", *STUDENTS)}
+    return ObserveLevel(Setup(scenario(questions), bank(), answerers, retried))
 
 
 def answer(request: Request) -> Result:
@@ -107,7 +107,7 @@ def test_every_student_asks_before_its_exams_and_the_teacher_answers() -> None:
     assert not one.finished
 
 
-def test_what_was_said_is_part_of_an_exams_id() -> None:
+def test_the_dialogue_is_part_of_an_exams_id() -> None:
     def exams(question: str) -> set[str]:
         one = level()
         asking = taught(one)[0]
@@ -120,7 +120,7 @@ def test_what_was_said_is_part_of_an_exams_id() -> None:
     assert exams(" ") == exams("") == plain
 
 
-def test_without_a_question_or_an_answer_the_exam_is_sat_all_the_same_and_counted() -> None:
+def test_an_exam_without_a_dialogue_is_taken_all_the_same_and_counted() -> None:
     one = level()
     for_ada, for_bob = taught(one)
     exams = one.receive(Result(for_ada.id, "", None, False, failed="engine")).requests
@@ -145,8 +145,8 @@ def test_the_same_question_about_the_same_rationale_is_answered_once() -> None:
     assert {r.to for r in one.receive(Result(explain.id, "So.", None, False)).requests} == set(STUDENTS)
 
 
-def test_students_who_would_answer_alike_ask_other_questions() -> None:
-    for_ada, for_bob = taught(level(alike=True))
+def test_identical_students_ask_different_questions() -> None:
+    for_ada, for_bob = taught(level(identical=True))
     assert (for_ada.repeat, for_bob.repeat) == (0, 1)
 
 
@@ -168,8 +168,8 @@ def test_the_class_ends_with_everything_asked_once_and_its_totals_right() -> Non
 
 @settings(max_examples=40)
 @given(st.integers(), st.booleans())
-def test_the_order_of_arrival_decides_nothing(seed: int, alike: bool) -> None:
-    straight, mixed = level(alike=alike), level(alike=alike)
+def test_the_order_of_arrival_decides_nothing(seed: int, identical: bool) -> None:
+    straight, mixed = level(identical=identical), level(identical=identical)
     first, second = Played(straight), Played(mixed, random.Random(seed))
     assert set(first.asked) == set(second.asked)
     assert straight.outcome() == mixed.outcome()
@@ -177,9 +177,9 @@ def test_the_order_of_arrival_decides_nothing(seed: int, alike: bool) -> None:
     assert {id: repr(m) for id, m in first.messages.items()} == {id: repr(m) for id, m in second.messages.items()}
 
 
-def test_a_question_that_failed_is_asked_again_as_another() -> None:
+def test_a_failed_question_is_retried_as_a_new_repeat() -> None:
     failed = taught(level())[0].id
-    assert failed not in {r.id for r in taught(level(given_up=frozenset({failed})))}
+    assert failed not in {r.id for r in taught(level(retried=frozenset({failed})))}
 
 
 def test_no_message_holds_a_gold_answer() -> None:

@@ -35,7 +35,7 @@ def test_a_set_is_read_with_texts_of_several_lines_and_reasons() -> None:
         f"{GOOD}\nThese teach both.\nAnswer: Yes",
     ],
 )
-def test_what_changes_nothing_is_let_pass(written: str) -> None:
+def test_harmless_deviations_from_the_form_are_accepted(written: str) -> None:
     assert [one.rationale[-3:] for one in read_set(written, 2, frozenset())] == ["Yes", " No"]
 
 
@@ -59,7 +59,7 @@ def test_what_changes_nothing_is_let_pass(written: str) -> None:
         (GOOD.replace("Answer: Yes", "Answer: Yes\nReason: So."), "form", "twice or too late"),
     ],
 )
-def test_everything_else_is_refused_with_its_cause(written: str, cause: str, said: str) -> None:
+def test_an_unusable_set_is_refused_with_its_cause(written: str, cause: str, said: str) -> None:
     with pytest.raises(Unusable) as refused:
         read_set(written, 2, frozenset({"some birds sing."}))
     assert refused.value.cause == cause

@@ -2,11 +2,11 @@ import random
 
 from broker.work_messages import Sampling
 from scenarios.levels.base import Request, Result
-from scenarios.levels.flow import Flow, Flows, ask, together
+from scenarios.levels.flow import Flow, Flows, ask, play, together
 
 
 def request(id: str) -> Request:
-    return Request(id, "Examine", "ada", "exam", Sampling())
+    return Request(id, "Ask", "ada", "ask", Sampling())
 
 
 def one(id: str, log: list[str]) -> Flow[str]:
@@ -55,7 +55,7 @@ def test_what_two_flows_want_is_due_once_and_what_is_known_never_again() -> None
     assert sorted(log) == ["a", "a", "b", "b", "c"]
 
 
-def test_waiting_for_nothing_goes_on_at_once_and_long_chains_are_no_recursion() -> None:
+def test_waiting_for_nothing_continues_at_once_and_long_chains_do_not_recurse() -> None:
     def flow() -> Flow[None]:
         assert (yield from ask([])) == []
         assert (yield from together([])) == []
@@ -82,3 +82,37 @@ def test_a_flow_may_start_another_that_nobody_waits_for() -> None:
         flows.receive(Result(id, "", None, False))
     assert flows.finished
     assert log == ["a", "b"]
+
+
+def test_a_flow_that_plays_gets_each_result_as_it_comes_and_waits_for_what_that_makes_due() -> None:
+    due = {"a": "cd", "b": "", "c": "e", "d": "", "e": ""}
+    for seed in range(5):
+        received: list[str] = []
+        ended: list[list[str]] = []
+
+        def receive(result: Result, received: list[str] = received) -> list[Request]:
+            received.append(result.request_id)
+            return [request(id) for id in due[result.request_id]]
+
+        def flow(received: list[str] = received, ended: list[list[str]] = ended) -> Flow[None]:
+            yield from play([request("a"), request("b")], receive)
+            ended.append(list(received))
+
+        assert sorted(run(flow(), random.Random(seed))) == list("abcde")
+        assert sorted(received) == list("abcde")
+        assert ended == [received]
+
+
+def test_a_flow_that_plays_what_is_known_already_asks_nothing() -> None:
+    received: list[str] = []
+
+    def receive(result: Result) -> list[Request]:
+        received.append(result.text)
+        return [request("b")] if result.request_id == "a" else []
+
+    def flow() -> Flow[None]:
+        yield from ask([request("a"), request("b")])
+        yield from play([request("a")], receive)
+
+    assert sorted(run(flow(), random.Random(1))) == ["a", "b"]
+    assert received == ["A", "B"]

@@ -14,12 +14,12 @@ from broker.work_messages import PreferencePair, Recipe, Sampling, Train
 from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.config.schema import Learn as LearnSection
 from scenarios.levels import sequence
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup
+from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup
 from scenarios.levels.learn.level import LearnLevel
-from scenarios.levels.learn.trainings import Arms
+from scenarios.levels.learn.trainings import Trainings
 from scenarios.levels.observe.level import ObserveLevel
+from scenarios.levels.replay import replay
 from scenarios.records.learn import LearnRoundRecord
-from scenarios.session.runner import feed
 from scenarios.store.sqlite import Record
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.scenarios.levels import iterated
@@ -61,7 +61,7 @@ class Class:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.requests: dict[str, Request] = {}
-        self.sent: dict[str, Enclosed] = {}
+        self.sent: dict[str, MessageWithFile] = {}
         """By request, of the trainings."""
         self.asked: list[Request] = []
         self.fails: Callable[[Request], bool] = lambda request: False
@@ -81,13 +81,14 @@ class Class:
 
     def play(self, level: Level, order: random.Random | None = None, stop: int = -1) -> Outcome:
         """Answer everything that is due, in the order it came or in a random one; at most `stop` answers."""
-        due, _ = feed(level, self.records.get)
+        step, _ = replay(level, level.begin(), self.records.get)
+        due = list(step.requests)
         while due and stop:
             stop -= 1
             request = due.pop(order.randrange(len(due)) if order else 0)
             if request.kind == "Train":
                 enclosed = level.message(request, self.text)
-                assert isinstance(enclosed, Enclosed)
+                assert isinstance(enclosed, MessageWithFile)
                 self.sent[request.id] = enclosed
             else:
                 assert level.message(request, self.text)
@@ -132,11 +133,11 @@ def as_result(one: Record) -> Result:
     )
 
 
-def level(scenario: Scenario, given_up: frozenset[str] = frozenset(), bank: Bank = BANK) -> Level:
-    return sequence.make(Setup(scenario, bank, ANSWERERS, given_up))
+def level(scenario: Scenario, retried: frozenset[str] = frozenset(), bank: Bank = BANK) -> Level:
+    return sequence.make(Setup(scenario, bank, ANSWERERS, retried))
 
 
-def pairs_of(enclosed: Enclosed) -> list[PreferencePair]:
+def pairs_of(enclosed: MessageWithFile) -> list[PreferencePair]:
     return [msgspec.json.decode(line, type=PreferencePair) for line in enclosed.content.splitlines()]
 
 
@@ -270,7 +271,7 @@ def test_every_arm_is_trained_with_every_seed() -> None:
     assert [t.request for t in alone[:2]] == [t.request for t in trainings if not t.seed][:2], "the first is as it was"
 
 
-def test_a_seed_whose_training_fails_leaves_the_next_one_to_teach() -> None:
+def test_if_the_training_of_a_seed_fails_the_next_seed_teaches() -> None:
     one = Class()
     failed: list[str] = []
 
@@ -303,25 +304,25 @@ def test_best_of_n_trains_every_arm_on_its_best_rationale_of_each_problem() -> N
 def test_best_of_n_is_trained_once_for_arms_that_have_the_same_best_rationales() -> None:
     def trained(method: str) -> list[str]:
         described = scenario(training=Recipe(method=method))  # type: ignore[arg-type]
-        level_2, school = Arms(Setup(described, BANK, ANSWERERS), 1), Class()
+        level_2, school = Trainings(Setup(described, BANK, ANSWERERS), 1), Class()
         lessons = school.play(level(scenario())).lessons
-        level_2.begin(lessons)
-        worse = [replace(pair, rejected_material="another") for pair in level_2.trainings[0].pairs]
-        one, other = level_2.trainings[0], replace(level_2.trainings[0], pairs=tuple(worse))
-        return [level_2._request(each).id for each in (one, other)]
+        level_2.choose(lessons)
+        worse = [replace(pair, rejected_material="another") for pair in level_2.all[0].pairs]
+        one, other = level_2.all[0], replace(level_2.all[0], pairs=tuple(worse))
+        return [level_2.request(each).id for each in (one, other)]
 
     assert len(set(trained("sft"))) == 1
     assert len(set(trained("dpo"))) == 2
 
 
-def test_the_teacher_that_m2_made_goes_on() -> None:
+def test_the_teacher_of_the_leading_arm_teaches_on() -> None:
     outcome = Class().play(level(scenario()))
     assert outcome.weights == outcome.learnt[0].trainings[0].weights != ""
     other = Class().play(level(scenario(arms=("shuffled", "correctness"))))
     assert other.weights == other.learnt[0].trainings[0].weights != ""
 
 
-def test_level_3_goes_on_with_the_teacher_that_level_2_made() -> None:
+def test_level_3_continues_with_the_teacher_of_level_2() -> None:
     school = Class()
     bank = replace(BANK, labelled=iterated.bank().labelled)
     described = replace(scenario((1, 2, 3)), iterate=iterated.scenario().iterate)
@@ -366,7 +367,7 @@ def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
     assert one == other
 
 
-def test_a_class_goes_on_where_it_stopped_with_the_same_files() -> None:
+def test_a_resumed_class_continues_with_the_same_files() -> None:
     whole = Class()
     wanted = whole.play(level(scenario(rounds=2)))
     for stop in range(0, len(whole.asked), 7):
@@ -376,7 +377,7 @@ def test_a_class_goes_on_where_it_stopped_with_the_same_files() -> None:
         assert school.sent == whole.sent
 
 
-def test_the_totals_come_true() -> None:
+def test_the_totals_equal_the_requests_in_the_end() -> None:
     school, one = Class(), LearnLevel(Setup(scenario(rounds=2), BANK, ANSWERERS))
     expected = one.totals()
     school.play(one)
@@ -408,7 +409,7 @@ def test_where_no_gap_is_large_enough_nothing_is_trained_and_the_class_is_over()
     assert one.totals() == stages(school.asked) | {"train": 0, "drift": 0}
 
 
-def test_rationales_that_are_all_alike_make_no_pairs() -> None:
+def test_equal_rationales_make_no_pairs() -> None:
     school, one = Class(), level(scenario())
     school.answer = lambda r: Result(r.id, "alike", "1", r.to == "ada")  # type: ignore[assignment,method-assign]
     outcome = school.play(one)
@@ -447,7 +448,7 @@ def test_a_training_that_failed_leaves_the_others_and_the_old_teacher() -> None:
     assert len(school.play(again).learnt) == 2
 
 
-def test_a_training_may_tell_of_something_that_is_no_number() -> None:
+def test_figures_of_a_training_that_are_not_a_number_are_left_out() -> None:
     school = Class()
     answer = school.answer
 
@@ -501,7 +502,7 @@ def test_another_recipe_is_another_training_of_the_same_pairs() -> None:
     assert names[0] == names[1]
 
 
-def test_a_result_that_nobody_awaits_changes_nothing() -> None:
+def test_a_result_that_is_not_awaited_changes_nothing() -> None:
     one = LearnLevel(Setup(scenario(), BANK, ANSWERERS))
     one.begin()
     before: tuple[LearnRoundRecord, ...] = one.outcome().learnt

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from broker.work_messages import Recipe, Sampling
 from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.levels import sequence
-from scenarios.levels.base import Enclosed, Level, Request, Result, Setup
+from scenarios.levels.base import Level, MessageWithFile, Request, Result, Setup
 from scenarios.report.learn import TrainingRecords, comparisons, methods, summarize_rounds
 from scenarios.session.request_counts import count
 from scenarios.tasks.problems import Bank, ProblemGroup
@@ -24,8 +24,8 @@ class Case(NamedTuple):
 
     scenario: Scenario
     bank: Bank
-    alike: bool
-    """Whether both students answer alike."""
+    identical: bool
+    """Whether both students are identical."""
     texts: int
     """How many different TRs there are of a problem, whoever writes them."""
     failing: float
@@ -97,7 +97,7 @@ class Going(Class):
     def go(self, order: random.Random, stop: int = -1) -> Level:
         """Begin anew with what is recorded, and answer in a random order; at most `stop` answers."""
         case = self._case
-        answerers = ANSWERERS | (dict.fromkeys(("ada", "bob"), "alike") if case.alike else {})
+        answerers = ANSWERERS | (dict.fromkeys(("ada", "bob"), "alike") if case.identical else {})
         level = sequence.make(Setup(case.scenario, case.bank, answerers))
         self.due.clear()
         self.totals.clear()
@@ -107,7 +107,7 @@ class Going(Class):
             stop -= 1
             request = waiting.pop(order.randrange(len(waiting)))
             message = level.message(request, self.text)
-            if isinstance(message, Enclosed):
+            if isinstance(message, MessageWithFile):
                 self.sent[request.id] = message
             result = self.answer(request)
             self.asked.append(request)
@@ -132,7 +132,7 @@ class Going(Class):
 
 @settings(max_examples=60, deadline=None)
 @given(cases(), st.randoms(use_true_random=False))
-def test_totals_come_true_and_never_grow(case: Case, order: random.Random) -> None:
+def test_totals_never_grow_and_equal_the_requests_in_the_end(case: Case, order: random.Random) -> None:
     school = Going(case)
     assert school.go(order).finished
     assert {stage: n for stage, n in school.totals[-1].items() if n} == school.due
@@ -143,7 +143,7 @@ def test_totals_come_true_and_never_grow(case: Case, order: random.Random) -> No
 
 @settings(max_examples=60, deadline=None)
 @given(cases(), st.randoms(use_true_random=False), st.integers(0, 300))
-def test_a_class_that_stops_anywhere_comes_to_the_same(case: Case, order: random.Random, stop: int) -> None:
+def test_a_class_interrupted_anywhere_has_the_same_outcome(case: Case, order: random.Random, stop: int) -> None:
     whole, broken = Going(case), Going(case)
     wanted = whole.go(order).outcome()
     halfway = broken.go(order, stop).outcome()
@@ -160,7 +160,7 @@ def test_a_class_that_stops_anywhere_comes_to_the_same(case: Case, order: random
 
 @settings(max_examples=60, deadline=None)
 @given(cases(), st.randoms(use_true_random=False))
-def test_never_more_is_asked_than_the_plan_says(case: Case, order: random.Random) -> None:
+def test_there_are_never_more_requests_than_planned(case: Case, order: random.Random) -> None:
     school = Going(case)
     learnt = school.go(order).outcome().learnt
     planned, asked = count(case.scenario, problem_tokens=20), Counter(r.stage for r in school.asked)

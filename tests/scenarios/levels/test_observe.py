@@ -32,9 +32,9 @@ def bank(tps: int = 2, eps: int = 2) -> Bank:
     return Bank("made up", tuple(items), ())
 
 
-def level(given_up: frozenset[str] = frozenset(), **more: object) -> ObserveLevel:
+def level(retried: frozenset[str] = frozenset(), **more: object) -> ObserveLevel:
     return ObserveLevel(
-        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up)
+        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, retried)
     )
 
 
@@ -69,7 +69,7 @@ def test_the_teacher_is_asked_once_greedily_and_n_times_with_sampling_per_proble
     assert {r.sampling.temperature for r in requests if r.stage == "greedy"} == {0.0}
 
 
-def test_every_student_sits_every_exam_problem_under_a_rationale_with_repeats() -> None:
+def test_every_student_solves_every_exam_problem_under_a_rationale_with_repeats() -> None:
     one = level()
     tr = one.begin().requests[1]
     exams = one.receive(Result(tr.id, "because", "1", True)).requests
@@ -79,7 +79,7 @@ def test_every_student_sits_every_exam_problem_under_a_rationale_with_repeats() 
     assert {(r.tr, r.tp, r.affinity) for r in exams} == {(tr.id, "tp0/0", tr.id)}
 
 
-def test_identical_rationales_are_examined_once_and_counted_as_often_as_they_came() -> None:
+def test_identical_rationales_are_examined_once_and_counted_as_often_as_they_were_drawn() -> None:
     one = level()
     first, second = one.begin().requests[1:3]
     exams = one.receive(Result(first.id, "because", "1", True)).requests
@@ -100,7 +100,7 @@ def test_a_rationale_without_an_answer_and_a_failed_one_are_not_examined() -> No
     assert [(r.repeat, r.answer) for r in one.outcome().lessons[0].rationales] == [(0, None), (2, "4")]
 
 
-def test_the_totals_shrink_as_rationales_turn_out_alike() -> None:
+def test_the_totals_shrink_as_rationales_turn_out_equal() -> None:
     one = level()
     assert one.totals() == {"greedy": 2, "teach": 6, "exam": 48}
     first, second = one.begin().requests[1:3]
@@ -126,7 +126,7 @@ def test_no_request_is_asked_twice() -> None:
     assert len({r.id for r in asked}) == len(asked)
 
 
-def test_a_result_nobody_waits_for_changes_nothing() -> None:
+def test_a_result_that_is_not_awaited_changes_nothing() -> None:
     one = level()
     request = one.begin().requests[0]
     one.receive(Result(request.id, "x", "1", True))
@@ -166,7 +166,7 @@ def test_failed_exam_answers_are_left_out() -> None:
         {"seed": 4},
     ],
 )
-def test_what_is_asked_decides_the_ids(change: dict[str, object]) -> None:
+def test_everything_that_decides_a_completion_decides_its_id(change: dict[str, object]) -> None:
     other = msgspec.structs.replace(scenario(), **change)
     answerers = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
     ids = {r.id for r in level().begin().requests}
@@ -184,18 +184,18 @@ def test_other_weights_of_a_student_make_other_exams_and_the_same_rationales() -
     assert {r.to for r in asked_a if r.id in shared} == {"teacher", "bob"}
 
 
-def test_more_rationales_or_repeats_reuse_all_that_was_asked_before() -> None:
+def test_more_rationales_or_repeats_reuse_all_earlier_requests() -> None:
     small, _ = play(level())
     large, _ = play(level(lesson=Lesson(rationales=5), exam=Exam(problems=2, repeats=3)))
     assert {r.id for r in small} < {r.id for r in large}
 
 
-def test_a_request_that_was_given_up_is_asked_as_a_new_repeat() -> None:
+def test_a_retried_request_is_asked_as_a_new_repeat() -> None:
     first = level().begin().requests[1]
-    again = level(given_up=frozenset({first.id})).begin().requests[1]
+    again = level(retried=frozenset({first.id})).begin().requests[1]
     assert (first.repeat, again.repeat) == (0, 3)
     assert first.id != again.id
-    third = level(given_up=frozenset({first.id, again.id})).begin().requests[1]
+    third = level(retried=frozenset({first.id, again.id})).begin().requests[1]
     assert third.repeat == 6
 
 
@@ -208,7 +208,7 @@ def test_cut_off_answers_can_count_as_wrong() -> None:
     assert [answer.correct for answer in one.outcome().lessons[0].rationales[0].exams] == [False]
 
 
-def test_students_who_would_answer_alike_are_asked_different_repeats() -> None:
+def test_identical_students_are_asked_different_repeats() -> None:
     twins = {"teacher": "is teacher", "ada": "same", "bob": "same"}
     one = ObserveLevel(Setup(scenario(), bank(), twins))
     tr = one.begin().requests[1]
@@ -235,7 +235,7 @@ def test_with_logprob_every_student_also_grades_each_exam_problem_once() -> None
     assert {(r.tr, r.tp, r.affinity) for r in grades} == {(tr.id, "tp0/0", tr.id)}
 
 
-def test_the_exams_of_a_class_are_asked_alike_with_and_without_log_probabilities() -> None:
+def test_the_exams_of_a_class_are_the_same_with_and_without_log_probabilities() -> None:
     plain, dense = (play(level(exam=exam))[0] for exam in (Exam(problems=2, repeats=2), DENSE))
     assert [r for r in dense if r.kind != "Grade"] == plain
     assert len({r.id for r in dense}) == len(dense)
@@ -254,7 +254,7 @@ def test_a_grade_holds_the_worked_solution_and_what_its_exam_holds() -> None:
         assert getattr(grade, name) == getattr(exam, name)
 
 
-def test_grades_stand_beside_the_exams_of_their_rationale_and_failed_ones_are_left_out() -> None:
+def test_grades_are_recorded_with_their_rationale_and_failed_ones_are_left_out() -> None:
     one = level(exam=DENSE)
     tr = one.begin().requests[1]
     due = one.receive(Result(tr.id, "because", "1", True)).requests
@@ -270,7 +270,7 @@ def test_grades_stand_beside_the_exams_of_their_rationale_and_failed_ones_are_le
     assert rationale.exams == ()
 
 
-def test_feedback_waits_for_exams_alone_and_the_class_for_grades_too() -> None:
+def test_feedback_waits_for_exams_only_and_the_class_for_grades_too() -> None:
     one = level(exam=DENSE)
     waiting = list(one.begin().requests)
     grades: list[Request] = []
@@ -290,11 +290,9 @@ def test_feedback_waits_for_exams_alone_and_the_class_for_grades_too() -> None:
     assert one.finished
 
 
-def test_students_who_answer_alike_are_asked_each_and_a_failed_grade_is_asked_anew() -> None:
-    def asked(given_up: frozenset[str] = frozenset()) -> list[Request]:
-        one = ObserveLevel(
-            Setup(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, given_up)
-        )
+def test_identical_students_each_grade_and_a_failed_grade_is_retried() -> None:
+    def asked(retried: frozenset[str] = frozenset()) -> list[Request]:
+        one = ObserveLevel(Setup(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, retried))
         tr = one.begin().requests[1]
         return [r for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"]
 

@@ -39,9 +39,9 @@ def bank() -> Bank:
     return Bank("made up", tuple(items), ())
 
 
-def level(given_up: frozenset[str] = frozenset(), **more: int) -> RewriteLevel:
+def level(retried: frozenset[str] = frozenset(), **more: int) -> RewriteLevel:
     return RewriteLevel(
-        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, given_up)
+        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, retried)
     )
 
 
@@ -120,7 +120,7 @@ def test_only_the_best_different_rationales_among_the_originals_are_rewritten() 
             assert any(e.student == each.student and not e.correct for e in first[each.parent].exams)
 
 
-def test_what_is_rewritten_is_examined_by_everybody_like_any_rationale() -> None:
+def test_a_rewritten_rationale_is_examined_by_all_students_like_any_other() -> None:
     one = level()
     Played(one)
     new = [r for told in rewritten(one) for r in told.lesson.rationales if r.repeat >= told.sampled]
@@ -129,7 +129,7 @@ def test_what_is_rewritten_is_examined_by_everybody_like_any_rationale() -> None
     assert all(not r.exams for r in new if r.answer is None)
 
 
-def test_level_1_is_told_as_if_nothing_had_been_rewritten() -> None:
+def test_the_outcome_of_level_1_does_not_depend_on_rewriting() -> None:
     one = level()
     Played(one)
     for lesson, told in zip(one.outcome().lessons, rewritten(one), strict=True):
@@ -137,7 +137,7 @@ def test_level_1_is_told_as_if_nothing_had_been_rewritten() -> None:
         assert lesson.exam_tokens < told.lesson.exam_tokens
 
 
-def test_reasons_are_asked_for_once_more_and_then_done_without() -> None:
+def test_unusable_reasons_are_asked_for_once_more_and_then_dispensed_with() -> None:
     one = level(beam=4, revisions=2)
     played = Played(one)
     again = [m for m in played.messages.values() if isinstance(m, Reflect) and m.complaint]
@@ -164,7 +164,7 @@ def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
     assert mixed.finished
 
 
-def test_the_totals_never_grow_but_by_repairs_and_end_at_what_was_asked() -> None:
+def test_the_totals_grow_only_by_repairs_and_equal_the_requests_in_the_end() -> None:
     played = Played(level(), random.Random(1))
     asked = {stage: sum(r.stage == stage for r in played.asked.values()) for stage in played.totals[-1]}
     assert played.totals[-1] == asked
@@ -173,7 +173,7 @@ def test_the_totals_never_grow_but_by_repairs_and_end_at_what_was_asked() -> Non
         assert counted == sorted(counted, reverse=True)
 
 
-def test_it_goes_on_from_any_number_of_results() -> None:
+def test_a_class_resumes_from_any_number_of_results() -> None:
     whole = Played(level())
     for most in range(0, len(whole.asked), 13):
         half = Played(level(), random.Random(most), most)
@@ -190,7 +190,7 @@ def test_it_goes_on_from_any_number_of_results() -> None:
         assert len(again) == len(whole.results) - most
 
 
-def test_a_failed_request_is_asked_again_as_another() -> None:
+def test_a_failed_request_is_retried_as_a_new_repeat() -> None:
     played = Played(level())
     failed = frozenset(id for id, result in played.results.items() if result.failed)
     assert {played.asked[id].kind for id in failed} >= {"Examine"}

@@ -7,8 +7,9 @@ from collections import deque
 from broker.protocol import digest
 from scenarios.config.schema import Agent, Exam, Iterate, LabelledTask, Learn, Lesson, LevelNumber, Scenario, Task
 from scenarios.levels.base import Request, Step
+from scenarios.levels.results import result_of
+from scenarios.session.news import line
 from scenarios.session.run_dir import RunFolder
-from scenarios.session.runner import result_of
 from scenarios.store.sqlite import Record, Store
 from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
 from tests.scenarios.levels.iterated import SMALL, part
@@ -114,8 +115,8 @@ class Played:
                 self._take(self.level.receive(result_of(known)))
             else:
                 self._due.append(request)
-        for line in step.news:
-            self.store.note("", "round", line)
+        for news in step.news:
+            self.store.note("", "round", line(news))
 
     def _record(self, request: Request) -> Record:
         draw = random.Random(request.id)

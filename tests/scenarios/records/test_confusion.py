@@ -43,7 +43,7 @@ def test_counts_add_up(one: list[tuple[str, str | None]], other: list[tuple[str,
     assert confusion(one) + confusion(other) == confusion(one + other)
 
 
-def test_a_student_that_never_decides_has_everything_wrong() -> None:
+def test_a_student_that_never_decides_gets_everything_wrong() -> None:
     found = confusion([("Yes", None), ("No", None)])
     assert found == Confusion(0, 1, 1, 0, 2)
     assert (found.f1, found.macro, found.micro, found.neither_share) == (0.0, 0.0, 0.0, 1.0)

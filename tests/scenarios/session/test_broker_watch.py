@@ -41,7 +41,7 @@ class Room:
 
     def passes(self, seconds: int, *, runs: bool = True, awaited: bool = False) -> None:
         for _ in range(seconds):
-            self.watch.look(1.0, runs=runs, awaited=awaited)
+            self.watch.check(1.0, runs=runs, awaited=awaited)
 
     def events(self) -> list[str]:
         return [f"{event.agent} {event.kind}: {event.detail}" for event in self.store.events()]
@@ -54,7 +54,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
     made.store.close()
 
 
-def test_a_broker_that_says_nothing_is_named_first_and_ended_at_the_limit(room: Room) -> None:
+def test_a_silent_broker_is_noted_first_and_ended_at_the_limit(room: Room) -> None:
     room.passes(3)
     assert room.events() == []
     room.passes(27)
@@ -65,7 +65,7 @@ def test_a_broker_that_says_nothing_is_named_first_and_ended_at_the_limit(room: 
     assert room.killed == [SAID_NOTHING]
 
 
-def test_each_message_begins_its_time_anew(room: Room) -> None:
+def test_each_message_restarts_the_time(room: Room) -> None:
     room.passes(29)
     room.heard += 1
     room.passes(29)
@@ -73,7 +73,7 @@ def test_each_message_begins_its_time_anew(room: Room) -> None:
     assert [line.split(":")[0] for line in room.events()] == ["broker quiet", "broker heard", "broker quiet"]
 
 
-def test_a_starved_broker_has_longer_but_not_for_ever(room: Room) -> None:
+def test_a_starved_broker_gets_more_time_but_not_for_ever(room: Room) -> None:
     room.is_starved = True
     room.passes(30 * STARVED - 1)
     assert room.killed == []
@@ -81,7 +81,7 @@ def test_a_starved_broker_has_longer_but_not_for_ever(room: Room) -> None:
     assert room.killed == [SAID_NOTHING]
 
 
-def test_a_broker_without_a_process_is_the_launchers_to_start(room: Room) -> None:
+def test_a_broker_without_a_process_is_left_to_the_launcher(room: Room) -> None:
     room.passes(29)
     room.passes(100, runs=False)
     room.passes(30)
@@ -98,7 +98,7 @@ def test_rare_heartbeats_are_waited_for(tmp_path: Path) -> None:
     room.store.close()
 
 
-def test_a_socket_that_is_gone_is_made_anew_when_somebody_wants_to_connect(room: Room) -> None:
+def test_a_broker_whose_socket_is_missing_is_ended_when_an_agent_wants_to_connect(room: Room) -> None:
     room.missing_socket = "/somewhere/work"
     for _ in range(20):
         room.heard += 1

@@ -9,7 +9,7 @@ from broker.protocol import AgentState, Gone, Hello, Joined, Lost, Quiet
 from broker.work_messages import Message
 from scenarios.config.schema import Agent, EngineName, Limits, Scenario, Task
 from scenarios.session.broker_watch import BROKER
-from scenarios.session.liveness import TURN_OVER, Attendance, ClassFailure
+from scenarios.session.liveness import TURN_OVER, ClassFailure, Liveness
 from scenarios.store.sqlite import Store
 
 LIMITS = Limits(empty_pool_s=10, loading_s=60, training_s=80, stalled_s=30)
@@ -55,7 +55,7 @@ class Processes:
 
 
 class Room:
-    """An attendance with everything around it in reach of a test."""
+    """An liveness with everything around it in reach of a test."""
 
     def __init__(self, folder: Path, engine: EngineName = "auto") -> None:
         self.endpoint = "ipc:///room/work"
@@ -73,7 +73,7 @@ class Room:
         self.store = Store(folder, write=True)
         self.processes = Processes()
         client: Client = self  # type: ignore[assignment]
-        self.attendance = Attendance(
+        self.liveness = Liveness(
             scenario, self.store, client, self.processes, {"teacher": "t", "ada": "a"}, lambda: self.now
         )
 
@@ -82,14 +82,14 @@ class Room:
 
     def join(self, name: str = "ada", answerer: str = "a", pool: str = "", state: AgentState = "ready") -> None:
         hello = Hello(name=name, role="student", pool=pool, answerer=answerer, state=state)
-        self.attendance.joined(Joined(hello=hello))
+        self.liveness.joined(Joined(hello=hello))
 
     def lose(self, why: str, name: str = "ada", detail: str = "", pid: int = 0) -> None:
-        self.attendance.lost(Lost(name=name, pool=name, why=why, detail=detail, pid=pid))  # type: ignore[arg-type]
+        self.liveness.lost(Lost(name=name, pool=name, why=why, detail=detail, pid=pid))  # type: ignore[arg-type]
 
     def start(self, *names: str) -> None:
         self.processes.running |= set(names)
-        self.attendance.look({})
+        self.liveness.check({})
 
     def end(self, *ended: Ended) -> None:
         self.processes.running -= {one.name for one in ended}
@@ -101,7 +101,7 @@ class Room:
         while self.now < until:
             self.now += min(1.0, until - self.now)
             self.heard += 1
-            self.attendance.look(outstanding or {"ada": 1})
+            self.liveness.check(outstanding or {"ada": 1})
 
     def events(self) -> list[str]:
         return [f"{event.kind}: {event.detail}".removesuffix(": ") for event in self.store.events()]
@@ -124,9 +124,9 @@ def test_a_broker_that_does_not_end_is_a_failure(room: Room) -> None:
         room.passes(1)
 
 
-def test_a_process_that_ended_is_told_to_the_broker_and_written_down(room: Room) -> None:
+def test_the_broker_is_told_that_a_process_ended_and_an_event_is_recorded(room: Room) -> None:
     room.end(Ended("ada", pid=7))
-    room.attendance.look({"ada": 1})
+    room.liveness.check({"ada": 1})
     assert room.sent == [Gone(name="ada", detail="signal 9", pid=7)]
     assert room.kinds() == ["restart"]
 
@@ -136,14 +136,14 @@ def test_a_process_that_ended_is_told_to_the_broker_and_written_down(room: Room)
 
 def test_a_silent_agent_whose_process_runs_is_shown_and_not_killed(room: Room) -> None:
     room.join()
-    room.attendance.quiet(Quiet(name="ada", seconds=12.3))
-    room.attendance.quiet(Quiet(name="ada", seconds=40.2, over=True))
+    room.liveness.quiet(Quiet(name="ada", seconds=12.3))
+    room.liveness.quiet(Quiet(name="ada", seconds=40.2, over=True))
     assert room.events()[1:] == [
         "quiet: no heartbeat for 12 s: the machine is busy, or its process is stopped",
         "heard: again, after 40 s",
     ]
     assert room.processes.killed == []
-    assert room.attendance.anybody
+    assert room.liveness.any_ready
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_silent_agent_whose_process_runs_is_shown_and_not_killed(room: Room) -
         ("silent", "does not read its messages", "does not read its messages"),
     ],
 )
-def test_an_agent_that_hangs_is_killed_for_a_reason_that_is_told(why: str, detail: str, told: str, room: Room) -> None:
+def test_an_agent_that_hangs_is_killed_with_a_reason(why: str, detail: str, told: str, room: Room) -> None:
     room.join()
     room.lose(why, detail=detail, pid=7)
     assert room.processes.killed == [("ada", told)]
@@ -177,15 +177,15 @@ def test_an_agent_that_left_is_not_killed(why: str, room: Room) -> None:
         ("process", "signal 11", "lost: process signal 11"),
     ],
 )
-def test_a_normal_end_is_not_written_down_as_a_loss(why: str, detail: str, event: str, room: Room) -> None:
+def test_a_normal_end_is_not_recorded_as_a_loss(why: str, detail: str, event: str, room: Room) -> None:
     room.join()
     room.lose(why, detail=detail)
     assert room.events()[1:] == [event]
 
 
-def test_the_end_of_a_process_that_finished_is_no_event_of_its_own(room: Room) -> None:
+def test_the_end_of_a_process_that_finished_is_no_event(room: Room) -> None:
     room.end(Ended("ada", "left (exit code 0)", will_restart=False, left=True))
-    room.attendance.look({})
+    room.liveness.check({})
     assert room.kinds() == []
 
 
@@ -213,27 +213,27 @@ def test_a_process_that_loads_or_trains_for_too_long_is_ended(
 
 
 @pytest.mark.parametrize("state", ["ready", "draining"])
-def test_no_limit_of_loading_holds_for_an_agent_that_has_loaded(state: AgentState, room: Room) -> None:
+def test_the_loading_limit_does_not_apply_once_an_agent_has_loaded(state: AgentState, room: Room) -> None:
     room.start("ada")
     room.join(state=state)
     room.passes(200)
     assert room.processes.killed == []
 
 
-def test_each_state_and_each_step_of_a_training_begins_anew(room: Room) -> None:
+def test_the_time_restarts_with_each_state_and_each_step_of_a_training(room: Room) -> None:
     room.start("ada")
     for state in ("loading", "ready", "loading", "training"):
         room.join(state=state)
         room.passes(50)
     for _ in range(3):
-        room.attendance.progressed("ada")
+        room.liveness.progressed("ada")
         room.passes(70)
     room.join(state="training")  # said again, as to a new classroom: this is no step
     room.passes(12)
     assert [name for name, _ in room.processes.killed] == ["ada"]
 
 
-def test_a_process_that_is_started_again_has_all_the_time_to_load(room: Room) -> None:
+def test_a_restarted_process_has_the_whole_time_to_load(room: Room) -> None:
     room.start("ada")
     room.passes(50)
     room.end(Ended("ada"))
@@ -243,13 +243,13 @@ def test_a_process_that_is_started_again_has_all_the_time_to_load(room: Room) ->
     assert room.processes.killed == []
 
 
-def test_an_agent_of_somebody_else_may_load_as_long_as_it_likes(room: Room) -> None:
+def test_an_external_agent_may_load_for_any_time(room: Room) -> None:
     room.join(state="loading")
     room.passes(200)
     assert room.processes.killed == []
 
 
-def test_time_in_which_this_process_did_not_run_is_nobodys(room: Room) -> None:
+def test_time_in_which_this_process_did_not_run_does_not_count(room: Room) -> None:
     room.start("ada")
     room.now += 1000
     room.passes(50)
@@ -260,7 +260,7 @@ def test_time_in_which_this_process_did_not_run_is_nobodys(room: Room) -> None:
 # --- pools ----------------------------------------------------------------------------------------------
 
 
-def test_an_empty_pool_with_work_is_waited_for_so_long_and_no_longer(room: Room) -> None:
+def test_an_empty_pool_with_work_fails_the_class_at_its_limit(room: Room) -> None:
     room.passes(2)
     assert room.kinds() == [], "a moment is nothing"
     room.passes(8.5)
@@ -279,16 +279,16 @@ def test_a_pool_is_not_empty_while_a_process_of_it_runs_or_is_about_to_start(roo
 
 @pytest.mark.parametrize("state", ["loading", "ready"])
 @pytest.mark.parametrize("late", [False, True])
-def test_an_agent_of_ours_whose_process_has_ended_is_no_member(state: AgentState, late: bool, room: Room) -> None:
+def test_a_child_whose_process_has_ended_is_no_member(state: AgentState, late: bool, room: Room) -> None:
     room.start("ada")
     if late:
         room.end(Ended("ada", will_restart=False))
-        room.attendance.look({"ada": 1})
+        room.liveness.check({"ada": 1})
     room.join(state=state)
     if not late:
         room.end(Ended("ada", will_restart=False))
-        room.attendance.look({"ada": 1})
-    assert not room.attendance.anybody
+        room.liveness.check({"ada": 1})
+    assert not room.liveness.any_ready
     with pytest.raises(ClassFailure, match="'ada' has ended: signal 9"):
         room.passes(12)
 
@@ -313,11 +313,11 @@ def test_an_external_agent_that_has_not_joined_is_told_how_to(tmp_path: Path) ->
     assert str(caught.value) == f"ada: {how}; waited 10 s (limits.empty_pool_s)"
 
 
-def test_an_external_agent_is_a_member_while_the_broker_says_so(room: Room) -> None:
+def test_an_external_agent_is_a_member_until_the_broker_reports_its_loss(room: Room) -> None:
     room.join()
     room.passes(100)
-    assert room.attendance.anybody
-    assert not room.attendance.any_of_ours
+    assert room.liveness.any_ready
+    assert not room.liveness.any_child_ready
 
 
 @pytest.mark.parametrize("joined", [False, True])
@@ -334,7 +334,7 @@ def test_a_process_that_does_not_end_after_sigkill_ends_the_class(joined: bool, 
     assert len(room.processes.killed) == 1
 
 
-def test_an_agent_with_another_process_goes_on_where_one_does_not_end_after_sigkill(room: Room) -> None:
+def test_an_agent_with_another_process_continues_when_one_does_not_end_after_sigkill(room: Room) -> None:
     room.start("ada", "ada.2")
     room.join("ada.2", pool="ada")
     room.processes.stuck = {"ada"}
@@ -346,7 +346,7 @@ def test_an_agent_with_another_process_goes_on_where_one_does_not_end_after_sigk
     assert room.processes.killed == []
 
 
-def test_a_pool_that_somebody_joins_is_waited_for_anew_when_it_empties_again(room: Room) -> None:
+def test_the_time_of_an_empty_pool_restarts_after_an_agent_has_joined(room: Room) -> None:
     room.passes(9)
     room.join()
     room.passes(1)
@@ -355,22 +355,22 @@ def test_a_pool_that_somebody_joins_is_waited_for_anew_when_it_empties_again(roo
     assert "waiting" in room.kinds()
 
 
-def test_an_empty_pool_without_work_is_no_matter(room: Room) -> None:
+def test_an_empty_pool_without_work_is_ignored(room: Room) -> None:
     room.passes(100, ada=0, teacher=0)
     assert room.kinds() == []
 
 
-def test_an_agent_that_is_given_up_ends_the_class_once_nobody_else_has_work(room: Room) -> None:
+def test_an_agent_that_is_not_restarted_fails_the_class_once_no_other_has_work(room: Room) -> None:
     room.join("teacher", "t")
     room.end(Ended("ada", will_restart=False))
-    room.attendance.look({"ada": 3, "teacher": 2})
+    room.liveness.check({"ada": 3, "teacher": 2})
     room.end(Ended("ada.2", "exit code 1", will_restart=False))
-    room.attendance.look({"ada": 3, "teacher": 2})
+    room.liveness.check({"ada": 3, "teacher": 2})
     with pytest.raises(ClassFailure, match=r"exit code 1\nthe last words of ada\.2"):
-        room.attendance.look({"ada": 3, "teacher": 0})
+        room.liveness.check({"ada": 3, "teacher": 0})
 
 
-def test_a_pool_that_is_given_up_and_waited_for_in_vain_is_said_to_be_given_up(room: Room) -> None:
+def test_the_failure_of_a_pool_that_is_not_restarted_says_how_it_ended(room: Room) -> None:
     room.join("teacher", "t")
     room.end(Ended("ada", will_restart=False), Ended("ada.2", will_restart=False))
     with pytest.raises(ClassFailure, match="'ada' has ended: signal 9\nthe last words of ada"):
@@ -391,20 +391,20 @@ def test_the_class_names_the_limit_that_ended_an_agent_and_how_to_raise_it(limit
         Ended("ada", f"ended by this program: {why}", will_restart=False, killed=True),
     )
     with pytest.raises(ClassFailure) as failure:
-        room.attendance.look({"ada": 1})
+        room.liveness.check({"ada": 1})
     assert f"(limits.{limit})" in str(failure.value)
     assert f"resume with --set limits.{limit}={more}" in str(failure.value)
 
 
-def test_an_agent_that_died_by_itself_before_it_was_ended_is_not_said_to_have_been_slow(room: Room) -> None:
+def test_an_agent_that_died_before_it_was_ended_is_not_reported_as_slow(room: Room) -> None:
     room.start("ada")
     room.passes(62)
     room.end(Ended("ada.2", will_restart=False), Ended("ada", "exit code 1", will_restart=False))
     with pytest.raises(ClassFailure, match="has ended: exit code 1\nthe last words of ada"):
-        room.attendance.look({"ada": 1})
+        room.liveness.check({"ada": 1})
 
 
-def test_an_agent_that_says_nothing_to_a_new_broker_is_ended_like_one_that_loads_for_too_long(room: Room) -> None:
+def test_an_agent_that_does_not_join_a_new_broker_is_ended_like_one_that_loads_for_too_long(room: Room) -> None:
     room.start("ada", "ada.2")
     room.join("ada", pool="ada")
     room.join("ada.2", pool="ada")
@@ -418,25 +418,25 @@ def test_an_agent_that_says_nothing_to_a_new_broker_is_ended_like_one_that_loads
 
 def test_a_broker_that_cannot_be_kept_running_ends_the_class_with_how_it_ended(room: Room) -> None:
     room.end(Ended(BROKER))
-    room.attendance.look({})
+    room.liveness.check({})
     room.end(Ended(BROKER, will_restart=False))
     with pytest.raises(ClassFailure, match="signal 9\nthe last words of broker"):
-        room.attendance.look({})
+        room.liveness.check({})
 
 
-def test_an_agent_that_would_answer_as_somebody_else_ends_the_class(room: Room) -> None:
+def test_an_agent_with_another_answerer_digest_fails_the_class(room: Room) -> None:
     with pytest.raises(ClassFailure, match="another answerer"):
         room.join(answerer="b")
 
 
-def test_a_peer_that_is_refused_takes_no_agent_of_its_name_away(room: Room) -> None:
+def test_a_refused_peer_does_not_remove_the_agent_of_its_name(room: Room) -> None:
     room.join()
     room.lose("refused", detail="is the name of process 7, which still runs")
     assert room.kinds() == ["joined", "lost"]
-    assert room.attendance.anybody
+    assert room.liveness.any_ready
 
 
 def test_a_stranger_is_noted_and_belongs_to_no_pool(room: Room) -> None:
     room.join("eve", pool="eves")
     assert room.kinds() == ["stranger"]
-    assert not room.attendance.anybody
+    assert not room.liveness.any_ready

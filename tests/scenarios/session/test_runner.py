@@ -27,9 +27,11 @@ from broker.work_messages import (
     Usage,
 )
 from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
-from scenarios.levels.base import Enclosed, Level, Outcome, Request, Result, Setup, Step
+from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup, Step
 from scenarios.levels.observe.level import ObserveLevel
-from scenarios.session.runner import DETAIL, EXTERNAL_FAREWELL_S, FAREWELL_S, Classroom, feed
+from scenarios.levels.replay import replay
+from scenarios.levels.results import DETAIL
+from scenarios.session.runner import EXTERNAL_FAREWELL_S, FAREWELL_S, ClassRunner
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.grading.verifier import VerifierError
@@ -167,12 +169,12 @@ def classroom(
     keep: Callable[[str, bytes], None] = kept,
     clock: Callable[[], float] = time.monotonic,
     launcher: Idle | None = None,
-) -> Classroom:
+) -> ClassRunner:
     client: Client = school  # type: ignore[assignment]
     level = level or ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
-    return Classroom(
+    return ClassRunner(
         SCENARIO, BANK, level, grader, store, client, launcher or Idle(), answerers=ANSWERERS, weights={"teacher": "w"},  # type: ignore[arg-type]
-        keep=keep, clock=clock,
+        keep_file=keep, clock=clock,
     )  # fmt: skip
 
 
@@ -195,13 +197,13 @@ def test_no_message_for_an_agent_holds_a_gold_answer(store: Store, grader: Class
         }  # fmt: skip
 
 
-def test_the_broker_is_sent_no_more_than_it_takes(store: Store, grader: ClassGrader) -> None:
+def test_the_broker_is_sent_no_more_than_its_credit(store: Store, grader: ClassGrader) -> None:
     school = School(store, credit=2)
     assert classroom(store, grader, school).run().status == "complete"
     assert school.most_at_once == 2
 
 
-def test_everybody_hears_how_it_went(store: Store, grader: ClassGrader) -> None:
+def test_teacher_and_students_get_their_feedback(store: Store, grader: ClassGrader) -> None:
     school = School(store)
     classroom(store, grader, school).run()
     assert sorted(to for to, _ in school.told) == ["ada"] * 3 + ["bob"] * 3 + ["teacher"] * 3
@@ -319,7 +321,7 @@ def test_an_answer_of_another_pool_is_noted_once_and_does_not_count(store: Store
     assert "such answers do not count" in note.detail
 
 
-def test_progress_of_what_is_no_training_is_not_written_down(store: Store, grader: ClassGrader) -> None:
+def test_progress_of_a_request_that_is_no_training_is_not_recorded(store: Store, grader: ClassGrader) -> None:
     school = School(store)
     received = school.receive
 
@@ -361,7 +363,7 @@ def test_the_detail_of_a_failure_is_cut_and_has_no_control_characters(store: Sto
     assert max(map(len, details)) <= DETAIL
 
 
-def test_results_nobody_waits_for_are_acknowledged_and_dropped(store: Store, grader: ClassGrader) -> None:
+def test_unknown_results_are_acknowledged_and_dropped(store: Store, grader: ClassGrader) -> None:
     school = School(store)
     school.extra = [Received(Taught(text="late"), "teacher", "unheard of", "")]
     assert classroom(store, grader, school).run().status == "complete"
@@ -458,11 +460,11 @@ def test_a_full_disk_ends_the_class_and_acknowledges_nothing(store: Store, grade
     assert "disk is full" in ending.reason
 
 
-def test_feeding_the_records_to_a_fresh_level_is_resuming(store: Store, grader: ClassGrader) -> None:
+def test_replaying_the_records_to_a_new_level_resumes_the_class(store: Store, grader: ClassGrader) -> None:
     classroom(store, grader, School(store)).run()
     level = ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
-    due, reused = feed(level, store.find)
-    assert (due, reused, level.finished) == ([], 24, True)
+    step, reused = replay(level, level.begin(), store.find)
+    assert (step.requests, reused, level.finished) == ((), 24, True)
     assert [len(lesson.rationales) for lesson in level.outcome().lessons] == [3, 3, 3]
 
 
@@ -480,11 +482,11 @@ class Training:
         self.heard.append(result)
         return Step(requests=(self.due.pop(0),) if self.due else ())
 
-    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | Enclosed:
+    def message(self, request: Request, text_of: Callable[[str], str]) -> Message | MessageWithFile:
         if request.kind == "Teach":
             return Teach(problem="TP 0", answer_form="number", sampling=request.sampling)
         train = Train(pairs="pairs-1.jsonl", pairs_digest="1", recipe=Recipe())
-        return Enclosed(train, train.pairs, b"the pairs")
+        return MessageWithFile(train, train.pairs, b"the pairs")
 
     @property
     def finished(self) -> bool:
@@ -523,7 +525,7 @@ def test_a_file_is_written_before_the_message_that_names_it_is_sent(store: Store
     assert record.seconds == 2.0, "what differs from one run to the next is not part of the text"
 
 
-def test_what_is_recorded_is_not_asked_again_when_another_part_of_the_class_wants_it(
+def test_a_recorded_request_is_not_sent_again_when_another_part_of_the_class_asks_it(
     store: Store, grader: ClassGrader
 ) -> None:
     school, level = School(store), Training()
@@ -599,7 +601,7 @@ class Sets:
         return Outcome()
 
 
-def test_what_a_result_is_wanted_for_is_written_down_in_every_session(store: Store, grader: ClassGrader) -> None:
+def test_what_a_result_is_wanted_for_is_recorded_in_every_session(store: Store, grader: ClassGrader) -> None:
     expected = [
         ("a", "class", 1, 1, "ada", "exam"), ("a", "class", 1, 1, "bob", "exam"), ("b", "class", 1, 1, "bob", "exam"),
         ("b", "self", 1, 1, "ada", "exam"),
