@@ -8,6 +8,7 @@
       EngineError       an engine cannot start, or cannot answer a request
       StoreError        class.db cannot be read or written
       ProtocolError     a message, a connection or a key is not as the wire needs it
+        SecurityError   a folder or file is open to other users, or a key is missing
 
 An exception of any other kind is a bug, and so is a traceback without --debug.
 """
@@ -116,3 +117,7 @@ class StoreError(LbtError):
 
 class ProtocolError(LbtError):
     """A message, a connection or a key is not as the wire needs it."""
+
+
+class SecurityError(ProtocolError):
+    """A folder, file or endpoint is open to others, or a key is missing: what, where, and what to do."""

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
-from broker.client import memory_mb
+from broker.processes import memory_mb
 
 GROWTH_MB = 128
 """How much the process may grow until connections are cut."""

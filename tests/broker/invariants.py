@@ -4,7 +4,8 @@ from broker.state import BrokerState
 
 
 def check(state: BrokerState) -> None:
-    work, agents = state.work, state.agents.values()
+    work, peers = state.work, state.peers
+    agents = peers.agents.values()
     waiting = {r.id: r for pool in work.pools.values() for r in pool.queued()}
     held = {r.id: r for agent in agents for r in agent.leases.values()}
     assert not waiting.keys() & held.keys(), "a request waits and is held"
@@ -26,6 +27,8 @@ def check(state: BrokerState) -> None:
         idle = any(not agent.busy for agent in pool.free.values())
         free = idle if pool.suspects else bool(pool.free)
         assert work.draining or not (pool.waiting and free), "work waits beside somebody with room for it"
-    assert {agent.name: agent for agent in agents} == state.names
-    assert not state.agents.keys() & state.former.keys()
-    assert state.out.classroom not in state.agents
+    assert all(agent.name == name for name, agent in peers.agents.items())
+    connected = {peer: one.agent for peer, one in peers.connections.items() if one.agent}
+    assert connected == {agent.identity: agent for agent in agents}, "an agent has not exactly one connection"
+    assert not any(one.agent and one.end for one in peers.connections.values()), "an agent is connected and has ended"
+    assert state.out.classroom not in connected

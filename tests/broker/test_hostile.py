@@ -16,10 +16,10 @@ import pytest
 
 import broker.flooding as flooding
 from broker import auth, child_process
-from broker.auth import Member
 from broker.client import Client
 from broker.flooding import FloodGuard
 from broker.gauges import Subscriber
+from broker.members import Member
 from broker.protocol import Drain, Hello, Joined, Lost, Role, Unknown, Welcome, envelope, to_frames
 from broker.server import BrokerSpec
 from broker.work_messages import Answered, Examine, Message, Sampling

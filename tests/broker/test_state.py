@@ -4,13 +4,18 @@ from collections.abc import Iterable
 
 import pytest
 
-from broker import events, work
-from broker.events import Action, Forget, Note, Send
+from broker import work
+from broker.actions import Action, Forget, LogLine, Send
+from broker.events import Clogged, Incoming, Malformed, Sender, StateEvent, Tick, Woke
+from broker.peers import MAX_ANNOUNCEMENTS
+from broker.pool import PoolAgent
 from broker.protocol import (
     Ack,
     AgentState,
     Drain,
     Envelope,
+    Gone,
+    Goodbye,
     Heartbeat,
     Hello,
     Joined,
@@ -22,12 +27,25 @@ from broker.protocol import (
     decode,
     envelope,
 )
-from broker.state import MAX_NEWS, BrokerState
+from broker.state import BrokerState
 from broker.work_messages import Answered, Failed, Feedback, Message, Progress
 from tests.broker.invariants import check
 
 C = b"classroom"
 Said = list[tuple[bytes, str, str]]
+
+
+class FakeProcesses:
+    """Processes that run until a test ends them."""
+
+    def __init__(self) -> None:
+        self.ended: set[int] = set()
+
+    def is_running(self, pid: int) -> bool:
+        return pid not in self.ended
+
+    def parent_of(self, pid: int) -> int:
+        return 0
 
 
 class Broker:
@@ -36,14 +54,29 @@ class Broker:
     def __init__(
         self, *, credit: int = 100, heartbeat_s: float = 1.0, stalled_s: float = 10.0, supervised: Iterable[str] = ()
     ) -> None:
-        self.state = BrokerState(heartbeat_s, stalled_s, credit, "e1", frozenset(supervised))
+        self.processes = FakeProcesses()
+        self.state = BrokerState(
+            heartbeat_s, stalled_s, credit, "e1", frozenset(supervised), process_table=self.processes
+        )
         self.now = 100.0
         self.actions: list[Action] = []
 
-    def do(self, event: events.StateEvent) -> Said:
+    def do(self, event: StateEvent) -> Said:
         self.actions = self.state.handle(event, self.now)
         check(self.state)
         return [(a.peer, a.envelope.kind, a.envelope.request_id) for a in self.actions if isinstance(a, Send)]
+
+    def pass_in(self, peer: bytes, sent: Envelope, process: int | None = None) -> Said:
+        """`process`: None: that of the connection, 0 for a new one."""
+        known = self.state.peers.connections.get(peer)
+        sender = known.sender if known and process is None else Sender(process=process or 0)
+        return self.do(Incoming(peer, sent, sender))
+
+    def tell(self, peer: bytes, message: Message, *, request_id: str = "", process: int | None = None) -> Said:
+        return self.pass_in(peer, envelope(message, request_id=request_id), process)
+
+    def leave(self, peer: bytes, reason: str = "") -> Said:
+        return self.tell(peer, Goodbye(reason=reason))
 
     def said(self, peer: bytes) -> list[Message]:
         """The messages to `peer` among the last actions."""
@@ -51,7 +84,7 @@ class Broker:
         return [decode(e.kind, e.body) for e in sent]
 
     def classroom(self, peer: bytes = C) -> Said:
-        return self.do(events.Greeted(peer, Hello(name="classroom", role="classroom")))
+        return self.tell(peer, Hello(name="classroom", role="classroom"))
 
     def agent(
         self,
@@ -70,35 +103,38 @@ class Broker:
             name=name or peer.decode(), role=role, pool=pool, credit=credit, state=state, working=tuple(working),
             pid=pid, protocol=protocol,
         )  # fmt: skip
-        return self.do(events.Greeted(peer, hello))
+        return self.tell(peer, hello, process=pid)
 
     def ask(self, *request_ids: str, pool: str = "p", affinity: str = "", peer: bytes = C) -> Said:
         sent: Said = []
         for request_id in request_ids:
-            sent += self.do(events.Submitted(peer, Envelope("Examine", pool, request_id, affinity, b"question")))
+            sent += self.pass_in(peer, Envelope("Examine", pool, request_id, affinity, b"question"))
         return sent
 
     def answer(self, peer: bytes, request_id: str, text: str = "42") -> Said:
-        return self.do(events.Resulted(peer, envelope(Answered(text=text), request_id=request_id)))
+        return self.tell(peer, Answered(text=text), request_id=request_id)
 
     def ack(self, *request_ids: str) -> Said:
-        return self.do(events.Acked(C, request_ids))
+        return self.tell(C, Ack(request_ids=request_ids))
 
     def beat(
         self, peer: bytes, *progress: str, state: AgentState = "ready", credit: int = 1, completion_tokens: int = 0
     ) -> Said:
         heartbeat = Heartbeat(state=state, credit=credit, progress=progress, completion_tokens=completion_tokens)
-        return self.do(events.Beat(peer, heartbeat))
+        return self.tell(peer, heartbeat)
 
     def gone(self, name: str, pid: int = 0) -> Said:
-        return self.do(events.ProcessEnded(C, name, pid, "killed"))
+        return self.tell(C, Gone(name=name, pid=pid, detail="killed"))
 
     def passes(self, seconds: float) -> Said:
         self.now += seconds
-        return self.do(events.Tick())
+        return self.do(Tick())
+
+    def connected(self) -> dict[bytes, PoolAgent]:
+        return {agent.identity: agent for agent in self.state.peers.agents.values()}
 
     def leases(self, peer: bytes) -> list[str]:
-        return list(self.state.agents[peer].leases)
+        return list(self.connected()[peer].leases)
 
 
 @pytest.fixture
@@ -144,21 +180,21 @@ def test_the_classroom_hears_of_a_change_of_state_and_of_nothing_else(broker: Br
 
 
 @pytest.mark.parametrize(
-    "event",
+    "sent",
     [
-        events.Beat(b"x", Heartbeat()),
-        events.Submitted(b"x", Envelope("Teach", "p", "r", "", b"")),
-        events.Resulted(b"x", Envelope("Taught", "", "r", "", b"")),
-        events.Notification(b"x", Envelope("Feedback", "p", "", "", b"")),
-        events.Acked(b"x", ("r",)),
-        events.ProcessEnded(b"x", "ann", 0, ""),
-        events.DrainAsked(b"x"),
-        events.Left(b"x", ""),
+        envelope(Heartbeat()),
+        Envelope("Teach", "p", "r", "", b""),
+        Envelope("Taught", "", "r", "", b""),
+        Envelope("Feedback", "p", "", "", b""),
+        envelope(Ack(request_ids=("r",))),
+        envelope(Gone(name="ann")),
+        envelope(Drain()),
+        envelope(Goodbye()),
     ],
 )
-def test_a_stranger_is_told_so_and_changes_nothing(broker: Broker, event: events.StateEvent) -> None:
+def test_a_stranger_is_told_so_and_changes_nothing(broker: Broker, sent: Envelope) -> None:
     before = broker.state.gauges()
-    assert broker.do(event) == [(b"x", "Unknown", "")]
+    assert broker.pass_in(b"x", sent) == [(b"x", "Unknown", "")]
     assert broker.state.gauges() == before
 
 
@@ -168,23 +204,23 @@ def test_a_stranger_with_much_to_say_is_told_once(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize(
-    "event",
+    "sent",
     [
-        events.Submitted(b"a", Envelope("Teach", "p", "r", "", b"")),
-        events.Acked(b"a", ("r",)),
-        events.ProcessEnded(b"a", "bob", 0, ""),
-        events.DrainAsked(b"a"),
-        events.Notification(b"a", Envelope("Feedback", "p", "", "", b"")),
-        events.Greeted(b"a", Hello(name="classroom", role="classroom")),
+        Envelope("Teach", "p", "r", "", b""),
+        envelope(Ack(request_ids=("r",))),
+        envelope(Gone(name="bob")),
+        envelope(Drain()),
+        Envelope("Feedback", "p", "", "", b""),
+        envelope(Hello(name="classroom", role="classroom")),
     ],
 )
-def test_an_agent_cannot_act_as_the_classroom(broker: Broker, event: events.StateEvent) -> None:
+def test_an_agent_cannot_act_as_the_classroom(broker: Broker, sent: Envelope) -> None:
     broker.agent(b"a")
     broker.agent(b"b", "bob")
-    broker.do(event)
-    assert broker.state.dropped == 1
+    broker.pass_in(b"a", sent)
+    assert broker.state.out.dropped == 1
     assert not broker.state.work.requests
-    assert broker.state.agents.keys() == {b"a", b"b"}
+    assert broker.connected().keys() == {b"a", b"b"}
     assert broker.state.out.classroom == C
 
 
@@ -194,7 +230,7 @@ def test_a_classroom_whose_process_is_watched_keeps_its_place_however_silent_it_
     broker.passes(1000)
     broker.classroom(b"other")
     assert broker.said(b"other") == [Drain(reason="classroom is here already, over another connection")]
-    broker.do(events.Left(C, ""))
+    broker.leave(C)
     broker.classroom(b"other")
     assert isinstance(broker.said(b"other")[0], Welcome)
 
@@ -214,25 +250,25 @@ def test_a_peer_of_another_protocol_is_sent_away_once_and_the_classroom_hears_wh
     assert isinstance(lost, Lost)
     assert (lost.why, lost.name) == ("refused", "ann")
     assert broker.agent(b"a", "ann", protocol=9) == []
-    assert broker.state.agents == {}
+    assert broker.state.peers.agents == {}
 
 
 def test_the_namesake_of_a_process_that_runs_is_refused_and_the_first_stays() -> None:
     broker = Broker()
     broker.classroom()
     hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
-    broker.do(events.Greeted(b"a", hello, process=7))
+    broker.tell(b"a", hello, process=7)
     broker.ask("r1")
-    broker.do(events.Greeted(b"b", hello, process=8))
+    broker.tell(b"b", hello, process=8)
     [drain], [lost] = broker.said(b"b"), broker.said(C)
     assert isinstance(drain, Drain) and "ann is the name of process 7" in drain.reason
     assert isinstance(lost, Lost) and lost.why == "refused"
     assert broker.said(b"a") == []
     assert broker.leases(b"a") == ["r1"]
-    assert broker.do(events.Greeted(b"c", hello, process=8)) == [(b"c", "Drain", "")], "the classroom is told once"
+    assert broker.tell(b"c", hello, process=8) == [(b"c", "Drain", "")], "the classroom is told once"
     assert broker.answer(b"b", "r1") == []
-    broker.do(events.Reaped(b"d", "ann", 7, "process 7 has ended"))
-    broker.do(events.Greeted(b"d", hello, process=8))
+    broker.processes.ended.add(7)
+    broker.tell(b"d", hello, process=8)
     assert broker.leases(b"d") == ["r1"]
 
 
@@ -241,40 +277,40 @@ def test_a_name_is_free_when_its_process_has_left(how: str) -> None:
     broker = Broker()
     broker.classroom()
     hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
-    broker.do(events.Greeted(b"a", hello, process=7))
+    broker.tell(b"a", hello, process=7)
     if how == "goodbye":
-        broker.do(events.Left(b"a", ""))
+        broker.leave(b"a")
     else:
         broker.gone("ann", pid=7)
-    assert (b"b", "Welcome", "") in broker.do(events.Greeted(b"b", hello, process=8))
+    assert (b"b", "Welcome", "") in broker.tell(b"b", hello, process=8)
 
 
 def test_a_process_that_connects_anew_keeps_its_name() -> None:
     broker = Broker()
     broker.classroom()
     hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
-    broker.do(events.Greeted(b"a", hello, process=7))
-    assert (b"b", "Welcome", "") in broker.do(events.Greeted(b"b", hello, process=7))
+    broker.tell(b"a", hello, process=7)
+    assert (b"b", "Welcome", "") in broker.tell(b"b", hello, process=7)
 
 
 def test_a_silent_agent_keeps_its_name_while_its_process_runs() -> None:
     broker = Broker()
     broker.classroom()
     hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
-    broker.do(events.Greeted(b"a", hello, process=7))
+    broker.tell(b"a", hello, process=7)
     broker.passes(3.5)
-    assert broker.state.agents == {}
-    assert broker.do(events.Greeted(b"b", hello, process=8)) == [(b"b", "Drain", ""), (C, "Lost", "")]
-    assert (b"a", "Welcome", "") in broker.do(events.Greeted(b"a", hello, process=7))
+    assert broker.state.peers.agents == {}
+    assert broker.tell(b"b", hello, process=8) == [(b"b", "Drain", ""), (C, "Lost", "")]
+    assert (b"a", "Welcome", "") in broker.tell(b"a", hello, process=7)
 
 
 def test_a_connection_keeps_its_name(broker: Broker) -> None:
     broker.agent(b"a", "ann")
     assert broker.agent(b"a", "bob") == []
-    assert broker.state.names.keys() == {"ann"}
-    broker.do(events.Left(b"a", ""))
+    assert broker.state.peers.agents.keys() == {"ann"}
+    broker.leave(b"a")
     assert broker.agent(b"a", "bob") == []
-    assert broker.state.names.keys() == set()
+    assert broker.state.peers.agents.keys() == set()
 
 
 # --- leases ---------------------------------------------------------------------------------------------
@@ -360,7 +396,7 @@ def test_a_request_over_the_credit_is_refused_and_other_pools_are_not_affected()
 def test_drain_stops_leases_and_is_passed_on_also_to_who_comes_later(broker: Broker) -> None:
     broker.agent(b"a")
     broker.ask("r1", "r2")
-    assert broker.do(events.DrainAsked(C)) == [(b"a", "Drain", "")]
+    assert broker.tell(C, Drain()) == [(b"a", "Drain", "")]
     assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
     broker.agent(b"b")
     assert broker.said(b"b") == [Welcome(epoch="e1", heartbeat_s=1.0), Drain()]
@@ -373,7 +409,7 @@ def test_drain_stops_leases_and_is_passed_on_also_to_who_comes_later(broker: Bro
 def test_a_result_carries_the_name_of_who_made_it(broker: Broker) -> None:
     broker.agent(b"a", "ann")
     broker.ask("r1")
-    broker.do(events.Resulted(b"a", Envelope("Answered", "somebody else", "r1", "x", b"not even decoded")))
+    broker.pass_in(b"a", Envelope("Answered", "somebody else", "r1", "x", b"not even decoded"))
     assert broker.actions == [Send(C, Envelope("Answered", "ann", "r1", "x", b"not even decoded"))]
 
 
@@ -422,7 +458,7 @@ def test_a_result_for_another_pool_is_dropped(broker: Broker) -> None:
     broker.agent(b"b", pool="q")
     broker.ask("r1", pool="p")
     assert broker.answer(b"b", "r1") == []
-    assert broker.state.dropped == 1
+    assert broker.state.out.dropped == 1
     assert broker.answer(b"a", "r1") == [(C, "Answered", "r1")]
 
 
@@ -433,7 +469,7 @@ def test_a_result_counts_only_from_an_agent_that_holds_the_request_or_did(broker
     assert (broker.leases(b"a"), broker.leases(b"b")) == (["r1"], ["r2"])
     assert broker.answer(b"b", "r1", "forged") == []
     broker.passes(1)
-    assert broker.state.dropped == 1
+    assert broker.state.out.dropped == 1
     assert (C, "Answered", "r1") in broker.answer(b"a", "r1")
     assert broker.said(C) == [Answered(text="42")]
     broker.ack("r1")
@@ -462,10 +498,10 @@ def test_results_that_nobody_asked_for_have_a_bound(
     monkeypatch.setattr(work, "MAX_UNASKED", 15 * work.OVERHEAD)
     broker.agent(b"a", "ann")
     for number in range(50):
-        broker.do(events.Resulted(b"a", Envelope("Answered", "", f"r{number}", "", body)))
+        broker.pass_in(b"a", Envelope("Answered", "", f"r{number}", "", body))
     kept = list(broker.state.work.finished)
     assert 0 < len(kept) < 20
-    assert broker.state.dropped == 50 - len(kept)
+    assert broker.state.out.dropped == 50 - len(kept)
     broker.ack(*kept)
     assert broker.answer(b"a", "more") == [(C, "Answered", "more")]
     assert broker.state.work.unasked["ann"] > 0
@@ -475,8 +511,8 @@ def test_progress_of_a_request_that_another_holds_is_dropped(broker: Broker) -> 
     broker.agent(b"a", "ann")
     broker.ask("r1")
     broker.agent(b"b", "bob")
-    assert broker.do(events.Progressed(b"b", envelope(Progress(step=1, steps=2), request_id="r1"))) == []
-    assert broker.state.dropped == 1
+    assert broker.pass_in(b"b", envelope(Progress(step=1, steps=2), request_id="r1")) == []
+    assert broker.state.out.dropped == 1
 
 
 def test_a_claim_on_what_another_pool_works_on_changes_nothing_there(broker: Broker) -> None:
@@ -494,8 +530,8 @@ def test_the_classroom_hears_little_of_an_agent_that_changes_or_comes_and_goes_a
         told += broker.beat(b"a", state="ready") + broker.beat(b"a", state="loading")
     told += broker.beat(b"a", state="ready")
     for _ in range(100):
-        told += broker.agent(b"h", "hostile") + broker.do(events.Left(b"h", ""))
-    assert len([kind for peer, kind, _ in told if peer == C]) == 3 * MAX_NEWS
+        told += broker.agent(b"h", "hostile") + broker.leave(b"h")
+    assert len([kind for peer, kind, _ in told if peer == C]) == 3 * MAX_ANNOUNCEMENTS
     broker.passes(0.1)
     [joined] = [message for message in broker.said(C) if isinstance(message, Joined)]
     assert (joined.hello.name, joined.hello.state) == ("ann", "ready")
@@ -505,7 +541,7 @@ def test_the_classroom_hears_little_of_an_agent_that_changes_or_comes_and_goes_a
 def test_results_wait_for_a_classroom_that_is_away(broker: Broker) -> None:
     broker.agent(b"a")
     broker.ask("r1")
-    broker.do(events.Left(C, ""))
+    broker.leave(C)
     assert broker.answer(b"a", "r1") == []
     assert broker.classroom() == [(C, "Welcome", ""), (C, "Joined", ""), (C, "Answered", "r1")]
 
@@ -517,13 +553,13 @@ def test_an_ack_for_what_still_waits_takes_it_out(broker: Broker) -> None:
     assert broker.leases(b"a") == ["r2"]
 
 
-def test_feedback_goes_to_one_of_the_pool_and_is_counted_where_nobody_is(broker: Broker) -> None:
+def test_feedback_goes_to_one_agent_of_the_pool_and_is_logged_if_there_is_none(broker: Broker) -> None:
     told = envelope(Feedback(about="r1"), peer="p")
-    assert broker.do(events.Notification(C, told)) == []
-    assert broker.state.undelivered == 1
+    assert broker.pass_in(C, told) == []
+    assert broker.actions == [LogLine("feedback for p: no agent is connected")]
     broker.agent(b"a")
     broker.agent(b"b")
-    broker.do(events.Notification(C, told))
+    broker.pass_in(C, told)
     assert broker.actions == [Send(b"a", told)]
 
 
@@ -560,7 +596,7 @@ def test_a_silent_agent_that_loads_or_trains_is_never_lost_while_its_process_run
     watched.ask("r1")
     watched.beat(b"a", state=state)
     watched.passes(1000)
-    assert b"a" in watched.state.agents
+    assert b"a" in watched.connected()
     assert watched.leases(b"a") == ["r1"]
 
 
@@ -577,13 +613,13 @@ def test_work_of_a_silent_agent_is_taken_back_when_it_has_not_moved_for_too_long
 
 def test_a_classroom_that_comes_back_hears_again_whose_process_it_must_end(watched: Broker) -> None:
     watched.ask("r1")
-    watched.do(events.Left(C, ""))
+    watched.leave(C)
     watched.passes(11)
     assert watched.said(C) == []
     watched.classroom()
     assert [(m.name, m.why) for m in watched.said(C) if isinstance(m, Lost)] == [("ann", "stalled")]
     watched.gone("ann")
-    watched.do(events.Left(C, ""))
+    watched.leave(C)
     watched.classroom()
     assert not any(isinstance(m, Lost) for m in watched.said(C))
 
@@ -610,11 +646,11 @@ def test_a_hello_that_is_read_after_the_end_of_its_process_is_ignored() -> None:
         assert broker.gone("ann", pid=pid) == []
     for peer, pid in ((b"x", 7), (b"y", 8)):
         assert broker.agent(peer, "ann", pid=pid, state="loading") == []
-    assert broker.state.agents == {}
+    assert broker.state.peers.agents == {}
     assert broker.answer(b"x", "r1") == [(b"x", "Unknown", "")], "it never held the request"
     assert (C, "Joined", "") in broker.agent(b"z", "ann", pid=9)
-    assert broker.agent(b"x", "ann", pid=7) == [], "it does not take the place of its successor"
-    assert broker.state.names["ann"].identity == b"z"
+    assert (b"x", "Welcome", "") not in broker.agent(b"x", "ann", pid=7), "it does not take the place of its successor"
+    assert broker.state.peers.agents["ann"].identity == b"z"
 
 
 def test_a_result_that_is_read_after_the_end_of_its_process_counts() -> None:
@@ -633,7 +669,7 @@ def test_a_hello_that_is_read_before_the_end_of_its_process_is_followed_by_a_los
     broker.classroom()
     assert (C, "Joined", "") in broker.agent(b"a", "ann", pid=7, state="loading")
     assert broker.gone("ann", pid=7) == [(C, "Lost", "")]
-    assert broker.state.agents == {}
+    assert broker.state.peers.agents == {}
 
 
 @pytest.mark.parametrize(("gone", "hello"), [(0, 7), (7, 0)])
@@ -658,7 +694,7 @@ def test_a_silent_agent_that_is_not_watched_is_lost_beside_one_that_is(watched: 
     watched.agent(b"b", "bob")
     watched.passes(3.5)
     assert [type(m) for m in watched.said(C)] == [Quiet, Lost]
-    assert watched.state.names.keys() == {"ann"}
+    assert watched.state.peers.agents.keys() == {"ann"}
 
 
 def test_a_silent_agent_is_lost_after_three_heartbeats(broker: Broker) -> None:
@@ -687,7 +723,7 @@ def test_anything_that_is_heard_keeps_an_agent_alive(broker: Broker) -> None:
     for _ in range(8):
         broker.passes(2.0)
         broker.beat(b"a")
-    assert b"a" in broker.state.agents
+    assert b"a" in broker.connected()
 
 
 def test_a_lease_without_progress_ends_though_its_agent_is_alive(broker: Broker) -> None:
@@ -728,7 +764,7 @@ def test_who_stalled_is_not_let_back_before_it_moves(broker: Broker) -> None:
     for _ in range(6):
         broker.beat(b"a")
         broker.passes(2.0)
-    assert b"a" not in broker.state.agents
+    assert b"a" not in broker.connected()
     assert broker.beat(b"a") == []
     assert broker.agent(b"a", working=("r1",)) == []
     assert broker.answer(b"a", "r1") == [(C, "Answered", "r1"), (b"a", "Unknown", "")]
@@ -737,23 +773,23 @@ def test_who_stalled_is_not_let_back_before_it_moves(broker: Broker) -> None:
 
 def test_a_lost_agent_that_says_goodbye_gives_its_name_back(broker: Broker) -> None:
     hello = Hello(name="ann", role="student", pool="p", state="ready", credit=1)
-    broker.do(events.Greeted(b"ann-1", hello, process=7))
+    broker.tell(b"ann-1", hello, process=7)
     broker.passes(4.0)
-    broker.do(events.Greeted(b"ann-2", hello, process=8))
-    assert b"ann-2" not in broker.state.agents, "process 7 still runs"
-    broker.do(events.Left(b"ann-1", ""))
-    broker.do(events.Greeted(b"ann-3", hello, process=8))
-    assert b"ann-3" in broker.state.agents
-    broker.do(events.Left(b"ann-1", ""))
-    assert broker.state.members.process("ann") == 8
+    broker.tell(b"ann-2", hello, process=8)
+    assert b"ann-2" not in broker.connected(), "process 7 still runs"
+    broker.leave(b"ann-1")
+    broker.tell(b"ann-3", hello, process=8)
+    assert b"ann-3" in broker.connected()
+    broker.leave(b"ann-1")
+    assert broker.state.peers.members["ann"].process == 8
 
 
 def test_goodbye_gives_requests_back_in_their_order_and_without_blame(broker: Broker) -> None:
     broker.agent(b"a", credit=2)
     broker.ask("r1", "r2", "r3")
-    broker.do(events.Left(b"a", "tired"))
+    broker.leave(b"a", "tired")
     assert [m.why for m in broker.said(C) if isinstance(m, Lost)] == ["goodbye"]
-    assert Note("a left: tired") in broker.actions
+    assert LogLine("a left: tired") in broker.actions
     broker.agent(b"b", credit=3)
     assert broker.leases(b"b") == ["r1", "r2", "r3"]
 
@@ -855,7 +891,7 @@ def test_who_was_replaced_may_come_back_when_its_name_is_free_again(broker: Brok
     broker.agent(b"old", "ann")
     broker.agent(b"new", "ann")
     assert broker.agent(b"old", "ann") == []
-    broker.do(events.Left(b"new", ""))
+    broker.leave(b"new")
     assert broker.beat(b"old") == [(b"old", "Unknown", "")]
     assert (b"old", "Welcome", "") in broker.agent(b"old", "ann")
 
@@ -870,8 +906,8 @@ def test_hello_again_repeats_leases_that_may_not_have_arrived(broker: Broker) ->
 def test_who_does_not_read_is_taken_for_dead(broker: Broker) -> None:
     broker.agent(b"a")
     broker.ask("r1")
-    assert broker.do(events.Clogged(b"a")) == [(C, "Lost", "")]
-    broker.do(events.Clogged(C))
+    assert broker.do(Clogged(b"a")) == [(C, "Lost", "")]
+    broker.do(Clogged(C))
     broker.agent(b"b")
     assert broker.answer(b"b", "r1") == []
     assert broker.beat(C) == [(C, "Unknown", "")]
@@ -916,10 +952,10 @@ def test_gauges_show_peers_and_queues(broker: Broker) -> None:
 
 def test_pools_without_agents_and_requests_are_forgotten(broker: Broker) -> None:
     broker.agent(b"a", pool="q")
-    broker.do(events.Left(b"a", ""))
+    broker.leave(b"a")
     broker.passes(0.1)
     assert broker.state.gauges().queues == {}
-    assert not [a for a in broker.actions if isinstance(a, Note)]
+    assert not [a for a in broker.actions if isinstance(a, LogLine)]
 
 
 def test_nobody_is_to_blame_for_the_time_the_broker_itself_did_not_run() -> None:
@@ -928,9 +964,9 @@ def test_nobody_is_to_blame_for_the_time_the_broker_itself_did_not_run() -> None
     broker.agent(b"a")
     broker.ask("r1")
     broker.now += 1000
-    broker.do(events.Woke(seconds=1000))
+    broker.do(Woke(1000))
     assert broker.passes(0) == []
-    assert broker.passes(3 * broker.state.heartbeat_s) == []
+    assert broker.passes(3 * broker.state.peers.heartbeat_s) == []
     assert (C, "Lost", "") in broker.passes(1)
 
 
@@ -942,7 +978,7 @@ def test_progress_renews_a_lease_and_is_passed_on_with_the_name_of_its_agent() -
     told = envelope(Progress(step=3, steps=10, figures={"loss": 0.5}), request_id="r1")
     for _ in range(20):
         broker.now += broker.state.stalled_s / 2
-        assert broker.do(events.Progressed(b"a", told)) == [(C, "Progress", "r1")]
+        assert broker.pass_in(b"a", told) == [(C, "Progress", "r1")]
     [sent] = [action for action in broker.actions if isinstance(action, Send)]
     assert sent.envelope.peer == "ann"
     assert broker.leases(b"a") == ["r1"]
@@ -952,5 +988,41 @@ def test_progress_without_a_classroom_is_dropped() -> None:
     broker = Broker()
     broker.classroom()
     broker.agent(b"a", "ann")
-    broker.do(events.Left(C, ""))
-    assert broker.do(events.Progressed(b"a", envelope(Progress(step=1, steps=2), request_id="r1"))) == []
+    broker.leave(C)
+    assert broker.pass_in(b"a", envelope(Progress(step=1, steps=2), request_id="r1")) == []
+
+
+def test_frames_that_are_no_message_and_kinds_for_peers_are_counted_and_dropped(broker: Broker) -> None:
+    broker.do(Malformed("3 frames: a message has five"))
+    assert broker.actions == [LogLine("dropped: 3 frames: a message has five", "dropped")]
+    for sent in (envelope(Welcome(epoch="mine", heartbeat_s=1)), Envelope("Answered", "", "", "", b"")):
+        assert broker.pass_in(b"a", sent) == []
+    assert broker.state.gauges().dropped == 3
+
+
+def test_a_routing_id_belongs_to_its_first_process_until_that_ends(broker: Broker) -> None:
+    broker.agent(b"a", "ann", pid=7)
+    broker.ask("r1")
+    forged = envelope(Answered(text="forged"), request_id="r1")
+    assert broker.pass_in(b"a", forged, process=8) == []
+    assert broker.state.out.dropped == 1
+    broker.processes.ended.add(7)
+    assert broker.pass_in(b"a", forged, process=8) == [(C, "Lost", ""), (b"a", "Unknown", "")]
+    assert (b"a", "Examine", "r1") in broker.agent(b"a", "ann", pid=8)
+
+
+def test_a_refused_peer_may_join_over_the_same_connection_when_its_name_is_free(broker: Broker) -> None:
+    broker.agent(b"a", "ann", pid=7)
+    assert broker.agent(b"b", "ann", pid=8) == [(b"b", "Drain", ""), (C, "Lost", "")]
+    assert broker.agent(b"b", "ann", pid=8) == [], "it is told once"
+    broker.processes.ended.add(7)
+    assert (b"b", "Welcome", "") in broker.agent(b"b", "ann", pid=8)
+
+
+def test_connections_and_names_that_are_not_in_use_are_forgotten(broker: Broker) -> None:
+    for number in range(50):
+        broker.beat(b"stranger %d" % number)
+        broker.agent(b"refused %d" % number, f"r{number}", protocol=9)
+    broker.passes(4)
+    assert len(broker.state.peers.connections) == 51, "the classroom, and the refused ones"
+    assert broker.state.peers.members.names.keys() == set()
