@@ -1,11 +1,11 @@
 """Peers of the broker: how they join, what they may do over which connection, and how they are lost.
 
 Part of the state machine in broker/state.py: no socket, no clock. Whether a process still runs is looked up in the
-`ProcessTable` that the broker is given. The rules for names are in broker/members.py.
+`ProcessTable`. The rules for names are in broker/members.py.
 """
 
 from collections.abc import Collection
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from broker.actions import ActionList
 from broker.events import Sender
 from broker.members import Members
 from broker.pool import PoolAgent
+from broker.processes import ProcessTable
 from broker.protocol import PROTOCOL, AgentState, Drain, Hello, Joined, Lost, Quiet, Unknown, Welcome
 from broker.work import Work
 
@@ -27,16 +28,6 @@ MAX_ANNOUNCEMENTS = 4
 
 End = Literal["goodbye", "process", "silent", "stalled", "replaced", "refused"]
 """How an agent can end; see `Lost`."""
-
-
-class ProcessTable(Protocol):
-    """What the broker looks up about processes of this machine: see broker/processes.py."""
-
-    def is_running(self, pid: int, /) -> bool:
-        """Whether the process runs."""
-
-    def parent_of(self, pid: int, /) -> int:
-        """The pid of its parent; 0: unknown."""
 
 
 class Connection:

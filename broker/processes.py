@@ -3,6 +3,17 @@
 import os
 import sys
 from pathlib import Path
+from typing import Protocol
+
+
+class ProcessTable(Protocol):
+    """What the broker's state machine looks up; tests put their own in the place of this module."""
+
+    def is_running(self, pid: int, /) -> bool:
+        """Whether the process runs."""
+
+    def parent_of(self, pid: int, /) -> int:
+        """The pid of its parent; 0: unknown."""
 
 
 def process_of(address: str) -> int | None:

@@ -14,8 +14,9 @@ from broker import processes
 from broker.actions import Action, ActionList
 from broker.events import Clogged, Incoming, Malformed, StateEvent, Tick, Woke, read
 from broker.members import Member, Members
-from broker.peers import UNTIMED, Connection, Peers, ProcessTable
+from broker.peers import UNTIMED, Connection, Peers
 from broker.pool import PoolAgent
+from broker.processes import ProcessTable
 from broker.protocol import (
     RESULTS,
     WORK,
