@@ -1,4 +1,4 @@
-"""The monitor's end of the wire: the broker's gauges, the newest one only."""
+"""Receive the broker's gauges: always the newest, older ones are skipped."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ class Subscriber:
     Args:
         endpoint: of the gauges, see `broker.endpoints`.
         keys: folder with the CURVE keys of the broker and of `name`; None: no encryption.
-        name: whose key to use.
+        name: of the key to use.
     """
 
     def __init__(self, endpoint: str, keys: Path | None = None, name: str = MONITOR) -> None:
@@ -37,7 +37,7 @@ class Subscriber:
         self._socket.connect(endpoint)
 
     def latest(self, timeout: float = 0.0) -> Gauges | None:
-        """The newest picture that was not read yet; None: there was none within `timeout` seconds."""
+        """The newest gauges that were not returned yet; None: none came within `timeout` seconds."""
         if not self._socket.poll(math.ceil(timeout * 1000)):
             return None
         try:
@@ -48,7 +48,7 @@ class Subscriber:
         return gauges if isinstance(gauges, Gauges) else None
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._context.destroy(0)
 
     def __enter__(self) -> Self:

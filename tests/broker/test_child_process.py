@@ -114,16 +114,16 @@ def test_what_children_print_is_appended_to_the_log(family: Family) -> None:
 def test_a_child_that_asks_for_more_is_told_until_there_is_nothing_more(family: Family) -> None:
     process = family.child(Orders(say="one ", more=True, exit_code=0))
     for word in ("two ", "three " * 100_000, "four"):
-        child_process.tell(process, Orders(say=word))
-    child_process.tell(process, None)
+        child_process.send(process, Orders(say=word))
+    child_process.send(process, None)
     assert process.wait(PATIENCE_S) == 0
     assert family.log.read_text() == "one two " + "three " * 100_000 + "four"
-    child_process.tell(process, Orders(say="nobody hears it"))
+    child_process.send(process, Orders(say="nobody hears it"))
 
 
 def test_a_child_that_waits_for_more_dies_with_the_pipe(family: Family) -> None:
     process = family.child(Orders(more=True))
-    child_process.tell(process, Orders(say="heard"))
+    child_process.send(process, Orders(say="heard"))
     assert process.stdin
     # In the midst of a word.
     process.stdin.write((100).to_bytes(child_process.LENGTH_BYTES, "big") + b"x")
