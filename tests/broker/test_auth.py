@@ -13,7 +13,7 @@ from broker.authenticator import KeyFolderAuthenticator
 from broker.errors import SecurityError
 
 
-def test_keys_are_made_once_and_can_be_read_by_nobody_else(tmp_path: Path) -> None:
+def test_keys_are_made_once_and_no_other_user_can_read_them(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     auth.make_keys(keys, ["ann"])
     before = {path.name: path.read_bytes() for path in keys.iterdir()}

@@ -73,7 +73,7 @@ def test_the_folder_of_the_sockets_goes_with_its_class(temporary: Path, tmp_path
     assert list(folder.parent.iterdir()) == []
 
 
-def test_what_killed_classes_left_is_removed_and_what_is_in_use_stays(temporary: Path, tmp_path: Path) -> None:
+def test_folders_that_killed_classes_left_are_removed_and_those_in_use_stay(temporary: Path, tmp_path: Path) -> None:
     dead, fresh, mine, older, other = (ipc_folder(tmp_path / name) for name in ("1", "2", "3", "4", "5"))
     (dead / "lock").touch()
     with socket.socket(socket.AF_UNIX) as killed:
@@ -133,6 +133,6 @@ def test_gauges_are_on_the_next_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "udp://x:1", "tcp://x", "tcp://:5", "tcp://x:0", "tcp://x:65535", "tcp://x:y"])
-def test_what_is_no_address_is_refused(address: str, tmp_path: Path) -> None:
+def test_an_invalid_address_is_refused(address: str, tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="no address"):
         endpoints(address, tmp_path)

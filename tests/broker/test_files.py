@@ -69,6 +69,6 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
         private_folder(tmp_path / "mine")
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SecurityError, match="cannot be made"):
         private_folder(tmp_path / "no" / "such")

@@ -40,7 +40,7 @@ def greeting(name: str, role: Role, pool: str = "", *, user: str = "", process: 
         greeting("classroom", "classroom", process=RUN),
     ],
 )
-def test_a_peer_that_is_what_its_name_stands_for_may_join(hello: Greeting, members: Members) -> None:
+def test_a_peer_with_the_role_pool_and_process_of_its_name_may_join(hello: Greeting, members: Members) -> None:
     assert members.objection(*hello) == ""
 
 
@@ -63,7 +63,7 @@ def test_a_peer_that_is_what_its_name_stands_for_may_join(hello: Greeting, membe
         (greeting("classroom", "classroom", process=7), "is the name of process 100, which still runs"),
     ],
 )
-def test_any_other_peer_may_not(hello: Greeting, why: str, members: Members) -> None:
+def test_a_peer_that_does_not_match_its_name_may_not_join(hello: Greeting, why: str, members: Members) -> None:
     assert members.objection(*hello).startswith(why)
 
 

@@ -80,7 +80,7 @@ def test_many_questions_reach_all_of_a_pool() -> None:
         assert {r.peer for r in results} == set(names)
 
 
-def test_a_peer_that_never_reads_holds_up_nobody_and_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_never_reads_delays_no_other_and_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_module, "HIGH_WATER", 1)
     monkeypatch.setattr(broker_module, "OUTBOX", 40)
     with short_folder() as folder, serving(local(folder, heartbeat_s=30.0)):
@@ -174,7 +174,7 @@ def test_nothing_a_peer_can_send_raises_out_of_the_broker(messages: list[tuple[b
         state.gauges()
 
 
-def test_gauges_come_to_who_asks_late_and_show_the_newest() -> None:
+def test_a_late_subscriber_gets_the_newest_gauges() -> None:
     with short_folder() as folder, serving(local(folder)):
         spec = local(folder)
         with Client(spec.endpoint, CLASSROOM) as classroom, Client(spec.endpoint, student()):
@@ -250,7 +250,7 @@ def test_a_peer_cannot_take_a_name_that_is_not_its_keys(tmp_path: Path, free_por
         assert impostor.welcome is None
 
 
-def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_the_process_serves_until_it_gets_sigterm(tmp_path: Path) -> None:
     with short_folder() as folder:
         spec = local(folder)
         with broker_process(spec, tmp_path / "broker.log") as process, Client(spec.endpoint, student()) as ann:
@@ -262,7 +262,7 @@ def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert "serving" in (tmp_path / "broker.log").read_text()
 
 
-def test_what_a_peer_says_forges_no_line_of_the_log(tmp_path: Path) -> None:
+def test_a_text_of_a_peer_forges_no_line_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "broker.log"
     with short_folder() as folder, broker_process(local(folder), log):
         endpoint = local(folder).endpoint
