@@ -252,7 +252,7 @@ class BrokerState:
             return True
         if agent.claims and now - agent.claimed > self.stalled_s:
             # Nobody submitted what it says it works on, and it reports no progress: the room is free again.
-            self.work.unclaim_all(agent)
+            agent.claims.clear()
             agent.pool.recount(agent)
             return True
         return False

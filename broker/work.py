@@ -49,8 +49,6 @@ class Work:
         self.requests: dict[str, QueuedRequest] = {}
         """Requests without a result, by id."""
         self.finished: dict[str, Finished] = {}
-        self.claims: dict[tuple[str, str], PoolAgent] = {}
-        """The agent that works on a request without a lease, by pool and request id."""
         self.unasked = Counter[str]()
         """Bytes of the unasked results, by agent."""
         self.requeued = 0
@@ -85,9 +83,9 @@ class Work:
         request = self.requests[request_id] = QueuedRequest(asked, pool)
         pool.unfinished += 1
         pool.push(request)
-        agent = self.claims.get((pool.name, request_id))
+        agent = next((agent for agent in pool.agents.values() if request_id in agent.claims), None)
         if agent and not agent.alone:
-            self._unclaim(agent, request_id)
+            agent.claims.discard(request_id)
             self._adopt(agent, request, now)
         else:
             self.dispatch(pool, now)
@@ -101,20 +99,15 @@ class Work:
 
     def claim(self, agent: PoolAgent, working: Collection[str], now: float) -> None:
         """Lease to an agent the requests that it works on, if they wait; the others are claims, which take up room."""
-        self.unclaim_all(agent)
+        agent.claims.clear()
         agent.claimed = now
         for request_id in working:
             request = self.requests.get(request_id)
             if request and request.holder is None and request.pool is agent.pool and not agent.alone:
                 self._adopt(agent, request, now)
             elif request is None or request.holder is not agent:
-                self._claim(agent, request_id)
+                agent.claims.add(request_id)
         agent.pool.recount(agent)
-
-    def unclaim_all(self, agent: PoolAgent) -> None:
-        """Remove all claims of an agent."""
-        for request_id in list(agent.claims):
-            self._unclaim(agent, request_id)
 
     def give_back(self, agent: PoolAgent, *, died: bool, detail: str, continued: Collection[str] = ()) -> None:
         """Let the requests of an agent that ended wait again.
@@ -126,7 +119,6 @@ class Work:
             continued: its successor works on these, so they are no suspects.
         """
         alone = len(agent.leases) + len(agent.claims) == 1
-        self.unclaim_all(agent)
         held = list(agent.leases.values())
         agent.leases.clear()
         self.requeued += len(held)
@@ -155,10 +147,10 @@ class Work:
             Why the result does not count; empty: it does, or the request had one already.
         """
         request_id = result.request_id
-        claimant = self.claims.get((pool, request_id))
-        if claimant and claimant.identity == sender:
-            self._unclaim(claimant, request_id)
-            claimant.pool.recount(claimant)
+        agent = self.pools[pool].agents.get(sender) if pool in self.pools else None
+        if agent and request_id in agent.claims:
+            agent.claims.discard(request_id)
+            agent.pool.recount(agent)
         finished = self.finished.get(request_id)
         request = self.requests.get(request_id)
         objection = ""
@@ -225,7 +217,7 @@ class Work:
         del holder.leases[request.id]
         if holder.identity != sender:
             holder.claimed = now
-            self._claim(holder, request.id)
+            holder.claims.add(request.id)
         holder.pool.recount(holder)
 
     def _fail(self, asked: Envelope, pool: Pool, kind: FailedKind, detail: str) -> None:
@@ -243,7 +235,7 @@ class Work:
                 del self.unasked[finished.unasked_of]
         return finished
 
-    # --- leases and claims ------------------------------------------------------------------------------
+    # --- leases ------------------------------------------------------------------------------
 
     def _lease(self, agent: PoolAgent, request: QueuedRequest, now: float) -> None:
         request.holder, request.moved = agent, now
@@ -258,12 +250,3 @@ class Work:
         request.pool.remove(request)
         request.suspect = False
         self._lease(agent, request, now)
-
-    def _claim(self, agent: PoolAgent, request_id: str) -> None:
-        agent.claims.add(request_id)
-        self.claims[agent.pool.name, request_id] = agent
-
-    def _unclaim(self, agent: PoolAgent, request_id: str) -> None:
-        agent.claims.discard(request_id)
-        if self.claims.get((agent.pool.name, request_id)) is agent:
-            del self.claims[agent.pool.name, request_id]
