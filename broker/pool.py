@@ -168,10 +168,6 @@ class Pool:
         if not group:
             del self.groups[request.affinity]
 
-    def queued(self) -> list[QueuedRequest]:
-        """All waiting requests, in the order in which they are leased if affinity is ignored."""
-        return [*self.suspects.values(), *(r for group in self.groups.values() for r in group.values())]
-
     def take(self) -> tuple[PoolAgent, QueuedRequest] | None:
         """Remove the next request from the queue; returns it and the agent that gets it, or None if there is no pair.
 

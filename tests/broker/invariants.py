@@ -1,12 +1,17 @@
 """What must hold of a broker's state after every event."""
 
+from broker.pool import Pool, QueuedRequest
 from broker.state import BrokerState
+
+
+def queued(pool: Pool) -> list[QueuedRequest]:
+    return [*pool.suspects.values(), *(request for group in pool.groups.values() for request in group.values())]
 
 
 def check(state: BrokerState) -> None:
     work, peers = state.work, state.peers
     agents = peers.agents.values()
-    waiting = {r.id: r for pool in work.pools.values() for r in pool.queued()}
+    waiting = {r.id: r for pool in work.pools.values() for r in queued(pool)}
     held = {r.id: r for agent in agents for r in agent.leases.values()}
     assert not waiting.keys() & held.keys(), "a request waits and is held"
     assert waiting.keys() | held.keys() == work.requests.keys(), "a request is nowhere"
@@ -20,7 +25,7 @@ def check(state: BrokerState) -> None:
     for pool in work.pools.values():
         unfinished = [r for r in work.requests.values() if r.pool is pool]
         assert pool.unfinished == len(unfinished) <= work.credit, "the count of a pool is off"
-        assert pool.waiting == len(pool.queued())
+        assert pool.waiting == len(queued(pool))
         assert pool.free.keys() == {key for key, agent in pool.agents.items() if agent.room > 0}
         idle = any(not agent.busy for agent in pool.free.values())
         free = idle if pool.suspects else bool(pool.free)
