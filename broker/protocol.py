@@ -14,29 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from broker.errors import ProtocolError
-from broker.work_messages import (
-    Answered,
-    Ask,
-    Asked,
-    Count,
-    Examine,
-    Explain,
-    Explained,
-    Failed,
-    Feedback,
-    Grade,
-    Graded,
-    Message,
-    Progress,
-    Reflect,
-    Reflected,
-    Revise,
-    Revised,
-    Taught,
-    Teach,
-    Train,
-    Trained,
-)
+from broker.work_messages import Count, Message
 
 PROTOCOL = 1
 MAX_BODY = 1 << 20
@@ -204,14 +182,8 @@ class Gauges(Message, frozen=True, kw_only=True):
     draining: bool = False
 
 
-KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (
-        Teach, Examine, Grade, Reflect, Revise, Ask, Explain, Train, Feedback,
-        Taught, Answered, Graded, Reflected, Revised, Asked, Explained, Trained, Failed, Progress,
-        Hello, Welcome, Unknown, Heartbeat, Ack, Drain, Goodbye, Gone, Joined, Lost, Quiet, Gauges,
-    )
-}  # fmt: skip
+KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__subclasses__()}
+"""All messages, those of broker/work_messages.py too."""
 ANSWERS: dict[str, str] = {
     "Teach": "Taught",
     "Examine": "Answered",
