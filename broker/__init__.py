@@ -1,1 +1,1 @@
-"""HOW IT TRAVELS: messages, the broker, and the way to it."""
+"""Transport: the messages, the broker, and the connection of a peer to it. It never reads the body of a request."""

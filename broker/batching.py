@@ -1,4 +1,4 @@
-"""Many envelopes in one send, and frames without pyzmq's overhead. Used at both ends of the wire."""
+"""Several envelopes in one send, and faster sending and receiving than pyzmq's. Used by the broker and its peers."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -11,21 +11,20 @@ BATCH = 64
 """Envelopes that share one send."""
 BATCH_BYTES = 1 << 18
 MAX_FRAMES = 1 + 5 * BATCH
-"""Of one send, with the routing id that a ROUTER puts in front."""
+"""Most frames of one send, with the routing id that a ROUTER puts in front."""
 MAX_BYTES = 2 * MAX_BODY
-"""Of one send: enough for one body of any size, or a batch, and the routes."""
+"""Most bytes of one send: enough for the largest body, or a batch, and the other frames."""
 NOBLOCK = int(zmq.NOBLOCK)
 MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
-    """Send one multipart message without waiting; no frame is sent where there is no room for it.
+    """Send one multipart message without waiting, or nothing if there is no room for it.
 
-    `send_multipart` and `recv_multipart` do the same with enum flags, whose arithmetic for every frame takes longer
-    than the frame itself.
+    `send_multipart` and `recv_multipart` compute enum flags for every frame, which takes longer than sending it.
 
     Raises:
-        zmq.ZMQError: as `send_multipart`; zmq.Again where there is no room.
+        zmq.ZMQError: as `send_multipart`; zmq.Again if there is no room.
     """
     for frame in frames[:-1]:
         socket.send(frame, MORE)
@@ -33,11 +32,11 @@ def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
 
 
 def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
-    """Take one multipart message without waiting.
+    """Receive one multipart message without waiting.
 
     Raises:
-        zmq.ZMQError: as `recv_multipart`; zmq.Again where nothing has come.
-        WireError: it is larger than a sender may make it; nothing of it is kept.
+        zmq.ZMQError: as `recv_multipart`; zmq.Again if nothing has come.
+        WireError: it is larger than allowed; all of it is discarded.
     """
     frames = [socket.recv(NOBLOCK, copy=False)]
     while frames[-1].more:
@@ -50,7 +49,7 @@ def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
 
 
 def first(outbox: deque[Envelope]) -> list[Envelope]:
-    """The next envelopes to send together. They stay in `outbox` until they are sent: see `drop`."""
+    """The next envelopes to send together. They stay in `outbox` until `drop` removes them."""
     batch: list[Envelope] = []
     size = 0
     for envelope in outbox:
@@ -62,6 +61,6 @@ def first(outbox: deque[Envelope]) -> list[Envelope]:
 
 
 def drop(outbox: deque[Envelope], count: int) -> None:
-    """The first `count` are on their way."""
+    """Remove the first `count` envelopes, which were sent."""
     for _ in range(count):
         outbox.popleft()

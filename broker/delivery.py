@@ -1,7 +1,8 @@
-"""What one peer must remember to be understood by a broker that may forget or die. No socket, no thread.
+"""A peer's side of delivery: what it keeps, holds back and sends again. No socket, no thread.
 
-A session says Hello until it is welcomed and again when it must, holds back all else until then, keeps what is
-not acknowledged and says it anew to a broker that may not have heard it. broker/client.py moves its envelopes.
+A session says Hello until the broker welcomes it, and again after the connection broke. It holds back all other
+messages until then, keeps those that are not acknowledged, and sends them again to a broker that may not have received
+them. broker/client.py moves its envelopes.
 """
 
 import os
@@ -29,11 +30,11 @@ from broker.work_messages import MAX_COUNT, Failed, Message
 
 
 class Received(NamedTuple):
-    """A message, decoded, and how it was addressed."""
+    """A decoded message, and how it was addressed."""
 
     message: Message
     peer: str
-    """Of a result: the agent that made it (or the pool that was asked, if the broker made it)."""
+    """Of a result: the agent that made it, or the pool of the request if the broker made it."""
     request_id: str
     affinity: str
 
@@ -42,7 +43,7 @@ class DeliverySession:
     """One peer's side of the conversation.
 
     Args:
-        hello: who the peer is; its state and credit are those of the start.
+        hello: who the peer is, with its first state and credit.
     """
 
     def __init__(self, hello: Hello) -> None:
@@ -50,35 +51,35 @@ class DeliverySession:
         self.welcome: Welcome | None = None
         """The last one."""
         self.greeted = False
-        """Whether the broker knows the peer, as far as the peer knows."""
+        """Whether the broker has welcomed the peer over this connection."""
         self.greet_now = True
         """Whether a Hello is due at once."""
         self.working: set[str] = set()
-        """What the peer's owner says it works on; beside what was handed to it and has no result yet."""
+        """Requests that the peer's owner works on, beside those that it received and has not answered."""
         self.kept: dict[str, Envelope] = {}
-        """What must be said again to a broker that may not know it."""
+        """Messages to be sent again to a broker that may not have them, by request id or kind."""
         self.outbox: deque[Envelope] = deque()
         self.dropped = 0
-        """Messages that could not be read."""
-        self._held: set[str] = set()
-        self._say_all_again = True
+        """Received messages that could not be read."""
+        self._unanswered: set[str] = set()
+        self._send_kept_again = True
         self._progress: set[str] = set()
         self._completion_tokens = 0
         self._prompt_tokens = 0
         self._cached_tokens = 0
         self.spent: float | None = None
-        """What the peer's owner has paid so far."""
+        """What the peer's owner has paid in this run."""
 
     # --- out --------------------------------------------------------------------------------------------
 
     def greeting(self) -> Envelope:
-        """The Hello of now."""
+        """The Hello to send now."""
         self.greet_now = False
-        working = tuple(sorted((self._held | set(self.working)) - self.kept.keys()))
+        working = tuple(sorted((self._unanswered | set(self.working)) - self.kept.keys()))
         return envelope(msgspec.structs.replace(self.hello, working=working))
 
     def heartbeat(self, memory_mb: float = 0.0) -> Envelope:
-        """How the peer is doing."""
+        """The heartbeat to send now."""
         return envelope(
             Heartbeat(
                 state=self.hello.state,
@@ -93,25 +94,30 @@ class DeliverySession:
         )
 
     def beaten(self) -> None:
-        """The heartbeat is on its way: its progress is told."""
+        """Note that the heartbeat was sent, so its progress need not be sent again."""
         self._progress.clear()
 
     def post(self, envelope: Envelope, *, keep: bool) -> None:
-        """Send it when the broker knows us; `keep`: until it is settled, again to every broker that may not know it."""
+        """Send an envelope once the broker has welcomed the peer.
+
+        Args:
+            envelope: to be sent.
+            keep: send it again to every broker that may not have it, until it is settled.
+        """
         if envelope.kind in RESULTS:
-            self._held.discard(envelope.request_id)
+            self._unanswered.discard(envelope.request_id)
         if keep:
             self.kept[envelope.request_id or envelope.kind] = envelope
         if self.greeted or not keep:
             self.outbox.append(envelope)
 
     def settle(self, keys: Iterable[str]) -> None:
-        """These need not be kept any more."""
+        """Forget kept messages."""
         for key in keys:
             self.kept.pop(key, None)
 
     def change(self, state: AgentState | None, credit: int | None) -> bool:
-        """Note state and credit; whether either is another now."""
+        """Set state and credit; None: as it was. Returns whether either changed."""
         before = self.hello
         state = before.state if state is None else state
         credit = before.credit if credit is None else credit
@@ -121,7 +127,7 @@ class DeliverySession:
         return True
 
     def count(self, progress: Collection[str], completion: int, prompt: int, cached: int) -> None:
-        """Note what the engine did."""
+        """Add progress and token counts to the next heartbeat."""
         self._progress.update(progress)
         self._completion_tokens = min(self._completion_tokens + completion, MAX_COUNT)
         self._prompt_tokens = min(self._prompt_tokens + prompt, MAX_COUNT)
@@ -130,18 +136,18 @@ class DeliverySession:
     # --- in ---------------------------------------------------------------------------------------------
 
     def lost_connection(self) -> None:
-        """What was on its way, in either direction, may never arrive."""
+        """Note that messages under way, in either direction, may never arrive."""
         self.greeted = False
         self.greet_now = True
-        self._say_all_again = True
+        self._send_kept_again = True
 
-    def take(self, came: Envelope) -> Received | None:
-        """Hear `came`; what the peer's owner must see of it, if anything."""
+    def take(self, sent: Envelope) -> Received | None:
+        """Process an envelope from the broker. Returns the message if it is for the peer's owner."""
         try:
-            message = decode(came.kind, came.body)
+            message = decode(sent.kind, sent.body)
         except WireError as error:
             self.dropped += 1
-            return self._unreadable(came, str(error))
+            return self._unreadable(sent, str(error))
         match message:
             case Welcome():
                 self._welcomed(message)
@@ -152,35 +158,35 @@ class DeliverySession:
             case Ack(request_ids=request_ids):
                 self.settle(request_ids)
                 return None
-        if came.kind in WORK and not self._is_new(came.request_id):
+        if sent.kind in WORK and not self._is_new(sent.request_id):
             return None
-        if came.kind in RESULTS:
-            self.settle((came.request_id,))
-        return Received(message, came.peer, came.request_id, came.affinity)
+        if sent.kind in RESULTS:
+            self.settle((sent.request_id,))
+        return Received(message, sent.peer, sent.request_id, sent.affinity)
 
     def _welcomed(self, welcome: Welcome) -> None:
-        again = self._say_all_again or self.welcome is None or self.welcome.epoch != welcome.epoch
-        self.welcome, self.greeted, self._say_all_again = welcome, True, False
+        again = self._send_kept_again or self.welcome is None or self.welcome.epoch != welcome.epoch
+        self.welcome, self.greeted, self._send_kept_again = welcome, True, False
         if again:
             kept = set(map(id, self.kept.values()))
             self.outbox = deque([*self.kept.values(), *(e for e in self.outbox if id(e) not in kept)])
 
     def _is_new(self, request_id: str) -> bool:
-        """Whether this work is not under way or done already; what is done is said again."""
+        """Whether a request is neither under way nor answered. If it is answered, its result is sent again."""
         if request_id in self.kept:
             self.outbox.append(self.kept[request_id])
             return False
-        if request_id in self._held or request_id in self.working:
+        if request_id in self._unanswered or request_id in self.working:
             return False
-        self._held.add(request_id)
+        self._unanswered.add(request_id)
         return True
 
-    def _unreadable(self, came: Envelope, why: str) -> Received | None:
-        """Somebody waits for the end of a request, readable or not."""
-        if came.kind in RESULTS:
-            self.settle((came.request_id,))
-            return Received(Failed(kind="engine", detail=why), came.peer, came.request_id, came.affinity)
-        if came.kind in WORK:
-            failed = Failed(kind="unsupported", detail=why)
-            self.post(envelope(failed, request_id=came.request_id, affinity=came.affinity), keep=True)
+    def _unreadable(self, sent: Envelope, detail: str) -> Received | None:
+        """Make a failure of a request or result that cannot be read, since the classroom waits for its result."""
+        if sent.kind in RESULTS:
+            self.settle((sent.request_id,))
+            return Received(Failed(kind="engine", detail=detail), sent.peer, sent.request_id, sent.affinity)
+        if sent.kind in WORK:
+            failed = Failed(kind="unsupported", detail=detail)
+            self.post(envelope(failed, request_id=sent.request_id, affinity=sent.affinity), keep=True)
         return None

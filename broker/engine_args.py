@@ -1,6 +1,6 @@
-"""The engine arguments that change no answer: not part of who answers, and free to change when a class is resumed.
+"""Engine arguments that do not change any answer.
 
-Agents leave them out of the digest of who answers (agents/spec.py); scenarios lets a resumed class change them
+They are left out of the digest of the answerer (agents/spec.py), and a resumed class may change them
 (scenarios/config/load.py).
 """
 
@@ -12,4 +12,4 @@ EXECUTION_ONLY = frozenset(
     | {"key_env", "allow_http", "max_parallel", "tokens_per_minute", "timeout_s", "retries"}
     | {"price_per_million_prompt", "price_per_million_completion", "budget", "ledger", "notes"}
 )
-"""They change when or whether an answer comes, and not what it says."""
+"""They change when or whether an answer comes, and not its text."""

@@ -1,8 +1,9 @@
-"""The environment of child processes: this process's own, without the secrets in it.
+"""The environment of child processes: the variables of this process, without secrets.
 
-A secret is a variable whose name says so (`OPENAI_API_KEY`, `HF_TOKEN`), that belongs to a service that no child calls
-(`AWS_PROFILE`), or whose value is an address with a password. Other variables are passed on: drivers, compilers and
-libraries read far more of them than a list could name. A child gets a secret only where its start names it.
+A variable is a secret if its name marks it as one (`OPENAI_API_KEY`, `HF_TOKEN`), if it belongs to a service that no
+child calls (`AWS_PROFILE`), or if its value is an address with a password. All other variables are passed on, since
+drivers, compilers and libraries read more of them than a list could name. A child gets only the secrets
+that its start names.
 """
 
 import os
@@ -16,11 +17,11 @@ SECRET_NAME = re.compile(
 )
 PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 PROXY_NAME = re.compile(r"_proxy$", re.IGNORECASE)
-"""Proxies may need a password, and every child that calls a server needs the proxy."""
+"""Proxies are passed on even with a password: every child that calls a server needs them."""
 
 
 def is_secret(name: str, value: str = "") -> bool:
-    """Whether no child gets this variable unless its start names it."""
+    """Whether a variable is a secret, so a child gets it only if its start names it."""
     if PROXY_NAME.search(name):
         return False
     return bool(SECRET_NAME.search(name) or PASSWORD_IN_ADDRESS.search(value))
@@ -30,8 +31,8 @@ def child_environment(added: Mapping[str, str], secrets: Collection[str] = ()) -
     """The environment of a child process.
 
     Args:
-        added: set in the child, whatever this process has.
-        secrets: names of those secrets of this process that the child needs.
+        added: variables to set; they replace those of this process.
+        secrets: names of the secrets that the child needs.
     """
     passed_on = {name: value for name, value in os.environ.items() if name in secrets or not is_secret(name, value)}
     return passed_on | dict(added)

@@ -1,6 +1,6 @@
-"""The errors that every part of the program shares; run.py catches the root and prints it in one to three lines.
+"""The errors of the program; run.py catches the root and prints it in one to three lines.
 
-    LbtError            a mistake or a failure that a user can understand
+    LbtError            a mistake or a failure that the user can act on
       ScenarioError     the command, the scenario file or an override is wrong
       TaskError         the problems of a class cannot be built or graded as asked
       ModelError        a model cannot be found, fetched or loaded
@@ -8,6 +8,7 @@
       EngineError       an engine cannot start, or cannot answer a request
       StoreError        class.db cannot be read or written
       ProtocolError     a message, a connection or a key is not as the wire needs it
+        SecurityError   a folder or file is open to other users, or a key is missing
 
 An exception of any other kind is a bug, and so is a traceback without --debug.
 """
@@ -29,27 +30,27 @@ DATABASE = {
     "SQLITE_CORRUPT": "it is damaged, and some of what was recorded may be lost; copy it before anything else",
     "SQLITE_NOTADB": "it is damaged, or another file was put in its place",
 }
-"""What SQLite's errors mean for a user, by the beginnings of their names; the first that fits."""
+"""What SQLite's errors mean for a user, by the beginning of their names; the first match is used."""
 
 TOO_FEW = "this user or container may have no more processes and threads: raise ulimit -u, or its limit of pids"
 HINTS = {
     errno.EMFILE: "raise the limit of this shell: ulimit -n 4096",
     errno.EAGAIN: TOO_FEW,
 }
-"""What to do about errors of the system whose own words do not say it."""
+"""What to do about errors of the operating system whose text does not say it."""
 
 Key = tuple[str | int, ...]
-"""The way to an entry of a scenario: names of sections, numbers in lists."""
+"""The path of an entry in a scenario: names of sections, numbers in lists."""
 
 
 class LbtError(Exception):
-    """What is wrong and what to do, in one to three lines.
+    """Base of the program's errors.
 
     Args:
-        message: the same.
-        agent: the name of the agent that it is about, or of one of its replicas.
-        key: the entry that it is about; within the agent's section where an agent is named, else from the top of the
-            scenario. `scenarios.config.load.located` adds the file and the line.
+        message: what is wrong and what to do, in one to three lines.
+        agent: the name of the agent that has the error, or of one of its replicas.
+        key: the path of the entry that is wrong: within the agent's section if an agent is named, else from the top of
+            the scenario. `scenarios.config.load.located` adds the file and the line.
     """
 
     def __init__(self, message: str, *, agent: str = "", key: Key = ()) -> None:
@@ -59,7 +60,7 @@ class LbtError(Exception):
 
     @property
     def message(self) -> str:
-        """Without agent and entry."""
+        """The message without agent and entry."""
         return str(self.args[0])
 
     def __str__(self) -> str:
@@ -68,8 +69,8 @@ class LbtError(Exception):
 
 
 def in_words(error: Exception) -> str:
-    """Any error for people: with the file, and without the numbers of the operating system."""
-    import sqlite3  # not needed by agents
+    """The text of any error for the user: with the file, and without error numbers of the operating system."""
+    import sqlite3  # agents do not need it
 
     if isinstance(error, sqlite3.Error):
         return f"class.db: {database_in_words(error)}"
@@ -84,7 +85,7 @@ def in_words(error: Exception) -> str:
 
 
 def database_in_words(error: "sqlite3.Error") -> str:
-    """What an error of SQLite means, what was lost, and SQLite's own words."""
+    """What an error of SQLite means, whether results were lost, and SQLite's own message."""
     name = getattr(error, "sqlite_errorname", "")
     words = next((words for start, words in DATABASE.items() if name.startswith(start)), "")
     return f"{words} ({error})" if words else str(error)
@@ -103,7 +104,7 @@ class ModelError(LbtError):
 
 
 class PlacementError(LbtError):
-    """The agents do not fit this machine: the numbers, and what to change."""
+    """The agents do not fit this machine."""
 
 
 class EngineError(LbtError):
@@ -116,3 +117,7 @@ class StoreError(LbtError):
 
 class ProtocolError(LbtError):
     """A message, a connection or a key is not as the wire needs it."""
+
+
+class SecurityError(ProtocolError):
+    """A folder, file or endpoint is open to others, or a key is missing: what, where, and what to do."""

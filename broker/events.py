@@ -1,11 +1,10 @@
-"""What can happen to the broker, and what it can want done: the two vocabularies of broker/state.py.
+"""The events that the broker's state machine handles: an envelope from a peer, or something that is no message.
 
-One small frozen struct each. `event_of` makes an event of what a peer sent; it decodes messages of life, and
-leaves work, results and feedback as the bytes they are.
+`read` decodes the messages that the broker itself understands, and checks them.
 """
 
 import re
-from typing import Literal
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,164 +22,89 @@ from broker.protocol import (
     WireError,
     decode,
 )
+from broker.work_messages import Message
+
+NAME = re.compile(r"[\w.-]{1,64}")
+UNDECODED = frozenset({"Feedback", "Progress"})
+"""Kinds that the broker passes on without reading their body, beside work and results."""
 
 
-class StateEvent(msgspec.Struct, frozen=True):
-    """Something that happened."""
+class Sender(NamedTuple):
+    """What the transport knows about the sender of a message. The sender itself cannot choose it."""
+
+    user: str = ""
+    """The name of its CURVE key; empty: a connection without keys."""
+    process: int | None = None
+    """Pid of its process, over ipc; 0: of another pid namespace; None: the transport does not know."""
+
+    def __str__(self) -> str:
+        return self.user or f"process {self.process}"
+
+
+class Incoming(NamedTuple):
+    """A peer sent an envelope."""
 
     peer: bytes
-    """The connection it came over: a ZeroMQ routing id. A process that starts again comes over another one."""
+    """The ZeroMQ routing id of the connection. A process that restarts uses another one."""
+    envelope: Envelope
+    sender: Sender = Sender()
 
 
-class Greeted(StateEvent, frozen=True):
-    """A peer said who it is."""
-
-    hello: Hello
-    user: str = ""
-    """The name of its key; empty: a connection without keys."""
-    process: int = 0
-    """The pid of its process; 0: unknown, as for a process of another host."""
-    parent: int = 0
-    """The pid of that process's parent; 0: unknown."""
-
-
-class Submitted(StateEvent, frozen=True):
-    """The classroom asks something of a pool."""
-
-    request: Envelope
-
-
-class Resulted(StateEvent, frozen=True):
-    """An agent has a result."""
-
-    result: Envelope
-
-
-class Progressed(StateEvent, frozen=True):
-    """An agent tells how far a long request has come; the request goes on."""
-
-    progress: Envelope
-
-
-class Notification(StateEvent, frozen=True):
-    """The classroom tells a pool something and wants no answer."""
-
-    feedback: Envelope
-
-
-class Acked(StateEvent, frozen=True):
-    """The classroom has these results on disk."""
-
-    request_ids: tuple[str, ...]
-
-
-class Beat(StateEvent, frozen=True):
-    """A peer is alive, and these requests moved on."""
-
-    heartbeat: Heartbeat
-
-
-class Left(StateEvent, frozen=True):
-    """A peer leaves on purpose."""
+class Malformed(NamedTuple):
+    """A peer sent frames that are no message of this protocol."""
 
     reason: str
 
 
-class ProcessEnded(StateEvent, frozen=True):
-    """The supervisor saw the process of an agent end."""
-
-    name: str
-    pid: int
-    detail: str
-
-
-class Reaped(ProcessEnded, frozen=True):
-    """The broker itself found that a process has ended; `peer` is the connection over which another speaks now."""
-
-
-class DrainAsked(StateEvent, frozen=True):
-    """The classroom wants nothing more to be leased."""
-
-
-class Clogged(StateEvent, frozen=True):
+class Clogged(NamedTuple):
     """A peer has not read its messages for so long that no more are kept for it."""
 
-
-class Tick(StateEvent, frozen=True):
-    """Time went by."""
-
-    peer: bytes = b""
-
-
-class Woke(StateEvent, frozen=True):
-    """The broker itself did not run for so long (stopped, or starved): what was said meanwhile is still unread."""
-
-    peer: bytes = b""
-    seconds: float = 0.0
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Give this envelope to that peer; it may wait for the peer to read, in order."""
-
-    peer: bytes
-    envelope: Envelope
-
-
-class Forget(msgspec.Struct, frozen=True):
-    """The peer is no longer there: what waits for it may be thrown away."""
-
     peer: bytes
 
 
-class Note(msgspec.Struct, frozen=True):
-    """A line for the log."""
-
-    text: str
-    level: Literal["info", "warning", "dropped"] = "info"
-    """dropped: a peer sent what it may not. Peers can cause any number of these, so not every one is written."""
+class Tick(NamedTuple):
+    """Time passed."""
 
 
-Action = Send | Forget | Note
+class Woke(NamedTuple):
+    """The broker itself did not run (stopped, or starved); messages of that time are still unread."""
 
-NAME = re.compile(r"[\w.-]{1,64}")
+    seconds: float
 
 
-def event_of(peer: bytes, envelope: Envelope) -> StateEvent:
-    """What it means that `peer` sent `envelope`.
+StateEvent = Incoming | Malformed | Clogged | Tick | Woke
+
+
+def read(envelope: Envelope) -> Message | Envelope:
+    """The message in `envelope`; the envelope itself if the broker passes it on without decoding it.
 
     Raises:
-        WireError: it is no message of this protocol, or none that a broker takes.
+        WireError: it is no message of this protocol, or none for a broker.
     """
     kind = envelope.kind
     if kind in RESULTS or kind in WORK:
         if not envelope.request_id:
             raise WireError(f"{kind} without a request id")
-        return Resulted(peer, envelope) if kind in RESULTS else Submitted(peer, envelope)
-    if kind == "Feedback":
-        return Notification(peer, envelope)
-    if kind == "Progress":
-        return Progressed(peer, envelope)
+        return envelope
+    if kind in UNDECODED:
+        return envelope
     match decode(kind, envelope.body):
-        case Heartbeat() as heartbeat:
-            return Beat(peer, heartbeat)
-        case Ack(request_ids=request_ids):
-            return Acked(peer, request_ids)
+        case Heartbeat() | Ack() | Drain() as message:
+            return message
         case Hello() as hello:
-            return Greeted(peer, checked(hello))
+            return checked(hello)
         case Goodbye(reason=reason):
-            return Left(peer, printable(reason[:500]))
+            return Goodbye(reason=printable(reason[:500]))
         case Gone(name=name, pid=pid, detail=detail):
-            return ProcessEnded(peer, name, pid, printable(detail[:500]))
-        case Drain():
-            return DrainAsked(peer)
+            return Gone(name=name, pid=pid, detail=printable(detail[:500]))
     raise WireError(f"{kind} is not for a broker")
 
 
 def checked(hello: Hello) -> Hello:
-    """`hello`, fit to be passed on: its texts become route frames, lines of logs and parts of other messages.
+    """`hello` with printable texts: they become route frames, log lines and parts of other messages.
 
     Raises:
-        WireError: a name that is none, or a text longer than a route frame.
+        WireError: a name that is not allowed, or a text longer than a route frame.
     """
     for name in (hello.name, hello.pool or hello.name):
         if not NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""What other users of this machine could change, and files that are locked. Knows no names of files."""
+"""Private folders, locked files, and checks whether other users of this machine could change a path."""
 
 import contextlib
 import errno
@@ -10,9 +10,41 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from broker.errors import SecurityError
+
+
+def private_folder(folder: Path) -> Path:
+    """`folder`, created if it is missing. Only this user can enter it.
+
+    Raises:
+        SecurityError: it belongs to another user, is open to others, or is no folder.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SecurityError(f"{folder}: cannot be made: {error.strerror}") from error
+    check_private(folder, folder=True)
+    return folder
+
+
+def check_private(path: Path, *, folder: bool = False) -> None:
+    """Refuse a file or folder that is not this user's alone.
+
+    Raises:
+        SecurityError: the reason, and what to do.
+        OSError: nothing is there.
+    """
+    found = path.lstat()
+    if stat.S_IFMT(found.st_mode) != (stat.S_IFDIR if folder else stat.S_IFREG):
+        raise SecurityError(f"{path}: not a {'folder' if folder else 'file'}, or a link; remove it")
+    if found.st_uid != os.getuid():
+        raise SecurityError(f"{path}: belongs to another user (uid {found.st_uid}); remove it, or set TMPDIR")
+    if found.st_mode & 0o077:
+        raise SecurityError(f"{path}: open to others; close it with `chmod {700 if folder else 600} {path}`")
+
 
 def open_lock(path: Path) -> IO[str]:
-    """Open a file for locking, made if it is missing: never through a link, and without a change to what is in it.
+    """Open a file for locking and keep its contents; create it if it is missing. Links are not followed.
 
     Raises:
         OSError: it is a link, or cannot be opened.
@@ -21,11 +53,11 @@ def open_lock(path: Path) -> IO[str]:
 
 
 def changeable(path: Path, *, sticky: bool = False) -> str:
-    """How others than this user and root could change what lies at `path`; empty: they cannot.
+    """How users other than this one and root could change `path`; empty: they cannot.
 
     Args:
-        path: a link stands for what it leads to.
-        sticky: a folder in which each user may touch only what is theirs is good enough, such as /tmp.
+        path: links are followed.
+        sticky: accept a folder with the sticky bit, such as /tmp, where users cannot touch each other's files.
 
     Raises:
         OSError: nothing is there.
@@ -41,7 +73,7 @@ def changeable(path: Path, *, sticky: bool = False) -> str:
 
 @contextlib.contextmanager
 def if_writable() -> Iterator[None]:
-    """Leave it out where this user may not write, or where the disk is read-only."""
+    """Ignore errors that mean that this user may not write here, or that the disk is read-only."""
     try:
         yield
     except OSError as error:
@@ -50,7 +82,7 @@ def if_writable() -> Iterator[None]:
 
 
 def _root() -> int:
-    """The uid of root. Some containers do not know root; there root's files belong to the overflow uid."""
+    """The uid that owns root's files. In containers that do not map root it is the overflow uid."""
     try:
         mapped = [line.split()[0] for line in Path("/proc/self/uid_map").read_text().splitlines()]
         return 0 if "0" in mapped else int(Path("/proc/sys/kernel/overflowuid").read_text())
@@ -59,7 +91,7 @@ def _root() -> int:
 
 
 def _has_no_other_member(gid: int) -> bool:
-    """Whether a group is this user's alone: many systems make one for each user but root, and let it write."""
+    """Whether this user is the only member of a group. Many systems make such a group for each user."""
     try:
         user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(gid)
     except KeyError:

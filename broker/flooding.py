@@ -1,10 +1,10 @@
-"""Bounds the memory and the connections that peers can make a broker use.
+"""Limit the memory and the connections that peers can use in the broker.
 
-ZeroMQ bounds each frame, and how many whole messages wait. It does not bound the frames of one message: it keeps them
-until the last one has come, and says nothing of them before. So the memory of the process is watched. When it has
-grown by too much more than the broker itself keeps, the connections that bring most are cut. An honest peer connects
-again and repeats what it must.
-Nor does ZeroMQ bound the connections: it ends the process where no file can be opened for one more.
+ZeroMQ limits the size of each frame and the number of complete messages that wait. It does not limit the frames of one
+message: it keeps them until the last one has come, and does not report them before. So this module watches the memory
+of the process. If it grows by much more than the broker itself keeps, the connections with the most unread bytes are
+cut; a correct peer connects again and repeats its messages. ZeroMQ does not limit the connections either, and ends the
+process if it cannot open a file for another one.
 """
 
 import contextlib
@@ -20,32 +20,32 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
-from broker.client import memory_mb
+from broker.processes import memory_mb
 
 GROWTH_MB = 128
-"""How much the process may grow until connections are cut."""
+"""How much the process may grow before connections are cut."""
 CHECK_S = 0.05
-"""Time between two looks at the memory."""
+"""Time between two checks."""
 MOST_FILES = 1 << 16
-"""Files that this process asks to open; it cuts connections when half of those it may open are."""
+"""How many open files this process asks for; it cuts connections when half of its limit is reached."""
 CUTS = 4
-"""After so many in a row every connection is cut once; the memory that is still in use then may stay."""
+"""After so many cuts in a row all connections are cut once, and the memory still in use after that is accepted."""
 
 
 def allow_many_connections() -> None:
-    """Let this process open as many files as it may; many systems allow 1024 where nothing else is asked for."""
+    """Raise this process's limit of open files; the default of many systems is 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
-    with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
+    with contextlib.suppress(OSError, ValueError):  # macOS allows less than it reports
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class FloodGuard:
-    """Watches the memory of this process. Without /proc (macOS) the memory is not known, and nothing is done.
+    """Watches the memory and the open files of this process. Without /proc (macOS) the memory is not known.
 
     Args:
         endpoint: of the broker.
-        kept_mb: about how much memory the broker needs for what it keeps.
+        kept_mb: returns the approximate memory of the envelopes that the broker keeps.
     """
 
     def __init__(self, endpoint: str, kept_mb: Callable[[], float]) -> None:
@@ -57,11 +57,11 @@ class FloodGuard:
         self._cuts = 0
 
     def look(self, now: float) -> list[str]:
-        """Cut the connections that flood the broker; returns them in words. `now` is in seconds."""
+        """Cut the connections that flood the broker. Returns a description of each. `now` is in seconds."""
         if now - self._checked_at < CHECK_S:
             return []
         self._checked_at = now
-        with contextlib.suppress(OSError):  # no file is left even for this: some connections will end by themselves
+        with contextlib.suppress(OSError):  # no file is left even for this; connections that end will free some
             if 2 * len(os.listdir("/dev/fd")) > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
                 return self._cut_most_connected()
         if memory_mb() > self.allowed_mb:
@@ -85,34 +85,34 @@ class FloodGuard:
         return memory_mb()
 
     def _cut(self, *, all_of_them: bool = False) -> list[str]:
-        """Cut the connections with the most unread bytes; all, where no connection has any. Returns who they were."""
+        """Cut the connections with the most unread bytes; all, if no connection has any. Returns their peers."""
         unread = {_inode(one): _unread(one) for one in self._connections()}
         most = max(unread.values(), default=0)
         return self._cut_these({inode for inode, count in unread.items() if all_of_them or 2 * count >= most})
 
     def _cut_most_connected(self) -> list[str]:
-        """Cut all connections of the peer that has most. Returns who it is."""
+        """Cut all connections of the peer that has the most. Returns the peer."""
         peers = {_inode(one): _peer(one) for one in self._connections()}
         most = Counter(peers.values()).most_common(1)
         return self._cut_these({inode for inode, peer in peers.items() if peer == most[0][0]})[:1]
 
     def _cut_these(self, inodes: Collection[int]) -> list[str]:
-        """Cut connections. Returns who was at the other end of each."""
-        words = []
+        """Cut connections. Returns their peers."""
+        cut = []
         for one in self._connections():
             if _inode(one) in inodes:
-                with contextlib.suppress(OSError):  # it is closed meanwhile
-                    words.append(_peer(one))
+                with contextlib.suppress(OSError):  # it has been closed meanwhile
+                    cut.append(_peer(one))
                     one.shutdown(socket.SHUT_RDWR)
-        return words
+        return cut
 
     def _connections(self) -> Iterator[socket.socket]:
-        """The connections to the broker's address, one after the other: each is a duplicate, closed before the next.
+        """Duplicates of the connections to the broker's address; each is closed before the next one is made.
 
-        More than one duplicate at a time could take the last files that this process may open.
+        Several duplicates at a time could reach the limit of open files.
         """
         for name in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):  # it is closed meanwhile, or no connection
+            with contextlib.suppress(OSError):  # it has been closed meanwhile, or is no connection
                 if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                     continue
                 with socket.socket(fileno=os.dup(int(name))) as one:
@@ -123,17 +123,17 @@ class FloodGuard:
 
 
 def _inode(connection: socket.socket) -> int:
-    """What a connection has in common with its duplicates."""
+    """The inode of a connection, which its duplicates share."""
     return os.fstat(connection.fileno()).st_ino
 
 
 def _unread(connection: socket.socket) -> int:
-    """How many bytes wait in the kernel to be read."""
+    """How many bytes of a connection wait in the kernel."""
     return int.from_bytes(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _peer(connection: socket.socket) -> str:
-    """Who is at the other end: the address, or over ipc the process."""
+    """The peer of a connection: its address, or over ipc its process."""
     if connection.family != socket.AF_UNIX:
         return str(connection.getpeername()[0])
     if sys.platform != "linux":

@@ -1,4 +1,4 @@
-"""The monitor's end of the wire: the broker's gauges, the newest one only."""
+"""Receive the broker's gauges: always the newest, older ones are skipped."""
 
 import logging
 import math
@@ -8,6 +8,8 @@ from typing import Self
 import zmq
 
 from broker import auth
+from broker.endpoints import set_family
+from broker.members import MONITOR
 from broker.protocol import MAX_BODY, Gauges, WireError, decode
 
 log = logging.getLogger("gauges")
@@ -17,12 +19,12 @@ class Subscriber:
     """Reads the broker's gauges.
 
     Args:
-        endpoint: of the gauges, see `security.endpoints`.
+        endpoint: of the gauges, see `broker.endpoints`.
         keys: folder with the CURVE keys of the broker and of `name`; None: no encryption.
-        name: whose key to use.
+        name: of the key to use.
     """
 
-    def __init__(self, endpoint: str, keys: Path | None = None, name: str = auth.MONITOR) -> None:
+    def __init__(self, endpoint: str, keys: Path | None = None, name: str = MONITOR) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.linger = 0
@@ -30,12 +32,12 @@ class Subscriber:
         self._socket.maxmsgsize = MAX_BODY + 1024
         if keys is not None:
             auth.secure_client(self._socket, keys, name)
-        auth.set_family(self._socket, endpoint)
+        set_family(self._socket, endpoint)
         self._socket.subscribe(b"")
         self._socket.connect(endpoint)
 
     def latest(self, timeout: float = 0.0) -> Gauges | None:
-        """The newest picture that was not read yet; None: there was none within `timeout` seconds."""
+        """The newest gauges that were not returned yet; None: none came within `timeout` seconds."""
         if not self._socket.poll(math.ceil(timeout * 1000)):
             return None
         try:
@@ -46,7 +48,7 @@ class Subscriber:
         return gauges if isinstance(gauges, Gauges) else None
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._context.destroy(0)
 
     def __enter__(self) -> Self:

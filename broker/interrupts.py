@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM end this program, whatever it does when they come.
+"""Handle Ctrl-C and SIGTERM: they end this program at any moment.
 
-No exception is raised: libraries swallow KeyboardInterrupt in callbacks, destructors and imports, and the program would
-go on as if nothing had happened. The signal handler itself ends the process, which is safe at any moment: children end
-with their parent (broker/child_process.py), and class.db survives the death of its writer. A running class takes the
-first signal itself, to finish what is under way. This file imports next to nothing, so that run.py can use it first.
+The handler raises no exception, since libraries swallow KeyboardInterrupt in callbacks, destructors and imports. It
+ends the process, which is always safe: children end with their parent (broker/child_process.py), and class.db survives
+the death of its writer. A running class handles the first signal itself, to finish the requests under way. This module
+imports very little, so that run.py can install the handler first.
 """
 
 import contextlib
@@ -15,35 +15,35 @@ from typing import Any, ClassVar, NoReturn
 EXIT_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHOW_TERMINAL = b"\x1b[?1049l\x1b[?25h"
-"""Leave the alternate screen and show the cursor, as a terminal was before anything was drawn on it."""
+"""Escape codes that leave the alternate screen and show the cursor."""
 
 
 class Interrupts:
-    """What Ctrl-C and SIGTERM do in this process."""
+    """The handler of Ctrl-C and SIGTERM in this process."""
 
     on_alternate_screen: ClassVar[bool] = False
-    """Whether a live picture covers the terminal."""
+    """Whether the live monitor covers the terminal."""
 
     def __init__(self) -> None:
         self.words = "Interrupted."
-        """What is printed at the end; empty: nothing."""
+        """Printed when the process ends; empty: nothing."""
         self._then: Callable[[], None] | None = None
         self._terminal: list[Any] | None = None
 
     def install(self) -> None:
-        """Take the signals over. Call it in the main thread, before anything else is imported."""
+        """Install the handler. Call it in the main thread, before other modules are imported."""
         if os.isatty(0):
             import termios
 
             with contextlib.suppress(termios.error):
                 self._terminal = termios.tcgetattr(0)
         for each in SIGNALS:
-            if signal.getsignal(each) != signal.SIG_IGN:  # as a shell starts jobs in the background
+            if signal.getsignal(each) != signal.SIG_IGN:  # shells start background jobs so
                 signal.signal(each, self._handle)
 
     @contextlib.contextmanager
     def first(self, then: Callable[[], None]) -> Iterator[None]:
-        """Within this context the first signal calls `then`, and the next one ends the process."""
+        """In this context the first signal calls `then`, and the next one ends the process."""
         self._then = then
         try:
             yield
@@ -57,10 +57,10 @@ class Interrupts:
         then()
 
     def leave(self) -> NoReturn:
-        """End the process now: restore the terminal, say `words`, exit with code 130."""
+        """Restore the terminal, print `words`, and end the process with exit code 130."""
         with contextlib.suppress(OSError):
             if self.on_alternate_screen:
-                os.write(1, SHOW_TERMINAL)  # the descriptor: a live picture redirects sys.stdout
+                os.write(1, SHOW_TERMINAL)  # the live monitor redirects sys.stdout
             self._restore_keyboard()
             if self.words:
                 os.write(2, f"{self.words}\n".encode(errors="replace"))

@@ -1,21 +1,55 @@
-"""Who may say Hello under which name: one name stands for one role, one pool and one process. No socket, no I/O.
+"""The names of a class: each belongs to one role, one pool and one process. No socket, no I/O."""
 
-What the transport knows of a peer (its key, its process) comes with `Greeted`; broker/auth.py finds it out.
-"""
-
+from collections import deque
 from collections.abc import Collection, Mapping
 
-from broker.auth import BROKER, CLASSROOM, MONITOR, Member
-from broker.events import Greeted
+import msgspec
+
+from broker.protocol import Hello, Lost, Role
+
+BROKER, CLASSROOM, MONITOR = "broker", "classroom", "monitor"
+"""Reserved names; no agent may have one."""
+MAX_ENDED = 16
+"""How many pids of ended processes are kept for each supervised agent."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """The role and pool that belong to the name of an agent."""
+
+    role: Role
+    pool: str
+
+
+class Name:
+    """What the broker knows about one name."""
+
+    __slots__ = ("announcement_due", "announcements", "ended", "hanging", "process")
+
+    def __init__(self) -> None:
+        self.process = 0
+        """Pid of the process that has the name; 0: none has, or it is unknown."""
+        self.ended: deque[int] = deque(maxlen=MAX_ENDED)
+        """Pids of its last processes that ended. A Hello of theirs may be read later."""
+        self.hanging: Lost | None = None
+        """How a supervised agent was lost, until its process ends or it comes back: the classroom must kill it."""
+        self.announcements = 0
+        """How often the classroom was sent `Joined` for it since the last tick."""
+        self.announcement_due = False
+        """The classroom is sent `Joined` for it at the next tick."""
+
+    @property
+    def unused(self) -> bool:
+        """Whether the record holds nothing."""
+        return not (self.process or self.ended or self.hanging or self.announcement_due)
 
 
 class Members:
-    """The names of a class, and the process that has each name.
+    """The rules for names, and a record of each name in use.
 
     A name belongs to the first process that says Hello under it, until that process says Goodbye or ends.
 
     Args:
-        members: what the name of each agent stands for; empty: any name may join any pool.
+        members: role and pool of each agent by name; empty: any name may join any pool.
         supervised: names of agents whose processes the classroom's process starts.
         classroom: pid of the classroom's process; 0: unknown.
     """
@@ -24,18 +58,25 @@ class Members:
         self._members = members
         self._supervised = supervised
         self._classroom = classroom
-        self._processes = {CLASSROOM: classroom}
+        self.names: dict[str, Name] = {}
+        self[CLASSROOM].process = classroom
 
-    def process(self, name: str) -> int:
-        """The pid of the process that has this name; 0: none has, or it is unknown."""
-        return self._processes.get(name, 0)
+    def __getitem__(self, name: str) -> Name:
+        """The record of a name, created if there is none."""
+        return self.names.get(name) or self.names.setdefault(name, Name())
 
-    def objection(self, greeted: Greeted) -> str:
-        """Why the peer may not be who it says; empty: it may."""
-        hello, process = greeted.hello, greeted.process
+    def objection(self, hello: Hello, user: str, process: int, parent: int) -> str:
+        """Why a peer may not join; empty: it may.
+
+        Args:
+            hello: what it says.
+            user: the name of its key; empty: a connection without keys.
+            process: pid of its process; 0: unknown, as for a process of another host.
+            parent: pid of that process's parent; 0: unknown.
+        """
         name, pool = hello.name, hello.pool or hello.name
-        if greeted.user not in ("", name):
-            return f"has the key of {greeted.user}"
+        if user not in ("", name):
+            return f"has the key of {user}"
         if name in (BROKER, MONITOR) or (name == CLASSROOM) != (hello.role == CLASSROOM):
             return f"may not have the role {hello.role}"
         if self._members and name != CLASSROOM:
@@ -45,20 +86,30 @@ class Members:
             if (hello.role, pool) != (member.role, member.pool):
                 return f"is a {member.role} of pool {member.pool}, and no {hello.role} of pool {pool}"
         started = self._classroom and name != CLASSROOM and name in self._supervised
-        if started and not (process or greeted.user):
+        if started and not (process or user):
             return "is an agent that run.py starts, and its process is unknown (is it in another container?)"
-        if started and greeted.parent not in (0, self._classroom):
+        if started and parent not in (0, self._classroom):
             return f"is an agent that run.py starts, and it did not start process {process}"
-        if self.process(name) not in (0, process):
-            return f"is the name of process {self.process(name)}, which still runs"
+        owner = self[name].process
+        if owner not in (0, process):
+            return f"is the name of process {owner}, which still runs"
         return ""
 
     def join(self, name: str, process: int) -> None:
-        """The process has the name from now on."""
+        """Note that a process has the name; 0: its pid is unknown."""
         if process:
-            self._processes[name] = process
+            self[name].process = process
 
     def leave(self, name: str, process: int = 0) -> None:
-        """The process that has the name said Goodbye or ended; `process`: only if it is this one."""
-        if process in (0, self.process(name)) and name != CLASSROOM:
-            self._processes.pop(name, None)
+        """Note that the process of a name said Goodbye or ended.
+
+        Args:
+            name: stays with the classroom's process in any case.
+            process: nothing happens if the name belongs to another process; 0: any.
+        """
+        if name != CLASSROOM and process in (0, self[name].process):
+            self[name].process = 0
+
+    def remove_unused(self) -> None:
+        """Forget names that nothing is known about."""
+        self.names = {name: record for name, record in self.names.items() if not record.unused}

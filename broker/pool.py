@@ -1,7 +1,7 @@
-"""A pool: agents that stand in for one another, and the requests that wait for one of them.
+"""A pool: interchangeable agents, and the requests that wait for one of them.
 
-Decides which agent gets which request next, and keeps the books that make this quick with many requests
-waiting. It knows nothing of time, deaths or messages: those are broker/state.py.
+It decides which agent gets which request next, in constant time however many requests wait. Time, deaths and messages
+are in broker/state.py.
 """
 
 from collections import OrderedDict
@@ -10,38 +10,38 @@ from broker.protocol import Envelope, Heartbeat, Hello, PeerGauge
 
 
 class QueuedRequest:
-    """One piece of work that has no result yet: it waits in its pool, or one agent holds it."""
+    """A request without a result: it waits in its pool, or one agent holds it (has a lease on it)."""
 
-    __slots__ = ("deaths", "envelope", "holder", "holders", "late", "moved", "pool", "suspect")
+    __slots__ = ("deaths", "envelope", "holder", "holders", "late_senders", "moved", "pool", "suspect")
 
     def __init__(self, envelope: Envelope, pool: "Pool") -> None:
         self.envelope = envelope
         self.pool = pool
         self.holder: PoolAgent | None = None
         self.holders: tuple[str, ...] = ()
-        """Names of all agents that hold it or held it: a result of theirs counts."""
-        self.late: tuple[bytes, ...] = ()
-        """Connections of agents of the pool that answered it and never held it."""
+        """Names of all agents that hold it or held it: their results count."""
+        self.late_senders: tuple[bytes, ...] = ()
+        """Connections of agents of the pool that answered it without ever holding it."""
         self.suspect = False
-        """An agent died while it held this one: it is leased to an agent that holds nothing else."""
+        """An agent died while it held this request: it is leased only to an agent that holds nothing else."""
         self.deaths = 0
-        """Of agents that held this one alone."""
+        """How many agents died while they held this request and nothing else."""
         self.moved = 0.0
         """When it was leased, or last made progress."""
 
     @property
     def id(self) -> str:
-        """Its request id."""
+        """The request id."""
         return self.envelope.request_id
 
     @property
     def affinity(self) -> str:
-        """A request that names none shares a prompt prefix with no other."""
+        """Requests of the same affinity share a prompt prefix. A request that names none has one that no other has."""
         return self.envelope.affinity or self.envelope.request_id
 
 
 class PoolAgent:
-    """One live agent, as the broker knows it."""
+    """A live agent, as the broker knows it."""
 
     __slots__ = (
         "affinity",
@@ -63,20 +63,20 @@ class PoolAgent:
         self.pool = pool
         self.heard = now
         self.quiet = False
-        """The classroom knows that nothing is heard of it."""
+        """The classroom was sent `Quiet` for it."""
         self.heartbeat = Heartbeat()
         self.leases: dict[str, QueuedRequest] = {}
         self.claims: set[str] = set()
-        """What it works on without a lease: announced by it and not submitted yet, or finished by another."""
+        """What it works on without a lease: requests that are not submitted yet, or that another agent has answered."""
         self.claimed = now
-        """When the claims were made."""
+        """When the claims were made, or last made progress."""
         self.affinity = ""
-        """Of the request it was given last."""
+        """Of its newest lease."""
         self.finished = 0
 
     @property
     def name(self) -> str:
-        """As in its Hello."""
+        """The name in its Hello."""
         return self.hello.name
 
     @property
@@ -86,18 +86,18 @@ class PoolAgent:
 
     @property
     def alone(self) -> bool:
-        """Whether it holds a suspect, and therefore gets nothing beside it."""
+        """Whether it holds a suspect; then it gets no other request."""
         return len(self.leases) == 1 and next(iter(self.leases.values())).suspect
 
     @property
     def room(self) -> int:
-        """How many more requests it takes now."""
+        """How many more requests it accepts now."""
         if self.hello.state != "ready" or self.alone:
             return 0
         return self.hello.credit - len(self.leases) - len(self.claims)
 
     def gauge(self) -> PeerGauge:
-        """A picture of it for the monitor."""
+        """A snapshot for the monitor."""
         hello, figures = self.hello, self.heartbeat
         return PeerGauge(
             name=hello.name,
@@ -125,29 +125,29 @@ class Pool:
         self.name = name
         self.agents: dict[bytes, PoolAgent] = {}
         self.free: dict[bytes, PoolAgent] = {}
-        """Those with room."""
+        """Agents with room."""
         self.unfinished = 0
         """Requests that wait or are held."""
         self.waiting = 0
-        # Ordered dicts: their first entry is found in constant time however many were taken before it.
+        # In an OrderedDict the first entry is found in constant time, however many were removed before it.
         self.suspects: OrderedDict[str, QueuedRequest] = OrderedDict()
         self.groups: OrderedDict[str, OrderedDict[str, QueuedRequest]] = OrderedDict()
-        """By affinity, the one that waits longest first."""
+        """Waiting requests by affinity; the affinity that waits longest is first."""
 
     def recount(self, agent: PoolAgent) -> None:
-        """Note whether `agent` has room, after anything about it changed."""
+        """Update `free` after a change of `agent`."""
         if agent.room > 0 and agent.identity in self.agents:
             self.free[agent.identity] = agent
         else:
             self.free.pop(agent.identity, None)
 
     def push(self, request: QueuedRequest) -> None:
-        """A new request: behind those of its affinity."""
+        """Add a new request behind the others of its affinity."""
         self.groups.setdefault(request.affinity, OrderedDict())[request.id] = request
         self.waiting += 1
 
     def put_back(self, request: QueuedRequest) -> None:
-        """A request that was held: before all others; a suspect behind the other suspects."""
+        """Add a request that was held, before all others; a suspect goes behind the other suspects."""
         self.waiting += 1
         if request.suspect:
             self.suspects[request.id] = request
@@ -158,7 +158,7 @@ class Pool:
         self.groups.move_to_end(request.affinity, last=False)
 
     def remove(self, request: QueuedRequest) -> None:
-        """Take a waiting request out of the queue."""
+        """Remove a waiting request."""
         self.waiting -= 1
         if request.suspect:
             del self.suspects[request.id]
@@ -168,14 +168,10 @@ class Pool:
         if not group:
             del self.groups[request.affinity]
 
-    def queued(self) -> list[QueuedRequest]:
-        """All that wait, the next one first as far as affinity allows."""
-        return [*self.suspects.values(), *(r for group in self.groups.values() for r in group.values())]
-
     def take(self) -> tuple[PoolAgent, QueuedRequest] | None:
-        """Who gets what next, taken out of the queue; None: nothing waits, or nobody has room for it.
+        """Remove the next request from the queue; returns it and the agent that gets it, or None if there is no pair.
 
-        While suspects wait, nothing else is given out: else no agent would ever be without work.
+        While suspects wait, nothing else is leased: otherwise no agent would ever be idle, as a suspect needs.
         """
         if not self.free or not self.waiting:
             return None
@@ -191,7 +187,11 @@ class Pool:
         return agent, request
 
     def _match(self) -> tuple[PoolAgent, str]:
-        """The affinity an agent served last; else the oldest that no other serves; else the oldest."""
+        """The agent and the affinity to serve next.
+
+        The first choice is an agent's last affinity, the second the oldest affinity that no other agent serves, the
+        third the oldest.
+        """
         for agent in self.free.values():
             if agent.affinity in self.groups:
                 return agent, agent.affinity

@@ -1,7 +1,7 @@
-"""Texts of models, peers, servers and files, as a terminal and a log may have them.
+"""Make texts of models, peers, servers and files safe to print and log.
 
-Such a text is data: it must not move the cursor, reverse the reading direction, hide characters, or look like a line
-that this program wrote.
+Such a text must not move the cursor, reverse the reading direction, hide characters, or look like a line of this
+program.
 """
 
 import logging
@@ -16,9 +16,9 @@ ErrorInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tu
 
 
 def printable(text: str) -> str:
-    """`text` in one line, without control and format characters; a blank stands for each line break and tab.
+    """`text` in one line, without control and format characters; line breaks and tabs become blanks.
 
-    Zero-width joiners go with the rest: a composed emoji comes apart, and nothing stays hidden.
+    Zero-width joiners are removed too, so that nothing stays hidden; a composed emoji comes apart.
     """
     if text.isprintable():
         return text
@@ -32,7 +32,7 @@ def _shown(character: str) -> str:
 
 
 def printable_lines(text: str, indent: str = "") -> str:
-    """The same, with the line breaks of `text` kept; `indent` begins each line after the first."""
+    """`printable` for each line of `text`; `indent` is put before each line after the first."""
     return f"\n{indent}".join(map(printable, text.split("\n")))
 
 
@@ -43,12 +43,12 @@ def printable_traceback(error: BaseException) -> str:
 
 
 class LogFormatter(logging.Formatter):
-    """Log records in which only the first line of each is not indented, so that no text can forge another record."""
+    """Formats log records; all lines after the first are indented, so that no text can forge a record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The record without its traceback."""
+        """Format the record without its traceback."""
         return printable_lines(super().formatMessage(record), INDENT)
 
     def formatException(self, ei: ErrorInfo) -> str:
-        """The traceback."""
+        """Format the traceback."""
         return printable_traceback(ei[1]) if ei[1] else ""

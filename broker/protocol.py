@@ -1,9 +1,8 @@
-"""Every message on the wire, and how it becomes bytes; what a class says about its subject is schoolwork.py.
+"""The wire: envelopes, frames, and the messages by which peers join, live and leave.
 
-A message is one frozen struct; its class name is its kind. The body is MessagePack, a map; unknown keys are
-ignored and a missing key takes its default, so old and new peers can talk. `msgpack` makes the bytes, msgspec
-says what they must hold. This file knows nothing of sockets, and the broker never decodes the body of a
-piece of work.
+Requests and results are in broker/work_messages.py. A message is one frozen struct, and its class name is its kind. Its
+body is a MessagePack map: unknown keys are ignored and a missing key takes its default, so that peers of different
+versions understand each other. The broker never decodes the body of a request or a result. No socket, no I/O.
 """
 
 import hashlib
@@ -15,39 +14,17 @@ import msgspec
 from msgspec import Meta
 
 from broker.errors import ProtocolError
-from broker.work_messages import (
-    Answered,
-    Ask,
-    Asked,
-    Count,
-    Examine,
-    Explain,
-    Explained,
-    Failed,
-    Feedback,
-    Grade,
-    Graded,
-    Message,
-    Progress,
-    Reflect,
-    Reflected,
-    Revise,
-    Revised,
-    Taught,
-    Teach,
-    Train,
-    Trained,
-)
+from broker.work_messages import Count, Message
 
 PROTOCOL = 1
 MAX_BODY = 1 << 20
-"""Bytes. A larger body is refused on the way out and dropped on the way in."""
+"""Largest body, in bytes: a larger one is refused when it is sent and dropped when it is received."""
 LAST_PORT = 65534
-"""Of a broker: its gauges take the next one."""
+"""Highest port of a broker; its gauges use the next one."""
 
 Role = Literal["teacher", "student", "classroom"]
 AgentState = Literal["loading", "training", "ready", "draining"]
-"""Who loads or trains is given nothing, and its leases do not run out."""
+"""An agent that is loading or training gets no requests, and its leases do not expire."""
 
 
 Credit = Annotated[int, Meta(ge=0, le=1 << 20)]
@@ -55,21 +32,21 @@ RequestIds = Annotated[tuple[Annotated[str, Meta(max_length=200)], ...], Meta(ma
 
 
 class WireError(ProtocolError):
-    """Bytes that are not a message of this protocol."""
+    """The bytes are not a message of this protocol."""
 
 
-# --- life -----------------------------------------------------------------------------------------------
+# --- peers -----------------------------------------------------------------------------------------------
 
 
 class Hello(Message, frozen=True, kw_only=True):
-    """A peer announces itself, or says again who it is, to a broker that does not know it."""
+    """A peer introduces itself to a broker that does not know it, or no longer knows it."""
 
     name: str
     role: Role
     pool: str = ""
-    """Requests are addressed to a pool; agents of one pool are interchangeable. Empty: same as `name`."""
+    """Requests are addressed to a pool; the agents of a pool are interchangeable. Empty: same as `name`."""
     answerer: str = ""
-    """Digest of all that decides what this agent would answer: see agents.main.Answerer."""
+    """Digest of everything that decides the agent's answers."""
     model: str = ""
     engine: str = ""
     device: str = ""
@@ -77,103 +54,103 @@ class Hello(Message, frozen=True, kw_only=True):
     pid: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     state: AgentState = "loading"
     credit: Credit = 0
-    """How many requests the peer takes at once."""
+    """How many requests the peer accepts at once."""
     working: RequestIds = ()
-    """Requests it holds already: a restarted broker must not give them to another."""
+    """Requests that it works on already: a restarted broker must not lease them to another agent."""
     protocol: int = PROTOCOL
 
 
 class Welcome(Message, frozen=True, kw_only=True):
-    """The broker knows the peer now."""
+    """The broker accepts the peer."""
 
     epoch: str
-    """Drawn anew at each start of the broker: a peer that sees another one says everything again."""
+    """Identifies this start of the broker. A peer that sees a new epoch sends again all messages that it keeps."""
     heartbeat_s: float
-    """How often to send a heartbeat. After three times this long without a message a peer counts as silent."""
+    """Time between two heartbeats. After three times this long without a message a peer is silent."""
     credit: int = 0
-    """How many unfinished requests per pool the broker takes from this peer."""
+    """How many unfinished requests per pool the broker accepts from the classroom."""
 
 
 class Unknown(Message, frozen=True, kw_only=True):
-    """The broker heard from somebody it does not know: say `Hello` again."""
+    """The broker received a message of a peer that it does not know: the peer must say `Hello`."""
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
-    """Sent by the thread that owns the socket; `progress` and the figures come from the engine."""
+    """A peer is alive. The thread that owns the socket sends it; `progress` and the counts come from the engine."""
 
     state: AgentState = "ready"
     credit: Credit = 0
     progress: RequestIds = ()
-    """Requests that moved on since the last heartbeat: their leases are renewed."""
+    """Requests that made progress since the last heartbeat: their leases are renewed."""
     completion_tokens: Count = 0
-    """Since the agent started."""
+    """Since the agent started, like the other counts."""
     prompt_tokens: Count = 0
     cached_tokens: Count = 0
     memory_mb: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
     spent: Annotated[float, Meta(ge=0, le=1e12)] | None = None
-    """In this run, earlier sessions included, in the currency of its prices; None: it pays for nothing."""
+    """Cost in this run, with earlier sessions, in the currency of the agent's prices; None: it has no prices."""
 
 
 class Ack(Message, frozen=True, kw_only=True):
-    """Classroom to broker to agent: these results are committed, you may forget them."""
+    """Classroom to broker to agent: these results are committed and need not be kept."""
 
     request_ids: RequestIds
 
 
 class Drain(Message, frozen=True, kw_only=True):
-    """Classroom to broker: lease nothing more. Broker to agent: finish what you hold, then leave."""
+    """Classroom to broker: lease no more requests. Broker to agent: finish the requests you hold, then leave."""
 
     reason: str = ""
-    """Why the broker refuses this peer; empty: it does not."""
+    """Why the broker refuses this peer; empty: it is not refused."""
 
 
 class Goodbye(Message, frozen=True, kw_only=True):
-    """A peer leaves on purpose; what it still holds goes back to its pool."""
+    """A peer leaves on purpose; the requests that it holds go back to its pool."""
 
     reason: str = ""
 
 
 class Gone(Message, frozen=True, kw_only=True):
-    """Classroom to broker: the supervisor saw this agent's process end."""
+    """Classroom to broker: the process of this agent has ended."""
 
     name: str
     detail: str = ""
     pid: int = 0
-    """Of the process that ended: another agent of this name is not affected. 0: unknown, so any agent of this name."""
+    """Of the process that ended: an agent of this name with another pid is not affected; 0: any agent of this name."""
 
 
 class Joined(Message, frozen=True, kw_only=True):
-    """Broker to classroom: an agent said Hello, or its state changed."""
+    """Broker to classroom: an agent joined, or its state changed."""
 
     hello: Hello
 
 
 class Lost(Message, frozen=True, kw_only=True):
-    """Broker to classroom: an agent is no longer there."""
+    """Broker to classroom: an agent left or was lost, or a peer was refused."""
 
     name: str
     pool: str
     why: Literal["goodbye", "process", "silent", "stalled", "replaced", "refused"]
     detail: str = ""
     pid: int = 0
-    """Of its process, as its Hello said; 0: it did not say."""
+    """Of its process, as in its Hello; 0: unknown."""
 
 
 class Quiet(Message, frozen=True, kw_only=True):
-    """Broker to classroom: a supervised agent sends nothing. Its process runs, so it keeps its place."""
+    """Broker to classroom: a supervised agent is silent. Its process runs, so it keeps its requests."""
 
     name: str
     seconds: float
-    """How long the silence has lasted."""
+    """Since its last message."""
     over: bool = False
-    """The agent has sent something again."""
+    """The agent has sent a message again."""
 
 
 # --- gauges: PUB ----------------------------------------------------------------------------------------
 
 
 class PeerGauge(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One agent as the broker sees it."""
+    """One agent in the gauges."""
 
     name: str
     role: Role
@@ -193,26 +170,20 @@ class PeerGauge(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Gauges(Message, frozen=True, kw_only=True):
-    """A picture of the broker, published a few times a second while something changes."""
+    """A snapshot of the broker, published a few times a second while it changes."""
 
     epoch: str
     peers: tuple[PeerGauge, ...]
     queues: dict[str, int]
-    """Requests that wait, by pool."""
+    """How many requests wait, by pool."""
     dropped: int = 0
-    """Frames that were no message of ours."""
+    """Messages that could not be read, or that their sender may not send."""
     requeued: int = 0
     draining: bool = False
 
 
-KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (
-        Teach, Examine, Grade, Reflect, Revise, Ask, Explain, Train, Feedback,
-        Taught, Answered, Graded, Reflected, Revised, Asked, Explained, Trained, Failed, Progress,
-        Hello, Welcome, Unknown, Heartbeat, Ack, Drain, Goodbye, Gone, Joined, Lost, Quiet, Gauges,
-    )
-}  # fmt: skip
+KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__subclasses__()}
+"""All messages, those of broker/work_messages.py too."""
 ANSWERS: dict[str, str] = {
     "Teach": "Taught",
     "Examine": "Answered",
@@ -223,36 +194,36 @@ ANSWERS: dict[str, str] = {
     "Explain": "Explained",
     "Train": "Trained",
 }
-"""Which kind of result each kind of work ends in, unless it fails."""
+"""The kind of result of each kind of request, unless it fails."""
 WORK = frozenset(ANSWERS)
-"""Kinds that are leased and must end in a result."""
+"""Kinds of requests: they are leased and must end in a result."""
 RESULTS = frozenset({*ANSWERS.values(), "Failed"})
 
 
 class Envelope(NamedTuple):
-    """One message as it travels: five frames."""
+    """A message with its route: five frames."""
 
     kind: str
     peer: str
-    """On the way to the broker: the pool or agent it is for. On the way from it: the agent it is from."""
+    """To the broker: the pool or agent that the message is for. From the broker: the agent that sent it."""
     request_id: str
     affinity: str
-    """Requests of one affinity share a long prompt prefix; the broker keeps them on one agent."""
+    """Requests of one affinity share a long prompt prefix; the broker prefers one agent for them."""
     body: bytes
 
 
 def replica(pool: str, number: int) -> str:
-    """The name of an agent among those that stand in for one another, from 1: peer, peer.2, peer.3."""
+    """The name of a pool's agent by its number, from 1: peer, peer.2, peer.3."""
     return pool if number == 1 else f"{pool}.{number}"
 
 
 def pool_of(name: str) -> str:
-    """The pool that an agent of this name belongs to."""
+    """The pool of an agent with this name."""
     return name.partition(".")[0]
 
 
 def encode(message: Message) -> bytes:
-    """The body's bytes.
+    """The body of a message, as bytes.
 
     Raises:
         WireError: it is larger than MAX_BODY.
@@ -264,10 +235,10 @@ def encode(message: Message) -> bytes:
 
 
 def decode(kind: str, body: bytes) -> Message:
-    """The message that `body` holds.
+    """The message in `body`.
 
     Raises:
-        WireError: unknown kind, not MessagePack, too large, or not of that kind's shape.
+        WireError: unknown kind, not MessagePack, too large, or not a message of that kind.
     """
     cls = KINDS.get(kind)
     if cls is None:
@@ -282,12 +253,12 @@ def decode(kind: str, body: bytes) -> Message:
 
 
 def envelope(message: Message, *, peer: str = "", request_id: str = "", affinity: str = "") -> Envelope:
-    """`message`, ready to travel."""
+    """`message` with its route, ready to be sent."""
     return Envelope(type(message).__name__, peer, request_id, affinity, encode(message))
 
 
 def to_frames(envelopes: Iterable[Envelope]) -> list[bytes]:
-    """Many messages as one multipart message: five frames each, one after the other."""
+    """The frames of one multipart message: five for each envelope."""
     frames: list[bytes] = []
     for kind, peer, request_id, affinity, body in envelopes:
         frames += (kind.encode(), peer.encode(), request_id.encode(), affinity.encode(), body)
@@ -295,10 +266,10 @@ def to_frames(envelopes: Iterable[Envelope]) -> list[bytes]:
 
 
 def from_frames(frames: Sequence[bytes]) -> Iterator[Envelope]:
-    """The messages in a multipart message.
+    """The envelopes in a multipart message.
 
     Raises:
-        WireError: not five frames each, or a route that is not short UTF-8 text.
+        WireError: the frames are not five for each envelope, or a route frame is not short UTF-8 text.
     """
     if not frames or len(frames) % 5:
         raise WireError(f"{len(frames)} frames: a message has five")
@@ -314,6 +285,6 @@ def from_frames(frames: Sequence[bytes]) -> Iterator[Envelope]:
 
 
 def digest(*parts: Any) -> str:
-    """32 hex digits from `parts`, whatever the order of dict keys. Request ids and answerers are made of it."""
+    """A digest of `parts` as 32 hex digits, independent of the order of dict keys; for request ids and answerers."""
     blob = msgspec.json.encode(msgspec.to_builtins(parts), order="sorted")
     return hashlib.blake2b(blob, digest_size=16).hexdigest()

@@ -1,6 +1,6 @@
-"""What an agent at a server leaves in the run's folder for the summary: one file per process, `server-AGENT`, in JSON.
+"""Notes for the summary that an agent at a server writes to the run's folder: one JSON file, `server-AGENT`, a process.
 
-agents/engines/openai writes it; scenarios/gradebook reads it.
+agents/engines/openai writes them; scenarios/report reads them.
 """
 
 import msgspec
@@ -9,11 +9,11 @@ PREFIX = "server-"
 
 
 class ServerNotes(msgspec.Struct, frozen=True):
-    """What differs from what the scenario asked for, over all sessions of a run."""
+    """Differences from what the scenario asks for, over all sessions of a run."""
 
     without: tuple[str, ...] = ()
-    """What the server does not take, such as `seed`: answers were asked for without it."""
+    """Parameters that the server does not accept, such as `seed`; requests were sent without them."""
     role_marks_broken: int = 0
-    """In texts that were sent."""
+    """How many role marks were broken in texts that were sent."""
     answers_cut: int = 0
-    """Answers cut off because the server did not stop at `max_tokens`."""
+    """How many answers were cut off because the server did not stop at `max_tokens`."""

@@ -1,57 +1,51 @@
-"""What the broker decides: `BrokerState.handle(event, now)` says what is to be done. No socket, no clock, no I/O.
+"""The broker as a state machine: `BrokerState.handle(event, now)` returns the actions to perform, in order.
 
-It knows the peers: who they are, in which state, and when they are lost. What they work on is in broker/work.py; bytes
-and sockets are in broker/server.py. Nothing here outlives the process: after a restart, agents and classroom tell a new
-broker all that it must know.
+It reads the clock from `now` and knows no socket. This file decides who may send what, and when an agent is silent or
+stalled. Peers and connections are in broker/peers.py, requests in broker/work.py, sockets in broker/server.py. Nothing
+survives a restart: agents and classroom then send a new broker all that it must know.
 """
 
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
-from broker import events
-from broker.auth import Member
-from broker.events import Action, StateEvent
-from broker.members import Members
+from broker import processes
+from broker.actions import Action, ActionList
+from broker.events import Clogged, Incoming, Malformed, StateEvent, Tick, Woke, read
+from broker.members import Member, Members
+from broker.peers import UNTIMED, Connection, Peers
 from broker.pool import PoolAgent
-from broker.protocol import PROTOCOL, Drain, Gauges, Hello, Joined, Lost, Quiet, Unknown, Welcome
-from broker.work import Out, Work
-
-UNTIMED = ("loading", "training")
-"""States in which no lease runs out."""
-MAX_FORMER = 4096
-"""How many agents of the past are remembered."""
-MAX_REFUSED = 256
-"""How many names and reasons of refused peers are told to the classroom, each once."""
-MAX_NEWS = 4
-"""How often between two ticks the classroom hears of one agent that joins or changes its state."""
-MAX_ENDED = 16
-"""How many ended processes of each supervised agent are remembered."""
-
-End = Literal["goodbye", "process", "silent", "stalled", "replaced", "refused"]
-"""How an agent can come to its end; see `Lost`."""
-
-
-class Former(NamedTuple):
-    """Who was at a connection before it ended."""
-
-    name: str
-    pool: str
-    why: End
+from broker.processes import ProcessTable
+from broker.protocol import (
+    RESULTS,
+    WORK,
+    Ack,
+    Drain,
+    Envelope,
+    Gauges,
+    Gone,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    WireError,
+)
+from broker.work import Work
+from broker.work_messages import Message
 
 
 class BrokerState:
-    """All the broker knows.
+    """All that the broker knows.
 
     Args:
         heartbeat_s: how often peers send a heartbeat; after three times this long without a message they are silent.
         stalled_s: how long a lease may go without progress.
-        credit: how many unfinished requests per pool are taken from the classroom.
-        epoch: says which start of the broker this is.
-        supervised: names of peers whose processes somebody watches: they are not lost because they are silent.
-        members, classroom: see `Members`.
+        credit: how many unfinished requests per pool are accepted from the classroom.
+        epoch: identifies this start of the broker.
+        supervised: names of peers whose processes the run watches: silence does not end them.
+        members: see `Members`.
+        classroom: see `Members`.
+        process_table: looks up processes of this machine.
     """
 
     def __init__(
@@ -63,195 +57,108 @@ class BrokerState:
         supervised: Collection[str] = (),
         members: Mapping[str, Member] | None = None,
         classroom: int = 0,
+        process_table: ProcessTable = processes,
     ) -> None:
-        self.heartbeat_s = heartbeat_s
-        self.supervised = frozenset(supervised)
         self.stalled_s = stalled_s
-        self.epoch = epoch
-        self.out = Out()
+        self.out = ActionList()
         self.work = Work(credit, self.out)
-        self.members = Members(members or {}, self.supervised, classroom)
-        self.agents: dict[bytes, PoolAgent] = {}
-        self.names: dict[str, PoolAgent] = {}
-        self.former: OrderedDict[bytes, Former] = OrderedDict()
-        self.hanging: dict[str, Lost] = {}
-        """Supervised agents that were lost for not answering, until their process ends or they come back."""
-        self.ended: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=MAX_ENDED))
-        """The pids of the last processes of each supervised agent that ended. Their Hello may be read later."""
-        self.dropped = 0
-        """Messages that were no message, or not the sender's to send."""
-        self.undelivered = 0
-        """Feedback for pools with nobody in them."""
-        self._classroom_heard = 0.0
-        self._told_unknown: dict[bytes, float] = {}
-        self._told_refused: set[tuple[str, str]] = set()
-        self._news = Counter[str]()
-        """How often the classroom heard of each agent since the last tick."""
-        self._late_news: set[str] = set()
-        """Of which agents it hears at the next tick."""
+        rules = Members(members or {}, supervised, classroom)
+        self.peers = Peers(epoch, heartbeat_s, supervised, rules, process_table, self.out, self.work)
 
     def handle(self, event: StateEvent, now: float) -> list[Action]:
-        """What is to be done about `event`, in order. `now` is monotonic, in seconds, and never goes back."""
-        actions = self.out.actions = []
-        kind, peer = type(event), event.peer
-        if kind in FROM_ANYBODY:
-            FROM_ANYBODY[kind](self, event, now)
-        elif peer in self.agents:
-            agent = self.agents[peer]
-            self._hear(agent, now)
-            if kind in FROM_AGENT:
-                FROM_AGENT[kind](self, agent, event, now)
-            else:
-                self._drop(f"{agent.name} sent what only the classroom may: {kind.__name__}")
-        elif peer == self.out.classroom:
-            self._classroom_heard = now
-            if kind in FROM_CLASSROOM:
-                FROM_CLASSROOM[kind](self, event, now)
-            else:
-                self._drop(f"the classroom sent what only agents may: {kind.__name__}")
-        elif peer in self.former:
-            self._return(self.former[peer], event, now)
-        else:
-            self._unknown(peer, now)
+        """Handle an event. `now` is monotonic, in seconds, and never decreases."""
+        actions = self.out.start()
+        match event:
+            case Incoming():
+                self._receive(event, now)
+            case Malformed(reason):
+                self.out.drop(f"dropped: {reason}")
+            case Clogged(peer):
+                self.peers.remove_clogged(peer, now)
+            case Tick():
+                self._tick(now)
+            case Woke(seconds):
+                self._add_pause(seconds, now)
         return actions
 
     def knows(self, peer: bytes) -> bool:
         """Whether messages for `peer` are worth keeping until it reads."""
-        return peer in self.agents or peer == self.out.classroom
+        connection = self.peers.connections.get(peer)
+        return peer == self.out.classroom or bool(connection and connection.agent)
 
-    def remembers(self, peer: bytes) -> bool:
-        """Whether a connection is a peer's, or was."""
-        return self.knows(peer) or peer in self.former
+    def kept(self) -> Iterator[Envelope]:
+        """The envelopes that the state keeps: unfinished requests, and results without an acknowledgement."""
+        for request in self.work.requests.values():
+            yield request.envelope
+        for finished in self.work.finished.values():
+            yield finished.result
 
     def gauges(self) -> Gauges:
-        """A picture for the monitor."""
+        """A snapshot for the monitor."""
         return Gauges(
-            epoch=self.epoch,
-            peers=tuple(agent.gauge() for agent in self.agents.values()),
+            epoch=self.peers.epoch,
+            peers=tuple(agent.gauge() for agent in self.peers.agents.values()),
             queues={pool.name: pool.waiting for pool in self.work.pools.values()},
-            dropped=self.dropped,
+            dropped=self.out.dropped,
             requeued=self.work.requeued,
             draining=self.work.draining,
         )
 
-    # --- coming -----------------------------------------------------------------------------------------
+    # --- messages ---------------------------------------------------------------------------------------
 
-    def _greeted(self, event: events.Greeted, now: float) -> None:
-        peer, hello = event.peer, event.hello
-        former = self.former.get(peer)
-        if former and (former.why in ("stalled", "refused") or self._is_replaced(former)):
+    def _receive(self, event: Incoming, now: float) -> None:
+        peer, envelope, sender = event
+        try:
+            message = read(envelope)
+        except WireError as error:
+            self.out.drop(f"dropped: {error}")
             return
-        known = self.agents.get(peer) or former
-        if hello.protocol != PROTOCOL:
-            self._refuse(peer, hello, f"speaks protocol {hello.protocol}, and this broker {PROTOCOL}")
-        elif objection := self.members.objection(event):
-            self._refuse(peer, hello, objection)
-        elif hello.role == "classroom":
-            self._greet_classroom(event, now)
+        connection = self.peers.connection(peer, sender, now)
+        if connection is None:
+            return
+        kind = envelope.kind
+        if isinstance(message, Hello):
+            self.peers.greet(peer, connection, message, now)
+        elif agent := connection.agent:
+            self.peers.hear(agent, now)
+            if kind in FROM_AGENT:
+                FROM_AGENT[kind](self, agent, message, now)
+            else:
+                self.out.drop(f"{agent.name} sent a {kind}, which only the classroom may send")
         elif peer == self.out.classroom:
-            self._drop("the classroom said Hello as an agent")
-        elif known and known.name != hello.name:
-            self._drop(f"{known.name} said Hello as {hello.name}")
-        elif peer not in self.agents and self._news[hello.name] >= MAX_NEWS:
-            self._drop(f"{hello.name} comes too often: a Hello is ignored")
-        elif hello.pid in self.ended.get(hello.name, ()):
-            self.out.note(f"{hello.name}: a Hello of process {hello.pid}, which has ended, is ignored")
-            self._remember(peer, Former(hello.name, hello.pool or hello.name, "process"))
+            self.peers.classroom_heard = now
+            if kind in FROM_CLASSROOM:
+                FROM_CLASSROOM[kind](self, message, now)
+            else:
+                self.out.drop(f"the classroom sent a {kind}, which only agents may send")
+        elif connection.end:
+            self._receive_from_former(peer, connection, message, now)
         else:
-            self._greet_agent(peer, hello, now)
-            self.members.join(hello.name, event.process)
+            self.peers.send_unknown(peer, connection, now)
 
-    def _greet_classroom(self, event: events.Greeted, now: float) -> None:
-        peer, hello, before = event.peer, event.hello, self.out.classroom
-        silent = hello.name not in self.supervised and now - self._classroom_heard > 3 * self.heartbeat_s
-        there = before not in (None, peer) and not silent
-        if there or peer in self.agents:
-            taken = f"{hello.name} is here already, over another connection"
-            self._drop(f"refused: {taken}")
-            self.out.send(peer, Drain(reason=taken))
+    def _receive_from_former(
+        self, peer: bytes, connection: Connection, message: Message | Envelope, now: float
+    ) -> None:
+        """Handle a message of an agent that was lost: a result counts, and the agent may come back.
+
+        Agents that were refused or replaced may not come back; one that stalled may after a result or progress.
+        """
+        if connection.end == "refused":
             return
-        if before not in (None, peer):
-            self.out.forget(before)
-        self.members.join(hello.name, event.process)
-        self.out.classroom, self._classroom_heard = peer, now
-        self._welcome_classroom(peer)
-        self._tell_news(self.names)
-        # The classroom may have missed it, and it alone can end the process.
-        for lost in self.hanging.values():
-            self.out.tell_classroom(lost)
-        self.work.deliver_all()
-
-    def _welcome_classroom(self, peer: bytes) -> None:
-        self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s, credit=self.work.credit))
-
-    def _greet_agent(self, peer: bytes, hello: Hello, now: float) -> None:
-        pool = self.work.pool(hello.pool or hello.name)
-        working, hello = dict.fromkeys(hello.working), msgspec.structs.replace(hello, pool=pool.name, working=())
-        agent = self.agents.get(peer)
-        self.former.pop(peer, None)
-        if agent is None:
-            self._make_way(hello, working, now)
-            agent = PoolAgent(peer, hello, pool, now)
-            self.agents[peer] = self.names[hello.name] = pool.agents[peer] = agent
-            self.hanging.pop(hello.name, None)
-            self.out.note(f"{hello.name} joined pool {pool.name}, {hello.state}, takes {hello.credit} at once")
-            self._joined(agent)
-        self._hear(agent, now)
-        self.out.send(peer, Welcome(epoch=self.epoch, heartbeat_s=self.heartbeat_s))
-        # It says Hello again when its connection broke: a lease it does not name may never have reached it.
-        for request_id, request in agent.leases.items():
-            if request_id not in working:
-                self.out.pass_on(peer, request.envelope)
-        if self.work.draining:
-            self.out.send(peer, Drain())
-        self.work.claim(agent, working, now)
-        self._change(agent, hello, now)
-
-    def _make_way(self, hello: Hello, working: Collection[str], now: float) -> None:
-        """The newest bearer of a name is the one; another is told to leave."""
-        namesake = self.names.get(hello.name)
-        if namesake:
-            detail = f"process {hello.pid} took the place of process {namesake.hello.pid}"
-            self._end(namesake, "replaced", detail, spared=working)
-            if namesake.pool.name != (hello.pool or hello.name):
-                self.work.dispatch(namesake.pool, now)
-            self.out.send(namesake.identity, Drain())
-
-    def _refuse(self, peer: bytes, hello: Hello, detail: str) -> None:
-        """Send a peer away, and say so once. One that is here stays what it is."""
-        self._drop(f"refused: {hello.name} {detail}")
-        if peer in self.agents or peer == self.out.classroom:
+        moves = isinstance(message, Heartbeat) and bool(message.progress)
+        if isinstance(message, Envelope) and message.kind in RESULTS:
+            moves = True
+            self._record(message, peer, connection.name, connection.pool, now)
+        if self.peers.is_replaced(connection) or (connection.end == "stalled" and not moves):
             return
-        pool = hello.pool or hello.name
-        self._remember(peer, Former(hello.name, pool, "refused"))
-        self.out.send(peer, Drain(reason=f"{hello.name} {detail}"))
-        if (hello.name, detail) not in self._told_refused and len(self._told_refused) < MAX_REFUSED:
-            self._told_refused.add((hello.name, detail))
-            self.out.tell_classroom(Lost(name=hello.name, pool=pool, why="refused", detail=detail, pid=hello.pid))
+        if not isinstance(message, Goodbye):
+            connection.end = None
+            self.peers.send_unknown(peer, connection, now)
+        elif connection.name not in self.peers.agents:
+            self.peers.members.leave(connection.name)
 
-    def _unknown(self, peer: bytes, now: float) -> None:
-        """Once in a while, and not for each message of many that were on their way."""
-        if now - self._told_unknown.get(peer, -self.heartbeat_s) >= self.heartbeat_s / 2:
-            self._told_unknown[peer] = now
-            self.out.send(peer, Unknown())
-
-    # --- being there ------------------------------------------------------------------------------------
-
-    def _hear(self, agent: PoolAgent, now: float) -> None:
-        """The agent has sent something."""
-        if agent.quiet:
-            self._note_quiet(agent, now, over=True)
-        agent.heard = now
-
-    def _note_quiet(self, agent: PoolAgent, now: float, *, over: bool) -> None:
-        agent.quiet = not over
-        self.out.note(
-            f"{agent.name} {'is heard again after' if over else 'has sent nothing for'} {now - agent.heard:.1f} s"
-        )
-        self.out.tell_classroom(Quiet(name=agent.name, seconds=now - agent.heard, over=over))
-
-    def _beat(self, agent: PoolAgent, event: events.Beat, now: float) -> None:
-        heartbeat = agent.heartbeat = event.heartbeat
+    def _agent_heartbeat(self, agent: PoolAgent, heartbeat: Heartbeat, now: float) -> None:
+        agent.heartbeat = heartbeat
         for request_id in heartbeat.progress:
             if request_id in agent.leases:
                 agent.leases[request_id].moved = now
@@ -259,237 +166,119 @@ class BrokerState:
                 agent.claimed = now
         if (heartbeat.state, heartbeat.credit) != (agent.hello.state, agent.hello.credit):
             hello = msgspec.structs.replace(agent.hello, state=heartbeat.state, credit=heartbeat.credit)
-            self._change(agent, hello, now)
+            self.peers.update(agent, hello, now)
 
-    def _change(self, agent: PoolAgent, hello: Hello, now: float) -> None:
-        """The agent's state or credit may be another now."""
-        before, agent.hello = agent.hello, hello
-        if before.state in UNTIMED:
-            for request in agent.leases.values():
-                request.moved = now
-        if before.state != hello.state:
-            self._joined(agent)
-        agent.pool.recount(agent)
-        self.work.dispatch(agent.pool, now)
-
-    def _resulted(self, agent: PoolAgent, event: events.Resulted, now: float) -> None:
+    def _agent_result(self, agent: PoolAgent, result: Envelope, now: float) -> None:
         agent.finished += 1
-        self._record(event, agent.name, agent.pool.name, now)
+        self._record(result, agent.identity, agent.name, agent.pool.name, now)
 
-    def _record(self, event: events.Resulted, name: str, pool: str, now: float) -> None:
-        if objection := self.work.record(event.result, event.peer, name, pool, now):
-            self._drop(f"{name} answered {event.result.request_id}, {objection}")
+    def _record(self, result: Envelope, peer: bytes, name: str, pool: str, now: float) -> None:
+        if objection := self.work.record(result, peer, name, pool, now):
+            self.out.drop(f"{name} answered {result.request_id}, {objection}")
 
-    def _progressed(self, agent: PoolAgent, event: events.Progressed, now: float) -> None:
-        request_id = event.progress.request_id
+    def _agent_progress(self, agent: PoolAgent, progress: Envelope, now: float) -> None:
+        request_id = progress.request_id
         if request_id in agent.leases:
             agent.leases[request_id].moved = now
         elif request_id not in agent.claims:
-            self._drop(f"{agent.name} told progress of {request_id}, which it does not hold")
+            self.out.drop(f"{agent.name} sent progress of {request_id}, which it does not hold")
             return
-        if self.out.classroom is not None:
-            self.out.pass_on(self.out.classroom, event.progress._replace(peer=agent.name))
+        self.out.forward_to_classroom(progress._replace(peer=agent.name))
 
-    def _classroom_beat(self, event: events.Beat, now: float) -> None:
+    def _agent_goodbye(self, agent: PoolAgent, goodbye: Goodbye, now: float) -> None:
+        self.peers.leave(agent, goodbye.reason, now)
+
+    def _classroom_heartbeat(self, _heartbeat: Heartbeat, _now: float) -> None:
         """Answer, so that the classroom knows that its broker lives and can be reached."""
-        self._welcome_classroom(event.peer)
+        self.peers.welcome_classroom()
 
-    def _submitted(self, event: events.Submitted, now: float) -> None:
-        self.work.submit(event.request, now)
+    def _classroom_work(self, request: Envelope, now: float) -> None:
+        self.work.submit(request, now)
 
-    def _acked(self, event: events.Acked, now: float) -> None:
-        self.work.acknowledge(event.request_ids, self.agents.keys(), now)
+    def _classroom_ack(self, ack: Ack, now: float) -> None:
+        alive = {agent.identity for agent in self.peers.agents.values()}
+        self.work.acknowledge(ack.request_ids, alive, now)
 
-    def _told(self, event: events.Notification, _now: float) -> None:
-        to = event.feedback.peer
-        agent = self.names.get(to)
+    def _classroom_feedback(self, feedback: Envelope, _now: float) -> None:
+        to = feedback.peer
+        agent = self.peers.agents.get(to)
         if agent is None and to in self.work.pools:
             agent = next(iter(self.work.pools[to].agents.values()), None)
         if agent is None:
-            self.undelivered += 1
-            self.out.note(f"feedback for {to}: nobody is there")
+            self.out.log(f"feedback for {to}: no agent is connected")
         else:
-            self.out.pass_on(agent.identity, event.feedback)
+            self.out.forward(agent.identity, feedback)
 
-    def _drain(self, _event: events.DrainAsked, _now: float) -> None:
+    def _classroom_gone(self, gone: Gone, now: float) -> None:
+        self.peers.process_ended(gone.name, gone.pid, gone.detail, now)
+
+    def _classroom_drain(self, _drain: Drain, _now: float) -> None:
         self.work.draining = True
-        for peer in self.agents:
-            self.out.send(peer, Drain())
+        for agent in self.peers.agents.values():
+            self.out.send(agent.identity, Drain())
 
-    # --- going ------------------------------------------------------------------------------------------
+    def _classroom_goodbye(self, _goodbye: Goodbye, _now: float) -> None:
+        self.peers.remove_classroom()
 
-    def _end(self, agent: PoolAgent, why: End, detail: str, spared: Collection[str] = ()) -> None:
-        """An agent is no longer there. `spared`: requests of its that live on with its successor.
+    # --- time -------------------------------------------------------------------------------------------
 
-        Its pool is to be dispatched when all that end at the same moment have ended: else one of them would be
-        given, and die of, what another held.
-        """
-        pool = agent.pool
-        del self.agents[agent.identity], self.names[agent.name], pool.agents[agent.identity]
-        pool.free.pop(agent.identity, None)
-        self._remember(agent.identity, Former(agent.name, pool.name, why))
-        self.out.forget(agent.identity)
-        died = why != "goodbye"
-        if died:
-            self.out.warn(f"{agent.name} is lost: {why} {detail}".strip())
-        else:
-            self.out.note(f"{agent.name} left: {detail or why}")
-        lost = Lost(name=agent.name, pool=pool.name, why=why, detail=detail, pid=agent.hello.pid)
-        if why in ("silent", "stalled") and agent.name in self.supervised:
-            self.hanging[agent.name] = lost
-        self.out.tell_classroom(lost)
-        self.work.give_back(agent, died=died, detail=detail or why, spared=spared)
-
-    def _left(self, agent: PoolAgent, event: events.Left, now: float) -> None:
-        self.members.leave(agent.name)
-        self._end(agent, "goodbye", event.reason)
-        self.work.dispatch(agent.pool, now)
-
-    def _classroom_left(self, event: events.Left, _now: float) -> None:
-        self.out.classroom = None
-        self.out.forget(event.peer)
-
-    def _process_ended(self, event: events.ProcessEnded, now: float) -> None:
-        self.members.leave(event.name, event.pid)
-        if event.pid and event.name in self.supervised:
-            self.ended[event.name].append(event.pid)
-        hanging = self.hanging.get(event.name)
-        if hanging and _may_be_same(event.pid, hanging.pid):
-            del self.hanging[event.name]
-        agent = self.names.get(event.name)
-        if agent and _may_be_same(event.pid, agent.hello.pid):
-            self._end(agent, "process", event.detail)
-            self.work.dispatch(agent.pool, now)
-
-    def _reaped(self, event: events.Reaped, now: float) -> None:
-        """The process of a name, or of a connection, has ended: another process may have that one now."""
-        self._process_ended(event, now)
-        self.former.pop(event.peer, None)
-
-    def _clogged(self, event: events.Clogged, now: float) -> None:
-        """An agent that does not read is as good as dead; a classroom hears all of it when it comes back."""
-        if event.peer == self.out.classroom:
-            self.out.classroom = None
-            self.out.forget(event.peer)
-            self.out.warn("the classroom does not read its messages")
-        elif event.peer in self.agents:
-            agent = self.agents[event.peer]
-            self._end(agent, "silent", "does not read its messages")
-            self.work.dispatch(agent.pool, now)
-
-    def _return(self, former: Former, event: StateEvent, now: float) -> None:
-        """Something from an agent that is no longer there: a result counts, and the agent may come back.
-
-        But not one whose name another bears now, nor one that stalled and does not move.
-        """
-        if former.why == "refused":
-            return
-        moves = isinstance(event, events.Beat) and bool(event.heartbeat.progress)
-        if isinstance(event, events.Resulted):
-            moves = True
-            self._record(event, former.name, former.pool, now)
-        if self._is_replaced(former) or (former.why == "stalled" and not moves):
-            return
-        if not isinstance(event, events.Left):
-            del self.former[event.peer]
-            self._unknown(event.peer, now)
-        elif former.name not in self.names:
-            self.members.leave(former.name)
-
-    def _is_replaced(self, former: Former) -> bool:
-        return former.why in ("replaced", "stalled") and former.name in self.names
-
-    def _tick(self, _event: events.Tick, now: float) -> None:
-        limit = now - 3 * self.heartbeat_s
-        pools = dict.fromkeys(agent.pool for agent in list(self.agents.values()) if self._look_at(agent, limit, now))
-        for pool in pools:
+    def _tick(self, now: float) -> None:
+        """End agents that are silent or stalled; send and forget what is due."""
+        limit = now - 3 * self.peers.heartbeat_s
+        agents = list(self.peers.agents.values())
+        for pool in dict.fromkeys(agent.pool for agent in agents if self._check(agent, limit, now)):
             self.work.dispatch(pool, now)
-        self._tell_news(self._late_news)
-        self._told_unknown = {peer: at for peer, at in self._told_unknown.items() if at >= limit}
-        for pool in [pool for pool in self.work.pools.values() if not pool.agents and not pool.unfinished]:
-            del self.work.pools[pool.name]
+        names = self.peers.members.names
+        self.peers.announce_again([name for name, record in names.items() if record.announcement_due])
+        self.peers.members.remove_unused()
+        self.peers.forget_old(limit)
+        self.work.remove_unused_pools()
 
-    def _woke(self, event: events.Woke, now: float) -> None:
-        """Nobody is to blame for the time this process did not run: all clocks stood still."""
-        for agent in self.agents.values():
-            agent.heard = min(now, agent.heard + event.seconds)
-            agent.claimed = min(now, agent.claimed + event.seconds)
-            for request in agent.leases.values():
-                request.moved = min(now, request.moved + event.seconds)
-        self._classroom_heard = min(now, self._classroom_heard + event.seconds)
+    def _check(self, agent: PoolAgent, limit: float, now: float) -> bool:
+        """End an agent that is silent or stalled. Returns whether its pool has work or room to give.
 
-    def _look_at(self, agent: PoolAgent, limit: float, now: float) -> bool:
-        """End an agent that is lost or does not move; whether its pool has work or room to give.
-
-        One that was not heard since `limit` is lost, unless it is supervised.
+        An agent that was not heard since `limit` is silent; that ends it unless it is supervised.
         """
-        if agent.heard < limit and agent.name not in self.supervised:
-            self._end(agent, "silent", f"nothing heard for {now - agent.heard:.1f} s")
+        if agent.heard < limit and agent.name not in self.peers.supervised:
+            self.peers.end(agent, "silent", f"nothing heard for {now - agent.heard:.1f} s")
             return True
         if agent.heard < limit and not agent.quiet:
-            self._note_quiet(agent, now, over=False)
+            self.peers.report_quiet(agent, now, over=False)
         if agent.hello.state in UNTIMED:
             return False
         stalled = next((r.id for r in agent.leases.values() if now - r.moved > self.stalled_s), None)
         if stalled:
-            self._end(agent, "stalled", f"no progress on {stalled} for {self.stalled_s:g} s")
+            self.peers.end(agent, "stalled", f"no progress on {stalled} for {self.stalled_s:g} s")
             return True
         if agent.claims and now - agent.claimed > self.stalled_s:
-            # Nobody asked for what it claims to work on, and nothing more is heard of it: the room is free again.
-            self.work.unclaim_all(agent)
+            # Nobody submitted what it says it works on, and it reports no progress: the room is free again.
+            agent.claims.clear()
             agent.pool.recount(agent)
             return True
         return False
 
-    def _remember(self, peer: bytes, former: Former) -> None:
-        self.former[peer] = former
-        if len(self.former) > MAX_FORMER:
-            self.former.popitem(last=False)
-
-    def _joined(self, agent: PoolAgent) -> None:
-        """Tell the classroom; of an agent that changes all the time, at the next tick."""
-        if self._news[agent.name] >= MAX_NEWS:
-            self._late_news.add(agent.name)
-            return
-        self._news[agent.name] += 1
-        self.out.tell_classroom(Joined(hello=msgspec.structs.replace(agent.hello, working=())))
-
-    def _tell_news(self, names: Collection[str]) -> None:
-        """Tell the classroom of those of these agents that are there."""
-        self._news.clear()
-        self._late_news = set()
-        for agent in [self.names[name] for name in names if name in self.names]:
-            self._joined(agent)
-
-    def _drop(self, text: str) -> None:
-        self.dropped += 1
-        self.out.drop(text)
+    def _add_pause(self, seconds: float, now: float) -> None:
+        """Move all clocks by a time in which the broker did not run, so that it counts against nobody."""
+        for agent in self.peers.agents.values():
+            agent.heard = min(now, agent.heard + seconds)
+            agent.claimed = min(now, agent.claimed + seconds)
+            for request in agent.leases.values():
+                request.moved = min(now, request.moved + seconds)
+        self.peers.classroom_heard = min(now, self.peers.classroom_heard + seconds)
 
 
-def _may_be_same(pid: int, other: int) -> bool:
-    """Whether two pids may be one process; 0 is unknown."""
-    return pid == other or 0 in (pid, other)
-
-
-FROM_ANYBODY: dict[type[StateEvent], Callable[[BrokerState, Any, float], None]] = {
-    events.Greeted: BrokerState._greeted,
-    events.Clogged: BrokerState._clogged,
-    events.Reaped: BrokerState._reaped,
-    events.Tick: BrokerState._tick,
-    events.Woke: BrokerState._woke,
+FROM_AGENT: dict[str, Callable[[BrokerState, PoolAgent, Any, float], None]] = {
+    "Heartbeat": BrokerState._agent_heartbeat,
+    "Progress": BrokerState._agent_progress,
+    "Goodbye": BrokerState._agent_goodbye,
+    **dict.fromkeys(RESULTS, BrokerState._agent_result),
 }
-FROM_AGENT: dict[type[StateEvent], Callable[[BrokerState, PoolAgent, Any, float], None]] = {
-    events.Beat: BrokerState._beat,
-    events.Resulted: BrokerState._resulted,
-    events.Progressed: BrokerState._progressed,
-    events.Left: BrokerState._left,
-}
-FROM_CLASSROOM: dict[type[StateEvent], Callable[[BrokerState, Any, float], None]] = {
-    events.Submitted: BrokerState._submitted,
-    events.Acked: BrokerState._acked,
-    events.Notification: BrokerState._told,
-    events.Beat: BrokerState._classroom_beat,
-    events.ProcessEnded: BrokerState._process_ended,
-    events.DrainAsked: BrokerState._drain,
-    events.Left: BrokerState._classroom_left,
+FROM_CLASSROOM: dict[str, Callable[[BrokerState, Any, float], None]] = {
+    "Heartbeat": BrokerState._classroom_heartbeat,
+    "Ack": BrokerState._classroom_ack,
+    "Feedback": BrokerState._classroom_feedback,
+    "Gone": BrokerState._classroom_gone,
+    "Drain": BrokerState._classroom_drain,
+    "Goodbye": BrokerState._classroom_goodbye,
+    **dict.fromkeys(WORK, BrokerState._classroom_work),
 }

@@ -1,7 +1,7 @@
-"""Standard output and standard error that outlive their reader and take any text.
+"""Standard output and standard error that accept any text and ignore the end of their reader.
 
-A reader that leaves early (`| head`) is no error: what is written afterwards goes nowhere. Characters that the
-stream's encoding lacks become question marks.
+If the reader closes the pipe early (`| head`), further output is discarded. Characters that the stream's encoding lacks
+become question marks.
 """
 
 import errno
@@ -13,35 +13,35 @@ from typing import Any, TextIO
 
 
 class _Pipe(io.FileIO):
-    """A file descriptor that turns into /dev/null when it cannot be written any more."""
+    """A file descriptor that is replaced by /dev/null when writing to it fails."""
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            left = _has_left(error, self.fileno())
+            closed = _is_closed(error, self.fileno())
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
-            if not left:
+            if not closed:
                 raise OSError(error.errno, error.strerror, f"output {self.fileno()}") from error
             return len(data)
 
 
-def _has_left(error: OSError, descriptor: int) -> bool:
-    """Whether the reader is gone: a pipe is closed, or a terminal is."""
-    closed = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(descriptor).st_mode)
-    return closed or isinstance(error, BrokenPipeError)
+def _is_closed(error: OSError, descriptor: int) -> bool:
+    """Whether the error means that the reader closed the pipe, or that the terminal was closed."""
+    terminal = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(descriptor).st_mode)
+    return terminal or isinstance(error, BrokenPipeError)
 
 
 def protect() -> None:
-    """Replace this process's standard output and standard error by such streams."""
+    """Replace standard output and standard error of this process."""
     sys.stdout = _protected(sys.stdout)
     sys.stderr = _protected(sys.stderr)
 
 
 def _protected(stream: TextIO) -> TextIO:
-    if stream is None:  # closed by the caller (>&-): Python leaves it out
+    if stream is None:  # the caller closed it (>&-)
         return stream
     stream.flush()
     raw = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))

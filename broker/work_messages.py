@@ -1,8 +1,8 @@
-"""What the parties of a class say to one another about the subject: pieces of work, and their results.
+"""The requests of the classroom to its agents, and their results.
 
-Semantic, and not "generate this prompt": agents know their trade. No message from which a prompt is built has a
-field for a gold answer; `Grade` alone carries one. How messages become bytes, and those by which peers come, live
-and leave, are broker/protocol.py, which has all of these names too.
+A request states the task, and the agent builds the prompt. No message from which a prompt is built has a field for a
+gold answer; only `Grade` carries one. Frames, and the messages by which peers join and leave, are in
+broker/protocol.py.
 """
 
 from typing import Annotated, Literal
@@ -11,17 +11,17 @@ import msgspec
 from msgspec import Meta
 
 MAX_COUNT = 2**53
-"""Up to here every whole number is exact in JSON, and fits SQLite."""
+"""Every whole number up to this one is exact in JSON, and fits SQLite."""
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-"""These bounds leave out NaN and the infinities, too."""
+"""The bounds exclude NaN and the infinities, too."""
 Figures = Annotated[dict[Annotated[str, Meta(max_length=64)], float], Meta(max_length=64)]
-"""Measurements of a training by name; a loss may be NaN."""
+"""Measurements of a training, by name; a loss may be NaN."""
 FileName = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,99}\Z")]
-"""A name that leads into no other folder."""
+"""A file name that cannot lead to another folder."""
 
 AnswerForm = Literal["number", "latex", "word", "yes_no"]
-"""What an answer looks like: prompts ask for it and graders parse it."""
+"""The form of an answer, for prompts and graders."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,7 +55,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a completion is cut off."""
 
 
-# --- work: classroom to agent ---------------------------------------------------------------------------
+# --- requests: classroom to agent ---------------------------------------------------------------------------
 
 
 class Teach(Message, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class Teach(Message, frozen=True, kw_only=True):
     sampling: Sampling
     demonstrations: tuple[Exemplar, ...] = ()
     weights: str = ""
-    """Digest of the weights that must answer; empty: whatever the agent holds."""
+    """Digest of the weights that must answer; empty: the weights that the agent has loaded."""
 
 
 class Examine(Message, frozen=True, kw_only=True):
@@ -78,60 +78,60 @@ class Examine(Message, frozen=True, kw_only=True):
     material: tuple[Exemplar, ...]
     demonstrations: tuple[Exemplar, ...] = ()
     dialogue: tuple[Exchange, ...] = ()
-    """What the student asked about the material before, and what its teacher said."""
+    """The student's questions about the material, and its teacher's answers."""
     task: str = ""
-    """What is asked of every problem of this exam, in a sentence or two; empty: the problems say it themselves."""
+    """The task of all problems of this exam, in a sentence or two; empty: the problems state it."""
     weights: str = ""
 
 
 class Grade(Message, frozen=True, kw_only=True):
-    """How likely does a student find a given solution of an EP, after this teaching material? Answered by `Graded`.
+    """Score how likely a student finds a given solution of an EP, after this teaching material. Answered by `Graded`.
 
-    The one message that carries a gold solution, and one that no prompt for generation is ever built from: the
-    student's model only says how likely it finds each of these tokens.
+    This is the only message that carries a gold solution. No prompt for generation is built from it: the student's
+    model only computes the probability of the solution's tokens.
     """
 
     problem: str
     answer_form: AnswerForm
     solution: str
-    """The gold solution, as the student would have written it: rationale, and `Answer: ...` as its last line."""
+    """The gold solution in the form of a student's answer: rationale, and `Answer: ...` as its last line."""
     material: tuple[Exemplar, ...]
     demonstrations: tuple[Exemplar, ...] = ()
     weights: str = ""
 
 
 class Mistake(msgspec.Struct, frozen=True):
-    """One exam item that a student got wrong: the item and what the student said. What is right is not part of it."""
+    """An exam problem that a student answered wrong, and its answer. The gold answer is not part of it."""
 
     problem: str
     rationale: str
-    """The student's whole answer (ER and EA)."""
+    """The student's complete answer (ER and EA)."""
     student: str = ""
 
 
 class Reflect(Message, frozen=True, kw_only=True):
-    """Say what in the teaching material misled the student on these items (paper, M3 step 3). -> `Reflected`."""
+    """Name what in the teaching material misled the student (paper, M3 step 3). Answered by `Reflected`."""
 
     task: str
-    """What the exam is about, in a sentence or two."""
+    """The task of the exam, in a sentence or two."""
     answer_form: AnswerForm
     material: tuple[Exemplar, ...]
     mistakes: tuple[Mistake, ...]
     reasons: int
-    """How many are asked for."""
+    """How many reasons to give."""
     sampling: Sampling
     complaint: str = ""
-    """What was wrong with an earlier answer to this; empty: it is asked for the first time."""
+    """What was wrong with an earlier answer to this request; empty: there was none."""
     previous: str = ""
     """That earlier answer."""
     weights: str = ""
 
 
 class Revise(Message, frozen=True, kw_only=True):
-    """Write teaching material anew (paper, M3 step 4). Answered by `Revised`.
+    """Write new teaching material (paper, M3 step 4). Answered by `Revised`.
 
-    Without material: write it from the description alone. With `problem`: the material is a rationale of that
-    problem (appendix E), else a set of `count` exemplars, half of them positive.
+    Without `material`, write it from the task alone. With `problem`, write a rationale of that problem (appendix E);
+    otherwise a set of `count` exemplars, half of them positive.
     """
 
     task: str
@@ -149,7 +149,7 @@ class Revise(Message, frozen=True, kw_only=True):
 
 
 class Ask(Message, frozen=True, kw_only=True):
-    """A student may ask one question about the material before its exam. Answered by `Asked`."""
+    """Ask one question about the material, before the exam. Answered by `Asked`."""
 
     material: tuple[Exemplar, ...]
     sampling: Sampling
@@ -157,7 +157,7 @@ class Ask(Message, frozen=True, kw_only=True):
 
 
 class Explain(Message, frozen=True, kw_only=True):
-    """A student's question about the material, for its teacher. Answered by `Explained`."""
+    """Answer a student's question about the material, as its teacher. Answered by `Explained`."""
 
     material: tuple[Exemplar, ...]
     question: str
@@ -189,10 +189,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class PreferencePair(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a file of preference pairs: two solutions of one TP, of which the first taught better."""
+    """One line of a file of preference pairs: two solutions of one TP, of which `chosen` taught better."""
 
     prompt: str
-    """The text of the TP; whoever trains makes the same prompt of it as for a `Teach`."""
+    """The text of the TP; the training builds the same prompt from it as for a `Teach`."""
     chosen: str
     rejected: str
     score_chosen: float = 0.0
@@ -200,51 +200,51 @@ class PreferencePair(msgspec.Struct, frozen=True, kw_only=True):
     tp: str = ""
     answer_form: AnswerForm
     demonstrations: tuple[Exemplar, ...] = ()
-    """Those that the teacher was given with the TP."""
+    """The demonstrations that the teacher got with the TP."""
     chosen_ended: bool = True
-    """False: it was cut off, so its last token is not where an answer ends."""
+    """False: it was cut off, so the model must not learn that an answer ends there."""
     rejected_ended: bool = True
 
 
 class Train(Message, frozen=True, kw_only=True):
-    """Become better at what these pairs prefer (paper, M2). Answered by `Trained`; tells its `Progress` on the way."""
+    """Train on preference pairs (paper, M2). Answered by `Trained`; the agent sends `Progress` meanwhile."""
 
     pairs: str
-    """Name of the file in the run's folder of training data, a `PreferencePair` as JSON on each line."""
+    """Name of the file in the run's folder of training data, with a `PreferencePair` as JSON on each line."""
     pairs_digest: str
-    """Of the file's bytes: other pairs are another training."""
+    """Of the file's bytes, so that other pairs are another request."""
     recipe: Recipe
     weights: str = ""
-    """What is trained on: digest of the original weights."""
+    """Digest of the weights to start from."""
 
 
 class Feedback(Message, frozen=True, kw_only=True):
-    """What a lesson did, told once to a teacher (per TR) or a student (per TP). Asks for no answer."""
+    """The outcome of a lesson, sent once to a teacher (for each TR) or a student (for each TP). It needs no answer."""
 
     about: str
     """Request id of the TR, or the id of the TP."""
     lbt_scores: dict[str, float] = {}
     """Mean correctness of the exam answers, by student."""
     failed: tuple[str, ...] = ()
-    """Texts of the exam problems that were answered wrong at least once."""
+    """Texts of the exam problems with at least one wrong answer."""
 
 
 # --- results: agent to classroom ------------------------------------------------------------------------
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one completion cost."""
+    """The tokens and the time of one completion."""
 
     prompt_tokens: Count = 0
     cached_tokens: Count = 0
-    """Prompt tokens that the engine had from earlier prompts."""
+    """Prompt tokens that the engine had cached from earlier prompts."""
     cacheable_tokens: Count = 0
-    """Prompt tokens that a perfect prefix cache would have had: an estimate."""
+    """Prompt tokens that a perfect prefix cache would have had cached: an estimate."""
     completion_tokens: Count = 0
     thought_tokens: Count = 0
-    """Completion tokens of thoughts, which are no part of the text; an estimate unless a server counts them."""
+    """Completion tokens of thoughts, which are not in the text; an estimate unless the server counts them."""
     seconds: Seconds = 0.0
-    """From the moment the engine took the request up to its last token."""
+    """From the start of the request in the engine to its last token."""
     finish_reason: Literal["stop", "length"] = "stop"
 
 
@@ -263,24 +263,24 @@ class Answered(Message, frozen=True, kw_only=True):
 
 
 class Graded(Message, frozen=True, kw_only=True):
-    """How likely the student's model finds the solution of a `Grade`."""
+    """The likelihood of the solution of a `Grade` under the student's model."""
 
     logprob: Annotated[float, Meta(ge=-1e6, le=1e-3)]
-    """Mean log-probability of the solution's tokens, in nats. At most 0, but for what an engine rounds."""
+    """Mean log-probability of the solution's tokens, in nats. At most 0, except for rounding errors of the engine."""
     tokens: Count
-    """How many tokens the solution has."""
+    """Number of tokens of the solution."""
     usage: Usage = Usage()
 
 
 class Reflected(Message, frozen=True, kw_only=True):
-    """The teacher's reasons, as text; whoever asked parses it."""
+    """The teacher's reasons, as text that the classroom parses."""
 
     text: str
     usage: Usage = Usage()
 
 
 class Revised(Message, frozen=True, kw_only=True):
-    """New teaching material, as text; whoever asked parses it."""
+    """New teaching material, as text that the classroom parses."""
 
     text: str
     usage: Usage = Usage()
@@ -301,12 +301,12 @@ class Explained(Message, frozen=True, kw_only=True):
 
 
 class Trained(Message, frozen=True, kw_only=True):
-    """New weights. Requests that name them are answered with them from now on."""
+    """New weights. The agent answers requests that name them with them."""
 
     trained: FileName
-    """Digest of the new weights; they lie in the run's folder of weights under this name, as safetensors."""
+    """Digest of the new weights, and their name in the run's folder of weights, as safetensors."""
     pairs: Count
-    """How many were used."""
+    """How many pairs were used."""
     steps: Count
     seconds: Seconds
     figures: Figures = {}
@@ -315,7 +315,7 @@ class Trained(Message, frozen=True, kw_only=True):
 
 
 class Progress(Message, frozen=True, kw_only=True):
-    """How a training goes on. From its agent through the broker to the classroom, told at most once; ends nothing."""
+    """How far a training is, from its agent to the classroom. It is sent at most once and ends no request."""
 
     step: Count
     steps: Count
@@ -326,10 +326,12 @@ FailedKind = Literal["context", "engine", "deaths", "unsupported", "refused"]
 
 
 class Failed(Message, frozen=True, kw_only=True):
-    """A request that has no result and will get none: data, recorded like a result."""
+    """The result of a request that failed. It is recorded like any other result.
+
+    context: the request is longer than the model's context; engine: the engine refused it or broke; deaths: three
+    agents died while they held it alone; unsupported: the agent does not know this kind; refused: the broker accepted
+    no more requests.
+    """
 
     kind: FailedKind
-    """context: longer than the model's context; engine: the engine refused or broke on it; deaths: agents
-    died three times while holding it alone; unsupported: not a kind this agent knows; refused: the broker
-    took no more requests."""
     detail: str = ""

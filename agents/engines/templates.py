@@ -104,7 +104,7 @@ class Renderer:
             assert isinstance(self._process.stdout, io.FileIO)  # noqa: S101  (a pipe without a buffer)
             self._answers = io.BufferedReader(self._process.stdout)
         else:
-            child_process.tell(self._process, rendering)
+            child_process.send(self._process, rendering)
         line = self._answers.readline()
         return msgspec.json.decode(line, type=Rendered) if line.endswith(b"\n") else None
 
@@ -197,7 +197,7 @@ def _main() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         sys.stdout.buffer.write(msgspec.json.encode(rendered) + b"\n")
         sys.stdout.buffer.flush()
-        rendering = child_process.another(Rendering)
+        rendering = child_process.receive_next(Rendering)
 
 
 if __name__ == "__main__":

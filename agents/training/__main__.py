@@ -47,7 +47,7 @@ def main() -> int:
             log.error("%s", refused.failed)
             tell(refused)
             return child_process.NO_RESTART if refused.for_good else 1
-        spec = child_process.another(TrainingSpec)
+        spec = child_process.receive_next(TrainingSpec)
     return 0
 
 

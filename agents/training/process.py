@@ -41,7 +41,7 @@ def start(spec: TrainingSpec, log: Path, cores: tuple[int, ...] = ()) -> subproc
 
 def go_on(process: subprocess.Popen[bytes], spec: TrainingSpec) -> None:
     """The next training, of a process that was kept after one."""
-    child_process.tell(process, spec)
+    child_process.send(process, spec)
 
 
 def hear(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: False) -> Iterator[TrainingEvent]:
@@ -61,7 +61,7 @@ def hear(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: Fa
             if isinstance(last, Done):
                 if kept := keep():
                     return
-                child_process.tell(process, None)
+                child_process.send(process, None)
         code = process.wait()
     finally:
         if not kept:

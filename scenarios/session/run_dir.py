@@ -19,8 +19,10 @@ from typing import Any, Self
 import msgspec
 
 from broker import auth
+from broker.endpoints import endpoints, lock_ipc_folder
 from broker.errors import ScenarioError, in_words
 from broker.gauges import Subscriber
+from broker.members import CLASSROOM, MONITOR, Member
 from broker.printable import printable_traceback
 from broker.protocol import replica
 from broker.server import BrokerSpec
@@ -186,7 +188,7 @@ class RunFolder:
 
     def broker(self, scenario: Scenario, supervised: Sequence[str] = ()) -> BrokerSpec:
         """The configuration of the class's broker; `supervised` are the names of the agents that run.py starts."""
-        endpoint, gauges = auth.endpoints(scenario.broker.address, self.path)
+        endpoint, gauges = endpoints(scenario.broker.address, self.path)
         return BrokerSpec(
             endpoint=endpoint,
             gauges=gauges,
@@ -200,11 +202,11 @@ class RunFolder:
 
     def sockets(self, scenario: Scenario) -> AbstractContextManager[None]:
         """Keep the folder of the sockets, where there is one, for as long as the class lasts; see security.sockets."""
-        return auth.sockets(self.path) if scenario.broker.address == "ipc" else contextlib.nullcontext()
+        return lock_ipc_folder(self.path) if scenario.broker.address == "ipc" else contextlib.nullcontext()
 
     def subscriber(self, scenario: Scenario) -> Subscriber:
         """Reads the gauges of the class's broker."""
-        _, gauges = auth.endpoints(scenario.broker.address, self.path)
+        _, gauges = endpoints(scenario.broker.address, self.path)
         return Subscriber(gauges, keys=self.keys_of(scenario))
 
     def keys_of(self, scenario: Scenario) -> Path | None:
@@ -212,7 +214,7 @@ class RunFolder:
         if scenario.broker.address == "ipc":
             return None
         if not self.keys.is_dir():
-            auth.make_keys(self.keys, [auth.CLASSROOM, auth.MONITOR, *members(scenario)])
+            auth.make_keys(self.keys, [CLASSROOM, MONITOR, *members(scenario)])
         return self.keys
 
     def level(self, scenario: Scenario, bank: Bank, store: Store) -> Level:
@@ -288,10 +290,10 @@ class RunFolder:
         write_summary(self.path / "summary.json", summary)
 
 
-def members(scenario: Scenario) -> dict[str, auth.Member]:
+def members(scenario: Scenario) -> dict[str, Member]:
     """The agents of the class by name, and what each name stands for."""
     return {
-        replica(agent.name, number): auth.Member("teacher" if agent is scenario.teacher else "student", agent.name)
+        replica(agent.name, number): Member("teacher" if agent is scenario.teacher else "student", agent.name)
         for agent in scenario.agents
         for number in range(1, agent.replicas + 1)
     }

@@ -4,6 +4,8 @@ import socket
 
 import pytest
 
+from tests.broker.broker_under_test import Broker
+
 
 @pytest.fixture
 def free_ports() -> tuple[str, str]:
@@ -11,3 +13,11 @@ def free_ports() -> tuple[str, str]:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
         return tuple(f"tcp://127.0.0.1:{one.getsockname()[1]}" for one in (first, second))  # type: ignore[return-value]
+
+
+@pytest.fixture
+def broker() -> Broker:
+    """A broker state that the classroom has joined."""
+    broker = Broker()
+    broker.classroom()
+    return broker

@@ -33,14 +33,14 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 @given(frames)
 @same_sockets
-def test_pyzmq_receives_what_was_sent_by_hand(pair: Pair, sent: list[bytes]) -> None:
+def test_pyzmq_receives_a_send_by_hand(pair: Pair, sent: list[bytes]) -> None:
     batching.send(pair[0], sent)
     assert pair[1].recv_multipart() == sent
 
 
 @given(frames)
 @same_sockets
-def test_what_pyzmq_sent_is_received_by_hand(pair: Pair, sent: list[bytes]) -> None:
+def test_a_send_of_pyzmq_is_received_by_hand(pair: Pair, sent: list[bytes]) -> None:
     pair[0].send_multipart(sent)
     assert [frame.bytes for frame in batching.receive(pair[1])] == sent
 

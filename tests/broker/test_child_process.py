@@ -66,18 +66,18 @@ def report(witness: Witness) -> Report:
 def test_the_spec_arrives_as_it_was_sent_and_standard_input_is_empty_after_it(family: Family, witness: Witness) -> None:
     note = ("teach", "\x00 ünïcode", "x" * 300_000)
     family.child(Orders(witness=witness.path, note=note), env={"LBT_TEST": "yes"})
-    told = report(witness)
-    assert told.note == note
-    assert told.stdin == ""
-    assert told.variable == "yes"
+    reported = report(witness)
+    assert reported.note == note
+    assert reported.stdin == ""
+    assert reported.variable == "yes"
 
 
 def test_a_child_leads_a_group_of_its_own_so_that_ctrl_c_in_the_terminal_does_not_reach_it(
     family: Family, witness: Witness
 ) -> None:
     process = family.child(Orders(witness=witness.path))
-    told = report(witness)
-    assert told.pid == told.group == process.pid != os.getpgrp()
+    reported = report(witness)
+    assert reported.pid == reported.group == process.pid != os.getpgrp()
 
 
 def test_the_packages_are_found_from_another_working_directory(
@@ -97,33 +97,31 @@ def test_a_child_keeps_to_its_cores(family: Family, witness: Witness) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cores can be chosen on Linux alone")
-def test_a_core_that_is_not_there_is_said_in_the_log_and_the_child_runs_anyway(
-    family: Family, witness: Witness
-) -> None:
+def test_a_missing_core_is_logged_and_the_child_runs_anyway(family: Family, witness: Witness) -> None:
     family.child(Orders(witness=witness.path), cores=(1000,))
     assert report(witness).cores == tuple(sorted(os.sched_getaffinity(0)))
     assert "cannot keep to the cores (1000,)" in family.log.read_text()
 
 
-def test_what_children_print_is_appended_to_the_log(family: Family) -> None:
+def test_output_of_children_is_appended_to_the_log(family: Family) -> None:
     assert family.child(Orders(say="first", exit_code=0)).wait(PATIENCE_S) == 0
     assert family.child(Orders(say=" second", exit_code=child_process.NO_RESTART)).wait(PATIENCE_S) == 3
     assert family.log.read_text() == "first second"
 
 
-def test_a_child_that_asks_for_more_is_told_until_there_is_nothing_more(family: Family) -> None:
+def test_a_child_receives_structs_until_there_are_no_more(family: Family) -> None:
     process = family.child(Orders(say="one ", more=True, exit_code=0))
     for word in ("two ", "three " * 100_000, "four"):
-        child_process.tell(process, Orders(say=word))
-    child_process.tell(process, None)
+        child_process.send(process, Orders(say=word))
+    child_process.send(process, None)
     assert process.wait(PATIENCE_S) == 0
     assert family.log.read_text() == "one two " + "three " * 100_000 + "four"
-    child_process.tell(process, Orders(say="nobody hears it"))
+    child_process.send(process, Orders(say="nobody hears it"))
 
 
 def test_a_child_that_waits_for_more_dies_with_the_pipe(family: Family) -> None:
     process = family.child(Orders(more=True))
-    child_process.tell(process, Orders(say="heard"))
+    child_process.send(process, Orders(say="heard"))
     assert process.stdin
     # In the midst of a word.
     process.stdin.write((100).to_bytes(child_process.LENGTH_BYTES, "big") + b"x")
@@ -137,7 +135,7 @@ def test_a_child_that_dies_before_it_reads_a_word_is_an_exit_code_and_not_an_err
     assert "No module named tests.agents.placement.children.nobody" in family.log.read_text()
 
 
-def test_a_module_started_by_hand_says_who_starts_it() -> None:
+def test_a_module_started_by_hand_names_the_program_that_starts_it() -> None:
     done = subprocess.run(
         [sys.executable, "-m", CHILD], stdin=subprocess.DEVNULL, capture_output=True, cwd=child_process.ROOT, timeout=60
     )
@@ -156,7 +154,7 @@ def test_closing_the_pipe_ends_the_child_and_all_that_it_started(family: Family,
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_nobody_outlives_a_killed_parent_even_where_a_fork_of_it_holds_the_pipe_open(
+def test_no_child_outlives_a_killed_parent_even_if_a_fork_of_it_keeps_the_pipe_open(
     frozen: bool, family: Family, tmp_path: Path
 ) -> None:
     # Two witnesses: the fork must not be taken for the child.

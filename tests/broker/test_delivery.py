@@ -11,7 +11,7 @@ from tests.broker.running import CLASSROOM, QUESTION, student
 WELCOME = envelope(Welcome(epoch="e1", heartbeat_s=1.0))
 
 
-def said(session: DeliverySession) -> list[tuple[str, str]]:
+def sent_by(session: DeliverySession) -> list[tuple[str, str]]:
     """Empties the outbox."""
     sent = [(e.kind, e.request_id) for e in session.outbox]
     session.outbox.clear()
@@ -37,17 +37,17 @@ def agent() -> DeliverySession:
     return session
 
 
-def test_nothing_but_hello_is_said_before_the_welcome() -> None:
+def test_only_hello_is_sent_before_the_welcome() -> None:
     session = DeliverySession(student())
     session.post(envelope(Drain()), keep=False)
     session.post(envelope(Answered(text="56"), request_id="r1"), keep=True)
     assert session.greet_now
     assert not session.greeted
     session.take(WELCOME)
-    assert said(session) == [("Answered", "r1"), ("Drain", "")]
+    assert sent_by(session) == [("Answered", "r1"), ("Drain", "")]
 
 
-def test_hello_says_the_state_of_now_and_what_is_worked_on(agent: DeliverySession) -> None:
+def test_hello_has_the_current_state_and_the_requests_under_way(agent: DeliverySession) -> None:
     take(agent, QUESTION, "r1")
     take(agent, QUESTION, "r2")
     agent.working.add("r3")
@@ -58,18 +58,18 @@ def test_hello_says_the_state_of_now_and_what_is_worked_on(agent: DeliverySessio
     assert now.pid > 0
 
 
-def test_what_is_kept_is_said_again_to_another_broker_and_not_to_the_same(agent: DeliverySession) -> None:
+def test_kept_messages_are_sent_again_to_another_broker_and_not_to_the_same(agent: DeliverySession) -> None:
     agent.post(envelope(Answered(text="56"), request_id="r1"), keep=True)
     agent.post(envelope(Feedback(about="r0")), keep=False)
-    assert said(agent) == [("Answered", "r1"), ("Feedback", "")]
+    assert sent_by(agent) == [("Answered", "r1"), ("Feedback", "")]
     agent.take(WELCOME)
-    assert said(agent) == []
+    assert sent_by(agent) == []
     agent.take(envelope(Welcome(epoch="e2", heartbeat_s=1.0)))
-    assert said(agent) == [("Answered", "r1")]
+    assert sent_by(agent) == [("Answered", "r1")]
 
 
 @pytest.mark.parametrize("how", ["connection", "unknown"])
-def test_what_is_kept_is_said_again_to_a_broker_that_may_not_have_heard_it(agent: DeliverySession, how: str) -> None:
+def test_kept_messages_are_sent_again_to_a_broker_that_may_not_have_them(agent: DeliverySession, how: str) -> None:
     agent.post(envelope(Answered(text="56"), request_id="r1"), keep=True)
     if how == "connection":
         agent.lost_connection()
@@ -78,7 +78,7 @@ def test_what_is_kept_is_said_again_to_a_broker_that_may_not_have_heard_it(agent
     assert agent.greet_now
     assert not agent.greeted
     agent.take(WELCOME)
-    assert said(agent) == [("Answered", "r1")], "once, though it was never sent before"
+    assert sent_by(agent) == [("Answered", "r1")], "once, though it was never sent before"
 
 
 def test_an_acknowledgement_settles(agent: DeliverySession) -> None:
@@ -95,19 +95,19 @@ def test_a_result_settles_the_request_it_is_for() -> None:
     classroom.take(WELCOME)
     for request_id in ("r1", "r2"):
         classroom.post(envelope(QUESTION, peer="p", request_id=request_id), keep=True)
-    said(classroom)
+    sent_by(classroom)
     assert take(classroom, Answered(text="56"), "r1") == Answered(text="56")
     classroom.take(envelope(Welcome(epoch="e2", heartbeat_s=1.0)))
-    assert said(classroom) == [("Examine", "r2")]
+    assert sent_by(classroom) == [("Examine", "r2")]
 
 
 def test_work_that_comes_twice_is_handed_out_once(agent: DeliverySession) -> None:
     assert take(agent, QUESTION, "r1") == QUESTION
     assert take(agent, QUESTION, "r1") is None
     agent.post(envelope(Answered(text="56"), request_id="r1"), keep=True)
-    said(agent)
+    sent_by(agent)
     assert take(agent, QUESTION, "r1") is None
-    assert said(agent) == [("Answered", "r1")], "what is done is said again"
+    assert sent_by(agent) == [("Answered", "r1")], "an answered request is answered again"
 
 
 def test_work_that_cannot_be_read_is_answered_so(agent: DeliverySession) -> None:
@@ -126,7 +126,7 @@ def test_a_result_that_cannot_be_read_is_a_failure_and_not_a_request_without_end
     assert received[1:] == ("ann", "r1", "x")
 
 
-def test_a_result_with_an_impossible_number_is_a_failure_in_words() -> None:
+def test_a_result_with_an_impossible_number_becomes_a_failure() -> None:
     classroom = DeliverySession(CLASSROOM)
     body = msgpack.packb({"text": "56", "usage": {"prompt_tokens": 2**63}})
     received = classroom.take(Envelope("Answered", "ann", "r1", "x", body))
@@ -138,9 +138,9 @@ def test_a_result_with_an_impossible_number_is_a_failure_in_words() -> None:
 def test_counts_of_a_heartbeat_stay_within_their_bounds(agent: DeliverySession) -> None:
     agent.count([], 2**53, 2**63, 1)
     agent.count([], 2**53, 2**63, 1)
-    told = decode("Heartbeat", agent.heartbeat().body)
-    assert isinstance(told, Heartbeat)
-    assert (told.completion_tokens, told.prompt_tokens, told.cached_tokens) == (2**53, 2**53, 2)
+    beat = decode("Heartbeat", agent.heartbeat().body)
+    assert isinstance(beat, Heartbeat)
+    assert (beat.completion_tokens, beat.prompt_tokens, beat.cached_tokens) == (2**53, 2**53, 2)
 
 
 @pytest.mark.parametrize("kind", ["Joined", "Ack", "Applause"])
@@ -163,11 +163,11 @@ def test_a_heartbeat_adds_tokens_up_and_tells_progress_until_it_is_sent(agent: D
     assert (second.progress, second.completion_tokens) == ((), 11)
 
 
-def test_a_heartbeat_says_what_was_spent_so_far(agent: DeliverySession) -> None:
+def test_a_heartbeat_reports_the_cost_so_far(agent: DeliverySession) -> None:
     agent.spent = 0.25
     agent.beaten()
-    told = decode("Heartbeat", agent.heartbeat().body)
-    assert isinstance(told, Heartbeat) and told.spent == 0.25
+    beat = decode("Heartbeat", agent.heartbeat().body)
+    assert isinstance(beat, Heartbeat) and beat.spent == 0.25
 
 
 def test_only_a_change_is_a_change(agent: DeliverySession) -> None:

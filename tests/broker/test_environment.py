@@ -24,7 +24,7 @@ def test_a_secret_is_known_by_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NEEDED.split())
-def test_what_programs_need_is_no_secret(name: str) -> None:
+def test_variables_that_programs_need_are_no_secrets(name: str) -> None:
     assert not is_secret(name, "/some/path")
 
 

@@ -54,7 +54,7 @@ def test_an_error_of_the_system_names_the_file_and_no_number() -> None:
     assert in_words(caught.value) == "/no/such/file: No such file or directory"
 
 
-def test_a_limit_of_the_system_is_told_with_the_command_that_raises_it() -> None:
+def test_a_limit_of_the_system_is_reported_with_the_command_that_raises_it() -> None:
     assert in_words(OSError(errno.EMFILE, "Too many open files", "x")).splitlines() == [
         "x: Too many open files",
         "raise the limit of this shell: ulimit -n 4096",
@@ -110,7 +110,7 @@ def failing(path: Path) -> None:
         (failing, "the disk fails", False),
     ],
 )
-def test_an_error_of_the_database_says_what_is_wrong_and_whether_anything_was_lost(
+def test_an_error_of_the_database_states_what_is_wrong_and_whether_anything_was_lost(
     fault: Callable[[Path], None], words: str, kept: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "class.db"

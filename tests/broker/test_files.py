@@ -1,4 +1,4 @@
-"""What other users could change: owners and groups."""
+"""Private folders, and paths that other users could change."""
 
 import grp
 import os
@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from broker.files import changeable
+from broker.errors import SecurityError
+from broker.files import changeable, private_folder
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,28 @@ def test_in_a_container_that_does_not_know_root_its_files_are_trusted(
     monkeypatch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=65534, st_gid=65534, st_mode=0o41777))
     found = changeable(Path("/somewhere"), sticky=True)
     assert found.startswith(why) and bool(found) == bool(why)
+
+
+def test_a_folder_open_to_others_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir(mode=0o755)
+    with pytest.raises(SecurityError, match="chmod 700"):
+        private_folder(folder)
+
+
+def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(SecurityError, match="a link"):
+        private_folder(tmp_path / "link")
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    with pytest.raises(SecurityError, match="another user"):
+        private_folder(tmp_path / "mine")
+
+
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(SecurityError, match="cannot be made"):
+        private_folder(tmp_path / "no" / "such")

@@ -16,10 +16,10 @@ import pytest
 
 import broker.flooding as flooding
 from broker import auth, child_process
-from broker.auth import Member
 from broker.client import Client
 from broker.flooding import FloodGuard
 from broker.gauges import Subscriber
+from broker.members import Member
 from broker.protocol import Drain, Hello, Joined, Lost, Role, Unknown, Welcome, envelope, to_frames
 from broker.server import BrokerSpec
 from broker.work_messages import Answered, Examine, Message, Sampling
@@ -98,10 +98,10 @@ def test_the_classroom_hears_of_a_refused_peer_once(over_tcp: BrokerSpec) -> Non
             with raw_peer(over_tcp.endpoint, into_bobs, keys=keys, key="ann") as hostile:
                 await_kind(hostile, "Drain")
         with Client(over_tcp.endpoint, student("bob"), keys=keys):
-            told: list[Message] = []
-            while not any(isinstance(message, Joined) for message in told):
-                told += [received.message for received in classroom.receive(PATIENCE_S)]
-    [lost] = [message for message in told if isinstance(message, Lost)]
+            messages: list[Message] = []
+            while not any(isinstance(message, Joined) for message in messages):
+                messages += [received.message for received in classroom.receive(PATIENCE_S)]
+    [lost] = [message for message in messages if isinstance(message, Lost)]
     assert (lost.name, lost.why) == ("ann", "refused")
     assert lost.detail == "is a student of pool ann, and no student of pool bob"
 
@@ -165,7 +165,7 @@ def first_word(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_the_first_process_of_a_name_keeps_it_and_a_restart_is_let_in_at_once() -> None:
+def test_the_first_process_of_a_name_keeps_it_and_a_restarted_one_joins_at_once() -> None:
     with short_folder() as folder, serving(local(folder, heartbeat_s=60.0)):
         endpoint = local(folder).endpoint
         with Client(endpoint, CLASSROOM) as classroom, another_process(endpoint, "ann") as ann:

@@ -14,7 +14,7 @@ HOSTILE = "\x1b[2J\x1b]0;title\x07 \x9b31m \x7f\x00 \u202eabc\u2066 \u200bd\u202
 FORGED = "peer\n2026-11-28 12:00:00,000 ERROR the class is over"
 
 
-def test_only_what_does_nothing_to_a_terminal_is_left() -> None:
+def test_characters_that_control_a_terminal_are_removed() -> None:
     assert printable(HOSTILE) == "[2J]0;title 31m  abc d e f g h i j "
     assert printable_lines("a\x1b[1m\nb\u202e\n") == "a[1m\nb\n"
     for code in [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029]:

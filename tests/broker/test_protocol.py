@@ -159,7 +159,7 @@ def test_a_peer_of_a_later_version_is_understood() -> None:
         ("Hello", msgpack.packb({"name": "x", "role": "principal"})),
     ],
 )
-def test_what_is_no_message_is_refused(kind: str, body: bytes) -> None:
+def test_bodies_that_are_no_message_are_refused(kind: str, body: bytes) -> None:
     with pytest.raises(WireError):
         decode(kind, body)
 
@@ -193,7 +193,7 @@ def test_a_value_beyond_its_bounds_is_refused_by_name(message: Message, field: s
         decode(type(message).__name__, msgpack.packb(data))
 
 
-def test_a_loss_that_is_not_a_number_is_told_like_any_other() -> None:
+def test_a_loss_that_is_not_a_number_is_sent_like_any_other() -> None:
     [loss] = decode("Progress", encode(Progress(step=1, steps=1, figures={"loss": float("nan")}))).figures.values()  # type: ignore[attr-defined]
     assert loss != loss
 
@@ -233,7 +233,7 @@ def test_frames_that_are_no_envelopes_are_refused(frames: list[bytes]) -> None:
         list(from_frames(frames))
 
 
-def test_a_digest_depends_on_what_is_in_it_and_not_on_the_order_of_keys() -> None:
+def test_a_digest_depends_on_its_parts_and_not_on_the_order_of_keys() -> None:
     assert digest("a", {"x": 1, "y": 2}) == digest("a", {"y": 2, "x": 1})
     assert digest("a", {"x": 1}) != digest("a", {"x": 2})
     assert digest("ab", "c") != digest("a", "bc")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from broker.auth import Member
 from broker.client import Client
+from broker.members import Member
 from broker.protocol import Ack, Drain, Joined, Lost
 from broker.work_messages import Answered
 from tests.broker.running import (

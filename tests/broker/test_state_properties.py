@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from broker.actions import Send
 from broker.delivery import DeliverySession, Received
-from broker.events import Send, Tick, Woke, event_of
+from broker.events import Incoming, Sender, StateEvent, Tick, Woke
 from broker.protocol import RESULTS, WORK, Ack, AgentState, Envelope, Gone, Goodbye, Hello, Lost, Role, envelope
 from broker.state import BrokerState
 from broker.work_messages import Answered, Examine, Exemplar, Failed, Message, Sampling
@@ -22,6 +23,7 @@ POOLS = {"ann": "ann", "bob": "twins", "ben": "twins"}
 CAPACITY = {"ann": 1, "bob": 3, "ben": 2}
 SUPERVISED = ("bob", "classroom")
 QUESTION = Examine(problem="?", answer_form="number", sampling=Sampling(), material=(Exemplar("?", "!"),))
+SENDER = Sender(process=0)
 names = st.sampled_from(sorted(POOLS))
 peers = st.sampled_from(["classroom", *sorted(POOLS)])
 
@@ -212,14 +214,15 @@ class ClassAtSea(RuleBasedStateMachine):
     # --- how it works -----------------------------------------------------------------------------------
 
     def to_broker(self, identity: bytes, sent: Envelope) -> None:
-        self.do_all(event_of(identity, sent))
+        self.do_all(Incoming(identity, sent, SENDER))
 
-    def do_all(self, event: object) -> None:
+    def do_all(self, event: StateEvent) -> None:
         known = {peer.identity: peer for peer in self.peers.values()}
-        for action in self.state.handle(event, self.now):  # type: ignore[arg-type]
+        for action in self.state.handle(event, self.now):
             if isinstance(action, Send):
                 if action.envelope.kind in WORK:
-                    agent = self.state.agents[action.peer]
+                    agent = self.state.peers.connections[action.peer].agent
+                    assert agent
                     assert len(agent.leases) + len(agent.claims) <= agent.hello.credit, "more than it takes"
                 if action.peer in known:
                     known[action.peer].down.append(action.envelope)

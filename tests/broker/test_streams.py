@@ -44,7 +44,7 @@ def test_characters_that_the_encoding_lacks_become_question_marks() -> None:
     assert done.stdout == b"caf? ?\n"
 
 
-def test_a_full_disk_is_told_once() -> None:
+def test_a_full_disk_is_reported_once() -> None:
     program = "from broker.streams import protect; protect(); print('x')"
     with open("/dev/full", "w") as full:
         done = subprocess.run(

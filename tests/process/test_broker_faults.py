@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from broker import auth
+from broker.endpoints import endpoints
 from tests import classes
 from tests.process.test_faults import IMPATIENT, SLOW, Gradebook, midway
 
@@ -25,7 +25,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Gradebook:
 
 
 def socket_of(out: Path) -> Path:
-    endpoint, _ = auth.endpoints("ipc", out)
+    endpoint, _ = endpoints("ipc", out)
     return Path(endpoint.removeprefix("ipc://"))
 
 

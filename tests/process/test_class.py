@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import zmq
 
-from broker import auth
+from broker.endpoints import endpoints
 from scenarios.config import load
 from scenarios.store.sqlite import Store
 from tests import classes
@@ -184,7 +184,7 @@ def test_garbage_on_the_wire_disturbs_nobody(finished: Path, tmp_path: Path) -> 
     out = tmp_path / "run"
     process = classes.start(out, "students.*.engine_args.tokens_per_second=300")
     classes.wait_until(process, lambda: classes.results(out) > 20)
-    endpoint, _ = auth.endpoints("ipc", out)
+    endpoint, _ = endpoints("ipc", out)
     with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
         stranger.connect(endpoint)
         for frames in (
@@ -234,7 +234,7 @@ def test_an_external_student_joins_by_itself(tmp_path: Path) -> None:
     program = max(re.findall(r"```python\n(.*?)```", page, re.S), key=len)
     out = tmp_path / "run"
     process = classes.start(out, "students.1.engine=external", "students.1.engine_args={}", *SMALL)
-    endpoint, _ = auth.endpoints("ipc", out)
+    endpoint, _ = endpoints("ipc", out)
     with subprocess.Popen([sys.executable, "-c", program, endpoint, "average"]) as student:
         said = classes.finish(process)
         assert student.wait(timeout=classes.WAIT_S) == 0, "it was not told to leave"

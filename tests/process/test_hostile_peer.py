@@ -10,6 +10,7 @@ import pytest
 import zmq
 
 from broker import auth
+from broker.endpoints import endpoints
 from broker.protocol import Hello, Role, envelope, from_frames, to_frames
 from broker.work_messages import Answered
 from tests import classes
@@ -74,7 +75,7 @@ def test_a_namesake_on_this_machine_is_refused_and_the_class_goes_on(tmp_path: P
     out = tmp_path / "run"
     process = classes.start(out, *SLOW)
     classes.wait_until(process, lambda: classes.results(out) > 0)
-    endpoint, _ = auth.endpoints("ipc", out)
+    endpoint, _ = endpoints("ipc", out)
     ids = [row[0] for row in undisturbed]
     for name, role in (("weak", "student"), ("classroom", "classroom"), ("eve", "student")):
         assert next(kind for kind in attack(endpoint, name, role, "", ids) if kind != "Unknown") == "Drain"  # type: ignore[arg-type]
@@ -119,7 +120,7 @@ def test_an_answer_with_an_impossible_number_is_a_failed_request(usage: str, why
     out = tmp_path / "run"
     small = ("task.problems=2", "lesson.rationales=2", "exam.problems=2", "broker.heartbeat_s=1")
     process = classes.start(out, "students.1.engine=external", "students.1.engine_args={}", *small)
-    endpoint, _ = auth.endpoints("ipc", out)
+    endpoint, _ = endpoints("ipc", out)
     with subprocess.Popen([sys.executable, "-c", EXTERNAL, endpoint, usage]) as external:
         classes.finish(process, code=3)
         assert external.wait(classes.WAIT_S) == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import rich
 
-from broker import auth
+from broker.endpoints import ipc_folder
 from tests import classes
 
 HOSTILE = (
@@ -74,7 +74,7 @@ def test_a_run_folder_is_its_owner_s_alone(tmp_path: Path, umask: int, there: bo
 
 
 def test_a_class_leaves_no_socket_behind_complete_or_interrupted_or_killed(tmp_path: Path) -> None:
-    sockets = auth.ipc_folder(tmp_path / "run")
+    sockets = ipc_folder(tmp_path / "run")
     for end in (signal.SIGINT, signal.SIGKILL, None):
         process = (classes.resume if (tmp_path / "run").exists() else classes.start)(tmp_path / "run")
         if end:

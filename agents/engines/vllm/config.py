@@ -15,7 +15,7 @@ from agents.engines.local.loading import pick_dtype
 from agents.engines.vllm.weights import EXTENSION
 from agents.models.fetch import locked
 from agents.placement.memory import VLLM_CACHE_BYTES
-from broker.auth import user_folder
+from broker.endpoints import user_folder
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ def main() -> None:
             processes.write(f"{os.getpid()}\n")
         if not train(spec):
             break
-        spec = child_process.another(TrainingSpec)
+        spec = child_process.receive_next(TrainingSpec)
 
 
 def train(spec: TrainingSpec) -> bool:

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from broker.child_process import another, receive
+from broker.child_process import receive, receive_next
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ def main() -> None:
         os.write(fd, json.dumps(msgspec.to_builtins(report)).encode() + b"\n")
     if orders.say:
         print(orders.say, end="")
-    while orders.more and (further := another(Orders)):
+    while orders.more and (further := receive_next(Orders)):
         print(further.say, end="")
     if orders.exit_code is not None:
         sys.exit(orders.exit_code)
