@@ -23,7 +23,7 @@ from rich.live import Live
 
 from broker.interrupts import Interrupts
 from scenarios.monitor.lines import Frame, duration, roughly
-from scenarios.monitor.snapshot import EventRow, Snapshot, TeacherRow, TrainingRow
+from scenarios.monitor.state import EventRow, Snapshot, TeacherRow, TrainingRow
 from scenarios.monitor.view import task, view
 from scenarios.report.formatting import harmless, many, percent
 

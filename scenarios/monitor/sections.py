@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from scenarios.monitor.lines import Column, Line, Piece, roughly, table
-from scenarios.monitor.snapshot import RoundRow, Snapshot
+from scenarios.monitor.state import RoundRow, Snapshot
 from scenarios.report.formatting import percent
 
 HEIGHTS = " ▁▂▃▄▅▆▇█"

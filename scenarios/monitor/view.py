@@ -22,7 +22,7 @@ from scenarios.monitor.lines import (
     table,
 )
 from scenarios.monitor.sections import rounds_table, score, teachers_table, training_table
-from scenarios.monitor.snapshot import AgentRow, LessonRow, Snapshot, StageRow, spending
+from scenarios.monitor.state import AgentRow, LessonRow, Snapshot, StageRow, spending
 from scenarios.report.formatting import many
 
 STATES = {

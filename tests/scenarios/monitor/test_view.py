@@ -12,11 +12,11 @@ from rich.console import Console
 
 from scenarios.monitor.lines import bar, duration, fit, roughly, rule, spread
 from scenarios.monitor.screens import PlainLines
-from scenarios.monitor.snapshot import AgentRow, Best, EventRow, LessonRow, Snapshot, StageRow
+from scenarios.monitor.state import AgentRow, Best, EventRow, LessonRow, Snapshot, StageRow
 from scenarios.monitor.view import view
 from scenarios.report.formatting import harmless
 from scenarios.store.sqlite import Store
-from tests.scenarios.monitor.monitored import gauges, half, paying, picture, record, scenario, tr, whole
+from tests.scenarios.monitor.monitored import gauges, half, paying, picture, prepare, record, scenario, tr, whole
 
 SIZES = [(80, 24), (120, 40), (200, 60), (40, 10)]
 HOSTILE = (
@@ -83,6 +83,7 @@ def test_the_key_facts_are_there_at_every_size(
     store: Store, tmp_path: Path, width: int, height: int, filled: object
 ) -> None:
     with store:
+        prepare(store)
         if callable(filled):
             filled(store, scenario())
     shown = picture(tmp_path, scenario(), gauges(), running=filled is not whole)
@@ -177,7 +178,7 @@ def test_texts_of_models_and_problems_reach_the_terminal_as_texts(width: int, he
 
 def test_a_hostile_answer_in_the_gradebook_stays_in_its_cell(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
-        record(store, tr("tp1\x1b[2J", 0, answer="\x1b[2J[red]18\n\n漢字漢字漢字漢字漢字"))
+        record(store, tr("tp1", 0, answer="\x1b[2J[red]18\n\n漢字漢字漢字漢字漢字"))
     assert_fits(picture(tmp_path, scenario()), 80, 24)
 
 
