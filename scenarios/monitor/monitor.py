@@ -31,10 +31,10 @@ from scenarios.store.sqlite import Store
 
 Mode = Literal["live", "plain", "off"]
 
-FRAME_S = 0.25
-"""Seconds between two frames."""
+FRAME_S, SLOW_FRAME_S = 0.25, 1.0
+"""Seconds between two frames: at least, and at most."""
 SHARE = 0.02
-"""The share of one core that reading the gradebook may take in the long run."""
+"""The share of one core that reading the gradebook may take in the long run, and drawing likewise."""
 PROBE_S = 2.0
 """Seconds after which `watch` checks again whether the class runs."""
 JOIN_S = 10.0
@@ -80,10 +80,12 @@ class _Loop:
             self._next_sum = clock + _seconds(reader.sum_up) / SHARE
         self._gauges = self._source.latest() or self._gauges
         if at_once or clock >= self._next_frame:
-            self._next_frame = clock + FRAME_S
-            now = datetime.now(UTC)
-            self._canvas.draw(reader.snapshot(self._gauges, now=now, clock=time.monotonic(), running=True))
+            self._next_frame = clock + min(max(FRAME_S, _seconds(self._draw) / SHARE), SLOW_FRAME_S)
         return FRAME_S / 10 if reader.behind else max(0.0, self._next_frame - time.monotonic())
+
+    def _draw(self) -> None:
+        now, clock = datetime.now(UTC), time.monotonic()
+        self._canvas.draw(self._reader.snapshot(self._gauges, now=now, clock=clock, running=True))
 
 
 def _seconds(action: Callable[[], None]) -> float:

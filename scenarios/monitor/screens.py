@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.live import Live
 
 from broker.interrupts import Interrupts
-from scenarios.monitor.lines import Frame, duration, roughly
 from scenarios.monitor.state import EventRow, Snapshot, TeacherRow, TrainingRow
-from scenarios.monitor.view import task, view
+from scenarios.monitor.texts import duration, roughly
+from scenarios.monitor.view import Frame, Sections, task, view
 from scenarios.report.formatting import harmless, many, percent
 
 UNSAID = frozenset({"started", "session", "ready", "progress"})
@@ -59,6 +59,7 @@ class LiveScreen:
             console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
         self._frame: Frame | None = None
+        self._sections: Sections = {}
         self._kept = contextlib.ExitStack()
         self._lock = threading.RLock()
         """Held while something is drawn, and while the terminal changes hands."""
@@ -97,7 +98,7 @@ class LiveScreen:
                 self._away, self._frame = False, None
                 self._live.start()
             width, height = self._console.size
-            frame = view(snapshot, width, height, self._hint)
+            frame = view(snapshot, width, height, self._hint, self._sections)
             if frame != self._frame:
                 self._frame = frame
                 self._live.update(frame, refresh=True)

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import msgspec
 
-from scenarios.monitor.lines import duration
 from scenarios.monitor.state import OVER, EventRow
+from scenarios.monitor.texts import duration
 from scenarios.report.formatting import many
 from scenarios.report.run_info import SessionInfo
 from scenarios.store.sqlite import ClassEvent

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from scenarios.config.schema import LevelNumber
 from scenarios.monitor.pace import Counts, Pace, requests_by_agent
 from scenarios.monitor.screens import PlainLines
-from scenarios.monitor.sections import curve, latest_rounds
 from scenarios.monitor.state import Learning, RoundRow, Snapshot, StageRow, TeacherRow, TrainingRow
-from scenarios.monitor.view import view
+from scenarios.monitor.texts import curve
+from scenarios.monitor.view import latest_rounds, view
 from scenarios.report.formatting import percent
 from scenarios.store.sqlite import Store
 from tests.scenarios.monitor.monitored import gauges, picture
