@@ -20,8 +20,9 @@ from rich.console import Console
 from broker.printable import printable_traceback
 from broker.protocol import Gauges
 from scenarios.config.schema import Scenario
+from scenarios.monitor.plain import PlainLines
 from scenarios.monitor.reader import Reader
-from scenarios.monitor.screens import Canvas, Keys, LiveScreen, PlainLines, draws
+from scenarios.monitor.terminal import Canvas, Keys, LiveScreen, can_draw
 from scenarios.monitor.view import view
 from scenarios.report.formatting import harmless
 from scenarios.report.layout import Trimmed
@@ -122,7 +123,7 @@ class Monitor:
         self._subscribe = subscribe
         self._console = console or Console()
         self._stream = stream or sys.stderr
-        self.mode: Mode = "plain" if mode == "live" and not draws(self._console) else mode
+        self.mode: Mode = "plain" if mode == "live" and not can_draw(self._console) else mode
         """The mode in use."""
         self._screen = contextlib.ExitStack()
         self._ended = threading.Event()
@@ -215,7 +216,7 @@ def _show_until_end(folder: Path, reader: Reader, source: GaugeSource, console: 
     """Draw a class until it ends, or q."""
     with contextlib.ExitStack() as stack:
         canvas: Canvas = PlainLines(console.file)
-        if draws(console):
+        if can_draw(console):
             canvas = stack.enter_context(LiveScreen(console, "q leaves; the class goes on"))
         else:
             reader.catch_up()

@@ -38,7 +38,8 @@ class Reader:
         self._spent = dict(spent or {})
         """The last known amounts: an agent that has left still counts."""
         self._task = ", ".join(source for source in _sources(scenario) if source)
-        self._amount = ""
+        solves = {1, 2} & set(scenario.levels)
+        self._amount = many(scenario.task.problems, "TP") if solves and scenario.task.problems else ""
         self._order: dict[str, int] = {}
         """The place of each TP in the task; empty until the problems are in the gradebook."""
         self._task_known = False
@@ -102,14 +103,12 @@ class Reader:
             simulated=tuple(row.name for row in agents if row.engine == "simulated"),
             elapsed_s=timeline.elapsed(None if over else now, self.follower.last),
             left_s=left_s,
-            teaching_problems=self._teaching_problems,
             students=tuple(student.name for student in self._scenario.students),
             agents=agents,
             stages=stages,
             lessons=tuple(lessons[tp] for tp in sorted(lessons, key=lambda tp: self._order[tp])),
             events=tuple(timeline.rows),
             failed=self.follower.failed,
-            requeued=gauges.requeued if gauges else 0,
             course=_levels(self._scenario),
             amount=self._amount,
             learning=learning,
@@ -136,10 +135,6 @@ class Reader:
         }
         self._amount = ", ".join(many(n, what) for what, n in amounts.items() if n)
         self._task_known = True
-
-    @property
-    def _teaching_problems(self) -> int:
-        return len(self._order) or (self._scenario.task.problems if {1, 2} & set(self._scenario.levels) else 0)
 
     def _agents(self, gauges: Gauges | None, clock: float, over: bool) -> tuple[AgentRow, ...]:
         peers = {p.name: p for p in gauges.peers if p.role != "classroom"} if gauges else {}

@@ -105,7 +105,7 @@ def agents_table(agents: Sequence[AgentRow], width: int, over: bool) -> Table:
     def number(value: float | None, form: str = "{:.0f}") -> Text:
         if value is None:
             return cell("" if over else "\N{EN DASH}", "dim")
-        return cell(form.format(value).replace("%", " %"))
+        return cell(form.format(value))
 
     columns = [
         TableColumn("agent", 0, [cell(a.name, "bold") for a in agents]),

@@ -5,14 +5,14 @@ Sections are left out by priority where the terminal is small, and so are column
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from scenarios.monitor.state import LessonRow, RoundRow, Snapshot, StageRow, TrainingRow
+from scenarios.monitor.state import LessonRow, RoundRow, Snapshot, StageRow, TeacherRow, TrainingRow
 from scenarios.monitor.tables import (
     STYLES,
     agents_table,
@@ -85,8 +85,7 @@ def levels(snapshot: Snapshot) -> str:
 
 def task(snapshot: Snapshot, between: str) -> str:
     """What the class is about, and how much of it there is."""
-    amount = snapshot.amount or (many(snapshot.teaching_problems, "TP") if snapshot.teaching_problems else "")
-    return f"{snapshot.task}{between}{amount}" if amount else snapshot.task
+    return f"{snapshot.task}{between}{snapshot.amount}" if snapshot.amount else snapshot.task
 
 
 def header(snapshot: Snapshot, width: int, height: int) -> list[Text]:
@@ -194,25 +193,19 @@ def summary(snapshot: Snapshot) -> list[str]:
     return [*parts, f"best TR right {sum(best)} of {len(best)}"] if best else parts
 
 
-def latest(rows: Sequence[LessonRow], count: int) -> list[LessonRow]:
-    """The `count` lessons with the latest exams, in the order of the task."""
-    newest = sorted(range(len(rows)), key=lambda n: (rows[n].exams > 0, rows[n].last, n))
-    return [rows[n] for n in sorted(newest[-count:])] if count > 0 else []
+Row = TypeVar("Row", LessonRow, RoundRow, TrainingRow, TeacherRow)
+
+
+def latest(rows: Sequence[Row], count: int, key: Callable[[Row], Any]) -> list[Row]:
+    """The `count` rows with the largest keys, and later ones before earlier ones, in the order of `rows`."""
+    places = sorted(range(len(rows)), key=lambda n: (key(rows[n]), n))
+    return [rows[n] for n in sorted(places[-count:])] if count > 0 else []
 
 
 def latest_rounds(rows: Sequence[RoundRow], count: int) -> list[RoundRow]:
-    """The last round of every search before any other, and later rounds before earlier ones; in their order."""
+    """The last round of every search before any other, then later rounds before earlier ones."""
     last = {(row.run, row.arm): row.number for row in rows}
-    places = sorted(
-        range(len(rows)), key=lambda n: (last[rows[n].run, rows[n].arm] == rows[n].number, rows[n].number, n)
-    )
-    return [rows[n] for n in sorted(places[-count:])] if count > 0 else []
-
-
-def latest_trainings(rows: Sequence[TrainingRow], count: int) -> list[TrainingRow]:
-    """The trainings under way before any other, and later ones before earlier ones; in their order."""
-    places = sorted(range(len(rows)), key=lambda n: (rows[n].status == "training", n))
-    return [rows[n] for n in sorted(places[-count:])] if count > 0 else []
+    return latest(rows, count, lambda row: (last[row.run, row.arm] == row.number, row.number))
 
 
 def shown_of(shown: Sequence[object], rows: Sequence[object], what: str) -> list[str]:
@@ -273,10 +266,10 @@ def view(snapshot: Snapshot, width: int, height: int, hint: str = "", drawn: Sec
     lines = [line for text in top for line in render(text, width).lines]
     given = heights(snapshot, height, height - len(lines))
     learning = snapshot.learning
-    lessons = latest(snapshot.lessons, given["gradebook"] - 1)
+    lessons = latest(snapshot.lessons, given["gradebook"] - 1, lambda row: (row.exams > 0, row.last))
     rounds = latest_rounds(learning.rounds, given["rounds"] - 1)
-    trainings = latest_trainings(learning.trainings, given["training"] - 1)
-    teachers = learning.teachers[-max(1, given["measured"] - 1) :]
+    trainings = latest(learning.trainings, given["training"] - 1, lambda row: row.status == "training")
+    teachers = latest(learning.teachers, given["measured"] - 1, lambda row: 0)
     sections = {
         "agents": ViewSection(snapshot.agents, [], lambda: agents(snapshot, width, given["agents"])),
         "rounds": ViewSection(

@@ -100,7 +100,6 @@ def test_the_task_is_told_with_all_its_parts(store: Store, tmp_path: Path) -> No
     shown = picture(tmp_path, described)
     assert shown.task == "sums, texts"
     assert shown.amount == "3 TPs, 2 held-out problems, 16 training items, 10 held-out items"
-    assert shown.teaching_problems == 3
 
 
 def test_a_failure_that_is_asked_again_is_due_again(store: Store, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scenarios.config.schema import LevelNumber
 from scenarios.monitor.pace import Counts, Pace, requests_by_agent
-from scenarios.monitor.screens import PlainLines
+from scenarios.monitor.plain import PlainLines
 from scenarios.monitor.state import Learning, RoundRow, Snapshot, StageRow, TeacherRow, TrainingRow
 from scenarios.monitor.texts import curve
 from scenarios.monitor.view import latest_rounds, view

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from scenarios.monitor.screens import PlainLines
+from scenarios.monitor.plain import PlainLines
 from scenarios.monitor.state import AgentRow, Best, EventRow, LessonRow, Snapshot, StageRow
 from scenarios.monitor.texts import bar, cell, duration, fitted, roughly, rule, spread, tail
 from scenarios.monitor.view import view
@@ -35,7 +35,7 @@ def snapshot(text: str = "plain", *, lessons: int = 3, agents: int = 4, stages: 
         simulated=(text,),
         elapsed_s=3725.0,
         left_s=100.0,
-        teaching_problems=lessons,
+        amount=f"{lessons} TPs",
         students=students,
         agents=tuple(
             AgentRow(
