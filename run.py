@@ -186,13 +186,13 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
 @app.command
 def watch(run_dir: Path, /) -> int:
     """Show a running class, or the end of a finished one."""
-    from scenarios.monitor import follow
+    from scenarios.monitor import monitor
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
     scenario = folder.scenario()
     INTERRUPTS.words = ""  # the class goes on
-    follow.watch(folder.path, scenario, lambda: folder.subscriber(scenario))
+    monitor.watch(folder.path, scenario, lambda: folder.subscriber(scenario))
     return COMPLETE
 
 
@@ -415,7 +415,7 @@ def teach(
     from agents.placement.server_keys import keys_sent
     from broker.client import Client
     from broker.protocol import Hello
-    from scenarios.monitor.follow import Monitor
+    from scenarios.monitor.monitor import Monitor
     from scenarios.session.broker_watch import BROKER
     from scenarios.session.runner import ClassRunner
     from scenarios.session.time_sharing import TimeSharing

@@ -1,1 +1,1 @@
-"""The live monitor: reads the gradebook and the gauges, draws, and never writes."""
+"""The live monitor: it reads the gradebook and the broker's gauges, draws, and writes nothing."""

@@ -1,225 +1,216 @@
-"""The live monitor of a class: reads the gradebook and the broker's gauges, draws, and never writes.
+"""Follows a class: feeds its recorded results to a level, as resume and replay do.
 
-`Monitor` stands beside a class in its own process, `watch` looks at one from another terminal. What is known is
-scenarios/monitor/snapshot.py, how it looks scenarios/monitor/view.py. Looking is paced by what it costs, so that a
-large class does not pay for being watched; and whatever goes wrong here, the class goes on.
+A level is a function of the recorded results, so what it says here is what the report will say. The cost of a look
+depends on what came since the last one, not on what is stored. Nothing is written.
 """
 
-import contextlib
-import sys
-import threading
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Literal, Protocol, Self, TextIO
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 
-from rich.console import Console
-
-from broker.printable import printable_traceback
-from broker.protocol import Gauges
 from scenarios.config.schema import Scenario
-from scenarios.monitor.reader import Reader
-from scenarios.monitor.screens import Canvas, Keys, LiveScreen, PlainLines, draws
-from scenarios.monitor.view import view
-from scenarios.report.formatting import harmless
-from scenarios.report.layout import Trimmed
-from scenarios.report.spend import spent_in
-from scenarios.session.run_dir import is_running
-from scenarios.store.sqlite import Store
+from scenarios.levels.base import Level, Outcome, Request, Result, Step
+from scenarios.monitor.lessons import Lessons
+from scenarios.monitor.state import LessonRow
+from scenarios.session.run_dir import RunFolder
+from scenarios.store.sqlite import ClassEvent, Store
 
-Mode = Literal["live", "plain", "off"]
+BATCH = 1000
+"""Requests that one look reads at most, so that a large class does not hold up the drawing."""
 
-FRAME_S = 0.25
-"""Between two frames at least."""
-SHARE = 0.02
-"""Of one core: what reading the gradebook may take in the long run."""
-PROBE_S = 2.0
-"""How often `watch` asks whether somebody is at work on the class."""
-PATIENCE_S = 10.0
-"""How long the end of a class waits for the monitor's."""
-FULL = 40
-"""Lines of the final picture where there is no terminal."""
-
-
-class GaugeSource(Protocol):
-    """Where gauges come from: the broker's subscriber."""
-
-    def latest(self) -> Gauges | None:
-        """The newest gauges that were not read yet; None: there are none. Never waits."""
+CHANGED = "PRAGMA data_version"
+GRADES = "SELECT seq, request_id FROM grade WHERE seq > ? ORDER BY seq LIMIT ?"
+"""Grades are numbered as they come, and every answer has one."""
+LAST_GRADE = "SELECT coalesce(max(seq), 0) FROM grade"
+# The latest grade by a subquery: joined to the view, SQLite would read the whole table first.
+RESULTS = """
+  SELECT r.request_id, text, answer,
+         (SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1),
+         failed, completion_tokens, finish_reason, score, prompt_tokens, cached_tokens, at
+  FROM json_each(?) wanted CROSS JOIN result r ON r.request_id = wanted.value"""
+RESULTS_OF_STAGES = "SELECT request_id FROM result WHERE stage IN (SELECT value FROM json_each(?))"
+GRADED = frozenset({"Teach", "Examine"})
+"""Kinds whose results have a grade. Results of other kinds are found by their stages."""
+LESSON_STAGES = frozenset({"greedy", "teach", "exam", "grade"})
+"""Stages that levels 1 and 2 begin with."""
 
 
-Subscribe = Callable[[], AbstractContextManager[GaugeSource]]
+@dataclass(slots=True)
+class AgentTotals:
+    """What one agent did. Tokens are counted over all its results."""
+
+    done: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
 
 
-class _Follower:
-    """Looks and draws, one step at a time."""
+class Follower:
+    """Follows one gradebook.
 
-    def __init__(self, reader: Reader, source: GaugeSource, drawing: Canvas) -> None:
-        self._reader = reader
-        self._source = source
-        self._gauges: Gauges | None = None
-        self._drawing = drawing
-        self._due = 0.0
-        self._sum_up = 0.0
-        self._begun = False
-        """Whether all that was there at first is read: that is paid once, and not by the pace."""
-
-    def step(self, *, at_once: bool = False) -> float:
-        """Look, where it is time to, and draw.
-
-        Returns:
-            Seconds to wait before the next step.
-        """
-        clock = time.monotonic()
-        if at_once or clock >= self._due or self._reader.ledger.behind:
-            began = time.thread_time()
-            self._reader.look()
-            cost = time.thread_time() - began
-            self._due = (max(clock, self._due) if self._begun else clock) + cost / SHARE
-            self._begun = self._begun or not self._reader.ledger.behind
-        if clock >= self._sum_up:
-            began = time.thread_time()
-            self._reader.sum_up()
-            self._sum_up = clock + (time.thread_time() - began) / SHARE
-        self._gauges = self._source.latest() or self._gauges
-        self._drawing.draw(
-            self._reader.snapshot(self._gauges, now=datetime.now(UTC), clock=time.monotonic(), running=True)
-        )
-        return FRAME_S / 10 if self._reader.ledger.behind else FRAME_S
-
-
-class Monitor:
-    """Shows a class while it runs in this process: a context manager around the class.
-
-    Args:
-        folder: of the run; its class.db is there.
-        scenario: what is run.
-        subscribe: connects to the broker's gauges; called, used and closed in the monitor's thread.
-        mode: live needs a terminal and is plain without one; off shows nothing.
-        console: the terminal; default: standard output.
-        stream: where plain lines go; default: standard error.
+    Attributes:
+        events: those that the last look found.
+        lessons: the figures of level 1, or of level 2's first round, by TP.
+        agents: by name.
+        done, asked: results, and requests so far, by stage and agent.
+        waiting: requests without a result, by agent.
+        level: the highest one that asked something; 0: none did.
+        last: when the last result that was read was committed.
+        totals: requests by stage, as the level knows them.
+        outcome: the level's, as of the last `sum_up`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        scenario: Scenario,
-        subscribe: Subscribe,
-        mode: Mode = "live",
-        *,
-        console: Console | None = None,
-        stream: TextIO | None = None,
-    ) -> None:
-        self._folder = folder
+    def __init__(self, store: Store, scenario: Scenario) -> None:
+        self._store = store
         self._scenario = scenario
-        self._subscribe = subscribe
-        self._console = console or Console()
-        self._stream = stream or sys.stderr
-        self.mode: Mode = "plain" if mode == "live" and not draws(self._console) else mode
-        """What it came to."""
-        self._screen = contextlib.ExitStack()
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._failure = ""
+        self._seq = 0
+        self.events: list[ClassEvent] = []
+        self._reset()
 
-    def __enter__(self) -> Self:
-        if self.mode == "off":
-            return self
-        drawing: Canvas = PlainLines(self._stream)
-        if self.mode == "live":
-            drawing = self._screen.enter_context(LiveScreen(self._console, "Ctrl-C stops; the class can be resumed"))
-        self._thread = threading.Thread(target=self._run, args=(drawing,), name="monitor", daemon=True)
-        self._thread.start()
-        return self
+    def _reset(self) -> None:
+        """Forget everything but the events that were read."""
+        self._level: Level | None = None
+        self._unread: list[str] = []
+        """Due and not looked up yet: their results may have been recorded before they were due."""
+        self._awaited: dict[str, Request] = {}
+        self._ungraded = Counter[str]()
+        """Awaited requests whose results have no grade, by stage."""
+        self._open = Counter[tuple[int, int, str]]()
+        """Awaited requests by level, round and stage."""
+        self._failures: list[str] = []
+        """Requests that failed, by the events; their results have no grade."""
+        self._last_grade = 0
+        self._version: object = None
+        self._more_grades = False
+        self._outcome_changed = False
+        self._lessons = Lessons(self._scenario)
+        self.lessons: dict[str, LessonRow] = {}
+        self.agents: dict[str, AgentTotals] = defaultdict(AgentTotals)
+        self.done = Counter[tuple[str, str]]()
+        self.asked = Counter[tuple[str, str]]()
+        self.waiting = Counter[str]()
+        self.level = 0
+        self.last = ""
+        self.totals: dict[str, int] = {}
+        self.outcome = Outcome()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        try:
-            if self._thread:
-                self._thread.join(timeout=PATIENCE_S)
-        finally:
-            self._screen.close()
-        if self._failure:
-            print(self._failure, file=self._stream, flush=True)
+    @property
+    def behind(self) -> bool:
+        """Whether the gradebook may hold results that were due and not read so far."""
+        return bool(self._unread) or self._more_grades
 
-    def _run(self, drawing: Canvas) -> None:
-        try:
-            with Store(self._folder) as store, self._subscribe() as source:
-                self._follow(Reader(store, self._scenario, spent_in(self._folder)), source, drawing)
-        except Exception as error:
-            # A class is worth more than its picture: whatever this was, it is told at the end.
-            log = self._folder / "logs" / "monitor.log"
-            self._failure = (
-                f"the monitor stopped early ({type(error).__name__}: {harmless(str(error))[:200]}); "
-                f"the class went on without it\nmore in {log}"
+    @property
+    def failed(self) -> int:
+        """Requests that failed and are not asked again."""
+        return sum(agent.failed for agent in self.agents.values())
+
+    @property
+    def at_work(self) -> list[tuple[int, int, str]]:
+        """Level, round and stage of the requests without a result."""
+        return sorted(place for place, count in self._open.items() if count)
+
+    def look(self) -> None:
+        """Read what came since the last look, at most a batch."""
+        self.events = self._store.events(after=self._seq)
+        if self.events:
+            self._seq = self.events[-1].seq
+            self._failures += [event.detail.partition(" ")[0] for event in self.events if event.kind == "failed"]
+            if any(event.kind == "retry" for event in self.events):
+                self._reset()  # other requests are due than before
+        level = self._level = self._level or self._begin()
+        if level is None:
+            return
+        ((version,),) = self._store.query(CHANGED)
+        if version == self._version and not self.behind:
+            return
+        self._version = version
+        for tp in self._feed(level, self._new_results()):
+            self.lessons[tp] = self._lessons.row(tp)
+        self.totals = {stage: total for stage, total in level.totals().items() if total}
+
+    def sum_up(self) -> None:
+        """Bring `outcome` up to date. This may cost more than a look."""
+        if self._level is not None and self._outcome_changed:
+            self._outcome_changed = False
+            self.outcome = self._level.outcome()
+
+    def _begin(self) -> Level | None:
+        """Make the level, once the problems and all who answer are known."""
+        if not {agent.name for agent in self._scenario.agents} <= self._store.answerers().keys():
+            return None
+        if (bank := self._store.bank()) is None:
+            return None
+        ((self._last_grade,),) = self._store.query(LAST_GRADE)  # type: ignore[assignment]
+        level = RunFolder(self._store.path.parent).level(self._scenario, bank, self._store)
+        self._add_requests(level.begin())
+        return level
+
+    def _add_requests(self, step: Step) -> None:
+        for request in step.requests:
+            self._awaited[request.id] = request
+            self._unread.append(request.id)
+            self._open[request.level, request.round, request.stage] += 1
+            self._ungraded[request.stage] += request.kind not in GRADED
+            self.waiting[request.to] += 1
+            self.asked[request.stage, request.to] += 1
+            self.level = max(self.level, request.level)
+            self._outcome_changed = self._outcome_changed or _after_lessons(request)
+
+    def _close(self, id: str) -> Request:
+        request = self._awaited.pop(id)
+        self._open[request.level, request.round, request.stage] -= 1
+        self._ungraded[request.stage] -= request.kind not in GRADED
+        self.waiting[request.to] -= 1
+        self.done[request.stage, request.to] += 1
+        return request
+
+    def _new_results(self) -> list[str]:
+        """Ids of awaited requests that may have a result by now."""
+        graded = self._store.query(GRADES, self._last_grade, BATCH)
+        self._more_grades = len(graded) == BATCH
+        if graded:
+            self._last_grade = int(str(graded[-1][0]))
+        batch, self._unread = self._unread[:BATCH], self._unread[BATCH:]
+        self._failures = [id for id in self._failures if id in self._awaited]
+        ids = [*(str(row[1]) for row in graded), *self._failures, *batch]
+        stages = [stage for stage, count in self._ungraded.items() if count]
+        if stages and not self.behind:
+            ids += [str(row[0]) for row in self._store.query(RESULTS_OF_STAGES, json.dumps(stages))]
+        return list(dict.fromkeys(id for id in ids if id in self._awaited))
+
+    def _feed(self, level: Level, ids: list[str]) -> set[str]:
+        """Give the recorded results among `ids` to the level; returns the TPs whose lessons changed."""
+        changed = set()
+        for row in self._store.query(RESULTS, json.dumps(ids)):
+            request = self._close(str(row[0]))
+            result = Result(
+                request_id=request.id,
+                text=str(row[1]),
+                answer=None if row[2] is None else str(row[2]),
+                correct=bool(row[3]),
+                failed=str(row[4]),
+                completion_tokens=int(str(row[5])),
+                finish_reason=str(row[6]),
+                score=None if row[7] is None else float(str(row[7])),
             )
-            # A picture that stands still would look like a class that does.
-            self._screen.close()
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("a") as file:
-                file.write(f"{printable_traceback(error)}\n")
-
-    def _follow(self, reader: Reader, source: GaugeSource, drawing: Canvas) -> None:
-        plain = self.mode == "plain"
-        if plain:
-            reader.catch_up()
-        follower = _Follower(reader, source, drawing)
-        while not self._ended.wait(follower.step()):
-            pass
-        if plain:
-            reader.catch_up()
-            follower.step(at_once=True)
-
-
-def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Console | None = None) -> str:
-    """Show the class in `folder` until it ends, or q; a class that is over is drawn once.
-
-    Args:
-        folder: of the run.
-        scenario: what is run there.
-        subscribe: connects to the broker's gauges; called only where the class runs.
-        console: the terminal; default: standard output.
-
-    Returns:
-        The status of the class, as `Snapshot` has it.
-
-    Raises:
-        StoreError: there is no gradebook to read.
-    """
-    console = console or Console()
-    with Store(folder) as store:
-        reader = Reader(store, scenario, spent_in(folder))
-        if is_running(folder):
-            with subscribe() as source:
-                _attend(folder, reader, source, console)
-        running = is_running(folder)
-        reader.catch_up()
-        final = reader.snapshot(None, now=datetime.now(UTC), clock=time.monotonic(), running=running)
-        if not running:
-            # The command above and the prompt below have lines of their own.
-            picture = view(final, console.width, console.height - 3 if console.is_terminal else FULL)
-            console.print(Trimmed(picture))
-        return final.status
+            self._add_requests(level.receive(result))
+            at = str(row[10])
+            self.last = max(self.last, at)
+            agent = self.agents[request.to]
+            agent.done += 1
+            agent.failed += bool(result.failed)
+            agent.prompt_tokens += int(str(row[8]))
+            agent.cached_tokens += int(str(row[9]))
+            agent.completion_tokens += result.completion_tokens
+            if _after_lessons(request):
+                self._outcome_changed = True
+            elif request.stage in LESSON_STAGES and request.round < 2:
+                self._lessons.add(request, result, at)
+                changed.add(request.tp)
+        return changed
 
 
-def _attend(folder: Path, reader: Reader, source: GaugeSource, console: Console) -> None:
-    """Draw a class until it ends, or q."""
-    with contextlib.ExitStack() as stack:
-        drawing: Canvas = PlainLines(console.file)
-        if draws(console):
-            drawing = stack.enter_context(LiveScreen(console, "q leaves; the class goes on"))
-        else:
-            reader.catch_up()
-        keys = stack.enter_context(Keys(sys.stdin))
-        follower = _Follower(reader, source, drawing)
-        probe = time.monotonic() + PROBE_S
-        while not keys.quit_within(follower.step()):
-            if time.monotonic() >= probe:
-                probe = time.monotonic() + PROBE_S
-                if not is_running(folder):
-                    return
+def _after_lessons(request: Request) -> bool:
+    """Whether figures of levels 2 and 3 depend on it."""
+    return request.level > 2 or (request.level == 2 and request.stage not in LESSON_STAGES)

@@ -1,148 +1,133 @@
-"""Sums per agent and per lesson, as the monitor shows them, whoever reads the results: ledger.py or shadow.py. Pure."""
+"""Level 1's figures by TP: how the exams under its TRs went, and which TR is the best so far.
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+The LbT score is that of scenarios/scoring/lbt.py. Only a TP with a new result is summed up again.
+"""
+
+from collections import Counter, defaultdict
+from fractions import Fraction
+
+from msgspec.structs import replace
 
 from scenarios.config.schema import Scenario
-from scenarios.monitor.snapshot import Best, LessonRow
+from scenarios.levels.base import Request, Result
+from scenarios.monitor.state import Best, LessonRow
+from scenarios.records.observe import ExamAnswer, Rationale
+from scenarios.scoring.lbt import lbt_score
 
 
-@dataclass(slots=True)
-class Tally:
-    """What one agent did."""
+class _ExaminedText:
+    """The TRs of one TP that have the same text. They are examined once and counted as often as they came."""
 
-    done: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-
-    def add(self, other: "Tally", sign: int = 1) -> None:
-        """Add `other`, or take it away."""
-        self.done += sign * other.done
-        self.failed += sign * other.failed
-        self.prompt_tokens += sign * other.prompt_tokens
-        self.cached_tokens += sign * other.cached_tokens
-        self.completion_tokens += sign * other.completion_tokens
+    def __init__(self, rationale: Rationale) -> None:
+        self.rationale = rationale
+        self.count = 0
+        self.first = rationale.repeat
+        """The smallest repeat among them."""
+        self.exams: list[ExamAnswer] = []
+        self.exam_results = 0
+        """Failed exams, too."""
+        self.score: Fraction | None = None
+        """The LbT score of `exams`; None: it is not computed yet."""
 
 
-@dataclass(slots=True)
-class Sat:
-    """The exams one student sat under one TR, or the solutions it graded there."""
+class _LessonProgress:
+    """One TP."""
 
-    tally: Tally
-    given_up: int
-    """Failures that are asked again under another id: they no longer count."""
-    right: float
-
-    @property
-    def graded(self) -> int:
-        """How many there is a grade of."""
-        return self.tally.done - self.tally.failed
-
-
-@dataclass(slots=True)
-class _RationaleView:
-    """The TRs of one TP that have the same text: examined once, counted as often as they came."""
-
-    answer: str | None
-    correct: bool
-    first: int
-    """The smallest repeat among them."""
-    ids: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _ProblemView:
-    materials: dict[int, _RationaleView] = field(default_factory=dict)
-    failed: int = 0
-    greedy: bool | None = None
-    last: str = ""
+    def __init__(self) -> None:
+        self.texts: dict[int, _ExaminedText] = {}
+        self.failed = 0
+        self.greedy: bool | None = None
+        self.grades = 0
+        self.right = Counter[str]()
+        """Right exam answers by student."""
+        self.answered = Counter[str]()
+        self.last = ""
 
 
 class Lessons:
-    """The TRs and exams of a class, TP by TP."""
+    """The TRs and exams of a class by TP."""
 
     def __init__(self, scenario: Scenario) -> None:
-        self._merge = scenario.scoring.merge
-        self._ties = scenario.scoring.ties
+        self._scoring = scenario.scoring
         self._rationales = scenario.lesson.rationales
-        self._per_tr = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
-        self._lessons: dict[str, _ProblemView] = defaultdict(_ProblemView)
-        self.lesson_of: dict[str, str] = {}
-        """TP of every TR, the greedy ones and failed ones too."""
-        self.exams: dict[str, dict[tuple[str, str], Sat]] = {}
-        """By TR, then by student and stage: exam, or grade."""
+        self._students = tuple(student.name for student in scenario.students)
+        self._exams_per_text = len(self._students) * scenario.exam.problems * scenario.exam.repeats
+        self._lessons: dict[str, _LessonProgress] = defaultdict(_LessonProgress)
+        self._text_of: dict[str, _ExaminedText] = {}
+        """By request id of the TR."""
 
-    def came(self, request_id: str, tp: str, at: str) -> None:
-        """A TR of this TP was committed."""
-        self.lesson_of[request_id] = tp
-        self.touch(tp, at)
+    def add(self, request: Request, result: Result, at: str) -> None:
+        """Add one result of the stages greedy, teach, exam and grade, committed at the time `at`."""
+        lesson = self._lessons[request.tp]
+        lesson.last = max(lesson.last, at)
+        if request.stage == "greedy":
+            lesson.greedy = None if result.failed else result.correct
+        elif request.stage == "grade":
+            lesson.grades += 1
+        elif request.stage == "exam":
+            self._add_exam(lesson, request, result)
+        elif result.failed:
+            lesson.failed += 1
+        else:
+            self._add_rationale(lesson, request, result)
 
-    def touch(self, tp: str, at: str) -> None:
-        """Something of this TP was committed."""
-        self._lessons[tp].last = max(self._lessons[tp].last, at)
+    def _add_rationale(self, lesson: _LessonProgress, request: Request, result: Result) -> None:
+        rationale = Rationale(request.id, request.repeat, result.answer, result.correct, result.completion_tokens, ())
+        text = lesson.texts.setdefault(hash(result.text), _ExaminedText(rationale))
+        text.count += 1
+        text.first = min(text.first, request.repeat)
+        self._text_of[request.id] = text
 
-    def greedy(self, tp: str, correct: bool | None) -> None:
-        """The greedy answer; None: it failed."""
-        self._lessons[tp].greedy = correct
-
-    def failed(self, tp: str) -> None:
-        """A TR that will not be there."""
-        self._lessons[tp].failed += 1
-
-    def rationale(self, request_id: str, tp: str, repeat: int, text: str, answer: str | None, correct: bool) -> None:
-        """A TR to examine, unless there was one like it or it has no answer."""
-        material = self._lessons[tp].materials.setdefault(hash(text), _RationaleView(answer, correct, repeat))
-        material.first = min(material.first, repeat)
-        material.ids.append(request_id)
+    def _add_exam(self, lesson: _LessonProgress, request: Request, result: Result) -> None:
+        text = self._text_of[request.tr]
+        text.exam_results += 1
+        if not result.failed:
+            text.exams.append(ExamAnswer(request.to, request.ep, request.repeat, result.correct))
+            text.score = None
+            lesson.right[request.to] += result.correct
+            lesson.answered[request.to] += 1
 
     def row(self, tp: str) -> LessonRow:
-        """What is known of this TP now."""
+        """Sum up one TP."""
         lesson = self._lessons[tp]
-        votes: dict[str | None, int] = defaultdict(int)
-        for material in lesson.materials.values():
-            votes[material.answer] += len(material.ids)
-        right: dict[str, float] = defaultdict(float)
-        graded: dict[str, int] = defaultdict(int)
-        best: Best | None = None
-        best_key: tuple[float, ...] = ()
-        exams = grades = 0
-        for material in lesson.materials.values():
-            under = [one for i in material.ids for one in self.exams.get(i, {}).items()]
-            grades += sum(s.tally.done - s.given_up for (_, stage), s in under if stage == "grade")
-            sat = [(name, s) for (name, stage), s in under if stage != "grade"]
-            done = sum(s.tally.done - s.given_up for _, s in sat)
-            exams += done
-            for name, s in sat:
-                right[name] += s.right
-                graded[name] += s.graded
-            score = self._score([s for _, s in sat if s.graded])
-            if score is None:
-                continue
-            complete = done >= self._per_tr
-            support = votes[material.answer] if self._ties == "votes" else 0
-            key = (complete, score, support, -material.first)
-            if best is None or key > best_key:
-                best_key = key
-                best = Best(material.answer or "", score, material.correct, complete)
-        came = lesson.failed + sum(len(m.ids) for m in lesson.materials.values())
-        examined = sum(m.answer is not None for m in lesson.materials.values())
+        texts = lesson.texts.values()
+        arrived = lesson.failed + sum(text.count for text in texts)
+        to_examine = sum(text.rationale.answer is not None for text in texts) + max(0, self._rationales - arrived)
         return LessonRow(
             tp=tp,
-            rationales=came,
-            exams=exams,
-            exams_total=(examined + max(0, self._rationales - came)) * self._per_tr,
-            grades=grades,
-            scores={name: right[name] / n for name, n in graded.items() if n},
+            rationales=arrived,
+            exams=sum(text.exam_results for text in texts),
+            exams_total=to_examine * self._exams_per_text,
+            grades=lesson.grades,
+            scores={student: lesson.right[student] / n for student, n in lesson.answered.items()},
             greedy=lesson.greedy,
-            best=best,
+            best=self._best(lesson),
             last=lesson.last,
         )
 
-    def _score(self, sat: list[Sat]) -> float | None:
-        if not sat:
+    def _best(self, lesson: _LessonProgress) -> Best | None:
+        """The TR with the highest LbT score; those with all their exams come first."""
+        votes = Counter[str | None]()
+        for text in lesson.texts.values():
+            votes[text.rationale.answer] += text.count
+        ranked = [
+            (
+                text.exam_results >= self._exams_per_text,
+                self._score(text),
+                votes[text.rationale.answer] if self._scoring.ties == "votes" else 0,
+                -text.first,
+                text.rationale,
+            )
+            for text in lesson.texts.values()
+            if text.exams
+        ]
+        if not ranked:
             return None
-        if self._merge == "students":
-            return sum(s.right / s.graded for s in sat) / len(sat)
-        return sum(s.right for s in sat) / sum(s.graded for s in sat)
+        complete, score, _, _, rationale = max(ranked, key=lambda one: one[:4])
+        return Best(rationale.answer or "", float(score), rationale.correct, complete)
+
+    def _score(self, text: _ExaminedText) -> Fraction:
+        if text.score is None:
+            examined = replace(text.rationale, exams=tuple(text.exams))
+            text.score = lbt_score(examined, self._students, self._scoring.merge)
+        return text.score

@@ -1,20 +1,20 @@
-"""How long it will still take, by stage: from how fast each agent was while it had something to do. Pure.
+"""How fast agents work, by stage, while they have something to do.
 
-At the levels after the first agents wait for one another, so the time an agent had nothing to do says nothing of its
-pace; and what a request takes depends on its stage.
+Agents wait for one another, so the time without work says nothing of an agent's pace; and what a request takes
+depends on its stage.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 STUDENTS = frozenset({"ask", "exam", "grade", "probe_exam"})
 """Stages that the students are asked in; in all others it is the teacher."""
 LIKE = {"greedy": "teach", "measure": "teach", "probe": "teach", "probe_exam": "exam", "test": "score"}
 """Stages that take as long as another one does."""
-MEMORY_S = 300.0
-"""What is older counts for half."""
+HALF_LIFE_S = 300.0
+"""Seconds of work after which earlier work counts half."""
 ENOUGH_S, ENOUGH = 2.0, 10
-"""Seconds of work in a stage, or requests, before anything is said of its pace."""
+"""Seconds of work in a stage, or requests, from which the pace is known."""
 
 Counts = Mapping[tuple[str, str], int]
 """By stage and agent."""
@@ -24,15 +24,15 @@ class Pace:
     """Follows how fast agents are."""
 
     def __init__(self) -> None:
-        self._before: Counts = {}
+        self._before: Counts | None = None
         self._since: dict[str, float] = {}
-        """Since when agents were at work without a result: only those that had one before, and so are loaded."""
-        self._spent: dict[tuple[str, str], float] = defaultdict(float)
-        """Seconds by agent and kind of stage."""
-        self._made: dict[tuple[str, str], float] = defaultdict(float)
+        """The last result of agents at work. Before its first result an agent may have been loading."""
+        self._seconds: dict[tuple[str, str], float] = defaultdict(float)
+        """By agent and kind of stage."""
+        self._results: dict[tuple[str, str], float] = defaultdict(float)
 
     def note(self, clock: float, done: Counts, waiting: Mapping[str, int]) -> None:
-        """Take down how far they are.
+        """Note how far the agents are.
 
         Args:
             clock: monotonic seconds.
@@ -41,7 +41,7 @@ class Pace:
         """
         gained: dict[str, Counter[str]] = defaultdict(Counter)
         for (stage, agent), count in done.items():
-            if (more := count - self._before.get((stage, agent), 0)) > 0 and self._before:
+            if self._before is not None and (more := count - self._before.get((stage, agent), 0)) > 0:
                 gained[agent][LIKE.get(stage, stage)] += more
         self._before = dict(done)
         for agent, kinds in gained.items():
@@ -56,27 +56,33 @@ class Pace:
                 self._since[agent] = clock
 
     def left(self, agent: str, stage: str, requests: float) -> float | None:
-        """Seconds that `agent` needs for so many requests of a stage; None: it was not seen at any like it."""
+        """Seconds that `agent` needs for so many requests of a stage; None: its pace there is not known."""
         key = agent, LIKE.get(stage, stage)
         if not requests:
             return 0.0
-        if not self._made[key] or (self._spent[key] < ENOUGH_S and self._made[key] < ENOUGH):
+        if not self._results[key] or (self._seconds[key] < ENOUGH_S and self._results[key] < ENOUGH):
             return None
-        return requests * self._spent[key] / self._made[key]
+        return requests * self._seconds[key] / self._results[key]
 
     def _add(self, agent: str, kind: str, seconds: float, count: float) -> None:
         key = agent, kind
-        if self._spent[key] > MEMORY_S:
-            self._spent[key] /= 2
-            self._made[key] /= 2
-        self._spent[key] += seconds
-        self._made[key] += count
+        if self._seconds[key] > HALF_LIFE_S:
+            self._seconds[key] /= 2
+            self._results[key] /= 2
+        self._seconds[key] += seconds
+        self._results[key] += count
 
 
-def shares(stage: str, teacher: str, students: tuple[str, ...], asked: Counts) -> dict[str, float]:
-    """Who will answer the requests of a stage that are not due yet, by share: as those that were, if there were any."""
-    seen = {agent: count for (name, agent), count in asked.items() if name == stage and count}
-    if not seen:
-        seen = dict.fromkeys(students if stage in STUDENTS else (teacher,), 1)
-    whole = sum(seen.values())
-    return {agent: count / whole for agent, count in seen.items()}
+def requests_by_agent(
+    stage: str, requests: int, asked: Counts, done: Counts, teacher: str, students: Sequence[str]
+) -> dict[str, float]:
+    """How many of the requests left in a stage each agent answers.
+
+    Those that nobody was asked yet are spread as the earlier ones were; in a new stage evenly over who is asked there.
+    """
+    by_agent = {agent: n for (name, agent), n in asked.items() if name == stage and n}
+    waiting = {agent: n - done.get((stage, agent), 0) for agent, n in by_agent.items()}
+    if not by_agent:
+        by_agent = dict.fromkeys(students if stage in STUDENTS else [teacher], 1)
+    to_come = max(0, requests - sum(waiting.values())) / sum(by_agent.values())
+    return {agent: waiting.get(agent, 0) + to_come * n for agent, n in by_agent.items()}

@@ -18,15 +18,21 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from broker.protocol import Gauges, PeerGauge, Role, digest
+from broker.protocol import Gauges, PeerGauge, Role
 from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
-from scenarios.monitor.follow import Monitor
+from scenarios.levels.base import Request, Setup
+from scenarios.levels.observe.level import ObserveLevel
+from scenarios.monitor.monitor import Monitor
+from scenarios.session.runner import result_of
 from scenarios.store.sqlite import Record, Store
+from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.benchmarks import monitor_course
 
 EPS, REPEATS = 3, 3
 GROUPS_PER_S = 5
 TRS_PER_GROUP = 3
+MORE = 10
+"""TPs that are taught while it is measured, at most."""
 
 
 def scenario(tps: int, trs: int) -> Scenario:
@@ -41,44 +47,64 @@ def scenario(tps: int, trs: int) -> Scenario:
     )
 
 
-def lesson(rng: random.Random, tp: str, first: int, trs: int) -> list[Record]:
-    """TRs `first` and on of one TP, with all their exams."""
-    records = []
-    for repeat in range(first, first + trs):
-        tr = digest(tp, repeat)
-        right = rng.random() < 0.4
-        records.append(
-            Record(request_id=tr, kind="Teach", agent="teacher", stage="teach", tp=tp, repeat=repeat,
-                   text=f"{repeat} " + "It takes some steps. " * 15, answer="18", correct=right,
-                   prompt_tokens=400, cached_tokens=250, completion_tokens=60)
+def bank(tps: int) -> Bank:
+    """So many made-up TPs."""
+
+    def problem(id: str) -> Problem:
+        return Problem(id, f"text of {id}", "4", "number")
+
+    items = (ProblemGroup(problem(f"tp-{n}"), tuple(problem(f"tp-{n}-{ep}") for ep in range(EPS))) for n in range(tps))
+    return Bank("made up", tuple(items), ())
+
+
+class Class:
+    """A class that is answered TP by TP."""
+
+    def __init__(self, tps: int, trs: int, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self.bank = bank(tps)
+        self.answerers = {"teacher": "teacher", "student": "student"}
+        self._level = ObserveLevel(Setup(scenario(tps, trs), self.bank, self.answerers))
+        self._rationales = {(request.tp, request.repeat): request for request in self._level.begin().requests}
+
+    def lesson(self, number: int, first: int, trs: int) -> list[Record]:
+        """TRs `first` and on of one TP, with all their exams."""
+        records = []
+        for repeat in range(first, first + trs):
+            request = self._rationales[f"tp-{number}", repeat]
+            text = f"{repeat} " + "It takes some steps. " * 15
+            records.append(self._record(request, text, "18", self._rng.random() < 0.4))
+            exams = self._level.receive(result_of(records[-1])).requests
+            records += [self._record(exam, "So it is 4. " * 20, "4", self._rng.random() < 0.5) for exam in exams]
+        return records
+
+    def _record(self, request: Request, text: str, answer: str, correct: bool) -> Record:
+        return Record(
+            request_id=request.id, kind=request.kind, agent=request.to, stage=request.stage, tp=request.tp,
+            tr=request.tr, ep=request.ep, repeat=request.repeat, text=text, answer=answer, correct=correct,
+            prompt_tokens=400, cached_tokens=250, completion_tokens=60,
         )  # fmt: skip
-        records += [
-            Record(request_id=digest(tr, ep, again), kind="Examine", agent="student", stage="exam", tp=tp, tr=tr,
-                   ep=f"{tp}-{ep}", repeat=again, text="So it is 4. " * 20, answer="4",
-                   correct=rng.random() < 0.5, prompt_tokens=400, cached_tokens=250, completion_tokens=60)
-            for ep in range(EPS) for again in range(REPEATS)
-        ]  # fmt: skip
-    return records
 
 
 def fill(folder: Path, tps: int, trs: int, seed: int) -> None:
-    """A gradebook with `tps` whole lessons."""
-    rng = random.Random(seed)
+    """A gradebook with `tps` whole lessons, of a class with `MORE` others."""
+    played = Class(tps + MORE, trs, seed)
     with Store(folder, write=True) as store:
+        store.keep_bank(played.bank)
+        store.keep_answerers(played.answerers)
         for number in range(tps):
-            store.record(lesson(rng, f"tp-{number}", 0, trs), grader="benchmark", version="1")
+            store.record(played.lesson(number, 0, trs), grader="benchmark", version="1")
 
 
 def grow(folder: Path, tps: int, trs: int, seed: int) -> None:
     """Go on with further lessons until this process is ended."""
-    rng = random.Random(seed)
+    played = Class(tps + MORE, trs, seed)
     with Store(folder, write=True) as store:
-        number = tps
-        while True:
+        for number in range(tps, tps + MORE):
             for first in range(0, trs, TRS_PER_GROUP):
-                store.record(lesson(rng, f"tp-{number}", first, TRS_PER_GROUP), grader="benchmark", version="1")
+                records = played.lesson(number, first, min(TRS_PER_GROUP, trs - first))
+                store.record(records, grader="benchmark", version="1")
                 time.sleep(1 / GROUPS_PER_S)
-            number += 1
 
 
 class Screen(io.StringIO):
@@ -141,7 +167,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
         console = Console(file=screen, force_terminal=True, color_system="256", width=120, height=40)
         try:
             before = usage()
-            with Monitor(folder, scenario(tps + 10, trs), Busy(), "live", console=console), screen.drawn:
+            with Monitor(folder, scenario(tps + MORE, trs), Busy(), "live", console=console), screen.drawn:
                 if not screen.drawn.wait_for(lambda: screen.exams >= there, timeout=300):
                     raise RuntimeError("the monitor did not catch up with the gradebook within 300 s")
                 first = usage() - before

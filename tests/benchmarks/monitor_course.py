@@ -16,7 +16,7 @@ from unittest import mock
 from rich.console import Console
 
 from scenarios.config.schema import Scenario
-from scenarios.monitor.follow import Monitor
+from scenarios.monitor.monitor import Monitor
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Labelled
 from tests.scenarios.levels import iterated

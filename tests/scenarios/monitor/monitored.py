@@ -12,9 +12,13 @@ from rich.console import Console
 
 from broker.protocol import Gauges, PeerGauge, Role
 from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Scoring, Task
+from scenarios.levels.base import Request, Setup
+from scenarios.levels.observe.level import ObserveLevel
 from scenarios.monitor.reader import Reader
-from scenarios.monitor.snapshot import Snapshot
+from scenarios.monitor.state import Snapshot
+from scenarios.session.runner import result_of
 from scenarios.store.sqlite import Record, Store
+from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -36,7 +40,8 @@ def scenario(engine: str = "transformers", **scoring: str) -> Scenario:
 
 
 def begin(store: Store, described: Scenario, device: str = "cpu (1 core)") -> None:
-    """The events of a session's beginning."""
+    """The events of a session's beginning, and what a class records before it asks anything."""
+    prepare(store)
     facts = [
         {"name": a.name, "role": "student", "model": a.model, "engine": a.engine, "device": device}
         for a in described.agents
@@ -71,10 +76,64 @@ def exams(tp: str, repeat: int, ada: str = "++", bob: str = "++") -> list[Record
     ]  # fmt: skip
 
 
+BANK = Bank(
+    source="gsm_symbolic",
+    items=tuple(
+        ProblemGroup(
+            Problem(tp, f"text of {tp}", "18", "number"),
+            tuple(Problem(f"{tp}-ep{n}", f"text of {tp}-ep{n}", "1", "number") for n in range(2)),
+        )
+        for tp in ("tp1", "tp2")
+    ),
+    demonstrations=(),
+)
+
+
+def prepare(store: Store) -> None:
+    """What a class records before it asks anything: its problems, and who answers."""
+    if store.bank() is None:
+        store.keep_bank(BANK)
+        store.keep_answerers({agent.name: agent.name for agent in scenario().agents})
+
+
 def record(store: Store, *records: Record | Iterable[Record]) -> None:
-    """Commit them."""
+    """Commit them, each under the id of the request that it answers."""
     rows = [row for one in records for row in ([one] if isinstance(one, Record) else one)]
-    store.record(rows, grader="test", version="1")
+    prepare(store)
+    store.record(asked(store, rows), grader="test", version="1")
+
+
+def asked(store: Store, rows: Iterable[Record]) -> list[Record]:
+    """The records with the request ids of the level; an exam names the TR it is about as `tr` does."""
+    described = msgspec.structs.replace(scenario(), exam=Exam(problems=2, score="logprob"))
+    level = ObserveLevel(Setup(described, BANK, store.answerers(), store.given_up()))
+    due: dict[tuple[str, ...], Request] = {}
+    texts: dict[str, str] = {}
+    """By TR."""
+
+    def key(one: Request | Record, tr: str) -> tuple[str, ...]:
+        agent = one.to if isinstance(one, Request) else one.agent
+        return agent, one.stage, one.tp, tr, one.ep, "" if tr else str(one.repeat)
+
+    def receive(record: Record) -> None:
+        texts[record.request_id] = record.text
+        add(level.receive(result_of(record)).requests)
+
+    def add(requests: Iterable[Request]) -> None:
+        for request in requests:
+            due[key(request, texts.get(request.tr, ""))] = request
+            if (known := store.find(request.id)) is not None:
+                receive(known)
+
+    add(level.begin().requests)
+    renamed = []
+    for row in rows:
+        tp, _, repeat = row.tr.partition("-teach-")
+        tr = due["teacher", "teach", tp, "", "", repeat].id if row.tr else ""
+        request = due[key(row, texts[tr] if tr else "")]
+        renamed.append(msgspec.structs.replace(row, request_id=request.id, tr=tr, repeat=request.repeat))
+        receive(renamed[-1])
+    return renamed
 
 
 def half(store: Store, described: Scenario) -> None:

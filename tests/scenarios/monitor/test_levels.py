@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from scenarios.config.schema import LevelNumber
-from scenarios.monitor import shadow
+from scenarios.monitor import follow
 from scenarios.monitor.reader import Reader
-from scenarios.monitor.snapshot import Snapshot
+from scenarios.monitor.state import Snapshot
 from scenarios.report.iterate import summarize_rounds
 from scenarios.store.sqlite import Store
 from tests.scenarios.monitor.monitored import picture
@@ -49,7 +49,7 @@ def test_following_a_class_sees_what_reading_it_at_once_sees(
     level: LevelNumber | tuple[LevelNumber, ...],
     fails: float,
 ) -> None:
-    monkeypatch.setattr(shadow, "BITE", 13)
+    monkeypatch.setattr(follow, "BATCH", 13)
     described = course(level)
     with Store(tmp_path) as eyes:
         follower = Reader(eyes, described)
@@ -100,7 +100,6 @@ def test_the_task_is_told_with_all_its_parts(store: Store, tmp_path: Path) -> No
     shown = picture(tmp_path, described)
     assert shown.task == "sums, texts"
     assert shown.amount == "3 TPs, 2 held-out problems, 16 training items, 10 held-out items"
-    assert shown.teaching_problems == 3
 
 
 def test_a_failure_that_is_asked_again_is_due_again(store: Store, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from broker.errors import StoreError
 from broker.protocol import Gauges
-from scenarios.monitor import follow as monitors
-from scenarios.monitor.follow import Monitor, watch
+from scenarios.monitor import monitor as monitors
+from scenarios.monitor.monitor import Monitor, watch
 from scenarios.monitor.reader import Reader
-from scenarios.monitor.snapshot import Snapshot
+from scenarios.monitor.state import Snapshot
 from scenarios.session.run_dir import is_running
 from scenarios.store.sqlite import Store
 from tests.scenarios.monitor.monitored import (

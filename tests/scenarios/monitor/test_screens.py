@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from scenarios.monitor.screens import Keys, LiveScreen, PlainLines
+from scenarios.monitor.plain import PlainLines
+from scenarios.monitor.terminal import Keys, LiveScreen
 from scenarios.store.sqlite import Store
 from tests.scenarios.monitor.monitored import begin, gauges, half, paying, picture, scenario, terminal, written
 

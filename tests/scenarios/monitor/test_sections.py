@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.config.schema import LevelNumber
-from scenarios.monitor.pace import Pace, shares
-from scenarios.monitor.screens import PlainLines
-from scenarios.monitor.sections import curve, latest_rounds
-from scenarios.monitor.snapshot import Learning, RoundRow, Snapshot, StageRow, TeacherRow, TrainingRow
-from scenarios.monitor.view import view
+from scenarios.monitor.pace import Counts, Pace, requests_by_agent
+from scenarios.monitor.plain import PlainLines
+from scenarios.monitor.state import Learning, RoundRow, Snapshot, StageRow, TeacherRow, TrainingRow
+from scenarios.monitor.texts import curve
+from scenarios.monitor.view import latest_rounds, view
 from scenarios.report.formatting import percent
 from scenarios.store.sqlite import Store
 from tests.scenarios.monitor.monitored import gauges, picture
@@ -234,10 +234,13 @@ def test_loading_is_no_pace() -> None:
     assert pace.left("ada", "exam", 4) == pytest.approx(4.0)
 
 
-def test_what_is_not_due_yet_will_be_asked_of_those_who_were_asked_before() -> None:
-    assert shares("exam", "teacher", ("ada", "bob"), {}) == {"ada": 0.5, "bob": 0.5}
-    assert shares("score", "teacher", ("ada", "bob"), {}) == {"teacher": 1.0}
-    assert shares("exam", "teacher", ("ada",), {("exam", "ada"): 3, ("exam", "teacher"): 1}) == {
-        "ada": 0.75,
-        "teacher": 0.25,
-    }
+def test_requests_to_come_are_spread_as_the_earlier_ones_were_and_waiting_ones_stay_with_their_agent() -> None:
+    def left(stage: str, requests: int, asked: Counts, done: Counts) -> dict[str, float]:
+        return requests_by_agent(stage, requests, asked, done, "teacher", ("ada", "bob"))
+
+    assert left("exam", 4, {}, {}) == {"ada": 2, "bob": 2}
+    assert left("score", 4, {}, {}) == {"teacher": 4}
+    asked = {("exam", "ada"): 3, ("exam", "teacher"): 1}
+    assert left("exam", 4, asked, asked) == {"ada": 3, "teacher": 1}
+    assert left("exam", 4, asked, {("exam", "ada"): 3}) == {"ada": 2.25, "teacher": 1.75}
+    assert left("exam", 1, asked, {("exam", "ada"): 3}) == {"ada": 0, "teacher": 1}

@@ -1,18 +1,15 @@
-"""One picture of a class, as plain data: what the monitor shows, and nothing of how it came about.
-
-scenarios/monitor/reader.py makes the pictures; scenarios/monitor/view.py draws them.
-"""
+"""What the monitor shows of a class, as plain data: reader.py makes it, view.py and plain.py draw it."""
 
 from collections.abc import Mapping
 
 import msgspec
 
 OVER = frozenset({"stopped", "complete", "interrupted"})
-"""Statuses in which nobody is at work on the class."""
+"""Statuses of a class that no process works on."""
 
 
 class Best(msgspec.Struct, frozen=True):
-    """The TR with the highest LbT score of its lesson so far."""
+    """The TR of a TP with the highest LbT score so far."""
 
     answer: str
     score: float
@@ -26,22 +23,22 @@ class LessonRow(msgspec.Struct, frozen=True):
 
     tp: str
     rationales: int
-    """TRs that arrived, failed ones too."""
+    """TRs that arrived; failed ones, too."""
     exams: int
     exams_total: int
-    """As far as it can be known now: TRs that are alike or have no answer are not examined."""
+    """As far as it is known now: TRs with the same text are examined once, those without an answer never."""
     scores: Mapping[str, float]
-    """Mean exam correctness by student; a student without an answer yet is missing."""
+    """Share of right exam answers by student; a student without answers is missing."""
     greedy: bool | None
     best: Best | None
     last: str
-    """When its last result was committed; empty: nothing came yet."""
+    """When its last result was committed."""
     grades: int = 0
-    """Solutions that students were asked the log-probability of; failed ones too."""
+    """Solutions that students gave the log-probability of; failed requests, too."""
 
 
 class AgentRow(msgspec.Struct, frozen=True):
-    """One agent. None: not known, or without meaning now."""
+    """One agent. None: not known, or there is no broker."""
 
     name: str
     role: str
@@ -50,56 +47,56 @@ class AgentRow(msgspec.Struct, frozen=True):
     device: str
     state: str
     done: int
-    """Results recorded of it."""
+    """Its results."""
     tokens: int
-    """Completion tokens of these."""
+    """Completion tokens of its results."""
     restarts: int
     queue: int | None = None
-    """Requests that wait in its pool."""
+    """Requests that wait in its pool at the broker."""
     leases: int | None = None
     tokens_per_second: float | None = None
     cached_share: float | None = None
-    """Of its prompt tokens."""
+    """Share of its prompt tokens that came from a prefix cache."""
     spent: float | None = None
     """In this run, in the currency of its prices."""
     budget: float | None = None
-    """The same currency."""
+    """In the same currency."""
 
 
 class StageRow(msgspec.Struct, frozen=True):
-    """How far a stage is."""
+    """One stage."""
 
     name: str
     done: int
     total: int
     due: bool = False
-    """Whether requests of it wait for their results now."""
+    """Whether some of its requests have no result yet."""
     left_s: float | None = None
-    """Until its slowest agent is through, once it is at it; None: nobody can know yet."""
+    """Seconds that its slowest agent still needs; None: not known yet."""
 
     @property
     def percent(self) -> int:
-        """Whole percent that are done: 100 only at the end."""
+        """Rounded down, so that 100 means the end."""
         return 100 * self.done // self.total
 
 
 class RoundRow(msgspec.Struct, frozen=True):
-    """One round of one search of level 3. F1 of the positive class; None: not known (yet)."""
+    """One round of one search of level 3. F1 is that of the positive class; None: not known yet."""
 
     run: int
     """From 1."""
     arm: str
-    """class, or the baseline."""
+    """class, or the name of the baseline."""
     number: int
-    """0: the start, which nobody was taught in."""
+    """0: the start, before the first lesson."""
     sets: int
-    """Scored."""
+    """Exemplar sets with a score."""
     train: float | None
-    """The teacher on training items, with the best set."""
+    """F1 of the teacher on training items, with the best set."""
     held_out: float | None
-    """Likewise on held-out items."""
+    """The same on held-out items."""
     students: Mapping[str, float | None]
-    """Over all the round's sets, on its training items."""
+    """F1 over all sets of the round, on its training items."""
 
 
 class TrainingRow(msgspec.Struct, frozen=True):
@@ -107,40 +104,40 @@ class TrainingRow(msgspec.Struct, frozen=True):
 
     round: int
     arms: tuple[str, ...]
-    """More than one where they have the same pairs."""
+    """Several, if they have the same pairs."""
     pairs: int
     step: int
     steps: int
     """0: it has not begun."""
     losses: tuple[float, ...]
-    """By step, as far as they were told."""
+    """By step, as far as they are known."""
     margin: float | None
     accuracy: float | None
     left_s: float | None
     status: str
     """waiting, training, trained, failed; no pairs."""
     step_s: float | None = None
-    """Seconds a step, of late."""
+    """Seconds that a step took lately."""
 
 
 class TeacherRow(msgspec.Struct, frozen=True):
-    """One teacher of level 2, measured. None: nothing is there yet."""
+    """One teacher of level 2 on held-out problems. None: not known yet."""
 
     round: int
     name: str
-    """As the report has it: original, before, correctness, M2 ..."""
+    """As in the report: original, before, correctness, M2 ..."""
     problems: int
-    """Held-out problems that all answers are there for."""
+    """Held-out problems with all answers."""
     of: int
     greedy: float | None
-    """Share right."""
+    """Share of right answers."""
     sampled: float | None
     lbt: float | None
-    """Of its new TRs."""
+    """Mean LbT score of its new TRs."""
 
 
 class Learning(msgspec.Struct, frozen=True):
-    """What came of the levels after the first so far."""
+    """What the levels after the first came to so far."""
 
     rounds: tuple[RoundRow, ...] = ()
     trainings: tuple[TrainingRow, ...] = ()
@@ -152,27 +149,26 @@ class EventRow(msgspec.Struct, frozen=True):
 
     seq: int
     time: str
-    """Local time of day."""
+    """Local time."""
     agent: str
     kind: str
     detail: str
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the monitor shows."""
+    """Everything that the monitor shows."""
 
     scenario: str
     level: int
-    """That is at work."""
+    """The level at work."""
     task: str
     status: str
     """starting, running, waiting, draining, finished (every request is answered, agents leave); complete, stopped,
-    interrupted (no process, and no word of an end)."""
+    interrupted (no process, and no event that ends the class)."""
     simulated: tuple[str, ...]
     """Agents without a language model."""
     elapsed_s: float
     left_s: float | None
-    teaching_problems: int
     students: tuple[str, ...]
     agents: tuple[AgentRow, ...]
     stages: tuple[StageRow, ...]
@@ -181,23 +177,22 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[EventRow, ...]
     """Oldest first."""
     failed: int = 0
-    requeued: int = 0
     course: tuple[int, ...] = ()
-    """The levels that the class goes through, where it is more than one; `level` is the one at work."""
+    """The levels of the class, if there are several."""
     amount: str = ""
-    """How much of the task there is, in words; empty: so many TPs."""
+    """How many problems and items there are, in words."""
     learning: Learning = Learning()
     at_work: str = ""
-    """What is under way after the first level: the round and its stages."""
+    """The round and the stages under way, after the first level."""
 
     @property
     def over(self) -> bool:
-        """Whether nobody is at work on the class."""
+        """Whether no process works on the class."""
         return self.status in OVER
 
     @property
     def spent(self) -> str:
-        """What all agents have spent together, for people: `0.42 of 2.50`; empty: nothing costs anything."""
+        """What all agents have spent: `0.42 of 2.50`, or empty if no agent has prices."""
         paying = [row for row in self.agents if row.spent is not None]
         if not paying:
             return ""
@@ -206,7 +201,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def spending(spent: float | None, budget: float | None) -> str:
-    """`0.42 of 2.50`; without a budget `0.42`; empty where nothing costs anything."""
+    """`0.42 of 2.50`, `0.42` without a budget; empty without prices."""
     if spent is None:
         return ""
     return _amount(spent) if budget is None else f"{_amount(spent)} of {_amount(budget)}"
