@@ -20,7 +20,7 @@ from scenarios.records.learn import LearnRoundRecord
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
 from scenarios.report import learn
-from scenarios.report.counts import agents_of, counts, curves, distinct, failed, training_seconds
+from scenarios.report.counts import agents_of, counts, curves, failed, training_seconds
 from scenarios.report.iterate import sat, summarize_rounds
 from scenarios.report.rewrite import summarize_rewriting
 from scenarios.report.run_info import RunFacts
@@ -36,7 +36,7 @@ from scenarios.report.summary import (
     Summary,
 )
 from scenarios.report.unanswered import unanswered
-from scenarios.scoring.dense import DenseRule, choose_dense, dense
+from scenarios.scoring.dense import dense, dense_scores
 from scenarios.scoring.lbt import (
     ChosenAnswer,
     Rule,
@@ -44,13 +44,14 @@ from scenarios.scoring.lbt import (
     Sheet,
     assumption,
     best_possible,
+    distinct,
 )
 from scenarios.scoring.lineups import LineUp, compare_lineups, shown
 from scenarios.scoring.statistics import caution, clustered, paired, wilson
 from scenarios.store.sqlite import Store
 
 METHODS: dict[str, Rule] = {"greedy": "greedy", "sc": "sc", "m1_max": "max", "m1_sum": "sum", "m1_avg": "avg"}
-DENSE_METHODS: dict[str, DenseRule] = {"m1_max_logprob": "max", "m1_sum_logprob": "sum", "m1_avg_logprob": "avg"}
+DENSE_METHODS: dict[str, Rule] = {"m1_max_logprob": "max", "m1_sum_logprob": "sum", "m1_avg_logprob": "avg"}
 """Where exam.score is logprob: the same rules over dense scores."""
 COMPARISONS = (
     ("m1_sum", "sc"), ("m1_sum", "greedy"), ("m1_max", "sc"), ("m1_max", "greedy"), ("m1_sum", "m1_max"),
@@ -100,7 +101,7 @@ def summarize(
     by_logprob = scenario.exam.score == "logprob"
     if by_logprob and any(r.grades for lesson in counted for r in lesson.rationales):
         chosen |= {
-            name: [choose_dense(sheet, rule, names, scoring) for sheet in sheets]
+            name: [sheet.choose(rule, names, scoring, dense_scores) for sheet in sheets]
             for name, rule in DENSE_METHODS.items()
         }
     solves = scenario.solves
@@ -218,8 +219,8 @@ def _completions_per_rationale(lessons: Sequence[TeachingProblemRecord]) -> floa
 
 def _assumption(lessons: Sequence[TeachingProblemRecord], names: Sequence[str], scoring: Scoring) -> MeasuredAssumption:
     """The paper's assumption, with its interval over TPs."""
-    by_tp = [assumption([lesson], names, scoring) for lesson in lessons]
-    whole = assumption(lessons, names, scoring)
+    by_tp = [assumption([lesson], names, scoring.merge) for lesson in lessons]
+    whole = assumption(lessons, names, scoring.merge)
     sure = clustered([((one.right_beats_wrong or 0.0) * one.pairs, one.pairs) for one in by_tp])
     return MeasuredAssumption(whole.right_beats_wrong, whole.ties, whole.pairs, sure if whole.pairs else None)
 

@@ -11,10 +11,10 @@ import msgspec
 from broker.protocol import pool_of
 from broker.server_notes import ServerNotes
 from scenarios.records.iterate import Iteration
-from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.run_info import AgentFacts, RunFacts
 from scenarios.report.summary import AgentSummary, FailedRequests
-from scenarios.scoring.lbt import Sheet, on_common_slots
+from scenarios.scoring.lbt import Sheet, distinct, exam_marks, on_common_slots
 from scenarios.store.sqlite import Store
 
 
@@ -176,10 +176,12 @@ def _left_out(lessons: Sequence[TeachingProblemRecord], students: Sequence[str])
     """EAs that the scores leave out, since another TR of the TP lacks them; and TPs on which that leaves none."""
     left_out = incomparable = 0
     for lesson in lessons:
-        compared = on_common_slots(distinct(lesson), students)
-        sat = [exam for rationale in distinct(lesson) for exam in rationale.exams if exam.student in students]
-        left_out += len(sat) - sum(len(rationale.exams) for rationale in compared)
-        incomparable += bool(sat) and not any(rationale.exams for rationale in compared)
+        different = distinct(lesson)
+        sat = sum(exam.student in students for rationale in different for exam in rationale.exams)
+        marks = {rationale.id: exam_marks(rationale) for rationale in different if rationale.answer is not None}
+        compared = sum(map(len, on_common_slots(marks, students).values()))
+        left_out += sat - compared
+        incomparable += bool(sat and not compared)
     return left_out, incomparable
 
 
@@ -211,11 +213,6 @@ def _with_sets(iteration: Iteration | None) -> defaultdict[str, _Stage]:
         stage = "itself" if one.stage == "exam" and one.agent in teachers else one.stage
         found[stage] = _Stage(found[stage].n + one.n, found[stage].unparsable + one.unparsable)
     return found
-
-
-def distinct(lesson: TeachingProblemRecord) -> list[Rationale]:
-    """The TRs of a TP, identical ones once: their exams are the same."""
-    return list({rationale.material or rationale.id: rationale for rationale in lesson.rationales}.values())
 
 
 def _integers(store: Store, sql: str) -> list[int]:

@@ -14,7 +14,7 @@ from scenarios.records.iterate import ArmRun, IterateRoundRecord, Iteration, Rev
 from scenarios.report.rewrite import RewriteSummary
 from scenarios.scoring.attribution import StudentEffect, effects
 from scenarios.scoring.reasons import OwnErrors, Reason, own_errors, reasons
-from scenarios.scoring.statistics import mean_interval
+from scenarios.scoring.statistics import mean, mean_interval
 
 SHOWN = 12
 """Digits of a set's key that are told."""
@@ -113,7 +113,7 @@ class Mean(msgspec.Struct, frozen=True):
         known = [value for value in values if value is not None]
         interval = mean_interval(known)
         clipped = (max(0.0, interval[0]), min(1.0, interval[1])) if interval else None
-        return Mean(sum(known) / len(known) if known else None, clipped, len(known))
+        return Mean(mean(known), clipped, len(known))
 
 
 class RoundMean(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from scenarios.config.schema import Scenario
 from scenarios.records.learn import MACHINE_DEPENDENT, Gaps, LearnRoundRecord, Measured, Training
 from scenarios.report.learn_notes import notes
 from scenarios.report.summary import Comparison, Method
-from scenarios.scoring.statistics import paired, wilson
+from scenarios.scoring.statistics import mean, paired, wilson
 from scenarios.scoring.teacher_metrics import (
     MEASURES,
     METHODS,
@@ -23,7 +23,6 @@ from scenarios.scoring.teacher_metrics import (
     Values,
     drift,
     how_well,
-    mean,
     named,
     over_seeds,
 )

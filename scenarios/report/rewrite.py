@@ -14,7 +14,7 @@ from scenarios.config.schema import Scoring
 from scenarios.records.observe import Rationale, TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting, Rewritten
 from scenarios.scoring.lbt import Same, Sheet, lbt_scores
-from scenarios.scoring.statistics import paired
+from scenarios.scoring.statistics import mean, paired
 
 DRAWS = 20
 """How many random shares of the TRs level 1 is averaged over."""
@@ -212,9 +212,6 @@ def _student(name: str, lessons: Sequence[Rewritten], students: Sequence[str], s
                     made += 1
                     unparsable += rewrite.answer is None
                     pairs += [(by_text[tailored.parent], rewrite)] if rewrite.exams else []
-
-    def mean(values: list[float]) -> float | None:
-        return sum(values) / len(values) if values else None
 
     def scores(who: Sequence[str]) -> tuple[float | None, float | None]:
         compared = [(before, after, lbt_scores((before, after), who, scoring.merge)) for before, after in pairs]

@@ -19,7 +19,7 @@ from scenarios.config.schema import ArmName, Learn, Scoring
 from scenarios.records.learn import Gaps, Preference
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.dense import dense_scores
-from scenarios.scoring.lbt import lbt_scores
+from scenarios.scoring.lbt import Scorer, lbt_scores, material
 
 Key = TypeVar("Key")
 
@@ -50,23 +50,17 @@ def scored(
         seed: of the class, and the round.
     """
     weight = Fraction(1) if arm == "correctness" else exact(rule.weight)
-    likely = dense_scores(lesson, students, scoring.merge) if arm == "dense" else {}
-    scores = lbt_scores(lesson.rationales, students, scoring.merge)
+    scorer: Scorer = dense_scores if arm == "dense" else lbt_scores
+    scores = scorer(lesson.rationales, students, scoring.merge)
     distinct: dict[str, ScoredRationale] = {}
     for one in lesson.rationales:
-        key = one.material or one.id
+        key = material(one)
         if one.answer is None or not one.exams or key in distinct:
             continue
-        if arm == "correctness":
-            taught = Fraction(0)
-        elif arm == "dense" and key in likely:
-            taught = Fraction(likely[key])
-        elif arm != "dense" and one.id in scores:
-            taught = scores[one.id]
-        else:
-            continue
-        score = weight * one.correct + (1 - weight) * taught
-        distinct[key] = ScoredRationale(one.id, key, one.ended, score)
+        if arm == "correctness" or one.id in scores:
+            # Its weight is 1 for the arm `correctness`, which needs no LbT score.
+            score = weight * one.correct + (1 - weight) * Fraction(scores.get(one.id, 0))
+            distinct[key] = ScoredRationale(one.id, key, one.ended, score)
     found = sorted(distinct.values())
     if arm == "shuffled":
         drawn = sorted(found, key=lambda one: digest("shuffled", *seed, lesson.tp, one.tr))

@@ -3,7 +3,7 @@
 Which of it stands in the summary, and how sure it is, is learning.py.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -12,8 +12,8 @@ import msgspec
 from scenarios.config.schema import ArmName, Scenario
 from scenarios.records.learn import ARM_LABELS, LearnRoundRecord, Likelihood, Measured, numbered
 from scenarios.records.observe import Rationale
-from scenarios.scoring.lbt import Merge, lbt_score
-from scenarios.scoring.statistics import ratio_interval
+from scenarios.scoring.lbt import exact_mean, exam_marks, mean_marks, on_common_slots
+from scenarios.scoring.statistics import mean, ratio_interval
 
 ORIGINAL, BEFORE = "original", "before"
 METHODS: dict[ArmName, str] = {
@@ -124,31 +124,25 @@ def _on_common_slots(
     A TR without an answer scores 0. A TP on which the TRs have no EA in common counts for no teacher.
     """
     names = [student.name for student in scenario.students]
-    scores: dict[str, dict[str, float]] = {weights: {} for weights in taught}
+    means: dict[str, dict[str, float]] = {weights: {} for weights in taught}
     left_out = 0
     for tp in sorted({tp for by_tp in taught.values() for tp in by_tp}):
-        slots = [
-            {exam.slot for exam in tr.exams}
-            for by_tp in taught.values()
+        marks = {
+            (weights, tr.repeat): exam_marks(tr)
+            for weights, by_tp in taught.items()
             for tr in by_tp.get(tp, ())
             if tr.answer is not None
-        ]
-        common = set.intersection(*slots) if slots else set()
-        left_out += sum(len(one - common) for one in slots)
-        if slots and not common:
+        }
+        compared = on_common_slots(marks, names)
+        left_out += sum(map(len, marks.values())) - sum(map(len, compared.values()))
+        scores = mean_marks(marks, names, scenario.scoring.merge, exact_mean)
+        if marks and not scores:
             continue
         for weights, by_tp in taught.items():
             if trs := by_tp.get(tp):
-                of_trs = [_lbt_score(tr, common, names, scenario.scoring.merge) for tr in trs]
-                scores[weights][tp] = float(sum(of_trs, Fraction(0)) / len(of_trs))
-    return scores, left_out
-
-
-def _lbt_score(tr: Rationale, common: Collection[tuple[str, str, int]], names: Sequence[str], merge: Merge) -> Fraction:
-    if tr.answer is None:
-        return Fraction(0)
-    exams = tuple(exam for exam in tr.exams if exam.slot in common)
-    return lbt_score(msgspec.structs.replace(tr, exams=exams), names, merge)
+                of_trs = [scores.get((weights, tr.repeat), Fraction(0)) for tr in trs]
+                means[weights][tp] = float(exact_mean(of_trs))
+    return means, left_out
 
 
 def over_seeds(values: Mapping[int, Values]) -> Values:
@@ -175,9 +169,3 @@ def drift(texts: Iterable[Likelihood]) -> tuple[float | None, tuple[float, float
         return None, None
     groups = [by_tp[tp] for tp in sorted(by_tp)]
     return sum(total for total, _ in groups) / sum(tokens for _, tokens in groups), ratio_interval(groups)
-
-
-def mean(values: Iterable[float]) -> float | None:
-    """None of nothing."""
-    numbers = list(values)
-    return sum(numbers) / len(numbers) if numbers else None
