@@ -24,7 +24,8 @@ from scenarios.monitor.shadow import Shadow
 from scenarios.monitor.snapshot import OVER, AgentRow, EventRow, Snapshot
 from scenarios.report.formatting import many
 from scenarios.report.run_info import SessionInfo
-from scenarios.store.sqlite import TAUGHT, ClassEvent, Store
+from scenarios.store.problems import TAUGHT
+from scenarios.store.sqlite import ClassEvent, Store
 
 SPEED_S = 5.0
 """Over how many seconds tokens per second are taken."""

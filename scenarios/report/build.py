@@ -5,15 +5,14 @@ how an answer is chosen scores.py, how sure a figure is statistics.py, how it is
 from the gradebook's tables tallies.py.
 """
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import msgspec
 
+from broker.files import write_atomically
 from scenarios.config.schema import Scenario, Scoring
 from scenarios.records.iterate import Iteration
 from scenarios.records.learn import LearnRoundRecord
@@ -258,24 +257,9 @@ def _students(
 
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write summary.json so that a reader sees the old one or the new one, and never half of one.
+    """Write summary.json.
 
     Raises:
         OSError: it cannot be written; an older summary stays as it was.
     """
-    text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name must survive a power cut, too
-    finally:
-        os.close(folder)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")

@@ -20,6 +20,7 @@ import msgspec
 
 from broker import auth
 from broker.errors import ScenarioError, in_words
+from broker.files import write_atomically
 from broker.gauges import Subscriber
 from broker.printable import printable_traceback
 from broker.protocol import replica
@@ -146,7 +147,7 @@ class RunFolder:
         text = load.dump(scenario)
         if self.scenario_file.is_file() and self.scenario_file.read_text("utf-8") == text:
             return
-        _write(self.scenario_file, text.encode())
+        write_atomically(self.scenario_file, text.encode())
 
     def keep_training(self, name: str, content: bytes) -> None:
         """Write a file of training data, whole or not at all; an equal one is left as it is.
@@ -158,7 +159,7 @@ class RunFolder:
         if path.is_file() and path.read_bytes() == content:
             return
         self.training.mkdir(exist_ok=True)
-        _write(path, content)
+        write_atomically(path, content)
 
     def scenario(self, overrides: tuple[str, ...] = ()) -> Scenario:
         """What the run was made with, or with some entries changed.
@@ -294,16 +295,6 @@ def members(scenario: Scenario) -> dict[str, auth.Member]:
         for agent in scenario.agents
         for number in range(1, agent.replicas + 1)
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole, or not at all, whatever happens."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def is_running(folder: Path) -> bool:

@@ -4,6 +4,7 @@ Rows go in in groups, each group one transaction with synchronous=FULL: what was
 cut. A request has one row, however often its result arrives. This file knows no scoring and no level.
 """
 
+import contextlib
 import fcntl
 import os
 import shlex
@@ -20,69 +21,12 @@ import msgspec
 
 from broker.errors import StoreError, database_in_words
 from broker.files import open_lock
-from broker.work_messages import Exemplar
-from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
+from scenarios.store import problems
+from scenarios.tasks.problems import Bank
 
 SCHEMA_VERSION = 2
 
-TAUGHT = "taught"
-"""The part of the problems that are TPs with their EPs; the others are held_out, train, dev and test."""
-
-SCHEMA = """
-CREATE TABLE result(
-  request_id TEXT PRIMARY KEY, kind TEXT NOT NULL, level INTEGER NOT NULL, round INTEGER NOT NULL,
-  agent TEXT NOT NULL, tp TEXT NOT NULL, tr TEXT NOT NULL, ep TEXT NOT NULL, repeat INTEGER NOT NULL,
-  text TEXT NOT NULL, answer TEXT, failed TEXT NOT NULL,
-  prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cacheable_tokens INTEGER NOT NULL,
-  completion_tokens INTEGER NOT NULL,
-  seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
-  stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL,
-  thought_tokens INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE grade(
-  request_id TEXT NOT NULL, grader TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL,
-  seq INTEGER PRIMARY KEY, UNIQUE(request_id, grader, version));
-CREATE TABLE event(
-  seq INTEGER PRIMARY KEY, at TEXT NOT NULL, agent TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
-CREATE TABLE problem(
-  id TEXT PRIMARY KEY, item INTEGER NOT NULL, position INTEGER NOT NULL,
-  text TEXT NOT NULL, answer TEXT NOT NULL, form TEXT NOT NULL, solution TEXT NOT NULL,
-  part TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE labelled(source TEXT NOT NULL, description TEXT NOT NULL);
-CREATE TABLE total(stage TEXT PRIMARY KEY, requests INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE demonstration(seq INTEGER PRIMARY KEY, problem TEXT NOT NULL, rationale TEXT NOT NULL);
-CREATE TABLE source(text TEXT NOT NULL);
-CREATE TABLE answerer(agent TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX result_by_stage ON result(stage, agent);
-CREATE INDEX result_by_tr ON result(tr) WHERE tr <> '';
-CREATE VIEW latest_grade AS
-  SELECT request_id, value FROM grade g WHERE seq = (SELECT max(seq) FROM grade WHERE request_id = g.request_id);
-CREATE VIEW teaching_rationale AS
-  SELECT r.request_id, tp, repeat, agent AS teacher, text, answer, CAST(value AS INTEGER) AS correct
-  FROM result r LEFT JOIN latest_grade USING(request_id)
-  WHERE kind = 'Teach' AND stage = 'teach' AND failed = '';
-CREATE VIEW exam_answer AS
-  SELECT r.request_id, tp, tr, ep, repeat, agent AS student, text, answer, CAST(value AS INTEGER) AS correct, stage
-  FROM result r LEFT JOIN latest_grade USING(request_id)
-  WHERE kind = 'Examine' AND failed = '';
-CREATE VIEW lbt_score AS
-  SELECT t.request_id AS tr, e.student, avg(e.correct) AS score, count(*) AS n
-  FROM teaching_rationale t
-  JOIN result same ON same.kind = 'Teach' AND same.tp = t.tp AND same.text = t.text
-  JOIN exam_answer e ON e.tr = same.request_id
-  GROUP BY t.request_id, e.student;
-"""
-
-ADDED = """
-CREATE TABLE IF NOT EXISTS asked(
-  request_id TEXT NOT NULL, arm TEXT NOT NULL, run INTEGER NOT NULL, round INTEGER NOT NULL, agent TEXT NOT NULL,
-  stage TEXT NOT NULL, PRIMARY KEY(request_id, arm, run, round, agent, stage)) WITHOUT ROWID;
-CREATE VIEW IF NOT EXISTS set_answer AS
-  SELECT a.arm, a.run, a.round, a.agent, a.stage, r.tr AS exemplar_set, r.ep AS item, r.request_id, r.text, r.answer,
-         CAST(value AS INTEGER) AS correct
-  FROM asked a JOIN result r USING(request_id) LEFT JOIN latest_grade USING(request_id)
-  WHERE r.kind = 'Examine' AND r.failed = '';
-"""
-"""What gradebooks of earlier versions of this program do not have; they get it when they are written again."""
+SCHEMA = Path(__file__).with_name("schema.sql").read_text("utf-8")
 ADDED_COLUMNS = {"temperature": ("REAL", "NULL"), "thought_tokens": ("INTEGER NOT NULL DEFAULT 0", "0")}
 """Type, and what it is read as where it is missing."""
 
@@ -134,12 +78,7 @@ class ClassEvent(msgspec.Struct, frozen=True):
     detail: str
 
 
-COLUMNS = (
-    "request_id", "kind", "level", "round", "agent", "tp", "tr", "ep", "repeat", "text", "answer", "failed",
-    "prompt_tokens", "cached_tokens", "cacheable_tokens", "completion_tokens", "seconds", "finish_reason",
-    "stage", "detail", "weights", "score", "temperature", "thought_tokens",
-)  # fmt: skip
-
+COLUMNS = tuple(name for name in Record.__struct_fields__ if name != "correct")
 VALUES = attrgetter(*COLUMNS)
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 8000
@@ -149,20 +88,6 @@ CHECKPOINT_PAGES = 8000
 def _record(row: Sequence[Any]) -> Record:
     *values, grade = row
     return Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
-
-
-def _rows(bank: Bank) -> list[tuple[object, ...]]:
-    """Every problem of `bank` as a row: those that are taught with their exams, the others each by itself."""
-    grouped = [(TAUGHT, item, (one.tp, *one.eps)) for item, one in enumerate(bank.items)]
-    alone = {"held_out": bank.held_out}
-    if bank.labelled:
-        alone |= {part: getattr(bank.labelled, part) for part in ("train", "dev", "test")}
-    grouped += [(part, item, (one,)) for part, problems in alone.items() for item, one in enumerate(problems)]
-    return [
-        (p.id, item, position, p.text, p.answer, p.form, p.solution, part)
-        for part, item, problems in grouped
-        for position, p in enumerate(problems)
-    ]
 
 
 class Store:
@@ -205,7 +130,7 @@ class Store:
             db.execute(f"PRAGMA cache_size={-CACHE_KIB}")
             db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-                db.executescript(f"BEGIN; {SCHEMA} {ADDED} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             db.close()
@@ -218,7 +143,7 @@ class Store:
         self._missing = frozenset(ADDED_COLUMNS.keys() - known)
         if write and self._missing:
             added = " ".join(f"ALTER TABLE result ADD COLUMN {n} {ADDED_COLUMNS[n][0]};" for n in self._missing)
-            db.executescript(f"BEGIN; {added} {ADDED} COMMIT;")
+            db.executescript(f"BEGIN; {added} {SCHEMA} COMMIT;")
             self._missing = frozenset()
         columns = ", ".join(map(self.column, COLUMNS))
         self._select = f"SELECT {columns}, value FROM result r LEFT JOIN latest_grade USING(request_id)"  # noqa: S608 - our own names
@@ -312,8 +237,17 @@ class Store:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._db.execute("INSERT INTO event(at, agent, kind, detail) VALUES (?, ?, ?, ?)", (at, agent, kind, detail))
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._db)
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """BEGIN IMMEDIATE and COMMIT, or ROLLBACK where anything is raised."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def find(self, request_id: str) -> Record | None:
         """One result with its latest grade; None: it is not recorded."""
@@ -330,36 +264,11 @@ class Store:
     def keep_bank(self, bank: Bank) -> None:
         """Write down the problems, so that a resumed class or a report needs neither their source nor its version."""
         with self._transaction():
-            self._db.execute("INSERT INTO source VALUES (?)", (bank.source,))
-            self._db.executemany("INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(bank))
-            if bank.labelled:
-                told = (bank.labelled.source, bank.labelled.description)
-                self._db.execute("INSERT INTO labelled VALUES (?, ?)", told)
-            self._db.executemany(
-                "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
-                [(d.problem, d.rationale) for d in bank.demonstrations],
-            )
+            problems.write(self._db, bank)
 
     def bank(self) -> Bank | None:
-        """The problems as they were kept; None: not yet."""
-        source = self._db.execute("SELECT text FROM source").fetchone()
-        if source is None:
-            return None
-        parts: dict[str, dict[int, list[Problem]]] = {}
-        for part, number, *problem in self._db.execute(
-            "SELECT part, item, id, text, answer, form, solution FROM problem ORDER BY item, position"
-        ):
-            parts.setdefault(part, {}).setdefault(number, []).append(Problem(*problem))
-        alone = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}
-        told = self._db.execute("SELECT source, description FROM labelled").fetchone()
-        shown = self._db.execute("SELECT problem, rationale FROM demonstration ORDER BY seq")
-        return Bank(
-            source=source[0],
-            items=tuple(ProblemGroup(tp, tuple(eps)) for tp, *eps in parts.get(TAUGHT, {}).values()),
-            demonstrations=tuple(Exemplar(*row) for row in shown),
-            held_out=alone.get("held_out", ()),
-            labelled=Labelled(*told, *(alone.get(part, ()) for part in ("train", "dev", "test"))) if told else None,
-        )
+        """The problems as they were kept; None: there are none yet."""
+        return problems.read(self._db)
 
     def keep_totals(self, totals: Mapping[str, int]) -> None:
         """Write down how many requests each stage will have, as far as it is known."""
@@ -437,29 +346,3 @@ class Store:
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """Rows of a read-only question, for the monitor and for reports."""
         return self._db.execute(sql, values).fetchall()
-
-
-class _Transaction:
-    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK where anything was raised."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            try:
-                self._db.execute("COMMIT")
-                return
-            except sqlite3.Error:
-                self._rollback()
-                raise
-        self._rollback()
-
-    def _rollback(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")

@@ -1,4 +1,4 @@
-"""What other users could change: owners and groups."""
+"""What other users could change, and files that are replaced whole."""
 
 import grp
 import os
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from broker.files import changeable
+from broker.files import changeable, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,27 @@ def test_in_a_container_that_does_not_know_root_its_files_are_trusted(
     monkeypatch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=65534, st_gid=65534, st_mode=0o41777))
     found = changeable(Path("/somewhere"), sticky=True)
     assert found.startswith(why) and bool(found) == bool(why)
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path, sync: bool) -> None:
+    file = tmp_path / "file"
+    for content in (b"old" * 9, b"new"):
+        write_atomically(file, content, sync=sync)
+        assert file.read_bytes() == content
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_file_that_cannot_be_replaced_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(file, b"new")
+    assert (file.read_bytes(), os.listdir(tmp_path)) == (b"old", ["file"])

@@ -246,7 +246,7 @@ def test_what_servers_did_not_take_is_added_up_over_replicas(held: Class, tmp_pa
     (tmp_path / "server-ada").write_bytes(msgspec.json.encode(ServerNotes(("seed", "top_k"), 3)))
     (tmp_path / "server-ada.2").write_bytes(msgspec.json.encode(ServerNotes(("seed",), 4, 5)))
     (tmp_path / "server-ada.3").write_text("cut o")
-    (tmp_path / "server-ada.4.new").write_bytes(msgspec.json.encode(ServerNotes(("stream",))))
+    (tmp_path / ".server-ada.4.99.partial").write_bytes(msgspec.json.encode(ServerNotes(("stream",))))
     facts = msgspec.structs.replace(FACTS, server_notes=server_notes_in(tmp_path))
     tess, ada, _ = held.summary(facts=facts)["agents"]
     assert (ada["without"], ada["role_marks_broken"], ada["answers_cut"]) == (["seed", "top_k"], 7, 5)
