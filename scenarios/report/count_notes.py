@@ -24,22 +24,22 @@ ODDITIES = {
 def counted(told: Summary) -> str:
     """What the reader should know about the answers that went into the figures."""
     counts = told.counts
-    exams = counts.get("exam_answers", 0)
-    begin = many(exams, "exam answer") + _unreadable(counts.get("unparsable_exam_answers", 0), exams, "wrong")
+    exams = counts.exam_answers
+    begin = many(exams, "exam answer") + _unreadable(counts.unparsable_exam_answers, exams, "wrong")
     if told.solves:
-        rationales = counts.get("teaching_rationales", 0)
-        missing = _unreadable(counts.get("unparsable_rationales", 0), rationales, "not examined")
+        rationales = counts.teaching_rationales
+        missing = _unreadable(counts.unparsable_rationales, rationales, "not examined")
         begin = f"{many(rationales, 'teaching rationale')}{missing} and {begin}"
     else:
         begin += " of students"
     parts = [f"From {begin}{_talked(told)}"]
     for name, what in OTHER_ANSWERS.items():
-        if n := counts.get(name, 0):
-            parts.append(f"{what}: {n:,}{_unreadable(counts.get(f'unparsable_{name}', 0), n, 'wrong')}")
+        if n := getattr(counts, name):
+            parts.append(f"{what}: {n:,}{_unreadable(getattr(counts, f'unparsable_{name}'), n, 'wrong')}")
     parts += [
         said.format(n=f"{n:,}", s="" if n == 1 else "s")
         for name, said in ODDITIES.items()
-        if (n := counts.get(name, 0))
+        if (n := getattr(counts, name))
     ]
     told_of = _shared(told) + _cached(told) + _thoughts(told) + _spent(told) + _at_servers(told)
     return "; ".join(parts) + "." + told_of
@@ -52,7 +52,7 @@ def _unreadable(n: int, of: int, so: str) -> str:
 
 def _talked(told: Summary) -> str:
     """The cost of questions before the exams."""
-    talks, each = told.counts.get("questions_and_answers", 0), told.completions_per_rationale
+    talks, each = told.counts.questions_and_answers, told.completions_per_rationale
     if not talks or each is None:
         return ""
     asked = many(talks, "question or answer", "questions and answers")

@@ -175,8 +175,8 @@ def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
     return IterateSummary(rounds, by_round, arms, effects(own), reasons(own), own_errors(own))
 
 
-def sat(iteration: Iteration | None) -> dict[str, list[tuple[int, int]]]:
-    """By learner: right and all exam answers to each item, in all rounds of the class itself and of no baseline."""
+def exam_results(iteration: Iteration | None) -> dict[str, list[tuple[int, int]]]:
+    """By student: right and all exam answers to each item, in all rounds of the class itself, without baselines."""
     marks: dict[str, dict[str, list[bool]]] = {}
     courses = iteration.courses if iteration else ()
     rounds = [round for course in courses if course.arm == "class" for round in course.rounds]

@@ -6,15 +6,16 @@ printed learning_tables.py.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
 from scenarios.config.schema import Scenario
 from scenarios.records.learn import MACHINE_DEPENDENT, Gaps, LearnRoundRecord, Measured, Training
 from scenarios.report.learn_notes import notes
-from scenarios.report.summary import Comparison, Method
-from scenarios.scoring.statistics import mean, paired, wilson
+from scenarios.report.methods import Comparison, Method, compare
+from scenarios.report.training_records import TrainingRecords
+from scenarios.scoring.statistics import mean, wilson
 from scenarios.scoring.teacher_metrics import (
     MEASURES,
     METHODS,
@@ -29,14 +30,6 @@ from scenarios.scoring.teacher_metrics import (
 
 AGAINST = ("shuffled", "correctness_dpo", "m2_dense", "m2")
 """In the order in which teachers are compared with those before them."""
-
-
-class TrainingRecords(NamedTuple):
-    """What the gradebook says of trainings besides their results, by request."""
-
-    curves: Mapping[str, list[dict[str, float]]]
-    """What each told on its way."""
-    seconds: Mapping[str, float]
 
 
 class LearnArmSummary(msgspec.Struct, frozen=True):
@@ -155,7 +148,7 @@ def methods(rounds: Sequence[LearnRoundSummary], learnt: Sequence[LearnRoundReco
     trained = {arm.arm for one in rounds for arm in one.arms}
     # Those of the paper and its control always have their names; what else was trained has its own.
     names = [ORIGINAL, *(name for arm, name in METHODS.items() if arm != "dense" or arm in trained)]
-    found = {name: Method(None, wilson(0, 0), 0, 0, None, None) for name in names}
+    found = {name: Method() for name in names}
     lengths = {
         measured.weights: sum(lesson.greedy.completion_tokens for lesson in measured.held_out if lesson.greedy)
         for one in learnt
@@ -166,7 +159,7 @@ def methods(rounds: Sequence[LearnRoundSummary], learnt: Sequence[LearnRoundReco
             if row.teacher in found and row.n:
                 spent = [lengths.get(one.weights, 0) for one in row.by_seed] or [lengths.get(row.weights, 0)]
                 tokens = round(sum(spent) / len(spent))
-                found[row.teacher] = Method(row.greedy, row.ci95, row.n, tokens, None, None)
+                found[row.teacher] = Method(row.greedy, row.ci95, row.n, tokens)
     return found
 
 
@@ -175,9 +168,9 @@ def comparisons(rounds: Sequence[LearnRoundSummary]) -> list[Comparison]:
     names = {ORIGINAL, *METHODS.values()}
     found = {(pair.a, pair.b): pair for one in rounds for pair in one.paired if pair.measure == "greedy"}
     return [
-        Comparison(p.a, p.b, p.difference, p.ci95, p.wins, p.losses, p.p_value, p.n)
-        for p in found.values()
-        if {p.a, p.b} <= names
+        Comparison(*(getattr(pair, field) for field in Comparison.__struct_fields__))
+        for pair in found.values()
+        if {pair.a, pair.b} <= names
     ]
 
 
@@ -266,19 +259,9 @@ def _comparisons(values: Mapping[str, Mapping[int, Values]], seed: int) -> Itera
         for measure in MEASURES:
             one, other = means[a][measure], means[b][measure]
             if both := sorted(one.keys() & other.keys()):
-                found = paired([one[tp] for tp in both], [other[tp] for tp in both], seed)
-                yield LearnComparison(
-                    a,
-                    b,
-                    found.difference,
-                    found.ci95,
-                    found.wins,
-                    found.losses,
-                    found.p_value,
-                    n=len(both),
-                    measure=measure,
-                    by_seed=_differences(values[a], values[b], measure, both),
-                )
+                found = compare(a, b, [one[tp] for tp in both], [other[tp] for tp in both], seed)
+                by_seed = _differences(values[a], values[b], measure, both)
+                yield LearnComparison(*msgspec.structs.astuple(found), measure=measure, by_seed=by_seed)
 
 
 def _differences(

@@ -5,7 +5,6 @@ Reads a summary and nothing else.
 
 from collections.abc import Iterator
 
-import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -25,8 +24,7 @@ STATUS = {"trained": "", "training": "not yet", "failed": "failed", "no pairs": 
 
 def rounds(told: Summary) -> Iterator[RenderableType]:
     """Every round of level 2; nothing where there is none."""
-    found = msgspec.convert(told.levels.learn.rounds, list[LearnRoundSummary])
-    for one in found:
+    for one in told.levels.learn.rounds:
         yield Text(f"Level 2, round {one.round}" + ("" if one.finished else " (unfinished)"), style="bold")
         if one.arms:
             yield arms(one)

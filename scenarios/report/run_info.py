@@ -7,16 +7,16 @@ nothing is due any more, and `session` (JSON, too) when it ends; a killed one wr
 
 from collections import Counter
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
 from broker.errors import StoreError
 from broker.protocol import pool_of
 from broker.server_notes import ServerNotes
-from scenarios.report.summary import Status
 from scenarios.store.sqlite import ClassEvent, Store
 
+Status = Literal["complete", "running", "interrupted", "failed"]
 Detail = TypeVar("Detail")
 
 

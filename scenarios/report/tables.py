@@ -5,11 +5,9 @@ plain text: it is never taken for markup, and its control characters never reach
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
-import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -18,8 +16,9 @@ from scenarios.report.count_notes import counted
 from scenarios.report.formatting import interval, many, percent, plain
 from scenarios.report.iterate_tables import round_tables
 from scenarios.report.layout import Bar, Ruled, Sentences, Trimmed
+from scenarios.report.methods import Comparison
 from scenarios.report.rewrite_tables import rewritten_tables
-from scenarios.report.summary import Comparison, Summary
+from scenarios.report.summary import Summary
 from scenarios.report.unanswered import Unanswered
 from scenarios.report.unanswered import in_words as unanswered_in_words
 from scenarios.scoring.dense import Dense
@@ -45,13 +44,8 @@ SHORT_LINE_UP = 4
 """Students from which on line-ups are named by who is missing, if that is one or nobody."""
 
 
-def summary_tables(summary: Mapping[str, Any]) -> RenderableType:
-    """All that is said of a class when it ends.
-
-    Raises:
-        msgspec.ValidationError: this is no summary.
-    """
-    told = msgspec.convert(summary, Summary)
+def summary_tables(told: Summary) -> RenderableType:
+    """The report of a class."""
     parts: list[RenderableType] = [_head(told)]
     silent = [one for one in told.unanswered if one.empty and one.is_total]
     parts += [Sentences(_meaningless(one), style="bold red") for one in silent]
@@ -103,8 +97,8 @@ def methods(told: Summary) -> Ruled:
         "had the best score; ties at random: the share right to expect if one of these were drawn. best TR (oracle): "
         "problems with a right rationale.",
     )
-    if cost := told.counts.get("solution_tokens"):
-        solutions = many(told.counts.get("solutions", 0), "solution")
+    if cost := told.counts.solution_tokens:
+        solutions = many(told.counts.solutions, "solution")
         table.note += f" log p: students also read {solutions} in prompts of {cost:,} tokens, which are left out."
     for heading in ("method", "right", "", "95 %", "tokens", "ties", "ties at\nrandom"):
         table.add_column(heading, right=heading not in ("method", ""))

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -35,6 +35,9 @@ from scenarios.session.runner import Ending, feed, settled
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Bank
+
+if TYPE_CHECKING:
+    from scenarios.report.summary import Summary
 
 OURS = frozenset(
     {"class.db", "class.db-shm", "class.db-wal", "lock", "logs", "keys", "scenario.yaml", "scenario.partial"}
@@ -252,7 +255,7 @@ class RunFolder:
         store.keep_asked(step.wanted)
         return Ending("complete", reused=reused)
 
-    def summarize(self, scenario: Scenario) -> tuple[dict[str, Any], dict[str, int]]:
+    def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
         """The summary of what is recorded, under `scenario`, and how much was never asked, by stage."""
         from scenarios.report.build import summarize
         from scenarios.report.run_info import facts_from
@@ -281,7 +284,7 @@ class RunFolder:
             )
             return summary, dict(Counter(request.stage for request in due))
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: "Summary") -> None:
         """summary.json."""
         from scenarios.report.build import write_summary
 
