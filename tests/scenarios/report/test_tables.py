@@ -9,8 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from scenarios.report.formatting import plain
-from scenarios.report.layout import Ruled, Sentences
+from scenarios.report.layout import Ruled, Sentences, plain
 from scenarios.report.summary import Summary
 from scenarios.report.tables import summary_tables
 from scenarios.scoring.lineups import shown
