@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import asdict
 
 from broker.protocol import pool_of
 from broker.server_notes import ServerNotes
@@ -52,16 +53,14 @@ class AgentSummary(msgspec.Struct, frozen=True):
 
 
 class _Work(msgspec.Struct, frozen=True, array_like=True):
-    """The sums over one agent's results."""
+    """The sums over one agent's results, in the order of the query in `_work`."""
 
-    agent: str
-    teaches: bool = False
     requests: int = 0
     prompt_tokens: int = 0
-    cached_tokens: int = 0
-    cacheable_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    cacheable_prompt_tokens: int = 0
     completion_tokens: int = 0
-    seconds: float = 0.0
+    busy_seconds: float = 0.0
     thoughts: int = 0
     thought_tokens: int = 0
 
@@ -71,11 +70,11 @@ def agents_of(
 ) -> list[AgentSummary]:
     """The settled agents in their order, then whoever else left results."""
     work = _work(store)
-    known = {agent.name for agent in facts.agents}
-    others = [
-        AgentFacts(name, "teacher" if row.teaches else "student", model="", engine="", device="")
-        for name, row in work.items()
-        if name not in known
+    others = work.keys() - {agent.name for agent in facts.agents}
+    teachers = {row[0] for row in store.query("SELECT DISTINCT agent FROM result WHERE kind = 'Teach'")}
+    agents = [
+        *facts.agents,
+        *(AgentFacts(name, "teacher" if name in teachers else "student", "", "", "") for name in sorted(others)),
     ]
     failed = Counter(failure.agent for failure in failures)
     spent: dict[str, float] = {}
@@ -87,42 +86,26 @@ def agents_of(
     shared: dict[str, Counter[str]] = defaultdict(Counter)
     for answers in iteration.answers if iteration else ():
         shared[answers.agent].update(answers.shared)
-    summaries = []
-    for agent in (*facts.agents, *others):
-        row = work.get(agent.name, _Work(agent.name))
-        summaries.append(
-            AgentSummary(
-                name=agent.name,
-                role=agent.role,
-                model=agent.model,
-                engine=agent.engine,
-                device=agent.device,
-                dtype=agent.dtype,
-                requests=row.requests,
-                prompt_tokens=row.prompt_tokens,
-                cached_prompt_tokens=row.cached_tokens,
-                cacheable_prompt_tokens=row.cacheable_tokens,
-                completion_tokens=row.completion_tokens,
-                busy_seconds=row.seconds,
-                restarts=agent.restarts,
-                failed=failed[agent.name],
-                spent=spent.get(agent.name),
-                shared=dict(shared[agent.name]),
-                thoughts=row.thoughts,
-                thought_tokens=row.thought_tokens,
-                without=sorted({name for one in notes[agent.name] for name in one.without}),
-                role_marks_broken=sum(one.role_marks_broken for one in notes[agent.name]),
-                answers_cut=sum(one.answers_cut for one in notes[agent.name]),
-            )
+    return [
+        AgentSummary(
+            **asdict(agent),
+            **asdict(work.get(agent.name, _Work())),
+            failed=failed[agent.name],
+            spent=spent.get(agent.name),
+            shared=dict(shared[agent.name]),
+            without=sorted({name for one in notes[agent.name] for name in one.without}),
+            role_marks_broken=sum(one.role_marks_broken for one in notes[agent.name]),
+            answers_cut=sum(one.answers_cut for one in notes[agent.name]),
         )
-    return summaries
+        for agent in agents
+    ]
 
 
 def _work(store: Store) -> dict[str, _Work]:
     thoughts = store.column("thought_tokens")
     rows = store.query(
-        "SELECT agent, max(kind = 'Teach'), count(*), sum(prompt_tokens), sum(cached_tokens), "  # noqa: S608 - our own names
-        "sum(cacheable_tokens), sum(completion_tokens), round(sum(seconds), 3), "
-        f"sum({thoughts} > 0), sum({thoughts}) FROM result GROUP BY agent ORDER BY agent"
+        "SELECT agent, count(*), sum(prompt_tokens), sum(cached_tokens), sum(cacheable_tokens), "  # noqa: S608 - our own names
+        f"sum(completion_tokens), round(sum(seconds), 3), sum({thoughts} > 0), sum({thoughts}) "
+        "FROM result GROUP BY agent"
     )
-    return {row.agent: row for row in msgspec.convert(rows, list[_Work], strict=False)}
+    return {str(agent): msgspec.convert(sums, _Work, strict=False) for agent, *sums in rows}

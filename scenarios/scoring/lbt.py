@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import fsum
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -23,18 +23,11 @@ Same = Callable[[str, str, AnswerForm], bool]
 """Whether two answers are equivalent. Symmetric."""
 Slot = tuple[Any, ...]
 """A mark that TRs of one TP have in common: the student, its EP, and for exam answers the number of the repeat."""
+Scorer = Callable[[Iterable[Rationale], Sequence[str], Merge], Mapping[str, Fraction | float]]
+"""The scores, by id, of the TRs of one TP for a line-up of students; TRs that cannot be compared are left out."""
 Key = TypeVar("Key", bound=Hashable)
 Mark = TypeVar("Mark")
 Score = TypeVar("Score", Fraction, float)
-
-
-class Scorer(Protocol):
-    """Scores of the rationales of one problem by id; those that cannot be compared are missing."""
-
-    def __call__(
-        self, rationales: Iterable[Rationale], students: Sequence[str], merge: Merge
-    ) -> Mapping[str, Fraction | float]:
-        """Score them by the exams of `students`."""
 
 
 class ChosenAnswer(msgspec.Struct, frozen=True):
