@@ -61,7 +61,7 @@ class Sentences:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Wrap it."""
-        yield Text(wrapped(plain(self._text), options.max_width), style=self._style)
+        yield Text(wrapped(printable(self._text), options.max_width), style=self._style)
 
 
 class Trimmed:

@@ -1,8 +1,4 @@
-"""What came of level 2, round by round, as it stands in summary.json: arms, teachers, comparisons. Pure.
-
-How pairs are chosen is pairs.py, how well a teacher does measured.py, how sure a figure is statistics.py, how it is
-printed learning_tables.py.
-"""
+"""The level-2 part of the summary: the arms, teachers and comparisons of each round."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -47,15 +43,15 @@ class LearnArmSummary(msgspec.Struct, frozen=True):
     weights: str
     failed: str
     figures: dict[str, float]
-    """As the training told them at its end: pairs (used), steps, seconds, loss, reward_margin ..."""
+    """At the end of the training: pairs (used), steps, seconds, loss, reward_margin ..."""
     curve: list[dict[str, float]]
-    """The same on its way, by step."""
+    """The same by step."""
     seed: int = 0
     """Which of the arm's seeds, from 0."""
 
 
 class SeedSummary(msgspec.Struct, frozen=True):
-    """What came of one training seed. The figures are those of `TeacherSummary`."""
+    """The figures of `TeacherSummary` for one training seed."""
 
     seed: int
     weights: str
@@ -69,7 +65,7 @@ class TeacherSummary(msgspec.Struct, frozen=True):
     """One teacher, measured. Shares are null where nothing was measured.
 
     Of an arm with several training seeds every figure is the mean over them, and a problem counts once all of them
-    are measured on it: the intervals say how sure the mean is over problems, `by_seed` how much it hangs on the seed.
+    are measured on it: the intervals are over problems; `by_seed` shows how much the mean depends on the seed.
     """
 
     teacher: str
@@ -118,28 +114,28 @@ class LearnRoundSummary(msgspec.Struct, frozen=True):
     teachers: list[TeacherSummary]
     paired: list[LearnComparison]
     notes: list[str]
-    """What the reader should know about the arms, a sentence each."""
+    """Sentences about the arms."""
     lbt_left_out: int = 0
     """Exam answers that no LbT score counts: the same exam (student, EP, repeat) failed under another TR of the TP, by
     whichever teacher."""
 
 
 def summarize_rounds(
-    scenario: Scenario, learnt: Sequence[LearnRoundRecord], told: TrainingRecords, *, complete: bool
+    scenario: Scenario, learnt: Sequence[LearnRoundRecord], records: TrainingRecords, *, complete: bool
 ) -> list[LearnRoundSummary]:
     """Every round that has begun.
 
     Args:
         scenario: the class.
         learnt: its rounds.
-        told: what the gradebook says of its trainings.
+        records: curves and times of its trainings.
         complete: of a complete class every problem counts; else those on which all is there.
     """
     known: dict[str, Measured] = {}
     found = []
     for one in learnt:
         known |= {measured.weights: measured for measured in one.measured}
-        found.append(_round(scenario, one, known, told, complete))
+        found.append(_round(scenario, one, known, records, complete))
     return found
 
 
@@ -175,14 +171,14 @@ def comparisons(rounds: Sequence[LearnRoundSummary]) -> list[Comparison]:
 
 
 def _round(
-    scenario: Scenario, one: LearnRoundRecord, known: Mapping[str, Measured], told: TrainingRecords, complete: bool
+    scenario: Scenario, one: LearnRoundRecord, known: Mapping[str, Measured], records: TrainingRecords, complete: bool
 ) -> LearnRoundSummary:
     teachers = named(one)
     values, left_out = how_well(scenario, one, known, complete=complete)
     return LearnRoundSummary(
         round=one.number,
         finished=one.finished,
-        arms=[_arm(training, told) for training in one.trainings],
+        arms=[_arm(training, records) for training in one.trainings],
         teachers=[_teacher(name, of_seeds, known, values[name]) for name, of_seeds in teachers.items()],
         paired=list(_comparisons(values, scenario.seed)),
         notes=list(notes(scenario, one)),
@@ -190,13 +186,13 @@ def _round(
     )
 
 
-def _arm(training: Training, told: TrainingRecords) -> LearnArmSummary:
+def _arm(training: Training, records: TrainingRecords) -> LearnArmSummary:
     ended: Literal["trained", "training"] = "trained" if training.weights else "training"
-    curve = told.curves.get(training.request, [])
+    curve = records.curves.get(training.request, [])
     figures = dict(training.figures)
     if figures:  # it is trained: what differs from one machine to the next is no part of its result
         figures |= {name: value for name, value in (curve[-1] if curve else {}).items() if name in MACHINE_DEPENDENT}
-        figures |= {"seconds": seconds} if (seconds := told.seconds.get(training.request)) else {}
+        figures |= {"seconds": seconds} if (seconds := records.seconds.get(training.request)) else {}
     return LearnArmSummary(
         arm=training.arm,
         status="no pairs" if not training.pairs else "failed" if training.failed else ended,
@@ -252,7 +248,7 @@ def _of_a_seed(seed: int, weights: str, known: Mapping[str, Measured], values: V
 
 
 def _comparisons(values: Mapping[str, Mapping[int, Values]], seed: int) -> Iterator[LearnComparison]:
-    """Every two teachers, the one that has learnt more first."""
+    """Every two teachers; of each pair the more trained one comes first."""
     names = sorted(values, key=lambda name: AGAINST.index(name) if name in AGAINST else -1)
     means = {name: over_seeds(values[name]) for name in names}
     for b, a in combinations(names, 2):
@@ -267,7 +263,7 @@ def _comparisons(values: Mapping[str, Mapping[int, Values]], seed: int) -> Itera
 def _differences(
     a: Mapping[int, Values], b: Mapping[int, Values], measure: Measure, both: Sequence[str]
 ) -> tuple[float, ...]:
-    """By seed, the mean difference between two teachers; one without several seeds stands against each of the other."""
+    """By seed, the mean difference between two teachers; a teacher with one seed is compared with each of the other."""
     if len(a) == len(b) == 1:
         return ()
     seeds = sorted(a.keys() & b.keys() if min(len(a), len(b)) > 1 else max(a, b, key=len))

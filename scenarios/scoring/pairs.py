@@ -1,10 +1,10 @@
-"""Preference pairs: which of two TRs of one TP its students could learn more from. Pure.
+"""Preference pairs: of two TRs of one TP, which one its students learn more from.
 
 The rule (paper, M2): a TR's final score is weight x correctness + (1 - weight) x LbT score, and two TRs of a TP make
 a pair if their scores differ by more than a gap. The paper does not say which of the many pairs it takes; here those
 with the largest gaps, each TR in so many pairs at most, equal gaps in the order of the TRs' ids. Best-of-n
-supervised fine-tuning (`sft`) takes the best TR of each TP instead. Scores are exact fractions, so none of this hangs
-on rounding. What is trained on them is scenarios/levels/learn/round.py.
+supervised fine-tuning (`sft`) takes the best TR of each TP instead. Scores are exact fractions, so no choice depends
+on rounding. scenarios/levels/learn/round.py trains on the pairs.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ class ScoredRationale(NamedTuple):
 def scored(
     lesson: TeachingProblemRecord, students: Sequence[str], scoring: Scoring, rule: Learn, arm: ArmName, *seed: object
 ) -> list[ScoredRationale]:
-    """The distinct TRs of a TP under which somebody sat an exam, by id, with the scores that `arm` gives them.
+    """The distinct examined TRs of a TP, by id, with the scores that `arm` gives them.
 
     A TR without an answer was not examined, so it has no score; nor has, for the arm `dense`, one without grades.
 
@@ -129,7 +129,7 @@ def equal(arms: Mapping[Key, Sequence[Sequence[Preference]]]) -> dict[Key, tuple
 
 
 def exact(number: float) -> Fraction:
-    """The decimal number that was written in the scenario, and not its neighbour in binary."""
+    """The decimal number as written in the scenario, instead of its nearest binary one."""
     return Fraction(repr(number))
 
 

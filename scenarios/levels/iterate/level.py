@@ -21,7 +21,7 @@ from scenarios.levels.iterate.search import Search, SearchMaterial
 from scenarios.records.confusion import Confusion, confusion, pool
 from scenarios.records.iterate import Arm, ExemplarSet, IterateRoundRecord, Iteration
 from scenarios.report.formatting import many, percent
-from scenarios.scoring.attribution import way
+from scenarios.scoring.attribution import lineage
 from scenarios.tasks.problems import folded
 
 ARMS: tuple[Arm, ...] = ("class", "self", "random", "search")
@@ -149,7 +149,7 @@ class IterateLevel:
     def _test_forebears(self, search: Search) -> None:
         """The sets that the last best one was revised from: what it gained on held-out items, step by step."""
         if search.rounds and search.rounds[-1].selected:
-            for number, revision in way(search.rounds, search.rounds[-1].selected[0]):
+            for number, revision in lineage(search.rounds, search.rounds[-1].selected[0]):
                 for key in filter(None, (revision.made, revision.parent)):
                     self._flows.start(self._test(search, search.sets[key], number))
 
