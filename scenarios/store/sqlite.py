@@ -1,7 +1,7 @@
-"""The gradebook on disk: one SQLite file, the only truth about a class.
+"""The gradebook of a class, class.db: one SQLite file that holds every result, and is the only truth about the class.
 
-Rows go in in groups, each group one transaction with synchronous=FULL: what was acknowledged survives a power
-cut. A request has one row, however often its result arrives. This file knows no scoring and no level.
+Rows are written in groups, each group in one transaction with synchronous=FULL: what was acknowledged survives a power
+cut. A request has one row, however often its result arrives. schema.sql has the tables and views.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 import msgspec
@@ -28,7 +27,7 @@ SCHEMA_VERSION = 2
 
 SCHEMA = Path(__file__).with_name("schema.sql").read_text("utf-8")
 ADDED_COLUMNS = {"temperature": ("REAL", "NULL"), "thought_tokens": ("INTEGER NOT NULL DEFAULT 0", "0")}
-"""Type, and what it is read as where it is missing."""
+"""Columns that class.db of earlier versions lacks: their type, and the SQL that is read in their place."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +62,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     score: float | None = None
     """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
     temperature: float | None = None
-    """It was drawn with: 0 is greedy. None: nothing was drawn, or not known."""
+    """Of the sampling: 0 is greedy. None: nothing was sampled, or not known."""
     thought_tokens: int = 0
     """Of `completion_tokens`: those of thoughts, which are no part of `text`."""
 
@@ -82,7 +81,7 @@ COLUMNS = tuple(name for name in Record.__struct_fields__ if name != "correct")
 VALUES = attrgetter(*COLUMNS)
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 8000
-"""Ids are digests, so every row lands on another page: pages are kept in memory, and written in place less often."""
+"""Request ids are digests, so each row is on another page: keep pages in memory, and write them back less often."""
 
 
 def _record(row: Sequence[Any]) -> Record:
@@ -94,7 +93,7 @@ class Store:
     """The gradebook of one run, open for reading, or for reading and writing."""
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
-        """Open `folder/class.db`; a writer makes it where it is missing and is the only one.
+        """Open `folder/class.db`. A writer creates it if it is missing; there is one writer at a time.
 
         Raises:
             StoreError: another process writes it, it is of another version, it is missing, or it is no gradebook.
@@ -102,7 +101,7 @@ class Store:
         self.path = folder / "class.db"
         self._lock: IO[str] | None = None
         self._ids: set[str] | None = None
-        """Of all results, where this is the one writer; None: another process may add some."""
+        """The ids of all results, if this is the writer; None: another process may add some."""
         if write:
             self._lock = open_lock(folder / "lock")
             try:
@@ -152,9 +151,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -165,7 +162,7 @@ class Store:
 
     @property
     def misplaced(self) -> str:
-        """What has become of class.db since it was opened, if its path no longer names it; else empty."""
+        """What happened to class.db since it was opened, if its path names another file or none; else empty."""
         if self._is_file(self.path):
             return ""
         if (now := self.folder) != self.path.parent:
@@ -174,7 +171,7 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """The run's folder: where it was moved to, if it was and the system says so."""
+        """The run's folder: the new one if it was moved and the system tells where."""
         if not self._is_file(self.path) and self._lock and sys.platform == "linux":
             now = Path(os.readlink(f"/proc/self/fd/{self._lock.fileno()}")).parent
             if self._is_file(now / self.path.name):
@@ -197,10 +194,10 @@ class Store:
             sqlite3.OperationalError: the disk is full; nothing of this group was kept.
         """
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        marks = ", ".join("?" * (len(COLUMNS) + 1))
+        values = ", ".join("?" * (len(COLUMNS) + 1))
         # Not OR IGNORE, which would also leave out a row that breaks another constraint.
         again = "ON CONFLICT(request_id) DO NOTHING"
-        insert = f"INSERT INTO result({', '.join(COLUMNS)}, at) VALUES ({marks}) {again}"  # noqa: S608 - our own names
+        insert = f"INSERT INTO result({', '.join(COLUMNS)}, at) VALUES ({values}) {again}"  # noqa: S608 - our own names
         with self._transaction():
             before = self._db.total_changes
             self._db.executemany(insert, [(*VALUES(r), at) for r in records])
@@ -215,12 +212,15 @@ class Store:
         return new
 
     def keep_asked(self, rows: Iterable[tuple[str, str, int, int, str, str]]) -> None:
-        """Write down what level 3 wants a result for: request id, arm, run, round, agent, stage. Once each."""
+        """Record for what level 3 wants results: rows of request id, arm, run, round, agent, stage, each once."""
         with self._transaction():
             self._db.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
 
     def name_first_twins(self) -> None:
-        """Let what was asked about identical TRs of a TP name the first of them, by repeat, whichever came first."""
+        """Make every result about one of several identical TRs of a TP name the first of them by repeat.
+
+        Until then it names the one that arrived first, which differs from run to run.
+        """
         twins = self._db.execute(
             "SELECT first, request_id FROM ("
             "  SELECT request_id, first_value(request_id) OVER ("
@@ -233,7 +233,7 @@ class Store:
             self._db.executemany("UPDATE result SET tr = ? WHERE tr = ? AND tr <> ''", twins)
 
     def note(self, agent: str, kind: str, detail: str = "") -> None:
-        """Write down an event."""
+        """Record an event."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._db.execute("INSERT INTO event(at, agent, kind, detail) VALUES (?, ?, ?, ?)", (at, agent, kind, detail))
 
@@ -252,17 +252,17 @@ class Store:
     def find(self, request_id: str) -> Record | None:
         """One result with its latest grade; None: it is not recorded."""
         if self._ids is not None and request_id not in self._ids:
-            return None  # Nearly always, of a new request: it costs no look into the file.
+            return None  # nearly always so for a new request, and without a query
         row = self._db.execute(f"{self._select} WHERE r.request_id = ?", (request_id,)).fetchone()
         return None if row is None else _record(row)
 
     def results(self) -> Iterator[Record]:
-        """All results with their latest grades, by id: the order says nothing of arrival."""
+        """All results with their latest grades, ordered by id: independent of their arrival."""
         for row in self._db.execute(f"{self._select} ORDER BY r.request_id"):
             yield _record(row)
 
     def keep_bank(self, bank: Bank) -> None:
-        """Write down the problems, so that a resumed class or a report needs neither their source nor its version."""
+        """Record the problems of the class."""
         with self._transaction():
             problems.write(self._db, bank)
 
@@ -271,13 +271,13 @@ class Store:
         return problems.read(self._db)
 
     def keep_totals(self, totals: Mapping[str, int]) -> None:
-        """Write down how many requests each stage will have, as far as it is known."""
+        """Record how many requests each stage will have, as far as it is known."""
         with self._transaction():
             self._db.execute("DELETE FROM total")
             self._db.executemany("INSERT INTO total VALUES (?, ?)", sorted(totals.items()))
 
     def keep_answerers(self, answerers: Mapping[str, str]) -> None:
-        """Write down who answers: agent name to the digest that request ids are made of.
+        """Record who answers: by agent name, the digest that request ids are made of.
 
         Raises:
             StoreError: an agent with recorded answers was another answerer before; its answers would be mixed up.
@@ -302,7 +302,7 @@ class Store:
         return {str(name): str(digest) for name, digest in self._db.execute("SELECT agent, digest FROM answerer")}
 
     def answered(self) -> frozenset[str]:
-        """The agents with a recorded answer or failure, and those that are the same answerer, which share it."""
+        """The agents with a recorded result, and those with the same answerer digest, which share it."""
         rows = self._db.execute(
             "SELECT agent FROM answerer WHERE digest IN "
             "(SELECT digest FROM answerer WHERE agent IN (SELECT agent FROM result))"
@@ -310,7 +310,7 @@ class Store:
         return frozenset(str(row[0]) for row in rows)
 
     def give_up_failed(self) -> int:
-        """Mark every failed request as one that is asked again, as a new repeat; returns how many."""
+        """Mark every failed request to be asked again as a new repeat; returns how many."""
         failed = {row[0] for row in self._db.execute("SELECT request_id FROM result WHERE failed <> ''")}
         again = sorted(failed - self.given_up())
         with self._transaction():
@@ -322,17 +322,6 @@ class Store:
         """Failed requests that were asked again."""
         return frozenset(event.detail for event in self.events(kinds=["retry"]))
 
-    def text(self, request_id: str) -> str:
-        """The text of one result.
-
-        Raises:
-            KeyError: it is not there.
-        """
-        row = self._db.execute("SELECT text FROM result WHERE request_id = ?", (request_id,)).fetchone()
-        if row is None:
-            raise KeyError(request_id)
-        return str(row[0])
-
     def events(self, after: int = 0, kinds: Iterable[str] = ()) -> list[ClassEvent]:
         """Events with a larger number than `after`, oldest first."""
         rows = self._db.execute("SELECT seq, at, agent, kind, detail FROM event WHERE seq > ? ORDER BY seq", (after,))
@@ -340,9 +329,9 @@ class Store:
         return [ClassEvent(*row) for row in rows if not wanted or row[3] in wanted]
 
     def column(self, name: str) -> str:
-        """SQL for a column of `result`, also where the gradebook is of an earlier version that lacks it."""
+        """SQL for a column of `result`, even if class.db is of an earlier version that lacks it."""
         return ADDED_COLUMNS[name][1] if name in self._missing else name
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
-        """Rows of a read-only question, for the monitor and for reports."""
+        """The rows of a read-only query, for the monitor and for reports."""
         return self._db.execute(sql, values).fetchall()
