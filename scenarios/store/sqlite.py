@@ -322,6 +322,16 @@ class Store:
         """Failed requests that were asked again."""
         return frozenset(event.detail for event in self.events(kinds=["retry"]))
 
+    def text(self, request_id: str) -> str:
+        """The text of a recorded result.
+
+        Raises:
+            KeyError: it is not there.
+        """
+        for (text,) in self._db.execute("SELECT text FROM result WHERE request_id = ?", (request_id,)):
+            return str(text)
+        raise KeyError(request_id)
+
     def events(self, after: int = 0, kinds: Iterable[str] = ()) -> list[ClassEvent]:
         """Events with a larger number than `after`, oldest first."""
         rows = self._db.execute("SELECT seq, at, agent, kind, detail FROM event WHERE seq > ? ORDER BY seq", (after,))
