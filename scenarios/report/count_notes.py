@@ -1,4 +1,4 @@
-"""The sentences under the tables of a report: how many answers went into the figures, and what became of them."""
+"""The sentences below the tables of a report: how many answers the figures are made of, and what was odd."""
 
 from scenarios.report.formatting import many, percent
 from scenarios.report.summary import Summary
@@ -9,7 +9,7 @@ OTHER_ANSWERS = {
     "training_answers": "the teacher's own answers to training items",
     "held_out_answers": "to held-out items",
 }
-"""By their names among the counts."""
+"""By their name in ClassCounts."""
 ODDITIES = {
     "identical_rationales": "{n} rationale{s} identical to another (examined once, counted as often as each came)",
     "without_dialogue": "{n} time{s} that a student sat its exam without a question that was answered",
@@ -22,7 +22,7 @@ ODDITIES = {
 
 
 def counted(summary: Summary) -> str:
-    """What the reader should know about the answers that went into the figures."""
+    """The numbers of texts behind the figures, and notes on agents."""
     counts = summary.counts
     exams = counts.exam_answers
     begin = many(exams, "exam answer") + _unreadable(counts.unparsable_exam_answers, exams, "wrong")
@@ -46,7 +46,7 @@ def counted(summary: Summary) -> str:
 
 
 def _unreadable(n: int, of: int, so: str) -> str:
-    """How many of some answers have none to find."""
+    """A note on texts without an answer to find."""
     return f" ({n:,} of them without an answer to find: {so})" if n and of else ""
 
 
@@ -60,7 +60,7 @@ def _talked(summary: Summary) -> str:
 
 
 def _cached(summary: Summary) -> str:
-    """How much of the prompts was computed once and used again; nothing where no engine computes any."""
+    """The share of the prompts that came from a prefix cache; empty where no engine has one."""
     prompt, cached, cacheable = (
         sum(getattr(agent, name) for agent in summary.agents)
         for name in ("prompt_tokens", "cached_prompt_tokens", "cacheable_prompt_tokens")
@@ -74,7 +74,7 @@ def _cached(summary: Summary) -> str:
 
 
 def _shared(summary: Summary) -> str:
-    """Whose answers are those of another agent, word for word: these have no requests of their own."""
+    """Which agents share the answers of another one."""
     return "".join(
         f" {agent.name} answers as {' and '.join(agent.shared)} "
         f"{'does' if len(agent.shared) == 1 else 'do'} (same model, persona and sampling): "
@@ -85,7 +85,7 @@ def _shared(summary: Summary) -> str:
 
 
 def _thoughts(summary: Summary) -> str:
-    """How many answers came with thoughts, and what these cost."""
+    """How many answers came with thoughts, and their tokens."""
     return "".join(
         f" {agent.name}: {many(agent.thoughts, 'answer')} came with thoughts, which are left out "
         f"(about {agent.thought_tokens:,} of {agent.completion_tokens:,} completion tokens)."
@@ -95,7 +95,7 @@ def _thoughts(summary: Summary) -> str:
 
 
 def _spent(summary: Summary) -> str:
-    """What the answers cost, where they cost anything."""
+    """The cost of the answers, where there is any."""
     each = [f"{agent.name} {agent.spent:.4g}" for agent in summary.agents if agent.spent is not None]
     return f" Spent at servers: {', '.join(each)}." if each else ""
 

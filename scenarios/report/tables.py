@@ -10,7 +10,7 @@ from itertools import groupby
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.report import learn_tables
+from scenarios.report import learn_tables, unanswered
 from scenarios.report.count_notes import counted
 from scenarios.report.formatting import interval, many, percent, points
 from scenarios.report.iterate_tables import round_tables
@@ -19,7 +19,6 @@ from scenarios.report.methods import Comparison
 from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import Unanswered
-from scenarios.report.unanswered import in_words as unanswered_in_words
 from scenarios.scoring.dense import Dense
 from scenarios.scoring.lineups import ALL_SUBSETS, LineUp
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
@@ -62,7 +61,7 @@ def summary_tables(summary: Summary) -> RenderableType:
     if summary.caution:
         parts.append(Sentences(f"Caution: {summary.caution}", style="yellow"))
     for one in summary.unanswered:
-        parts.append(Sentences(unanswered_in_words(one), style="bold red" if one.is_total else "yellow"))
+        parts.append(Sentences(unanswered.sentence(one), style="bold red" if one.is_total else "yellow"))
     if summary.failures:
         parts.append(failures(summary))
     return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
@@ -124,10 +123,12 @@ def comparisons(summary: Summary) -> RenderableType:
     if not found:
         return Text("There are no two methods to compare yet.")
     caveat = [Sentences(learn_tables.uncorrected(len(found)), style="dim")] if len(found) > 1 else []
-    return Group(Text("The same problems, two methods", style="bold"), *map(Sentences, map(in_words, found)), *caveat)
+    return Group(
+        Text("The same problems, two methods", style="bold"), *map(Sentences, map(comparison_sentence, found)), *caveat
+    )
 
 
-def in_words(pair: Comparison) -> str:
+def comparison_sentence(pair: Comparison) -> str:
     """One paired comparison as a sentence."""
     a, b = (LABELS.get(name, name) for name in (pair.a, pair.b))
     if not pair.wins and not pair.losses:

@@ -99,8 +99,8 @@ def _reason(kind: str, detail: str) -> str:
     return ": ".join(detail.split(": ")[:2]) if detail.startswith("refused: ") else kind
 
 
-def in_words(one: Unanswered) -> str:
-    """What an agent left unanswered in a stage, as a sentence."""
+def sentence(one: Unanswered) -> str:
+    """A sentence on what an agent left unanswered in a stage."""
     parts = []
     if one.empty:
         parts.append(f"{one.empty:,} {'was' if one.empty == 1 else 'were'} empty")
