@@ -31,7 +31,7 @@ import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 try:
     import cyclopts
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from agents.spec import AgentSpec
     from agents.training import preflight
     from scenarios.config.schema import Scenario
+    from scenarios.report.summary import Summary
     from scenarios.session.request_counts import Counts
     from scenarios.session.run_dir import RunFolder
     from scenarios.session.runner import Ending
@@ -221,10 +222,9 @@ def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = Fal
         raise ScenarioError("replay scores what was recorded; this would be another class:\n" + "; ".join(beyond))
     with load.located(folder.scenario_file, overrides):
         summary, missing = folder.summarize(new)
-    summary["replay"] = {"changed": load.difference(old, new), "never_asked": missing}
     if not as_json:
         say(out, f"replayed with {', '.join(overrides) or 'nothing changed'}; summary.json is unchanged")
-    show(summary, as_json)
+    show(summary, as_json, replay={"changed": load.difference(old, new), "never_asked": missing})
     if missing and not as_json:
         counted = ", ".join(f"{n:,} {ASKED.get(stage, f'requests of stage {stage}')}" for stage, n in missing.items())
         # Levels 2 and 3 wait for results before they ask on.
@@ -469,10 +469,7 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
 
     For an interrupted class it writes no summary, so that Ctrl-C ends the program at once.
     """
-    import msgspec
-
     from scenarios.report.formatting import many
-    from scenarios.report.unanswered import Unanswered
 
     if ending.status == "interrupted":
         summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
@@ -497,18 +494,20 @@ def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int
     show(summary, as_json=False)
     before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
     say(out, f"All of it is in {folder}{before}.")
-    empty = any(one.empty and one.is_total for one in msgspec.convert(summary["unanswered"], list[Unanswered]))
-    if summary["counts"]["failed"]:
+    empty = any(one.empty and one.is_total for one in summary.unanswered)
+    if summary.counts.failed:
         say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
-    return PARTLY if empty or summary["counts"]["failed"] else COMPLETE
+    return PARTLY if empty or summary.counts.failed else COMPLETE
 
 
-def show(summary: dict[str, Any], as_json: bool) -> None:
-    """The summary on standard output."""
+def show(summary: "Summary", as_json: bool, **more: object) -> None:
+    """Print the summary; as JSON with `more` entries."""
+    import msgspec
+
     from scenarios.report import tables
 
     if as_json:
-        print(json.dumps(summary, indent=1))
+        print(json.dumps(msgspec.json.decode(msgspec.json.encode(summary)) | more, indent=1))
     else:
         out.print(tables.summary_tables(summary))
 

@@ -1,4 +1,4 @@
-"""Private folders, locked files, and checks whether other users of this machine could change a path."""
+"""Files: private folders, what other users of this machine could change, locked files, and files replaced whole."""
 
 import contextlib
 import errno
@@ -69,6 +69,36 @@ def changeable(path: Path, *, sticky: bool = False) -> str:
     if found.st_mode & others and not (sticky and found.st_mode & stat.S_ISVTX):
         return "other users can write there"
     return ""
+
+
+def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file so that a reader sees the old content or the new, and never a part of it.
+
+    Args:
+        path: the file; its folder exists.
+        content: the new content.
+        sync: whether the new content must survive a power cut. It takes milliseconds.
+
+    Raises:
+        OSError: the file cannot be written; it stays as it was.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if sync:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name must survive, too
+        finally:
+            os.close(folder)
 
 
 @contextlib.contextmanager

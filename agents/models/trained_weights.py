@@ -15,6 +15,7 @@ import msgspec
 from agents.engines.base import EngineFailure
 from agents.models import weights
 from broker.errors import ModelError
+from broker.files import write_atomically
 
 SIMULATED = "simulated.json"
 DIGEST = re.compile(r"[0-9a-f]{16,64}")
@@ -125,9 +126,7 @@ def keep(weights_: Simulated, run_weights: Path) -> str:
     name = hashlib.sha256(content).hexdigest()
     folder = run_weights / name
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{SIMULATED}"
-    partial.write_bytes(content)
-    partial.replace(folder / SIMULATED)
+    write_atomically(folder / SIMULATED, content, sync=False)
     return name
 
 

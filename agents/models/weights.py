@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from broker.errors import ModelError
-from broker.files import changeable, if_writable
+from broker.files import changeable, if_writable, write_atomically
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, bytes done, and bytes in all (0: not known)."""
@@ -296,9 +296,7 @@ def digest_of(folder: Path, progress: Progress) -> str:
     digest = _sha256(folder, state, progress)
     with if_writable():  # a cache that root keeps for all: read anew each time
         target = cache_part("digests") / _digest_file(folder).name
-        partial = target.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(msgspec.json.encode(_Hashed(state, digest)))
-        partial.replace(target)
+        write_atomically(target, msgspec.json.encode(_Hashed(state, digest)), sync=False)
     return digest
 
 

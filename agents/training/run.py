@@ -17,6 +17,7 @@ from agents.models import weights
 from agents.training import pairs
 from agents.training.spec import Done, TrainingEvent, TrainingFailed, TrainingSpec
 from broker.errors import ModelError
+from broker.files import write_atomically
 from broker.protocol import digest
 
 log = logging.getLogger("training")
@@ -89,9 +90,7 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
         figures=figures,
     )
     # An agent that dies before it has passed this on need not train again.
-    partial = work / "done.partial"
-    partial.write_bytes(msgspec.json.encode(_Finished(key, done)))
-    partial.replace(work / "done.json")
+    write_atomically(work / "done.json", msgspec.json.encode(_Finished(key, done)))
     checkpoints.clear()
     return done
 

@@ -14,7 +14,8 @@ from scenarios.monitor.progress import ClassProgress
 from scenarios.monitor.state import OVER, AgentRow, Snapshot
 from scenarios.monitor.timeline import Timeline
 from scenarios.report.formatting import many
-from scenarios.store.sqlite import TAUGHT, Store
+from scenarios.store.problems import TAUGHT
+from scenarios.store.sqlite import Store
 
 SPEED_S = 5.0
 """Seconds over which tokens per second are taken."""

@@ -1,61 +1,31 @@
-"""summary.json: what came of a class, from its lessons and the gradebook alone.
+"""Makes the summary of a class from its records and the gradebook, and writes summary.json."""
 
-Owns how the summary's figures come about. Their names and shape are summary.py, what is known of the run facts.py,
-how an answer is chosen scores.py, how sure a figure is statistics.py, how it is printed tables.py, and what is added up
-from the gradebook's tables tallies.py.
-"""
-
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
 
 import msgspec
 
+from broker.files import write_atomically
 from scenarios.config.schema import Scenario, Scoring
 from scenarios.records.iterate import Iteration
 from scenarios.records.learn import LearnRoundRecord
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
-from scenarios.report import learn
-from scenarios.report.counts import agents_of, counts, curves, distinct, failed, training_seconds
-from scenarios.report.iterate import sat, summarize_rounds
+from scenarios.report import learn, methods
+from scenarios.report.agents import agents_of
+from scenarios.report.counts import counts, failed
+from scenarios.report.iterate import exam_results, summarize_rounds
 from scenarios.report.rewrite import summarize_rewriting
-from scenarios.report.run_info import RunFacts
-from scenarios.report.summary import (
-    BestPossible,
-    Comparison,
-    LearnRounds,
-    Levels,
-    MeasuredAssumption,
-    Method,
-    Status,
-    StudentSummary,
-    Summary,
-)
+from scenarios.report.run_info import RunFacts, Status
+from scenarios.report.summary import BestPossible, LearnRounds, Levels, MeasuredAssumption, StudentSummary, Summary
+from scenarios.report.training_records import training_records
 from scenarios.report.unanswered import unanswered
-from scenarios.scoring.dense import DenseRule, choose_dense, dense
-from scenarios.scoring.lbt import (
-    ChosenAnswer,
-    Rule,
-    Same,
-    Sheet,
-    assumption,
-    best_possible,
-)
+from scenarios.scoring.dense import dense
+from scenarios.scoring.lbt import Same, Sheet, assumption, best_possible, distinct
 from scenarios.scoring.lineups import LineUp, compare_lineups, shown
-from scenarios.scoring.statistics import caution, clustered, paired, wilson
+from scenarios.scoring.statistics import caution, clustered
 from scenarios.store.sqlite import Store
-
-METHODS: dict[str, Rule] = {"greedy": "greedy", "sc": "sc", "m1_max": "max", "m1_sum": "sum", "m1_avg": "avg"}
-DENSE_METHODS: dict[str, DenseRule] = {"m1_max_logprob": "max", "m1_sum_logprob": "sum", "m1_avg_logprob": "avg"}
-"""Where exam.score is logprob: the same rules over dense scores."""
-COMPARISONS = (
-    ("m1_sum", "sc"), ("m1_sum", "greedy"), ("m1_max", "sc"), ("m1_max", "greedy"), ("m1_sum", "m1_max"),
-    ("m1_sum_logprob", "sc"), ("m1_sum_logprob", "m1_sum"), ("m1_max_logprob", "m1_max"),
-)  # fmt: skip
 
 
 def summarize(
@@ -69,86 +39,67 @@ def summarize(
     learnt: Sequence[LearnRoundRecord] = (),
     iteration: Iteration | None = None,
     rewriting: Rewriting | None = None,
-) -> dict[str, Any]:
-    """The summary of a class, as it would be read from summary.json.
+) -> Summary:
+    """The summary of a class.
 
-    Of a complete class every TP counts, and a TP on which nothing parsable came is wrong. Of an unfinished one only
-    the TPs whose TRs and exams are all there count, and the caution says so.
+    Of a complete class every TP counts, and a TP without any answer to find is wrong. Of an unfinished one only the
+    TPs whose TRs and exams are all there count, and the caution says so.
 
     Args:
         scenario: The class; its scoring may be another than the class ran with.
         lessons: What the level made of the results.
         same: Whether two answers are equivalent.
         store: The gradebook.
-        facts: What is known of the run besides; `facts_from(store)` where nobody knows better.
+        facts: What is known of the run besides: `facts_from(store)`, or more.
         given_up: Failed requests that were asked again as another repeat: they are no failures of the class.
         learnt: The rounds of level 2.
-        iteration: What came of level 3, with sets of exemplars.
-        rewriting: What came of level 3, with rationales.
+        iteration: The results of level 3 with sets of exemplars.
+        rewriting: The results of level 3 with rationales.
     """
-    counted = [lesson for lesson in lessons if facts.status == "complete" or _whole(lesson, scenario)]
+    complete, solves = facts.status == "complete", scenario.solves
+    counted = [lesson for lesson in lessons if complete or _is_whole(lesson, scenario)]
     sheets = [Sheet(lesson, same) for lesson in counted]
     names = tuple(student.name for student in scenario.students)
-    scoring, n = scenario.scoring, len(sheets)
+    scoring, seed = scenario.scoring, scenario.seed
 
-    examined = any(r.exams for lesson in counted for r in lesson.rationales)
-    chosen = {
-        name: [sheet.choose(rule, names, scoring) for sheet in sheets]
-        for name, rule in METHODS.items()
-        if (scenario.lesson.greedy if rule == "greedy" else examined or rule == "sc")
-    }
-    by_logprob = scenario.exam.score == "logprob"
-    if by_logprob and any(r.grades for lesson in counted for r in lesson.rationales):
-        chosen |= {
-            name: [choose_dense(sheet, rule, names, scoring) for sheet in sheets]
-            for name, rule in DENSE_METHODS.items()
-        }
-    solves = scenario.solves
-    rewritten = summarize_rewriting(rewriting, names, scoring, same, scenario.seed)
-    line_ups = compare_lineups(sheets, names, scoring, scenario.seed) if solves else []
-    single = {up.students[0]: up for up in line_ups if len(up.students) == 1}
+    chosen = methods.chosen_answers(scenario, counted, sheets)
+    line_ups = compare_lineups(sheets, names, scoring, seed) if solves else []
     failures = failed(store, given_up)
     agents = agents_of(store, facts, failures, iteration)
-    told = learn.TrainingRecords(curves(store), training_seconds(store))
-    rounds = learn.summarize_rounds(scenario, learnt, told, complete=facts.status == "complete")
-    summary = Summary(
+    rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
+    rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
+    return Summary(
         scenario=scenario.name,
         level=list(scenario.level) if isinstance(scenario.level, tuple) else scenario.level,
-        seed=scenario.seed,
+        seed=seed,
         status=facts.status,
         wall_seconds=round(facts.wall_seconds, 3),
         simulated="simulated" in [*(agent.engine for agent in agents), *(agent.engine for agent in scenario.agents)],
         agents=agents,
         counts=counts(store, lessons, sheets, names, facts, failures, iteration),
-        methods={
-            name: _method(chosen.get(name, []), _tokens(name, counted))
-            for name in (*METHODS, *(DENSE_METHODS if by_logprob else ()))
-        }
-        | (learn.methods(rounds, learnt) if rounds else {}),
-        best_possible=BestPossible(best_possible(counted), n),
-        paired=[_comparison(a, b, chosen, scenario.seed) for a, b in COMPARISONS if chosen.get(a) and chosen.get(b)]
-        + learn.comparisons(rounds),
-        students=_students(lessons, None if solves else iteration, scenario, single),
+        methods=methods.methods(scenario, counted, chosen) | (learn.methods(rounds, learnt) if rounds else {}),
+        best_possible=BestPossible(best_possible(counted), len(sheets)),
+        paired=methods.comparisons(chosen, seed) + learn.comparisons(rounds),
+        students=_students(lessons, None if solves else iteration, scenario, line_ups),
         lineups=line_ups,
         lineups_shown=shown(len(names)),
         assumption=_assumption(counted, names, scoring),
         levels=Levels(
-            learn=LearnRounds(msgspec.to_builtins(rounds)),
+            learn=LearnRounds(rounds),
             iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten),
         ),
         failures=failures,
         unanswered=unanswered(store, given_up),
-        caution=_caution(scenario, n, len(lessons), facts.status, rounds)
+        caution=_caution(scenario, len(sheets), len(lessons), facts.status, rounds)
         if solves
         else _caution_iterate(scenario, facts.status),
         completions_per_rationale=_completions_per_rationale(lessons),
-        dense=dense(sheets, names, scoring, scenario.seed) if by_logprob and solves else None,
+        dense=dense(sheets, names, scoring, seed) if scenario.exam.score == "logprob" and solves else None,
     )
-    return msgspec.json.decode(msgspec.json.encode(summary), type=dict[str, Any])
 
 
-def _whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
-    """Whether all that was to be asked about this TP is there."""
+def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
+    """Whether every result about this TP is there."""
     grades = len(scenario.students) * scenario.exam.problems
     exams = grades * scenario.exam.repeats
     return (
@@ -181,35 +132,6 @@ def _caution_iterate(scenario: Scenario, status: Status) -> str | None:
     return " ".join(parts) or None
 
 
-def _method(choices: Sequence[ChosenAnswer], tokens: int) -> Method:
-    n, right = len(choices), sum(c.correct for c in choices)
-    if not n:
-        return Method(None, wilson(0, 0), 0, 0, None, None)
-    return Method(
-        accuracy=right / n,
-        ci95=wilson(right, n),
-        n=n,
-        completion_tokens=tokens,
-        tie_share=sum(c.tied for c in choices) / n,
-        accuracy_random_ties=sum(c.expected_correct for c in choices) / n,
-    )
-
-
-def _tokens(method: str, lessons: Sequence[TeachingProblemRecord]) -> int:
-    if method == "greedy":
-        return sum(lesson.greedy.completion_tokens for lesson in lessons if lesson.greedy)
-    taught = sum(r.completion_tokens for lesson in lessons for r in lesson.rationales)
-    return (
-        taught if method == "sc" or method in DENSE_METHODS else taught + sum(lesson.exam_tokens for lesson in lessons)
-    )
-
-
-def _comparison(a: str, b: str, chosen: Mapping[str, Sequence[ChosenAnswer]], seed: int) -> Comparison:
-    one, other = ([float(c.correct) for c in chosen[name]] for name in (a, b))
-    found = paired(one, other, seed)
-    return Comparison(a, b, found.difference, found.ci95, found.wins, found.losses, found.p_value, n=len(one))
-
-
 def _completions_per_rationale(lessons: Sequence[TeachingProblemRecord]) -> float | None:
     rationales = sum(len(lesson.rationales) for lesson in lessons)
     after = sum(len(rationale.exams) + rationale.talks for lesson in lessons for rationale in distinct(lesson))
@@ -218,35 +140,36 @@ def _completions_per_rationale(lessons: Sequence[TeachingProblemRecord]) -> floa
 
 def _assumption(lessons: Sequence[TeachingProblemRecord], names: Sequence[str], scoring: Scoring) -> MeasuredAssumption:
     """The paper's assumption, with its interval over TPs."""
-    by_tp = [assumption([lesson], names, scoring) for lesson in lessons]
-    whole = assumption(lessons, names, scoring)
-    sure = clustered([((one.right_beats_wrong or 0.0) * one.pairs, one.pairs) for one in by_tp])
-    return MeasuredAssumption(whole.right_beats_wrong, whole.ties, whole.pairs, sure if whole.pairs else None)
+    by_tp = [assumption([lesson], names, scoring.merge) for lesson in lessons]
+    whole = assumption(lessons, names, scoring.merge)
+    ci95 = clustered([((one.right_beats_wrong or 0.0) * one.pairs, one.pairs) for one in by_tp])
+    return MeasuredAssumption(whole.right_beats_wrong, whole.ties, whole.pairs, ci95 if whole.pairs else None)
 
 
 def _students(
     lessons: Sequence[TeachingProblemRecord],
     iteration: Iteration | None,
     scenario: Scenario,
-    single: Mapping[str, LineUp],
+    line_ups: Sequence[LineUp],
 ) -> list[StudentSummary]:
-    """Their exams under rationales; where a class has level 3 alone, those of its rounds."""
+    """Their exams under rationales; of a class with level 3 alone, those of its rounds."""
     by_problem: dict[str, list[tuple[int, int]]] = {student.name: [] for student in scenario.students}
     """By student: right and all answers of each TP, or of each item."""
     for lesson in lessons:
         exams = [answer for rationale in distinct(lesson) for answer in rationale.exams]
-        asked, found = Counter(one.student for one in exams), Counter(one.student for one in exams if one.correct)
+        asked, right = Counter(one.student for one in exams), Counter(one.student for one in exams if one.correct)
         for name in asked:
-            by_problem.setdefault(name, []).append((found[name], asked[name]))
-    by_problem |= sat(iteration)
+            by_problem.setdefault(name, []).append((right[name], asked[name]))
+    by_problem |= exam_results(iteration)
+    single: Mapping[tuple[str, ...], LineUp] = {up.students: up for up in line_ups}
     summaries = []
     for student in scenario.students:
-        right, n = (sum(column) for column in zip(*by_problem[student.name] or [(0, 0)], strict=True))
-        alone = single.get(student.name)
+        right_answers, n = (sum(column) for column in zip(*by_problem[student.name] or [(0, 0)], strict=True))
+        alone = single.get((student.name,))
         summaries.append(
             StudentSummary(
                 name=student.name,
-                exam_accuracy=right / n if n else None,
+                exam_accuracy=right_answers / n if n else None,
                 ci95=clustered(by_problem[student.name]),
                 exam_answers=n,
                 m1_max=alone.m1_max if alone else None,
@@ -256,25 +179,10 @@ def _students(
     return summaries
 
 
-def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write summary.json so that a reader sees the old one or the new one, and never half of one.
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write summary.json.
 
     Raises:
         OSError: it cannot be written; an older summary stays as it was.
     """
-    text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name must survive a power cut, too
-    finally:
-        os.close(folder)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")

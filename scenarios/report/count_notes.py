@@ -1,6 +1,6 @@
-"""The sentences under the tables of a report: how many answers went into the figures, and what became of them."""
+"""The sentences below the tables of a report: how many answers the figures are made of, and what was odd."""
 
-from scenarios.report.formatting import many, percent, plain
+from scenarios.report.formatting import many, percent
 from scenarios.report.summary import Summary
 
 OTHER_ANSWERS = {
@@ -9,7 +9,7 @@ OTHER_ANSWERS = {
     "training_answers": "the teacher's own answers to training items",
     "held_out_answers": "to held-out items",
 }
-"""By their names among the counts."""
+"""By their name in ClassCounts."""
 ODDITIES = {
     "identical_rationales": "{n} rationale{s} identical to another (examined once, counted as often as each came)",
     "without_dialogue": "{n} time{s} that a student sat its exam without a question that was answered",
@@ -21,48 +21,48 @@ ODDITIES = {
 }
 
 
-def counted(told: Summary) -> str:
-    """What the reader should know about the answers that went into the figures."""
-    counts = told.counts
-    exams = counts.get("exam_answers", 0)
-    begin = many(exams, "exam answer") + _unreadable(counts.get("unparsable_exam_answers", 0), exams, "wrong")
-    if told.solves:
-        rationales = counts.get("teaching_rationales", 0)
-        missing = _unreadable(counts.get("unparsable_rationales", 0), rationales, "not examined")
+def counted(summary: Summary) -> str:
+    """The numbers of texts behind the figures, and notes on agents."""
+    counts = summary.counts
+    exams = counts.exam_answers
+    begin = many(exams, "exam answer") + _unreadable(counts.unparsable_exam_answers, exams, "wrong")
+    if summary.solves:
+        rationales = counts.teaching_rationales
+        missing = _unreadable(counts.unparsable_rationales, rationales, "not examined")
         begin = f"{many(rationales, 'teaching rationale')}{missing} and {begin}"
     else:
         begin += " of students"
-    parts = [f"From {begin}{_talked(told)}"]
+    parts = [f"From {begin}{_talked(summary)}"]
     for name, what in OTHER_ANSWERS.items():
-        if n := counts.get(name, 0):
-            parts.append(f"{what}: {n:,}{_unreadable(counts.get(f'unparsable_{name}', 0), n, 'wrong')}")
+        if n := getattr(counts, name):
+            parts.append(f"{what}: {n:,}{_unreadable(getattr(counts, f'unparsable_{name}'), n, 'wrong')}")
     parts += [
-        said.format(n=f"{n:,}", s="" if n == 1 else "s")
-        for name, said in ODDITIES.items()
-        if (n := counts.get(name, 0))
+        text.format(n=f"{n:,}", s="" if n == 1 else "s")
+        for name, text in ODDITIES.items()
+        if (n := getattr(counts, name))
     ]
-    told_of = _shared(told) + _cached(told) + _thoughts(told) + _spent(told) + _at_servers(told)
-    return "; ".join(parts) + "." + told_of
+    notes = _shared(summary) + _cached(summary) + _thoughts(summary) + _spent(summary) + _at_servers(summary)
+    return "; ".join(parts) + "." + notes
 
 
 def _unreadable(n: int, of: int, so: str) -> str:
-    """How many of some answers have none to find."""
+    """A note on texts without an answer to find."""
     return f" ({n:,} of them without an answer to find: {so})" if n and of else ""
 
 
-def _talked(told: Summary) -> str:
+def _talked(summary: Summary) -> str:
     """The cost of questions before the exams."""
-    talks, each = told.counts.get("questions_and_answers", 0), told.completions_per_rationale
+    talks, each = summary.counts.questions_and_answers, summary.completions_per_rationale
     if not talks or each is None:
         return ""
     asked = many(talks, "question or answer", "questions and answers")
     return f", and {asked} before them ({each:.1f} completions per rationale in all)"
 
 
-def _cached(told: Summary) -> str:
-    """How much of the prompts was computed once and used again; nothing where no engine computes any."""
+def _cached(summary: Summary) -> str:
+    """The share of the prompts that came from a prefix cache; empty where no engine has one."""
     prompt, cached, cacheable = (
-        sum(getattr(agent, name) for agent in told.agents)
+        sum(getattr(agent, name) for agent in summary.agents)
         for name in ("prompt_tokens", "cached_prompt_tokens", "cacheable_prompt_tokens")
     )
     if not cached:
@@ -73,44 +73,44 @@ def _cached(told: Summary) -> str:
     )
 
 
-def _shared(told: Summary) -> str:
-    """Whose answers are those of another agent, word for word: these have no requests of their own."""
+def _shared(summary: Summary) -> str:
+    """Which agents share the answers of another one."""
     return "".join(
-        f" {plain(agent.name)} answers as {' and '.join(map(plain, agent.shared))} "
+        f" {agent.name} answers as {' and '.join(agent.shared)} "
         f"{'does' if len(agent.shared) == 1 else 'do'} (same model, persona and sampling): "
         f"{many(sum(agent.shared.values()), 'answer')} shared."
-        for agent in told.agents
+        for agent in summary.agents
         if agent.shared
     )
 
 
-def _thoughts(told: Summary) -> str:
-    """How many answers came with thoughts, and what these cost."""
+def _thoughts(summary: Summary) -> str:
+    """How many answers came with thoughts, and their tokens."""
     return "".join(
-        f" {plain(agent.name)}: {many(agent.thoughts, 'answer')} came with thoughts, which are left out "
+        f" {agent.name}: {many(agent.thoughts, 'answer')} came with thoughts, which are left out "
         f"(about {agent.thought_tokens:,} of {agent.completion_tokens:,} completion tokens)."
-        for agent in told.agents
+        for agent in summary.agents
         if agent.thoughts
     )
 
 
-def _spent(told: Summary) -> str:
-    """What the answers cost, where they cost anything."""
-    each = [f"{plain(agent.name)} {agent.spent:.4g}" for agent in told.agents if agent.spent is not None]
+def _spent(summary: Summary) -> str:
+    """The cost of the answers, where there is any."""
+    each = [f"{agent.name} {agent.spent:.4g}" for agent in summary.agents if agent.spent is not None]
     return f" Spent at servers: {', '.join(each)}." if each else ""
 
 
-def _at_servers(told: Summary) -> str:
+def _at_servers(summary: Summary) -> str:
     """What servers did not take, and what was changed for them; docs/servers.md says what it means."""
-    said = ""
-    for agent in told.agents:
-        name = plain(agent.name)
-        if refused := [plain(feature) for feature in agent.without if feature != "prefill"]:
-            said += f" The server of {name} does not take {', '.join(refused)} (see docs/servers.md)."
+    text = ""
+    for agent in summary.agents:
+        name = agent.name
+        if refused := [feature for feature in agent.without if feature != "prefill"]:
+            text += f" The server of {name} does not take {', '.join(refused)} (see docs/servers.md)."
         if "prefill" in agent.without:
-            said += f" The server of {name} does not go on with a begun answer (omit: [prefill])."
+            text += f" The server of {name} does not go on with a begun answer (omit: [prefill])."
         if agent.role_marks_broken:
-            said += f" In texts for {name}, {many(agent.role_marks_broken, 'role mark')} got a space."
+            text += f" In texts for {name}, {many(agent.role_marks_broken, 'role mark')} got a space."
         if agent.answers_cut:
-            said += f" {many(agent.answers_cut, 'answer')} of {name} went on far beyond max_tokens and got cut off."
-    return said
+            text += f" {many(agent.answers_cut, 'answer')} of {name} went on far beyond max_tokens and got cut off."
+    return text

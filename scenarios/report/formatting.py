@@ -1,4 +1,7 @@
-"""How figures and texts are written for people: shares, intervals, numbered nouns, lines of a width."""
+"""How figures and texts are written for people: shares, intervals, numbered nouns, lines of a width.
+
+Texts that others wrote go through `broker.printable`; `harmless` is for a screen of fixed cells.
+"""
 
 import re
 import textwrap
@@ -14,44 +17,53 @@ NO_BREAK = "\xa0"
 
 
 def wrapped(text: str, width: int, indent: str = "") -> str:
-    """`text` in lines of at most `width`; a blank before a percent sign is no place to break."""
+    """`text` in lines of at most `width`; no line begins with a percent sign."""
     lines = textwrap.wrap(text.replace(" %", f"{NO_BREAK}%"), max(4, width), subsequent_indent=indent)
     return "\n".join(lines).replace(NO_BREAK, " ")
 
 
+def figure(value: float | None, spec: str) -> str:
+    """A number in the format `spec`; a dash where there is none."""
+    return "-" if value is None else format(value, spec)
+
+
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share as people read it; a dash where there is none."""
+    """A share in percent; a dash where there is none."""
     return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def interval(ci95: tuple[float, float] | None) -> str:
-    """A 95 % interval of a share; a dash where there is none."""
+    """A 95 % interval of a share in percent; a dash where there is none."""
     return "-" if ci95 is None else f"{100 * ci95[0]:.0f} to {100 * ci95[1]:.0f} %"
 
 
+def points(difference: float, ci95: tuple[float, float]) -> str:
+    """A difference of two shares in percentage points, with its interval."""
+    low, high = ci95
+    return f"{100 * difference:+.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+
+
 def many(n: int, noun: str, nouns: str = "") -> str:
-    """So many of something: `1 exam answer`, `1,216 exam answers`; `nouns` is a plural with more than an s."""
+    """A number with its noun: `1 exam answer`, `1,216 exam answers`; `nouns` is an irregular plural."""
     return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
 
 
-def plain(text: str) -> str:
-    """`printable` text, with one blank between words."""
-    return " ".join(printable(text).split())
-
-
 def harmless(text: str) -> str:
-    """`text` in one line that a terminal shows and does not obey, and whose width everybody agrees on."""
+    """`printable` text in which every character takes as many cells in any terminal as rich counts for it.
+
+    Escape sequences and combining characters are removed; `?` stands for a character whose width terminals dispute.
+    """
     text = text[:2000]
     if text.isascii() and text.isprintable():
         return text
-    text = re.sub(r"[^\S ]+", " ", unicodedata.normalize("NFC", ESCAPES.sub("", text)))
-    return "".join(_shown(character) for character in text)
+    text = unicodedata.normalize("NFC", printable(ESCAPES.sub("", text)))
+    return "".join(_cell(character) for character in text)
 
 
-def _shown(character: str) -> str:
+def _cell(character: str) -> str:
     category = unicodedata.category(character)
-    if category[0] == "M" or category in ("Cf", "Cs"):
+    if category[0] == "M":
         return ""
     wide = 2 if unicodedata.east_asian_width(character) in "WF" else 1
-    unsure = category[0] == "C" or get_character_cell_size(character) != wide
-    return "?" if unsure else character
+    disputed = category[0] == "C" or get_character_cell_size(character) != wide
+    return "?" if disputed else " " if character.isspace() else character

@@ -93,15 +93,15 @@ def tables(graded: GradedFile) -> "RenderableType":
     """The lines that disagree with the file, or all where it expects nothing; and the totals."""
     from rich.console import Group
 
-    from scenarios.report.formatting import many, percent, plain
-    from scenarios.report.layout import Ruled, Sentences, Trimmed
+    from scenarios.report.formatting import many, percent
+    from scenarios.report.layout import Ruled, Sentences, Trimmed, plain
 
     shown = [one for one in graded.results if not graded.judged or one.right not in (None, one.correct)]
     parts: list[Any] = []
     if shown:
         rows = Ruled("Graded otherwise than the file says" if graded.judged else "Every pair")
-        for name in ("id", "form", "gold", "answer found", "graded"):
-            rows.add_column(name, fold=name != "graded")
+        rows.add_columns("id", "form", "gold", "answer found", right=False, fold=True)
+        rows.add_column("graded")
         for one in shown:
             found = "none" if one.answer is None else one.answer
             rows.add_row(*(plain(cell)[:SHOWN] for cell in (one.id, one.form, one.gold, found, _verdict(one.correct))))

@@ -1,8 +1,4 @@
-"""The level-3 part of the summary: what came of a class's rounds and of its baselines, from an `Iteration` alone.
-
-Owns how these figures are counted and what they are called. Whose mistakes taught the teacher is attribution.py,
-why they failed reasons.py, what F1 is f1.py, how it is printed round_tables.py.
-"""
+"""The level-3 part of the summary for sets of exemplars: rounds, baselines, whose mistakes taught, and why."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,14 +10,14 @@ from scenarios.records.iterate import ArmRun, IterateRoundRecord, Iteration, Rev
 from scenarios.report.rewrite import RewriteSummary
 from scenarios.scoring.attribution import StudentEffect, effects
 from scenarios.scoring.reasons import OwnErrors, Reason, own_errors, reasons
-from scenarios.scoring.statistics import mean_interval
+from scenarios.scoring.statistics import mean, mean_interval
 
-SHOWN = 12
-"""Digits of a set's key that are told."""
+KEY_DIGITS = 12
+"""How many digits of a set's key the summary has."""
 
 
 class F1(msgspec.Struct, frozen=True):
-    """How well some answers fit; every share is null where there are none."""
+    """F1 and other shares of some answers; null where there are none."""
 
     f1: float | None
     """Of the positive class."""
@@ -34,12 +30,12 @@ class F1(msgspec.Struct, frozen=True):
 
     @staticmethod
     def of(answers: Confusion | None) -> "F1":
-        """Of these answers."""
+        """The shares of these answers."""
         one = answers or Confusion()
         return F1(one.f1, one.macro, one.micro, one.neither_share, one.n)
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ShownExemplar(msgspec.Struct, frozen=True):
     """An exemplar."""
 
     text: str
@@ -58,9 +54,9 @@ class SetSummary(msgspec.Struct, frozen=True):
     train: F1
     """The teacher's own answers."""
     held_out: F1 | None
-    """Likewise; null: it was never the best, and never examined."""
+    """Likewise; null: it was never the best set, and so not examined."""
     students: dict[str, F1]
-    """Of those who sat this round's exam with it."""
+    """Of the students who took this round's exam with it."""
     kept: bool
 
 
@@ -71,12 +67,12 @@ class IterateRoundSummary(msgspec.Struct, frozen=True):
     """From 1."""
     round: int
     teacher_f1_train: float | None
-    """With the best set: what selects."""
+    """With the best set; it selects sets."""
     teacher_f1_test: float | None
-    """With the same set, on dev and test: never selects."""
+    """With the same set, on dev and test; it selects nothing."""
     students: dict[str, float | None]
     """F1 by student, over all sets of the round."""
-    exemplars: list[Shown]
+    exemplars: list[ShownExemplar]
     """The best set."""
     best: str
     """Its key."""
@@ -90,13 +86,13 @@ class IterateRoundSummary(msgspec.Struct, frozen=True):
     revisions: int
     """Sets that the teacher was asked for."""
     repaired: dict[str, int]
-    """Those asked for a second time, by what was wrong with the first text."""
+    """Those asked for a second time, by the fault of the first text."""
     dropped: dict[str, int]
-    """Those that came to nothing, by cause."""
+    """Those without a set, by cause."""
     repeated: int
-    """Those that had been there before, or came twice."""
+    """Those whose set was there before, or came twice."""
     learning: list[str] = []
-    """Those whose mistakes the teacher was shown, with a curriculum in the order they joined in."""
+    """The students whose mistakes the teacher was shown; with a curriculum, in the order in which they joined."""
 
 
 class Mean(msgspec.Struct, frozen=True):
@@ -104,16 +100,16 @@ class Mean(msgspec.Struct, frozen=True):
 
     mean: float | None
     ci95: tuple[float, float] | None
-    """Student's t, cut off at 0 and 1; null for fewer than two runs."""
+    """Student's t, clipped to 0 and 1; null for fewer than two runs."""
     n: int
 
     @staticmethod
     def of(values: Sequence[float | None]) -> "Mean":
-        """Of those that are there."""
+        """The mean of the known values."""
         known = [value for value in values if value is not None]
         interval = mean_interval(known)
         clipped = (max(0.0, interval[0]), min(1.0, interval[1])) if interval else None
-        return Mean(sum(known) / len(known) if known else None, clipped, len(known))
+        return Mean(mean(known), clipped, len(known))
 
 
 class RoundMean(msgspec.Struct, frozen=True):
@@ -125,17 +121,17 @@ class RoundMean(msgspec.Struct, frozen=True):
 
 
 class IterateArmSummary(msgspec.Struct, frozen=True):
-    """The class, or what it is compared with, at its end."""
+    """The class or one of its baselines, at its end."""
 
     name: str
     """start, class, random, self or search."""
     teacher_f1_train: Mean
     teacher_f1_test: Mean
     sets: float
-    """Scored, the mean over runs."""
+    """Scored sets, the mean over runs."""
     requests: float | None
-    """Distinct ones it needs, those shared with others too and without held-out exams; the mean over runs. Null for
-    the start, which is part of the class."""
+    """Distinct requests that it needs, with those that it shares with others and without held-out exams; the mean over
+    runs. Null for the start, which is part of the class."""
 
 
 class IterateSummary(msgspec.Struct, frozen=True):
@@ -149,7 +145,7 @@ class IterateSummary(msgspec.Struct, frozen=True):
     reasons: list[Reason] = []
     own_errors: OwnErrors = OwnErrors()
     rationales: RewriteSummary | None = None
-    """Of iterate.material: rationale, which has nothing of the above."""
+    """Of iterate.material: rationale; then the rest is empty."""
 
 
 def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
@@ -175,18 +171,18 @@ def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
     return IterateSummary(rounds, by_round, arms, effects(own), reasons(own), own_errors(own))
 
 
-def sat(iteration: Iteration | None) -> dict[str, list[tuple[int, int]]]:
-    """By learner: right and all exam answers to each item, in all rounds of the class itself and of no baseline."""
-    marks: dict[str, dict[str, list[bool]]] = {}
+def exam_results(iteration: Iteration | None) -> dict[str, list[tuple[int, int]]]:
+    """By student: right and all exam answers to each item, in all rounds of the class itself, without baselines."""
+    results: dict[str, dict[str, list[bool]]] = {}
     courses = iteration.courses if iteration else ()
     rounds = [round for course in courses if course.arm == "class" for round in course.rounds]
     for by_student in (by_student for round in rounds for by_student in round.answers.values()):
         for name, answers in by_student.items():
-            by_item = marks.setdefault(name, {})
+            by_item = results.setdefault(name, {})
             for items, right in ((answers.right, True), (answers.wrong, False)):
                 for item in items:
                     by_item.setdefault(item, []).append(right)
-    return {name: [(sum(of), len(of)) for of in by_item.values()] for name, by_item in marks.items()}
+    return {name: [(sum(of), len(of)) for of in by_item.values()] for name, by_item in results.items()}
 
 
 def _round(course: ArmRun, number: int) -> IterateRoundSummary:
@@ -200,9 +196,9 @@ def _round(course: ArmRun, number: int) -> IterateRoundSummary:
             parents.setdefault(revision.made, []).append(revision.parent)
     sets = [
         SetSummary(
-            key=key[:SHOWN],
+            key=key[:KEY_DIGITS],
             origin=course.sets[key].origin,
-            parents=sorted({parent[:SHOWN] for parent in parents.get(key, ())}),
+            parents=sorted({parent[:KEY_DIGITS] for parent in parents.get(key, ())}),
             train=F1.of(course.train.get(key)),
             held_out=F1.of(course.held_out[key]) if key in course.held_out else None,
             students={name: F1.of(answers) for name, answers in round.students.get(key, {}).items()},
@@ -217,7 +213,7 @@ def _round(course: ArmRun, number: int) -> IterateRoundSummary:
         teacher_f1_test=held_out.f1,
         students={name: one.f1 for name, one in pooled.items()},
         exemplars=_shown(course, best) if best else [],
-        best=best[:SHOWN],
+        best=best[:KEY_DIGITS],
         train=train,
         test=held_out,
         student_answers=pooled,
@@ -243,11 +239,11 @@ def _tally(causes: Sequence[str]) -> dict[str, int]:
     return dict(sorted(Counter(cause for cause in causes if cause).items()))
 
 
-def _shown(course: ArmRun, key: str) -> list[Shown]:
+def _shown(course: ArmRun, key: str) -> list[ShownExemplar]:
     shown = []
     for exemplar in course.sets[key].exemplars:
         reason, _, answer = exemplar.rationale.rpartition("\n")
-        shown.append(Shown(exemplar.problem, answer.removeprefix("Answer: "), reason))
+        shown.append(ShownExemplar(exemplar.problem, answer.removeprefix("Answer: "), reason))
     return shown
 
 

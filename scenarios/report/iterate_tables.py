@@ -1,7 +1,4 @@
-"""What is printed of level 3 at the end of a class: F1 by round, its baselines, whose mistakes taught, and why.
-
-Reads the summary and nothing else. What models wrote goes in as plain text.
-"""
+"""The printed report of level 3 with sets of exemplars: F1 by round, baselines, whose mistakes taught, and why."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +6,9 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.report.formatting import interval, many, percent, plain
+from scenarios.report.formatting import figure, interval, many, percent
 from scenarios.report.iterate import IterateRoundSummary, IterateSummary
-from scenarios.report.layout import Ruled, Sentences
+from scenarios.report.layout import Ruled, Sentences, plain
 
 ARMS = {
     "start": "start",
@@ -25,16 +22,16 @@ LONGEST = 300
 """Characters of an exemplar or a reason."""
 
 
-def round_tables(told: IterateSummary) -> list[RenderableType]:
-    """All of level 3; nothing where no round is over."""
-    if not told.rounds:
+def round_tables(summary: IterateSummary) -> list[RenderableType]:
+    """All of level 3; empty where no round is over."""
+    if not summary.rounds:
         return []
-    parts: list[RenderableType] = [_rounds(told.rounds), _arms(told)]
-    if told.students:
-        parts.append(_students(told))
-    if told.reasons:
-        parts.append(_reasons(told))
-    parts += [_best_set(told), Sentences(_dropped(told.rounds))]
+    parts: list[RenderableType] = [_rounds(summary.rounds), _arms(summary)]
+    if summary.students:
+        parts.append(_students(summary))
+    if summary.reasons:
+        parts.append(_reasons(summary))
+    parts += [_best_set(summary), Sentences(_dropped(summary.rounds))]
     return parts
 
 
@@ -46,10 +43,9 @@ def _rounds(rounds: Sequence[IterateRoundSummary]) -> Ruled:
     )
     runs = len({one.run for one in rounds}) > 1
     names = list(dict.fromkeys(name for one in rounds for name in one.students))
-    for heading in ("round", *(["run"] if runs else []), "sets", "teacher,\ntraining", "teacher,\nheld out"):
-        table.add_column(heading, right=True)
+    table.add_columns("round", *(["run"] if runs else []), "sets", "teacher,\ntraining", "teacher,\nheld out")
     for name in names:
-        table.add_column(plain(name), right=True)
+        table.add_column(name, right=True)
     for one in rounds:
         table.add_row(
             str(one.round) if one.round else "start",
@@ -62,7 +58,7 @@ def _rounds(rounds: Sequence[IterateRoundSummary]) -> Ruled:
     return table
 
 
-def _arms(told: IterateSummary) -> Ruled:
+def _arms(summary: IterateSummary) -> Ruled:
     table = Ruled(
         "What the rounds brought: the teacher with the best set, F1 of the class Yes",
         "start: the first sets. random: as many sets of training items, drawn. itself: the teacher as its own only "
@@ -70,22 +66,21 @@ def _arms(told: IterateSummary) -> Ruled:
         "runs. sets: scored. requests: without those on held-out items.",
     )
     table.add_column("sets of")
-    for heading in ("training", "held out", "95 %", "runs", "sets", "requests"):
-        table.add_column(heading, right=True)
-    for one in told.arms:
+    table.add_columns("training", "held out", "95 %", "runs", "sets", "requests")
+    for one in summary.arms:
         table.add_row(
-            ARMS.get(one.name, plain(one.name)),
+            ARMS.get(one.name, one.name),
             percent(one.teacher_f1_train.mean),
             percent(one.teacher_f1_test.mean),
             interval(one.teacher_f1_test.ci95),
             str(one.teacher_f1_test.n),
             f"{one.sets:,.0f}",
-            "-" if one.requests is None else f"{one.requests:,.0f}",
+            figure(one.requests, ",.0f"),
         )
     return table
 
 
-def _students(told: IterateSummary) -> Ruled:
+def _students(summary: IterateSummary) -> Ruled:
     table = Ruled(
         "Whose mistakes taught the teacher?",
         "written, kept: sets written from its mistakes; one from several students' mistakes counts for each in part. "
@@ -93,18 +88,12 @@ def _students(told: IterateSummary) -> Ruled:
         "to the last best set.",
     )
     table.add_column("student", fold=True)
-    for heading in (
-        "mistakes\nshown",
-        "sets\nwritten",
-        "kept",
-        "gain,\ntraining",
-        "in the\nlast set",
-        "gain,\nheld out",
-    ):
-        table.add_column(heading, right=True)
-    for one in told.students:
+    table.add_columns(
+        "mistakes\nshown", "sets\nwritten", "kept", "gain,\ntraining", "in the\nlast set", "gain,\nheld out"
+    )
+    for one in summary.students:
         table.add_row(
-            plain(one.name),
+            one.name,
             str(one.failures),
             f"{one.revisions:.1f}",
             f"{one.kept:.1f}",
@@ -115,8 +104,8 @@ def _students(told: IterateSummary) -> Ruled:
     return table
 
 
-def _reasons(told: IterateSummary) -> Ruled:
-    own = told.own_errors
+def _reasons(summary: IterateSummary) -> Ruled:
+    own = summary.own_errors
     table = Ruled(
         "Why students failed, and the teacher with them",
         f"items: whose mistakes led to it, of the {own.items:,} that the students and the teacher itself were asked. "
@@ -125,9 +114,8 @@ def _reasons(told: IterateSummary) -> Ruled:
         "before, wrong with it. Reasons are grouped by the words they share.",
     )
     table.add_column("reason, as the teacher says", fold=True)
-    for heading in ("times\ngiven", "items", "teacher's\nerrors", "share", "removed", "new"):
-        table.add_column(heading, right=True)
-    for one in told.reasons[:REASONS]:
+    table.add_columns("times\ngiven", "items", "teacher's\nerrors", "share", "removed", "new")
+    for one in summary.reasons[:REASONS]:
         table.add_row(
             plain(one.reason)[:LONGEST],
             str(one.count),
@@ -137,15 +125,15 @@ def _reasons(told: IterateSummary) -> Ruled:
             str(one.removed),
             str(one.new),
         )
-    if (more := len(told.reasons) - REASONS) > 0:
+    if (more := len(summary.reasons) - REASONS) > 0:
         table.add_row(Text(f"… {more} more in summary.json", style="dim"), *[""] * 6)
     whole = percent(1.0 if own.errors else None, 0)
     table.add_row("all errors", "", str(own.items), str(own.errors), whole, str(own.removed), str(own.new))
     return table
 
 
-def _best_set(told: IterateSummary) -> RenderableType:
-    last = told.rounds[-1]
+def _best_set(summary: IterateSummary) -> RenderableType:
+    last = summary.rounds[-1]
     if not last.exemplars:
         return Text("No set was kept: none was answered often enough.")
     shown = [Sentences(f"{one.answer:<3}  {plain(one.text)[:LONGEST]}") for one in last.exemplars]
@@ -159,15 +147,15 @@ def _dropped(rounds: Sequence[IterateRoundSummary]) -> str:
         repaired += Counter(one.repaired)
         dropped += Counter(one.dropped)
         reflections += Counter(one.dropped_reflections)
-    said = f"Of {many(asked, 'set')} asked for, {repaired.total():,} were asked for again, {dropped.total():,} dropped"
-    said += f" ({_causes(dropped)})" if dropped else ""
-    said += f", and {repeated:,} were there already."
+    text = f"Of {many(asked, 'set')} asked for, {repaired.total():,} were asked for again, {dropped.total():,} dropped"
+    text += f" ({_causes(dropped)})" if dropped else ""
+    text += f", and {repeated:,} were there already."
     if reflections:
-        said += f" {many(reflections.total(), 'reflection')} had no reason in them ({_causes(reflections)})."
-    shares = _neither(rounds)
-    told = ", ".join(f"{plain(name)} {percent(share)}" for name, share in shares.items() if share)
-    said += f" Students' answers that were neither yes nor no, and so wrong, in all rounds: {told}." if told else ""
-    return said
+        text += f" {many(reflections.total(), 'reflection')} had no reason in them ({_causes(reflections)})."
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in _neither(rounds).items() if share)
+    if shares:
+        text += f" Students' answers that were neither yes nor no, and so wrong, in all rounds: {shares}."
+    return text
 
 
 def _neither(rounds: Sequence[IterateRoundSummary]) -> dict[str, float]:

@@ -1,6 +1,8 @@
-"""What printed reports are made of: bars, and tables and sentences that fit any width.
+"""Bars, tables and sentences of printed reports: they fit any width, and take every text as data.
 
-Texts are data: no markup, and no control characters (broker/printable.py).
+A string never becomes markup, and has no control characters and no line breaks (broker/printable.py). rich has tables,
+and draws these; it does not split a table into blocks of columns, keep a percent sign beside its number, nor trim the
+ends of lines.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from broker.printable import printable, printable_lines
+from broker.printable import printable
 from scenarios.report.formatting import wrapped
 
 SHORTEST = 4
@@ -27,6 +29,11 @@ GAP = 2
 """Blanks between two columns."""
 FOLDED = 24
 """Cells that a column of long texts needs; where there are fewer, other columns go into another block."""
+
+
+def plain(text: str) -> str:
+    """`printable` text with one blank between words."""
+    return " ".join(printable(text).split())
 
 
 class Bar:
@@ -46,7 +53,7 @@ class Bar:
 
 
 class Sentences:
-    """Prose as wide as the terminal. No line begins with a percent sign."""
+    """A paragraph as wide as the terminal. No line begins with a percent sign."""
 
     def __init__(self, text: str, style: str = "") -> None:
         self._text = text
@@ -54,8 +61,7 @@ class Sentences:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Wrap it."""
-        for line in self._text.split("\n"):
-            yield Text(wrapped(printable(line), options.max_width), style=self._style)
+        yield Text(wrapped(printable(self._text), options.max_width), style=self._style)
 
 
 class Trimmed:
@@ -100,9 +106,9 @@ class _Column(msgspec.Struct):
 
 
 class Ruled:
-    """A table with a title above it and a note below it.
+    """A table with a title above it, one rule below its headings, and a note at its end.
 
-    Where it is wider than the terminal it loses its bars first, and then goes on in further blocks, each with the
+    If it is wider than the terminal, it first loses its bars, and then continues in further blocks, each with the
     first column: no column, no name and no figure is left out.
     """
 
@@ -113,12 +119,17 @@ class Ruled:
 
     def add_column(self, heading: str = "", *, right: bool = False, fold: bool = False) -> None:
         """A column; one that folds breaks its texts into lines where there is no room for them."""
-        self._columns.append(_Column(printable_lines(heading), right, fold, []))
+        self._columns.append(_Column("\n".join(map(plain, heading.split("\n"))), right, fold, []))
+
+    def add_columns(self, *headings: str, right: bool = True, fold: bool = False) -> None:
+        """Several columns of one kind."""
+        for heading in headings:
+            self.add_column(heading, right=right, fold=fold)
 
     def add_row(self, *cells: str | Text | Bar) -> None:
         """A row: a cell for each column."""
         for column, cell in zip(self._columns, cells, strict=True):
-            column.cells.append(Text(printable_lines(cell)) if isinstance(cell, str) else cell)
+            column.cells.append(Text(plain(cell)) if isinstance(cell, str) else cell)
 
     @property
     def row_count(self) -> int:

@@ -1,20 +1,17 @@
-"""What came of level 2, round by round, as it stands in summary.json: arms, teachers, comparisons. Pure.
-
-How pairs are chosen is pairs.py, how well a teacher does measured.py, how sure a figure is statistics.py, how it is
-printed learning_tables.py.
-"""
+"""The level-2 part of the summary: the arms, teachers and comparisons of each round."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
 from scenarios.config.schema import Scenario
 from scenarios.records.learn import MACHINE_DEPENDENT, Gaps, LearnRoundRecord, Measured, Training
 from scenarios.report.learn_notes import notes
-from scenarios.report.summary import Comparison, Method
-from scenarios.scoring.statistics import paired, wilson
+from scenarios.report.methods import Comparison, Method, compare
+from scenarios.report.training_records import TrainingRecords
+from scenarios.scoring.statistics import mean, wilson
 from scenarios.scoring.teacher_metrics import (
     MEASURES,
     METHODS,
@@ -23,21 +20,12 @@ from scenarios.scoring.teacher_metrics import (
     Values,
     drift,
     how_well,
-    mean,
     named,
     over_seeds,
 )
 
 AGAINST = ("shuffled", "correctness_dpo", "m2_dense", "m2")
 """In the order in which teachers are compared with those before them."""
-
-
-class TrainingRecords(NamedTuple):
-    """What the gradebook says of trainings besides their results, by request."""
-
-    curves: Mapping[str, list[dict[str, float]]]
-    """What each told on its way."""
-    seconds: Mapping[str, float]
 
 
 class LearnArmSummary(msgspec.Struct, frozen=True):
@@ -55,15 +43,15 @@ class LearnArmSummary(msgspec.Struct, frozen=True):
     weights: str
     failed: str
     figures: dict[str, float]
-    """As the training told them at its end: pairs (used), steps, seconds, loss, reward_margin ..."""
+    """At the end of the training: pairs (used), steps, seconds, loss, reward_margin ..."""
     curve: list[dict[str, float]]
-    """The same on its way, by step."""
+    """The same by step."""
     seed: int = 0
     """Which of the arm's seeds, from 0."""
 
 
 class SeedSummary(msgspec.Struct, frozen=True):
-    """What came of one training seed. The figures are those of `TeacherSummary`."""
+    """The figures of `TeacherSummary` for one training seed."""
 
     seed: int
     weights: str
@@ -77,7 +65,7 @@ class TeacherSummary(msgspec.Struct, frozen=True):
     """One teacher, measured. Shares are null where nothing was measured.
 
     Of an arm with several training seeds every figure is the mean over them, and a problem counts once all of them
-    are measured on it: the intervals say how sure the mean is over problems, `by_seed` how much it hangs on the seed.
+    are measured on it: the intervals are over problems; `by_seed` shows how much the mean depends on the seed.
     """
 
     teacher: str
@@ -126,28 +114,28 @@ class LearnRoundSummary(msgspec.Struct, frozen=True):
     teachers: list[TeacherSummary]
     paired: list[LearnComparison]
     notes: list[str]
-    """What the reader should know about the arms, a sentence each."""
+    """Sentences about the arms."""
     lbt_left_out: int = 0
     """Exam answers that no LbT score counts: the same exam (student, EP, repeat) failed under another TR of the TP, by
     whichever teacher."""
 
 
 def summarize_rounds(
-    scenario: Scenario, learnt: Sequence[LearnRoundRecord], told: TrainingRecords, *, complete: bool
+    scenario: Scenario, learnt: Sequence[LearnRoundRecord], records: TrainingRecords, *, complete: bool
 ) -> list[LearnRoundSummary]:
     """Every round that has begun.
 
     Args:
         scenario: the class.
         learnt: its rounds.
-        told: what the gradebook says of its trainings.
+        records: curves and times of its trainings.
         complete: of a complete class every problem counts; else those on which all is there.
     """
     known: dict[str, Measured] = {}
     found = []
     for one in learnt:
         known |= {measured.weights: measured for measured in one.measured}
-        found.append(_round(scenario, one, known, told, complete))
+        found.append(_round(scenario, one, known, records, complete))
     return found
 
 
@@ -156,7 +144,7 @@ def methods(rounds: Sequence[LearnRoundSummary], learnt: Sequence[LearnRoundReco
     trained = {arm.arm for one in rounds for arm in one.arms}
     # Those of the paper and its control always have their names; what else was trained has its own.
     names = [ORIGINAL, *(name for arm, name in METHODS.items() if arm != "dense" or arm in trained)]
-    found = {name: Method(None, wilson(0, 0), 0, 0, None, None) for name in names}
+    found = {name: Method() for name in names}
     lengths = {
         measured.weights: sum(lesson.greedy.completion_tokens for lesson in measured.held_out if lesson.greedy)
         for one in learnt
@@ -167,7 +155,7 @@ def methods(rounds: Sequence[LearnRoundSummary], learnt: Sequence[LearnRoundReco
             if row.teacher in found and row.n:
                 spent = [lengths.get(one.weights, 0) for one in row.by_seed] or [lengths.get(row.weights, 0)]
                 tokens = round(sum(spent) / len(spent))
-                found[row.teacher] = Method(row.greedy, row.ci95, row.n, tokens, None, None)
+                found[row.teacher] = Method(row.greedy, row.ci95, row.n, tokens)
     return found
 
 
@@ -176,21 +164,21 @@ def comparisons(rounds: Sequence[LearnRoundSummary]) -> list[Comparison]:
     names = {ORIGINAL, *METHODS.values()}
     found = {(pair.a, pair.b): pair for one in rounds for pair in one.paired if pair.measure == "greedy"}
     return [
-        Comparison(p.a, p.b, p.difference, p.ci95, p.wins, p.losses, p.p_value, p.n)
-        for p in found.values()
-        if {p.a, p.b} <= names
+        Comparison(*(getattr(pair, field) for field in Comparison.__struct_fields__))
+        for pair in found.values()
+        if {pair.a, pair.b} <= names
     ]
 
 
 def _round(
-    scenario: Scenario, one: LearnRoundRecord, known: Mapping[str, Measured], told: TrainingRecords, complete: bool
+    scenario: Scenario, one: LearnRoundRecord, known: Mapping[str, Measured], records: TrainingRecords, complete: bool
 ) -> LearnRoundSummary:
     teachers = named(one)
     values, left_out = how_well(scenario, one, known, complete=complete)
     return LearnRoundSummary(
         round=one.number,
         finished=one.finished,
-        arms=[_arm(training, told) for training in one.trainings],
+        arms=[_arm(training, records) for training in one.trainings],
         teachers=[_teacher(name, of_seeds, known, values[name]) for name, of_seeds in teachers.items()],
         paired=list(_comparisons(values, scenario.seed)),
         notes=list(notes(scenario, one)),
@@ -198,13 +186,13 @@ def _round(
     )
 
 
-def _arm(training: Training, told: TrainingRecords) -> LearnArmSummary:
+def _arm(training: Training, records: TrainingRecords) -> LearnArmSummary:
     ended: Literal["trained", "training"] = "trained" if training.weights else "training"
-    curve = told.curves.get(training.request, [])
+    curve = records.curves.get(training.request, [])
     figures = dict(training.figures)
     if figures:  # it is trained: what differs from one machine to the next is no part of its result
         figures |= {name: value for name, value in (curve[-1] if curve else {}).items() if name in MACHINE_DEPENDENT}
-        figures |= {"seconds": seconds} if (seconds := told.seconds.get(training.request)) else {}
+        figures |= {"seconds": seconds} if (seconds := records.seconds.get(training.request)) else {}
     return LearnArmSummary(
         arm=training.arm,
         status="no pairs" if not training.pairs else "failed" if training.failed else ended,
@@ -260,32 +248,22 @@ def _of_a_seed(seed: int, weights: str, known: Mapping[str, Measured], values: V
 
 
 def _comparisons(values: Mapping[str, Mapping[int, Values]], seed: int) -> Iterator[LearnComparison]:
-    """Every two teachers, the one that has learnt more first."""
+    """Every two teachers; of each pair the more trained one comes first."""
     names = sorted(values, key=lambda name: AGAINST.index(name) if name in AGAINST else -1)
     means = {name: over_seeds(values[name]) for name in names}
     for b, a in combinations(names, 2):
         for measure in MEASURES:
             one, other = means[a][measure], means[b][measure]
             if both := sorted(one.keys() & other.keys()):
-                found = paired([one[tp] for tp in both], [other[tp] for tp in both], seed)
-                yield LearnComparison(
-                    a,
-                    b,
-                    found.difference,
-                    found.ci95,
-                    found.wins,
-                    found.losses,
-                    found.p_value,
-                    n=len(both),
-                    measure=measure,
-                    by_seed=_differences(values[a], values[b], measure, both),
-                )
+                found = compare(a, b, [one[tp] for tp in both], [other[tp] for tp in both], seed)
+                by_seed = _differences(values[a], values[b], measure, both)
+                yield LearnComparison(*msgspec.structs.astuple(found), measure=measure, by_seed=by_seed)
 
 
 def _differences(
     a: Mapping[int, Values], b: Mapping[int, Values], measure: Measure, both: Sequence[str]
 ) -> tuple[float, ...]:
-    """By seed, the mean difference between two teachers; one without several seeds stands against each of the other."""
+    """By seed, the mean difference between two teachers; a teacher with one seed is compared with each of the other."""
     if len(a) == len(b) == 1:
         return ()
     seeds = sorted(a.keys() & b.keys() if min(len(a), len(b)) > 1 else max(a, b, key=len))

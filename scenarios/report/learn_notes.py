@@ -1,4 +1,4 @@
-"""What the reader of a round of level 2 should know about its arms, a sentence each. Pure."""
+"""Notes on the arms of a round of level 2, a sentence each."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -8,11 +8,11 @@ from scenarios.records.learn import ARM_LABELS, LearnRoundRecord
 from scenarios.report.formatting import many, percent
 
 SEEN = 0.01
-"""Where fewer of a teacher's weights differ once they are rounded for its engine, most of the training is not seen."""
+"""If a smaller share of a teacher's weights differs once they are rounded for its engine, most training is lost."""
 
 
 def notes(scenario: Scenario, one: LearnRoundRecord) -> Iterator[str]:
-    """Why arms have no teacher, or not the pairs they could have had, and what their figures are made of."""
+    """Why arms have no teacher, or fewer pairs than there were, and what their figures mean."""
     learn, trainings, gap = scenario.learn, one.trainings, scenario.learn.gap
     if not trainings:
         yield "Its pairs are not chosen yet: TRs, exams, or answers of the original teacher are still missing."

@@ -1,16 +1,12 @@
-"""What is printed of level 2: per round, what was trained on what, and how the teachers compare.
-
-Reads a summary and nothing else.
-"""
+"""The printed report of level 2: per round, the arms and their trainings, and how the teachers compare."""
 
 from collections.abc import Iterator
 
-import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scenarios.records.learn import ARM_LABELS, numbered
-from scenarios.report.formatting import interval, many, percent, plain
+from scenarios.report.formatting import figure, interval, many, percent
 from scenarios.report.layout import Ruled, Sentences
 from scenarios.report.learn import LearnArmSummary, LearnRoundSummary
 from scenarios.report.summary import Summary
@@ -18,20 +14,19 @@ from scenarios.scoring.teacher_metrics import LABELS, Measure
 
 MEASURES: dict[Measure, str] = {"greedy": "greedy", "sampled": "pass@1", "lbt": "LbT"}
 TRAINED = ("m2", "m2_dense", "correctness_dpo", "shuffled")
-"""The first of them that there is is compared with all others, the others with the original; summary.json has all."""
+"""The first of these that was trained is compared with all others, the others with the original."""
 AGAINST = ("original", "before", "correctness_dpo", "shuffled", "m2_dense")
 STATUS = {"trained": "", "training": "not yet", "failed": "failed", "no pairs": "no pairs"}
 
 
-def rounds(told: Summary) -> Iterator[RenderableType]:
-    """Every round of level 2; nothing where there is none."""
-    found = msgspec.convert(told.levels.learn.rounds, list[LearnRoundSummary])
-    for one in found:
+def rounds(summary: Summary) -> Iterator[RenderableType]:
+    """Every round of level 2, if there are any."""
+    for one in summary.levels.learn.rounds:
         yield Text(f"Level 2, round {one.round}" + ("" if one.finished else " (unfinished)"), style="bold")
         if one.arms:
             yield arms(one)
         if one.notes:
-            yield Group(*(Sentences(plain(note)) for note in one.notes))
+            yield Group(*(Sentences(note) for note in one.notes))
         if any(row.n or row.lbt_problems for row in one.teachers):
             yield teachers(one)
             if (by_seed := seeds(one)).row_count:
@@ -41,7 +36,7 @@ def rounds(told: Summary) -> Iterator[RenderableType]:
 
 
 def uncorrected(comparisons: int) -> str:
-    """What the reader of several p-values should know."""
+    """A caveat for several p-values."""
     return (
         f"{comparisons} comparisons on the same problems, and p is not corrected for their number: where nothing "
         "differs, one in twenty falls below 0.05 by chance."
@@ -49,22 +44,21 @@ def uncorrected(comparisons: int) -> str:
 
 
 def arms(one: LearnRoundSummary) -> Ruled:
-    """What was trained, on what, and how that went."""
+    """Each arm: its pairs, and the figures of its training."""
     table = Ruled(
         "What the teacher was trained on",
         "by the rule: pairs before all arms were cut to equally many. gap: between the scores of a pair. loss, reward "
         "margin, chosen preferred (share of the pairs): of the last step. s: seconds.",
     )
     table.add_column("arm")
-    for heading in ("pairs", "by the\nrule", "mean\ngap", "steps", "loss", "reward\nmargin", "chosen\npreferred", "s"):
-        table.add_column(heading, right=True)
+    table.add_columns("pairs", "by the\nrule", "mean\ngap", "steps", "loss", "reward\nmargin", "chosen\npreferred", "s")
     for arm in one.arms:
         steps, *others = _figures(arm)
         table.add_row(
-            numbered(ARM_LABELS.get(arm.arm, plain(arm.arm)), arm.seed),
+            numbered(ARM_LABELS.get(arm.arm, arm.arm), arm.seed),
             f"{arm.pairs:,}",
             f"{arm.available:,}",
-            "-" if arm.mean_gap is None else f"{arm.mean_gap:.2f}",
+            figure(arm.mean_gap, ".2f"),
             STATUS[arm.status] or steps,
             *others,
         )
@@ -72,77 +66,74 @@ def arms(one: LearnRoundSummary) -> Ruled:
 
 
 def teachers(one: LearnRoundSummary) -> Ruled:
-    """Every teacher on the held-out problems, and as a teacher."""
+    """Each teacher: its accuracy on held-out problems, and the LbT score of its new rationales."""
     n = max(row.n for row in one.teachers)
     table = Ruled(f"The teachers, measured on {many(n, 'held-out problem')}", _explained(one))
     table.add_column("teacher")
-    for heading in ("greedy", "95 %", "pass@1", "with an\nanswer", "tokens", "LbT\nscore", "drift"):
-        table.add_column(heading, right=True)
+    table.add_columns("greedy", "95 %", "pass@1", "with an\nanswer", "tokens", "LbT\nscore", "drift")
     for row in one.teachers:
         table.add_row(
-            LABELS.get(row.teacher, plain(row.teacher)),
+            LABELS.get(row.teacher, row.teacher),
             percent(row.greedy),
             interval(row.ci95 if row.n else None),
             percent(row.sampled),
             percent(row.answered, digits=0),
-            "-" if row.length is None else f"{row.length:.0f}",
-            "-" if row.lbt is None else f"{row.lbt:.2f}",
-            "-" if row.drift is None else f"{row.drift:.3f}",
+            figure(row.length, ".0f"),
+            figure(row.lbt, ".2f"),
+            figure(row.drift, ".3f"),
         )
     return table
 
 
 def _explained(one: LearnRoundSummary) -> str:
-    said = (
+    note = (
         "greedy, pass@1 (mean over samples): right. with an answer, tokens (mean length): of the samples. LbT score: "
         "of new rationales for the teaching problems, by the same students. drift: KL(teacher || original) per token, "
         "in nats, estimated from one text per held-out problem; an estimate may be below 0."
     )
-    sure = [
-        f"{LABELS.get(row.teacher, plain(row.teacher))} {row.drift_ci95[0]:.3f} to {row.drift_ci95[1]:.3f}"
+    intervals = [
+        f"{LABELS.get(row.teacher, row.teacher)} {row.drift_ci95[0]:.3f} to {row.drift_ci95[1]:.3f}"
         for row in one.teachers
         if row.drift_ci95
     ]
-    if sure:
-        said += f" Its 95 % intervals: {', '.join(sure)}."
+    if intervals:
+        note += f" Its 95 % intervals: {', '.join(intervals)}."
     if n := one.lbt_left_out:
-        said += f" LbT scores leave out {many(n, 'exam answer')}: the same exam failed under another rationale."
-    return said
+        note += f" LbT scores leave out {many(n, 'exam answer')}: the same exam failed under another rationale."
+    return note
 
 
 def seeds(one: LearnRoundSummary) -> Ruled:
-    """What each training seed came to: how much of a figure hangs on it."""
+    """The figures of each training seed: how much they depend on it."""
     table = Ruled("The same, seed by seed")
     table.add_column("teacher")
-    for heading in ("greedy", "pass@1", "LbT\nscore", "drift"):
-        table.add_column(heading, right=True)
+    table.add_columns("greedy", "pass@1", "LbT\nscore", "drift")
     for row in one.teachers:
         for of in row.by_seed:
             if of.greedy is of.sampled is of.lbt is of.drift is None:
                 continue  # not measured yet
             table.add_row(
-                numbered(LABELS.get(row.teacher, plain(row.teacher)), of.seed),
+                numbered(LABELS.get(row.teacher, row.teacher), of.seed),
                 percent(of.greedy),
                 percent(of.sampled),
-                "-" if of.lbt is None else f"{of.lbt:.2f}",
-                "-" if of.drift is None else f"{of.drift:.3f}",
+                figure(of.lbt, ".2f"),
+                figure(of.drift, ".3f"),
             )
     return table
 
 
 def comparisons(one: LearnRoundSummary) -> Ruled:
-    """The paired comparisons: the difference in points, on how many problems it is one, and how sure it is."""
+    """The paired comparisons: difference in points with its interval, and on how many problems the teachers differ."""
     table = Ruled("The same problems, one teacher less another")
     table.add_column("teachers")
     table.add_column("by")
-    for heading in ("points", "95 %", "better", "worse", "of", "p"):
-        table.add_column(heading, right=True)
+    table.add_columns("points", "95 %", "better", "worse", "of", "p")
     known = {(pair.a, pair.b, pair.measure): pair for pair in one.paired}
     lead, *others = [name for name in TRAINED if any(name == pair.a for pair in one.paired)] or [""]
     shown = [(lead, name) for name in AGAINST] + [(name, "original") for name in others]
     wanted = [(*names, measure) for names in shown for measure in MEASURES]
     for pair in (known[key] for key in wanted if key in known):
-        a, b = (LABELS.get(name, plain(name)) for name in (pair.a, pair.b))
+        a, b = (LABELS.get(name, name) for name in (pair.a, pair.b))
         low, high = pair.ci95
         table.add_row(
             f"{a} - {b}",
@@ -159,11 +150,11 @@ def comparisons(one: LearnRoundSummary) -> Ruled:
 
 def _figures(arm: LearnArmSummary) -> tuple[str, ...]:
     """Steps, loss, reward margin, reward accuracy, seconds; dashes where there are none."""
-    told = arm.figures
+    figures = arm.figures
     return (
-        f"{told['steps']:,.0f}" if "steps" in told else "-",
-        f"{told['loss']:.3f}" if "loss" in told else "-",
-        f"{told['reward_margin']:+.3f}" if "reward_margin" in told else "-",
-        percent(told.get("reward_accuracy"), digits=0),
-        f"{told['seconds']:,.0f}" if "seconds" in told else "-",
+        figure(figures.get("steps"), ",.0f"),
+        figure(figures.get("loss"), ".3f"),
+        figure(figures.get("reward_margin"), "+.3f"),
+        percent(figures.get("reward_accuracy"), digits=0),
+        figure(figures.get("seconds"), ",.0f"),
     )

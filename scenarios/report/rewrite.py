@@ -1,7 +1,6 @@
-"""What rewriting rationales brought (level 3): choices with the rewritten TRs, and level 1 at the same cost.
+"""The level-3 part of the summary for rewritten rationales: choices with them, and with level 1 at the same cost.
 
-Owns how these figures are counted and what they are called. A completion is a completion here, long or short: the
-teacher's TRs, its reasons, questions and their answers, and every exam answer.
+The cost is the number of completions, whatever their length: TRs, reasons, questions and their answers, exam answers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,26 +13,28 @@ from scenarios.config.schema import Scoring
 from scenarios.records.observe import Rationale, TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting, Rewritten
 from scenarios.scoring.lbt import Same, Sheet, lbt_scores
-from scenarios.scoring.statistics import paired
+from scenarios.scoring.statistics import mean, paired
 
 DRAWS = 20
 """How many random shares of the TRs level 1 is averaged over."""
+Figures = tuple[float, float, float, float]
+"""Of one TP: whether MAX and SUM are right, the number of TRs, and the cost in completions."""
 
 
 class Strategy(msgspec.Struct, frozen=True):
-    """A way to use the completions of a class."""
+    """A strategy for spending completions on a TP."""
 
     name: str
     """originals: level 1 with the TRs that might be rewritten. level_1: level 1 with as many random TRs as cost what
     rewriting costs, the mean over draws. rewritten: originals and rewritten TRs together. rewritten_only: rewritten
     TRs alone; where a TP has none with an answer, its originals."""
     m1_max: float | None
-    """Accuracy; null where no TP is over."""
+    """Accuracy; null where no TP is complete."""
     m1_sum: float | None
     rationales: float | None
     """Per TP, on average."""
     completions: float | None
-    """Per TP, on average: what had to be asked for it."""
+    """Per TP, on average: requests that it needs."""
 
 
 class Gain(msgspec.Struct, frozen=True):
@@ -50,16 +51,16 @@ class Gain(msgspec.Struct, frozen=True):
 
 
 class StudentRewrites(msgspec.Struct, frozen=True):
-    """What was rewritten for one student."""
+    """The TRs rewritten for one student."""
 
     name: str
     rewrites: int
-    """TRs that came of it."""
+    """New TRs."""
     unparsable: int
     """Those without an answer to find: not examined."""
     own_before: float | None
-    """This student's share of right EAs with the TRs of before: the mean over rewritten TRs, on the exams it sat with
-    both."""
+    """This student's share of right EAs with the original TRs: the mean over rewritten TRs, on the exams that it took
+    with both."""
     own_after: float | None
     all_before: float | None
     """Likewise, the LbT score among all students."""
@@ -73,42 +74,42 @@ class RewriteSummary(msgspec.Struct, frozen=True):
     """`levels["3"].rationales`."""
 
     teaching_problems: int
-    """That are over."""
+    """Complete ones."""
     rewritten: int
     """Different TRs that were rewritten."""
     rewrites: int
-    """TRs that came of them."""
+    """New TRs."""
     repeated: int
-    """Rewrites with the text of an earlier TR of the TP: examined once."""
+    """New TRs with the text of an earlier TR of the TP: examined once."""
     reflections: int
     """Times that the teacher was asked for reasons."""
     without_reasons: int
-    """TRs rewritten for a student without any."""
+    """TRs rewritten for a student without reasons."""
     ways: list[Strategy]
     gains: list[Gain]
     students: list[StudentRewrites]
     matched: float | None
-    """Share of the TPs on which there were TRs enough for level 1 to cost as much as rewriting."""
+    """Share of the TPs with enough TRs for level 1 to cost as much as rewriting."""
 
 
 def summarize_rewriting(
     rewriting: Rewriting | None, students: Sequence[str], scoring: Scoring, same: Same, seed: int
 ) -> RewriteSummary | None:
-    """The summary of it; None where nothing is rewritten in this class."""
+    """The summary of rewriting; None for a class that rewrites nothing."""
     if rewriting is None:
         return None
     lessons = [one for one in rewriting.lessons if one.over]
     judged: Same = lru_cache(65_536)(same)
-    ways: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in WAYS}
+    found: dict[str, list[Figures]] = {name: [] for name in STRATEGIES}
     matched = 0
     for one in lessons:
         for name, rationales, cost in _pools(one):
-            ways[name].append((*_right(one.lesson, rationales, students, scoring, judged), len(rationales), cost))
+            found[name].append((*_right(one.lesson, rationales, students, scoring, judged), len(rationales), cost))
         draws = [_share(one, seed, draw) for draw in range(DRAWS)]
-        found = [
+        shares = [
             (*_right(one.lesson, share, students, scoring, judged), len(share), _cost(share)) for share, _ in draws
         ]
-        ways["level_1"].append(tuple(sum(column) / DRAWS for column in zip(*found, strict=True)))
+        found["level_1"].append(_mean(shares))
         matched += all(enough for _, enough in draws)
     every = [(one, tailored) for one in lessons for tailored in one.tailored]
     return RewriteSummary(
@@ -118,19 +119,19 @@ def summarize_rewriting(
         repeated=sum(_repeated(one) for one in lessons),
         reflections=sum(one.reflections for one in lessons),
         without_reasons=sum(not tailored.reasons for _, tailored in every),
-        ways=[_way(name, found) for name, found in ways.items()],
-        gains=list(_gains(ways, seed)) if lessons else [],
+        ways=[Strategy(name, *(_mean(rows) if rows else (None,) * 4)) for name, rows in found.items()],
+        gains=list(_gains(found, seed)) if lessons else [],
         students=[_student(name, lessons, students, scoring) for name in students],
         matched=matched / len(lessons) if lessons else None,
     )
 
 
-WAYS = ("originals", "level_1", "rewritten", "rewritten_only")
+STRATEGIES = ("originals", "level_1", "rewritten", "rewritten_only")
 AGAINST = (("rewritten", "level_1"), ("rewritten_only", "level_1"), ("rewritten", "originals"))
 
 
 def _pools(one: Rewritten) -> Iterator[tuple[str, list[Rationale], float]]:
-    """The TRs that each way chooses from, and what they cost."""
+    """The strategies but level_1: name, the TRs to choose from, and their cost."""
     originals = [r for r in one.lesson.rationales if r.repeat < one.originals]
     new = _new(one)
     together = [*originals, *new]
@@ -186,17 +187,16 @@ def _right(
     )
 
 
-def _way(name: str, found: Sequence[tuple[float, float, float, float]]) -> Strategy:
-    if not found:
-        return Strategy(name, None, None, None, None)
-    return Strategy(name, *(sum(column) / len(found) for column in zip(*found, strict=True)))
+def _mean(rows: Sequence[Figures]) -> Figures:
+    right_max, right_sum, rationales, cost = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+    return right_max, right_sum, rationales, cost
 
 
-def _gains(ways: dict[str, list[tuple[float, float, float, float]]], seed: int) -> Iterator[Gain]:
+def _gains(found: dict[str, list[Figures]], seed: int) -> Iterator[Gain]:
     for a, b in AGAINST:
         for column, rule in enumerate(("m1_max", "m1_sum")):
-            one = paired([row[column] for row in ways[a]], [row[column] for row in ways[b]], seed)
-            yield Gain(rule, a, b, one.difference, one.ci95, one.p_value, len(ways[a]))
+            one = paired([row[column] for row in found[a]], [row[column] for row in found[b]], seed)
+            yield Gain(rule, a, b, one.difference, one.ci95, one.p_value, len(found[a]))
 
 
 def _student(name: str, lessons: Sequence[Rewritten], students: Sequence[str], scoring: Scoring) -> StudentRewrites:
@@ -212,9 +212,6 @@ def _student(name: str, lessons: Sequence[Rewritten], students: Sequence[str], s
                     made += 1
                     unparsable += rewrite.answer is None
                     pairs += [(by_text[tailored.parent], rewrite)] if rewrite.exams else []
-
-    def mean(values: list[float]) -> float | None:
-        return sum(values) / len(values) if values else None
 
     def scores(who: Sequence[str]) -> tuple[float | None, float | None]:
         compared = [(before, after, lbt_scores((before, after), who, scoring.merge)) for before, after in pairs]

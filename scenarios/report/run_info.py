@@ -1,27 +1,27 @@
-"""What is known of a run besides its results: its agents, its time, how it ended. All of it read from the events.
+"""The facts of a run besides its results, read from its events: its agents, its duration, how it ended.
 
-The session that runs a class writes `started` (the agents' settled facts, as JSON) when it begins, `complete` when
-nothing is due any more, and `session` (JSON, too) when it ends; a killed one writes no end, and is still counted.
-`not_compared` is how many formulas math-verify gave up in a session.
+A session of a class writes `started` (AgentFacts as JSON) when it begins, `complete` when nothing is due any more, and
+`session` (SessionInfo as JSON) when it ends; a killed session writes no end, and still counts. `not_compared` is the
+number of formulas that math-verify gave up in a session.
 """
 
 from collections import Counter
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
 from broker.errors import StoreError
 from broker.protocol import pool_of
 from broker.server_notes import ServerNotes
-from scenarios.report.summary import Status
 from scenarios.store.sqlite import ClassEvent, Store
 
+Status = Literal["complete", "running", "interrupted", "failed"]
 Detail = TypeVar("Detail")
 
 
 class AgentFacts(msgspec.Struct, frozen=True):
-    """One agent as it was settled when the class started."""
+    """One agent as placed when the class started."""
 
     name: str
     role: str
@@ -35,7 +35,7 @@ class AgentFacts(msgspec.Struct, frozen=True):
 
 
 class RunFacts(msgspec.Struct, frozen=True):
-    """What is known of a run besides its results."""
+    """The facts of a run besides its results."""
 
     agents: tuple[AgentFacts, ...]
     wall_seconds: float
@@ -44,9 +44,9 @@ class RunFacts(msgspec.Struct, frozen=True):
     reused: int
     """Results that the last session found in the gradebook."""
     spent: dict[str, float] = {}
-    """By process; not of the gradebook, but of the run's folder."""
+    """By process; from the run's folder."""
     server_notes: dict[str, ServerNotes] = {}
-    """By process; of the run's folder, too."""
+    """By process; from the run's folder."""
     not_compared: int = 0
     """Formulas that math-verify could not compare in time, in all sessions: they were compared as text alone."""
 
@@ -57,13 +57,13 @@ class SessionInfo(msgspec.Struct, frozen=True):
     wall_seconds: float
     reused: int = 0
     status: Status | None = None
-    """Left out: a `complete` event makes it complete, and without one it was interrupted."""
+    """Left out: complete where there is a `complete` event, else interrupted."""
 
 
 def facts_from(store: Store) -> RunFacts:
-    """What the events say of the run: agents and their restarts, time, status.
+    """The facts that the events hold: agents and their restarts, duration, status.
 
-    A session that was killed left no `session` event; it is counted up to the last thing it wrote.
+    A session that was killed left no `session` event; it counts up to the last thing that it wrote.
 
     Raises:
         StoreError: an event that the report needs cannot be read.
@@ -73,7 +73,7 @@ def facts_from(store: Store) -> RunFacts:
     wall, reused, not_compared = 0.0, 0, 0
     status: Status = "interrupted"
     since = ""
-    """When the session began that has not ended yet."""
+    """When the session that has not ended yet began."""
     for event in store.events(kinds=("started", "session", "restart", "complete", "not_compared")):
         if event.kind == "restart":
             restarts[pool_of(event.agent)] += 1

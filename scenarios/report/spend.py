@@ -1,8 +1,7 @@
-"""What agents have spent at servers, and what these do not take.
+"""What agents have spent at servers, and what these servers do not take.
 
-Both stand in files that the agents' processes keep in the run's folder: `spent-AGENT` and `server-AGENT`. They are
-written with every call, and so know more than the last heartbeat of a class that was killed. Prices and budgets are
-the agents' business.
+Both stand in files that the agents' processes keep in the run's folder: `spent-AGENT` and `server-AGENT`. Agents write
+them with every call, so they say more than the last heartbeat of a class that was killed.
 """
 
 import contextlib
@@ -20,28 +19,20 @@ PREFIX = "spent-"
 def spent_in(folder: Path) -> dict[str, float]:
     """What each agent's process has spent in the run, all sessions together, in the currency of its prices.
 
-    Who pays for nothing is missing; so is whose file holds no number, for which the agent refuses to start.
+    Processes that pay for nothing are missing, and so are those whose file holds no number.
     """
     found: dict[str, float] = {}
     for file in sorted(folder.glob(f"{PREFIX}*")):
-        name = file.name.removeprefix(PREFIX)
-        # One that is being written is not there yet.
-        if name.endswith(".new"):
-            continue
-        try:
-            spent = float(file.read_text())
-        except (OSError, ValueError):
-            continue
-        if math.isfinite(spent):
-            found[name] = spent
+        with contextlib.suppress(OSError, ValueError):
+            if math.isfinite(spent := float(file.read_text())):
+                found[file.name.removeprefix(PREFIX)] = spent
     return found
 
 
 def server_notes_in(folder: Path) -> dict[str, ServerNotes]:
-    """What each process at a server noted of it; a file that cannot be read counts as none."""
+    """The notes of each process at a server; files that cannot be read are left out."""
     found: dict[str, ServerNotes] = {}
     for file in sorted(folder.glob(f"{NOTES}*")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            if file.suffix != ".new":
-                found[file.name.removeprefix(NOTES)] = msgspec.json.decode(file.read_bytes(), type=ServerNotes)
+            found[file.name.removeprefix(NOTES)] = msgspec.json.decode(file.read_bytes(), type=ServerNotes)
     return found

@@ -1,20 +1,19 @@
 """Requests without an answer, by agent and stage: those that failed, and those whose answer is empty.
 
-An empty answer is graded as wrong, so a model that says nothing looks like one that knows nothing: it must be named.
-Sets and reasons of level 3 are stored with the words that the prompt begins them with, and are never empty: level 3
-itself asks again for those that it cannot use.
+An empty answer is graded as wrong, so a model that says nothing looks like one that knows nothing; the report names
+it. Sets and reasons of level 3 are stored with the words that the prompt begins them with, so they are never empty;
+level 3 asks again for those that it cannot use.
 """
 
 from collections import Counter, defaultdict
 
 import msgspec
 
-from scenarios.report.formatting import plain
 from scenarios.store.sqlite import Store
 
 WHITESPACE = "char(9) || char(10) || char(13) || ' '"
 WITHOUT_TEXT = "('Grade', 'Train')"
-"""Requests whose result is no text."""
+"""Requests whose result is not a text."""
 ASKED = {
     "teach": "teaching rationales",
     "greedy": "greedy answers",
@@ -100,8 +99,8 @@ def _reason(kind: str, detail: str) -> str:
     return ": ".join(detail.split(": ")[:2]) if detail.startswith("refused: ") else kind
 
 
-def in_words(one: Unanswered) -> str:
-    """What an agent left unanswered in a stage, as a sentence."""
+def sentence(one: Unanswered) -> str:
+    """A sentence on what an agent left unanswered in a stage."""
     parts = []
     if one.empty:
         parts.append(f"{one.empty:,} {'was' if one.empty == 1 else 'were'} empty")
@@ -109,7 +108,7 @@ def in_words(one: Unanswered) -> str:
         entry = MAX_TOKENS.get(one.stage, "lesson.sampling.max_tokens")
         parts[-1] += f" ({one.empty_after_thoughts:,} of them thoughts and nothing else: raise {entry})"
     if one.failed:
-        reasons = ", ".join(f"{n:,} {plain(reason)}" for reason, n in one.reasons.items())
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in one.reasons.items())
         parts.append(f"{one.failed:,} failed ({reasons})")
-    asked = ASKED.get(one.stage, f"requests of stage {plain(one.stage)}")
-    return f"{plain(one.agent)}: of {one.requests:,} {asked}, {' and '.join(parts)}."
+    asked = ASKED.get(one.stage, f"requests of stage {one.stage}")
+    return f"{one.agent}: of {one.requests:,} {asked}, {' and '.join(parts)}."

@@ -1,7 +1,7 @@
-"""Whose mistakes taught the teacher? Which revisions each student's failures led to, and what came of them.
+"""Whose mistakes taught the teacher: the revisions that each student's failures led to, and what they gained.
 
-A revision belongs to the students whose wrong answers it was shown, in equal parts per answer; what it gained is
-the F1 of its set less that of the set it was written from. What the teacher took for the reasons is reasons.py. Pure.
+A revision is attributed to the students whose wrong answers the teacher was shown for it, in equal parts per answer.
+Its gain is the F1 of its set minus the F1 of the set that it was written from.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,27 +13,27 @@ from scenarios.records.iterate import ArmRun, IterateRoundRecord, Revision
 
 
 class StudentEffect(msgspec.Struct, frozen=True):
-    """What one student's failures did, over all runs of the class."""
+    """The effect of one student's failures, over all runs of the class."""
 
     name: str
     failures: int
-    """Wrong answers of it that the teacher was shown, each counted once."""
+    """Its wrong answers that the teacher was shown, each counted once."""
     revisions: float
-    """Revisions they led to; one with other students' failures too counts in part."""
+    """Revisions that they led to; a revision from several students' failures counts for each in part."""
     kept: float
-    """Of these, those whose set was kept in its round."""
+    """Of these, the revisions whose set was kept in its round."""
     gain_train: float
-    """Teacher's F1 on training items that the kept ones gained over the sets they were written from, added up."""
+    """The gains of the kept ones in the teacher's F1 on training items, added up."""
     in_final: float
-    """Revisions on the way to the last best set."""
+    """Revisions in the lineage of the last best set."""
     final_gain_train: float
-    """What those gained."""
+    """Their gains, added up."""
     final_gain_test: float | None
-    """Likewise on held-out items; null where no step of that way is known there."""
+    """Likewise on held-out items; null where none of these sets was examined there."""
 
 
 def effects(courses: Sequence[ArmRun]) -> list[StudentEffect]:
-    """Per student, in the order of their names."""
+    """The effect of each student, in the order of their names."""
     names = sorted({name for course in courses for round in course.rounds for by in round.students.values()
                     for name in by})  # fmt: skip
     return [_effect(name, courses) for name in names]
@@ -44,7 +44,7 @@ def _effect(name: str, courses: Sequence[ArmRun]) -> StudentEffect:
     revisions = kept = gain = in_final = final_train = 0.0
     final_test: list[float] = []
     for course in courses:
-        final = {id(revision) for revision in _way(course)}
+        final = {id(revision) for revision in _final_lineage(course)}
         for round, revision in _revisions(course):
             part = _part(name, revision)
             if not part:
@@ -66,8 +66,8 @@ def _effect(name: str, courses: Sequence[ArmRun]) -> StudentEffect:
     )
 
 
-def way(rounds: Sequence[IterateRoundRecord], key: str) -> list[tuple[int, Revision]]:
-    """The revisions that led to a set, latest first, each with its round; the start's own writing is the last.
+def lineage(rounds: Sequence[IterateRoundRecord], key: str) -> list[tuple[int, Revision]]:
+    """The revisions that led to a set, latest first, each with its round; the last is the writing of a first set.
 
     Where several revisions of a round made the same set, the first of them counts.
     """
@@ -81,9 +81,9 @@ def way(rounds: Sequence[IterateRoundRecord], key: str) -> list[tuple[int, Revis
     return steps
 
 
-def _way(course: ArmRun) -> list[Revision]:
+def _final_lineage(course: ArmRun) -> list[Revision]:
     last = course.rounds[-1].selected if course.rounds else ()
-    return [revision for _, revision in way(course.rounds, last[0])] if last else []
+    return [revision for _, revision in lineage(course.rounds, last[0])] if last else []
 
 
 def _revisions(course: ArmRun) -> Iterator[tuple[IterateRoundRecord, Revision]]:

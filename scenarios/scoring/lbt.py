@@ -1,17 +1,17 @@
-"""What the exams say about a lesson's answers, and which answer each rule hands in.
+"""The LbT score of a teaching rationale, and the rules that choose an answer by it: MAX, SUM, AVG, SC and greedy.
 
-Pure: lessons in, choices out; no store, no grader, no prose. Scores are exact fractions, so equal scores are
-ties and not accidents of rounding. The rules are M1's (arXiv 2406.14629): MAX, SUM, AVG over LbT scores, and the
-baselines greedy and SC. Other line-ups of students are scored in lineups.py.
+This is the only definition; the dense score (dense.py) is the same mean over log-probabilities, and lineups.py scores
+many line-ups at once. Functions of records, without I/O. Exam scores are exact fractions, so equal scores are ties.
+Source: M1 in arXiv 2406.14629.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Literal
+from math import fsum
+from typing import Any, Literal, TypeVar
 
 import msgspec
-from msgspec.structs import replace
 
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scoring
@@ -21,16 +21,23 @@ Rule = Literal["greedy", "sc", "max", "sum", "avg"]
 Merge = Literal["answers", "students"]
 Same = Callable[[str, str, AnswerForm], bool]
 """Whether two answers are equivalent. Symmetric."""
+Slot = tuple[Any, ...]
+"""A mark that TRs of one TP have in common: the student, its EP, and for exam answers the number of the repeat."""
+Scorer = Callable[[Iterable[Rationale], Sequence[str], Merge], Mapping[str, Fraction | float]]
+"""The scores, by id, of the TRs of one TP for a line-up of students; TRs that cannot be compared are left out."""
+Key = TypeVar("Key", bound=Hashable)
+Mark = TypeVar("Mark")
+Score = TypeVar("Score", Fraction, float)
 
 
 class ChosenAnswer(msgspec.Struct, frozen=True):
-    """The answer that a rule hands in for one TP."""
+    """The answer that a rule chooses for one TP."""
 
     answer: str | None
     """None: there was no answer to choose from."""
     correct: bool
     tied: bool = False
-    """Several answers had the best score: something other than the score decided."""
+    """Several answers had the best score."""
     expected_correct: float = 0.0
     """The expected correctness if ties were broken at random: the mean over the answers with the best score."""
 
@@ -39,13 +46,13 @@ class Group(msgspec.Struct, frozen=True):
     """The TRs of one TP whose answers are equivalent."""
 
     representative: Rationale
-    """The first by repeat. Its answer is the one handed in, so its grade counts for the group, even where the
-    grader judged another spelling of the same answer otherwise (`mixed`)."""
+    """The first by repeat. Its answer and its grade stand for the group, even where the grader judged another spelling
+    of the same answer differently (`mixed`)."""
     members: tuple[Rationale, ...]
 
     @property
     def correct(self) -> bool:
-        """Whether the answer this group would hand in is right."""
+        """Whether the answer of this group is right."""
         return self.representative.correct
 
     @property
@@ -55,7 +62,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Assumption(msgspec.Struct, frozen=True):
-    """The paper's assumption, measured: teaching a right TR makes better students than teaching a wrong one."""
+    """The paper's assumption, measured: students learn more from a right TR than from a wrong one."""
 
     right_beats_wrong: float | None
     """Share of the pairs; None where there is no pair."""
@@ -63,63 +70,84 @@ class Assumption(msgspec.Struct, frozen=True):
     pairs: int
 
 
-def lbt_score(rationale: Rationale, students: Sequence[str], merge: Merge) -> Fraction:
-    """The LbT score of one TR among `students`; 0 where none of them was examined.
+def material(rationale: Rationale) -> str:
+    """What identical TRs have in common."""
+    return rationale.material or rationale.id
+
+
+def distinct(lesson: TeachingProblemRecord) -> list[Rationale]:
+    """The TRs of a TP, identical ones once: their exams are the same."""
+    return list({material(rationale): rationale for rationale in lesson.rationales}.values())
+
+
+def exam_marks(rationale: Rationale) -> dict[Slot, bool]:
+    """Whether each exam answer under a TR is right."""
+    return {exam.slot: exam.correct for exam in rationale.exams}
+
+
+def on_common_slots(marks: Mapping[Key, Mapping[Slot, Mark]], students: Collection[str]) -> dict[Key, dict[Slot, Mark]]:
+    """The marks by `students` that can be compared: those on the slots that every examined TR has.
+
+    A TR lacks a mark where a request failed. EPs are not equally hard, so means over different EPs do not compare TRs.
 
     Args:
-        rationale: The TR with its EAs.
-        students: The line-up; EAs of others do not count.
-        merge: answers: the mean over all EAs. students: the mean of each student's mean, over those who sat.
+        marks: of the TRs of one TP.
+        students: the line-up; marks by others are left out, and so are TRs without a mark by the line-up.
     """
-    counts = {student: [0, 0] for student in students}
-    for exam in rationale.exams:
-        if exam.student in counts:
-            counts[exam.student][0] += exam.correct
-            counts[exam.student][1] += 1
-    parts = [(right, sat) for right, sat in counts.values() if sat]
-    if merge == "answers":
-        parts = [(sum(right for right, _ in parts), sum(sat for _, sat in parts))] if parts else []
-    return sum((Fraction(right, sat) for right, sat in parts), Fraction(0)) / max(len(parts), 1)
+    own = {key: {slot: mark for slot, mark in of.items() if slot[0] in students} for key, of in marks.items()}
+    examined = {key: of for key, of in own.items() if of}
+    common = set.intersection(*map(set, examined.values())) if examined else set()
+    return {key: {slot: mark for slot, mark in of.items() if slot in common} for key, of in examined.items()}
 
 
-def on_common_slots(rationales: Iterable[Rationale], students: Collection[str]) -> list[Rationale]:
-    """The TRs with an answer that one of `students` was examined under, with those of their EAs that all of them have.
-
-    Where a request failed, a TR lacks an EA. EPs are not equally hard, so means over different EAs do not compare TRs.
+def mean_marks(
+    marks: Mapping[Key, Mapping[Slot, Any]],
+    students: Sequence[str],
+    merge: Merge,
+    mean: Callable[[Sequence[Any]], Score],
+) -> dict[Key, Score]:
+    """The score of each TR of one TP: the mean of its marks on common slots. Empty where there is no common slot.
 
     Args:
-        rationales: TRs of one TP.
-        students: The line-up; EAs of others are left out.
+        marks: see `on_common_slots`.
+        students: see `on_common_slots`.
+        merge: answers: the mean over all marks. students: the mean of each student's mean.
+        mean: how marks of this type, and their means, are averaged.
     """
-    own = {
-        one.id: replace(one, exams=tuple(exam for exam in one.exams if exam.student in students))
-        for one in rationales
-        if one.answer is not None
-    }
-    examined = [one for one in own.values() if one.exams]
-    if not examined:
-        return []
-    common = set.intersection(*({exam.slot for exam in one.exams} for one in examined))
-    return [replace(one, exams=tuple(exam for exam in one.exams if exam.slot in common)) for one in examined]
+    scores = {}
+    for key, of in on_common_slots(marks, students).items():
+        parts = [list(of.values())]
+        if merge == "students":
+            parts = [[mark for slot, mark in of.items() if slot[0] == name] for name in students]
+        if means := [mean(part) for part in parts if part]:
+            scores[key] = mean(means)
+    return scores
+
+
+def exact_mean(numbers: Sequence[bool | Fraction]) -> Fraction:
+    """The mean as a fraction."""
+    return Fraction(sum(numbers), len(numbers))
 
 
 def lbt_scores(rationales: Iterable[Rationale], students: Sequence[str], merge: Merge) -> dict[str, Fraction]:
-    """The LbT scores, by id, of the TRs of one TP that can be compared: on the EAs that all of them have.
+    """The LbT scores of the TRs of one TP by id: the share of right exam answers. See `mean_marks`."""
+    marks = {one.id: exam_marks(one) for one in rationales if one.answer is not None}
+    return mean_marks(marks, students, merge, exact_mean)
 
-    Empty where no student sat the same exam under all of them.
-    """
-    compared = on_common_slots(rationales, students)
-    return {one.id: lbt_score(one, students, merge) for one in compared if one.exams}
+
+def lbt_score(rationale: Rationale, students: Sequence[str], merge: Merge) -> Fraction:
+    """The LbT score of a TR by itself; 0 where none of `students` was examined."""
+    return lbt_scores([rationale], students, merge).get(rationale.id, Fraction(0))
 
 
 class Sheet:
-    """One lesson prepared for scoring: answers grouped once."""
+    """One TP prepared for scoring: its answers grouped once."""
 
     def __init__(self, lesson: TeachingProblemRecord, same: Same) -> None:
         """Group the answers of `lesson`: each joins the first group, by repeat, whose representative it equals."""
         self.lesson = lesson
         rows: list[list[Rationale]] = []
-        # Equal strings are never compared twice: `same` may be a call into a slow grader.
+        # Equal strings are never compared twice: `same` may call a slow grader.
         known: dict[str, list[Rationale]] = {}
         for rationale in sorted(lesson.rationales, key=lambda r: (r.repeat, r.id)):
             answer = rationale.answer
@@ -135,26 +163,30 @@ class Sheet:
                     rows.append(known[answer])
             known[answer].append(rationale)
         self.groups = tuple(Group(row[0], tuple(row)) for row in rows)
-        self._scores: tuple[tuple[Sequence[str], Merge], dict[str, Fraction]] = (((), "answers"), {})
+        self._scores: tuple[object, Mapping[str, Fraction | float]] = (None, {})
 
-    def choose(self, rule: Rule, students: Sequence[str], scoring: Scoring) -> ChosenAnswer:
-        """The answer that `rule` hands in.
+    def choose(
+        self, rule: Rule, students: Sequence[str], scoring: Scoring, scorer: Scorer = lbt_scores
+    ) -> ChosenAnswer:
+        """The answer that `rule` chooses.
 
         Args:
             rule: How scores become a choice.
             students: The line-up whose exams count.
             scoring: How students are merged and ties are broken.
+            scorer: What MAX, SUM and AVG rank by.
         """
         if rule == "greedy":
             greedy = self.lesson.greedy
             if greedy is None or greedy.answer is None:
                 return ChosenAnswer(None, False)
             return ChosenAnswer(greedy.answer, greedy.correct, False, float(greedy.correct))
-        if self._scores[0] != (students, scoring.merge):  # several rules ask for the same ones one after the other
-            self._scores = ((students, scoring.merge), lbt_scores(self.lesson.rationales, students, scoring.merge))
-        return self.best([_score(group, self._scores[1], rule) for group in self.groups], scoring)
+        asked = (students, scoring.merge, scorer)
+        if self._scores[0] != asked:  # several rules ask for the same scores one after the other
+            self._scores = (asked, scorer(self.lesson.rationales, students, scoring.merge))
+        return self._best([_score(group, self._scores[1], rule) for group in self.groups], scoring)
 
-    def best(self, scores: Sequence[Fraction] | Sequence[float], scoring: Scoring) -> ChosenAnswer:
+    def _best(self, scores: Sequence[Fraction | float], scoring: Scoring) -> ChosenAnswer:
         """The answer with the best score; `scores` are in the order of the groups."""
         if not self.groups:
             return ChosenAnswer(None, False)
@@ -166,34 +198,32 @@ class Sheet:
         return ChosenAnswer(chosen.representative.answer, chosen.correct, len(tied) > 1, expected)
 
 
-def _score(group: Group, scores: Mapping[str, Fraction], rule: Rule) -> Fraction:
+def _score(group: Group, scores: Mapping[str, Fraction | float], rule: Rule) -> Fraction | float:
     """The score of one answer under one rule; `scores` are those of its TRs, by id."""
     if rule == "sc":
         return Fraction(len(group.members))
     # A TR without a score adds nothing to MAX and SUM, and is not part of AVG's mean.
     examined = [scores[member.id] for member in group.members if member.id in scores]
+    if not examined:
+        return Fraction(0)
     if rule == "max":
-        return max(examined, default=Fraction(0))
-    total = sum(examined, Fraction(0))
-    return total if rule == "sum" else total / max(len(examined), 1)
+        return max(examined)
+    # fsum: the order of floats must not decide between equal sums.
+    total = fsum(examined) if isinstance(examined[0], float) else sum(examined)
+    return total if rule == "sum" else total / len(examined)
 
 
-def choose(
-    lesson: TeachingProblemRecord, rule: Rule, students: Sequence[str], scoring: Scoring, same: Same
-) -> ChosenAnswer:
-    """The answer that `rule` hands in for one lesson; with many rules or line-ups, make one `Sheet` instead."""
-    return Sheet(lesson, same).choose(rule, students, scoring)
+def assumption(
+    lessons: Sequence[TeachingProblemRecord], students: Sequence[str], merge: Merge, scorer: Scorer = lbt_scores
+) -> Assumption:
+    """Within each TP, how often a right TR scores higher than a wrong one.
 
-
-def assumption(lessons: Sequence[TeachingProblemRecord], students: Sequence[str], scoring: Scoring) -> Assumption:
-    """Within each TP, how often the LbT score of a right TR beats that of a wrong one.
-
-    Over all pairs of TRs that have a score among `students`, each TR by its own grade.
+    Over all pairs of TRs that have a score, each TR by its own grade.
     """
     wins = ties = pairs = 0
     for lesson in lessons:
-        tallies: dict[bool, Counter[Fraction]] = {True: Counter(), False: Counter()}
-        scores = lbt_scores(lesson.rationales, students, scoring.merge)
+        tallies: dict[bool, Counter[Fraction | float]] = {True: Counter(), False: Counter()}
+        scores = scorer(lesson.rationales, students, merge)
         for rationale in lesson.rationales:
             if rationale.id in scores:
                 tallies[rationale.correct][scores[rationale.id]] += 1

@@ -1,8 +1,8 @@
-"""What other line-ups of students would have chosen, from the same exams.
+"""The answers that MAX and SUM choose with other line-ups of students, from the same exams.
 
-All line-ups of a TP, and all random shares of their exams, are scored at once on arrays of whole numbers: scores are
-only compared within a TP, so a common denominator keeps them exact. scores.py has the definition. numpy is imported on
-use: it takes longer to load than `run.py plan` may take.
+lbt.py has the definition. Here all line-ups of a TP, and all random shares of their exams, are scored at once on arrays
+of integers: scores are only compared within a TP, so a common denominator keeps them exact. numpy is imported on use:
+it takes longer to load than `run.py plan` may take.
 """
 
 from collections import Counter
@@ -29,13 +29,13 @@ PAIRS = 100
 DRAWS = 20
 """How many random shares of the exams an equal-budget figure is averaged over."""
 LARGEST = 1 << 62
-"""Scores that may exceed it are Python's own whole numbers."""
+"""Scores that may exceed it are Python integers."""
 CELLS = 1 << 21
 """Numbers per array, about: line-ups are scored in blocks, so that many students do not need much memory."""
 
 
 class LineUp(msgspec.Struct, frozen=True):
-    """A subset of the students, as if only they had sat the exams."""
+    """A subset of the students, as if only they had taken the exams."""
 
     students: tuple[str, ...]
     m1_max: float | None
@@ -73,8 +73,8 @@ def shown(students: int) -> str:
 def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> list[LineUp]:
     """MAX and SUM of every line-up from the same records, as they are and with equal numbers of EAs.
 
-    Two students sit twice the exams of one. So each line-up is also cut down, per TP, to the EAs per TR of the
-    smallest line-up shown (that sat any), and the accuracy averaged over DRAWS such shares. All of it is on the slots
+    Two students take twice the exams of one. So each line-up is also cut down, per TP, to the EAs per TR of the
+    smallest line-up shown (that took any), and the accuracy averaged over DRAWS such shares. All of it is on the slots
     that the TRs of a TP have in common: see `on_common_slots`.
     """
     import numpy as np

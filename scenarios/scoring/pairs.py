@@ -1,10 +1,10 @@
-"""Preference pairs: which of two TRs of one TP its students could learn more from. Pure.
+"""Preference pairs: of two TRs of one TP, which one its students learn more from.
 
 The rule (paper, M2): a TR's final score is weight x correctness + (1 - weight) x LbT score, and two TRs of a TP make
 a pair if their scores differ by more than a gap. The paper does not say which of the many pairs it takes; here those
 with the largest gaps, each TR in so many pairs at most, equal gaps in the order of the TRs' ids. Best-of-n
-supervised fine-tuning (`sft`) takes the best TR of each TP instead. Scores are exact fractions, so none of this hangs
-on rounding. What is trained on them is scenarios/levels/learn/round.py.
+supervised fine-tuning (`sft`) takes the best TR of each TP instead. Scores are exact fractions, so no choice depends
+on rounding. scenarios/levels/learn/round.py trains on the pairs.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from scenarios.config.schema import ArmName, Learn, Scoring
 from scenarios.records.learn import Gaps, Preference
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.dense import dense_scores
-from scenarios.scoring.lbt import lbt_scores
+from scenarios.scoring.lbt import Scorer, lbt_scores, material
 
 Key = TypeVar("Key")
 
@@ -36,7 +36,7 @@ class ScoredRationale(NamedTuple):
 def scored(
     lesson: TeachingProblemRecord, students: Sequence[str], scoring: Scoring, rule: Learn, arm: ArmName, *seed: object
 ) -> list[ScoredRationale]:
-    """The distinct TRs of a TP under which somebody sat an exam, by id, with the scores that `arm` gives them.
+    """The distinct examined TRs of a TP, by id, with the scores that `arm` gives them.
 
     A TR without an answer was not examined, so it has no score; nor has, for the arm `dense`, one without grades.
 
@@ -50,23 +50,17 @@ def scored(
         seed: of the class, and the round.
     """
     weight = Fraction(1) if arm == "correctness" else exact(rule.weight)
-    likely = dense_scores(lesson, students, scoring.merge) if arm == "dense" else {}
-    scores = lbt_scores(lesson.rationales, students, scoring.merge)
+    scorer: Scorer = dense_scores if arm == "dense" else lbt_scores
+    scores = scorer(lesson.rationales, students, scoring.merge)
     distinct: dict[str, ScoredRationale] = {}
     for one in lesson.rationales:
-        key = one.material or one.id
+        key = material(one)
         if one.answer is None or not one.exams or key in distinct:
             continue
-        if arm == "correctness":
-            taught = Fraction(0)
-        elif arm == "dense" and key in likely:
-            taught = Fraction(likely[key])
-        elif arm != "dense" and one.id in scores:
-            taught = scores[one.id]
-        else:
-            continue
-        score = weight * one.correct + (1 - weight) * taught
-        distinct[key] = ScoredRationale(one.id, key, one.ended, score)
+        if arm == "correctness" or one.id in scores:
+            # Its weight is 1 for the arm `correctness`, which needs no LbT score.
+            score = weight * one.correct + (1 - weight) * Fraction(scores.get(one.id, 0))
+            distinct[key] = ScoredRationale(one.id, key, one.ended, score)
     found = sorted(distinct.values())
     if arm == "shuffled":
         drawn = sorted(found, key=lambda one: digest("shuffled", *seed, lesson.tp, one.tr))
@@ -135,7 +129,7 @@ def equal(arms: Mapping[Key, Sequence[Sequence[Preference]]]) -> dict[Key, tuple
 
 
 def exact(number: float) -> Fraction:
-    """The decimal number that was written in the scenario, and not its neighbour in binary."""
+    """The decimal number as written in the scenario, instead of its nearest binary one."""
     return Fraction(repr(number))
 
 

@@ -1,9 +1,9 @@
-"""Why did students fail, and does the teacher fail for the same reasons?
+"""Why students failed, and whether the teacher fails for the same reasons: the paper's table A18, computed.
 
-The paper's table A18, which was made by hand. A reason is the teacher's word, and counts for every mistake of the
-reflection it was given in (with `iterate.mix`, of all reflections on its set). The teacher's own errors are those with
-the start's best set; the last best set removes those it answers right. What is compared are training items that the
-students and the teacher, with both sets, were asked. Which reasons are one is wordings.py. Pure.
+The teacher names the reasons. A reason counts for every mistake of the reflection that names it (with `iterate.mix`,
+of all reflections on its set). The teacher's own errors are those with the best set of the start; the last best set
+removes those that it answers right. Only training items are compared that the students were asked, and the teacher
+with both sets. text_clusters.py groups reasons that say the same.
 """
 
 from collections import Counter
@@ -16,14 +16,14 @@ from scenarios.records.iterate import ArmRun, FailureCase, OwnAnswers
 from scenarios.scoring.text_clusters import groups
 
 REASONS = 30
-"""The most frequent ones are told."""
+"""How many are reported: the most frequent ones."""
 
 Item = tuple[int, str]
 """A training item in an independent run: the number of the run, and the item's id."""
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """A reason the teacher gave, with others that say nearly the same."""
+    """A reason that the teacher gave, and others that say nearly the same."""
 
     reason: str
     """The most central wording."""
@@ -78,7 +78,7 @@ class _Given(NamedTuple):
 
 
 class _Compared(NamedTuple):
-    """The teacher itself on items that its students were asked."""
+    """The teacher's own answers to items that its students were asked."""
 
     items: frozenset[Item]
     before: frozenset[Item]
@@ -99,15 +99,15 @@ def reasons(courses: Sequence[ArmRun]) -> list[Reason]:
                     given.setdefault(reason, set()).add(reflection)
                     kept[reason] += bool(revision.made) and revision.made in round.selected
     compared = _compared(courses)
-    told = []
+    found = []
     for group in groups({reason: len(reflections) for reason, reflections in given.items()}):
         reflections = {one for reason in group for one in given[reason]}
-        told.append(_reason(group, reflections, sum(kept[reason] for reason in group), compared))
-    return sorted(told, key=lambda one: (-one.count, one.reason))[:REASONS]
+        found.append(_reason(group, reflections, sum(kept[reason] for reason in group), compared))
+    return sorted(found, key=lambda one: (-one.count, one.reason))[:REASONS]
 
 
 def own_errors(courses: Sequence[ArmRun]) -> OwnErrors:
-    """How many errors the teacher itself makes, and what became of them."""
+    """The errors that the teacher itself makes, and how many of them the last best set removes."""
     items, before, after = _compared(courses)
     reasoned = {
         (course.run, case.item)

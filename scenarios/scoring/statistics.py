@@ -1,11 +1,12 @@
 """How sure a share or a difference is: Wilson intervals, paired comparisons, and what few problems cannot show.
 
 The teaching problem (TP) is the unit everywhere: what happens within one TP is one observation. Everything is
-deterministic, and independent of the order of the TPs. Knows nothing of lessons and methods. scipy and numpy are
-imported on use: they take longer to load than `run.py plan` may take.
+deterministic, and independent of the order of the TPs. scipy and numpy are imported on use: they take longer to load
+than `run.py plan` may take. scipy's bootstrap and permutation_test draw other resamples, so they would change the
+figures of recorded classes; its Wilson interval takes whole numbers only, and its t interval no variance of 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil, sqrt
 from statistics import NormalDist
 
@@ -36,8 +37,8 @@ class Paired(msgspec.Struct, frozen=True):
 def wilson(successes: float, n: float) -> tuple[float, float]:
     """The 95 % Wilson score interval of `successes` out of `n` independent trials; (0, 1) for no trials.
 
-    Successes may be parts of one, as where a problem was answered several times: then the interval is wider than it
-    need be. scipy has it for whole numbers only.
+    Neither need be a whole number: of a problem that was answered several times, a part may be right. Then the
+    interval is wider than it need be.
     """
     if n == 0:
         return (0.0, 1.0)
@@ -50,29 +51,28 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
 
 
 def clustered(groups: Sequence[tuple[float, int]]) -> tuple[float, float]:
-    """The 95 % interval of a share whose trials come in groups that go together, such as the exams of one TP.
+    """The 95 % interval of a share whose trials are correlated within groups, such as the exams of one TP.
 
-    Wilson's, of as many independent trials as are worth these: at most all of them, and fewer where groups differ more
-    than by chance (Korn and Graubard, Survey Methodology 1998, with their factor for what few groups say of their
-    variance). Where every trial came out alike a group is one trial.
+    Wilson's, for the effective number of independent trials: at most all of them, and fewer where groups differ by
+    more than chance (Korn and Graubard, Survey Methodology 1998, with their correction for few groups). Where every
+    trial has the same result a group counts as one trial.
 
     Args:
-        groups: successes and trials of each group; groups without trials say nothing.
+        groups: successes and trials of each group; groups without trials are left out.
     """
     groups = [(right, n) for right, n in groups if n]
     trials, successes = sum(n for _, n in groups), sum(right for right, _ in groups)
     if not trials:
         return (0.0, 1.0)
     share = successes / trials
-    worth: float = len(groups)
+    effective: float = len(groups)
     if len(groups) > 1 and 0 < share < 1:
         from scipy.stats import t
 
         variance = _ratio_variance(groups)
         few = (NormalDist().inv_cdf(0.975) / float(t.ppf(0.975, len(groups) - 1))) ** 2
-        worth = min(trials, few * share * (1 - share) / variance) if variance else trials
-    # Wilson for a number of trials that need not be whole.
-    return wilson(share * worth, worth)
+        effective = min(trials, few * share * (1 - share) / variance) if variance else trials
+    return wilson(share * effective, effective)
 
 
 def ratio_interval(groups: Sequence[tuple[float, int]]) -> tuple[float, float] | None:
@@ -91,7 +91,7 @@ def ratio_interval(groups: Sequence[tuple[float, int]]) -> tuple[float, float] |
 
 
 def _ratio_variance(groups: Sequence[tuple[float, int]]) -> float:
-    """Of a sum over groups divided by the sum of their sizes; linearised, with the correction for few groups."""
+    """The variance of a sum over groups divided by the sum of their sizes; linearised, corrected for few groups."""
     size = sum(n for _, n in groups)
     ratio = sum(total for total, _ in groups) / size
     return len(groups) / (len(groups) - 1) * sum((total - ratio * n) ** 2 for total, n in groups) / size**2
@@ -99,15 +99,13 @@ def _ratio_variance(groups: Sequence[tuple[float, int]]) -> float:
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % interval of the mean of independent runs, by Student's t; None for fewer than two."""
-    n = len(values)
-    if n < 2:
-        return None
-    from scipy.stats import t
+    return ratio_interval([(value, 1) for value in values])
 
-    mean = sum(values) / n
-    deviation = sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    reach = float(t.ppf(0.975, n - 1)) * deviation / sqrt(n)
-    return (mean - reach, mean + reach)
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def paired(a: Sequence[float], b: Sequence[float], seed: int) -> Paired:
@@ -127,7 +125,7 @@ def paired(a: Sequence[float], b: Sequence[float], seed: int) -> Paired:
 
     rng = np.random.default_rng(seed)
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    # Drawing n TPs with replacement is drawing how often each distinct difference comes: few of them, so fast.
+    # To draw n TPs with replacement is to draw how often each distinct difference comes; these are few, so it is fast.
     values, counts = np.unique(differences, return_counts=True)
     n = len(differences)
     means = rng.multinomial(n, counts / n, size=RESAMPLES) @ values / n
@@ -142,7 +140,7 @@ def paired(a: Sequence[float], b: Sequence[float], seed: int) -> Paired:
 
 
 def _sign_flip(differences: Sequence[float], seed: int) -> float:
-    """How often the sum is at least as far from 0 when each TP's difference takes either sign with equal chance."""
+    """The chance of a sum at least as far from 0 when each TP's difference takes either sign with equal probability."""
     import numpy as np
 
     sizes = np.sort([abs(d) for d in differences if d])
@@ -156,7 +154,7 @@ def _sign_flip(differences: Sequence[float], seed: int) -> float:
 
 
 def caution(n: int, what: str = "teaching problem") -> str | None:
-    """What figures from `n` problems cannot show; None where there are enough of them."""
+    """A sentence on what figures from `n` problems cannot show; None where there are enough of them."""
     if n >= FEW:
         return None
     if n == 0:

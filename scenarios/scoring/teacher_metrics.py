@@ -1,9 +1,6 @@
-"""How well the teachers of level 2 do: what was measured, as values by problem. Pure.
+"""How well the teachers of level 2 do: their measured values by problem. report/learn.py has the statistics."""
 
-Which of it stands in the summary, and how sure it is, is learning.py.
-"""
-
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -12,8 +9,8 @@ import msgspec
 from scenarios.config.schema import ArmName, Scenario
 from scenarios.records.learn import ARM_LABELS, LearnRoundRecord, Likelihood, Measured, numbered
 from scenarios.records.observe import Rationale
-from scenarios.scoring.lbt import Merge, lbt_score
-from scenarios.scoring.statistics import ratio_interval
+from scenarios.scoring.lbt import exact_mean, exam_marks, mean_marks, on_common_slots
+from scenarios.scoring.statistics import mean, ratio_interval
 
 ORIGINAL, BEFORE = "original", "before"
 METHODS: dict[ArmName, str] = {
@@ -22,21 +19,21 @@ METHODS: dict[ArmName, str] = {
     "shuffled": "shuffled",
     "dense": "m2_dense",
 }
-"""What the summary calls an arm's teacher."""
+"""The name of an arm's teacher in the summary."""
 LABELS = {ORIGINAL: "original", BEFORE: "before"} | {METHODS[arm]: ARM_LABELS[arm] for arm in METHODS}
-"""What people read of a teacher."""
+"""The name of a teacher in reports."""
 Measure = Literal["greedy", "sampled", "lbt"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 Values = Mapping[Measure, Mapping[str, float]]
-"""By measure and problem, how well a teacher did."""
+"""How well a teacher did, by measure and problem."""
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How a teacher does in one round so far: the figures of its `TeacherSummary` that need no statistics."""
+    """How a teacher does in one round so far: the figures of its `TeacherSummary` without intervals."""
 
     round: int
     label: str
-    """As people read it, with the number of its seed from the second on."""
+    """Its name in reports, with the number of its seed from the second on."""
     n: int
     greedy: float | None
     sampled: float | None
@@ -44,7 +41,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def standings(scenario: Scenario, learnt: Sequence[LearnRoundRecord], *, complete: bool) -> list[Standing]:
-    """Every round's teachers as `summarize_rounds` has them, for whoever looks often."""
+    """The teachers of every round, as in `summarize_rounds`, for a monitor that looks often."""
     known: dict[str, Measured] = {}
     found = []
     for one in learnt:
@@ -58,7 +55,7 @@ def standings(scenario: Scenario, learnt: Sequence[LearnRoundRecord], *, complet
 
 
 def named(one: LearnRoundRecord) -> dict[str, dict[int, str]]:
-    """The weights of a round's teachers, by what the summary calls them and training seed."""
+    """The weights of a round's teachers, by their name in the summary and training seed."""
     named = {ORIGINAL: {0: ""}} | ({BEFORE: {0: one.weights}} if one.weights else {})
     for training in one.trainings:
         if training.weights:
@@ -69,7 +66,7 @@ def named(one: LearnRoundRecord) -> dict[str, dict[int, str]]:
 def how_well(
     scenario: Scenario, one: LearnRoundRecord, known: Mapping[str, Measured], *, complete: bool
 ) -> tuple[dict[str, dict[int, Values]], int]:
-    """How well the teachers of a round did, by name and seed; and how many EAs their LbT scores leave out."""
+    """The values of a round's teachers by name and seed, and the number of EAs that their LbT scores leave out."""
     teachers = named(one)
     everybody = {weights for of_seeds in teachers.values() for weights in of_seeds.values()}
     taught = {weights: _taught(scenario, one, known.get(weights), weights, complete) for weights in everybody}
@@ -84,7 +81,7 @@ def how_well(
 
 
 def _held_out(scenario: Scenario, measured: Measured | None, complete: bool) -> dict[Measure, Mapping[str, float]]:
-    """Its greedy answers and its samples."""
+    """The accuracy of its greedy answers and of its samples."""
     samples = scenario.learn.samples
     lessons = [
         lesson
@@ -100,7 +97,7 @@ def _held_out(scenario: Scenario, measured: Measured | None, complete: bool) -> 
 def _taught(
     scenario: Scenario, one: LearnRoundRecord, measured: Measured | None, weights: str, complete: bool
 ) -> dict[str, list[Rationale]]:
-    """By TP, the TRs that say how well a teacher teaches."""
+    """By TP, the TRs whose LbT scores measure a teacher."""
     learn, own = scenario.learn, weights == one.weights
     lessons = one.lessons if own else measured.taught if measured else ()
     exams = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
@@ -124,31 +121,25 @@ def _on_common_slots(
     A TR without an answer scores 0. A TP on which the TRs have no EA in common counts for no teacher.
     """
     names = [student.name for student in scenario.students]
-    scores: dict[str, dict[str, float]] = {weights: {} for weights in taught}
+    means: dict[str, dict[str, float]] = {weights: {} for weights in taught}
     left_out = 0
     for tp in sorted({tp for by_tp in taught.values() for tp in by_tp}):
-        slots = [
-            {exam.slot for exam in tr.exams}
-            for by_tp in taught.values()
+        marks = {
+            (weights, tr.repeat): exam_marks(tr)
+            for weights, by_tp in taught.items()
             for tr in by_tp.get(tp, ())
             if tr.answer is not None
-        ]
-        common = set.intersection(*slots) if slots else set()
-        left_out += sum(len(one - common) for one in slots)
-        if slots and not common:
+        }
+        compared = on_common_slots(marks, names)
+        left_out += sum(map(len, marks.values())) - sum(map(len, compared.values()))
+        scores = mean_marks(marks, names, scenario.scoring.merge, exact_mean)
+        if marks and not scores:
             continue
         for weights, by_tp in taught.items():
             if trs := by_tp.get(tp):
-                of_trs = [_lbt_score(tr, common, names, scenario.scoring.merge) for tr in trs]
-                scores[weights][tp] = float(sum(of_trs, Fraction(0)) / len(of_trs))
-    return scores, left_out
-
-
-def _lbt_score(tr: Rationale, common: Collection[tuple[str, str, int]], names: Sequence[str], merge: Merge) -> Fraction:
-    if tr.answer is None:
-        return Fraction(0)
-    exams = tuple(exam for exam in tr.exams if exam.slot in common)
-    return lbt_score(msgspec.structs.replace(tr, exams=exams), names, merge)
+                of_trs = [scores.get((weights, tr.repeat), Fraction(0)) for tr in trs]
+                means[weights][tp] = float(exact_mean(of_trs))
+    return means, left_out
 
 
 def over_seeds(values: Mapping[int, Values]) -> Values:
@@ -175,9 +166,3 @@ def drift(texts: Iterable[Likelihood]) -> tuple[float | None, tuple[float, float
         return None, None
     groups = [by_tp[tp] for tp in sorted(by_tp)]
     return sum(total for total, _ in groups) / sum(tokens for _, tokens in groups), ratio_interval(groups)
-
-
-def mean(values: Iterable[float]) -> float | None:
-    """None of nothing."""
-    numbers = list(values)
-    return sum(numbers) / len(numbers) if numbers else None

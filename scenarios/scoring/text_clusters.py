@@ -1,7 +1,7 @@
-"""Which texts say the same in other words: groups by the words they share, rare ones counting more. Pure; no model.
+"""Groups texts that say the same in other words, by the words that they share; without a model.
 
-Average-linkage clustering of the cosine between texts whose words are weighted by inverse document frequency. What
-means the same without a word in common stays apart. Owns no reasons and no counts of them.
+Average-linkage clustering of the cosine between texts whose words are weighted by inverse document frequency. Texts
+that mean the same and have no word in common stay apart.
 """
 
 import re
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ALIKE = 0.25
-"""Mean cosine between the texts of two groups, from which they are one. Chosen on made-up paraphrases: of ten reasons
-in four wordings each it finds half of all pairs, and no wrong one; at 0.15 wrong ones come in elsewhere."""
+"""The mean cosine between the texts of two groups from which on they become one. Chosen on made-up paraphrases: of ten
+reasons in four wordings each it finds half of all pairs, and no wrong one; at 0.15 it finds wrong ones."""
 WORDS = re.compile(r"[^\W_]+")
 EMPTY = frozenset(
     re.findall(
@@ -25,7 +25,7 @@ EMPTY = frozenset(
         "student example text",
     )
 )
-"""Words that tell no reason from another, without endings."""
+"""Words, without endings, that do not distinguish reasons."""
 
 
 def groups(given: Mapping[str, int]) -> list[list[str]]:
@@ -60,13 +60,13 @@ def groups(given: Mapping[str, int]) -> list[list[str]]:
 
 
 def content(text: str) -> frozenset[str]:
-    """The words that say something, without their commonest endings."""
+    """The content words of a text, without their commonest endings."""
     words = (word.casefold() for word in WORDS.findall(text))
     return frozenset(stem for word in words if (stem := re.sub(r"(?:ing|ed|es|s|ly)$", "", word) or word) not in EMPTY)
 
 
 def _cosines(texts: Sequence[frozenset[str]]) -> "NDArray[np.float64]":
-    """Between every two, [texts, texts]; 0 for a text in which no word says anything."""
+    """The cosine between every two texts, [texts, texts]; 0 for a text without content words."""
     import numpy as np
 
     found = Counter(word for words in texts for word in words)
@@ -74,6 +74,6 @@ def _cosines(texts: Sequence[frozenset[str]]) -> "NDArray[np.float64]":
     vectors = np.array([[weight * (word in words) for word, weight in weights.items()] for words in texts])
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.where(lengths > 0, lengths, 1.0)
-    # Rounded: the last digit, which differs between machines, must not decide between equals.
+    # Rounded: the last digits differ between machines, and must not decide between equals.
     cosines: NDArray[np.float64] = np.clip(np.round(vectors @ vectors.T, 9), 0.0, 1.0)
     return cosines

@@ -14,13 +14,14 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from broker import auth
 from broker.endpoints import endpoints, lock_ipc_folder
 from broker.errors import ScenarioError, in_words
+from broker.files import write_atomically
 from broker.gauges import Subscriber
 from broker.members import CLASSROOM, MONITOR, Member
 from broker.printable import printable_traceback
@@ -37,6 +38,9 @@ from scenarios.session.runner import Ending
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Bank
+
+if TYPE_CHECKING:
+    from scenarios.report.summary import Summary
 
 OURS = frozenset(
     {"class.db", "class.db-shm", "class.db-wal", "lock", "logs", "keys", "scenario.yaml", "scenario.partial"}
@@ -149,7 +153,7 @@ class RunFolder:
         text = load.dump(scenario)
         if self.scenario_file.is_file() and self.scenario_file.read_text("utf-8") == text:
             return
-        _write(self.scenario_file, text.encode())
+        write_atomically(self.scenario_file, text.encode())
 
     def keep_training(self, name: str, content: bytes) -> None:
         """Write a file of training data, whole or not at all; an equal one is left as it is.
@@ -161,7 +165,7 @@ class RunFolder:
         if path.is_file() and path.read_bytes() == content:
             return
         self.training.mkdir(exist_ok=True)
-        _write(path, content)
+        write_atomically(path, content)
 
     def scenario(self, overrides: tuple[str, ...] = ()) -> Scenario:
         """What the run was made with, or with some entries changed.
@@ -254,7 +258,7 @@ class RunFolder:
         store.keep_asked(step.wanted)
         return Ending("complete", reused=reused)
 
-    def summarize(self, scenario: Scenario) -> tuple[dict[str, Any], dict[str, int]]:
+    def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
         """The summary of what is recorded, under `scenario`, and how much was never asked, by stage."""
         from scenarios.report.build import summarize
         from scenarios.report.run_info import facts_from
@@ -283,7 +287,7 @@ class RunFolder:
             )
             return summary, dict(Counter(request.stage for request in step.requests))
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: "Summary") -> None:
         """summary.json."""
         from scenarios.report.build import write_summary
 
@@ -297,16 +301,6 @@ def members(scenario: Scenario) -> dict[str, Member]:
         for agent in scenario.agents
         for number in range(1, agent.replicas + 1)
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole, or not at all, whatever happens."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def is_running(folder: Path) -> bool:

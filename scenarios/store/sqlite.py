@@ -1,9 +1,10 @@
-"""The gradebook on disk: one SQLite file, the only truth about a class.
+"""The gradebook of a class, class.db: one SQLite file that holds every result, and is the only truth about the class.
 
-Rows go in in groups, each group one transaction with synchronous=FULL: what was acknowledged survives a power
-cut. A request has one row, however often its result arrives. This file knows no scoring and no level.
+Rows are written in groups, each group in one transaction with synchronous=FULL: what was acknowledged survives a power
+cut. A request has one row, however often its result arrives. schema.sql has the tables and views.
 """
 
+import contextlib
 import fcntl
 import os
 import shlex
@@ -13,78 +14,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 import msgspec
 
 from broker.errors import StoreError, database_in_words
 from broker.files import open_lock
-from broker.work_messages import Exemplar
-from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
+from scenarios.store import problems
+from scenarios.tasks.problems import Bank
 
 SCHEMA_VERSION = 2
 
-TAUGHT = "taught"
-"""The part of the problems that are TPs with their EPs; the others are held_out, train, dev and test."""
-
-SCHEMA = """
-CREATE TABLE result(
-  request_id TEXT PRIMARY KEY, kind TEXT NOT NULL, level INTEGER NOT NULL, round INTEGER NOT NULL,
-  agent TEXT NOT NULL, tp TEXT NOT NULL, tr TEXT NOT NULL, ep TEXT NOT NULL, repeat INTEGER NOT NULL,
-  text TEXT NOT NULL, answer TEXT, failed TEXT NOT NULL,
-  prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cacheable_tokens INTEGER NOT NULL,
-  completion_tokens INTEGER NOT NULL,
-  seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
-  stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL,
-  thought_tokens INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE grade(
-  request_id TEXT NOT NULL, grader TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL,
-  seq INTEGER PRIMARY KEY, UNIQUE(request_id, grader, version));
-CREATE TABLE event(
-  seq INTEGER PRIMARY KEY, at TEXT NOT NULL, agent TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
-CREATE TABLE problem(
-  id TEXT PRIMARY KEY, item INTEGER NOT NULL, position INTEGER NOT NULL,
-  text TEXT NOT NULL, answer TEXT NOT NULL, form TEXT NOT NULL, solution TEXT NOT NULL,
-  part TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE labelled(source TEXT NOT NULL, description TEXT NOT NULL);
-CREATE TABLE total(stage TEXT PRIMARY KEY, requests INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE demonstration(seq INTEGER PRIMARY KEY, problem TEXT NOT NULL, rationale TEXT NOT NULL);
-CREATE TABLE source(text TEXT NOT NULL);
-CREATE TABLE answerer(agent TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX result_by_stage ON result(stage, agent);
-CREATE INDEX result_by_tr ON result(tr) WHERE tr <> '';
-CREATE VIEW latest_grade AS
-  SELECT request_id, value FROM grade g WHERE seq = (SELECT max(seq) FROM grade WHERE request_id = g.request_id);
-CREATE VIEW teaching_rationale AS
-  SELECT r.request_id, tp, repeat, agent AS teacher, text, answer, CAST(value AS INTEGER) AS correct
-  FROM result r LEFT JOIN latest_grade USING(request_id)
-  WHERE kind = 'Teach' AND stage = 'teach' AND failed = '';
-CREATE VIEW exam_answer AS
-  SELECT r.request_id, tp, tr, ep, repeat, agent AS student, text, answer, CAST(value AS INTEGER) AS correct, stage
-  FROM result r LEFT JOIN latest_grade USING(request_id)
-  WHERE kind = 'Examine' AND failed = '';
-CREATE VIEW lbt_score AS
-  SELECT t.request_id AS tr, e.student, avg(e.correct) AS score, count(*) AS n
-  FROM teaching_rationale t
-  JOIN result same ON same.kind = 'Teach' AND same.tp = t.tp AND same.text = t.text
-  JOIN exam_answer e ON e.tr = same.request_id
-  GROUP BY t.request_id, e.student;
-"""
-
-ADDED = """
-CREATE TABLE IF NOT EXISTS asked(
-  request_id TEXT NOT NULL, arm TEXT NOT NULL, run INTEGER NOT NULL, round INTEGER NOT NULL, agent TEXT NOT NULL,
-  stage TEXT NOT NULL, PRIMARY KEY(request_id, arm, run, round, agent, stage)) WITHOUT ROWID;
-CREATE VIEW IF NOT EXISTS set_answer AS
-  SELECT a.arm, a.run, a.round, a.agent, a.stage, r.tr AS exemplar_set, r.ep AS item, r.request_id, r.text, r.answer,
-         CAST(value AS INTEGER) AS correct
-  FROM asked a JOIN result r USING(request_id) LEFT JOIN latest_grade USING(request_id)
-  WHERE r.kind = 'Examine' AND r.failed = '';
-"""
-"""What gradebooks of earlier versions of this program do not have; they get it when they are written again."""
+SCHEMA = Path(__file__).with_name("schema.sql").read_text("utf-8")
 ADDED_COLUMNS = {"temperature": ("REAL", "NULL"), "thought_tokens": ("INTEGER NOT NULL DEFAULT 0", "0")}
-"""Type, and what it is read as where it is missing."""
+"""Columns that class.db of earlier versions lacks: their type, and the SQL that is read in their place."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +62,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     score: float | None = None
     """Of a Grade: the mean log-probability of the solution's tokens, in nats."""
     temperature: float | None = None
-    """It was drawn with: 0 is greedy. None: nothing was drawn, or not known."""
+    """Of the sampling: 0 is greedy. None: nothing was sampled, or not known."""
     thought_tokens: int = 0
     """Of `completion_tokens`: those of thoughts, which are no part of `text`."""
 
@@ -134,16 +77,11 @@ class ClassEvent(msgspec.Struct, frozen=True):
     detail: str
 
 
-COLUMNS = (
-    "request_id", "kind", "level", "round", "agent", "tp", "tr", "ep", "repeat", "text", "answer", "failed",
-    "prompt_tokens", "cached_tokens", "cacheable_tokens", "completion_tokens", "seconds", "finish_reason",
-    "stage", "detail", "weights", "score", "temperature", "thought_tokens",
-)  # fmt: skip
-
+COLUMNS = tuple(name for name in Record.__struct_fields__ if name != "correct")
 VALUES = attrgetter(*COLUMNS)
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 8000
-"""Ids are digests, so every row lands on another page: pages are kept in memory, and written in place less often."""
+"""Request ids are digests, so each row is on another page: keep pages in memory, and write them back less often."""
 
 
 def _record(row: Sequence[Any]) -> Record:
@@ -151,25 +89,11 @@ def _record(row: Sequence[Any]) -> Record:
     return Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
 
 
-def _rows(bank: Bank) -> list[tuple[object, ...]]:
-    """Every problem of `bank` as a row: those that are taught with their exams, the others each by itself."""
-    grouped = [(TAUGHT, item, (one.tp, *one.eps)) for item, one in enumerate(bank.items)]
-    alone = {"held_out": bank.held_out}
-    if bank.labelled:
-        alone |= {part: getattr(bank.labelled, part) for part in ("train", "dev", "test")}
-    grouped += [(part, item, (one,)) for part, problems in alone.items() for item, one in enumerate(problems)]
-    return [
-        (p.id, item, position, p.text, p.answer, p.form, p.solution, part)
-        for part, item, problems in grouped
-        for position, p in enumerate(problems)
-    ]
-
-
 class Store:
     """The gradebook of one run, open for reading, or for reading and writing."""
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
-        """Open `folder/class.db`; a writer makes it where it is missing and is the only one.
+        """Open `folder/class.db`. A writer creates it if it is missing; there is one writer at a time.
 
         Raises:
             StoreError: another process writes it, it is of another version, it is missing, or it is no gradebook.
@@ -177,7 +101,7 @@ class Store:
         self.path = folder / "class.db"
         self._lock: IO[str] | None = None
         self._ids: set[str] | None = None
-        """Of all results, where this is the one writer; None: another process may add some."""
+        """The ids of all results, if this is the writer; None: another process may add some."""
         if write:
             self._lock = open_lock(folder / "lock")
             try:
@@ -205,7 +129,7 @@ class Store:
             db.execute(f"PRAGMA cache_size={-CACHE_KIB}")
             db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-                db.executescript(f"BEGIN; {SCHEMA} {ADDED} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             db.close()
@@ -218,7 +142,7 @@ class Store:
         self._missing = frozenset(ADDED_COLUMNS.keys() - known)
         if write and self._missing:
             added = " ".join(f"ALTER TABLE result ADD COLUMN {n} {ADDED_COLUMNS[n][0]};" for n in self._missing)
-            db.executescript(f"BEGIN; {added} {ADDED} COMMIT;")
+            db.executescript(f"BEGIN; {added} {SCHEMA} COMMIT;")
             self._missing = frozenset()
         columns = ", ".join(map(self.column, COLUMNS))
         self._select = f"SELECT {columns}, value FROM result r LEFT JOIN latest_grade USING(request_id)"  # noqa: S608 - our own names
@@ -227,9 +151,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -240,7 +162,7 @@ class Store:
 
     @property
     def misplaced(self) -> str:
-        """What has become of class.db since it was opened, if its path no longer names it; else empty."""
+        """What happened to class.db since it was opened, if its path names another file or none; else empty."""
         if self._is_file(self.path):
             return ""
         if (now := self.folder) != self.path.parent:
@@ -249,7 +171,7 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """The run's folder: where it was moved to, if it was and the system says so."""
+        """The run's folder: the new one if it was moved and the system tells where."""
         if not self._is_file(self.path) and self._lock and sys.platform == "linux":
             now = Path(os.readlink(f"/proc/self/fd/{self._lock.fileno()}")).parent
             if self._is_file(now / self.path.name):
@@ -272,10 +194,10 @@ class Store:
             sqlite3.OperationalError: the disk is full; nothing of this group was kept.
         """
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        marks = ", ".join("?" * (len(COLUMNS) + 1))
+        values = ", ".join("?" * (len(COLUMNS) + 1))
         # Not OR IGNORE, which would also leave out a row that breaks another constraint.
         again = "ON CONFLICT(request_id) DO NOTHING"
-        insert = f"INSERT INTO result({', '.join(COLUMNS)}, at) VALUES ({marks}) {again}"  # noqa: S608 - our own names
+        insert = f"INSERT INTO result({', '.join(COLUMNS)}, at) VALUES ({values}) {again}"  # noqa: S608 - our own names
         with self._transaction():
             before = self._db.total_changes
             self._db.executemany(insert, [(*VALUES(r), at) for r in records])
@@ -290,12 +212,15 @@ class Store:
         return new
 
     def keep_asked(self, rows: Iterable[tuple[str, str, int, int, str, str]]) -> None:
-        """Write down what level 3 wants a result for: request id, arm, run, round, agent, stage. Once each."""
+        """Record for what level 3 wants results: rows of request id, arm, run, round, agent, stage, each once."""
         with self._transaction():
             self._db.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
 
     def name_first_twins(self) -> None:
-        """Let what was asked about identical TRs of a TP name the first of them, by repeat, whichever came first."""
+        """Make every result about one of several identical TRs of a TP name the first of them by repeat.
+
+        Until then it names the one that arrived first, which differs from run to run.
+        """
         twins = self._db.execute(
             "SELECT first, request_id FROM ("
             "  SELECT request_id, first_value(request_id) OVER ("
@@ -308,67 +233,51 @@ class Store:
             self._db.executemany("UPDATE result SET tr = ? WHERE tr = ? AND tr <> ''", twins)
 
     def note(self, agent: str, kind: str, detail: str = "") -> None:
-        """Write down an event."""
+        """Record an event."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._db.execute("INSERT INTO event(at, agent, kind, detail) VALUES (?, ?, ?, ?)", (at, agent, kind, detail))
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._db)
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """BEGIN IMMEDIATE and COMMIT, or ROLLBACK where anything is raised."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def find(self, request_id: str) -> Record | None:
         """One result with its latest grade; None: it is not recorded."""
         if self._ids is not None and request_id not in self._ids:
-            return None  # Nearly always, of a new request: it costs no look into the file.
+            return None  # nearly always so for a new request, and without a query
         row = self._db.execute(f"{self._select} WHERE r.request_id = ?", (request_id,)).fetchone()
         return None if row is None else _record(row)
 
     def results(self) -> Iterator[Record]:
-        """All results with their latest grades, by id: the order says nothing of arrival."""
+        """All results with their latest grades, ordered by id: independent of their arrival."""
         for row in self._db.execute(f"{self._select} ORDER BY r.request_id"):
             yield _record(row)
 
     def keep_bank(self, bank: Bank) -> None:
-        """Write down the problems, so that a resumed class or a report needs neither their source nor its version."""
+        """Record the problems of the class."""
         with self._transaction():
-            self._db.execute("INSERT INTO source VALUES (?)", (bank.source,))
-            self._db.executemany("INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(bank))
-            if bank.labelled:
-                told = (bank.labelled.source, bank.labelled.description)
-                self._db.execute("INSERT INTO labelled VALUES (?, ?)", told)
-            self._db.executemany(
-                "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
-                [(d.problem, d.rationale) for d in bank.demonstrations],
-            )
+            problems.write(self._db, bank)
 
     def bank(self) -> Bank | None:
-        """The problems as they were kept; None: not yet."""
-        source = self._db.execute("SELECT text FROM source").fetchone()
-        if source is None:
-            return None
-        parts: dict[str, dict[int, list[Problem]]] = {}
-        for part, number, *problem in self._db.execute(
-            "SELECT part, item, id, text, answer, form, solution FROM problem ORDER BY item, position"
-        ):
-            parts.setdefault(part, {}).setdefault(number, []).append(Problem(*problem))
-        alone = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}
-        told = self._db.execute("SELECT source, description FROM labelled").fetchone()
-        shown = self._db.execute("SELECT problem, rationale FROM demonstration ORDER BY seq")
-        return Bank(
-            source=source[0],
-            items=tuple(ProblemGroup(tp, tuple(eps)) for tp, *eps in parts.get(TAUGHT, {}).values()),
-            demonstrations=tuple(Exemplar(*row) for row in shown),
-            held_out=alone.get("held_out", ()),
-            labelled=Labelled(*told, *(alone.get(part, ()) for part in ("train", "dev", "test"))) if told else None,
-        )
+        """The problems as they were kept; None: there are none yet."""
+        return problems.read(self._db)
 
     def keep_totals(self, totals: Mapping[str, int]) -> None:
-        """Write down how many requests each stage will have, as far as it is known."""
+        """Record how many requests each stage will have, as far as it is known."""
         with self._transaction():
             self._db.execute("DELETE FROM total")
             self._db.executemany("INSERT INTO total VALUES (?, ?)", sorted(totals.items()))
 
     def keep_answerers(self, answerers: Mapping[str, str]) -> None:
-        """Write down who answers: agent name to the digest that request ids are made of.
+        """Record who answers: by agent name, the digest that request ids are made of.
 
         Raises:
             StoreError: an agent with recorded answers was another answerer before; its answers would be mixed up.
@@ -393,7 +302,7 @@ class Store:
         return {str(name): str(digest) for name, digest in self._db.execute("SELECT agent, digest FROM answerer")}
 
     def answered(self) -> frozenset[str]:
-        """The agents with a recorded answer or failure, and those that are the same answerer, which share it."""
+        """The agents with a recorded result, and those with the same answerer digest, which share it."""
         rows = self._db.execute(
             "SELECT agent FROM answerer WHERE digest IN "
             "(SELECT digest FROM answerer WHERE agent IN (SELECT agent FROM result))"
@@ -401,7 +310,7 @@ class Store:
         return frozenset(str(row[0]) for row in rows)
 
     def give_up_failed(self) -> int:
-        """Mark every failed request as one that is asked again, as a new repeat; returns how many."""
+        """Mark every failed request to be asked again as a new repeat; returns how many."""
         failed = {row[0] for row in self._db.execute("SELECT request_id FROM result WHERE failed <> ''")}
         again = sorted(failed - self.given_up())
         with self._transaction():
@@ -414,15 +323,14 @@ class Store:
         return frozenset(event.detail for event in self.events(kinds=["retry"]))
 
     def text(self, request_id: str) -> str:
-        """The text of one result.
+        """The text of a recorded result.
 
         Raises:
             KeyError: it is not there.
         """
-        row = self._db.execute("SELECT text FROM result WHERE request_id = ?", (request_id,)).fetchone()
-        if row is None:
-            raise KeyError(request_id)
-        return str(row[0])
+        for (text,) in self._db.execute("SELECT text FROM result WHERE request_id = ?", (request_id,)):
+            return str(text)
+        raise KeyError(request_id)
 
     def events(self, after: int = 0, kinds: Iterable[str] = ()) -> list[ClassEvent]:
         """Events with a larger number than `after`, oldest first."""
@@ -431,35 +339,9 @@ class Store:
         return [ClassEvent(*row) for row in rows if not wanted or row[3] in wanted]
 
     def column(self, name: str) -> str:
-        """SQL for a column of `result`, also where the gradebook is of an earlier version that lacks it."""
+        """SQL for a column of `result`, even if class.db is of an earlier version that lacks it."""
         return ADDED_COLUMNS[name][1] if name in self._missing else name
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
-        """Rows of a read-only question, for the monitor and for reports."""
+        """The rows of a read-only query, for the monitor and for reports."""
         return self._db.execute(sql, values).fetchall()
-
-
-class _Transaction:
-    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK where anything was raised."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            try:
-                self._db.execute("COMMIT")
-                return
-            except sqlite3.Error:
-                self._rollback()
-                raise
-        self._rollback()
-
-    def _rollback(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")

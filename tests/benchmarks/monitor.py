@@ -22,8 +22,8 @@ from broker.protocol import Gauges, PeerGauge, Role
 from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.levels.base import Request, Setup
 from scenarios.levels.observe.level import ObserveLevel
+from scenarios.levels.results import result_of
 from scenarios.monitor.monitor import Monitor
-from scenarios.session.runner import result_of
 from scenarios.store.sqlite import Record, Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.benchmarks import monitor_course

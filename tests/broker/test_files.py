@@ -1,4 +1,4 @@
-"""Private folders, and paths that other users could change."""
+"""What other users could change, and files that are replaced whole."""
 
 import grp
 import os
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from broker.errors import SecurityError
-from broker.files import changeable, private_folder
+from broker.files import changeable, private_folder, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,27 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SecurityError, match="cannot be made"):
         private_folder(tmp_path / "no" / "such")
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path, sync: bool) -> None:
+    file = tmp_path / "file"
+    for content in (b"old" * 9, b"new"):
+        write_atomically(file, content, sync=sync)
+        assert file.read_bytes() == content
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_file_that_cannot_be_replaced_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(file, b"new")
+    assert (file.read_bytes(), os.listdir(tmp_path)) == (b"old", ["file"])

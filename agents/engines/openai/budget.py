@@ -4,13 +4,13 @@ Money is counted by the scenario's prices, not by bills.
 """
 
 import contextlib
-import os
 from pathlib import Path
 
 import msgspec
 
 from agents.engines.base import EngineSpent, EngineStartError
 from agents.engines.openai.options import ServerOptions
+from broker.files import write_atomically
 from broker.server_notes import ServerNotes
 
 MILLION = 1_000_000
@@ -46,7 +46,7 @@ class SpendingBudget:
         prompt = prompt_tokens * options.price_per_million_prompt
         self.spent += (prompt + completion_tokens * options.price_per_million_completion) / MILLION
         if self._file:
-            _replace(self._file, repr(self.spent).encode())
+            write_atomically(self._file, repr(self.spent).encode(), sync=False)
 
     def check(self) -> None:
         """Raise EngineSpent where the budget is reached; calls under way may still take it somewhat beyond."""
@@ -80,11 +80,4 @@ class Notes:
             old.answers_cut + answers_cut,
         )
         if self._file and self.notes != old:
-            _replace(self._file, msgspec.json.encode(self.notes))
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file by replacing it: a crash in between must not lose what it said."""
-    new = file.with_name(f"{file.name}.new")
-    new.write_bytes(content)
-    os.replace(new, file)
+            write_atomically(self._file, msgspec.json.encode(self.notes), sync=False)

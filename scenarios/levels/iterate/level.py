@@ -20,7 +20,7 @@ from scenarios.levels.iterate.requests import ExemplarSetRequests
 from scenarios.levels.iterate.search import Search, SearchMaterial
 from scenarios.records.confusion import Confusion, confusion, pool
 from scenarios.records.iterate import Arm, ExemplarSet, IterateRoundRecord, Iteration
-from scenarios.scoring.attribution import way
+from scenarios.scoring.attribution import lineage
 from scenarios.tasks.problems import folded
 
 ARMS: tuple[Arm, ...] = ("class", "self", "random", "search")
@@ -148,7 +148,7 @@ class IterateLevel:
     def _test_ancestors(self, search: Search) -> None:
         """Examine the sets that the last best one was revised from, to see what each revision gained."""
         if search.rounds and search.rounds[-1].selected:
-            for number, revision in way(search.rounds, search.rounds[-1].selected[0]):
+            for number, revision in lineage(search.rounds, search.rounds[-1].selected[0]):
                 for key in filter(None, (revision.made, revision.parent)):
                     self._flows.start(self._test(search, search.sets[key], number))
 

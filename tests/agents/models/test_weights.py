@@ -257,12 +257,12 @@ def test_a_new_cache_is_closed_to_others_whatever_the_umask(cache: Path, tmp_pat
 def test_a_read_only_cache_is_read_and_its_models_are_hashed_each_time(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
     shared(cache)
     folder = model_folder(tmp_path / "model")
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(weights, "write_atomically", refuse)
     assert ensure(str(folder)).digest == ORDINARY
     assert resolve(str(folder)).digest == ""
 

@@ -13,7 +13,8 @@ from broker.work_messages import Recipe, Sampling
 from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, MessageWithFile, Request, Result, Setup
-from scenarios.report.learn import TrainingRecords, comparisons, methods, summarize_rounds
+from scenarios.report.learn import comparisons, methods, summarize_rounds
+from scenarios.report.training_records import TrainingRecords
 from scenarios.session.request_counts import count
 from scenarios.tasks.problems import Bank, ProblemGroup
 from tests.scenarios.levels.test_learn import ANSWERERS, Class, as_result, problem, record, scenario

@@ -14,9 +14,9 @@ from broker.protocol import Gauges, PeerGauge, Role
 from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Scoring, Task
 from scenarios.levels.base import Request, Setup
 from scenarios.levels.observe.level import ObserveLevel
+from scenarios.levels.results import result_of
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.state import Snapshot
-from scenarios.session.runner import result_of
 from scenarios.store.sqlite import Record, Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 

@@ -71,6 +71,10 @@ def same(a: str, b: str, form: AnswerForm) -> bool:
     return a == b
 
 
+def as_json(summary: Summary) -> dict[str, Any]:
+    return msgspec.json.decode(msgspec.json.encode(summary), type=dict[str, Any])
+
+
 class Class:
     """Two TPs, three TRs each, two EPs; writes down in the gradebook what its lessons say."""
 
@@ -142,7 +146,8 @@ class Class:
         self.store.record(records, grader="test", version="1")
 
     def summary(self, scenario: Scenario = SCENARIO, facts: RunFacts = FACTS, **more: Any) -> dict[str, Any]:
-        return summarize(scenario, self.lessons, same, self.store, facts, **more)
+        """As it stands in summary.json."""
+        return as_json(summarize(scenario, self.lessons, same, self.store, facts, **more))
 
 
 @pytest.fixture
@@ -246,7 +251,7 @@ def test_what_servers_did_not_take_is_added_up_over_replicas(held: Class, tmp_pa
     (tmp_path / "server-ada").write_bytes(msgspec.json.encode(ServerNotes(("seed", "top_k"), 3)))
     (tmp_path / "server-ada.2").write_bytes(msgspec.json.encode(ServerNotes(("seed",), 4, 5)))
     (tmp_path / "server-ada.3").write_text("cut o")
-    (tmp_path / "server-ada.4.new").write_bytes(msgspec.json.encode(ServerNotes(("stream",))))
+    (tmp_path / ".server-ada.4.99.partial").write_bytes(msgspec.json.encode(ServerNotes(("stream",))))
     facts = msgspec.structs.replace(FACTS, server_notes=server_notes_in(tmp_path))
     tess, ada, _ = held.summary(facts=facts)["agents"]
     assert (ada["without"], ada["role_marks_broken"], ada["answers_cut"]) == (["seed", "top_k"], 7, 5)
@@ -568,18 +573,19 @@ def test_a_gradebook_without_events_has_no_facts_and_a_broken_event_is_named(tmp
 def test_the_file_holds_the_summary_and_nothing_is_left_beside_it(held: Class, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    summary = held.summary()
-    write_summary(folder / "summary.json", {"old": True})
+    summary = summarize(SCENARIO, held.lessons, same, held.store, FACTS)
+    (folder / "summary.json").write_text("{}")
     write_summary(folder / "summary.json", summary)
-    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert json.loads((folder / "summary.json").read_text()) == as_json(summary)
     assert os.listdir(folder) == ["summary.json"]
 
 
-def test_a_summary_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    (tmp_path / "summary.json").mkdir()
+def test_a_summary_that_cannot_be_written_leaves_the_old_one(held: Class, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "summary.json").mkdir(parents=True)
     with pytest.raises(OSError, match=r"summary\.json"):
-        write_summary(tmp_path / "summary.json", {})
-    assert os.listdir(tmp_path) == ["summary.json"]
+        write_summary(folder / "summary.json", summarize(SCENARIO, held.lessons, same, held.store, FACTS))
+    assert os.listdir(folder) == ["summary.json"]
 
 
 def test_the_same_class_has_the_same_summary(held: Class) -> None:
@@ -664,5 +670,5 @@ def test_the_agreement_is_told_to_people(held: Class, width: int) -> None:
 def written(summary: Mapping[str, Any], width: int = 80) -> str:
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(summary_tables(summary))
+        console.print(summary_tables(msgspec.convert(summary, Summary)))
     return capture.get()

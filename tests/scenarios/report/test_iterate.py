@@ -12,7 +12,7 @@ from scenarios.records.confusion import Confusion
 from scenarios.records.iterate import ArmRun, ExemplarSet, FailureCase, IterateRoundRecord, Iteration, Revision
 from scenarios.report.iterate import IterateSummary, Mean, summarize_rounds
 from scenarios.report.iterate_tables import round_tables
-from scenarios.scoring.attribution import effects, way
+from scenarios.scoring.attribution import effects, lineage
 from tests.scenarios.levels.iterated import Played, level, scenario
 
 
@@ -110,8 +110,8 @@ def test_the_gains_on_the_way_add_up_to_the_teachers() -> None:
 
 
 def test_the_way_to_a_set_goes_over_what_it_was_revised_from() -> None:
-    assert [(number, one.request) for number, one in way(COURSE.rounds, "d")] == [(2, "r5"), (1, "r2"), (0, "r0")]
-    assert way(COURSE.rounds, "") == []
+    assert [(number, one.request) for number, one in lineage(COURSE.rounds, "d")] == [(2, "r5"), (1, "r2"), (0, "r0")]
+    assert lineage(COURSE.rounds, "") == []
 
 
 def test_a_mean_has_an_interval_from_two_runs_on() -> None:

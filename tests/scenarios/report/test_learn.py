@@ -14,19 +14,14 @@ from scenarios.config.schema import Lesson as LessonSection
 from scenarios.records.learn import Gaps, LearnRoundRecord, Likelihood, Measured, Preference, Training
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
 from scenarios.report.build import summarize
-from scenarios.report.learn import (
-    LearnComparison,
-    LearnRoundSummary,
-    TeacherSummary,
-    TrainingRecords,
-    summarize_rounds,
-)
+from scenarios.report.learn import LearnComparison, LearnRoundSummary, TeacherSummary, summarize_rounds
 from scenarios.report.learn_tables import teachers
 from scenarios.report.summary import Summary
 from scenarios.report.tables import summary_tables
+from scenarios.report.training_records import TrainingRecords
 from scenarios.scoring.teacher_metrics import standings
 from scenarios.store.sqlite import Record, Store
-from tests.scenarios.report.test_build import FACTS, same
+from tests.scenarios.report.test_build import FACTS, as_json, same
 
 SCENARIO = Scenario(
     name="pair",
@@ -327,11 +322,12 @@ def whole(
         store.note("tess", "progress", '["r-m2", 1, 2, {"loss": 0.5}]')
         store.note("tess", "progress", '["r-m2", 2, 2, {"loss": 0.3}]')
         store.note("tess", "progress", '["r-m2", 2, 2, {"loss": 0.25}]')
-        return summarize(scenario, learnt[0].lessons if learnt else (), same, store, facts, learnt=learnt)
+        lessons = learnt[0].lessons if learnt else ()
+        return as_json(summarize(scenario, lessons, same, store, facts, learnt=learnt))
 
 
 def printed(told: dict[str, Any]) -> str:
-    return render(summary_tables(told))
+    return render(summary_tables(msgspec.convert(told, Summary)))
 
 
 def render(what: RenderableType) -> str:

@@ -5,11 +5,12 @@ import re
 from itertools import combinations
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from scenarios.report.formatting import plain
-from scenarios.report.layout import Ruled, Sentences
+from scenarios.report.layout import Ruled, Sentences, plain
+from scenarios.report.summary import Summary
 from scenarios.report.tables import summary_tables
 from scenarios.scoring.lineups import shown
 
@@ -70,7 +71,7 @@ def printed(told: dict[str, Any], width: int = 80, encoding: str = "utf-8", colo
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding, errors="strict")
     Console(file=file, width=width, force_terminal=colour, color_system="standard" if colour else None).print(
-        summary_tables(told)
+        summary_tables(msgspec.convert(told, Summary))
     )
     file.flush()
     return raw.getvalue().decode(encoding)

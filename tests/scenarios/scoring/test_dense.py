@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import ExamAnswer, ExamGrade, Rationale, TeachingProblemRecord
-from scenarios.scoring.dense import Dense, DenseRule, choose_dense, dense, dense_scores, tau_b
-from scenarios.scoring.lbt import ChosenAnswer, Sheet
+from scenarios.scoring.dense import Dense, dense, dense_scores, tau_b
+from scenarios.scoring.lbt import ChosenAnswer, Rule, Sheet
 
 SCORING = Scoring()
 BY_STUDENT = Scoring(merge="students")
-RULES: tuple[DenseRule, ...] = ("max", "sum", "avg")
+RULES: tuple[Rule, ...] = ("max", "sum", "avg")
 
 
 def same(a: str, b: str, form: AnswerForm) -> bool:
@@ -45,14 +45,14 @@ ROSES = lesson(
 )
 
 
-def pick(rule: DenseRule, one: TeachingProblemRecord, *students: str, scoring: Scoring = SCORING) -> ChosenAnswer:
-    return choose_dense(Sheet(one, same), rule, students, scoring)
+def pick(rule: Rule, one: TeachingProblemRecord, *students: str, scoring: Scoring = SCORING) -> ChosenAnswer:
+    return Sheet(one, same).choose(rule, students, scoring, dense_scores)
 
 
 def test_the_score_of_a_rationale_is_the_geometric_mean_over_students_and_problems() -> None:
-    scores = dense_scores(ROSES, ["ada", "bob"], "answers")
+    scores = dense_scores(ROSES.rationales, ["ada", "bob"], "answers")
     assert scores["tr1"] == pytest.approx((0.9 * 0.4 * 0.4 * 0.1) ** (1 / 4))
-    assert dense_scores(ROSES, ["ada"], "answers")["tr1"] == pytest.approx(0.6)
+    assert dense_scores(ROSES.rationales, ["ada"], "answers")["tr1"] == pytest.approx(0.6)
     assert set(scores) == {"tr0", "tr1", "tr2", "tr3"}
 
 
@@ -83,7 +83,7 @@ def test_where_a_request_failed_rationales_are_compared_on_what_all_of_them_have
     one = lesson(rationale(0, "5", ada=[0.5, 0]), rationale(1, "7", ada=[0.6, 0.1]))
     assert pick("max", one, "ada").answer == "7"
     nothing = lesson(rationale(0, "5", ada=[0.5, 0]), rationale(1, "7", ada=[0, 0.1]))
-    assert dense_scores(nothing, ["ada"], "answers") == {}
+    assert dense_scores(nothing.rationales, ["ada"], "answers") == {}
     assert pick("max", nothing, "ada").tied
 
 
@@ -157,6 +157,6 @@ def test_tau_b_counts_pairs(pairs: list[tuple[int, int]]) -> None:
 def test_scores_are_likelihoods_and_max_ranks_as_mean_log_probabilities_do(rows: list[list[float]]) -> None:
     grades = [tuple(ExamGrade("ada", f"ep{i}", p) for i, p in enumerate(row)) for row in rows]
     one = lesson(*(Rationale(f"tr{n}", n, str(n), False, 1, (), grades=g) for n, g in enumerate(grades)))
-    scores = dense_scores(one, ["ada"], "answers")
+    scores = dense_scores(one.rationales, ["ada"], "answers")
     assert all(0 < score <= 1 for score in scores.values())
     assert max(scores.values()) == pytest.approx(exp(max(sum(row) / 2 for row in rows)))

@@ -17,7 +17,6 @@ from scenarios.scoring.lbt import (
     Sheet,
     assumption,
     best_possible,
-    choose,
     lbt_score,
     lbt_scores,
 )
@@ -43,7 +42,7 @@ def lesson(*rationales: Rationale, greedy: Rationale | None = None, tp: str = "t
 
 
 def pick(rule: Rule, one: TeachingProblemRecord, *students: str, scoring: Scoring = SCORING) -> ChosenAnswer:
-    return choose(one, rule, students or ("ada",), scoring, same)
+    return Sheet(one, same).choose(rule, students or ("ada",), scoring)
 
 
 # --- a class of two TPs, by hand ------------------------------------------------------------------------
@@ -92,7 +91,7 @@ def test_another_line_up_sees_only_its_own_exams() -> None:
 
 
 def test_the_assumption_of_the_two_problems() -> None:
-    found = assumption([ROSES, COINS], BOTH, SCORING)
+    found = assumption([ROSES, COINS], BOTH, SCORING.merge)
     # roses: 1/2 beats 0, 1/8 and 1/4. coins: 1/2 ties with 1/2, and 1/4 loses to it.
     assert (found.right_beats_wrong, found.ties, found.pairs) == (3 / 5, 1 / 5, 5)
 
@@ -126,7 +125,7 @@ def test_rationales_are_compared_on_the_exams_that_all_of_them_have() -> None:
     assert pick("max", one) == ChosenAnswer("b", True, True, 0.5)
     assert pick("sum", one) == ChosenAnswer("b", True, False, 1.0)
     assert pick("avg", one).tied
-    assert assumption([one], ("ada",), SCORING).ties == 1.0
+    assert assumption([one], ("ada",), SCORING.merge).ties == 1.0
     # Without the TR that lacks it, EP 1 counts again.
     assert lbt_scores(one.rationales[1:], ("ada",), "answers") == {"tr1": 1, "tr2": Fraction(1, 2)}
 
@@ -149,7 +148,7 @@ def test_where_no_exam_is_common_nothing_is_scored_and_votes_decide() -> None:
     )
     assert lbt_scores(one.rationales, ("ada",), "answers") == {}
     assert {pick(rule, one) for rule in ("max", "sum", "avg")} == {ChosenAnswer("b", True, True, 0.5)}
-    assert assumption([one], ("ada",), SCORING).pairs == 0
+    assert assumption([one], ("ada",), SCORING.merge).pairs == 0
 
 
 def test_scores_that_floats_would_tell_apart_are_ties() -> None:
@@ -252,8 +251,14 @@ def by_definition(one: TeachingProblemRecord, students: tuple[str, ...], scoring
     sat = {r.id: [e for e in r.exams if e.student in students] for r in one.rationales if r.answer is not None}
     examined = {id: exams for id, exams in sat.items() if exams}
     common = [s for s in SLOTS if all(s in [e.slot for e in exams] for exams in examined.values())]
-    kept = [replace(r, exams=tuple(e for e in r.exams if e.slot in common)) for r in one.rationales if r.id in examined]
-    return {r.id: lbt_score(r, students, scoring.merge) for r in kept if any(e.student in students for e in r.exams)}
+    found = {}
+    for id, exams in examined.items():
+        kept = [e for e in exams if e.slot in common]
+        rows = [kept] if scoring.merge == "answers" else [[e for e in kept if e.student == name] for name in students]
+        shares = [Fraction(sum(e.correct for e in row), len(row)) for row in rows if row]
+        if shares:
+            found[id] = sum(shares, Fraction(0)) / len(shares)
+    return found
 
 
 def by_answer(one: TeachingProblemRecord, students: tuple[str, ...], scoring: Scoring) -> dict[str, list[Fraction]]:
@@ -342,7 +347,7 @@ def test_the_assumption_counts_every_pair_that_can_be_compared(rs: tuple[Rationa
     scores = by_definition(lesson(*rs), BOTH, SCORING)
     right, wrong = ([scores[r.id] for r in rs if r.id in scores and r.correct is correct] for correct in (True, False))
     pairs = [(a, b) for a in right for b in wrong]
-    found = assumption([lesson(*rs)], BOTH, SCORING)
+    found = assumption([lesson(*rs)], BOTH, SCORING.merge)
     assert found.pairs == len(pairs)
     if pairs:
         assert found.right_beats_wrong == sum(a > b for a, b in pairs) / len(pairs)

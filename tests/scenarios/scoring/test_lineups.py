@@ -12,7 +12,7 @@ from broker.protocol import digest
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import ExamAnswer, TeachingProblemRecord
 from scenarios.scoring import lineups as module
-from scenarios.scoring.lbt import Rule, Sheet, best_possible, choose, on_common_slots
+from scenarios.scoring.lbt import Rule, Sheet, Slot, best_possible, exam_marks, on_common_slots
 from scenarios.scoring.lineups import DRAWS, PAIRS, LineUp, compare_lineups, lineups, shown
 from tests.scenarios.scoring.test_lbt import BOTH, COINS, ROSES, SCORING, lesson, rationale, same
 
@@ -79,11 +79,13 @@ def test_a_line_up_without_an_exam_has_no_accuracy() -> None:
 # --- against the definition -----------------------------------------------------------------------------
 
 
-Slot = tuple[str, str, int]
+def compared_marks(one: TeachingProblemRecord, students: tuple[str, ...]) -> list[dict[Slot, bool]]:
+    marks = {r.id: exam_marks(r) for r in one.rationales if r.answer is not None}
+    return list(on_common_slots(marks, students).values())
 
 
 def slots_of(one: TeachingProblemRecord, students: tuple[str, ...]) -> list[Slot]:
-    return sorted({exam.slot for r in on_common_slots(one.rationales, students) for exam in r.exams})
+    return sorted({slot for marks in compared_marks(one, students) for slot in marks})
 
 
 def share(one: TeachingProblemRecord, students: tuple[str, ...], size: int, seed: int, draw: int) -> list[Slot]:
@@ -113,13 +115,13 @@ def by_definition(
         for one in lessons:
             budget = min((len(found) for other in subsets if (found := slots_of(one, other))), default=0)
             for rule in ("max", "sum"):
-                right[rule, "whole"] += choose(one, rule, subset, scoring, same).correct
+                right[rule, "whole"] += Sheet(one, same).choose(rule, subset, scoring).correct
                 for draw in range(DRAWS):
                     cut = with_only(one, share(one, subset, budget, seed, draw))
-                    right[rule, "cut"] += Fraction(choose(cut, rule, subset, scoring, same).correct, DRAWS)
+                    right[rule, "cut"] += Fraction(Sheet(cut, same).choose(rule, subset, scoring).correct, DRAWS)
             answered = [r for r in one.rationales if r.answer is not None]
             rationales += len(answered)
-            exams += sum(len(r.exams) for r in on_common_slots(one.rationales, subset))
+            exams += sum(map(len, compared_marks(one, subset)))
         mean = {key: float(total / len(lessons)) if exams else None for key, total in right.items()}
         table.append(
             LineUp(

@@ -8,9 +8,12 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker.errors import StoreError
 from broker.work_messages import Exemplar
+from scenarios.records.observe import ExamAnswer, Rationale
+from scenarios.scoring.lbt import lbt_score
 from scenarios.store.sqlite import Record, Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 
@@ -27,6 +30,9 @@ def exam(id: str, tr: str, correct: bool, student: str = "ada") -> Record:
     )  # fmt: skip
 
 
+SLOTS = [(student, ep, repeat) for student in ("ada", "bob") for ep in ("ep0", "ep1") for repeat in (0, 1)]
+
+
 def record(store: Store, *records: Record) -> int:
     return store.record(records, grader="lbt", version="1")
 
@@ -35,8 +41,7 @@ def test_a_second_result_of_a_request_is_dropped(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         assert record(store, teach("a", "first")) == 1
         assert record(store, teach("a", "second"), teach("b")) == 1
-        assert store.text("a") == "first"
-        assert [r.request_id for r in store.results()] == ["a", "b"]
+        assert [(r.request_id, r.text) for r in store.results()] == [("a", "first"), ("b", "text")]
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefg"), max_size=5), max_size=8))
@@ -165,6 +170,29 @@ def test_the_lbt_score_of_identical_rationales_is_the_same(tmp_path: Path) -> No
         assert sorted(store.query("SELECT tr, student, score, n FROM lbt_score")) == [
             ("t1", "ada", 0.5, 2), ("t2", "ada", 0.5, 2), ("t3", "ada", 1.0, 1),
         ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.dictionaries(st.sampled_from(SLOTS), st.booleans())), max_size=6))
+def test_the_view_lbt_score_is_the_lbt_score_of_each_student(
+    rows: list[tuple[str, dict[tuple[str, str, int], bool]]],
+) -> None:
+    examined: dict[str, tuple[ExamAnswer, ...]] = {}
+    expected = []
+    with TemporaryDirectory() as folder, Store(Path(folder), write=True) as store:
+        for number, (text, marks) in enumerate(rows):
+            tr = f"tr{number}"
+            record(store, teach(tr, text, repeat=number))
+            if text not in examined:  # identical rationales share the exams of the first
+                examined[text] = tuple(ExamAnswer(*slot, right) for slot, right in marks.items())
+                for n, one in enumerate(examined[text]):
+                    record(
+                        store, replace(exam(f"{tr}-{n}", tr, one.correct, one.student), ep=one.ep, repeat=one.repeat)
+                    )
+            rationale = Rationale(tr, number, "1", True, 0, examined[text])
+            for name in sorted({one.student for one in examined[text]}):
+                n = sum(one.student == name for one in examined[text])
+                expected.append((tr, name, float(lbt_score(rationale, [name], "answers")), n))
+        assert store.query("SELECT tr, student, score, n FROM lbt_score ORDER BY tr, student") == expected
 
 
 def test_exams_count_for_a_rationale_that_was_written_before_to_measure_its_teacher(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""The problems of a class in class.db: written once, so that neither `resume` nor `report` needs their source again."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from broker.work_messages import Exemplar
+from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
+
+TAUGHT = "taught"
+"""The part of the problems that are TPs with their EPs; the others are held_out, train, dev and test."""
+LABELLED = ("train", "dev", "test")
+
+
+def write(db: sqlite3.Connection, bank: Bank) -> None:
+    """Insert the problems; the caller holds the transaction."""
+    groups: list[tuple[str, int, Sequence[Problem]]] = [
+        (TAUGHT, item, (one.tp, *one.eps)) for item, one in enumerate(bank.items)
+    ]
+    single = {"held_out": bank.held_out}
+    if bank.labelled:
+        single |= {part: getattr(bank.labelled, part) for part in LABELLED}
+        db.execute("INSERT INTO labelled VALUES (?, ?)", (bank.labelled.source, bank.labelled.description))
+    groups += [(part, item, (one,)) for part, problems in single.items() for item, one in enumerate(problems)]
+    db.execute("INSERT INTO source VALUES (?)", (bank.source,))
+    db.executemany(
+        "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (p.id, item, position, p.text, p.answer, p.form, p.solution, part)
+            for part, item, problems in groups
+            for position, p in enumerate(problems)
+        ],
+    )
+    db.executemany(
+        "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
+        [(d.problem, d.rationale) for d in bank.demonstrations],
+    )
+
+
+def read(db: sqlite3.Connection) -> Bank | None:
+    """The problems; None: there are none yet."""
+    source = db.execute("SELECT text FROM source").fetchone()
+    if source is None:
+        return None
+    parts: dict[str, dict[int, list[Problem]]] = {}
+    for part, item, *problem in db.execute(
+        "SELECT part, item, id, text, answer, form, solution FROM problem ORDER BY item, position"
+    ):
+        parts.setdefault(part, {}).setdefault(item, []).append(Problem(*problem))
+    single = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}
+    labelled = db.execute("SELECT source, description FROM labelled").fetchone()
+    demonstrations = db.execute("SELECT problem, rationale FROM demonstration ORDER BY seq")
+    return Bank(
+        source=source[0],
+        items=tuple(ProblemGroup(tp, tuple(eps)) for tp, *eps in parts.get(TAUGHT, {}).values()),
+        demonstrations=tuple(Exemplar(*row) for row in demonstrations),
+        held_out=single.get("held_out", ()),
+        labelled=Labelled(*labelled, *(single.get(part, ()) for part in LABELLED)) if labelled else None,
+    )
