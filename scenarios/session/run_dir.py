@@ -29,11 +29,10 @@ from scenarios.config.schema import Scenario
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, Setup
 from scenarios.report.spend import server_notes_in, spent_in
-from scenarios.session.request_counts import CHARACTERS_PER_TOKEN
 from scenarios.session.runner import Ending, feed, settled
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
-from scenarios.tasks.problems import Bank
+from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Bank
 
 OURS = frozenset(
     {"class.db", "class.db-shm", "class.db-wal", "lock", "logs", "keys", "scenario.yaml", "scenario.partial"}

@@ -11,11 +11,9 @@ import msgspec
 from broker.errors import TaskError
 from scenarios.config.schema import Exam, Scenario, Task
 from scenarios.tasks.demonstrations import demonstrations
-from scenarios.tasks.problems import Bank, Labelled
+from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Bank, Labelled
 from scenarios.tasks.sources import files, gym, labelled
 from scenarios.tasks.sources.families import FAMILIES
-
-CHARACTERS_PER_TOKEN = 4
 
 
 def build_class(scenario: Scenario, *, folder: Path) -> Bank:

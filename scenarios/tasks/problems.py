@@ -11,6 +11,8 @@ from broker.work_messages import AnswerForm, Exemplar
 
 ANSWER = "Answer:"
 """How the last line of a solution begins."""
+CHARACTERS_PER_TOKEN = 4
+"""Of typical English text: an estimate for plans."""
 
 
 class Problem(msgspec.Struct, frozen=True):

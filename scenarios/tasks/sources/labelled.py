@@ -10,12 +10,11 @@ import msgspec
 
 from broker.errors import TaskError
 from scenarios.config.schema import LabelledTask
-from scenarios.tasks.problems import Problem
+from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Problem
 from scenarios.tasks.sources import hub, jsonlines, syllogisms
 from scenarios.tasks.sources.labels import ENTRY, Text, TextPool
 from scenarios.tasks.sources.splits import Quotas, Split, quotas, split
 
-CHARACTERS_PER_TOKEN = 4
 UNKNOWN_TOKENS = 60
 """Taken for a typical text of a data set that was not fetched yet."""
 

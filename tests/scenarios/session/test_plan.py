@@ -14,7 +14,7 @@ from broker.errors import TaskError
 from scenarios.config.load import read
 from scenarios.config.schema import Scenario
 from scenarios.session.plan import PlanRow, order, tables, to_dict
-from scenarios.session.request_counts import AgentWork, Counts, asked, count, count_iterate, counts
+from scenarios.session.request_counts import AgentWork, Counts, agent_work, count, counts
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
@@ -71,13 +71,13 @@ def test_completions_are_at_most_as_long_as_their_sampling_lets_them_be() -> Non
 
 
 def asked_of(agent: str, *overrides: str, name: str = "multi_student") -> AgentWork:
-    return asked(scenario(*overrides, name=name), 50)[agent]
+    return agent_work(scenario(*overrides, name=name), 50)[agent]
 
 
 def test_each_agent_is_asked_its_part_of_the_requests() -> None:
     small = ["task.problems=4", "lesson.rationales=5", "exam.problems=2", "exam.repeats=1"]
     three = scenario(*small, name="multi_student")
-    each = asked(three, 50)
+    each = agent_work(three, 50)
     assert [each[agent.name].requests for agent in three.agents] == [4 + 4 * 5, 4 * 5 * 2, 4 * 5 * 2, 4 * 5 * 2]
     assert sum(one.requests for one in each.values()) == count(three, 50).requests
 
@@ -87,7 +87,7 @@ def test_the_longest_request_grows_with_all_that_it_may_hold(agent: str) -> None
     plain = asked_of(agent).tokens
     longer = [asked_of(agent, f"{section}.sampling.max_tokens=220").tokens - plain for section in ("lesson", "exam")]
     assert longer == ([100, 0] if agent == "teacher" else [100, 100])
-    assert asked(scenario(name="multi_student"), 150)[agent].tokens - plain == (100 if agent == "teacher" else 200)
+    assert agent_work(scenario(name="multi_student"), 150)[agent].tokens - plain == (100 if agent == "teacher" else 200)
     section = "teacher" if agent == "teacher" else "students.0"
     assert asked_of(agent, f"{section}.persona=You are kind.").tokens == plain + 4
     assert asked_of(agent, "task.demonstrations=0").tokens < plain
@@ -199,7 +199,7 @@ def test_a_class_of_level_3_counts_sets_reflections_and_the_teachers_own_answers
 
 def test_level_3_asks_at_most_what_its_plan_says() -> None:
     played = Played(level(iterated_scenario(baselines=("random", "self", "search"), repeats=2)))
-    plan = count_iterate(iterated_scenario(baselines=("random", "self", "search"), repeats=2), 16, 10, 20)
+    plan = count(iterated_scenario(baselines=("random", "self", "search"), repeats=2), 0, 16, 10, 20)
     asked = Counter(request.stage for request in played.asked.values())
     assert asked["exam"] <= plan.exam_answers
     assert asked["reflect"] <= plan.reflections
