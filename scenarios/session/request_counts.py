@@ -18,7 +18,6 @@ from scenarios.levels.iterate.budget import Amounts, originals
 from scenarios.tasks import build
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN
-from scenarios.tasks.sources import labelled
 
 INSTRUCTION_TOKENS = 80
 """Tokens of the instructions before every question and of the chat template."""
@@ -104,13 +103,7 @@ def counts(scenario: Scenario) -> Counts:
         TaskError: one of its tasks cannot be built.
         ScenarioError: it needs more than MOST_REQUESTS.
     """
-    build.check_class(scenario, folder=Path())
-    texts = scenario.iterate.task
-    train = held_out = 0
-    if scenario.classifies:
-        unknown = (texts.train or scenario.iterate.score_items, texts.dev + texts.test)
-        train, held_out = labelled.sizes(texts, Path()) or unknown
-    counted = count(scenario, _problem_tokens(scenario), train, held_out, _text_tokens(scenario))
+    counted = count(scenario, *build.check_class(scenario, folder=Path()))
     if counted.requests > MOST_REQUESTS:
         raise ScenarioError(
             f"this class asks up to {counted.requests:,} requests; {MOST_REQUESTS:,} are supported\n"
@@ -196,7 +189,8 @@ def longest_problem_tokens(scenario: Scenario) -> int:
     Raises:
         TaskError: one of its tasks cannot be built.
     """
-    return max(_problem_tokens(scenario), _text_tokens(scenario))
+    sizes = build.check_class(scenario, folder=Path())
+    return max(sizes.problem_tokens, sizes.text_tokens)
 
 
 # --- requests by kind -----------------------------------------------------------------------------------
@@ -287,14 +281,6 @@ def _exemplar_tokens(scenario: Scenario, item_tokens: int) -> tuple[int, int]:
         INSTRUCTION_TOKENS + iterate.exemplars * (item_tokens + ANSWER_TOKENS),
         mistakes * (item_tokens + iterate.answering.max_tokens),
     )
-
-
-def _problem_tokens(scenario: Scenario) -> int:
-    return build.typical_tokens(scenario.task, Path()) if scenario.solves else 0
-
-
-def _text_tokens(scenario: Scenario) -> int:
-    return labelled.typical_tokens(scenario.iterate.task, Path()) if scenario.classifies else 0
 
 
 def _persona_tokens(agent: Agent) -> int:

@@ -9,6 +9,7 @@ users. Every mistake is reported with file and line.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from broker.work_messages import AnswerForm
 from scenarios.config.schema import Exam, Task
 from scenarios.tasks.grading.answers import parse
 from scenarios.tasks.grading.gold import Answer, read_gold
-from scenarios.tasks.problems import Problem, ProblemGroup, same_text, worked_out
+from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Problem, ProblemGroup, same_text, worked_out
 from scenarios.tasks.sources import jsonlines
 from scenarios.tasks.sources.gym import number
 
@@ -110,30 +111,31 @@ def check(path: Path, task: Task, exam: Exam, held_out: int = 0) -> list[Entry]:
     return entries
 
 
-def build(path: Path, task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[ProblemGroup, ...]:
-    """Draw problems from a file, without replacement, and leave so many that are held out.
+def draw(
+    entries: list[Entry], path: Path, task: Task, exam: Exam, seed: int, held_out: int = 0
+) -> tuple[tuple[ProblemGroup, ...], tuple[Problem, ...]]:
+    """Draw problems from the entries of a file that `check` accepted, without replacement.
+
+    Returns:
+        The groups that are taught, and `held_out` other problems. These are the last in the order of drawing, so that
+        classes with more or fewer TPs are measured on the same ones.
 
     Raises:
-        TaskError: as `check`; or too few others differ from a TP in their text.
+        TaskError: too few other problems differ from a TP in their text.
     """
-    entries = check(path, task, exam, held_out)
     drawn = _drawn(entries, seed, "tp")
     left = drawn[: len(drawn) - held_out]
+    alone = tuple(entry.problems[0] for entry in drawn[len(left) :][::-1])
     chosen = left[: task.problems]
     if _functional_file(entries):
-        return tuple(ProblemGroup(e.problems[0], e.problems[1 : exam.problems + 1]) for e in chosen)
-    return tuple(_with_others(entry, left, exam, seed, path) for entry in chosen)
+        return tuple(ProblemGroup(e.problems[0], e.problems[1 : exam.problems + 1]) for e in chosen), alone
+    return tuple(_with_others(entry, left, exam, seed, path) for entry in chosen), alone
 
 
-def hold_out(path: Path, seed: int, held_out: int) -> tuple[Problem, ...]:
-    """The last that would be drawn from a file: a class with more or fewer TPs is measured on the same problems."""
-    return tuple(entry.problems[0] for entry in _drawn(read(path), seed, "tp")[::-1][:held_out])
-
-
-def typical_characters(path: Path) -> int:
-    """Length of a typical problem of the file."""
-    lengths = sorted(len(entry.problems[0].text) for entry in read(path))
-    return lengths[len(lengths) // 2]
+def typical_tokens(entries: Sequence[Entry]) -> int:
+    """The estimated tokens of a problem of median length."""
+    lengths = sorted(len(entry.problems[0].text) for entry in entries)
+    return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN + 1
 
 
 def _functional(data: dict[str, Any], n: int, where: str) -> Entry:

@@ -46,8 +46,8 @@ def suited(difficulty: float) -> list[int]:
     return [t for t in range(TEMPLATES) if not _unfit(t, difficulty)]
 
 
-def check(task: Task, held_out: int = 0) -> str:
-    """Refuse a task that cannot be drawn, without drawing it; returns what to call its source.
+def check(task: Task, held_out: int = 0) -> None:
+    """Refuse a task that cannot be drawn, without drawing it.
 
     Raises:
         TaskError: unknown or unfit family, template or difficulty; or no template is left to hold problems out from.
@@ -58,7 +58,7 @@ def check(task: Task, held_out: int = 0) -> str:
     if name != GSM:
         if task.templates is not None:
             raise TaskError(f"only {GSM} has templates, {name} has none; take the entry out", key=("task", "templates"))
-        return f"reasoning-gym {name}"
+        return
     if task.templates is not None:
         _check_templates(task.templates, task.difficulty)
     elif not suited(task.difficulty):
@@ -70,7 +70,6 @@ def check(task: Task, held_out: int = 0) -> str:
             "held-out problems (learn.held_out) come from other templates; name two or more",
             key=("task", "templates"),
         )
-    return f"reasoning-gym {name}"
 
 
 def build(task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[ProblemGroup, ...]:

@@ -9,7 +9,7 @@ import pytest
 
 from broker.errors import TaskError
 from scenarios.config.schema import Exam, Scenario, Task
-from scenarios.tasks.build import build, build_class, check, check_class, typical_tokens
+from scenarios.tasks.build import build, build_class, check, check_class
 from scenarios.tasks.grading.answers import ClassGrader, parse
 from scenarios.tasks.sources import files
 
@@ -237,7 +237,7 @@ def test_a_class_on_the_published_variants_is_built_from_their_file(shared: Path
     bank = build(task, Exam(problems=2), 7, folder=shared.parent)
     assert len(bank.items) == 181
     assert all(len(item.eps) == 2 and item.tp.form == "latex" for item in bank.items)
-    assert 10 < typical_tokens(task, shared.parent) < 200
+    assert 10 < check(task, Exam(), folder=shared.parent) < 200
 
 
 @pytest.mark.shared_data
