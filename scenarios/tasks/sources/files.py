@@ -1,11 +1,11 @@
-r"""Problems from a JSON-lines file of the user's own, in one of two shapes; never both in one file.
+r"""Reads and draws problems from a JSON-lines file of the user in one of two shapes; a file has one shape.
 
 Functional: `{"id": ..., "variants": [{"problem": ..., "solution": "... \\boxed{7}"}, ...]}`. The first variant is
 the TP, the others are its EPs, in their order; answers are LaTeX, taken from the last box of the solution.
 Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form`, `solution` (worked out, for exam.score: logprob) and
 `group`. EPs are other problems of the file of the same form, and of the same group where the TP has one, drawn by the
-seed. How gold answers are read, GSM8K's among them, is in gold.py. docs/your-own-problems.md describes the shapes for
-users. Every mistake is reported with file and line.
+seed. scenarios/tasks/grading/gold.py reads the gold answers. docs/your-own-problems.md describes the shapes for users.
+Every error names file and line.
 """
 
 from collections import Counter
@@ -26,14 +26,14 @@ from scenarios.tasks.sources.gym import number
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """One of the problems of a functional line."""
+    """One problem of a functional line."""
 
     problem: str
     solution: str
 
 
 class FunctionalLine(msgspec.Struct, frozen=True):
-    """A problem with variants: other numbers, the same way to solve it."""
+    """A problem with variants: other numbers, the same solution steps."""
 
     variants: tuple[Variant, ...]
     id: str | int = ""
@@ -66,7 +66,7 @@ def read(path: Path) -> list[Entry]:
     """All problems of a file.
 
     Raises:
-        TaskError: the file, or the line of it, that cannot be used, and why.
+        TaskError: the file or a line cannot be used.
     """
     entries: list[Entry] = []
     shape: str | None = None
@@ -87,10 +87,11 @@ def read(path: Path) -> list[Entry]:
 
 
 def check(path: Path, task: Task, exam: Exam, held_out: int = 0) -> list[Entry]:
-    """Read a file and refuse it where it cannot give as many problems as are asked for.
+    """Read a file and refuse it if it has fewer problems than the task asks for.
 
     Raises:
-        TaskError: as `read`; or it has too few problems, a line too few variants or a group too few others.
+        TaskError: the file or a line cannot be used; the file has too few problems, a line too few variants or a group
+            too few other problems.
     """
     entries = read(path)
     if task.problems > len(entries):
@@ -214,7 +215,7 @@ def _neither(where: str) -> str:
 
 
 def _drawn(entries: list[Entry], seed: int, *why: str) -> list[Entry]:
-    """`entries` in an order drawn by the seed; a longer file or a larger task keeps the order of what it had."""
+    """`entries` in an order drawn by the seed; it stays the same in a longer file or a larger task."""
     return sorted(entries, key=lambda entry: number(seed, *why, entry.problems[0].id))
 
 

@@ -36,7 +36,7 @@ def test_every_docstring_under_a_field_stands_on_the_page() -> None:
     for _, kind in sections():
         for meaning in docs.get(kind.cls.__name__, {}).values():
             assert meaning in text
-    assert docs["Task"]["problems"] == "How many teaching problems (TPs) the class has."
+    assert docs["Task"]["problems"] == "Number of teaching problems (TPs)."
 
 
 @pytest.mark.parametrize(
