@@ -84,7 +84,7 @@ def parse(text: str, form: AnswerForm) -> str | None:
     sure = [mark for mark in marks if mark.lastgroup]
     for mark in reversed(sure[-TRIES:]):
         value = _marked(text, mark)
-        answer = None if ELSEWHERE.match(value) else _read(value, form)
+        answer = None if ELSEWHERE.match(value) else normal(value, form)
         if answer is not None or _tries(value, form):
             return answer
     for mark in reversed([mark for mark in marks if not mark.lastgroup][-TRIES:]):
@@ -114,13 +114,8 @@ def _first(text: str, marks: list[re.Match[str]], form: AnswerForm) -> re.Match[
     return next((mark for mark in marks[:TRIES] if _answer(text, mark, form) is not None), None)
 
 
-def normal(answer: str, form: AnswerForm) -> str | None:
-    """The normal form of an answer, as `parse` returns it; None if it does not have this form."""
-    return _read(answer, form)
-
-
 def _answer(text: str, mark: re.Match[str], form: AnswerForm) -> str | None:
-    return _read(_marked(text, mark), form)
+    return normal(_marked(text, mark), form)
 
 
 def _tries(value: str, form: AnswerForm) -> bool:
@@ -172,20 +167,21 @@ def _inside(text: str, start: int) -> str:
 
 
 @lru_cache(READ)
-def _read(value: str, form: AnswerForm) -> str | None:
+def normal(answer: str, form: AnswerForm) -> str | None:
+    """The normal form of an answer, as `parse` returns it; None if it does not have this form."""
     if form == "number":
-        return leading(value)
+        return leading(answer)
     if form == "latex":
-        found = latex.formula(value.strip().strip("*_`"))
+        found = latex.formula(answer.strip().strip("*_`"))
     else:
-        found = (words.phrase if form == "word" else words.polarity)(value[: LONGEST + 1])
+        found = (words.phrase if form == "word" else words.polarity)(answer[: LONGEST + 1])
     return found if found and len(found) <= LONGEST else None
 
 
 def _unmarked(text: str, form: AnswerForm) -> str | None:
     last = text.rstrip()[-LONGEST:].rsplit("\n", 1)[-1].strip(" \t*_`")
     if form == "yes_no":
-        return _read(last, form) if re.fullmatch(r"(?:yes|no)\W?", last, re.IGNORECASE) else None
+        return normal(last, form) if re.fullmatch(r"(?:yes|no)\W?", last, re.IGNORECASE) else None
     if form != "number":
         return None
     if "\n" not in text.strip() and (only := exact(last.rstrip("."))) is not None:
@@ -196,11 +192,6 @@ def _unmarked(text: str, form: AnswerForm) -> str | None:
     if CONCLUDES.match(sentence) and len(re.findall(r"\d+(?:[.,/]\d+)*", clean(sentence))) == 1:
         return leading(sentence)
     return None
-
-
-@lru_cache(READ)
-def _formula(answer: str) -> Formula:
-    return latex.read(answer)
 
 
 class ClassGrader:
@@ -255,7 +246,7 @@ class ClassGrader:
             return True
         if form == "word":
             return words.says(given, gold)
-        return form == "latex" and self._gives(_formula(gold), _formula(given))
+        return form == "latex" and self._gives(latex.read(gold), latex.read(given))
 
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
         """Whether two answers are the same, whatever the gold answer is.
@@ -271,7 +262,7 @@ class ClassGrader:
             return words.group_key(one) == words.group_key(other)
         if form != "latex":
             return False
-        first, second = _formula(one), _formula(other)
+        first, second = latex.read(one), latex.read(other)
         alike = first.shape.strip("{") == second.shape.strip("{") and first.equations == second.equations
         return alike and first.unit == second.unit and self._equal(first, second)
 
@@ -297,7 +288,7 @@ class ClassGrader:
         if one.cells or other.cells:
             pairs = zip(one.cells, other.cells, strict=False)
             return len(one.cells) == len(other.cells) and all(
-                a == b or self._equal(*map(_formula, (a, b))) for a, b in pairs
+                a == b or self._equal(latex.read(a), latex.read(b)) for a, b in pairs
             )
         if latex.squeezed(one.body) == latex.squeezed(other.body):
             return True

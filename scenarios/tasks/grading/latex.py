@@ -7,12 +7,15 @@ whether two formulas are equivalent. Every function takes time linear in its tex
 # ruff: noqa: RUF001 - signs that look like others are what this module reads
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from scenarios.tasks.grading.values import KNOWN_UNITS, REPEATING, SUBSCRIPT, SUPERSCRIPT, THOUSANDS, exact
 
 LONGEST = 800
 """Characters of a text that are read."""
+CACHE = 16_384
+"""Formulas that are cached: gold answers are compared again with every exam."""
 
 DELIMITER = re.compile(r"\\\\|\\\$|\\[()\[\]]|\$\$?")
 LISTED = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or|&))\s*(?:and|or)?\s*", re.IGNORECASE)
@@ -224,6 +227,7 @@ def closing(text: str, start: int) -> int:
     return 0
 
 
+@lru_cache(CACHE)
 def read(answer: str) -> Formula:
     """Prepare a stored answer for comparisons."""
     body = answer

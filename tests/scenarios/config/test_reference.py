@@ -53,7 +53,7 @@ def test_every_docstring_under_a_field_stands_on_the_page() -> None:
         (object, "any value"),
     ],
 )
-def test_types_are_told_in_words(annotation: object, words: str) -> None:
+def test_types_are_described_in_words(annotation: object, words: str) -> None:
     assert in_words(types.type_info(annotation)) == words
 
 

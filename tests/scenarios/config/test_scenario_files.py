@@ -40,7 +40,7 @@ def test_a_shipped_scenario_says_in_a_few_lines_what_it_studies(path: Path) -> N
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_scenario_survives_being_written_out(path: Path, tmp_path: Path) -> None:
+def test_a_shipped_scenario_reads_back_equal_after_writing(path: Path, tmp_path: Path) -> None:
     scenario = read(path)
     copy = tmp_path / "scenario.yaml"
     copy.write_text(dump(scenario), "utf-8")
@@ -97,7 +97,7 @@ def test_the_papers_classes_of_level_3_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
-def test_the_papers_numbers_are_its_own(path: Path) -> None:
+def test_the_papers_classes_of_level_3_have_the_papers_numbers(path: Path) -> None:
     scenario = read(path)
     assert scenario.name == path.stem
     one = scenario.iterate

@@ -42,7 +42,7 @@ def test_the_papers_class_asks_what_the_paper_says() -> None:
     assert (plan.greedy, plan.requests) == (181, 181 + 46_336 + 417_024)
 
 
-def test_every_student_sits_every_exam() -> None:
+def test_every_student_takes_every_exam() -> None:
     one, three = scenario(*PAPER), scenario(*PAPER, name="multi_student")
     assert count(three, 100).exam_answers == 3 * count(one, 100).exam_answers
     assert count(three, 100).teaching_rationales == count(one, 100).teaching_rationales
@@ -53,7 +53,7 @@ def test_without_the_greedy_baseline_nothing_greedy_is_asked() -> None:
     assert "greedy" not in " ".join(order(scenario("lesson.greedy=false"), counts(scenario("lesson.greedy=false"))))
 
 
-def test_tokens_grow_with_what_stands_before_the_question() -> None:
+def test_prompt_tokens_grow_with_the_text_before_the_question() -> None:
     few = count(scenario("task.demonstrations=0"), 100)
     for other in (
         count(scenario("task.demonstrations=1"), 100),
@@ -74,7 +74,7 @@ def asked_of(agent: str, *overrides: str, name: str = "multi_student") -> AgentW
     return agent_work(scenario(*overrides, name=name), 50)[agent]
 
 
-def test_each_agent_is_asked_its_part_of_the_requests() -> None:
+def test_the_requests_of_the_agents_add_up_to_all_requests() -> None:
     small = ["task.problems=4", "lesson.rationales=5", "exam.problems=2", "exam.repeats=1"]
     three = scenario(*small, name="multi_student")
     each = agent_work(three, 50)
@@ -83,7 +83,7 @@ def test_each_agent_is_asked_its_part_of_the_requests() -> None:
 
 
 @pytest.mark.parametrize("agent", ["teacher", "peer"])
-def test_the_longest_request_grows_with_all_that_it_may_hold(agent: str) -> None:
+def test_the_longest_request_grows_with_each_of_its_parts(agent: str) -> None:
     plain = asked_of(agent).tokens
     longer = [asked_of(agent, f"{section}.sampling.max_tokens=220").tokens - plain for section in ("lesson", "exam")]
     assert longer == ([100, 0] if agent == "teacher" else [100, 100])
@@ -138,7 +138,7 @@ def test_the_plan_for_people_shows_counts_seats_and_order(width: int) -> None:
     assert max(len(line) for line in text.splitlines()) <= width
 
 
-def test_a_reason_that_many_share_is_given_once() -> None:
+def test_a_reason_that_agents_share_is_printed_once() -> None:
     rows = [PlanRow(**{**to_dict(scenario(), counts(scenario()), ROWS)["agents"][0], "name": name}) for name in "ab"]
     console = Console(width=80)
     with console.capture() as capture:
@@ -167,8 +167,8 @@ def test_with_logprob_each_student_grades_each_exam_problem_once_per_rationale()
     assert dense.exam_answers == plain.exam_answers
     assert dense.prompt_tokens > plain.prompt_tokens
     assert dense.completion_tokens == plain.completion_tokens
-    said = " ".join(order(scenario("exam.score=logprob"), counts(scenario("exam.score=logprob"))))
-    assert "how likely" in said and "how likely" not in " ".join(order(scenario(), counts(scenario())))
+    steps = " ".join(order(scenario("exam.score=logprob"), counts(scenario("exam.score=logprob"))))
+    assert "how likely" in steps and "how likely" not in " ".join(order(scenario(), counts(scenario())))
     console = Console(width=100)
     with console.capture() as capture:
         console.print(tables(scenario("exam.score=logprob"), dense, ROWS))
@@ -213,9 +213,9 @@ def test_sentences_use_the_numbers_of_the_table() -> None:
         "iterate.task.train=4", "iterate.exemplars=2", "students=[{name: ada}]", "iterate.beam=1", name="smoke_iterate"
     )
     found = counts(small)
-    said = " ".join(order(small, found))
-    assert "ada answers 4 training items with each set" in said
-    assert "teacher answers 4 training items with every set; the best is kept." in said
+    steps = " ".join(order(small, found))
+    assert "ada answers 4 training items with each set" in steps
+    assert "teacher answers 4 training items with every set; the best is kept." in steps
     assert found.exam_answers % 4 == 0
     learning = scenario("lesson.rationales=3", name="smoke_learn")
     found = counts(learning)
@@ -227,7 +227,7 @@ def test_sentences_use_the_numbers_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
-def test_no_agent_and_no_figure_is_lost_in_a_narrow_plan(width: int) -> None:
+def test_a_narrow_plan_shows_every_agent_and_figure(width: int) -> None:
     described = scenario("students=[{name: a-student-with-a-name}]", name="smoke_learn")
     rows = [*ROWS, PlanRow(name="a-student-with-a-name", role="student", model="org/a-model-with-a-name", size="",
                        engine="simulated", device="CPU, 1 thread", why="")]  # fmt: skip

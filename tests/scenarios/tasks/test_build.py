@@ -86,7 +86,7 @@ def test_the_calculations_of_worked_examples_come_out() -> None:
                 assert str(calculated(left)) == number, line
 
 
-def test_worked_examples_are_none_of_the_problems_that_families_draw() -> None:
+def test_no_worked_example_is_a_problem_that_families_draw() -> None:
     shown = {example.problem for examples in WORKED.values() for example in examples}
     for family in FAMILIES:
         items = build(Task(family=family, problems=30), Exam(problems=1), 1, folder=HERE).items

@@ -60,7 +60,7 @@ def test_class_labels_go_by_their_names(loaded: dict[str, Any]) -> None:
     assert loaded["asked"] == ("owner/name", None, {"streaming": True})
 
 
-def test_plain_numbers_stay_numbers_and_a_configuration_is_asked_for(loaded: dict[str, Any]) -> None:
+def test_plain_numbers_stay_numbers_and_the_configuration_is_passed_on(loaded: dict[str, Any]) -> None:
     loaded["splits"] = {"train": Split(rows("train", 20), None)}
     task = LabelledTask(hub="x/y", hub_config="en", positive=1, description="?", train=4, dev=0, test=4)
     made = build(task, 1, folder=HERE)
@@ -107,7 +107,7 @@ def test_a_plan_fetches_nothing_but_checks_the_entries(loaded: dict[str, Any]) -
         check(LabelledTask(hub="owner/name", description="?"), folder=HERE)
 
 
-def test_without_the_library_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for call in (lambda: check(TASK, folder=HERE), lambda: build(TASK, 1, folder=HERE)):
         with pytest.raises(TaskError, match=r"needs the package `datasets`.*pip install -e .\.\[datasets\]"):

@@ -85,7 +85,7 @@ def test_labels_are_compared_as_text(tmp_path: Path, positive: Any, labels: tupl
     assert all((p.answer == "Yes") == p.text.startswith("buy") for p in (*made.train, *made.dev, *made.test))
 
 
-def test_several_keys_become_a_text_with_a_line_for_each_that_says_something(tmp_path: Path) -> None:
+def test_several_keys_become_a_text_with_a_line_for_each_value(tmp_path: Path) -> None:
     context: list[dict[str, Any]] = [
         {"job_title": "Senator", "party": ""},
         {"party": None, "age": 61},
@@ -100,7 +100,7 @@ def test_several_keys_become_a_text_with_a_line_for_each_that_says_something(tmp
     )
 
 
-def test_what_comes_twice_is_kept_once_and_what_contradicts_itself_not_at_all(tmp_path: Path) -> None:
+def test_repeated_texts_are_kept_once_and_texts_with_both_labels_not_at_all(tmp_path: Path) -> None:
     again = [{"text": "BUY  0", "label": "spam"}, {"text": " buy 0\n", "label": "spam"}]
     doubtful = [{"text": "hello 0", "label": "spam"}, {"text": "Hello 0", "label": "ham"}]
     write(tmp_path, [*rows(6, 6), *again, *doubtful])
@@ -112,7 +112,7 @@ def test_what_comes_twice_is_kept_once_and_what_contradicts_itself_not_at_all(tm
     assert [p.text for p in everything if folded(p.text) == "buy 0"] == ["BUY  0"]
 
 
-def test_dev_and_test_come_from_their_own_file_and_what_stands_there_is_not_trained_on(tmp_path: Path) -> None:
+def test_dev_and_test_come_from_their_own_file_and_its_texts_are_not_trained_on(tmp_path: Path) -> None:
     write(tmp_path, rows(6, 9))
     write(tmp_path, [*rows(4, 4, start=100), *rows(2, 3)], "held.jsonl")
     task = changed(test_file="held.jsonl", train=0, dev=4, test=0)
@@ -292,7 +292,7 @@ def test_text_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
+def test_a_file_that_lacks_texts_or_labels_is_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
     write(tmp_path, lines)
     refused(MINE, tmp_path, message)
 
@@ -320,5 +320,5 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         ({"test": 5001}, "test: 5001 are asked for, and syllogism gives at most 5000 a split"),
     ],
 )
-def test_a_family_is_refused_what_it_does_not_have(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
+def test_entries_that_a_family_does_not_have_are_refused(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
     refused(changed(LabelledTask(), **entries), tmp_path, message)
