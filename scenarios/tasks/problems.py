@@ -9,8 +9,8 @@ import msgspec
 from broker.errors import TaskError
 from broker.work_messages import AnswerForm, Exemplar
 
-ANSWER = "Answer:"
-"""Start of the last line of a solution."""
+ANSWER_MARK = "Answer:"
+"""Start of the last line of a solution; prompts ask for it."""
 CHARACTERS_PER_TOKEN = 4
 """Of typical English text: an estimate for plans."""
 
@@ -28,7 +28,7 @@ class Problem(msgspec.Struct, frozen=True):
     @property
     def worked(self) -> str:
         """The text that a `Grade` scores: the worked solution, or else the gold answer as a student would write it."""
-        return self.solution or f"{ANSWER} {self.answer}"
+        return self.solution or f"{ANSWER_MARK} {self.answer}"
 
 
 class ProblemGroup(msgspec.Struct, frozen=True):
@@ -126,9 +126,9 @@ def worked_out(lines: str, answer: str) -> str:
     That line replaces the answer line of the source. Empty if there are no other lines.
     """
     kept = [line.rstrip() for line in lines.strip().splitlines()]
-    if kept and kept[-1].startswith((ANSWER, "####")):
+    if kept and kept[-1].startswith((ANSWER_MARK, "####")):
         kept.pop()
-    return "\n".join([*kept, f"{ANSWER} {answer}"]) if any(kept) else ""
+    return "\n".join([*kept, f"{ANSWER_MARK} {answer}"]) if any(kept) else ""
 
 
 def same_text(a: str, b: str) -> bool:

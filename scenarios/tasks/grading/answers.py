@@ -17,9 +17,6 @@ from scenarios.tasks.grading.values import clean, exact, leading, result
 from scenarios.tasks.grading.verifier import Verifier
 from scenarios.tasks.problems import Problem
 
-ANSWER_MARK = "Answer:"
-"""Start of the line with the final answer; prompts ask for it."""
-
 TAIL = 20_000
 """Characters at the end of a text that are read."""
 LONGEST = 400

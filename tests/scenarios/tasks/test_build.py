@@ -12,8 +12,8 @@ from scenarios.config.load import read
 from scenarios.config.schema import Exam, Scenario, Task
 from scenarios.tasks.build import build, build_class, check, check_class
 from scenarios.tasks.demonstrations import WORKED, demonstrations
-from scenarios.tasks.grading.answers import ANSWER_MARK, parse
-from scenarios.tasks.problems import Bank, Problem, ProblemGroup
+from scenarios.tasks.grading.answers import parse
+from scenarios.tasks.problems import ANSWER_MARK, Bank, Problem, ProblemGroup
 from scenarios.tasks.sources.families import FAMILIES, GSM
 
 HERE = Path()

@@ -13,8 +13,8 @@ import pytest
 from reasoning_gym.factory import DATASETS, create_dataset
 
 from scenarios.config.schema import Exam, Task
-from scenarios.tasks.grading.answers import ANSWER_MARK, ClassGrader
-from scenarios.tasks.problems import Problem
+from scenarios.tasks.grading.answers import ClassGrader
+from scenarios.tasks.problems import ANSWER_MARK, Problem
 from scenarios.tasks.sources.families import DEFECTIVE, FAMILIES, GSM, REFUSED, TEMPLATES, UNCHECKED
 from scenarios.tasks.sources.gym import build, suited
 
