@@ -302,9 +302,9 @@ def hire(
     """The agents of a class and their seats; `recorded_tokens` is the length of the problems that a run has already."""
     from agents.placement import resolve
     from agents.placement.memory import Requests
-    from scenarios.session.request_counts import asked, problem_tokens
+    from scenarios.session.request_counts import agent_work, longest_problem_tokens
 
-    by_agent = asked(scenario, recorded_tokens or problem_tokens(scenario))
+    by_agent = agent_work(scenario, recorded_tokens or longest_problem_tokens(scenario))
     requests = {name: Requests(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
     return resolve.hire(scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, asked=requests)
 

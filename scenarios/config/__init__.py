@@ -1,1 +1,1 @@
-"""Scenario files: their schema, how they are read and checked, and their reference."""
+"""Scenario files: schema, loading, validation and reference."""

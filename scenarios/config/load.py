@@ -1,8 +1,8 @@
-"""A scenario file to a checked `Scenario`, and back: the one place that words mistakes in scenario files.
+"""Loads a scenario file as a checked `Scenario`, and writes it back; words the mistakes in scenario files.
 
-The text and its overrides become a tree with the place of each entry (source.py), the schema converts it, and then
-come the checks that no type can say. Whether the task itself can be built is for scenarios/tasks; whether
-the agents fit the machine, for placement: `located` adds file and line to their errors.
+overrides.py makes a tree of the text and its overrides, the schema converts it, and validate.py checks what types
+cannot express. scenarios/tasks checks the task and agents/placement the agents; `located` adds file and line to their
+errors.
 """
 
 import contextlib
@@ -29,24 +29,24 @@ FREE = re.compile(
     r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
     rf"|memory_share|max_context|engine_args\.({'|'.join(sorted(EXECUTION_ONLY))}))"
 )
-"""Entries that change no request. Another model or engine does so only where it answers otherwise, which is found out
-when its weights are at hand: `Store.keep_answerers`."""
+"""Entries that change no request. Another model or engine changes requests only if it answers otherwise, which
+`Store.keep_answerers` finds out once its weights are loaded."""
 REPLAYABLE = re.compile(
     r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats|score)"
     r"|learn\.(?!held_out).*"
 )
-"""Entries of which another value needs no new answer, or says which are missing."""
+"""Entries that a replay may change: it needs no new answer, or reports which ones are missing."""
 WITHOUT_FOLDER = ("openai", "simulated", "external")
-"""Engines that load no model from a folder here."""
+"""Engines that do not load a model from a local folder."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 ABSENT = object()
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Scenario:
-    """The scenario in `path`, with `overrides` (KEY.PATH=VALUE each) laid over it.
+    """Read the scenario in `path` and apply `overrides`, each KEY.PATH=VALUE.
 
     Raises:
-        ScenarioError: anything that is wrong with the file or the overrides; never anything else.
+        ScenarioError: the file or an override is wrong; no other error is raised.
     """
     source = source_of(path, overrides)
     try:
@@ -63,7 +63,7 @@ def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     """Add file and line, or the override, to an error that names an agent or an entry of the scenario in `path`.
 
     Raises:
-        ScenarioError: in place of such an error.
+        ScenarioError: it replaces such an error.
     """
     source = source_of(path, overrides)
     try:
@@ -74,7 +74,7 @@ def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
         raise
 
 
-# --- the schema, and its mistakes in words --------------------------------------------------------------
+# --- conversion to the schema, and its errors -----------------------------------------------------------
 
 
 def _convert(tree: Tree) -> Scenario:
@@ -111,7 +111,7 @@ def _nearest_choice(value: Any, kind: types.Type) -> str:
 
 
 def _at(key: Key, tree: Any) -> tuple[types.Type, Any]:
-    """What the schema wants at `key`, and what is there."""
+    """The type at `key` in the schema, and the value there."""
     kind: types.Type = types.type_info(Scenario)
     for step in key:
         options = kind.types if isinstance(kind, types.UnionType) else (kind,)
@@ -134,14 +134,14 @@ def _nearest(name: str, kind: types.Type) -> str:
 
 
 def _resolve(scenario: Scenario, path: Path) -> Scenario:
-    """Settle what depends on the file's place or on two entries together."""
+    """Make file names absolute, and resolve entries that depend on others."""
     folder = os.path.abspath(os.path.expanduser(path.parent))
 
     def absolute(name: str | None) -> str | None:
         return os.path.join(folder, os.path.expanduser(name)) if name else name
 
     def model(agent: Agent) -> str:
-        """A folder beside the file as an absolute path; any other name as it is."""
+        """The absolute path of a folder beside the file; any other name unchanged."""
         inside = os.path.join(folder, os.path.expanduser(agent.model))
         named = agent.model.startswith((".", "~")) or (agent.model and os.path.isdir(inside))
         return os.path.normpath(inside) if named and agent.engine not in WITHOUT_FOLDER else agent.model
@@ -161,7 +161,7 @@ def _resolve(scenario: Scenario, path: Path) -> Scenario:
     return msgspec.structs.replace(scenario, task=task, iterate=iterate, teacher=teacher, students=students)
 
 
-# --- back to text, and what differs ---------------------------------------------------------------------
+# --- writing and comparing ------------------------------------------------------------------------------
 
 
 class _Dumper(yaml.SafeDumper):
@@ -169,7 +169,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def text(self, data: str) -> yaml.ScalarNode:
-        """PyYAML escapes exotic line breaks between double quotes only."""
+        """PyYAML escapes special line breaks only within double quotes."""
         style = '"' if BREAKS.search(data) else None
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
@@ -178,24 +178,24 @@ _Dumper.add_representer(str, _Dumper.text)
 
 
 def dump(scenario: Scenario) -> str:
-    """The scenario as YAML, every default written out; `read` makes an equal scenario of it."""
+    """The scenario as YAML with all defaults; `read` returns an equal scenario from it."""
     plain = msgspec.to_builtins(scenario)
     text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return text
 
 
 def difference(old: Scenario, new: Scenario) -> list[str]:
-    """What differs, one line per entry: `task.problems: 6 -> 12`, in the order of the file."""
+    """The differing entries, one line each, in the order of the file: `task.problems: 6 -> 12`."""
     pairs = _differing(msgspec.to_builtins(old), msgspec.to_builtins(new), ())
     return [f"{key}: {_value(was)} -> {_value(now)}" for key, was, now in pairs]
 
 
 def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str] = ()) -> list[str]:
-    """The part of `difference` that changes what is asked of whom: a class under way cannot go on with it.
+    """The lines of `difference` that change requests: a class that has begun cannot continue with them.
 
-    `without_answers` names agents that have answered nothing yet: their `engine_args` may change.
+    `without_answers` names agents that have given no answer yet: their `engine_args` may change.
     """
-    # At level 2 the scores choose what is trained on.
+    # At level 2 the scores choose the training data.
     asked = ("scoring.",) if 2 in new.levels else ()
     places = {"teacher": new.teacher} | {f"students.{i}": student for i, student in enumerate(new.students)}
     free = tuple(f"{place}.engine_args." for place, agent in places.items() if agent.name in without_answers)
@@ -207,7 +207,7 @@ def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str]
 
 
 def beyond_replay(old: Scenario, new: Scenario) -> list[str]:
-    """What of the changes is more than another rule over the same records, or fewer of them."""
+    """The changes that a replay of the same records cannot make."""
     known = {student.name: student for student in old.students}
     strangers = [f"students: {s.name} was not in this class as such" for s in new.students if known.get(s.name) != s]
     same = msgspec.structs.replace(new, students=old.students)

@@ -1,6 +1,6 @@
-"""A scenario file with its overrides laid over it: one tree, and the place that each part of it comes from.
+"""Applies overrides to the tree of a scenario file, and records the line or override that each part comes from.
 
-What may stand in the tree is scenarios/config/schema.py; reading it is scenarios/config/load.py.
+scenarios/config/load.py converts the tree to the structs of scenarios/config/schema.py.
 """
 
 import copy
@@ -17,7 +17,7 @@ from scenarios.config.yaml_tree import MAX_BYTES, Tree, TreeError, parse, parse_
 
 
 class Source:
-    """Where each part of the tree comes from: a line of the file, or an override."""
+    """A tree of values with the origin of each part: a line of the file, or an override."""
 
     def __init__(self, path: Path, tree: Tree) -> None:
         self.path = path
@@ -25,7 +25,7 @@ class Source:
         self.overridden: dict[Key, str] = {}
 
     def error(self, key: Key, message: str) -> ScenarioError:
-        """`message` about `key`, with the nearest place that is known and the agent that it belongs to."""
+        """An error about `key`: `message` with the nearest known line or override, and the name of the agent."""
         agent = self._agent_at(key)
         text = f"{dotted(key)}{agent}: {message}" if key else message
         if origin := self._override_of(key):
@@ -34,7 +34,7 @@ class Source:
         return ScenarioError(f"{self.path}:{line}: {text}")
 
     def key_of(self, error: LbtError) -> Key:
-        """The entry that `error` is about, from the top of the scenario; empty: it names none."""
+        """The full key of the entry that `error` is about; empty if it names none."""
         if not error.agent:
             return error.key
         for key, section in self._agents():
@@ -43,7 +43,7 @@ class Source:
         return ()
 
     def _agents(self) -> Iterator[tuple[Key, dict[str, Any]]]:
-        """The sections of the agents, as far as they are sections."""
+        """The sections of the agents with their keys, without entries that are not sections."""
         root = self.tree.value
         students = root.get("students")
         found: list[tuple[Key, Any]] = [(("teacher",), root.get("teacher"))]
@@ -51,7 +51,7 @@ class Source:
         yield from ((key, section) for key, section in found if isinstance(section, dict))
 
     def _agent_at(self, key: Key) -> str:
-        """The name of the agent whose section holds `key`, in brackets; empty for its name itself, and elsewhere."""
+        """The name of the agent whose section has `key`, in brackets; empty for the key `name` and elsewhere."""
         for start, section in self._agents():
             name = section.get("name")
             if key[: len(start)] == start and key != (*start, "name") and isinstance(name, str):
@@ -59,7 +59,7 @@ class Source:
         return ""
 
     def _override_of(self, key: Key) -> str:
-        """The override that brought in `key`, or what holds it, or an entry of it; empty where it is the file's."""
+        """The override that set `key`, a section around it or an entry in it; empty if `key` is from the file."""
         if key in self.tree.lines:
             return ""
         holding = (self.overridden[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.overridden)
@@ -67,7 +67,7 @@ class Source:
         return next(holding, "") or next(held, "")
 
     def put(self, key: Key, value: Tree, origin: str) -> None:
-        """Note that all at and below `key` now comes from `origin`."""
+        """Record that `key` and everything below it now comes from `origin`."""
         for known in (self.tree.lines, self.tree.written, self.overridden):
             for below in [k for k in known if k[: len(key)] == key]:
                 del known[below]
@@ -76,7 +76,11 @@ class Source:
 
 
 def source_of(path: Path, overrides: Sequence[str]) -> Source:
-    """The file as a tree, with the overrides laid over it."""
+    """The tree of a file with the overrides applied.
+
+    Raises:
+        ScenarioError: the file or an override cannot be used.
+    """
     try:
         source = Source(path, parse(_text(path)))
     except TreeError as error:
@@ -132,7 +136,7 @@ def _override(source: Source, text: str) -> None:
 
 
 def _targets(tree: Any, steps: Sequence[str], done: Key) -> Iterator[Key]:
-    """The keys that a path names, `*` being every index of a list."""
+    """The keys that a path names; `*` stands for every index of a list."""
     if not steps:
         yield done
         return

@@ -1,8 +1,7 @@
-"""The scenario schema in words: docs/scenarios.md is what this prints, `python -m scenarios.config.reference`.
+"""Prints docs/scenarios.md, the reference of scenario files: `python -m scenarios.config.reference`.
 
-Keys, types, bounds and defaults come from the structs of scenarios/config/schema.py; meanings from the docstrings under
-their fields, which Python forgets and the source keeps. `in_words` also words the mistakes that
-scenarios/config/load.py reports. It states nothing that the schema does not.
+Keys, types, bounds and defaults come from the structs of scenarios/config/schema.py, and meanings from the docstrings
+under their fields in its source. scenarios/config/load.py uses `in_words` for its errors.
 """
 
 import ast
@@ -49,25 +48,25 @@ exam:
 INTRODUCTION = f"""\
 # Scenario files
 
-A scenario file says who is in a class, what is taught and how it is examined. It is YAML: plain values only, every
-key known, no key twice. A mistake is reported with its file, line and key, and the agent's name where it is one's, and
-nothing is started: models, families and engine arguments included. A mistake in an override names the override.
-`python run.py plan FILE` reads a file, counts what it would ask, and starts nothing.
+A scenario file describes a class: its agents, what the teacher teaches, and the exams. It is YAML with plain values,
+known keys and no duplicate keys. An error names the file, the line and the key, and the agent if the key belongs to
+one; the class does not start. This includes errors in models, families and engine arguments. An error in an override
+names the override. `python run.py plan FILE` reads a file, counts its requests, and starts nothing.
 
-A complete file; what it leaves out takes the defaults below:
+A complete file; all other keys have the defaults below:
 
 ```yaml
 {EXAMPLE}```
 
-YAML 1.1 reads `no`, `off` and `on` as false and true, `1:30` as a number, and `1e-3` as text: names and personas
-that look like anything but text go in quotes, and small numbers are written `1.0e-3`.
+YAML 1.1 reads `no`, `off` and `on` as false and true, `1:30` as a number, and `1e-3` as text. So put names and personas
+that look like anything but text in quotes, and write small numbers as `1.0e-3`.
 
 ## Changing an entry for one run
 
-`--set KEY.PATH=VALUE` changes one entry without touching the file, and may be given several times. The path goes
-through sections by name and through lists by number, from 0; `*` stands for every one of a list. The value is
-YAML in one line; an empty value is empty text. Where YAML would leave a part of the value out, as a comment after ` #`,
-the value is refused: text with such characters goes in quotes, `--set 'teacher.persona="Be careful # and quick"'`.
+`--set KEY.PATH=VALUE` changes one entry without changing the file; use it as often as you like. The path names sections
+by their keys and items of lists by their numbers, from 0; `*` stands for every item. The value is YAML on one line; an
+empty value is empty text. If YAML would drop a part of the value, such as a comment after ` #`, the value is refused:
+put such text in quotes, `--set 'teacher.persona="Be careful # and quick"'`.
 
 ```
 python run.py scenarios/multi_student.yaml --set task.problems=2 --set students.0.persona="You are careful."
@@ -76,31 +75,31 @@ python run.py scenarios/multi_student.yaml --set 'students.*.engine=simulated' -
 
 `--seed N` is short for `--set seed=N`.
 
-`resume` takes every change that changes no request: limits, devices, replicas, the broker, and engine arguments that
-decide how fast an answer comes and not what it says. The same model under another name or path is taken, too, and so
-is the engine that `auto` stood for.
+`resume` accepts every change that changes no request: limits, devices, replicas, the broker, and engine arguments that
+affect the speed of an answer but not its text. It also accepts another name or path of the same model, and the engine
+that `auto` chose.
 """
 
 RULES = """\
 ## What the tables do not say
 
-- The agents' names differ; `classroom`, `broker` and `monitor` are taken.
-- Levels 1 and 2 need a `task`, which has either a `family` or a `file`; level 3 alone takes none, and has its texts
-  from `iterate.task`.
-- A class has at least one student and at most 64; none is needed for level 3 alone with `iterate.itself`.
-- An agent without `model` is simulated; the engines `transformers` and `openai` need a model. `gpu` names no GPU twice.
+- Each agent has its own name; `classroom`, `broker` and `monitor` are reserved.
+- Levels 1 and 2 need a `task` with either a `family` or a `file`. Level 3 alone has no `task`; its texts come from
+  `iterate.task`.
+- A class has 1 to 64 students; level 3 alone with `iterate.itself` needs none.
+- An agent without `model` is simulated; the engines `transformers` and `openai` need a model. `gpu` names a GPU once.
 - In `sampling`, `temperature` and `top_k` are at least 0, `top_p` is above 0 and at most 1, and `max_tokens` is at
-  least 1. Where `temperature` is 0 or `top_k` is 1 every draw gives the same text, so `rationales` or `repeats`
-  must be 1, and at level 3 `iterate.revisions` (and `iterate.beam`, where the first sets are written).
-- `max_context`, where it is given, is larger than the `max_tokens` that the agent is asked for.
-- `exam.score: logprob` scores worked solutions: those of gsm_symbolic, and of a file's `solution` (of a variant, or
-  beside `question` and `answer`); elsewhere the line `Answer: ...` alone. Not with a student whose engine is `openai`.
-- Lists, sections and text in one file: at most a megabyte; no aliases, merge keys or tags.
+  least 1. If `temperature` is 0 or `top_k` is 1, every draw gives the same text, so `rationales` or `repeats` must be
+  1, and so must `iterate.revisions` at level 3 (and `iterate.beam`, if the teacher writes the first sets).
+- `max_context`, if given, is larger than the `max_tokens` of the agent's requests.
+- `exam.score: logprob` scores worked solutions: those of gsm_symbolic, and the `solution` of a file (of a variant, or
+  beside `question` and `answer`); otherwise only the line `Answer: ...`. Students with the engine `openai` cannot.
+- A file has at most a megabyte, and no aliases, merge keys or tags.
 """
 
 
 def in_words(kind: types.Type) -> str:
-    """A type of the schema for people: `a whole number, at least 1`."""
+    """A type of the schema in words: `a whole number, at least 1`."""
     match kind:
         case types.IntType():
             return "a whole number" + _bounds(kind)
@@ -138,7 +137,7 @@ def _bounds(kind: types.IntType | types.FloatType) -> str:
 
 
 def field_docs(module: ModuleType) -> dict[str, dict[str, str]]:
-    """By class, by field: the docstring that stands under the field in the module's source."""
+    """By class and field: the docstring under the field in the module's source."""
     docs: dict[str, dict[str, str]] = {}
     for node in ast.parse(inspect.getsource(module)).body:
         if not isinstance(node, ast.ClassDef):
@@ -152,7 +151,7 @@ def field_docs(module: ModuleType) -> dict[str, dict[str, str]]:
 
 
 def sections() -> Iterator[tuple[str, types.StructType]]:
-    """Where each section stands in the file, and its type; a type that stands in several places comes once."""
+    """The places of each section in the file, and its type; a type with several places comes once."""
     places: dict[type, list[str]] = {}
     found: dict[type, types.StructType] = {}
     _collect(types.type_info(Scenario), "", places, found)
@@ -185,11 +184,13 @@ def _default(field: types.Field) -> str:
         return "empty"
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
     return f"`{value}`"
 
 
 def section_text(place: str, kind: types.StructType, docs: dict[str, dict[str, str]]) -> str:
-    """One section of the page: heading, meaning, a table of its keys."""
+    """One section of the page: a heading, its meaning, and a table of its keys."""
     heading = f"### `{place}`" if place else "### The file itself"
     lines = [heading, "", " ".join(inspect.cleandoc(kind.cls.__doc__ or "").split()), ""]
     lines += ["| key | takes | default | meaning |", "|---|---|---|---|"]
@@ -203,7 +204,7 @@ def section_text(place: str, kind: types.StructType, docs: dict[str, dict[str, s
 
 
 def leading_comment(text: str) -> str:
-    """The comment lines that a file begins with, as one paragraph."""
+    """The comment lines at the start of a file, as one paragraph."""
     lines: list[str] = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -213,7 +214,7 @@ def leading_comment(text: str) -> str:
 
 
 def page() -> str:
-    """The whole of docs/scenarios.md."""
+    """The text of docs/scenarios.md."""
     docs = field_docs(work_messages) | field_docs(schema)
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]

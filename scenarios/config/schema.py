@@ -1,7 +1,7 @@
-"""The scenario file: what may stand in it, and what each entry means.
+"""The schema of scenario files: their sections, keys, types, bounds, defaults and meanings.
 
-The structs below are the file. docs/scenarios.md is made from them. Reading a file, naming the line of a
-mistake and overriding entries is `scenarios/config/load.py`.
+docs/scenarios.md is generated from these structs and the docstrings under their fields. scenarios/config/load.py reads
+files.
 """
 
 from typing import Annotated, Any, Literal
@@ -22,242 +22,241 @@ EngineName = Literal["auto", "vllm", "transformers", "openai", "simulated", "ext
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections: unknown keys are refused."""
+    """Base of all sections, which refuse unknown keys."""
 
 
 class Task(Section, frozen=True, kw_only=True):
-    """Where the problems come from: a family of reasoning-gym, or a file of your own."""
+    """The source of the problems: a family of reasoning-gym or your own file."""
 
     family: str | None = None
-    """A reasoning-gym family by name, such as gsm_symbolic; `python run.py doctor` lists the checked ones."""
+    """The name of a reasoning-gym family, such as gsm_symbolic; `python run.py doctor` lists the checked ones."""
     file: str | None = None
-    """A JSON-lines file of your own, relative to the scenario file: docs/your-own-problems.md has its shapes."""
+    """Your own JSON-lines file, relative to the scenario file; docs/your-own-problems.md has its shapes."""
     problems: Positive = 6
-    """How many teaching problems (TPs) the class has."""
+    """Number of teaching problems (TPs)."""
     difficulty: Annotated[float, Meta(ge=0, le=2)] = 1.0
-    """Of the generated variants, where the family has such a dial (gsm_symbolic)."""
+    """Difficulty of the generated variants, for families with such a setting (gsm_symbolic)."""
     templates: tuple[int, ...] | None = None
-    """Only these templates of the family (gsm_symbolic): their numbers, from 0. Default: drawn by the seed."""
+    """Use only these templates of the family (gsm_symbolic), numbered from 0. Default: drawn by the seed."""
     demonstrations: Annotated[int, Meta(ge=0, le=4)] = 2
-    """Worked examples that stand before every question, for teacher and students alike."""
+    """Worked examples before every question, for teacher and students alike."""
 
 
 class LabelledTask(Section, frozen=True, kw_only=True):
-    """Texts with a question of yes and no, for level 3: from reasoning-gym, a file of your own, or the hub.
+    """Texts with a yes/no question, for level 3: from reasoning-gym, your own file, or the Hugging Face hub.
 
-    Where none is named they come from the family syllogism. Of texts that come twice (but for case and white space)
-    one is kept, and none where they have both labels. What goes where is drawn by the seed and the text: the order of
-    a file changes nothing.
+    The default is the family syllogism. Of texts that differ only in case and white space one is kept, and none if they
+    have both labels. The seed and the text decide which split a text is in; the order of a file does not matter.
     """
 
     family: str | None = None
-    """A family by name: syllogism, whether a statement follows from two others. Endless, and half positive."""
+    """The name of a family: syllogism, whether a statement follows from two others. Endless, and half positive."""
     file: str | None = None
-    """A JSON-lines file with a text and a label in each line. Relative to the scenario file, as is `test_file`."""
+    """A JSON-lines file with a text and a label in each line; relative to the scenario file, like `test_file`."""
     test_file: str | None = None
-    """Of the same shape: dev and test come from it and train from `file` alone. Default: all come from `file`."""
+    """A file of the same shape for dev and test; then `file` is for train alone. Default: all come from `file`."""
     hub: str | None = None
-    """A data set by its name at the Hugging Face hub, OWNER/NAME; needs `pip install -e ".[datasets]"`. Its
-    split train is taken as `file` would be, validation and test, where it has them, together as `test_file`."""
+    """The name of a data set at the Hugging Face hub, OWNER/NAME; needs `pip install -e ".[datasets]"`. Its split
+    train is used like `file`; validation and test, if it has them, together like `test_file`."""
     hub_config: str | None = None
-    """Which configuration of that data set, where it has several."""
+    """The configuration of that data set, if it has several."""
     text: str | tuple[str, ...] = "text"
-    """The key of the text; or several, such as [statement, speaker, party]: their values on a line each, behind their
-    keys (`Speaker: ...`). Those behind the first may be absent or empty, and are left out there."""
+    """The key of the text; or several, such as [statement, speaker, party]: each value gets a line with its key
+    (`Speaker: ...`). Values of all keys but the first may be absent or empty; their lines are left out."""
     label: str = "label"
-    """The key of the label: text, a whole number, or true or false. Labels are compared as text, in any case."""
+    """The key of the label: text, a whole number, true or false. Labels are compared as text without regard to case."""
     positive: str | int | bool | None = None
-    """The label that stands for Yes. A file and a hub need it."""
+    """The label that means Yes. Required for a file or the hub."""
     negative: str | int | bool | None = None
-    """The label that stands for No; any third one is then refused. Default: every other label."""
+    """The label that means No; other labels are then refused. Default: every other label."""
     description: str = ""
-    """One or two sentences for teacher and students: what the texts are, and what Yes and No mean. A file and a hub
-    need it; a family has its own."""
+    """One or two sentences for teacher and students: what the texts are, and what Yes and No mean. Required for a file
+    or the hub; a family has its own."""
     train: Count = 200
-    """Texts that teaching material is made from and scored on; 0: all that are left."""
+    """Texts for making and scoring teaching material; 0: all that are left."""
     dev: Count = 100
-    """Texts held out besides those of test; 0: none."""
+    """Held-out texts besides those of test; 0: none."""
     test: Count = 100
-    """Texts held out until the end; 0: all that are left."""
+    """Held-out texts; 0: all that are left."""
     balanced: bool = True
-    """Half of train is positive. false: it has the data's share of positives, as dev and test always have."""
+    """true: half of train is positive; false: it has the data's share of positives, as dev and test always have."""
 
 
 class Agent(Section, frozen=True, kw_only=True):
-    """One teacher or student: a process of its own."""
+    """A teacher or student, which runs in its own process."""
 
     name: Name
-    """Unique in the class; its requests, its log and its rows in the gradebook bear it."""
+    """Unique in the class; it names its requests, its log and its rows in class.db."""
     model: str = "simulated"
-    """A catalogue alias, a hub id, or a folder with safetensors, relative to the scenario file; for engine openai, its
-    name at the server."""
+    """A catalogue alias, a hub id, or a folder with safetensors, relative to the scenario file; for the engine openai,
+    the model's name at the server."""
     engine: EngineName = "auto"
-    """auto: the best one this machine can run; openai: any OpenAI-compatible server, see docs/servers.md; simulated: a
-    model of a class, not of a language; external: a program of yours that joins by itself."""
+    """auto: the best that this machine can run; openai: an OpenAI-compatible server, see docs/servers.md; simulated: no
+    language model, simulated answers; external: your own program, which connects by itself."""
     gpu: Literal["auto", "none"] | Count | tuple[Count, ...] = "auto"
-    """auto, none, one index, or a list; counted within CUDA_VISIBLE_DEVICES where it is set."""
+    """auto, none, an index, or a list of them; indices count within CUDA_VISIBLE_DEVICES if it is set."""
     persona: str = ""
-    """A system prompt: who this agent is."""
+    """A system prompt that describes the agent."""
     replicas: Annotated[int, Meta(ge=1, le=64)] = 1
-    """How many processes stand in for one another as this agent, each with a model of its own."""
+    """Number of processes that share the agent's requests, each with its own copy of the model."""
     capacity: Count = 0
-    """Requests that each of its processes works on at once; 0: the engine chooses."""
+    """Requests that each of its processes handles at once; 0: the engine chooses."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of the weights. auto: bfloat16 where the device computes in it, else what it does best."""
+    """Data type of the weights. auto: bfloat16 if the device supports it, else the best that it supports."""
     max_context: Count = 0
-    """Tokens of prompt and answer; 0: the model's own limit."""
+    """Most tokens of prompt and answer together; 0: the model's limit."""
     memory_share: Annotated[float, Meta(gt=0, le=1)] | None = None
-    """Of each of its GPUs. Default: what is left, shared evenly among the agents there."""
+    """Share of the memory of each of its GPUs. Default: the agents on a GPU share the free memory evenly."""
     thoughts: Literal["drop", "keep"] = "drop"
-    """Of reasoning models: drop takes what they think (`<think>...</think>` and the like) out of their answers, keep
-    leaves it in; docs/engines.md says more. Answers of external agents are taken as they are sent."""
+    """For reasoning models: drop removes their thoughts (`<think>...</think>` and the like) from their answers, keep
+    leaves them in; docs/engines.md has details. Answers of external agents are not changed."""
     engine_args: dict[str, Any] = {}
-    """Passed to the engine as they are: docs/engines.md says which, docs/servers.md those of openai; `plan`
-    refuses an unknown one."""
+    """Arguments for the engine: docs/engines.md lists them, docs/servers.md those of openai; `plan` refuses unknown
+    ones."""
 
 
 class Lesson(Section, frozen=True, kw_only=True):
-    """What the teacher does with each TP."""
+    """The teacher's work on each TP."""
 
     rationales: Positive = 6
-    """n: how many TRs are sampled per TP."""
+    """n: teaching rationales (TRs) sampled per TP."""
     sampling: Sampling = Sampling()
     greedy: bool = True
-    """Also ask once at temperature 0: the greedy baseline."""
+    """Also answer once at temperature 0, as the greedy baseline."""
 
 
 class Exam(Section, frozen=True, kw_only=True):
-    """What the students sit, under each TR."""
+    """The students' exam under each TR."""
 
     maker: Literal["variants"] = "variants"
-    """variants: other draws of the TP's own template (functional variants)."""
+    """variants: other draws of the TP's template (functional variants)."""
     problems: Positive = 2
-    """EPs per TP."""
+    """Exam problems (EPs) per TP."""
     repeats: Positive = 1
     """How often each student answers each EP under each TR."""
     questions: Annotated[int, Meta(ge=0, le=1)] = 0
-    """1: before its exam under a TR every student asks one question about it, and the teacher answers; both stand in
-    the student's exams. Two more completions per TR and student."""
+    """1: before the exam under a TR every student asks one question about it, and the teacher answers; the student's
+    exam prompts contain both. This takes two more completions per TR and student."""
     sampling: Sampling = Sampling()
     score: Literal["accuracy", "logprob"] = "accuracy"
-    """accuracy: how often exam answers are right (paper). logprob: besides, each student tells once per TR and EP how
-    likely it finds the EP's worked solution; the summary then has choices by this dense score, too."""
+    """accuracy: the share of right exam answers (paper). logprob: also the log-probability of each EP's worked
+    solution, once per student, TR and EP; the summary then has choices by this dense score, too."""
 
 
 class Learn(Section, frozen=True, kw_only=True):
-    """Level 2: what the teacher is trained on, and how that is measured.
+    """Level 2: the training of the teacher and its measurement.
 
-    The defaults are the paper's (M2), where it names a figure.
+    Defaults are the paper's (M2) if it gives a figure.
     """
 
     rounds: Positive = 1
-    """Each begins with new TRs of the teacher that the one before made."""
+    """Number of rounds; each begins with new TRs of the teacher that the previous one trained."""
     weight: Share = 0.5
     """w: the final score of a TR is w x correctness + (1 - w) x LbT score; 0: the LbT score alone."""
     gap: Annotated[float, Meta(ge=0, lt=1)] = 0.3
     """Two TRs of one TP make a preference pair if their final scores differ by more than this. With training.method:
-    sft, the best TR of a TP is trained on if it is ahead of the worst by more than this."""
+    sft, the best TR of a TP is used if its score exceeds the worst by more than this."""
     pairs_per_tp: Positive = 8
-    """At most so many pairs of one TP: those with the largest gaps. Without effect with sft."""
+    """Most pairs of one TP; those with the largest gaps are used. No effect with sft."""
     uses_per_rationale: Positive = 2
-    """At most so many of them hold the same TR. Without effect with sft."""
+    """Most pairs of a TP with the same TR. No effect with sft."""
     arms: Annotated[tuple[ArmName, ...], Meta(min_length=1)] = ("m2", "correctness", "shuffled")
-    """What is trained, each from the same weights on as many pairs, out of the same TRs and exams. m2: as above;
-    correctness: the same with w = 1, the baseline; shuffled: the scores change places among the TRs of a TP, the
-    control; dense: the dense LbT score in place of the exams' (needs exam.score: logprob). m2, or else the first, is
-    the teacher from then on."""
+    """The trainings; each starts from the same weights and has as many pairs, from the same TRs and exams. m2: as
+    above; correctness: w = 1, the baseline; shuffled: scores are shuffled among the TRs of a TP, the control; dense:
+    the dense LbT score instead of the exams' (needs exam.score: logprob). The teacher of m2, or else of the first,
+    continues."""
     seeds: Positive = 1
-    """How often each arm is trained, from the same weights on the same pairs with other seeds (shuffled: with other
-    shuffles; sft: with other draws among equally good TRs). An arm's figures are means over them; the first is the
-    teacher from then on."""
+    """Number of trainings of each arm, from the same weights on the same pairs with other seeds (shuffled: with other
+    shuffles; sft: with other draws among equally good TRs). An arm's figures are means over them; the teacher of the
+    first continues."""
     training: Recipe = Recipe()
     held_out: Count = 20
-    """Problems that nothing is learnt from, of other templates where the family has some: what teachers are measured
-    on."""
+    """Problems that are not taught, on which teachers are measured; from other templates if the family has
+    templates."""
     samples: Count = 4
-    """k: sampled answers of each teacher to each of them, besides the greedy one; and for pass@1 the mean over them."""
+    """k: sampled answers of each teacher to each held-out problem, besides the greedy one; pass@1 is their mean."""
     rationales: Count = 2
-    """New TRs of each trained teacher per TP, put to the same students as those of the teacher before."""
+    """New TRs of each trained teacher per TP, for exams of the same students."""
 
     @property
     def lead(self) -> ArmName:
-        """The arm whose teacher goes on: to the next round, and to the level after."""
+        """The arm whose teacher continues in the next round and the next level."""
         return "m2" if "m2" in self.arms else self.arms[0]
 
 
 class Scoring(Section, frozen=True, kw_only=True):
-    """How exam answers become a choice. `replay` may change all of it without a new request.
+    """How exam answers become a choice. `replay` can change it without new requests.
 
-    But at level 2 it can choose other pairs, and those were not trained on.
+    At level 2, however, it may choose other pairs than those that were used for training.
     """
 
     merge: Literal["answers", "students"] = "answers"
-    """Several students: the mean over all their EAs (paper), or the mean of each student's mean."""
+    """With several students: the mean over all their exam answers (paper), or the mean of the students' means."""
     ties: Literal["votes", "first"] = "votes"
-    """Equal scores: the answer with more votes, then the smallest repeat; or the smallest repeat at once."""
+    """With equal scores: the answer with more votes, then the smallest repeat; or the smallest repeat at once."""
     cut_off: Literal["graded", "wrong"] = "graded"
-    """An answer cut off at max_tokens: graded as it stands, or always wrong."""
+    """An answer cut off at max_tokens is graded as it is, or always wrong."""
 
 
 class Iterate(Section, frozen=True, kw_only=True):
     """Level 3 (M3): the teacher writes sets of exemplars and rewrites them from its students' mistakes.
 
-    The defaults are the paper's, where it says them.
+    Defaults are the paper's if it gives a figure.
     """
 
     task: LabelledTask = LabelledTask()
     material: Literal["exemplars", "rationale"] = "exemplars"
-    """What is taught: sets of texts with their answers, from `iterate.task`; or rationales of problems, from `task`:
-    the teacher rewrites its TRs for each student, from that student's mistakes. For rationales `beam`, `mistakes`,
-    `reasons`, `revisions`, `originals` and `writing` count, and the other entries do not."""
+    """exemplars: the teacher writes sets of texts with their answers, from `iterate.task`. rationale: it rewrites its
+    TRs of `task` for each student, from that student's mistakes; only `beam`, `mistakes`, `reasons`, `revisions`,
+    `originals` and `writing` apply."""
     originals: Count = 0
-    """For rationales: how many of the lesson's TRs per TP may be rewritten; level 1 with all of them is what that is
-    compared with. 0: half of them, rounded up."""
+    """For rationales: how many of the lesson's TRs per TP may be rewritten; the comparison is level 1 with all of them.
+    0: half of them, rounded up."""
     start: Literal["description", "training"] = "description"
     """The first sets: written by the teacher from the description of the task, or drawn from the training items."""
     rounds: Positive = 5
-    """How often the current sets are taught and revised."""
+    """Number of rounds, in each of which the current sets are taught and revised."""
     beam: Positive = 4
-    """Sets that are kept from round to round; of rationales, how many per TP are rewritten: different ones that a
-    student failed an exam with, the best first."""
+    """Sets kept from round to round. For rationales: how many per TP are rewritten; these are different ones with
+    failed exams, the best first."""
     exemplars: Annotated[int, Meta(ge=2, le=64)] = 8
-    """K: exemplars of a set, of both classes."""
+    """K: exemplars of a set, from both classes."""
     minibatch: Positive = 64
-    """Training items that every student answers with every current set; drawn anew every round."""
+    """Training items that every student answers with every current set; drawn again every round."""
     reflections: Positive = 4
-    """Per current set: how often the teacher says what misled the students, each time about other mistakes."""
+    """Reflections per current set: in each the teacher explains what misled the students, about other mistakes."""
     mistakes: Positive = 4
     """Wrong answers shown for each reflection."""
     reasons: Positive = 2
-    """Asked for in each reflection. For rationales there is one per rationale and student."""
+    """Reasons in each reflection. For rationales there is one reflection per rationale and student."""
     mix: bool = False
     """Every revision sees all reflections on its set; false: one of them."""
     revisions: Positive = 8
     """New sets per current set; new rationales per rationale and student."""
     score_items: Positive = 200
-    """Training items that the teacher itself answers with every set: their F1 decides which sets are kept. They are the
-    same for all sets."""
+    """Training items that the teacher answers with every set; their F1 decides which sets are kept. All sets have the
+    same items."""
     curriculum: Literal["all", "strong_first", "weak_first"] = "all"
-    """Whose mistakes the teacher is shown, round by round. all: everybody's; strong_first, weak_first: students join
-    evenly over the rounds, in the order of their F1 in the first one, whose exams all of them sit."""
+    """The students whose mistakes the teacher sees in each round. all: all students; strong_first, weak_first: students
+    join evenly over the rounds, in the order of their F1 in the first round, whose exams all students take."""
     itself: bool = False
-    """The teacher sits its students' exams, too, as one more student."""
+    """The teacher takes the exams, too, as one more student."""
     baselines: tuple[Literal["random", "self", "search"], ...] = ()
-    """Also, for comparison: random, as many sets of training items drawn at random; self, the teacher as its own only
-    student; search, revisions without any student, at the same number of requests."""
+    """Baselines to run as well. random: as many sets of random training items; self: the teacher as its only student;
+    search: revisions without students, with the same number of requests."""
     repeats: Positive = 1
-    """Independent runs of all this in one class: other texts are drawn, the items and their splits are the same."""
+    """Independent runs in one class: other texts are sampled; the items and their splits are the same."""
     writing: Sampling = Sampling(max_tokens=1024)
-    """Of reflections and new sets."""
+    """For reflections and new sets."""
     answering: Sampling = Sampling(temperature=0.0, max_tokens=48)
-    """Of all answers to items."""
+    """For all answers to items."""
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """When the class stops waiting."""
+    """Time limits and restarts."""
 
     stalled_s: Seconds = 300.0
-    """A request on which its agent makes no progress for this long is taken back, and the agent restarted."""
+    """If an agent makes no progress on a request for this long, the request is taken back and the agent restarted."""
     loading_s: Seconds = 900.0
     """An agent that takes longer to load is restarted."""
     training_s: Seconds = 3600.0
@@ -266,20 +265,20 @@ class Limits(Section, frozen=True, kw_only=True):
     """If an agent that is needed has had no process, running or about to start, for this many seconds, the class stops;
     it can be resumed."""
     broker_s: Seconds = 60.0
-    """If the broker's process runs but says nothing for this long (at least three heartbeats), it is started again. The
-    limit is ten times as long while that process waits for a processor or for the disk."""
+    """If the broker's process runs but sends nothing for this long (at least three heartbeats), it is started again.
+    The limit is ten times as long while that process waits for a processor or for the disk."""
     restarts: Count = 2
-    """How often each process of an agent, and the broker, is started again."""
+    """Most restarts of each process of an agent, and of the broker."""
     drain_s: Seconds = 20.0
-    """After Ctrl-C, how long the work under way may take."""
+    """Time for unfinished requests after Ctrl-C."""
 
 
 class Broker(Section, frozen=True, kw_only=True):
-    """How the parties reach each other."""
+    """How the processes connect."""
 
     address: Annotated[str, Meta(pattern="^(ipc$|tcp://)")] = "ipc"
-    """ipc: this machine only. tcp://HOST:PORT: other hosts too, encrypted (CURVE), keys in the run's folder. The next
-    port is taken too, for the monitor; an IPv6 address stands in brackets, tcp://[::1]:5599."""
+    """ipc: this machine only. tcp://HOST:PORT: other hosts, too, encrypted (CURVE) with keys in the run's folder. The
+    monitor uses the next port; an IPv6 address is in brackets, tcp://[::1]:5599."""
     heartbeat_s: Seconds = 2.0
     """How often an agent sends a heartbeat. If none comes for three times this long, an agent that the run started is
     shown as silent, and any other counts as lost."""
@@ -289,20 +288,20 @@ class Scenario(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     name: Name
-    """Of the class; the run's folder bears it."""
+    """The name of the class, which names the run's folder."""
     level: LevelNumber | Annotated[tuple[LevelNumber, ...], Meta(min_length=1)] = 1
-    """1: observe (M1), 2: learn (M2), 3: iterate (M3); a list: one class goes through them in turn. Level 2 begins with
-    level 1's rationales and exams, so that 2 and [1, 2] ask the same; so does 3 with `iterate.material: rationale`."""
+    """1: observe (M1), 2: learn (M2), 3: iterate (M3); a list: one class runs them in turn. Level 2 begins with level
+    1's rationales and exams, so 2 and [1, 2] make the same requests; so does 3 with `iterate.material: rationale`."""
     seed: int = 0
-    """Every random choice comes from it."""
+    """The seed of every random choice."""
     task: Task = Task()
-    """The problems of levels 1 and 2; level 3 has texts of its own, `iterate.task`."""
+    """The problems of levels 1 and 2; the texts of level 3 are in `iterate.task`."""
     teacher: Agent
     students: tuple[Agent, ...]
-    """At least one; none where the teacher is its own only student (`iterate.itself`)."""
+    """At least one, unless the teacher is its own only student (`iterate.itself`)."""
     time_share: bool = False
-    """The agents take turns on the machine, the teacher first, then one student after the other: for models that do
-    not fit on it together."""
+    """The agents take turns on the machine, the teacher first, then the students one by one; for models that do not fit
+    on it together."""
     lesson: Lesson = Lesson()
     exam: Exam = Exam()
     learn: Learn = Learn()
@@ -313,30 +312,30 @@ class Scenario(Section, frozen=True, kw_only=True):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The levels that one class goes through, in this order."""
+        """The levels of the class in their order."""
         return self.level if isinstance(self.level, tuple) else (self.level,)
 
     @property
     def rewrites(self) -> bool:
-        """Whether level 3 is about rationales."""
+        """Whether level 3 rewrites rationales."""
         return 3 in self.levels and self.iterate.material == "rationale"
 
     @property
     def classifies(self) -> bool:
-        """Whether level 3 is about sets of labelled texts."""
+        """Whether level 3 writes sets of labelled texts."""
         return 3 in self.levels and self.iterate.material == "exemplars"
 
     @property
     def solves(self) -> bool:
-        """Whether it has teaching problems."""
+        """Whether the class has teaching problems."""
         return bool({1, 2} & set(self.levels)) or self.rewrites
 
     @property
     def agents(self) -> tuple[Agent, ...]:
-        """Teacher first, then the students as they stand in the file."""
+        """The teacher, then the students in the order of the file."""
         return (self.teacher, *self.students)
 
     @property
     def held_out(self) -> int:
-        """How many problems the class holds out from what it teaches."""
+        """Number of problems that the class does not teach but measures teachers on."""
         return self.learn.held_out if 2 in self.levels else 0

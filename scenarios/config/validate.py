@@ -1,7 +1,6 @@
-"""What a scenario must keep to beyond the types and bounds of its entries: names, counts, entries that clash.
+"""Checks of a scenario beyond the types and bounds of its entries: names, counts, entries that contradict each other.
 
-Pure: from a `Scenario` to mistakes, each at the key that has to change. Where that key stands in a file is
-known to scenarios/config/load.py.
+`mistakes` takes a `Scenario` and yields errors, each with the key to change. scenarios/config/load.py adds the line.
 """
 
 import ipaddress
@@ -23,7 +22,7 @@ CANNOT_SCORE = {
     "openai": "a server does not tell how likely a given text is, which exam.score: logprob asks for",
     "external": "exam.score: logprob would send the gold solutions of its exams to a program of yours",
 }
-"""Engines of students that do not go with exam.score: logprob, and why."""
+"""Engines of students that cannot be used with exam.score: logprob, with the reason."""
 
 NO_STUDENTS = "is empty; a class needs at least one, but for level 3 alone with iterate.itself: true"
 
@@ -31,19 +30,19 @@ PLAIN = re.compile(r"[\w*-]{1,40}")
 
 
 class ScenarioMistake(ScenarioError):
-    """A mistake at a key, before its place in the file is known."""
+    """A mistake at a key, without its line in the file."""
 
     def __init__(self, key: Key, message: str) -> None:
         super().__init__(message, key=key)
 
 
 def dotted(key: Key) -> str:
-    """A key as --set takes it: `students.0.persona`; what is no plain word stands in quotes."""
+    """A key as --set takes it: `students.0.persona`; steps that are not plain words are quoted."""
     return ".".join(str(step) if PLAIN.fullmatch(str(step)) else shown(step) for step in key)
 
 
 def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
-    """What is wrong with a scenario whose every entry, taken alone, is right."""
+    """The mistakes in a scenario whose entries are each valid alone."""
     task, lesson, exam = scenario.task, scenario.lesson, scenario.exam
     if any(after <= before for before, after in pairwise(scenario.levels)):
         yield ScenarioMistake(

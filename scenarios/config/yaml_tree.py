@@ -1,8 +1,10 @@
-"""YAML text to plain values, each with the line it came from; hostile or surprising text is refused, in bounded time.
+"""Parses YAML into plain values with line numbers; refuses hostile or surprising text in bounded time.
 
-Plain means text, whole numbers, numbers, true, false, null, lists, and mappings from text. Everything else that
-YAML 1.1 can say (aliases, merge keys, tags, dates, infinities) is refused with its line, and so is a key that
-comes twice. This file knows nothing of scenarios.
+Plain values are text, whole numbers, numbers, true, false, null, lists, and mappings with text as keys. Everything else
+in YAML 1.1 (aliases, merge keys, tags, dates, infinities) is refused with its line, and so are duplicate keys.
+
+ruamel.yaml does not replace PyYAML here: its YAML 1.2 would change the meaning of `no`, `010` and `1e-3` in existing
+files without a word, and the bounds below would remain our own code on its nodes, which are the same as PyYAML's.
 """
 
 import math
@@ -20,22 +22,21 @@ MAX_NODES = 20_000
 MAX_DEPTH = 20
 LARGEST_NUMBER = (1 << 63) - 1
 LONGEST_NUMBER = 40
-"""Characters of a number. PyYAML takes time quadratic in the length of one such as 1:1:1."""
+"""Most characters of a number. PyYAML takes time quadratic in the length of 1:1:1 and the like."""
 
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
 _NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 _AMBIGUOUS = re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+")
-"""1e-3 is a number to everyone but YAML 1.1, which wants 1.0e-3."""
+"""1e-3 is text in YAML 1.1, whose numbers look like 1.0e-3."""
 
 _UNUSUAL = re.compile(r":|^[-+]?0[0-9_b]")
-"""YAML 1.1 counts 1:30 in sixties, 010 in eights and 0b10 in twos."""
-
+"""In YAML 1.1, 1:30 has base 60, 010 has base 8 and 0b10 has base 2."""
 
 QUOTE = "write the text in quotes, such as --set 'KEY=\"...\"'"
 
 
 class TreeError(ScenarioError):
-    """Text that is no plain tree: what is wrong. `line` counts from 1."""
+    """The text cannot be parsed into plain values. `line` counts from 1."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -43,16 +44,16 @@ class TreeError(ScenarioError):
 
 
 class Tree(msgspec.Struct):
-    """A value with where each part of it stands, and how scalars that are not text were written."""
+    """A value with the lines of its parts."""
 
     value: Any
     lines: dict[Key, int]
     written: dict[Key, str]
-    """By key: the scalar's own characters, where YAML made something else than text of them."""
+    """By key: the characters of each scalar that YAML does not read as text."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes within bounds; constructs scalars only."""
+    """Composes nodes within the bounds above."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -79,10 +80,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse(text: str) -> Tree:
-    """The one document in `text`; an empty one is None.
+    """The only document in `text`; None if it is empty.
 
     Raises:
-        TreeError: it is not YAML, or not plain; never anything else.
+        TreeError: the text is not YAML, or a value is not plain; no other error is raised.
     """
     tree = Tree(None, {(): 1}, {})
     try:
@@ -101,16 +102,16 @@ def parse(text: str) -> Tree:
         problem = error.problem or error.context or "malformed"
         hint = "; indent with spaces, not tabs" if "'\\t'" in problem else ""
         raise TreeError(mark.line + 1 if mark else 1, f"not YAML: {problem}{hint}") from None
-    except (ValueError, OverflowError, LookupError):  # PyYAML takes \UFFFFFFFF for a character
+    except (ValueError, OverflowError, LookupError):  # such as the escape \UFFFFFFFF
         raise TreeError(loader.line + 1, "not YAML: an escape or a number that cannot be") from None
     return tree
 
 
 def parse_value(text: str) -> Tree:
-    """One value, as `parse`, where nothing of `text` may be left out: no comment, mark of a document or line break.
+    """Parse one value and refuse text of which YAML would drop a part: a comment, a document mark or a line break.
 
     Raises:
-        TreeError: it is no plain value, or part of it would be lost.
+        TreeError: the text is not a plain value, or YAML would drop a part of it.
     """
     tree = parse(text)
     end = 0
@@ -198,7 +199,7 @@ def _short(text: str, limit: int = 40) -> str:
 
 
 def shown(value: Any, limit: int = 40) -> str:
-    """`value` for people, short: as YAML would write it, not as Python would."""
+    """A short description of `value` for errors, in the words of YAML and not of Python."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -213,7 +214,7 @@ def shown(value: Any, limit: int = 40) -> str:
 
 
 def surprise(value: Any, written: str | None) -> str:
-    """What YAML 1.1 made of a scalar that its writer will have meant otherwise; empty where it did not."""
+    """A hint about a scalar that YAML 1.1 reads otherwise than people expect; empty if there is none."""
     if isinstance(value, str) and _AMBIGUOUS.fullmatch(value):
         digits, _, power = value.lower().partition("e")
         if not math.isfinite(float(value)):

@@ -1,10 +1,9 @@
-"""What a class would ask, before anything starts: how much, who sits where, and in which order.
+"""The plan of a class, formatted: its counts, the seats of its agents and the order of its steps.
 
-Cheap and without a model: `run.py plan` must answer at once. How much is counted is
-scenarios/session/request_counts.py; where agents sit is decided elsewhere and comes in as plain rows.
+scenarios/session/request_counts.py computes the counts; agents/placement chooses the seats, which come in as rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,25 +17,27 @@ from scenarios.session.request_counts import Counts
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+AT_MOST = "at most"
+
 
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent in the plan, all in words."""
+    """One agent of the plan, ready to print."""
 
     name: str
     role: str
     model: str
     size: str
-    """Of the weights: `1.3 GB`; empty where there are none."""
+    """Size of the weights, such as `1.3 GB`; empty where there are none."""
     needs: str = ""
-    """Memory it cannot do without, about; the next three are what it will take, on GPUs as much as it is granted."""
+    """The least memory that it can work with, estimated."""
     weights_mb: int = 0
-    """0, like the next two: needs none, or not known."""
+    """Estimated use of memory, as are the next two; 0: none, or unknown."""
     cache_mb: int = 0
-    """Keys and values."""
+    """Keys and values; on a GPU, as much as its share allows."""
     engine_mb: int = 0
-    """The engine itself: libraries, activations, buffers."""
+    """Libraries, activations and buffers of the engine."""
     memory_share: float | None = None
-    """Of each of its GPUs; None: it has none."""
+    """Share of each of its GPUs; None: it has no GPU."""
     engine: str
     device: str
     dtype: str = ""
@@ -44,7 +45,7 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def order(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
-    """The order of things in the class, a sentence each; `counted` is what the class asks."""
+    """The steps of the class in their order, a sentence each."""
     return (
         *(_order_observe(scenario) if scenario.solves else ()),
         *(_order_learn(scenario, counted) if 2 in scenario.levels else ()),
@@ -53,38 +54,87 @@ def order(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
     )
 
 
-def _order_rewrite(scenario: Scenario) -> tuple[str, ...]:
-    one, teacher = scenario.iterate, scenario.teacher.name
-    first = originals(scenario)
-    return (
-        f"Of the first {many(first, 'rationale')} of a problem {teacher} rewrites the best {min(one.beam, first)} "
-        f"that an exam was failed with, {_times(one.revisions)} for each student that failed one: from at most "
-        f"{many(one.mistakes, 'wrong answer')} of that student, and what misled it.",
-        "What is rewritten is examined as any rationale, and compared with level 1 at as many completions.",
+def _order_observe(scenario: Scenario) -> Iterator[str]:
+    lesson, exam, task, teacher = scenario.lesson, scenario.exam, scenario.task, scenario.teacher.name
+    source = task.family or Path(task.file or "").name
+    greedy = " once greedily, then" if lesson.greedy else ""
+    yield (
+        f"{many(task.problems, 'teaching problem')} of {source}, each with {many(exam.problems, 'exam problem')}, "
+        f"drawn with seed {scenario.seed}."
+    )
+    yield f"{teacher} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale."
+    yield (
+        f"As soon as a rationale has an answer, {_answer([student.name for student in scenario.students])} its exam "
+        f"problems, each {_times(exam.repeats)}, with the rationale as their example."
+    )
+    if exam.questions:
+        yield f"Before its exam each student asks one question about the rationale, and {teacher} answers it."
+    if exam.score == "logprob":
+        yield (
+            "Each student also says once per rationale and exam problem how likely it finds the worked solution; "
+            "these dense scores choose an answer, too."
+        )
+    baselines = "greedy decoding and self-consistency" if lesson.greedy else "self-consistency"
+    yield f"Per problem, exam scores choose an answer (MAX, SUM), next to {baselines}."
+
+
+def _order_learn(scenario: Scenario, counted: Counts) -> Iterator[str]:
+    learn, teacher, recipe = scenario.learn, scenario.teacher.name, scenario.learn.training
+    scores = f"{learn.weight:g} correctness, {1 - learn.weight:g} exams"
+    if recipe.method == "sft":
+        yield (
+            f"The best rationale of each problem by its score ({scores}) is chosen, if its score exceeds the worst by "
+            f"more than {learn.gap:g}."
+        )
+    else:
+        yield (
+            f"Rationales of a problem whose scores ({scores}) differ by more than {learn.gap:g} make pairs, at most "
+            f"{counted.pairs_per_problem} per problem."
+        )
+    yield (
+        f"{teacher} is trained on them ({recipe.method}, {'an adapter' if recipe.lora else 'all weights'}): "
+        f"{', '.join(learn.arms)}, each {_times(learn.seeds)} from the same weights, on equally many."
+    )
+    again = f" The teacher of {learn.lead} then begins the next of {learn.rounds} rounds." if learn.rounds > 1 else ""
+    yield (
+        f"The original and every trained teacher answer {many(learn.held_out, 'held-out problem')} greedily and "
+        f"{_times(learn.samples)} sampled; the trained ones write {many(learn.rationales, 'new rationale')} per "
+        f"teaching problem for the same exams.{again}"
     )
 
 
-def _order_iterate(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
-    one, teacher = scenario.iterate, scenario.teacher.name
-    students = [student.name for student in scenario.students] + [f"{teacher} itself"] * one.itself
-    start = "writes" if one.start == "description" else "takes from the training items"
-    steps = [
-        f"{teacher} {start} {many(one.beam, 'set')} of {many(one.exemplars, 'exemplar')}.",
-        f"{many(one.rounds, 'round')}: {_answer(students)} {many(counted.minibatch, 'training item')} with each set; "
-        f"{teacher} says {_times(one.reflections)} per set what misled them, and writes "
-        f"{many(one.revisions, 'new set')} for each.",
+def _order_rewrite(scenario: Scenario) -> Iterator[str]:
+    iterate, first = scenario.iterate, originals(scenario)
+    yield (
+        f"Of the first {many(first, 'rationale')} of a problem {scenario.teacher.name} rewrites the best "
+        f"{min(iterate.beam, first)} with which a student failed an exam, {_times(iterate.revisions)} for each such "
+        f"student: from at most {many(iterate.mistakes, 'wrong answer')} of that student, and what misled it."
+    )
+    yield "The new rationales are examined like any other, and compared with level 1 at as many completions."
+
+
+def _order_iterate(scenario: Scenario, counted: Counts) -> Iterator[str]:
+    iterate, teacher = scenario.iterate, scenario.teacher.name
+    students = [student.name for student in scenario.students] + [f"{teacher} itself"] * iterate.itself
+    start = "writes" if iterate.start == "description" else "takes from the training items"
+    yield f"{teacher} {start} {many(iterate.beam, 'set')} of {many(iterate.exemplars, 'exemplar')}."
+    yield (
+        f"{many(iterate.rounds, 'round')}: {_answer(students)} {many(counted.minibatch, 'training item')} with each "
+        f"set; {teacher} says {_times(iterate.reflections)} per set what misled them, and writes "
+        f"{many(iterate.revisions, 'new set')} for each."
+    )
+    yield (
         f"{teacher} answers {many(counted.score_items, 'training item')} with every set; the best "
-        f"{'is' if one.beam == 1 else f'{one.beam} are'} kept. Its answers to held-out items with the best one are "
-        "reported, and choose nothing.",
-    ]
-    if one.curriculum != "all":
-        first = one.curriculum.partition("_")[0]
-        steps.append(f"Students join over the rounds, {first} ones first, as the exams of round 1 have them.")
-    if one.baselines:
-        steps.append(f"For comparison: {', '.join(one.baselines)}.")
-    if one.repeats > 1:
-        steps.append(f"All of this {_times(one.repeats)}, independently.")
-    return tuple(steps)
+        f"{'is' if iterate.beam == 1 else f'{iterate.beam} are'} kept. Its answers to held-out items with the best "
+        "one are reported, and choose nothing."
+    )
+    if iterate.curriculum != "all":
+        first = iterate.curriculum.partition("_")[0]
+        yield f"Students join over the rounds, {first} ones first, by their exams in round 1."
+    if iterate.baselines:
+        yield f"For comparison: {', '.join(iterate.baselines)}."
+    if iterate.repeats > 1:
+        yield f"All of this {_times(iterate.repeats)}, independently."
 
 
 def _answer(names: Sequence[str]) -> str:
@@ -92,80 +142,8 @@ def _answer(names: Sequence[str]) -> str:
     return f"{', '.join(names)} answer{'s' * (len(names) == 1)}"
 
 
-def _order_observe(scenario: Scenario) -> tuple[str, ...]:
-    lesson, exam = scenario.lesson, scenario.exam
-    task = scenario.task
-    source = task.family or Path(task.file or "").name
-    names = [student.name for student in scenario.students]
-    greedy = " once greedily, then" if lesson.greedy else ""
-    return (
-        f"{many(task.problems, 'teaching problem')} of {source}, each with {many(exam.problems, 'exam problem')}, "
-        f"drawn with seed {scenario.seed}.",
-        f"{scenario.teacher.name} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale.",
-        f"As soon as a rationale has an answer, {_answer(names)} its exam problems, "
-        f"each {_times(exam.repeats)}, with the rationale as their example.",
-        *(
-            [f"Before that each asks one question about the rationale, and {scenario.teacher.name} answers it."]
-            if exam.questions
-            else []
-        ),
-        *_grading(scenario),
-        "Per problem, exam scores choose an answer (MAX, SUM), next to greedy decoding and self-consistency."
-        if lesson.greedy
-        else "Per problem, exam scores choose an answer (MAX, SUM), next to self-consistency.",
-    )
-
-
-def _order_learn(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
-    learn, teacher = scenario.learn, scenario.teacher.name
-    recipe = learn.training
-    what = "an adapter" if recipe.lora else "all weights"
-    again = f" The teacher of {learn.lead} then begins the next of {learn.rounds} rounds." if learn.rounds > 1 else ""
-    scores = f"{learn.weight:g} correctness, {1 - learn.weight:g} exams"
-    chosen = (
-        f"The best rationale of each problem is taken by its score ({scores}), if the worst is behind by more than "
-        f"{learn.gap:g}."
-        if recipe.method == "sft"
-        else f"Rationales of a problem whose scores ({scores}) differ by more than {learn.gap:g} make pairs, at most "
-        f"{counted.pairs_per_problem} per problem."
-    )
-    return (
-        chosen,
-        f"{teacher} is trained on them ({recipe.method}, {what}): {', '.join(learn.arms)}, "
-        f"each {_times(learn.seeds)} from the same weights, on equally many.",
-        f"The original and every trained teacher answer {many(learn.held_out, 'held-out problem')} greedily and "
-        f"{_times(learn.samples)} sampled; the trained ones write {many(learn.rationales, 'new rationale')} per "
-        f"teaching problem for the same exams.{again}",
-    )
-
-
-def _rows_of_level_2(scenario: Scenario, counted: Counts) -> tuple[tuple[str, int, str], ...]:
-    what = "best rationales" if scenario.learn.training.method == "sft" else "preference pairs"
-    return (
-        ("trainings", counted.trainings, "at most"),
-        (f"{what} in each", counted.pairs, "at most"),
-        ("answers to held-out problems", counted.measured, "at most"),
-        ("likelihoods of such answers", counted.likelihoods, "at most"),
-        ("new rationales", counted.later_rationales, "at most"),
-        ("exam answers under them", counted.later_exam_answers, "at most"),
-    )
-
-
-def _grading(scenario: Scenario) -> tuple[str, ...]:
-    if scenario.exam.score != "logprob":
-        return ()
-    return (
-        "Each student also says once per rationale and exam problem how likely it finds the worked solution; these "
-        "dense scores choose, too.",
-    )
-
-
-def _times(n: int) -> str:
-    return "once" if n == 1 else f"{n:,} times"
-
-
 def to_dict(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow]) -> dict[str, Any]:
-    """The plan for programs (`--json`)."""
+    """The plan as `--json` prints it."""
     return {
         "scenario": scenario.name,
         "level": scenario.level,
@@ -176,8 +154,38 @@ def to_dict(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow]) -> dic
     }
 
 
+def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str]]:
+    """The rows of the table of counts: the field of `Counts`, its label and a note."""
+    if scenario.solves:
+        yield "teaching_problems", "teaching problems (TPs)", ""
+        yield "teaching_rationales", "teaching rationales (TRs)", ""
+        yield "greedy", "greedy answers", ""
+    yield "exam_answers", "exam answers (EAs)", AT_MOST
+    if counted.questions:
+        yield "questions", "questions, and as many answers", AT_MOST
+    if counted.grades:
+        yield "grades", "solutions graded", AT_MOST
+    if counted.trainings:
+        pairs = "best rationales" if scenario.learn.training.method == "sft" else "preference pairs"
+        yield "trainings", "trainings", AT_MOST
+        yield "pairs", f"{pairs} in each", AT_MOST
+        yield "measured", "answers to held-out problems", AT_MOST
+        yield "likelihoods", "likelihoods of such answers", AT_MOST
+        yield "later_rationales", "new rationales", AT_MOST
+        yield "later_exam_answers", "exam answers under them", AT_MOST
+    if 3 in scenario.levels:
+        yield "reflections", "reflections", AT_MOST
+        yield "revisions", "rationales rewritten" if scenario.rewrites else "sets of exemplars written", AT_MOST
+    if scenario.classifies:
+        yield "own_answers", "teacher's own answers, training", AT_MOST
+        yield "held_out_answers", "teacher's own answers, held out", AT_MOST
+    yield "requests", "requests", AT_MOST
+    yield "prompt_tokens", "prompt tokens", "about, at most"
+    yield "completion_tokens", "completion tokens", AT_MOST
+
+
 def tables(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow], notes: Sequence[str] = ()) -> "RenderableType":
-    """The plan for people: counts, who sits where, the order of things; `notes` stand below the seats."""
+    """The plan as tables: counts, seats, `notes` below the seats, and the order of the steps."""
     from rich.console import Group
     from rich.text import Text
 
@@ -187,34 +195,8 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow], notes: 
     amounts.add_column("what")
     amounts.add_column("how many", right=True)
     amounts.add_column("")
-    rows_of_level_1 = (
-        ("teaching problems (TPs)", counted.teaching_problems, ""),
-        ("teaching rationales (TRs)", counted.teaching_rationales, ""),
-        ("greedy answers", counted.greedy, ""),
-    )
-    rows_of_level_3 = (
-        ("reflections", counted.reflections, "at most"),
-        ("sets of exemplars written", counted.revisions, "at most"),
-        ("teacher's own answers, training", counted.own_answers, "at most"),
-        ("teacher's own answers, held out", counted.held_out_answers, "at most"),
-    )
-    rows_of_rewriting = (
-        ("reflections", counted.reflections, "at most"),
-        ("rationales rewritten", counted.revisions, "at most"),
-    )
-    for label, number, note in (
-        *(rows_of_level_1 if scenario.solves else ()),
-        ("exam answers (EAs)", counted.exam_answers, "at most"),
-        *([("questions, and as many answers", counted.questions, "at most")] if counted.questions else []),
-        *([("solutions graded", counted.grades, "at most")] if counted.grades else []),
-        *(_rows_of_level_2(scenario, counted) if counted.trainings else ()),
-        *(rows_of_level_3 if scenario.classifies else ()),
-        *(rows_of_rewriting if scenario.rewrites else ()),
-        ("requests", counted.requests, "at most"),
-        ("prompt tokens", counted.prompt_tokens, "about, at most"),
-        ("completion tokens", counted.completion_tokens, "at most"),
-    ):
-        amounts.add_row(label, f"{number:,}", note)
+    for field, label, note in _labels(scenario, counted):
+        amounts.add_row(label, f"{getattr(counted, field):,}", note)
     steps = [Sentences(f"{number}. {step}") for number, step in enumerate(order(scenario, counted), 1)]
     sitting: list[RenderableType] = [Text(), seating(rows)] if rows else []
     sitting += [Sentences(note) for note in notes]
@@ -222,7 +204,7 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow], notes: 
 
 
 def seating(rows: Sequence[PlanRow]) -> "RenderableType":
-    """Who sits where, why, and what it takes of memory, for people."""
+    """The seats of the agents as tables, with the reasons for them and the memory that each agent uses."""
     from rich.console import Group
     from rich.text import Text
 
@@ -246,3 +228,7 @@ def seating(rows: Sequence[PlanRow]) -> "RenderableType":
         memory.add_row(harmless(row.name), *(f"{mb / 1000:.1f}" for mb in (*mbs, sum(mbs))), share)
     taking: list[RenderableType] = [Text(), memory] if memory.row_count else []
     return Trimmed(Group(seats, *reasons, *taking))
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n:,} times"

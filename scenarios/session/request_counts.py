@@ -1,97 +1,109 @@
-"""How much a class asks, before anything starts: requests, tokens, pairs. Pure, cheap and without a model.
+"""How many requests and tokens a class needs at most, computed from its scenario before anything starts.
 
-Tokens are estimates from above; TRs without an answer or alike save exams, and only the class can know. How it is
-shown is scenarios/session/plan.py.
+The counts are products of the scenario's numbers. Playing the levels against a worst-case answerer would give them
+too, but takes 24 microseconds a request: 8 seconds for the exams of scenarios/paper/m2_math.yaml, and a plan has 2.
+Token counts are estimates from above. scenarios/session/plan.py formats the counts.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from broker.errors import ScenarioError
 from scenarios.config.schema import Agent, Scenario
-from scenarios.levels.iterate.budget import Amounts, rewrite_amounts
+from scenarios.levels.iterate.budget import Amounts, originals
+from scenarios.tasks import build
+from scenarios.tasks.demonstrations import demonstrations
+from scenarios.tasks.problems import CHARACTERS_PER_TOKEN
 
 INSTRUCTION_TOKENS = 80
-"""The instructions before every question, and the marks of a chat."""
-CHARACTERS_PER_TOKEN = 4
+"""Tokens of the instructions before every question and of the chat template."""
 MOST_REQUESTS = 10_000_000
-"""A level holds all of its requests in memory, about a kilobyte each."""
+"""A level keeps all its requests in memory, about a kilobyte each."""
 ANSWER_TOKENS = 12
-"""An exemplar's answer, and the marks of its turns."""
+"""Tokens of an exemplar's answer and of the chat template around its turns."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a class asks."""
+    """How much a class needs; requests and tokens are upper bounds."""
 
-    teaching_problems: int
-    teaching_rationales: int
-    greedy: int
-    """Greedy answers of the teacher, the baseline."""
-    exam_answers: int
-    """At most: identical TRs are examined once, TRs without an answer not at all."""
+    teaching_problems: int = 0
+    teaching_rationales: int = 0
+    greedy: int = 0
+    """The teacher's greedy answers, a baseline."""
+    exam_answers: int = 0
+    """Identical TRs are examined once, and TRs without an answer not at all: neither is known beforehand."""
     questions: int = 0
-    """Of students before their exams, and as many answers of the teacher, at most."""
+    """Students' questions before their exams; the teacher gives as many answers."""
     grades: int = 0
-    """Solutions of exams that students say the log-probability of, at most; 0 unless exam.score is logprob."""
+    """Log-probabilities of worked solutions; 0 unless exam.score is logprob."""
     reflections: int = 0
-    """Level 3, at most: how often the teacher says what misled its students."""
+    """Level 3: how often the teacher explains what misled its students."""
     revisions: int = 0
-    """Level 3, at most: sets of exemplars, or rationales, that the teacher writes."""
+    """Level 3: sets of exemplars, or rationales, that the teacher writes."""
     own_answers: int = 0
-    """Level 3, at most: the teacher's own answers to training items."""
+    """Level 3: the teacher's own answers to training items."""
     held_out_answers: int = 0
-    """Level 3, at most: its answers to held-out items."""
+    """Level 3: the teacher's own answers to held-out items."""
     minibatch: int = 0
-    """Level 3: training items of a round, `iterate.minibatch` or all there are."""
+    """Level 3: training items per round, `iterate.minibatch` or all there are."""
     score_items: int = 0
-    """Level 3: training items that every set is scored with, likewise."""
+    """Level 3: training items that every set is scored on, `iterate.score_items` or all there are."""
     pairs_per_problem: int = 0
-    """Level 2: pairs of one teaching problem in one training, at most."""
+    """Level 2: pairs of one teaching problem in one training."""
     trainings: int = 0
-    """At level 2."""
+    """Level 2."""
     pairs: int = 0
-    """Preference pairs of one training, at most; with sft, the best rationales."""
+    """Level 2: preference pairs of one training; with sft, best rationales."""
     tokens_per_pair: int = 0
-    """About, at most: of both answers, each with the prompt."""
+    """Level 2: tokens of both answers, each with the prompt."""
     measured: int = 0
-    """Answers of teachers to held-out problems."""
+    """Level 2: teachers' answers to held-out problems."""
     likelihoods: int = 0
-    """How likely trained teachers and the original find what those wrote."""
+    """Level 2: log-probabilities of such answers under the trained and the original teacher."""
     later_rationales: int = 0
-    """New TRs of trained teachers."""
+    """Level 2: TRs of trained teachers."""
     later_exam_answers: int = 0
-    """At most: exams under those."""
+    """Level 2: exam answers under those TRs."""
+    requests: int = 0
+    prompt_tokens: int = 0
+    """Prefix caching makes most of them cheap."""
+    completion_tokens: int = 0
+    """As if every answer were as long as max_tokens allows."""
+
+
+class AgentWork(msgspec.Struct, frozen=True):
+    """The work of one agent, from which its memory is estimated."""
+
     requests: int
-    """At most."""
-    prompt_tokens: int
-    """About, at most; prefix caching makes most of them cheap."""
-    completion_tokens: int
-    """At most: every answer as long as max_tokens lets it be."""
+    """At most; 0: unknown."""
+    tokens: int
+    """Estimated tokens of prompt and completion of its longest request."""
+
+
+class _Batch(NamedTuple):
+    """Requests of one kind to one agent."""
+
+    counted_as: str
+    """The field of `Counts`; empty: it counts towards the requests alone."""
+    agent: Agent
+    number: int
+    prompt: int
+    """Tokens of one prompt, without the agent's persona."""
+    completion: int
 
 
 def counts(scenario: Scenario) -> Counts:
-    """How much `scenario` asks, all its levels together.
+    """How much `scenario` needs, all its levels together.
 
     Raises:
         TaskError: one of its tasks cannot be built.
-        ScenarioError: it asks more than MOST_REQUESTS.
+        ScenarioError: it needs more than MOST_REQUESTS.
     """
-    from scenarios.tasks import build
-    from scenarios.tasks.sources import labelled
-
-    build.check_class(scenario, folder=Path())
-    parts = []
-    if scenario.solves:
-        parts.append(count(scenario, build.typical_tokens(scenario.task, Path())))
-    if scenario.rewrites:
-        parts.append(count_rewrite(scenario, build.typical_tokens(scenario.task, Path())))
-    if scenario.classifies:
-        texts = scenario.iterate.task
-        sizes = labelled.sizes(texts, Path()) or (texts.train or scenario.iterate.score_items, texts.dev + texts.test)
-        parts.append(count_iterate(scenario, *sizes, labelled.typical_tokens(texts, Path())))
-    whole = [msgspec.structs.asdict(part) for part in parts]
-    counted = Counts(**{name: sum(part[name] for part in whole) for name in Counts.__struct_fields__})
+    counted = count(scenario, *build.check_class(scenario, folder=Path()))
     if counted.requests > MOST_REQUESTS:
         raise ScenarioError(
             f"this class asks up to {counted.requests:,} requests; {MOST_REQUESTS:,} are supported\n"
@@ -100,204 +112,175 @@ def counts(scenario: Scenario) -> Counts:
     return counted
 
 
-def count(scenario: Scenario, problem_tokens: int) -> Counts:
-    """How much level 1 of `scenario` asks, when a problem of its task is `problem_tokens` long."""
-    lesson, exam = scenario.lesson, scenario.exam
-    tps = scenario.task.problems
-    trs = tps * lesson.rationales
-    greedy = tps if lesson.greedy else 0
-    sittings = trs * exam.problems * exam.repeats
-    question = INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)  # a solution: as long again
-    material = problem_tokens + lesson.sampling.max_tokens
-    prompts = (trs + greedy) * (question + _persona_tokens(scenario.teacher))
-    prompts += sum(sittings * (question + material + _persona_tokens(student)) for student in scenario.students)
-    # A worked solution: about as long again as its problem. The TRs of every round are graded.
-    rounds = scenario.learn.rounds if 2 in scenario.levels else 1
-    grades = trs * exam.problems * rounds if exam.score == "logprob" else 0
-    prompts += sum(grades * (question + material + problem_tokens + _persona_tokens(s)) for s in scenario.students)
-    grades *= len(scenario.students)
-    eas = sittings * len(scenario.students)
-    questions = trs * len(scenario.students) * exam.questions
-    said = exam.sampling.max_tokens + lesson.sampling.max_tokens
-    personas = sum(map(_persona_tokens, scenario.students)) * trs * exam.questions
-    prompts += questions * (2 * (question + material) + exam.sampling.max_tokens) + personas
-    prompts += questions * (_persona_tokens(scenario.teacher) + exam.problems * exam.repeats * said)
-    later = _learn(scenario)
-    prompts += (later.measured + later.likelihoods + later.later_rationales) * (
-        question + _persona_tokens(scenario.teacher)
-    )
-    prompts += later.likelihoods * lesson.sampling.max_tokens  # the text whose likelihood is asked for
-    own = [question + material + _persona_tokens(student) for student in scenario.students]
-    prompts += later.later_exam_answers * sum(own) // len(own)
-    taught = greedy + trs + later.measured + later.later_rationales
-    examined = eas + later.later_exam_answers
-    answer = min(question + lesson.sampling.max_tokens, scenario.learn.training.max_tokens)
-    return msgspec.structs.replace(
-        later,
-        tokens_per_pair=2 * answer if later.trainings else 0,
-        teaching_problems=tps,
-        teaching_rationales=trs,
-        greedy=greedy,
-        exam_answers=eas,
-        grades=grades,
-        questions=questions,
-        requests=taught + examined + grades + 2 * questions + later.trainings + later.likelihoods,
-        prompt_tokens=prompts,
-        completion_tokens=taught * lesson.sampling.max_tokens + examined * exam.sampling.max_tokens + questions * said,
-    )
-
-
-def _learn(scenario: Scenario) -> Counts:
-    """What level 2 asks besides a class of level 1."""
-    none = Counts(
-        teaching_problems=0,
-        teaching_rationales=0,
-        greedy=0,
-        exam_answers=0,
-        requests=0,
-        prompt_tokens=0,
-        completion_tokens=0,
-    )
-    if 2 not in scenario.levels:
-        return none
-    learn, lesson, exam, tps = scenario.learn, scenario.lesson, scenario.exam, scenario.task.problems
-    trainings = learn.rounds * len(learn.arms) * learn.seeds
-    # A later round's teacher has written some of its TRs before, to be measured by.
-    trs = tps * (trainings * learn.rationales + (learn.rounds - 1) * max(0, lesson.rationales - learn.rationales))
-    of_a_tp = min(learn.pairs_per_tp, lesson.rationales * learn.uses_per_rationale // 2)
-    if learn.training.method == "sft":
-        of_a_tp = 1
-    of_a_tp = min(of_a_tp, lesson.rationales * (lesson.rationales - 1) // 2)
-    return msgspec.structs.replace(
-        none,
-        trainings=trainings,
-        pairs=tps * of_a_tp,
-        pairs_per_problem=of_a_tp,
-        measured=learn.held_out * ((1 + trainings) * (1 + learn.samples) + trainings),
-        likelihoods=2 * learn.held_out * trainings,
-        later_rationales=trs,
-        later_exam_answers=trs * exam.problems * exam.repeats * len(scenario.students),
-    )
-
-
-def count_iterate(scenario: Scenario, train: int, held_out: int, item_tokens: int) -> Counts:
-    """How much level 3 of `scenario` asks.
+def count(scenario: Scenario, problem_tokens: int, train: int = 0, held_out: int = 0, item_tokens: int = 0) -> Counts:
+    """How much `scenario` needs, all its levels together.
 
     Args:
         scenario: the class.
-        train: its training items.
-        held_out: its held-out items.
-        item_tokens: how long an item is.
+        problem_tokens: tokens of one problem.
+        train: training items of level 3.
+        held_out: held-out items of level 3.
+        item_tokens: tokens of one such item.
     """
-    one = scenario.iterate
-    asked = Amounts(one, len(scenario.students) + one.itself, train, held_out).at_most
-    written, answered = asked["reflect"] + asked["write"], asked["exam"] + asked["score"] + asked["test"]
-    shown = INSTRUCTION_TOKENS + one.exemplars * (item_tokens + ANSWER_TOKENS)
-    mistakes = one.mistakes * (one.reflections if one.mix else 1) * (item_tokens + one.answering.max_tokens)
-    personas = [_persona_tokens(agent) for agent in scenario.agents]
+    learn, iterate = scenario.learn, scenario.iterate
+    batches = list(_batches(scenario, problem_tokens))
+    if scenario.classifies:
+        batches += _iterate(scenario, train, held_out, item_tokens)
+    numbers = Counter[str]()
+    for one in batches:
+        numbers[one.counted_as] += one.number
+    del numbers[""]
+    if scenario.solves:
+        numbers["teaching_problems"] = scenario.task.problems
+    if 2 in scenario.levels:
+        rationales = scenario.lesson.rationales
+        most = (
+            1 if learn.training.method == "sft" else min(learn.pairs_per_tp, rationales * learn.uses_per_rationale // 2)
+        )
+        numbers["pairs_per_problem"] = min(most, rationales * (rationales - 1) // 2)
+        numbers["pairs"] = scenario.task.problems * numbers["pairs_per_problem"]
+        answer = _question(scenario, problem_tokens) + scenario.lesson.sampling.max_tokens
+        numbers["tokens_per_pair"] = 2 * min(answer, learn.training.max_tokens)
+    if scenario.classifies:
+        numbers["minibatch"], numbers["score_items"] = min(iterate.minibatch, train), min(iterate.score_items, train)
     return Counts(
-        teaching_problems=0,
-        teaching_rationales=0,
-        greedy=0,
-        exam_answers=asked["exam"],
-        reflections=asked["reflect"],
-        revisions=asked["write"],
-        own_answers=asked["score"],
-        held_out_answers=asked["test"],
-        minibatch=min(one.minibatch, train),
-        score_items=min(one.score_items, train),
-        requests=asked.total(),
-        prompt_tokens=answered * (shown + item_tokens + max(personas)) + written * (shown + mistakes + personas[0]),
-        completion_tokens=answered * one.answering.max_tokens + written * one.writing.max_tokens,
+        requests=sum(one.number for one in batches),
+        prompt_tokens=sum(one.number * (one.prompt + _persona_tokens(one.agent)) for one in batches),
+        completion_tokens=sum(one.number * one.completion for one in batches),
+        **numbers,
     )
 
 
-def count_rewrite(scenario: Scenario, problem_tokens: int) -> Counts:
-    """How much level 3 of `scenario` asks beyond level 1, where rationales are rewritten."""
-    one, lesson, exam = scenario.iterate, scenario.lesson, scenario.exam
-    asked = rewrite_amounts(scenario)
-    writes, eas = asked["write"], asked["exam"]
-    question = INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)
-    shown = problem_tokens + lesson.sampling.max_tokens + one.mistakes * (problem_tokens + exam.sampling.max_tokens)
-    written = asked["reflect"] + writes
-    material = problem_tokens + one.writing.max_tokens
-    each = (eas + asked["grade"] + asked["ask"] + asked["explain"]) // len(scenario.students)
-    return Counts(
-        teaching_problems=0,
-        teaching_rationales=0,
-        greedy=0,
-        exam_answers=eas,
-        grades=asked["grade"],
-        questions=asked["ask"],
-        reflections=asked["reflect"],
-        revisions=writes,
-        requests=asked.total(),
-        prompt_tokens=written * (question + shown + _persona_tokens(scenario.teacher))
-        + sum(each * (question + material + _persona_tokens(student)) for student in scenario.students),
-        completion_tokens=written * one.writing.max_tokens
-        + (eas + asked["ask"]) * exam.sampling.max_tokens
-        + asked["explain"] * lesson.sampling.max_tokens,
-    )
-
-
-class AgentWork(msgspec.Struct, frozen=True):
-    """What one agent is asked, for the memory that it takes."""
-
-    requests: int
-    """At most; 0: not known."""
-    tokens: int
-    """Prompt and completion of its longest request, about."""
-
-
-def problem_tokens(scenario: Scenario) -> int:
-    """About how many tokens the longest of a class's problems and labelled texts have.
-
-    Raises:
-        TaskError: one of its tasks cannot be built.
-    """
-    from scenarios.tasks import build
-    from scenarios.tasks.sources import labelled
-
-    problem = build.typical_tokens(scenario.task, Path()) if scenario.solves else 0
-    return max(problem, labelled.typical_tokens(scenario.iterate.task, Path()) if scenario.classifies else 0)
-
-
-def asked(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
-    """What each agent is asked, when a problem or labelled text is `problem_tokens` long."""
-    from scenarios.tasks.demonstrations import demonstrations
-
-    lesson, exam, one = scenario.lesson.sampling.max_tokens, scenario.exam.sampling.max_tokens, scenario.iterate
-    taught, examined = [0], [0]
+def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
+    """The work of each agent by its name, when a problem or labelled text has `problem_tokens` tokens."""
+    lesson, exam, iterate = scenario.lesson.sampling.max_tokens, scenario.exam.sampling.max_tokens, scenario.iterate
+    teaching, learning = [0], [0]
     question = INSTRUCTION_TOKENS + problem_tokens
     if scenario.solves:
         worked = demonstrations(scenario.task.family or "number", scenario.task.demonstrations)
         question += sum(len(each.problem) + len(each.rationale) for each in worked) // CHARACTERS_PER_TOKEN
         dialogue = scenario.exam.questions * (exam + lesson)
-        taught.append(question + lesson + scenario.exam.questions * (problem_tokens + dialogue))
+        teaching.append(question + lesson + scenario.exam.questions * (problem_tokens + dialogue))
         answer = max(exam, problem_tokens) if scenario.exam.score == "logprob" else exam
-        examined.append(question + problem_tokens + lesson + dialogue + answer)
+        learning.append(question + problem_tokens + lesson + dialogue + answer)
     if scenario.rewrites:
-        mistakes = one.mistakes * (problem_tokens + exam)
-        taught.append(question + problem_tokens + lesson + mistakes + one.writing.max_tokens)
-        examined.append(question + problem_tokens + one.writing.max_tokens + exam)
+        mistakes = iterate.mistakes * (problem_tokens + exam)
+        teaching.append(question + problem_tokens + lesson + mistakes + iterate.writing.max_tokens)
+        learning.append(question + problem_tokens + iterate.writing.max_tokens + exam)
     if scenario.classifies:
-        exemplars = INSTRUCTION_TOKENS + one.exemplars * (problem_tokens + ANSWER_TOKENS)
-        mistakes = one.mistakes * (one.reflections if one.mix else 1) * (problem_tokens + one.answering.max_tokens)
-        examined.append(exemplars + problem_tokens + one.answering.max_tokens)
-        taught += [exemplars + mistakes + one.writing.max_tokens, examined[-1]]
-    requests = dict.fromkeys((agent.name for agent in scenario.agents), 0)
-    if scenario.solves and not scenario.classifies:
-        counted = [count(scenario, problem_tokens)]
-        counted += [count_rewrite(scenario, problem_tokens)] if scenario.rewrites else []
-        of_students = sum(one.exam_answers + one.later_exam_answers + one.grades + one.questions for one in counted)
-        requests |= {student.name: of_students // len(scenario.students) for student in scenario.students}
-        requests[scenario.teacher.name] = sum(one.requests for one in counted) - of_students
+        exemplars, mistakes = _exemplar_tokens(scenario, problem_tokens)
+        learning.append(exemplars + problem_tokens + iterate.answering.max_tokens)
+        teaching += [exemplars + mistakes + iterate.writing.max_tokens, learning[-1]]
+    requests = Counter[str]()
+    if not scenario.classifies:
+        for one in _batches(scenario, problem_tokens):
+            requests[one.agent.name] += one.number
     return {
         agent.name: AgentWork(
-            requests[agent.name], max(taught if agent is scenario.teacher else examined) + _persona_tokens(agent)
+            requests[agent.name], max(teaching if agent is scenario.teacher else learning) + _persona_tokens(agent)
         )
         for agent in scenario.agents
     }
+
+
+def longest_problem_tokens(scenario: Scenario) -> int:
+    """The estimated tokens of a typical problem or labelled text of a class, whichever is longer.
+
+    Raises:
+        TaskError: one of its tasks cannot be built.
+    """
+    sizes = build.check_class(scenario, folder=Path())
+    return max(sizes.problem_tokens, sizes.text_tokens)
+
+
+# --- requests by kind -----------------------------------------------------------------------------------
+
+
+def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
+    """The requests of levels 1 and 2, and of level 3 where it rewrites rationales."""
+    if not scenario.solves:
+        return
+    lesson, teacher, tps = scenario.lesson, scenario.teacher, scenario.task.problems
+    question, length = _question(scenario, problem_tokens), lesson.sampling.max_tokens
+    trs = tps * lesson.rationales
+    yield _Batch("greedy", teacher, tps * lesson.greedy, question, length)
+    yield _Batch("teaching_rationales", teacher, trs, question, length)
+    # The TRs of every round are graded.
+    graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
+    yield from _exams(scenario, problem_tokens, trs, length, graded=graded)
+    if 2 in scenario.levels:
+        yield from _learn(scenario, problem_tokens)
+    if scenario.rewrites:
+        iterate = scenario.iterate
+        rewritten = tps * min(iterate.beam, originals(scenario)) * len(scenario.students)
+        shown = problem_tokens + length + iterate.mistakes * (problem_tokens + scenario.exam.sampling.max_tokens)
+        # A reflection that cannot be read is requested a second time.
+        yield _Batch("reflections", teacher, 2 * rewritten, question + shown, iterate.writing.max_tokens)
+        written = rewritten * iterate.revisions
+        yield _Batch("revisions", teacher, written, question + shown, iterate.writing.max_tokens)
+        yield from _exams(scenario, problem_tokens, written, iterate.writing.max_tokens, graded=written)
+
+
+def _exams(
+    scenario: Scenario, problem_tokens: int, trs: int, tr_tokens: int, *, graded: int, counted_as: str = "exam_answers"
+) -> Iterator[_Batch]:
+    """The exams under `trs` rationales of `tr_tokens` tokens, the questions before them and the grades of `graded`."""
+    exam, answer = scenario.exam, scenario.lesson.sampling.max_tokens
+    prompt = _question(scenario, problem_tokens) + problem_tokens + tr_tokens
+    asking, length = trs * exam.questions, exam.sampling.max_tokens
+    grades = graded * exam.problems * (exam.score == "logprob")
+    dialogue = exam.questions * (length + answer)
+    for student in scenario.students:
+        yield _Batch("questions", student, asking, prompt, length)
+        yield _Batch("", scenario.teacher, asking, prompt + length, answer)
+        yield _Batch(counted_as, student, trs * exam.problems * exam.repeats, prompt + dialogue, length)
+        yield _Batch("grades", student, grades, prompt + problem_tokens, 0)  # a solution: about as long as its problem
+
+
+def _learn(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
+    """The requests of level 2 beyond those of level 1."""
+    learn, teacher, tps = scenario.learn, scenario.teacher, scenario.task.problems
+    question, length = _question(scenario, problem_tokens), scenario.lesson.sampling.max_tokens
+    trainings = learn.rounds * len(learn.arms) * learn.seeds
+    measured = learn.held_out * ((1 + trainings) * (1 + learn.samples) + trainings)
+    # Some TRs of a later round's teacher exist already: those that it was measured with.
+    new = (learn.rounds - 1) * max(0, scenario.lesson.rationales - learn.rationales)
+    trs = tps * (trainings * learn.rationales + new)
+    yield _Batch("trainings", teacher, trainings, -_persona_tokens(teacher), 0)
+    yield _Batch("measured", teacher, measured, question, length)
+    yield _Batch("likelihoods", teacher, 2 * learn.held_out * trainings, question + length, 0)
+    yield _Batch("later_rationales", teacher, trs, question, length)
+    yield from _exams(scenario, problem_tokens, trs, length, graded=0, counted_as="later_exam_answers")
+
+
+def _iterate(scenario: Scenario, train: int, held_out: int, item_tokens: int) -> Iterator[_Batch]:
+    """The requests of level 3 for sets of exemplars."""
+    iterate, teacher = scenario.iterate, scenario.teacher
+    number = Amounts(iterate, len(scenario.students) + iterate.itself, train, held_out).at_most
+    exemplars, mistakes = _exemplar_tokens(scenario, item_tokens)
+    for stage, counted_as in (("reflect", "reflections"), ("write", "revisions")):
+        yield _Batch(counted_as, teacher, number[stage], exemplars + mistakes, iterate.writing.max_tokens)
+    longest = max(scenario.agents, key=_persona_tokens)
+    for stage, counted_as in (("exam", "exam_answers"), ("score", "own_answers"), ("test", "held_out_answers")):
+        yield _Batch(counted_as, longest, number[stage], exemplars + item_tokens, iterate.answering.max_tokens)
+
+
+# --- tokens ---------------------------------------------------------------------------------------------
+
+
+def _question(scenario: Scenario, problem_tokens: int) -> int:
+    """Tokens of a question with its demonstrations: problems whose solutions are about as long again."""
+    return INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)
+
+
+def _exemplar_tokens(scenario: Scenario, item_tokens: int) -> tuple[int, int]:
+    """Tokens of a set of exemplars, and of the mistakes that a reflection or revision shows."""
+    iterate = scenario.iterate
+    mistakes = iterate.mistakes * (iterate.reflections if iterate.mix else 1)
+    return (
+        INSTRUCTION_TOKENS + iterate.exemplars * (item_tokens + ANSWER_TOKENS),
+        mistakes * (item_tokens + iterate.answering.max_tokens),
+    )
 
 
 def _persona_tokens(agent: Agent) -> int:

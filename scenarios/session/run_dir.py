@@ -1,7 +1,6 @@
-"""A run's folder: where everything of a class lies, and what can be said of it from what lies there.
+"""The folder of a run: its files, and the summary and the level that are rebuilt from them.
 
-Reports and replays start here: a fresh level is fed what the gradebook holds. Nothing here needs a model, a
-broker, or the library that the problems came from.
+Reports and replays feed a new level the results in class.db, without a model, a broker, or the source of the problems.
 """
 
 import contextlib
@@ -33,11 +32,10 @@ from scenarios.levels import sequence
 from scenarios.levels.base import Level, Setup
 from scenarios.levels.replay import replay
 from scenarios.report.spend import server_notes_in, spent_in
-from scenarios.session.request_counts import CHARACTERS_PER_TOKEN
 from scenarios.session.runner import Ending
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
-from scenarios.tasks.problems import Bank
+from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Bank
 
 if TYPE_CHECKING:
     from scenarios.report.summary import Summary
@@ -45,18 +43,17 @@ if TYPE_CHECKING:
 OURS = frozenset(
     {"class.db", "class.db-shm", "class.db-wal", "lock", "logs", "keys", "scenario.yaml", "scenario.partial"}
 )
-"""What a run that ended at its very beginning may have left."""
-
+"""Files that a run may leave which ended before it began."""
 
 PRIVATE = 0o700
-"""Mode of a run's folder: gold answers, keys and all texts lie in it."""
+"""Mode of a run's folder, which contains gold answers, keys and all texts."""
 
 
 class RunFolder:
-    """The folder of one run, which no other user can enter.
+    """The folder of one run, which only its owner can enter.
 
     Args:
-        path: it need not exist yet.
+        path: the folder, which need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,18 +62,18 @@ class RunFolder:
         self.logs = self.path / "logs"
         self.keys = self.path / "keys"
         self.training = self.path / "training"
-        """The pairs that teachers are trained on."""
+        """Training data of teachers."""
         self.answer_key = self.path / "answer-key"
-        """Where simulated agents, and no others, find the gold answers."""
+        """The gold answers, for simulated agents alone."""
 
     @classmethod
     def new(cls, runs: Path, name: str, at: datetime | None = None) -> Self:
-        """Make a folder of its own for a new run in `runs`: NAME-TIME, or with a number where another run has that.
+        """Make a folder for a new run in `runs`: NAME-TIME, with a number if that exists already.
 
         Args:
-            runs: made where it is missing.
-            name: of the class.
-            at: default: now.
+            runs: the parent folder, which is made if it is missing.
+            name: the name of the class.
+            at: the time in its name; default: now.
 
         Raises:
             ScenarioError: it cannot be made.
@@ -101,27 +98,27 @@ class RunFolder:
 
     @property
     def used(self) -> bool:
-        """Whether it holds a run: both what was asked and what came of it."""
+        """Whether it contains a run: a scenario and results."""
         scenario = self.scenario_file
         return (self.path / "class.db").is_file() and scenario.is_file() and scenario.stat().st_size > 0
 
     @property
     def go_on(self) -> str:
-        """How to go on with the class, in a sentence."""
+        """A sentence that says how to continue the class."""
         if not self.used:
             return f"{self} holds no run to go on with: move class.db back if it was moved."
         return f"Go on with: python run.py resume {self}"
 
     def refuse_used(self) -> None:
-        """Raises ScenarioError: it holds a run already."""
+        """Raises ScenarioError if it contains a run."""
         if self.used:
             raise ScenarioError(f"{self} holds a run: `python run.py resume {self}`, or choose another --out")
 
     def make(self) -> None:
-        """Make the folder of a new run, unless it is there; an empty one is closed to other users.
+        """Make the folder of a new run if it is missing, and close it to other users.
 
         Raises:
-            ScenarioError: it cannot be made or closed, or holds something else.
+            ScenarioError: it cannot be made or closed, or contains other files.
         """
         try:
             self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
@@ -136,27 +133,27 @@ class RunFolder:
             raise ScenarioError(f"--out {self}: cannot be closed to other users: {error.strerror}") from error
 
     def clear(self) -> None:
-        """Remove what a class left that did not come about, so that the folder is free for another try."""
+        """Remove the files of a class that could not begin, so that the folder can be used again."""
         for name in ("scenario.yaml", "class.db", "class.db-wal", "class.db-shm"):
             (self.path / name).unlink(missing_ok=True)
 
     def log_failure(self, error: Exception) -> str:
-        """Write where an error comes from to logs/run.log; returns what to say of it."""
-        with contextlib.suppress(OSError):  # on a full disk the words must do
+        """Write the traceback of an error to logs/run.log; return the message to print."""
+        with contextlib.suppress(OSError):  # the disk may be full
             self.logs.mkdir(exist_ok=True)
             with (self.logs / "run.log").open("a") as file:
                 file.write(f"{printable_traceback(error)}\n")
         return in_words(error)
 
     def keep(self, scenario: Scenario) -> None:
-        """Write scenario.yaml, if it would say something new; whole, or not at all."""
+        """Write scenario.yaml atomically, if its content changes."""
         text = load.dump(scenario)
         if self.scenario_file.is_file() and self.scenario_file.read_text("utf-8") == text:
             return
         write_atomically(self.scenario_file, text.encode())
 
     def keep_training(self, name: str, content: bytes) -> None:
-        """Write a file of training data, whole or not at all; an equal one is left as it is.
+        """Write a file of training data atomically, unless an equal one exists.
 
         Raises:
             OSError: it cannot be written.
@@ -168,20 +165,20 @@ class RunFolder:
         write_atomically(path, content)
 
     def scenario(self, overrides: tuple[str, ...] = ()) -> Scenario:
-        """What the run was made with, or with some entries changed.
+        """The scenario of the run, with overrides applied.
 
         Raises:
-            ScenarioError: this is no run's folder, or an override is wrong.
+            ScenarioError: the folder contains no run, or an override is wrong.
         """
         if not self.used:
             raise ScenarioError(f"{self} is no folder of a run: no scenario.yaml with a class.db in it")
         return load.read(self.scenario_file, overrides)
 
     def bank(self, scenario: Scenario, store: Store) -> Bank:
-        """The problems as the gradebook has them, or drawn now and kept there.
+        """The problems in the store; if there are none, draw them and store them.
 
         Raises:
-            TaskError: they cannot be drawn as asked.
+            TaskError: they cannot be drawn.
         """
         if (bank := store.bank()) is None:
             from scenarios.tasks import build
@@ -191,7 +188,7 @@ class RunFolder:
         return bank
 
     def broker(self, scenario: Scenario, supervised: Sequence[str] = ()) -> BrokerSpec:
-        """The configuration of the class's broker; `supervised` are the names of the agents that run.py starts."""
+        """The configuration of the class's broker; `supervised` has the names of the agents that run.py starts."""
         endpoint, gauges = endpoints(scenario.broker.address, self.path)
         return BrokerSpec(
             endpoint=endpoint,
@@ -205,16 +202,16 @@ class RunFolder:
         )
 
     def sockets(self, scenario: Scenario) -> AbstractContextManager[None]:
-        """Keep the folder of the sockets, where there is one, for as long as the class lasts; see security.sockets."""
+        """A context that keeps the folder of the sockets, if there is one; see broker.auth.lock_ipc_folder."""
         return lock_ipc_folder(self.path) if scenario.broker.address == "ipc" else contextlib.nullcontext()
 
     def subscriber(self, scenario: Scenario) -> Subscriber:
-        """Reads the gauges of the class's broker."""
+        """A subscriber to the gauges of the class's broker."""
         _, gauges = endpoints(scenario.broker.address, self.path)
         return Subscriber(gauges, keys=self.keys_of(scenario))
 
     def keys_of(self, scenario: Scenario) -> Path | None:
-        """The folder with the class's CURVE keys, made where it is missing; None where none are needed."""
+        """The folder with the class's CURVE keys, which is made if it is missing; None if no keys are needed."""
         if scenario.broker.address == "ipc":
             return None
         if not self.keys.is_dir():
@@ -222,16 +219,16 @@ class RunFolder:
         return self.keys
 
     def level(self, scenario: Scenario, bank: Bank, store: Store) -> Level:
-        """A fresh level that asks what `scenario` wants of this run's problems.
+        """A new level of `scenario` with the problems of this run.
 
         Raises:
-            TaskError: it wants more problems than this run has.
+            TaskError: the scenario needs more problems than the run has.
         """
         asked = bank.only(scenario.task.problems, scenario.exam.problems) if bank.items else bank
         return sequence.make(Setup(scenario, asked, store.answerers(), store.given_up()))
 
     def problem_tokens(self) -> int:
-        """About how many tokens this run's problems have; 0: it has none yet."""
+        """The estimated tokens of a problem of median length; 0: the run has no problems yet."""
         if not self.used:
             return 0
         with Store(self.path) as store:
@@ -240,14 +237,14 @@ class RunFolder:
         return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN
 
     def without_answers(self, scenario: Scenario) -> frozenset[str]:
-        """The agents of which this run has recorded no answer."""
+        """The agents without a recorded answer in this run."""
         with Store(self.path) as store:
             return frozenset(agent.name for agent in scenario.agents) - store.answered()
 
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
-        """How a class ends that has all its results already, so that no process need be started; None: it has not.
+        """The ending of a class that has all its results already and needs no process; None: results are missing.
 
-        An earlier version may have recorded them and not what they are wanted for: that is written down here.
+        An earlier version may not have recorded what the results are for, so this records it.
         """
         if (bank := store.bank()) is None:
             return None
@@ -259,7 +256,7 @@ class RunFolder:
         return Ending("complete", reused=reused)
 
     def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
-        """The summary of what is recorded, under `scenario`, and how much was never asked, by stage."""
+        """The summary of the recorded results under `scenario`, and the number of missing requests by stage."""
         from scenarios.report.build import summarize
         from scenarios.report.run_info import facts_from
 
@@ -288,14 +285,14 @@ class RunFolder:
             return summary, dict(Counter(request.stage for request in step.requests))
 
     def write_summary(self, summary: "Summary") -> None:
-        """summary.json."""
+        """Write summary.json."""
         from scenarios.report.build import write_summary
 
         write_summary(self.path / "summary.json", summary)
 
 
 def members(scenario: Scenario) -> dict[str, Member]:
-    """The agents of the class by name, and what each name stands for."""
+    """The members of the class: each process by its name."""
     return {
         replica(agent.name, number): Member("teacher" if agent is scenario.teacher else "student", agent.name)
         for agent in scenario.agents
@@ -304,9 +301,9 @@ def members(scenario: Scenario) -> dict[str, Member]:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process is at work on the class in `folder`: it holds the lock, and a dead one holds none.
+    """Whether a process runs the class in `folder`: it holds the lock, which the death of a process releases.
 
-    The lock is tried, shared, and given back within microseconds.
+    Takes the lock shared and releases it within microseconds.
     """
     try:
         lock = (folder / "lock").open()

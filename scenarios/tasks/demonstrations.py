@@ -1,7 +1,7 @@
-"""Short worked examples that stand before every question, for teacher and students alike.
+"""Short worked examples that precede every question, for teacher and students alike.
 
-They set the manner: a few lines, one calculation per line, the answer in the last one. None of them is a
-problem that a family can draw. How they are laid out in a prompt is for the agents.
+They show the expected style: a few lines, one calculation per line, the answer in the last one. None of them is a
+problem that a family can draw. The agents format them for the prompt.
 """
 
 from broker.work_messages import Exemplar

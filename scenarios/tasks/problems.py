@@ -1,4 +1,4 @@
-"""Problems, and the bank a class draws them from. Knows no file format and no grader."""
+"""Problems, the bank of all problems of a class, and the interface of graders."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,10 @@ import msgspec
 from broker.errors import TaskError
 from broker.work_messages import AnswerForm, Exemplar
 
-ANSWER = "Answer:"
-"""How the last line of a solution begins."""
+ANSWER_MARK = "Answer:"
+"""Start of the last line of a solution; prompts ask for it."""
+CHARACTERS_PER_TOKEN = 4
+"""Of typical English text: an estimate for plans."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -21,16 +23,16 @@ class Problem(msgspec.Struct, frozen=True):
     answer: str
     form: AnswerForm
     solution: str = ""
-    """A worked solution that ends in the gold answer, where the source has one. It stays here too, but for `Grade`."""
+    """A worked solution that ends in the gold answer, where the source has one. Only a `Grade` sends it to agents."""
 
     @property
     def worked(self) -> str:
-        """What a `Grade` asks about: the worked solution, or the gold answer alone as a student would write it."""
-        return self.solution or f"{ANSWER} {self.answer}"
+        """The text that a `Grade` scores: the worked solution, or else the gold answer as a student would write it."""
+        return self.solution or f"{ANSWER_MARK} {self.answer}"
 
 
 class ProblemGroup(msgspec.Struct, frozen=True):
-    """A teaching problem (TP) with the exam problems (EPs) that test what was learnt from it."""
+    """A teaching problem (TP) with its exam problems (EPs)."""
 
     tp: Problem
     eps: tuple[Problem, ...]
@@ -40,8 +42,9 @@ class Labelled(msgspec.Struct, frozen=True):
     """Texts of two classes, for level 3; the answer to each is Yes (the positive class) or No."""
 
     source: str
+    """For people: the family, the files' names or the data set's name."""
     description: str
-    """What is to be told apart, in a sentence or two: teacher and students read it."""
+    """A sentence or two for teacher and students: what the texts are, and what Yes and No mean."""
     train: tuple[Problem, ...]
     dev: tuple[Problem, ...]
     test: tuple[Problem, ...]
@@ -55,9 +58,9 @@ class Bank(msgspec.Struct, frozen=True):
     items: tuple[ProblemGroup, ...]
     demonstrations: tuple[Exemplar, ...]
     held_out: tuple[Problem, ...] = ()
-    """Teaching problems that nothing is learnt from: what a trained teacher is measured on (level 2)."""
+    """Problems that are not taught; trained teachers are measured on them (level 2)."""
     labelled: Labelled | None = None
-    """What level 3 classifies."""
+    """The texts that level 3 classifies."""
 
     @property
     def problems(self) -> Iterator[Problem]:
@@ -70,10 +73,10 @@ class Bank(msgspec.Struct, frozen=True):
             yield from (*self.labelled.train, *self.labelled.dev, *self.labelled.test)
 
     def __post_init__(self) -> None:
-        """Refuse an exam that asks the TP itself, and problems that come twice: one question has one answer.
+        """Refuse an exam that asks the TP itself, and problems with the same text.
 
         Raises:
-            TaskError: names the problem.
+            TaskError: with the problem's id.
         """
         for item in self.items:
             if any(same_text(ep.text, item.tp.text) for ep in item.eps):
@@ -95,7 +98,7 @@ class Bank(msgspec.Struct, frozen=True):
         """The first `problems` TPs, with their first `exams` EPs.
 
         Raises:
-            TaskError: it does not have so many.
+            TaskError: the bank has fewer.
         """
         if problems > len(self.items) or any(exams > len(item.eps) for item in self.items):
             each = min((len(item.eps) for item in self.items), default=0)
@@ -118,23 +121,23 @@ def _refuse_twice(problems: Sequence[Problem], why: str) -> None:
 
 
 def worked_out(lines: str, answer: str) -> str:
-    """A source's own solution as a student would have written it: its lines, and the gold answer in a last one.
+    """A source's solution with the gold answer in a last line, as a student would write it.
 
-    Where the source has an answer line of its own, ours takes its place. Empty where there are no other lines.
+    That line replaces the answer line of the source. Empty if there are no other lines.
     """
     kept = [line.rstrip() for line in lines.strip().splitlines()]
-    if kept and kept[-1].startswith((ANSWER, "####")):
+    if kept and kept[-1].startswith((ANSWER_MARK, "####")):
         kept.pop()
-    return "\n".join([*kept, f"{ANSWER} {answer}"]) if any(kept) else ""
+    return "\n".join([*kept, f"{ANSWER_MARK} {answer}"]) if any(kept) else ""
 
 
 def same_text(a: str, b: str) -> bool:
-    """Whether two problems are the same but for white space and case."""
+    """Whether two texts differ only in white space and case."""
     return folded(a) == folded(b)
 
 
 def folded(text: str) -> str:
-    """`text` without differences of white space and case."""
+    """`text` in one normal form of white space and case."""
     return " ".join(text.casefold().split())
 
 
@@ -145,7 +148,7 @@ class Grader(Protocol):
     version: str
 
     def parse(self, text: str, form: AnswerForm) -> str | None:
-        """The answer that `text` ends in, normalized, or None where there is none to find."""
+        """The final answer in `text`, normalized; None if there is none."""
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
         """Whether `answer` is the gold answer of `problem`."""

@@ -19,17 +19,6 @@ def originals(scenario: Scenario) -> int:
     return scenario.iterate.originals or -(-scenario.lesson.rationales // 2)
 
 
-def rewrite_amounts(scenario: Scenario) -> Counter[str]:
-    """The most requests beyond level 1 for rewriting rationales: all exams have mistakes, reasons are asked twice."""
-    one, exam = scenario.iterate, scenario.exam
-    planned = scenario.task.problems * min(one.beam, originals(scenario)) * len(scenario.students)
-    written = planned * one.revisions
-    exams = written * len(scenario.students) * exam.problems * exam.repeats
-    grades = written * len(scenario.students) * exam.problems * (exam.score == "logprob")
-    asks = written * len(scenario.students) * exam.questions
-    return Counter(reflect=2 * planned, write=written, exam=exams, grade=grades, ask=asks, explain=asks)
-
-
 class Amounts(msgspec.Struct, frozen=True):
     """Requests of one search in which all sets are distinct and usable, and every exam has mistakes."""
 

@@ -1,1 +1,1 @@
-"""Whether an answer is right: forms of answers, values, symbolic comparison."""
+"""Finds answers in texts and decides whether they are right."""

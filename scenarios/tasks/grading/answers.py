@@ -1,8 +1,7 @@
-"""Finds the final answer in a model's text, and says whether two answers are the same.
+"""Finds the final answer in a model's text and decides whether two answers are the same.
 
-Numbers, words and yes/no are read and compared exactly here; LaTeX goes to verifier.py. Where the text marks no answer
-there is none: a guess taken for an answer would be noise in every score. The rules are in `parse`.
-Knows no problems' sources and no prompts but the mark they ask for.
+Numbers, words and yes/no are compared exactly; verifier.py compares LaTeX. A text without a marked answer has none:
+guessed answers would add noise to every score. `parse` has the rules.
 """
 
 import re
@@ -18,19 +17,16 @@ from scenarios.tasks.grading.values import clean, exact, leading, result
 from scenarios.tasks.grading.verifier import Verifier
 from scenarios.tasks.problems import Problem
 
-ANSWER_MARK = "Answer:"
-"""How the line with the final answer begins; prompts ask for it."""
-
 TAIL = 20_000
-"""Characters from the end of a text that are looked at."""
+"""Characters at the end of a text that are read."""
 LONGEST = 400
-"""Characters of an answer; more is no answer."""
+"""Most characters of an answer."""
 TRIES = 50
-"""Marks of one text that are tried, from its end."""
+"""Marks that are tried per text, from its end."""
 CACHE = 65_536
-"""Comparisons of LaTeX that are remembered."""
+"""Comparisons of LaTeX that are cached."""
 READ = 16_384
-"""Marked texts whose answer is remembered: gold answers are compared again with every exam."""
+"""Marked texts whose answer is cached: gold answers are compared again with every exam."""
 
 MARKS = re.compile(
     r"(?P<strong>(?<![^\W_])answer[*_ \t]{0,4}[:\uff1a=]"
@@ -44,7 +40,7 @@ MARKS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 CONTROL = re.compile(r"</answer>|<\|[a-z_]{1,30}\|>|</s>|\[/?INST\]|<(?:start|end)_of_turn>")
-"""Marks of the end of an answer or of a turn, as text."""
+"""Marks, written as text, that end an answer or a turn."""
 ROLE = r"human|user|assistant|student|teacher|system|customer"
 ASKED = r"problem|question|q"
 TITLE = rf"{ASKED}|exercise|example|task|puzzle|riddle|instruction|input|prompt|passage|statement|text|query"
@@ -58,26 +54,25 @@ NEXT_PROBLEM = re.compile(
     rf"|{CONTROL.pattern}",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Where a model that has answered goes on with the next problem, or with the next turn of a chat."""
+"""The start of another problem or of the next chat turn, with which some models continue after their answer."""
 NEW_TURN = re.compile(rf"[\W_]*(?:(?:{NEW})\b|(?:{ROLE}|{ASKED})\b)|{CONTROL.pattern}", re.IGNORECASE)
-"""Those of them that no solution has within it, as it may have a line `Input: 3 boxes`."""
+"""Those of them that never occur within a solution; `Input: 3 boxes` may."""
 BULLET = re.compile(r"^\s{0,8}[-*+\u2022]\s+")
 DISPLAY = re.compile(r"[\s*_`:]{0,12}(\\\[|\$\$)")
 BETWEEN_BOXES = re.compile(r"[\s$.]*(?:,|;|and|or|&)[\s$]*(?:and|or)?[\s$]*", re.IGNORECASE)
 ELSEWHERE = re.compile(r"\W*(?:as|see)\s+(?:boxed|above|shown|stated|given|in the box)", re.IGNORECASE)
-"""Instead of an answer: it was marked before."""
+"""A reference to an answer that is marked before."""
 CONCLUDES = re.compile(r"(?:so|therefore|thus|hence|altogether|in total|in all|finally)\b", re.IGNORECASE)
 
 
 def parse(text: str, form: AnswerForm) -> str | None:
-    r"""The answer that `text` ends in, normalized, or None where there is none to find.
+    r"""The final answer in `text`, normalized; None if there is none.
 
-    An answer is marked by a line `Answer: 42`, by `\boxed{42}`, `#### 42` or `<answer>42</answer>`; the last of these
-    marks counts, or the one before where its text holds no answer at all. Without them, the last `the answer is 42`
-    counts.
-    A model that runs on and poses itself the next problem is read up to there (see `_end`). Without a mark only
-    these count: for numbers a text that is a number alone, a last line with an equation (`6 * 7 = 42 apples.`) or a
-    last line that concludes (`So she has 42 apples.`) and holds one number; for yes/no a last line of that one word.
+    A line `Answer: 42`, `\boxed{42}`, `#### 42` or `<answer>42</answer>` marks an answer. The last mark counts, or the
+    one before it if the last one marks no answer at all. Without such a mark, the last `the answer is 42` counts.
+    Text after the start of another problem is ignored (see `_end`). Without any mark only these count: for numbers a
+    text that is one number, a last line with an equation (`6 * 7 = 42 apples.`) or a last line that concludes
+    (`So she has 42 apples.`) and has one number; for yes/no a last line of that one word.
     """
     text = text[-TAIL:]
     marks = list(MARKS.finditer(text))
@@ -86,7 +81,7 @@ def parse(text: str, form: AnswerForm) -> str | None:
     sure = [mark for mark in marks if mark.lastgroup]
     for mark in reversed(sure[-TRIES:]):
         value = _marked(text, mark)
-        answer = None if ELSEWHERE.match(value) else _read(value, form)
+        answer = None if ELSEWHERE.match(value) else normal(value, form)
         if answer is not None or _tries(value, form):
             return answer
     for mark in reversed([mark for mark in marks if not mark.lastgroup][-TRIES:]):
@@ -96,10 +91,10 @@ def parse(text: str, form: AnswerForm) -> str | None:
 
 
 def _end(text: str, marks: list[re.Match[str]], form: AnswerForm) -> int:
-    """Where the solution ends, and the next problem or the next turn begins.
+    """The position where the solution ends and another problem or turn begins.
 
-    A sentence about the answer may be one of many, and is hardly told from a word. So it ends a solution of a number
-    or of yes and no only, and only where a new turn comes before any other mark.
+    A sentence about the answer may be one of several, and looks much like an answer in words. So it ends a solution
+    only for numbers and yes/no, and only if a new turn follows before any other mark.
     """
     sure = [mark for mark in marks if mark.lastgroup]
     first = _first(text, sure, form)
@@ -116,24 +111,19 @@ def _first(text: str, marks: list[re.Match[str]], form: AnswerForm) -> re.Match[
     return next((mark for mark in marks[:TRIES] if _answer(text, mark, form) is not None), None)
 
 
-def normal(answer: str, form: AnswerForm) -> str | None:
-    """`answer` alone, as `parse` would give it back; None where it is none of this form."""
-    return _read(answer, form)
-
-
 def _answer(text: str, mark: re.Match[str], form: AnswerForm) -> str | None:
-    return _read(_marked(text, mark), form)
+    return normal(_marked(text, mark), form)
 
 
 def _tries(value: str, form: AnswerForm) -> bool:
-    """Whether a marked text gives an answer, though not one of this form: what was said before it does not count."""
+    """Whether a marked text gives some answer, though not of this form: then earlier marks do not count."""
     if form == "number":
         return re.search(r"\d", value) is not None
     return form == "yes_no" and words.POLAR.search(value) is not None
 
 
 def _marked(text: str, mark: re.Match[str]) -> str:
-    """What stands behind a mark: the inside of the box, else the rest of the line, or the next one."""
+    """The marked text: the content of the box, else the rest of the line or the next line."""
     if mark["token"]:
         return mark["token"]
     if mark["box"]:
@@ -153,7 +143,7 @@ def _marked(text: str, mark: re.Match[str]) -> str:
 
 
 def _boxes(text: str, mark: re.Match[str]) -> str:
-    """The inside of a box, and of those before it that are one list with it: one box of two is not the answer."""
+    """The content of a box and of the boxes before it that form a list with it: one of two boxes is not the answer."""
     value, start = _inside(text, mark.end()), mark.start()
     for _ in range(8):
         before = text[max(0, start - LONGEST) : start]
@@ -167,27 +157,28 @@ def _boxes(text: str, mark: re.Match[str]) -> str:
 
 
 def _inside(text: str, start: int) -> str:
-    """From `start` up to the brace that closes the one before it; nothing where it is not closed."""
+    """The text from `start` to the brace that closes the one before it; empty if none does."""
     text = text[start : start + LONGEST]
     end = latex.closing(text, 0)
     return text[: end - 1] if end else ""
 
 
 @lru_cache(READ)
-def _read(value: str, form: AnswerForm) -> str | None:
+def normal(answer: str, form: AnswerForm) -> str | None:
+    """The normal form of an answer, as `parse` returns it; None if it does not have this form."""
     if form == "number":
-        return leading(value)
+        return leading(answer)
     if form == "latex":
-        found = latex.formula(value.strip().strip("*_`"))
+        found = latex.formula(answer.strip().strip("*_`"))
     else:
-        found = (words.phrase if form == "word" else words.polarity)(value[: LONGEST + 1])
+        found = (words.phrase if form == "word" else words.polarity)(answer[: LONGEST + 1])
     return found if found and len(found) <= LONGEST else None
 
 
 def _unmarked(text: str, form: AnswerForm) -> str | None:
     last = text.rstrip()[-LONGEST:].rsplit("\n", 1)[-1].strip(" \t*_`")
     if form == "yes_no":
-        return _read(last, form) if re.fullmatch(r"(?:yes|no)\W?", last, re.IGNORECASE) else None
+        return normal(last, form) if re.fullmatch(r"(?:yes|no)\W?", last, re.IGNORECASE) else None
     if form != "number":
         return None
     if "\n" not in text.strip() and (only := exact(last.rstrip("."))) is not None:
@@ -200,22 +191,19 @@ def _unmarked(text: str, form: AnswerForm) -> str | None:
     return None
 
 
-@lru_cache(READ)
-def _formula(answer: str) -> Formula:
-    return latex.read(answer)
-
-
 class ClassGrader:
-    """The class's grader: numbers, words and yes/no compared exactly, LaTeX by mathematical equivalence.
+    """The class's grader: compares numbers, words and yes/no exactly, and LaTeX by mathematical equivalence.
 
-    Equivalence must hold in both directions: math-verify alone is not symmetric.
+    Equivalence must hold in both directions, since math-verify is not symmetric.
+
+    Args:
+        limit_s: processor time of one comparison of LaTeX; one that takes longer counts as not equivalent.
     """
 
     name = "lbt"
     version = "2"
 
     def __init__(self, *, limit_s: float = 5.0) -> None:
-        """limit_s: processor time of one comparison of LaTeX; what takes longer is not equivalent."""
         self._verifier = Verifier(limit_s=limit_s)
         self._workable = lru_cache(CACHE)(self._verifier.workable)
         self._equivalent = lru_cache(CACHE)(self._compare)
@@ -230,22 +218,22 @@ class ClassGrader:
 
     @property
     def given_up(self) -> int:
-        """How many comparisons of LaTeX took too long: these answers were compared as text alone."""
+        """How many comparisons of LaTeX took too long; these answers were compared as text."""
         return self._verifier.given_up
 
     def close(self) -> None:
-        """End the process that compares LaTeX, if it was ever started."""
+        """End the process that compares LaTeX, if it runs."""
         self._verifier.close()
 
     def parse(self, text: str, form: AnswerForm) -> str | None:
-        """The answer that `text` ends in, normalized, or None where there is none to find."""
+        """The final answer in `text`, normalized; None if there is none."""
         return parse(text, form)
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
         r"""Whether `answer` is the gold answer of `problem`.
 
-        More lenient than `same`, since the gold answer says what is asked for: a word may have a remark behind it
-        ("New York, USA"), and a formula may leave out what the gold answer has (`5` for `x = 5`, `0.28` for `28\%`).
+        More lenient than `same`, since the gold answer shows what is asked for: a word may have a remark behind it
+        ("New York, USA"), and a formula may leave out a part of the gold answer (`5` for `x = 5`, `0.28` for `28\%`).
         """
         form = problem.form
         gold, given = normal(problem.answer, form), normal(answer or "", form)
@@ -255,12 +243,12 @@ class ClassGrader:
             return True
         if form == "word":
             return words.says(given, gold)
-        return form == "latex" and self._gives(_formula(gold), _formula(given))
+        return form == "latex" and self._gives(latex.read(gold), latex.read(given))
 
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
-        """Whether two answers are one, whatever the gold answer is.
+        """Whether two answers are the same, whatever the gold answer is.
 
-        Symmetric and transitive, so that answers fall into the same groups in whatever order they come.
+        Symmetric and transitive, so that groups of equal answers do not depend on their order.
         """
         one, other = normal(a, form), normal(b, form)
         if one is None or other is None:
@@ -271,7 +259,7 @@ class ClassGrader:
             return words.group_key(one) == words.group_key(other)
         if form != "latex":
             return False
-        first, second = _formula(one), _formula(other)
+        first, second = latex.read(one), latex.read(other)
         alike = first.shape.strip("{") == second.shape.strip("{") and first.equations == second.equations
         return alike and first.unit == second.unit and self._equal(first, second)
 
@@ -297,7 +285,7 @@ class ClassGrader:
         if one.cells or other.cells:
             pairs = zip(one.cells, other.cells, strict=False)
             return len(one.cells) == len(other.cells) and all(
-                a == b or self._equal(*map(_formula, (a, b))) for a, b in pairs
+                a == b or self._equal(latex.read(a), latex.read(b)) for a, b in pairs
             )
         if latex.squeezed(one.body) == latex.squeezed(other.body):
             return True
@@ -308,8 +296,8 @@ class ClassGrader:
         return self._equivalent(*sorted((one.body, other.body)))
 
     def _compare(self, a: str, b: str) -> bool:
-        # Each text is tried alone first: one that takes too long is then compared as text alone, with whatever it is
-        # compared, and in whatever order answers come.
+        # Each text is tried alone first: one that takes too long is always compared as text, whatever it is compared
+        # with and in whatever order answers come.
         if not (self._workable(a) and self._workable(b)):
             return False
         return self._verifier.equivalent(a, b) and self._verifier.equivalent(b, a)

@@ -1,6 +1,6 @@
-"""Exact comparison of numbers, in place of math-verify's, which rounds to six places.
+"""Exact comparison of numbers for math-verify, whose own comparison rounds to six places.
 
-Imports sympy: for the process that compares LaTeX alone.
+Imports sympy, so only the child process of verifier.py imports this file.
 """
 
 from typing import Any
@@ -9,18 +9,18 @@ import sympy
 from math_verify import grader
 
 DIGITS = 50
-"""Digits that constants are computed to."""
+"""Digits to which constants are computed."""
 CLOSE = sympy.Rational(1, 10**30)
-"""Of the larger of two constants: how far apart they may be computed and still be equal."""
+"""Largest difference of two equal constants, relative to the larger one."""
 
 PROBE = sympy.Rational(1, 7)
-"""What an expression is compared with to see whether it can be compared at all."""
+"""Expressions are compared with it to find out whether they can be compared."""
 CONTAINERS = (sympy.Set, sympy.Tuple, sympy.core.relational.Relational)
-"""Their parts are compared one by one."""
+"""Types whose parts are compared one by one."""
 
 
 def install() -> None:
-    """Have math-verify compare numbers, elements of sets and entries of matrices by `equal_numbers`."""
+    """Make math-verify compare numbers, elements of sets and entries of matrices with `equal_numbers`."""
     grader.sympy_numeric_eq = equal_numbers
     grader.sympy_symbolic_eq = equal_expressions
 
@@ -41,7 +41,7 @@ def equal_numbers(a: Any, b: Any, *_: int) -> bool:
         largest = max(abs(a.evalf(DIGITS)), abs(b.evalf(DIGITS)))
         return bool(abs((a - b).evalf(DIGITS)) <= CLOSE * largest)
     except Exception:
-        return False  # What sympy cannot compute is not equal to anything.
+        return False  # sympy cannot compute it
 
 
 def equal_expressions(a: Any, b: Any) -> bool:
@@ -54,7 +54,7 @@ def equal_expressions(a: Any, b: Any) -> bool:
 
 
 def work_through(expressions: list[Any]) -> bool:
-    """Do with each expression, alone, what a comparison does with it: to find out whether that takes too long."""
+    """Evaluate each expression as a comparison does, to find out whether it takes too long."""
     for one in expressions:
         parts = one.flat() if isinstance(one, sympy.MatrixBase) else [] if isinstance(one, str) else [one]
         if isinstance(one, CONTAINERS):

@@ -1,6 +1,6 @@
-"""Reads gold answers as people write them in files: which form they have, and GSM8K's worked answers.
+"""Reads gold answers from files of users: finds their form, and the answer in GSM8K's worked solutions.
 
-Used wherever a gold answer comes from a file of the user's own, so that `run.py grade` reads it as a class does.
+Classes and `run.py grade` both use it, so that they read a gold answer alike.
 """
 
 import re
@@ -13,16 +13,16 @@ from scenarios.tasks.grading.answers import normal
 from scenarios.tasks.grading.values import exact, measured
 
 Answer = str | int | float | bool
-"""What a line may hold as its answer; true and false are yes and no."""
+"""The types of an answer in a file; true and false are yes and no."""
 
 FORMS: tuple[str, ...] = get_args(AnswerForm)
 WORKED = re.compile(r"^[ \t]*####(?!#)[ \t]*(?P<answer>\S.*?)[ \t]*\Z", re.MULTILINE)
 """The last line of an answer in GSM8K, `#### 72`."""
 CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
-"""GSM8K's notes for a calculator, `<<48/2=24>>`, which no student writes."""
+"""GSM8K's calculator notes, such as `<<48/2=24>>`; they are removed."""
 FUNCTION = re.compile(r"\b(?:sqrt|sin|cos|tan|log|ln|exp|pi)\b")
 FORMULA = re.compile(r"(?=.*(?:\d|[=(\[]))(?=.*[\^=<>\[\](){}+*√π∞≤≥])(?!.*[A-Za-z]{2})[^?!\"']+|-?\d{1,4}[nx-z]{1,3}")
-"""Not a word but a formula, although nothing of LaTeX is in it: `(2, 3)`, `[0, 1)`, `x^2 + 1`, `2x`."""
+"""A formula without LaTeX commands: `(2, 3)`, `[0, 1)`, `x^2 + 1`, `2x`."""
 
 
 class Gold(NamedTuple):
@@ -31,20 +31,20 @@ class Gold(NamedTuple):
     answer: str
     form: AnswerForm
     solution: str
-    """The worked answer that it was the end of; empty where it stood alone."""
+    """The worked solution that ends in it; empty if the answer stands alone."""
 
 
 def read_gold(value: Answer, form: str | None, where: str, *, key: str = "answer") -> Gold:
     """Read a gold answer.
 
     Args:
-        value: as it stands in the file.
-        form: as it stands there; None: it is found from the answer.
+        value: the answer in the file.
+        form: the form in the file; None: it is derived from the answer.
         where: file and line, for messages.
-        key: what the line calls it, for messages.
+        key: the key of the answer in the line, for messages.
 
     Raises:
-        TaskError: there is no such form, or the answer cannot be read as one.
+        TaskError: there is no such form, or the answer does not have it.
     """
     answer = ("Yes" if value else "No") if isinstance(value, bool) else str(value).strip()
     solution = ""

@@ -1,30 +1,33 @@
-r"""Takes LaTeX answers out of the text around them, and writes them in one way.
+r"""Extracts LaTeX answers from the text around them and normalizes them.
 
-`formula` gives the text that is stored as the answer; `Formula` what comparisons need of it. Whether two formulas are
-equivalent mathematics is for verifier.py. Every function takes time linear in its text.
+`formula` returns the text that is stored as the answer; `read` the `Formula` that comparisons use. verifier.py decides
+whether two formulas are equivalent. Every function takes time linear in its text.
 """
 
 # ruff: noqa: RUF001 - signs that look like others are what this module reads
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from scenarios.tasks.grading.values import KNOWN_UNITS, REPEATING, SUBSCRIPT, SUPERSCRIPT, THOUSANDS, exact
 
 LONGEST = 800
-"""Characters that are read."""
+"""Characters of a text that are read."""
+CACHE = 16_384
+"""Formulas that are cached: gold answers are compared again with every exam."""
 
 DELIMITER = re.compile(r"\\\\|\\\$|\\[()\[\]]|\$\$?")
 LISTED = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or|&))\s*(?:and|or)?\s*", re.IGNORECASE)
-"""Between two formulas that are items of one list."""
+"""Text between two formulas that are items of one list."""
 GLUE = re.compile(r"\s*[-=+*/^<>|:]?\s*")
-"""Between two parts of one formula."""
+"""Text between two parts of one formula."""
 SAYS = re.compile(r"\b(?:is|are|equals|be|becomes|get)\b\W*$|=\s*$", re.IGNORECASE)
-"""Before the formula that a sentence is about."""
+"""Text before the formula that a sentence gives as its answer."""
 DENIES = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:\w+\s+)?$", re.IGNORECASE)
 PERCENT = re.compile(r"\s*(?:\\?%|percent\b|per cent\b)")
 MORE = re.compile(r"\s*,?\s*(?:and|or)\s+(-?\d[\d.,/]*)")
-"""Behind the last formula: another item of the list, without dollars."""
+"""Another item of the list, without dollars, behind the last formula."""
 SCALE = re.compile(r"\s*(hundred|thousand|million|billion|trillion)\b")
 WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w',-]*\s+){0,12}?(?:is|are|equals|be)\b:?\s+(?=\S)", re.IGNORECASE)
 WORDS_BEHIND = re.compile(
@@ -56,7 +59,7 @@ SHORT_UNITS = {
     "minute": "min", "hour": "h", "hr": "h", "liter": "l", "litre": "l", "degree": "deg", "kph": "kmh",
     "dollar": "usd", "euro": "eur", "ton": "t", "tonne": "t",
 }  # fmt: skip
-"""The short names of units, by the singular of the long ones."""
+"""Short names of units by the singular of their long names."""
 NUMERAL = re.compile(r"(?<![\w}\\^_])([0-9][0-9A-Fa-f]*)\s?_\s?(?:\{?\s?(\d{1,2}|\\text\{[a-z ]{1,16}\})\s?\}?)")
 """A number with its base: 1010_2."""
 ASSIGNED = re.compile(
@@ -69,27 +72,27 @@ TRIGONOMETRY = re.compile(
 
 
 class Formula(NamedTuple):
-    """An answer in LaTeX, as it is compared."""
+    """An answer in LaTeX, prepared for comparisons."""
 
     body: str
-    """Without the variable that it is the value of, and without %."""
+    """The formula without its variable and without %."""
     variable: str
-    """`x` in `x = 5`; empty where there is none."""
+    """`x` in `x = 5`; empty if there is none."""
     percent: bool
     shape: str
-    """`(`, `[` or `{` where brackets hold all of it; empty for numbers, lists and the like. `{` is a list."""
+    """The opening bracket if brackets enclose all of it: `(`, `[` or `{` (a set); else empty."""
     numerals: tuple[tuple[str, str], ...]
-    """The numbers with a base, with their bases."""
+    """Numbers that have a base, each with its base."""
     equations: int
-    """How many `=` it has."""
+    """The number of `=` in it."""
     unit: str = ""
-    """The well-known unit that is written as text behind it, by its short name."""
+    """The short name of the unit behind it, if the unit is known."""
     cells: tuple[str, ...] = ()
-    """The cells of a system or a case distinction, row by row."""
+    """The cells of a system of equations or a case distinction, row by row."""
 
 
 def formula(value: str) -> str | None:
-    """The answer in `value`, without the sentence, the dollars and the dots around it; a number as its exact value."""
+    """The formula in `value` without the sentence, the dollars and the dots around it; a number as its exact value."""
     value = value[:LONGEST]
     parts = _parts(value)
     if any(is_math and text.strip() for is_math, text in parts):
@@ -101,7 +104,7 @@ def formula(value: str) -> str | None:
 
 
 def _parts(value: str) -> list[tuple[bool, str]]:
-    """`value` cut at its delimiters: whether each part is a formula, and its text."""
+    """`value` split at its delimiters: for each part, whether it is a formula, and its text."""
     parts: list[tuple[bool, str]] = []
     until, start = "", 0
     for found in DELIMITER.finditer(value):
@@ -116,13 +119,13 @@ def _parts(value: str) -> list[tuple[bool, str]]:
                 continue  # an amount of money
             parts.append((True, value[start : found.start()]))
             until, start = "", found.end()
-    # What is never closed is no formula: `$18.90`, or a line of a longer one.
+    # Text behind an unclosed delimiter is not a formula: `$18.90`, or a line of a longer formula.
     parts.append((False, value[start:]))
     return parts
 
 
 def _joined(parts: list[tuple[bool, str]]) -> str:
-    """The formula that a sentence gives as its answer; several where they are a list."""
+    """The formula that a sentence gives as its answer; several joined by commas if they are a list."""
     first = next(i for i, (is_math, text) in enumerate(parts) if is_math and text.strip())
     before = "".join(text for _, text in parts[:first])
     if DENIES.search(before):
@@ -155,7 +158,7 @@ def _joined(parts: list[tuple[bool, str]]) -> str:
 
 
 def _undelimited(value: str) -> str:
-    """A formula without dollars, or with one for money: without the words before it and the unit behind it."""
+    """A formula without delimiters, without the words before it and the unit behind it."""
     value = re.sub(r"(?<!\\)\$", "", value).strip().rstrip(".,;:")
     if DENIES.search(value[:12]):
         return ""
@@ -203,7 +206,7 @@ def _tidy(value: str) -> str:
 
 
 def unboxed(value: str) -> str:
-    r"""`value` with the inside of each `\boxed{...}` in its place."""
+    r"""`value` with each `\boxed{...}` replaced by its content."""
     for _ in range(8):
         start = BOX.search(value)
         if start is None:
@@ -215,7 +218,7 @@ def unboxed(value: str) -> str:
 
 
 def closing(text: str, start: int) -> int:
-    r"""The place behind the brace that closes the one before `start`, or 0. `\{` and `\}` are signs, not braces."""
+    r"""The position behind the brace that closes the one before `start`, or 0. `\{` and `\}` are not braces."""
     depth = 1
     for found in BRACE.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(found[0], 0)
@@ -224,8 +227,9 @@ def closing(text: str, start: int) -> int:
     return 0
 
 
+@lru_cache(CACHE)
 def read(answer: str) -> Formula:
-    """What comparisons need of a stored answer."""
+    """Prepare a stored answer for comparisons."""
     body = answer
     if system := SYSTEM.fullmatch(body):
         rows = [row.strip(" ,;.") for row in system[2].split("\\\\")]
@@ -256,12 +260,12 @@ def _unit(body: str) -> str:
 
 
 def squeezed(body: str) -> str:
-    """A formula without what only moves its parts about."""
+    """A formula without spacing commands and white space."""
     return re.sub(r"\\(?:left|right|[,;:! ])(?![A-Za-z])|\s|\\quad", "", body)
 
 
 def _shape(body: str) -> str:
-    """The bracket that opens the whole of `body`, where the last sign closes it."""
+    """The opening bracket of `body`, if its last sign closes it; else empty."""
     opening = {"\\{": "{", "\\lbrace": "{", "(": "(", "[": "["}
     start = next((mark for mark in opening if body.startswith(mark)), "")
     if not start or not body.endswith(("\\}", "\\rbrace", ")", "]")):
@@ -277,12 +281,12 @@ def _shape(body: str) -> str:
 
 
 def _variables(body: str) -> bool:
-    """Whether `body` has letters that are neither commands, text, nor constants."""
+    """Whether `body` has letters that are neither commands nor text nor constants."""
     return re.search(r"[A-Za-df-hj-z]", re.sub(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?", "", TEXT.sub("", body))) is not None
 
 
 def differ_in_case(one: str, other: str) -> bool:
-    """Whether two formulas have the same variables but for their case: math-verify takes `2X` for `2x`."""
+    """Whether the variables of two formulas differ only in case; math-verify considers `2X` and `2x` equal."""
     first, second = (
         set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", TEXT.sub("", body))) for body in (one, other)
     )

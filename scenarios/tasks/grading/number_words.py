@@ -1,4 +1,4 @@
-"""Reads English number words: "forty-two", "two thirds", "a hundred and five". Owns no digits and no units."""
+"""Reads English number words: "forty-two", "two thirds", "a hundred and five"."""
 
 import re
 
@@ -14,14 +14,14 @@ MULTIPLIERS = {
     **SCALES, "hundred": 100, "dozen": 12, "k": 10**3, "mil": 10**6, "mln": 10**6, "mn": 10**6, "bn": 10**9,
     "lakh": 10**5, "crore": 10**7,
 }  # fmt: skip
-"""What multiplies the digits before it."""
+"""Words and letters that multiply the digits before them."""
 SCALE = "|".join(sorted(MULTIPLIERS, key=len, reverse=True))
 PARTS = {
     "half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
     "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "fifteenth": 15, "sixteenth": 16, "twentieth": 20,
     "hundredth": 100, "thousandth": 1000,
 }  # fmt: skip
-"""Parts of a whole, by the name of one of them."""
+"""The denominators of fractions in words, by the singular."""
 PART = "|".join(PARTS)
 WORD = "|".join([*UNITS, *TENS, "hundred", *SCALES])
 PHRASE = re.compile(
@@ -33,7 +33,7 @@ ONE = re.compile(
 )
 HALF = re.compile(r"half\b(?!\s+(?:past|as)\b)(?:(?:\s+of)?\s+an?\b)?", re.IGNORECASE)
 ORDINAL = re.compile(rf"[\s-]+(?:first|second|{PART})\b", re.IGNORECASE)
-"""Behind a round number: "twenty-fifth", "two hundred first"."""
+"""An ordinal behind a round number: "twenty-fifth", "two hundred first"."""
 COUNTED = re.compile(rf"(?<![\d.,/])(?:1[\s-]+({PART})|(\d{{1,12}})[\s-]+({PART})s)\b", re.IGNORECASE)
 UNIT_AND_PART = re.compile(
     rf"(?<![\d.,/])(\d{{1,12}})\s+(?!(?:{SCALE})s?\b)([a-z]{{2,20}})\s+(and\s+an?\s+(?:{PART}))\b", re.IGNORECASE
@@ -43,7 +43,7 @@ AND_PARTS = re.compile(rf"(?<=\d)\s+and\s+(an?|[a-z]+|\d{{1,12}})[\s-]+({PART})s
 
 
 def as_digits(text: str) -> str:
-    """`text` with the number words that it begins with as digits, and with `2 thirds` as 2/3."""
+    """`text` with number words at its start written as digits, and `2 thirds` as 2/3."""
     minus = MINUS.match(text)
     words = text[minus.end() :] if minus else text
     if half := HALF.match(words):
@@ -66,7 +66,7 @@ def mixed(text: str) -> str:
 
 
 def values(text: str) -> list[int]:
-    """The numbers that `text` has as words, without `one`, which is a pronoun as well."""
+    """The numbers written as words in `text`, without `one`, which is also a pronoun."""
     found = (_value(phrase[0]) for phrase in PHRASE.finditer(ONE.sub("one ", text)) if phrase[0].casefold() != "one")
     return [value for value in found if value is not None]
 
@@ -76,17 +76,17 @@ def _parts(found: re.Match[str]) -> str:
 
 
 def _and_parts(found: re.Match[str]) -> str:
-    """The fraction of a mixed number; as it is where the word before the part is none of a number."""
+    """The fraction of a mixed number; unchanged if the word before the part is not a number."""
     count = found[1].casefold()
     n = 1 if count in ("a", "an") else int(count) if count.isdigit() else UNITS.get(count)
     return found[0] if n is None else f" {n}/{PARTS[found[2].casefold()]}"
 
 
 def _value(phrase: str) -> int | None:
-    """The value of number words, or None where they are several numbers ("two three") or none ("hundred")."""
+    """The value of number words; None if they are several numbers ("two three") or none ("hundred")."""
     total = group = 0
     last, small = 10**15, 1000
-    """The smallest scale so far, and what the next part of its group must stay under."""
+    """The smallest scale so far, and the bound of the next number in its group."""
     for word in re.findall(rf"\b(?:{WORD})\b", phrase.casefold()):
         if word in SCALES:
             if not group or SCALES[word] >= last:

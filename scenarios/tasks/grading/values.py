@@ -2,7 +2,7 @@ r"""Reads numbers out of text as exact values.
 
 A number's canonical form is its value as a reduced fraction: `42`, `7/2`, `-3/4`. So 3.5, 7/2, 3 1/2, 3½, "three and a
 half" and \frac{7}{2} are one number, and so are 1,250,000 and "1.25 million". Units, currencies and % do not count.
-Every function takes time bounded by `LONGEST` and never raises. Knows nothing of the marks around an answer.
+Every function takes time bounded by `LONGEST` and never raises.
 """
 
 # ruff: noqa: RUF001 - signs that look like others are what this module reads
@@ -14,9 +14,9 @@ from fractions import Fraction
 from scenarios.tasks.grading.number_words import MULTIPLIERS, PART, SCALE, as_digits, mixed, values
 
 LONGEST = 400
-"""Characters that are read."""
+"""Characters of a text that are read."""
 DIGITS = 120
-"""Characters of one number, as it stands and as its value is written; longer ones are not read."""
+"""Most characters of one number, both in the text and as its value is written."""
 
 PLAIN = (
     r"(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?"
@@ -57,15 +57,15 @@ REPEATING = re.compile(
     r"(?<=\.)(\d{0,40})(?:\\(?:overline|overbar|bar|dot)\s?\{?(\d{1,40})\}?|\((\d{1,40})\)(?![\d(]))"
 )
 GOES_ON = re.compile(r"(?<=\.)(\d{1,60})\s?(?:\.{3,}|\\[lc]?dots)")
-"""A decimal that is cut off: it is read where its last digits repeat, as in 0.1666..."""
+"""A decimal with an ellipsis; it is a number if its last digits repeat, as in 0.1666..."""
 
 THOUSANDS = re.compile(r"(?<=\d)(?:,\s?\\!|\{,\\!\})\s*(?=\d{3}(?!\d)|\d{2},\s?\\!)")
-"""A comma that LaTeX sets closer, behind thousands."""
+"""A comma behind thousands with LaTeX's negative space."""
 BOLD = re.compile(r"(?<![\w)])(?:\*\*|__)|(?:\*\*|__)(?![\w(])|`")
 MINUS = re.compile(r"\b(?:minus|negative)\s+(?=[$£€¥]?\s?\.?\d)", re.IGNORECASE)
 
 UNIT_LETTERS = frozenset("mgshlLNJWVAKCFTd°")
-"""Letters that are a unit behind a number; others are variables, so that `3x` is no number."""
+"""Letters that are units behind a number; other letters are variables, so `3x` is not a number."""
 UNIT_NAMES = """
     % ° °c °f percent pct cent cents dollar dollars usd euro euros eur pound pounds rupee rupees yen degree degrees deg
     mm cm dm km m meter meters metre metres centimeter centimeters kilometer kilometers kilometre kilometres in inch
@@ -74,13 +74,13 @@ UNIT_NAMES = """
     h hr hour hours day days week weeks month months year years mph kmh kph km/h m/s unit units
 """
 KNOWN_UNITS = frozenset(UNIT_NAMES.split())
-"""What may stand behind a number in a gold answer without a form, so that it is taken for a number."""
+"""Units behind a number in a gold answer without a form: such an answer is a number."""
 CALCULATES = r"[-+]?\s?[*^/÷:_±√|~&]+[ \t]*[\d(.\\$£€\w-]|\+|[-+][ \t]*(?:[$£€(]?[ \t]*[.(]?\d|\\|[a-z]\b)"
 LISTS = r"\.\d|[x,](?=[ \t]*\d)|\(\d|\(?\s*(?:to|or|and(?!\s+not\b))\b"
 WORDS = r"\(?\s*(?:pi|base|p?mod|modulo|choose|squared|cubed|factorial|sqrt|root|in (?:base|binary|hex)|tens)\b"
 DENIED = r"\W*(?:(?:is|was)\s*(?:not|n't|wrong|incorrect|false)|(?:cannot|can't|can not) be)\b"
 LEFT_OVER = re.compile(rf"[ \t]*(?:{CALCULATES}|{LISTS}|{WORDS})|[ \t]+\d|{DENIED}", re.IGNORECASE)
-"""Behind a number: it is a part of something that nobody worked out, of a ratio, a range or a list, or it is denied."""
+"""Text behind a number that is part of an unfinished calculation, a ratio, a range or a list, or that denies it."""
 BELOW_ZERO = re.compile(r"(?<![-\d.,/])(\d[\d.,/]*(?: ?[°a-z]+){0,2}) below (?:zero|0)\b", re.IGNORECASE)
 DOLLARS_AND_CENTS = re.compile(
     r"(?<![\d.,])(?:\$ ?(\d[\d,]*)|(\d[\d,]*) dollars?),?(?: and)? ([a-z\d-]{1,12}) cents?\b", re.IGNORECASE
@@ -88,14 +88,14 @@ DOLLARS_AND_CENTS = re.compile(
 NONE = re.compile(
     r"(?:none|nothing)(?: (?:at all|(?:is |are )?left(?: over)?|remains?|of (?:them|it)))?[\s.!*_$]*", re.IGNORECASE
 )
-"""Zero as a word."""
+"""Zero in words."""
 BAD_BEFORE = re.compile(
     r"(?:\b(?:at least|at most|(?<![a-z]{3} )up to)\b"
     r"|\b(?:not|never|no(?!\.\s?$)|neither|than|between|half|third|quarter|twice|double|triple|root|square of|cube of"
     r"|log|ln|sin|cos|tan|sqrt|mod|base|binary|octal|hexadecimal)\b|n't\b|[<>≤≥≠√|^*/±]|\\[a-z]|\b[a-z]\()",
     re.IGNORECASE,
 )
-"""Before a number: it is not what the text gives as its answer, or not all of it."""
+"""Text before a number that is not the answer, or not all of it."""
 COPULA = re.compile(r"\b(?:is|are|was|were|be|equals|makes|gives|get|gets)\b|:", re.IGNORECASE)
 REMARK = re.compile(
     r"[.!?](?=\s|$)|;(?=\s*[^\d\s$-])|\s\(|\s-\s|,(?=\s*(?:as|which|where|so that)\b)"
@@ -103,7 +103,7 @@ REMARK = re.compile(
     r"|\b(?:explanation|reason|note)\b",
     re.IGNORECASE,
 )
-"""Where what follows a number says no more about which number it is."""
+"""The start of a remark behind a number, which does not change the number."""
 ASIDE = re.compile(
     r"(?P<share>\b(?:out )?of (?:all )?(?:the|these|those) (?:\d[\d,]*(?!\s*%)\b|[a-z-]+)"
     r"|[a-z] out of \d[\d,]*\b| out of \d[\d,]* [a-z])"
@@ -112,18 +112,18 @@ ASIDE = re.compile(
     r"|\brounded to \S{1,8} (?:place|figure|digit)s?",
     re.IGNORECASE,
 )
-"""A second number behind a number that takes nothing away from it. Of a share, the number must be a whole one."""
+"""A second number behind a number that does not change it. Before a share (`of the 30`) the number must be whole."""
 SECOND = re.compile(rf"\b(?:and|plus) (?:an? |one )?(?:{PART})\b", re.IGNORECASE)
 ANOTHER = re.compile(r"(?:[,;]|\band\b|\bor\b)[^=]{0,20}?[A-Za-z]\w?[ \t]*$")
-"""What stands before the second `=` where two variables are given values: `x = 3, y`."""
+"""The text before the second `=` if two variables have values: `x = 3, y`."""
 BEFORE_SIDE = re.compile(r"\b(?:is|are|was|were|be|has|have|get|so|thus|hence|therefore|then)\b,?", re.IGNORECASE)
-"""What may stand before the number that is a side of an equation."""
+"""Words before the number that is one side of an equation."""
 UNIT = r"[^\W\d_][\w'/^°-]*"
 UNITS = re.compile(rf"(?:[ \t]?(?:{UNIT}|[%°]))?(?:[ \t]+{UNIT}){{0,4}}[\s.!)\]*_$]*")
 
 
 def clean(text: str) -> str:
-    """`text` without LaTeX dress, bold marks and odd signs around numbers, in ASCII where numbers are concerned."""
+    """`text` without LaTeX commands, bold marks and special signs around numbers; numbers are in ASCII."""
     text = text[:LONGEST]
     if "\\" in text or not text.isascii():
         text = _plain_signs(text)
@@ -139,7 +139,7 @@ def clean(text: str) -> str:
 
 
 def _plain_signs(text: str) -> str:
-    """Signs beyond ASCII and LaTeX commands as plain text says them."""
+    """Signs beyond ASCII and LaTeX commands in plain text."""
     text = re.sub(f"[{SUPERSCRIPT}]+", lambda run: "^" + run[0].translate(RAISED), text)
     text = re.sub(f"[{SUBSCRIPT}]+", lambda run: "_" + run[0].translate(LOWERED), text).translate(SIGNS)
     text = THOUSANDS.sub("", text).replace("\\left", "").replace("\\right", "").replace("\\pi", " pi ")
@@ -153,7 +153,7 @@ def _plain_signs(text: str) -> str:
 
 
 def exact(text: str) -> str | None:
-    """The value of a text that is a number and nothing else."""
+    """The value of a text that is one number; None if it is anything else."""
     if SIMPLE.fullmatch(text):
         return str(Fraction(text))
     found = NUMBER.fullmatch(clean(text).strip("$ "))
@@ -161,7 +161,7 @@ def exact(text: str) -> str | None:
 
 
 def measured(text: str) -> bool:
-    """Whether a text is a number and nothing else but a currency, a per cent sign or a unit that everybody knows."""
+    """Whether a text is a number alone or with a currency, a per cent sign or a unit of KNOWN_UNITS."""
     text = clean(text).strip("$ ")
     found = NUMBER.match(text)
     if found is None or _value(found) is None:
@@ -171,10 +171,10 @@ def measured(text: str) -> bool:
 
 
 def leading(text: str) -> str | None:
-    """The value of the number that `text` gives as its answer, or None where it gives no number, or not one alone.
+    """The value of the number that `text` gives as its answer; None if it gives no number, or several.
 
-    What follows the number may be a unit or a remark; a second number, an operator, a variable, `or`, or anything
-    else that changes the meaning makes it no answer. Of an equation the last side counts.
+    A unit or a remark may follow the number. A second number, an operator, a variable, `or`, or anything else that
+    changes the meaning may not. The last side of an equation counts.
     """
     if SIMPLE.fullmatch(text.strip()):
         return str(Fraction(text.strip()))
@@ -189,7 +189,7 @@ def leading(text: str) -> str | None:
 
 
 def _only(text: str) -> str | None:
-    """The value of the first number in `text`, where nothing around it says that it is not the whole answer."""
+    """The value of the first number in `text`, unless the text around it shows that it is not the whole answer."""
     found = STARTS.search(text)
     if found is None or (value := _value(found)) is None:
         return None
@@ -201,7 +201,7 @@ def _only(text: str) -> str | None:
 
 
 def result(line: str) -> str | None:
-    """The result of the equation that a line ends in, such as `6 * 7 = 42` or `... = $42 in total.`, or None."""
+    """The result of the equation at the end of a line, such as `6 * 7 = 42` or `... = $42 in total.`, or None."""
     text = _last(clean(line).split("=")).strip()
     found = NUMBER.match(text)
     if found is None or not UNITS.fullmatch(text, found.end()):
@@ -211,7 +211,7 @@ def result(line: str) -> str | None:
 
 
 def _sides(text: str) -> list[str]:
-    """The sides of an equation that may be its value, the likelier first; none where there are two equations."""
+    """The sides of an equation that may be its value, the likelier first; none if there are two equations."""
     text = re.split(r"\b(?:because|since)\b|(?<=[\w%])\s\((?!\s*(?:or|base|mod)\b)", text, maxsplit=1)[0]
     first, *others = text.split("=")
     if any(ANOTHER.search(side) for side in others[:-1]):
@@ -223,7 +223,7 @@ def _sides(text: str) -> list[str]:
 
 
 def _last(sides: list[str]) -> str:
-    """The last side of an equation, or the last without a % (`3/5 = 60%`); empty where two are different numbers."""
+    """The last side of an equation, or the last without a % (`3/5 = 60%`); empty if two are different numbers."""
     numbers = [(side, value) for side in sides if (value := _measure(side)) is not None]
     bare = [one for one in numbers if not re.search(r"%|per ?cent", one[0])] or numbers
     for (_, one), (side, other) in itertools.pairwise(bare):
@@ -234,14 +234,14 @@ def _last(sides: list[str]) -> str:
 
 
 def _measure(side: str) -> str | None:
-    """The value of a side that is a number with a unit or without one."""
+    """The value of a side that is a number, with or without a unit."""
     side = BEFORE_SIDE.split(side)[-1].strip(" .$*")
     found = NUMBER.match(side)
     return _value(found) if found and UNITS.fullmatch(side, found.end()) else None
 
 
 def _stands_alone(text: str, found: re.Match[str], value: str) -> bool:
-    """Whether what follows the number takes nothing away from it."""
+    """Whether nothing behind the number changes it."""
     rest = ASIDE.sub(lambda aside: "" if not aside["share"] or _counts(text, found) else aside[0], text[found.end() :])
     if LEFT_OVER.match(rest):
         return False
@@ -262,7 +262,7 @@ def _stands_alone(text: str, found: re.Match[str], value: str) -> bool:
 
 
 def _counts(text: str, found: re.Match[str]) -> bool:
-    """Whether the number counts things, and is no share of them: `25 of the 30`, but `25% of the 30`."""
+    """Whether the number is a count and not a share: `25 of the 30`, but not `25% of the 30`."""
     return found[0].strip().isdigit() and not re.match(r"\s*(?:%|per\s?cent|times)", text[found.end() :])
 
 
@@ -302,13 +302,13 @@ def _with_cents(found: re.Match[str]) -> str:
 
 
 def _repeated(found: re.Match[str]) -> str:
-    """0.1666... as one sixth; a decimal that is cut off otherwise stays as it is, and is no number."""
+    """0.1666... as one sixth; other decimals with an ellipsis become text that is not a number."""
     again = re.search(r"(\d+?)\1+$", found[1])
     return f"{found[1][: again.start()]}⟨{again[1]}⟩" if again else f"{found[1]}\\dots "
 
 
 def _fraction(found: re.Match[str]) -> str:
-    r"""\frac{7}{2} as 7/2, with the sign in front, and a space between it and a whole number before it."""
+    r"""\frac{7}{2} as 7/2, with its sign in front, or a space that separates it from a whole number."""
     top, bottom = found[1], found[2]
     sign = "-" if top.startswith("-") != bottom.startswith("-") else ""
     return f"{sign}{top.lstrip('-')}/{bottom.lstrip('-')}" if sign else f" {top.lstrip('-')}/{bottom.lstrip('-')}"

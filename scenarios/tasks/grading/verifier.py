@@ -1,9 +1,12 @@
-"""math-verify in a process of its own, with a limit on processor time and memory.
+"""Runs math-verify in a child process with limits on processor time and memory.
 
-The process is started when it is first needed, and imports sympy. A fork of it serves one request after another over
-its standard input and output (length, then MessagePack). A request that takes too long kills the fork; the process
-says so and makes another. Both end when the input closes. Run as a module, this file is that process. Comparing in
-both directions is up to the caller.
+The process starts when it is first needed, and imports sympy. A fork of it serves one request after another over
+standard input and output (length, then MessagePack). A request that takes too long kills the fork; the process reports
+it and makes another fork. Both end when the input closes. Run as a module, this file is that process. Callers compare
+in both directions.
+
+pebble's ProcessPool does not replace it: pebble limits wall-clock time, by which a right answer would be wrong on a
+busy machine, unpickles what a worker sends, and imports sympy again after every time-out.
 """
 
 import contextlib
@@ -27,56 +30,53 @@ from broker.environment import child_environment
 from broker.errors import TaskError
 
 START_S = 600.0
-"""How long the process may take to import sympy, which needs some seconds of the processor."""
+"""Seconds in which the process must have imported sympy; it takes a few seconds of processor time."""
 STARVED = 60
-"""How many times its processor time a comparison may last: on a busy machine the process waits most of the time."""
+"""Limit of a comparison's wall-clock time, in multiples of its processor time: a busy machine makes it wait."""
 MEMORY = 2 << 30
-"""Bytes of address space."""
+"""Limit of the address space, in bytes."""
 LONGEST = 2_000
-"""Characters of an expression; longer ones are not compared."""
+"""Most characters of an expression; longer ones are not compared."""
 DEEPEST = 15
-"""Brackets within brackets; a formula with more is not handed to math-verify, whose parser takes far too long."""
+"""Most nested brackets of a formula; math-verify's parser takes far too long for more."""
 DIGITS = 100_000
-"""Of a number that is written as a power; a larger one is not handed to math-verify, which would work it out."""
+"""Most digits of a number that is written as a power, since math-verify computes it."""
 POWERS = re.compile(r"\d+\s*(?:\^\s*[{(]*\s*-?\s*\d+\s*)+")
-"""A number and the exponents over it: 9^{9^9}."""
+"""A number with its exponents: 9^{9^9}."""
 BUDGET_S = 60.0
-"""Processor time that may be spent on requests that are given up; then they get a fifth of the limit each. Formulas of
-everyday sizes take up to a quarter of a second, so their grades do not depend on what came before."""
+"""Processor time for requests that exceed their limit; once it is spent, each request gets a fifth of the limit.
+Formulas of common sizes take up to a quarter of a second, so their grades do not depend on earlier requests."""
 WARM_UP = (r"\frac{x^2 + 1}{\sqrt{8}} - 2\pi", r"\frac{1 + x^2}{2\sqrt{2}} - \pi - \pi")
-"""Compared before the first fork: what it imports and learns takes as long as some dozens of comparisons."""
+"""Compared before the first fork, since the first comparison imports and caches as much as dozens of others."""
 HEADER = struct.Struct(">I")
 
 
 class VerifierError(TaskError):
-    """The process cannot work at all: math-verify is missing or broken."""
+    """math-verify is missing or does not work."""
 
 
 class Verifier:
-    """Compares LaTeX expressions; owns the process that does it."""
+    """Compares LaTeX expressions in a child process, which the first comparison starts.
 
-    def __init__(self, *, limit_s: float = 5.0, budget_s: float = BUDGET_S, start_s: float = START_S) -> None:
-        """Start nothing yet.
+    Args:
+        limit_s: processor time of one request.
+        budget_s: see `BUDGET_S`.
+    """
 
-        Args:
-            limit_s: processor time of one request.
-            budget_s: see `BUDGET_S`.
-            start_s: time until the process must be ready.
-        """
+    def __init__(self, *, limit_s: float = 5.0, budget_s: float = BUDGET_S) -> None:
         self._limit_s = limit_s
         self._budget_s = budget_s
-        self._start_s = start_s
         self._child: _VerifierProcess | None = None
         self.given_up = 0
-        """Requests that took too long, would have, or killed the process twice."""
+        """Requests that took too long, looked as if they would, or killed the process twice."""
 
     @property
     def pid(self) -> int | None:
-        """Of the process, if there is one."""
+        """The process id, if the process runs."""
         return None if self._child is None else self._child.process.pid
 
     def workable(self, text: str) -> bool:
-        """Whether math-verify can work with one expression within the limit, whatever it is compared with.
+        """Whether math-verify can evaluate one expression within the limit.
 
         Raises:
             VerifierError: the process cannot be started.
@@ -87,7 +87,7 @@ class Verifier:
         return self._ask(text) is not None
 
     def equivalent(self, gold: str, answer: str) -> bool:
-        """Whether math-verify accepts `answer` where `gold` is right; what cannot be decided in time is not.
+        """Whether math-verify accepts `answer` where `gold` is right; False if it does not decide in time.
 
         Raises:
             VerifierError: the process cannot be started.
@@ -95,9 +95,9 @@ class Verifier:
         return max(len(gold), len(answer)) <= LONGEST and bool(self._ask(gold, answer))
 
     def _ask(self, *texts: str) -> bool | None:
-        """What the process answers; None: it gave up, or died of it."""
+        """The reply of the process; None: it took too long or died."""
         limit_s = self._limit_s if self._budget_s > 0 else self._limit_s / 5
-        # Twice: another program may have ended the process, for example where memory is short.
+        # Twice: another program may have killed the process, for example when memory is short.
         for _ in range(2):
             child = self._child or self._start()
             deadline = time.monotonic() + STARVED * limit_s
@@ -118,19 +118,19 @@ class Verifier:
         return bool(reply["same"])
 
     def close(self) -> None:
-        """End the process. Safe to call twice; the next comparison starts another."""
+        """Kill the process. Safe to call twice; the next comparison starts another."""
         child, self._child = self._child, None
         if child is not None:
             child.end()
 
     def _start(self) -> "_VerifierProcess":
         child = self._child = _VerifierProcess()
-        deadline = time.monotonic() + self._start_s
+        deadline = time.monotonic() + START_S
         reply = _read_until(child.output, deadline)
         if reply is None or "error" in reply:
             late = time.monotonic() >= deadline
             self.close()
-            why = f"it was not ready after {self._start_s:g} s" if late else "its process ended"
+            why = f"it was not ready after {START_S:g} s" if late else "its process ended"
             why = reply["error"] if reply else why
             raise VerifierError(f"math-verify cannot be used: {why}; `python run.py doctor` looks into it")
         return child
@@ -146,18 +146,18 @@ class _VerifierProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            # Not the user's current folder, which may hold a math_verify.py: `-m`, and a PYTHONPATH such as `:/lib`,
-            # put the current folder before installed packages.
+            # The user's current folder may contain a math_verify.py, and `-m` or a PYTHONPATH such as `:/lib` puts the
+            # current folder before installed packages.
             cwd=ROOT,
             env=child_environment({}),
-            start_new_session=True,  # Ctrl-C is for the class; the end of its input ends this process
+            start_new_session=True,  # Ctrl-C stops the class, and the end of its input this process
         )
         if self.process.stdin is None or self.process.stdout is None:
             raise VerifierError("a process was started without pipes")
         self.input, self.output = self.process.stdin, self.process.stdout
 
     def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # its fork may have ended, and it too
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # both may have ended
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.input.close()
@@ -165,7 +165,7 @@ class _VerifierProcess:
 
 
 def _excessive(text: str) -> bool:
-    """Whether it can be seen without math-verify that this would take it too long."""
+    """Whether the text itself shows that math-verify would take too long."""
     depth = deepest = 0
     for character in text:
         depth += (character in "{([") - (character in "})]")
@@ -185,7 +185,7 @@ def _excessive(text: str) -> bool:
 
 
 def _sound(text: str) -> str:
-    """`text` with a question mark for every half of a character, which has no bytes."""
+    """`text` with a question mark for every surrogate, which cannot be encoded."""
     return text.encode(errors="replace").decode()
 
 
@@ -196,7 +196,7 @@ def _write(pipe: IO[bytes], message: dict[str, Any]) -> None:
 
 
 def _read_until(pipe: IO[bytes], deadline: float) -> dict[str, Any] | None:
-    """One message, or None where it does not come in time or the other side is gone."""
+    """One message; None if it is late or the other side has closed the pipe."""
     data = b""
     while len(data) < HEADER.size or len(data) < HEADER.size + HEADER.unpack_from(data)[0]:
         ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
@@ -209,12 +209,12 @@ def _read_until(pipe: IO[bytes], deadline: float) -> dict[str, Any] | None:
 
 
 def _serve() -> None:
-    """Be the process: one comparison at a time until the input closes."""
+    """Run as the child process: one comparison at a time until the input closes."""
     import logging
 
     output = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # Whatever a library prints must not get between the messages.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the class, which ends this process itself.
+    os.dup2(2, 1)  # Output of a library must not mix with the messages.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the class, which ends this process.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if sys.platform == "linux":
@@ -237,25 +237,25 @@ def _serve() -> None:
 
 
 def _answer(output: IO[bytes]) -> None:
-    """Be the fork that answers requests, as long as its parent lives."""
+    """Run as the fork that answers requests, while its parent lives."""
     parent = os.getppid()
     while (head := sys.stdin.buffer.read(HEADER.size)) and len(head) == HEADER.size:
         request = msgpack.unpackb(sys.stdin.buffer.read(HEADER.unpack(head)[0]))
         if os.getppid() != parent:
             return
-        # Kills this process. Processor time and not the clock's, by which a right answer would be wrong on a busy
-        # machine; so math-verify's own limits are switched off.
+        # The timer kills this process. It measures processor time: by wall-clock time, as in math-verify's own limits,
+        # a right answer would be wrong on a busy machine.
         signal.setitimer(signal.ITIMER_PROF, request["limit_s"])
         try:
             same = _same(request["texts"])
         except Exception:
-            same = False  # What sympy cannot work with is not equivalent to anything.
+            same = False  # sympy cannot evaluate it
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         _write(output, {"same": same})
 
 
 def _same(texts: Sequence[str]) -> bool:
-    """Whether two texts are equivalent, the first being right; one alone is worked through and no more."""
+    """Whether the second text is equivalent to the first, which is right; one text alone is only evaluated."""
     from math_verify import parse, verify
 
     from scenarios.tasks.grading import exact_math

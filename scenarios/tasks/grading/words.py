@@ -1,13 +1,13 @@
 r"""Normal forms of answers in words, and of yes and no.
 
-A word answer is compared whole: its case, quotes, articles, full stops and LaTeX dress do not count, everything else
-does, so that "St. Louis" is not "St. Paul" and "A, C" is not "A, B". Knows no numbers and no marks.
+Answers in words are compared as a whole. Case, quotes, articles, full stops and LaTeX commands do not count; everything
+else does, so that "St. Louis" is not "St. Paul" and "A, C" is not "A, B".
 """
 
 import re
 
 ROUNDS = 20
-"""Layers of dress that are taken off."""
+"""Most layers of quotes, brackets and the like that are removed."""
 
 WRAPPED = re.compile(
     r"\\(?:boxed|fbox|text|textbf|textit|textrm|textsf|mathrm|mathbf|mathit|mathsf|mbox|emph)\s?\{([^{}]*)\}"
@@ -18,14 +18,14 @@ EDGES = " \t\n\"'`*_.,:;!?$"
 PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"}
 TITLES = "dr mr mrs ms mx st prof jr sr mt ft no vs gen col sgt capt lt rev hon inc ltd co corp etc ave rd"
 SHORT = frozenset(TITLES.split())
-"""Words that a full stop behind them does not end a sentence after."""
+"""Abbreviations: a full stop behind them does not end a sentence."""
 LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|then),?\s+)?(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best|only)\s+)?"
     r"(?:answer|option|choice)\s*(?:is|would be|must be|:)\s*:?\s+"
     r"|(?:option|choice|answer|letter)\s+(?=\(?[a-z]\b\)?$)|(?:it|this|that)(?:\s+is|\s+will\s+be|'s)\s+(?=\S)",
     re.IGNORECASE,
 )
-"""What stands before an answer in a sentence."""
+"""Words before an answer in a sentence."""
 SENTENCE = re.compile(r"(?<=[^\W\d_]{2})\.\s+(?=[^\s\d]\S*\s+\S)")
 REASON = re.compile(r",?\s+(?:(?:because|since)\s|(?:explanation|reason|note)\s*:)", re.IGNORECASE)
 MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
@@ -35,12 +35,12 @@ DATE = re.compile(
     rf"|(?P<month2>{MONTHS}) (?P<day2>\d{{1,2}})(?:st|nd|rd|th)?)(?:,? (?P<year>\d{{3,4}}))?"
 )
 LABEL = re.compile(r"\(?([a-z])(?:[):]\s*|\s+-\s+(?=[^\W\d_]{2}))(\S.*)")
-"""A choice with its text: `B) twelve`."""
+"""A choice with its label: `B) twelve`."""
 SEVERAL = re.compile(
     r"(?:and|or|&|,|/|also|plus|not)(?!\w)|(?:.*[\W_])?[a-z][):](?!\w)"
     r"|.*(?:\b(?:and|or)\b|[,&/]) ?\(?[a-z](?:\)?$|\.\s)"
 )
-"""Behind a choice: another choice."""
+"""Another choice behind a choice."""
 CHOSEN = re.compile(
     r"(?:(?:option|choice|answer)\s+)?\(?([a-z])\)?\s+is\s+"
     r"(?:correct|right|true|(?:the|my|our)\s+(?:(?:correct|right|best|final|only)\s+)?(?:answer|option|choice|one))"
@@ -57,9 +57,9 @@ DOUBT = re.compile(
     r"|whether|that|or|either|but|except|although|though|may|might|could|would|maybe|perhaps|possibly|says?|said|claims?"
     r"|thinks?|believes?|guess|suppose|assume|hope|wonder|pretend|what|who|where|when|which|how|why)\b|n't\b"
 )
-"""Before `is` in a sentence: it does not say plainly what is so."""
+"""Words before `is` that make a sentence doubtful or negative."""
 NAMED = re.compile(r"([a-z])\.\s+(\S.*)")
-"""A choice with its text, or a name: `B. twelve`, `J. Brahms`."""
+"""A choice with its label, or a name: `B. twelve`, `J. Brahms`."""
 COUNTRY_NAMES = """
 usa us uk uae america england scotland wales argentina australia austria belgium brazil canada chile china
 colombia cuba denmark egypt ethiopia finland france germany greece hungary iceland india indonesia iran iraq ireland
@@ -75,16 +75,16 @@ LONG_NAMES = (
     "south korea",
 )
 COUNTRIES = frozenset(COUNTRY_NAMES.split()) | {*LONG_NAMES, *(f"the {name}" for name in LONG_NAMES), "the netherlands"}
-"""Behind a comma they say where a place is."""
+"""Behind a comma they locate a place."""
 BEHIND = re.compile(r"\s*[,;:!?.\u2014-]\s+|\s*\u2014\s*")
 REMARK = re.compile(
     r"(?:which|who|whose|that|as|so|i\.e|namely|where|when|not|if|by|from|in|on|at|of|for|with|it|he|she|they|this|i|hope)\b|"
     r"(?:the|an?|his|her|its|their)\b(?=(?:\s+\S+){2})|the (?:city|town|capital|country|state)$"
 )
-"""How a remark behind a comma or semicolon begins; another item of a list begins otherwise."""
+"""The start of a remark behind a comma or semicolon; items of a list do not start like this."""
 
 CHOICE_AND_TEXT = re.compile(r"([a-z]),\s+(?!.*\b(?:or|and|nor|not|but|maybe|perhaps|possibly)\b)[^\W\d_]{2}[^,;/&]*")
-"""A choice with its text behind a comma: `C, red`."""
+"""A label and the text of the choice behind a comma: `C, red`."""
 WEEKDAY = re.compile(r"(?:mon|tues|wednes|thurs|fri|satur|sun)day")
 KIN = (
     r"(?:great[ -])*(?:step|half[ -])?(?:grand)?(?:mother|father|brother|sister|aunt|uncle|niece|nephew|cousin|son"
@@ -92,7 +92,7 @@ KIN = (
 )
 RELATIVE = re.compile(rf"{KIN}(?:[ -]in[ -]law)?")
 OWNER = rf"(?:his|her|their|my|our|your|the|(?!{KIN}'s)[\w-]+'s) "
-"""Before a relative: whose relative it is."""
+"""The possessive before a relative."""
 
 TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 POLAR = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
@@ -107,14 +107,14 @@ PREAMBLE = re.compile(
     r"|given|to|for|above|your|we|d|in|fact|indeed|all|things|considered|s)\b)*"
 )
 DENIES = re.compile(r"[ \t]+(?:way|chance)\b(?!\s+(?:to|of|for)\b)", re.IGNORECASE)
-"""Behind `no`: it says no the louder."""
+"""Words behind `no` that emphasize it."""
 CONCLUDES = re.compile(
     r"(?:\b(?P<so>so|thus|hence|therefore|which means|but)\b[,:]?\s+|[,;:.]\s+)"
     r"(?:(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+)?(?:answer|verdict)\s+is\s+|(?:it|this|that)(?:\s+is|'s)\s+)?"
     r"(?P<said>yes|no|true|false)[\W_]*$",
     re.IGNORECASE,
 )
-"""An answer that ends in its conclusion: `It does not follow, so no.`"""
+"""A conclusion at the end of an answer: `It does not follow, so no.`"""
 THIS = r"(?:it|this|that|(?:the\s+)?(?:conclusion|claim|statement|argument))\s+"
 VERDICT = re.compile(
     r"(?:^|\b(?:so|thus|hence|therefore)\b,?\s+)(?:"
@@ -125,7 +125,7 @@ VERDICT = re.compile(
     r"|(?:the\s+answer\s+is\s+)?not\s+no|yeah|yep|y)[\W_]*$",
     re.IGNORECASE,
 )
-"""An answer or its conclusion in other words than yes and no."""
+"""An answer or a conclusion in other words than yes and no."""
 UNSURE = re.compile(
     r"^if\b|\bdepends\b|\b(?:maybe|perhaps|possibly|either|whether|not\s+(?:sure|certain|clear)|un(?:sure|certain|clear|known)"
     r"|(?:cannot|can't|could\s+not|couldn't|don't|do\s+not)\s+(?:say|tell|know|decide))\b",
@@ -136,10 +136,10 @@ NOUN_AFTER_NO = re.compile(
     r"|some|only|but|so|every|each|any|an?|if|does|is|because|means?|in|by|according|given|based)\b)[^\W\d_]",
     re.IGNORECASE,
 )
-"""Behind `no`: it belongs to a noun or an adverb, as in "no longer" and "no doubt"."""
+"""A noun or adverb behind `no`, as in "no longer" and "no doubt"."""
 
 
-def undressed(value: str) -> str:
+def unwrapped(value: str) -> str:
     r"""`value` without `\text{...}`, boxes, dollars and bold marks."""
     value = re.sub(r"\\[()\[\]]|\*\*|__|`|(?<!\\)\$(?=\s*\\?[a-zA-Z(])|(?<=[\w}).])\$", "", value.translate(QUOTES))
     value = value.replace("\\$", "$").replace("\\%", "%").replace("\\&", "&").replace("\\#", "#").replace("\\ ", " ")
@@ -151,9 +151,9 @@ def undressed(value: str) -> str:
 
 
 def phrase(value: str) -> str | None:
-    """The normal form of a word answer: the whole phrase, without its dress and without the reason behind it."""
-    for _ in range(ROUNDS):  # What is uncovered may be wrapped again.
-        before, value = value, _bare(_first_sentence(undressed(value)))
+    """The normal form of an answer in words: the whole phrase without decoration and without the reason behind it."""
+    for _ in range(ROUNDS):  # a removed layer may reveal another
+        before, value = value, _bare(_first_sentence(unwrapped(value)))
         if value == before:
             break
     return value or None
@@ -191,7 +191,7 @@ def _bare(value: str) -> str:
 
 
 def group_key(value: str) -> str:
-    """What phrases that give one answer have in common, whatever the gold answer is: a choice's label, no gloss."""
+    """A key that phrases with the same answer share, whatever the gold answer is: the label of a choice, no remark."""
     if choice := _choice(value, LABEL):
         return choice[1]
     return _listed(re.sub(rf"\s+{GLOSS}$", "", value))
@@ -235,20 +235,20 @@ def says(answer: str, gold: str) -> bool:
 
 
 def _choice(value: str, shape: re.Pattern[str]) -> re.Match[str] | None:
-    """The choice that a phrase names with its text; None where it names two."""
+    """The match of a choice with its text; None if the phrase names two choices."""
     choice = shape.fullmatch(value)
     return choice if choice and not SEVERAL.match(choice[2]) else None
 
 
 def _listed(value: str) -> str:
-    """`value` with one way of writing lists (red, green, and blue) and compounds (ice-cream)."""
+    """`value` with lists (red, green, and blue) and compounds (ice-cream) in one form."""
     value = re.sub(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})", " ", value)
     return re.sub(r"\s*[,;]\s*(?:and\s+)?|\s+(?:and|&)\s+", ", ", value)
 
 
 def polarity(value: str) -> str | None:
-    """`yes` or `no`, where an answer says one of them and not the other; true and false are the same."""
-    value = re.sub(r"[\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff]", " ", undressed(value)).strip(
+    """`yes` or `no`, if an answer gives one of them and not the other; true and false count as yes and no."""
+    value = re.sub(r"[\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff]", " ", unwrapped(value)).strip(
         " \t\"'([{<*_"
     )
     value = re.sub(r"^\(?(?:[A-Za-z]|\d{1,2})[).:]\s*(?=\S)", "", value).strip()
@@ -286,13 +286,13 @@ def polarity(value: str) -> str | None:
 
 
 def _of_a_noun(value: str, found: re.Match[str]) -> bool:
-    """Whether a `no` belongs to the words behind it."""
+    """Whether a `no` belongs to the noun or adverb behind it."""
     no = found[1].casefold() == "no" and NOUN_AFTER_NO.match(value, found.end())
     return bool(no) and not DENIES.match(value, found.end())
 
 
 def _concluded(value: str, conclusion: re.Match[str]) -> str | None:
-    """What the conclusion says, unless what is before it says the other or is unsure."""
+    """The verdict of the conclusion, unless the text before it contradicts it or is unsure."""
     before, said = value[: conclusion.start()], TRUTH[conclusion["said"].casefold()]
     others = {TRUTH[one[1].casefold()] for one in POLAR.finditer(before) if one[1].casefold() in ("yes", "no")}
     return None if UNSURE.search(before) or others - {said} else said

@@ -1,1 +1,1 @@
-"""Where problems come from: files, generators, data sets."""
+"""Sources of problems and texts: files, generators, data sets."""

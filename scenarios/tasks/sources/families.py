@@ -1,8 +1,8 @@
-"""Which families of reasoning-gym and which templates of gsm_symbolic are fit for a class, and which are not, and why.
+"""The families of reasoning-gym and the templates of gsm_symbolic that a class can use, and the reasons against others.
 
-A family stands in FAMILIES once its answers were checked by rules of our own (tests/scenarios/
-test_tasks_families.py): the gold answer is right, it is the only right one, and it is a number or a word that
-can be compared exactly; the library's own scorers are not used. Only what is known, no drawing: gym.py.
+FAMILIES has the families whose answers were checked by our own rules (tests/scenarios/tasks/test_families.py): the gold
+answer is right, it is the only right one, and it is a number or a word that can be compared exactly. The scorers of
+the library are not used. scenarios/tasks/sources/gym.py draws the problems.
 """
 
 from typing import Any
@@ -20,17 +20,17 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """A family whose answers were checked, with sizes that suit small models."""
 
     module: str
-    """Where the library defines it, below reasoning_gym."""
+    """The module of the library that defines it, below reasoning_gym."""
     form: AnswerForm
     tokens: int
-    """Of a typical problem, at 4 characters per token."""
+    """Estimated tokens of a typical problem, at 4 characters per token."""
     note: str
     settings: dict[str, Any] = {}
-    """For the library's own configuration."""
+    """Settings for the library's data set."""
     without: tuple[str, ...] = ()
-    """Sentences taken out of the problem: they ask for a bare answer, and the class asks for the way to it."""
+    """Sentences removed from the problem: they ask for the answer alone, and the class asks for a solution."""
     unsound: frozenset[str] = frozenset()
-    """Answers the library gets wrong; such problems are drawn anew."""
+    """Answers that the library gets wrong; such problems are drawn again."""
 
 
 FAMILIES: dict[str, Family] = {
@@ -127,7 +127,7 @@ REFUSED = {
     "time_intervals": "answers are times in several formats",
     "word_sorting": "answers are lists",
 }
-"""Families that were looked at and are not fit, and why."""
+"""Families that were checked and cannot be used, with the reason."""
 
 UNCHECKED = """
     ab acre advanced_geometry arc_1d arc_agi base_conversion bf binary_alternation binary_matrix boxnet
@@ -142,7 +142,7 @@ UNCHECKED = """
     string_manipulation string_splitting string_synthesis sudoku survo tower_of_hanoi tsumego word_ladder
     word_sequence_reversal zebra_puzzles
 """
-"""Families nobody looked at yet, separated by white space."""
+"""Families that were not checked yet, separated by white space."""
 
 DEFECTIVE: dict[int, str] = {
     2: "cuts a fractional number of students",
@@ -179,12 +179,12 @@ DEFECTIVE: dict[int, str] = {
     98: "cuts a fractional force",
     99: "binary rounding makes some answers wrong",
 }
-"""Templates of gsm_symbolic that are left out, found by working all of them out exactly over many draws."""
+"""Templates of gsm_symbolic that are not used. Exact recalculation of many draws found these defects."""
 
 FROM_DIFFICULTY: dict[int, float] = {
     1: 1.0, 5: 0.75, 7: 0.75, 16: 0.75, 21: 0.75, 22: 0.75, 28: 1.0, 29: 0.75, 31: 0.75, 56: 0.75, 70: 0.75,
     71: 1.0, 73: 0.75, 81: 0.75,
 }  # fmt: skip
-"""The least difficulty at which a template finds numbers; 0.5 where it is not named."""
+"""The least difficulty at which a template finds fitting numbers; default 0.5."""
 UP_TO_DIFFICULTY: dict[int, float] = {36: 1.0}
-"""The greatest difficulty at which a template makes sense; 2 where it is not named."""
+"""The greatest difficulty at which a template makes sense; default 2."""

@@ -1,14 +1,15 @@
-r"""Problems from a JSON-lines file of the user's own, in one of two shapes; never both in one file.
+r"""Reads and draws problems from a JSON-lines file of the user in one of two shapes; a file has one shape.
 
 Functional: `{"id": ..., "variants": [{"problem": ..., "solution": "... \\boxed{7}"}, ...]}`. The first variant is
 the TP, the others are its EPs, in their order; answers are LaTeX, taken from the last box of the solution.
 Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form`, `solution` (worked out, for exam.score: logprob) and
 `group`. EPs are other problems of the file of the same form, and of the same group where the TP has one, drawn by the
-seed. How gold answers are read, GSM8K's among them, is in gold.py. docs/your-own-problems.md describes the shapes for
-users. Every mistake is reported with file and line.
+seed. scenarios/tasks/grading/gold.py reads the gold answers. docs/your-own-problems.md describes the shapes for users.
+Every error names file and line.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,20 +20,20 @@ from broker.work_messages import AnswerForm
 from scenarios.config.schema import Exam, Task
 from scenarios.tasks.grading.answers import parse
 from scenarios.tasks.grading.gold import Answer, read_gold
-from scenarios.tasks.problems import Problem, ProblemGroup, same_text, worked_out
+from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Problem, ProblemGroup, same_text, worked_out
 from scenarios.tasks.sources import jsonlines
 from scenarios.tasks.sources.gym import number
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """One of the problems of a functional line."""
+    """One problem of a functional line."""
 
     problem: str
     solution: str
 
 
 class FunctionalLine(msgspec.Struct, frozen=True):
-    """A problem with variants: other numbers, the same way to solve it."""
+    """A problem with variants: other numbers, the same solution steps."""
 
     variants: tuple[Variant, ...]
     id: str | int = ""
@@ -65,7 +66,7 @@ def read(path: Path) -> list[Entry]:
     """All problems of a file.
 
     Raises:
-        TaskError: the file, or the line of it, that cannot be used, and why.
+        TaskError: the file or a line cannot be used.
     """
     entries: list[Entry] = []
     shape: str | None = None
@@ -86,10 +87,11 @@ def read(path: Path) -> list[Entry]:
 
 
 def check(path: Path, task: Task, exam: Exam, held_out: int = 0) -> list[Entry]:
-    """Read a file and refuse it where it cannot give as many problems as are asked for.
+    """Read a file and refuse it if it has fewer problems than the task asks for.
 
     Raises:
-        TaskError: as `read`; or it has too few problems, a line too few variants or a group too few others.
+        TaskError: the file or a line cannot be used; the file has too few problems, a line too few variants or a group
+            too few other problems.
     """
     entries = read(path)
     if task.problems > len(entries):
@@ -110,30 +112,31 @@ def check(path: Path, task: Task, exam: Exam, held_out: int = 0) -> list[Entry]:
     return entries
 
 
-def build(path: Path, task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[ProblemGroup, ...]:
-    """Draw problems from a file, without replacement, and leave so many that are held out.
+def draw(
+    entries: list[Entry], path: Path, task: Task, exam: Exam, seed: int, held_out: int = 0
+) -> tuple[tuple[ProblemGroup, ...], tuple[Problem, ...]]:
+    """Draw problems from the entries of a file that `check` accepted, without replacement.
+
+    Returns:
+        The groups that are taught, and `held_out` other problems. These are the last in the order of drawing, so that
+        classes with more or fewer TPs are measured on the same ones.
 
     Raises:
-        TaskError: as `check`; or too few others differ from a TP in their text.
+        TaskError: too few other problems differ from a TP in their text.
     """
-    entries = check(path, task, exam, held_out)
     drawn = _drawn(entries, seed, "tp")
     left = drawn[: len(drawn) - held_out]
+    alone = tuple(entry.problems[0] for entry in drawn[len(left) :][::-1])
     chosen = left[: task.problems]
     if _functional_file(entries):
-        return tuple(ProblemGroup(e.problems[0], e.problems[1 : exam.problems + 1]) for e in chosen)
-    return tuple(_with_others(entry, left, exam, seed, path) for entry in chosen)
+        return tuple(ProblemGroup(e.problems[0], e.problems[1 : exam.problems + 1]) for e in chosen), alone
+    return tuple(_with_others(entry, left, exam, seed, path) for entry in chosen), alone
 
 
-def hold_out(path: Path, seed: int, held_out: int) -> tuple[Problem, ...]:
-    """The last that would be drawn from a file: a class with more or fewer TPs is measured on the same problems."""
-    return tuple(entry.problems[0] for entry in _drawn(read(path), seed, "tp")[::-1][:held_out])
-
-
-def typical_characters(path: Path) -> int:
-    """Length of a typical problem of the file."""
-    lengths = sorted(len(entry.problems[0].text) for entry in read(path))
-    return lengths[len(lengths) // 2]
+def typical_tokens(entries: Sequence[Entry]) -> int:
+    """The estimated tokens of a problem of median length."""
+    lengths = sorted(len(entry.problems[0].text) for entry in entries)
+    return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN + 1
 
 
 def _functional(data: dict[str, Any], n: int, where: str) -> Entry:
@@ -212,7 +215,7 @@ def _neither(where: str) -> str:
 
 
 def _drawn(entries: list[Entry], seed: int, *why: str) -> list[Entry]:
-    """`entries` in an order drawn by the seed; a longer file or a larger task keeps the order of what it had."""
+    """`entries` in an order drawn by the seed; it stays the same in a longer file or a larger task."""
     return sorted(entries, key=lambda entry: number(seed, *why, entry.problems[0].id))
 
 

@@ -1,8 +1,8 @@
 """Draws the problems of a class from reasoning-gym.
 
-Every draw has a seed of its own, made from the class's seed, the template and the problem's number, so asking
-for more problems changes none of the earlier ones. What is fit to be drawn stands in families.py. Knows no
-files and no grader, and imports reasoning_gym only where problems are drawn.
+Every draw has its own seed, made from the class's seed, the template and the problem's number, so that more problems
+change none of the earlier ones. scenarios/tasks/sources/families.py lists the usable families. reasoning_gym is
+imported only when problems are drawn.
 """
 
 import difflib
@@ -33,24 +33,24 @@ from scenarios.tasks.sources.families import (
 )
 
 DRAWS = 60
-"""How often a problem is drawn anew because it came before or is not sound; then the task is refused."""
+"""Most draws for one problem, where earlier ones repeat a text or are unsound; then the task is refused."""
 RANDOM_NUMBERS = 20_000
-"""What one draw may use up: some templates look for fitting numbers without end."""
+"""Most random numbers of one draw: some templates search for fitting numbers forever."""
 
 Draw = Callable[[int], tuple[str, str, str]]
-"""From a seed to a problem, its answer, and the family's own solution; empty: it has none."""
+"""Takes a seed; returns a problem, its answer, and the family's solution or empty text."""
 
 
 def suited(difficulty: float) -> list[int]:
-    """The templates of gsm_symbolic that are sound at `difficulty`."""
+    """The templates of gsm_symbolic that work at `difficulty`."""
     return [t for t in range(TEMPLATES) if not _unfit(t, difficulty)]
 
 
-def check(task: Task, held_out: int = 0) -> str:
-    """Refuse a task that cannot be drawn, without drawing it; returns what to call its source.
+def check(task: Task, held_out: int = 0) -> None:
+    """Refuse a task that cannot be drawn, without drawing it.
 
     Raises:
-        TaskError: unknown or unfit family, template or difficulty; or no template is left to hold problems out from.
+        TaskError: the family, a template or the difficulty cannot be used, or no template is left to hold out.
     """
     name = task.family or ""
     if name not in FAMILIES:
@@ -58,7 +58,7 @@ def check(task: Task, held_out: int = 0) -> str:
     if name != GSM:
         if task.templates is not None:
             raise TaskError(f"only {GSM} has templates, {name} has none; take the entry out", key=("task", "templates"))
-        return f"reasoning-gym {name}"
+        return
     if task.templates is not None:
         _check_templates(task.templates, task.difficulty)
     elif not suited(task.difficulty):
@@ -70,16 +70,14 @@ def check(task: Task, held_out: int = 0) -> str:
             "held-out problems (learn.held_out) come from other templates; name two or more",
             key=("task", "templates"),
         )
-    return f"reasoning-gym {name}"
 
 
 def build(task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[ProblemGroup, ...]:
-    """Draw the problems of a task that `check` let pass, and leave templates for so many that are held out.
+    """Draw the problems of a task that `check` accepted, and leave templates for `held_out` others.
 
     Raises:
-        TaskError: as `check`; or a template has too few different problems.
+        TaskError: a template has too few different problems.
     """
-    check(task, held_out)
     name = task.family or ""
     if name == GSM:
         return tuple(_template_items(task, exam, seed, held_out))
@@ -87,10 +85,10 @@ def build(task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[Problem
 
 
 def hold_out(task: Task, seed: int, held_out: int, items: Sequence[ProblemGroup]) -> tuple[Problem, ...]:
-    """Draw problems unlike those of `items`, which `build` drew; of other templates, where the family has such.
+    """Draw problems that differ from those of `items`, which `build` drew; from other templates, if the family has any.
 
     Raises:
-        TaskError: as `build`.
+        TaskError: a template has too few different problems.
     """
     name = task.family or ""
     seen = [problem for item in items for problem in (item.tp, *item.eps)]
@@ -108,12 +106,12 @@ def hold_out(task: Task, seed: int, held_out: int, items: Sequence[ProblemGroup]
 def dataset(name: str, settings: Mapping[str, Any]) -> Any:
     """The library's data set of a family; item i is drawn with seed i.
 
-    Imports only the family's own module. The packages of the library import all families, and matplotlib and sympy
-    with them, which takes longer than all else before the first request. So empty packages replace them during the
-    import. They are removed at the end, so that a later import of the library gets all of it.
+    Imports only the family's module. The packages of the library import all families, matplotlib and sympy, which takes
+    longer than everything else before the first request. So empty packages replace them during the import, and are
+    removed afterwards, so that a later import of the library gets all of it.
 
     Raises:
-        TaskError: the library is not installed, or this version of it does not have the family.
+        TaskError: the library is not installed, or its version does not have the family.
     """
     module = f"reasoning_gym.{FAMILIES[name].module}"
     packages = [package for package in accumulate(module.split(".")[:-1], "{}.{}".format) if package not in sys.modules]
@@ -143,9 +141,10 @@ def _pool(task: Task, seed: int) -> list[int]:
 
 
 def _shared_out(pool: list[int], problems: int, held_out: int) -> tuple[list[int], list[int]]:
-    """The templates that are taught, and those that problems are held out from: the end of the pool, backwards.
+    """The templates of the TPs, and those of the held-out problems: the end of the pool, in reverse order.
 
-    All that the TPs leave, and at least a fifth: so a class with more or fewer TPs is measured on the same problems.
+    The latter are all that the TPs leave, and at least a fifth, so that classes with more or fewer TPs are measured on
+    the same problems.
     """
     if not held_out:
         return pool, []
@@ -183,7 +182,7 @@ def _from_family(family: Family, name: str) -> Draw:
 
 @lru_cache(maxsize=1)
 def _dataset(name: str) -> Any:
-    """The library's data set of a family. Drawing changes nothing in it."""
+    """The library's data set of a family. Drawing does not change it."""
     settings = {} if name == GSM else FAMILIES[name].settings
     return dataset(name, settings)
 
@@ -206,7 +205,7 @@ def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[Pro
 
 
 def _item(tp_id: str, draw: Draw, eps: int, seed: int, form: AnswerForm, asked: list[Problem]) -> ProblemGroup:
-    """Draw a TP unlike those `asked` before, and its EPs unlike it and each other."""
+    """Draw a TP that differs from those in `asked`, and EPs that differ from it and from each other."""
     tp = _new(tp_id, draw, seed, form, asked)
     asked.append(tp)
     exam: list[Problem] = []
@@ -223,7 +222,7 @@ def _new(
     unlike: list[Problem],
     other_than: str | None = None,
 ) -> Problem:
-    """Draw a problem with a new text; where it can be had, with an answer that copying would not give."""
+    """Draw a problem with a new text and, if possible, with another answer than `other_than`, which could be copied."""
     second_best: Problem | None = None
     for attempt in range(DRAWS):
         try:
@@ -246,29 +245,29 @@ def _new(
 
 
 def number(*parts: object) -> int:
-    """63 bits from `parts`: the seed of one draw, the same on every machine."""
+    """63 bits of the hash of `parts`: the seed of one draw, the same on every machine."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 class Endless(Exception):
-    """A template looked for fitting numbers for too long."""
+    """A template used too many random numbers."""
 
 
 class BoundedRandom(Random):
-    """Random numbers, the same as Random's, until there were too many of them: then Endless."""
+    """The random numbers of `Random`; raises `Endless` after RANDOM_NUMBERS of them."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self._left = RANDOM_NUMBERS
 
     def random(self) -> float:
-        """As Random's."""
+        """The same as in `Random`."""
         self._count()
         return super().random()
 
     def getrandbits(self, k: int, /) -> int:
-        """As Random's."""
+        """The same as in `Random`."""
         self._count()
         return super().getrandbits(k)
 
@@ -279,7 +278,7 @@ class BoundedRandom(Random):
 
 
 def _unfit(template: int, difficulty: float) -> str:
-    """Why `template` cannot be used at `difficulty`, or nothing."""
+    """The reason why `template` cannot be used at `difficulty`; empty if it can."""
     if not 0 <= template < TEMPLATES:
         return f"there is none; they are numbered from 0 to {TEMPLATES - 1}"
     if template in DEFECTIVE:

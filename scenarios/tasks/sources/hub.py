@@ -1,6 +1,6 @@
-"""Rows of a data set of the Hugging Face hub, by the optional package `datasets`, which is imported only here.
+"""Reads rows of a data set of the Hugging Face hub with the optional package `datasets`, which only this file imports.
 
-Rows are streamed, so no more is fetched than is read. What they must hold is for labels.py.
+Rows are streamed: nothing is fetched that is not read. scenarios/tasks/sources/labels.py checks the rows.
 """
 
 import importlib
@@ -17,28 +17,28 @@ INSTALL = 'pip install -e ".[datasets]"'
 
 
 def check() -> None:
-    """Refuse where `datasets` is not installed; fetches nothing.
+    """Check that `datasets` is installed; fetches nothing.
 
     Raises:
-        TaskError: it is not.
+        TaskError: it is not installed.
     """
     if importlib.util.find_spec("datasets") is None:
         raise TaskError(f"needs the package `datasets`, which is not installed: {INSTALL}", key=(*ENTRY, "hub"))
 
 
 def rows(name: str, config: str | None, label: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """The rows of a data set: their place, for messages; the row; whether its split is one held out.
+    """The rows of a data set: the position for messages, the row, and whether its split is held out.
 
-    Class labels are given by name, not by number. Rows whose class label is kept back (-1, as in the test splits of
-    competitions) are left out.
+    Class labels are names, not numbers. Rows without a class label (-1, as in the test splits of competitions) are
+    skipped.
 
     Args:
         name: OWNER/NAME at the hub.
-        config: which of its configurations, where it has several.
+        config: the name of the configuration, if it has several.
         label: the column of the label.
 
     Raises:
-        TaskError: `datasets` is not installed, or the data set cannot be had or read, or has no split `train`.
+        TaskError: `datasets` is not installed, or the data set cannot be fetched or read, or has no split `train`.
     """
     check()
     datasets = importlib.import_module("datasets")
@@ -58,6 +58,6 @@ def rows(name: str, config: str | None, label: str) -> Iterator[tuple[str, dict[
                 yield f"{name}, {split} row {n}", row, split != TRAIN
     except TaskError:
         raise
-    except Exception as error:  # The library passes on whatever its readers, the hub or the network raise.
+    except Exception as error:  # The library raises whatever its readers, the hub or the network raise.
         why = (str(error).strip().splitlines() or [""])[0][:200]
         raise TaskError(f"{name}: {type(error).__name__}: {why}", key=(*ENTRY, "hub")) from error

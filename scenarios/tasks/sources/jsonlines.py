@@ -1,6 +1,6 @@
-"""Reads JSON-lines files: an object in each line, every mistake with its line, and never more than fits.
+"""Reads JSON-lines files of bounded size; every error names the line.
 
-What the objects must hold is for files.py and labels.py.
+files.py and labels.py, beside this file, check the objects.
 """
 
 import stat
@@ -13,18 +13,18 @@ import msgspec
 from broker.errors import Key, TaskError
 
 MAX_BYTES = 64 << 20
-"""Of a file: what is read of it is kept in memory."""
+"""Largest file: its content is kept in memory."""
 MAX_LINE = 1 << 20
-"""Bytes of one line: what stands in it must fit a message."""
+"""Most bytes of one line: its content must fit a message."""
 BOM = b"\xef\xbb\xbf"
 
 
 def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """The objects of a file, each with the number of its line and, for messages, file and line; no blank lines.
+    """The objects of a file, each with its line number and, for messages, file and line. Blank lines are skipped.
 
     Args:
         path: the file.
-        key: the scenario's entry that named it; empty: the command line did.
+        key: the scenario's entry that names the file; empty: the command line names it.
 
     Raises:
         TaskError: the file cannot be read or is too large, or a line is no JSON object.
@@ -48,7 +48,7 @@ def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 
 def _refuse_unreadable(path: Path, key: Key) -> None:
-    """What is no plain file is never opened: a pipe would be waited for."""
+    """Refuse what is not a plain file before it is opened: opening a pipe could wait forever."""
     try:
         about = path.stat()
     except FileNotFoundError as error:

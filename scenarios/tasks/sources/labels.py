@@ -1,7 +1,7 @@
-"""Gathers labelled texts from rows of any source: which value is the text, which the label, and what it means.
+"""Gathers labelled texts from the rows of any source: finds the text and the label of each row, and its class.
 
-The same text (but for case and white space) is kept once, and not at all where it has both labels; which of its
-spellings is kept does not depend on the order of the rows. How the texts are split is for splits.py.
+Texts that differ only in case and white space are kept once, and not at all if they have both labels. Which of the
+spellings is kept does not depend on the order of the rows. scenarios/tasks/sources/splits.py splits the texts.
 """
 
 from collections import Counter
@@ -15,17 +15,17 @@ from scenarios.tasks.problems import folded
 
 ENTRY = ("iterate", "task")
 SECTION = ".".join(ENTRY)
-"""Where a scenario has its `LabelledTask`."""
+"""The section of a scenario with its `LabelledTask`."""
 LONGEST = 32_000
-"""Characters of one text: an exam holds a set of them, and a message is bounded."""
+"""Most characters of one text: an exam contains several, and the size of a message is bounded."""
 MOST_CHARACTERS = 64 << 20
-"""Of all texts together: they are kept in memory."""
+"""Most characters of all texts together: they are kept in memory."""
 BOOLEANS = (
     "\nYAML reads yes, no, on and off without quotes as true and false: "
     f'write the label in quotes, {SECTION}.positive: "yes"'
 )
 SHOWN = 6
-"""Labels that a message names."""
+"""Most labels or keys that an error names."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -34,18 +34,20 @@ class Text(msgspec.Struct, frozen=True):
     text: str
     positive: bool
     held_out: bool
-    """It comes from the source of dev and test."""
+    """Whether its source is for dev and test alone."""
 
 
 class TextPool:
-    """The texts gathered so far, by their folded text."""
+    """The texts gathered so far, by their folded text.
+
+    Args:
+        task: its `text`, `label`, `positive` and `negative` define how rows are read.
+
+    Raises:
+        TaskError: these entries contradict each other, or one is missing.
+    """
 
     def __init__(self, task: LabelledTask) -> None:
-        """task: its `text`, `label`, `positive` and `negative` say how rows are read.
-
-        Raises:
-            TaskError: they cannot be used.
-        """
         self._keys = (task.text,) if isinstance(task.text, str) else task.text
         self._label = task.label
         if not self._keys or len(set(self._keys)) < len(self._keys) or self._label in self._keys:
@@ -64,23 +66,23 @@ class TextPool:
         self._characters = 0
         self.texts: dict[str, Text] = {}
         self.repeated = 0
-        """Rows left out because another had the same text and label."""
+        """Rows that are left out because another row has the same text and label."""
 
     @property
     def contradicting(self) -> int:
-        """Texts left out because they stand there with both labels."""
+        """Texts that are left out because they have both labels."""
         return len(self._both)
 
     def add(self, row: dict[str, Any], where: str, *, held_out: bool) -> None:
-        """Take one row in.
+        """Add one row.
 
         Args:
             row: a line of a file or of a data set.
-            where: its place, for messages.
-            held_out: whether it comes from the source of dev and test.
+            where: its position, for messages.
+            held_out: whether its source is for dev and test alone.
 
         Raises:
-            TaskError: a value is missing or no text, or the label is none of the two that were named.
+            TaskError: a value is missing or is not text, or the label is neither `positive` nor `negative`.
         """
         positive = self._class_of(row, where)
         text = self._text(row, where)
@@ -94,14 +96,14 @@ class TextPool:
             return
         if known.positive != positive:
             self._both.add(key)
-        # The spelling kept must not depend on which row came first; what was published for testing stays there.
+        # The kept spelling must not depend on the order of the rows; texts published for testing stay held out.
         self.texts[key] = Text(min(known.text, text), known.positive, known.held_out or held_out)
 
     def finish(self, source: str) -> None:
-        """Leave out the texts that have both labels; call it once, after the last row.
+        """Remove the texts that have both labels; call it once, after the last row.
 
         Raises:
-            TaskError: there were no rows, or none of them had the positive label, or all.
+            TaskError: no text is left, or all rows are of one class.
         """
         for key in self._both:
             del self.texts[key]
@@ -155,7 +157,7 @@ class TextPool:
 
 
 def as_text(label: str | int | bool) -> str:
-    """A label as it is compared: true and 1 are `true` and `1`; without case and white space around it."""
+    """The form in which labels are compared: text in lower case without surrounding white space."""
     return str(label).strip().casefold()
 
 

@@ -1,7 +1,6 @@
 """Splits texts of two classes into train, dev and test, by seed and text alone.
 
-How many of each class go where is arithmetic (`quotas`), so that a plan can check it without a seed; which ones
-is drawn by hashing (`split`). Knows no source and no file.
+`quotas` computes the sizes by class without a seed, so that a plan can check them; `split` draws the texts by hashing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,14 +13,14 @@ from scenarios.tasks.sources.labels import ENTRY, SECTION, Text
 
 
 class Count(NamedTuple):
-    """How many texts of each class."""
+    """Numbers of texts by class."""
 
     positive: int
     negative: int
 
     @property
     def total(self) -> int:
-        """Of both classes."""
+        """Texts of both classes."""
         return self.positive + self.negative
 
     def __str__(self) -> str:
@@ -41,13 +40,13 @@ Split = tuple[tuple[Text, ...], tuple[Text, ...], tuple[Text, ...]]
 
 
 def quotas(texts: Iterable[Text], task: LabelledTask) -> Quotas:
-    """How many texts of each class go to each split.
+    """The sizes of the splits by class.
 
-    dev and test have the share of positives of the texts they are drawn from, as nearly as whole numbers allow;
-    so has train, or half of it is positive (`task.balanced`; an odd one is negative).
+    dev and test have the share of positives of the texts they are drawn from, rounded to whole numbers. So has train,
+    unless `task.balanced` makes half of it positive; the extra one of an odd number is negative.
 
     Raises:
-        TaskError: there are too few texts, or a split would lack a class; with the numbers.
+        TaskError: there are too few texts, or a split would lack a class; the message has the numbers.
     """
     rest, held = _counts(texts)
     separate = held.total > 0
@@ -66,22 +65,22 @@ def quotas(texts: Iterable[Text], task: LabelledTask) -> Quotas:
 def split(texts: Mapping[str, Text], sizes: Quotas, seed: int) -> Split:
     """Draw the splits.
 
-    Within its class every text has a place drawn by the seed and the text: dev is the first ones, test the next
-    ones, and train comes from the other end, so a larger train leaves dev and test as they were.
+    Seed and text give every text a rank within its class: dev takes the first ones, test the next ones, and train
+    those at the other end, so that a larger train changes neither dev nor test.
 
     Args:
-        texts: by folded text.
-        sizes: what `quotas` gave for them.
-        seed: of the class.
+        texts: the texts by folded text.
+        sizes: the result of `quotas` for them.
+        seed: the seed of the class.
     """
-    place = {key: number(seed, SECTION, key) for key in texts}
+    rank = {key: number(seed, SECTION, key) for key in texts}
     train: list[str] = []
     dev: list[str] = []
     test: list[str] = []
     separate = any(text.held_out for text in texts.values())
     for positive in (True, False):
         of_train, of_dev, of_test = (count[0 if positive else 1] for count in sizes)
-        ordered = sorted((key for key in texts if texts[key].positive is positive), key=lambda k: (place[k], k))
+        ordered = sorted((key for key in texts if texts[key].positive is positive), key=lambda k: (rank[k], k))
         held = [key for key in ordered if texts[key].held_out is separate]
         apart = [key for key in ordered if not texts[key].held_out]
         dev += held[:of_dev]
@@ -89,13 +88,13 @@ def split(texts: Mapping[str, Text], sizes: Quotas, seed: int) -> Split:
         train += apart[len(apart) - of_train :]
 
     def in_order(keys: list[str]) -> tuple[Text, ...]:
-        return tuple(texts[key] for key in sorted(keys, key=lambda k: (place[k], k)))
+        return tuple(texts[key] for key in sorted(keys, key=lambda k: (rank[k], k)))
 
     return in_order(train), in_order(dev), in_order(test)
 
 
 def _counts(texts: Iterable[Text]) -> tuple[Count, Count]:
-    """Of the texts for training (or for all), and of those held out by their source."""
+    """The counts of the texts that may be trained on, and of those that their source holds out."""
     counts = {(held, positive): 0 for held in (False, True) for positive in (False, True)}
     for text in texts:
         counts[text.held_out, text.positive] += 1
@@ -103,7 +102,7 @@ def _counts(texts: Iterable[Text]) -> tuple[Count, Count]:
 
 
 def _take(name: str, size: int, of: Count) -> tuple[Count, Count]:
-    """`size` texts with the share of positives of `of`, rounded, and what is left of it."""
+    """`size` texts with the share of positives of `of`, rounded, and the remaining texts."""
     if size > of.total:
         raise TaskError(f"{size} texts are asked for, and {of.total} are left ({of})", key=(*ENTRY, name))
     positive = (2 * size * of.positive + of.total) // (2 * of.total) if size else 0

@@ -1,8 +1,8 @@
 """Draws labelled texts from reasoning-gym's syllogisms: does a statement follow from two others?
 
-The library takes the undistributed middle (All A are B, some B are C, so some A are C) for valid, so an eighth of its
-answers are wrong. Here only the forms of FORMS are drawn, whose answers are beyond doubt and not easily guessed; a
-draw with another form, or with an answer that is not ours, is drawn anew. Knows no files and no grader.
+The library accepts the undistributed middle (All A are B, some B are C, so some A are C) as valid, so an eighth of its
+answers are wrong. This file draws only the forms of FORMS, whose answers are certain and hard to guess, and repeats a
+draw that has another form or a wrong answer.
 """
 
 import re
@@ -23,23 +23,23 @@ DESCRIPTION = (
     "if the third statement must be true whenever the first two are, and No if it need not be."
 )
 TOKENS = 34
-"""Of a typical question, at 4 characters per token."""
+"""Estimated tokens of a typical question, at 4 characters per token."""
 MOST = 5_000
-"""Texts of one split: beyond, the rarest forms would be looked for too long."""
+"""Most texts of one split: the rarest forms of a larger one take too many draws."""
 DRAWS = 1_000_000
-"""After so many draws a form is taken to have no more texts."""
+"""Draws after which a form is considered exhausted."""
 INVALID = 0.7
-"""Share of invalid draws asked of the library, of which most have other forms than ours."""
+"""Share of invalid draws requested from the library; most of them have other forms than FORMS."""
 
 FORMS: dict[bool, tuple[str, ...]] = {
     True: ("AAA", "AEE", "IAI", "IEO") * 3,
     False: ("AAE", "AIA", "EAA", "EAE", "EEA", "IAA", "IAO", "IEE", "IIA", "IOE", "IOO", "OAI"),
 }
-"""By class, the forms of twelve questions: their statements about S-M, M-P and S-P, in this order.
+"""By class (valid or not), the forms of twelve questions: their statements about S-M, M-P and S-P, in this order.
 
-A: all are; E: none is; I: some are; O: some are not. Valid, or invalid, whether or not a group may be empty. Chosen
-so that no one word, counted, and no one statement's kind tells the classes apart in more than 2 of 3 questions, and
-no two of the three statements in more than 5 of 6.
+A: all are; E: none is; I: some are; O: some are not. They are valid or invalid even if a group may be empty. The choice
+limits guessing: neither the count of a word nor the kind of one statement separates the classes in more than 2 of 3
+questions, and the kinds of two statements do so in at most 5 of 6.
 """
 LETTERS = {("All", ""): "A", ("No", ""): "E", ("Some", ""): "I", ("Some", "not "): "O"}
 STATEMENT = re.compile(r"\b(All|No|Some) (\w+) are (not )?(\w+)")
@@ -67,17 +67,17 @@ def check(sizes: dict[str, int]) -> None:
 
 
 def build(sizes: dict[str, int], seed: int) -> Split:
-    """Draw texts, half of each split valid (or one more or less than half of it).
+    """Draw texts; half of each split is valid, give or take one.
 
-    More of a split leaves its earlier texts, and the other splits, as they were: which split a text may be in is
-    drawn from the text.
+    A larger split keeps its earlier texts and does not change the other splits: a text decides by its hash which split
+    it may be in.
 
     Args:
-        sizes: texts of `train`, `dev` and `test`.
-        seed: of the class.
+        sizes: numbers of texts of `train`, `dev` and `test`.
+        seed: the seed of the class.
 
     Raises:
-        TaskError: as `check`.
+        TaskError: a split is too small or too large.
     """
     check(sizes)
     wanted = {name: list(_forms(seed, name, size)) for name, size in sizes.items()}
@@ -94,7 +94,7 @@ def build(sizes: dict[str, int], seed: int) -> Split:
 
 
 def _forms(seed: int, name: str, size: int) -> Iterator[str]:
-    """The forms of a split's texts: every two of them one of each class, in either order, every 24 all of FORMS."""
+    """The forms of a split's texts: each pair has one of each class, in either order, and each 24 have all of FORMS."""
     pairs = (size + 1) // 2
     by_class = [
         [form for cycle in range(pairs // 12 + 1) for form in _shuffled(FORMS[valid], seed, name, cycle)]
@@ -112,7 +112,7 @@ def _shuffled(forms: tuple[str, ...], seed: int, name: str, cycle: int) -> list[
 
 
 def _draw(missing: dict[Key, int], seed: int) -> dict[Key, Iterator[str]]:
-    """As many different texts as are `missing`, each with a right answer."""
+    """Different texts with right answers, as many of each key as `missing` says."""
     settings = {"inversion_probability": 0.0, "invalid_ratio": INVALID}
     items = dataset(NAME, settings)
     found: dict[Key, dict[str, str]] = {key: {} for key in missing}
@@ -138,7 +138,7 @@ def _draw(missing: dict[Key, int], seed: int) -> dict[Key, Iterator[str]]:
 
 
 def form_of(text: str) -> str:
-    """The form of a question, such as `AAA`; empty where its three statements are not about S-M, M-P and S-P."""
+    """The form of a question, such as `AAA`; empty if its three statements are not about S-M, M-P and S-P."""
     statements = STATEMENT.findall(text)
     if len(statements) != 3:
         return ""

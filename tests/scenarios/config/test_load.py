@@ -1,4 +1,4 @@
-"""What a scenario file may hold, and the very words in which its mistakes are told."""
+"""Loading scenario files, and the exact text of its errors."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "good.yaml"
 
 
-def told(path: Path, text: str | bytes, *overrides: str) -> str:
+def error_of(path: Path, text: str | bytes, *overrides: str) -> str:
     """The mistake in `text`, without the folder."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ScenarioError) as caught:
@@ -47,7 +47,7 @@ def good(path: Path, *overrides: str) -> Scenario:
     return read(path, overrides)
 
 
-# --- what is right --------------------------------------------------------------------------------------
+# --- valid files ----------------------------------------------------------------------------------------
 
 
 def test_a_good_file_is_read_with_its_defaults(path: Path) -> None:
@@ -94,12 +94,12 @@ def test_the_last_override_wins(path: Path) -> None:
     assert good(path, "seed=5", "seed=-3").seed == -3
 
 
-def test_a_mistake_of_the_file_may_be_mended_by_an_override(path: Path) -> None:
+def test_an_override_can_correct_a_mistake_in_the_file(path: Path) -> None:
     path.write_text(GOOD.replace("problems: 6", "problems: ten"))
     assert read(path, ["task.problems=10"]).task.problems == 10
 
 
-# --- what is wrong, in its words ------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------------
 
 NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
 AGENT_KEYS = (
@@ -209,9 +209,9 @@ REPLACED = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), REPLACED, ids=[message[:60] for _, _, message in REPLACED])
-def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: str, message: str) -> None:
+def test_a_mistake_in_the_file_is_reported_with_its_line(path: Path, old: str, new: str, message: str) -> None:
     assert old in GOOD
-    assert told(path, GOOD.replace(old, new)) == message
+    assert error_of(path, GOOD.replace(old, new)) == message
 
 
 @pytest.mark.parametrize(
@@ -255,21 +255,21 @@ def test_a_mistake_in_the_file_is_told_with_its_line(path: Path, old: str, new: 
         ("exam=null", "--set exam: needs a section, has nothing (null)"),
     ],
 )
-def test_a_mistake_in_an_override_is_told_with_its_path(path: Path, override: str, message: str) -> None:
-    assert told(path, GOOD, override) == message
+def test_a_mistake_in_an_override_is_reported_with_its_path(path: Path, override: str, message: str) -> None:
+    assert error_of(path, GOOD, override) == message
 
 
-def test_every_one_of_an_empty_list_is_nobody(path: Path) -> None:
-    mistake = told(path, GOOD, "students=[]", "students.*.engine=simulated")
+def test_a_star_for_the_items_of_an_empty_list_is_refused(path: Path) -> None:
+    mistake = error_of(path, GOOD, "students=[]", "students.*.engine=simulated")
     assert mistake == "--set students.*.engine: students: the list is empty"
 
 
-def test_a_missing_section_is_told_with_the_first_line(path: Path) -> None:
-    assert told(path, "name: good\n") == "good.yaml:1: teacher: is missing; it needs a section"
+def test_a_missing_section_is_reported_with_the_first_line(path: Path) -> None:
+    assert error_of(path, "name: good\n") == "good.yaml:1: teacher: is missing; it needs a section"
 
 
 def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
-    mistake = told(path, GOOD, f"seed={1 << 63}")
+    mistake = error_of(path, GOOD, f"seed={1 << 63}")
     assert mistake == "--set seed: '9223372036854775808' is too large: at most 9223372036854775807"
 
 
@@ -290,11 +290,11 @@ def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
          "of a problem"),
     ],
 )  # fmt: skip
-def test_what_level_2_cannot_work_with_is_refused(path: Path, overrides: list[str], mistake: str) -> None:
-    assert told(path, GOOD, "level=2", *overrides) == mistake
+def test_entries_that_level_2_cannot_use_are_refused(path: Path, overrides: list[str], mistake: str) -> None:
+    assert error_of(path, GOOD, "level=2", *overrides) == mistake
 
 
-def test_what_only_level_2_cannot_work_with_is_nothing_to_level_1(path: Path) -> None:
+def test_entries_that_only_level_2_cannot_use_are_accepted_at_level_1(path: Path) -> None:
     assert good(path, "teacher.engine=external", "learn.arms=[m2, m2]").levels == (1,)
 
 
@@ -317,7 +317,7 @@ def test_what_only_level_2_cannot_work_with_is_nothing_to_level_1(path: Path) ->
         ("1_000", "needs text, has 1000; if it is meant as text, write it in quotes"),
     ],
 )
-def test_no_part_of_an_override_is_lost_in_silence(path: Path, written: str, message: str) -> None:
+def test_an_override_is_refused_if_yaml_would_drop_a_part_of_it(path: Path, written: str, message: str) -> None:
     path.write_text(GOOD)
     with pytest.raises(ScenarioError) as caught:
         read(path, [f"teacher.persona={written}"])
@@ -326,7 +326,7 @@ def test_no_part_of_an_override_is_lost_in_silence(path: Path, written: str, mes
 
 
 @pytest.mark.parametrize("text", ["Be careful # and quick", " a ", "~", "010", "&x", "a: b: c", "two\nlines", "'"])
-def test_text_in_quotes_is_taken_as_it_is(path: Path, text: str) -> None:
+def test_text_in_quotes_is_not_changed(path: Path, text: str) -> None:
     assert good(path, f"teacher.persona={json.dumps(text)}").teacher.persona == text
     assert good(path, "teacher.persona=a#b  c").teacher.persona == "a#b  c"
 
@@ -353,18 +353,18 @@ def test_a_model_folder_is_relative_to_the_file_and_a_name_is_not_touched(path: 
 def test_more_than_64_students_are_refused(path: Path) -> None:
     many = "".join(f"  - name: s{i}\n" for i in range(65))
     text = GOOD.replace("students:\n", "students:\n" + many)
-    assert told(path, text) == "good.yaml:9: students: 67 students; at most 64 fit a class"
+    assert error_of(path, text) == "good.yaml:9: students: 67 students; at most 64 fit a class"
 
 
 def test_files_that_are_no_scenario_at_all(path: Path) -> None:
     empty = "good.yaml: the file is empty; docs/scenarios.md shows a small one"
-    assert told(path, "") == empty
-    assert told(path, "# nothing but words\n") == empty
-    assert told(path, "- a\n- b\n") == "good.yaml: needs sections (key: value), has a list"
-    assert told(path, "hello") == "good.yaml: needs sections (key: value), has 'hello'"
-    assert told(path, b"name: x\nseed: \xff\n") == "good.yaml:2: not UTF-8 text"
-    assert told(path, "a: 1\n---\nb: 2\n") == "good.yaml:2: not YAML: but found another document"
-    assert told(path, "a" * 1_000_001) == "good.yaml: larger than 1000000 bytes; that is no scenario"
+    assert error_of(path, "") == empty
+    assert error_of(path, "# nothing but words\n") == empty
+    assert error_of(path, "- a\n- b\n") == "good.yaml: needs sections (key: value), has a list"
+    assert error_of(path, "hello") == "good.yaml: needs sections (key: value), has 'hello'"
+    assert error_of(path, b"name: x\nseed: \xff\n") == "good.yaml:2: not UTF-8 text"
+    assert error_of(path, "a: 1\n---\nb: 2\n") == "good.yaml:2: not YAML: but found another document"
+    assert error_of(path, "a" * 1_000_001) == "good.yaml: larger than 1000000 bytes; that is no scenario"
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
@@ -378,14 +378,14 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
         assert str(caught.value) == message
 
 
-def test_a_bomb_of_aliases_never_unfolds(path: Path) -> None:
+def test_a_bomb_of_aliases_is_refused_before_it_expands(path: Path) -> None:
     bomb = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
-    assert told(path, bomb) == "good.yaml:1: anchors (&a) are not taken here; take it out, or write text in quotes"
+    assert error_of(path, bomb) == "good.yaml:1: anchors (&a) are not taken here; take it out, or write text in quotes"
 
 
-def test_text_that_is_deep_or_wide_beyond_reason_is_refused_early(path: Path) -> None:
-    assert told(path, "[" * 900_000) == "good.yaml:1: more than 20 levels deep"
-    assert told(path, "[" + "a," * 30_000 + "]") == "good.yaml:1: more than 20000 values; that is no scenario"
+def test_too_deep_and_too_large_documents_are_refused_early(path: Path) -> None:
+    assert error_of(path, "[" * 900_000) == "good.yaml:1: more than 20 levels deep"
+    assert error_of(path, "[" + "a," * 30_000 + "]") == "good.yaml:1: more than 20000 values; that is no scenario"
 
 
 @pytest.mark.parametrize(
@@ -393,23 +393,25 @@ def test_text_that_is_deep_or_wide_beyond_reason_is_refused_early(path: Path) ->
 )
 @pytest.mark.parametrize("written", ["seed: {}\n", 'seed: !!int "{}"\n', 'seed: !!float "{}"\n', "{}: 1\n", "- {}\n"])
 @pytest.mark.timeout(60)
-def test_a_number_that_takes_pyyaml_hours_is_refused_unread(path: Path, number: str, written: str) -> None:
-    said = told(path, written.format(number))
-    assert "is too long for a number" in said or "not YAML: mapping values" in said  # as a key: too long for that, too
-    assert len(said) < 200
+def test_a_number_that_pyyaml_needs_hours_for_is_refused_at_once(path: Path, number: str, written: str) -> None:
+    error = error_of(path, written.format(number))
+    assert (
+        "is too long for a number" in error or "not YAML: mapping values" in error
+    )  # as a key: too long for that, too
+    assert len(error) < 200
 
 
-def test_students_at_a_server_cannot_tell_log_probabilities(path: Path) -> None:
+def test_students_at_a_server_cannot_score_log_probabilities(path: Path) -> None:
     at_a_server = ("students.1.engine=openai", "students.1.model=m", "exam.score=logprob")
-    mistake = told(path, GOOD, *at_a_server)
+    mistake = error_of(path, GOOD, *at_a_server)
     assert mistake.startswith("--set students.1.engine (peer): openai: a server does not tell how likely")
     assert good(path, *at_a_server[:2]).students[1].engine == "openai"
     assert good(path, "teacher.engine=openai", "teacher.model=m", "exam.score=logprob").exam.score == "logprob"
 
 
-def test_students_of_a_users_own_program_get_no_solutions_to_score(path: Path) -> None:
+def test_external_students_get_no_solutions_to_score(path: Path) -> None:
     external = ("students.1.engine=external", "exam.score=logprob")
-    mistake = told(path, GOOD, *external)
+    mistake = error_of(path, GOOD, *external)
     assert mistake.startswith("--set students.1.engine (peer): external: exam.score: logprob would send the gold")
     assert good(path, "teacher.engine=external", "exam.score=logprob").exam.score == "logprob"
 
@@ -447,7 +449,7 @@ def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the
     ],
 )  # fmt: skip
 def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
-    assert told(path, LEVEL_3, override) == mistake
+    assert error_of(path, LEVEL_3, override) == mistake
 
 
 @pytest.mark.parametrize(
@@ -465,10 +467,10 @@ def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
     ],
 )  # fmt: skip
 def test_mistakes_of_level_3_with_rationales(path: Path, override: str, mistake: str) -> None:
-    assert told(path, GOOD + "level: 3\niterate: {material: rationale}\n", override) == mistake
+    assert error_of(path, GOOD + "level: 3\niterate: {material: rationale}\n", override) == mistake
 
 
-def test_level_2_examines_without_questions(path: Path) -> None:
-    assert told(path, GOOD, "level=[1, 2]", "exam.questions=1") == (
+def test_level_2_refuses_questions_before_exams(path: Path) -> None:
+    assert error_of(path, GOOD, "level=[1, 2]", "exam.questions=1") == (
         "--set exam.questions: goes with level 1, and level 3 for rationales; level 2 examines without"
     )

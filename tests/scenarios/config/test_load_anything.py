@@ -45,7 +45,7 @@ def test_arbitrary_text_raises_nothing_but_scenario_errors(tmp_path_factory: pyt
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_a_shipped_file_with_a_piece_cut_or_put_in_raises_nothing_but_scenario_errors(
+def test_a_damaged_shipped_file_raises_nothing_but_scenario_errors(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     text = data.draw(st.sampled_from(SHIPPED)).read_text()
@@ -114,7 +114,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=40, deadline=None)
 @given(described=scenarios())
-def test_a_scenario_that_was_written_out_reads_back_equal(
+def test_a_written_scenario_reads_back_equal(
     tmp_path_factory: pytest.TempPathFactory, described: dict[str, Any]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "described.yaml"

@@ -49,7 +49,7 @@ def test_differences_name_the_entry_and_both_values(path: Path) -> None:
     ]
 
 
-def test_a_student_that_came_or_went_is_one_line(path: Path) -> None:
+def test_an_added_or_removed_student_is_one_line_of_the_difference(path: Path) -> None:
     assert difference(good(path), good(path, "students=[{name: tiny}]")) == ["students.1: 'peer' -> not there"]
     third = "students=[{name: tiny}, {name: peer, persona: brief}, {name: third}]"
     assert difference(good(path), good(path, third)) == ["students.2: not there -> 'third'"]
@@ -75,7 +75,7 @@ def test_a_student_that_came_or_went_is_one_line(path: Path) -> None:
         "scoring.ties=first",
     ],
 )
-def test_what_changes_no_question_may_differ(path: Path, override: str) -> None:
+def test_entries_that_change_no_request_may_differ(path: Path, override: str) -> None:
     changed = good(path, override)
     assert difference(good(path), changed)
     assert asked_differs(good(path), changed) == []
@@ -108,12 +108,12 @@ def test_no_argument_of_an_engine_that_changes_no_answer_is_refused(path: Path) 
         "students=[{name: tiny}, {name: peer, persona: brief}, {name: third}]",
     ],
 )
-def test_what_changes_a_question_is_told(path: Path, override: str) -> None:
+def test_entries_that_change_a_request_are_reported(path: Path, override: str) -> None:
     changed = good(path, override)
     assert asked_differs(good(path), changed) == difference(good(path), changed) != []
 
 
-def test_at_level_2_the_rule_of_scoring_decides_what_is_trained_on(path: Path) -> None:
+def test_at_level_2_a_scoring_rule_changes_requests(path: Path) -> None:
     for level in ("2", "[1, 2]"):
         before, after = (
             good(path, f"level={level}", one) for one in ("scoring.merge=answers", "scoring.merge=students")
@@ -121,7 +121,7 @@ def test_at_level_2_the_rule_of_scoring_decides_what_is_trained_on(path: Path) -
         assert asked_differs(before, after) == ["scoring.merge: 'answers' -> 'students'"]
 
 
-def test_every_entry_is_either_free_to_change_or_part_of_what_is_asked(path: Path) -> None:
+def test_every_section_either_may_change_or_decides_requests(path: Path) -> None:
     asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam", "learn", "iterate"}
     assert asked | {"name", "time_share", "scoring", "limits", "broker"} == set(Scenario.__struct_fields__)
     scenario = good(path)

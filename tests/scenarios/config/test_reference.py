@@ -36,7 +36,7 @@ def test_every_docstring_under_a_field_stands_on_the_page() -> None:
     for _, kind in sections():
         for meaning in docs.get(kind.cls.__name__, {}).values():
             assert meaning in text
-    assert docs["Task"]["problems"] == "How many teaching problems (TPs) the class has."
+    assert docs["Task"]["problems"] == "Number of teaching problems (TPs)."
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_every_docstring_under_a_field_stands_on_the_page() -> None:
         (object, "any value"),
     ],
 )
-def test_types_are_told_in_words(annotation: object, words: str) -> None:
+def test_types_are_described_in_words(annotation: object, words: str) -> None:
     assert in_words(types.type_info(annotation)) == words
 
 

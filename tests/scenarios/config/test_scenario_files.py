@@ -7,7 +7,7 @@ import pytest
 
 from scenarios.config.load import asked_differs, dump, read
 from scenarios.config.reference import leading_comment
-from scenarios.session.request_counts import count_iterate, counts
+from scenarios.session.request_counts import count, counts
 
 FOLDER = Path(__file__).parents[3] / "scenarios"
 SHIPPED = sorted(FOLDER.glob("*.yaml"))
@@ -40,7 +40,7 @@ def test_a_shipped_scenario_says_in_a_few_lines_what_it_studies(path: Path) -> N
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_scenario_survives_being_written_out(path: Path, tmp_path: Path) -> None:
+def test_a_shipped_scenario_reads_back_equal_after_writing(path: Path, tmp_path: Path) -> None:
     scenario = read(path)
     copy = tmp_path / "scenario.yaml"
     copy.write_text(dump(scenario), "utf-8")
@@ -97,13 +97,13 @@ def test_the_papers_classes_of_level_3_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
-def test_the_papers_numbers_are_its_own(path: Path) -> None:
+def test_the_papers_classes_of_level_3_have_the_papers_numbers(path: Path) -> None:
     scenario = read(path)
     assert scenario.name == path.stem
     one = scenario.iterate
     assert (one.rounds, one.beam, one.exemplars, one.minibatch, one.revisions) == (5, 4, 8, 64, 8)
     assert scenario.iterate.task.file == f"{path.parent}/{path.stem.removeprefix('m3_')}.jsonl"
-    planned = count_iterate(scenario, 1849, 600, 40)
+    planned = count(scenario, 0, 1849, 600, 40)
     assert planned.exam_answers == 5 * 4 * 64 * 3
     assert planned.own_answers == (4 + 5 * 32) * 200
 
@@ -112,5 +112,5 @@ def test_the_papers_numbers_are_its_own(path: Path) -> None:
 def test_the_papers_line_ups_are_an_override_each(path: Path) -> None:
     text = " ".join(line.lstrip("# ") for line in path.read_text("utf-8").splitlines() if line.startswith("#"))
     alone, one = re.findall(r"--set ('?)(students=\[.*?\])\1", text)
-    assert count_iterate(read(path, [alone[1]]), 1849, 600, 40).exam_answers == 5 * 4 * 64
-    assert count_iterate(read(path, [one[1], "iterate.itself=false"]), 1849, 600, 40).exam_answers == 5 * 4 * 64
+    assert count(read(path, [alone[1]]), 0, 1849, 600, 40).exam_answers == 5 * 4 * 64
+    assert count(read(path, [one[1], "iterate.itself=false"]), 0, 1849, 600, 40).exam_answers == 5 * 4 * 64

@@ -7,13 +7,12 @@ import pytest
 from rich.console import Console, Group
 
 from scenarios.config.schema import Scoring
-from scenarios.levels.iterate.budget import rewrite_amounts
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting, Rewritten, Tailored
 from scenarios.report.rewrite import RewriteSummary, summarize_rewriting
 from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.session.plan import order
-from scenarios.session.request_counts import count, count_rewrite, counts
+from scenarios.session.request_counts import count, counts
 from tests.scenarios.levels.test_rewrite import STUDENTS, Played, level, scenario
 
 
@@ -126,11 +125,11 @@ def printed(made: RewriteSummary) -> str:
 
 def test_the_plan_says_at_least_what_is_asked() -> None:
     described = scenario(beam=2, revisions=2)
-    planned = rewrite_amounts(described)
+    planned = count(described, 50)
     asked = [request.stage for request in Played(level(beam=2, revisions=2)).asked.values()]
-    assert asked.count("reflect") <= planned["reflect"]
-    assert asked.count("write") <= planned["write"] == 2 * 2 * 2 * 2
-    first, more = count(described, 50), count_rewrite(described, 50)
-    assert asked.count("exam") <= first.exam_answers + more.exam_answers
-    assert more.prompt_tokens > more.completion_tokens > 0
+    assert asked.count("reflect") <= planned.reflections
+    assert asked.count("write") <= planned.revisions == 2 * 2 * 2 * 2
+    assert asked.count("exam") <= planned.exam_answers
+    first = count(msgspec.structs.replace(described, level=1), 50)
+    assert planned.prompt_tokens - first.prompt_tokens > planned.completion_tokens - first.completion_tokens > 0
     assert any("rewrites the best 2" in step for step in order(described, counts(described)))

@@ -14,7 +14,7 @@ from broker.errors import TaskError
 from scenarios.config.load import read
 from scenarios.config.schema import Scenario
 from scenarios.session.plan import PlanRow, order, tables, to_dict
-from scenarios.session.request_counts import AgentWork, Counts, asked, count, count_iterate, counts
+from scenarios.session.request_counts import AgentWork, Counts, agent_work, count, counts
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
@@ -42,7 +42,7 @@ def test_the_papers_class_asks_what_the_paper_says() -> None:
     assert (plan.greedy, plan.requests) == (181, 181 + 46_336 + 417_024)
 
 
-def test_every_student_sits_every_exam() -> None:
+def test_every_student_takes_every_exam() -> None:
     one, three = scenario(*PAPER), scenario(*PAPER, name="multi_student")
     assert count(three, 100).exam_answers == 3 * count(one, 100).exam_answers
     assert count(three, 100).teaching_rationales == count(one, 100).teaching_rationales
@@ -53,7 +53,7 @@ def test_without_the_greedy_baseline_nothing_greedy_is_asked() -> None:
     assert "greedy" not in " ".join(order(scenario("lesson.greedy=false"), counts(scenario("lesson.greedy=false"))))
 
 
-def test_tokens_grow_with_what_stands_before_the_question() -> None:
+def test_prompt_tokens_grow_with_the_text_before_the_question() -> None:
     few = count(scenario("task.demonstrations=0"), 100)
     for other in (
         count(scenario("task.demonstrations=1"), 100),
@@ -71,23 +71,23 @@ def test_completions_are_at_most_as_long_as_their_sampling_lets_them_be() -> Non
 
 
 def asked_of(agent: str, *overrides: str, name: str = "multi_student") -> AgentWork:
-    return asked(scenario(*overrides, name=name), 50)[agent]
+    return agent_work(scenario(*overrides, name=name), 50)[agent]
 
 
-def test_each_agent_is_asked_its_part_of_the_requests() -> None:
+def test_the_requests_of_the_agents_add_up_to_all_requests() -> None:
     small = ["task.problems=4", "lesson.rationales=5", "exam.problems=2", "exam.repeats=1"]
     three = scenario(*small, name="multi_student")
-    each = asked(three, 50)
+    each = agent_work(three, 50)
     assert [each[agent.name].requests for agent in three.agents] == [4 + 4 * 5, 4 * 5 * 2, 4 * 5 * 2, 4 * 5 * 2]
     assert sum(one.requests for one in each.values()) == count(three, 50).requests
 
 
 @pytest.mark.parametrize("agent", ["teacher", "peer"])
-def test_the_longest_request_grows_with_all_that_it_may_hold(agent: str) -> None:
+def test_the_longest_request_grows_with_each_of_its_parts(agent: str) -> None:
     plain = asked_of(agent).tokens
     longer = [asked_of(agent, f"{section}.sampling.max_tokens=220").tokens - plain for section in ("lesson", "exam")]
     assert longer == ([100, 0] if agent == "teacher" else [100, 100])
-    assert asked(scenario(name="multi_student"), 150)[agent].tokens - plain == (100 if agent == "teacher" else 200)
+    assert agent_work(scenario(name="multi_student"), 150)[agent].tokens - plain == (100 if agent == "teacher" else 200)
     section = "teacher" if agent == "teacher" else "students.0"
     assert asked_of(agent, f"{section}.persona=You are kind.").tokens == plain + 4
     assert asked_of(agent, "task.demonstrations=0").tokens < plain
@@ -138,7 +138,7 @@ def test_the_plan_for_people_shows_counts_seats_and_order(width: int) -> None:
     assert max(len(line) for line in text.splitlines()) <= width
 
 
-def test_a_reason_that_many_share_is_given_once() -> None:
+def test_a_reason_that_agents_share_is_printed_once() -> None:
     rows = [PlanRow(**{**to_dict(scenario(), counts(scenario()), ROWS)["agents"][0], "name": name}) for name in "ab"]
     console = Console(width=80)
     with console.capture() as capture:
@@ -167,8 +167,8 @@ def test_with_logprob_each_student_grades_each_exam_problem_once_per_rationale()
     assert dense.exam_answers == plain.exam_answers
     assert dense.prompt_tokens > plain.prompt_tokens
     assert dense.completion_tokens == plain.completion_tokens
-    said = " ".join(order(scenario("exam.score=logprob"), counts(scenario("exam.score=logprob"))))
-    assert "how likely" in said and "how likely" not in " ".join(order(scenario(), counts(scenario())))
+    steps = " ".join(order(scenario("exam.score=logprob"), counts(scenario("exam.score=logprob"))))
+    assert "how likely" in steps and "how likely" not in " ".join(order(scenario(), counts(scenario())))
     console = Console(width=100)
     with console.capture() as capture:
         console.print(tables(scenario("exam.score=logprob"), dense, ROWS))
@@ -199,7 +199,7 @@ def test_a_class_of_level_3_counts_sets_reflections_and_the_teachers_own_answers
 
 def test_level_3_asks_at_most_what_its_plan_says() -> None:
     played = Played(level(iterated_scenario(baselines=("random", "self", "search"), repeats=2)))
-    plan = count_iterate(iterated_scenario(baselines=("random", "self", "search"), repeats=2), 16, 10, 20)
+    plan = count(iterated_scenario(baselines=("random", "self", "search"), repeats=2), 0, 16, 10, 20)
     asked = Counter(request.stage for request in played.asked.values())
     assert asked["exam"] <= plan.exam_answers
     assert asked["reflect"] <= plan.reflections
@@ -213,9 +213,9 @@ def test_sentences_use_the_numbers_of_the_table() -> None:
         "iterate.task.train=4", "iterate.exemplars=2", "students=[{name: ada}]", "iterate.beam=1", name="smoke_iterate"
     )
     found = counts(small)
-    said = " ".join(order(small, found))
-    assert "ada answers 4 training items with each set" in said
-    assert "teacher answers 4 training items with every set; the best is kept." in said
+    steps = " ".join(order(small, found))
+    assert "ada answers 4 training items with each set" in steps
+    assert "teacher answers 4 training items with every set; the best is kept." in steps
     assert found.exam_answers % 4 == 0
     learning = scenario("lesson.rationales=3", name="smoke_learn")
     found = counts(learning)
@@ -227,7 +227,7 @@ def test_sentences_use_the_numbers_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
-def test_no_agent_and_no_figure_is_lost_in_a_narrow_plan(width: int) -> None:
+def test_a_narrow_plan_shows_every_agent_and_figure(width: int) -> None:
     described = scenario("students=[{name: a-student-with-a-name}]", name="smoke_learn")
     rows = [*ROWS, PlanRow(name="a-student-with-a-name", role="student", model="org/a-model-with-a-name", size="",
                        engine="simulated", device="CPU, 1 thread", why="")]  # fmt: skip

@@ -69,7 +69,7 @@ def grader() -> Iterator[ClassGrader]:
         ("Therefore, Tom pays $1,200.", "1200"),
     ],
 )
-def test_a_number_is_found_however_it_is_dressed(text: str, answer: str) -> None:
+def test_a_number_is_found_in_every_notation(text: str, answer: str) -> None:
     assert parse(text, "number") == answer
 
 
@@ -159,7 +159,7 @@ def test_yes_and_no_are_told_apart_from_words_that_begin_like_them(text: str, an
         ("so $x = 5$", None),
     ],
 )
-def test_latex_is_taken_out_of_its_dollars_and_boxes(text: str, answer: str | None) -> None:
+def test_dollars_and_boxes_around_latex_are_removed(text: str, answer: str | None) -> None:
     assert parse(text, "latex") == answer
 
 
@@ -181,7 +181,7 @@ def test_every_decimal_comes_back_as_its_value(value: object, dress: str, writte
 
 
 @given(st.text(max_size=300), st.sampled_from(FORMS))
-def test_whatever_stands_behind_the_mark_is_read_or_not_and_never_raises(text: str, form: AnswerForm) -> None:
+def test_no_text_behind_a_mark_raises(text: str, form: AnswerForm) -> None:
     for marked in (text, f"Answer: {text}", f"\\boxed{{{text}}}", f"= {text}"):
         answer = parse(marked, form)
         assert answer is None or normal(answer, form) is not None
@@ -212,7 +212,7 @@ def test_sameness_is_symmetric_and_holds_for_an_answer_and_itself(a: str, b: str
      "so no ", "b) ", " is b", "Input: 1\n", "The answer is 1.\nInput:\n"],
 )  # fmt: skip
 @pytest.mark.timeout(20)
-def test_hostile_texts_of_a_hundred_thousand_characters_are_read_in_no_time(unit: str) -> None:
+def test_hostile_texts_of_a_hundred_thousand_characters_are_read_quickly(unit: str) -> None:
     text = unit * (100_000 // len(unit))
     for form in FORMS:
         for dressed in (text, f"Answer: {text}", f"{text}\nAnswer: 42", f"= {text}"):
@@ -241,7 +241,7 @@ def test_a_last_line_that_changes_the_unit_is_no_result(line: str) -> None:
     assert parse(line, "number") is None
 
 
-def test_only_the_end_of_a_long_text_is_looked_at() -> None:
+def test_only_the_end_of_a_long_text_is_read() -> None:
     assert parse("Answer: 41\n" + "so it goes\n" * 5000, "number") is None
 
 

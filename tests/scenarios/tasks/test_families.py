@@ -13,8 +13,8 @@ import pytest
 from reasoning_gym.factory import DATASETS, create_dataset
 
 from scenarios.config.schema import Exam, Task
-from scenarios.tasks.grading.answers import ANSWER_MARK, ClassGrader
-from scenarios.tasks.problems import Problem
+from scenarios.tasks.grading.answers import ClassGrader
+from scenarios.tasks.problems import ANSWER_MARK, Problem
 from scenarios.tasks.sources.families import DEFECTIVE, FAMILIES, GSM, REFUSED, TEMPLATES, UNCHECKED
 from scenarios.tasks.sources.gym import build, suited
 
@@ -180,8 +180,8 @@ def test_the_gold_answers_of_a_family_are_what_its_problems_come_to(family: str)
 def test_the_grader_takes_a_familys_gold_answers_and_nothing_near_them(family: str) -> None:
     grader = ClassGrader()
     for problem in problems(family):
-        said = grader.parse(f"Some lines of work.\n{ANSWER_MARK} {problem.answer}", problem.form)
-        assert grader.correct(problem, said), problem
+        answer = grader.parse(f"Some lines of work.\n{ANSWER_MARK} {problem.answer}", problem.form)
+        assert grader.correct(problem, answer), problem
         assert not grader.correct(problem, grader.parse(f"{ANSWER_MARK} {perturbed(problem)}", problem.form)), problem
 
 

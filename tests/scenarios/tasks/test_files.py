@@ -9,7 +9,7 @@ import pytest
 
 from broker.errors import TaskError
 from scenarios.config.schema import Exam, Scenario, Task
-from scenarios.tasks.build import build, build_class, check, check_class, typical_tokens
+from scenarios.tasks.build import build, build_class, check, check_class
 from scenarios.tasks.grading.answers import ClassGrader, parse
 from scenarios.tasks.sources import files
 
@@ -107,7 +107,7 @@ def test_the_seed_decides_and_more_of_anything_keeps_what_was_drawn(tmp_path: Pa
     [(3.5, "number", "7/2"), ("1,000", "number", "1000"), ("No", "yes_no", "no"), ("aunt", "word", "aunt"),
      ("$\\pi$", "latex", "\\pi")],
 )  # fmt: skip
-def test_the_form_of_a_plain_answer_is_told_from_it(tmp_path: Path, answer: object, form: str, read: str) -> None:
+def test_the_form_of_a_plain_answer_is_derived_from_it(tmp_path: Path, answer: object, form: str, read: str) -> None:
     write(tmp_path, plain(1) | {"answer": answer})
     (entry,) = files.read(tmp_path / "mine.jsonl")
     problem = entry.problems[0]
@@ -185,15 +185,15 @@ def test_a_problem_that_stands_twice_under_two_ids_never_examines_itself(tmp_pat
 def test_a_plan_refuses_duplicates_exactly_as_the_run_does(tmp_path: Path, seed: int) -> None:
     write(tmp_path, plain(1), plain(1, id="again"), *map(plain, range(2, 6)))
     scenario = SCENARIO | {"task": {"file": "mine.jsonl", "problems": 4}, "exam": {"problems": 1}, "seed": seed}
-    told = []
+    errors = []
     for refuse in (check_class, build_class):
         try:
             refuse(msgspec.convert(scenario, Scenario), folder=tmp_path)
-            told.append("")
+            errors.append("")
         except TaskError as error:
-            told.append(str(error))
-    assert told[0] == told[1]
-    assert not told[0] or "mine.jsonl: " in told[0]
+            errors.append(str(error))
+    assert errors[0] == errors[1]
+    assert not errors[0] or "mine.jsonl: " in errors[0]
 
 
 def test_whole_numbers_name_problems_and_groups(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_class_on_the_published_variants_is_built_from_their_file(shared: Path
     bank = build(task, Exam(problems=2), 7, folder=shared.parent)
     assert len(bank.items) == 181
     assert all(len(item.eps) == 2 and item.tp.form == "latex" for item in bank.items)
-    assert 10 < typical_tokens(task, shared.parent) < 200
+    assert 10 < check(task, Exam(), folder=shared.parent) < 200
 
 
 @pytest.mark.shared_data

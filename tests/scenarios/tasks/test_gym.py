@@ -38,7 +38,7 @@ def test_more_problems_or_exams_leave_the_earlier_ones_as_they_were(family: str)
     assert [item.eps[:2] for item in large[:4]] == [item.eps for item in small]
 
 
-def test_a_bank_that_was_drawn_once_is_drawn_the_same_ever_after() -> None:
+def test_banks_stay_as_they_were_recorded() -> None:
     (item,) = gym.build(Task(family=GSM, problems=1, templates=(43,)), Exam(problems=1), 7)
     assert item == GOLDEN
 

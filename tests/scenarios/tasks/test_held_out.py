@@ -36,7 +36,7 @@ def templates(one: Bank) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize("problems", [1, 6, 60, 181])
-def test_what_is_held_out_comes_from_other_templates(problems: int) -> None:
+def test_held_out_problems_come_from_other_templates(problems: int) -> None:
     taught, held_out = templates(bank(Task(family=GSM, problems=problems), 20))
     assert not taught & held_out
     assert len(held_out) >= 13
@@ -60,7 +60,7 @@ def test_a_single_template_cannot_be_taught_and_held_out() -> None:
     assert templates(bank(Task(family=GSM, templates=(43, 30), problems=2), 2)) == ({"t43"}, {"t30"})
 
 
-def test_of_a_file_the_problems_left_over_are_held_out(tmp_path: Path) -> None:
+def test_held_out_problems_of_a_file_are_those_that_are_left(tmp_path: Path) -> None:
     task = of(write(tmp_path, *map(functional, range(6))), 4)
     one = bank(task, 2, folder=tmp_path)
     assert {item.tp.id for item in one.items} | {problem.id for problem in one.held_out} == {
@@ -71,7 +71,7 @@ def test_of_a_file_the_problems_left_over_are_held_out(tmp_path: Path) -> None:
     assert fewer.items == one.items[:3]
 
 
-def test_what_is_held_out_of_a_file_is_in_no_exam_either(tmp_path: Path) -> None:
+def test_held_out_problems_of_a_file_are_in_no_exam(tmp_path: Path) -> None:
     one = bank(of(write(tmp_path, *map(plain, range(8))), 5), 3, folder=tmp_path)
     assert not texts(one) & {problem.text for problem in one.held_out}
 

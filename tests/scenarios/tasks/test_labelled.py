@@ -16,7 +16,7 @@ from scenarios.config import reference, schema
 from scenarios.config.schema import LabelledTask
 from scenarios.tasks.problems import Problem, folded
 from scenarios.tasks.sources import jsonlines
-from scenarios.tasks.sources.labelled import build, check, typical_tokens
+from scenarios.tasks.sources.labelled import build, check, gather
 
 MINE = LabelledTask(file="mine.jsonl", positive="spam", description="Is it spam?", train=4, dev=2, test=2)
 
@@ -85,7 +85,7 @@ def test_labels_are_compared_as_text(tmp_path: Path, positive: Any, labels: tupl
     assert all((p.answer == "Yes") == p.text.startswith("buy") for p in (*made.train, *made.dev, *made.test))
 
 
-def test_several_keys_become_a_text_with_a_line_for_each_that_says_something(tmp_path: Path) -> None:
+def test_several_keys_become_a_text_with_a_line_for_each_value(tmp_path: Path) -> None:
     context: list[dict[str, Any]] = [
         {"job_title": "Senator", "party": ""},
         {"party": None, "age": 61},
@@ -100,24 +100,26 @@ def test_several_keys_become_a_text_with_a_line_for_each_that_says_something(tmp
     )
 
 
-def test_what_comes_twice_is_kept_once_and_what_contradicts_itself_not_at_all(tmp_path: Path) -> None:
+def test_repeated_texts_are_kept_once_and_texts_with_both_labels_not_at_all(tmp_path: Path) -> None:
     again = [{"text": "BUY  0", "label": "spam"}, {"text": " buy 0\n", "label": "spam"}]
     doubtful = [{"text": "hello 0", "label": "spam"}, {"text": "Hello 0", "label": "ham"}]
     write(tmp_path, [*rows(6, 6), *again, *doubtful])
-    made = build(changed(train=0, balanced=False), 1, folder=tmp_path)
+    task = changed(train=0, balanced=False)
+    made, pool = build(task, 1, folder=tmp_path), gather(task, tmp_path)
     everything = [*made.train, *made.dev, *made.test]
-    assert (made.repeated, made.contradicting, len(everything)) == (4, 1, 11)
+    assert (pool.repeated, pool.contradicting, len(everything)) == (4, 1, 11)
     assert "hello 0" not in {folded(p.text) for p in everything}
     assert [p.text for p in everything if folded(p.text) == "buy 0"] == ["BUY  0"]
 
 
-def test_dev_and_test_come_from_their_own_file_and_what_stands_there_is_not_trained_on(tmp_path: Path) -> None:
+def test_dev_and_test_come_from_their_own_file_and_its_texts_are_not_trained_on(tmp_path: Path) -> None:
     write(tmp_path, rows(6, 9))
     write(tmp_path, [*rows(4, 4, start=100), *rows(2, 3)], "held.jsonl")
-    made = build(changed(test_file="held.jsonl", train=0, dev=4, test=0), 1, folder=tmp_path)
+    task = changed(test_file="held.jsonl", train=0, dev=4, test=0)
+    made = build(task, 1, folder=tmp_path)
     held = {row["text"] for row in [*rows(4, 4, start=100), *rows(2, 3)]}
     assert texts(made.dev) | texts(made.test) == held
-    assert (len(made.dev), len(made.test), made.repeated) == (4, 9, 5)
+    assert (len(made.dev), len(made.test), gather(task, tmp_path).repeated) == (4, 9, 5)
     assert not texts(made.train) & held
     assert (len(made.train), yes(made.train)) == (8, 4)
     assert made.source == "mine.jsonl and held.jsonl"
@@ -153,23 +155,23 @@ def test_blank_lines_windows_line_ends_and_a_byte_order_mark_are_no_mistakes(tmp
 
 def test_a_typical_text_is_the_middle_one(tmp_path: Path) -> None:
     write(tmp_path, [row | {"text": row["text"].ljust(200, "!")} for row in rows(4, 4)])
-    assert typical_tokens(MINE, tmp_path) == 51
+    assert check(MINE, folder=tmp_path).tokens == 51
     made = build(LabelledTask(), 1, folder=tmp_path)
     mean = sum(len(p.text) for p in made.train) / len(made.train) / 4
-    assert 0.8 * mean < typical_tokens(LabelledTask(), tmp_path) < 1.2 * mean
+    assert 0.8 * mean < check(LabelledTask(), folder=tmp_path).tokens < 1.2 * mean
 
 
-def test_a_file_that_cannot_be_used_has_no_typical_text(tmp_path: Path) -> None:
+def test_a_file_whose_texts_all_have_both_labels_is_refused(tmp_path: Path) -> None:
     write(tmp_path, [{"text": "a", "label": kind} for kind in ("spam", "ham")])
     with pytest.raises(TaskError, match="both labels"):
-        typical_tokens(MINE, tmp_path)
+        check(MINE, folder=tmp_path)
 
 
 def test_checking_imports_nothing_heavy() -> None:
     code = (
         "import sys; from pathlib import Path; from scenarios.config.schema import *;"
         "from scenarios.tasks.sources.labelled import *;"
-        "check(LabelledTask(), folder=Path()); typical_tokens(LabelledTask(), Path());"
+        "check(LabelledTask(), folder=Path());"
         "print([m for m in ('reasoning_gym', 'datasets', 'numpy', 'torch') if m in sys.modules])"
     )
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -290,7 +292,7 @@ def test_text_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
+def test_a_file_that_lacks_texts_or_labels_is_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
     write(tmp_path, lines)
     refused(MINE, tmp_path, message)
 
@@ -318,5 +320,5 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         ({"test": 5001}, "test: 5001 are asked for, and syllogism gives at most 5000 a split"),
     ],
 )
-def test_a_family_is_refused_what_it_does_not_have(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
+def test_entries_that_a_family_does_not_have_are_refused(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
     refused(changed(LabelledTask(), **entries), tmp_path, message)

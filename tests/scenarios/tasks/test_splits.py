@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from broker.errors import TaskError
 from scenarios.config.schema import LabelledTask
-from scenarios.tasks.sources.labelled import LabelledSource, build
+from scenarios.tasks.problems import Labelled
+from scenarios.tasks.sources.labelled import build, gather
 from scenarios.tasks.sources.labels import Text, TextPool
 from scenarios.tasks.sources.splits import Split, quotas, split
 
@@ -132,7 +133,7 @@ def shared() -> Path:
     return SHARED.resolve()
 
 
-def counted(made: LabelledSource) -> list[tuple[int, int]]:
+def counted(made: Labelled) -> list[tuple[int, int]]:
     return [(len(part), sum(p.answer == "Yes" for p in part)) for part in (made.train, made.dev, made.test)]
 
 
@@ -143,7 +144,8 @@ def test_liar_is_read_as_it_was_published(shared: Path) -> None:
     )
     made = build(task, 7, folder=shared)
     assert counted(made) == [(3481, 1890), (100, 54), (100, 54)]
-    assert (made.repeated, made.contradicting) == (0, 0)
+    pool = gather(task, shared)
+    assert (pool.repeated, pool.contradicting) == (0, 0)
     assert all(p.text.startswith("Statement: ") for p in made.train)
 
 
@@ -152,7 +154,8 @@ def test_logical_fallacy_is_read_as_it_was_published(shared: Path) -> None:
     both = msgspec.structs.replace(FALLACY, test_file="fallacy_dev.jsonl", train=0, dev=100, test=0, balanced=False)
     made = build(both, 7, folder=shared)
     assert counted(made) == [(1805, 314), (100, 20), (199, 41)]
-    assert (made.repeated, made.contradicting) == (44, 1)
+    pool = gather(both, shared)
+    assert (pool.repeated, pool.contradicting) == (44, 1)
     by_number = build(msgspec.structs.replace(both, label="label", positive=1, negative=0), 7, folder=shared)
     assert (by_number.train, by_number.test) == (made.train, made.test)
 

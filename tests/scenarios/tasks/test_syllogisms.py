@@ -102,7 +102,7 @@ def accuracy(texts: tuple[Text, ...], feature: Callable[[str], Hashable]) -> flo
     return sum(max(count.values()) for count in counts.values()) / len(texts)
 
 
-def test_no_word_and_no_statement_gives_the_answer_away(drawn: dict[str, tuple[Text, ...]]) -> None:
+def test_no_word_and_no_statement_reveals_the_answer(drawn: dict[str, tuple[Text, ...]]) -> None:
     for word in ("all", "no", "some", "not"):
         assert accuracy(drawn["train"], lambda text, word=word: folded(text).split().count(word)) < 0.67  # type: ignore[misc]
     for n in range(3):

@@ -27,7 +27,7 @@ def gone(pid: int) -> bool:
         os.close(handle)
 
 
-def test_the_process_starts_when_it_is_needed_and_ends_when_it_is_told() -> None:
+def test_the_process_starts_with_the_first_comparison_and_ends_on_close() -> None:
     one = Verifier()
     assert one.pid is None
     assert one.equivalent("\\frac{1}{2}", "0.5")
@@ -42,7 +42,7 @@ def test_the_process_starts_when_it_is_needed_and_ends_when_it_is_told() -> None
         os.kill(pid, 0)
 
 
-def test_what_takes_too_long_is_not_equivalent_and_the_next_comparison_works() -> None:
+def test_a_comparison_that_takes_too_long_is_not_equivalent_and_the_next_one_works() -> None:
     one = Verifier(limit_s=5.0)
     assert not one.equivalent(ENDLESS, "5")
     assert one.given_up == 1
@@ -52,7 +52,7 @@ def test_what_takes_too_long_is_not_equivalent_and_the_next_comparison_works() -
     one.close()
 
 
-def test_an_endless_text_costs_its_time_once_whatever_it_is_compared_with() -> None:
+def test_a_text_that_takes_too_long_is_evaluated_once_whatever_it_is_compared_with() -> None:
     with ClassGrader(limit_s=2.0) as grader:
         for other in ("x", "2x + 1", "\\sqrt{8}", "\\frac{x}{3}"):
             assert not grader.same(ENDLESS, other, "latex")
@@ -73,7 +73,7 @@ def test_an_endless_text_costs_its_time_once_whatever_it_is_compared_with() -> N
         "(" * 40 + "x",
     ],
 )
-def test_a_text_that_is_seen_to_be_too_much_costs_nothing(text: str) -> None:
+def test_an_obviously_excessive_text_starts_no_process(text: str) -> None:
     one = Verifier()
     assert not one.workable(text)
     assert (one.pid, one.given_up) == (None, 1)
@@ -88,7 +88,7 @@ def test_large_but_common_formulas_are_compared(text: str) -> None:
     one.close()
 
 
-def test_once_much_time_was_lost_a_comparison_gets_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spent_budget_lowers_the_limit_of_later_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[float] = []
     write = verifier._write
 
@@ -106,7 +106,7 @@ def test_once_much_time_was_lost_a_comparison_gets_less(monkeypatch: pytest.Monk
     one.close()
 
 
-def test_a_process_that_does_not_run_for_longer_than_its_limit_still_answers() -> None:
+def test_a_process_that_is_paused_for_longer_than_its_limit_still_answers() -> None:
     one = Verifier(limit_s=2.0)
     assert one.equivalent("x", "x")
     assert one.pid is not None
@@ -129,7 +129,7 @@ def test_a_process_that_was_killed_is_replaced_and_costs_no_grade() -> None:
     one.close()
 
 
-def test_what_kills_the_process_each_time_is_not_equivalent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_that_kill_the_process_twice_are_not_equivalent(monkeypatch: pytest.MonkeyPatch) -> None:
     write, asked = verifier._write, []
 
     def killing(pipe: IO[bytes], message: dict[str, Any]) -> None:
@@ -168,7 +168,7 @@ def test_modules_in_the_current_folder_are_not_run(
         one.close()
 
 
-def test_ctrl_c_while_the_process_starts_is_for_the_class() -> None:
+def test_ctrl_c_does_not_reach_the_process() -> None:
     one = Verifier()
     try:
         assert one.equivalent("1", "1")
