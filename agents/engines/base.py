@@ -79,7 +79,7 @@ class EngineDead(EngineError):
     """The engine is broken and will complete nothing more: the agent's process ends and is restarted."""
 
 
-class EngineSpent(EngineError):
+class EngineExhausted(EngineError):
     """A budget or a quota is used up, or a file of the run is gone: one line, what it is and what to do to go on.
 
     The agent finishes what is under way and leaves; it is not restarted, and the class can be resumed.
@@ -146,7 +146,7 @@ class Engine(Protocol):
         Raises:
             EngineFailure: this prompt has no completion; other prompts go on.
             EngineDead: nothing will be completed any more.
-            EngineSpent: nothing may be completed any more in this session.
+            EngineExhausted: nothing may be completed any more in this session.
         """
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:

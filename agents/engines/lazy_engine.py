@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from agents.engines.base import Completion, Engine, Prompt, Scored
 
 
-class Late:
+class LazyEngine:
     """What `make` makes, in a thread, from now on; see agents.engines.base.Engine.
 
     Only for engines whose calls cost nothing. Before `start` nothing but `stop` may be called.

@@ -17,7 +17,7 @@ MAX_PREFIXES = 50_000
 """How many beginnings of prompts are remembered."""
 
 
-class Counted:
+class PrefixStats:
     """`engine`, with `Usage.cacheable_tokens` filled in."""
 
     def __init__(self, engine: Engine) -> None:

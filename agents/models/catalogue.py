@@ -58,7 +58,7 @@ class CatalogueEntry(msgspec.Struct, frozen=True):
     shape: Shape = Shape()
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class ResolvedModel(msgspec.Struct, frozen=True):
     """What can be said of a name without loading, hashing or fetching anything."""
 
     name: str
@@ -127,7 +127,7 @@ def known() -> Mapping[str, CatalogueEntry]:
     return CATALOGUE
 
 
-def resolve(name: str) -> Resolved:
+def resolve(name: str) -> ResolvedModel:
     """What `name` stands for: an alias, the absolute path of a folder, or a hub id.
 
     Raises:
@@ -138,7 +138,7 @@ def resolve(name: str) -> Resolved:
         ready = convert.is_whole(folder, entry.sha256)
         fetch_mb = 0 if ready else math.ceil(entry.size / 1e6)
         digest = _catalogue_digest(entry)
-        return Resolved(name, "catalogue", ready, entry.weights_mb, fetch_mb, digest, folder, entry.shape)
+        return ResolvedModel(name, "catalogue", ready, entry.weights_mb, fetch_mb, digest, folder, entry.shape)
     path = Path(os.path.expanduser(name))
     if path.is_absolute() and path.is_dir():
         return _at_hand(name, "folder", path)
@@ -148,7 +148,7 @@ def resolve(name: str) -> Resolved:
         snapshot = _snapshot(name)
         if snapshot:
             return _at_hand(name, "hub", snapshot)
-        return Resolved(name, "hub", False, size_mb := _guess_mb(name), shape=guessed_shape(size_mb))
+        return ResolvedModel(name, "hub", False, size_mb := _guess_mb(name), shape=guessed_shape(size_mb))
     if "/" in name or name.startswith((".", "~")):
         raise ModelError(f"there is no such folder: {path.absolute()}")
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.4)
@@ -258,9 +258,11 @@ def _snapshot(name: str) -> Path | None:
     return folder
 
 
-def _at_hand(name: str, kind: Literal["folder", "hub"], folder: Path) -> Resolved:
+def _at_hand(name: str, kind: Literal["folder", "hub"], folder: Path) -> ResolvedModel:
     try:
-        return Resolved(name, kind, True, weights_mb(folder), 0, known_digest(folder) or "", folder, shape_of(folder))
+        return ResolvedModel(
+            name, kind, True, weights_mb(folder), 0, known_digest(folder) or "", folder, shape_of(folder)
+        )
     except OSError as error:
         raise ModelError(f"{folder}: {error.strerror or error}") from error
 

@@ -22,7 +22,7 @@ from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, S
 from agents.engines.chat import Chat
 from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
-from agents.engines.local.worker_queue import Outcome, Swap, Ticket
+from agents.engines.local.worker_queue import Outcome, PromptItem, WeightSwitch
 from agents.engines.weight_scheduler import WeightScheduler
 from agents.engines.weight_switching import SwitchableModel
 from agents.placement.memory import CPU_CAPACITY, MB, SLOTS_MB
@@ -49,12 +49,12 @@ class TransformersEngine:
         """
         self._settings = settings
         self._options = arguments.read(settings.options, arguments.TransformersOptions)
-        self._queue: SimpleQueue[Ticket | Swap | None] = SimpleQueue()
+        self._queue: SimpleQueue[PromptItem | WeightSwitch | None] = SimpleQueue()
         self._worker: threading.Thread | None = None
         self._gate = threading.Lock()
         self._closed: str = "the engine was not started"
         """Why no request is taken; empty while it takes them. Under the gate, so that none slips in unseen."""
-        self._tickets: dict[BatchRow, Ticket] = {}
+        self._items: dict[BatchRow, PromptItem] = {}
         self._rounds = WeightScheduler(self._swap)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
@@ -89,24 +89,24 @@ class TransformersEngine:
 
     async def generate(self, prompt: Prompt) -> Completion:
         """Complete one prompt, beside those that run already."""
-        completion = await self._outcome(Ticket(prompt))
-        assert isinstance(completion, Completion)  # noqa: S101  (what such a ticket is resolved with)
+        completion = await self._outcome(PromptItem(prompt))
+        assert isinstance(completion, Completion)  # noqa: S101  (what such a item is resolved with)
         return completion
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
         """Score one text by a forward pass, beside the prompts that are completed."""
-        scored = await self._outcome(Ticket(prompt, solution))
+        scored = await self._outcome(PromptItem(prompt, solution))
         assert isinstance(scored, Scored)  # noqa: S101
         return scored
 
-    async def _outcome(self, ticket: Ticket) -> Outcome:
-        async with self._rounds.turn(ticket.prompt.weights):
-            return await self._ordered(ticket)
+    async def _outcome(self, item: PromptItem) -> Outcome:
+        async with self._rounds.turn(item.prompt.weights):
+            return await self._ordered(item)
 
     async def _swap(self, weights: str) -> None:
-        await self._ordered(Swap(weights))
+        await self._ordered(WeightSwitch(weights))
 
-    async def _ordered(self, order: Ticket | Swap) -> Outcome:
+    async def _ordered(self, order: PromptItem | WeightSwitch) -> Outcome:
         with self._gate:
             if self._closed:
                 raise EngineDead(self._closed)
@@ -161,9 +161,9 @@ class TransformersEngine:
             while not self._queue.empty():
                 if order := self._queue.get():
                     order.resolve(EngineDead(why))
-        for ticket in self._tickets.values():
-            ticket.resolve(EngineDead(why))
-        self._tickets.clear()
+        for item in self._items.values():
+            item.resolve(EngineDead(why))
+        self._items.clear()
 
     def _run(
         self, chat: Chat, held: SwitchableModel, batch: Batch, context: int, on_progress: Callable[[str, int], None]
@@ -174,7 +174,7 @@ class TransformersEngine:
                 order = self._queue.get()
                 if order is None:
                     return
-                if isinstance(order, Ticket):
+                if isinstance(order, PromptItem):
                     self._admit(order, chat, context, waiting)
                 else:
                     # None runs but those that nobody waits for any more.
@@ -193,7 +193,7 @@ class TransformersEngine:
                 self._settle(batch, batch.rows[0], EngineFailure("engine", f"out of memory: {first_line(error)}"))
                 continue
             for row in list(batch.rows):
-                on_progress(self._tickets[row].prompt.request_id, 0 if row.given else 1)
+                on_progress(self._items[row].prompt.request_id, 0 if row.given else 1)
                 if row.given:
                     self._settle(batch, row, self._scored(row))
                     continue
@@ -201,20 +201,20 @@ class TransformersEngine:
                 if ended or len(row.completion) >= row.sampling.max_tokens:
                     self._settle(batch, row, self._completion(row, chat, ended))
 
-    def _admit(self, ticket: Ticket, chat: Chat, context: int, waiting: list[BatchRow]) -> None:
+    def _admit(self, item: PromptItem, chat: Chat, context: int, waiting: list[BatchRow]) -> None:
         """Turn a prompt into a row that waits to join the batch, or fail it."""
         try:
-            row = row_of(ticket.prompt, ticket.solution, chat, context)
+            row = row_of(item.prompt, item.solution, chat, context)
         except EngineFailure as error:
-            ticket.resolve(error)
+            item.resolve(error)
             return
-        self._tickets[row] = ticket
+        self._items[row] = item
         waiting.append(row)
 
     def _forget(self, batch: Batch, waiting: list[BatchRow]) -> None:
         """Drop rows whose caller no longer waits."""
-        for row in [row for row, ticket in self._tickets.items() if ticket.future.cancelled()]:
-            del self._tickets[row]
+        for row in [row for row, item in self._items.items() if item.future.cancelled()]:
+            del self._items[row]
             if row in waiting:
                 waiting.remove(row)
             else:
@@ -222,11 +222,11 @@ class TransformersEngine:
 
     def _settle(self, batch: Batch, row: BatchRow, outcome: Completion | Scored | EngineFailure) -> None:
         batch.leave(row)
-        self._tickets.pop(row).resolve(outcome)
+        self._items.pop(row).resolve(outcome)
 
     def _scored(self, row: BatchRow) -> Scored:
         # The last of the given tokens is one that the model need not read.
-        tokens, seconds = row.prompt_tokens + 1, time.monotonic() - self._tickets[row].taken
+        tokens, seconds = row.prompt_tokens + 1, time.monotonic() - self._items[row].taken
         usage = Usage(prompt_tokens=tokens, cached_tokens=row.cached, seconds=seconds)
         return Scored(row.logprob, len(row.given), usage)
 
@@ -235,16 +235,16 @@ class TransformersEngine:
             prompt_tokens=row.prompt_tokens,
             cached_tokens=row.cached,
             completion_tokens=len(row.completion),
-            seconds=time.monotonic() - self._tickets[row].taken,
+            seconds=time.monotonic() - self._items[row].taken,
             finish_reason="stop" if ended else "length",
         )
         said = row.completion[:-1] if ended else row.completion
         text = chat.decode(row.tokens[: row.prompt_tokens], said)
-        begun = self._tickets[row].prompt.begun
+        begun = self._items[row].prompt.begun
         return thoughts.completion(text, begun, usage, keep=self._settings.keep_thoughts)
 
 
-def take_up(swap: Swap, held: SwitchableModel, batch: Batch) -> None:
+def take_up(swap: WeightSwitch, held: SwitchableModel, batch: Batch) -> None:
     """Make the batch compute with other weights; where that fails, it computes nothing before the next swap."""
     batch.use(None, swap.weights)
     try:

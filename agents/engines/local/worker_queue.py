@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 Outcome = Completion | Scored | None
 
 
-class Order:
+class WorkItem:
     """Something for the worker thread to do, and the future that awaits what comes of it."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Order:
             log.info("nobody waits for %s any more", outcome)
 
 
-class Ticket(Order):
+class PromptItem(WorkItem):
     """A prompt that awaits its completion, or its score."""
 
     def __init__(self, prompt: Prompt, solution: str | None = None) -> None:
@@ -46,7 +46,7 @@ class Ticket(Order):
         self.taken = time.monotonic()
 
 
-class Swap(Order):
+class WeightSwitch(WorkItem):
     """From here on compute with other weights."""
 
     def __init__(self, weights: str) -> None:

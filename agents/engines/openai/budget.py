@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from agents.engines.base import EngineSpent, EngineStartError
+from agents.engines.base import EngineExhausted, EngineStartError
 from agents.engines.openai.options import ServerOptions
 from broker.server_notes import ServerNotes
 
@@ -49,14 +49,14 @@ class SpendingBudget:
             _replace(self._file, repr(self.spent).encode())
 
     def check(self) -> None:
-        """Raise EngineSpent where the budget is reached; calls under way may still take it somewhat beyond."""
+        """Raise EngineExhausted where the budget is reached; calls under way may still take it somewhat beyond."""
         budget = self._options.budget
         if budget and self.spent >= budget:
             used = f"the budget is spent: {self.spent:.4g} of {budget:g}"
-            raise EngineSpent(f"{used}; to go on, resume with a larger engine_args.budget")
+            raise EngineExhausted(f"{used}; to go on, resume with a larger engine_args.budget")
 
 
-class Notes:
+class NotesFile:
     """What the summary says of the agent's server, over all sessions of a run; see ServerNotes."""
 
     def __init__(self, file: str) -> None:

@@ -1,6 +1,6 @@
 """Which features of a request one server takes, found out from what it refuses.
 
-OpenAI-compatible servers agree on the path and differ in the rest. A `Dialect` assumes that a server takes
+OpenAI-compatible servers agree on the path and differ in the rest. A `ServerCapabilities` assumes that a server takes
 everything. A feature is given up, for all later requests, when the same request is answered without it. This file
 makes no calls.
 """
@@ -52,7 +52,7 @@ SEEDS = 1 << 31
 """Seeds stay below it: some servers read them as 32 bits."""
 
 
-class Dialect:
+class ServerCapabilities:
     """What one server takes.
 
     Args:
@@ -61,25 +61,25 @@ class Dialect:
     """
 
     def __init__(self, omit: Iterable[Feature] = (), note: Callable[[str], None] = lambda feature: None) -> None:
-        self.says_end = True
+        self.reports_end = True
         """Whether its streams say that they end."""
         self._without: set[Feature] = set(omit)
         self._note = note
 
-    def takes(self, feature: Feature) -> bool:
+    def supports(self, feature: Feature) -> bool:
         """Whether the server takes it, for all we know."""
         return feature not in self._without
 
-    def give_up(self, feature: Feature, why: str) -> None:
+    def disable(self, feature: Feature, why: str) -> None:
         """Do without a feature from now on, and note it, once."""
         if feature not in self._without:
             self._without.add(feature)
             log.warning("the server takes no %s, so %s (%s)", feature, INSTEAD[feature], why)
             self._note(feature)
 
-    def expect_no_end(self) -> None:
+    def assume_no_end(self) -> None:
         """From now on a stream that closes without a word is a whole answer."""
-        self.says_end = False
+        self.reports_end = False
         log.warning("the server does not say that an answer ends: one that breaks off is not noticed")
         self._note("finish_reason")
 
@@ -88,11 +88,11 @@ class Dialect:
     ) -> dict[str, Any]:
         """The body of a chat completion, but for the model's name; `without`: what this one also does not use."""
 
-        def takes(feature: Feature) -> bool:
-            return self.takes(feature) and feature not in without
+        def supports(feature: Feature) -> bool:
+            return self.supports(feature) and feature not in without
 
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        if not takes("system"):
+        if not supports("system"):
             messages = merge_system(messages)
         wished: dict[Feature, dict[str, Any]] = {
             "temperature": {"temperature": sampling.temperature},
@@ -103,35 +103,35 @@ class Dialect:
             wished["top_k"] = {"top_k": sampling.top_k}
         if sampling.top_p < 1:
             wished["top_p"] = {"top_p": sampling.top_p}
-        if takes("stream"):
+        if supports("stream"):
             wished["stream_options"] = {"stream_options": {"include_usage": True}}
-        if begun and takes("prefill"):
+        if begun and supports("prefill"):
             messages.append({"role": "assistant", "content": begun})
             # Servers built on chat templates begin another turn unless told to go on with this one.
             wished["continuation"] = {"continue_final_message": True, "add_generation_prompt": False}
         body: dict[str, Any] = {"messages": messages}
-        body["max_tokens" if takes("max_tokens") else "max_completion_tokens"] = sampling.max_tokens
+        body["max_tokens" if supports("max_tokens") else "max_completion_tokens"] = sampling.max_tokens
         for feature, fields in wished.items():
-            if takes(feature):
+            if supports(feature):
                 body |= fields
         return body
 
 
-class Attempt:
+class FeatureSearch:
     """One request that the server refuses: which feature is it that the server does not take?
 
     It is tried once more as it was, since the refusal may pass; then without each feature alone that the refusal
     names, then without several. What the answered try went without is given up for all later requests.
 
     Args:
-        dialect: what is known of the server.
+        capabilities: what is known of the server.
         at_start: a refusal that names nothing may mean any feature, and one that names some is believed.
     """
 
-    def __init__(self, dialect: Dialect, *, at_start: bool = False) -> None:
+    def __init__(self, capabilities: ServerCapabilities, *, at_start: bool = False) -> None:
         self.without: frozenset[Feature] = frozenset()
         """What the next try does not use."""
-        self._dialect = dialect
+        self._capabilities = capabilities
         self._at_start = at_start
         self._guessing = False
         self._needed: frozenset[Feature] = frozenset()
@@ -168,7 +168,7 @@ class Attempt:
         """The server answers this try: give up what it went without."""
         for feature in self.without:
             why = f"asked without {feature} the server answers" if self._guessing else self._refusal
-            self._dialect.give_up(feature, why)
+            self._capabilities.disable(feature, why)
 
 
 def holds(body: dict[str, Any], feature: Feature) -> bool:

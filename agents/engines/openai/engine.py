@@ -1,7 +1,7 @@
 """Models behind an OpenAI-compatible server: OpenAI, Azure, `vllm serve`, Ollama, LM Studio, llama.cpp.
 
 Calls are streamed, so that every chunk shows that a request moves on. What fails on the way is asked again; what the
-server does not take is said another way (dialect.py); the key is read from the environment and stands in no
+server does not take is said another way (capabilities.py); the key is read from the environment and stands in no
 message, log or error. The model, its weights and their precision are whatever the server holds.
 """
 
@@ -18,8 +18,8 @@ from agents.engines import thoughts
 from agents.engines.base import (
     Completion,
     EngineDead,
+    EngineExhausted,
     EngineFailure,
-    EngineSpent,
     EngineStartError,
     Prompt,
     Scored,
@@ -27,18 +27,18 @@ from agents.engines.base import (
     Turn,
 )
 from agents.engines.openai import probe
-from agents.engines.openai.budget import Notes, SpendingBudget
-from agents.engines.openai.capabilities import Attempt, Dialect
+from agents.engines.openai.budget import NotesFile, SpendingBudget
+from agents.engines.openai.capabilities import FeatureSearch, ServerCapabilities
 from agents.engines.openai.client import make_client
 from agents.engines.openai.errors import (
+    AnswerTooLarge,
     OutOfTokens,
-    Passing,
-    Quota,
-    Refusal,
-    TooLong,
-    TooMuch,
-    Trouble,
-    trouble,
+    PromptTooLong,
+    QuotaExceeded,
+    RequestRefused,
+    ServerError,
+    TransientError,
+    classify,
 )
 from agents.engines.openai.key import read_key
 from agents.engines.openai.options import read_options
@@ -83,11 +83,11 @@ class OpenAIEngine:
         self._keep_thoughts = settings.keep_thoughts
         self._key = read_key(options)
         self._ledger = SpendingBudget(options)
-        self._notes = Notes(options.notes)
+        self._notes = NotesFile(options.notes)
         self._clock = clock
         self._sleep = sleep
         self._pace = Pacer(options.tokens_per_minute, clock, sleep)
-        self._dialect = Dialect(options.omit, lambda feature: self._notes.add(without=feature))
+        self._capabilities = ServerCapabilities(options.omit, lambda feature: self._notes.add(without=feature))
         self.device = f"server {options.host}"
         self.capacity = min(settings.capacity or options.max_parallel, options.max_parallel)
         self._seats = asyncio.Semaphore(self.capacity)
@@ -108,10 +108,10 @@ class OpenAIEngine:
         """Ask the server something short, to find out whether it answers, and what it takes."""
         self._client = make_client(self._options, self._key)
         try:
-            await probe.find_out(self._call, self._dialect, retries=self._options.retries, sleep=self._sleep)
-        except (Trouble, EngineSpent) as error:
+            await probe.find_out(self._call, self._capabilities, retries=self._options.retries, sleep=self._sleep)
+        except (ServerError, EngineExhausted) as error:
             await self.stop()
-            spent = isinstance(error, EngineSpent)
+            spent = isinstance(error, EngineExhausted)
             why = str(error) if spent else probe.explain(error, self._options, self._model)
             raise EngineStartError(why) from error
         self._on_progress = on_progress
@@ -142,7 +142,7 @@ class OpenAIEngine:
             finish_reason="length" if reply.finish_reason == "length" else "stop",
         )
         said = thoughts.without_begun(reply.text, prompt.begun)
-        from_its_beginning = not (prompt.begun and self._dialect.takes("prefill"))
+        from_its_beginning = not (prompt.begun and self._capabilities.supports("prefill"))
         if self._opens_thoughts and from_its_beginning and reply.finish_reason == "length":
             said = said if thoughts.split(said).thoughts else thoughts.OPENING + said
         return thoughts.completion(said, prompt.begun, usage, keep=self._keep_thoughts)
@@ -166,34 +166,34 @@ class OpenAIEngine:
 
     async def _ask_until_answered(self, prompt: Prompt) -> Reply:
         tries, completed = 0, self._completed
-        attempt = Attempt(self._dialect)
+        attempt = FeatureSearch(self._capabilities)
         while True:
-            body = self._dialect.body(prompt.turns, prompt.begun, prompt.sampling, prompt.seed, attempt.without)
+            body = self._capabilities.body(prompt.turns, prompt.begun, prompt.sampling, prompt.seed, attempt.without)
             try:
                 reply = await self._call(body, prompt.request_id)
                 attempt.answered()
                 return reply
-            except TooLong as error:
+            except PromptTooLong as error:
                 raise EngineFailure("context", str(error)) from error
-            except Refusal as error:
+            except RequestRefused as error:
                 if not attempt.refused(body, str(error)):
                     raise EngineFailure("engine", f"refused: the server refuses the request: {error}") from error
-            except Quota as error:
-                raise EngineSpent(f"the server's account is used up: {error}") from error
-            except Passing as error:
+            except QuotaExceeded as error:
+                raise EngineExhausted(f"the server's account is used up: {error}") from error
+            except TransientError as error:
                 tries += 1
                 if tries > self._options.retries:
                     raise await self._last_word(error, tries, completed) from error
                 log.info("%s: try %d: %s", prompt.request_id, tries, error)
                 await self._wait(prompt.request_id, tries, error)
-            except Trouble as error:
+            except ServerError as error:
                 raise await self._last_word(error, tries + 1, completed) from error
 
-    async def _wait(self, request_id: str, attempt: int, error: Passing) -> None:
+    async def _wait(self, request_id: str, attempt: int, error: TransientError) -> None:
         seconds = backoff_s(request_id, attempt)
         if error.wait_s is not None:
             if error.wait_s > probe.LONGEST_WAIT_S:
-                raise EngineSpent(f"the server wants no calls for {error.wait_s:.6g} s: {error}; resume after that")
+                raise EngineExhausted(f"the server wants no calls for {error.wait_s:.6g} s: {error}; resume after that")
             # All calls wait as long as the server says; each then comes a little later, and not all at once.
             self._pace.pause(error.wait_s)
             seconds = error.wait_s + seconds / 8
@@ -203,11 +203,11 @@ class OpenAIEngine:
             await self._sleep(min(seconds, SIGN_OF_LIFE_S))
             seconds -= SIGN_OF_LIFE_S
 
-    async def _last_word(self, error: Trouble, tries: int, completed: int) -> Exception:
+    async def _last_word(self, error: ServerError, tries: int, completed: int) -> Exception:
         """What to raise when a request was tried often enough: is it the request, or the server?"""
         words = f"{error} (tried {tries} times)" if tries > 1 else str(error)
-        if isinstance(error, Passing) and error.limited:
-            return EngineSpent(
+        if isinstance(error, TransientError) and error.limited:
+            return EngineExhausted(
                 f"the server takes no more calls: {words}; lower max_parallel or tokens_per_minute, resume"
             )
         if self._completed > completed or await self._answers():
@@ -217,10 +217,10 @@ class OpenAIEngine:
     async def _answers(self) -> bool:
         """Whether the server answers anything at all."""
         try:
-            await self._call(probe.body(self._dialect, max_tokens=probe.FEWEST_TOKENS))
-        except Refusal:
+            await self._call(probe.body(self._capabilities, max_tokens=probe.FEWEST_TOKENS))
+        except RequestRefused:
             return True
-        except Trouble:
+        except ServerError:
             return False
         return True
 
@@ -230,8 +230,8 @@ class OpenAIEngine:
         """Make one call, within pace and budget. Without a request id it is ours, and nobody's progress.
 
         Raises:
-            Trouble: there is no answer.
-            EngineSpent: the budget is reached.
+            ServerError: there is no answer.
+            EngineExhausted: the budget is reached.
         """
         prompt_tokens = sum(len(message["content"]) for message in body["messages"]) // 4
         max_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or 0
@@ -273,15 +273,15 @@ class OpenAIEngine:
                         # Counts may follow, and the end of the stream, after which the connection can be used again.
                         closing = clock() + (CLOSING_S if reply.is_over else silence_s)
                         limit.reschedule(min(limit.when() or closing, closing))
-            if not self._dialect.says_end:
+            if not self._capabilities.reports_end:
                 reply.end()
             reply.check()
         except Exception as error:
-            known = trouble(error)
+            known = classify(error)
             if known is None:
                 raise
             if isinstance(error, TimeoutError):
-                known = TooMuch(f"the answer took longer than {longest_s:.0f} s")
+                known = AnswerTooLarge(f"the answer took longer than {longest_s:.0f} s")
             if isinstance(known, OutOfTokens):
                 reply.begun, reply.finish_reason, reply.completion_tokens = True, "length", max_tokens
             if reply.finish_reason is not None:

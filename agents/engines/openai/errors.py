@@ -32,11 +32,11 @@ LONGEST_BODY = 1 << 16
 """Bytes of a failed response."""
 
 
-class Trouble(EngineError):
+class ServerError(EngineError):
     """A call without an answer."""
 
 
-class Passing(Trouble):
+class TransientError(ServerError):
     """Another try may help."""
 
     def __init__(self, text: str, wait_s: float | None = None, *, limited: bool = False) -> None:
@@ -46,35 +46,35 @@ class Passing(Trouble):
         self.limited = limited
 
 
-class BrokenOff(Passing):
+class IncompleteAnswer(TransientError):
     """The answer ends without saying so."""
 
 
-class Refusal(Trouble):
+class RequestRefused(ServerError):
     """The server does not want this request."""
 
 
-class TooLong(Refusal):
+class PromptTooLong(RequestRefused):
     """The request is longer than the model's context."""
 
 
-class Filtered(Refusal):
+class ContentFiltered(RequestRefused):
     """A content filter refuses the request; the server is well."""
 
 
-class OutOfTokens(Trouble):
+class OutOfTokens(ServerError):
     """The model used up its tokens before it said anything."""
 
 
-class TooMuch(Trouble):
+class AnswerTooLarge(ServerError):
     """The answer is too large, or takes too long: the server does not heed `max_tokens`."""
 
 
-class Quota(Trouble):
+class QuotaExceeded(ServerError):
     """The account is used up."""
 
 
-class Unwelcome(Trouble):
+class SetupRejected(ServerError):
     """The server knows the key, the model or the address not."""
 
     def __init__(self, text: str, status: int) -> None:
@@ -82,7 +82,7 @@ class Unwelcome(Trouble):
         self.status = status
 
 
-class NoApi(Trouble):
+class NotAnApi(ServerError):
     """Something answers there that is no such server."""
 
 
@@ -90,7 +90,7 @@ async def raise_for_status(response: Any) -> None:
     """Raise what a failed response means, as a hook of the HTTP library; of its body only a part is read.
 
     Raises:
-        Trouble: the status says that the call failed.
+        ServerError: the status says that the call failed.
     """
     if response.status_code < 300:
         return
@@ -101,82 +101,86 @@ async def raise_for_status(response: Any) -> None:
             break
     text = body[:LONGEST_BODY].decode(errors="replace")
     try:
-        words = said(json.loads(text))
+        words = message_of(json.loads(text))
     except (ValueError, RecursionError):
-        words = said(text)
+        words = message_of(text)
     is_page = text.lstrip().startswith("<")
-    raise by_status(response.status_code, words or _line(text), response.headers, is_page=is_page)
+    raise error_of_status(response.status_code, words or _line(text), response.headers, is_page=is_page)
 
 
-def trouble(error: Exception) -> Trouble | None:
+def classify(error: Exception) -> ServerError | None:
     """What an exception means; None: it is no trouble with a call but a mistake in the program."""
-    if isinstance(error, Trouble):
+    if isinstance(error, ServerError):
         return error
-    if isinstance(error.__cause__, Trouble):  # some versions of the library wrap what its hooks raise
+    if isinstance(error.__cause__, ServerError):  # some versions of the library wrap what its hooks raise
         return error.__cause__
     if "Timeout" in type(error).__name__:
-        return Passing("the server is silent")
+        return TransientError("the server is silent")
     if isinstance(error, OSError) or type(error).__module__.split(".")[0] in TRANSPORT:
-        return Passing(f"the connection broke: {_line(str(error)) or type(error).__name__}")
+        return TransientError(f"the connection broke: {_line(str(error)) or type(error).__name__}")
     if type(error).__name__ == "APIConnectionError":
-        return Passing(f"no connection: {_line(str(error.__cause__ or error)) or type(error.__cause__).__name__}")
+        return TransientError(
+            f"no connection: {_line(str(error.__cause__ or error)) or type(error.__cause__).__name__}"
+        )
     return None
 
 
-def by_status(status: int, words: str, headers: Mapping[str, str], *, is_page: bool = False) -> Trouble:
+def error_of_status(status: int, words: str, headers: Mapping[str, str], *, is_page: bool = False) -> ServerError:
     """What a status and the server's words mean together."""
     told = f"HTTP {status}: {words}"
     if status == 402 or (status in (400, 403, 429) and QUOTA.search(words)):
-        return Quota(told)
+        return QuotaExceeded(told)
     # 501: the server does not have a feature, as llama.cpp says it.
     if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
         wait = retry_after_s(headers, time.time)
-        return Passing(told, wait, limited=status == 429 or (status == 503 and wait is not None))
+        return TransientError(told, wait, limited=status == 429 or (status == 503 and wait is not None))
     if status < 400:
-        return Unwelcome(f"HTTP {status}: it redirects to {_line(headers.get('location', 'another address'))}", status)
+        return SetupRejected(
+            f"HTTP {status}: it redirects to {_line(headers.get('location', 'another address'))}", status
+        )
     if FILTERED.search(words):
-        return Filtered(told)
+        return ContentFiltered(told)
     if status in (401, 403, 404, 405) or (status == 501 and is_page):
-        return NoApi(f"HTTP {status} with a web page") if is_page else Unwelcome(told, status)
+        return NotAnApi(f"HTTP {status} with a web page") if is_page else SetupRejected(told, status)
     if OUT_OF_TOKENS.search(words):
         return OutOfTokens(told)
     if status == 413 or CONTEXT.search(words):
-        return TooLong(told)
-    return Refusal(told)
+        return PromptTooLong(told)
+    return RequestRefused(told)
 
 
-def in_answer(error: Any) -> Trouble:
+def error_in_answer(error: Any) -> ServerError:
     """What an error means that the server sends in place of an answer, or in the middle of one, with status 200."""
-    words = said({"error": error}) or _line(str(error))
+    words = message_of({"error": error}) or _line(str(error))
     status = error.get("code") if isinstance(error, dict) else None
     if isinstance(status, int) and 400 <= status <= 599:
-        return by_status(status, words, {})
+        return error_of_status(status, words, {})
     if OUT_OF_TOKENS.search(words):
         return OutOfTokens(words)
     if FILTERED.search(words):
-        return Filtered(words)
+        return ContentFiltered(words)
     if QUOTA.search(words):
-        return Quota(words)
-    return TooLong(words) if CONTEXT.search(words) else Passing(f"the server failed: {words}")
+        return QuotaExceeded(words)
+    return PromptTooLong(words) if CONTEXT.search(words) else TransientError(f"the server failed: {words}")
 
 
-def said(body: Any) -> str:
+def message_of(body: Any) -> str:
     """What the body of an error says, in a line, without the request that some servers repeat in it."""
     match body:
         case {"error": dict() | list() | str() as inner} | {"errors": list() as inner} if inner:
-            return said(inner)
+            return message_of(inner)
         case {"message": dict() | list() as inner}:
-            return said(inner)
+            return message_of(inner)
         case {"message": str(message)}:
             hints = (body.get("code"), body.get("param"))
             return _line(" ".join([message, *(f"({hint})" for hint in hints if isinstance(hint, str) and hint)]))
         case {"detail": inner}:
-            return said(inner)
+            return message_of(inner)
         case {"msg": message}:  # of one field, as FastAPI says it
             where = body.get("loc")
             return _line(f"{'.'.join(map(str, where)) if isinstance(where, list) else ''}: {message}")
         case [*items]:
-            return _line("; ".join(filter(None, map(said, items))))
+            return _line("; ".join(filter(None, map(message_of, items))))
         case str(text) if text.lstrip().startswith("<"):
             return "a web page"
         case str(text):

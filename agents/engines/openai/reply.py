@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agents.engines.openai.errors import BrokenOff, NoApi, Passing, TooMuch, in_answer
+from agents.engines.openai.errors import AnswerTooLarge, IncompleteAnswer, NotAnApi, TransientError, error_in_answer
 
 CHARACTERS_PER_TOKEN = 32
 """No model comes near it on average: an answer with more shows that the server does not stop at `max_tokens`."""
@@ -32,7 +32,7 @@ FAILED = frozenset({"error", "abort", "aborted", "cancelled", "network_error", "
 """Ways to say that the server failed. All other reasons mean that the answer is whole."""
 
 
-class Words(msgspec.Struct, frozen=True):
+class ReplyMessage(msgspec.Struct, frozen=True):
     """A message, or what a stream adds to it."""
 
     content: Any = None
@@ -48,12 +48,12 @@ class ReplyChoice(msgspec.Struct, frozen=True):
     """One answer, or part of it."""
 
     index: Any = 0
-    delta: Words | None = None
-    message: Words | None = None
+    delta: ReplyMessage | None = None
+    message: ReplyMessage | None = None
     finish_reason: Any = None
 
 
-class Piece(msgspec.Struct, frozen=True):
+class ReplyChunk(msgspec.Struct, frozen=True):
     """One chunk of a stream, or a whole completion."""
 
     choices: tuple[ReplyChoice, ...] | None = None
@@ -108,16 +108,16 @@ class Reply:
             return min(self.reasoning_tokens, self.completion_tokens)
         return round(self._thought_characters / max(1, self._characters) * self.completion_tokens)
 
-    def add(self, piece: Piece) -> int:
+    def add(self, piece: ReplyChunk) -> int:
         """Take a piece; returns how many tokens it brought.
 
         Raises:
-            Trouble: the server says that it failed, or the piece is garbled.
+            ServerError: the server says that it failed, or the piece is garbled.
         """
         if piece.error:
-            raise in_answer(piece.error)
+            raise error_in_answer(piece.error)
         if piece.is_whole and not piece.choices:
-            raise Passing("the server's answer is garbled: it has no choices")
+            raise TransientError("the server's answer is garbled: it has no choices")
         self.begun = True
         before = self.completion_tokens
         for choice in piece.choices or ():
@@ -146,12 +146,12 @@ class Reply:
             self.finish_reason = "stop"
 
     def check(self) -> None:
-        """Raise BrokenOff where the answer has no end: a cut connection can look like the end of a stream."""
+        """Raise IncompleteAnswer where the answer has no end: a cut connection can look like the end of a stream."""
         if self.finish_reason is None:
-            raise BrokenOff("the answer broke off")
+            raise IncompleteAnswer("the answer broke off")
 
     def _take(self, choice: ReplyChoice) -> None:
-        words = choice.delta or choice.message or Words()
+        words = choice.delta or choice.message or ReplyMessage()
         text, thoughts = _text(words.content), _thoughts(words)
         if choice.delta is None and choice.message is not None:
             # A message is the whole answer, also at the end of a stream.
@@ -170,7 +170,7 @@ class Reply:
         reason = "" if reason in ("null", "none") else reason
         self.calls_tool |= bool(words.tool_calls or words.function_call) or reason in TOOLS
         if reason in FAILED:
-            raise Passing(f"the server says that it failed ({reason})")
+            raise TransientError(f"the server says that it failed ({reason})")
         if reason:
             self.finish_reason = "length" if reason in LENGTH else reason
         if self._characters > self.most_characters:
@@ -193,13 +193,13 @@ class Reply:
         self.reasoning_tokens = _detail(usage.get("completion_tokens_details"), "reasoning_tokens")
 
 
-async def pieces(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[Piece]:
+async def pieces(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[ReplyChunk]:
     """The pieces of a response's body: of a stream of events, or of one JSON text, which some servers always send.
 
     Raises:
-        NoApi: it is a web page, or plain text.
-        Passing: it is garbled.
-        TooMuch: it is larger than `most_bytes`.
+        NotAnApi: it is a web page, or plain text.
+        TransientError: it is garbled.
+        AnswerTooLarge: it is larger than `most_bytes`.
     """
     start, lines = b"", _lines(body, most_bytes)
     event: list[bytes] = []
@@ -209,7 +209,7 @@ async def pieces(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[P
             line = line.removeprefix(codecs.BOM_UTF8)
             start = line.strip()[:1]
             if start == b"<":
-                raise NoApi("it answers with a web page")
+                raise NotAnApi("it answers with a web page")
             if start in (b"{", b"["):
                 whole = b"\n".join([line, *[line async for line in lines]])
                 yield _piece(whole, is_whole=True)
@@ -224,7 +224,7 @@ async def pieces(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[P
     if event:
         yield _piece(b"\n".join(event))
     if start and not is_stream:
-        raise NoApi("it answers with plain text")
+        raise NotAnApi("it answers with plain text")
 
 
 async def _lines(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[bytes]:
@@ -233,7 +233,7 @@ async def _lines(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[b
     async for part in body:
         size += len(part)
         if size > most_bytes:
-            raise TooMuch(f"the reply is larger than {most_bytes:,} bytes")
+            raise AnswerTooLarge(f"the reply is larger than {most_bytes:,} bytes")
         rest += part
         if b"\n" in part:
             *lines, rest = rest.split(b"\n")
@@ -243,18 +243,18 @@ async def _lines(body: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[b
         yield bytes(rest)
 
 
-def _piece(data: bytes, *, is_whole: bool = False) -> Piece:
+def _piece(data: bytes, *, is_whole: bool = False) -> ReplyChunk:
     if data.strip() == b"[DONE]":
-        return Piece(is_end=True)
+        return ReplyChunk(is_end=True)
     try:
         plain = json.loads(data)
         if isinstance(plain, list) and plain:  # errors of Gemini are lists
             plain = plain[0]
         if isinstance(plain, dict) and "error" in (plain.get("object"), plain.get("type")):
             plain = {"error": plain} | plain
-        return msgspec.structs.replace(msgspec.convert(plain, Piece), is_whole=is_whole, is_end=False)
+        return msgspec.structs.replace(msgspec.convert(plain, ReplyChunk), is_whole=is_whole, is_end=False)
     except (ValueError, RecursionError) as error:
-        raise Passing(f"the server's answer is garbled: {str(error)[:200]}") from error
+        raise TransientError(f"the server's answer is garbled: {str(error)[:200]}") from error
 
 
 def _text(content: Any) -> str:
@@ -270,10 +270,10 @@ def _text(content: Any) -> str:
             return text
         case {"type": str()}:  # a thought, an image
             return ""
-    raise Passing(f"the server's answer is garbled: its content is of type {type(content).__name__}")
+    raise TransientError(f"the server's answer is garbled: its content is of type {type(content).__name__}")
 
 
-def _thoughts(words: Words) -> str:
+def _thoughts(words: ReplyMessage) -> str:
     """Thoughts that come apart from the text, in a field of their own or as parts of the content."""
     parts = words.content if isinstance(words.content, list) else []
     thinking = [part.get("thinking") for part in parts if isinstance(part, dict) and part.get("type") == "thinking"]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgpack
 
-from agents.engines.base import Completion, EngineFailure, EngineSpent, Prompt, Scored, Settings
+from agents.engines.base import Completion, EngineExhausted, EngineFailure, Prompt, Scored, Settings
 from agents.engines.simulated import responses
 from agents.engines.simulated.options import UPTAKE, read_options
 from agents.models import trained_weights
@@ -59,7 +59,7 @@ class SimulatedEngine:
 
         Raises:
             EngineFailure: drawn by `failure_rate`.
-            EngineSpent: there is no answer key.
+            EngineExhausted: there is no answer key.
         """
         draw = await self._take(prompt)
         text = self._answer(prompt, draw)
@@ -85,7 +85,7 @@ class SimulatedEngine:
 
         Raises:
             EngineFailure: drawn by `failure_rate`, or nothing is asked that has an answer.
-            EngineSpent: there is no answer key.
+            EngineExhausted: there is no answer key.
         """
         await self._take(prompt)
         if not isinstance(prompt.asked, (Teach, Examine)):
@@ -112,7 +112,7 @@ class SimulatedEngine:
             return dict(msgpack.unpackb(path.read_bytes()))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else f"it is damaged: {error}"
-            raise EngineSpent(f"there is no answer key at {path}: {why}; a resumed class writes it anew") from error
+            raise EngineExhausted(f"there is no answer key at {path}: {why}; a resumed class writes it anew") from error
 
     async def stop(self) -> None:
         """Nothing to give back."""

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from agents.prompts import exemplar_sets
+from agents.prompts import exemplar_format
 from broker.protocol import digest
 from broker.work_messages import AnswerForm, Exemplar, Reflect, Revise
 
@@ -96,7 +96,7 @@ def write_set(request: Revise, aimed: float, share_right: float, draw: random.Ra
     about = [feature(one.problem) for one in request.mistakes or request.material]
     about = about or re.findall(r"[^\W\d_]{3,}", request.task.casefold()) or ["this"]
     exemplars: list[Exemplar] = []
-    for answer in exemplar_sets.answers(request.count, form):
+    for answer in exemplar_format.answers(request.count, form):
         subject, is_right = draw.choice(about), draw.random() < share_right
         found: list[Exemplar] = []
         while len(found) < CANDIDATES:
@@ -106,7 +106,7 @@ def write_set(request: Revise, aimed: float, share_right: float, draw: random.Ra
             if (said == true) is is_right:
                 found.append(Exemplar(text, f"Answer: {said}"))
         exemplars.append(_nearest(found, aimed))
-    return exemplar_sets.show(tuple(exemplars), len(request.material) + len(request.demonstrations) + 1)
+    return exemplar_format.show(tuple(exemplars), len(request.material) + len(request.demonstrations) + 1)
 
 
 def write_rationale(request: Revise, aimed: float, answer: str, draw: random.Random) -> str:
