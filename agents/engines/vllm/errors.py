@@ -10,8 +10,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from agents import exit_status
-from agents.engines.base import EngineDead, EngineStartError, Settings
-from agents.engines.local.loading import REPAIR_GPU, device_failed, first_line
+from agents.engines.base import EngineDead, EngineStartError, Settings, first_line
+from agents.engines.local.loading import REPAIR_GPU, device_failed
 
 WORKER = re.compile(r"(\S+) died unexpectedly \(exit code: (-\d+)\)")
 """Of one of several processes that compute together; only its core knows how it ended."""
