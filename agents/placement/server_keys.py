@@ -1,12 +1,11 @@
-"""Which agents send their texts, and a key, to a server: the host, and the variable that holds the key."""
+"""Agents that send their texts and a key to a server: which host, and which variable holds the key."""
 
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agents.engines.base import EngineStartError
-from agents.engines.openai.key import read_key
-from agents.engines.openai.options import read_options
+from agents.engines.openai.options import read_key, read_options
 from broker.errors import PlacementError
 
 if TYPE_CHECKING:
@@ -14,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def key_env(agent: "ResolvedAgent") -> str:
-    """Name of the environment variable with the key of this agent's server; empty: it sends none."""
+    """Return the name of the environment variable with the agent's key; empty if it sends none."""
     return read_options(agent.config.engine_args).key_env if agent.engine == "openai" else ""
 
 
 def check_keys(agents: "Sequence[ResolvedAgent]") -> None:
-    """Check that every agent at a server finds its key.
+    """Check that the keys of all agents at servers are set.
 
     Raises:
-        PlacementError: the variable of one is not set, or holds no key.
+        PlacementError: a variable is not set, or holds no key.
     """
     for agent in agents:
         if key_env(agent):
@@ -34,7 +33,7 @@ def check_keys(agents: "Sequence[ResolvedAgent]") -> None:
 
 
 def keys_sent(agents: "Sequence[ResolvedAgent]") -> list[str]:
-    """Which variable goes to which host, or that the texts go there without a key: a sentence for each pair."""
+    """Return a sentence for each pair of key and host, or of host alone where no key is sent."""
     senders: dict[tuple[str, str], dict[str, None]] = {}
     for agent in agents:
         if agent.engine == "openai":

@@ -1,7 +1,7 @@
-"""What went wrong with a call, as one of a few kinds that say what to do. It knows no engine and makes no calls.
+"""The errors of calls to a server, by what to do about them. Makes no calls.
 
-Errors are told apart by what they carry (a status, a body) and not by the classes of a library: some come from
-the HTTP library beneath it, and those have changed their names between versions.
+Errors are classified by status and body, not by the classes of a library: some come from the HTTP library underneath,
+whose class names change between versions.
 """
 
 import json
@@ -22,36 +22,36 @@ QUOTA = re.compile(
     re.I,
 )
 FILTERED = re.compile(r"content[_ ]?(filter|polic|management)|ResponsibleAI", re.I)
-"""A content filter refuses the request: Azure says `content_filter`, others name a content policy."""
+"""Words of content filters: Azure writes `content_filter`, others name a content policy."""
 TRANSPORT = ("httpx", "httpx2", "httpcore", "httpcore2", "anyio", "ssl")
 OUT_OF_TOKENS = re.compile(r"could not finish the message because max_tokens", re.I)
-"""Reasoning models of OpenAI say so, with status 400, where another server's answer ends with `length`."""
+"""Words of OpenAI's reasoning models, with status 400, where other servers end an answer with `length`."""
 LONGEST = 300
-"""Characters of a server's own words."""
+"""Most characters of a server's message."""
 LONGEST_BODY = 1 << 16
-"""Bytes of a failed response."""
+"""Most bytes of a failed response."""
 
 
 class ServerError(EngineError):
-    """A call without an answer."""
+    """A call has no answer."""
 
 
 class TransientError(ServerError):
-    """Another try may help."""
+    """Another try may succeed."""
 
     def __init__(self, text: str, wait_s: float | None = None, *, limited: bool = False) -> None:
-        """`wait_s`: what the server asks for; `limited`: it is well, and takes no more calls for now."""
+        """`wait_s`: the wait that the server asks for; `limited`: the server works but accepts no calls for now."""
         super().__init__(text)
         self.wait_s = wait_s
         self.limited = limited
 
 
 class IncompleteAnswer(TransientError):
-    """The answer ends without saying so."""
+    """The stream closed before the answer ended."""
 
 
 class RequestRefused(ServerError):
-    """The server does not want this request."""
+    """The server refuses this request."""
 
 
 class PromptTooLong(RequestRefused):
@@ -59,15 +59,15 @@ class PromptTooLong(RequestRefused):
 
 
 class ContentFiltered(RequestRefused):
-    """A content filter refuses the request; the server is well."""
+    """A content filter refuses the request; the server works."""
 
 
 class OutOfTokens(ServerError):
-    """The model used up its tokens before it said anything."""
+    """The model used up its tokens before its answer began."""
 
 
 class AnswerTooLarge(ServerError):
-    """The answer is too large, or takes too long: the server does not heed `max_tokens`."""
+    """The answer is too large or too slow: the server ignores `max_tokens`."""
 
 
 class QuotaExceeded(ServerError):
@@ -75,7 +75,7 @@ class QuotaExceeded(ServerError):
 
 
 class SetupRejected(ServerError):
-    """The server knows the key, the model or the address not."""
+    """The server does not know the key, the model or the address."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
@@ -83,14 +83,14 @@ class SetupRejected(ServerError):
 
 
 class NotAnApi(ServerError):
-    """Something answers there that is no such server."""
+    """The address is not that of such a server."""
 
 
 async def raise_for_status(response: Any) -> None:
-    """Raise what a failed response means, as a hook of the HTTP library; of its body only a part is read.
+    """Raise the error of a failed response; a hook of the HTTP library. Reads only part of the body.
 
     Raises:
-        ServerError: the status says that the call failed.
+        ServerError: the call failed.
     """
     if response.status_code < 300:
         return
@@ -109,10 +109,10 @@ async def raise_for_status(response: Any) -> None:
 
 
 def classify(error: Exception) -> ServerError | None:
-    """What an exception means; None: it is no trouble with a call but a mistake in the program."""
+    """Convert an exception to a `ServerError`; None if it is a bug of this program."""
     if isinstance(error, ServerError):
         return error
-    if isinstance(error.__cause__, ServerError):  # some versions of the library wrap what its hooks raise
+    if isinstance(error.__cause__, ServerError):  # some versions of the library wrap the exceptions of hooks
         return error.__cause__
     if "Timeout" in type(error).__name__:
         return TransientError("the server is silent")
@@ -126,31 +126,31 @@ def classify(error: Exception) -> ServerError | None:
 
 
 def error_of_status(status: int, words: str, headers: Mapping[str, str], *, is_page: bool = False) -> ServerError:
-    """What a status and the server's words mean together."""
-    told = f"HTTP {status}: {words}"
+    """Return the error for a status and a message of the server."""
+    text = f"HTTP {status}: {words}"
     if status == 402 or (status in (400, 403, 429) and QUOTA.search(words)):
-        return QuotaExceeded(told)
-    # 501: the server does not have a feature, as llama.cpp says it.
+        return QuotaExceeded(text)
+    # llama.cpp answers 501 for a feature that it lacks.
     if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
         wait = retry_after_s(headers, time.time)
-        return TransientError(told, wait, limited=status == 429 or (status == 503 and wait is not None))
+        return TransientError(text, wait, limited=status == 429 or (status == 503 and wait is not None))
     if status < 400:
         return SetupRejected(
             f"HTTP {status}: it redirects to {_line(headers.get('location', 'another address'))}", status
         )
     if FILTERED.search(words):
-        return ContentFiltered(told)
+        return ContentFiltered(text)
     if status in (401, 403, 404, 405) or (status == 501 and is_page):
-        return NotAnApi(f"HTTP {status} with a web page") if is_page else SetupRejected(told, status)
+        return NotAnApi(f"HTTP {status} with a web page") if is_page else SetupRejected(text, status)
     if OUT_OF_TOKENS.search(words):
-        return OutOfTokens(told)
+        return OutOfTokens(text)
     if status == 413 or CONTEXT.search(words):
-        return PromptTooLong(told)
-    return RequestRefused(told)
+        return PromptTooLong(text)
+    return RequestRefused(text)
 
 
 def error_in_answer(error: Any) -> ServerError:
-    """What an error means that the server sends in place of an answer, or in the middle of one, with status 200."""
+    """Return the error that a server sends with status 200, in place of an answer or in the middle of one."""
     words = message_of({"error": error}) or _line(str(error))
     status = error.get("code") if isinstance(error, dict) else None
     if isinstance(status, int) and 400 <= status <= 599:
@@ -165,7 +165,7 @@ def error_in_answer(error: Any) -> ServerError:
 
 
 def message_of(body: Any) -> str:
-    """What the body of an error says, in a line, without the request that some servers repeat in it."""
+    """Return the message in the body of an error as one line, without the request that some servers repeat."""
     match body:
         case {"error": dict() | list() | str() as inner} | {"errors": list() as inner} if inner:
             return message_of(inner)
@@ -176,7 +176,7 @@ def message_of(body: Any) -> str:
             return _line(" ".join([message, *(f"({hint})" for hint in hints if isinstance(hint, str) and hint)]))
         case {"detail": inner}:
             return message_of(inner)
-        case {"msg": message}:  # of one field, as FastAPI says it
+        case {"msg": message}:  # the format of FastAPI
             where = body.get("loc")
             return _line(f"{'.'.join(map(str, where)) if isinstance(where, list) else ''}: {message}")
         case [*items]:

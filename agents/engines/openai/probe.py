@@ -1,7 +1,7 @@
-"""A few short calls at the start: does the server answer, what does it take, and if it does not answer, why not.
+"""Short calls at the start that find out whether the server answers and what it supports.
 
-An answer may be empty: a reasoning model may spend all its tokens before it says anything. The list of models is not
-asked for: some servers that work have none, and it says nothing of what a server takes.
+An answer may be empty, since a reasoning model may use all its tokens for thoughts. The list of models is not
+requested: some working servers have none, and it does not show what a server supports.
 """
 
 import re
@@ -27,9 +27,9 @@ from agents.engines.thoughts import without_begun
 from broker.work_messages import Sampling
 
 RETRIES = 3
-"""At most: at the start, a server that is not there is more likely a wrong address than a passing trouble."""
+"""Most retries at the start, where a missing server is more likely a wrong address than a transient failure."""
 LONGEST_WAIT_S = 600.0
-"""A server that wants to be left alone for longer is not waited for."""
+"""The longest wait that is accepted from a server."""
 BEGUN = "Solution:"
 TURNS = (
     Turn("system", "You answer in one short line."),
@@ -38,14 +38,14 @@ TURNS = (
     Turn("user", "2 + 3?"),
 )
 MOST_TOKENS = 1024
-"""Reasoning models spend tokens before they answer, and some refuse a smaller limit. Where the model's context or the
-server allows fewer, fewer are asked for."""
+"""Reasoning models use tokens before they answer, and some refuse a smaller limit. If the model's context or the server
+allows fewer, the limit is lowered."""
 FEWEST_TOKENS = 16
 TOO_MANY = re.compile(
     r"max_(completion_)?tokens.{0,80}(too (large|high|many)|at most|less than|exceed|<=|maximum)", re.I
 )
 NEW_TURN_TOKENS = 3
-"""Prompt tokens by which a begun answer must be longer than its text to have been closed like a finished turn."""
+"""Additional prompt tokens that show that the server closed a begun answer like a finished turn."""
 CORRECT = "For another address or model: resume with --set ...engine_args.base_url=URL or --set ...model=NAME"
 
 Call = Callable[[dict[str, Any]], Awaitable[Reply]]
@@ -58,17 +58,17 @@ def body(
     max_tokens: int = MOST_TOKENS,
     without: Collection[Feature] = (),
 ) -> dict[str, Any]:
-    """A short question, as the server takes it."""
+    """Return the body of a short question."""
     return capabilities.body(TURNS, begun, Sampling(max_tokens=max_tokens), seed=1, without=without)
 
 
 async def find_out(
     call: Call, capabilities: ServerCapabilities, *, retries: int, sleep: Callable[[float], Awaitable[None]]
 ) -> None:
-    """Ask until the server answers, and teach `capabilities` what it takes.
+    """Ask until the server answers, and record in `capabilities` what it supports.
 
     Raises:
-        ServerError: it does not answer, however it is asked.
+        ServerError: it answers no form of the request.
     """
     max_tokens = MOST_TOKENS
 
@@ -82,7 +82,7 @@ async def find_out(
                 attempt.answered()
                 return reply
             except ContentFiltered:
-                # The server is well; what it takes, it says of other requests.
+                # The server works; other requests will show what it supports.
                 reply = Reply()
                 reply.finish_reason = "content_filter"
                 return reply
@@ -106,13 +106,13 @@ async def find_out(
 
 
 async def _try_prefill(ask: Callable[[str], Awaitable[Reply]], capabilities: ServerCapabilities, plain: Reply) -> None:
-    """Find out whether the server goes on with a begun answer, or takes it for a finished turn."""
+    """Find out whether the server continues a begun answer, or closes it like a finished turn."""
     once = await ask(BEGUN)
     if not capabilities.supports("prefill") or once.withheld():
         return
     if not once.text.strip():
-        # A server that tells thoughts apart may take all for thoughts that no mark ends, as in a begun answer.
-        # One that also says nothing where no answer is begun, and uses up no tokens, shows nothing by it.
+        # A server that separates thoughts may read an answer without marks, as after a begun one, as thoughts.
+        # If the plain answer is empty too, and no tokens were used, the empty answer proves nothing.
         if plain.text.strip() or once.thought_tokens or once.finish_reason == "length":
             capabilities.disable("prefill", "asked to go on with a begun answer, it says nothing")
         return
@@ -120,14 +120,14 @@ async def _try_prefill(ask: Callable[[str], Awaitable[Reply]], capabilities: Ser
         capabilities.disable("prefill", "asked to go on, it began again")
         return
     twice = await ask(f"{BEGUN} {BEGUN}")
-    # Twice the beginning costs what it costs; once costs the same, and the frame of a turn if it was closed.
+    # The second beginning adds its own tokens; the first adds the same, and the frame of a turn if it was closed.
     frame = (once.prompt_tokens - plain.prompt_tokens) - (twice.prompt_tokens - once.prompt_tokens)
     if plain.counted and once.counted and twice.counted and frame >= NEW_TURN_TOKENS:
         capabilities.disable("prefill", f"its prompt grew by {frame} tokens more than were begun")
 
 
 def explain(error: Exception, options: ServerOptions, model: str) -> str:
-    """Why the engine cannot start and what to do, in one line: it is what a class that stops shows."""
+    """Return in one line why the engine cannot start and what to do; a class that stops prints it."""
     where, key = options.base_url, options.key_env
     match error:
         case NotAnApi():

@@ -233,7 +233,7 @@ def test_wrong_arguments_are_refused_before_anything_starts(options: dict[str, A
 
 def test_the_page_in_docs_names_every_argument_and_its_example_can_be_used() -> None:
     page = (Path(__file__).parents[4] / "docs" / "servers.md").read_text()
-    table = page.partition("## What `engine_args` takes")[2].partition("\n## ")[0]
+    table = page.partition("## `engine_args`")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == set(ServerOptions.__struct_fields__) - {"ledger", "notes"}
     features = re.findall(r"`(\w+)`", table.partition("never sent:")[2].partition("|")[0])
     assert sorted(features) == sorted(get_args(Feature))
