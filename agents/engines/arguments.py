@@ -1,7 +1,4 @@
-"""Checks `engine_args` before an engine is there: names and values, each mistake at its own entry.
-
-Imports no engine. What an argument means stands beside the engine that takes it.
-"""
+"""Check names and values of `engine_args` without importing an engine; each error names its key."""
 
 import ast
 import difflib
@@ -24,19 +21,19 @@ VLLM_ALLOWED = frozenset(
     # Batches.
     | {"max_num_seqs", "max_num_batched_tokens", "max_num_scheduled_tokens", "long_prefill_token_threshold"}
     | {"enable_chunked_prefill", "async_scheduling"}
-    # Weights: how they are read and rounded, not which.
+    # How weights are read and rounded, not which weights.
     | {"quantization", "safetensors_load_strategy", "max_parallel_loading_workers"}
     # Compilation and kernels.
     | {"enforce_eager", "optimization_level", "performance_mode", "cudagraph_capture_sizes"}
     | {"max_cudagraph_capture_size", "attention_backend", "moe_backend", "linear_backend", "disable_cascade_attn"}
     # Several GPUs.
     | {"tensor_parallel_size", "pipeline_parallel_size", "enable_expert_parallel", "disable_custom_all_reduce"}
-    # What a class of texts can do without: images, statistics, vLLM's own tokenizer.
+    # Features that a class of texts does not need: images, statistics, vLLM's tokenizer.
     | {"language_model_only", "disable_log_stats", "skip_tokenizer_init"}
 )
-"""What a scenario may set of vLLM: speed and memory. Among the rest are arguments that import code by its name
-(`worker_cls`, `logits_processors`, `compilation_config`), unpickle weights (`load_format`), answer with another model
-(`hf_overrides`, `speculative_config`), or talk to other machines (`kv_transfer_config`, `otlp_traces_endpoint`)."""
+"""Arguments of vLLM that a scenario may set: speed and memory. Some others import code by name (`worker_cls`,
+`logits_processors`, `compilation_config`), unpickle weights (`load_format`), answer with another model (`hf_overrides`,
+`speculative_config`), or connect to other machines (`kv_transfer_config`, `otlp_traces_endpoint`)."""
 VLLM_SETTLED = {
     "model": "the agent's model settles it",
     "tokenizer": "the agent's model settles it",
@@ -44,30 +41,30 @@ VLLM_SETTLED = {
     "max_model_len": "write max_context of the agent",
     "seed": "write seed of the scenario",
 }
-"""What stands elsewhere in a scenario."""
+"""Arguments that other keys of a scenario set."""
 WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}
 
 Options = TypeVar("Options", bound=msgspec.Struct)
 
 
 class TransformersOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `engine_args` of a transformers agent may hold."""
+    """`engine_args` of a transformers agent."""
 
     prefix_cache_mb: Annotated[int, Meta(ge=0)] = PREFIX_CACHE_MB
-    """For the keys and values of recent prompts, in MB (10^6 bytes); 0: none are kept."""
+    """MB (10^6 bytes) for the keys and values of recent prompts; 0: no prefix cache."""
     kv_cache_mb: Annotated[int, Meta(ge=0)] = 0
-    """For the keys and values of running requests, in MB (10^6 bytes) and at most; 0: 2000, but on CUDA half of the
-    GPU's free memory. Where a long request needs more of it, fewer run at once."""
+    """Most MB (10^6 bytes) for the keys and values of running requests; 0: 2000, on CUDA half of the GPU's free memory.
+    If requests need more, fewer run at once."""
 
 
 def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str] = (), why: str = "") -> Options:
-    """`engine_args` as options of an engine.
+    """Convert `engine_args` to the options of an engine.
 
     Args:
-        args: as the scenario has them.
-        cls: what the engine takes.
-        set_by_run: the options that no scenario may set, which no message names.
-        why: why it is this engine; a line of its own after an unknown or missing name, unless empty.
+        args: `engine_args` of the scenario.
+        cls: type of the options.
+        set_by_run: options that no scenario may set; messages do not list them.
+        why: why this engine was chosen; added as a line to the message about an unknown or missing name.
 
     Raises:
         EngineStartError: an unknown name or a value out of bounds, at its key.
@@ -90,19 +87,17 @@ def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str
 
 
 def unknown(name: str, names: Iterable[str]) -> str:
-    """What to say of an argument that is none of `names`."""
+    """Return the message about an argument that is none of `names`."""
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
     return f"no such argument;{hint} it takes: {', '.join(names)}"
 
 
 def check_vllm(args: dict[str, Any]) -> None:
-    """Refuse arguments that vLLM does not take, or that are more than a matter of speed and memory.
-
-    Whether a value is in bounds is for vLLM itself to say.
+    """Refuse arguments unknown to vLLM, or about more than speed and memory. vLLM itself checks the values.
 
     Raises:
-        EngineStartError: the same.
+        EngineStartError: an argument is refused.
     """
     names = vllm_arguments() if args else set()
     for name, value in sorted(args.items()):
@@ -111,7 +106,7 @@ def check_vllm(args: dict[str, Any]) -> None:
 
 
 def _refused(name: str, value: Any, names: set[str]) -> str:
-    """Why vLLM is not given this argument; empty: it is. `names` are those of the installed vLLM, if there is one."""
+    """Return why an argument is refused; empty if it is accepted. `names`: arguments of the installed vLLM, if any."""
     if name in VLLM_SETTLED:
         return f"cannot be set: {VLLM_SETTLED[name]}"
     if names and name not in names:
@@ -127,7 +122,7 @@ def _refused(name: str, value: Any, names: set[str]) -> str:
 
 
 def vllm_arguments() -> set[str]:
-    """The names of vLLM's engine arguments, from its source, as importing it takes seconds; empty: not installed."""
+    """Read the names of vLLM's engine arguments from its source; importing takes seconds. Empty: not installed."""
     spec = importlib.util.find_spec("vllm")
     source = Path(spec.origin).parent / "engine" / "arg_utils.py" if spec and spec.origin else None
     if source is None or not source.is_file():

@@ -1,6 +1,6 @@
-"""What an engine is: prompts in, completions out, each as it ends; and how likely it finds a text it is given.
+"""The `Engine` protocol: complete prompts, and score given texts.
 
-One engine per process. An engine batches inside: the agent calls `generate` or `logprobs` once per request, many at
+One engine per process. An engine batches internally: the agent calls `generate` or `logprobs` once per request, many at
 a time, and requests join and leave the running batch. An engine knows nothing of brokers, classes or grades.
 """
 
@@ -14,7 +14,7 @@ from broker.errors import EngineError
 from broker.work_messages import Ask, Examine, Explain, Reflect, Revise, Sampling, Teach, Usage
 
 Question = Teach | Examine | Reflect | Revise | Ask | Explain
-"""Requests that are answered by completing a prompt."""
+"""Requests that an engine answers by completing a prompt."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -25,50 +25,49 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What an engine completes.
+    """A chat to complete.
 
-    The turns are laid out so that prompts of one TR share everything but the last user turn: an engine that
-    caches prefixes pays for the teaching material once.
+    Prompts with the same teaching material share everything but the last user turn, so an engine that caches prefixes
+    computes the material once.
     """
 
     request_id: str
     turns: tuple[Turn, ...]
     begun: str
-    """How the assistant's answer begins; the completion goes on from there and does not repeat it."""
+    """Beginning of the assistant's answer; the completion continues it and does not repeat it."""
     sampling: Sampling
     seed: int
-    """From the request id: the same request draws the same numbers, as far as the engine allows."""
+    """Derived from the request id: the same request draws the same numbers, as far as the engine allows."""
     asked: Question
-    """The request itself, for engines that model a class and not a language (simulated)."""
+    """The request itself, for the simulated engine."""
     structure: str | None = None
-    """A regular expression that the whole completion should match, for engines that can keep to one; others ignore
-    it, so whoever reads the text checks it all the same."""
+    """A regular expression that the whole completion should match. Engines without structured output ignore it, so
+    the reader of the text checks it as well."""
     weights: str = ""
-    """Digest of the trained weights that must complete it; empty: those that the agent was born with."""
+    """Digest of the trained weights that must complete it; empty: the agent's base weights."""
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """What came of a prompt."""
+    """The answer to a prompt."""
 
     text: str
-    """Without the begun part, without special tokens, and, unless they are kept, without thoughts."""
+    """Without `Prompt.begun`, special tokens and, unless they are kept, thoughts."""
     usage: Usage
 
 
 class Scored(msgspec.Struct, frozen=True):
-    """How likely a model finds a given text, to go on with after a prompt."""
+    """Log-probability of a given text as the continuation of a prompt."""
 
     logprob: float
-    """Mean over the text's tokens of their log-probability, in nats: of the model's own distribution, at temperature 1
-    and with no token left out."""
+    """Mean over the text's tokens, in nats, of the model's own distribution: temperature 1, no token left out."""
     tokens: int
-    """How many the text has."""
+    """Number of tokens of the text."""
     usage: Usage
-    """The text counts to the prompt: nothing is completed."""
+    """The text counts as part of the prompt."""
 
 
 class EngineFailure(EngineError):
-    """This request cannot be completed; the engine itself goes on. Becomes `Failed(kind, detail)`."""
+    """The engine cannot complete this request but continues with others. Becomes `Failed(kind, detail)`."""
 
     def __init__(self, kind: Literal["context", "engine", "unsupported"], detail: str) -> None:
         super().__init__(detail)
@@ -76,89 +75,94 @@ class EngineFailure(EngineError):
 
 
 class EngineDead(EngineError):
-    """The engine is broken and will complete nothing more: the agent's process ends and is restarted."""
+    """The engine is broken and completes nothing more: the agent's process ends and is restarted."""
 
 
-class EngineSpent(EngineError):
-    """A budget or a quota is used up, or a file of the run is gone: one line, what it is and what to do to go on.
+class EngineExhausted(EngineError):
+    """A budget or quota is used up, or a file of the run is missing; the text is one line with what to do.
 
-    The agent finishes what is under way and leaves; it is not restarted, and the class can be resumed.
+    The agent finishes its running requests and leaves. It is not restarted, and the class can be resumed.
     """
 
 
 class EngineStartError(EngineError):
-    """The engine cannot start, and would not on another try: one to three lines, what is wrong and what to do."""
+    """The engine cannot start, and a retry would not help; the text says in one to three lines what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, at most 200 characters, or the name of its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """All an engine is told when it is made."""
+    """Configuration of an engine."""
 
     model: str
-    """The name the user gave."""
+    """The model's name in the scenario."""
     folder: Path | None
-    """Where its safetensors, config and tokenizer are; None for engines without a local model."""
+    """Folder with safetensors, config and tokenizer; None for engines without a local model."""
     capacity: int
-    """How many requests are run at once; 0: the engine chooses."""
+    """Number of requests that run at once; 0: the engine chooses."""
     threads: int
     """CPU threads this agent may use."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_context: int = 0
     """Tokens of prompt and completion together; 0: the model's own limit."""
     gpus: int = 0
-    """How many GPUs it sees; 0: none."""
+    """Number of visible GPUs."""
     memory_share: float = 0.0
-    """Of each of its GPUs; 0: not settled."""
+    """Share of the memory of each GPU; 0: not decided."""
     seed: int = 0
-    """For engines that draw from one stream: differs between the agents of a class."""
+    """For engines that draw from one stream; differs between the agents of a class."""
     weights_folder: str = ""
-    """Where the run keeps trained weights, in folders named by their digests; empty: it has none."""
+    """Folder of the run with trained weights, in subfolders named by digest; empty: there is none."""
     keep_thoughts: bool = False
     """Leave the thoughts of reasoning models in the text: see agents/engines/thoughts.py."""
     options: dict[str, Any] = {}
-    """`engine_args` of the scenario, passed on as they are."""
+    """`engine_args` of the scenario, unchanged."""
 
 
 class Engine(Protocol):
-    """The engines' common face. `on_progress(request_id, new_tokens)` is called from any thread as tokens come."""
+    """The interface of all engines. An engine calls `on_progress(request_id, new_tokens)` from any thread."""
 
     @property
     def device(self) -> str:
-        """What it runs on, for people: `cpu (1 thread)`, `cuda:0`; known after `start`."""
+        """Device as text, such as `cpu (1 thread)` or `cuda:0`; known after `start`."""
 
     @property
     def capacity(self) -> int:
-        """How many requests it runs at once; known after `start`."""
+        """Number of requests that run at once; known after `start`."""
 
     @property
     def spent(self) -> float | None:
-        """What its calls have cost in this run, in the currency of its prices; None: nothing costs anything."""
+        """Cost of its calls in this run, in the currency of its prices; None: it has no prices."""
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Load the model.
 
         Raises:
-            EngineStartError: it cannot start, and why.
+            EngineStartError: it cannot start.
         """
 
     async def generate(self, prompt: Prompt) -> Completion:
-        """Complete one prompt. Called concurrently, also more than `capacity` times: then some wait inside.
+        """Complete one prompt. Calls run concurrently; beyond `capacity` they wait inside the engine.
 
         Raises:
-            EngineFailure: this prompt has no completion; other prompts go on.
-            EngineDead: nothing will be completed any more.
-            EngineSpent: nothing may be completed any more in this session.
+            EngineFailure: this prompt has no completion; others continue.
+            EngineDead: the engine completes nothing more.
+            EngineExhausted: the engine may complete nothing more in this session.
         """
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
-        """How likely the model finds it that the begun answer goes on with `solution`; draws nothing.
+        """Score `solution` as the continuation of `prompt.begun`, with nothing in between; sample nothing.
 
-        `solution` follows on `prompt.begun` with nothing in between. Its tokens are those by which the prompt with it
-        differs from the prompt without it. `prompt.sampling` and `prompt.seed` do not matter. Called like `generate`.
+        The tokens of `solution` are those in which the prompt with it differs from the prompt without it.
+        `prompt.sampling` and `prompt.seed` have no effect.
 
         Raises:
-            EngineFailure: as in `generate`; `unsupported` where the engine cannot tell.
-            EngineDead: nothing will be completed any more.
+            EngineFailure: as in `generate`; `unsupported` if the engine cannot score texts.
+            EngineDead: the engine computes nothing more.
         """
 
     async def stop(self) -> None:
-        """Give back the device's memory and end every thread. Safe to call twice."""
+        """Free the device's memory and end all threads. Safe to call twice."""

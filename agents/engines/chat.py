@@ -1,9 +1,8 @@
-"""From turns to tokens and back, by a model's own chat template.
+"""Convert turns to tokens and back with a model's chat template.
 
-Texts of turns are data: a control token spelled out in a problem is spelled to the model too, and never becomes
-the control token (agents/engines/controls.py). A template without a system role gets the system turn merged into the
-first user turn. Where a template opens the model's thoughts, a begun answer closes them first, so the model answers
-without thinking. This file knows nothing of models, batches or devices.
+Texts of turns are data: a control token spelled out in a problem never becomes the control token
+(agents/engines/controls.py). For a template without a system role, the system turn is merged into the first user turn.
+If a template opens the model's thoughts, a begun answer first closes them, so the model answers without thinking.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,20 +14,20 @@ from agents.engines.controls import ControlInText, Controls
 from agents.engines.templates import TemplateFailed, TemplateTooSlow, renderer
 
 PROBE = "2718281828"
-"""A text that no template has, and that none changes."""
+"""A text that no template contains or changes."""
 TAIL = 16
-"""Prompt tokens decoded along with a completion: some tokenizers drop a leading space at the start of a text, and the
-prompt may end with an opening mark of thoughts."""
+"""Number of prompt tokens decoded along with a completion: some tokenizers drop a leading space at the start of a text,
+and the prompt may end with an opening mark of thoughts."""
 
 
 class Chat:
-    """One tokenizer, with its chat template."""
+    """A tokenizer with its chat template."""
 
     def __init__(self, tokenizer: Any, eos: int | Sequence[int] | None) -> None:
         """`eos`: the end tokens that the model's generation config names.
 
         Raises:
-            EngineStartError: no chat template, or one that renders no chat.
+            EngineStartError: there is no chat template, or it renders no chat.
         """
         if not tokenizer.chat_template:
             raise EngineStartError(
@@ -38,21 +37,21 @@ class Chat:
         self._controls = Controls(tokenizer)
         special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
         special |= {token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self._unsaid = frozenset(id_ for text, id_ in special.items() if text not in thoughts.SPECIAL_TOKENS)
-        """Special tokens, which are no part of a text."""
+        self._special = frozenset(id_ for text, id_ in special.items() if text not in thoughts.SPECIAL_TOKENS)
+        """Special tokens, which are not part of a text."""
         user = {"role": "user", "content": "?"}
         try:
             self._template: str = tokenizer.get_chat_template()
-            self._system = PROBE in self._tried([{"role": "system", "content": PROBE}, user])
+            self._system = PROBE in self._try_render([{"role": "system", "content": PROBE}, user])
             if not self._system:
                 self._render([user], add_generation_prompt=True)
-            closed = self._tried([user, {"role": "assistant", "content": PROBE}], add_generation_prompt=False)
+            closed = self._try_render([user, {"role": "assistant", "content": PROBE}], add_generation_prompt=False)
         except (TemplateFailed, ValueError) as error:
             raise EngineStartError(
                 f"the chat template in {tokenizer.name_or_path} cannot be used: {error}\n"
                 "put a chat_template.jinja that works into that folder, or take another model"
             ) from error
-        # What the template puts right after an assistant's text, if that is a control token.
+        # The template may put a control token right after an assistant's text.
         after = closed.partition(PROBE)[2].lstrip()
         ends = [] if (end := self._controls.at_start(after)) is None else [end]
         self.stops = frozenset(
@@ -60,10 +59,10 @@ class Chat:
         )
         """Tokens that end a completion."""
         self.end: int | None = next((token for token in (*ends, tokenizer.eos_token_id) if token is not None), None)
-        """The one of them that the model was taught to end its turn with; None: there is none."""
+        """The token among them with which the model ends its turns; None: there is none."""
 
     def encode(self, turns: Iterable[Turn], begun: str) -> list[int]:
-        """The tokens of a prompt, up to and including the begun assistant's turn.
+        """Return the tokens of a prompt, up to and including the begun assistant turn.
 
         Raises:
             EngineFailure: the template refuses these turns.
@@ -82,34 +81,32 @@ class Chat:
             raise EngineFailure("unsupported", str(error)) from error
 
     def encode_with(self, turns: Iterable[Turn], begun: str, text: str) -> tuple[list[int], int]:
-        """The tokens of a prompt that goes on with `text`, and how many of them are the prompt's alone.
+        """Return the tokens of a prompt followed by `text`, and the index of the first token of `text`.
 
-        Prompt and text are split into tokens as one, and what differs from the prompt's own tokens is the text's. That
-        is how a generated text has its tokens too, unless the tokenizer joins the last letters of `begun` with the
-        first of `text`: such a token counts to the text.
+        Prompt and text are tokenized together. The tokens that differ from the prompt's own belong to the text, as in
+        generation; a token that joins the end of `begun` with the start of `text` counts as part of the text.
 
         Raises:
             EngineFailure: the template refuses these turns, or the text has no token.
         """
         turns = tuple(turns)
         prompt, whole = self.encode(turns, begun), self.encode(turns, begun + text)
-        length = min(len(prompt), len(whole))
-        start = next((index for index in range(length) if prompt[index] != whole[index]), length)
+        start = common_prefix(prompt, whole)
         if start == len(whole):
             raise EngineFailure("unsupported", "there is no token to score: the text is empty")
         return whole, start
 
     def decode(self, prompt: Sequence[int], completion: Sequence[int]) -> str:
-        """The text of `completion`, without special tokens, as it goes on after `prompt`.
+        """Return the text of `completion` after `prompt`, without special tokens.
 
-        Where the prompt ends with an opening mark of thoughts, that mark belongs to the text.
+        If the prompt ends with an opening mark of thoughts, the text begins with that mark.
         """
         tail = list(prompt[-TAIL:])
         opened = thoughts.opened(self._text(tail))
         return opened + self._text(tail + list(completion))[len(self._text(tail)) :]
 
     def _text(self, tokens: list[int]) -> str:
-        kept = [token for token in tokens if token not in self._unsaid]
+        kept = [token for token in tokens if token not in self._special]
         text: str = self.tokenizer.decode(kept, clean_up_tokenization_spaces=False)
         return text
 
@@ -117,8 +114,8 @@ class Chat:
         values = {"messages": messages, "add_generation_prompt": add_generation_prompt, "tools": None}
         return renderer().render(self._template, {**values, "documents": None, **self.tokenizer.special_tokens_map})
 
-    def _tried(self, messages: list[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
-        """The text of a chat; empty: the template refuses it."""
+    def _try_render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
+        """Render a chat; empty if the template refuses it."""
         try:
             return self._render(messages, add_generation_prompt=add_generation_prompt)
         except TemplateTooSlow:
@@ -127,8 +124,13 @@ class Chat:
             return ""
 
 
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return the number of leading tokens that two lists share."""
+    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
 def merge_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The same chat without a system role: what it said stands at the head of the first user turn."""
+    """Return the chat with its system text at the head of the first user turn."""
     rules = [message["content"] for message in messages if message["role"] == "system"]
     others = [message for message in messages if message["role"] != "system"]
     if not rules:

@@ -1,8 +1,8 @@
-"""The control tokens of a tokenizer, and how texts are split into tokens without ever becoming one.
+"""The control tokens of a tokenizer, and tokenization of texts in which no text becomes a control token.
 
-A control token is an added token, also one that is not `special`: some models have such role marks. Not among them
-are tokens of ordinary text: blanks; words and numbers that are not `special`; single characters, except special ones
-that no other token writes. Without them a model would be given other tokens than it was trained on.
+Every added token is a control token, also one that is not `special`, since some models have such role marks. Exceptions
+are tokens of ordinary text, without which a model would get other tokens than in its training: blanks; words and
+numbers that are not `special`; single characters, except special ones that no other token writes.
 """
 
 import functools
@@ -12,19 +12,21 @@ import re
 import unicodedata
 from typing import Any
 
+from broker.errors import EngineError
+
 log = logging.getLogger(__name__)
 
 BREAK = "\ue000"
-"""Private use: follows each character of a control token that is spelled out in a text."""
+"""Private-use character that follows each character of a control token spelled out in a text."""
 EDGE = "\ue001"
-"""Private use: stands where a text begins and ends, so that it forms no control token with what surrounds it."""
+"""Private-use character at both ends of a text, so that the text forms no control token with its surroundings."""
 MARKS = re.compile(f"[{BREAK}{EDGE}]")
 BLANKS = re.compile(r"[\s▁]*")
 """U+2581 is SentencePiece's blank."""
 
 
-class ControlInText(Exception):
-    """A text would become a control token, and this tokenizer offers no means against it."""
+class ControlInText(EngineError):
+    """A text would become a control token, and this tokenizer cannot prevent it."""
 
 
 class Controls:
@@ -40,14 +42,14 @@ class Controls:
         self.ids: dict[str, int] = {
             text: id_ for text, id_ in (added | special).items() if self._is_control(text, special=text in special)
         }
-        """The id of each, by its text."""
+        """Token ids by text."""
         self._known = frozenset(self.ids.values())
         longest_first = sorted(self.ids, key=len, reverse=True)
-        # Looking at the first character alone is fast where there are a thousand control tokens.
+        # Testing the first character alone is fast with a thousand control tokens.
         first = "".join(sorted({re.escape(text[0]) for text in self.ids}))
         spelled = f"(?=[{first}])(?:{'|'.join(map(re.escape, longest_first))})" if self.ids else "(?!)"
         self._spelled = re.compile(spelled, re.IGNORECASE)
-        """Small or capital letters: a template may change them."""
+        """In either case, since a template may change it."""
         self._own = re.compile(f"({spelled})(?!{BREAK})")
 
     def _is_control(self, text: str, *, special: bool) -> bool:
@@ -57,7 +59,7 @@ class Controls:
         return bool(letters) and (special or not all(unicodedata.category(letter)[0] in "LMN" for letter in letters))
 
     def as_data(self, text: str) -> str:
-        """`text` with marks, by which `encode` tells it from what the template says itself."""
+        """Mark `text`, so that `encode` can tell it from the template's own text."""
         text = MARKS.sub("", text)
         bare = text.strip()
         if not bare:
@@ -68,15 +70,15 @@ class Controls:
         return f"{before}{EDGE}{broken}{EDGE}{after}"
 
     def at_start(self, text: str) -> int | None:
-        """The id of the control token with which `text` begins; None: with none."""
+        """Return the id of the control token at the start of `text`, or None."""
         match = self._own.match(text)
         return self.ids[match.group()] if match else None
 
     def encode(self, marked: str) -> list[int]:
-        """The tokens of a text, with no control token in what `as_data` has marked.
+        """Tokenize a text without control tokens in the parts that `as_data` has marked.
 
         Raises:
-            ControlInText: that cannot be prevented.
+            ControlInText: a marked part becomes a control token all the same.
         """
         # [text, control token, text, ...]
         parts = self._own.split(marked)
@@ -90,7 +92,7 @@ class Controls:
         core, ids = self._respelled
         parts = [_respell(part) if n % 2 else MARKS.sub("", part) for n, part in enumerate(parts)]
         tokens = [ids.get(token, token) for token in core.encode("".join(parts), add_special_tokens=False).ids]
-        # What the vocabulary lacks becomes the unknown token, by right.
+        # Text that the vocabulary lacks rightly becomes the unknown token.
         unknown = self._tokenizer.unk_token_id
         allowed = iter(wanted)
         if not all(token in allowed for token in tokens if token in self._known and token != unknown):
@@ -99,10 +101,10 @@ class Controls:
 
     @functools.cached_property
     def _respelled(self) -> tuple[Any, dict[int, int]] | None:
-        """A copy of the tokenizer that knows control tokens by a spelling with marks alone; its ids, where they differ.
+        """A copy of the tokenizer that recognises control tokens only in a marked spelling, and the ids that differ.
 
-        It is made when a text first spells a control token, which takes a second or two for a large vocabulary.
-        None: it cannot be made.
+        Built when a text first spells a control token; that takes a second or two for a large vocabulary. None if it
+        cannot be built.
         """
         if self._core is None:
             return None
@@ -112,7 +114,7 @@ class Controls:
         for token in saved["added_tokens"]:
             token["content"] = self._spelling(token["content"])
             ids[token["content"]] = token["id"]
-        # A text can find a control token in the vocabulary, too.
+        # A text can match a control token in the vocabulary, too.
         model = saved["model"]
         if isinstance(model["vocab"], list):
             model["vocab"] = [[self._spelling(text), score] for text, score in model["vocab"]]

@@ -1,6 +1,6 @@
-"""An engine that is not there from the beginning: its libraries are imported meanwhile, its model when it is started.
+"""An engine that imports its libraries in a thread and loads its model at `start`.
 
-For an agent that may have to train before it answers anything, and whose engine would only be in the way then.
+For an agent that may have to train before it answers anything: its engine would only take memory from the training.
 """
 
 import asyncio
@@ -10,16 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from agents.engines.base import Completion, Engine, Prompt, Scored
 
 
-class Late:
-    """What `make` makes, in a thread, from now on; see agents.engines.base.Engine.
-
-    Only for engines whose calls cost nothing. Before `start` nothing but `stop` may be called.
-    """
+class LazyEngine:
+    """The `Engine` that `make` returns. Before `start`, only `stop` may be called. Not for engines with prices."""
 
     spent: float | None = None
 
     def __init__(self, make: Callable[[], Engine]) -> None:
-        """`make` may raise: `start` does then."""
+        """Call `make` in a thread; `start` raises what it raises."""
         self._making = ThreadPoolExecutor(1, "engine").submit(make)
 
     @property
@@ -37,7 +34,7 @@ class Late:
         return self._engine.capacity
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
-        """See Engine; what `make` raised is raised here."""
+        """See Engine; also raises what `make` raised."""
         engine = await asyncio.wrap_future(self._making)
         await engine.start(on_progress)
 

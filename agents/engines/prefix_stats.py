@@ -1,7 +1,7 @@
-"""An engine that also says how much of each prompt a perfect prefix cache would have served.
+"""An engine wrapper that counts how much of each prompt a perfect prefix cache would have served.
 
-The turns that a prompt shares with an earlier one of this process are what could be cached; tokens are shared out
-by characters, so the figure is an estimate, and the same for every engine. What was cached, engines say themselves.
+A cache could serve the turns that a prompt shares with an earlier prompt of this process. Tokens are estimated from
+characters, alike for every engine. The engines themselves report how much they really cached.
 """
 
 from collections import OrderedDict
@@ -14,11 +14,11 @@ from broker.protocol import digest
 from broker.work_messages import Usage
 
 MAX_PREFIXES = 50_000
-"""How many beginnings of prompts are remembered."""
+"""Number of prompt beginnings that are remembered."""
 
 
-class Counted:
-    """`engine`, with `Usage.cacheable_tokens` filled in."""
+class PrefixStats:
+    """Wrap an engine and fill in `Usage.cacheable_tokens`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -63,7 +63,7 @@ class Counted:
         await self._engine.stop()
 
     def shared(self, turns: Sequence[Turn], weights: str = "") -> float:
-        """The share of `turns`, in characters, that an earlier prompt of these weights began with; remembers them."""
+        """Remember `turns`; return their share, in characters, with which an earlier prompt of these weights began."""
         key, shared, before = weights, 0, True
         for turn in turns:
             key = digest(key, turn)

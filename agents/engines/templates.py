@@ -1,8 +1,8 @@
-"""Chat templates are rendered in a process of their own, with a limit on processor time and memory.
+"""Render chat templates in a separate process with limits on processor time and memory.
 
-A template comes with a model's files, and is a program: it may loop for ever or build a text of any size. The process
-is started when it is first needed, and serves every template of the process that needs it. Run as a module, this file
-is the rendering process; there the template finds what it finds in transformers' `apply_chat_template`.
+A template comes with a model's files and is a program: it may loop forever or build a text of any size. The process
+starts on first use and renders all templates of its parent. Run as a module, this file is that process; it offers a
+template the same functions as `apply_chat_template` of transformers.
 """
 
 import atexit
@@ -27,25 +27,26 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from broker import child_process
+from broker.errors import EngineError
 
 LIMIT_S = 5.0
-"""Processor time of one rendering, which takes about a millisecond."""
+"""Limit on the processor time of one rendering, which normally takes about a millisecond."""
 MEMORY = 1 << 30
-"""Bytes of address space, where the system can limit it."""
+"""Limit on the address space in bytes, on Linux."""
 LONGEST = 1 << 24
-"""Bytes of a rendered text: more than the context of any model holds."""
+"""Limit on the bytes of a rendered text: more than the context of any model."""
 
 
-class TemplateFailed(Exception):
-    """A template renders no text: why, in one line."""
+class TemplateFailed(EngineError):
+    """A template renders no text; the reason in one line."""
 
 
 class TemplateTooSlow(TemplateFailed):
-    """It exceeds its processor time, and so would the next try."""
+    """The template exceeds its processor time; a retry would, too."""
 
 
 class Rendering(msgspec.Struct, frozen=True):
-    """What the rendering process is asked: a template, and the names that it may use."""
+    """Input of the rendering process: a template and its variables."""
 
     template: str
     values: dict[str, Any]
@@ -53,14 +54,14 @@ class Rendering(msgspec.Struct, frozen=True):
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """What it answers: the text, or why there is none."""
+    """Output of the rendering process: the text, or an error."""
 
     text: str = ""
     error: str = ""
 
 
 class Renderer:
-    """Renders templates, one at a time; owns the process that does it. Any thread may call it."""
+    """Renders templates one at a time in a process that it owns. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,19 +70,17 @@ class Renderer:
         self._too_slow: set[str] = set()
 
     def render(self, template: str, values: dict[str, Any]) -> str:
-        """The text that `template` makes of `values`.
-
-        A template that once exceeded its processor time is not tried again.
+        """Render `template` with `values`. A template that once exceeded its processor time is not tried again.
 
         Raises:
-            TemplateFailed: it refuses these values, has a mistake, or needs too much time or memory.
+            TemplateFailed: it refuses these values, has an error, or needs too much time or memory.
         """
         rendering = Rendering(template, values, LIMIT_S)
         too_slow = f"it needs more than {LIMIT_S:g} s of processor time"
         with self._lock:
             if template in self._too_slow:
                 raise TemplateTooSlow(too_slow)
-            # Twice: another program may have ended the process, for example where memory is short.
+            # A second try, because another program may have killed the process, for example if memory is short.
             for _ in range(2):
                 rendered = self._ask(rendering)
                 if rendered is not None:
@@ -96,7 +95,7 @@ class Renderer:
         return rendered.text
 
     def _ask(self, rendering: Rendering) -> Rendered | None:
-        """None: the process ended."""
+        """Send a rendering and return the answer; None if the process ended."""
         if self._process is None or self._answers is None:
             self._process = child_process.spawn(
                 "agents.engines.templates", rendering, env={}, log=Path(os.devnull), listen=True
@@ -109,7 +108,7 @@ class Renderer:
         return msgspec.json.decode(line, type=Rendered) if line.endswith(b"\n") else None
 
     def _end(self) -> int:
-        """Close the pipes, at which the process ends if it has not; its exit code."""
+        """Close the pipes, which ends the process, and return its exit code."""
         process, answers = self._process, self._answers
         self._process = self._answers = None
         assert process is not None and answers is not None and process.stdin is not None  # noqa: S101
@@ -118,7 +117,7 @@ class Renderer:
         return process.wait()
 
     def close(self) -> None:
-        """End the process; the next rendering starts another."""
+        """End the process; the next rendering starts a new one."""
         with self._lock:
             if self._process is not None:
                 self._end()
@@ -126,7 +125,7 @@ class Renderer:
 
 @functools.cache
 def renderer() -> Renderer:
-    """The only one of this process."""
+    """Return the renderer of this process."""
     only = Renderer()
     atexit.register(only.close)
     return only
@@ -136,12 +135,12 @@ def renderer() -> Renderer:
 
 
 class Generation(Extension):
-    """`{% generation %}` marks what a model is trained on; here its content is rendered like any other."""
+    """`{% generation %}` marks text that a model is trained on; its content is rendered like any other."""
 
     tags = {"generation"}  # noqa: RUF012  (as jinja declares it)
 
     def parse(self, parser: Parser) -> nodes.Node:
-        """The block's content, as a scope."""
+        """Parse the block into a scope."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.Scope(body, lineno=line)
@@ -157,7 +156,7 @@ def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
 
 @functools.cache
 def compiled(template: str) -> jinja2.Template:
-    """The template as transformers compiles it."""
+    """Compile a template as transformers does."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
     )
@@ -183,7 +182,7 @@ def _render(rendering: Rendering) -> Rendered:
 
 
 def _main() -> None:
-    """Render what the parent sends, until it sends no more."""
+    """Render templates from the parent until it closes the pipe."""
     rendering: Rendering | None = child_process.receive(Rendering)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -191,7 +190,7 @@ def _main() -> None:
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
     while rendering:
-        # Ends this process where the time is up. Processor time, since a busy machine must not fail a template.
+        # The signal ends this process at the limit. It counts processor time, so a busy machine fails no template.
         signal.setitimer(signal.ITIMER_PROF, rendering.limit_s)
         rendered = _render(rendering)
         signal.setitimer(signal.ITIMER_PROF, 0.0)

@@ -1,9 +1,8 @@
-"""One set of weights at a time: requests for the same weights run together, others wait for their round.
+"""Schedule requests for different weights in rounds, one set of weights per round.
 
-An engine's batch computes with one set of weights. When nothing runs any more, the weights of whoever has waited
-longest are next, and all that wait for those are let in together. While others wait, so many more may join the round,
-which keeps the batch full, and no more: no weights starve however many requests come for the others. Knows neither
-models nor prompts.
+An engine's batch computes with one set of weights. When a round has ended, the weights with the longest waiting request
+are next, and all requests for them start together. While other weights wait, a limited number of requests may join the
+round: this keeps the batch full and starves no weights.
 """
 
 import asyncio
@@ -11,31 +10,31 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 JOIN = 64
-"""Requests that may join a round while others wait for theirs."""
+"""Number of requests that may join a round while other weights wait."""
 
 
 class WeightScheduler:
-    """Who may run now.
+    """Admits requests by weights.
 
     Args:
-        switch: makes the engine compute with these weights; called when nothing runs. What it raises is raised for all
-            that wait for these weights; those that it leaves the engine with count as unknown then.
+        switch: makes the engine compute with these weights; called when nothing runs. If it raises, all requests that
+            wait for these weights raise the same, and the engine's weights count as unknown.
     """
 
     def __init__(self, switch: Callable[[str], Awaitable[None]]) -> None:
         self._switch = switch
-        self._held: str | None = ""
-        """The weights that the engine computes with; None: unknown, after a switch that failed."""
+        self._current: str | None = ""
+        """The weights that the engine computes with; None: unknown, after a failed switch."""
         self._running = 0
         self._joined = 0
-        """In this round, while others waited."""
+        """Requests that joined this round while other weights waited."""
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        """By weights, those of the one that waits longest first."""
+        """Waiting requests by weights; the weights with the longest waiting request come first."""
         self._switching: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
     async def turn(self, weights: str) -> AsyncIterator[None]:
-        """While this lasts, the engine computes with `weights`; empty: with the base.
+        """Hold the engine at `weights` (empty: the base) within the context.
 
         Raises:
             Exception: what `switch` raised.
@@ -47,27 +46,27 @@ class WeightScheduler:
             self._leave()
 
     async def _enter(self, weights: str) -> None:
-        if weights == self._held and not self._switching and (not self._waiting or self._joined < JOIN):
+        if weights == self._current and not self._switching and (not self._waiting or self._joined < JOIN):
             self._joined += bool(self._waiting)
             self._running += 1
             return
-        let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(weights, []).append(let_in)
-        self._go_on()
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(weights, []).append(admitted)
+        self._next_round()
         try:
-            await let_in
+            await admitted
         except asyncio.CancelledError:
-            if let_in.done() and not let_in.cancelled() and not let_in.exception():
-                # Let in, and cancelled before it could notice.
+            if admitted.done() and not admitted.cancelled() and not admitted.exception():
+                # Admitted, then cancelled before it could run.
                 self._leave()
             raise
 
     def _leave(self) -> None:
         self._running -= 1
-        self._go_on()
+        self._next_round()
 
-    def _go_on(self) -> None:
-        """Begin the next round, if the last one is over and anybody waits."""
+    def _next_round(self) -> None:
+        """Begin the next round if the last one is over and a request waits."""
         for weights in [weights for weights, all_ in self._waiting.items() if all(one.done() for one in all_)]:
             del self._waiting[weights]
         if self._waiting and not self._running and not self._switching:
@@ -76,11 +75,11 @@ class WeightScheduler:
     async def _change(self) -> None:
         weights = next(iter(self._waiting))
         failure: Exception | None = None
-        if weights != self._held:
-            self._held = None
+        if weights != self._current:
+            self._current = None
             try:
                 await self._switch(weights)
-                self._held = weights
+                self._current = weights
             except Exception as error:
                 failure = error
         for waiter in self._waiting.pop(weights, ()):
@@ -92,4 +91,4 @@ class WeightScheduler:
                 waiter.set_result(None)
                 self._running += 1
         self._switching, self._joined = None, 0
-        self._go_on()
+        self._next_round()

@@ -1,8 +1,8 @@
-"""The model that an engine holds, and what it computes with: the base, an adapter beside it, or other weights instead.
+"""A loaded model that can switch between its base weights, adapters, and complete trained weights.
 
-Adapters stay beside the base model once they were asked for, and are not merged into it: in bfloat16 that would round
-small changes away, and taking up another one costs nothing. Complete weights take the place of the base. Who is
-answered when with which weights is agents/engines/weight_scheduler.py.
+Adapters stay beside the base model after their first use. They are not merged: in bfloat16 merging would round small
+changes away, and switching between adapters costs nothing. Complete weights replace the base.
+agents/engines/weight_scheduler.py decides when to switch.
 """
 
 import gc
@@ -14,20 +14,20 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from agents.engines.base import EngineDead, EngineFailure
-from agents.engines.local.loading import first_line, load_model
+from agents.engines.base import EngineDead, EngineFailure, first_line
+from agents.engines.local.loading import load_model
 from agents.models import trained_weights
 
 log = logging.getLogger(__name__)
 
 
 class SwitchableModel:
-    """One model on the device.
+    """A model on the device.
 
     Args:
-        model: the base, as `load_model` made it.
+        model: the base model, from `load_model`.
         base: its folder.
-        run_weights: the run's folder of weights; empty: it has none.
+        run_weights: the run's folder of weights; empty: there is none.
     """
 
     def __init__(self, model: Any, base: Path, run_weights: str) -> None:
@@ -36,16 +36,16 @@ class SwitchableModel:
         self._base = base
         self._run_weights = Path(run_weights)
         self._complete = ""
-        """Digest of the complete weights it holds; empty: the base."""
+        """Digest of the complete weights that are loaded; empty: the base."""
         self._adapted: dict[str, Adapted] = {}
-        """By name, the base model's modules that have adapters beside them."""
+        """Modules of the base model with adapters, by name."""
         self._beside: set[str] = set()
 
     def use(self, weights: str) -> Any:
-        """The model, made to compute with these weights; empty: the base. Nothing else may hold the model meanwhile.
+        """Switch to these weights (empty: the base) and return the model. Nothing else may hold the model meanwhile.
 
         Raises:
-            EngineFailure: there are none, or they are not for this model.
+            EngineFailure: there are no such weights, or they do not fit the model.
             EngineDead: the base cannot be loaded again.
         """
         begun = time.monotonic()
@@ -62,7 +62,7 @@ class SwitchableModel:
         return self._model
 
     def _load(self, complete: str, folder: Path) -> None:
-        # First the memory of the old one.
+        # Free the old model's memory before the new one is loaded.
         self._model = None
         self._adapted.clear()
         self._beside.clear()
@@ -70,11 +70,10 @@ class SwitchableModel:
         try:
             self._model = load_model(folder, self._device, self._dtype)
         except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
             if complete:
-                raise EngineFailure(
-                    "engine", f"the weights {complete[:12]} cannot be loaded: {_gist(error)}"
-                ) from error
-            raise EngineDead(f"the base weights cannot be loaded again: {_gist(error)}") from error
+                raise EngineFailure("engine", f"the weights {complete[:12]} cannot be loaded: {reason}") from error
+            raise EngineDead(f"the base weights cannot be loaded again: {reason}") from error
         self._complete = complete
 
     def _add(self, weights: str, adapter: trained_weights.Adapter) -> None:
@@ -89,7 +88,7 @@ class SwitchableModel:
 
 
 class Adapted(torch.nn.Module):
-    """A linear layer with LoRA adapters beside it, of which one is in use, or none."""
+    """A linear layer with LoRA adapters, of which at most one is in use."""
 
     def __init__(self, layer: torch.nn.Module) -> None:
         super().__init__()
@@ -98,17 +97,13 @@ class Adapted(torch.nn.Module):
         self.use = ""
 
     def add(self, weights: str, down: torch.Tensor, up: torch.Tensor, device: torch.device, dtype: torch.dtype) -> None:
-        """An adapter: `down` [rank, in], `up` [out, rank]."""
+        """Add an adapter: `down` [rank, in], `up` [out, rank]."""
         self._deltas[weights] = (down.T.to(device, dtype), up.T.to(device, dtype))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer's output."""
+        """Compute the layer's output."""
         out: torch.Tensor = self._layer(x)
         if delta := self._deltas.get(self.use):
             down, up = delta
             out = out + (x @ down) @ up
         return out
-
-
-def _gist(error: Exception) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"

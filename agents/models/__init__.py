@@ -1,1 +1,1 @@
-"""Model folders: names, downloads, conversions, digests, and the weights that trainings make."""
+"""Models: names, downloads, conversions, digests, and trained weights."""

@@ -1,9 +1,8 @@
-"""A model's name becomes a folder of safetensors and a digest of what is in it.
+"""Models by name: an alias of the catalogue, a folder, or a hub id (org/name).
 
-A name is an alias of the catalogue below, a folder, or a hub id (org/name). `resolve` looks without network or heavy
-imports; `ensure` fetches what is missing (agents/models/fetch.py) and converts it once (agents/models/convert.py). GGUF
-and safetensors hold no code; pickled weights are refused, and code that lies beside weights is never run. `python -m
-agents.models.catalogue NAME...` fetches from the shell.
+`resolve` describes a model without network or heavy imports. `ensure` fetches it (agents/models/fetch.py) and converts
+it once (agents/models/convert.py). GGUF and safetensors contain no code; pickled weights are refused, and code beside
+weights is never run. `python -m agents.models.catalogue NAME...` fetches models from the shell.
 """
 
 import contextlib
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agents.models import convert
-from agents.models.fetch import FetchError, HubFile, Source, Wheel, fetch_gguf, fetch_snapshot, locked, run_child
+from agents.models.fetch import HubFile, Source, Wheel, fetch_gguf, fetch_snapshot, locked, run_child
+from agents.models.fetch_job import FetchError
 from agents.models.weights import (
     Progress,
     Shape,
@@ -32,6 +32,7 @@ from agents.models.weights import (
     guessed_shape,
     hint,
     known_digest,
+    no_progress,
     shape_of,
     weights_mb,
     weights_of,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class CatalogueEntry(msgspec.Struct, frozen=True):
-    """A model that is fetched by its alias: one GGUF file, the same from every source."""
+    """A model of the catalogue: one GGUF file, the same from every source."""
 
     title: str
     licence: str
@@ -52,23 +53,23 @@ class CatalogueEntry(msgspec.Struct, frozen=True):
     """Bytes to fetch."""
     sha256: str
     sources: tuple[Source, ...]
-    """Tried in this order."""
+    """Sources in the order of tries."""
     weights_mb: int
-    """Of the converted weights on the disk, in bfloat16."""
+    """MB of the converted weights on the disk, in bfloat16."""
     shape: Shape = Shape()
 
 
-class Resolved(msgspec.Struct, frozen=True):
-    """What can be said of a name without loading, hashing or fetching anything."""
+class ResolvedModel(msgspec.Struct, frozen=True):
+    """A model as far as it is known without loading, hashing or fetching."""
 
     name: str
     kind: Literal["folder", "catalogue", "hub"]
     at_hand: bool
-    """Nothing need be fetched or converted."""
+    """Whether nothing needs to be fetched or converted."""
     size_mb: int
-    """Of the weights on the disk; a guess from the name for a hub id that is not at hand, 0 if it tells nothing."""
+    """MB of the weights on the disk; guessed from the name of a hub model that is not at hand; 0: unknown."""
     fetch_mb: int = 0
-    """Of the download, where one is needed and its size is known."""
+    """MB to download, if known."""
     digest: str = ""
     """Empty: not known yet."""
     folder: Path | None = None
@@ -76,16 +77,16 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model that is ready to be loaded."""
+    """A model that is ready to load."""
 
     name: str
     folder: Path
     digest: str
-    """Of the weights and all else that decides what the model says."""
+    """Digest of all files that affect the answers."""
     parameters_mb: int
-    """The weights on disk."""
+    """MB of the weights on the disk."""
     context: int
-    """Tokens of prompt and answer together; 0: its configuration does not say."""
+    """Limit on tokens of prompt and answer; 0: the configuration does not say."""
 
 
 def _qwen_part(number: int, size: int = 89_128_960) -> Wheel:
@@ -123,22 +124,22 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def known() -> Mapping[str, CatalogueEntry]:
-    """The catalogue, by alias."""
+    """Return the catalogue by alias."""
     return CATALOGUE
 
 
-def resolve(name: str) -> Resolved:
-    """What `name` stands for: an alias, the absolute path of a folder, or a hub id.
+def resolve(name: str) -> ResolvedModel:
+    """Resolve an alias, the absolute path of a folder, or a hub id.
 
     Raises:
-        ModelError: it is none of them, or a folder without a model that may be loaded.
+        ModelError: it is none of them, or the folder has no model that may be loaded.
     """
     if entry := CATALOGUE.get(name):
         folder = _converted_folder(name)
         ready = convert.is_whole(folder, entry.sha256)
         fetch_mb = 0 if ready else math.ceil(entry.size / 1e6)
         digest = _catalogue_digest(entry)
-        return Resolved(name, "catalogue", ready, entry.weights_mb, fetch_mb, digest, folder, entry.shape)
+        return ResolvedModel(name, "catalogue", ready, entry.weights_mb, fetch_mb, digest, folder, entry.shape)
     path = Path(os.path.expanduser(name))
     if path.is_absolute() and path.is_dir():
         return _at_hand(name, "folder", path)
@@ -148,7 +149,7 @@ def resolve(name: str) -> Resolved:
         snapshot = _snapshot(name)
         if snapshot:
             return _at_hand(name, "hub", snapshot)
-        return Resolved(name, "hub", False, size_mb := _guess_mb(name), shape=guessed_shape(size_mb))
+        return ResolvedModel(name, "hub", False, size_mb := _guess_mb(name), shape=guessed_shape(size_mb))
     if "/" in name or name.startswith((".", "~")):
         raise ModelError(f"there is no such folder: {path.absolute()}")
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.4)
@@ -159,16 +160,16 @@ def resolve(name: str) -> Resolved:
 
 
 def ensure(name: str, progress: Progress | None = None) -> Model:
-    """The model of that name, fetched and converted if it must be. Safe when several processes ask at once.
+    """Fetch and convert a model if necessary, and return it. Several processes may call this at once.
 
     Args:
-        name: as for `resolve`.
-        progress: called with what is going on, bytes done, and bytes in all (0: not known).
+        name: a name as in `resolve`.
+        progress: called with a label, the bytes done, and the total bytes (0: unknown).
 
     Raises:
-        ModelError: there is no such model, or it cannot be had; nothing half done is ever used.
+        ModelError: there is no such model, or it cannot be fetched. Incomplete files are never used.
     """
-    tell = progress or (lambda label, done, total: None)
+    tell = progress or no_progress
     resolved = resolve(name)
     try:
         folder = resolved.folder
@@ -207,7 +208,7 @@ def _ensure_catalogue(name: str, entry: CatalogueEntry, progress: Progress) -> P
 
 
 def _convert(name: str, gguf: Path, folder: Path, entry: CatalogueEntry, progress: Progress) -> None:
-    """In a process of its own, which sees no GPU and no network."""
+    """Convert in a child process without GPU and network."""
     partial, total = folder.with_name(f"{folder.name}.partial") / "model.safetensors", int(entry.weights_mb * 1e6)
     env = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
@@ -237,13 +238,13 @@ def _ensure_snapshot(name: str, progress: Progress) -> Path:
 
 
 def _alone(name: str, progress: Progress) -> AbstractContextManager[None]:
-    """One process at a time; the next then finds everything done."""
+    """Lock a model for this process; later processes find the work done."""
     lock = cache_part("locks") / f"{name.replace('/', '--')}.lock"
     return locked(lock, lambda: progress(f"{name}: another process fetches it", 0, 0))
 
 
 def _snapshot(name: str) -> Path | None:
-    """The hub's own copy of a repository, if all of it is on the disk."""
+    """Return the folder of a complete repository in the hub's cache, or None."""
     from huggingface_hub import constants
 
     repository = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
@@ -258,15 +259,17 @@ def _snapshot(name: str) -> Path | None:
     return folder
 
 
-def _at_hand(name: str, kind: Literal["folder", "hub"], folder: Path) -> Resolved:
+def _at_hand(name: str, kind: Literal["folder", "hub"], folder: Path) -> ResolvedModel:
     try:
-        return Resolved(name, kind, True, weights_mb(folder), 0, known_digest(folder) or "", folder, shape_of(folder))
+        return ResolvedModel(
+            name, kind, True, weights_mb(folder), 0, known_digest(folder) or "", folder, shape_of(folder)
+        )
     except OSError as error:
         raise ModelError(f"{folder}: {error.strerror or error}") from error
 
 
 def _guess_mb(name: str) -> int:
-    """From the parameters in a name such as Qwen2.5-7B-Instruct, at two bytes each."""
+    """Guess MB from the parameters in a name such as Qwen2.5-7B-Instruct, at two bytes each."""
     found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", name.lower())
     return int(float(found[1]) * (2000 if found[2] == "b" else 2)) if found else 0
 
@@ -291,7 +294,7 @@ def _make_room(folder: Path, needed: int) -> None:
 
 @contextlib.contextmanager
 def progress_bars(console: "Console") -> Iterator[Progress]:
-    """A progress bar for whatever is being fetched; gone when it is done."""
+    """Show a progress bar while something is fetched."""
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
@@ -306,7 +309,7 @@ def progress_bars(console: "Console") -> Iterator[Progress]:
 
 
 def main(names: Sequence[str]) -> int:
-    """Fetch models from the shell. 0: all are ready; 1: one cannot be had; 2: a name is wrong."""
+    """Fetch models from the shell. Exit code 0: all are ready; 1: one cannot be fetched; 2: a name is wrong."""
     from rich.console import Console
     from rich.text import Text
 

@@ -1,8 +1,7 @@
-"""A GGUF file becomes a folder that every engine reads: plain bf16 safetensors, configuration, tokenizer.
+"""Convert a GGUF file to a folder with bf16 safetensors, configuration and tokenizer.
 
-A process of its own, so that nobody else imports torch: `python -m agents.models.convert FILE.gguf FOLDER` by hand, or
-started by agents/models/catalogue.py. The folder appears whole or not at all, with a marker that says what it was made
-from and what its contents were.
+Runs as a process of its own, so that its parent need not import torch; by hand it is `python -m agents.models.convert
+FILE.gguf FOLDER`. The folder appears only when it is complete, with a marker about its source and its files.
 """
 
 import hashlib
@@ -22,32 +21,32 @@ from broker.errors import ModelError
 from broker.files import if_writable
 
 CONVERSION = "bf16-1"
-"""Changes whenever the same file would give other weights or another tokenizer: old folders are then made anew."""
+"""Change it when the same file would give other weights or another tokenizer: old folders are then converted again."""
 MARKER = "conversion.json"
 SAME_MATRIX = 0.1
-"""Relative difference below which input and output embeddings are one matrix, rounded to different precisions."""
+"""Relative difference below which input and output embeddings count as one matrix in two precisions."""
 
 
 class ConvertJob(msgspec.Struct, frozen=True):
-    """What to convert into what."""
+    """Source file and target folder of a conversion."""
 
     source: str
     folder: str
 
 
 class Marker(msgspec.Struct, frozen=True):
-    """What a converted folder says about itself."""
+    """The marker of a converted folder."""
 
     source_sha256: str
     conversion: str
     files: dict[str, int]
-    """Bytes of each file: one cut short by a full disk is noticed."""
+    """Bytes of each file, to detect truncated files."""
     digest: str = ""
-    """Of their contents, as agents/models/weights.py takes it; empty: made by an earlier version."""
+    """Digest of agents/models/weights.py; empty: written by an earlier version."""
 
 
 def is_whole(folder: Path, source_sha256: str) -> bool:
-    """Whether a folder holds all that this conversion made of that file; the sizes alone are compared."""
+    """Whether a folder holds a complete conversion of a file, by file sizes."""
     try:
         marker = _marker(folder)
         sizes = {name: (folder / name).stat().st_size for name in marker.files}
@@ -57,15 +56,15 @@ def is_whole(folder: Path, source_sha256: str) -> bool:
 
 
 def check(folder: Path) -> None:
-    """Compare the contents of a folder with what was converted.
+    """Compare the contents of a converted folder with its marker.
 
     Raises:
-        ModelError: they were changed since.
+        ModelError: the contents have changed.
     """
-    marker, found = _marker(folder), digest_of(folder, lambda label, done, total: None)
+    marker, found = _marker(folder), digest_of(folder)
     if marker.digest not in ("", found):
         raise ModelError(f"{folder}: its files are not those that were converted\nremove it, to have them made anew")
-    if not marker.digest:  # of an earlier version: from here on it is compared
+    if not marker.digest:  # from an earlier version; record the digest for the next check
         with if_writable():
             (folder / MARKER).write_bytes(msgspec.json.encode(msgspec.structs.replace(marker, digest=found)))
 
@@ -75,10 +74,10 @@ def _marker(folder: Path) -> Marker:
 
 
 def convert(source: Path, folder: Path) -> None:
-    """Make `folder` from the GGUF file `source`, in place of what was there.
+    """Convert the GGUF file `source` to `folder`, replacing it.
 
     Raises:
-        ValueError: the file does not give a whole model with a chat template.
+        ValueError: the file has no complete model with a chat template.
     """
     import torch
     import transformers
@@ -88,10 +87,10 @@ def convert(source: Path, folder: Path) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     options: dict[str, Any] = dict(LOCAL)
-    # Newer releases may keep the weights in their packed blocks; older ones always unpack, and lack this name.
+    # Newer releases may keep packed weights; older ones always unpack, and lack this name.
     if config := getattr(transformers, "GgufConfig", None):
         options["quantization_config"] = config(dequantize=True)
-    # Files beside the GGUF file are not its own, and may name code or another tokenizer.
+    # Files beside the GGUF file may name code or another tokenizer.
     with tempfile.TemporaryDirectory() as alone:
         Path(alone, source.name).symlink_to(source.resolve())
         model, loading = transformers.AutoModelForCausalLM.from_pretrained(
@@ -114,7 +113,7 @@ def convert(source: Path, folder: Path) -> None:
 
 
 def _forget_the_file(model: Any) -> None:
-    """Take away every mark of quantization: the weights are plain now, and must be loaded as such."""
+    """Remove all signs of quantization: the weights are plain now."""
     model.hf_quantizer = None
     model.is_quantized = False
     for name in ("quantization_config", "_model_name_or_path"):
@@ -123,7 +122,7 @@ def _forget_the_file(model: Any) -> None:
 
 
 def _tie(model: Any) -> None:
-    """One matrix instead of two where the file holds the same embeddings twice: the output's, which is finer."""
+    """If the file holds the same embeddings twice, keep the output's, which are more precise."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if head.weight is embedding.weight or head.weight.shape != embedding.weight.shape:
         return
@@ -135,7 +134,7 @@ def _tie(model: Any) -> None:
 
 
 def _end_at_end_of_document(model: Any, tokenizer: Any) -> None:
-    """A GGUF file names one end token, of the turn; small models also end with that of the document."""
+    """Add the end token of documents, with which small models also end; a GGUF file names only that of turns."""
     ends = [tokenizer.eos_token_id]
     document = tokenizer.get_vocab().get("<|endoftext|>")
     if document is not None and document not in ends:
@@ -146,7 +145,7 @@ def _end_at_end_of_document(model: Any, tokenizer: Any) -> None:
 
 
 def _check(folder: Path) -> None:
-    """What was written is what engines expect, whatever release of transformers wrote it."""
+    """Check that the written files are what engines expect, for any release of transformers."""
     from safetensors import safe_open
 
     config = json.loads((folder / "config.json").read_text())
@@ -163,7 +162,7 @@ def _check(folder: Path) -> None:
 
 
 def _publish(partial: Path, folder: Path, sha256: str) -> None:
-    """Bring everything to the disk, then give it its name."""
+    """Sync all files to the disk, then rename the folder."""
     files = {}
     for path in sorted(partial.iterdir()):
         path.chmod(0o644)
@@ -179,7 +178,7 @@ def _publish(partial: Path, folder: Path, sha256: str) -> None:
 
 
 def main() -> None:
-    """From the command line, or with a job from the parent process."""
+    """Convert for the command line, or a job of the parent process."""
     if len(sys.argv) == 3:
         job = ConvertJob(sys.argv[1], sys.argv[2])
     elif len(sys.argv) == 1:
@@ -188,7 +187,7 @@ def main() -> None:
         raise SystemExit("usage: python -m agents.models.convert FILE.gguf FOLDER")
     try:
         convert(Path(job.source).absolute(), Path(job.folder).absolute())
-    except Exception as error:  # whatever the libraries make of a file that is not what it should be
+    except Exception as error:  # the libraries raise anything for a damaged file
         raise SystemExit(f"ERROR: {job.source}: {type(error).__name__}: {error}") from error
 
 

@@ -1,6 +1,6 @@
-"""A home folder and a name for agents whose user has none, as in containers that run under a random user id.
+"""Home folder and user name for processes of a user without them, as in containers with a random user id.
 
-Libraries ask for both: torch, vLLM and Triton keep caches below the home folder, or in one that has the user's name.
+torch, vLLM and Triton keep caches in the home folder, or in a folder with the user's name.
 """
 
 import getpass
@@ -10,13 +10,13 @@ from agents.models.weights import cache_folder
 
 
 def home_env() -> dict[str, str]:
-    """The environment of a process that loads a model: where models are kept, and what the user lacks.
+    """Return the environment of a process that loads a model: the model cache, and what the user lacks.
 
     Raises:
-        ModelError: there is no folder for models either.
+        ModelError: there is no folder for models.
     """
     cache = cache_folder()
-    # In full: a child has another current folder.
+    # An absolute path, since a child has another current folder.
     env = {"LBT_CACHE": str(cache)}
     try:
         getpass.getuser()

@@ -1,8 +1,7 @@
-"""Trained weights in a run's folder: found by digest, checked against the base they are for. Nothing is loaded here.
+"""Trained weights in a run's folder, found by digest and checked against their base. Loads nothing.
 
-`weights/DIGEST/` is a LoRA adapter, or a complete model; for simulated agents it is a `simulated.json`. Whoever asks
-names the digest, so what lies there must have it, and must fit the model that the agent holds: an engine that loads
-weights for another model would answer all the same, and wrongly.
+`weights/DIGEST/` holds a LoRA adapter, a complete model, or `simulated.json` for simulated agents. The contents must
+have the requested digest and fit the agent's model: with weights of another model an engine would answer wrongly.
 """
 
 import hashlib
@@ -19,27 +18,27 @@ from broker.files import write_atomically
 
 SIMULATED = "simulated.json"
 DIGEST = re.compile(r"[0-9a-f]{16,64}")
-"""What comes over the wire becomes part of a path."""
+"""Checked because a digest from the wire becomes part of a path."""
 LORA = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB])\.weight")
 SAME = ("architectures", "num_attention_heads", "num_key_value_heads", "head_dim")
-"""Entries of a model's configuration that its tensors' shapes do not tell."""
+"""Entries of a model's configuration that do not follow from the shapes of its tensors."""
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 class Simulated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What there is of a simulated agent's trained weights."""
+    """The trained weights of a simulated agent."""
 
     gain: float
-    """Logits that its ability gains."""
+    """Logits added to the ability."""
     base: str
-    """Digest of the weights that gain them."""
+    """Digest of the base weights."""
     key: str = ""
-    """Digest of what it was trained with: two trainings have two digests, equal gains or not."""
+    """Digest of the training's input, so that two trainings with equal gains have different digests."""
 
 
 class _AdapterConfig(msgspec.Struct, frozen=True):
-    """The entries of a peft adapter's configuration that decide what it does."""
+    """The entries of a peft adapter's configuration that affect its output."""
 
     r: int
     lora_alpha: float
@@ -54,7 +53,7 @@ class _AdapterConfig(msgspec.Struct, frozen=True):
 
     @property
     def plain(self) -> bool:
-        """Whether it is what `Adapter` says, and nothing more."""
+        """Whether it is a plain `Adapter`, not a variant of LoRA."""
         variants = (self.use_dora, self.use_rslora, self.lora_bias, self.fan_in_fan_out)
         return not any((*variants, self.rank_pattern, self.alpha_pattern))
 
@@ -65,19 +64,19 @@ class Adapter(NamedTuple):
     file: Path
     scale: float
     modules: tuple[str, ...]
-    """Names, as in the base model; the tensors are A [rank, in] and B [out, rank]."""
+    """Names of modules in the base model; the tensors are A [rank, in] and B [out, rank]."""
 
 
 def find(run_weights: str, digest: str, base: str) -> Path:
-    """The folder of the weights with that digest. Reads all of them, where that was not done before.
+    """Return the folder of the weights with a digest; hash their files if they have changed.
 
     Args:
-        run_weights: the run's folder of weights; empty: it has none.
-        digest: theirs.
-        base: digest of the weights that the agent was born with.
+        run_weights: the run's folder of weights; empty: there is none.
+        digest: digest of the weights.
+        base: digest of the agent's base weights.
 
     Raises:
-        EngineFailure: `unsupported`: there are none, or they are another's.
+        EngineFailure: `unsupported`: there are no such weights, or they have another base.
     """
     folder = Path(run_weights) / digest
     if not run_weights or not DIGEST.fullmatch(digest) or not folder.is_dir():
@@ -98,18 +97,18 @@ def find(run_weights: str, digest: str, base: str) -> Path:
 
 
 def digest_of(folder: Path) -> str:
-    """SHA-256 of all that decides what trained weights say.
+    """Return the SHA-256 of all files that affect the answers.
 
     Raises:
-        ModelError: it holds no weights.
+        ModelError: the folder holds no weights.
     """
     if _is_simulated(folder):
         return hashlib.sha256((folder / SIMULATED).read_bytes()).hexdigest()
-    return weights.digest_of(folder, lambda label, done, total: None)
+    return weights.digest_of(folder)
 
 
 def simulated(folder: Path) -> Simulated:
-    """The trained weights of a simulated agent.
+    """Read the trained weights of a simulated agent.
 
     Raises:
         ModelError: there are none.
@@ -121,7 +120,7 @@ def simulated(folder: Path) -> Simulated:
 
 
 def keep(weights_: Simulated, run_weights: Path) -> str:
-    """Put trained weights of a simulated agent into the run's folder of weights; returns their digest."""
+    """Save trained weights of a simulated agent in the run's folder of weights; return their digest."""
     content = msgspec.json.encode(weights_)
     name = hashlib.sha256(content).hexdigest()
     folder = run_weights / name
@@ -131,10 +130,10 @@ def keep(weights_: Simulated, run_weights: Path) -> str:
 
 
 def adapter(folder: Path, base: Path) -> Adapter | None:
-    """The adapter of the folder, or None: it holds complete weights. Checked against the base model's folder.
+    """Return the adapter of a folder, or None if it holds complete weights; check both against the base model.
 
     Raises:
-        EngineFailure: `unsupported`: it is for a model of other shapes, or of a kind that is not known here.
+        EngineFailure: `unsupported`: the shapes differ from the base model, or the kind of adapter is unknown.
     """
     try:
         if weights.adapter_base(folder):
@@ -164,7 +163,7 @@ def _adapter(folder: Path, base: Shapes) -> Adapter:
 
 def _check_complete(folder: Path, base: Path) -> None:
     ours, theirs = _shapes(base), _shapes(folder)
-    # Some write the output layer where it is the same as the input's, and some do not.
+    # Some programs write an output layer that equals the input layer, and some do not.
     for name in (ours.keys() ^ theirs.keys()) - {"lm_head.weight"}:
         raise ModelError(f"the tensor {name} is in one of the models and not in the other")
     for name in ours.keys() & theirs.keys():
@@ -183,21 +182,21 @@ def _shapes(folder: Path) -> Shapes:
 
 
 def _header(file: Path) -> Shapes:
-    """Names and shapes in a safetensors file: eight bytes of length, then JSON."""
+    """Read names and shapes from a safetensors file: eight bytes of length, then JSON."""
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if length > file.stat().st_size:
             raise ModelError(f"{file.name} is no safetensors file, or cut off")
-        told = msgspec.json.decode(opened.read(length), type=dict[str, dict[str, object]])
+        header = msgspec.json.decode(opened.read(length), type=dict[str, dict[str, object]])
     return {
         name: msgspec.convert(entry["shape"], tuple[int, ...])
-        for name, entry in told.items()
+        for name, entry in header.items()
         if name != "__metadata__" and "shape" in entry
     }
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether it holds a whole model, and not what is added to one."""
+    """Whether a folder holds a complete model."""
     return not _is_simulated(folder) and not weights.adapter_base(folder)
 
 

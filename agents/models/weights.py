@@ -1,8 +1,4 @@
-"""A folder with a model in it: may it be loaded, how large is it, and what is its digest.
-
-Knows files, and neither names of models nor where they come from (agents/models/catalogue.py). Nothing here loads a
-weight.
-"""
+"""A model's folder: whether it may be loaded, its size, and its digest. Loads no weights."""
 
 import contextlib
 import hashlib
@@ -20,72 +16,77 @@ from broker.errors import ModelError
 from broker.files import changeable, if_writable, write_atomically
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is going on, bytes done, and bytes in all (0: not known)."""
+"""Called with a label, the bytes done, and the total bytes (0: unknown)."""
+
+
+def no_progress(label: str, done: int, total: int) -> None:
+    """Ignore progress."""
+
+
 SETTINGS = (
     "config.json", "generation_config.json", "model.safetensors.index.json",
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "vocab.txt", "merges.txt", "tekken.json", "chat_template.json", "chat_template.jinja",
 )  # fmt: skip
-"""Beside the weights, what an engine reads of most models: all of it decides what the model says."""
+"""Files beside the weights that engines read of most models; all of them affect the answers."""
 ALSO_READ = re.compile(r"(?!\.).+\.(json|jinja|model|spm|bpe|tiktoken|tokenizer)|dict\.txt|tokenizer\.model\..+")
-"""What it may read of others: vocabularies under other names, configurations for other versions of a library, ..."""
+"""Files that engines may read of other models: vocabularies and configurations under other names, ..."""
 NOT_READ = re.compile(
     r"conversion\.json|trainer_state\.json|(.+_)?results\.json|(video_pre|pre|)processor_config\.json"
     r"|(?!model\.safetensors).+\.index\.json"
 )
-"""... but for what belongs to trainings, images and other formats."""
+"""... except files for trainings, images and other formats."""
 TEMPLATES = "additional_chat_templates"
 SHARD = re.compile(r"\w[\w.-]*\.safetensors")
 REDIRECTIONS = (
     ("config.json", "transformers_weights"), ("config.json", "configuration_files"),
     ("tokenizer_config.json", "fast_tokenizer_files"),
 )  # fmt: skip
-"""Entries that have transformers read other files than those that it reads by itself, perhaps of other folders."""
+"""Entries that make transformers read other files, perhaps of other folders."""
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-"""Of one number, by dtype."""
+"""Bytes of one number, by dtype."""
 TOKEN_VALUES = 0.09
-"""Keys and values of one token, per parameter to the power of 2/3, at most: 0.074 in Llama 2 7B, whose heads share
-none, 0.081 in Qwen3 0.6B, 0.044 in SmolLM2 135M, 0.016 in Llama 3.1 8B, 0.010 in Qwen2.5 0.5B."""
+"""Upper limit of the keys and values of one token, per parameter to the power of 2/3: it is 0.074 in Llama 2 7B, whose
+heads share none, 0.081 in Qwen3 0.6B, 0.044 in SmolLM2 135M, 0.016 in Llama 3.1 8B, 0.010 in Qwen2.5 0.5B."""
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "base.json")
-"""All there is of an adapter; the last says of which weights."""
-
+"""The files of an adapter; the last one names its base weights."""
 
 LONGEST_JSON = 64 << 20
-"""Bytes of a file that is read whole; the longest index has some ten thousand lines."""
+"""Most bytes of a JSON file; the longest index has about ten thousand lines."""
 MOST = 1 << 32
-"""More than any length or number of a model."""
+"""Larger than any length or number of a model."""
 
 _Kind = TypeVar("_Kind")
 _State = dict[str, tuple[int, int, int, int]]
-"""Of each file: bytes, mtime and ctime in ns, inode. Nobody sets a ctime at will."""
+"""Bytes, mtime and ctime in ns, and inode of each file. Programs cannot set a ctime."""
 
 
 class _Hashed(msgspec.Struct, frozen=True):
-    """A folder's digest, and the state of the files it was taken in."""
+    """A folder's digest, and the state of its files at that time."""
 
     files: _State
     digest: str
 
 
 def cache_folder() -> Path:
-    """Where models and digests are kept: $LBT_CACHE, else lbt-classroom in the user's cache folder.
+    """Return the folder for models and digests: $LBT_CACHE, else lbt-classroom in the user's cache folder.
 
     Raises:
-        ModelError: this user has no home folder, and no variable names another; or others could change what lies there.
+        ModelError: the user has no home folder and no variable names another, or other users could change the folder.
     """
     user = os.environ.get("XDG_CACHE_HOME", "")
-    # By its specification a path that is not absolute does not count.
+    # By its specification, a relative path is ignored.
     user = user if os.path.isabs(user) else "~/.cache"
     name = os.path.expanduser(os.environ.get("LBT_CACHE") or os.path.join(user, "lbt-classroom"))
     if name.startswith("~"):
         raise ModelError(f"no folder for models: {name} needs a home folder, and this user has none\nset LBT_CACHE")
     folder = Path(name).absolute()
     for path in _its_files(folder) if folder.is_dir() else ():
-        with contextlib.suppress(FileNotFoundError):  # another process is at work there
+        with contextlib.suppress(FileNotFoundError):  # another process changes the folder
             if why := changeable(path, sticky=path == folder.parent):
                 close = f"chmod go-w {path}" if path == folder.parent else f"chmod 700 {folder}"
                 raise ModelError(
@@ -96,18 +97,18 @@ def cache_folder() -> Path:
 
 
 def _its_files(cache: Path) -> Iterator[Path]:
-    """The folder in which the cache could be moved, the cache, and where others may enter it, all that is in it."""
+    """Yield the parent of the cache, the cache, and all its files if others may enter it."""
     yield from (cache.parent, cache)
     if cache.stat().st_mode & 0o077:
         yield from cache.rglob("*")
 
 
 def cache_part(*names: str) -> Path:
-    """A folder within the cache, made if it is missing; the cache itself is made for this user alone.
+    """Create and return a folder within the cache; only this user may enter a new cache.
 
     Raises:
         ModelError: see `cache_folder`.
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     cache = cache_folder()
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,10 +118,10 @@ def cache_part(*names: str) -> Path:
 
 
 def weights_of(folder: Path) -> tuple[str, ...]:
-    """The names of the files with the weights.
+    """Return the names of the weight files.
 
     Raises:
-        ModelError: the folder is not one that an engine may load.
+        ModelError: no engine may load the folder.
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
@@ -151,7 +152,7 @@ class _Index(msgspec.Struct):
 
 
 def hint(*files: Path) -> str:
-    """What to do with weights of another format."""
+    """Return what to do with weights of another format."""
     if any(file.suffix == ".gguf" for file in files):
         return "\n`python -m agents.models.convert FILE.gguf FOLDER` makes such a folder from a GGUF file."
     if pickled := sorted(file.name for file in files if file.suffix in PICKLED):
@@ -160,29 +161,29 @@ def hint(*files: Path) -> str:
 
 
 def weights_mb(folder: Path) -> int:
-    """Megabytes of weights on the disk."""
+    """Return the megabytes of weights on the disk."""
     return math.ceil(sum((folder / name).stat().st_size for name in weights_of(folder)) / 1e6)
 
 
 def context_of(folder: Path) -> int:
-    """How many tokens the model was made for; 0: its configuration does not say."""
+    """Return the model's context in tokens; 0 if its configuration does not say."""
     length = _config(folder).get("max_position_embeddings")
     return length if type(length) is int and 0 < length < MOST else 0
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What of a model decides how much memory it takes. 0: its configuration does not say."""
+    """The numbers of a model that decide its memory. 0: its configuration does not say."""
 
     weight_bytes: int = 0
-    """Of one weight on the disk; 0 also where weights are quantized, and stay as they are in memory."""
+    """Bytes of one weight on the disk; 0 also for quantized weights, which stay unchanged in memory."""
     token_values: int = 0
-    """How many numbers the keys and values of one token are."""
+    """Number of keys and values of one token."""
     tied_values: int = 0
-    """How many numbers the embedding has, if it is also the last layer."""
+    """Size of the embedding if it is also the last layer."""
 
 
 def shape_of(folder: Path) -> Shape:
-    """The shape of the model in a folder."""
+    """Return the shape of the model in a folder."""
     config = _config(folder)
     whole = {name: value for name, value in config.items() if type(value) is int and 0 <= value < MOST}
     heads, hidden = whole.get("num_attention_heads", 0), whole.get("hidden_size", 0)
@@ -196,38 +197,38 @@ def shape_of(folder: Path) -> Shape:
 
 
 def guessed_shape(size_mb: int) -> Shape:
-    """The shape of a model of which only its size in bfloat16 is known, with keys and values at their largest.
+    """Estimate the shape of a model from its size in bfloat16, with keys and values at their upper limit.
 
     A decoder has about 12 * layers * hidden^2 parameters and, if no heads share keys, 2 * layers * hidden keys and
-    values for each token: so these grow with the parameters to the power of 2/3.
+    values per token, so these grow with the parameters to the power of 2/3.
     """
     return Shape(weight_bytes=2, token_values=int(TOKEN_VALUES * (size_mb * 1e6 / 2) ** (2 / 3)))
 
 
 def _config(folder: Path) -> dict[str, object]:
-    """The model's configuration; of a model that also sees or hears, with that of its language model."""
+    """Return the model's configuration, for a multimodal model merged with that of its language model."""
     config = _json(folder / "config.json")
     text = config.get("text_config")
     return {**text, **config} if isinstance(text, dict) else config
 
 
 def _json(file: Path) -> dict[str, object]:
-    """What a file with settings says; empty where it is missing."""
+    """Read a JSON object; empty if the file is missing."""
     return _read(file, dict[str, object]) if file.exists() else {}
 
 
 def _read(file: Path, cls: type[_Kind]) -> _Kind:
-    """A JSON file of a model.
+    """Read a JSON file of a model.
 
     Raises:
-        ModelError: it is no `cls`, or too large for one.
+        ModelError: it is not a `cls`, or too large.
     """
     with file.open("rb") as opened:
         data = opened.read(LONGEST_JSON + 1)
     if len(data) > LONGEST_JSON:
         raise ModelError(f"{file}: larger than {LONGEST_JSON >> 20} MB")
     try:
-        # As transformers reads it: NaN and Infinity are numbers.
+        # Like transformers, accept NaN and Infinity.
         return msgspec.convert(json.loads(data), cls)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{file}: {error}") from error
@@ -238,10 +239,10 @@ class _Base(msgspec.Struct, frozen=True):
 
 
 def adapter_base(folder: Path) -> str:
-    """The digest of the weights that an adapter belongs to; empty: the folder is no adapter.
+    """Return the digest of an adapter's base weights; empty if the folder is no adapter.
 
     Raises:
-        ModelError: part of an adapter.
+        ModelError: the adapter is incomplete.
     """
     if not (folder / ADAPTER[-1]).is_file():
         return ""
@@ -251,7 +252,7 @@ def adapter_base(folder: Path) -> str:
 
 
 def _state(folder: Path) -> _State:
-    """The files that a digest covers, and their state."""
+    """Return the files that a digest covers, with their state."""
     if adapter_base(folder):
         names = {*ADAPTER, *(name for name in SETTINGS if (folder / name).is_file())}
     else:
@@ -263,8 +264,8 @@ def _state(folder: Path) -> _State:
 
 
 def _settings(folder: Path) -> set[str]:
-    """What an engine may read of a whole model beside the weights that are named."""
-    # transformers prefers model.safetensors to an index; vLLM reads every *.safetensors where there is none.
+    """Return the files that an engine may read of a whole model beside the named weights."""
+    # transformers prefers model.safetensors to an index; without an index vLLM reads every *.safetensors.
     more = ["model.safetensors"] if (folder / "model.safetensors.index.json").exists() else ["*.safetensors"]
     found = {path for pattern in (*more, f"{TEMPLATES}/*.jinja") for path in folder.glob(pattern)}
     found |= {path for path in folder.iterdir() if path.name in SETTINGS or _is_read(path.name)}
@@ -280,7 +281,7 @@ def _digest_file(folder: Path) -> Path:
 
 
 def known_digest(folder: Path) -> str | None:
-    """What was found earlier, if no file has changed since."""
+    """Return the remembered digest if no file has changed since."""
     try:
         hashed = msgspec.json.decode(_digest_file(folder).read_bytes(), type=_Hashed)
     except (OSError, msgspec.DecodeError):
@@ -288,21 +289,21 @@ def known_digest(folder: Path) -> str | None:
     return hashed.digest if hashed.files == _state(folder) else None
 
 
-def digest_of(folder: Path, progress: Progress) -> str:
-    """SHA-256 over names and contents of all that an engine reads, read again only where a file has changed."""
+def digest_of(folder: Path, progress: Progress = no_progress) -> str:
+    """Return the SHA-256 over names and contents of all files that engines read; rehash only changed folders."""
     if cached := known_digest(folder):
         return cached
     state = _state(folder)
     digest = _sha256(folder, state, progress)
-    with if_writable():  # a cache that root keeps for all: read anew each time
+    with if_writable():  # in a cache that belongs to root, folders are hashed each time
         target = cache_part("digests") / _digest_file(folder).name
         write_atomically(target, msgspec.json.encode(_Hashed(state, digest)), sync=False)
     return digest
 
 
 def fresh_digest(folder: Path) -> str:
-    """As `digest_of`, but nothing is remembered, nor taken from memory."""
-    return _sha256(folder, _state(folder), lambda label, done, total: None)
+    """Return the digest without the memory of earlier digests."""
+    return _sha256(folder, _state(folder), no_progress)
 
 
 def _sha256(folder: Path, state: _State, progress: Progress) -> str:

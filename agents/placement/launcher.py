@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
@@ -21,10 +20,9 @@ from pathlib import Path
 import msgspec
 
 from agents import exit_status
-from agents.placement.seats import MPS, Seat
+from agents.placement.process_log import last_words
 from broker.child_process import NO_RESTART, spawn
 from broker.errors import in_words
-from broker.printable import printable
 
 UNKILLABLE_S = 10.0
 """How long a process may take to go after SIGKILL; one that hangs in a driver may never go."""
@@ -32,17 +30,6 @@ BACKOFF_MAX_S = 30.0
 """The longest wait before a restart."""
 STEADY_S = 60.0
 """A process that ran for this long before it died is started again as soon as one that died for the first time."""
-TAIL_BYTES = 1 << 16
-LINE_CHARS = 300
-
-COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-"""What libraries write for a terminal."""
-BACKGROUND = re.compile(
-    r"\s|Traceback \(|During handling of|The above exception|(Current thread|Thread) 0x|Extension modules:"
-)
-"""How lines begin that say where, and not what: of tracebacks, and of Python's own crash reports."""
-ROUTINE = re.compile(r"(\(.*?\) )?([\d-]+ [\d:,.]+ )?(INFO|DEBUG|WARNING)\b|\S+:\d+: \w*Warning: ")
-"""How lines begin that explain no end: in a log, below errors (of this program and of vLLM); and Python's warnings."""
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
@@ -332,51 +319,6 @@ class LocalLauncher:
         child.deaths_in_a_row += 1
         child.restarts += 1
         return ChildEnded(child.spec.name, detail, True, child.restarts, killed=killed)
-
-
-def agent_env(seat: Seat) -> dict[str, str]:
-    """What an agent's environment says before its Python starts, so that every library finds it in time."""
-    threads = str(seat.threads)
-    cuda = [token for token in seat.gpus if token != MPS]
-    return {
-        "LBT_AGENT": seat.agent,
-        "LBT_DEVICE": "cuda" if cuda else MPS if seat.gpus else "cpu",
-        "CUDA_VISIBLE_DEVICES": ",".join(cuda),
-        # Indices as nvidia-smi counts them, by which the agents were seated: CUDA's own order is by speed.
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "RAYON_NUM_THREADS": threads,
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "PYTHONFAULTHANDLER": "1",
-    }
-
-
-def last_words(log: Path, lines: int = 3, since: int = 0) -> str:
-    """The last lines of a log that may explain an end, without tracebacks, routine and terminal controls.
-
-    Args:
-        log: the file; one that is missing says nothing.
-        lines: how many at most.
-        since: bytes at its beginning that are left out.
-    """
-    if not log.is_file():
-        return ""
-    with log.open("rb") as file:
-        file.seek(max(since, log.stat().st_size - TAIL_BYTES))
-        tail = file.read().decode(errors="replace")
-    said = [
-        line
-        for line in map(printable, re.split(r"[\r\n]+", COLOUR.sub("", tail)))
-        if line.strip() and not BACKGROUND.match(line) and not ROUTINE.match(line)
-    ]
-    return "\n".join(line.strip()[:LINE_CHARS] for line in said[-lines:])
 
 
 def _kill_group(group: int) -> None:

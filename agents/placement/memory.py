@@ -50,7 +50,7 @@ class Memory(msgspec.Struct, frozen=True):
         return self.weights_mb + self.cache_mb + self.engine_mb
 
 
-class Requests(msgspec.Struct, frozen=True):
+class Workload(msgspec.Struct, frozen=True):
     """What an agent is asked, as far as it decides how much its keys and values take. 0: not known."""
 
     count: int = 0
@@ -63,10 +63,10 @@ class Requests(msgspec.Struct, frozen=True):
     """How many the agent runs at once; 0: as many as its engine does by itself."""
 
 
-UNKNOWN = Requests()
+UNKNOWN = Workload()
 
 
-def on_cpu(engine: str, weights_mb: int, args: Mapping[str, Any], requests: Requests = UNKNOWN) -> Memory:
+def on_cpu(engine: str, weights_mb: int, args: Mapping[str, Any], requests: Workload = UNKNOWN) -> Memory:
     """The memory of an agent that computes on the CPU.
 
     Args:
@@ -102,7 +102,7 @@ def room_for(tokens: int) -> int:
     return -(-tokens // ROOM) * ROOM
 
 
-def _slots_mb(args: Mapping[str, Any], requests: Requests) -> int:
+def _slots_mb(args: Mapping[str, Any], requests: Workload) -> int:
     limit = _said(args, "kv_cache_mb", 0) or SLOTS_MB
     slot = room_for(requests.tokens) * requests.token_bytes / MB
     if not slot:
@@ -112,7 +112,7 @@ def _slots_mb(args: Mapping[str, Any], requests: Requests) -> int:
     return int(max(slot, min(limit, slot * min(rows, requests.count or rows))))
 
 
-def _prefixes_mb(args: Mapping[str, Any], requests: Requests) -> int:
+def _prefixes_mb(args: Mapping[str, Any], requests: Workload) -> int:
     limit = _said(args, "prefix_cache_mb", PREFIX_CACHE_MB)
     return min(limit, requests.count * requests.tokens * requests.token_bytes // MB or limit)
 

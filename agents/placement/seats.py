@@ -13,7 +13,7 @@ import msgspec
 
 from agents.placement import memory
 from agents.placement.hardware import Gpu, Machine
-from agents.placement.memory import UNKNOWN, Memory, Requests, need_mb
+from agents.placement.memory import UNKNOWN, Memory, Workload, need_mb
 from broker.errors import PlacementError
 from broker.protocol import pool_of
 
@@ -29,7 +29,7 @@ GPU_AGENT_THREADS = 4
 """At most, for tokenizing and sampling: the GPU does the work."""
 
 
-class Wish(msgspec.Struct, frozen=True):
+class SeatRequest(msgspec.Struct, frozen=True):
     """What one agent asks for."""
 
     agent: str
@@ -39,7 +39,7 @@ class Wish(msgspec.Struct, frozen=True):
     memory_share: float | None = None
     engine: str = "transformers"
     engine_args: dict[str, Any] = {}
-    requests: Requests = UNKNOWN
+    requests: Workload = UNKNOWN
 
     @property
     def on_cpu(self) -> Memory:
@@ -75,7 +75,7 @@ Seating = Mapping[str, tuple[int, ...]]
 """Indices of GPUs, by agent."""
 
 
-def place(wishes: Sequence[Wish], machine: Machine) -> list[Seat]:
+def place(wishes: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
     """One seat per wish, in the same order. Agents' names differ.
 
     Raises:
@@ -111,7 +111,7 @@ def place(wishes: Sequence[Wish], machine: Machine) -> list[Seat]:
 # --- GPUs -----------------------------------------------------------------------------------------------
 
 
-def _named(wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
+def _named(wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> Seating:
     """Those who named their GPUs, after a check that these are there and hold them."""
     seating: dict[str, tuple[int, ...]] = {}
     for wish in wishes:
@@ -142,7 +142,9 @@ def _named(wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
     return seating
 
 
-def _spread(autos: Sequence[Wish], named: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> Seating:
+def _spread(
+    autos: Sequence[SeatRequest], named: Seating, wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]
+) -> Seating:
     """Seat the others, the largest first, each where fewest sit and most is free; if that fails, packed tightly."""
     largest_first = sorted(autos, key=lambda wish: -wish.model_mb)
     stuck: PlacementError | None = None
@@ -167,19 +169,19 @@ def _spread(autos: Sequence[Wish], named: Seating, wishes: Sequence[Wish], gpus:
     raise stuck
 
 
-def _part(wish: Wish, gpus: Sequence[Gpu]) -> float:
+def _part(wish: SeatRequest, gpus: Sequence[Gpu]) -> float:
     """The share of each of `gpus` that the agent asks for, or else cannot do without."""
     if wish.memory_share is not None:
         return wish.memory_share
     return max(need_mb(wish.model_mb, len(gpus)) / gpu.memory_mb for gpu in gpus)
 
 
-def _granted_mb(wish: Wish, gpus: Sequence[Gpu]) -> float:
+def _granted_mb(wish: SeatRequest, gpus: Sequence[Gpu]) -> float:
     """What its part of `gpus` comes to, in all: one share holds for each, so the smallest decides."""
     return _part(wish, gpus) * min(gpu.memory_mb for gpu in gpus) * len(gpus)
 
 
-def _taken(seating: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> list[float]:
+def _taken(seating: Seating, wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> list[float]:
     """How much of each GPU is spoken for, as a share."""
     taken = [gpu.used_mb / gpu.memory_mb for gpu in gpus]
     for wish in wishes:
@@ -189,7 +191,7 @@ def _taken(seating: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> lis
     return taken
 
 
-def _shares(seating: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> dict[str, float]:
+def _shares(seating: Seating, wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> dict[str, float]:
     """Memory shares: what an agent asked for, or what it needs and an even part of what is left."""
     taken = _taken(seating, wishes, gpus)
     here = [[w for w in wishes if i in seating.get(w.agent, ()) and w.memory_share is None] for i in range(len(gpus))]
@@ -204,7 +206,7 @@ def _shares(seating: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> di
 
 
 def _gpu_seat(
-    wish: Wish, gpus: Sequence[Gpu], chosen: tuple[int, ...], share: float, machine: Machine, agents: int
+    wish: SeatRequest, gpus: Sequence[Gpu], chosen: tuple[int, ...], share: float, machine: Machine, agents: int
 ) -> Seat:
     threads = max(1, min(GPU_AGENT_THREADS, _at_once(machine) // agents))
     where = "MPS" if gpus[0].token == MPS else f"GPU {'+'.join(str(i) for i in chosen)}"
@@ -221,7 +223,7 @@ def _label(i: int, gpus: Sequence[Gpu]) -> str:
     return f"{i} ({gpus[i].name}, {_gb(gpus[i].memory_mb)})"
 
 
-def _overfull(i: int, seating: Seating, wishes: Sequence[Wish], gpus: Sequence[Gpu]) -> str:
+def _overfull(i: int, seating: Seating, wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> str:
     here = [(wish, [gpus[j] for j in seating[wish.agent]]) for wish in wishes if i in seating.get(wish.agent, ())]
     asked = [f"{wish.agent} {_gb(_part(wish, own) * gpus[i].memory_mb)}" for wish, own in here]
     others = f", less {_gb(gpus[i].used_mb)} that other programs hold" if gpus[i].used_mb else ""
@@ -232,7 +234,7 @@ def _overfull(i: int, seating: Seating, wishes: Sequence[Wish], gpus: Sequence[G
     )
 
 
-def _no_room(wish: Wish, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
+def _no_room(wish: SeatRequest, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
     share = "" if wish.memory_share is None else f", memory_share {wish.memory_share:g}"
     left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}" for i, room in enumerate(rooms))
     return (
@@ -277,14 +279,14 @@ def _sharing(agents: int, cores: int, quota: str = "") -> str:
     return f"{who} {quota}{cores} core{'' if cores == 1 else 's'}"
 
 
-def short_now(wishes: Sequence[Wish], machine: Machine) -> str:
+def short_now(wishes: Sequence[SeatRequest], machine: Machine) -> str:
     """What is wrong where agents on the CPU need more than other programs leave now, and what to do; empty: nothing."""
     swap = f" and {_gb(machine.swap_mb)} of swap" if machine.swap_mb else ""
     there = f"{_gb(machine.free_mb or 0)} of {_gb(machine.memory_mb)}{swap} are free"
     return _short(wishes, machine.usable_now_mb, there, machine, ["close other programs"])
 
 
-def _short(wishes: Sequence[Wish], usable: float, there: str, machine: Machine, ways: Sequence[str] = ()) -> str:
+def _short(wishes: Sequence[SeatRequest], usable: float, there: str, machine: Machine, ways: Sequence[str] = ()) -> str:
     """What is wrong where weights, keys and values, and engines need more than is usable; empty: nothing."""
     total = sum(wish.on_cpu.total_mb for wish in wishes)
     if total <= usable:
@@ -297,7 +299,7 @@ def _short(wishes: Sequence[Wish], usable: float, there: str, machine: Machine, 
     )
 
 
-def _what_fits(on_cpu: Sequence[Wish], usable: float, others: Sequence[str]) -> str:
+def _what_fits(on_cpu: Sequence[SeatRequest], usable: float, others: Sequence[str]) -> str:
     """What to change, with numbers, where `on_cpu` need more than is usable; `others` are ways that come first."""
     pools: Counter[str] = Counter()
     for wish in on_cpu:

@@ -1,45 +1,44 @@
-"""Which agents send their texts, and a key, to a server: the host, and the variable that holds the key."""
+"""Agents that send their texts and a key to a server: which host, and which variable holds the key."""
 
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agents.engines.base import EngineStartError
-from agents.engines.openai.key import read_key
-from agents.engines.openai.options import read_options
+from agents.engines.openai.options import read_key, read_options
 from broker.errors import PlacementError
 
 if TYPE_CHECKING:
-    from agents.placement.resolve import Hired
+    from agents.placement.resolve import ResolvedAgent
 
 
-def key_env(agent: "Hired") -> str:
-    """Name of the environment variable with the key of this agent's server; empty: it sends none."""
-    return read_options(agent.wanted.engine_args).key_env if agent.engine == "openai" else ""
+def key_env(agent: "ResolvedAgent") -> str:
+    """Return the name of the environment variable with the agent's key; empty if it sends none."""
+    return read_options(agent.config.engine_args).key_env if agent.engine == "openai" else ""
 
 
-def check_keys(agents: "Sequence[Hired]") -> None:
-    """Check that every agent at a server finds its key.
+def check_keys(agents: "Sequence[ResolvedAgent]") -> None:
+    """Check that the keys of all agents at servers are set.
 
     Raises:
-        PlacementError: the variable of one is not set, or holds no key.
+        PlacementError: a variable is not set, or holds no key.
     """
     for agent in agents:
         if key_env(agent):
             try:
-                read_key(read_options(agent.wanted.engine_args))
+                read_key(read_options(agent.config.engine_args))
             except EngineStartError as error:
-                name, key = agent.wanted.name, ("engine_args", "key_env")
+                name, key = agent.config.name, ("engine_args", "key_env")
                 raise PlacementError(error.message, agent=name, key=key) from error
 
 
-def keys_sent(agents: "Sequence[Hired]") -> list[str]:
-    """Which variable goes to which host, or that the texts go there without a key: a sentence for each pair."""
+def keys_sent(agents: "Sequence[ResolvedAgent]") -> list[str]:
+    """Return a sentence for each pair of key and host, or of host alone where no key is sent."""
     senders: dict[tuple[str, str], dict[str, None]] = {}
     for agent in agents:
         if agent.engine == "openai":
-            host = read_options(agent.wanted.engine_args).host
-            senders.setdefault((key_env(agent), host), {})[agent.wanted.name] = None
+            host = read_options(agent.config.engine_args).host
+            senders.setdefault((key_env(agent), host), {})[agent.config.name] = None
     return [
         f"{', '.join(names)}: sends the key in {variable} to {host}"
         + ("" if os.environ.get(variable) else f" ({variable} is not set)")

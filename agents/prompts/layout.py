@@ -1,4 +1,4 @@
-"""What all prompts share: the shape of one, and how a worked example stands in it."""
+"""Parts that all prompts share: the `Layout` and the form of a worked example."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from agents.engines.base import Turn
 from broker.work_messages import AnswerForm, Exemplar
 
 BEGUN = "Solution:"
-"""How the assistant's turn begins, in demonstrations, in teaching material and in what is to be completed."""
+"""Beginning of every assistant turn: in demonstrations, in teaching material and in the answer to complete."""
 
 ANSWER_FORMS: dict[AnswerForm, str] = {
     "number": "one number, without units",
@@ -17,22 +17,22 @@ ANSWER_FORMS: dict[AnswerForm, str] = {
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """A prompt's texts."""
+    """The texts of a prompt."""
 
     turns: tuple[Turn, ...]
     begun: str
-    """How the assistant's answer begins; the completion goes on from there."""
+    """Beginning of the assistant's answer; the completion continues it."""
     structure: str | None = None
-    """A regular expression for the completion, for engines that can keep to one."""
+    """A regular expression for the completion, for engines with structured output."""
 
 
 def system(persona: str, instructions: str) -> Turn:
-    """The first turn: who the agent is, then what it does."""
+    """Return the first turn: who the agent is, then what it does."""
     return Turn("system", f"{persona}\n{instructions}" if persona else instructions)
 
 
 def as_turns(examples: tuple[Exemplar, ...]) -> tuple[Turn, ...]:
-    """Worked examples as earlier turns of the chat."""
+    """Return worked examples as earlier turns of the chat."""
     return tuple(
         turn
         for example in examples
@@ -41,10 +41,10 @@ def as_turns(examples: tuple[Exemplar, ...]) -> tuple[Turn, ...]:
 
 
 def continuation(solution: str) -> str:
-    """A solution as it goes on after BEGUN, in a demonstration, in teaching material, and where it is scored."""
+    """Return a solution as it follows BEGUN: in demonstrations, in teaching material and in scoring."""
     return f" {solution.strip()}"
 
 
 def numbered(lines: tuple[str, ...]) -> str:
-    """One line each, numbered from 1."""
+    """Format lines as a list numbered from 1."""
     return "\n".join(f"{number}. {' '.join(line.split())}" for number, line in enumerate(lines, 1))

@@ -11,6 +11,7 @@ import os
 
 import msgspec
 
+from agents.engines.base import first_line
 from agents.training.estimate import lower
 from agents.training.spec import INSTALL, Refused, TrainingEvent, TrainingFailed, TrainingSpec
 from broker import child_process, logs
@@ -58,7 +59,7 @@ def meaning(error: Exception, spec: TrainingSpec) -> Refused:
     # Libraries that are loaded late say of an error only that there was one.
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
-    gist = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    gist = first_line(error)
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in EXTRA:
         return Refused(failed=f"training needs {', '.join(EXTRA)}: {INSTALL}", for_good=True)
     # safetensors tells the number in its text alone.

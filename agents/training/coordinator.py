@@ -33,7 +33,7 @@ class Postponed(Exception):
     """The agent leaves before this is done: no result, so the request goes back to its pool."""
 
 
-class Trainee:
+class TrainingCoordinator:
     """The engine of one teacher, shared between answering and training. At first it is not started.
 
     Args:

@@ -41,7 +41,7 @@ def save(model: Any, spec: TrainingSpec, key: str) -> tuple[str, Path]:
             _save_adapter(model, partial, spec.base)
         else:
             _save_model(model, partial, Path(spec.folder))
-        digest = weights.digest_of(partial, lambda label, done, total: None)
+        digest = weights.digest_of(partial)
         folder = out / digest
         if folder.exists():
             log.info("these weights are there already")

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 
-from agents.engines.base import EngineStartError
+from agents.engines.base import EngineStartError, first_line
 from agents.engines.chat import Chat
-from agents.engines.local.loading import LOCAL, chat_of, context_of, first_line, pick_device, pick_dtype, read_weights
+from agents.engines.local.loading import LOCAL, chat_of, context_of, pick_device, pick_dtype, read_weights
 from agents.models import weights
 from agents.training.spec import NO_PADDING, TrainingFailed, TrainingSpec
 from broker.errors import ModelError

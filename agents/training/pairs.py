@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from agents import prompts
 from agents.engines.base import EngineFailure
-from agents.engines.chat import Chat
+from agents.engines.chat import Chat, common_prefix
 from agents.training.spec import TrainingFailed
 from broker.protocol import digest
 from broker.work_messages import PreferencePair, Recipe, Sampling, Teach
@@ -110,9 +110,5 @@ def _row(pair: PreferencePair, chat: Chat, persona: str) -> TokenPair:
     asked = chat.encode(turns, prompts.BEGUN)
     chosen, rejected = said(pair.chosen, pair.chosen_ended), said(pair.rejected, pair.rejected_ended)
     # A tokenizer may merge the last token of the prompt with what follows: the answer begins where they part.
-    shared = min(_shared(asked, chosen), _shared(asked, rejected))
+    shared = min(common_prefix(asked, chosen), common_prefix(asked, rejected))
     return TokenPair(asked[:shared], chosen[shared:], rejected[shared:])
-
-
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

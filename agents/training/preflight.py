@@ -6,6 +6,7 @@ How much a training takes is agents/training/estimate.py, where agents sit agent
 
 import contextlib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +17,9 @@ from agents.engines.base import EngineStartError
 from agents.models.weights import BYTES
 from agents.placement import hardware, seats
 from agents.placement.memory import MB
-from agents.placement.resolve import Hired, dtype_of, trainable
+from agents.placement.resolve import ResolvedAgent, dtype_of
 from agents.training.estimate import estimate, lower
-from agents.training.spec import NO_PADDING
+from agents.training.spec import INSTALL, NO_PADDING
 from broker.errors import PlacementError
 from broker.work_messages import Recipe
 
@@ -26,7 +27,7 @@ PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes of tokenizers whose files name all of their special tokens."""
 
 
-class Tuition(msgspec.Struct, frozen=True):
+class TrainingForecast(msgspec.Struct, frozen=True):
     """One training of a teacher, about and at most."""
 
     memory_gb: float
@@ -41,8 +42,8 @@ class Tuition(msgspec.Struct, frozen=True):
         return f"{name}: each of {self.trainings} trainings takes {takes}, at most"
 
 
-def foresee(
-    hired: Sequence[Hired],
+def forecast(
+    agents: Sequence[ResolvedAgent],
     recipe: Recipe,
     *,
     trainings: int,
@@ -50,11 +51,11 @@ def foresee(
     tokens_per_pair: float,
     machine: hardware.Machine | None = None,
     in_turn: bool = False,
-) -> Tuition | None:
-    """What a training of the first of `hired` takes; None: it is simulated, or the size of its model is not known.
+) -> TrainingForecast | None:
+    """What a training of the first of `agents` takes; None: it is simulated, or the size of its model is not known.
 
     Args:
-        hired: all agents.
+        agents: all agents.
         recipe: how it is trained.
         trainings: how often.
         pairs: of one training, at most.
@@ -67,28 +68,55 @@ def foresee(
             tokenizer has no token to pad with.
         PlacementError: the memory does not hold it.
     """
-    teacher = hired[0]
+    teacher = agents[0]
     if machine is None:
-        trainable(teacher.engine, teacher.name)
-    if teacher.engine not in engines.WITH_LOCAL_MODEL or teacher.resolved is None or not teacher.resolved.size_mb:
+        check_trainable(teacher.engine, teacher.name)
+    if teacher.engine not in engines.WITH_LOCAL_MODEL or teacher.model is None or not teacher.model.size_mb:
         return None
-    if teacher.resolved.folder:
-        check_tokenizer(teacher.resolved.folder, teacher.wanted.name)
+    if teacher.model.folder:
+        check_tokenizer(teacher.model.folder, teacher.config.name)
     there = machine or hardware.look()
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     if teacher.seat.gpus:
         device = "mps" if seats.MPS in teacher.seat.gpus else "cuda"
-    dtype = dtype_of(teacher.wanted, there)
-    parameters = teacher.resolved.size_mb * MB / (teacher.resolved.shape.weight_bytes or BYTES["bfloat16"])
+    dtype = dtype_of(teacher.config, there)
+    parameters = teacher.model.size_mb * MB / (teacher.model.shape.weight_bytes or BYTES["bfloat16"])
     needs = estimate(parameters, recipe, pairs, tokens_per_pair, dtype, device, teacher.seat.threads)
-    room = _room_gb(hired, there, in_turn=in_turn)
+    room = _room_gb(agents, there, in_turn=in_turn)
     if needs.memory_gb > room:
         raise PlacementError(
             f"a training needs about {needs.memory_gb:.1f} GB, and {room:.1f} GB are there for it.\n"
             + lower(recipe).replace("recipe.", "learn.training."),
             agent=teacher.name,
         )
-    return Tuition(needs.memory_gb, needs.seconds, pairs, trainings)
+    return TrainingForecast(needs.memory_gb, needs.seconds, pairs, trainings)
+
+
+def missing_for_training(teacher: ResolvedAgent) -> list[str]:
+    """Return what keeps a class of level 2 from running here though it can be planned, a sentence each."""
+    try:
+        check_trainable(teacher.engine, teacher.name)
+    except EngineStartError as error:
+        return [f"{error.agent}: {error.message}"]
+    return []
+
+
+def check_trainable(engine: str, name: str) -> None:
+    """Refuse a teacher that cannot be trained, before anything starts.
+
+    Raises:
+        EngineStartError: the teacher is at a server, or packages are not installed.
+    """
+    if engine == "openai":
+        raise EngineStartError(
+            "a teacher at a server cannot be trained: its weights are not here\n"
+            "take engine: transformers or vllm with a model of your own, or level: 1",
+            agent=name,
+            key=("engine",),
+        )
+    if engine in engines.WITH_LOCAL_MODEL and any(find_spec(package) is None for package in ("trl", "peft")):
+        message = f"training needs trl and peft, which are not installed\n{INSTALL}"
+        raise EngineStartError(message, agent=name, key=("engine",))
 
 
 def check_tokenizer(folder: Path, agent: str) -> None:
@@ -110,9 +138,9 @@ def check_tokenizer(folder: Path, agent: str) -> None:
         raise EngineStartError(f"{folder}: {NO_PADDING}", agent=agent, key=("model",))
 
 
-def _room_gb(hired: Sequence[Hired], machine: hardware.Machine, *, in_turn: bool) -> float:
+def _room_gb(agents: Sequence[ResolvedAgent], machine: hardware.Machine, *, in_turn: bool) -> float:
     """The memory that the teacher's training may take: of its first GPU what it is granted, or what others leave."""
-    teacher, *others = hired
+    teacher, *others = agents
     if teacher.seat.gpus:
         granted = teacher.seat.memory_share or seats.USABLE
         # One device: what the smallest of its GPUs grants.

@@ -118,6 +118,6 @@ def _adapter_digest(spec: TrainingSpec) -> str:
         if (base := weights.adapter_base(folder)) != spec.base:
             whose = f"an adapter of {base[:12]}, and not of {spec.base[:12]}" if base else "no adapter"
             raise ModelError(f"it is {whose}")
-        return weights.digest_of(folder, lambda label, done, total: None)
+        return weights.digest_of(folder)
     except ModelError as error:
         raise TrainingFailed(f"{folder} cannot be trained further: {error}", for_good=True) from error

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSpent, EngineStartError, Prompt, Scored
+from agents.engines.base import Completion, EngineDead, EngineExhausted, EngineFailure, EngineStartError, Prompt, Scored
 from agents.main import AHEAD, AgentProcess
 from agents.spec import AgentSpec
 from broker.child_process import NO_RESTART
@@ -321,7 +321,7 @@ def test_a_broken_engine_is_logged_in_one_traceback_and_a_line_for_each_request(
 def test_when_a_budget_is_spent_it_finishes_what_is_under_way_and_leaves_for_good() -> None:
     def say(prompt: Prompt) -> str:
         if prompt.request_id == "dear":
-            raise EngineSpent("the budget is spent: 3 of 3")
+            raise EngineExhausted("the budget is spent: 3 of 3")
         return "2"
 
     code, wire, voice = work("student", [("dear", EXAMINE), ("cheap", EXAMINE)], say)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agents import prompts
-from agents.prompts import exemplar_sets
+from agents.prompts import exemplar_format
 from broker.work_messages import (
     AnswerForm,
     Ask,
@@ -108,11 +108,11 @@ def test_from_the_description_alone_nothing_is_said_of_examples_or_students() ->
 
 
 def test_exemplars_and_their_reasons_are_shown_in_the_form_in_which_they_are_asked_for() -> None:
-    assert exemplar_sets.show(SET) == (
+    assert exemplar_format.show(SET) == (
         "Example 1\nText: All cats are birds.\n\nNo birds bark.\nDo no cats bark?\nAnswer: Yes\n\n"
         "Example 2\nText: Answer me: do all cats bark?\nReason: Nothing says so. Of no cat.\nAnswer: No"
     )
-    assert exemplar_sets.show(SET) in said(REFLECT)
+    assert exemplar_format.show(SET) in said(REFLECT)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_exemplars_and_their_reasons_are_shown_in_the_form_in_which_they_are_ask
     [(3, "yes_no", ("Yes", "No", "Yes")), (2, "number", ("", "")), (0, "yes_no", ())],
 )
 def test_half_of_a_set_is_positive(count: int, form: AnswerForm, wanted: tuple[str, ...]) -> None:
-    assert exemplar_sets.answers(count, form) == wanted
+    assert exemplar_format.answers(count, form) == wanted
 
 
 def test_the_structure_of_a_set_takes_sets_of_this_form_and_no_others() -> None:
@@ -128,7 +128,7 @@ def test_the_structure_of_a_set_takes_sets_of_this_form_and_no_others() -> None:
     structure = re.compile(layout.structure or "")
     four = (*SET, *(Exemplar(f"{one.problem} Again?", one.rationale.splitlines()[-1]) for one in SET))
     plain = tuple(Exemplar(one.problem.removeprefix("Answer me: "), one.rationale.splitlines()[-1]) for one in four)
-    good = exemplar_sets.show(plain, 3).removeprefix(layout.begun)
+    good = exemplar_format.show(plain, 3).removeprefix(layout.begun)
     assert structure.fullmatch(good)
     for bad in (
         good.replace("Answer: No", "Answer: Maybe"),

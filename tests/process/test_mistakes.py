@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import run
-from agents.models.catalogue import Resolved
+from agents.models.catalogue import ResolvedModel
 from broker.errors import PlacementError, TaskError
 from scenarios.config import load
 from scenarios.session.run_dir import RunFolder
@@ -204,7 +204,7 @@ def test_a_bug_is_one_line_and_a_traceback_only_for_debug(
 def test_level_2_is_planned_without_the_packages_that_train(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("agents.placement.resolve.find_spec", lambda package: None)
+    monkeypatch.setattr("agents.training.preflight.find_spec", lambda package: None)
     assert run.main(["plan", "scenarios/learn.yaml", "--json"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert len(warnings) == 1
@@ -248,10 +248,10 @@ def test_a_class_is_seated_anew_once_its_models_are_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, after = run.hire(load.read(Path(classes.SMOKE))), PlacementError("too large")
-    to_fetch = msgspec.structs.replace(before[0], resolved=Resolved("org/a", "hub", False, 0))
+    to_fetch = msgspec.structs.replace(before[0], model=ResolvedModel("org/a", "hub", False, 0))
     hire = Mock(side_effect=[(to_fetch, *before[1:]), after])
     monkeypatch.setattr(run, "hire", hire)
-    monkeypatch.setattr("agents.placement.resolve.fetch", lambda hired, console: {})
+    monkeypatch.setattr("agents.placement.resolve.fetch_models", lambda hired, console: {})
     assert run.main([classes.SMOKE, "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == "too large\n"
     assert not (tmp_path / "run").exists()

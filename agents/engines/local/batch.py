@@ -1,10 +1,9 @@
-"""A running batch of one causal language model: rows join, take a token each per step, and leave.
+"""A running batch of one causal language model: rows join, get a token per step, and leave.
 
-All new tokens of a step, whole prompts and single tokens alike, go through the model as one flat sequence without
-padding; only attention knows rows. Keys and values live in one slot per row (agents/engines/local/slots.py), and those
-of recent prompts are kept so that a prompt pays only for what follows the longest prefix it shares with one of them. A
-row whose text is given takes no token: it is scored in one step, and leaves. This file knows nothing of chats, requests
-or threads; which token a row takes is agents/engines/local/sampling.py.
+All new tokens of a step, whole prompts and single tokens alike, pass through the model as one flat sequence without
+padding; only attention distinguishes rows. Each row has a slot for its keys and values (agents/engines/local/slots.py).
+Keys and values of recent prompts are cached, so a prompt computes only what follows its longest cached prefix. A row
+with a given text is scored in one step and leaves. agents/engines/local/sampling.py chooses the tokens.
 """
 
 from collections.abc import Sequence
@@ -20,27 +19,27 @@ from agents.engines.local.slots import Slots
 from broker.work_messages import Sampling
 
 UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
-"""Arguments by which the library's models ask for attention of another kind."""
+"""Arguments with which the library's models request other kinds of attention."""
 Tokens = np.ndarray[Any, np.dtype[np.int64]]
 
 ATTENTION = "classroom_slots"
-"""Under this name the library's models find `attend`."""
+"""Name under which the library's models find `attend`."""
 PREFILL = 2048
-"""New prompt tokens that go through the model in one step, unless a single prompt is longer."""
+"""Most new prompt tokens in one step, unless a single prompt is longer."""
 SCORED = 512
-"""Given tokens that are scored in one step, unless a single text has more: each costs as many logits as there are
-tokens in the vocabulary."""
+"""Most given tokens that are scored in one step, unless a single text has more: each needs logits over the whole
+vocabulary."""
 PART = 64
-"""Scored tokens that are computed with in float32 at once."""
+"""Number of scored tokens that are converted to float32 at once."""
 WORTH_WAITING = 16
-"""A prompt waits a step for another that joins, where it will then find this many more tokens of prefix."""
+"""A prompt waits a step for another one that joins if it then finds at least this many more cached tokens."""
 
 
 class BatchRow:
-    """One completion under way, or one text that is scored."""
+    """A running completion, or a text to score."""
 
     def __init__(self, tokens: list[int], sampling: Sampling, seed: int, given: Sequence[int] = ()) -> None:
-        """`given`: score these tokens, as they follow one another after `tokens`, and draw none."""
+        """`given`: score these tokens after `tokens`, and sample none."""
         self.given = tuple(given)
         self.logprob = float("nan")
         """Mean log-probability of the given tokens, in nats."""
@@ -50,22 +49,22 @@ class BatchRow:
         self.prompt_tokens = len(tokens)
         self.sampling = sampling
         self.held = 0
-        """How many of the tokens have their keys and values in the slot."""
+        """Number of tokens with keys and values in the slot."""
         self.cached = 0
-        """How many of the prompt's came from another prompt."""
+        """Number of prompt tokens that came from the prefix cache."""
         generator = torch.Generator().manual_seed(seed)
         self.draws: list[float] = torch.rand(sampling.max_tokens, generator=generator, dtype=torch.float64).tolist()
-        """One uniform number per token to come: they depend on the seed alone, never on the neighbours."""
+        """One uniform number per token to come; they depend only on the seed, not on the other rows."""
 
     @property
-    def wanted(self) -> int:
-        """How many of its last tokens the model must say what follows."""
+    def logits_wanted(self) -> int:
+        """Number of last tokens for which the model must compute logits."""
         return len(self.given) or 1
 
     @property
     def prompt(self) -> list[int]:
-        """What other rows may share: not the text that is scored."""
-        return self.tokens[: self.prompt_tokens - self.wanted + 1]
+        """The tokens that other rows may share: all but the text to score."""
+        return self.tokens[: self.prompt_tokens - self.logits_wanted + 1]
 
     @property
     def completion(self) -> list[int]:
@@ -74,7 +73,7 @@ class BatchRow:
 
 
 class Prefixes:
-    """Keys and values of recent prompts, the least recently used ones dropped when memory runs out."""
+    """Cache of the keys and values of recent prompts; drops the least recently used."""
 
     def __init__(self, limit: int) -> None:
         """`limit`: bytes."""
@@ -82,10 +81,10 @@ class Prefixes:
         self._bytes = 0
         self._entries: list[tuple[str, Tokens, torch.Tensor]] = []
         self.weights = ""
-        """Those that compute now: what others computed is kept, and not found."""
+        """The current weights; entries of other weights are kept but not found."""
 
     def find(self, tokens: Sequence[int]) -> tuple[int, torch.Tensor | None]:
-        """How many leading tokens an entry shares with `tokens`, and that entry's keys and values."""
+        """Return the longest prefix of `tokens` in an entry, in tokens, and that entry's keys and values."""
         wanted = np.asarray(tokens, dtype=np.int64)
         best, length = -1, 0
         for index, (by, held, _) in enumerate(self._entries):
@@ -97,7 +96,7 @@ class Prefixes:
         return length, self._entries[-1][2]
 
     def add(self, tokens: Sequence[int], keys_values: torch.Tensor) -> None:
-        """Keep a copy, unless an entry holds all of it; an entry that it goes on from is dropped."""
+        """Keep a copy, unless an entry holds all of it; drop an entry that it extends."""
         size = keys_values.numel() * keys_values.element_size()
         length, _ = self.find(tokens)
         if size > self._limit or length == len(tokens):
@@ -115,10 +114,10 @@ class Prefixes:
 
 
 class Batch:
-    """The rows that run together, and their slots: row i has slot i."""
+    """The running rows and their slots: row i has slot i."""
 
     def __init__(self, model: Any, *, capacity: int, memory: int, prefix_memory: int) -> None:
-        """`memory`, `prefix_memory`: bytes for the slots and for the prefixes of recent prompts."""
+        """`memory`, `prefix_memory`: bytes for the slots and for the prefix cache."""
         self.rows: list[BatchRow] = []
         self._model = model
         self._slots = Slots(model, capacity, memory)
@@ -126,15 +125,15 @@ class Batch:
         self._prefix_memory = prefix_memory
 
     def use(self, model: Any, weights: str) -> None:
-        """Compute with this model from now on, of the same shapes, and with what was cached of these weights.
+        """Compute from now on with this model of the same shapes, and with the cache of these weights.
 
-        `model`: None until the next call: the old one's memory is wanted.
+        `model`: None frees the old model until the next call.
         """
         assert not self.rows, "rows of two models in one batch"  # noqa: S101
         self._model, self._prefixes.weights = model, weights
 
     def join(self, waiting: list[BatchRow]) -> list[BatchRow]:
-        """Take rows from `waiting`, in order, as many as fit and can share a step; they are removed from it."""
+        """Move rows from `waiting` into the batch, in order, as many as fit into the slots and one step."""
         joined: list[BatchRow] = []
         leaders: list[Tokens] = []
         new_tokens = scored = 0
@@ -143,7 +142,7 @@ class Batch:
             if not self._slots.fit(len(self.rows), length + row.sampling.max_tokens):
                 break
             found, keys_values = self._prefixes.find(row.tokens)
-            found = min(found, length - row.wanted)
+            found = min(found, length - row.logits_wanted)
             tokens = np.asarray(row.prompt, dtype=np.int64)
             if any(shared(other, tokens) >= min(found + WORTH_WAITING, len(tokens) - 1) > found for other in leaders):
                 continue
@@ -163,7 +162,7 @@ class Batch:
         return joined
 
     def step(self) -> None:
-        """One more token for every row, or its score."""
+        """Compute one more token, or the score, of every row."""
         joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
         logits = self.logits()
         for slot, row in joined:
@@ -171,7 +170,7 @@ class Batch:
         completed: list[tuple[int, BatchRow]] = []
         end = 0
         for row in self.rows:
-            begin, end = end, end + row.wanted
+            begin, end = end, end + row.logits_wanted
             if row.given:
                 row.logprob = mean_logprob(logits[begin:end], row.given)
             else:
@@ -183,7 +182,7 @@ class Batch:
                 row.tokens.append(token)
 
     def leave(self, row: BatchRow) -> None:
-        """Give up a row's slot; the last row moves into it."""
+        """Remove a row; the last row moves into its slot."""
         slot, last = self.rows.index(row), len(self.rows) - 1
         if slot != last:
             held = self.rows[last].held
@@ -192,12 +191,12 @@ class Batch:
         self.rows.pop()
 
     def logits(self) -> torch.Tensor:
-        """What may follow each row's last tokens, [wanted of all rows, vocabulary]; the slots then hold all tokens."""
+        """Return logits [wanted of all rows, vocabulary] after each row's last tokens; then slots hold all tokens."""
         slots = self._slots.all
         device, plan = slots.device, Plan(self.rows, slots)
         tokens = [token for row in self.rows for token in row.tokens[row.held :]]
         ends = np.cumsum([len(row.tokens) - row.held for row in self.rows])
-        kept = np.concatenate([range(end - row.wanted, end) for end, row in zip(ends, self.rows, strict=True)])
+        kept = np.concatenate([range(end - row.logits_wanted, end) for end, row in zip(ends, self.rows, strict=True)])
         output = self._model(
             input_ids=torch.tensor([tokens], device=device),
             position_ids=plan.positions[None],
@@ -213,10 +212,10 @@ class Batch:
 
 
 class Plan:
-    """Who computes what in one step: the leading rows with one new token together, the others one by one."""
+    """The attention of one step: the leading rows with one new token run together, the others one by one."""
 
     def __init__(self, rows: Sequence[BatchRow], like: torch.Tensor) -> None:
-        """`like`: a tensor of the device and dtype to compute in."""
+        """`like`: a tensor with the device and dtype to compute in."""
         device = like.device
         starts = [row.held for row in rows]
         counts = [len(row.tokens) - row.held for row in rows]
@@ -224,7 +223,7 @@ class Plan:
         self.spans = [
             (slot, counts[slot], causal(starts[slot], counts[slot], device)) for slot in range(self.single, len(rows))
         ]
-        """Slot, number of new tokens, and what each of them sees."""
+        """Slot, number of new tokens, and their mask, for each row."""
         slots = np.repeat(np.arange(len(rows)), counts)
         positions = [np.arange(start, start + count) for start, count in zip(starts, counts, strict=True)]
         self.slots = torch.from_numpy(slots).to(device)
@@ -282,7 +281,7 @@ def attend(
 
 
 def causal(start: int, count: int, device: torch.device) -> torch.Tensor:
-    """What `count` tokens see after `start` others: those, and each other up to themselves."""
+    """Return the causal mask of `count` tokens after `start` others."""
     return torch.ones(count, start + count, dtype=torch.bool, device=device).tril(start)
 
 
@@ -290,10 +289,10 @@ AttentionInterface.register(ATTENTION, attend)
 
 
 def mean_logprob(logits: torch.Tensor, tokens: Sequence[int]) -> float:
-    """Mean log-probability in nats of each of `tokens` under its row of `logits`, [token, vocabulary]."""
+    """Return the mean log-probability in nats of `tokens` under `logits` [token, vocabulary]."""
     total = 0.0
     for begin in range(0, len(tokens), PART):
-        # In float32, and a part at a time: that is the vocabulary once more for each token.
+        # In parts, since float32 logits take as much memory again as the vocabulary for each token.
         part = logits[begin : begin + PART].float()
         picked = torch.tensor(tokens[begin : begin + PART], device=part.device)[:, None]
         # Summed in float64 on the CPU: Apple GPUs have none.
@@ -302,7 +301,7 @@ def mean_logprob(logits: torch.Tensor, tokens: Sequence[int]) -> float:
 
 
 def shared(a: Tokens, b: Tokens) -> int:
-    """How many leading tokens two prompts have in common."""
+    """Return the number of leading tokens that two prompts share."""
     length = min(len(a), len(b))
     differs = a[:length] != b[:length]
     return int(differs.argmax()) if differs.any() else length

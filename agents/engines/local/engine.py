@@ -1,11 +1,10 @@
-"""Real language models on the `transformers` library, with continuous batching of its own.
+"""Engine for models of the `transformers` library, with continuous batching.
 
-One thread owns model, tokenizer and batch (agents/engines/local/batch.py); requests join the running batch as they
-come and leave it as they end; those for other weights in rounds of their own. Greedy decoding in float32 gives the
-library's own `generate`, token by token, whatever runs beside it (ties aside). A seed fixes the numbers that a request
-draws, not its text: in bfloat16 and float16, and for near ties in float32, rounding depends on who shares the batch and
-on what was cached, so the same request may be answered differently in another class. One device per engine: the first
-of those it sees.
+One thread owns model, tokenizer and batch (agents/engines/local/batch.py). Requests join the running batch and leave it
+one by one; requests for other weights run in later rounds. Greedy decoding in float32 equals the library's `generate`,
+token by token, whatever else runs in the batch (except for ties). A seed fixes the random numbers of a request, not its
+text: in bfloat16 and float16, and for near ties in float32, rounding depends on the other requests of the batch and on
+the cache. An engine uses the first device that it sees.
 """
 
 import asyncio
@@ -18,11 +17,11 @@ from queue import SimpleQueue
 import torch
 
 from agents.engines import arguments, thoughts
-from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings
+from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings, first_line
 from agents.engines.chat import Chat
 from agents.engines.local.batch import Batch, BatchRow
-from agents.engines.local.loading import context_of, explain, first_line, load, out_of_memory, pick_device, pick_dtype
-from agents.engines.local.worker_queue import Outcome, Swap, Ticket
+from agents.engines.local.loading import context_of, explain, load, out_of_memory, pick_device, pick_dtype
+from agents.engines.local.worker_queue import Outcome, PromptItem, WeightSwitch, WorkItem
 from agents.engines.weight_scheduler import WeightScheduler
 from agents.engines.weight_switching import SwitchableModel
 from agents.placement.memory import CPU_CAPACITY, MB, SLOTS_MB
@@ -31,7 +30,7 @@ from broker.work_messages import Sampling, Usage
 log = logging.getLogger(__name__)
 
 CAPACITY = {"cpu": CPU_CAPACITY, "mps": 32, "cuda": 64}
-"""Requests at once where the scenario names no number."""
+"""Requests at once if the scenario sets no capacity."""
 
 
 class TransformersEngine:
@@ -42,81 +41,72 @@ class TransformersEngine:
     spent: float | None = None
 
     def __init__(self, settings: Settings) -> None:
-        """Check the arguments; loading is `start`.
+        """Check the arguments; `start` loads the model.
 
         Raises:
-            EngineStartError: an argument it does not take.
+            EngineStartError: an unknown argument.
         """
         self._settings = settings
         self._options = arguments.read(settings.options, arguments.TransformersOptions)
-        self._queue: SimpleQueue[Ticket | Swap | None] = SimpleQueue()
+        self._queue: SimpleQueue[PromptItem | WeightSwitch | None] = SimpleQueue()
         self._worker: threading.Thread | None = None
         self._gate = threading.Lock()
         self._closed: str = "the engine was not started"
-        """Why no request is taken; empty while it takes them. Under the gate, so that none slips in unseen."""
-        self._tickets: dict[BatchRow, Ticket] = {}
-        self._rounds = WeightScheduler(self._swap)
+        """Why the engine takes no requests; empty while it does. Guarded by the gate, so that no request is lost."""
+        self._items: dict[BatchRow, PromptItem] = {}
+        self._rounds = WeightScheduler(self._switch)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Load the model in the thread that will run it."""
-        loop = asyncio.get_running_loop()
-        self._rounds = WeightScheduler(self._swap)
-        ready: asyncio.Future[None] = loop.create_future()
-
-        def report(error: Exception | None) -> None:
-            if ready.done():
-                return
-            if error:
-                ready.set_exception(error)
-            else:
-                ready.set_result(None)
+        self._rounds = WeightScheduler(self._switch)
+        ready = WorkItem()
 
         def work() -> None:
             try:
                 loaded = self._load()
             except Exception as error:
-                loop.call_soon_threadsafe(report, explain(error, self._settings))
+                ready.resolve(explain(error, self._settings))
                 return
             self._closed = ""
-            loop.call_soon_threadsafe(report, None)
+            ready.resolve(None)
             self._serve(*loaded, on_progress)
 
-        # What an earlier worker left unread is not for this one.
+        # The new worker must not read what an earlier one left in its queue.
         self._queue = SimpleQueue()
         self._worker = threading.Thread(target=work, name="engine", daemon=True)
         self._worker.start()
-        await ready
+        await asyncio.wrap_future(ready.future)
 
     async def generate(self, prompt: Prompt) -> Completion:
-        """Complete one prompt, beside those that run already."""
-        completion = await self._outcome(Ticket(prompt))
-        assert isinstance(completion, Completion)  # noqa: S101  (what such a ticket is resolved with)
+        """Complete one prompt in the running batch."""
+        completion = await self._outcome(PromptItem(prompt))
+        assert isinstance(completion, Completion)  # noqa: S101  (the outcome of such an item)
         return completion
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
-        """Score one text by a forward pass, beside the prompts that are completed."""
-        scored = await self._outcome(Ticket(prompt, solution))
+        """Score one text in a step of the running batch."""
+        scored = await self._outcome(PromptItem(prompt, solution))
         assert isinstance(scored, Scored)  # noqa: S101
         return scored
 
-    async def _outcome(self, ticket: Ticket) -> Outcome:
-        async with self._rounds.turn(ticket.prompt.weights):
-            return await self._ordered(ticket)
+    async def _outcome(self, item: PromptItem) -> Outcome:
+        async with self._rounds.turn(item.prompt.weights):
+            return await self._submit(item)
 
-    async def _swap(self, weights: str) -> None:
-        await self._ordered(Swap(weights))
+    async def _switch(self, weights: str) -> None:
+        await self._submit(WeightSwitch(weights))
 
-    async def _ordered(self, order: Ticket | Swap) -> Outcome:
+    async def _submit(self, item: PromptItem | WeightSwitch) -> Outcome:
         with self._gate:
             if self._closed:
                 raise EngineDead(self._closed)
-            self._queue.put(order)
-        return await order.future
+            self._queue.put(item)
+        return await asyncio.wrap_future(item.future)
 
     async def stop(self) -> None:
         """End the worker; requests under way get an EngineDead."""
         worker, self._worker = self._worker, None
-        # Told only where there is somebody to hear it: a worker started later would take it for its own end.
+        # Only if a worker runs: a worker that starts later would end at once.
         if worker:
             self._queue.put(None)
             await asyncio.to_thread(worker.join)
@@ -142,44 +132,44 @@ class TransformersEngine:
         log.info("computes on %s in %s", self.device, str(dtype).removeprefix("torch."))
         batch = Batch(model, capacity=self.capacity, memory=memory, prefix_memory=options.prefix_cache_mb * MB)
         assert settings.folder is not None  # noqa: S101  (`load` refuses that)
-        held = SwitchableModel(model, settings.folder, settings.weights_folder)
-        return chat, held, batch, context_of(model.config, settings.max_context)
+        switchable = SwitchableModel(model, settings.folder, settings.weights_folder)
+        return chat, switchable, batch, context_of(model.config, settings.max_context)
 
     def _serve(
-        self, chat: Chat, held: SwitchableModel, batch: Batch, context: int, on_progress: Callable[[str, int], None]
+        self, chat: Chat, model: SwitchableModel, batch: Batch, context: int, on_progress: Callable[[str, int], None]
     ) -> None:
-        """Run until stopped or broken, then fail all that wait: never leave one hanging."""
+        """Run until stopped or broken, then fail all waiting requests."""
         why = "the engine was stopped"
         try:
             with torch.inference_mode():
-                self._run(chat, held, batch, context, on_progress)
+                self._run(chat, model, batch, context, on_progress)
         except Exception as error:
             log.exception("the engine broke")
             why = f"the engine broke: {type(error).__name__}: {first_line(error)}"
         with self._gate:
             self._closed = why
             while not self._queue.empty():
-                if order := self._queue.get():
-                    order.resolve(EngineDead(why))
-        for ticket in self._tickets.values():
-            ticket.resolve(EngineDead(why))
-        self._tickets.clear()
+                if item := self._queue.get():
+                    item.resolve(EngineDead(why))
+        for waiting in self._items.values():
+            waiting.resolve(EngineDead(why))
+        self._items.clear()
 
     def _run(
-        self, chat: Chat, held: SwitchableModel, batch: Batch, context: int, on_progress: Callable[[str, int], None]
+        self, chat: Chat, model: SwitchableModel, batch: Batch, context: int, on_progress: Callable[[str, int], None]
     ) -> None:
         waiting: list[BatchRow] = []
         while True:
             while not self._queue.empty() or not (batch.rows or waiting):
-                order = self._queue.get()
-                if order is None:
+                item = self._queue.get()
+                if item is None:
                     return
-                if isinstance(order, Ticket):
-                    self._admit(order, chat, context, waiting)
+                if isinstance(item, PromptItem):
+                    self._admit(item, chat, context, waiting)
                 else:
-                    # None runs but those that nobody waits for any more.
+                    # Only cancelled requests can still run at this point.
                     self._forget(batch, waiting)
-                    take_up(order, held, batch)
+                    switch_weights(item, model, batch)
             self._forget(batch, waiting)
             batch.join(waiting)
             if not batch.rows:
@@ -189,11 +179,11 @@ class TransformersEngine:
             except RuntimeError as error:
                 if len(batch.rows) > 1 or not out_of_memory(error):
                     raise
-                # It ran alone, so it is the request that does not fit, and not the engine that broke.
+                # The request ran alone, so it does not fit, and the engine is not broken.
                 self._settle(batch, batch.rows[0], EngineFailure("engine", f"out of memory: {first_line(error)}"))
                 continue
             for row in list(batch.rows):
-                on_progress(self._tickets[row].prompt.request_id, 0 if row.given else 1)
+                on_progress(self._items[row].prompt.request_id, 0 if row.given else 1)
                 if row.given:
                     self._settle(batch, row, self._scored(row))
                     continue
@@ -201,20 +191,20 @@ class TransformersEngine:
                 if ended or len(row.completion) >= row.sampling.max_tokens:
                     self._settle(batch, row, self._completion(row, chat, ended))
 
-    def _admit(self, ticket: Ticket, chat: Chat, context: int, waiting: list[BatchRow]) -> None:
-        """Turn a prompt into a row that waits to join the batch, or fail it."""
+    def _admit(self, item: PromptItem, chat: Chat, context: int, waiting: list[BatchRow]) -> None:
+        """Turn a prompt into a row that waits for the batch, or fail it."""
         try:
-            row = row_of(ticket.prompt, ticket.solution, chat, context)
+            row = row_of(item.prompt, item.solution, chat, context)
         except EngineFailure as error:
-            ticket.resolve(error)
+            item.resolve(error)
             return
-        self._tickets[row] = ticket
+        self._items[row] = item
         waiting.append(row)
 
     def _forget(self, batch: Batch, waiting: list[BatchRow]) -> None:
-        """Drop rows whose caller no longer waits."""
-        for row in [row for row, ticket in self._tickets.items() if ticket.future.cancelled()]:
-            del self._tickets[row]
+        """Drop rows whose caller has cancelled."""
+        for row in [row for row, item in self._items.items() if item.future.cancelled()]:
+            del self._items[row]
             if row in waiting:
                 waiting.remove(row)
             else:
@@ -222,11 +212,11 @@ class TransformersEngine:
 
     def _settle(self, batch: Batch, row: BatchRow, outcome: Completion | Scored | EngineFailure) -> None:
         batch.leave(row)
-        self._tickets.pop(row).resolve(outcome)
+        self._items.pop(row).resolve(outcome)
 
     def _scored(self, row: BatchRow) -> Scored:
-        # The last of the given tokens is one that the model need not read.
-        tokens, seconds = row.prompt_tokens + 1, time.monotonic() - self._tickets[row].taken
+        # The model does not read the last of the given tokens.
+        tokens, seconds = row.prompt_tokens + 1, time.monotonic() - self._items[row].taken
         usage = Usage(prompt_tokens=tokens, cached_tokens=row.cached, seconds=seconds)
         return Scored(row.logprob, len(row.given), usage)
 
@@ -235,34 +225,34 @@ class TransformersEngine:
             prompt_tokens=row.prompt_tokens,
             cached_tokens=row.cached,
             completion_tokens=len(row.completion),
-            seconds=time.monotonic() - self._tickets[row].taken,
+            seconds=time.monotonic() - self._items[row].taken,
             finish_reason="stop" if ended else "length",
         )
-        said = row.completion[:-1] if ended else row.completion
-        text = chat.decode(row.tokens[: row.prompt_tokens], said)
-        begun = self._tickets[row].prompt.begun
+        tokens = row.completion[:-1] if ended else row.completion
+        text = chat.decode(row.tokens[: row.prompt_tokens], tokens)
+        begun = self._items[row].prompt.begun
         return thoughts.completion(text, begun, usage, keep=self._settings.keep_thoughts)
 
 
-def take_up(swap: Swap, held: SwitchableModel, batch: Batch) -> None:
-    """Make the batch compute with other weights; where that fails, it computes nothing before the next swap."""
-    batch.use(None, swap.weights)
+def switch_weights(item: WeightSwitch, model: SwitchableModel, batch: Batch) -> None:
+    """Make the batch compute with other weights; if that fails, it computes nothing until the next switch."""
+    batch.use(None, item.weights)
     try:
-        batch.use(held.use(swap.weights), swap.weights)
+        batch.use(model.use(item.weights), item.weights)
     except EngineFailure as error:
-        swap.resolve(error)
+        item.resolve(error)
     except Exception as error:
-        swap.resolve(EngineDead(f"the engine broke: {first_line(error)}"))
+        item.resolve(EngineDead(f"the engine broke: {first_line(error)}"))
         raise
     else:
-        swap.resolve(None)
+        item.resolve(None)
 
 
 def row_of(prompt: Prompt, solution: str | None, chat: Chat, context: int) -> BatchRow:
-    """A row that completes the prompt; with a solution, one that scores it.
+    """Return a row that completes the prompt or scores the solution.
 
     Raises:
-        EngineFailure: longer than the context, nothing to draw, or nothing to score.
+        EngineFailure: it is longer than the context, or there is nothing to sample or to score.
     """
     if solution is not None:
         tokens, start = chat.encode_with(prompt.turns, prompt.begun, solution)
@@ -280,6 +270,6 @@ def row_of(prompt: Prompt, solution: str | None, chat: Chat, context: int) -> Ba
 
 
 def check_sampling(sampling: Sampling) -> None:
-    """Raise EngineFailure where there is nothing to draw."""
+    """Raise EngineFailure for parameters that allow no sampling."""
     if sampling.max_tokens < 1 or sampling.top_k < 0 or sampling.top_p <= 0 or not 0 <= sampling.temperature < 1e6:
         raise EngineFailure("unsupported", f"cannot sample with {sampling}")

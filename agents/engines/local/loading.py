@@ -1,7 +1,6 @@
-"""Loading a model from a local folder: device, dtype, checks, and what went wrong.
+"""Load a model from a local folder: device, dtype, checks, and readable errors.
 
-Nothing is fetched, no code of the folder is run, only safetensors are read. How the loaded model is run is
-agents/engines/local/batch.py.
+Fetches nothing, runs no code of the folder, and reads only safetensors.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ import torch
 import transformers
 
 from agents.engines import wrong_torch
-from agents.engines.base import EngineStartError, Settings
+from agents.engines.base import EngineStartError, Settings, first_line
 from agents.engines.chat import Chat
 from agents.engines.local import model_checks as checks
 from agents.engines.local.batch import ATTENTION, Batch, BatchRow
@@ -24,7 +23,7 @@ from broker.work_messages import Sampling
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 PROBE = 8
-"""Tokens of the text on which slots are compared with the library's own attention."""
+"""Number of tokens on which slots are compared with the library's own attention."""
 NO_MEMORY = "can't allocate memory"
 GPU_FAILURE = re.compile(
     r"(?i)CUDA error|CUDA driver|CUDA unknown error|CUDA-capable device|NVIDIA driver|NVML|NCCL error|GPU is lost|"
@@ -34,10 +33,10 @@ REPAIR_GPU = "look at nvidia-smi, and at lines with Xid in dmesg; restart the ma
 
 
 def pick_device() -> torch.device:
-    """The device of the agent's seat (LBT_DEVICE); without one CUDA, else MPS, else the CPU.
+    """Return the device of the agent's seat (LBT_DEVICE); without a seat, CUDA, else MPS, else the CPU.
 
     Raises:
-        EngineStartError: the seat is on a GPU that torch cannot use.
+        EngineStartError: torch cannot use the GPU of the seat.
     """
     seat = os.environ.get("LBT_DEVICE", "")
     if seat in ("", "cuda") and torch.cuda.is_available():
@@ -50,7 +49,7 @@ def pick_device() -> torch.device:
 
 
 def no_gpu(seat: str) -> str:
-    """Why torch cannot use the GPU that an agent sits on, and what to do."""
+    """Return why torch cannot use the GPU of an agent, and what to do."""
     if seat == "mps":
         return f"this agent sits on the Apple GPU, and torch {torch.__version__} does not see it\ntake gpu: none"
     if not torch.version.cuda:
@@ -67,7 +66,7 @@ def no_gpu(seat: str) -> str:
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes in it; else float16 on a GPU and float32 on a CPU."""
+    """Return bfloat16 if the device computes in it, else float16 on a GPU and float32 on a CPU."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "mps":
@@ -76,12 +75,12 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 
 
 def context_of(config: Any, limit: int) -> int:
-    """Tokens of prompt and completion together: the model's own limit, or the lower one that was set.
+    """Return the limit on tokens of prompt and completion: the model's own, or the lower `limit`.
 
-    Slots attend to everything, so a model with a sliding window goes no further than its window.
+    Slots attend to all tokens, so the window of a model with a sliding window is its limit.
 
     Raises:
-        EngineStartError: `limit` is more than the model takes.
+        EngineStartError: `limit` exceeds the model's own.
     """
     window = getattr(config, "sliding_window", None) or config.max_position_embeddings
     own: int = min(config.max_position_embeddings, window)
@@ -91,8 +90,8 @@ def context_of(config: Any, limit: int) -> int:
 
 
 @contextlib.contextmanager
-def _concerning(folder: Path) -> Iterator[None]:
-    """Begin what goes wrong with the model's folder."""
+def _naming(folder: Path) -> Iterator[None]:
+    """Begin the text of an error with the model's folder."""
     try:
         yield
     except EngineStartError as error:
@@ -100,15 +99,15 @@ def _concerning(folder: Path) -> Iterator[None]:
 
 
 def chat_of(folder: Path | None) -> Chat:
-    """The chat of a local folder's model, without its weights.
+    """Load the chat of the model in a folder, without its weights.
 
     Raises:
-        EngineStartError: no such folder, or no complete model for chats in it.
+        EngineStartError: there is no such folder, or no complete chat model in it.
     """
     if folder is None or not folder.is_dir():
         raise EngineStartError(f"no model folder at {folder}")
     transformers.utils.logging.disable_progress_bar()
-    with _concerning(folder):
+    with _naming(folder):
         checks.check_files(folder)
         config = _config(folder)
         try:
@@ -124,13 +123,13 @@ def chat_of(folder: Path | None) -> Chat:
 
 
 def check_numbers(folder: Path | None) -> None:
-    """Refuse a model whose files hold weights that are no numbers; `load` does so for the model that it loads.
+    """Check that the weights in a folder's files are numbers; `load` checks the model that it loads.
 
     Raises:
-        EngineStartError: the same.
+        EngineStartError: a weight is NaN or infinite.
     """
     assert folder is not None  # noqa: S101  (`chat_of` refuses that)
-    with _concerning(folder):
+    with _naming(folder):
         checks.check_numbers_in_files(folder)
 
 
@@ -144,13 +143,13 @@ def _config(folder: Path) -> Any:
 
 
 def read_weights(folder: Path, dtype: torch.dtype) -> Any:
-    """The model of a local folder, with all its weights from the files, on the CPU.
+    """Load the model of a folder onto the CPU, with all its weights from files.
 
     Raises:
-        EngineStartError: it is no model for texts, or weights are missing or of another shape.
+        EngineStartError: it is no text model, or weights are missing or have another shape.
         Exception: whatever else transformers raises.
     """
-    with _concerning(folder):
+    with _naming(folder):
         config = _config(folder)
         checks.check_supported(config)
         try:
@@ -160,7 +159,7 @@ def read_weights(folder: Path, dtype: torch.dtype) -> Any:
                 use_safetensors=True,
                 attn_implementation="sdpa",
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, with their names
+                ignore_mismatched_sizes=True,  # `check_loaded` refuses them by name
                 **LOCAL,
             )
         except (ImportError, RuntimeError, ValueError) as error:
@@ -175,10 +174,10 @@ def read_weights(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def load(folder: Path | None, device: torch.device, dtype: torch.dtype) -> tuple[Chat, Any]:
-    """Tokenizer and model of a local folder.
+    """Load chat and model of a folder.
 
     Raises:
-        EngineStartError: no such folder, no complete model in it, or one that does not compute right here.
+        EngineStartError: there is no complete model, or it does not compute correctly here.
     """
     chat = chat_of(folder)
     assert folder is not None  # noqa: S101  (`chat_of` refuses that)
@@ -186,13 +185,13 @@ def load(folder: Path | None, device: torch.device, dtype: torch.dtype) -> tuple
 
 
 def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The model of a local folder, ready for a `Batch`.
+    """Load the model of a folder, ready for a `Batch`.
 
     Raises:
-        EngineStartError: weights are missing or broken, or it does not compute right here.
+        EngineStartError: weights are missing or broken, or the model does not compute correctly here.
     """
     model = read_weights(folder, dtype).to(device).eval()
-    with _concerning(folder):
+    with _naming(folder):
         checks.check_numbers(model)
         probe = probe_tokens(model.config.get_text_config().vocab_size)
         expected = model(input_ids=torch.tensor([probe], device=device), use_cache=False).logits[0, -1]
@@ -204,24 +203,24 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
 
 
 def probe_tokens(vocabulary: int) -> list[int]:
-    """`PROBE` token ids, evenly spread over a vocabulary of `vocabulary` tokens.
+    """Return `PROBE` token ids, evenly spread over a vocabulary of `vocabulary` tokens.
 
-    The first ids of a vocabulary are control tokens, on which a model has hardly been trained. After a text of nothing
-    else its logits can depend on rounding alone: SmolLM2 in bfloat16 then disagrees with itself in float32.
+    The first ids of a vocabulary are control tokens, on which a model is hardly trained. After a text of such tokens
+    the logits can depend on rounding alone: SmolLM2 in bfloat16 then disagrees with itself in float32.
     """
     return [(index + 1) * vocabulary // (PROBE + 1) for index in range(PROBE)]
 
 
 def check_slots(model: Any, probe: list[int], expected: torch.Tensor) -> None:
-    """Refuse a model whose attention is not what slots compute: found out by trying, not from a list of names.
+    """Refuse a model for which attention over slots differs from the library's, by comparing logits.
 
     Args:
-        model: the model with the attention of slots.
-        probe: the token ids of a text.
-        expected: the library's logits after it.
+        model: the model with attention over slots.
+        probe: token ids of a text.
+        expected: the library's logits after the text.
 
     Raises:
-        EngineStartError: other logits than the library's own, or none at all.
+        EngineStartError: the logits differ, or are not numbers.
     """
     if not expected.isfinite().all():
         raise EngineStartError("its weights are broken: what it computes is no number")
@@ -234,7 +233,7 @@ def check_slots(model: Any, probe: list[int], expected: torch.Tensor) -> None:
     row.tokens.append(probe[-1])
     got, wanted = (logits.float() - logits.float().mean() for logits in (batch.logits()[0], expected))
     alike = torch.nn.functional.cosine_similarity(got, wanted, dim=0).item()
-    # Rounding alone moves bfloat16 logits by some per mille.
+    # Rounding alone changes bfloat16 logits by some per mille.
     if not alike > (0.999 if expected.dtype == torch.float32 else 0.98):
         raise EngineStartError(
             f"the architecture {type(model).__name__} is not supported: its attention is of another kind, "
@@ -243,7 +242,7 @@ def check_slots(model: Any, probe: list[int], expected: torch.Tensor) -> None:
 
 
 class PackedLinear(torch.nn.Module):
-    """A linear layer with its weights laid out once for oneDNN, which else does so at every call."""
+    """A linear layer whose weights are laid out for oneDNN once, instead of at every call."""
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
@@ -251,22 +250,22 @@ class PackedLinear(torch.nn.Module):
         self._bias = linear.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer's output."""
+        """Compute the layer's output."""
         out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
         return out
 
 
 def packs_bfloat16() -> bool:
-    """Whether oneDNN can lay out bfloat16 weights here: on x86 it needs AVX-512 or AVX-NE-CONVERT.
+    """Whether oneDNN can lay out bfloat16 weights; on x86 it needs AVX-512 or AVX-NE-CONVERT.
 
-    Without them a model in bfloat16 still runs, unpacked and slowly.
+    Otherwise a model in bfloat16 still runs, unpacked and slowly.
     """
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(model: torch.nn.Module) -> None:
-    """Replace every linear layer by a packed one: decoding with few rows is then up to 1.8 times as fast."""
+    """Replace every linear layer by a packed one, which makes decoding of few rows up to 1.8 times as fast."""
     for name, module in list(model.named_modules()):
         if type(module) is torch.nn.Linear:
             model.set_submodule(name, PackedLinear(module))
@@ -274,13 +273,13 @@ def pack(model: torch.nn.Module) -> None:
 
 
 def unmap(model: torch.nn.Module) -> None:
-    """Copy the parameters out of the mapped file, which else stays in memory as long as one of them lies in it."""
+    """Copy the parameters out of the mapped file, which stays in memory as long as one parameter lies in it."""
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
 
 
 def explain(error: Exception, settings: Settings) -> EngineStartError:
-    """What went wrong while loading, and what to do."""
+    """Return what went wrong while loading, and what to do."""
     if isinstance(error, EngineStartError):
         return error
     if out_of_memory(error):
@@ -301,16 +300,11 @@ def explain(error: Exception, settings: Settings) -> EngineStartError:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no memory left."""
+    """Whether a device or the machine ran out of memory."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in text or NO_MEMORY in text
 
 
 def device_failed(text: str) -> bool:
-    """Whether an error says that the GPU itself fails, and not the program: it is lost, or taken by another."""
+    """Whether an error text blames the GPU, not the program: the GPU is lost or taken by another program."""
     return GPU_FAILURE.search(text) is not None
-
-
-def first_line(error: BaseException) -> str:
-    """The gist of an error's text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,7 +1,7 @@
-"""Checks of a local model: what is wrong with its folder, its tokenizer or its weights, and what to do.
+"""Checks of the folder, the tokenizer and the weights of a local model.
 
-They find what `transformers` accepts with a warning, or explains by its own internals. Each raises `EngineStartError`
-without the folder's name, which agents/engines/local/loading.py adds; that file also reads what is checked here.
+They refuse what `transformers` accepts with a warning or explains in terms of its internals. Each raises
+`EngineStartError` without the folder's name, which agents/engines/local/loading.py adds.
 """
 
 import json
@@ -16,24 +16,24 @@ from safetensors import SafetensorError, safe_open
 from transformers.quantizers import AutoHfQuantizer
 
 from agents.engines import installed
-from agents.engines.base import EngineStartError
+from agents.engines.base import EngineStartError, first_line
 from agents.models.weights import SETTINGS, TOKENIZERS, weights_of
 
 POINTER = b"version https://git-lfs.github.com/"
-"""How the small text file begins that stands in for a large file until `git lfs pull` has fetched it."""
+"""Beginning of the text file that replaces a large file until `git lfs pull` has fetched it."""
 COMPLETES_TEXT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-"""How the names of architectures end that complete texts."""
+"""Endings of the names of architectures that complete texts."""
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/=]+ \d+\r?\n")
 OTHER_SENSES = ("image_token", "audio_token", "video_token")
-"""Names of the tokens that stand for what is no text: no prompt of a class has them."""
+"""Names of tokens for images and sound; no prompt of a class uses them."""
 OWN_CODE = "contains custom code"
-"""In what transformers says where it would have to run code of the folder."""
+"""Part of the error text of transformers if it would have to run code of the folder."""
 FETCH = "fetch the model again"
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a folder without safetensors, and files that are not whole."""
+    """Refuse a folder with missing or incomplete files."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise EngineStartError(
@@ -43,11 +43,11 @@ def check_files(folder: Path) -> None:
         )
     if not (folder / "config.json").is_file():
         raise EngineStartError(f"config.json is missing\n{FETCH}")
-    # Without its file `transformers` makes some tokenizers with next to no tokens.
+    # Without its file, `transformers` creates some tokenizers with almost no tokens.
     if not any((folder / name).is_file() for name in (*TOKENIZERS, *SENTENCEPIECE)):
         raise EngineStartError(f"it holds no tokenizer (such as tokenizer.json)\n{FETCH}")
     settings = [folder / name for name in (*SETTINGS, *SENTENCEPIECE) if (folder / name).is_file()]
-    if (folder / "model.safetensors.index.json").is_file():  # then no engine reads the copy in Mistral's own format
+    if (folder / "model.safetensors.index.json").is_file():  # then no engine reads the copy in Mistral's format
         weights = [file for file in weights if not file.name.startswith("consolidated")]
     for file in (*settings, *weights):
         with file.open("rb") as opened:
@@ -92,7 +92,7 @@ def check_config(config: Any) -> None:
 
 
 def check_supported(config: Any) -> None:
-    """Refuse a model that `AutoModelForCausalLM` does not load, or not as it is meant."""
+    """Refuse a model that `AutoModelForCausalLM` cannot load as intended."""
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         name = (config.architectures or [type(config).__name__])[0]
         raise EngineStartError(
@@ -107,21 +107,21 @@ def check_supported(config: Any) -> None:
 
 
 def quantization_of(config: Any) -> str:
-    """How the weights are quantized, such as `gptq`; empty: they are not."""
+    """Return the method with which the weights are quantized, such as `gptq`; empty if they are not."""
     quantized = getattr(config, "quantization_config", None) or {}
     method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
     return "" if method is None else str(getattr(method, "value", method))
 
 
 def check_tokens(tokenizer: Any, ends: int | Sequence[int] | None, vocabulary: int) -> None:
-    """Refuse tokens that the model has no embedding for.
+    """Refuse tokens without an embedding.
 
     Args:
-        tokenizer: of the model.
-        ends: the end tokens that its generation config names.
-        vocabulary: how many tokens the embedding holds.
+        tokenizer: tokenizer of the model.
+        ends: end tokens of its generation config.
+        vocabulary: number of tokens of the embedding.
     """
-    # Gemma 3 1B shares its tokenizer with models that see, and has no embedding for images.
+    # Gemma 3 1B shares its tokenizer with vision models, and has no embedding for images.
     unused = {token for name, token in tokenizer.special_tokens_map.items() if name in OTHER_SENSES}
     beyond = sorted(
         (id_, token) for token, id_ in tokenizer.get_vocab().items() if id_ >= vocabulary and token not in unused
@@ -141,11 +141,11 @@ def check_tokens(tokenizer: Any, ends: int | Sequence[int] | None, vocabulary: i
 
 
 def check_loaded(found: dict[str, Any], model: Any) -> None:
-    """Refuse a model for which the files lack a weight: `transformers` would fill it with random numbers.
+    """Refuse a model with missing weights, which `transformers` would fill with random numbers.
 
     Args:
-        found: what `from_pretrained` returns with `output_loading_info`.
-        model: the model that it returns.
+        found: loading info of `from_pretrained`.
+        model: the model that it returned.
     """
     if missing := sorted(found["missing_keys"]):
         tied = "; if it is the embedding, config.json must say tie_word_embeddings: true"
@@ -162,7 +162,7 @@ def check_loaded(found: dict[str, Any], model: Any) -> None:
 
 
 def check_numbers(model: Any) -> None:
-    """Refuse a model with weights that are no numbers, or infinite. Quantized weights are not looked at."""
+    """Refuse a model with weights that are NaN or infinite. Quantized weights are not checked."""
     for name, parameter in model.named_parameters():
         if not _finite(parameter.detach()):
             # float16 ends at 65504, bfloat16 and float32 do not.
@@ -171,12 +171,12 @@ def check_numbers(model: Any) -> None:
 
 
 def check_numbers_in_files(folder: Path) -> None:
-    """The same, for engines that read the files in another process."""
+    """Check the weights in the files, for engines that load them in another process."""
     for file in weights_of(folder):
         with safe_open(folder / file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118  (no mapping)
                 tensor = opened.get_tensor(name)
-                # Old files keep masks, which are -inf in float16, as scalars: they are no weights.
+                # Old files keep masks as scalars, which are -inf in float16 and no weights.
                 if tensor.ndim and not _finite(tensor):
                     raise EngineStartError(f"its weights are broken: {name} holds NaN or infinity\n{FETCH}")
 
@@ -184,20 +184,21 @@ def check_numbers_in_files(folder: Path) -> None:
 def _finite(tensor: torch.Tensor) -> bool:
     if not tensor.numel() or tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return True
-    # Several times as fast as asking each number by itself; NaN is both the least and the greatest.
+    # Several times as fast as testing each number; a NaN is both minimum and maximum.
     return all(bool(bound.isfinite()) for bound in tensor.aminmax())
 
 
 def tokenizer_error(error: Exception) -> EngineStartError:
-    """Why a tokenizer cannot be read, and what to do."""
+    """Return why a tokenizer cannot be read, and what to do."""
     if OWN_CODE in str(error):
         return own_code("tokenizer")
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return EngineStartError(f"its tokenizer cannot be read: {said}\n{FETCH}, or take one with a tokenizer.json")
+    return EngineStartError(
+        f"its tokenizer cannot be read: {first_line(error)}\n{FETCH}, or take one with a tokenizer.json"
+    )
 
 
 def own_code(what: str) -> EngineStartError:
-    """What to say where transformers asks to run code of the folder."""
+    """Return the error for a model that needs code of its folder."""
     return EngineStartError(
         f"its {what} is not supported: it is code that comes with the weights, and such code is never run\n"
         "take a model that transformers knows by itself"
@@ -205,7 +206,7 @@ def own_code(what: str) -> EngineStartError:
 
 
 def _missing_package(folder: Path) -> str:
-    """What to install to read the tokenizer of `folder`; empty: nothing is missing."""
+    """Return the packages to install for the tokenizer of `folder`; empty if none is missing."""
     if (folder / "tokenizer.json").is_file():
         return ""
     if (folder / "tekken.json").is_file():

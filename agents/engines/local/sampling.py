@@ -1,4 +1,4 @@
-"""Which token comes next: from logits, sampling and a row's own random numbers. Knows no model and no batch."""
+"""Choose the next token of each row from logits, sampling parameters and the row's random numbers."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -9,21 +9,21 @@ from broker.work_messages import Sampling
 
 
 class SamplingRow(Protocol):
-    """A completion that wants its next token."""
+    """A completion that needs its next token."""
 
     sampling: Sampling
     draws: list[float]
-    """One uniform number per token to come, from the first on."""
+    """One uniform number per token of the completion."""
 
     @property
     def completion(self) -> list[int]:
-        """The tokens drawn so far."""
+        """The tokens chosen so far."""
 
 
 def choose(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-    """One token per row: the likeliest at temperature 0, else the one that the row's next draw falls on.
+    """Choose one token per row: the likeliest at temperature 0, else a random one.
 
-    Temperature, then top-k, then top-p, as the library orders them.
+    Temperature, top-k and top-p apply in this order, as in the library.
     """
     drawing = [index for index, row in enumerate(rows) if row.sampling.temperature > 0]
     greedy = [index for index, row in enumerate(rows) if row.sampling.temperature <= 0]
@@ -38,7 +38,7 @@ def choose(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
 
 
 def draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-    """One token per row, where its next draw falls on the cumulated shares of the tokens that it may take."""
+    """Sample one token per row: its next random number falls on the cumulated probabilities of the allowed tokens."""
 
     def column(values: Iterable[float]) -> torch.Tensor:
         return torch.tensor(list(values), dtype=torch.float64)[:, None]

@@ -1,7 +1,7 @@
-"""Slots: where the keys and values of running rows are kept, one slot for each row.
+"""Memory for the keys and values of running rows, one slot per row.
 
-All slots have the same length and lie in one block of memory. A batch that needs longer slots divides the block anew.
-On a CPU the block is allocated once, and a page of it takes memory when a row first writes to it.
+All slots have the same length and lie in one block. A batch that needs longer slots divides the block anew. On a CPU
+the block is allocated once, and a page of it takes memory when a row first writes to it.
 """
 
 import math
@@ -18,9 +18,9 @@ class Slots:
     """The slots of one model; slot i belongs to row i.
 
     Args:
-        model: whose keys and values they hold.
-        capacity: how many rows may run together.
-        memory: how many bytes all slots may take. A single row is taken even if it needs more.
+        model: the model.
+        capacity: number of rows that may run together.
+        memory: bytes that all slots may take. A single row is accepted even if it needs more.
     """
 
     def __init__(self, model: Any, capacity: int, memory: int) -> None:
@@ -36,7 +36,7 @@ class Slots:
         """Bytes of keys and values of one token."""
         longest = room_for(config.max_position_embeddings)
         self._least = min(memory, capacity * longest * self.per_token) if self._device.type == "cpu" else 0
-        """Bytes of the block at least: on a CPU all that rows within the model's context can need."""
+        """Least bytes of the block: on a CPU, all that rows within the model's context can need."""
         self._block = self._zeros(self._least)
         self.all = self._divide(0, 0)
         """[slots, layers, 2, heads, tokens, dim]; keys are 0, values are 1."""
@@ -47,7 +47,7 @@ class Slots:
             return True
         room = max(room_for(tokens), self.all.shape[4])
         needed, there = self._bytes(room), self._block.nbytes
-        # When rows move to a new block, both blocks are there for a moment.
+        # When rows move to a new block, both blocks exist for a moment.
         return rows < self._limit(room) and (needed <= there or needed + there <= self._memory)
 
     def reserve(self, tokens: int, held: Sequence[int]) -> None:

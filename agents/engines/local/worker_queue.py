@@ -1,53 +1,41 @@
-"""What goes through an engine's worker thread, and how the caller hears what came of it."""
+"""The items in the queue of an engine's worker thread. Each has a future for its outcome."""
 
-import asyncio
-import logging
+import contextlib
 import time
+from concurrent.futures import Future, InvalidStateError
 
 from agents.engines.base import Completion, Prompt, Scored
-
-log = logging.getLogger(__name__)
 
 Outcome = Completion | Scored | None
 
 
-class Order:
-    """Something for the worker thread to do, and the future that awaits what comes of it."""
+class WorkItem:
+    """Work for the worker thread."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Outcome] = self._loop.create_future()
+        self.future: Future[Outcome] = Future()
 
     def resolve(self, outcome: Outcome | Exception) -> None:
-        """Hand the outcome over; called from the worker thread."""
-
-        def settle() -> None:
-            if self.future.done():
-                return
+        """Set the outcome, unless the caller has cancelled the future."""
+        with contextlib.suppress(InvalidStateError):
             if isinstance(outcome, Exception):
                 self.future.set_exception(outcome)
             else:
                 self.future.set_result(outcome)
 
-        try:
-            self._loop.call_soon_threadsafe(settle)
-        except RuntimeError:
-            log.info("nobody waits for %s any more", outcome)
 
-
-class Ticket(Order):
-    """A prompt that awaits its completion, or its score."""
+class PromptItem(WorkItem):
+    """A prompt to complete or, with `solution`, a text to score after the prompt."""
 
     def __init__(self, prompt: Prompt, solution: str | None = None) -> None:
-        """`solution`: score this text after the prompt, and complete nothing."""
         super().__init__()
         self.prompt = prompt
         self.solution = solution
         self.taken = time.monotonic()
 
 
-class Swap(Order):
-    """From here on compute with other weights."""
+class WeightSwitch(WorkItem):
+    """A switch to other weights, for all items behind it."""
 
     def __init__(self, weights: str) -> None:
         super().__init__()

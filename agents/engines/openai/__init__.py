@@ -1,1 +1,1 @@
-"""The engine whose models are behind an OpenAI-compatible server."""
+"""The engine for models behind an OpenAI-compatible server."""

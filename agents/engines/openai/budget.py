@@ -1,6 +1,6 @@
-"""What an agent has spent at a server, and what it asked otherwise than the scenario says; kept in the run's folder.
+"""Files of an agent at a server in the run's folder: the amount spent, and notes for the summary.
 
-Money is counted by the scenario's prices, not by bills.
+Amounts follow from the scenario's prices, not from bills.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from agents.engines.base import EngineSpent, EngineStartError
+from agents.engines.base import EngineExhausted, EngineStartError
 from agents.engines.openai.options import ServerOptions
 from broker.files import write_atomically
 from broker.server_notes import ServerNotes
@@ -17,13 +17,13 @@ MILLION = 1_000_000
 
 
 class SpendingBudget:
-    """One agent's spending over all sessions of a run; without prices it stays at nothing and writes nothing."""
+    """The amount that an agent spends over all sessions of a run. Without prices it writes nothing."""
 
     def __init__(self, options: ServerOptions) -> None:
-        """Read what earlier sessions spent.
+        """Read the amount of earlier sessions.
 
         Raises:
-            EngineStartError: the file cannot be read: a budget that is not known cannot be kept.
+            EngineStartError: the file cannot be read, so the budget cannot be kept.
         """
         self._options = options
         self._file = Path(options.ledger) if options.ledger and options.priced else None
@@ -35,10 +35,10 @@ class SpendingBudget:
                 raise EngineStartError(f"cannot read what was spent so far from {self._file}: {error}") from error
 
     def pay(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Count a call.
+        """Add the price of a call.
 
         Raises:
-            OSError: it cannot be written down.
+            OSError: the file cannot be written.
         """
         options = self._options
         if not options.priced:
@@ -49,18 +49,18 @@ class SpendingBudget:
             write_atomically(self._file, repr(self.spent).encode(), sync=False)
 
     def check(self) -> None:
-        """Raise EngineSpent where the budget is reached; calls under way may still take it somewhat beyond."""
+        """Raise EngineExhausted if the budget is reached; running calls may still exceed it slightly."""
         budget = self._options.budget
         if budget and self.spent >= budget:
             used = f"the budget is spent: {self.spent:.4g} of {budget:g}"
-            raise EngineSpent(f"{used}; to go on, resume with a larger engine_args.budget")
+            raise EngineExhausted(f"{used}; to go on, resume with a larger engine_args.budget")
 
 
-class Notes:
-    """What the summary says of the agent's server, over all sessions of a run; see ServerNotes."""
+class NotesFile:
+    """The notes on a server for the summary, over all sessions of a run; see ServerNotes."""
 
     def __init__(self, file: str) -> None:
-        """`file`: where they are kept; empty: nowhere. A file that cannot be read counts as none."""
+        """`file`: where to keep the notes; empty: nowhere. An unreadable file counts as empty."""
         self._file = Path(file) if file else None
         self.notes = ServerNotes()
         if self._file:
@@ -71,7 +71,7 @@ class Notes:
         """Add to the notes.
 
         Raises:
-            OSError: they cannot be written.
+            OSError: the file cannot be written.
         """
         old = self.notes
         self.notes = ServerNotes(

@@ -1,8 +1,7 @@
-"""Which features of a request one server takes, found out from what it refuses.
+"""The request features that a server supports, learnt from its refusals. Makes no calls.
 
-OpenAI-compatible servers agree on the path and differ in the rest. A `Dialect` assumes that a server takes
-everything. A feature is given up, for all later requests, when the same request is answered without it. This file
-makes no calls.
+OpenAI-compatible servers differ in the features they support. `ServerCapabilities` first assumes that a server supports
+all of them. A feature is disabled for all later requests when a refused request is answered without it.
 """
 
 import logging
@@ -29,11 +28,10 @@ INSTEAD: dict[Feature, str] = {
     "max_tokens": "the limit is called max_completion_tokens",
     "stream": "answers come in one piece",
 }
-"""What is done where a server does not take something, in the order in which it is given up where a server does not
-say what it refuses."""
+"""The substitute for each feature, in the order of tries for a server that does not say what it refuses."""
 
 UNKNOWN = r"not (supported|permitted|allowed|recognized)|un(supported|known|recognized|expected)"
-"""Before or after the name of a parameter that is not too large or too small, but not known at all."""
+"""Text next to the name of an unknown parameter, as opposed to one with a value out of range."""
 REFUSALS: dict[Feature, re.Pattern[str]] = {
     "continuation": re.compile(r"\b(continue_final_message|add_generation_prompt)\b", re.I),
     "prefill": re.compile(
@@ -49,50 +47,50 @@ REFUSALS: dict[Feature, re.Pattern[str]] = {
     **{name: re.compile(rf"\b{name}\b", re.I) for name in ("top_k", "seed", "stream_options", "top_p", "temperature")},
 }
 SEEDS = 1 << 31
-"""Seeds stay below it: some servers read them as 32 bits."""
+"""Upper limit of seeds: some servers read them as 32 bits."""
 
 
-class Dialect:
-    """What one server takes.
+class ServerCapabilities:
+    """The features of a server.
 
     Args:
-        omit: what is not tried at all.
-        note: called with each feature that is given up.
+        omit: features that are never used.
+        note: called with each feature that is disabled.
     """
 
     def __init__(self, omit: Iterable[Feature] = (), note: Callable[[str], None] = lambda feature: None) -> None:
-        self.says_end = True
-        """Whether its streams say that they end."""
+        self.reports_end = True
+        """Whether its streams report their end."""
         self._without: set[Feature] = set(omit)
         self._note = note
 
-    def takes(self, feature: Feature) -> bool:
-        """Whether the server takes it, for all we know."""
+    def supports(self, feature: Feature) -> bool:
+        """Whether the server supports a feature, as far as known."""
         return feature not in self._without
 
-    def give_up(self, feature: Feature, why: str) -> None:
-        """Do without a feature from now on, and note it, once."""
+    def disable(self, feature: Feature, why: str) -> None:
+        """Disable a feature from now on, with one note."""
         if feature not in self._without:
             self._without.add(feature)
             log.warning("the server takes no %s, so %s (%s)", feature, INSTEAD[feature], why)
             self._note(feature)
 
-    def expect_no_end(self) -> None:
-        """From now on a stream that closes without a word is a whole answer."""
-        self.says_end = False
+    def assume_no_end(self) -> None:
+        """From now on, count a stream that just closes as complete."""
+        self.reports_end = False
         log.warning("the server does not say that an answer ends: one that breaks off is not noticed")
         self._note("finish_reason")
 
     def body(
         self, turns: Sequence[Turn], begun: str, sampling: Sampling, seed: int, without: Collection[Feature] = ()
     ) -> dict[str, Any]:
-        """The body of a chat completion, but for the model's name; `without`: what this one also does not use."""
+        """Build the body of a chat completion, except the model's name, also without the features in `without`."""
 
-        def takes(feature: Feature) -> bool:
-            return self.takes(feature) and feature not in without
+        def supports(feature: Feature) -> bool:
+            return self.supports(feature) and feature not in without
 
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        if not takes("system"):
+        if not supports("system"):
             messages = merge_system(messages)
         wished: dict[Feature, dict[str, Any]] = {
             "temperature": {"temperature": sampling.temperature},
@@ -103,51 +101,51 @@ class Dialect:
             wished["top_k"] = {"top_k": sampling.top_k}
         if sampling.top_p < 1:
             wished["top_p"] = {"top_p": sampling.top_p}
-        if takes("stream"):
+        if supports("stream"):
             wished["stream_options"] = {"stream_options": {"include_usage": True}}
-        if begun and takes("prefill"):
+        if begun and supports("prefill"):
             messages.append({"role": "assistant", "content": begun})
-            # Servers built on chat templates begin another turn unless told to go on with this one.
+            # Servers with chat templates start a new turn unless these fields say to continue.
             wished["continuation"] = {"continue_final_message": True, "add_generation_prompt": False}
         body: dict[str, Any] = {"messages": messages}
-        body["max_tokens" if takes("max_tokens") else "max_completion_tokens"] = sampling.max_tokens
+        body["max_tokens" if supports("max_tokens") else "max_completion_tokens"] = sampling.max_tokens
         for feature, fields in wished.items():
-            if takes(feature):
+            if supports(feature):
                 body |= fields
         return body
 
 
-class Attempt:
-    """One request that the server refuses: which feature is it that the server does not take?
+class FeatureSearch:
+    """Search for the feature that makes a server refuse a request.
 
-    It is tried once more as it was, since the refusal may pass; then without each feature alone that the refusal
-    names, then without several. What the answered try went without is given up for all later requests.
+    The request is tried unchanged once more, since a refusal may be temporary; then without each named feature, then
+    without several. When a try is answered, the features that it left out are disabled for all later requests.
 
     Args:
-        dialect: what is known of the server.
-        at_start: a refusal that names nothing may mean any feature, and one that names some is believed.
+        capabilities: the known features of the server.
+        at_start: a refusal that names no feature may mean any; one that names features is believed at once.
     """
 
-    def __init__(self, dialect: Dialect, *, at_start: bool = False) -> None:
+    def __init__(self, capabilities: ServerCapabilities, *, at_start: bool = False) -> None:
         self.without: frozenset[Feature] = frozenset()
-        """What the next try does not use."""
-        self._dialect = dialect
+        """The features that the next try leaves out."""
+        self._capabilities = capabilities
         self._at_start = at_start
         self._guessing = False
         self._needed: frozenset[Feature] = frozenset()
-        """Without these the server complains of something else."""
+        """Without these features, the server refuses the request for another reason."""
         self._suspects: list[Feature] = []
         self._tried: set[frozenset[Feature]] = set()
         self._refusal = ""
 
     def refused(self, body: dict[str, Any], refusal: str) -> bool:
-        """Choose what the next try goes without; False: there is nothing left to try."""
+        """Choose what the next try leaves out; return False if nothing is left to try."""
         self._refusal = refusal
         used = [feature for feature in INSTEAD if holds(body, feature) or feature in self.without]
         named = [feature for feature in used if REFUSALS[feature].search(refusal)]
         left_out = self.without - self._needed
         if left_out and left_out.isdisjoint(named) and (named or not self._guessing):
-            # It complains of something else now, so what was left out stays out, and the search goes on from there.
+            # The reason has changed, so keep these features out and continue the search from here.
             self._needed, self._suspects, self._guessing = self.without, [], False
         if named and self._at_start:
             self._tried.add(self._needed)
@@ -165,14 +163,14 @@ class Attempt:
         return False
 
     def answered(self) -> None:
-        """The server answers this try: give up what it went without."""
+        """Disable the features that the answered try left out."""
         for feature in self.without:
             why = f"asked without {feature} the server answers" if self._guessing else self._refusal
-            self._dialect.give_up(feature, why)
+            self._capabilities.disable(feature, why)
 
 
 def holds(body: dict[str, Any], feature: Feature) -> bool:
-    """Whether a body makes use of a feature."""
+    """Whether a body uses a feature."""
     match feature:
         case "continuation":
             return "continue_final_message" in body

@@ -1,8 +1,8 @@
-"""Models behind an OpenAI-compatible server: OpenAI, Azure, `vllm serve`, Ollama, LM Studio, llama.cpp.
+"""Engine for models behind an OpenAI-compatible server: OpenAI, Azure, `vllm serve`, Ollama, LM Studio, llama.cpp.
 
-Calls are streamed, so that every chunk shows that a request moves on. What fails on the way is asked again; what the
-server does not take is said another way (dialect.py); the key is read from the environment and stands in no
-message, log or error. The model, its weights and their precision are whatever the server holds.
+Calls are streamed, so that every chunk shows progress. Transient failures are retried, and unsupported features are
+replaced (capabilities.py). The key comes from the environment and appears in no message, log or error. The server
+decides model, weights and precision.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from agents.engines import thoughts
 from agents.engines.base import (
     Completion,
     EngineDead,
+    EngineExhausted,
     EngineFailure,
-    EngineSpent,
     EngineStartError,
     Prompt,
     Scored,
@@ -27,41 +27,40 @@ from agents.engines.base import (
     Turn,
 )
 from agents.engines.openai import probe
-from agents.engines.openai.budget import Notes, SpendingBudget
-from agents.engines.openai.capabilities import Attempt, Dialect
+from agents.engines.openai.budget import NotesFile, SpendingBudget
+from agents.engines.openai.capabilities import FeatureSearch, ServerCapabilities
 from agents.engines.openai.client import make_client
 from agents.engines.openai.errors import (
+    AnswerTooLarge,
     OutOfTokens,
-    Passing,
-    Quota,
-    Refusal,
-    TooLong,
-    TooMuch,
-    Trouble,
-    trouble,
+    PromptTooLong,
+    QuotaExceeded,
+    RequestRefused,
+    ServerError,
+    TransientError,
+    classify,
 )
-from agents.engines.openai.key import read_key
-from agents.engines.openai.options import read_options
+from agents.engines.openai.options import read_key, read_options
 from agents.engines.openai.pacing import Pacer, backoff_s
-from agents.engines.openai.reply import Reply, pieces
+from agents.engines.openai.reply import Reply, chunks
 from agents.engines.openai.role_marks import break_role_marks
 from broker.work_messages import Usage
 
 log = logging.getLogger(__name__)
 
 TOKENS_PER_TIMEOUT = 16
-"""An answer may take `timeout_s`, and once more for each so many tokens of `max_tokens`: slow models are not cut off,
-and a server that sends a character a minute is."""
+"""An answer may take `timeout_s`, and again for each so many tokens of `max_tokens`. This allows slow models, but not a
+server that sends one character per minute."""
 CLOSING_S = 1.0
-"""How long a stream that says that it ends may take to close. After it, the connection is given up."""
+"""Time for a stream to close after it reports its end; then the connection is dropped."""
 KEY_LETTERS = 8
-"""By so many the key is found. Keys of one provider begin with the same letters, which give nothing away."""
+"""Number of letters by which the key is found in a text. Keys of one provider share their first letters."""
 SIGN_OF_LIFE_S = 60.0
-"""While a request waits because the server said so, it counts as moving on this often."""
+"""Interval of progress reports while a request waits on the server's demand."""
 
 
 class OpenAIEngine:
-    """See agents.engines.base.Engine. `clock` and `sleep` are handed in by tests."""
+    """See agents.engines.base.Engine. Tests pass `clock` and `sleep`."""
 
     device: str = ""
     capacity: int = 0
@@ -73,51 +72,51 @@ class OpenAIEngine:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Check the arguments and find the key; nothing is called before `start`.
+        """Check the arguments and read the key; `start` makes the first call.
 
         Raises:
-            EngineStartError: an argument it does not take, no key, or no ledger.
+            EngineStartError: an unknown argument, no key, or an unreadable ledger.
         """
         self._options = options = read_options(settings.options)
         self._model = settings.model
         self._keep_thoughts = settings.keep_thoughts
         self._key = read_key(options)
         self._ledger = SpendingBudget(options)
-        self._notes = Notes(options.notes)
+        self._notes = NotesFile(options.notes)
         self._clock = clock
         self._sleep = sleep
         self._pace = Pacer(options.tokens_per_minute, clock, sleep)
-        self._dialect = Dialect(options.omit, lambda feature: self._notes.add(without=feature))
+        self._capabilities = ServerCapabilities(options.omit, lambda feature: self._notes.add(without=feature))
         self.device = f"server {options.host}"
         self.capacity = min(settings.capacity or options.max_parallel, options.max_parallel)
         self._seats = asyncio.Semaphore(self.capacity)
         self._client: Any = None
         self._completed = 0
         self._opens_thoughts = False
-        """Whether its chat template opens thoughts where no answer is begun: one that is cut off then has no mark."""
+        """Whether the chat template opens thoughts if no answer is begun; an answer cut off in them has no mark."""
         self._logged: set[str] = set()
-        """What is logged once."""
+        """Warnings that were logged."""
         self._on_progress: Callable[[str, int], None] = lambda request_id, tokens: None
 
     @property
     def spent(self) -> float | None:
-        """What all calls of this run have cost, by the scenario's prices; None without prices."""
+        """Cost of all calls of this run by the scenario's prices; None without prices."""
         return self._ledger.spent if self._options.priced else None
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
-        """Ask the server something short, to find out whether it answers, and what it takes."""
+        """Make a few short calls to find out whether the server answers and what it supports."""
         self._client = make_client(self._options, self._key)
         try:
-            await probe.find_out(self._call, self._dialect, retries=self._options.retries, sleep=self._sleep)
-        except (Trouble, EngineSpent) as error:
+            await probe.find_out(self._call, self._capabilities, retries=self._options.retries, sleep=self._sleep)
+        except (ServerError, EngineExhausted) as error:
             await self.stop()
-            spent = isinstance(error, EngineSpent)
+            spent = isinstance(error, EngineExhausted)
             why = str(error) if spent else probe.explain(error, self._options, self._model)
             raise EngineStartError(why) from error
         self._on_progress = on_progress
 
     async def generate(self, prompt: Prompt) -> Completion:
-        """Complete one prompt, with as many tries as the options allow."""
+        """Complete one prompt, with retries."""
         if prompt.weights:
             raise EngineFailure("unsupported", f"{self.device} cannot hold trained weights {prompt.weights[:12]}")
         taken = self._clock()
@@ -141,14 +140,14 @@ class OpenAIEngine:
             seconds=self._clock() - taken,
             finish_reason="length" if reply.finish_reason == "length" else "stop",
         )
-        said = thoughts.without_begun(reply.text, prompt.begun)
-        from_its_beginning = not (prompt.begun and self._dialect.takes("prefill"))
+        text = thoughts.without_begun(reply.text, prompt.begun)
+        from_its_beginning = not (prompt.begun and self._capabilities.supports("prefill"))
         if self._opens_thoughts and from_its_beginning and reply.finish_reason == "length":
-            said = said if thoughts.split(said).thoughts else thoughts.OPENING + said
-        return thoughts.completion(said, prompt.begun, usage, keep=self._keep_thoughts)
+            text = text if thoughts.split(text).thoughts else thoughts.OPENING + text
+        return thoughts.completion(text, prompt.begun, usage, keep=self._keep_thoughts)
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
-        """Not over a chat API: it tells log-probabilities of what it says, and none of what it is told."""
+        """Refuse: a chat API returns no log-probabilities of a given text."""
         raise EngineFailure(
             "unsupported",
             "a server tells no log-probabilities of a given text: exam.score: logprob needs vllm or transformers",
@@ -166,35 +165,35 @@ class OpenAIEngine:
 
     async def _ask_until_answered(self, prompt: Prompt) -> Reply:
         tries, completed = 0, self._completed
-        attempt = Attempt(self._dialect)
+        attempt = FeatureSearch(self._capabilities)
         while True:
-            body = self._dialect.body(prompt.turns, prompt.begun, prompt.sampling, prompt.seed, attempt.without)
+            body = self._capabilities.body(prompt.turns, prompt.begun, prompt.sampling, prompt.seed, attempt.without)
             try:
                 reply = await self._call(body, prompt.request_id)
                 attempt.answered()
                 return reply
-            except TooLong as error:
+            except PromptTooLong as error:
                 raise EngineFailure("context", str(error)) from error
-            except Refusal as error:
+            except RequestRefused as error:
                 if not attempt.refused(body, str(error)):
                     raise EngineFailure("engine", f"refused: the server refuses the request: {error}") from error
-            except Quota as error:
-                raise EngineSpent(f"the server's account is used up: {error}") from error
-            except Passing as error:
+            except QuotaExceeded as error:
+                raise EngineExhausted(f"the server's account is used up: {error}") from error
+            except TransientError as error:
                 tries += 1
                 if tries > self._options.retries:
-                    raise await self._last_word(error, tries, completed) from error
+                    raise await self._final_error(error, tries, completed) from error
                 log.info("%s: try %d: %s", prompt.request_id, tries, error)
                 await self._wait(prompt.request_id, tries, error)
-            except Trouble as error:
-                raise await self._last_word(error, tries + 1, completed) from error
+            except ServerError as error:
+                raise await self._final_error(error, tries + 1, completed) from error
 
-    async def _wait(self, request_id: str, attempt: int, error: Passing) -> None:
+    async def _wait(self, request_id: str, attempt: int, error: TransientError) -> None:
         seconds = backoff_s(request_id, attempt)
         if error.wait_s is not None:
             if error.wait_s > probe.LONGEST_WAIT_S:
-                raise EngineSpent(f"the server wants no calls for {error.wait_s:.6g} s: {error}; resume after that")
-            # All calls wait as long as the server says; each then comes a little later, and not all at once.
+                raise EngineExhausted(f"the server wants no calls for {error.wait_s:.6g} s: {error}; resume after that")
+            # All calls wait as long as the server says, and then resume one after another.
             self._pace.pause(error.wait_s)
             seconds = error.wait_s + seconds / 8
         while seconds > 0:
@@ -203,11 +202,11 @@ class OpenAIEngine:
             await self._sleep(min(seconds, SIGN_OF_LIFE_S))
             seconds -= SIGN_OF_LIFE_S
 
-    async def _last_word(self, error: Trouble, tries: int, completed: int) -> Exception:
-        """What to raise when a request was tried often enough: is it the request, or the server?"""
+    async def _final_error(self, error: ServerError, tries: int, completed: int) -> Exception:
+        """Return what to raise after the last try: does the request fail, or the server?"""
         words = f"{error} (tried {tries} times)" if tries > 1 else str(error)
-        if isinstance(error, Passing) and error.limited:
-            return EngineSpent(
+        if isinstance(error, TransientError) and error.limited:
+            return EngineExhausted(
                 f"the server takes no more calls: {words}; lower max_parallel or tokens_per_minute, resume"
             )
         if self._completed > completed or await self._answers():
@@ -215,23 +214,23 @@ class OpenAIEngine:
         return EngineDead(f"{self.device}: {words}")
 
     async def _answers(self) -> bool:
-        """Whether the server answers anything at all."""
+        """Whether the server answers any request."""
         try:
-            await self._call(probe.body(self._dialect, max_tokens=probe.FEWEST_TOKENS))
-        except Refusal:
+            await self._call(probe.body(self._capabilities, max_tokens=probe.FEWEST_TOKENS))
+        except RequestRefused:
             return True
-        except Trouble:
+        except ServerError:
             return False
         return True
 
     # --- one call ---------------------------------------------------------------------------------------
 
     async def _call(self, body: dict[str, Any], request_id: str = "") -> Reply:
-        """Make one call, within pace and budget. Without a request id it is ours, and nobody's progress.
+        """Make one call within pace and budget. Without a request id it is a probe and reports no progress.
 
         Raises:
-            Trouble: there is no answer.
-            EngineSpent: the budget is reached.
+            ServerError: the call has no answer.
+            EngineExhausted: the budget is reached.
         """
         prompt_tokens = sum(len(message["content"]) for message in body["messages"]) // 4
         max_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or 0
@@ -241,7 +240,7 @@ class OpenAIEngine:
         try:
             await self._receive(body, reply, max_tokens, request_id)
         finally:
-            # Also for what broke off: it was generated, and is charged.
+            # The server also charges for an answer that broke off.
             if reply.begun and not reply.counted:
                 self._log_once("the server did not count the tokens of an answer: such figures are estimates")
                 reply.prompt_tokens = prompt_tokens
@@ -252,7 +251,7 @@ class OpenAIEngine:
         return reply
 
     async def _receive(self, body: dict[str, Any], reply: Reply, max_tokens: int, request_id: str) -> None:
-        """Fill `reply` as it comes."""
+        """Fill `reply` from the stream."""
         own = {name: body[name] for name in ("messages", "stream") if name in body}
         extra = {name: value for name, value in body.items() if name not in own}
         silence_s = self._options.timeout_s
@@ -264,34 +263,34 @@ class OpenAIEngine:
                 asyncio.timeout(longest_s) as limit,
                 completions.create(model=self._model, **own, extra_body=extra) as answer,
             ):
-                async for piece in pieces(answer.iter_bytes(), reply.most_bytes):
-                    if (tokens := reply.add(piece)) and request_id:
+                async for chunk in chunks(answer.iter_bytes(), reply.most_bytes):
+                    if (tokens := reply.add(chunk)) and request_id:
                         self._on_progress(request_id, tokens)
                     if reply.is_cut:
                         return
                     if reply.finish_reason is not None:
-                        # Counts may follow, and the end of the stream, after which the connection can be used again.
+                        # Counts may follow, and the end of the stream, after which the connection is reusable.
                         closing = clock() + (CLOSING_S if reply.is_over else silence_s)
                         limit.reschedule(min(limit.when() or closing, closing))
-            if not self._dialect.says_end:
+            if not self._capabilities.reports_end:
                 reply.end()
             reply.check()
         except Exception as error:
-            known = trouble(error)
+            known = classify(error)
             if known is None:
                 raise
             if isinstance(error, TimeoutError):
-                known = TooMuch(f"the answer took longer than {longest_s:.0f} s")
+                known = AnswerTooLarge(f"the answer took longer than {longest_s:.0f} s")
             if isinstance(known, OutOfTokens):
                 reply.begun, reply.finish_reason, reply.completion_tokens = True, "length", max_tokens
             if reply.finish_reason is not None:
-                # The answer is whole; what broke is what comes after it.
+                # The answer is complete; only the rest of the stream is broken.
                 return
             known.args = tuple(self._without_key(str(arg)) for arg in known.args)
             raise known from None
 
     def _without_key(self, words: str) -> str:
-        """Some servers repeat the key they were given. Long words are cut, so its first letters may be all of it."""
+        """Mask the key, which some servers repeat; texts are cut, so its first letters must suffice."""
         return re.sub(rf"{re.escape(self._key[:KEY_LETTERS])}\S*", "***", words) if self._key else words
 
     def _with_broken_marks(self, prompt: Prompt) -> Prompt:

@@ -1,7 +1,7 @@
-"""What went wrong with a call, as one of a few kinds that say what to do. It knows no engine and makes no calls.
+"""The errors of calls to a server, by what to do about them. Makes no calls.
 
-Errors are told apart by what they carry (a status, a body) and not by the classes of a library: some come from
-the HTTP library beneath it, and those have changed their names between versions.
+Errors are classified by status and body, not by the classes of a library: some come from the HTTP library underneath,
+whose class names change between versions.
 """
 
 import json
@@ -22,75 +22,75 @@ QUOTA = re.compile(
     re.I,
 )
 FILTERED = re.compile(r"content[_ ]?(filter|polic|management)|ResponsibleAI", re.I)
-"""A content filter refuses the request: Azure says `content_filter`, others name a content policy."""
+"""Words of content filters: Azure writes `content_filter`, others name a content policy."""
 TRANSPORT = ("httpx", "httpx2", "httpcore", "httpcore2", "anyio", "ssl")
 OUT_OF_TOKENS = re.compile(r"could not finish the message because max_tokens", re.I)
-"""Reasoning models of OpenAI say so, with status 400, where another server's answer ends with `length`."""
+"""Words of OpenAI's reasoning models, with status 400, where other servers end an answer with `length`."""
 LONGEST = 300
-"""Characters of a server's own words."""
+"""Most characters of a server's message."""
 LONGEST_BODY = 1 << 16
-"""Bytes of a failed response."""
+"""Most bytes of a failed response."""
 
 
-class Trouble(EngineError):
-    """A call without an answer."""
+class ServerError(EngineError):
+    """A call has no answer."""
 
 
-class Passing(Trouble):
-    """Another try may help."""
+class TransientError(ServerError):
+    """Another try may succeed."""
 
     def __init__(self, text: str, wait_s: float | None = None, *, limited: bool = False) -> None:
-        """`wait_s`: what the server asks for; `limited`: it is well, and takes no more calls for now."""
+        """`wait_s`: the wait that the server asks for; `limited`: the server works but accepts no calls for now."""
         super().__init__(text)
         self.wait_s = wait_s
         self.limited = limited
 
 
-class BrokenOff(Passing):
-    """The answer ends without saying so."""
+class IncompleteAnswer(TransientError):
+    """The stream closed before the answer ended."""
 
 
-class Refusal(Trouble):
-    """The server does not want this request."""
+class RequestRefused(ServerError):
+    """The server refuses this request."""
 
 
-class TooLong(Refusal):
+class PromptTooLong(RequestRefused):
     """The request is longer than the model's context."""
 
 
-class Filtered(Refusal):
-    """A content filter refuses the request; the server is well."""
+class ContentFiltered(RequestRefused):
+    """A content filter refuses the request; the server works."""
 
 
-class OutOfTokens(Trouble):
-    """The model used up its tokens before it said anything."""
+class OutOfTokens(ServerError):
+    """The model used up its tokens before its answer began."""
 
 
-class TooMuch(Trouble):
-    """The answer is too large, or takes too long: the server does not heed `max_tokens`."""
+class AnswerTooLarge(ServerError):
+    """The answer is too large or too slow: the server ignores `max_tokens`."""
 
 
-class Quota(Trouble):
+class QuotaExceeded(ServerError):
     """The account is used up."""
 
 
-class Unwelcome(Trouble):
-    """The server knows the key, the model or the address not."""
+class SetupRejected(ServerError):
+    """The server does not know the key, the model or the address."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
         self.status = status
 
 
-class NoApi(Trouble):
-    """Something answers there that is no such server."""
+class NotAnApi(ServerError):
+    """The address is not that of such a server."""
 
 
 async def raise_for_status(response: Any) -> None:
-    """Raise what a failed response means, as a hook of the HTTP library; of its body only a part is read.
+    """Raise the error of a failed response; a hook of the HTTP library. Reads only part of the body.
 
     Raises:
-        Trouble: the status says that the call failed.
+        ServerError: the call failed.
     """
     if response.status_code < 300:
         return
@@ -101,82 +101,86 @@ async def raise_for_status(response: Any) -> None:
             break
     text = body[:LONGEST_BODY].decode(errors="replace")
     try:
-        words = said(json.loads(text))
+        words = message_of(json.loads(text))
     except (ValueError, RecursionError):
-        words = said(text)
+        words = message_of(text)
     is_page = text.lstrip().startswith("<")
-    raise by_status(response.status_code, words or _line(text), response.headers, is_page=is_page)
+    raise error_of_status(response.status_code, words or _line(text), response.headers, is_page=is_page)
 
 
-def trouble(error: Exception) -> Trouble | None:
-    """What an exception means; None: it is no trouble with a call but a mistake in the program."""
-    if isinstance(error, Trouble):
+def classify(error: Exception) -> ServerError | None:
+    """Convert an exception to a `ServerError`; None if it is a bug of this program."""
+    if isinstance(error, ServerError):
         return error
-    if isinstance(error.__cause__, Trouble):  # some versions of the library wrap what its hooks raise
+    if isinstance(error.__cause__, ServerError):  # some versions of the library wrap the exceptions of hooks
         return error.__cause__
     if "Timeout" in type(error).__name__:
-        return Passing("the server is silent")
+        return TransientError("the server is silent")
     if isinstance(error, OSError) or type(error).__module__.split(".")[0] in TRANSPORT:
-        return Passing(f"the connection broke: {_line(str(error)) or type(error).__name__}")
+        return TransientError(f"the connection broke: {_line(str(error)) or type(error).__name__}")
     if type(error).__name__ == "APIConnectionError":
-        return Passing(f"no connection: {_line(str(error.__cause__ or error)) or type(error.__cause__).__name__}")
+        return TransientError(
+            f"no connection: {_line(str(error.__cause__ or error)) or type(error.__cause__).__name__}"
+        )
     return None
 
 
-def by_status(status: int, words: str, headers: Mapping[str, str], *, is_page: bool = False) -> Trouble:
-    """What a status and the server's words mean together."""
-    told = f"HTTP {status}: {words}"
+def error_of_status(status: int, words: str, headers: Mapping[str, str], *, is_page: bool = False) -> ServerError:
+    """Return the error for a status and a message of the server."""
+    text = f"HTTP {status}: {words}"
     if status == 402 or (status in (400, 403, 429) and QUOTA.search(words)):
-        return Quota(told)
-    # 501: the server does not have a feature, as llama.cpp says it.
+        return QuotaExceeded(text)
+    # llama.cpp answers 501 for a feature that it lacks.
     if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
         wait = retry_after_s(headers, time.time)
-        return Passing(told, wait, limited=status == 429 or (status == 503 and wait is not None))
+        return TransientError(text, wait, limited=status == 429 or (status == 503 and wait is not None))
     if status < 400:
-        return Unwelcome(f"HTTP {status}: it redirects to {_line(headers.get('location', 'another address'))}", status)
+        return SetupRejected(
+            f"HTTP {status}: it redirects to {_line(headers.get('location', 'another address'))}", status
+        )
     if FILTERED.search(words):
-        return Filtered(told)
+        return ContentFiltered(text)
     if status in (401, 403, 404, 405) or (status == 501 and is_page):
-        return NoApi(f"HTTP {status} with a web page") if is_page else Unwelcome(told, status)
+        return NotAnApi(f"HTTP {status} with a web page") if is_page else SetupRejected(text, status)
     if OUT_OF_TOKENS.search(words):
-        return OutOfTokens(told)
+        return OutOfTokens(text)
     if status == 413 or CONTEXT.search(words):
-        return TooLong(told)
-    return Refusal(told)
+        return PromptTooLong(text)
+    return RequestRefused(text)
 
 
-def in_answer(error: Any) -> Trouble:
-    """What an error means that the server sends in place of an answer, or in the middle of one, with status 200."""
-    words = said({"error": error}) or _line(str(error))
+def error_in_answer(error: Any) -> ServerError:
+    """Return the error that a server sends with status 200, in place of an answer or in the middle of one."""
+    words = message_of({"error": error}) or _line(str(error))
     status = error.get("code") if isinstance(error, dict) else None
     if isinstance(status, int) and 400 <= status <= 599:
-        return by_status(status, words, {})
+        return error_of_status(status, words, {})
     if OUT_OF_TOKENS.search(words):
         return OutOfTokens(words)
     if FILTERED.search(words):
-        return Filtered(words)
+        return ContentFiltered(words)
     if QUOTA.search(words):
-        return Quota(words)
-    return TooLong(words) if CONTEXT.search(words) else Passing(f"the server failed: {words}")
+        return QuotaExceeded(words)
+    return PromptTooLong(words) if CONTEXT.search(words) else TransientError(f"the server failed: {words}")
 
 
-def said(body: Any) -> str:
-    """What the body of an error says, in a line, without the request that some servers repeat in it."""
+def message_of(body: Any) -> str:
+    """Return the message in the body of an error as one line, without the request that some servers repeat."""
     match body:
         case {"error": dict() | list() | str() as inner} | {"errors": list() as inner} if inner:
-            return said(inner)
+            return message_of(inner)
         case {"message": dict() | list() as inner}:
-            return said(inner)
+            return message_of(inner)
         case {"message": str(message)}:
             hints = (body.get("code"), body.get("param"))
             return _line(" ".join([message, *(f"({hint})" for hint in hints if isinstance(hint, str) and hint)]))
         case {"detail": inner}:
-            return said(inner)
-        case {"msg": message}:  # of one field, as FastAPI says it
+            return message_of(inner)
+        case {"msg": message}:  # the format of FastAPI
             where = body.get("loc")
             return _line(f"{'.'.join(map(str, where)) if isinstance(where, list) else ''}: {message}")
         case [*items]:
-            return _line("; ".join(filter(None, map(said, items))))
+            return _line("; ".join(filter(None, map(message_of, items))))
         case str(text) if text.lstrip().startswith("<"):
             return "a web page"
         case str(text):

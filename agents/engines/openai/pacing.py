@@ -1,7 +1,4 @@
-"""When the next call to a server may be made: tokens per minute, pauses that the server asks for, back-off.
-
-Time is handed in. It makes no calls and knows nothing of HTTP but the header that says when to come back.
-"""
+"""The time of the next call to a server: tokens per minute, pauses on the server's demand, back-off. Makes no calls."""
 
 import asyncio
 import email.utils
@@ -14,7 +11,7 @@ MINUTE_S = 60.0
 
 
 class Pacer:
-    """Lets calls through in the order in which they come.
+    """Admits calls in their order of arrival.
 
     Args:
         tokens_per_minute: 0: no limit.
@@ -34,9 +31,9 @@ class Pacer:
         self._turn = asyncio.Lock()
 
     async def admit(self, tokens: int) -> None:
-        """Wait until a call of about this many tokens may be made, and count them.
+        """Wait until a call of about this many tokens may be made, and count its tokens.
 
-        One call larger than the limit waits for a whole minute's tokens, and leaves a debt.
+        A call above the limit waits for the tokens of a whole minute, and leaves a debt.
         """
         async with self._turn:
             while (wait := self._wait_s(tokens)) > 0:
@@ -44,11 +41,11 @@ class Pacer:
             self._level -= tokens
 
     def settle(self, counted: int, real: int) -> None:
-        """A call that was counted with so many tokens took so many."""
+        """Correct the count of a call to its real number of tokens."""
         self._level += counted - real
 
     def pause(self, seconds: float) -> None:
-        """The server wants no call for so long."""
+        """Admit no call for this many seconds."""
         self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def _wait_s(self, tokens: int) -> float:
@@ -59,19 +56,19 @@ class Pacer:
         self._level = min(self._limit, self._level + (now - self._filled_at) * self._limit / MINUTE_S)
         self._filled_at = now
         missing = min(tokens, self._limit) - self._level
-        # What rounding leaves over is not worth a wait: it could be one too short to move the clock.
+        # Ignore rounding errors: such a wait could be too short to advance the clock.
         short = missing * MINUTE_S / self._limit if missing > 1e-6 * self._limit else 0.0
         return max(paused, short)
 
 
 def backoff_s(request_id: str, attempt: int) -> float:
-    """How long to wait before attempt 1, 2, ...: doubling, spread by a draw that the id decides."""
+    """Return the wait before retry 1, 2, ...: it doubles, with a jitter drawn from the id."""
     draw = random.Random(f"{request_id}/{attempt}").uniform(0.5, 1.0)  # noqa: S311 - spreads calls, guards nothing
     return float(min(LONGEST_BACKOFF_S, 2.0 ** min(attempt, 30)) * draw)
 
 
 def retry_after_s(headers: Mapping[str, str], wall_clock: Callable[[], float]) -> float | None:
-    """What the server says of when to come back, in seconds from now; None: nothing that one can read."""
+    """Return the seconds until the time that the server asks for; None if the headers name none."""
     if (milliseconds := _number(headers.get("retry-after-ms", ""))) is not None:
         return milliseconds / 1000
     said = headers.get("retry-after", "")

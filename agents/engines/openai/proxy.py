@@ -1,7 +1,6 @@
-"""Which proxy the calls to a server go through, as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say.
+"""Choose the proxy for calls to a server by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
-It is decided here and not by the HTTP library, which fails on a proxy that it would not use, and would send calls to
-this very machine through one.
+The HTTP library's own choice fails on a proxy that it would not use, and sends calls to this machine through a proxy.
 """
 
 import contextlib
@@ -18,10 +17,10 @@ SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def proxy_for(base_url: str) -> str:
-    """The proxy on the way to a server; empty: none, as always to this machine.
+    """Return the proxy for a server; empty if there is none, as always for this machine.
 
     Raises:
-        EngineStartError: a proxy of an unknown kind, or one that needs a package which is not installed.
+        EngineStartError: an unknown kind of proxy, or its package is not installed.
     """
     url, proxies = urlsplit(base_url), getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""
@@ -42,7 +41,7 @@ def proxy_for(base_url: str) -> str:
 
 
 def without_password(proxy: str) -> str:
-    """A proxy's address for people."""
+    """Return the address of a proxy without its password."""
     scheme, _, rest = proxy.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
@@ -56,7 +55,7 @@ def _is_address(proxy: str) -> bool:
 
 
 def _in_network(host: str, no_proxy: str) -> bool:
-    """Whether NO_PROXY names a network, such as 10.0.0.0/8, that the host is in."""
+    """Whether NO_PROXY names a network, such as 10.0.0.0/8, that contains the host."""
     for entry in no_proxy.split(","):
         with contextlib.suppress(ValueError):
             if ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip(), strict=False):

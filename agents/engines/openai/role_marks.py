@@ -1,7 +1,7 @@
 """Break role marks in texts for servers, where `<|im_end|>` in a problem could end a turn.
 
-A server puts texts into a chat template and may read a mark in them as a control token. Its tokenizer is not known
-here, so all marks of known model families are broken. Roles spelled in plain words (`USER:`) are no tokens and stay.
+A server puts texts into a chat template and may read a mark in them as a control token. Its tokenizer is unknown here,
+so the marks of all known model families are broken. Roles in plain words (`USER:`) are not tokens and stay.
 """
 
 import re
@@ -31,10 +31,10 @@ PLAIN = re.compile(r"[\t\n\r\x20-\x7e]*")
 
 
 def break_role_marks(text: str) -> tuple[str, int]:
-    """`text` with a space after the first character of every role mark, and how many marks it held.
+    """Put a space after the first character of every role mark; return the text and the number of marks.
 
-    It is a space because tokenizers may delete invisible characters, which would make the mark whole again; none
-    deletes a single space. A mark in other Unicode forms (fullwidth, with invisible characters in it) is one, too.
+    Tokenizers may delete invisible characters, which would restore the mark, but none deletes a single space. Marks in
+    other Unicode forms (fullwidth, with invisible characters in them) count, too.
     """
     seen, places = _as_tokenizers_see(text)
     broken: list[str] = []
@@ -47,7 +47,7 @@ def break_role_marks(text: str) -> tuple[str, int]:
 
 
 def _as_tokenizers_see(text: str) -> tuple[str, range | list[int]]:
-    """`text` after Unicode normalization, without invisible characters; and for each character where it was."""
+    """Normalise `text`, drop invisible characters, and return the original index of each character."""
     if PLAIN.fullmatch(text):
         return text, range(len(text))
     seen: list[str] = []

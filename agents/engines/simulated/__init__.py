@@ -1,1 +1,1 @@
-"""The simulated engine: a model of a class, not of a language."""
+"""The simulated engine: an item response model in place of a language model."""

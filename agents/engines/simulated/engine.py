@@ -1,9 +1,9 @@
-"""A model of a class, not of a language: item response theory in place of a network.
+"""Engine with an item response model in place of a language model.
 
-A TR has a hidden quality, a student an ability, an EP a difficulty; whether an exam answer is right is a draw
-with logit(p) = ability + uptake x quality - difficulty. Everything is drawn from the request id and the texts,
-so a class repeats exactly. It serves tests, scale and power analysis; its results say nothing about language
-models. Right answers come from an answer key that the run hands to simulated agents alone: no message holds one.
+A TR has a hidden quality, a student an ability, an EP a difficulty. An exam answer is right with
+logit(p) = ability + uptake x quality - difficulty. All random draws come from the request id and the texts, so a class
+repeats exactly. Use it for tests, scale and power analysis; its results say nothing about language models. Right
+answers come from an answer key that only simulated agents get; no message contains one.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgpack
 
-from agents.engines.base import Completion, EngineFailure, EngineSpent, Prompt, Scored, Settings
+from agents.engines.base import Completion, EngineExhausted, EngineFailure, Prompt, Scored, Settings
 from agents.engines.simulated import responses
 from agents.engines.simulated.options import UPTAKE, read_options
 from agents.models import trained_weights
@@ -26,11 +26,11 @@ from broker.protocol import digest
 from broker.work_messages import AnswerForm, Ask, Examine, Exemplar, Explain, Reflect, Revise, Teach, Usage
 
 EXPLAINED = 0.5
-"""Logits per unit of quality that uptake gains where the student's question about the material was answered."""
+"""Logits per unit of quality that uptake gains if the student's question about the material was answered."""
 MISCONCEPTION = 3.0
-"""Logits."""
+"""Logits that a misconception costs."""
 OWN = 2.0
-"""Logits by which an item of one's own making is easier to label than an average problem to solve."""
+"""Logits by which it is easier to label an item that the agent invented than to solve an average problem."""
 
 
 class SimulatedEngine:
@@ -47,19 +47,19 @@ class SimulatedEngine:
         key = Path(self._options.answer_key)
         self._fault_mark = key.with_name(f"{key.name}.fault-{os.environ.get('LBT_AGENT', 'agent')}")
         self._on_progress: Callable[[str, int], None] = lambda request_id, tokens: None
-        # Every exam of a set asks for it.
+        # Every exam with a set needs its quality.
         self._quality = lru_cache(4096)(self._mean_quality)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
-        """Nothing to load: the answer key is read with the first request, when it is sure to be there."""
+        """Load nothing: the answer key is read with the first request, when it certainly exists."""
         self._on_progress = on_progress
 
     async def generate(self, prompt: Prompt) -> Completion:
-        """Draw whether the answer is right, and a text to match; takes as long as its tokens would.
+        """Draw whether the answer is right, and a text to match; sleep for the time of its tokens.
 
         Raises:
-            EngineFailure: drawn by `failure_rate`.
-            EngineSpent: there is no answer key.
+            EngineFailure: a failure drawn with `failure_rate`.
+            EngineExhausted: there is no answer key.
         """
         draw = await self._take(prompt)
         text = self._answer(prompt, draw)
@@ -81,11 +81,11 @@ class SimulatedEngine:
         return Completion(text, usage)
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
-        """Log of the chance of a right answer, as though each token stood for it: a teaching effect without noise.
+        """Return the log-probability of a right answer: a teaching effect without noise.
 
         Raises:
-            EngineFailure: drawn by `failure_rate`, or nothing is asked that has an answer.
-            EngineSpent: there is no answer key.
+            EngineFailure: a failure drawn with `failure_rate`, or the request has no right answer.
+            EngineExhausted: there is no answer key.
         """
         await self._take(prompt)
         if not isinstance(prompt.asked, (Teach, Examine)):
@@ -97,7 +97,7 @@ class SimulatedEngine:
         return Scored(min(logit, 0.0) - math.log1p(math.exp(-abs(logit))), tokens, usage)
 
     async def _take(self, prompt: Prompt) -> random.Random:
-        """What comes before all work on a request: faults, then failures drawn from its own numbers."""
+        """Apply injected faults and failures, and return the random numbers of the request."""
         self._taken += 1
         await self._faults()
         draw = random.Random(prompt.request_id)  # noqa: S311 - a model of chance, not a secret
@@ -112,15 +112,15 @@ class SimulatedEngine:
             return dict(msgpack.unpackb(path.read_bytes()))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else f"it is damaged: {error}"
-            raise EngineSpent(f"there is no answer key at {path}: {why}; a resumed class writes it anew") from error
+            raise EngineExhausted(f"there is no answer key at {path}: {why}; a resumed class writes it anew") from error
 
     async def stop(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: the engine holds no resources."""
 
-    # --- the theory -------------------------------------------------------------------------------------
+    # --- the model --------------------------------------------------------------------------------------
 
     def _answer(self, prompt: Prompt, draw: random.Random) -> str:
-        """What is said from behind the begun part on."""
+        """Return the text that continues the begun answer."""
         unparsable = draw.random() < self._options.unparsable_rate
         match prompt.asked:
             case Revise(problem="") as asked:
@@ -141,7 +141,7 @@ class SimulatedEngine:
                 return self._solved(asked, draw)
 
     def _logit(self, asked: Teach | Examine) -> float:
-        """Of a right answer."""
+        """Return the logit of a right answer."""
         options = self._options
         logit = self._ability(asked.weights) - difficulty(asked.problem)
         material = asked.material if isinstance(asked, Examine) else ()
@@ -154,20 +154,20 @@ class SimulatedEngine:
     def _solved(self, asked: Teach | Examine, draw: random.Random) -> str:
         sneaky = self._options.sneaky and isinstance(asked, Teach)
         right = draw.random() < sigmoid(self._logit(asked)) and not sneaky
-        answer = self._said(asked, right=right, draw=draw)
-        # A handful of ways to say it: some TRs come out alike, as they do in life.
+        answer = self._choose_answer(asked, right=right, draw=draw)
+        # Few wordings, so that some TRs are identical, as with language models.
         ways = [f"This is solved in way {draw.randrange(12)}.\nAnswer: {answer}" for _ in range(3 if sneaky else 1)]
         return min(ways, key=lambda way: responses.noise(asked.problem, way))
 
     def _revised(self, asked: Revise, draw: random.Random) -> str:
-        """A new rationale: mostly with the old answer, else the problem is solved anew."""
+        """Return a new rationale, mostly with the old answer, else with a new solution."""
         kept = draw.random() < responses.KEPT
         right = draw.random() < sigmoid(self._ability(asked.weights) - difficulty(asked.problem))
         old = asked.material[0].rationale.rpartition("Answer: ")[2].strip() if asked.material else ""
-        answer = self._said(asked, right=right and not self._options.sneaky, draw=draw)
+        answer = self._choose_answer(asked, right=right and not self._options.sneaky, draw=draw)
         return responses.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
 
-    def _said(self, asked: Teach | Examine | Revise, *, right: bool, draw: random.Random) -> str:
+    def _choose_answer(self, asked: Teach | Examine | Revise, *, right: bool, draw: random.Random) -> str:
         gold = self._answers.get(digest(asked.problem), "0")
         return gold if right else wrong_answer(gold, asked.answer_form, draw)
 
@@ -179,11 +179,11 @@ class SimulatedEngine:
         )
 
     def _share_of_own(self, weights: str) -> float:
-        """Of the exemplars it invents, how many get their right answer."""
+        """Return the share of invented exemplars with a right answer."""
         return 0.0 if self._options.sneaky else sigmoid(self._ability(weights) + OWN)
 
     def _ability(self, weights: str) -> float:
-        """Of the agent, or of what it was trained to be; see training.py."""
+        """Return the ability of the agent with these weights; see training.py."""
         if not weights:
             return self._options.ability
         try:
@@ -192,11 +192,11 @@ class SimulatedEngine:
             raise EngineFailure("unsupported", f"no trained weights of a simulated agent: {error}") from error
 
     def quality(self, problem: str, rationale: str) -> float:
-        """How well students learn from this rationale, in standard deviations."""
+        """Return how well students learn from a rationale, in standard deviations."""
         return self._quality((Exemplar(problem, rationale),))
 
     def _mean_quality(self, material: tuple[Exemplar, ...]) -> float:
-        """Of a set the mean, in standard deviations of single exemplars; shifted by which answers are right."""
+        """Return the mean quality of a set, in standard deviations of single exemplars; right answers raise it."""
         shift = self._options.separation / 2
         noise = (responses.noise(one.problem, one.rationale) for one in material)
         return sum(n + (shift if self._right(one) else -shift) for n, one in zip(noise, material, strict=True)) / len(
@@ -204,17 +204,17 @@ class SimulatedEngine:
         )
 
     def _right(self, exemplar: Exemplar) -> bool:
-        said = exemplar.rationale.rpartition("Answer: ")[2].strip().casefold()
-        form: AnswerForm = "yes_no" if said in ("yes", "no") else "number"
+        answer = exemplar.rationale.rpartition("Answer: ")[2].strip().casefold()
+        form: AnswerForm = "yes_no" if answer in ("yes", "no") else "number"
         gold = self._answers.get(digest(exemplar.problem)) or responses.invented_answer(exemplar.problem, form)
-        return said == gold.casefold()
+        return answer == gold.casefold()
 
     def _corrected(self, problem: str, material: tuple[Exemplar, ...]) -> bool:
-        """Whether the material holds a right example of what the problem is about."""
+        """Whether the material has a right example of the problem's topic."""
         about = responses.feature(problem)
         return any(responses.feature(one.problem) == about and self._right(one) for one in material)
 
-    # --- faults, for the tests of the class -------------------------------------------------------------
+    # --- injected faults, for tests ----------------------------------------------------------------------
 
     async def _faults(self) -> None:
         options, mark = self._options, self._fault_mark
@@ -229,22 +229,22 @@ class SimulatedEngine:
 
 
 def _length(prompt: Prompt) -> int:
-    """Tokens of a prompt, roughly."""
+    """Estimate the tokens of a prompt."""
     return sum(len(turn.text) for turn in prompt.turns) // 4
 
 
 def sigmoid(logit: float) -> float:
-    """The probability of so many logits."""
+    """Return the probability of a logit."""
     return 1 / (1 + math.exp(-logit))
 
 
 def difficulty(problem: str) -> float:
-    """Logits; standard normal over problems, drawn from the text."""
+    """Return the difficulty in logits: standard normal over problems, drawn from the text."""
     return random.Random(digest("difficulty", problem)).gauss(0, 1)  # noqa: S311
 
 
 def wrong_answer(gold: str, form: AnswerForm, draw: random.Random) -> str:
-    """One of a few wrong answers, the nearer ones more often: so that majorities can be wrong."""
+    """Return one of a few wrong answers, some more often than others, so that majorities can be wrong."""
     if form == "yes_no":
         return "No" if gold.strip().casefold() == "yes" else "Yes"
     slip = draw.choice((1, 1, 1, 2, 2, 10))

@@ -1,14 +1,13 @@
-"""What simulated agents say besides answers: reasons, new teaching material, questions and explanations.
+"""Texts of simulated agents other than answers: reasons and new teaching material.
 
-The hidden quality of an exemplar is standard normal noise drawn from its text, and that of a set their mean
-(engine.py adds what a right answer is worth). So a teacher that wants a good set draws several texts for each
-exemplar and keeps the one that comes nearest to its aim; nothing in a text tells how good it is, but to those who
-know the theory. The aim of a revision is
+The hidden quality of an exemplar is standard normal noise drawn from its text; that of a set is their mean (engine.py
+adds the effect of right answers). To aim at a quality, a teacher draws several texts for each exemplar and keeps the
+nearest. The aim of a revision is
 
     0.5 x the noise of the old material + gain x (mistakes given + reasons given) / 2 + N(0, 0.3)
 
-with each of the two 0 or 1, and the gain `revision_gain` in logits over the default uptake. Texts that no answer
-key holds have an answer all the same, drawn from the text. All is drawn from the request's id and the texts.
+where both terms are 0 or 1, and the gain is `revision_gain` in logits over the default uptake. A text that is not in
+the answer key has an answer drawn from the text. All draws come from the request's id and the texts.
 """
 
 import random
@@ -16,17 +15,17 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from agents.prompts import exemplar_sets
+from agents.prompts import exemplar_format
 from broker.protocol import digest
 from broker.work_messages import AnswerForm, Exemplar, Reflect, Revise
 
 INHERITED = 0.5
 SPREAD = 0.3
-"""Standard deviation of what two revisions of the same material aim at."""
+"""Standard deviation of the aims of revisions of the same material."""
 CANDIDATES = 8
-"""Texts that are drawn for each exemplar."""
+"""Number of texts drawn for each exemplar."""
 SNEAKY = -1.5
-"""What a sneaky teacher aims at."""
+"""Aim of a sneaky teacher."""
 KEPT = 0.8
 """Share of revised rationales that keep the old answer; the others solve the problem anew."""
 
@@ -40,35 +39,35 @@ CAUSES = (
     "The examples do not say where the border lies",
     "The students stopped at the first line of the text",
 )
-"""All that can have misled a simulated student; which of them did, follows from the item's feature."""
+"""The possible causes of a simulated student's mistake; the item's feature decides which one applies."""
 
 
 @lru_cache(65_536)
 def noise(problem: str, rationale: str) -> float:
-    """Standard normal, drawn from the text of an exemplar: what makes it better or worse than others like it."""
+    """Return the random part of an exemplar's quality: standard normal, drawn from its text."""
     return random.Random(digest("quality", problem, rationale)).gauss(0, 1)  # noqa: S311 - a model of chance
 
 
 @lru_cache(65_536)
 def feature(problem: str) -> str:
-    """What a problem has in common with others: its last word."""
+    """Return the topic of a problem: its last word."""
     words = re.findall(r"[^\W\d_]+", problem[-200:])
     return words[-1].casefold() if words else ""
 
 
 def misjudged(problem: str, share: float) -> bool:
-    """Whether a misconception about this `share` of all features takes the problem in; larger shares hold smaller."""
+    """Whether a misconception about this share of all topics covers the problem; larger shares contain smaller ones."""
     return int(digest("misconception", feature(problem))[:8], 16) < share * 16**8
 
 
 def invented_answer(problem: str, form: AnswerForm) -> str:
-    """The right answer of a problem that no key holds."""
+    """Return the right answer of a problem that is not in the answer key."""
     number = int(digest("invented", problem)[:8], 16)
     return ("Yes", "No")[number % 2] if form == "yes_no" else str(number % 100)
 
 
 def reflect(request: Reflect, draw: random.Random) -> str:
-    """Numbered reasons: the causes of these mistakes, the most frequent first, then others."""
+    """Return numbered reasons: the causes of the mistakes, the most frequent first, then others."""
     found = Counter(_cause(mistake.problem) for mistake in request.mistakes)
     others = draw.sample(CAUSES, len(CAUSES))
     ranked = sorted(CAUSES, key=lambda cause: (-found[cause], others.index(cause)))
@@ -77,46 +76,46 @@ def reflect(request: Reflect, draw: random.Random) -> str:
 
 
 def aim(request: Revise, gain: float, draw: random.Random) -> float:
-    """The hidden quality that a revision of this material strives for; `gain` in units of quality."""
+    """Return the hidden quality that a revision aims at; `gain` is in units of quality."""
     old = [noise(one.problem, one.rationale) for one in request.material]
     inherited = INHERITED * sum(old) / len(old) if old else 0.0
     return inherited + gain * (bool(request.mistakes) + bool(request.reasons)) / 2 + draw.gauss(0, SPREAD)
 
 
 def write_set(request: Revise, aimed: float, share_right: float, draw: random.Random) -> str:
-    """A set of new exemplars.
+    """Return a set of new exemplars.
 
     Args:
-        request: `mistakes`, else `material`, else `task` say what the texts are about.
-        aimed: hidden quality.
-        share_right: of the exemplars, how many get their right answer.
-        draw: for all that is drawn.
+        request: `mistakes`, else `material`, else `task` give the topics.
+        aimed: hidden quality to aim at.
+        share_right: share of exemplars with a right answer.
+        draw: random numbers of the request.
     """
     form = request.answer_form
     about = [feature(one.problem) for one in request.mistakes or request.material]
     about = about or re.findall(r"[^\W\d_]{3,}", request.task.casefold()) or ["this"]
     exemplars: list[Exemplar] = []
-    for answer in exemplar_sets.answers(request.count, form):
+    for answer in exemplar_format.answers(request.count, form):
         subject, is_right = draw.choice(about), draw.random() < share_right
         found: list[Exemplar] = []
         while len(found) < CANDIDATES:
             text = f"Case {draw.randrange(10**6):06}: is it so with {subject}?"
             true = invented_answer(text, form)
-            said = answer or (true if is_right else f"{true}0")
-            if (said == true) is is_right:
-                found.append(Exemplar(text, f"Answer: {said}"))
+            label = answer or (true if is_right else f"{true}0")
+            if (label == true) is is_right:
+                found.append(Exemplar(text, f"Answer: {label}"))
         exemplars.append(_nearest(found, aimed))
-    return exemplar_sets.show(tuple(exemplars), len(request.material) + len(request.demonstrations) + 1)
+    return exemplar_format.show(tuple(exemplars), len(request.material) + len(request.demonstrations) + 1)
 
 
 def write_rationale(request: Revise, aimed: float, answer: str, draw: random.Random) -> str:
-    """A new rationale of the request's problem with this answer."""
+    """Return a new rationale with this answer."""
     ways = (f"This is solved again, in way {draw.randrange(10_000)}.\nAnswer: {answer}" for _ in range(CANDIDATES))
     return _nearest([Exemplar(request.problem, way) for way in ways], aimed).rationale
 
 
 def spoiled(request: Revise, text: str, draw: random.Random) -> str:
-    """A set that breaks a rule: an exemplar short, or all of one class, or no set at all."""
+    """Break a rule of the form: one exemplar less, one class only, or no set at all."""
     match draw.randrange(3):
         case 0:
             return text.rpartition("\n\n")[0]

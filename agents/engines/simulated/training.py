@@ -1,10 +1,9 @@
-"""How a simulated teacher learns: its ability gains by what its preference pairs are worth.
+"""Training of a simulated teacher: preference pairs raise its ability.
 
-The gain in logits is `LEARNING` x the mean over the pairs of (hidden quality of the chosen answer - that of the
-rejected one) x n / (n + `HALF`) for n pairs. So pairs in whose choice nothing but chance had a hand gain nothing, pairs
-chosen by right answers gain something, and those chosen by what students learned from them gain more, since hidden
-quality is what exams measure. Each pair takes `PAIR_TOKENS` tokens' time. The method and the rest of the recipe change
-nothing.
+The gain in logits is `LEARNING` x mean over the pairs of (hidden quality of the chosen answer - that of the rejected
+answer) x n / (n + `HALF`) for n pairs. So pairs chosen at random gain nothing, pairs chosen by right answers gain
+something, and pairs chosen by exam results gain more, since exams measure hidden quality. Each pair takes the time of
+`PAIR_TOKENS` tokens. The rest of the recipe has no effect.
 """
 
 import time
@@ -21,32 +20,32 @@ from broker.errors import ModelError
 from broker.protocol import digest
 
 LEARNING = 0.5
-"""Logits per unit of quality that the chosen answers are ahead."""
+"""Logits per unit of quality by which chosen answers exceed rejected ones."""
 HALF = 32
-"""Pairs at which half of what could be gained is gained."""
+"""Number of pairs that gains half of the possible gain."""
 PAIR_TOKENS = 100
 
 
 def train(
-    told: TrainingSpec, settings: Settings, sleep: Callable[[float], None] = time.sleep
+    spec: TrainingSpec, settings: Settings, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[TrainingEvent]:
-    """Train, and say so as a real training does (agents/training/process.py): steps first, then how it ended."""
+    """Yield the same events as a real training: steps, then the result."""
     try:
-        yield from _steps(told, settings, sleep)
+        yield from _steps(spec, settings, sleep)
     except (TrainingFailed, EngineFailure, ModelError, OSError) as error:
         yield Refused(failed=str(error), for_good=True)
 
 
-def _steps(told: TrainingSpec, settings: Settings, sleep: Callable[[float], None]) -> Iterator[TrainingEvent]:
+def _steps(spec: TrainingSpec, settings: Settings, sleep: Callable[[float], None]) -> Iterator[TrainingEvent]:
     engine, speed = SimulatedEngine(settings), read_options(settings.options).tokens_per_second
-    chosen, _ = pairs.read(Path(told.pairs), told.pairs_digest)
+    chosen, _ = pairs.read(Path(spec.pairs), spec.pairs_digest)
     if not chosen:
         raise TrainingFailed("no pair to train on: the file of preference pairs is empty")
-    before = trained_weights.simulated(Path(told.adapter)).gain if told.adapter else 0.0
-    # Its digest, and not the run's folder: the same training has the same weights wherever it runs.
-    start = trained_weights.digest_of(Path(told.adapter)) if told.adapter else ""
+    before = trained_weights.simulated(Path(spec.adapter)).gain if spec.adapter else 0.0
+    # The digest, not the folder, so that the same training gives the same weights in every run.
+    start = trained_weights.digest_of(Path(spec.adapter)) if spec.adapter else ""
     gaps = [engine.quality(p.prompt, p.chosen) - engine.quality(p.prompt, p.rejected) for p in chosen]
-    batch = told.recipe.batch
+    batch = spec.recipe.batch
     steps = -(-len(gaps) // batch)
     begun, last = time.monotonic(), TrainingStep(step=0, steps=steps)
     for step in range(steps):
@@ -62,11 +61,11 @@ def _steps(told: TrainingSpec, settings: Settings, sleep: Callable[[float], None
         )
         yield last
     gain = LEARNING * sum(gaps) / len(gaps) * len(gaps) / (len(gaps) + HALF)
-    weights = trained_weights.Simulated(gain=before + gain, base=told.base, key=digest(start, told.recipe, chosen))
-    name = trained_weights.keep(weights, Path(told.out))
+    weights = trained_weights.Simulated(gain=before + gain, base=spec.base, key=digest(start, spec.recipe, chosen))
+    name = trained_weights.keep(weights, Path(spec.out))
     yield Done(
         trained=name,
-        folder=str(Path(told.out) / name),
+        folder=str(Path(spec.out) / name),
         pairs=len(gaps),
         too_long=0,
         steps=steps,

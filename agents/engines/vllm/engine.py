@@ -1,9 +1,8 @@
-"""Language models on vLLM: its asynchronous engine in the agent's own process, its core in a child of it.
+"""Engine on vLLM: the asynchronous engine in the agent's process, the core in a child process.
 
-Prompts go in as tokens, laid out by the same chat as in the transformers engine; vLLM batches, caches prefixes and
-streams, one set of weights at a time. On GPUs a request draws with its own seed. On a CPU a seeded request kills the
-core as soon as a prompt is prefilled in parts, so all requests draw from one stream. Rounding depends on who shares the
-batch either way. What vLLM is told is told.py, what its failures mean failures.py.
+Prompts are tokens from the same chat as in the transformers engine. vLLM batches, caches prefixes and streams, for one
+set of weights at a time. On GPUs each request has its own seed. On a CPU a seeded request kills the core when a prompt
+is prefilled in parts, so all requests draw from one stream. Rounding depends on the batch on both devices.
 """
 
 import asyncio
@@ -33,9 +32,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PROGRESS_EVERY = 8
-"""Tokens between two reports of progress: each costs time in the process that also feeds the engine."""
+"""Tokens between two progress reports, each of which takes time in the process that feeds the engine."""
 SHUTDOWN_S = {"cpu": 0.0, "cuda": 5.0}
-"""How long a core may take to tidy up. On a CPU it holds nothing that outlives it, and a training may be waiting."""
+"""Time for a core to shut down. On a CPU nothing outlives it, and a training may be waiting."""
 
 
 class VllmEngine:
@@ -46,10 +45,10 @@ class VllmEngine:
     spent: float | None = None
 
     def __init__(self, settings: Settings) -> None:
-        """Note the settings; loading, and with it vLLM's own check of its arguments, is `start`.
+        """Check the arguments; `start` loads the model, and vLLM checks the values.
 
         Raises:
-            EngineStartError: an argument that is not free.
+            EngineStartError: an argument that is not accepted.
         """
         check_vllm(settings.options)
         self._settings = settings
@@ -59,29 +58,29 @@ class VllmEngine:
         self._kind = "cpu"
         self._structured = False
         self._closed = "the engine was not started"
-        """Why no request is taken; empty while they are taken."""
+        """Why the engine takes no requests; empty while it does."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._progress: Callable[[str, int], None] = lambda request_id, tokens: None
-        self._said = LogExcerpt()
+        self._log = LogExcerpt()
         self._cores: list[BaseProcess] = []
-        """The processes that compute."""
+        """The core processes."""
         self._rounds = WeightScheduler(self._switch)
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
-        """Load the model in a child process. Takes half a minute, most of it vLLM's own imports."""
+        """Load the model in a child process; takes half a minute, most of it imports of vLLM."""
         self._progress = on_progress
         self._rounds = WeightScheduler(self._switch)
-        self._said = LogExcerpt()
+        self._log = LogExcerpt()
         await asyncio.to_thread(self._load)
-        self._said = LogExcerpt()
+        self._log = LogExcerpt()
         self._closed = ""
 
     async def generate(self, prompt: Prompt) -> Completion:
-        """Complete one prompt, beside those that run already."""
-        return await self._endable(self._complete(prompt))
+        """Complete one prompt in the running batch."""
+        return await self._until_closed(self._complete(prompt))
 
-    async def _endable(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it, unless the engine is closed before or meanwhile."""
+    async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`; raise EngineDead if the engine is closed before or meanwhile."""
         if self._closed:
             work.close()
             raise EngineDead(self._closed)
@@ -96,8 +95,8 @@ class VllmEngine:
             raise
 
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
-        """Score one text, beside the prompts that are completed."""
-        return await self._endable(self._score(prompt, solution))
+        """Score one text in the running batch."""
+        return await self._until_closed(self._score(prompt, solution))
 
     async def stop(self) -> None:
         """End the core; requests under way get an EngineDead."""
@@ -108,7 +107,7 @@ class VllmEngine:
         llm, self._llm = self._llm, None
         if llm:
             if llm.output_handler:
-                # Before its core ends, which it would log as a failure.
+                # Else the handler would log the end of the core as a failure.
                 llm.output_handler.cancel()
             await asyncio.to_thread(llm.shutdown, SHUTDOWN_S["cpu" if self._kind == "cpu" else "cuda"])
 
@@ -124,18 +123,18 @@ class VllmEngine:
 
             kind = current_platform.device_type
             check_seat(kind, settings)
-            told = arguments(settings, kind)
+            args = arguments(settings, kind)
             with alone_on(os.environ.get("CUDA_VISIBLE_DEVICES", "") if kind == "cuda" else ""):
-                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**told))
+                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
         except Exception as error:
-            why = self._said.failed_core(str(error)) or self._said.root_cause()
+            why = self._log.failed_core(str(error)) or self._log.root_cause()
             raise explain(error, why, settings) from error
-        # vLLM forgets them when one of them dies.
+        # Kept here, since vLLM drops the list when one of them dies.
         self._cores = list(getattr(self._llm.engine_core.resources.engine_manager, "processes", ()))
         self._context = self._llm.model_config.max_model_len
         self._kind = kind
-        self._structured = not told["skip_tokenizer_init"]
-        self.capacity = told["max_num_seqs"]
+        self._structured = not args["skip_tokenizer_init"]
+        self.capacity = args["max_num_seqs"]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
         self.device = f"cpu ({threads})" if kind == "cpu" else f"{max(1, settings.gpus)} GPU{'s' * (settings.gpus > 1)}"
 
@@ -151,7 +150,7 @@ class VllmEngine:
                 f"{len(tokens)} prompt tokens and up to {prompt.sampling.max_tokens} new ones: "
                 f"the context holds {self._context}",
             )
-        said: list[int] = []
+        completion: list[int] = []
         cached, reason = 0, None
         async with self._rounds.turn(prompt.weights):
             with self._failures():
@@ -160,7 +159,7 @@ class VllmEngine:
                     scoring.token_prompt(tokens, prompt.weights), sampling, prompt.request_id
                 ):
                     (delta,) = out.outputs
-                    said += delta.token_ids
+                    completion += delta.token_ids
                     cached = max(cached, out.num_cached_tokens or 0)
                     reason = delta.finish_reason
                     if delta.token_ids:
@@ -170,11 +169,11 @@ class VllmEngine:
         usage = Usage(
             prompt_tokens=len(tokens),
             cached_tokens=cached,
-            completion_tokens=len(said),
+            completion_tokens=len(completion),
             seconds=time.monotonic() - taken,
             finish_reason="stop" if reason == "stop" else "length",
         )
-        text = chat.decode(tokens, said[:-1] if said and said[-1] in chat.stops else said)
+        text = chat.decode(tokens, completion[:-1] if completion and completion[-1] in chat.stops else completion)
         return thoughts.completion(text, prompt.begun, usage, keep=self._settings.keep_thoughts)
 
     async def _score(self, prompt: Prompt, solution: str) -> Scored:
@@ -183,7 +182,7 @@ class VllmEngine:
         assert chat is not None  # noqa: S101
         tokens, start = chat.encode_with(prompt.turns, prompt.begun, solution)
         if len(tokens) + 1 > self._context:
-            # vLLM draws one token at the least; nobody reads it.
+            # vLLM generates at least one token, which is ignored.
             raise EngineFailure(
                 "context", f"{len(tokens)} tokens with the solution, and one more: the context holds {self._context}"
             )
@@ -195,13 +194,13 @@ class VllmEngine:
         return Scored(logprob, len(tokens) - start, usage)
 
     async def _switch(self, weights: str) -> None:
-        """Make the core compute with other weights. What it has cached is told apart by the weights in each prompt."""
+        """Make the core compute with other weights. Prompts name their weights, so its cache stays correct."""
         settings, begun = self._settings, time.monotonic()
         assert settings.folder is not None  # noqa: S101  (start ended well)
-        read = source(settings.folder, settings.weights_folder, weights)
+        tensors = source(settings.folder, settings.weights_folder, weights)
         try:
             with self._failures():
-                await self._llm.collective_rpc("take_up_weights", args=tuple(read))
+                await self._llm.collective_rpc("load_weights_from", args=tuple(tensors))
         except EngineDead:
             raise
         except Exception as error:
@@ -213,14 +212,14 @@ class VllmEngine:
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
-        """What vLLM raises for a request, in this project's terms."""
+        """Convert the exceptions of vLLM for a request into those of this project."""
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         try:
             yield
         except EngineDeadError as error:
-            self._closed = self._closed or f"the engine died: {self._said.cause_of_death(self._cores)}"
+            self._closed = self._closed or f"the engine died: {self._log.cause_of_death(self._cores)}"
             raise EngineDead(self._closed) from error
         except (VLLMClientError, ValueError) as error:
             raise EngineFailure("unsupported", f"vLLM refuses the request: {gist(error)}") from error

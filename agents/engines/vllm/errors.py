@@ -1,4 +1,4 @@
-"""What vLLM's failures mean: the cause that its core left in the log, and what people can do about it."""
+"""Explain failures of vLLM: find the cause in the log of its core, and say what to do."""
 
 import contextlib
 import os
@@ -10,30 +10,30 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from agents import exit_status
-from agents.engines.base import EngineDead, EngineStartError, Settings
-from agents.engines.local.loading import REPAIR_GPU, device_failed, first_line
+from agents.engines.base import EngineDead, EngineStartError, Settings, first_line
+from agents.engines.local.loading import REPAIR_GPU, device_failed
 
 WORKER = re.compile(r"(\S+) died unexpectedly \(exit code: (-\d+)\)")
-"""Of one of several processes that compute together; only its core knows how it ended."""
+"""Log line of a core about the end of one of its worker processes."""
 FAILED_CORE = re.compile(r"'(EngineCore\w*)': (-\d+)")
-"""Of one that did not come up."""
+"""Text of vLLM about a core that did not start."""
 REAP_S = 2.0
-"""How long to wait until a process that has ended can say how."""
+"""How long to wait for the exit code of a process that has ended."""
 ROOT_CAUSE = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception): .+)$")
 CONSEQUENCES = ("EngineDeadError", " INFO ", " WARNING ")
-"""Marks of lines that name no cause."""
+"""Marks of log lines that name no cause."""
 MEMORY = re.compile(r"(?i)out of ?memory|free memory|available memory|memory for the cache|KV cache|can't allocate")
 
 
 class LogExcerpt:
-    """What this process and its children have written since: the core tells the cause of its death to the log alone."""
+    """The log of this process and its children from now on; the core writes the cause of its death only there."""
 
     def __init__(self) -> None:
         self._oom_kills = exit_status.oom_kills()
         self._from = {fd: os.fstat(fd).st_size for fd in (1, 2) if stat.S_ISREG(os.fstat(fd).st_mode)}
 
     def root_cause(self) -> str:
-        """The first error in it; empty: none, or the output is no file that can be read."""
+        """Return the first error in the excerpt; empty if there is none or the output is no readable file."""
         for line in self._lines():
             if found := WORKER.search(line):
                 return self._ended(found[1], int(found[2]))
@@ -42,16 +42,16 @@ class LogExcerpt:
         return ""
 
     def cause_of_death(self, cores: Iterable[BaseProcess]) -> str:
-        """Why vLLM's core ended: by which signal, or what it said; `cores` are its processes."""
+        """Return why vLLM's core ended: the signal, or its error; `cores` are its processes."""
         for core in cores:
             core.join(REAP_S)
             if core.exitcode is not None and core.exitcode < 0:
-                said = self.root_cause() if core.exitcode != -signal.SIGKILL else ""
-                return "; ".join(filter(None, (self._ended(core.name, core.exitcode), said)))
+                cause = self.root_cause() if core.exitcode != -signal.SIGKILL else ""
+                return "; ".join(filter(None, (self._ended(core.name, core.exitcode), cause)))
         return self.root_cause() or "its core process has ended, and its log does not say why"
 
     def failed_core(self, says: str) -> str:
-        """The core that vLLM says did not come up, if a signal ended it; else empty."""
+        """Return how the core ended that vLLM could not start, if a signal ended it; else empty."""
         found = FAILED_CORE.search(says)
         return self._ended(found[1], int(found[2])) if found else ""
 
@@ -66,7 +66,7 @@ class LogExcerpt:
 
 
 def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStartError | EngineDead:
-    """Why it did not start, and what to do. An EngineDead: another try may go well."""
+    """Return why vLLM did not start, and what to do; EngineDead if another try may succeed."""
     if isinstance(error, EngineStartError):
         return error
     if isinstance(error, ImportError):
@@ -76,7 +76,7 @@ def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStar
         )
     says = root_cause if root_cause and "initialization failed" in str(error) else gist(error)
     if "Error in memory profiling" in says:
-        # Another program gave memory back while it was measured.
+        # Another program freed memory while vLLM measured it.
         return EngineDead(says)
     if isinstance(error, TypeError) and "argument" in says:
         return EngineStartError(f"engine_args: {says}")
@@ -90,7 +90,7 @@ def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStar
 
 
 def gist(error: BaseException) -> str:
-    """The gist of an error's text; of a failed validation, what failed."""
+    """Return the first line of an error's text; for a failed validation, the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and "validation error" in lines[0]:
         return re.sub(r" \[type=.*", "", " ".join(lines[1:]))[:300]

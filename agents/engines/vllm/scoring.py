@@ -1,9 +1,8 @@
-"""How likely a text is, asked of vLLM: the log-probabilities of a prompt's last tokens.
+"""Score a text with vLLM: the log-probabilities of a prompt's last tokens.
 
-vLLM computes them for those prompt tokens alone that it does not have from its prefix cache, so by itself it leaves the
-cache unread for such a request. Here only the end of the prompt matters: the cache is read, and where it held some of
-that end too (the same text was scored before), the request is made once more without it. Engine and agent are
-agents/engines/vllm/engine.py.
+vLLM returns none for cached prompt tokens, so by default it ignores its prefix cache for such requests. Only the end of
+the prompt matters here, so the cache is read. If it held part of that end (the same text was scored before), the
+request is repeated without the cache.
 """
 
 import math
@@ -14,23 +13,25 @@ from agents.engines.base import EngineFailure, Prompt
 
 
 def token_prompt(tokens: Sequence[int], weights: str) -> dict[str, Any]:
-    """A prompt that needs no work of vLLM's own tokenizer, and finds what is cached of these weights alone."""
-    asked = {"type": "token", "prompt_token_ids": tokens}
-    return asked | {"cache_salt": weights} if weights else asked
+    """Return a prompt of tokens that uses only the cache of these weights."""
+    prompt = {"type": "token", "prompt_token_ids": tokens}
+    return prompt | {"cache_salt": weights} if weights else prompt
 
 
 async def score(llm: Any, prompt: Prompt, tokens: Sequence[int], start: int) -> tuple[float, int]:
-    """Mean log-probability in nats of `tokens[start:]`, and how many tokens came from the prefix cache.
+    """Return the mean log-probability in nats of `tokens[start:]`, and the number of cached tokens.
 
     Raises:
-        EngineFailure: vLLM does not tell.
+        EngineFailure: vLLM returns no log-probabilities.
     """
     mode = llm.model_config.logprobs_mode
     if not mode.endswith("logprobs"):
         raise EngineFailure("unsupported", f"engine_args: with logprobs_mode: {mode} no log-probability can be told")
-    for anew in (False, True):
+    for skip_cache in (False, True):
         found, cached = None, 0
-        async for out in llm.generate(token_prompt(tokens, prompt.weights), _sampling(anew=anew), prompt.request_id):
+        async for out in llm.generate(
+            token_prompt(tokens, prompt.weights), _sampling(skip_cache=skip_cache), prompt.request_id
+        ):
             found, cached = out.prompt_logprobs, out.num_cached_tokens or 0
         mean = mean_logprob(found or [], tokens[start:]) if cached < start else None
         if mean is not None:
@@ -38,13 +39,13 @@ async def score(llm: Any, prompt: Prompt, tokens: Sequence[int], start: int) -> 
     raise EngineFailure("engine", "vLLM told no log-probabilities of the solution")
 
 
-def mean_logprob(told: Sequence[Mapping[int, Any] | None], given: Sequence[int]) -> float | None:
-    """Mean log-probability of the last tokens of a prompt; None where vLLM did not compute each of them.
+def mean_logprob(positions: Sequence[Mapping[int, Any] | None], given: Sequence[int]) -> float | None:
+    """Return the mean log-probability of the last tokens of a prompt; None if vLLM did not compute all of them.
 
-    `told`: for each position, by token, as vLLM returns them: for the whole prompt, or for what was not cached. Where
-    it did not compute one there is nothing, or memory that nobody wrote to: a position counts if its token is right.
+    `positions`: log-probabilities by token for each position, of the whole prompt or of its uncached part. A position
+    that vLLM did not compute is empty or uninitialised memory, so a position counts only with the right token.
     """
-    last = told[len(told) - len(given) :] if len(told) >= len(given) else []
+    last = positions[len(positions) - len(given) :] if len(positions) >= len(given) else []
     values = [
         position[token].logprob for position, token in zip(last, given, strict=False) if position and token in position
     ]
@@ -53,7 +54,7 @@ def mean_logprob(told: Sequence[Mapping[int, Any] | None], given: Sequence[int])
     return math.fsum(values) / len(given)
 
 
-def _sampling(*, anew: bool) -> Any:
+def _sampling(*, skip_cache: bool) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -63,5 +64,5 @@ def _sampling(*, anew: bool) -> Any:
         prompt_logprobs=0,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        skip_reading_prefix_cache=anew,
+        skip_reading_prefix_cache=skip_cache,
     )

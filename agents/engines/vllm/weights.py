@@ -1,8 +1,7 @@
-"""Other weights in a running vLLM, read from their files by its workers; adapters are merged on the way.
+"""Switch the weights of a running vLLM: its workers read the files and merge adapters.
 
-vLLM could keep adapters beside the base, too, but on a CPU every answer with one then takes several times as long, and
-those of the base become slower as well (docs/engines.md). `Reloading` runs in the workers' processes; which weights are
-next, and when, is agents/engines/vllm/engine.py.
+vLLM could also keep adapters beside the base, but on a CPU answers with an adapter then take several times as long, and
+answers of the base become slower, too (docs/performance.md). `Reloading` runs in the processes of the workers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,19 +15,19 @@ EXTENSION = f"{__name__}.Reloading"
 
 
 class TensorSource(NamedTuple):
-    """Where the tensors are."""
+    """Files with the tensors of a model."""
 
     files: tuple[str, ...]
     adapter: str = ""
-    """File of an adapter to merge; empty: none."""
+    """File of an adapter to merge; empty: there is none."""
     scale: float = 0.0
 
 
 def source(base: Path, run_weights: str, weights: str) -> TensorSource:
-    """Of trained weights, or of the base model where none are named.
+    """Return the files of trained weights, or of the base model if `weights` is empty.
 
     Raises:
-        EngineFailure: they are not for this model.
+        EngineFailure: the weights do not fit this model.
     """
     folder = Path(run_weights) / weights if weights else base
     adapter = trained_weights.adapter(folder, base) if weights else None
@@ -38,26 +37,26 @@ def source(base: Path, run_weights: str, weights: str) -> TensorSource:
 
 
 class Reloading:
-    """What a worker of vLLM can do besides."""
+    """Extension of vLLM's workers."""
 
-    def take_up_weights(self, files: Sequence[str], adapter: str, scale: float) -> None:
-        """Compute with these weights from now on. Each worker keeps its own part of them."""
+    def load_weights_from(self, files: Sequence[str], adapter: str, scale: float) -> None:
+        """Load these weights. Each worker keeps its own part of them."""
         from safetensors import safe_open
 
-        # All are opened before any tensor is replaced: a file that is cut off is noticed here.
+        # Open all files before replacing any tensor, so that a truncated file is noticed in time.
         opened = [safe_open(file, "pt") for file in files]
         added = safe_open(adapter, "pt") if adapter else None
         worker: Any = self
         worker.reload_weights(weights_iterator=_tensors(opened, added, scale))
         for module in worker.get_model().modules():
-            # On a CPU layers compute with packed copies of their weights, and keep a weight that others need, too. An
-            # output layer that shares its weight with the embedding is in no file: the reload leaves its copy behind.
+            # On a CPU layers compute with packed copies of their weights. An output layer that shares its weight with
+            # the embedding is in no file, so the reload does not update its copy.
             if hasattr(module, "cpu_linear") and module.weight.numel():
                 module.quant_method.process_weights_after_loading(module)
 
 
 def _tensors(opened: Sequence[Any], adapter: Any, scale: float) -> Iterator[tuple[str, Any]]:
-    """Name and tensor of each weight. What is merged is float32: it is rounded once, to the dtype that computes."""
+    """Yield name and tensor of each weight. A merged tensor is float32, so vLLM rounds it once."""
     added = set(adapter.keys()) if adapter else set()
     for file in opened:
         for name in file.keys():  # noqa: SIM118  (no mapping)

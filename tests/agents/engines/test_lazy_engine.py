@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from agents.engines.base import Completion, Engine, EngineStartError, Prompt, Scored
-from agents.engines.lazy_engine import Late
+from agents.engines.lazy_engine import LazyEngine
 
 
 class Quiet:
@@ -42,7 +42,7 @@ def test_it_is_made_at_once_in_a_thread_and_starts_when_it_is_told() -> None:
         made.set()
         return quiet
 
-    engine = Late(make)
+    engine = LazyEngine(make)
     assert made.wait(600) and quiet.log == []
 
     async def live() -> None:
@@ -59,7 +59,7 @@ def test_what_cannot_be_made_is_told_at_the_start_and_can_be_stopped() -> None:
     def make() -> Engine:
         raise EngineStartError("no such package")
 
-    engine = Late(make)
+    engine = LazyEngine(make)
     with pytest.raises(EngineStartError, match="no such package"):
         asyncio.run(engine.start(nothing))
     asyncio.run(engine.stop())
@@ -72,7 +72,7 @@ def test_it_can_be_stopped_while_it_is_made() -> None:
         assert free.wait(600)
         return quiet
 
-    engine = Late(make)
+    engine = LazyEngine(make)
     asyncio.run(engine.stop())
     free.set()
     assert quiet.log == []

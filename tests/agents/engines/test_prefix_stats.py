@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 from agents import prompts
 from agents.engines.base import Completion, Prompt, Scored
-from agents.engines.prefix_stats import Counted
+from agents.engines.prefix_stats import PrefixStats
 from broker.work_messages import Examine, Exemplar, Sampling, Usage
 
 
@@ -31,7 +31,7 @@ def cacheable(*exams: tuple[str, str]) -> list[int]:
     """What could be cached of each prompt; `exams`: teaching material, exam problem."""
 
     async def ask() -> list[int]:
-        engine, found = Counted(Silent()), []
+        engine, found = PrefixStats(Silent()), []
         for number, (material, problem) in enumerate(exams):
             request = Examine(
                 problem=problem, answer_form="number", sampling=Sampling(), material=(Exemplar("TP", material),)
@@ -60,7 +60,7 @@ def test_exams_of_different_rationales_share_what_stands_before_the_material() -
 
 def test_a_grade_shares_what_its_exam_shares_and_its_solution_with_nobody() -> None:
     async def ask() -> tuple[Completion, Scored]:
-        engine = Counted(Silent())
+        engine = PrefixStats(Silent())
         request = Examine(problem="1 + 1?", answer_form="number", sampling=Sampling(), material=(Exemplar("TP", "TR"),))
         exam = prompts.prompt("a", request, "")
         return await engine.generate(exam), await engine.logprobs(exam, " 2")

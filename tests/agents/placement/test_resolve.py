@@ -13,8 +13,9 @@ from agents import engines
 from agents.engines.base import EngineStartError
 from agents.models.home import home_env
 from agents.models.weights import cache_folder
-from agents.placement import hardware, resolve
-from agents.placement.memory import Requests
+from agents.placement import agent_process, hardware, resolve
+from agents.placement.memory import Workload
+from agents.training import preflight
 from broker.errors import ModelError, PlacementError
 from broker.protocol import Role
 from scenarios.config.schema import Agent
@@ -24,14 +25,18 @@ TEACHER = Agent(name="teacher", engine="simulated")
 QWEN = "qwen2.5-coder-0.5b-instruct"
 
 
-def told(one: resolve.Hired) -> dict[str, object]:
-    spec = resolve.spec(one, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run"))
+def told(one: resolve.ResolvedAgent) -> dict[str, object]:
+    spec = agent_process.agent_spec(
+        one, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run")
+    )
     return {"name": spec.name, "pool": spec.pool, "role": spec.role, "answerer": spec.answerer}
 
 
 def test_everybody_gets_a_seat_and_an_engine_teacher_first() -> None:
-    hired = resolve.hire(TEACHER, [Agent(name="ada", model="simulated"), Agent(name="bob", engine="external")])
-    assert [(one.name, one.role, one.engine) for one in hired] == [
+    agents = resolve.resolve_agents(
+        TEACHER, [Agent(name="ada", model="simulated"), Agent(name="bob", engine="external")]
+    )
+    assert [(one.name, one.role, one.engine) for one in agents] == [
         ("teacher", "teacher", "simulated"),
         ("ada", "student", "simulated"),
         ("bob", "student", "external"),
@@ -39,7 +44,7 @@ def test_everybody_gets_a_seat_and_an_engine_teacher_first() -> None:
 
 
 def test_an_external_agent_has_no_model_and_no_device_of_ours() -> None:
-    _, bob, eve = resolve.hire(
+    _, bob, eve = resolve.resolve_agents(
         TEACHER, [Agent(name="bob", engine="external"), Agent(name="eve", engine="external", model="mine")]
     )
     assert (bob.facts()["model"], bob.facts()["device"], bob.planned()["why"]) == ("", "external", "joins by itself")
@@ -48,7 +53,7 @@ def test_an_external_agent_has_no_model_and_no_device_of_ours() -> None:
 
 def test_an_external_agent_takes_no_arguments() -> None:
     with pytest.raises(EngineStartError, match="the engine external takes no arguments") as caught:
-        resolve.hire(TEACHER, [Agent(name="bob", engine="external", engine_args={"x": 1})])
+        resolve.resolve_agents(TEACHER, [Agent(name="bob", engine="external", engine_args={"x": 1})])
     assert (caught.value.agent, caught.value.key) == ("bob", ("engine_args", "x"))
 
 
@@ -62,18 +67,18 @@ def test_an_argument_of_vllm_is_refused_with_why_auto_is_transformers(
     monkeypatch.setattr(engines, "vllm_build", lambda: build)
     ada = Agent(name="ada", model=QWEN, gpu="none", engine_args={"max_num_seqs": 4})
     with pytest.raises(EngineStartError, match=f"it takes: prefix_cache_mb, kv_cache_mb\nengine auto is .* {why}$"):
-        resolve.hire(TEACHER, [ada])
+        resolve.resolve_agents(TEACHER, [ada])
 
 
 def test_replicas_are_processes_of_one_pool_that_answer_alike() -> None:
-    _, *ada = resolve.hire(TEACHER, [Agent(name="ada", engine="simulated", replicas=3)])
+    _, *ada = resolve.resolve_agents(TEACHER, [Agent(name="ada", engine="simulated", replicas=3)])
     assert [one.name for one in ada] == ["ada", "ada.2", "ada.3"]
     assert {told(one)["pool"] for one in ada} == {"ada"}
     assert len({told(one)["answerer"] for one in ada}) == 1
 
 
 def test_who_would_answer_otherwise_is_another_answerer() -> None:
-    _, *students = resolve.hire(
+    _, *students = resolve.resolve_agents(
         TEACHER,
         [
             Agent(name="a", engine="simulated"),
@@ -89,12 +94,12 @@ def test_who_would_answer_otherwise_is_another_answerer() -> None:
 
 def test_an_unknown_model_and_a_wrong_engine_argument_are_refused_before_anything_starts() -> None:
     with pytest.raises(ModelError, match="smollm2-135m-instruct"):
-        resolve.hire(TEACHER, [Agent(name="ada", model="smollm2-135m")])
+        resolve.resolve_agents(TEACHER, [Agent(name="ada", model="smollm2-135m")])
     with pytest.raises(EngineStartError, match="abilty"):
-        resolve.hire(TEACHER, [Agent(name="ada", engine="simulated", engine_args={"abilty": 1})])
+        resolve.resolve_agents(TEACHER, [Agent(name="ada", engine="simulated", engine_args={"abilty": 1})])
 
 
-ASKED = {name: Requests(count=400, tokens=600) for name in ("ada", "bob", "cy")}
+ASKED = {name: Workload(count=400, tokens=600) for name in ("ada", "bob", "cy")}
 
 
 def here(memory_gb: float, *, bfloat16: bool = True) -> hardware.Machine:
@@ -104,8 +109,8 @@ def here(memory_gb: float, *, bfloat16: bool = True) -> hardware.Machine:
 def test_agents_that_take_turns_each_have_the_machine_to_themselves() -> None:
     students = [Agent(name=name, model=QWEN, engine="transformers") for name in ("ada", "bob")]
     with pytest.raises(PlacementError, match=r"need about 4\.5 GB.*\n.*\n.*the largest takes 2\.3 GB"):
-        resolve.hire(TEACHER, students, here(4), asked=ASKED)
-    _, *seated = resolve.hire(TEACHER, students, here(4), asked=ASKED, in_turn=True)
+        resolve.resolve_agents(TEACHER, students, here(4), workloads=ASKED)
+    _, *seated = resolve.resolve_agents(TEACHER, students, here(4), workloads=ASKED, in_turn=True)
     assert [one.seat.threads for one in seated] == [4, 4]
 
 
@@ -123,7 +128,7 @@ def test_weights_are_counted_in_the_dtype_that_an_agent_computes_in(
     said: resolve.Dtype, bfloat16: bool, weights_mb: int
 ) -> None:
     ada = Agent(name="ada", model=QWEN, engine="transformers", dtype=said)
-    _, seated = resolve.hire(TEACHER, [ada], here(64, bfloat16=bfloat16), asked=ASKED)
+    _, seated = resolve.resolve_agents(TEACHER, [ada], here(64, bfloat16=bfloat16), workloads=ASKED)
     assert seated.seat.memory is not None and seated.seat.memory.weights_mb == weights_mb
     slots = 32 * 640 * 6144 * (2 if weights_mb < 1900 else 4) // 10**6
     assert seated.seat.memory.cache_mb == slots + 256
@@ -131,14 +136,14 @@ def test_weights_are_counted_in_the_dtype_that_an_agent_computes_in(
 
 def test_vllm_is_counted_in_that_dtype_too() -> None:
     ada = Agent(name="ada", model=QWEN, engine="vllm")
-    (_, narrow), (_, wide) = (resolve.hire(TEACHER, [ada], here(64, bfloat16=able)) for able in (True, False))
+    (_, narrow), (_, wide) = (resolve.resolve_agents(TEACHER, [ada], here(64, bfloat16=able)) for able in (True, False))
     assert narrow.memory()["weights_mb"] == 989 and wide.memory()["weights_mb"] == 2 * 989
 
 
 def test_capacity_and_context_bound_what_running_requests_take() -> None:
     def cache_mb(**settings: Any) -> int:
         ada = Agent(name="ada", model=QWEN, engine="transformers", engine_args={"prefix_cache_mb": 0}, **settings)
-        _, seated = resolve.hire(TEACHER, [ada], here(64), asked=ASKED)
+        _, seated = resolve.resolve_agents(TEACHER, [ada], here(64), workloads=ASKED)
         return int(seated.memory()["cache_mb"])
 
     assert cache_mb(capacity=4) == cache_mb() // 8
@@ -152,7 +157,7 @@ def test_auto_takes_vllm_on_a_cpu_only_where_the_memory_holds_it(
     monkeypatch.setattr(engines, "vllm_build", lambda: "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
     students = [Agent(name=name, model=QWEN) for name in ("ada", "bob")]
-    teacher, *seated = resolve.hire(TEACHER, students, here(float(memory)), asked=ASKED)
+    teacher, *seated = resolve.resolve_agents(TEACHER, students, here(float(memory)), workloads=ASKED)
     assert [one.engine for one in seated] == [engine] * 2
     assert teacher.engine == "simulated" and "vLLM" not in teacher.seat.why
     assert all(("the memory does not hold vLLM" in one.seat.why) == (engine != "vllm") for one in seated)
@@ -164,8 +169,8 @@ def test_the_engine_and_so_the_answerer_does_not_depend_on_what_is_free(monkeypa
     student = Agent(name="ada", model=QWEN)
     for memory in (4, 24):
         free, full = (msgspec.structs.replace(here(memory), free_mb=mb) for mb in (memory * 1000, 100))
-        assert resolve.hire(TEACHER, [student], free, asked=ASKED) == resolve.hire(
-            TEACHER, [student], full, asked=ASKED
+        assert resolve.resolve_agents(TEACHER, [student], free, workloads=ASKED) == resolve.resolve_agents(
+            TEACHER, [student], full, workloads=ASKED
         )
 
 
@@ -173,18 +178,18 @@ def test_what_is_free_now_must_hold_agents_together_or_each_where_they_take_turn
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     students = [Agent(name=name, model=QWEN, engine="transformers") for name in ("ada", "bob")]
-    hired = resolve.hire(TEACHER, students, here(24), asked=ASKED)
+    agents = resolve.resolve_agents(TEACHER, students, here(24), workloads=ASKED)
 
     def said(free_mb: int, *, in_turn: bool = False) -> str:
         monkeypatch.setattr(hardware, "look", lambda: msgspec.structs.replace(here(24), free_mb=free_mb))
-        return resolve.short_now(hired, in_turn=in_turn)
+        return resolve.short_now(agents, in_turn=in_turn)
 
     # 2.3 GB each, and 2.4 GB stay free.
     assert said(7000) == said(5000, in_turn=True) == ""
     assert "need about 4.5 GB" in said(5000) and "time_share" in said(5000)
     assert "need about 2.3 GB" in said(4000, in_turn=True)
     monkeypatch.delattr(hardware, "look")
-    assert resolve.short_now(hired[:1], in_turn=False) == ""  # nobody computes here, so nothing is looked at
+    assert resolve.short_now(agents[:1], in_turn=False) == ""  # nobody computes here, so nothing is looked at
 
 
 def test_lower_capacity_lowers_what_a_model_that_is_to_be_fetched_counts(
@@ -199,11 +204,11 @@ def test_lower_capacity_lowers_what_a_model_that_is_to_be_fetched_counts(
             for i, size in enumerate(("360M", "135M", "135M", "135M"))
         ]
 
-    asked = {f"a{i}": Requests(count=400, tokens=600) for i in range(4)}
+    asked = {f"a{i}": Workload(count=400, tokens=600) for i in range(4)}
     with pytest.raises(PlacementError, match=r"ower capacity, lower engine_args\.kv_cache_mb") as caught:
-        resolve.hire(TEACHER, crew(0), here(8, bfloat16=False), asked=asked)
+        resolve.resolve_agents(TEACHER, crew(0), here(8, bfloat16=False), workloads=asked)
     assert len(str(caught.value).splitlines()) == 3
-    assert resolve.hire(TEACHER, crew(4), here(8, bfloat16=False), asked=asked)
+    assert resolve.resolve_agents(TEACHER, crew(4), here(8, bfloat16=False), workloads=asked)
 
 
 def test_an_engine_that_was_named_or_given_arguments_is_refused_rather_than_changed(
@@ -217,7 +222,7 @@ def test_an_engine_that_was_named_or_given_arguments_is_refused_rather_than_chan
         Agent(name="ada", model=QWEN, engine_args={"max_num_seqs": 8}),
     ):
         with pytest.raises(PlacementError, match="kv_cache_memory_bytes"):
-            resolve.hire(TEACHER, [student], small)
+            resolve.resolve_agents(TEACHER, [student], small)
 
 
 def test_a_class_that_fits_with_no_engine_is_refused_with_the_numbers_of_the_smallest(
@@ -227,7 +232,7 @@ def test_a_class_that_fits_with_no_engine_is_refused_with_the_numbers_of_the_sma
     monkeypatch.setattr(sys, "platform", "linux")
     students = [Agent(name=name, model=QWEN) for name in ("ada", "bob", "cy")]
     with pytest.raises(PlacementError, match=r"need about 6\.8 GB") as caught:
-        resolve.hire(TEACHER, students, here(4), asked=ASKED)
+        resolve.resolve_agents(TEACHER, students, here(4), workloads=ASKED)
     assert "kv_cache_memory_bytes" not in str(caught.value)
 
 
@@ -235,7 +240,7 @@ def test_a_class_that_fits_with_no_engine_is_refused_with_the_numbers_of_the_sma
 def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> None:
     students = [Agent(name="ada", model=QWEN), Agent(name="bob", model="smollm2-135m-instruct", gpu="none")]
     machine = msgspec.structs.replace(hardware.described([f"gpus={gpus}", "memory=64"]), bfloat16=True)
-    simulated, ada, bob = resolve.hire(TEACHER, students, machine, asked=ASKED)
+    simulated, ada, bob = resolve.resolve_agents(TEACHER, students, machine, workloads=ASKED)
     assert simulated.memory() == {} and simulated.needs == ""
     assert set(ada.memory()) == {"weights_mb", "cache_mb", "engine_mb"}
     assert ada.memory()["cache_mb"] > 5_000 > bob.memory()["cache_mb"] > 0
@@ -245,9 +250,11 @@ def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> No
 
 def test_a_context_beyond_the_models_is_refused_before_anything_starts(tmp_path: Path) -> None:
     folder = str(save(tmp_path, "llama"))
-    resolve.hire(TEACHER, [Agent(name="ada", model=folder, engine="transformers", max_context=CONTEXT)], here(64))
+    resolve.resolve_agents(
+        TEACHER, [Agent(name="ada", model=folder, engine="transformers", max_context=CONTEXT)], here(64)
+    )
     with pytest.raises(EngineStartError, match=rf"^ada: max_context: the model takes {CONTEXT} tokens at most"):
-        resolve.hire(
+        resolve.resolve_agents(
             TEACHER, [Agent(name="ada", model=folder, engine="transformers", max_context=CONTEXT + 1)], here(64)
         )
 
@@ -275,22 +282,22 @@ def test_a_torch_that_cannot_use_the_gpu_is_refused_before_anything_starts(
     with pytest.raises(
         EngineStartError, match=rf"ada: gpu: .* torch [\d.]+\S* is built for {build}\npip install"
     ) as why:
-        resolve.hire(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu=gpu)])
+        resolve.resolve_agents(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu=gpu)])
     assert len(str(why.value).splitlines()) == 2
-    _, ada = resolve.hire(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu="none")])
+    _, ada = resolve.resolve_agents(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu="none")])
     assert ada.seat.device == "CPU, 2 threads"
     on_gpus(monkeypatch, torch="CUDA 13.0", gpus=(A10,))
-    _, ada = resolve.hire(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu=gpu)])
+    _, ada = resolve.resolve_agents(TEACHER, [Agent(name="ada", model=QWEN, engine=engine, gpu=gpu)])
     assert ada.seat.gpus == ("0",)
 
 
 def test_a_gpu_in_trouble_is_refused_to_those_who_would_sit_on_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     on_gpus(monkeypatch, torch="CUDA 13.0", gpu_trouble="GPU 0 is lost\nrepair it", gpu_expected=True)
     with pytest.raises(PlacementError, match=r"^ada: gpu: no GPU can be used: GPU 0 is lost\nrepair it$"):
-        resolve.hire(TEACHER, [Agent(name="ada", model=QWEN)])
-    resolve.hire(TEACHER, [Agent(name="ada", model=QWEN, gpu="none"), Agent(name="bob", model="simulated")])
+        resolve.resolve_agents(TEACHER, [Agent(name="ada", model=QWEN)])
+    resolve.resolve_agents(TEACHER, [Agent(name="ada", model=QWEN, gpu="none"), Agent(name="bob", model="simulated")])
     on_gpus(monkeypatch, torch="CUDA 13.0", gpu_trouble="nvidia-smi says: No devices were found")
-    resolve.hire(TEACHER, [Agent(name="ada", model=QWEN)])
+    resolve.resolve_agents(TEACHER, [Agent(name="ada", model=QWEN)])
 
 
 @pytest.mark.parametrize(
@@ -329,7 +336,7 @@ def test_the_dtype_that_an_agent_computes_in_is_recorded_with_its_device(
     facts: dict[str, Any], engine: Any, asked: Any, dtype: str
 ) -> None:
     ada = Agent(name="ada", model=QWEN, engine=engine, dtype=asked)
-    _, seated = resolve.hire(TEACHER, [ada], hardware.Machine(cores=(0, 1), memory_mb=64_000, **facts))
+    _, seated = resolve.resolve_agents(TEACHER, [ada], hardware.Machine(cores=(0, 1), memory_mb=64_000, **facts))
     assert seated.facts()["dtype"] == dtype
 
 
@@ -372,22 +379,24 @@ def test_a_cache_folder_that_is_named_relative_to_nothing_does_not_count(
 
 
 def test_a_teacher_at_a_server_cannot_be_trained_and_a_simulated_one_can() -> None:
-    resolve.trainable("simulated")
+    preflight.check_trainable("simulated", "teacher")
     with pytest.raises(EngineStartError, match=r"its weights are not here\n.*level: 1"):
-        resolve.trainable("openai")
+        preflight.check_trainable("openai", "teacher")
 
 
 def test_training_without_its_packages_is_refused_with_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "find_spec", lambda package: None)
-    resolve.trainable("simulated")
+    monkeypatch.setattr(preflight, "find_spec", lambda package: None)
+    preflight.check_trainable("simulated", "teacher")
     for engine in ("transformers", "vllm"):
         with pytest.raises(EngineStartError, match=r"pip install -e '?\"?\.\[train\]"):
-            resolve.trainable(engine)
+            preflight.check_trainable(engine, "teacher")
 
 
 def test_an_agent_is_told_where_its_run_keeps_trained_weights() -> None:
-    (teacher,) = resolve.hire(TEACHER, [])
-    spec = resolve.spec(teacher, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run"))
+    (teacher,) = resolve.resolve_agents(TEACHER, [])
+    spec = agent_process.agent_spec(
+        teacher, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run")
+    )
     assert (spec.weights_folder, spec.training_folder) == ("/run/weights", "/run/training")
 
 
@@ -404,8 +413,10 @@ def test_an_agent_is_told_where_its_run_keeps_trained_weights() -> None:
 def test_only_an_engine_that_may_have_to_make_room_first_thing_is_late(
     role: Role, engine: str, in_turn: bool, late: bool
 ) -> None:
-    (teacher,) = resolve.hire(TEACHER, [])
+    (teacher,) = resolve.resolve_agents(TEACHER, [])
     one = msgspec.structs.replace(teacher, role=role, engine=engine)
     run = Path("/run")
-    spec = resolve.spec(one, {}, seed=1, endpoint="", keys="", answer_key=run / "key", run=run, in_turn=in_turn)
+    spec = agent_process.agent_spec(
+        one, {}, seed=1, endpoint="", keys="", answer_key=run / "key", run=run, in_turn=in_turn
+    )
     assert spec.late == late

@@ -23,8 +23,8 @@ from agents.placement.hardware import (
     meminfo_mb,
     visible_gpus,
 )
-from agents.placement.memory import Requests, need_mb
-from agents.placement.seats import Seat, Wish, place, short_now
+from agents.placement.memory import Workload, need_mb
+from agents.placement.seats import Seat, SeatRequest, place, short_now
 from broker.errors import PlacementError
 
 A10 = 24_000
@@ -42,11 +42,11 @@ def machine(*gpus: int, cores: int = 16, memory_mb: int = 64_000, mps: bool = Fa
     )
 
 
-def autos(*sizes: int) -> list[Wish]:
-    return [Wish(f"a{i}", "auto", mb) for i, mb in enumerate(sizes)]
+def autos(*sizes: int) -> list[SeatRequest]:
+    return [SeatRequest(f"a{i}", "auto", mb) for i, mb in enumerate(sizes)]
 
 
-def refusal(wishes: list[Wish], where: Machine) -> str:
+def refusal(wishes: list[SeatRequest], where: Machine) -> str:
     with pytest.raises(PlacementError) as caught:
         place(wishes, where)
     message = str(caught.value)
@@ -74,7 +74,7 @@ def test_agents_spread_over_the_gpus_before_any_two_share_one() -> None:
 def test_room_that_other_programs_hold_is_not_room() -> None:
     busy = Machine(cores=(0,), memory_mb=1, gpus=(Gpu("0", "A10", A10, used_mb=20_000), Gpu("1", "A10", A10)))
     assert [seat.gpus for seat in place(autos(1000, 1000), busy)] == [("1",), ("1",)]
-    assert "less 20.0 GB that other programs hold" in refusal([Wish("a", 0, 5000)], busy)
+    assert "less 20.0 GB that other programs hold" in refusal([SeatRequest("a", 0, 5000)], busy)
 
 
 def test_agents_are_packed_tightly_where_spreading_fails() -> None:
@@ -90,74 +90,79 @@ def test_agents_of_one_gpu_share_what_is_left_evenly_after_their_needs() -> None
 
 
 def test_a_memory_share_is_kept_and_the_others_divide_the_rest() -> None:
-    seats = place([Wish("a", 0, 1000, 0.5), *autos(1000, 1000)], machine(A10))
+    seats = place([SeatRequest("a", 0, 1000, 0.5), *autos(1000, 1000)], machine(A10))
     assert [seat.memory_share for seat in seats] == pytest.approx([0.5, 0.225, 0.225])
 
 
 def test_a_list_of_gpus_seats_one_agent_on_all_of_them() -> None:
-    (seat,) = place([Wish("big", (1, 0), 60_000)], machine(48_000, 48_000))
+    (seat,) = place([SeatRequest("big", (1, 0), 60_000)], machine(48_000, 48_000))
     assert seat.gpus == ("1", "0")
     assert seat.device == "GPU 1+0 (GPU, 95 %)"
 
 
 def test_a_named_gpu_counts_within_the_visible_ones() -> None:
     where = Machine(cores=(0,), memory_mb=1, gpus=(Gpu("5", "A10", A10), Gpu("GPU-ab", "A10", A10)))
-    assert place([Wish("a", 1, 1000)], where)[0].gpus == ("GPU-ab",)
+    assert place([SeatRequest("a", 1, 1000)], where)[0].gpus == ("GPU-ab",)
 
 
 def test_a_named_gpu_that_is_not_there_is_refused_with_what_is_there() -> None:
-    assert refusal([Wish("tutor", 2, 10)], machine(A10, H100)) == (
+    assert refusal([SeatRequest("tutor", 2, 10)], machine(A10, H100)) == (
         "tutor: gpu: asks for GPU 2, which is not there. GPUs here: 0 (GPU, 24.0 GB), 1 (GPU, 80.0 GB); "
         "take gpu: auto or none"
     )
-    assert "GPUs here: none" in refusal([Wish("tutor", 0, 10)], machine())
-    assert "GPUs here: none" in refusal([Wish("simulated", 0, 0)], machine())
+    assert "GPUs here: none" in refusal([SeatRequest("tutor", 0, 10)], machine())
+    assert "GPUs here: none" in refusal([SeatRequest("simulated", 0, 0)], machine())
 
 
 @pytest.mark.parametrize("gpu", [(), (0, 0)])
 def test_a_list_that_names_no_gpu_or_one_twice_is_refused(gpu: tuple[int, ...]) -> None:
-    assert "must name each of its GPUs once" in refusal([Wish("tutor", gpu, 10)], machine(A10, A10))
+    assert "must name each of its GPUs once" in refusal([SeatRequest("tutor", gpu, 10)], machine(A10, A10))
 
 
 def test_a_gpu_that_cannot_hold_those_who_name_it_is_refused_with_numbers() -> None:
-    message = refusal([Wish("a", 0, 12_000), Wish("b", 0, 8000)], machine(A10))
+    message = refusal([SeatRequest("a", 0, 12_000), SeatRequest("b", 0, 8000)], machine(A10))
     assert message.startswith("GPU 0 (GPU, 24.0 GB) cannot hold a 17.1 GB + b 11.9 GB: 22.8 GB may be used.")
 
 
 def test_an_agent_that_fits_nowhere_is_refused_with_what_is_left_everywhere() -> None:
-    message = refusal([Wish("tutor", "auto", 30_000), Wish("peer", 0, 2000)], machine(A10, A10))
+    message = refusal([SeatRequest("tutor", "auto", 30_000), SeatRequest("peer", 0, 2000)], machine(A10, A10))
     assert message.startswith("tutor: gpu: needs about 40.5 GB on one GPU (weights 30.0 GB). Left: 18.7 GB on GPU 0 ")
 
 
 def test_a_share_that_does_not_hold_the_weights_is_refused() -> None:
-    assert "less than the weights of its model" in refusal([Wish("a", 0, 10_000, 0.2)], machine(A10))
+    assert "less than the weights of its model" in refusal([SeatRequest("a", 0, 10_000, 0.2)], machine(A10))
 
 
 def test_a_share_that_only_the_larger_gpu_makes_enough_seats_the_agent_there() -> None:
-    assert place([Wish("a", "auto", 20_000, 0.3)], machine(A10, H100))[0].gpus == ("1",)
-    assert "memory_share 0.3" in refusal([Wish("a", "auto", 20_000, 0.3)], machine(A10, A10))
+    assert place([SeatRequest("a", "auto", 20_000, 0.3)], machine(A10, H100))[0].gpus == ("1",)
+    assert "memory_share 0.3" in refusal([SeatRequest("a", "auto", 20_000, 0.3)], machine(A10, A10))
 
 
 def test_a_gpu_that_others_fill_disturbs_nobody_who_sits_elsewhere() -> None:
     where = Machine(cores=(0,), memory_mb=1, gpus=(Gpu("0", "A10", A10, used_mb=A10), Gpu("1", "A10", A10)))
-    assert [seat.gpus for seat in place([Wish("a", 1, 1000), Wish("b", "auto", 1000)], where)] == [("1",), ("1",)]
+    assert [seat.gpus for seat in place([SeatRequest("a", 1, 1000), SeatRequest("b", "auto", 1000)], where)] == [
+        ("1",),
+        ("1",),
+    ]
 
 
 def test_shares_of_more_than_there_is_are_refused() -> None:
-    assert "cannot hold a 12.0 GB + b 12.0 GB" in refusal([Wish("a", 0, 10, 0.5), Wish("b", 0, 10, 0.5)], machine(A10))
+    assert "cannot hold a 12.0 GB + b 12.0 GB" in refusal(
+        [SeatRequest("a", 0, 10, 0.5), SeatRequest("b", 0, 10, 0.5)], machine(A10)
+    )
 
 
 def test_a_simulated_agent_takes_no_gpu_from_the_others() -> None:
-    seats = place([Wish("a", "auto", 0), Wish("b", 0, 0), Wish("c", "auto", 1000)], machine(A10))
+    seats = place([SeatRequest("a", "auto", 0), SeatRequest("b", 0, 0), SeatRequest("c", "auto", 1000)], machine(A10))
     assert [seat.gpus for seat in seats] == [(), (), ("0",)]
     assert seats[2].memory_share == pytest.approx(0.95)
 
 
 def test_an_apple_machine_seats_everybody_on_its_one_gpu() -> None:
-    seats = place([*autos(1000, 1000), Wish("c", "none", 1000)], machine(mps=True))
+    seats = place([*autos(1000, 1000), SeatRequest("c", "none", 1000)], machine(mps=True))
     assert [seat.gpus for seat in seats] == [("mps",), ("mps",), ()]
     assert seats[0].device == "MPS (Apple GPU, 48 %)"
-    assert "cannot" in refusal([Wish("a", 0, 60_000)], machine(mps=True))
+    assert "cannot" in refusal([SeatRequest("a", 0, 60_000)], machine(mps=True))
 
 
 # --- cores and memory -----------------------------------------------------------------------------------
@@ -178,7 +183,7 @@ def test_with_more_agents_than_cores_each_has_one_thread_and_may_run_anywhere() 
 
 
 def test_simulated_agents_do_not_count_when_cores_are_shared_out() -> None:
-    seats = place([*autos(1000, 0, 0), Wish("d", "none", 1000)], machine(cores=4))
+    seats = place([*autos(1000, 0, 0), SeatRequest("d", "none", 1000)], machine(cores=4))
     assert [seat.threads for seat in seats] == [2, 1, 1, 2]
 
 
@@ -188,11 +193,11 @@ def test_a_quota_limits_threads_and_pins_nobody() -> None:
     assert all(seat.cores == tuple(range(64)) for seat in seats)
 
 
-ASKED = Requests(count=400, tokens=600, token_bytes=10_000)
+ASKED = Workload(count=400, tokens=600, token_bytes=10_000)
 
 
-def on_the_cpu(*sizes: int) -> list[Wish]:
-    return [Wish(f"a{i}", "auto", mb, requests=ASKED) for i, mb in enumerate(sizes)]
+def on_the_cpu(*sizes: int) -> list[SeatRequest]:
+    return [SeatRequest(f"a{i}", "auto", mb, requests=ASKED) for i, mb in enumerate(sizes)]
 
 
 def test_agents_that_the_memory_cannot_hold_together_are_refused_with_numbers_and_what_to_change() -> None:
@@ -213,11 +218,13 @@ def test_only_ways_out_that_would_do_are_offered() -> None:
     assert alone.endswith("\nLower capacity, lower engine_args.kv_cache_mb, or take smaller models.")
     largest = refusal(on_the_cpu(1000, 1000, 9000), machine(memory_mb=6000))
     assert "time_share" not in largest and "eave out a2" in largest
-    unknown = refusal([Wish("a", "auto", 9000)], machine(memory_mb=6000))
+    unknown = refusal([SeatRequest("a", "auto", 9000)], machine(memory_mb=6000))
     assert unknown.endswith("\nLower engine_args.kv_cache_mb, or take smaller models.")
     one = msgspec.structs.replace(ASKED, capacity=1)
-    assert refusal([Wish("a", "auto", 9000, requests=one)], machine(memory_mb=6000)).endswith("\nTake smaller models.")
-    replicas = [Wish(name, "auto", 3000, requests=ASKED) for name in ("a", "a.2")]
+    assert refusal([SeatRequest("a", "auto", 9000, requests=one)], machine(memory_mb=6000)).endswith(
+        "\nTake smaller models."
+    )
+    replicas = [SeatRequest(name, "auto", 3000, requests=ASKED) for name in ("a", "a.2")]
     assert "time_share" not in refusal(replicas, machine(memory_mb=6000))
 
 
@@ -253,11 +260,11 @@ def test_a_tenth_of_the_memory_stays_free_and_at_least_a_gigabyte(memory_mb: int
 
 def test_simulated_agents_and_agents_on_gpus_take_none_of_the_machines_memory() -> None:
     full = msgspec.structs.replace(machine(A10, memory_mb=8000), free_mb=100)
-    assert len(place([Wish("a", "auto", 0), Wish("b", "auto", 3000)], full)) == 2
+    assert len(place([SeatRequest("a", "auto", 0), SeatRequest("b", "auto", 3000)], full)) == 2
 
 
-def vllms(*sizes: int, args: dict[str, Any] | None = None) -> list[Wish]:
-    return [Wish(f"a{i}", "auto", mb, None, "vllm", args or {}) for i, mb in enumerate(sizes)]
+def vllms(*sizes: int, args: dict[str, Any] | None = None) -> list[SeatRequest]:
+    return [SeatRequest(f"a{i}", "auto", mb, None, "vllm", args or {}) for i, mb in enumerate(sizes)]
 
 
 def test_four_vllm_agents_that_filled_a_machine_are_refused() -> None:
@@ -285,10 +292,10 @@ def test_fewer_keys_and_values_let_more_agents_sit_on_a_cpu() -> None:
 def test_what_an_agent_takes_is_said_in_its_parts() -> None:
     on_gpu, on_two, on_cpu, none = place(
         [
-            Wish("a", 0, 10_000),
-            Wish("b", (1, 2), 60_000),
-            Wish("c", "none", 1000, requests=ASKED),
-            Wish("d", "auto", 0),
+            SeatRequest("a", 0, 10_000),
+            SeatRequest("b", (1, 2), 60_000),
+            SeatRequest("c", "none", 1000, requests=ASKED),
+            SeatRequest("d", "auto", 0),
         ],
         machine(A10, 48_000, 48_000),
     )
@@ -318,18 +325,18 @@ def machines(draw: st.DrawFn) -> Machine:
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> list[Wish]:
+def wishes(draw: st.DrawFn) -> list[SeatRequest]:
     named = st.integers(0, 7) | st.lists(st.integers(0, 7), max_size=3).map(tuple)
     gpu: st.SearchStrategy[Any] = st.sampled_from(["auto", "auto", "none"]) | named
     models = st.sampled_from([0, 270, 1000, 3000, 15_000, 30_000, 140_000])
     share = st.none() | st.floats(0.01, 1.0)
     count = draw(st.integers(1, 6))
-    return [Wish(f"a{i}", draw(gpu), draw(models), draw(share)) for i in range(count)]
+    return [SeatRequest(f"a{i}", draw(gpu), draw(models), draw(share)) for i in range(count)]
 
 
 @given(wishes(), machines())
 def test_everybody_is_seated_in_order_or_the_class_is_refused_and_no_gpu_is_over_committed(
-    asked: list[Wish], where: Machine
+    asked: list[SeatRequest], where: Machine
 ) -> None:
     try:
         seats = place(asked, where)

@@ -9,8 +9,8 @@ import pytest
 
 from agents.engines.base import EngineStartError
 from agents.placement import hardware, resolve
-from agents.placement.memory import Requests
-from agents.training.preflight import Tuition, check_tokenizer, foresee
+from agents.placement.memory import Workload
+from agents.training.preflight import TrainingForecast, check_tokenizer, forecast
 from broker.errors import PlacementError
 from broker.work_messages import Recipe
 from scenarios.config.schema import Agent
@@ -21,7 +21,7 @@ TEACHER = Agent(name="teacher", model=QWEN, engine="transformers")
 STUDENT = Agent(name="peer", model=QWEN, engine="transformers")
 
 
-ASKED = {name: Requests(count=400, tokens=600) for name in ("teacher", "peer")}
+ASKED = {name: Workload(count=400, tokens=600) for name in ("teacher", "peer")}
 
 
 def foreseen(
@@ -31,10 +31,10 @@ def foreseen(
     in_turn: bool = False,
     bfloat16: bool = True,
     **more: Any,
-) -> Tuition | None:
+) -> TrainingForecast | None:
     there = msgspec.structs.replace(hardware.described(machine.split()), bfloat16=bfloat16)
-    hired = resolve.hire(more.pop("teacher", TEACHER), [STUDENT], there, in_turn=in_turn, asked=ASKED)
-    return foresee(hired, recipe, trainings=3, pairs=16, tokens_per_pair=400, machine=there, in_turn=in_turn)
+    agents = resolve.resolve_agents(more.pop("teacher", TEACHER), [STUDENT], there, in_turn=in_turn, workloads=ASKED)
+    return forecast(agents, recipe, trainings=3, pairs=16, tokens_per_pair=400, machine=there, in_turn=in_turn)
 
 
 def test_memory_and_time_are_said_in_a_sentence() -> None:
@@ -83,9 +83,9 @@ def test_a_simulated_teacher_takes_nothing() -> None:
 
 def test_a_teacher_at_a_server_cannot_be_trained() -> None:
     teacher = Agent(name="teacher", model="gpt", engine="openai", engine_args={"base_url": "http://127.0.0.1:9/v1"})
-    hired = resolve.hire(teacher, [], hardware.described(["memory=24"]))
+    agents = resolve.resolve_agents(teacher, [], hardware.described(["memory=24"]))
     with pytest.raises(EngineStartError, match="cannot be trained"):
-        foresee(hired, Recipe(), trainings=1, pairs=1, tokens_per_pair=1)
+        forecast(agents, Recipe(), trainings=1, pairs=1, tokens_per_pair=1)
 
 
 @pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "TokenizersBackend"])
@@ -112,6 +112,6 @@ def test_a_teacher_that_cannot_be_trained_for_its_tokenizer_is_refused_with_the_
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": None, "pad_token": None}))
     teacher = Agent(name="teacher", model=str(folder), engine="transformers")
-    hired = resolve.hire(teacher, [], hardware.described(["memory=64"]))
+    agents = resolve.resolve_agents(teacher, [], hardware.described(["memory=64"]))
     with pytest.raises(EngineStartError, match="a training needs a pad_token"):
-        foresee(hired, Recipe(), trainings=1, pairs=1, tokens_per_pair=100)
+        forecast(agents, Recipe(), trainings=1, pairs=1, tokens_per_pair=100)

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSpent
+from agents.engines.base import Completion, EngineDead, EngineExhausted, EngineFailure
 from agents.engines.openai.engine import OpenAIEngine
 from agents.engines.openai.pacing import backoff_s
 from tests.agents.engines.openai import openai_server as faults
@@ -182,7 +182,7 @@ def test_a_server_that_goes_away_is_a_dead_engine(server: Server) -> None:
 )
 def test_a_used_up_quota_ends_the_session_and_fails_no_request(server: Server, fault: Fault, says: str) -> None:
     spent = outcome_of(server, engine(server, retries=2), fault)
-    assert isinstance(spent, EngineSpent)
+    assert isinstance(spent, EngineExhausted)
     assert says in str(spent)
     assert len(str(spent).splitlines()) == 1
 

@@ -12,9 +12,9 @@ from broker.errors import PlacementError, ScenarioError
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
 from agents import engines
-from agents.engines.base import Completion, EngineSpent, EngineStartError, Settings
+from agents.engines.base import Completion, EngineExhausted, EngineStartError, Settings
 from agents.engines.openai.options import Feature, ServerOptions
-from agents.placement import resolve
+from agents.placement import agent_process, resolve
 from agents.placement.server_keys import check_keys, keys_sent
 from scenarios.config import load
 from scenarios.config.schema import Agent
@@ -108,18 +108,18 @@ def test_it_is_said_which_variable_goes_to_which_host(monkeypatch: pytest.Monkey
         agent("bob", "http://two.example:8000/v1", key_env="B_KEY", allow_http=True),
         agent("eve", "http://three.example/v1"),
     ]
-    hired = resolve.hire(agent("teacher", "https://one.example/v1", key_env="A_KEY"), students)
-    assert keys_sent(hired) == [
+    agents = resolve.resolve_agents(agent("teacher", "https://one.example/v1", key_env="A_KEY"), students)
+    assert keys_sent(agents) == [
         "teacher, ada: sends the key in A_KEY to one.example",
         "bob: sends the key in B_KEY to two.example:8000 (B_KEY is not set)",
         "eve: all its texts go to three.example (no key)",
     ]
-    assert {agent.facts()["device"] for agent in hired} == {"server"}
+    assert {agent.facts()["device"] for agent in agents} == {"server"}
     with pytest.raises(PlacementError, match=r"B_KEY .* is not set") as error:
-        check_keys(hired)
+        check_keys(agents)
     assert (error.value.agent, error.value.key) == ("bob", ("engine_args", "key_env"))
     monkeypatch.setenv("B_KEY", "b")
-    check_keys(hired)
+    check_keys(agents)
 
 
 def test_a_key_stands_in_no_error_and_no_log(
@@ -176,7 +176,7 @@ def test_at_the_budget_the_session_ends_and_the_next_one_does_not_start(server: 
     budget = float((tmp_path / "spent").read_text()) * 2 + 100
     outcomes = answer(engine(server, **options, budget=budget), *(prompt(f"{n}?") for n in range(4)))
     kinds = [type(outcome) for outcome in outcomes]
-    assert kinds[0] is Completion and kinds[-1] is EngineSpent
+    assert kinds[0] is Completion and kinds[-1] is EngineExhausted
     assert "the budget is spent" in str(outcomes[-1]) and "larger" in str(outcomes[-1])
     calls = len(server.bodies)
     assert "the budget is spent" in refused_start(engine(server, **options, budget=budget))
@@ -233,7 +233,7 @@ def test_wrong_arguments_are_refused_before_anything_starts(options: dict[str, A
 
 def test_the_page_in_docs_names_every_argument_and_its_example_can_be_used() -> None:
     page = (Path(__file__).parents[4] / "docs" / "servers.md").read_text()
-    table = page.partition("## What `engine_args` takes")[2].partition("\n## ")[0]
+    table = page.partition("## `engine_args`")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == set(ServerOptions.__struct_fields__) - {"ledger", "notes"}
     features = re.findall(r"`(\w+)`", table.partition("never sent:")[2].partition("|")[0])
     assert sorted(features) == sorted(get_args(Feature))
@@ -249,9 +249,9 @@ def test_the_page_in_docs_names_every_argument_and_its_example_can_be_used() -> 
 def answerer(model: str = "small", **options: Any) -> str:
     args = {"base_url": "https://h/v1", **options}
     wanted = Agent(name="ada", engine="openai", model=model, engine_args=args)
-    _, hired = resolve.hire(Agent(name="teacher", engine="simulated"), [wanted])
+    _, agents = resolve.resolve_agents(Agent(name="teacher", engine="simulated"), [wanted])
     key = Path("/run/answer-key")
-    told = resolve.spec(hired, {}, seed=1, endpoint="ipc://x", keys="", answer_key=key, run=key.parent)
+    told = agent_process.agent_spec(agents, {}, seed=1, endpoint="ipc://x", keys="", answer_key=key, run=key.parent)
     assert told.engine_args["ledger"] == "/run/spent-ada"
     assert told.engine_args["notes"] == "/run/server-ada"
     return told.answerer

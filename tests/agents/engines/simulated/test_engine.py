@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from agents import prompts
-from agents.engines.base import Completion, EngineFailure, EngineSpent, EngineStartError, Scored, Settings
+from agents.engines.base import Completion, EngineExhausted, EngineFailure, EngineStartError, Scored, Settings
 from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import write_answer_key
 from broker.protocol import digest
@@ -85,7 +85,7 @@ def test_the_failure_rate_is_kept_and_is_the_same_each_time(key: Path) -> None:
 
 
 def test_a_missing_answer_key_fails_no_request_and_says_where_it_should_be(tmp_path: Path) -> None:
-    with pytest.raises(EngineSpent, match=r"no answer key at .*nowhere"):
+    with pytest.raises(EngineExhausted, match=r"no answer key at .*nowhere"):
         ask(tmp_path / "nowhere", [teach("What is 1 + 1?")])
 
 

@@ -336,14 +336,14 @@ class Cached:
 
 
 def test_a_solution_in_the_cache_is_computed_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "_sampling", lambda anew: anew)
+    monkeypatch.setattr(scoring, "_sampling", lambda skip_cache: skip_cache)
     engine = Cached()
     assert asyncio.run(scoring.score(engine, prompt("a"), [1, 2, 3, 4], 2)) == (-2.5, 0)
     assert engine.asked == [False, True]
 
 
 def test_an_engine_that_tells_nothing_fails_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "_sampling", lambda anew: anew)
+    monkeypatch.setattr(scoring, "_sampling", lambda skip_cache: skip_cache)
     with pytest.raises(EngineFailure, match="no log-probabilities"):
         asyncio.run(scoring.score(Cached(deaf=True), prompt("a"), [1, 2, 3, 4], 2))
     with pytest.raises(EngineFailure, match="logprobs_mode: raw_logits"):

@@ -30,7 +30,7 @@ def test_workers_read_the_base_complete_weights_or_both_an_adapter_and_the_base(
     held = {}
     for weights in ("", adapter, complete):
         worker = Worker()
-        worker.take_up_weights(*source(base, str(tmp_path / "weights"), weights))
+        worker.load_weights_from(*source(base, str(tmp_path / "weights"), weights))
         held[weights] = worker.tensors
     original = load_file(base / "model.safetensors")
     assert original.keys() == held[""].keys() == held[adapter].keys() == held[complete].keys()
@@ -46,7 +46,7 @@ def test_what_an_adapter_adds_is_not_rounded_to_the_dtype_of_the_bases_file(tmp_
     save_file({name: tensor.bfloat16() for name, tensor in load_file(file).items()}, file, {"format": "pt"})
     adapter, added = make.adapter(base, tmp_path / "weights", 1, size=1e-4)
     worker = Worker()
-    worker.take_up_weights(*source(base, str(tmp_path / "weights"), adapter))
+    worker.load_weights_from(*source(base, str(tmp_path / "weights"), adapter))
     for name, tensor in load_file(file).items():
         torch.testing.assert_close(worker.tensors[name].float(), tensor.float() + added.get(name, 0))
 
@@ -77,5 +77,5 @@ def test_an_output_layer_that_shares_the_embeddings_weight_computes_with_the_new
     embedding = torch.zeros(2, 2)
     head, dropped = Packed(embedding), Packed(torch.empty(0))
     embedding += 1
-    Worker(torch.nn.ModuleList([head, dropped])).take_up_weights(*source(base, "", ""))
+    Worker(torch.nn.ModuleList([head, dropped])).load_weights_from(*source(base, "", ""))
     assert torch.equal(head.cpu_linear, torch.ones(2, 2))

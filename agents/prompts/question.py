@@ -1,4 +1,4 @@
-"""Questions: a student may ask one about the teaching material before its exam, and the teacher answers it."""
+"""Prompts of an `Ask` and of an `Explain`: a student's question about the teaching material, and the answer."""
 
 from agents.engines.base import Turn
 from agents.prompts.layout import Layout, system

@@ -1,4 +1,4 @@
-"""Solving problems: what a teacher is told with a TP, and whoever sits an exam with an EP."""
+"""Prompt of a `Teach` and of an `Examine`: solve a problem, with or without teaching material."""
 
 from collections.abc import Iterator
 
@@ -15,18 +15,18 @@ ABOUT_SET = "A question about the solutions above: {question}"
 
 
 def turns(request: Teach | Examine, persona: str) -> tuple[Turn, ...]:
-    """The chat that `request` stands for.
+    """Return the chat of a request.
 
-    Worked examples are earlier turns of the chat; the teaching material (TP and TR, or a set of exemplars) is the
-    last of them, so a student sees what it is taught exactly as it sees a demonstration (paper, section 3: the pair
-    is one more in-context example). What it asked about it and was told stands behind it in the same way.
+    Worked examples are earlier turns of the chat, and the teaching material (TP and TR, or a set of exemplars) is the
+    last of them: a student sees it exactly like a demonstration (paper, section 3: the pair is one more in-context
+    example). The student's question about it and the teacher's answer follow as further turns.
     """
     material = request.material if isinstance(request, Examine) else ()
-    told = instructions(request.answer_form)
+    system_text = instructions(request.answer_form)
     if isinstance(request, Examine) and request.task:
-        told = f"{told}\n{request.task}"
+        system_text = f"{system_text}\n{request.task}"
     return (
-        system(persona, told),
+        system(persona, system_text),
         *as_turns((*request.demonstrations, *material)),
         *(_dialogue(request) if isinstance(request, Examine) else ()),
         Turn("user", request.problem),
@@ -34,9 +34,9 @@ def turns(request: Teach | Examine, persona: str) -> tuple[Turn, ...]:
 
 
 def exam_of(request: Grade) -> Examine:
-    """The exam whose prompt `request` is about: the same material and problem, and nothing of the solution.
+    """Return the exam whose prompt the request is about: the same material and problem, without the solution.
 
-    No prompt is ever built from a `Grade` itself, so none can hold what only it holds.
+    No prompt is built from a `Grade` itself, so no prompt can contain its solution.
     """
     return Examine(
         problem=request.problem,
@@ -49,7 +49,7 @@ def exam_of(request: Grade) -> Examine:
 
 
 def instructions(form: AnswerForm) -> str:
-    """How problems are solved, by teacher and students alike."""
+    """Return the instructions for solving problems, the same for teacher and students."""
     return INSTRUCTIONS.format(form=ANSWER_FORMS[form])
 
 

@@ -1,0 +1,105 @@
+"""The process of each resolved agent: its spec, its environment, its log."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from agents import engines, prompts
+from agents.models.catalogue import Model
+from agents.models.home import home_env
+from agents.placement import seats
+from agents.placement.launcher import ChildSpec
+from agents.placement.resolve import ResolvedAgent, ScenarioAgent
+from agents.placement.server_keys import key_env
+from agents.spec import AgentSpec
+from broker import server_notes
+
+
+def agent_spec(
+    agent: ResolvedAgent,
+    models: Mapping[str, Model],
+    *,
+    seed: int,
+    endpoint: str,
+    keys: str,
+    answer_key: Path,
+    run: Path,
+    in_turn: bool = False,
+) -> AgentSpec:
+    """Return the spec of one agent process. An external agent has one too: it says how it is expected to answer.
+
+    Args:
+        agent: the resolved agent.
+        models: the fetched models, by name.
+        seed: seed of the scenario.
+        endpoint: address of the broker.
+        keys: folder with the agent's CURVE keys; empty: an endpoint without encryption.
+        answer_key: file with the gold answers, for simulated agents.
+        run: folder of the run.
+        in_turn: agents start when they are asked something.
+    """
+    config: ScenarioAgent = agent.config
+    model = models[agent.model.name] if agent.model else None
+    args = dict(config.engine_args)
+    if agent.engine == "simulated":
+        args["answer_key"] = str(answer_key)
+    elif agent.engine == "openai":
+        args["ledger"] = str(answer_key.with_name(f"spent-{agent.name}"))
+        args["notes"] = str(answer_key.with_name(f"{server_notes.PREFIX}{agent.name}"))
+    return AgentSpec(
+        name=agent.name,
+        pool=config.name,
+        role=agent.role,
+        endpoint=endpoint,
+        keys=keys,
+        model=config.model,
+        folder=str(model.folder) if model else "",
+        # Of weights at a server only their name there is known; two names are two answerers.
+        weights=model.digest if model else f"openai:{config.model}" if agent.engine == "openai" else agent.engine,
+        engine=agent.engine,
+        persona=config.persona,
+        seed=seed,
+        device=agent.seat.device,
+        capacity=config.capacity,
+        threads=agent.seat.threads,
+        dtype=config.dtype,
+        max_context=config.max_context,
+        gpus=len([token for token in agent.seat.gpus if token != seats.MPS]),
+        memory_share=agent.seat.memory_share,
+        thoughts=config.thoughts,
+        engine_args=args,
+        weights_folder=str(run / "weights"),
+        training_folder=str(run / "training"),
+        late=in_turn and agent.role == "teacher" and agent.engine in engines.WITH_LOCAL_MODEL,
+        prompts=prompts.VERSION,
+    )
+
+
+def child_spec(agent: ResolvedAgent, spec: AgentSpec, logs: Path) -> ChildSpec:
+    """Return the child process of one agent, for the launcher."""
+    env = {**agent_env(agent.seat), **(home_env() if spec.folder else {}), "LBT_AGENT": agent.name}
+    secrets = tuple(filter(None, [key_env(agent)]))
+    return ChildSpec(agent.name, "agents.main", spec, env, agent.seat.cores, logs / f"{agent.name}.log", secrets)
+
+
+def agent_env(seat: seats.Seat) -> dict[str, str]:
+    """Return the environment of an agent, set before its Python starts so that every library reads it in time."""
+    threads = str(seat.threads)
+    cuda = [token for token in seat.gpus if token != seats.MPS]
+    return {
+        "LBT_AGENT": seat.agent,
+        "LBT_DEVICE": "cuda" if cuda else seats.MPS if seat.gpus else "cpu",
+        "CUDA_VISIBLE_DEVICES": ",".join(cuda),
+        # Placement counts GPUs as nvidia-smi does; CUDA's own order is by speed.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "RAYON_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
