@@ -1,7 +1,6 @@
-"""The command line: connects agents and scenarios, and decides nothing.
+"""The command line: parses arguments, calls the packages, prints what they return.
 
-Only this file knows both: it starts the processes and gives the classroom what it needs. What a command needs is
-imported where it runs.
+Only this file imports both agents/ and scenarios/. Each command imports what it needs, so that --help is fast.
 """
 
 import os
@@ -27,38 +26,31 @@ import difflib
 import json
 import shlex
 import sqlite3
-import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 try:
     import cyclopts
     from cyclopts import Parameter
     from rich.console import Console
-    from rich.text import Text
 except ModuleNotFoundError as error:
     sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
-from broker.errors import LbtError, PlacementError, ScenarioError, TaskError, in_words
+from broker.errors import LbtError, ScenarioError, in_words
+from broker.exit_codes import COMPLETE, FAILED, WRONG
 from broker.logs import configure_terminal
-from broker.printable import printable_lines
 from broker.streams import protect
+from scenarios.report.console import say, show_summary
 
 if TYPE_CHECKING:
     from agents.models.catalogue import Model
     from agents.placement import hardware, resolve
-    from agents.spec import AgentSpec
     from agents.training import preflight
     from scenarios.config.schema import Scenario
     from scenarios.session.request_counts import Counts
     from scenarios.session.run_dir import RunFolder
-    from scenarios.session.runner import Ending
-    from scenarios.store.sqlite import Store
-
-COMPLETE, FAILED, WRONG, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
-
 
 app = cyclopts.App(
     name="run.py",
@@ -96,6 +88,7 @@ def run(
 ) -> int:
     """Run a class."""
     from agents.placement import resolve
+    from agents.placement.crew import check_ready
     from scenarios.config import load
     from scenarios.session.request_counts import counts
     from scenarios.session.run_dir import RunFolder
@@ -107,14 +100,14 @@ def run(
             RunFolder(out_dir).refuse_used()
         counted = counts(described)
         hired = hire(described)
-        tuition_of(described, counted, hired)
-        check_ready(described, hired)
+        training_forecast(described, counted, hired)
+        check_ready(hired, in_turn=described.time_share)
         models = resolve.fetch(hired, err)
         if any(one.resolved and not one.resolved.at_hand for one in hired):
-            hired = hire(described)  # the models that were fetched need no guesses any more
+            hired = hire(described)  # the sizes of fetched models are known, not guessed
         folder = RunFolder(out_dir) if out_dir else RunFolder.new(Path("runs"), described.name)
         folder.make()
-        folder.keep(described)  # before class.db: a folder with that and without a scenario could not be resumed
+        folder.keep(described)  # before class.db, without which a scenario is no run yet
         return hold(described, folder, hired, models, monitor)
 
 
@@ -167,7 +160,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
         counted = counts(described)
         hired = hire(described, machine)
         # Where a machine is named, packages that are not installed here are no matter.
-        training = tuition_of(described, counted, hired, machine or hardware.look())
+        training = training_forecast(described, counted, hired, machine or hardware.look())
     rows = [plans.PlanRow(**one.planned()) for one in hired]
     warnings = resolve.missing_for_training(hired[0]) if 2 in described.levels and not machine else []
     if not machine and (short := resolve.short_now(hired, in_turn=described.time_share)):
@@ -203,7 +196,7 @@ def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
 
     folder = RunFolder(run_dir)
     summary, _ = folder.summarize(folder.scenario())
-    show(summary, as_json)
+    show_summary(out, summary, as_json=as_json)
     folder.write_summary(summary)
     return COMPLETE
 
@@ -224,7 +217,7 @@ def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = Fal
     summary["replay"] = {"changed": load.difference(old, new), "never_asked": missing}
     if not as_json:
         say(out, f"replayed with {', '.join(overrides) or 'nothing changed'}; summary.json is unchanged")
-    show(summary, as_json)
+    show_summary(out, summary, as_json=as_json)
     if missing and not as_json:
         counted = ", ".join(f"{n:,} {ASKED.get(stage, f'requests of stage {stage}')}" for stage, n in missing.items())
         # Levels 2 and 3 wait for results before they ask on.
@@ -309,32 +302,19 @@ def hire(
     return resolve.hire(scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, asked=requests)
 
 
-def check_ready(scenario: "Scenario", hired: "Sequence[resolve.Hired]") -> None:
-    """Refuse a class without a key that it needs, or that needs more memory than other programs leave now."""
-    from agents.placement import resolve
-    from agents.placement.server_keys import check_keys
-
-    check_keys(hired)
-    if short := resolve.short_now(hired, in_turn=scenario.time_share):
-        raise PlacementError(short)
-
-
-def tuition_of(
+def training_forecast(
     scenario: "Scenario",
     counted: "Counts",
     hired: "Sequence[resolve.Hired]",
     machine: "hardware.Machine | None" = None,
 ) -> "preflight.Tuition | None":
-    """What a training of the teacher takes, where it is trained; refuses what cannot be."""
+    """Time and memory of the teacher's training at level 2; refuses a training that is not possible."""
     from agents.training import preflight
 
     if 2 not in scenario.levels:
         return None
     asked = {name: getattr(counted, name) for name in ("trainings", "pairs", "tokens_per_pair")}
     return preflight.foresee(hired, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
-
-
-# --- holding a class ------------------------------------------------------------------------------------
 
 
 def hold(
@@ -346,176 +326,30 @@ def hold(
     *,
     retry_failed: bool = False,
 ) -> int:
-    """One session of a class, from its processes to the summary; returns the exit code."""
-    from agents.placement import resolve
-    from scenarios.session.run_dir import RunFolder
-    from scenarios.session.runner import Ending
-    from scenarios.store.sqlite import Store
-
-    begun = time.monotonic()
-    with Store(folder.path, write=True) as store, folder.sockets(scenario):
-        broker = folder.broker(scenario)
-        specs = [
-            resolve.spec(
-                one,
-                models,
-                seed=scenario.seed,
-                endpoint=broker.endpoint,
-                keys=broker.keys,
-                answer_key=folder.answer_key,
-                run=folder.path,
-                in_turn=scenario.time_share,
-            )
-            for one in hired
-        ]
-        begins = not store.answerers()
-        store.keep_answerers({spec.pool: spec.answerer for spec in specs})
-        folder.keep(scenario)
-        INTERRUPTS.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
-        if retry_failed:
-            store.give_up_failed()
-        try:
-            ending = folder.ending(scenario, store)
-            if ending is None:
-                check_ready(scenario, hired)
-            store.note("", "started", json.dumps([one.facts() for one in hired]))
-            ending = ending or teach(scenario, store, folder, hired, specs, monitor)
-        except Exception as error:
-            if isinstance(error, TaskError | PlacementError) and begins and store.bank() is None:
-                folder.clear()
-                raise
-            if isinstance(error, PlacementError):  # nothing was started
-                raise
-            ending = Ending("failed", folder.log_failure(error))
-        try:
-            session = {"wall_seconds": time.monotonic() - begun, "reused": ending.reused, "status": ending.status}
-            store.name_first_twins()
-            store.note("", "session", json.dumps(session))
-            store.note("", "complete" if ending.status == "complete" else "stopped", ending.reason)
-        except sqlite3.Error as error:  # on a full disk, which has ended the class before
-            ending = ending if ending.status == "failed" else Ending("failed", in_words(error))
-        if store.misplaced:
-            ending = Ending("failed", store.misplaced)
-            folder = RunFolder(store.folder)
-    return conclude(scenario, folder, ending)
-
-
-def teach(
-    scenario: "Scenario",
-    store: "Store",
-    folder: "RunFolder",
-    hired: "Sequence[resolve.Hired]",
-    specs: "list[AgentSpec]",
-    monitor: MonitorMode,
-) -> "Ending":
-    """The class itself, and its processes."""
-    from agents.engines.simulated.options import write_answer_key
-    from agents.placement import resolve
-    from agents.placement.launcher import ChildSpec, LocalLauncher
-    from agents.placement.server_keys import keys_sent
-    from broker.client import Client
-    from broker.protocol import Hello
+    """Run one session of a class, from its processes to the summary; returns the exit code."""
+    from agents.placement.crew import Crew
     from scenarios.monitor.follow import Monitor
-    from scenarios.session.broker_watch import BROKER
-    from scenarios.session.runner import Classroom
-    from scenarios.session.time_sharing import Turns
-    from scenarios.tasks.grading.answers import ClassGrader
+    from scenarios.session import conclusion, session
 
-    inside = [(one, spec) for one, spec in zip(hired, specs, strict=True) if one.engine != "external"]
-    crews = {spec.pool: [other.name for _, other in inside if other.pool == spec.pool] for _, spec in inside}
-    children = [resolve.child(one, spec, folder.logs) for one, spec in inside]
-    broker_spec = folder.broker(scenario, [child.name for child in children])
-    broker = ChildSpec(BROKER, "broker.server", broker_spec, {}, (), folder.logs / f"{BROKER}.log")
-    launcher = LocalLauncher([broker, *children], restarts=scenario.limits.restarts)
-    for sentence in keys_sent([one for one, _ in inside]):
-        say(err, sentence)
-    for spec in specs:
-        if spec.engine == "external":
-            with_keys = f", with {spec.name}.key and broker.pub of {folder.keys}" if spec.keys else ""
-            say(err, f"Start the program of {spec.name} with endpoint {spec.endpoint} and name {spec.name}{with_keys}.")
-    launcher.start(later=[child.name for child in children] if scenario.time_share else [])
-    try:
-        with Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out):
-            # Making the problems takes a while: the processes start meanwhile.
-            bank = folder.bank(scenario, store)
-            if any(spec.engine == "simulated" for spec in specs):
-                write_answer_key(folder.answer_key, {problem.text: problem.answer for problem in bank.problems})
-            hello = Hello(name="classroom", role="classroom", state="ready")
-            with ClassGrader() as grader, Client(specs[0].endpoint, hello, keys=folder.keys_of(scenario)) as client:
-                classroom = Classroom(
-                    scenario,
-                    bank,
-                    folder.level(scenario, bank, store),
-                    grader,
-                    store,
-                    client,
-                    launcher,
-                    answerers={spec.pool: spec.answerer for _, spec in inside},
-                    weights={spec.pool: spec.weights for _, spec in inside},
-                    keep=folder.keep_training,
-                    turns=Turns(crews, launcher, client) if scenario.time_share else None,
-                )
-                with INTERRUPTS.first(classroom.drain):
-                    ending = classroom.run()
-                if grader.given_up:
-                    store.note("", "not_compared", str(grader.given_up))
-                return ending
-    finally:
-        launcher.stop(grace_s=3)
-
-
-def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int:
-    """Say how the class ended, write the summary, and print it if the class is complete; returns the exit code.
-
-    For an interrupted class it writes no summary, so that Ctrl-C ends the program at once.
-    """
-    import msgspec
-
-    from scenarios.report.formatting import many
-    from scenarios.report.unanswered import Unanswered
-
-    if ending.status == "interrupted":
-        summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
-        say(err, f"{INTERRUPTS.words}\n{summary_so_far}".strip())
-        return INTERRUPTED
-    # How to go on comes first: the summary of a large class takes a while.
-    if ending.status == "failed":
-        logs = f"Logs are in {folder}/logs. " if folder.logs.is_dir() else ""
-        say(err, f"The class stopped: {ending.reason}\n{logs}{folder.go_on}")
-    INTERRUPTS.words = f"Interrupted; summary.json is not written. Later: python run.py report {folder}"
-    try:
-        summary, _ = folder.summarize(scenario)
-        folder.write_summary(summary)
-    except (LbtError, OSError, sqlite3.Error) as error:
-        if ending.status == "failed":
-            return FAILED
-        say(err, f"The class is complete, but summary.json is not written: {in_words(error)}")
-        say(err, f"Later: python run.py report {folder}")
-        return FAILED
-    if ending.status == "failed":
-        return FAILED
-    show(summary, as_json=False)
-    before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
-    say(out, f"All of it is in {folder}{before}.")
-    empty = any(one.empty and one.is_total for one in msgspec.convert(summary["unanswered"], list[Unanswered]))
-    if summary["counts"]["failed"]:
-        say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
-    return PARTLY if empty or summary["counts"]["failed"] else COMPLETE
-
-
-def show(summary: dict[str, Any], as_json: bool) -> None:
-    """The summary on standard output."""
-    from scenarios.report import tables
-
-    if as_json:
-        print(json.dumps(summary, indent=1))
-    else:
-        out.print(tables.summary_tables(summary))
-
-
-def say(console: Console, text: str) -> None:
-    """A sentence in which names and model texts are data, and do nothing to the terminal."""
-    console.print(Text(printable_lines(text)), soft_wrap=True)
+    ran_in, ending = session.hold(
+        scenario,
+        folder,
+        lambda broker: Crew(
+            hired,
+            models,
+            endpoint=broker.endpoint,
+            keys=broker.keys,
+            run=folder.path,
+            answer_key=folder.answer_key,
+            seed=scenario.seed,
+            in_turn=scenario.time_share,
+        ),
+        Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out),
+        INTERRUPTS,
+        lambda sentence: say(err, sentence),
+        retry_failed=retry_failed,
+    )
+    return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, out, err)
 
 
 def check_command(words: Sequence[str]) -> None:

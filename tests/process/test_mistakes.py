@@ -15,6 +15,8 @@ import run
 from agents.models.catalogue import Resolved
 from broker.errors import PlacementError, TaskError
 from scenarios.config import load
+from scenarios.report.console import say
+from scenarios.session.conclusion import conclude
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import Ending
 from tests import classes
@@ -388,7 +390,8 @@ def test_how_to_go_on_is_said_though_class_db_cannot_be_read(
     (out / "class.db").write_bytes(b"no database" * 1000)
     ended = {"failed": ("disk I/O error", 1), "interrupted": ("", 130), "complete": ("", 1)}
     for status, (reason, code) in ended.items():
-        assert run.conclude(load.read(scenario), RunFolder(out), Ending(status, reason)) == code  # type: ignore[arg-type]
+        ending = Ending(status, reason)  # type: ignore[arg-type]
+        assert conclude(load.read(scenario), RunFolder(out), ending, run.INTERRUPTS, run.out, run.err) == code
         said = capsys.readouterr().err
         assert reason in said
         assert ("python run.py resume" in said) == (status == "failed")
@@ -396,7 +399,7 @@ def test_how_to_go_on_is_said_though_class_db_cannot_be_read(
 
 
 def test_names_and_reasons_do_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    run.say(run.err, "a\x1b[2Jb\x07\x9b1mc\nd")
+    say(run.err, "a\x1b[2Jb\x07\x9b1mc\nd")
     assert capsys.readouterr().err == "a[2Jb1mc\nd\n"
 
 
