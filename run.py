@@ -23,11 +23,11 @@ if __name__ == "__main__":  # before the imports below, which take a while
     INTERRUPTS.install()
 
 import difflib
-import json
 import shlex
 import sqlite3
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -42,7 +42,7 @@ from broker.errors import LbtError, ScenarioError, in_words
 from broker.exit_codes import COMPLETE, FAILED, WRONG
 from broker.logs import configure_terminal
 from broker.streams import protect
-from scenarios.report.console import say, show_summary
+from scenarios.report.console import print_json, say, show_summary
 
 if TYPE_CHECKING:
     from agents.models.catalogue import Model
@@ -63,16 +63,16 @@ app = cyclopts.App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-out = Console()
-err = Console(stderr=True)
+out, err = Console(), Console(stderr=True)
 
 Overrides = Annotated[
     tuple[str, ...],
     Parameter("--set", help="Override an entry: --set task.problems=12", negative="", show_default=False),
 ]
-Seed = Annotated[str | None, Parameter("--seed", help="In place of the scenario's seed.")]
+Seed = Annotated[str | None, Parameter("--seed", help="Replace the scenario's seed.")]
 AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="")]
-MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="What to show meanwhile.")]
+RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="")]
+MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="How to show progress.")]
 
 
 @app.default
@@ -113,40 +113,29 @@ def run(
 
 @app.command
 def resume(
-    run_dir: Path,
-    /,
-    *,
-    overrides: Overrides = (),
-    retry_failed: Annotated[bool, Parameter(help="Ask failed requests again.", negative="")] = False,
-    monitor: MonitorMode = "live",
+    run_dir: Path, /, *, overrides: Overrides = (), retry_failed: RetryFailed = False, monitor: MonitorMode = "live"
 ) -> int:
-    """Go on with an interrupted class."""
+    """Continue an interrupted class."""
     from agents.placement import resolve
     from scenarios.config import load
+    from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
-    old, new = folder.scenario(), folder.scenario(overrides)
-    if changed := load.asked_differs(old, new, folder.without_answers(old)):
-        raise ScenarioError(
-            f"a resumed class asks what it asked before; this would change it:\n{'; '.join(changed)}\n"
-            "For that, start a new class: python run.py SCENARIO.yaml --set ..."
-        )
+    described = rerun.to_resume(folder, overrides)
     with load.located(folder.scenario_file, overrides):
-        hired = hire(new, recorded_tokens=folder.problem_tokens())
+        hired = hire(described, recorded_tokens=folder.problem_tokens())
         models = resolve.fetch(hired, err)
-        return hold(new, folder, hired, models, monitor, retry_failed=retry_failed)
+        return hold(described, folder, hired, models, monitor, retry_failed=retry_failed)
 
 
 @app.command
 def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False) -> int:
-    """Say what a class would ask and who would sit where; start nothing.
+    """Show what a class would ask and which agent gets which device; start nothing.
 
-    `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for a machine that is not here.
+    `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for another machine.
     """
-    import msgspec
-
-    from agents.placement import hardware, resolve
+    from agents.placement import crew, hardware
     from agents.placement.server_keys import keys_sent
     from scenarios.config import load
     from scenarios.session import plan as plans
@@ -159,15 +148,12 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
         described = load.read(scenario, overrides)
         counted = counts(described)
         hired = hire(described, machine)
-        # Where a machine is named, packages that are not installed here are no matter.
         training = training_forecast(described, counted, hired, machine or hardware.look())
     rows = [plans.PlanRow(**one.planned()) for one in hired]
-    warnings = resolve.missing_for_training(hired[0]) if 2 in described.levels and not machine else []
-    if not machine and (short := resolve.short_now(hired, in_turn=described.time_share)):
-        warnings.append(short)
+    warnings = [] if machine else crew.warnings(hired, in_turn=described.time_share, training=2 in described.levels)
     if as_json:
-        more = {"training": msgspec.to_builtins(training), "warnings": warnings, "keys": keys_sent(hired)}
-        print(json.dumps(plans.to_dict(described, counted, rows) | more, indent=1))
+        more = {"training": training, "warnings": warnings, "keys": keys_sent(hired)}
+        print_json(plans.to_dict(described, counted, rows) | more)
     else:
         words = [training.in_words(described.teacher.name)] if training else []
         out.print(plans.tables(described, counted, rows, words + keys_sent(hired)))
@@ -178,7 +164,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
 
 @app.command
 def watch(run_dir: Path, /) -> int:
-    """Show a running class, or the end of a finished one."""
+    """Show a running class live, or the end of a finished one."""
     from scenarios.monitor import follow
     from scenarios.session.run_dir import RunFolder
 
@@ -191,7 +177,7 @@ def watch(run_dir: Path, /) -> int:
 
 @app.command
 def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
-    """Make summary.json again from the gradebook alone."""
+    """Rebuild summary.json from class.db."""
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
@@ -203,39 +189,27 @@ def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
 
 @app.command
 def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
-    """The same class under another rule, from what was recorded; says what was never asked."""
-    from scenarios.config import load
-    from scenarios.report.unanswered import ASKED
+    """Score the recorded answers of a class under another rule; names what was never asked."""
+    from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
 
-    folder = RunFolder(run_dir)
-    old, new = folder.scenario(), folder.scenario(overrides)
-    if beyond := load.beyond_replay(old, new):
-        raise ScenarioError("replay scores what was recorded; this would be another class:\n" + "; ".join(beyond))
-    with load.located(folder.scenario_file, overrides):
-        summary, missing = folder.summarize(new)
-    summary["replay"] = {"changed": load.difference(old, new), "never_asked": missing}
+    summary, never_asked = rerun.replayed(RunFolder(run_dir), overrides)
     if not as_json:
         say(out, f"replayed with {', '.join(overrides) or 'nothing changed'}; summary.json is unchanged")
     show_summary(out, summary, as_json=as_json)
-    if missing and not as_json:
-        counted = ", ".join(f"{n:,} {ASKED.get(stage, f'requests of stage {stage}')}" for stage, n in missing.items())
-        # Levels 2 and 3 wait for results before they ask on.
-        then = "" if new.levels == (1,) else ", and all that would have followed"
-        say(out, f"Never asked in this run, and so left out: {counted}{then}")
+    if never_asked and not as_json:
+        say(out, never_asked)
     return COMPLETE
 
 
 @app.command
 def grade(pairs: Path, /, *, as_json: AsJson = False) -> int:
-    """Try the grader on a JSON-lines file: `gold`, `response`, and where they are known `form`, `right` and `id`."""
-    import msgspec
-
+    """Try the grader on a JSON-lines file with `gold`, `response` and, optionally, `form`, `right` and `id`."""
     from scenarios.report import graded_file
 
     graded = graded_file.grade_file(pairs)
     if as_json:
-        print(json.dumps(msgspec.to_builtins(graded), indent=1))
+        print_json(graded)
     else:
         out.print(graded_file.tables(graded))
     return COMPLETE
@@ -245,11 +219,9 @@ def grade(pairs: Path, /, *, as_json: AsJson = False) -> int:
 def doctor(
     scenario: Path | None = None, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False
 ) -> int:
-    """Say what works on this machine, and what to do about the rest; with a scenario, also who would sit where."""
-    import msgspec
-
+    """Check what works on this machine and how to fix the rest; with a scenario, also show where its agents run."""
     from agents import doctor as doctors
-    from agents.placement import resolve
+    from agents.placement import crew
     from agents.placement.server_keys import keys_sent
     from scenarios.config import load
     from scenarios.report.layout import Trimmed
@@ -257,23 +229,14 @@ def doctor(
     from scenarios.tasks.sources.families import FAMILIES
 
     checks = doctors.examine()
-    rows: list[plans.PlanRow] = []
-    keys: list[str] = []
+    hired: Sequence[resolve.Hired] = ()
     if scenario:
         described = load.read(scenario, with_seed(overrides, seed))
-        try:
-            hired = hire(described)
-            rows = [plans.PlanRow(**one.planned()) for one in hired]
-            keys = keys_sent(hired)
-            if short := resolve.short_now(hired, in_turn=described.time_share):
-                says, _, do = short.partition("\n")
-                checks.append(doctors.Check(described.name, "partly", says, do))
-        except LbtError as error:
-            says, _, do = str(error).partition("\n")
-            checks.append(doctors.Check(described.name, "no", says, do))
+        hired, found = crew.check_class(described.name, lambda: hire(described), in_turn=described.time_share)
+        checks += found
+    rows, keys = [plans.PlanRow(**one.planned()) for one in hired], keys_sent(hired)
     if as_json:
-        found = {"checks": checks, "agents": rows, "keys": keys, "families": sorted(FAMILIES)}
-        print(json.dumps(msgspec.to_builtins(found), indent=1))
+        print_json({"checks": checks, "agents": rows, "keys": keys, "families": sorted(FAMILIES)})
     else:
         out.print(Trimmed(doctors.to_table(checks)))
         say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
@@ -285,14 +248,14 @@ def doctor(
 
 
 def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
-    """The overrides, and the one that `--seed` is short for."""
+    """`overrides` plus the one for `--seed`."""
     return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
 
 
 def hire(
     scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0
 ) -> "tuple[resolve.Hired, ...]":
-    """The agents of a class and their seats; `recorded_tokens` is the length of the problems that a run has already."""
+    """Resolve the agents of a class; `recorded_tokens` is the length of the problems that a run already has."""
     from agents.placement import resolve
     from agents.placement.memory import Requests
     from scenarios.session.request_counts import asked, problem_tokens
@@ -331,24 +294,10 @@ def hold(
     from scenarios.monitor.follow import Monitor
     from scenarios.session import conclusion, session
 
-    ran_in, ending = session.hold(
-        scenario,
-        folder,
-        lambda broker: Crew(
-            hired,
-            models,
-            endpoint=broker.endpoint,
-            keys=broker.keys,
-            run=folder.path,
-            answer_key=folder.answer_key,
-            seed=scenario.seed,
-            in_turn=scenario.time_share,
-        ),
-        Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out),
-        INTERRUPTS,
-        lambda sentence: say(err, sentence),
-        retry_failed=retry_failed,
-    )
+    where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
+    connect = partial(where, hired, models, seed=scenario.seed, in_turn=scenario.time_share)
+    shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out)
+    ran_in, ending = session.hold(scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed)
     return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, out, err)
 
 
@@ -381,8 +330,8 @@ def main(words: list[str] | None = None) -> int:
         unused: list[str] = getattr(error, "unused_tokens", None) or []
         if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
             say(err, f"{unused[-1]} needs a value")
-            return WRONG
-        say(err, f"One at a time; not understood: {' '.join(unused)}" if unused else str(error))
+        else:
+            say(err, f"One at a time; not understood: {' '.join(unused)}" if unused else str(error))
         return WRONG
     except Exception as error:
         if debug:

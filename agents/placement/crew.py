@@ -1,15 +1,16 @@
 """The agents of a class as processes: what each is started with, and what the user must know before the start."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from agents.doctor import Check, Verdict
 from agents.engines.simulated.options import write_answer_key
 from agents.models.catalogue import Model
 from agents.placement import resolve
 from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.server_keys import check_keys, keys_sent
 from broker.auth import BROKER
-from broker.errors import PlacementError
+from broker.errors import LbtError, PlacementError
 from broker.server import BrokerSpec
 
 
@@ -24,14 +25,34 @@ def check_ready(hired: Sequence[resolve.Hired], *, in_turn: bool) -> None:
         raise PlacementError(short)
 
 
+def warnings(hired: Sequence[resolve.Hired], *, in_turn: bool, training: bool = False) -> list[str]:
+    """What would keep a planned class from running here now; `training`: the teacher is trained."""
+    missing = resolve.missing_for_training(hired[0]) if training else []
+    short = resolve.short_now(hired, in_turn=in_turn)
+    return [*missing, short] if short else missing
+
+
+def check_class(
+    name: str, hire: Callable[[], Sequence[resolve.Hired]], *, in_turn: bool
+) -> tuple[Sequence[resolve.Hired], list[Check]]:
+    """The agents of the class `name`, and what keeps it from running here now; `hire` resolves its agents."""
+    hired: Sequence[resolve.Hired] = ()
+    found: list[tuple[Verdict, str]]
+    try:
+        hired = hire()
+        found = [("partly", words) for words in warnings(hired, in_turn=in_turn)]
+    except LbtError as error:
+        found = [("no", str(error))]
+    return hired, [Check(name, ok, *words.partition("\n")[::2]) for ok, words in found]
+
+
 class Crew:
     """The agents of one class, with their specs.
 
     Args:
         hired: every process, teacher first.
         models: of `resolve.fetch`.
-        endpoint: of the broker.
-        keys: folder of the class's keys; empty: none.
+        broker: the broker to connect to.
         run: the run's folder.
         answer_key: where simulated agents find the gold answers.
         seed: of the class.
@@ -42,9 +63,8 @@ class Crew:
         self,
         hired: Sequence[resolve.Hired],
         models: Mapping[str, Model],
+        broker: BrokerSpec,
         *,
-        endpoint: str,
-        keys: str,
         run: Path,
         answer_key: Path,
         seed: int,
@@ -55,7 +75,14 @@ class Crew:
         self._in_turn = in_turn
         self._specs = [
             resolve.spec(
-                one, models, seed=seed, endpoint=endpoint, keys=keys, answer_key=answer_key, run=run, in_turn=in_turn
+                one,
+                models,
+                seed=seed,
+                endpoint=broker.endpoint,
+                keys=broker.keys,
+                answer_key=answer_key,
+                run=run,
+                in_turn=in_turn,
             )
             for one in hired
         ]

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -14,11 +15,15 @@ def say(console: Console, text: str) -> None:
     console.print(Text(printable_lines(text)), soft_wrap=True)
 
 
+def print_json(found: object) -> None:
+    """Print data as JSON on standard output."""
+    print(json.dumps(msgspec.to_builtins(found), indent=1))
+
+
 def show_summary(console: Console, summary: dict[str, Any], *, as_json: bool = False) -> None:
     """Print a summary as tables, or as JSON on standard output."""
     if as_json:
-        print(json.dumps(summary, indent=1))
-        return
+        return print_json(summary)
     from scenarios.report import tables
 
     console.print(tables.summary_tables(summary))

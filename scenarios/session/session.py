@@ -11,12 +11,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from rich.console import Console
+
 from broker.client import Client
 from broker.errors import PlacementError, TaskError, in_words
 from broker.interrupts import Interrupts
 from broker.protocol import Hello
 from broker.server import BrokerSpec
 from scenarios.config.schema import Scenario
+from scenarios.report.console import say
 from scenarios.session.liveness import AgentLauncher
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import Classroom, Ending
@@ -75,7 +78,7 @@ def hold(
     connect: Callable[[BrokerSpec], ClassAgents],
     monitor: AbstractContextManager[object],
     interrupts: Interrupts,
-    say: Callable[[str], None],
+    err: Console,
     *,
     retry_failed: bool = False,
 ) -> tuple[RunFolder, Ending]:
@@ -87,7 +90,7 @@ def hold(
         connect: makes the agents of this broker.
         monitor: open while the class runs.
         interrupts: the first Ctrl-C lets the class finish the requests under way.
-        say: prints a sentence for the user.
+        err: the console for notices.
         retry_failed: ask failed requests again.
 
     Returns:
@@ -110,7 +113,7 @@ def hold(
             if ending is None:
                 agents.check_ready()
             store.note("", "started", json.dumps(agents.facts()))
-            ending = ending or _teach(scenario, store, folder, agents, monitor, interrupts, say)
+            ending = ending or _teach(scenario, store, folder, agents, monitor, interrupts, err)
         except Exception as error:
             if isinstance(error, TaskError | PlacementError) and begins and store.bank() is None:
                 folder.clear()
@@ -137,11 +140,11 @@ def _teach(
     agents: ClassAgents,
     monitor: AbstractContextManager[object],
     interrupts: Interrupts,
-    say: Callable[[str], None],
+    err: Console,
 ) -> Ending:
     """Start the processes and run the classroom until the class ends."""
     for sentence in agents.notices(folder.keys):
-        say(sentence)
+        say(err, sentence)
     names = [name for members in agents.own.values() for name in members]
     spec = folder.broker(scenario, names)
     launcher = agents.launcher(spec, folder.logs, scenario.limits.restarts)
