@@ -99,16 +99,16 @@ def run(
         if out_dir:
             RunFolder(out_dir).refuse_used()
         counted = counts(described)
-        hired = hire(described)
-        training_forecast(described, counted, hired)
-        check_ready(hired, in_turn=described.time_share)
-        models = resolve.fetch(hired, err)
-        if any(one.resolved and not one.resolved.at_hand for one in hired):
-            hired = hire(described)  # the sizes of fetched models are known, not guessed
+        agents = agents_of(described)
+        training_forecast(described, counted, agents)
+        check_ready(agents, in_turn=described.time_share)
+        models = resolve.fetch(agents, err)
+        if any(one.resolved and not one.resolved.at_hand for one in agents):
+            agents = agents_of(described)  # the sizes of fetched models are known, not guessed
         folder = RunFolder(out_dir) if out_dir else RunFolder.new(Path("runs"), described.name)
         folder.make()
         folder.keep(described)  # before class.db, without which a scenario is no run yet
-        return hold(described, folder, hired, models, monitor)
+        return hold(described, folder, agents, models, monitor)
 
 
 @app.command
@@ -124,9 +124,9 @@ def resume(
     folder = RunFolder(run_dir)
     described = rerun.to_resume(folder, overrides)
     with load.located(folder.scenario_file, overrides):
-        hired = hire(described, recorded_tokens=folder.problem_tokens())
-        models = resolve.fetch(hired, err)
-        return hold(described, folder, hired, models, monitor, retry_failed=retry_failed)
+        agents = agents_of(described, recorded_tokens=folder.problem_tokens())
+        models = resolve.fetch(agents, err)
+        return hold(described, folder, agents, models, monitor, retry_failed=retry_failed)
 
 
 @app.command
@@ -147,16 +147,16 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)
         counted = counts(described)
-        hired = hire(described, machine)
-        training = training_forecast(described, counted, hired, machine or hardware.look())
-    rows = [plans.PlanRow(**one.planned()) for one in hired]
-    warnings = [] if machine else crew.warnings(hired, in_turn=described.time_share, training=2 in described.levels)
+        agents = agents_of(described, machine)
+        training = training_forecast(described, counted, agents, machine or hardware.look())
+    rows = [plans.PlanRow(**one.planned()) for one in agents]
+    warnings = [] if machine else crew.warnings(agents, in_turn=described.time_share, training=2 in described.levels)
     if as_json:
-        more = {"training": training, "warnings": warnings, "keys": keys_sent(hired)}
+        more = {"training": training, "warnings": warnings, "keys": keys_sent(agents)}
         print_json(plans.to_dict(described, counted, rows) | more)
     else:
         words = [training.in_words(described.teacher.name)] if training else []
-        out.print(plans.tables(described, counted, rows, words + keys_sent(hired)))
+        out.print(plans.tables(described, counted, rows, words + keys_sent(agents)))
         for warning in warnings:
             say(err, f"Warning: {warning}")
     return COMPLETE
@@ -229,12 +229,12 @@ def doctor(
     from scenarios.tasks.sources.families import FAMILIES
 
     checks = doctors.examine()
-    hired: Sequence[resolve.Hired] = ()
+    agents: Sequence[resolve.Hired] = ()
     if scenario:
         described = load.read(scenario, with_seed(overrides, seed))
-        hired, found = crew.check_class(described.name, lambda: hire(described), in_turn=described.time_share)
+        agents, found = crew.check_class(described.name, lambda: agents_of(described), in_turn=described.time_share)
         checks += found
-    rows, keys = [plans.PlanRow(**one.planned()) for one in hired], keys_sent(hired)
+    rows, keys = [plans.PlanRow(**one.planned()) for one in agents], keys_sent(agents)
     if as_json:
         print_json({"checks": checks, "agents": rows, "keys": keys, "families": sorted(FAMILIES)})
     else:
@@ -252,7 +252,7 @@ def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
     return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
 
 
-def hire(
+def agents_of(
     scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0
 ) -> "tuple[resolve.Hired, ...]":
     """Resolve the agents of a class; `recorded_tokens` is the length of the problems that a run already has."""
@@ -268,7 +268,7 @@ def hire(
 def training_forecast(
     scenario: "Scenario",
     counted: "Counts",
-    hired: "Sequence[resolve.Hired]",
+    agents: "Sequence[resolve.Hired]",
     machine: "hardware.Machine | None" = None,
 ) -> "preflight.Tuition | None":
     """Time and memory of the teacher's training at level 2; refuses a training that is not possible."""
@@ -277,13 +277,13 @@ def training_forecast(
     if 2 not in scenario.levels:
         return None
     asked = {name: getattr(counted, name) for name in ("trainings", "pairs", "tokens_per_pair")}
-    return preflight.foresee(hired, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
+    return preflight.foresee(agents, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
 
 
 def hold(
     scenario: "Scenario",
     folder: "RunFolder",
-    hired: "Sequence[resolve.Hired]",
+    agents: "Sequence[resolve.Hired]",
     models: "dict[str, Model]",
     monitor: MonitorMode,
     *,
@@ -295,7 +295,7 @@ def hold(
     from scenarios.session import conclusion, session
 
     where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
-    connect = partial(where, hired, models, seed=scenario.seed, in_turn=scenario.time_share)
+    connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share)
     shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out)
     ran_in, ending = session.hold(scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed)
     return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, out, err)

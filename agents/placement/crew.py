@@ -14,43 +14,43 @@ from broker.errors import LbtError, PlacementError
 from broker.server import BrokerSpec
 
 
-def check_ready(hired: Sequence[resolve.Hired], *, in_turn: bool) -> None:
+def check_ready(agents: Sequence[resolve.Hired], *, in_turn: bool) -> None:
     """Refuse a class without a key that it needs, or that needs more memory than other programs leave now.
 
     Raises:
         PlacementError: with what to do.
     """
-    check_keys(hired)
-    if short := resolve.short_now(hired, in_turn=in_turn):
+    check_keys(agents)
+    if short := resolve.short_now(agents, in_turn=in_turn):
         raise PlacementError(short)
 
 
-def warnings(hired: Sequence[resolve.Hired], *, in_turn: bool, training: bool = False) -> list[str]:
+def warnings(agents: Sequence[resolve.Hired], *, in_turn: bool, training: bool = False) -> list[str]:
     """What would keep a planned class from running here now; `training`: the teacher is trained."""
-    missing = resolve.missing_for_training(hired[0]) if training else []
-    short = resolve.short_now(hired, in_turn=in_turn)
+    missing = resolve.missing_for_training(agents[0]) if training else []
+    short = resolve.short_now(agents, in_turn=in_turn)
     return [*missing, short] if short else missing
 
 
 def check_class(
-    name: str, hire: Callable[[], Sequence[resolve.Hired]], *, in_turn: bool
+    name: str, find: Callable[[], Sequence[resolve.Hired]], *, in_turn: bool
 ) -> tuple[Sequence[resolve.Hired], list[Check]]:
-    """The agents of the class `name`, and what keeps it from running here now; `hire` resolves its agents."""
-    hired: Sequence[resolve.Hired] = ()
+    """The agents of the class `name`, and what keeps it from running here now; `find` resolves its agents."""
+    agents: Sequence[resolve.Hired] = ()
     found: list[tuple[Verdict, str]]
     try:
-        hired = hire()
-        found = [("partly", words) for words in warnings(hired, in_turn=in_turn)]
+        agents = find()
+        found = [("partly", words) for words in warnings(agents, in_turn=in_turn)]
     except LbtError as error:
         found = [("no", str(error))]
-    return hired, [Check(name, ok, *words.partition("\n")[::2]) for ok, words in found]
+    return agents, [Check(name, ok, *words.partition("\n")[::2]) for ok, words in found]
 
 
 class Crew:
     """The agents of one class, with their specs.
 
     Args:
-        hired: every process, teacher first.
+        agents: every process, teacher first.
         models: of `resolve.fetch`.
         broker: the broker to connect to.
         run: the run's folder.
@@ -61,7 +61,7 @@ class Crew:
 
     def __init__(
         self,
-        hired: Sequence[resolve.Hired],
+        agents: Sequence[resolve.Hired],
         models: Mapping[str, Model],
         broker: BrokerSpec,
         *,
@@ -70,7 +70,7 @@ class Crew:
         seed: int,
         in_turn: bool,
     ) -> None:
-        self._hired = hired
+        self._agents = agents
         self._answer_key = answer_key
         self._in_turn = in_turn
         self._specs = [
@@ -84,20 +84,20 @@ class Crew:
                 run=run,
                 in_turn=in_turn,
             )
-            for one in hired
+            for one in agents
         ]
-        self._started = [pair for pair in zip(hired, self._specs, strict=True) if pair[0].engine != "external"]
+        self._started = [pair for pair in zip(agents, self._specs, strict=True) if pair[0].engine != "external"]
         self.answerers = {spec.pool: spec.answerer for spec in self._specs}
         self.weights = {spec.pool: spec.weights for _, spec in self._started}
         self.own = {pool: [spec.name for _, spec in self._started if spec.pool == pool] for pool in self.weights}
 
     def facts(self) -> list[dict[str, str]]:
         """The description of every process for the gradebook."""
-        return [one.facts() for one in self._hired]
+        return [one.facts() for one in self._agents]
 
     def check_ready(self) -> None:
         """See the function of this name."""
-        check_ready(self._hired, in_turn=self._in_turn)
+        check_ready(self._agents, in_turn=self._in_turn)
 
     def notices(self, keys: Path) -> list[str]:
         """Which key goes to which server, and how to start each external agent."""

@@ -249,10 +249,10 @@ def test_a_class_that_does_not_fit_now_is_refused_and_leaves_no_folder(
 def test_a_class_is_seated_anew_once_its_models_are_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, after = run.hire(load.read(Path(classes.SMOKE))), PlacementError("too large")
+    before, after = run.agents_of(load.read(Path(classes.SMOKE))), PlacementError("too large")
     to_fetch = msgspec.structs.replace(before[0], resolved=Resolved("org/a", "hub", False, 0))
     hire = Mock(side_effect=[(to_fetch, *before[1:]), after])
-    monkeypatch.setattr(run, "hire", hire)
+    monkeypatch.setattr(run, "agents_of", hire)
     monkeypatch.setattr("agents.placement.resolve.fetch", lambda hired, console: {})
     assert run.main([classes.SMOKE, "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == "too large\n"
