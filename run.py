@@ -1,7 +1,6 @@
-"""The command line: connects agents and scenarios, and decides nothing.
+"""The command line: parses arguments, calls the packages, prints what they return.
 
-Only this file knows both: it starts the processes and gives the classroom what it needs. What a command needs is
-imported where it runs.
+Only this file imports both agents/ and scenarios/. Each command imports what it needs, so that --help is fast.
 """
 
 import os
@@ -24,12 +23,11 @@ if __name__ == "__main__":  # before the imports below, which take a while
     INTERRUPTS.install()
 
 import difflib
-import json
 import shlex
 import sqlite3
-import time
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,29 +35,22 @@ try:
     import cyclopts
     from cyclopts import Parameter
     from rich.console import Console
-    from rich.text import Text
 except ModuleNotFoundError as error:
     sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
-from broker.errors import LbtError, PlacementError, ScenarioError, TaskError, in_words
+from broker.errors import LbtError, ScenarioError, in_words
+from broker.exit_codes import COMPLETE, FAILED, WRONG
 from broker.logs import configure_terminal
-from broker.printable import printable_lines
 from broker.streams import protect
+from scenarios.report.console import print_json, say, show_summary
 
 if TYPE_CHECKING:
     from agents.models.catalogue import Model
     from agents.placement import hardware, resolve
-    from agents.spec import AgentSpec
     from agents.training import preflight
     from scenarios.config.schema import Scenario
-    from scenarios.report.summary import Summary
     from scenarios.session.request_counts import Counts
     from scenarios.session.run_dir import RunFolder
-    from scenarios.session.runner import Ending
-    from scenarios.store.sqlite import Store
-
-COMPLETE, FAILED, WRONG, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
-
 
 app = cyclopts.App(
     name="run.py",
@@ -72,16 +63,16 @@ app = cyclopts.App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-out = Console()
-err = Console(stderr=True)
+out, err = Console(), Console(stderr=True)
 
 Overrides = Annotated[
     tuple[str, ...],
     Parameter("--set", help="Override an entry: --set task.problems=12", negative="", show_default=False),
 ]
-Seed = Annotated[str | None, Parameter("--seed", help="In place of the scenario's seed.")]
+Seed = Annotated[str | None, Parameter("--seed", help="Replace the scenario's seed.")]
 AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="")]
-MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="What to show meanwhile.")]
+RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="")]
+MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="How to show progress.")]
 
 
 @app.default
@@ -97,6 +88,7 @@ def run(
 ) -> int:
     """Run a class."""
     from agents.placement import resolve
+    from agents.placement.crew import check_ready
     from scenarios.config import load
     from scenarios.session.request_counts import counts
     from scenarios.session.run_dir import RunFolder
@@ -107,56 +99,44 @@ def run(
         if out_dir:
             RunFolder(out_dir).refuse_used()
         counted = counts(described)
-        hired = hire(described)
-        tuition_of(described, counted, hired)
-        check_ready(described, hired)
-        models = resolve.fetch_models(hired, err)
-        if any(one.model and not one.model.at_hand for one in hired):
-            hired = hire(described)  # the models that were fetched need no guesses any more
+        agents = agents_of(described)
+        training_forecast(described, counted, agents)
+        check_ready(agents, in_turn=described.time_share)
+        models = resolve.fetch_models(agents, err)
+        if any(one.model and not one.model.at_hand for one in agents):
+            agents = agents_of(described)  # the sizes of fetched models are known, not guessed
         folder = RunFolder(out_dir) if out_dir else RunFolder.new(Path("runs"), described.name)
         folder.make()
-        folder.keep(described)  # before class.db: a folder with that and without a scenario could not be resumed
-        return hold(described, folder, hired, models, monitor)
+        folder.keep(described)  # before class.db, without which a scenario is no run yet
+        return hold(described, folder, agents, models, monitor)
 
 
 @app.command
 def resume(
-    run_dir: Path,
-    /,
-    *,
-    overrides: Overrides = (),
-    retry_failed: Annotated[bool, Parameter(help="Ask failed requests again.", negative="")] = False,
-    monitor: MonitorMode = "live",
+    run_dir: Path, /, *, overrides: Overrides = (), retry_failed: RetryFailed = False, monitor: MonitorMode = "live"
 ) -> int:
-    """Go on with an interrupted class."""
+    """Continue an interrupted class."""
     from agents.placement import resolve
     from scenarios.config import load
+    from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
-    old, new = folder.scenario(), folder.scenario(overrides)
-    if changed := load.asked_differs(old, new, folder.without_answers(old)):
-        raise ScenarioError(
-            f"a resumed class asks what it asked before; this would change it:\n{'; '.join(changed)}\n"
-            "For that, start a new class: python run.py SCENARIO.yaml --set ..."
-        )
+    described = rerun.to_resume(folder, overrides)
     with load.located(folder.scenario_file, overrides):
-        hired = hire(new, recorded_tokens=folder.problem_tokens())
-        models = resolve.fetch_models(hired, err)
-        return hold(new, folder, hired, models, monitor, retry_failed=retry_failed)
+        agents = agents_of(described, recorded_tokens=folder.problem_tokens())
+        models = resolve.fetch_models(agents, err)
+        return hold(described, folder, agents, models, monitor, retry_failed=retry_failed)
 
 
 @app.command
 def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False) -> int:
-    """Say what a class would ask and who would sit where; start nothing.
+    """Show what a class would ask and which agent gets which device; start nothing.
 
-    `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for a machine that is not here.
+    `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for another machine.
     """
-    import msgspec
-
-    from agents.placement import hardware, resolve
+    from agents.placement import crew, hardware
     from agents.placement.server_keys import keys_sent
-    from agents.training import preflight
     from scenarios.config import load
     from scenarios.session import plan as plans
     from scenarios.session.request_counts import counts
@@ -167,19 +147,16 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)
         counted = counts(described)
-        hired = hire(described, machine)
-        # Where a machine is named, packages that are not installed here are no matter.
-        training = tuition_of(described, counted, hired, machine or hardware.look())
-    rows = [plans.PlanRow(**one.planned()) for one in hired]
-    warnings = preflight.missing_for_training(hired[0]) if 2 in described.levels and not machine else []
-    if not machine and (short := resolve.short_now(hired, in_turn=described.time_share)):
-        warnings.append(short)
+        agents = agents_of(described, machine)
+        training = training_forecast(described, counted, agents, machine or hardware.look())
+    rows = [plans.PlanRow(**one.planned()) for one in agents]
+    warnings = [] if machine else crew.warnings(agents, in_turn=described.time_share, training=2 in described.levels)
     if as_json:
-        more = {"training": msgspec.to_builtins(training), "warnings": warnings, "keys": keys_sent(hired)}
-        print(json.dumps(plans.to_dict(described, counted, rows) | more, indent=1))
+        more = {"training": training, "warnings": warnings, "keys": keys_sent(agents)}
+        print_json(plans.to_dict(described, counted, rows) | more)
     else:
         words = [training.in_words(described.teacher.name)] if training else []
-        out.print(plans.tables(described, counted, rows, words + keys_sent(hired)))
+        out.print(plans.tables(described, counted, rows, words + keys_sent(agents)))
         for warning in warnings:
             say(err, f"Warning: {warning}")
     return COMPLETE
@@ -187,7 +164,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
 
 @app.command
 def watch(run_dir: Path, /) -> int:
-    """Show a running class, or the end of a finished one."""
+    """Show a running class live, or the end of a finished one."""
     from scenarios.monitor import monitor
     from scenarios.session.run_dir import RunFolder
 
@@ -200,50 +177,39 @@ def watch(run_dir: Path, /) -> int:
 
 @app.command
 def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
-    """Make summary.json again from the gradebook alone."""
+    """Rebuild summary.json from class.db."""
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
     summary, _ = folder.summarize(folder.scenario())
-    show(summary, as_json)
+    show_summary(out, summary, as_json=as_json)
     folder.write_summary(summary)
     return COMPLETE
 
 
 @app.command
 def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
-    """The same class under another rule, from what was recorded; says what was never asked."""
-    from scenarios.config import load
-    from scenarios.report.unanswered import ASKED
+    """Score the recorded answers of a class under another rule; names what was never asked."""
+    from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
 
-    folder = RunFolder(run_dir)
-    old, new = folder.scenario(), folder.scenario(overrides)
-    if beyond := load.beyond_replay(old, new):
-        raise ScenarioError("replay scores what was recorded; this would be another class:\n" + "; ".join(beyond))
-    with load.located(folder.scenario_file, overrides):
-        summary, missing = folder.summarize(new)
+    summary, changes, never_asked = rerun.replayed(RunFolder(run_dir), overrides)
     if not as_json:
         say(out, f"replayed with {', '.join(overrides) or 'nothing changed'}; summary.json is unchanged")
-    show(summary, as_json, replay={"changed": load.difference(old, new), "never_asked": missing})
-    if missing and not as_json:
-        counted = ", ".join(f"{n:,} {ASKED.get(stage, f'requests of stage {stage}')}" for stage, n in missing.items())
-        # Levels 2 and 3 wait for results before they ask on.
-        then = "" if new.levels == (1,) else ", and all that would have followed"
-        say(out, f"Never asked in this run, and so left out: {counted}{then}")
+    show_summary(out, summary, as_json=as_json, replay=changes)
+    if never_asked and not as_json:
+        say(out, never_asked)
     return COMPLETE
 
 
 @app.command
 def grade(pairs: Path, /, *, as_json: AsJson = False) -> int:
-    """Try the grader on a JSON-lines file: `gold`, `response`, and where they are known `form`, `right` and `id`."""
-    import msgspec
-
+    """Try the grader on a JSON-lines file with `gold`, `response` and, optionally, `form`, `right` and `id`."""
     from scenarios.report import graded_file
 
     graded = graded_file.grade_file(pairs)
     if as_json:
-        print(json.dumps(msgspec.to_builtins(graded), indent=1))
+        print_json(graded)
     else:
         out.print(graded_file.tables(graded))
     return COMPLETE
@@ -253,11 +219,9 @@ def grade(pairs: Path, /, *, as_json: AsJson = False) -> int:
 def doctor(
     scenario: Path | None = None, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False
 ) -> int:
-    """Say what works on this machine, and what to do about the rest; with a scenario, also who would sit where."""
-    import msgspec
-
+    """Check what works on this machine and how to fix the rest; with a scenario, also show where its agents run."""
     from agents import doctor as doctors
-    from agents.placement import resolve
+    from agents.placement import crew
     from agents.placement.server_keys import keys_sent
     from scenarios.config import load
     from scenarios.report.layout import Trimmed
@@ -265,23 +229,14 @@ def doctor(
     from scenarios.tasks.sources.families import FAMILIES
 
     checks = doctors.examine()
-    rows: list[plans.PlanRow] = []
-    keys: list[str] = []
+    agents: Sequence[resolve.ResolvedAgent] = ()
     if scenario:
         described = load.read(scenario, with_seed(overrides, seed))
-        try:
-            hired = hire(described)
-            rows = [plans.PlanRow(**one.planned()) for one in hired]
-            keys = keys_sent(hired)
-            if short := resolve.short_now(hired, in_turn=described.time_share):
-                says, _, do = short.partition("\n")
-                checks.append(doctors.Check(described.name, "partly", says, do))
-        except LbtError as error:
-            says, _, do = str(error).partition("\n")
-            checks.append(doctors.Check(described.name, "no", says, do))
+        agents, found = crew.check_class(described.name, lambda: agents_of(described), in_turn=described.time_share)
+        checks += found
+    rows, keys = [plans.PlanRow(**one.planned()) for one in agents], keys_sent(agents)
     if as_json:
-        found = {"checks": checks, "agents": rows, "keys": keys, "families": sorted(FAMILIES)}
-        print(json.dumps(msgspec.to_builtins(found), indent=1))
+        print_json({"checks": checks, "agents": rows, "keys": keys, "families": sorted(FAMILIES)})
     else:
         out.print(Trimmed(doctors.to_table(checks)))
         say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
@@ -293,14 +248,14 @@ def doctor(
 
 
 def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
-    """The overrides, and the one that `--seed` is short for."""
+    """`overrides` plus the one for `--seed`."""
     return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
 
 
-def hire(
+def agents_of(
     scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0
 ) -> "tuple[resolve.ResolvedAgent, ...]":
-    """The agents of a class and their seats; `recorded_tokens` is the length of the problems that a run has already."""
+    """Resolve the agents of a class; `recorded_tokens` is the length of the problems that a run already has."""
     from agents.placement import resolve
     from agents.placement.memory import Workload
     from scenarios.session.request_counts import agent_work, longest_problem_tokens
@@ -312,212 +267,40 @@ def hire(
     )
 
 
-def check_ready(scenario: "Scenario", hired: "Sequence[resolve.ResolvedAgent]") -> None:
-    """Refuse a class without a key that it needs, or that needs more memory than other programs leave now."""
-    from agents.placement import resolve
-    from agents.placement.server_keys import check_keys
-
-    check_keys(hired)
-    if short := resolve.short_now(hired, in_turn=scenario.time_share):
-        raise PlacementError(short)
-
-
-def tuition_of(
+def training_forecast(
     scenario: "Scenario",
     counted: "Counts",
-    hired: "Sequence[resolve.ResolvedAgent]",
+    agents: "Sequence[resolve.ResolvedAgent]",
     machine: "hardware.Machine | None" = None,
 ) -> "preflight.TrainingForecast | None":
-    """What a training of the teacher takes, where it is trained; refuses what cannot be."""
+    """Time and memory of the teacher's training at level 2; refuses a training that is not possible."""
     from agents.training import preflight
 
     if 2 not in scenario.levels:
         return None
     asked = {name: getattr(counted, name) for name in ("trainings", "pairs", "tokens_per_pair")}
-    return preflight.forecast(hired, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
-
-
-# --- holding a class ------------------------------------------------------------------------------------
+    return preflight.forecast(agents, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
 
 
 def hold(
     scenario: "Scenario",
     folder: "RunFolder",
-    hired: "Sequence[resolve.ResolvedAgent]",
+    agents: "Sequence[resolve.ResolvedAgent]",
     models: "dict[str, Model]",
     monitor: MonitorMode,
     *,
     retry_failed: bool = False,
 ) -> int:
-    """One session of a class, from its processes to the summary; returns the exit code."""
-    from agents.placement import agent_process
-    from scenarios.session.run_dir import RunFolder
-    from scenarios.session.runner import Ending
-    from scenarios.store.sqlite import Store
-
-    begun = time.monotonic()
-    with Store(folder.path, write=True) as store, folder.sockets(scenario):
-        broker = folder.broker(scenario)
-        specs = [
-            agent_process.agent_spec(
-                one,
-                models,
-                seed=scenario.seed,
-                endpoint=broker.endpoint,
-                keys=broker.keys,
-                answer_key=folder.answer_key,
-                run=folder.path,
-                in_turn=scenario.time_share,
-            )
-            for one in hired
-        ]
-        begins = not store.answerers()
-        store.keep_answerers({spec.pool: spec.answerer for spec in specs})
-        folder.keep(scenario)
-        INTERRUPTS.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
-        if retry_failed:
-            store.give_up_failed()
-        try:
-            ending = folder.ending(scenario, store)
-            if ending is None:
-                check_ready(scenario, hired)
-            store.note("", "started", json.dumps([one.facts() for one in hired]))
-            ending = ending or teach(scenario, store, folder, hired, specs, monitor)
-        except Exception as error:
-            if isinstance(error, TaskError | PlacementError) and begins and store.bank() is None:
-                folder.clear()
-                raise
-            if isinstance(error, PlacementError):  # nothing was started
-                raise
-            ending = Ending("failed", folder.log_failure(error))
-        try:
-            session = {"wall_seconds": time.monotonic() - begun, "reused": ending.reused, "status": ending.status}
-            store.name_first_twins()
-            store.note("", "session", json.dumps(session))
-            store.note("", "complete" if ending.status == "complete" else "stopped", ending.reason)
-        except sqlite3.Error as error:  # on a full disk, which has ended the class before
-            ending = ending if ending.status == "failed" else Ending("failed", in_words(error))
-        if store.misplaced:
-            ending = Ending("failed", store.misplaced)
-            folder = RunFolder(store.folder)
-    return conclude(scenario, folder, ending)
-
-
-def teach(
-    scenario: "Scenario",
-    store: "Store",
-    folder: "RunFolder",
-    hired: "Sequence[resolve.ResolvedAgent]",
-    specs: "list[AgentSpec]",
-    monitor: MonitorMode,
-) -> "Ending":
-    """The class itself, and its processes."""
-    from agents.engines.simulated.options import write_answer_key
-    from agents.placement import agent_process
-    from agents.placement.launcher import ChildSpec, LocalLauncher
-    from agents.placement.server_keys import keys_sent
-    from broker.client import Client
-    from broker.protocol import Hello
+    """Run one session of a class, from its processes to the summary; returns the exit code."""
+    from agents.placement.crew import Crew
     from scenarios.monitor.monitor import Monitor
-    from scenarios.session.broker_watch import BROKER
-    from scenarios.session.runner import ClassRunner
-    from scenarios.session.time_sharing import TimeSharing
-    from scenarios.tasks.grading.answers import ClassGrader
+    from scenarios.session import conclusion, session
 
-    inside = [(one, spec) for one, spec in zip(hired, specs, strict=True) if one.engine != "external"]
-    crews = {spec.pool: [other.name for _, other in inside if other.pool == spec.pool] for _, spec in inside}
-    children = [agent_process.child_spec(one, spec, folder.logs) for one, spec in inside]
-    broker_spec = folder.broker(scenario, [child.name for child in children])
-    broker = ChildSpec(BROKER, "broker.server", broker_spec, {}, (), folder.logs / f"{BROKER}.log")
-    launcher = LocalLauncher([broker, *children], restarts=scenario.limits.restarts)
-    for sentence in keys_sent([one for one, _ in inside]):
-        say(err, sentence)
-    for spec in specs:
-        if spec.engine == "external":
-            with_keys = f", with {spec.name}.key and broker.pub of {folder.keys}" if spec.keys else ""
-            say(err, f"Start the program of {spec.name} with endpoint {spec.endpoint} and name {spec.name}{with_keys}.")
-    launcher.start(later=[child.name for child in children] if scenario.time_share else [])
-    try:
-        with Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out):
-            # Making the problems takes a while: the processes start meanwhile.
-            bank = folder.bank(scenario, store)
-            if any(spec.engine == "simulated" for spec in specs):
-                write_answer_key(folder.answer_key, {problem.text: problem.answer for problem in bank.problems})
-            hello = Hello(name="classroom", role="classroom", state="ready")
-            with ClassGrader() as grader, Client(specs[0].endpoint, hello, keys=folder.keys_of(scenario)) as client:
-                runner = ClassRunner(
-                    scenario,
-                    bank,
-                    folder.level(scenario, bank, store),
-                    grader,
-                    store,
-                    client,
-                    launcher,
-                    answerers={spec.pool: spec.answerer for _, spec in inside},
-                    weights={spec.pool: spec.weights for _, spec in inside},
-                    keep_file=folder.keep_training,
-                    turns=TimeSharing(crews, launcher, client) if scenario.time_share else None,
-                )
-                with INTERRUPTS.first(runner.drain):
-                    ending = runner.run()
-                if grader.given_up:
-                    store.note("", "not_compared", str(grader.given_up))
-                return ending
-    finally:
-        launcher.stop(grace_s=3)
-
-
-def conclude(scenario: "Scenario", folder: "RunFolder", ending: "Ending") -> int:
-    """Say how the class ended, write the summary, and print it if the class is complete; returns the exit code.
-
-    For an interrupted class it writes no summary, so that Ctrl-C ends the program at once.
-    """
-    from scenarios.report.formatting import many
-
-    if ending.status == "interrupted":
-        summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
-        say(err, f"{INTERRUPTS.words}\n{summary_so_far}".strip())
-        return INTERRUPTED
-    # How to go on comes first: the summary of a large class takes a while.
-    if ending.status == "failed":
-        logs = f"Logs are in {folder}/logs. " if folder.logs.is_dir() else ""
-        say(err, f"The class stopped: {ending.reason}\n{logs}{folder.go_on}")
-    INTERRUPTS.words = f"Interrupted; summary.json is not written. Later: python run.py report {folder}"
-    try:
-        summary, _ = folder.summarize(scenario)
-        folder.write_summary(summary)
-    except (LbtError, OSError, sqlite3.Error) as error:
-        if ending.status == "failed":
-            return FAILED
-        say(err, f"The class is complete, but summary.json is not written: {in_words(error)}")
-        say(err, f"Later: python run.py report {folder}")
-        return FAILED
-    if ending.status == "failed":
-        return FAILED
-    show(summary, as_json=False)
-    before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
-    say(out, f"All of it is in {folder}{before}.")
-    empty = any(one.empty and one.is_total for one in summary.unanswered)
-    if summary.counts.failed:
-        say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
-    return PARTLY if empty or summary.counts.failed else COMPLETE
-
-
-def show(summary: "Summary", as_json: bool, **more: object) -> None:
-    """Print the summary; as JSON with `more` entries."""
-    import msgspec
-
-    from scenarios.report import tables
-
-    if as_json:
-        print(json.dumps(msgspec.json.decode(msgspec.json.encode(summary)) | more, indent=1))
-    else:
-        out.print(tables.summary_tables(summary))
-
-
-def say(console: Console, text: str) -> None:
-    """A sentence in which names and model texts are data, and do nothing to the terminal."""
-    console.print(Text(printable_lines(text)), soft_wrap=True)
+    where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
+    connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share)
+    shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out)
+    ran_in, ending = session.hold(scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed)
+    return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, out, err)
 
 
 def check_command(words: Sequence[str]) -> None:
@@ -549,8 +332,8 @@ def main(words: list[str] | None = None) -> int:
         unused: list[str] = getattr(error, "unused_tokens", None) or []
         if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
             say(err, f"{unused[-1]} needs a value")
-            return WRONG
-        say(err, f"One at a time; not understood: {' '.join(unused)}" if unused else str(error))
+        else:
+            say(err, f"One at a time; not understood: {' '.join(unused)}" if unused else str(error))
         return WRONG
     except Exception as error:
         if debug:

@@ -1,6 +1,7 @@
 """The pages of docs/ leave out nothing that they promise to explain."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,28 @@ def test_every_view_of_a_gradebook_is_named() -> None:
     views = re.findall(r"CREATE VIEW (?:IF NOT EXISTS )?(\w+)", SCHEMA)
     assert len(views) == 5
     assert all(f"`{view}`" in RESULTS for view in views)
+
+
+FOLDERS = "agents|broker|scenarios|tests|docs"
+PAGES = [classes.ROOT / "README.md", classes.ROOT / "CONTRIBUTING.md", *sorted((classes.ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    """Paths within this repository, and links beside the page."""
+    text = page.read_text()
+    named = re.findall(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]*[\w/])", text)
+    linked = re.findall(r"\]\(((?!http)[^)#]+)", text)
+    missing = [path for path in named if not (classes.ROOT / path).exists()]
+    missing += [path for path in linked if not (page.parent / path).exists()]
+    assert not missing
+
+
+def test_the_map_in_readme_names_every_folder_of_code() -> None:
+    (layout,) = re.findall(r"## How it is laid out\n\n```\n(.*?)```", (classes.ROOT / "README.md").read_text(), re.S)
+    top = {"agents", "broker", "scenarios", "tests", "docs", "run.py"}
+    assert top <= {line.split()[0].rstrip("/") for line in layout.splitlines() if not line.startswith(" ")}
+    for package in ("agents", "scenarios"):
+        block = re.split(r"^(?=\S)", layout.split(f"\n{package}/")[1], maxsplit=1, flags=re.M)[0]
+        folders = {path.name for path in (classes.ROOT / package).iterdir() if (path / "__init__.py").is_file()}
+        assert {f"{name}/" for name in folders} == set(re.findall(r"^  (\w+/)", block, re.M))

@@ -1,7 +1,6 @@
-"""What README prints is so."""
+"""What README and the tutorial print is so."""
 
 import re
-import shlex
 import tomllib
 from pathlib import Path
 
@@ -12,16 +11,17 @@ from scenarios.session.request_counts import counts
 from tests import classes
 
 README = (classes.ROOT / "README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"python run\.py ([a-z][^`\n&|]*)", README)))
+TUTORIAL = (classes.ROOT / "docs" / "first-class.md").read_text()
+COMMANDS = sorted(set(re.findall(r"python run\.py ([a-z][^`\s]*)", README + TUTORIAL)))
+"""The first words of all commands."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_that_readme_names_is_one(command: str) -> None:
-    word = shlex.split(command)[0]
-    if word.endswith(".yaml"):
-        assert "what it asks" in classes.say("plan", word)
+def test_a_command_that_readme_or_the_tutorial_names_is_one(command: str) -> None:
+    if command.endswith(".yaml"):
+        assert "what it asks" in classes.say("plan", command)
     else:
-        assert word in classes.say("--help")
+        assert command in classes.say("--help")
 
 
 def test_the_example_scenario_can_be_planned(tmp_path: Path) -> None:
@@ -29,6 +29,13 @@ def test_the_example_scenario_can_be_planned(tmp_path: Path) -> None:
     file = tmp_path / "my_class.yaml"
     file.write_text(example)
     assert counts(load.read(file)).teaching_problems == 20
+
+
+def test_the_plan_in_the_tutorial_is_what_that_class_prints() -> None:
+    (words, plan) = re.findall(
+        r"python run\.py plan (.*?)\n```.*?```\n(single_student: what it asks.*?)```", TUTORIAL, re.S
+    )[0]
+    assert plan in classes.say("plan", *words.split())
 
 
 def test_the_extras_that_readme_installs_exist() -> None:

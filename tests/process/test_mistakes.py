@@ -15,6 +15,8 @@ import run
 from agents.models.catalogue import ResolvedModel
 from broker.errors import PlacementError, TaskError
 from scenarios.config import load
+from scenarios.report.console import say
+from scenarios.session.conclusion import conclude
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import Ending
 from tests import classes
@@ -247,10 +249,10 @@ def test_a_class_that_does_not_fit_now_is_refused_and_leaves_no_folder(
 def test_a_class_is_seated_anew_once_its_models_are_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, after = run.hire(load.read(Path(classes.SMOKE))), PlacementError("too large")
+    before, after = run.agents_of(load.read(Path(classes.SMOKE))), PlacementError("too large")
     to_fetch = msgspec.structs.replace(before[0], model=ResolvedModel("org/a", "hub", False, 0))
     hire = Mock(side_effect=[(to_fetch, *before[1:]), after])
-    monkeypatch.setattr(run, "hire", hire)
+    monkeypatch.setattr(run, "agents_of", hire)
     monkeypatch.setattr("agents.placement.resolve.fetch_models", lambda hired, console: {})
     assert run.main([classes.SMOKE, "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == "too large\n"
@@ -388,7 +390,8 @@ def test_how_to_go_on_is_said_though_class_db_cannot_be_read(
     (out / "class.db").write_bytes(b"no database" * 1000)
     ended = {"failed": ("disk I/O error", 1), "interrupted": ("", 130), "complete": ("", 1)}
     for status, (reason, code) in ended.items():
-        assert run.conclude(load.read(scenario), RunFolder(out), Ending(status, reason)) == code  # type: ignore[arg-type]
+        ending = Ending(status, reason)  # type: ignore[arg-type]
+        assert conclude(load.read(scenario), RunFolder(out), ending, run.INTERRUPTS, run.out, run.err) == code
         said = capsys.readouterr().err
         assert reason in said
         assert ("python run.py resume" in said) == (status == "failed")
@@ -396,7 +399,7 @@ def test_how_to_go_on_is_said_though_class_db_cannot_be_read(
 
 
 def test_names_and_reasons_do_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    run.say(run.err, "a\x1b[2Jb\x07\x9b1mc\nd")
+    say(run.err, "a\x1b[2Jb\x07\x9b1mc\nd")
     assert capsys.readouterr().err == "a[2Jb1mc\nd\n"
 
 

@@ -1,0 +1,121 @@
+"""The agents of a class as processes: what each is started with, and what the user must know before the start."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from agents.doctor import Check, Verdict
+from agents.engines.simulated.options import write_answer_key
+from agents.models.catalogue import Model
+from agents.placement import agent_process, resolve
+from agents.placement.launcher import ChildSpec, LocalLauncher
+from agents.placement.server_keys import check_keys, keys_sent
+from agents.training import preflight
+from broker.errors import LbtError, PlacementError
+from broker.members import BROKER
+from broker.server import BrokerSpec
+
+
+def check_ready(agents: Sequence[resolve.ResolvedAgent], *, in_turn: bool) -> None:
+    """Refuse a class without a key that it needs, or that needs more memory than other programs leave now.
+
+    Raises:
+        PlacementError: with what to do.
+    """
+    check_keys(agents)
+    if short := resolve.short_now(agents, in_turn=in_turn):
+        raise PlacementError(short)
+
+
+def warnings(agents: Sequence[resolve.ResolvedAgent], *, in_turn: bool, training: bool = False) -> list[str]:
+    """What would keep a planned class from running here now; `training`: the teacher is trained."""
+    missing = preflight.missing_for_training(agents[0]) if training else []
+    short = resolve.short_now(agents, in_turn=in_turn)
+    return [*missing, short] if short else missing
+
+
+def check_class(
+    name: str, find: Callable[[], Sequence[resolve.ResolvedAgent]], *, in_turn: bool
+) -> tuple[Sequence[resolve.ResolvedAgent], list[Check]]:
+    """The agents of the class `name`, and what keeps it from running here now; `find` resolves its agents."""
+    agents: Sequence[resolve.ResolvedAgent] = ()
+    found: list[tuple[Verdict, str]]
+    try:
+        agents = find()
+        found = [("partly", words) for words in warnings(agents, in_turn=in_turn)]
+    except LbtError as error:
+        found = [("no", str(error))]
+    return agents, [Check(name, ok, *words.partition("\n")[::2]) for ok, words in found]
+
+
+class Crew:
+    """The agents of one class, with their specs.
+
+    Args:
+        agents: every process, teacher first.
+        models: of `resolve.fetch_models`.
+        broker: the broker to connect to.
+        run: the run's folder.
+        answer_key: where simulated agents find the gold answers.
+        seed: of the class.
+        in_turn: the agents take turns.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[resolve.ResolvedAgent],
+        models: Mapping[str, Model],
+        broker: BrokerSpec,
+        *,
+        run: Path,
+        answer_key: Path,
+        seed: int,
+        in_turn: bool,
+    ) -> None:
+        self._agents = agents
+        self._answer_key = answer_key
+        self._in_turn = in_turn
+        self._specs = [
+            agent_process.agent_spec(
+                one,
+                models,
+                seed=seed,
+                endpoint=broker.endpoint,
+                keys=broker.keys,
+                answer_key=answer_key,
+                run=run,
+                in_turn=in_turn,
+            )
+            for one in agents
+        ]
+        self._started = [pair for pair in zip(agents, self._specs, strict=True) if pair[0].engine != "external"]
+        self.answerers = {spec.pool: spec.answerer for spec in self._specs}
+        self.weights = {spec.pool: spec.weights for _, spec in self._started}
+        self.own = {pool: [spec.name for _, spec in self._started if spec.pool == pool] for pool in self.weights}
+
+    def facts(self) -> list[dict[str, str]]:
+        """The description of every process for the gradebook."""
+        return [one.facts() for one in self._agents]
+
+    def check_ready(self) -> None:
+        """See the function of this name."""
+        check_ready(self._agents, in_turn=self._in_turn)
+
+    def notices(self, keys: Path) -> list[str]:
+        """Which key goes to which server, and how to start each external agent."""
+        waiting = [spec for spec in self._specs if spec.engine == "external"]
+        return keys_sent([one for one, _ in self._started]) + [
+            f"Start the program of {spec.name} with endpoint {spec.endpoint} and name {spec.name}"
+            + (f", with {spec.name}.key and broker.pub of {keys}." if spec.keys else ".")
+            for spec in waiting
+        ]
+
+    def give_answers(self, answers: Mapping[str, str]) -> None:
+        """Write the gold answers, by problem text, for simulated agents; does nothing for a class without them."""
+        if any(spec.engine == "simulated" for spec in self._specs):
+            write_answer_key(self._answer_key, dict(answers))
+
+    def launcher(self, broker: BrokerSpec, logs: Path, restarts: int) -> LocalLauncher:
+        """The launcher of the broker and of every agent that is not external."""
+        children = [agent_process.child_spec(one, spec, logs) for one, spec in self._started]
+        first = ChildSpec(BROKER, "broker.server", broker, {}, (), logs / f"{BROKER}.log")
+        return LocalLauncher([first, *children], restarts=restarts)

@@ -1,0 +1,49 @@
+"""The end of a session: prints how the class ended, and writes and prints its summary."""
+
+import sqlite3
+
+from rich.console import Console
+
+from broker.errors import LbtError, in_words
+from broker.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
+from broker.interrupts import Interrupts
+from scenarios.config.schema import Scenario
+from scenarios.report.console import say, show_summary
+from scenarios.report.formatting import many
+from scenarios.session.run_dir import RunFolder
+from scenarios.session.runner import Ending
+
+
+def conclude(
+    scenario: Scenario, folder: RunFolder, ending: Ending, interrupts: Interrupts, out: Console, err: Console
+) -> int:
+    """Print how the class ended, write the summary, and print it if the class is complete; returns the exit code.
+
+    An interrupted class gets no summary, so that Ctrl-C ends the program at once.
+    """
+    if ending.status == "interrupted":
+        summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
+        say(err, f"{interrupts.words}\n{summary_so_far}".strip())
+        return INTERRUPTED
+    # How to go on comes first: the summary of a large class takes a while.
+    if ending.status == "failed":
+        logs = f"Logs are in {folder}/logs. " if folder.logs.is_dir() else ""
+        say(err, f"The class stopped: {ending.reason}\n{logs}{folder.go_on}")
+    interrupts.words = f"Interrupted; summary.json is not written. Later: python run.py report {folder}"
+    try:
+        summary, _ = folder.summarize(scenario)
+        folder.write_summary(summary)
+    except (LbtError, OSError, sqlite3.Error) as error:
+        if ending.status == "complete":
+            say(err, f"The class is complete, but summary.json is not written: {in_words(error)}")
+            say(err, f"Later: python run.py report {folder}")
+        return FAILED
+    if ending.status == "failed":
+        return FAILED
+    show_summary(out, summary)
+    before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
+    say(out, f"All of it is in {folder}{before}.")
+    if summary.counts.failed:
+        say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
+    empty = any(one.empty and one.is_total for one in summary.unanswered)
+    return PARTLY if empty or summary.counts.failed else COMPLETE

@@ -1,0 +1,178 @@
+"""One session of a class: opens the gradebook, runs the processes and the classroom, and records how it ended.
+
+The processes of the agents come in as `ClassAgents`: this package does not know which they are.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from broker.client import Client
+from broker.errors import PlacementError, TaskError, in_words
+from broker.interrupts import Interrupts
+from broker.protocol import Hello
+from broker.server import BrokerSpec
+from scenarios.config.schema import Scenario
+from scenarios.report.console import say
+from scenarios.session.liveness import AgentLauncher
+from scenarios.session.run_dir import RunFolder
+from scenarios.session.runner import ClassRunner, Ending
+from scenarios.session.time_sharing import SeatLauncher, TimeSharing
+from scenarios.store.sqlite import Store
+from scenarios.tasks.grading.answers import ClassGrader
+
+STOP_S = 3.0
+"""How long processes may take to end before they are killed."""
+
+
+class ClassLauncher(AgentLauncher, SeatLauncher, Protocol):
+    """Starts and ends all processes of a class."""
+
+    def start(self, later: Collection[str] = ()) -> None:
+        """Start all processes but those `later`."""
+
+    def stop(self, grace_s: float) -> object:
+        """End all processes within about `grace_s` seconds."""
+
+
+class ClassAgents(Protocol):
+    """The agents of a class, connected to its broker: see agents/placement/crew.py."""
+
+    @property
+    def answerers(self) -> Mapping[str, str]:
+        """The answerer digest of each agent, external ones included."""
+
+    @property
+    def own(self) -> Mapping[str, Sequence[str]]:
+        """The processes that this program starts, by agent."""
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """The digest of the weights of each agent in `own`."""
+
+    def facts(self) -> list[dict[str, str]]:
+        """The description of every process for the gradebook."""
+
+    def check_ready(self) -> None:
+        """Raises PlacementError: a key is missing, or too little memory is free."""
+
+    def notices(self, keys: Path) -> list[str]:
+        """What the user must know before the start; `keys` is the folder with the keys of external agents."""
+
+    def give_answers(self, answers: Mapping[str, str]) -> None:
+        """Hand simulated agents the gold answers by problem text."""
+
+    def launcher(self, broker: BrokerSpec, logs: Path, restarts: int) -> ClassLauncher:
+        """The launcher of the broker and of the processes in `own`."""
+
+
+def hold(
+    scenario: Scenario,
+    folder: RunFolder,
+    connect: Callable[[BrokerSpec], ClassAgents],
+    monitor: AbstractContextManager[object],
+    interrupts: Interrupts,
+    err: Console,
+    *,
+    retry_failed: bool = False,
+) -> tuple[RunFolder, Ending]:
+    """Run one session of a class.
+
+    Args:
+        scenario: the class.
+        folder: of the run.
+        connect: makes the agents of this broker.
+        monitor: open while the class runs.
+        interrupts: the first Ctrl-C lets the class finish the requests under way.
+        err: the console for notices.
+        retry_failed: ask failed requests again.
+
+    Returns:
+        The folder, which may have been moved meanwhile, and how the session ended.
+
+    Raises:
+        TaskError, PlacementError: the class cannot begin; a new folder is cleared.
+    """
+    begun = time.monotonic()
+    with Store(folder.path, write=True) as store, folder.sockets(scenario):
+        agents = connect(folder.broker(scenario))
+        begins = not store.answerers()
+        store.keep_answerers(dict(agents.answerers))
+        folder.keep(scenario)
+        interrupts.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
+        if retry_failed:
+            store.give_up_failed()
+        try:
+            ending = folder.ending(scenario, store)
+            if ending is None:
+                agents.check_ready()
+            store.note("", "started", json.dumps(agents.facts()))
+            ending = ending or _teach(scenario, store, folder, agents, monitor, interrupts, err)
+        except Exception as error:
+            if isinstance(error, TaskError | PlacementError) and begins and store.bank() is None:
+                folder.clear()
+                raise
+            if isinstance(error, PlacementError):  # nothing was started
+                raise
+            ending = Ending("failed", folder.log_failure(error))
+        try:
+            session = {"wall_seconds": time.monotonic() - begun, "reused": ending.reused, "status": ending.status}
+            store.name_first_twins()
+            store.note("", "session", json.dumps(session))
+            store.note("", "complete" if ending.status == "complete" else "stopped", ending.reason)
+        except sqlite3.Error as error:  # the disk is full, and that may have ended the class before
+            ending = ending if ending.status == "failed" else Ending("failed", in_words(error))
+        if store.misplaced:
+            return RunFolder(store.folder), Ending("failed", store.misplaced)
+    return folder, ending
+
+
+def _teach(
+    scenario: Scenario,
+    store: Store,
+    folder: RunFolder,
+    agents: ClassAgents,
+    monitor: AbstractContextManager[object],
+    interrupts: Interrupts,
+    err: Console,
+) -> Ending:
+    """Start the processes and run the classroom until the class ends."""
+    for sentence in agents.notices(folder.keys):
+        say(err, sentence)
+    names = [name for members in agents.own.values() for name in members]
+    spec = folder.broker(scenario, names)
+    launcher = agents.launcher(spec, folder.logs, scenario.limits.restarts)
+    launcher.start(later=names if scenario.time_share else [])
+    try:
+        with monitor:
+            # Making the problems takes a while: the processes start meanwhile.
+            bank = folder.bank(scenario, store)
+            agents.give_answers({problem.text: problem.answer for problem in bank.problems})
+            hello = Hello(name="classroom", role="classroom", state="ready")
+            with ClassGrader() as grader, Client(spec.endpoint, hello, keys=folder.keys_of(scenario)) as client:
+                runner = ClassRunner(
+                    scenario,
+                    bank,
+                    folder.level(scenario, bank, store),
+                    grader,
+                    store,
+                    client,
+                    launcher,
+                    answerers={name: agents.answerers[name] for name in agents.own},
+                    weights=agents.weights,
+                    keep_file=folder.keep_training,
+                    turns=TimeSharing(agents.own, launcher, client) if scenario.time_share else None,
+                )
+                with interrupts.first(runner.drain):
+                    ending = runner.run()
+                if grader.given_up:
+                    store.note("", "not_compared", str(grader.given_up))
+                return ending
+    finally:
+        launcher.stop(grace_s=STOP_S)

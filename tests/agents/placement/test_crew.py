@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from agents.placement import resolve
+from agents.placement.crew import Crew, check_class
+from broker.errors import PlacementError
+from broker.server import BrokerSpec
+from scenarios.config.schema import Agent
+
+STUDENTS = [Agent(name="ada", engine="simulated", replicas=2), Agent(name="bob", engine="external")]
+
+
+def crew(run: Path, keys: str = "") -> Crew:
+    hired = resolve.resolve_agents(Agent(name="teacher", engine="simulated"), STUDENTS)
+    broker = BrokerSpec(endpoint="ipc://x", gauges="ipc://y", keys=keys, heartbeat_s=1.0, stalled_s=1.0)
+    return Crew(hired, {}, broker, run=run, answer_key=run / "answer-key", seed=1, in_turn=False)
+
+
+def test_external_agents_are_not_started_but_the_store_knows_how_they_answer(tmp_path: Path) -> None:
+    agents = crew(tmp_path)
+    assert agents.own == {"teacher": ["teacher"], "ada": ["ada", "ada.2"]}
+    assert set(agents.weights) == set(agents.own)
+    assert set(agents.answerers) == {"teacher", "ada", "bob"}
+    assert [one["name"] for one in agents.facts()] == ["teacher", "ada", "ada.2", "bob"]
+
+
+def test_the_user_is_told_how_to_start_an_external_agent(tmp_path: Path) -> None:
+    start = "Start the program of bob with endpoint ipc://x and name bob"
+    assert crew(tmp_path).notices(Path("/run/keys")) == [f"{start}."]
+    with_keys = f"{start}, with bob.key and broker.pub of /run/keys."
+    assert crew(tmp_path, keys="/run/keys").notices(Path("/run/keys")) == [with_keys]
+
+
+def test_the_gold_answers_are_written_for_their_owner_alone(tmp_path: Path) -> None:
+    crew(tmp_path).give_answers({"1 + 1": "2"})
+    assert (tmp_path / "answer-key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_class_is_checked_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> tuple[resolve.ResolvedAgent, ...]:
+        raise PlacementError("too large\ntake a smaller model")
+
+    hired, checks = check_class("small", refuse, in_turn=False)
+    assert not hired
+    assert [(one.name, one.ok, one.says, one.do) for one in checks] == [
+        ("small", "no", "too large", "take a smaller model")
+    ]
+    monkeypatch.setattr("agents.placement.resolve.short_now", lambda hired, *, in_turn: "9 GB\nclose programs")
+    _, checks = check_class("small", lambda: (), in_turn=False)
+    assert [(one.ok, one.says, one.do) for one in checks] == [("partly", "9 GB", "close programs")]
