@@ -16,7 +16,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import msgspec
 import zmq
@@ -31,9 +31,6 @@ from broker.members import Member
 from broker.processes import process_of
 from broker.protocol import MAX_BODY, Envelope, Gauges, WireError, encode, from_frames, to_frames
 from broker.state import BrokerState
-
-if TYPE_CHECKING:
-    from broker.authenticator import KeyFolderAuthenticator
 
 log = logging.getLogger("broker")
 
@@ -107,11 +104,14 @@ class BrokerServer:
         self._monitors: list[zmq.Socket[bytes]] = []
         """They report connections that fail before their key is checked; ZeroMQ does not report the addresses."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator: KeyFolderAuthenticator | None = None
+        self._stop_authenticator: Callable[[], None] = lambda: None
         try:
             if self._keys:
-                self._authenticator = _authenticator(self._context, self._keys, self._refusals.append)
-                self._authenticator.start()
+                from broker.authenticator import KeyFolderAuthenticator  # loads asyncio, which ipc does not need
+
+                authenticator = KeyFolderAuthenticator(self._context, self._keys, self._refusals.append)
+                authenticator.start()
+                self._stop_authenticator = authenticator.stop
             self._router = self._context.socket(zmq.ROUTER)
             self._router.router_mandatory = True
             # A peer whose connection broke comes back under its old identity before the broker notices the break.
@@ -139,8 +139,7 @@ class BrokerServer:
         self._close(LINGER_MS)
 
     def _close(self, linger_ms: int) -> None:
-        if self._authenticator:
-            self._authenticator.stop()
+        self._stop_authenticator()
         self._context.destroy(linger_ms)
 
     def run(self, stop: threading.Event) -> None:
@@ -260,14 +259,6 @@ class BrokerServer:
             self._pub.send(encode(gauges), zmq.NOBLOCK)
         except WireError as error:
             self._warn(f"no gauges: {error}")
-
-
-def _authenticator(
-    context: "zmq.Context[zmq.Socket[bytes]]", keys: Path, refused: Callable[[str], None]
-) -> "KeyFolderAuthenticator":
-    from broker.authenticator import KeyFolderAuthenticator  # loads asyncio, which brokers over ipc do not need
-
-    return KeyFolderAuthenticator(context, keys, refused)
 
 
 def serve(spec: BrokerSpec, stop: threading.Event) -> None:

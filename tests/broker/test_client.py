@@ -266,7 +266,8 @@ def test_no_gauges_is_no_picture() -> None:
 
 FLOOD = """
 import sys, zmq
-from broker.protocol import Feedback, Welcome, envelope, to_frames
+from broker.protocol import Welcome, envelope, to_frames
+from broker.work_messages import Feedback
 socket = zmq.Context().socket(zmq.ROUTER)
 socket.bind(sys.argv[1])
 if not socket.poll(120_000):
