@@ -83,20 +83,16 @@ class RewriteLevel:
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A TP that level 1 has not completed counts as if every exam had mistakes."""
         settings, exam = self._scenario.iterate, self._scenario.exam
-        open_tps = [tp for tp in self._problems if tp not in self._first]
-        most = min(settings.beam, self._originals) * len(self._students)
-        planned = self._planned.total() + most * len(open_tps)
-        asked = sum(self._asked.values(), Counter[str]())
+        open_tps = len(self._problems) - len(self._first)
+        expected = open_tps * min(settings.beam, self._originals) * len(self._students)
+        planned = self._planned.total() + expected
+        reflections = sum(asked["reflect"] for asked in self._asked.values())
         totals = dict(self._observe.totals())
-        totals["reflect"] = max(asked["reflect"], planned)
+        totals["reflect"] = max(reflections, planned)
         totals["write"] = planned * settings.revisions
-        per_rationale = len(self._students) * exam.problems * exam.repeats
-        totals["exam"] += most * len(open_tps) * settings.revisions * per_rationale
-        for stage in ("ask", "explain"):
-            if stage in totals:
-                totals[stage] += most * len(open_tps) * settings.revisions * len(self._students)
-        if "grade" in totals:
-            totals["grade"] += most * len(open_tps) * settings.revisions * len(self._students) * exam.problems
+        per_student = {"exam": exam.problems * exam.repeats, "ask": 1, "explain": 1, "grade": exam.problems}
+        for stage in totals.keys() & per_student.keys():
+            totals[stage] += expected * settings.revisions * len(self._students) * per_student[stage]
         return totals
 
     def outcome(self) -> Outcome:
