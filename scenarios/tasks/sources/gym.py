@@ -9,7 +9,8 @@ import difflib
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
@@ -78,10 +79,14 @@ def build(task: Task, exam: Exam, seed: int, held_out: int = 0) -> tuple[Problem
     Raises:
         TaskError: a template has too few different problems.
     """
-    name = task.family or ""
-    if name == GSM:
-        return tuple(_template_items(task, exam, seed, held_out))
-    return tuple(_sibling_items(name, task, exam, seed))
+    taught, _ = _templates(task, seed, held_out)
+    drawn: defaultdict[str, list[Problem]] = defaultdict(list)
+    items = []
+    for i in range(task.problems):
+        tp_id, draw = _numbered(task, i, taught)
+        form, before = FAMILIES[task.family or ""].form, drawn[tp_id.rpartition("/")[0]]
+        items.append(_item(tp_id, draw, exam.problems, seed, form, before))
+    return tuple(items)
 
 
 def hold_out(task: Task, seed: int, held_out: int, items: Sequence[ProblemGroup]) -> tuple[Problem, ...]:
@@ -90,16 +95,11 @@ def hold_out(task: Task, seed: int, held_out: int, items: Sequence[ProblemGroup]
     Raises:
         TaskError: a template has too few different problems.
     """
-    name = task.family or ""
+    _, kept = _templates(task, seed, held_out)
     seen = [problem for item in items for problem in (item.tp, *item.eps)]
     for i in range(held_out):
-        if name == GSM:
-            _, kept = _shared_out(_pool(task, seed), task.problems, held_out)
-            template, nth = kept[i % len(kept)], i // len(kept)
-            one = _new(f"held_out/{GSM}/t{template}/{nth}", _from_template(template, task), seed, "number", seen)
-        else:
-            one = _new(f"held_out/{name}/{i}", _from_family(FAMILIES[name], name), seed, FAMILIES[name].form, seen)
-        seen.append(one)
+        problem_id, draw = _numbered(task, i, kept)
+        seen.append(_new(f"held_out/{problem_id}", draw, seed, FAMILIES[task.family or ""].form, seen))
     return tuple(seen[len(seen) - held_out :])
 
 
@@ -136,20 +136,28 @@ def dataset(name: str, settings: Mapping[str, Any]) -> Any:
     return made
 
 
-def _pool(task: Task, seed: int) -> list[int]:
-    return list(task.templates or sorted(suited(task.difficulty), key=lambda t: number(seed, GSM, "order", t)))
+def _templates(task: Task, seed: int, held_out: int) -> tuple[list[int], list[int]]:
+    """The templates of the TPs, and those of the held-out problems; both empty for families without templates.
 
-
-def _shared_out(pool: list[int], problems: int, held_out: int) -> tuple[list[int], list[int]]:
-    """The templates of the TPs, and those of the held-out problems: the end of the pool, in reverse order.
-
-    The latter are all that the TPs leave, and at least a fifth, so that classes with more or fewer TPs are measured on
-    the same problems.
+    The latter are the end of the order, reversed: all that the TPs leave, and at least a fifth. So classes with more or
+    fewer TPs are measured on the same problems.
     """
+    if task.family != GSM:
+        return [], []
+    order = list(task.templates or sorted(suited(task.difficulty), key=lambda t: number(seed, GSM, "order", t)))
     if not held_out:
-        return pool, []
-    taught = min(problems, len(pool) - max(1, len(pool) // 5))
-    return pool[:taught], pool[taught:][::-1]
+        return order, []
+    taught = min(task.problems, len(order) - max(1, len(order) // 5))
+    return order[:taught], order[taught:][::-1]
+
+
+def _numbered(task: Task, i: int, templates: Sequence[int]) -> tuple[str, Draw]:
+    """The id of problem `i`, and how it is drawn."""
+    if not templates:
+        name = task.family or ""
+        return f"{name}/{i}", _from_family(FAMILIES[name], name)
+    template, nth = templates[i % len(templates)], i // len(templates)
+    return f"{GSM}/t{template}/{nth}", _from_template(template, task)
 
 
 def _from_template(template: int, task: Task) -> Draw:
@@ -187,27 +195,10 @@ def _dataset(name: str) -> Any:
     return dataset(name, settings)
 
 
-def _template_items(task: Task, exam: Exam, seed: int, held_out: int) -> Iterator[ProblemGroup]:
-    taught, _ = _shared_out(_pool(task, seed), task.problems, held_out)
-    asked: dict[int, list[Problem]] = {t: [] for t in taught}
-    for i in range(task.problems):
-        template, nth = taught[i % len(taught)], i // len(taught)
-        draw = _from_template(template, task)
-        yield _item(f"{GSM}/t{template}/{nth}", draw, exam.problems, seed, "number", asked[template])
-
-
-def _sibling_items(name: str, task: Task, exam: Exam, seed: int) -> Iterator[ProblemGroup]:
-    family = FAMILIES[name]
-    draw = _from_family(family, name)
-    asked: list[Problem] = []
-    for i in range(task.problems):
-        yield _item(f"{name}/{i}", draw, exam.problems, seed, family.form, asked)
-
-
-def _item(tp_id: str, draw: Draw, eps: int, seed: int, form: AnswerForm, asked: list[Problem]) -> ProblemGroup:
-    """Draw a TP that differs from those in `asked`, and EPs that differ from it and from each other."""
-    tp = _new(tp_id, draw, seed, form, asked)
-    asked.append(tp)
+def _item(tp_id: str, draw: Draw, eps: int, seed: int, form: AnswerForm, drawn: list[Problem]) -> ProblemGroup:
+    """Draw a TP that differs from those in `drawn`, and EPs that differ from it and from each other."""
+    tp = _new(tp_id, draw, seed, form, drawn)
+    drawn.append(tp)
     exam: list[Problem] = []
     for k in range(1, eps + 1):
         exam.append(_new(f"{tp_id}/ep{k}", draw, seed, form, [tp, *exam], other_than=tp.answer))
