@@ -1,7 +1,6 @@
-"""What works on this machine, and what to do about the rest.
+"""Check what works on this machine, and what to do about the rest.
 
-Looks without heavy imports: versions come from the packages' metadata, GPUs from nvidia-smi. Changes nothing and
-fetches nothing. Printing is the command line's; `to_table` is for people.
+Imports nothing heavy: versions come from package metadata, GPUs from nvidia-smi. Changes and fetches nothing.
 """
 
 import fcntl
@@ -35,30 +34,30 @@ Verdict = Literal["yes", "partly", "no"]
 
 COLOURS: dict[Verdict, str] = {"yes": "green", "partly": "yellow", "no": "red"}
 ROOM_GB = 4.0
-"""For the small models of the catalogue, download and conversion together."""
+"""GB for download and conversion of the small models of the catalogue."""
 MEMORY_GB = 8.0
-"""For a class of four small agents on the CPU."""
+"""GB for a class of four small agents on the CPU."""
 PACKAGES = ("agents", "broker", "scenarios")
-"""Of this project. Others have packages of these names, too: `openai-agents` brings another `agents`."""
+"""Packages of this project. Other projects use the same names: `openai-agents` installs another `agents`."""
 OPEN_FILES = 1024
 SHARED_GB = 1.0
 TERMINAL = (80, 24)
 NETWORK = ("nfs", "cifs", "smb", "9p", "lustre", "gpfs", "ceph", "fuse.sshfs", "fuse.gcsfuse", "fuse.s3fs")
-"""File systems between hosts, as /proc/mounts names them: SQLite's write-ahead log does not work on them."""
+"""Network file systems in /proc/mounts; SQLite's write-ahead log does not work on them."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+    """Result of one check."""
 
     name: str
     ok: Verdict
     says: str
     do: str = ""
-    """What to do about it; empty: nothing."""
+    """What to do; empty: nothing."""
 
 
 def examine() -> list[Check]:
-    """All checks, in the order they are shown."""
+    """Run all checks, in the order of the output."""
     machine = look()
     return [
         packages(),
@@ -81,7 +80,7 @@ def examine() -> list[Check]:
 
 
 def to_table(checks: list[Check]) -> Table:
-    """The checks for people."""
+    """Format the checks as a table."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "works", "what there is", "what to do"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("", "works"))
@@ -96,13 +95,13 @@ def to_table(checks: list[Check]) -> Table:
 
 
 def package(name: str, do: str) -> Check:
-    """Whether a package that every class needs is installed."""
+    """Check a package that every class needs."""
     version = engines.installed(name)
     return Check(name, "yes", version) if version else Check(name, "no", "not installed", do)
 
 
 def vllm(version: str, build: str, machine: Machine) -> Check:
-    """Whether the fast engine is there, and used."""
+    """Check whether vLLM is installed for this machine."""
     if not version:
         return Check(
             "vllm", "partly", "not installed; the transformers engine serves", "docs/engines.md, if you want it"
@@ -114,12 +113,12 @@ def vllm(version: str, build: str, machine: Machine) -> Check:
 
 
 def torch(version: str, build: str, machine: Machine) -> Check:
-    """Whether torch is there, and built for what the machine has.
+    """Check whether torch is installed and built for this machine.
 
     Args:
-        version: of the installed one; empty: none.
+        version: installed version; empty: none.
         build: see `engines.torch_build`.
-        machine: this one.
+        machine: this machine.
     """
     if not version:
         return Check("torch", "no", "not installed", "pip install -e .")
@@ -130,7 +129,7 @@ def torch(version: str, build: str, machine: Machine) -> Check:
 
 
 def packages(project: Path = ROOT / "pyproject.toml") -> Check:
-    """Whether the packages that every class needs are here, once, and in versions that fit."""
+    """Check that all required packages are installed once, in versions that fit."""
     name, do = "packages", "pip install -e ."
     if not project.is_file():
         return Check(name, "yes", "not compared: there is no pyproject.toml")
@@ -140,7 +139,7 @@ def packages(project: Path = ROOT / "pyproject.toml") -> Check:
         found = [
             (str(one.locate_file("")), one.version) for one in importlib.metadata.distributions(name=requirement.name)
         ]
-        # Python imports from the first folder; one further on may be that of the system, below a virtual environment.
+        # Python imports from the first folder; a later one may belong to the system, outside a virtual environment.
         there = sorted({version for folder, version in found if folder == found[0][0]})
         if not there:
             wrong.append(f"{requirement.name} is not installed")
@@ -153,11 +152,11 @@ def packages(project: Path = ROOT / "pyproject.toml") -> Check:
 
 
 def names(path: Sequence[str], own: Path = ROOT) -> Check:
-    """Whether `agents`, `broker` and `scenarios` are those of this project.
+    """Check that `agents`, `broker` and `scenarios` are the packages of this project.
 
     Args:
-        path: where Python looks for modules.
-        own: the folder of this project.
+        path: Python's search path.
+        own: folder of this project.
     """
     imported: dict[str, Path] = {}
     others: list[str] = []
@@ -178,7 +177,7 @@ def names(path: Sequence[str], own: Path = ROOT) -> Check:
 
 
 def _distribution(package: str, file: Path) -> str:
-    """Of which installed distribution a package is, in words; empty: not known."""
+    """Return the installed distribution of a package as text; empty if unknown."""
     for name in importlib.metadata.packages_distributions().get(package, ()):
         found = importlib.metadata.distribution(name)
         if Path(str(found.locate_file(""))).resolve() == file.parent.parent.resolve():
@@ -190,7 +189,7 @@ def _distribution(package: str, file: Path) -> str:
 
 
 def devices(machine: Machine, trouble: str) -> Check:
-    """GPUs, as far as this process may use them."""
+    """Check the GPUs that this process may use."""
     if machine.gpus:
         there = ", ".join(f"{i}: {gpu.name} {gpu.memory_mb / 1000:.0f} GB" for i, gpu in enumerate(machine.gpus))
         return Check("devices", "yes", f"GPU {there}")
@@ -205,7 +204,7 @@ def devices(machine: Machine, trouble: str) -> Check:
 
 
 def cores(machine: Machine) -> Check:
-    """CPU cores, and a container's quota."""
+    """Check CPU cores and a container's quota."""
     count = machine.parallel or len(machine.cores)
     says = f"{count} core{'s' if count > 1 else ''}"
     if machine.parallel:
@@ -214,7 +213,7 @@ def cores(machine: Machine) -> Check:
 
 
 def memory(machine: Machine) -> Check:
-    """Memory within a container's limit, and how much of it other programs leave."""
+    """Check the memory of the machine or container, and how much is free."""
     says = f"{machine.memory_mb / 1000:.1f} GB"
     if machine.free_mb is not None:
         says += f", {machine.free_mb / 1000:.1f} GB free"
@@ -227,8 +226,8 @@ def memory(machine: Machine) -> Check:
 
 
 def disk(cache: Path) -> Check:
-    """Whether models can be kept."""
-    # os.path: a folder that may not be looked into is none, and not an error.
+    """Check the model cache."""
+    # os.path.isdir returns False for an inaccessible folder, where Path.is_dir raises.
     folder = next(folder for folder in (cache, *cache.parents) if os.path.isdir(folder))
     if not os.access(folder, os.W_OK):
         return Check("model cache", "no", f"{cache}: {folder} cannot be written", "let LBT_CACHE name another folder")
@@ -240,7 +239,7 @@ def disk(cache: Path) -> Check:
 
 
 def models() -> list[Check]:
-    """Whether models can be kept, and those of the catalogue."""
+    """Check the model cache and the models of the catalogue."""
     try:
         return [disk(cache_folder()), *(model(alias) for alias in known())]
     except ModelError as error:
@@ -249,7 +248,7 @@ def models() -> list[Check]:
 
 
 def model(alias: str) -> Check:
-    """Whether a model of the catalogue is ready to be loaded."""
+    """Check whether a model of the catalogue is ready to load."""
     try:
         found = resolve(alias)
     except (ModelError, OSError) as error:
@@ -260,7 +259,7 @@ def model(alias: str) -> Check:
 
 
 def run_files(folder: Path, file_system: str) -> Check:
-    """Whether a gradebook can lie here: it needs file locks, and a disk of this host."""
+    """Check whether a run folder can be here: class.db needs file locks and a local disk."""
     name = "runs folder"
     if file_system.startswith(NETWORK):
         return Check(name, "no", f"{folder} is on a network ({file_system})", "give --out a folder on a local disk")
@@ -273,10 +272,10 @@ def run_files(folder: Path, file_system: str) -> Check:
 
 
 def _file_system(folder: Path) -> str:
-    """The type of the file system a folder is on; empty where the kernel does not tell."""
+    """Return the file system type of a folder; empty if unknown."""
     mounts = Path("/proc/mounts")
     lines = mounts.read_text().splitlines() if mounts.is_file() else []
-    # Later mounts hide earlier ones of the same place, and the longest place is the nearest.
+    # A later mount hides an earlier one at the same path; the longest path is the nearest.
     nearest = ("", "")
     for _, place, kind, *_ in (line.split(" ") for line in lines):
         place = place.replace("\\040", " ")
@@ -286,7 +285,7 @@ def _file_system(folder: Path) -> str:
 
 
 def sandbox() -> Check:
-    """Whether programs that models write could be run safely."""
+    """Check the sandbox for programs that models write."""
     name = "sandbox"
     path = shutil.which("bwrap")
     if not path:
@@ -305,7 +304,7 @@ def sandbox() -> Check:
 
 
 def open_files(soft: int, hard: int) -> Check:
-    """How many files and sockets a process may have open."""
+    """Check the limit on open files and sockets."""
     if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
         do = f"ulimit -n {OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)}"
         return Check("open files", "partly", f"{soft}: few for a class of many agents", do)
@@ -313,7 +312,7 @@ def open_files(soft: int, hard: int) -> Check:
 
 
 def shared_memory(folder: Path) -> Check:
-    """Room in /dev/shm, by which the processes of one engine talk."""
+    """Check /dev/shm, through which the processes of an engine communicate."""
     name = "shared memory"
     if not folder.is_dir():
         return Check(name, "partly", f"there is no {folder}; engines on several GPUs want it", "mount a tmpfs there")
@@ -325,7 +324,7 @@ def shared_memory(folder: Path) -> Check:
 
 
 def terminal(is_terminal: bool, term: str) -> Check:
-    """Whether the live monitor can be drawn."""
+    """Check whether the live monitor can be drawn."""
     size = shutil.get_terminal_size()
     if not is_terminal or term == "dumb":
         return Check("terminal", "partly", "output is no terminal: the monitor prints lines")

@@ -1,4 +1,4 @@
-"""How a process ended, in words: its exit code or signal, and whether the kernel killed it for lack of memory."""
+"""Describe how a process ended: exit code, signal, or killed by the kernel for lack of memory."""
 
 import re
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 from agents.placement.hardware import cgroup_folders
 
 COUNTERS = ("memory.events", "memory.oom_control")
-"""Of control groups of version 2 and 1."""
+"""Counter files of control groups, versions 2 and 1."""
 
 
 def oom_kills(
@@ -15,9 +15,9 @@ def oom_kills(
     root: Path = Path("/sys/fs/cgroup"),
     vmstat: Path = Path("/proc/vmstat"),
 ) -> int | None:
-    """How many processes the kernel has killed for lack of memory; None: it does not say.
+    """Return how many processes the kernel has killed for lack of memory; None if it does not say.
 
-    Of this process's control group, or of the machine where no group counts them.
+    Counts for this process's control group, or for the machine if no group counts them.
     """
     counters = [folder / name for folder in cgroup_folders(membership, root) for name in COUNTERS]
     for file in [*counters, vmstat]:
@@ -31,11 +31,11 @@ def oom_kills(
 
 
 def in_words(code: int, kills_before: int | None) -> str:
-    """How a process ended that this program did not end.
+    """Describe the end of a process that this program did not kill.
 
     Args:
-        code: as in `Popen.returncode`: negative is a signal.
-        kills_before: `oom_kills()` from before it ended.
+        code: `Popen.returncode`; a negative number is a signal.
+        kills_before: `oom_kills()` before the process ended.
     """
     if code >= 0:
         return f"exit code {code}"

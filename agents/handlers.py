@@ -1,6 +1,6 @@
-"""Handlers: from a request to its result, one function per kind. A request becomes a prompt, its completion the result.
+"""One handler per kind of request: build the prompt, let the engine complete it, return the result.
 
-Every handler raises `EngineFailure` where the engine has no completion for the request.
+Every handler raises `EngineFailure` if the engine has no completion for the request.
 """
 
 from collections.abc import Awaitable, Callable
@@ -35,17 +35,17 @@ async def teach(engine: Engine, persona: str, request_id: str, request: Teach) -
 
 
 async def reflect(engine: Engine, persona: str, request_id: str, request: Reflect) -> Reflected:
-    """Give reasons why the material misled the students, numbered, a line each (paper, M3 step 3)."""
+    """Give numbered reasons why the material misled the students, one per line (paper, M3 step 3)."""
     prompt = prompts.prompt(request_id, request, persona)
     completion = await engine.generate(prompt)
     return Reflected(text=(prompt.begun + completion.text).strip(), usage=completion.usage)
 
 
 async def revise(engine: Engine, persona: str, request_id: str, request: Revise) -> Revised:
-    """Write new material (paper, M3 step 4): a set, whole, or the rationale of one problem."""
+    """Write new material (paper, M3 step 4): a complete set, or the rationale of one problem."""
     prompt = prompts.prompt(request_id, request, persona)
     completion = await engine.generate(prompt)
-    # The beginning of a set belongs to it; that of a rationale stands in every prompt that shows one.
+    # The beginning of a set is part of it; the beginning of a rationale is part of the prompts that show it.
     begun = "" if request.problem else prompt.begun
     return Revised(text=(begun + completion.text).strip(), usage=completion.usage)
 
@@ -63,16 +63,16 @@ async def sit_exam(engine: Engine, persona: str, request_id: str, request: Exami
 
 
 async def ask(engine: Engine, persona: str, request_id: str, request: Ask) -> Asked:
-    """Ask one question about the material: the first line of what the model says."""
+    """Ask one question about the material: the first line of the completion."""
     completion = await engine.generate(prompts.prompt(request_id, request, persona))
     return Asked(text=completion.text.strip().partition("\n")[0].strip(), usage=completion.usage)
 
 
 async def grade(engine: Engine, persona: str, request_id: str, request: Grade) -> Graded:
-    """Say how likely the solution is in the student's own exam; generates nothing, and is shown it in no prompt.
+    """Return the log-probability of the solution in the student's own exam, without generating.
 
     Raises:
-        EngineFailure: the engine cannot tell, or the solution is empty.
+        EngineFailure: the engine cannot score texts, or the solution is empty.
     """
     if not request.solution.strip():
         raise EngineFailure("unsupported", "there is nothing to grade: the solution is empty")

@@ -1,7 +1,7 @@
-"""Main of every agent process: connect, announce, load, sit in the loop, drain, leave.
+"""Main of every agent process: connect, load the engine, answer requests, drain, leave.
 
-The client's thread owns the socket and the heartbeats; the engine reports progress; this loop only hands
-requests to the role and results to the client. What a role does with a request is agents/handlers.py.
+The client's thread owns the socket and the heartbeats, and the engine reports progress. This loop passes requests to
+the handlers (agents/handlers.py) and results to the client.
 """
 
 import asyncio
@@ -30,63 +30,61 @@ from broker.work_messages import Failed, Feedback, Message, Train
 log = logging.getLogger("agent")
 
 POLL_S = 0.5
-"""How long the loop waits for messages before it looks whether it should end."""
+"""How long the loop waits for messages before it checks whether to end."""
 AHEAD = 2
-"""Requests an agent holds, over those its engine runs at once: when one ends, the next is there already."""
+"""Requests that an agent holds per request that its engine runs, so that the next one is there when one ends."""
 EARLY = 32
-"""Requests that an agent takes whose engine is `late`: enough to see all the trainings that wait."""
-
-"""What each role answers, and how: from engine, persona, request id and request to the result."""
+"""Requests that an agent with a `late` engine takes: enough to see all waiting trainings."""
 
 
 class AgentProcess:
-    """One teacher or student at work."""
+    """A teacher or student process."""
 
     def __init__(self, spec: AgentSpec, engine: Engine, client: Client) -> None:
         self._spec = spec
         self._engine: Engine = PrefixStats(engine)
         self._client = client
-        self._trainee = TrainingCoordinator(spec, settings(spec), self._engine, self._start, client)
+        self._training = TrainingCoordinator(spec, settings(spec), self._engine, self._start, client)
         self._started = False
-        """Whether the engine ever was there."""
+        """Whether the engine has ever started."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._found: set[str] = set()
-        """Trained weights that were looked at: they are what they are called, and of ours."""
-        self._finding = asyncio.Lock()
+        self._checked: set[str] = set()
+        """Digests of trained weights that were checked."""
+        self._checking = asyncio.Lock()
         self._waiting: set[str] = set()
-        """Requests that have no token yet: they wait for the engine, and move on when it does."""
+        """Requests without a token yet; they count as progressing while the engine progresses."""
         self._broken: BaseException | None = None
         self._draining = False
-        self._spent: EngineExhausted | None = None
+        self._exhausted: EngineExhausted | None = None
 
     async def run(self) -> int:
-        """Serve until told to drain; returns the exit code of the process."""
+        """Serve until drained; return the exit code of the process."""
         try:
             if not self._spec.late:
-                await self._trainee.bring()
+                await self._training.ensure_started()
             await self._serve()
         except EngineStartError as error:
             self._broken = error
         finally:
-            self._trainee.give_up()
+            self._training.cancel()
             await self._engine.stop()
         if isinstance(self._broken, EngineStartError) and not self._started:
             log.error("the engine cannot start: %s", one_line(self._broken))
             self._client.close(goodbye=str(self._broken))
             return child_process.NO_RESTART
         if self._broken:
-            says = one_line(self._broken) if isinstance(self._broken, EngineError) else repr(self._broken)
-            log.error("the engine broke: %s", says)
+            reason = one_line(self._broken) if isinstance(self._broken, EngineError) else repr(self._broken)
+            log.error("the engine broke: %s", reason)
             return 1
-        if self._spent:
-            log.error("%s", one_line(self._spent))
-            self._client.close(goodbye=str(self._spent))
+        if self._exhausted:
+            log.error("%s", one_line(self._exhausted))
+            self._client.close(goodbye=str(self._exhausted))
             return child_process.NO_RESTART
         self._client.close(goodbye="drained")
         return 0
 
     async def _start(self) -> None:
-        """Have the engine there, at first and after a training."""
+        """Start the engine, at first or after a training."""
         if not self._draining:
             self._client.beat(state="loading")
         await self._engine.start(self._progress)
@@ -102,7 +100,7 @@ class AgentProcess:
                     case message if type(message).__name__ in WORK:
                         self._take(received)
                     case Feedback():
-                        self._heed(received.message)
+                        self._log_feedback(received.message)
                     case Drain(reason=reason):
                         if reason:
                             log.error("the broker refuses this agent: %s", reason)
@@ -112,11 +110,11 @@ class AgentProcess:
 
     def _drain(self) -> None:
         self._draining = True
-        self._trainee.give_up()
+        self._training.cancel()
         self._client.beat(state="draining", credit=0)
 
     def _take(self, received: Received) -> None:
-        """Start on a request, unless it is under way already."""
+        """Start a request, unless it is running already."""
         if received.request_id in self._tasks:
             return
         self._client.working.add(received.request_id)
@@ -129,10 +127,10 @@ class AgentProcess:
         try:
             result = await self._answer(request_id, received.message)
         except EngineExhausted as error:
-            # Said before the goodbye, by the heartbeat that the drain sends at once.
+            # The drain sends a heartbeat with this amount before the goodbye.
             self._client.beat(spent=self._engine.spent)
-            # No result: with the goodbye the request goes back to its pool, for a resumed class.
-            self._spent = error
+            # Without a result, the request returns to its pool at the goodbye, for a resumed class.
+            self._exhausted = error
             self._drain()
         except Postponed:
             log.info("%s goes back to its pool", request_id)
@@ -140,8 +138,8 @@ class AgentProcess:
             log.warning("%s: %s", request_id, error)
             result = Failed(kind=error.kind, detail=str(error)[:500])
         except Exception as error:
-            # Whatever else comes out of an engine means that it is no longer sound: leave, be restarted.
-            if self._broken:  # the same for all that were under way: one traceback says enough
+            # Any other exception means that the engine is broken: leave, to be restarted.
+            if self._broken:  # all running requests fail alike; one traceback is enough
                 log.error("%s: %s", request_id, one_line(error))
             else:
                 log.exception("%s", request_id)
@@ -160,34 +158,34 @@ class AgentProcess:
         try:
             self._client.send(result, request_id=request_id, keep=True)
         except (ValueError, WireError) as error:
-            # Too large for the wire, or no text at all: what an engine returns may be anything.
-            garbage = Failed(kind="engine", detail=f"the completion cannot be sent: {str(error)[:300]}")
-            self._client.send(garbage, request_id=request_id, keep=True)
+            # The result is too large for the wire, or not valid text.
+            failed = Failed(kind="engine", detail=f"the completion cannot be sent: {str(error)[:300]}")
+            self._client.send(failed, request_id=request_id, keep=True)
 
     async def _answer(self, request_id: str, request: Message) -> Message | None:
-        """The result; None: it is reported already."""
+        """Return the result; None if it is reported already."""
         spec = self._spec
         if isinstance(request, Train) and spec.role == "teacher":
-            await self._trainee.train(request_id, request, lambda trained: self._report(request_id, trained))
+            await self._training.train(request_id, request, lambda trained: self._report(request_id, trained))
             return None
         answer = HANDLERS.get((spec.role, type(request)))
         if answer is None:
             raise EngineFailure("unsupported", f"a {spec.role} does not answer {type(request).__name__}")
-        async with self._trainee.answering():
+        async with self._training.answering():
             return await answer(self._engine, spec.persona, request_id, await self._with_weights(request))
 
     async def _with_weights(self, request: Message) -> Message:
-        """The request as engines understand it: it names trained weights that are there, or none."""
+        """Check the trained weights of a request, and drop the name of base weights."""
         spec, weights = self._spec, getattr(request, "weights", "")
         if weights == spec.weights:
             return msgspec.structs.replace(request, weights="")
-        async with self._finding:
-            if weights and weights not in self._found:
+        async with self._checking:
+            if weights and weights not in self._checked:
                 await asyncio.to_thread(trained_weights.find, spec.weights_folder, weights, spec.weights)
-                self._found.add(weights)
+                self._checked.add(weights)
         return request
 
-    def _heed(self, feedback: Feedback) -> None:
+    def _log_feedback(self, feedback: Feedback) -> None:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in feedback.lbt_scores.items())
         log.info("feedback on %s: %s; %d exam problems answered wrongly", feedback.about, scores, len(feedback.failed))
 
@@ -197,12 +195,12 @@ class AgentProcess:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as the log's last line: a class that fails shows that line."""
+    """Return an error as one line for the end of the log, which a failed class prints."""
     return "; ".join(str(error).splitlines())
 
 
 def hello(spec: AgentSpec) -> Hello:
-    """How an agent of this spec announces itself."""
+    """Return the first message of an agent."""
     return Hello(
         name=spec.name,
         role=spec.role,
@@ -219,7 +217,7 @@ def hello(spec: AgentSpec) -> Hello:
 
 
 def settings(spec: AgentSpec) -> Settings:
-    """What the engine of this spec is told."""
+    """Return the settings of the agent's engine."""
     return Settings(
         model=spec.model,
         folder=Path(spec.folder) if spec.folder else None,
@@ -237,10 +235,10 @@ def settings(spec: AgentSpec) -> Settings:
 
 
 def main() -> int:
-    """Become the agent that the parent describes on standard input."""
+    """Run the agent of the spec on standard input."""
     spec = child_process.receive(AgentSpec)
     logs.configure()
-    # Announced before anything heavy is imported: loading is a state, and not silence.
+    # Connect before any heavy import, so that the broker sees the agent loading.
     client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
     client.start()
     log.info("loading %s", spec.model)

@@ -1,4 +1,4 @@
-"""The configuration of an agent process. Made by run.py, read by agents/main.py."""
+"""The spec of an agent process. run.py writes it, agents/main.py reads it."""
 
 from typing import Any, Literal
 
@@ -9,46 +9,46 @@ from broker.protocol import Role, digest
 
 
 class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent, all settled: nothing here is `auto` any more, but for the dtype, which the device decides."""
+    """One agent process. Only the dtype may still be `auto`, which the device decides."""
 
     name: str
     pool: str
-    """The agent of the scenario that it is, or is a replica of."""
+    """Name of the agent in the scenario; replicas share it."""
     role: Role
     endpoint: str
     keys: str = ""
     """Folder with this agent's CURVE keys; empty: an endpoint without encryption."""
     model: str
     folder: str = ""
-    """Where the model's files are; empty for engines without a local model."""
+    """Folder of the model; empty for engines without a local model."""
     weights: str
-    """Digest of the weights that it starts with."""
+    """Digest of the base weights."""
     engine: str
     persona: str = ""
     seed: int
     device: str
-    """Where it sits, for people."""
+    """Device as text."""
     capacity: int = 0
     threads: int = 1
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_context: int = 0
     gpus: int = 0
-    """How many it sees."""
+    """Number of visible GPUs."""
     memory_share: float = 0.0
     thoughts: Literal["drop", "keep"] = "drop"
     engine_args: dict[str, Any] = {}
     weights_folder: str = ""
-    """Where the run keeps trained weights, in folders named by their digests; empty: it has none."""
+    """Folder of the run with trained weights, in subfolders named by digest; empty: there is none."""
     training_folder: str = ""
-    """Where the run keeps preference pairs, and trainings what they need to go on; empty: it has none."""
+    """Folder of the run with preference pairs and checkpoints; empty: there is none."""
     late: bool = False
-    """Its engine starts when something needs it, which a training does not: it comes when there is something to do."""
+    """Start the engine only when a request needs it; a training does not."""
     prompts: str
-    """The version of the prompts it must use."""
+    """Version of the prompts."""
 
     @property
     def answerer(self) -> str:
-        """Digest of all that decides what this agent answers to a given message."""
+        """Digest of everything that decides the agent's answer to a message."""
         args = {k: v for k, v in self.engine_args.items() if k not in EXECUTION_ONLY}
         if self.thoughts == "keep":
             args["thoughts"] = "keep"

@@ -1,7 +1,6 @@
-"""What this machine has: cores, memory and GPUs, as far as this process may use them. MB are 10^6 bytes.
+"""The cores, memory and GPUs that this process may use. MB are 10^6 bytes.
 
-Read from the kernel and from nvidia-smi, never from torch: an agent must see its own CUDA_VISIBLE_DEVICES before
-torch does. Who sits where is decided in `agents/placement/seats.py`.
+Read from the kernel and from nvidia-smi, never from torch: the environment of an agent must be set before torch starts.
 """
 
 import os
@@ -17,76 +16,76 @@ from agents.placement.memory import MB
 from broker.errors import PlacementError
 
 MARGIN = 0.1
-"""Of the machine's memory: an agent may take a fifth more than planned, and files want some of it as their cache."""
+"""Share of the memory that stays free: an agent may take a fifth more than planned, and the page cache needs memory."""
 MARGIN_MB = 1000
-"""At least: run.py and the broker take up to 300 MB, and other programs grow."""
+"""Least MB that stay free: run.py and the broker take up to 300 MB, and other programs grow."""
 ANSWER_S = 60
-"""How long nvidia-smi may take: with many GPUs, and none of them in use, it does not answer at once."""
+"""Time for nvidia-smi, which can be slow with many idle GPUs."""
 BAD_INFOROM = 14
-"""Exit code of nvidia-smi where it answers, and warns of a GPU's own records: such a GPU computes."""
+"""Exit code of nvidia-smi with a valid answer and a warning about a GPU's infoROM; such a GPU works."""
 NO_OWN_MEMORY = ("[N/A]", "N/A", "[Not Supported]")
-"""What nvidia-smi says of the memory of a GPU that shares that of the machine."""
+"""Output of nvidia-smi for the memory of a GPU that shares the machine's memory."""
 GPU_THERE = re.compile(
     r"GPU is lost|fallen off|device handle|version mismatch|Unknown Error|insufficient permissions", re.I
 )
-"""In what nvidia-smi says where it fails although there is a GPU. `No devices were found` may mean just that."""
+"""Errors of nvidia-smi that imply that there is a GPU. `No devices were found` does not."""
 REPAIR = "repair the driver or restart the machine"
 HIDE = "set CUDA_VISIBLE_DEVICES= (empty) to compute on the CPU"
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """One GPU this process may use."""
+    """A GPU that this process may use."""
 
     token: str
-    """What CUDA_VISIBLE_DEVICES calls it: an index of the machine, or a UUID."""
+    """Its name in CUDA_VISIBLE_DEVICES: an index or a UUID."""
     name: str
     memory_mb: int
     used_mb: int = 0
-    """By other processes."""
+    """Memory used by other processes."""
     bfloat16: bool = True
-    """Whether it computes in bfloat16: of NVIDIA's GPUs those since compute capability 8.0."""
+    """Whether it computes in bfloat16, which needs compute capability 8.0."""
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What there is to sit on. GPU indices in a scenario count within `gpus`."""
+    """The machine. GPU indices in a scenario count within `gpus`."""
 
     cores: tuple[int, ...]
-    """The cores this process may run on."""
+    """Cores that this process may run on."""
     memory_mb: int
     gpus: tuple[Gpu, ...] = ()
     mps: bool = False
     parallel: int = 0
-    """How many cores' worth of time it gets, where a container's quota is less than its cores; 0: all."""
+    """Number of cores that a container's quota allows; 0: all."""
     free_mb: int | None = None
-    """What other programs leave of the memory now; None: not known, or the machine is not here. Then all counts."""
+    """Memory that is free now; None: unknown, or a described machine. Then all memory counts."""
     swap_mb: int = 0
-    """Free swap, which counts as free; none where a container limits the memory."""
+    """Free swap, which counts as free memory; 0 if a container limits the memory."""
     bfloat16: bool = False
     """Whether its CPU computes in bfloat16."""
     gpu_trouble: str = ""
-    """Why its GPUs cannot be used, and what to do; then `gpus` is empty. Empty: they can, or there are none."""
+    """Why its GPUs cannot be used, and what to do; then `gpus` is empty. Empty: no trouble."""
     gpu_expected: bool = False
-    """Whether that is surely a trouble: a driver without a GPU fails, too."""
+    """Whether there is a GPU in trouble; a driver without a GPU also fails."""
 
     @property
     def margin_mb(self) -> int:
-        """What no agent may take."""
+        """Memory that stays free."""
         return max(MARGIN_MB, int(self.memory_mb * MARGIN))
 
     @property
     def usable_mb(self) -> int:
-        """What agents on the CPU may take together, with no other program beside them."""
+        """Memory for all agents on the CPU, without other programs."""
         return max(0, self.memory_mb - self.margin_mb)
 
     @property
     def usable_now_mb(self) -> int:
-        """What of that other programs leave them now."""
+        """Memory for all agents on the CPU beside the programs that run now."""
         if self.free_mb is None:
             return self.usable_mb
         return max(0, min(self.usable_mb, self.free_mb + self.swap_mb - self.margin_mb))
 
     def dtype(self, tokens: Sequence[str]) -> str:
-        """The dtype that torch is best at on these GPUs; without any, on the CPU."""
+        """Return the best dtype for these GPUs; without GPUs, for the CPU."""
         if not tokens:
             return "bfloat16" if self.bfloat16 else "float32"
         able = not self.mps and all(gpu.bfloat16 for gpu in self.gpus if gpu.token in tokens)
@@ -94,7 +93,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def look() -> Machine:
-    """The machine this process runs on, within its CUDA_VISIBLE_DEVICES, CPU affinity and container."""
+    """Return this machine within CUDA_VISIBLE_DEVICES, CPU affinity and container."""
     cores = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else tuple(range(os.cpu_count() or 1))
     limits = cgroup_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     cpus = limits.cpus
@@ -126,12 +125,12 @@ def look() -> Machine:
 
 
 def described(entries: Sequence[str]) -> Machine:
-    """A machine that is not here, for planning: `gpus=8x80` or `gpus=24,80` (GB each), `cores=64`, `memory=512` (GB).
+    """Return a described machine: `gpus=8x80` or `gpus=24,80` (GB each), `cores=64`, `memory=512` (GB).
 
-    What is not said is as on this machine; a described machine has only the GPUs that are described.
+    Cores and memory default to this machine; it has only the described GPUs.
 
     Raises:
-        PlacementError: an entry that says none of these.
+        PlacementError: an unknown entry.
     """
     machine = msgspec.structs.replace(
         look(), gpus=(), mps=False, free_mb=None, swap_mb=0, gpu_trouble="", gpu_expected=False
@@ -167,7 +166,7 @@ def _described_gpus(text: str) -> tuple[Gpu, ...]:
 
 
 def nvidia_smi() -> tuple[str, str]:
-    """One line per GPU of the machine, as `visible_gpus` reads them; and why there is none, where that is a failure."""
+    """Return one line per GPU for `visible_gpus`, and the reason if nvidia-smi fails."""
     fields = "index,uuid,name,memory.total,memory.used,mig.mode.current,compute_cap"
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
@@ -189,32 +188,31 @@ def nvidia_smi() -> tuple[str, str]:
 
 
 def gpu_is_there(said: str = "", devices: Path = Path("/dev")) -> bool:
-    """Whether this machine has an NVIDIA GPU though nvidia-smi lists none: by what it says, or by the device files."""
+    """Whether the error of nvidia-smi or the device files show that there is an NVIDIA GPU."""
     return GPU_THERE.search(said) is not None or any(
         re.fullmatch(r"nvidia\d+", file.name) for file in devices.glob("*")
     )
 
 
 def hides_all(visible: str | None) -> bool:
-    """Whether this CUDA_VISIBLE_DEVICES hides all GPUs: an index below 0, or no text at all."""
+    """Whether a value of CUDA_VISIBLE_DEVICES hides all GPUs: an index below 0, or an empty text."""
     return visible is not None and (not visible.strip() or visible.strip().startswith("-"))
 
 
 def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]:
-    """The GPUs of `csv` that CUDA_VISIBLE_DEVICES lets this process use, in its order.
+    """Return the GPUs of `csv` that CUDA_VISIBLE_DEVICES names, in its order.
 
-    As in CUDA: no variable is all of them, an empty one none, a UUID may be shortened, and the first entry that is
-    not there ends the list.
+    As in CUDA: without the variable all GPUs are visible, with an empty one none; a UUID may be shortened, and the
+    first missing entry ends the list.
 
     Args:
         csv: lines of index, UUID, name, total and used memory in units of 2^20 bytes, and perhaps MIG mode and compute
             capability.
-        visible: CUDA_VISIBLE_DEVICES; None where it is not set.
-        host_mb: stands for the memory of a GPU that has none of its own, where nvidia-smi says [N/A].
+        visible: CUDA_VISIBLE_DEVICES; None if it is not set.
+        host_mb: memory of a GPU without its own, for which nvidia-smi prints [N/A].
 
     Raises:
-        PlacementError: one of them is named twice, or is lost or divided into MIG instances; or the variable names such
-            an instance.
+        PlacementError: a GPU is named twice, lost, or divided into MIG instances, or the variable names an instance.
     """
     rows = [[field.strip() for field in line.split(",")] for line in csv.splitlines()]
     rows = [row for row in rows if 5 <= len(row) <= 7]
@@ -256,7 +254,7 @@ def _gpu(row: Sequence[str], token: str, host_mb: int) -> Gpu:
 
 
 class CgroupLimits(msgspec.Struct, frozen=True):
-    """What control groups leave a process; None: they set no limit."""
+    """Limits of the control groups of a process; None: no limit."""
 
     cpus: float | None = None
     memory_mb: int | None = None
@@ -264,7 +262,7 @@ class CgroupLimits(msgspec.Struct, frozen=True):
 
 
 def cgroup_limits(membership: Path, root: Path) -> CgroupLimits:
-    """The tightest limits of the groups this process is in.
+    """Return the tightest limits of the groups of this process.
 
     Args:
         membership: /proc/self/cgroup.
@@ -288,9 +286,9 @@ def cgroup_limits(membership: Path, root: Path) -> CgroupLimits:
 
 
 def cgroup_folders(membership: Path, root: Path) -> Iterator[Path]:
-    """The folders of the groups this process is in, each before the groups around it.
+    """Yield the folders of the groups of this process, inner groups first.
 
-    In a container a path may be the host's: some of the folders may not be there.
+    In a container a path may be that of the host, so some folders may be missing.
     """
     for line in _text(membership).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -300,22 +298,22 @@ def cgroup_folders(membership: Path, root: Path) -> Iterator[Path]:
 
 
 def _in_use(group: Path) -> int:
-    """Bytes that a group's processes take, less the files' cache, which the kernel frees for others."""
+    """Return the bytes of a group's processes without the page cache, which the kernel frees for others."""
     used = _text(group / "memory.current") or _text(group / "memory.usage_in_bytes")
     stat = dict(line.split() for line in _text(group / "memory.stat").splitlines())
-    # Version 1 counts a group without the groups in it, and with them under names that begin with total.
+    # Version 1 counts a group without its subgroups, and with them under names that begin with total.
     cached = [int(stat.get(f"total_{kind}") or stat.get(kind, "0")) for kind in ("active_file", "inactive_file")]
     return max(0, int(used or 0) - sum(cached))
 
 
 def meminfo_mb(meminfo: str, name: str) -> int | None:
-    """A figure of /proc/meminfo, such as `MemAvailable`, what programs may take without swapping; None: not there."""
+    """Return a value of /proc/meminfo, such as `MemAvailable`; None if it is missing."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", meminfo, re.MULTILINE)
     return int(found[1]) * 1024 // MB if found else None
 
 
 def computes_in_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the CPU has instructions for bfloat16. Without them models compute in float32."""
+    """Whether the CPU has bfloat16 instructions; otherwise models compute in float32."""
     return re.search(r"\b(avx512_bf16|amx_bf16)\b", _text(cpuinfo)) is not None
 
 

@@ -1,8 +1,7 @@
-"""Starts, watches and restarts the child processes of a class on this machine.
+"""Start, watch and restart the child processes of a class on this machine.
 
-One thread per child waits for its exit and puts it on a queue; all else happens when somebody asks (`ended`, `tick`),
-in the asker's thread. A restart waits, twice as long each time up to a limit. What a child started dies with it.
-Nothing here knows what the children do; how they are tied to this process is broker/child_process.py.
+One thread per child waits for its exit and puts it on a queue; everything else happens in the thread that calls `ended`
+or `tick`. The delay before a restart doubles each time up to a limit. Processes that a child started die with it.
 """
 
 import contextlib
@@ -25,15 +24,15 @@ from broker.child_process import NO_RESTART, spawn
 from broker.errors import in_words
 
 UNKILLABLE_S = 10.0
-"""How long a process may take to go after SIGKILL; one that hangs in a driver may never go."""
+"""Time for a process to end after SIGKILL; one that hangs in a driver may never end."""
 BACKOFF_MAX_S = 30.0
-"""The longest wait before a restart."""
+"""Longest delay before a restart."""
 STEADY_S = 60.0
-"""A process that ran for this long before it died is started again as soon as one that died for the first time."""
+"""A process that ran for this long resets the delay of its restart."""
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
-    """One child: what to run, and where; see broker.child_process.spawn."""
+    """A child process; see broker.child_process.spawn."""
 
     name: str
     module: str
@@ -49,16 +48,16 @@ class ChildEnded(msgspec.Struct, frozen=True):
 
     name: str
     detail: str
-    """For people: `exit code 1`, `ended by this program: ...`; and where no restart is left, that."""
+    """Reason as text: `exit code 1`, `ended by this program: ...`, and whether no restart is left."""
     will_restart: bool
     restarts: int
-    """Of this child, the one to come included."""
+    """Restarts of this child, with the coming one."""
     left: bool = False
-    """It ended with exit code 0."""
+    """Whether it ended with exit code 0."""
     killed: bool = False
-    """`LocalLauncher.kill` ended it."""
+    """Whether `LocalLauncher.kill` ended it."""
     pid: int = 0
-    """Of the process; 0: it could not be started."""
+    """Process id; 0: it could not be started."""
 
 
 class _ChildProcess:
@@ -71,23 +70,23 @@ class _ChildProcess:
         self.restarts = 0
         self.started_at = 0.0
         self.oom_kills: int | None = None
-        """How many processes the kernel had killed for lack of memory when the current one was started."""
+        """Out-of-memory kills of the kernel when the current process started."""
         self.deaths_in_a_row = 0
-        """Of processes that did not run for long."""
+        """Consecutive deaths of processes that did not run for long."""
         self.killed_for = ""
         """Why this program killed the current process; empty: it did not."""
         self.killed_at: float | None = None
-        """When this program first sent SIGKILL to the current process, by the launcher's clock."""
+        """Time of the first SIGKILL to the current process, by the launcher's clock."""
         self.log_from = 0
-        """Where in the log the words of the current process, or of the last one, begin."""
+        """Offset in the log at which the current or last process began."""
         self.due: float | None = None
-        """When to start it again, by the launcher's clock."""
+        """Time of the next start, by the launcher's clock."""
         self.resting = False
-        """Sent away until it is brought back: its end is no death."""
+        """Whether it is sent away; its end then counts as no death."""
 
 
 class LocalLauncher:
-    """The processes of one class. All but the waiting for exits happens in the calling thread."""
+    """The processes of one class. All work except waiting for exits happens in the calling thread."""
 
     def __init__(
         self,
@@ -97,13 +96,13 @@ class LocalLauncher:
         backoff_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start nothing yet.
+        """Configure the launcher without starting a process.
 
         Args:
-            children: names differ.
-            restarts: how often each child is started again.
-            backoff_s: before the first restart; doubles with each death of a process that had not run for long.
-            clock: for the back-off, in seconds.
+            children: children with different names.
+            restarts: most restarts of each child.
+            backoff_s: delay before the first restart; doubles with each death of a process that did not run for long.
+            clock: clock for delays, in seconds.
         """
         self._children = {spec.name: _ChildProcess(spec) for spec in children}
         self._budget = restarts
@@ -111,13 +110,13 @@ class LocalLauncher:
         self._clock = clock
         self._exits: queue.SimpleQueue[tuple[_ChildProcess, subprocess.Popen[bytes]]] = queue.SimpleQueue()
         self._reaping = threading.Lock()
-        """Held while a pid is signalled, or given back to the kernel: it must not be another's by then."""
+        """Held while a pid is signalled or reaped, so that no signal reaches a reused pid."""
 
     def start(self, later: Collection[str] = ()) -> None:
-        """Start all at once, but for those who are brought `later`.
+        """Start all children at once, except those in `later`.
 
         Raises:
-            OSError: one cannot be started (a log that cannot be written); the others are ended again.
+            OSError: a child cannot be started; the others are stopped.
         """
         try:
             for name, child in self._children.items():
@@ -129,7 +128,7 @@ class LocalLauncher:
             raise
 
     def ended(self, timeout_s: float = 0.0) -> list[ChildEnded]:
-        """What ended since the last call; starts again what is due. Waits at most `timeout_s` for a first one."""
+        """Return what ended since the last call, waiting at most `timeout_s` for the first; start what is due."""
         happened = self.tick()
         wait_s = 0.0 if happened else timeout_s
         while True:
@@ -142,10 +141,10 @@ class LocalLauncher:
                 _close(process)
                 child.process = None
                 if not child.resting and child.due is None:
-                    happened.append(msgspec.structs.replace(self._judge(child, process.returncode), pid=process.pid))
+                    happened.append(msgspec.structs.replace(self._event(child, process.returncode), pid=process.pid))
 
     def tick(self) -> list[ChildEnded]:
-        """Start again what is due; returns what could not be started."""
+        """Start what is due; return what could not be started."""
         now = self._clock()
         failed: list[ChildEnded] = []
         for child in self._children.values():
@@ -159,16 +158,16 @@ class LocalLauncher:
         return failed
 
     def bring(self, name: str) -> None:
-        """Start a child that rests; one that was sent away only now, as soon as it is gone."""
+        """Start a child that was sent away, as soon as its old process has ended."""
         child = self._children[name]
         if child.resting:
             child.resting, child.due = False, self._clock()
 
     def send_away(self, name: str) -> int:
-        """Let a child rest: its process ends and gives its memory back. Nothing is said of it in `ended`.
+        """End a child's process to free its memory, without an entry in `ended`.
 
         Returns:
-            The pid of the process that ends; 0: none runs.
+            The pid of the process; 0: none runs.
         """
         child = self._children[name]
         child.resting, child.due = True, None
@@ -178,14 +177,14 @@ class LocalLauncher:
         return child.process.pid
 
     def kill(self, name: str, why: str, pid: int = 0) -> None:
-        """End a child and all it started, now, even if it is stopped. Counts as a death; `ended` says it, with `why`.
+        """Kill a child and all it started. Counts as a death; `ended` reports it with `why`.
 
-        A name that is not a running child of this launcher is left alone: external agents are killed by nobody.
+        Ignores names that are no running children of this launcher, such as external agents.
 
         Args:
-            name: of the child.
-            why: for people.
-            pid: the process that is meant: another one of this name is left alone. 0: whichever runs.
+            name: name of the child.
+            why: reason as text.
+            pid: kill only this process; 0: any process of the child.
         """
         child = self._children.get(name)
         if child and child.process and pid in (0, child.process.pid):
@@ -193,10 +192,10 @@ class LocalLauncher:
             self._kill(child, child.process)
 
     def stop(self, grace_s: float) -> list[str]:
-        """Ask all to leave (SIGTERM), kill those that are there after `grace_s`, and restart nobody any more.
+        """End all children with SIGTERM, and with SIGKILL after `grace_s`, without restarts.
 
         Returns:
-            The names of processes that are left: they hang in the kernel.
+            Names of children whose processes hang in the kernel.
         """
         running: list[tuple[_ChildProcess, subprocess.Popen[bytes], threading.Thread]] = []
         for child in self._children.values():
@@ -220,17 +219,17 @@ class LocalLauncher:
         return sorted(self.alive())
 
     def alive(self) -> set[str]:
-        """Whose process runs."""
+        """Return the names of running children."""
         return {name for name, child in self._children.items() if child.process and child.process.returncode is None}
 
     def unkillable(self) -> set[str]:
-        """Whose process still runs although this program sent it SIGKILL more than UNKILLABLE_S ago."""
+        """Return the names of children that still run more than UNKILLABLE_S after a SIGKILL."""
         since = self._clock() - UNKILLABLE_S
         killed = {name: child.killed_at for name, child in self._children.items() if child.killed_at is not None}
         return {name for name in self.alive() & killed.keys() if killed[name] < since}
 
     def starved(self, name: str) -> bool:
-        """Whether its process waits for a processor or for the disk; False where the system does not say so."""
+        """Whether a child waits for a processor or the disk; False if the system does not say."""
         process = self._children[name].process
         try:
             stat = Path(f"/proc/{process.pid}/stat").read_text() if process else ""
@@ -239,14 +238,14 @@ class LocalLauncher:
         return stat.rpartition(") ")[2][:1] in ("R", "D")
 
     def last_words(self, name: str) -> str:
-        """The last line in which the child's newest process told of a trouble, and where its log is.
+        """Return the last log line about an error of the child's newest process, and the path of the log.
 
         Raises:
-            KeyError: it is no child of this launcher.
+            KeyError: there is no such child.
         """
         child = self._children[name]
-        said = last_words(child.spec.log, 1, since=child.log_from)
-        return f"{said or 'its log tells of no error'} (log: {child.spec.log})"
+        line = last_words(child.spec.log, 1, since=child.log_from)
+        return f"{line or 'its log tells of no error'} (log: {child.spec.log})"
 
     def _start(self, child: _ChildProcess) -> None:
         spec = child.spec
@@ -273,9 +272,9 @@ class LocalLauncher:
         child.process, child.watcher = process, watcher
 
     def _watch(self, child: _ChildProcess, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the exit, sweep up what the child started, reap it, and tell."""
+        """Wait for the exit, kill what the child started, reap the child, and queue the exit."""
         if sys.platform == "linux":
-            # Unreaped, its pid is still the name of its group and nobody else's.
+            # Until it is reaped, its pid still names its group.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         else:
             process.wait()
@@ -294,8 +293,8 @@ class LocalLauncher:
             if process.returncode is None:
                 _kill_group(process.pid)
 
-    def _judge(self, child: _ChildProcess, code: int) -> ChildEnded:
-        """What an exit means."""
+    def _event(self, child: _ChildProcess, code: int) -> ChildEnded:
+        """Return the event of an exit."""
         match code:
             case 0:
                 return ChildEnded(child.spec.name, "left (exit code 0)", False, child.restarts, left=True)
@@ -308,7 +307,7 @@ class LocalLauncher:
         return self._after(child, exit_status.in_words(code, child.oom_kills))
 
     def _after(self, child: _ChildProcess, detail: str, *, killed: bool = False) -> ChildEnded:
-        """A death, and a restart if the budget has one left."""
+        """Return the event of a death; schedule a restart if one is left."""
         now = self._clock()
         if child.restarts >= self._budget:
             used_up = f"{detail}; no restart is left (limits.restarts: {self._budget})"
@@ -322,7 +321,7 @@ class LocalLauncher:
 
 
 def _kill_group(group: int) -> None:
-    # Gone already, or (macOS) nothing but a zombie: there is nobody left to kill.
+    # The group has ended, or (macOS) only a zombie is left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 

@@ -1,8 +1,4 @@
-"""Who sits where: pure, from what the agents wish and what the machine has, to seats, or why not. MB are 10^6 bytes.
-
-Looking at the real machine is `look` (agents/placement/hardware.py); everything here is tested on described machines.
-It starts nothing and imports no torch.
-"""
+"""Assign agents to GPUs, cores and memory of a described machine. Pure; MB are 10^6 bytes."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,65 +14,65 @@ from broker.errors import PlacementError
 from broker.protocol import pool_of
 
 USABLE = 0.95
-"""Of a GPU's memory; the driver and fragmentation want the rest."""
+"""Usable share of a GPU's memory; driver and fragmentation need the rest."""
 UNIFIED = 0.75
-"""The part of an Apple machine's memory that its GPU may use."""
+"""Share of an Apple machine's memory that its GPU may use."""
 MPS = "mps"
-"""Token of the one GPU of an Apple machine. Nothing that CUDA knows."""
+"""Token of the GPU of an Apple machine; not a CUDA device."""
 CACHES = ("kv_cache_mb", "kv_cache_memory_bytes")
-"""Arguments that bound what keys and values take on a CPU, of transformers and of vLLM."""
+"""Arguments of transformers and vLLM that limit keys and values on a CPU."""
 GPU_AGENT_THREADS = 4
-"""At most, for tokenizing and sampling: the GPU does the work."""
+"""Most threads of an agent on a GPU, for tokenizing and sampling."""
 
 
 class SeatRequest(msgspec.Struct, frozen=True):
-    """What one agent asks for."""
+    """What an agent needs."""
 
     agent: str
     gpu: Literal["auto", "none"] | int | tuple[int, ...]
     model_mb: int
-    """Weights in memory, in the dtype it computes in; 0: needs no model of ours (simulated, a server)."""
+    """MB of weights in the dtype it computes in; 0: it loads no model (simulated, a server)."""
     memory_share: float | None = None
     engine: str = "transformers"
     engine_args: dict[str, Any] = {}
-    requests: Workload = UNKNOWN
+    workload: Workload = UNKNOWN
 
     @property
     def on_cpu(self) -> Memory:
-        """What it takes of the machine's memory if it computes there."""
-        return memory.on_cpu(self.engine, self.model_mb, self.engine_args, self.requests)
+        """Memory it takes on the CPU."""
+        return memory.on_cpu(self.engine, self.model_mb, self.engine_args, self.workload)
 
     def takes_less(self, capacity: int = 0, **args: int) -> bool:
-        """Whether it takes less there with this capacity, or with these arguments."""
-        requests = msgspec.structs.replace(self.requests, capacity=capacity or self.requests.capacity)
-        less = memory.on_cpu(self.engine, self.model_mb, self.engine_args | args, requests)
+        """Whether it takes less memory on the CPU with this capacity or these arguments."""
+        workload = msgspec.structs.replace(self.workload, capacity=capacity or self.workload.capacity)
+        less = memory.on_cpu(self.engine, self.model_mb, self.engine_args | args, workload)
         return less.total_mb < self.on_cpu.total_mb
 
 
 class Seat(msgspec.Struct, frozen=True):
-    """Where one agent sits."""
+    """The place of an agent."""
 
     agent: str
     gpus: tuple[str, ...]
-    """Tokens for CUDA_VISIBLE_DEVICES, or `mps`; empty: no GPU, and it sees none."""
+    """Tokens for CUDA_VISIBLE_DEVICES, or `mps`; empty: it sees no GPU."""
     memory_share: float
-    """Of each of its GPUs; 0 without one."""
+    """Share of the memory of each of its GPUs; 0 without GPUs."""
     cores: tuple[int, ...]
-    """The cores it may run on."""
+    """Cores it may run on."""
     threads: int
     device: str
-    """For people: `GPU 0 (H100, 45 %)`, `CPU, 1 thread`."""
+    """Device as text: `GPU 0 (H100, 45 %)`, `CPU, 1 thread`."""
     why: str
     memory: Memory | None = None
-    """About; None: no model of ours."""
+    """Estimated memory; None: it loads no model."""
 
 
 Seating = Mapping[str, tuple[int, ...]]
-"""Indices of GPUs, by agent."""
+"""GPU indices by agent."""
 
 
-def place(wishes: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
-    """One seat per wish, in the same order. Agents' names differ.
+def place(requests: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
+    """One seat per request, in the same order. Agents' names differ.
 
     Raises:
         PlacementError: a named GPU is not there or cannot hold its agents, or the memory cannot.
@@ -84,148 +80,155 @@ def place(wishes: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
     gpus = machine.gpus
     if machine.mps and not gpus:
         gpus = (Gpu(MPS, "Apple GPU", int(machine.memory_mb * UNIFIED)),)
-    seating: Seating = _named(wishes, gpus)
+    seating: Seating = _named(requests, gpus)
     if gpus:
-        autos = [wish for wish in wishes if wish.gpu == "auto" and wish.model_mb]
-        seating = _spread(autos, seating, wishes, gpus)
-    shares = _shares(seating, wishes, gpus)
-    on_cpu = [wish for wish in wishes if wish.model_mb and wish.agent not in seating]
+        autos = [request for request in requests if request.gpu == "auto" and request.model_mb]
+        seating = _spread(autos, seating, requests, gpus)
+    shares = _shares(seating, requests, gpus)
+    on_cpu = [request for request in requests if request.model_mb and request.agent not in seating]
     if short := _short(on_cpu, machine.usable_mb, f"{_gb(machine.memory_mb)} are there", machine):
         raise PlacementError(short)
-    cores, why = _share_cores([wish.agent for wish in on_cpu], machine)
+    cores, why = _share_cores([request.agent for request in on_cpu], machine)
     seats = []
-    for wish in wishes:
-        if wish.engine == "external":
-            seats.append(Seat(wish.agent, (), 0.0, (), 0, "external", "joins by itself"))
-        elif chosen := seating.get(wish.agent, ()):
-            seats.append(_gpu_seat(wish, [gpus[i] for i in chosen], chosen, shares[wish.agent], machine, len(wishes)))
-        elif wish.model_mb:
-            own, threads = cores[wish.agent]
-            reason = "no GPU, as asked" if wish.gpu == "none" else "no GPU here"
-            seats.append(Seat(wish.agent, (), 0.0, own, threads, _cpu(threads), f"{reason}; {why}", wish.on_cpu))
+    for request in requests:
+        if request.engine == "external":
+            seats.append(Seat(request.agent, (), 0.0, (), 0, "external", "joins by itself"))
+        elif chosen := seating.get(request.agent, ()):
+            seats.append(
+                _gpu_seat(request, [gpus[i] for i in chosen], chosen, shares[request.agent], machine, len(requests))
+            )
+        elif request.model_mb:
+            own, threads = cores[request.agent]
+            reason = "no GPU, as asked" if request.gpu == "none" else "no GPU here"
+            seats.append(Seat(request.agent, (), 0.0, own, threads, _cpu(threads), f"{reason}; {why}", request.on_cpu))
         else:
-            seats.append(Seat(wish.agent, (), 0.0, machine.cores, 1, _cpu(1), "needs no GPU and no model here"))
+            seats.append(Seat(request.agent, (), 0.0, machine.cores, 1, _cpu(1), "needs no GPU and no model here"))
     return seats
 
 
 # --- GPUs -----------------------------------------------------------------------------------------------
 
 
-def _named(wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> Seating:
-    """Those who named their GPUs, after a check that these are there and hold them."""
+def _named(requests: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> Seating:
+    """Seat the agents that name their GPUs, after checking that these exist and have enough memory."""
     seating: dict[str, tuple[int, ...]] = {}
-    for wish in wishes:
-        if isinstance(wish.gpu, str):
+    for request in requests:
+        if isinstance(request.gpu, str):
             continue
-        chosen = (wish.gpu,) if isinstance(wish.gpu, int) else wish.gpu
+        chosen = (request.gpu,) if isinstance(request.gpu, int) else request.gpu
         missing = sorted(i for i in chosen if not 0 <= i < len(gpus))
         if missing:
             there = ", ".join(_label(i, gpus) for i in range(len(gpus))) or "none"
             message = f"asks for GPU {missing[0]}, which is not there. GPUs here: {there}; take gpu: auto or none"
-            raise PlacementError(message, agent=wish.agent, key=("gpu",))
+            raise PlacementError(message, agent=request.agent, key=("gpu",))
         if not chosen or len(set(chosen)) < len(chosen):
             message = f"{list(chosen)} must name each of its GPUs once; `none` is no GPU"
-            raise PlacementError(message, agent=wish.agent, key=("gpu",))
-        granted = _granted_mb(wish, [gpus[i] for i in chosen])
-        if granted < wish.model_mb:
+            raise PlacementError(message, agent=request.agent, key=("gpu",))
+        granted = _granted_mb(request, [gpus[i] for i in chosen])
+        if granted < request.model_mb:
             raise PlacementError(
-                f"{wish.memory_share:g} is {_gb(granted)}, less than the weights of its model, {_gb(wish.model_mb)}",
-                agent=wish.agent,
+                f"{request.memory_share:g} is {_gb(granted)}, "
+                f"less than the weights of its model, {_gb(request.model_mb)}",
+                agent=request.agent,
                 key=("memory_share",),
             )
-        if wish.model_mb:
-            seating[wish.agent] = chosen
-    taken = _taken(seating, wishes, gpus)
+        if request.model_mb:
+            seating[request.agent] = chosen
+    taken = _taken(seating, requests, gpus)
     for i in sorted({i for chosen in seating.values() for i in chosen}):
         if taken[i] > USABLE:
-            raise PlacementError(_overfull(i, seating, wishes, gpus))
+            raise PlacementError(_overfull(i, seating, requests, gpus))
     return seating
 
 
 def _spread(
-    autos: Sequence[SeatRequest], named: Seating, wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]
+    autos: Sequence[SeatRequest], named: Seating, requests: Sequence[SeatRequest], gpus: Sequence[Gpu]
 ) -> Seating:
-    """Seat the others, the largest first, each where fewest sit and most is free; if that fails, packed tightly."""
-    largest_first = sorted(autos, key=lambda wish: -wish.model_mb)
+    """Seat the other agents, the largest first, on the emptiest GPUs; if that fails, pack them tightly."""
+    largest_first = sorted(autos, key=lambda request: -request.model_mb)
     stuck: PlacementError | None = None
     for tightly in (False, True):
         seating = dict(named)
-        for wish in largest_first:
-            taken = _taken(seating, wishes, gpus)
+        for request in largest_first:
+            taken = _taken(seating, requests, gpus)
             crowd = Counter(i for chosen in seating.values() for i in chosen)
-            # Somebody else's program there is one more that computes.
+            # Another program on a GPU counts like an agent.
             crowd.update(i for i, gpu in enumerate(gpus) if gpu.used_mb > need_mb(0))
             rooms = [(USABLE - taken[i]) * gpu.memory_mb for i, gpu in enumerate(gpus)]
-            fitting = [i for i, gpu in enumerate(gpus) if wish.model_mb <= _granted_mb(wish, [gpu]) <= rooms[i]]
+            fitting = [i for i, gpu in enumerate(gpus) if request.model_mb <= _granted_mb(request, [gpu]) <= rooms[i]]
             if not fitting:
-                stuck = stuck or PlacementError(_no_room(wish, rooms, gpus), agent=wish.agent, key=("gpu",))
+                stuck = stuck or PlacementError(_no_room(request, rooms, gpus), agent=request.agent, key=("gpu",))
                 break
             # Ties go to the first GPU.
             *_, best = min((0, rooms[i], i) if tightly else (crowd[i], -rooms[i], i) for i in fitting)
-            seating[wish.agent] = (best,)
+            seating[request.agent] = (best,)
         else:
             return seating
     assert stuck is not None  # noqa: S101  (both ways ended at the break)
     raise stuck
 
 
-def _part(wish: SeatRequest, gpus: Sequence[Gpu]) -> float:
-    """The share of each of `gpus` that the agent asks for, or else cannot do without."""
-    if wish.memory_share is not None:
-        return wish.memory_share
-    return max(need_mb(wish.model_mb, len(gpus)) / gpu.memory_mb for gpu in gpus)
+def _part(request: SeatRequest, gpus: Sequence[Gpu]) -> float:
+    """Return the share of each GPU that the agent requests, or else its least share."""
+    if request.memory_share is not None:
+        return request.memory_share
+    return max(need_mb(request.model_mb, len(gpus)) / gpu.memory_mb for gpu in gpus)
 
 
-def _granted_mb(wish: SeatRequest, gpus: Sequence[Gpu]) -> float:
-    """What its part of `gpus` comes to, in all: one share holds for each, so the smallest decides."""
-    return _part(wish, gpus) * min(gpu.memory_mb for gpu in gpus) * len(gpus)
+def _granted_mb(request: SeatRequest, gpus: Sequence[Gpu]) -> float:
+    """Return the MB of its share on all GPUs; one share applies to each GPU, so the smallest decides."""
+    return _part(request, gpus) * min(gpu.memory_mb for gpu in gpus) * len(gpus)
 
 
-def _taken(seating: Seating, wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> list[float]:
-    """How much of each GPU is spoken for, as a share."""
+def _taken(seating: Seating, requests: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> list[float]:
+    """Return the assigned share of each GPU."""
     taken = [gpu.used_mb / gpu.memory_mb for gpu in gpus]
-    for wish in wishes:
-        chosen = seating.get(wish.agent, ())
+    for request in requests:
+        chosen = seating.get(request.agent, ())
         for i in chosen:
-            taken[i] += _part(wish, [gpus[j] for j in chosen])
+            taken[i] += _part(request, [gpus[j] for j in chosen])
     return taken
 
 
-def _shares(seating: Seating, wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> dict[str, float]:
-    """Memory shares: what an agent asked for, or what it needs and an even part of what is left."""
-    taken = _taken(seating, wishes, gpus)
-    here = [[w for w in wishes if i in seating.get(w.agent, ()) and w.memory_share is None] for i in range(len(gpus))]
+def _shares(seating: Seating, requests: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> dict[str, float]:
+    """Return memory shares: the requested share, or the least share and an even part of the rest."""
+    taken = _taken(seating, requests, gpus)
+    here = [[w for w in requests if i in seating.get(w.agent, ()) and w.memory_share is None] for i in range(len(gpus))]
     shares: dict[str, float] = {}
-    for wish in wishes:
-        if chosen := seating.get(wish.agent, ()):
-            part = _part(wish, [gpus[i] for i in chosen])
-            # One share holds for all GPUs of an agent, so the fullest of them decides.
-            extra = 0.0 if wish.memory_share else min((USABLE - taken[i]) / len(here[i]) for i in chosen)
-            shares[wish.agent] = part + extra
+    for request in requests:
+        if chosen := seating.get(request.agent, ()):
+            part = _part(request, [gpus[i] for i in chosen])
+            # One share applies to all GPUs of an agent, so the fullest one decides.
+            extra = 0.0 if request.memory_share else min((USABLE - taken[i]) / len(here[i]) for i in chosen)
+            shares[request.agent] = part + extra
     return shares
 
 
 def _gpu_seat(
-    wish: SeatRequest, gpus: Sequence[Gpu], chosen: tuple[int, ...], share: float, machine: Machine, agents: int
+    request: SeatRequest, gpus: Sequence[Gpu], chosen: tuple[int, ...], share: float, machine: Machine, agents: int
 ) -> Seat:
     threads = max(1, min(GPU_AGENT_THREADS, _at_once(machine) // agents))
     where = "MPS" if gpus[0].token == MPS else f"GPU {'+'.join(str(i) for i in chosen)}"
-    need = f"needs about {_gb(need_mb(wish.model_mb, len(gpus)))}" + (" on each" if len(gpus) > 1 else "")
-    why = f"{'auto' if wish.gpu == 'auto' else 'named'}; {need}"
+    need = f"needs about {_gb(need_mb(request.model_mb, len(gpus)))}" + (" on each" if len(gpus) > 1 else "")
+    why = f"{'auto' if request.gpu == 'auto' else 'named'}; {need}"
     tokens = tuple(gpu.token for gpu in gpus)
     device = f"{where} ({gpus[0].name}, {share * 100:.0f} %)"
     granted = share * min(gpu.memory_mb for gpu in gpus) * len(gpus)
-    taken = memory.on_gpus(wish.model_mb, granted, len(gpus))
-    return Seat(wish.agent, tokens, share, machine.cores, threads, device, why, taken)
+    taken = memory.on_gpus(request.model_mb, granted, len(gpus))
+    return Seat(request.agent, tokens, share, machine.cores, threads, device, why, taken)
 
 
 def _label(i: int, gpus: Sequence[Gpu]) -> str:
     return f"{i} ({gpus[i].name}, {_gb(gpus[i].memory_mb)})"
 
 
-def _overfull(i: int, seating: Seating, wishes: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> str:
-    here = [(wish, [gpus[j] for j in seating[wish.agent]]) for wish in wishes if i in seating.get(wish.agent, ())]
-    asked = [f"{wish.agent} {_gb(_part(wish, own) * gpus[i].memory_mb)}" for wish, own in here]
+def _overfull(i: int, seating: Seating, requests: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> str:
+    here = [
+        (request, [gpus[j] for j in seating[request.agent]])
+        for request in requests
+        if i in seating.get(request.agent, ())
+    ]
+    asked = [f"{request.agent} {_gb(_part(request, own) * gpus[i].memory_mb)}" for request, own in here]
     others = f", less {_gb(gpus[i].used_mb)} that other programs hold" if gpus[i].used_mb else ""
     return (
         f"GPU {_label(i, gpus)} cannot hold {' + '.join(asked) or 'anything'}: "
@@ -234,11 +237,11 @@ def _overfull(i: int, seating: Seating, wishes: Sequence[SeatRequest], gpus: Seq
     )
 
 
-def _no_room(wish: SeatRequest, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
-    share = "" if wish.memory_share is None else f", memory_share {wish.memory_share:g}"
+def _no_room(request: SeatRequest, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
+    share = "" if request.memory_share is None else f", memory_share {request.memory_share:g}"
     left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}" for i, room in enumerate(rooms))
     return (
-        f"needs about {_gb(need_mb(wish.model_mb))} on one GPU (weights {_gb(wish.model_mb)}{share}). "
+        f"needs about {_gb(need_mb(request.model_mb))} on one GPU (weights {_gb(request.model_mb)}{share}). "
         f"Left: {left}.\n"
         "Give it several GPUs (gpu: [0, 1]), a smaller model, another memory_share, or gpu: none."
     )
@@ -248,21 +251,21 @@ def _no_room(wish: SeatRequest, rooms: Sequence[float], gpus: Sequence[Gpu]) -> 
 
 
 def _at_once(machine: Machine) -> int:
-    """How many threads really run at one moment."""
+    """Return the number of threads that can run at the same time."""
     return machine.parallel or len(machine.cores)
 
 
 def _share_cores(agents: Sequence[str], machine: Machine) -> tuple[dict[str, tuple[tuple[int, ...], int]], str]:
-    """Cores and threads of each agent that computes on the CPU, and why so."""
+    """Return cores and threads of each agent on the CPU, and the reason."""
     count, at_once = len(agents), _at_once(machine)
     if not count:
         return {}, ""
     if count > at_once:
-        # Whoever has work gets a core: teacher and students are seldom all busy, so a fixed core each would stand
-        # idle half the time, and more threads than cores would wait for each other inside every matrix product.
+        # Agents share all cores: teacher and students are seldom all busy, so fixed cores would idle half the time.
+        # One thread each, since more threads than cores wait for each other inside every matrix product.
         return dict.fromkeys(agents, (machine.cores, 1)), _sharing(count, at_once)
     if machine.parallel:
-        # A quota is time, not cores: pinned, all containers of the host would meet on its first cores.
+        # A quota limits time, not cores: with pinning, all containers of a host would share its first cores.
         threads = [len(range(i, at_once, count)) for i in range(count)]
         return (
             {agent: (machine.cores, threads[i]) for i, agent in enumerate(agents)},
@@ -274,49 +277,53 @@ def _share_cores(agents: Sequence[str], machine: Machine) -> tuple[dict[str, tup
 
 
 def _sharing(agents: int, cores: int, quota: str = "") -> str:
-    """Who has which cores, in words."""
+    """Describe how agents share cores."""
     who = "1 agent has" if agents == 1 else f"{agents} agents share"
     return f"{who} {quota}{cores} core{'' if cores == 1 else 's'}"
 
 
-def short_now(wishes: Sequence[SeatRequest], machine: Machine) -> str:
-    """What is wrong where agents on the CPU need more than other programs leave now, and what to do; empty: nothing."""
+def short_now(requests: Sequence[SeatRequest], machine: Machine) -> str:
+    """Return what to do if agents on the CPU need more memory than is free now; empty if it suffices."""
     swap = f" and {_gb(machine.swap_mb)} of swap" if machine.swap_mb else ""
     there = f"{_gb(machine.free_mb or 0)} of {_gb(machine.memory_mb)}{swap} are free"
-    return _short(wishes, machine.usable_now_mb, there, machine, ["close other programs"])
+    return _short(requests, machine.usable_now_mb, there, machine, ["close other programs"])
 
 
-def _short(wishes: Sequence[SeatRequest], usable: float, there: str, machine: Machine, ways: Sequence[str] = ()) -> str:
-    """What is wrong where weights, keys and values, and engines need more than is usable; empty: nothing."""
-    total = sum(wish.on_cpu.total_mb for wish in wishes)
+def _short(
+    requests: Sequence[SeatRequest], usable: float, there: str, machine: Machine, ways: Sequence[str] = ()
+) -> str:
+    """Return what to do if agents need more memory than is usable; empty if it suffices."""
+    total = sum(request.on_cpu.total_mb for request in requests)
     if total <= usable:
         return ""
-    each = ", ".join(f"{wish.agent} {_gb(wish.on_cpu.total_mb)} ({_parts(wish.on_cpu)})" for wish in wishes)
+    each = ", ".join(
+        f"{request.agent} {_gb(request.on_cpu.total_mb)} ({_parts(request.on_cpu)})" for request in requests
+    )
     return (
         f"The agents on the CPU need about {_gb(total)} of memory, and they may take {_gb(usable)}: {there}, and "
         f"{_gb(machine.margin_mb)} must stay free.\n{each}: weights + keys and values + engine.\n"
-        + _what_fits(wishes, usable, ways)
+        + _what_fits(requests, usable, ways)
     )
 
 
 def _what_fits(on_cpu: Sequence[SeatRequest], usable: float, others: Sequence[str]) -> str:
-    """What to change, with numbers, where `on_cpu` need more than is usable; `others` are ways that come first."""
+    """Return what to change if agents need more than is usable; `others` come first."""
     pools: Counter[str] = Counter()
-    for wish in on_cpu:
-        pools[pool_of(wish.agent)] += wish.on_cpu.total_mb
+    for request in on_cpu:
+        pools[pool_of(request.agent)] += request.on_cpu.total_mb
     ways = [*others]
     if len(pools) > 1 and (largest := max(pools.values())) <= usable:
         ways.append(f"let them take turns (time_share: true; the largest takes {_gb(largest)})")
-    together = list(accumulate(wish.on_cpu.total_mb for wish in on_cpu))
+    together = list(accumulate(request.on_cpu.total_mb for request in on_cpu))
     fitting = sum(total <= usable for total in together)
     if fitting > 1:
-        rest = ", ".join(wish.agent for wish in on_cpu[fitting:])
+        rest = ", ".join(request.agent for request in on_cpu[fitting:])
         ways.append(f"leave out {rest} (the others take {_gb(together[fitting - 1])})")
-    if any(wish.takes_less(capacity=1) for wish in on_cpu):
+    if any(request.takes_less(capacity=1) for request in on_cpu):
         ways.append("lower capacity")
-    if arguments := [name for name in CACHES if any(wish.takes_less(**{name: 1}) for wish in on_cpu)]:
+    if arguments := [name for name in CACHES if any(request.takes_less(**{name: 1}) for request in on_cpu)]:
         ways.append(f"lower {' or '.join(f'engine_args.{name}' for name in arguments)}")
-    if any(wish.engine == "vllm" for wish in on_cpu):
+    if any(request.engine == "vllm" for request in on_cpu):
         ways.append("take engine: transformers")
     *first, last = (*ways, "take smaller models")
     advice = f"{', '.join(first)}, or {last}." if first else f"{last}."

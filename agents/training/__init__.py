@@ -1,16 +1,18 @@
-"""How a teacher is trained: a process of its own, so that whatever goes wrong in it hurts no agent.
+"""Training of a teacher, in a process of its own so that its failures do not affect the agent.
 
-    spec.py         what the process is told, and what it says; light
-    child.py        the agent's side: start it, hear it
-    estimate.py     memory and time before anything is loaded; pure
-    pairs.py        preference pairs become tokens, by the prompts and the chat template of a `Teach`
-    run.py          the training itself, from its spec to new weights
-    model.py        the teacher's weights and tokenizer, loaded to be trained
-    course.py       the steps, watched and told
+    preflight.py    memory and time of a training, before a class starts
+    estimate.py     the formulas for them
+    coordinator.py  the agent's side of a `Train` request
+    process.py      start the training process and read its events
+    spec.py         input and events of the training process
+    __main__.py     main of the training process
+    run.py          one training, from its spec to new weights
+    pairs.py        tokens of preference pairs
+    model.py        the teacher's weights and tokenizer
+    loop.py         the steps
     trainers.py     trl's trainers, one per method
-    checkpoints.py  what is needed to go on after a death
-    results.py      new weights, under their digest
-    __main__.py     main of the process
+    checkpoints.py  state to resume from
+    export.py       new weights, named by digest
 
-From model.py to results.py they import torch and what stands on it, and only in that process.
+The last five import torch, in the training process alone (pairs.py does not).
 """

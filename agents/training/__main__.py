@@ -1,8 +1,7 @@
-"""Main of the training process: hear what to do, do it, say how it went; and again, where there is more to do.
+"""Main of the training process: run trainings from standard input until there are no more.
 
-Standard output carries nothing but what is said (agents/training/spec.py), one JSON object a line; what libraries
-print goes to standard error. Exit codes: 0 there are new weights; 3 there are none of the last training and never will
-be; 1 there are none now.
+Standard output carries only events (agents/training/spec.py), one JSON object per line; libraries print to standard
+error. Exit codes: 0 there are new weights; 3 the last training failed and would fail again; 1 it failed.
 """
 
 import errno
@@ -19,22 +18,22 @@ from broker import child_process, logs
 log = logging.getLogger("training")
 
 EXTRA = ("trl", "peft", "datasets")
-"""What the extra `train` brings."""
+"""Packages of the extra `train`."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A disk that is full, a quota that is used up, a file larger than it may be."""
+"""The disk is full, a quota is used up, or a file is too large."""
 
 
 def main() -> int:
-    """Train as the parent tells on standard input, until it has nothing more or a training fails."""
+    """Run the trainings from standard input until there are no more or one fails."""
     spec: TrainingSpec | None = child_process.receive(TrainingSpec)
     logs.configure()
-    words = os.fdopen(os.dup(1), "wb", buffering=0)
+    events = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    # One device: trl would not train on several without a launcher of its own.
+    # trl needs a launcher of its own to train on several devices.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
-    def tell(said: TrainingEvent) -> None:
-        words.write(msgspec.json.encode(said) + b"\n")
+    def tell(event: TrainingEvent) -> None:
+        events.write(msgspec.json.encode(event) + b"\n")
 
     while spec:
         try:
@@ -42,7 +41,7 @@ def main() -> int:
 
             tell(train(spec, tell))
         except Exception as error:
-            refused = meaning(error, spec)
+            refused = explain(error, spec)
             if not isinstance(error, TrainingFailed):
                 log.exception("the training failed")
             log.error("%s", refused.failed)
@@ -52,17 +51,17 @@ def main() -> int:
     return 0
 
 
-def meaning(error: Exception, spec: TrainingSpec) -> Refused:
-    """What an exception means to people, and what to do."""
+def explain(error: Exception, spec: TrainingSpec) -> Refused:
+    """Return what an exception means, and what to do."""
     if isinstance(error, TrainingFailed):
         return Refused(failed=str(error), for_good=error.for_good)
-    # Libraries that are loaded late say of an error only that there was one.
+    # Lazily loaded libraries hide the error of an import in its cause.
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     gist = first_line(error)
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in EXTRA:
         return Refused(failed=f"training needs {', '.join(EXTRA)}: {INSTALL}", for_good=True)
-    # safetensors tells the number in its text alone.
+    # safetensors reports the number only in its text.
     if getattr(error, "errno", None) in FULL or any(f"(os error {number})" in str(error) for number in FULL):
         where = os.path.commonpath([spec.work, spec.out])
         return Refused(failed=f"no space left on the disk of {where}: {gist}\nmake room; it goes on where it was")
@@ -76,7 +75,7 @@ def _out_of_memory(error: Exception) -> bool:
         return True
     try:
         from agents.engines.local.loading import out_of_memory
-    except ImportError:  # then nothing was computed
+    except ImportError:  # without torch, nothing was computed
         return False
     return out_of_memory(error)
 

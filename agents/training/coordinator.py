@@ -1,9 +1,9 @@
-"""The teacher learns: a `Train` request, from the moment its engine must make room until it is back.
+"""Coordinates trainings with the engine of a teacher, which must free its memory for them.
 
-Requests that run end first, and those that come meanwhile wait. The engine gives its memory back, and a process of its
-own trains (agents/training), one training after the other; what that says goes out as `Progress`. However they end, the
-engine starts again with its original weights: the new ones lie in the run's folder, and requests name them. A
-training that dies goes on at its checkpoint, here or in the next process of this agent.
+Running requests end first, and new ones wait. The engine stops, and the training process runs one training after the
+other; its events go out as `Progress`. Then the engine starts again with its base weights: the new weights are in the
+run's folder, and requests name them. A training that dies continues from its checkpoint, in this process of the agent
+or in the next one.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ from broker.work_messages import Progress, Train, Trained
 log = logging.getLogger("agent")
 
 TRIES = 3
-"""Times that a training which dies is started, if it came further each time; the first time in any case."""
+"""How often a dying training is started, as long as it makes progress."""
 FIGURES = ("loss", "reward_margin", "reward_accuracy", "seconds", "peak_memory_mb")
 
 
 class Postponed(Exception):
-    """The agent leaves before this is done: no result, so the request goes back to its pool."""
+    """The agent leaves before the request is done; the request returns to its pool."""
 
 
 class TrainingCoordinator:
-    """The engine of one teacher, shared between answering and training. At first it is not started.
+    """Shares a teacher's engine between answering and training. At first the engine is stopped.
 
     Args:
-        spec: who it is.
-        settings: what its engine was told.
-        engine: stopped before a training.
-        start: starts it, for the first time and again.
-        client: hears how the training goes.
+        spec: spec of the agent.
+        settings: settings of its engine.
+        engine: the engine, which is stopped before a training.
+        start: starts the engine.
+        client: sends the progress of trainings.
     """
 
     def __init__(
@@ -52,53 +52,53 @@ class TrainingCoordinator:
         self._engine = engine
         self._start = start
         self._client = client
-        self._open = asyncio.Event()
-        """Clear from the moment that a training wants the engine's memory until nobody wants it any more."""
-        self._open.set()
+        self._available = asyncio.Event()
+        """Clear while a training needs the engine's memory."""
+        self._available.set()
         self._idle = asyncio.Event()
-        """Set while nothing is being answered."""
+        """Set while no request is being answered."""
         self._idle.set()
         self._answering = 0
-        self._lessons = 0
-        """Trainings that run or wait."""
-        self._queue = 0
-        """Those of them that need nothing more to begin."""
-        self._one_at_a_time = asyncio.Lock()
-        """Of trainings and starts of the engine."""
-        self._away = True
+        self._trainings = 0
+        """Number of trainings that run or wait."""
+        self._ready = 0
+        """Number of those that could begin at once."""
+        self._exclusive = asyncio.Lock()
+        """Held by a training or a start of the engine."""
+        self._stopped = True
         """Whether the engine is stopped."""
         self._process: subprocess.Popen[bytes] | None = None
-        """That trains, or trained last."""
-        self._given_up = False
+        """The current or last training process."""
+        self._cancelled = False
 
-    async def bring(self) -> None:
-        """Have the engine there, unless a training wants its memory or nothing is to be done any more.
+    async def ensure_started(self) -> None:
+        """Start the engine, unless it runs, a training needs its memory, or the agent leaves.
 
         Raises:
-            Exception: it does not start.
+            Exception: the engine does not start.
         """
-        async with self._one_at_a_time:
-            if self._away and not self._lessons and not self._given_up:
+        async with self._exclusive:
+            if self._stopped and not self._trainings and not self._cancelled:
                 try:
                     await self._start()
                 except Exception:
-                    self._given_up = True
+                    self._cancelled = True
                     raise
-                self._away = False
+                self._stopped = False
 
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
-        """While this lasts, the engine is there and no training begins. Waits for the end of those that were asked for.
+        """Wait for all trainings, then hold the engine ready within the context; no training begins meanwhile.
 
         Raises:
-            Postponed: the engine will not come back.
-            Exception: it does not start.
+            Postponed: the engine will not start again.
+            Exception: the engine does not start.
         """
-        while self._away or not self._open.is_set():
-            await self._open.wait()
-            if self._away and self._given_up:
+        while self._stopped or not self._available.is_set():
+            await self._available.wait()
+            if self._stopped and self._cancelled:
                 raise Postponed
-            await self.bring()
+            await self.ensure_started()
         self._answering += 1
         self._idle.clear()
         try:
@@ -108,56 +108,56 @@ class TrainingCoordinator:
             if not self._answering:
                 self._idle.set()
 
-    def give_up(self) -> None:
-        """Train no more. What trains is killed, and goes on at its checkpoint when it is asked for again."""
-        self._given_up = True
+    def cancel(self) -> None:
+        """Kill a running training and begin no other. A later request continues from the checkpoint."""
+        self._cancelled = True
         if self._process:
             self._process.kill()
 
     async def train(self, request_id: str, request: Train, report: Callable[[Trained], None]) -> None:
-        """Train as asked, `report` the new weights, and have the engine back.
+        """Train, `report` the new weights, and start the engine again.
 
         Raises:
-            EngineFailure: there are no new weights, and why; what was trained on is as it was.
-            Postponed: it was given up.
+            EngineFailure: there are no new weights; pairs and old weights are unchanged.
+            Postponed: the training was cancelled.
             Exception: the engine does not start again.
         """
-        self._lessons += 1
-        self._open.clear()
+        self._trainings += 1
+        self._available.clear()
         try:
-            told = await asyncio.to_thread(self._told, request_id, request)
-            said = await self._alone(request_id, told)
-            if isinstance(said, Done):
-                # Before the engine is back: what comes next can be made ready meanwhile.
-                report(_trained(said))
+            spec = await asyncio.to_thread(self._training_spec, request_id, request)
+            outcome = await self._train_exclusively(request_id, spec)
+            if isinstance(outcome, Done):
+                # Before the engine starts, so that the class can prepare the next requests.
+                report(_trained(outcome))
         finally:
-            self._lessons -= 1
-            # Where another training waits, the engine need not come back for the moment between the two.
-            if not self._lessons:
-                self._open.set()
-                await self.bring()
-        if said is None:
+            self._trainings -= 1
+            # If another training waits, the engine need not start in between.
+            if not self._trainings:
+                self._available.set()
+                await self.ensure_started()
+        if outcome is None:
             raise Postponed
-        if isinstance(said, Refused):
-            # Who reads it knows the recipe by its place in a scenario.
-            raise EngineFailure("engine", said.failed.replace("recipe.", "learn.training."))
+        if isinstance(outcome, Refused):
+            # Users know the recipe by its key in the scenario.
+            raise EngineFailure("engine", outcome.failed.replace("recipe.", "learn.training."))
 
-    async def _alone(self, request_id: str, told: TrainingSpec) -> Done | Refused | None:
-        """One training after the other, while nothing is answered and the engine is stopped; None: given up."""
-        self._queue += 1
-        async with self._one_at_a_time:
-            self._queue -= 1
+    async def _train_exclusively(self, request_id: str, spec: TrainingSpec) -> Done | Refused | None:
+        """Run a training while no other runs, no request is answered and the engine is stopped; None: cancelled."""
+        self._ready += 1
+        async with self._exclusive:
+            self._ready -= 1
             await self._idle.wait()
-            if not self._given_up:
-                if not self._away:
-                    self._away = True
+            if not self._cancelled:
+                if not self._stopped:
+                    self._stopped = True
                     await self._engine.stop()
-                return await self._learn(request_id, told)
-            if self._process and self._process.poll() is None:  # kept for this one
+                return await self._train_with_restarts(request_id, spec)
+            if self._process and self._process.poll() is None:  # it was kept for this training
                 await asyncio.to_thread(process.end, self._process)
             return None
 
-    def _told(self, request_id: str, request: Train) -> TrainingSpec:
+    def _training_spec(self, request_id: str, request: Train) -> TrainingSpec:
         spec = self._spec
         if spec.engine == "openai":
             raise EngineFailure("unsupported", f"{spec.name} is at a server, and cannot be trained")
@@ -186,66 +186,66 @@ class TrainingCoordinator:
             dtype=spec.dtype,
             threads=spec.threads,
             out=spec.weights_folder,
-            # By what is trained: asked again after a death or a failure, it finds its checkpoint.
+            # Named by the input of the training, so that a repeated request finds its checkpoint.
             work=str(training / digest(request.weights, request.pairs_digest or request_id, request.recipe)[:32]),
         )
 
-    async def _learn(self, request_id: str, told: TrainingSpec) -> Done | Refused | None:
-        """One training, started again where it died on its way; None: given up."""
-        # Said no sooner: who is loading gets no more requests, and a training that is asked for right after this one
-        # must find the engine away, and not have to wait until it was started in between.
-        if not self._given_up:
+    async def _train_with_restarts(self, request_id: str, spec: TrainingSpec) -> Done | Refused | None:
+        """Run a training, restarting it if it dies; None: cancelled."""
+        # Not earlier: an agent that is loading gets no requests, and the next training must arrive while the engine is
+        # stopped, so that it need not start in between.
+        if not self._cancelled:
             self._client.beat(state="loading")
         reached = -2  # before its first step a training is at -1
         for tries in range(1, TRIES + 1):
-            step, said = await asyncio.to_thread(self._listen, request_id, told)
-            if isinstance(said, Done):
-                return said
-            if self._given_up:
+            step, outcome = await asyncio.to_thread(self._follow, request_id, spec)
+            if isinstance(outcome, Done):
+                return outcome
+            if self._cancelled:
                 return None
             died = self._process is not None and (self._process.returncode or 0) < 0
-            log.warning("the training ended after step %d: %s", step, said.failed)
+            log.warning("the training ended after step %d: %s", step, outcome.failed)
             if not died or step <= reached or tries == TRIES:
-                return said
+                return outcome
             reached = step
         raise AssertionError("the last try returns")
 
-    def _listen(self, request_id: str, told: TrainingSpec) -> tuple[int, Done | Refused]:
-        """Pass on what one process says, up to its end; the step it came to, and its last word."""
+    def _follow(self, request_id: str, spec: TrainingSpec) -> tuple[int, Done | Refused]:
+        """Report the events of one training; return its last step and its result."""
         step = -1
         end: Done | Refused = Refused(failed="given up")
         try:
-            for said in self._lesson(told):
-                if isinstance(said, TrainingStep):
-                    step = said.step
-                    self._client.beat(state=None if self._given_up else "training", progress=(request_id,))
-                    # The word before the first step says how long loading took, and has no loss to tell of.
-                    names = ("loading_s",) if said.loading_s else FIGURES
-                    figures = {name: float(getattr(said, name)) for name in names}
-                    self._client.send(Progress(step=step, steps=said.steps, figures=figures), request_id=request_id)
+            for event in self._events(spec):
+                if isinstance(event, TrainingStep):
+                    step = event.step
+                    self._client.beat(state=None if self._cancelled else "training", progress=(request_id,))
+                    # The event before the first step has the loading time, and no loss.
+                    names = ("loading_s",) if event.loading_s else FIGURES
+                    figures = {name: float(getattr(event, name)) for name in names}
+                    self._client.send(Progress(step=step, steps=event.steps, figures=figures), request_id=request_id)
                 else:
-                    end = said
-                if self._given_up and not self._process:
+                    end = event
+                if self._cancelled and not self._process:
                     break
         except OSError as error:
             return step, Refused(failed=f"the training cannot be started: {error}")
         return step, end
 
-    def _lesson(self, told: TrainingSpec) -> Iterator[TrainingEvent]:
-        """What a new process says, or for a simulated agent what it would say."""
+    def _events(self, spec: TrainingSpec) -> Iterator[TrainingEvent]:
+        """Start a training and return its events; a simulated agent simulates them."""
         if self._spec.engine == "simulated":
             from agents.engines.simulated import training
 
-            return training.train(told, self._settings)
+            return training.train(spec, self._settings)
         if self._process and self._process.poll() is None:
-            process.go_on(self._process, told)
+            process.start_next(self._process, spec)
         else:
-            self._process = process.start(told, Path(self._spec.training_folder) / f"{self._spec.name}.log")
-        if self._given_up:
+            self._process = process.start(spec, Path(self._spec.training_folder) / f"{self._spec.name}.log")
+        if self._cancelled:
             self._process.kill()
-        return process.hear(self._process, keep=lambda: self._queue > 0)
+        return process.events(self._process, keep=lambda: self._ready > 0)
 
 
-def _trained(said: Done) -> Trained:
-    figures = said.figures | {"pairs_too_long": float(said.too_long)}
-    return Trained(trained=said.trained, pairs=said.pairs, steps=said.steps, seconds=said.seconds, figures=figures)
+def _trained(done: Done) -> Trained:
+    figures = done.figures | {"pairs_too_long": float(done.too_long)}
+    return Trained(trained=done.trained, pairs=done.pairs, steps=done.steps, seconds=done.seconds, figures=figures)

@@ -1,7 +1,7 @@
-"""Memory and time of a training before anything is loaded. Pure: no torch, no files.
+"""Estimate memory and time of a training, without torch or files.
 
-Rules of thumb, fitted to measured trainings of SmolLM2-135M on a CPU (tests/benchmarks/training.py prints both); from
-there on arithmetic, and for GPUs nothing was measured. For `plan`, which refuses what cannot fit.
+Rules of thumb, extrapolated from trainings of SmolLM2-135M on a CPU (tests/benchmarks/training.py prints both); nothing
+was measured on GPUs. `plan` refuses a training that does not fit.
 """
 
 from typing import Literal, NamedTuple
@@ -9,16 +9,16 @@ from typing import Literal, NamedTuple
 from broker.work_messages import Recipe
 
 PROCESS_GB = {"cpu": 0.75, "cuda": 0.6, "mps": 0.6}
-"""Python with torch, transformers and trl; on a GPU its own context."""
+"""Memory of Python with torch, transformers and trl; on a GPU, of its context."""
 SPEED = {"cpu": 70e9, "cuda": 40e12, "mps": 2e12}
-"""Floating-point operations a second in training: of one core, measured; of a GPU, a cautious guess."""
+"""Floating-point operations per second of a training: measured for a core, a cautious guess for a GPU."""
 
 
 class Estimate(NamedTuple):
-    """What a training takes."""
+    """Memory and time of a training."""
 
     memory_gb: float
-    """Of the device, at the peak; on a CPU of the process."""
+    """Peak memory of the device; on a CPU of the process."""
     seconds: float
     """From the first step to the last."""
 
@@ -32,7 +32,7 @@ def estimate(
     device: Literal["cpu", "cuda", "mps"],
     cores: int = 1,
 ) -> Estimate:
-    """What a training takes, give or take a third.
+    """Estimate a training to within about a third.
 
     Args:
         parameters: of the model.

@@ -1,8 +1,8 @@
-"""New weights, from the trained model to a folder that is named by their digest.
+"""Save trained weights in a folder named by their digest.
 
-Written under another name and renamed when they are whole. An adapter is `adapter_config.json`,
-`adapter_model.safetensors` and a `base.json` that says whose adapter it is; all weights are a complete model's
-folder, as exact as they were trained. Nothing depends on where they were made: equal weights have equal digests.
+The folder is renamed when it is complete. An adapter is `adapter_config.json`, `adapter_model.safetensors` and a
+`base.json` with the digest of its base; all weights are the folder of a complete model, in float32. Nothing depends on
+the machine: equal weights have equal digests.
 """
 
 import json
@@ -22,15 +22,15 @@ log = logging.getLogger("training")
 
 
 def save(model: Any, spec: TrainingSpec, key: str) -> tuple[str, Path]:
-    """Digest and folder of the trained model's weights.
+    """Save the weights of the trained model and return their digest and folder.
 
     Args:
         model: a transformers model, or a peft model with an adapter called `default`.
-        spec: of the training.
-        key: of the training; two that run at once do not write to the same place.
+        spec: the training.
+        key: key of the training, so that parallel trainings write to different folders.
 
     Raises:
-        OSError, SafetensorError: they could not be written; nothing that looks like weights is left.
+        OSError, SafetensorError: the weights cannot be written; nothing incomplete is left.
     """
     out = Path(spec.out)
     partial = out / f".{key[:16]}.partial"
@@ -57,33 +57,33 @@ def _save_adapter(model: Any, folder: Path, base: str) -> None:
     (folder / "README.md").unlink(missing_ok=True)
     config_file = folder / weights.ADAPTER[0]
     config = json.loads(config_file.read_text())
-    config["base_model_name_or_path"] = ""  # a path of this machine; base.json says which weights
+    config["base_model_name_or_path"] = ""  # a path of this machine; base.json names the weights
     config["target_modules"] = sorted(config["target_modules"])
     config_file.write_text(json.dumps(config, indent=1, sort_keys=True))
     (folder / weights.ADAPTER[-1]).write_text(json.dumps({"base": base}))
 
 
 def _save_model(model: Any, folder: Path, base: Path) -> None:
-    """In float32, whatever the base model is stored in: an engine rounds them, and the next training goes on from them.
+    """Save in float32, since the next training continues from these weights; an engine rounds them.
 
-    The configuration stays the base model's, and with it the dtype for readers who have no wish of their own.
+    The configuration stays that of the base model, and with it the default dtype.
     """
     model.save_pretrained(folder)
     for name in weights.SETTINGS:
-        # What the trainers set in the configuration (such as the padding token) is no part of the teacher.
+        # Without the settings of the trainers, such as the padding token.
         if (base / name).is_file() and not name.endswith(".index.json"):
             shutil.copyfile(base / name, folder / name)
 
 
 def changed(folder: Path, base: Path, dtype: torch.dtype) -> float:
-    """The share of a trained model's weights that are not the base model's once both are rounded to `dtype`.
+    """Return the share of weights that differ from the base model's after rounding both to `dtype`.
 
-    Read tensor by tensor: neither model is in memory as a whole.
+    Reads tensor by tensor, so neither model is in memory as a whole.
     """
     different = total = 0
     with ExitStack() as opened:
         new, old = _opened(folder, opened), _opened(base, opened)
-        # An output layer that is the input's may be written in one of them alone.
+        # A tied output layer may be written in only one of them.
         for name in new.keys() & old.keys():
             one, other = (file.get_tensor(name).to(dtype) for file in (new[name], old[name]))
             different += int((one != other).sum())
@@ -92,6 +92,6 @@ def changed(folder: Path, base: Path, dtype: torch.dtype) -> float:
 
 
 def _opened(folder: Path, opened: ExitStack) -> dict[str, Any]:
-    """By tensor, the file that it is in."""
+    """Return the opened file of each tensor."""
     files = [opened.enter_context(safe_open(folder / name, "pt")) for name in weights.weights_of(folder)]
     return {name: file for file in files for name in file.keys()}  # noqa: SIM118  (no mapping)

@@ -1,6 +1,6 @@
-"""The teacher as the trainers want it: its chat, its tokenizer, its weights, on the device of the environment.
+"""Load the teacher for training: chat, tokenizer and weights.
 
-Nothing is fetched, no code of a folder is run, only safetensors are read.
+Fetches nothing, runs no code of a folder, and reads only safetensors.
 """
 
 from pathlib import Path
@@ -18,15 +18,15 @@ from broker.errors import ModelError
 
 
 class Language(NamedTuple):
-    """What a model's folder says of texts."""
+    """Chat and context of a model."""
 
     chat: Chat
     context: int
-    """Tokens of prompt and answer together."""
+    """Limit on tokens of prompt and answer."""
 
 
 def language_of(folder: Path) -> Language:
-    """Raises TrainingFailed: no model there, or none that can be trained."""
+    """Load chat and context from a folder; raise TrainingFailed if it has no model that can be trained."""
     try:
         chat = chat_of(folder)
         if chat.tokenizer.pad_token is None and chat.tokenizer.eos_token is None:
@@ -40,7 +40,7 @@ def language_of(folder: Path) -> Language:
 
 
 def device_of(spec: TrainingSpec) -> tuple[torch.device, torch.dtype]:
-    """Where to train, and what the teacher's engine computes in there.
+    """Return the device of the training, and the dtype of the teacher's engine there.
 
     Raises:
         TrainingFailed: torch cannot use the GPU of the seat.
@@ -53,10 +53,10 @@ def device_of(spec: TrainingSpec) -> tuple[torch.device, torch.dtype]:
 
 
 def load(spec: TrainingSpec, fast: bool) -> Any:
-    """The model to train, with the adapter to go on from, if there is one: merged where all weights are trained.
+    """Load the model with the adapter to train further, if any; merge it if all weights are trained.
 
     Raises:
-        TrainingFailed: they cannot be trained.
+        TrainingFailed: model or adapter cannot be trained.
     """
     folder = Path(spec.folder)
     try:

@@ -1,7 +1,7 @@
-"""Preference pairs become tokens: exactly those that the teacher is asked with later, and those it would say.
+"""Convert preference pairs to tokens, exactly those of later requests and answers.
 
-The prompt is that of a `Teach` (agents/prompts, the model's own chat template), up to and including the begun turn.
-Texts are data here too: a control token spelled out in one never becomes the token. Knows no trainer.
+The prompt is that of a `Teach`, with the model's chat template, up to and including the begun turn. Texts are data: a
+control token spelled out in one never becomes the token.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from broker.work_messages import PreferencePair, Recipe, Sampling, Teach
 
 
 class TokenPair(NamedTuple):
-    """One pair in tokens. The answers end with the token that ends a turn, unless they were cut off."""
+    """One pair in tokens. Answers end with the token that ends a turn, unless they were cut off."""
 
     prompt: list[int]
     chosen: list[int]
@@ -29,19 +29,19 @@ class TokenPair(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """Tokens of the prompt with the longer of the answers."""
+        """Tokens of the prompt with the longer answer."""
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
 def read(path: Path, expected: str = "") -> tuple[list[PreferencePair], str]:
-    """The pairs of a JSON-lines file, and the SHA-256 of its bytes.
+    """Read the pairs of a JSON-lines file, and the SHA-256 of its bytes.
 
     Args:
         path: the file.
         expected: SHA-256 of its bytes; empty: any.
 
     Raises:
-        TrainingFailed: no such file, an empty one, other bytes, or a line that is no pair.
+        TrainingFailed: the file is missing, empty or not the expected one, or a line is no pair.
     """
     try:
         content = path.read_bytes()
@@ -62,10 +62,10 @@ def read(path: Path, expected: str = "") -> tuple[list[PreferencePair], str]:
 
 
 def encode(pairs: Sequence[PreferencePair], chat: Chat, persona: str, max_tokens: int) -> tuple[list[TokenPair], int]:
-    """The pairs that fit into `max_tokens`, in tokens, and how many do not.
+    """Return the pairs that fit into `max_tokens`, in tokens, and the number of others.
 
     Raises:
-        TrainingFailed: none is left, or the model's chat template refuses them.
+        TrainingFailed: no pair fits, or the model's chat template refuses them.
     """
     try:
         rows = [_row(pair, chat, persona) for pair in pairs]
@@ -83,18 +83,18 @@ def encode(pairs: Sequence[PreferencePair], chat: Chat, persona: str, max_tokens
 
 
 def alone(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """The chosen answers in place of both, for `sft`: a rejected one has no say then, not even by its length."""
+    """Replace rejected answers by the chosen ones, for `sft`, so that they have no effect, not even by length."""
     return [replace(pair, rejected=pair.chosen, rejected_ended=pair.chosen_ended) for pair in pairs]
 
 
 def order(rows: Sequence[TokenPair], recipe: Recipe) -> Iterator[TokenPair]:
-    """Every row once an epoch, each epoch in an order of its own that the seed decides."""
+    """Yield every row once per epoch, in an order that depends on seed and epoch."""
     for epoch in range(recipe.epochs):
         yield from (rows[index] for index in sorted(range(len(rows)), key=lambda i: digest(recipe.seed, epoch, i)))
 
 
 def _row(pair: PreferencePair, chat: Chat, persona: str) -> TokenPair:
-    # Sampling is part of the message, and of no prompt.
+    # Sampling is part of the message, but not of the prompt.
     request = Teach(
         problem=pair.prompt,
         answer_form=pair.answer_form,
@@ -103,12 +103,13 @@ def _row(pair: PreferencePair, chat: Chat, persona: str) -> TokenPair:
     )
     turns = prompts.turns(request, persona)
 
-    def said(text: str, ended: bool) -> list[int]:
+    def answer_tokens(text: str, ended: bool) -> list[int]:
         tokens = chat.encode(turns, f"{prompts.BEGUN} {text.strip()}")
         return [*tokens, chat.end] if ended and chat.end is not None else tokens
 
     asked = chat.encode(turns, prompts.BEGUN)
-    chosen, rejected = said(pair.chosen, pair.chosen_ended), said(pair.rejected, pair.rejected_ended)
-    # A tokenizer may merge the last token of the prompt with what follows: the answer begins where they part.
+    chosen = answer_tokens(pair.chosen, pair.chosen_ended)
+    rejected = answer_tokens(pair.rejected, pair.rejected_ended)
+    # A tokenizer may merge the end of the prompt with the answer, which begins where the tokens differ.
     shared = min(common_prefix(asked, chosen), common_prefix(asked, rejected))
     return TokenPair(asked[:shared], chosen[shared:], rejected[shared:])

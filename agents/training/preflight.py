@@ -1,7 +1,6 @@
-"""What the training of a teacher will take, and whether it can be had, before anything starts.
+"""Check before a class starts whether its teacher can be trained, and forecast memory and time.
 
-The teacher's engine is stopped while it trains, so the training gets its seat; other agents stay where they are.
-How much a training takes is agents/training/estimate.py, where agents sit agents/placement/seats.py.
+The teacher's engine is stopped during a training, so the training uses its seat; other agents keep theirs.
 """
 
 import contextlib
@@ -24,11 +23,11 @@ from broker.errors import PlacementError
 from broker.work_messages import Recipe
 
 PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
-"""Classes of tokenizers whose files name all of their special tokens."""
+"""Classes of tokenizers whose files name all special tokens."""
 
 
 class TrainingForecast(msgspec.Struct, frozen=True):
-    """One training of a teacher, about and at most."""
+    """Upper estimates for one training of a teacher."""
 
     memory_gb: float
     seconds: float
@@ -36,7 +35,7 @@ class TrainingForecast(msgspec.Struct, frozen=True):
     trainings: int
 
     def in_words(self, name: str) -> str:
-        """For people."""
+        """Format the forecast as a sentence."""
         minutes = max(1, round(self.seconds / 60))
         takes = f"about {self.memory_gb:.1f} GB in place of its engine, and {minutes} min for {self.pairs:,} pairs"
         return f"{name}: each of {self.trainings} trainings takes {takes}, at most"
@@ -52,21 +51,21 @@ def forecast(
     machine: hardware.Machine | None = None,
     in_turn: bool = False,
 ) -> TrainingForecast | None:
-    """What a training of the first of `agents` takes; None: it is simulated, or the size of its model is not known.
+    """Forecast a training of the first agent; None if it is simulated or the size of its model is unknown.
 
     Args:
         agents: all agents.
-        recipe: how it is trained.
-        trainings: how often.
-        pairs: of one training, at most.
-        tokens_per_pair: of both answers, each with the prompt.
-        machine: in place of this one, for planning.
-        in_turn: the others are away meanwhile.
+        recipe: recipe of the training.
+        trainings: number of trainings.
+        pairs: most pairs of one training.
+        tokens_per_pair: tokens of both answers, each with the prompt.
+        machine: a described machine to plan for, in place of this one.
+        in_turn: the other agents are stopped meanwhile.
 
     Raises:
-        EngineStartError: the teacher cannot be trained, or not without packages that are not installed, or its
-            tokenizer has no token to pad with.
-        PlacementError: the memory does not hold it.
+        EngineStartError: the teacher cannot be trained, packages are not installed, or its tokenizer has no token for
+            padding.
+        PlacementError: the memory is too small.
     """
     teacher = agents[0]
     if machine is None:
@@ -120,30 +119,30 @@ def check_trainable(engine: str, name: str) -> None:
 
 
 def check_tokenizer(folder: Path, agent: str) -> None:
-    """Refuse a model whose tokenizer names neither a padding nor an end token, as far as its files tell.
+    """Refuse a model whose tokenizer files name neither a padding nor an end token.
 
-    Some classes of tokenizers bring tokens of their own; the training itself looks at the tokenizer that it loads.
+    Some classes of tokenizers have tokens of their own; the training checks the loaded tokenizer again.
 
     Raises:
-        EngineStartError: with what to do.
+        EngineStartError: there is no such token.
     """
-    said: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for file in (folder / name for name in ("special_tokens_map.json", "tokenizer_config.json")):
         if file.is_file():
-            with contextlib.suppress(msgspec.DecodeError):  # the engine says what is wrong with the file
-                said |= msgspec.json.decode(file.read_bytes(), type=dict[str, object])
-    if said.get("tokenizer_class") in PLAIN_TOKENIZERS and not any(
-        said.get(name) for name in ("pad_token", "eos_token")
+            with contextlib.suppress(msgspec.DecodeError):  # the engine reports the error of the file
+                settings |= msgspec.json.decode(file.read_bytes(), type=dict[str, object])
+    if settings.get("tokenizer_class") in PLAIN_TOKENIZERS and not any(
+        settings.get(name) for name in ("pad_token", "eos_token")
     ):
         raise EngineStartError(f"{folder}: {NO_PADDING}", agent=agent, key=("model",))
 
 
 def _room_gb(agents: Sequence[ResolvedAgent], machine: hardware.Machine, *, in_turn: bool) -> float:
-    """The memory that the teacher's training may take: of its first GPU what it is granted, or what others leave."""
+    """Return the GB for the teacher's training: its share of one GPU, or what other agents leave of the memory."""
     teacher, *others = agents
     if teacher.seat.gpus:
         granted = teacher.seat.memory_share or seats.USABLE
-        # One device: what the smallest of its GPUs grants.
+        # A training uses one device; the smallest of the GPUs decides.
         return granted * min((gpu.memory_mb for gpu in machine.gpus), default=machine.memory_mb) / 1000
     taken = 0.0 if in_turn else sum(one.seat.memory.total_mb for one in others if one.seat.memory and not one.seat.gpus)
     return (machine.usable_mb - taken) / 1000

@@ -1,6 +1,6 @@
-"""The agent's side of a training: start the process, hear what it says. Light: safe to import anywhere.
+"""Start the training process and read its events. Imports nothing heavy.
 
-What a training imports takes seconds, so one process takes several, one after the other, where more of them wait.
+The imports of a training take seconds, so one process runs several waiting trainings in a row.
 """
 
 import signal
@@ -15,7 +15,7 @@ from agents.training.spec import Done, Refused, TrainingEvent, TrainingSpec
 from broker import child_process
 
 ENVIRONMENT = {
-    # trl reports each training to a server unless it is told not to, and nothing here may be fetched.
+    # By default trl reports each training to a server; and nothing may be fetched.
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TQDM_DISABLE": "1",
@@ -25,30 +25,30 @@ LOWER = (
     "if memory is short: lower recipe.max_tokens, train an adapter (recipe.lora), or take a smaller teacher; "
     "a lower batch saves nothing"
 )
-"""What to do where memory is short."""
+"""What to do if memory is short."""
 
 
 def start(spec: TrainingSpec, log: Path, cores: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-    """Start a training. It lives at most as long as this process, and is ended by `kill`.
+    """Start a training. It dies with this process, and `kill` ends it.
 
     Args:
-        spec: paths in it must be absolute.
-        log: what libraries say is appended to it.
-        cores: the cores it may run on; empty: those of this process.
+        spec: the training; its paths must be absolute.
+        log: file to which the output of libraries is appended.
+        cores: cores it may run on; empty: those of this process.
     """
     return child_process.spawn("agents.training", spec, env=ENVIRONMENT, log=log, cores=cores, listen=True)
 
 
-def go_on(process: subprocess.Popen[bytes], spec: TrainingSpec) -> None:
-    """The next training, of a process that was kept after one."""
+def start_next(process: subprocess.Popen[bytes], spec: TrainingSpec) -> None:
+    """Start another training in a process that was kept."""
     child_process.send(process, spec)
 
 
-def hear(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: False) -> Iterator[TrainingEvent]:
-    """All that a training says, as it says it. The last is `Done` or `Refused`, however it ended.
+def events(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: False) -> Iterator[TrainingEvent]:
+    """Yield the events of a training. The last is always `Done` or `Refused`.
 
-    Blocks between one word and the next: an agent iterates in a thread. The process is gone at the end; but for one
-    that is done when there is another training to `keep` it for, which waits for `go_on`.
+    Blocks between events, so iterate in a thread. Afterwards the process has ended, unless the training is done and
+    `keep` returns true: then it waits for `start_next`.
     """
     assert process.stdout is not None  # noqa: S101  (made by `start`)
     last: TrainingEvent | None = None
@@ -71,9 +71,9 @@ def hear(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: Fa
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that nobody listens to any more, wherever it is, and wait until it is gone."""
+    """End a process and wait until it has exited."""
     assert process.stdout is not None and process.stdin is not None  # noqa: S101  (made by `start`)
-    process.stdin.close()  # which it watches
+    process.stdin.close()  # which ends the process
     process.stdout.close()
     process.wait()
 

@@ -1,8 +1,4 @@
-"""One training from its spec to new weights: read, load, take the steps, save.
-
-Knows what is where. How steps are taken is agents/training/loop.py, and what an exception means to people
-agents/training/__main__.py.
-"""
+"""Run one training from its spec to new weights: read, load, train, save."""
 
 import gc
 import logging
@@ -23,14 +19,14 @@ from broker.protocol import digest
 log = logging.getLogger("training")
 
 FORMAT = 2
-"""Count up with every change of what a step does: checkpoints of another format are not taken up."""
+"""Raise it with every change of a step: checkpoints of another format are ignored."""
 
 
 def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
-    """Train, and tell of each step.
+    """Train, and report each step to `tell`.
 
     Raises:
-        TrainingFailed: there will be no new weights, and why.
+        TrainingFailed: there will be no new weights.
         Exception: whatever else torch and trl raise.
     """
     work = Path(spec.work)
@@ -43,14 +39,14 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
         log.info("trained before")
         return done
     begun = time.monotonic()
-    # What takes seconds to import, only when there is something to train.
+    # These imports take seconds.
     import torch
 
     from agents.training import export, model
     from agents.training.checkpoints import Checkpoints
     from agents.training.loop import TrainingLoop, forget_peak_memory, peak_memory_mb
 
-    # Of the training before: trainers and their callbacks hold on to one another.
+    # Trainers and callbacks of an earlier training form reference cycles.
     gc.collect()
     torch.set_num_threads(max(1, spec.threads))
     torch.manual_seed(spec.recipe.seed)
@@ -61,16 +57,16 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
         chosen = pairs.alone(chosen)
     rows, too_long = pairs.encode(chosen, language.chat, spec.persona, room)
     device, dtype = model.device_of(spec)
-    fast = dtype == torch.bfloat16  # float16 would need its loss scaled: float32 is taken
+    fast = dtype == torch.bfloat16  # float16 would need loss scaling, so float32 is used
     forget_peak_memory(device)
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
-    course = TrainingLoop(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
+    loop = TrainingLoop(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
     begun = time.monotonic()
     untrained = model.load(spec, fast)
     loading_s += time.monotonic() - begun
-    trained = course.run(untrained, language.chat.tokenizer, device, fast, tell, loading_s)
+    trained = loop.run(untrained, language.chat.tokenizer, device, fast, tell, loading_s)
     new, folder = export.save(trained, spec, key)
-    last = course.last
+    last = loop.last
     figures = {
         "loss": last.loss,
         "reward_margin": last.reward_margin,
@@ -89,7 +85,7 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
         seconds=last.seconds,
         figures=figures,
     )
-    # An agent that dies before it has passed this on need not train again.
+    # An agent that dies before it reports the result need not train again.
     write_atomically(work / "done.json", msgspec.json.encode(_Finished(key, done)))
     checkpoints.clear()
     return done
@@ -101,7 +97,7 @@ class _Finished(msgspec.Struct, frozen=True):
 
 
 def _finished(work: Path, key: str) -> Done | None:
-    """What an earlier process came to, if its weights are still there."""
+    """Return the result of an earlier process if its weights still exist."""
     try:
         finished = msgspec.json.decode((work / "done.json").read_bytes(), type=_Finished)
     except (OSError, msgspec.DecodeError):
@@ -110,7 +106,7 @@ def _finished(work: Path, key: str) -> Done | None:
 
 
 def _adapter_digest(spec: TrainingSpec) -> str:
-    """Of the adapter to go on from; empty: there is none."""
+    """Return the digest of the adapter to train further; empty if there is none."""
     if not spec.adapter:
         return ""
     folder = Path(spec.adapter)

@@ -1,7 +1,4 @@
-"""The input of the training process, and its output on standard output: one JSON object per line.
-
-Read by both sides, so nothing heavy is imported here. Who starts the process is agents/training/process.py.
-"""
+"""Input and events of the training process, one JSON object per line. Imports nothing heavy."""
 
 from typing import Literal
 
@@ -17,34 +14,34 @@ NO_PADDING = (
 
 
 class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One training, all settled. Device and visible GPUs are those of the environment, as for an agent."""
+    """One training. Device and visible GPUs come from the environment, as for an agent."""
 
     folder: str
-    """Of the base model: config, tokenizer, safetensors."""
+    """Folder of the base model: config, tokenizer, safetensors."""
     base: str
-    """Digest of those."""
+    """Digest of the base model."""
     adapter: str = ""
-    """Folder of the adapter to go on from; empty: from the base model itself. It is also the reference then."""
+    """Folder of the adapter to train further, which is also the reference; empty: train the base model."""
     pairs: str
-    """A file with a `broker.protocol.Pair` as JSON on each line."""
+    """File with a `PreferencePair` as JSON on each line."""
     pairs_digest: str = ""
-    """SHA-256 of its bytes: other bytes are refused. Empty: whatever it holds."""
+    """SHA-256 of that file; other contents are refused. Empty: any contents."""
     recipe: Recipe
     persona: str = ""
-    """Of the teacher: part of its prompts."""
+    """Persona of the teacher, part of its prompts."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of frozen weights and of computation; what is trained is float32. float16 is taken for float32."""
+    """dtype of frozen weights and of computation; trained weights are float32, and float16 counts as float32."""
     threads: int = 1
     out: str
-    """The run's folder of weights: the new ones become a folder in it, named by their digest."""
+    """The run's folder of weights; the new weights become a subfolder named by their digest."""
     work: str
-    """Where checkpoints are kept until the end. Another training needs another folder."""
+    """Folder for checkpoints; each training needs its own."""
     checkpoint_s: float = 60.0
-    """At most one checkpoint in this time; and none before fifty times as long as the last one took."""
+    """Least time between checkpoints, which is also at least fifty times the duration of the last one."""
 
 
 class TrainingStep(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="step"):
-    """Training has come this far. Said once before the first step too, with the step it goes on from."""
+    """A step is done. Also sent once before the first step, with the step from which the training continues."""
 
     step: int
     steps: int
@@ -54,46 +51,44 @@ class TrainingStep(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", 
     reward_accuracy: float = 0.0
     """Share of the step's pairs in which that is above 0."""
     seconds: float = 0.0
-    """Since the first step of this process began."""
+    """Seconds since the first step of this process began."""
     peak_memory_mb: float = 0.0
-    """Of the device; on a CPU of this process."""
+    """Peak memory of the device; on a CPU of this process."""
     loading_s: float = 0.0
-    """What it took until then to import libraries and to load tokenizer and weights. In the word before the first step
-    alone."""
+    """Time to import libraries and to load tokenizer and weights. Only in the event before the first step."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="done"):
-    """New weights are there."""
+    """The training has new weights."""
 
     trained: str
-    """Their digest."""
+    """Digest of the new weights."""
     folder: str
     pairs: int
-    """Used."""
+    """Number of pairs used."""
     too_long: int
-    """Left out: with their prompt they are longer than `max_tokens`."""
+    """Number of pairs left out because they exceed `max_tokens` with their prompt."""
     steps: int
     seconds: float
-    """Of all steps, also of those before a resume."""
+    """Seconds of all steps, with those before a resume."""
     figures: dict[str, float] = {}
-    """Of the last step: loss, reward_margin, reward_accuracy; of all: peak_memory_mb, seconds_per_pair. Of all
-    weights (no adapter), changed: the share that differs from what it was, both rounded to what the engine computes in.
-    """
+    """Of the last step: loss, reward_margin, reward_accuracy; of all steps: peak_memory_mb, seconds_per_pair. Without
+    an adapter also changed: the share of weights that differ from the base, both rounded to the engine's dtype."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="failed"):
-    """There are no new weights, and why: one to three lines. What was trained on is as it was."""
+    """The training has no new weights; the reason in one to three lines. Its input is unchanged."""
 
     failed: str
     for_good: bool = False
-    """Another try would end the same way."""
+    """Whether another try would fail, too."""
 
 
 TrainingEvent = TrainingStep | Done | Refused
 
 
 class TrainingFailed(EngineError):
-    """A training that ends without new weights. `for_good`: and would on another try."""
+    """A training ends without new weights. `for_good`: another try would fail, too."""
 
     def __init__(self, why: str, *, for_good: bool = False) -> None:
         super().__init__(why)

@@ -1,8 +1,7 @@
-"""trl's trainers, one per method, told what a recipe says. How they are run is agents/training/run.py.
+"""Configure trl's trainers, one per method, from a recipe.
 
-They are given tokens and not texts, so that what is trained is what the teacher is asked; so the step of theirs that
-makes tokens of texts is left out. A step is `batch` pairs, accumulated one by one (two by two with kto): memory does
-not grow with the batch, and how pairs are put together changes nothing.
+They get tokens, not texts, so that the training uses the tokens of later requests; their tokenization is skipped. A
+step is `batch` pairs, accumulated one by one (two by two with kto), so memory does not grow with the batch.
 """
 
 import math
@@ -20,12 +19,12 @@ from broker.work_messages import Recipe
 
 
 def micro_batch(recipe: Recipe) -> int:
-    """Pairs that pass through the model at once. KTO compares the answers of two prompts."""
+    """Return the pairs that pass through the model at once. KTO compares the answers of two prompts."""
     return 2 if recipe.method == "kto" else 1
 
 
 def accumulation(recipe: Recipe) -> int:
-    """How often that happens in one step."""
+    """Return the number of micro batches of one step."""
     return max(1, recipe.batch // micro_batch(recipe))
 
 
@@ -35,23 +34,23 @@ def pairs_of_a_step(recipe: Recipe) -> int:
 
 
 def steps_of(recipe: Recipe, rows: int) -> int:
-    """How many steps `rows` make, all epochs together."""
+    """Return the number of steps for `rows`, all epochs together."""
     return math.ceil(rows / pairs_of_a_step(recipe))
 
 
 def make(
     model: Any, tokenizer: Any, rows: Sequence[TokenPair], recipe: Recipe, work: Path, device: torch.device, fast: bool
 ) -> Any:
-    """A trainer that will go through `rows` once, in their order.
+    """Create a trainer that passes through `rows` once, in their order.
 
     Args:
-        model: a transformers model; or a peft model, whose adapter is trained further and is its own reference.
-        tokenizer: of the model.
-        rows: what is left to be trained on.
-        recipe: the method and its numbers.
-        work: a folder of the training's own.
-        device: where the model will be.
-        fast: compute in bfloat16; what is trained is float32 all the same.
+        model: a transformers model, or a peft model whose adapter is trained further and is its own reference.
+        tokenizer: tokenizer of the model.
+        rows: the remaining rows.
+        recipe: method and numbers of the training.
+        work: folder of this training.
+        device: device of the model.
+        fast: compute in bfloat16; trained weights are float32 anyway.
     """
     new_adapter = recipe.lora and not hasattr(model, "peft_config")
     common: dict[str, Any] = {
@@ -63,7 +62,7 @@ def make(
         "gradient_checkpointing": True,
         "num_train_epochs": 1,
         "train_sampling_strategy": "sequential",
-        "max_length": None,  # what is longer was left out
+        "max_length": None,  # longer pairs are left out already
         "seed": recipe.seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
@@ -72,7 +71,7 @@ def make(
         "disable_tqdm": True,
         "dataloader_pin_memory": device.type == "cuda",
     }
-    # The model without its new adapter is the reference. Without adapters it is asked beforehand, and not kept.
+    # The reference is the model without its new adapter; without adapters it is evaluated beforehand.
     preference: dict[str, Any] = {"beta": recipe.beta, "precompute_ref_log_probs": not recipe.lora}
     rest: dict[str, Any] = {
         "model": model,
@@ -125,19 +124,19 @@ def _pairs(rows: Sequence[TokenPair]) -> Dataset:
 
 
 def _answers(rows: Sequence[TokenPair]) -> Dataset:
-    """Each answer by itself, good or bad, two pairs at a time.
+    """Return single answers with labels, two pairs at a time.
 
-    KTO estimates how far the model has moved from prompts with answers to others: each with the answer before it
-    among the four, in a circle. In this order that is always one of the other pair.
+    KTO estimates the KL divergence from prompts with unrelated answers: here each prompt has the previous one of the
+    four answers, cyclically, which in this order always belongs to the other pair.
     """
     prompts, answers, good, others = [], [], [], []
     for first in range(0, len(rows), 2):
         both = rows[first : first + 2]
-        said = [row.chosen for row in both] + [row.rejected for row in both]
+        four = [row.chosen for row in both] + [row.rejected for row in both]
         prompts += [row.prompt for row in both] * 2
-        answers += said
+        answers += four
         good += [True] * len(both) + [False] * len(both)
-        others += said[-1:] + said[:-1]
+        others += four[-1:] + four[:-1]
     return Dataset.from_dict(
         {"prompt_ids": prompts, "completion_ids": answers, "label": good, "KL_completion_ids": others}
     )

@@ -91,7 +91,7 @@ def ours(told: TrainingSpec, log: Path) -> tuple[float, float, Done]:
     """Seconds from the word that it begins to the process's end, seconds before that, and what came of it."""
     born, begun = time.monotonic(), 0.0
     last: object = None
-    for last in process.hear(process.start(told, log)):
+    for last in process.events(process.start(told, log)):
         if isinstance(last, TrainingStep) and not last.step:
             begun = time.monotonic()
     if not isinstance(last, Done):

@@ -197,7 +197,7 @@ ASKED = Workload(count=400, tokens=600, token_bytes=10_000)
 
 
 def on_the_cpu(*sizes: int) -> list[SeatRequest]:
-    return [SeatRequest(f"a{i}", "auto", mb, requests=ASKED) for i, mb in enumerate(sizes)]
+    return [SeatRequest(f"a{i}", "auto", mb, workload=ASKED) for i, mb in enumerate(sizes)]
 
 
 def test_agents_that_the_memory_cannot_hold_together_are_refused_with_numbers_and_what_to_change() -> None:
@@ -221,10 +221,10 @@ def test_only_ways_out_that_would_do_are_offered() -> None:
     unknown = refusal([SeatRequest("a", "auto", 9000)], machine(memory_mb=6000))
     assert unknown.endswith("\nLower engine_args.kv_cache_mb, or take smaller models.")
     one = msgspec.structs.replace(ASKED, capacity=1)
-    assert refusal([SeatRequest("a", "auto", 9000, requests=one)], machine(memory_mb=6000)).endswith(
+    assert refusal([SeatRequest("a", "auto", 9000, workload=one)], machine(memory_mb=6000)).endswith(
         "\nTake smaller models."
     )
-    replicas = [SeatRequest(name, "auto", 3000, requests=ASKED) for name in ("a", "a.2")]
+    replicas = [SeatRequest(name, "auto", 3000, workload=ASKED) for name in ("a", "a.2")]
     assert "time_share" not in refusal(replicas, machine(memory_mb=6000))
 
 
@@ -294,7 +294,7 @@ def test_what_an_agent_takes_is_said_in_its_parts() -> None:
         [
             SeatRequest("a", 0, 10_000),
             SeatRequest("b", (1, 2), 60_000),
-            SeatRequest("c", "none", 1000, requests=ASKED),
+            SeatRequest("c", "none", 1000, workload=ASKED),
             SeatRequest("d", "auto", 0),
         ],
         machine(A10, 48_000, 48_000),

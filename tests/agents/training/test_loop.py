@@ -12,7 +12,7 @@ import transformers
 
 from agents.models import weights
 from agents.training import checkpoints
-from agents.training.__main__ import meaning
+from agents.training.__main__ import explain
 from agents.training.run import train
 from agents.training.spec import Done, TrainingEvent, TrainingFailed, TrainingSpec, TrainingStep
 from tests.agents.training.training_at_hand import line, model, spec, write
@@ -290,7 +290,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_training_goes_on_later(
         target = (checkpoints, "save_file") if when == "checkpoint" else (weights, "digest_of")
         patch.setattr(*target, full)
         train(told, nothing)
-    assert "no space left" in meaning(caught.value, told).failed and not meaning(caught.value, told).for_good
+    assert "no space left" in explain(caught.value, told).failed and not explain(caught.value, told).for_good
     assert not list(Path(told.out).iterdir())
     said: list[TrainingEvent] = []
     assert isinstance(train(told, said.append), Done)
@@ -299,13 +299,13 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_training_goes_on_later(
 
 def test_what_goes_wrong_is_said_with_what_to_do(tiny: Path, tmp_path: Path) -> None:
     told = spec(tmp_path, tiny)
-    memory = meaning(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), told)
+    memory = explain(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), told)
     assert "out of memory" in memory.failed and "max_tokens" in memory.failed and not memory.for_good
-    extra = meaning(ModuleNotFoundError("No module named 'trl'", name="trl"), told)
+    extra = explain(ModuleNotFoundError("No module named 'trl'", name="trl"), told)
     assert 'pip install -e ".[train]"' in extra.failed and extra.for_good
-    assert "trl broke" in meaning(ValueError("trl broke"), told).failed
+    assert "trl broke" in explain(ValueError("trl broke"), told).failed
     for full in (OSError(errno.EDQUOT, "Disk quota exceeded"), safetensors.SafetensorError("no (os error 27)")):
-        assert f"no space left on the disk of {tmp_path}:" in meaning(full, told).failed
+        assert f"no space left on the disk of {tmp_path}:" in explain(full, told).failed
     late = RuntimeError("cannot import a part of trl, look up to see why")
     late.__cause__ = MemoryError()
-    assert "out of memory" in meaning(late, told).failed
+    assert "out of memory" in explain(late, told).failed

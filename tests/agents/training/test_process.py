@@ -35,7 +35,7 @@ def run(told: TrainingSpec, tmp_path: Path, kill_at: int = -1) -> tuple[list[Tra
         # Room for some twenty steps: it cannot end before it is killed, however slow this process is.
         fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
     said = []
-    for each in training_process.hear(process):
+    for each in training_process.events(process):
         said.append(each)
         if isinstance(each, TrainingStep) and each.step == kill_at:
             os.kill(process.pid, signal.SIGKILL)
@@ -50,15 +50,15 @@ def test_a_training_killed_in_the_middle_says_so_and_goes_on_when_started_again(
     assert isinstance(said[-1], Refused) and "killed" in said[-1].failed and not said[-1].for_good
     assert not list(Path(told.out).iterdir())
     process = training_process.start(told, tmp_path / "log")
-    said = list(training_process.hear(process, keep=lambda: True))
+    said = list(training_process.events(process, keep=lambda: True))
     assert isinstance(said[-1], Done) and process.poll() is None
     steps = [each.step for each in said if isinstance(each, TrainingStep)]
     assert steps[0] >= 1 and steps == list(range(steps[0], 31))
     assert [each.name for each in Path(told.out).iterdir()] == [said[-1].trained]
 
     # The same process takes the next training; what it did before makes no difference to what comes of it.
-    training_process.go_on(process, msgspec.structs.replace(told, work=str(tmp_path / "again")))
-    again = list(training_process.hear(process))
+    training_process.start_next(process, msgspec.structs.replace(told, work=str(tmp_path / "again")))
+    again = list(training_process.events(process))
     assert isinstance(again[-1], Done) and again[-1].trained == said[-1].trained
     assert [each.step for each in again if isinstance(each, TrainingStep)] == list(range(31))
     assert process.returncode == 0

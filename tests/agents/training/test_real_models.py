@@ -117,7 +117,7 @@ def learn(base: Path, tmp_path: Path, pairs: Sequence[PreferencePair], recipe: R
         out=str(tmp_path / "weights"),
         work=str(tmp_path / "work"),
     )
-    last = list(process.hear(process.start(told, tmp_path / "log")))[-1]
+    last = list(process.events(process.start(told, tmp_path / "log")))[-1]
     assert isinstance(last, Done), last
     return last
 
