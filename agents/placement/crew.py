@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agents.doctor import Check, Verdict
 from agents.engines.simulated.options import write_answer_key
 from agents.models.catalogue import Model
 from agents.placement import resolve
 from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.server_keys import check_keys, keys_sent
-from broker.auth import BROKER
 from broker.errors import LbtError, PlacementError
-from broker.server import BrokerSpec
+
+if TYPE_CHECKING:
+    from agents.doctor import Check, Verdict
+    from broker.server import BrokerSpec
 
 
 def check_ready(agents: Sequence[resolve.Hired], *, in_turn: bool) -> None:
@@ -34,8 +36,10 @@ def warnings(agents: Sequence[resolve.Hired], *, in_turn: bool, training: bool =
 
 def check_class(
     name: str, find: Callable[[], Sequence[resolve.Hired]], *, in_turn: bool
-) -> tuple[Sequence[resolve.Hired], list[Check]]:
+) -> tuple[Sequence[resolve.Hired], "list[Check]"]:
     """The agents of the class `name`, and what keeps it from running here now; `find` resolves its agents."""
+    from agents.doctor import Check  # a class that starts does not need it
+
     agents: Sequence[resolve.Hired] = ()
     found: list[tuple[Verdict, str]]
     try:
@@ -63,7 +67,7 @@ class Crew:
         self,
         agents: Sequence[resolve.Hired],
         models: Mapping[str, Model],
-        broker: BrokerSpec,
+        broker: "BrokerSpec",
         *,
         run: Path,
         answer_key: Path,
@@ -113,8 +117,10 @@ class Crew:
         if any(spec.engine == "simulated" for spec in self._specs):
             write_answer_key(self._answer_key, dict(answers))
 
-    def launcher(self, broker: BrokerSpec, logs: Path, restarts: int) -> LocalLauncher:
+    def launcher(self, broker: "BrokerSpec", logs: Path, restarts: int) -> LocalLauncher:
         """The launcher of the broker and of every agent that is not external."""
+        from broker.auth import BROKER  # with ZeroMQ, which a plan does not need
+
         children = [resolve.child(one, spec, logs) for one, spec in self._started]
         first = ChildSpec(BROKER, "broker.server", broker, {}, (), logs / f"{BROKER}.log")
         return LocalLauncher([first, *children], restarts=restarts)
