@@ -73,7 +73,7 @@ def find(run_weights: str, digest: str, base: str) -> Path:
     Args:
         run_weights: the run's folder of weights; empty: it has none.
         digest: theirs.
-        base: digest of the weights that the agent started with.
+        base: digest of the weights that the agent was born with.
 
     Raises:
         EngineFailure: `unsupported`: there are none, or they are another's.

@@ -202,7 +202,7 @@ class Attendance:
         """Look at processes and pools; `outstanding` says how many requests each pool still has to answer.
 
         Raises:
-            ClassFailure: the broker or a pool that is needed has ended for good, or is missing for too long.
+            ClassFailure: the broker or a pool that is needed has ended for good, or is away for too long.
         """
         now = self._clock()
         passed_s = min(now - self._looked_at, PAUSE_S)

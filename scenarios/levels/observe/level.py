@@ -156,7 +156,7 @@ class ObserveLevel:
         self._by_tp[tp].awaited_rationales += rationales
 
     def expect(self, tp: str, request_id: str, repeat: int) -> None:
-        """The result of this request is one of them, and examined like any other."""
+        """What comes of this request is one of them: examined, and told of, as any other."""
         self._rationales[request_id] = (self._by_tp[tp], repeat)
 
     def outcome(self) -> Outcome:
