@@ -1,4 +1,4 @@
-"""The configuration of an agent process. Made by run.py, read by agents/main.py."""
+"""What an agent process is told when it is born. Made by run.py, read by agents/main.py."""
 
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
     """Where the model's files are; empty for engines without a local model."""
     weights: str
-    """Digest of the weights that it starts with."""
+    """Digest of the weights it is born with."""
     engine: str
     persona: str = ""
     seed: int

@@ -209,7 +209,7 @@ class LocalLauncher:
         """Ask all to leave (SIGTERM), kill those that are there after `grace_s`, and restart nobody any more.
 
         Returns:
-            The names of processes that are left: they hang in the kernel.
+            Who is there all the same: processes that hang in the kernel.
         """
         running: list[tuple[_ChildProcess, subprocess.Popen[bytes], threading.Thread]] = []
         for child in self._children.values():

@@ -2,7 +2,7 @@
 
 Requests that run end first, and those that come meanwhile wait. The engine gives its memory back, and a process of its
 own trains (agents/training), one training after the other; what that says goes out as `Progress`. However they end, the
-engine starts again with its original weights: the new ones lie in the run's folder, and requests name them. A
+engine starts again with the weights it was born with: the new ones lie in the run's folder, and requests name them. A
 training that dies goes on at its checkpoint, here or in the next process of this agent.
 """
 

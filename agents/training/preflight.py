@@ -1,6 +1,6 @@
 """What the training of a teacher will take, and whether it can be had, before anything starts.
 
-The teacher's engine is stopped while it trains, so the training gets its seat; other agents stay where they are.
+The teacher's engine is away while it trains, so its seat is there for the training; other agents stay where they are.
 How much a training takes is agents/training/estimate.py, where agents sit agents/placement/seats.py.
 """
 

@@ -1,4 +1,4 @@
-"""The input of the training process, and its output on standard output: one JSON object per line.
+"""What the training process is told when it is born, and what it says on its standard output, one JSON object a line.
 
 Read by both sides, so nothing heavy is imported here. Who starts the process is agents/training/process.py.
 """
