@@ -117,10 +117,8 @@ class Crew:
         if any(spec.engine == "simulated" for spec in self._specs):
             write_answer_key(self._answer_key, dict(answers))
 
-    def launcher(self, broker: "BrokerSpec", logs: Path, restarts: int) -> LocalLauncher:
-        """The launcher of the broker and of every agent that is not external."""
-        from broker.auth import BROKER  # with ZeroMQ, which a plan does not need
-
+    def launcher(self, name: str, broker: "BrokerSpec", logs: Path, restarts: int) -> LocalLauncher:
+        """The launcher of the broker, as `name`, and of every agent that is not external."""
         children = [resolve.child(one, spec, logs) for one, spec in self._started]
-        first = ChildSpec(BROKER, "broker.server", broker, {}, (), logs / f"{BROKER}.log")
+        first = ChildSpec(name, "broker.server", broker, {}, (), logs / f"{name}.log")
         return LocalLauncher([first, *children], restarts=restarts)
