@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from scenarios.session.request_counts import Counts
     from scenarios.session.run_dir import RunFolder
 
+    Agents = Sequence[resolve.ResolvedAgent]
+
 app = cyclopts.App(
     name="run.py",
     usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
@@ -229,7 +231,7 @@ def doctor(
     from scenarios.tasks.sources.families import FAMILIES
 
     checks = doctors.examine()
-    agents: Sequence[resolve.ResolvedAgent] = ()
+    agents: Agents = ()
     if scenario:
         described = load.read(scenario, with_seed(overrides, seed))
         agents, found = crew.check_class(described.name, lambda: agents_of(described), in_turn=described.time_share)
@@ -252,9 +254,7 @@ def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
     return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
 
 
-def agents_of(
-    scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0
-) -> "tuple[resolve.ResolvedAgent, ...]":
+def agents_of(scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0) -> "Agents":
     """Resolve the agents of a class; `recorded_tokens` is the length of the problems that a run already has."""
     from agents.placement import resolve
     from agents.placement.memory import Workload
@@ -268,10 +268,7 @@ def agents_of(
 
 
 def training_forecast(
-    scenario: "Scenario",
-    counted: "Counts",
-    agents: "Sequence[resolve.ResolvedAgent]",
-    machine: "hardware.Machine | None" = None,
+    scenario: "Scenario", counted: "Counts", agents: "Agents", machine: "hardware.Machine | None" = None
 ) -> "preflight.TrainingForecast | None":
     """Time and memory of the teacher's training at level 2; refuses a training that is not possible."""
     from agents.training import preflight
@@ -285,7 +282,7 @@ def training_forecast(
 def hold(
     scenario: "Scenario",
     folder: "RunFolder",
-    agents: "Sequence[resolve.ResolvedAgent]",
+    agents: "Agents",
     models: "dict[str, Model]",
     monitor: MonitorMode,
     *,

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agents.doctor import Check, Verdict
 from agents.engines.simulated.options import write_answer_key
 from agents.models.catalogue import Model
 from agents.placement import agent_process, resolve
@@ -11,8 +11,10 @@ from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.server_keys import check_keys, keys_sent
 from agents.training import preflight
 from broker.errors import LbtError, PlacementError
-from broker.members import BROKER
-from broker.server import BrokerSpec
+
+if TYPE_CHECKING:
+    from agents.doctor import Check, Verdict
+    from broker.server import BrokerSpec
 
 
 def check_ready(agents: Sequence[resolve.ResolvedAgent], *, in_turn: bool) -> None:
@@ -35,8 +37,10 @@ def warnings(agents: Sequence[resolve.ResolvedAgent], *, in_turn: bool, training
 
 def check_class(
     name: str, find: Callable[[], Sequence[resolve.ResolvedAgent]], *, in_turn: bool
-) -> tuple[Sequence[resolve.ResolvedAgent], list[Check]]:
+) -> tuple[Sequence[resolve.ResolvedAgent], "list[Check]"]:
     """The agents of the class `name`, and what keeps it from running here now; `find` resolves its agents."""
+    from agents.doctor import Check  # a class that starts does not need it
+
     agents: Sequence[resolve.ResolvedAgent] = ()
     found: list[tuple[Verdict, str]]
     try:
@@ -64,7 +68,7 @@ class Crew:
         self,
         agents: Sequence[resolve.ResolvedAgent],
         models: Mapping[str, Model],
-        broker: BrokerSpec,
+        broker: "BrokerSpec",
         *,
         run: Path,
         answer_key: Path,
@@ -114,8 +118,8 @@ class Crew:
         if any(spec.engine == "simulated" for spec in self._specs):
             write_answer_key(self._answer_key, dict(answers))
 
-    def launcher(self, broker: BrokerSpec, logs: Path, restarts: int) -> LocalLauncher:
-        """The launcher of the broker and of every agent that is not external."""
+    def launcher(self, name: str, broker: "BrokerSpec", logs: Path, restarts: int) -> LocalLauncher:
+        """The launcher of the broker, as `name`, and of every agent that is not external."""
         children = [agent_process.child_spec(one, spec, logs) for one, spec in self._started]
-        first = ChildSpec(BROKER, "broker.server", broker, {}, (), logs / f"{BROKER}.log")
+        first = ChildSpec(name, "broker.server", broker, {}, (), logs / f"{name}.log")
         return LocalLauncher([first, *children], restarts=restarts)

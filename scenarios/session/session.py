@@ -20,6 +20,7 @@ from broker.protocol import Hello
 from broker.server import BrokerSpec
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say
+from scenarios.session.broker_watch import BROKER
 from scenarios.session.liveness import AgentLauncher
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import ClassRunner, Ending
@@ -68,8 +69,8 @@ class ClassAgents(Protocol):
     def give_answers(self, answers: Mapping[str, str]) -> None:
         """Hand simulated agents the gold answers by problem text."""
 
-    def launcher(self, broker: BrokerSpec, logs: Path, restarts: int) -> ClassLauncher:
-        """The launcher of the broker and of the processes in `own`."""
+    def launcher(self, name: str, broker: BrokerSpec, logs: Path, restarts: int) -> ClassLauncher:
+        """The launcher of the broker, as `name`, and of the processes in `own`."""
 
 
 def hold(
@@ -147,7 +148,7 @@ def _teach(
         say(err, sentence)
     names = [name for members in agents.own.values() for name in members]
     spec = folder.broker(scenario, names)
-    launcher = agents.launcher(spec, folder.logs, scenario.limits.restarts)
+    launcher = agents.launcher(BROKER, spec, folder.logs, scenario.limits.restarts)
     launcher.start(later=names if scenario.time_share else [])
     try:
         with monitor:

@@ -389,7 +389,7 @@ class Screen:
 
 
 @pytest.mark.parametrize(
-    "wanted", ["difflib", "cyclopts", "rich.console", "agents", "scenarios", "scenarios.session.request_counts"]
+    "wanted", ["difflib", "cyclopts", "rich.console", "agents", "scenarios.config", "scenarios.session.request_counts"]
 )
 def test_ctrl_c_while_the_program_starts(wanted: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
