@@ -22,7 +22,7 @@ UNTIMED: tuple[AgentState, ...] = ("loading", "training")
 MAX_FORMER = 4096
 """How many connections of agents that ended, or of refused peers, are remembered."""
 MAX_REFUSALS = 256
-"""How many different refusals the classroom hears of."""
+"""How many different refusals the classroom is sent."""
 MAX_ANNOUNCEMENTS = 4
 """How often between two ticks the classroom is sent `Joined` for one agent."""
 

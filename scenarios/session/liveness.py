@@ -203,7 +203,7 @@ class Liveness:
         """Check processes and pools; `outstanding` is the number of unanswered requests by pool.
 
         Raises:
-            ClassFailure: the broker or a pool with requests has ended for good, or is away for too long.
+            ClassFailure: the broker or a pool with requests has ended for good, or is missing for too long.
         """
         now = self._clock()
         passed_s = min(now - self._checked_at, PAUSE_S)
