@@ -53,6 +53,13 @@ OVERHEAD = 1024
 """Bytes of memory that an envelope takes beside its body."""
 MAX_WARNINGS = 10
 """Different warnings that are logged per tick."""
+REFUSED = {
+    zmq.Event.HANDSHAKE_FAILED_PROTOCOL: "refused a connection: it has no key, or the broker.pub of another run",
+    # A peer without a key may close its connection before the broker has read what the peer offers.
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: "refused a connection that closed early: it has no key, or the broker.pub of "
+    "another run, or its process ended",
+}
+"""What is logged for each event of a connection that ended before it was accepted."""
 
 
 class BrokerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +132,7 @@ class BrokerServer:
                 socket.maxmsgsize = MAX_BODY + 1024
                 if self._keys:
                     auth.secure_server(socket, self._keys)
-                    self._monitors.append(socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL))
+                    self._monitors.append(socket.get_monitor_socket(sum(REFUSED)))
                 socket.bind(endpoint)
         except BaseException:
             self._close(0)
@@ -153,8 +160,8 @@ class BrokerServer:
             ready = dict(poller.poll(math.ceil(1000 * (min(wait_s, RETRY_S) if self._outboxes else wait_s))))
             for socket in self._monitors:
                 if socket in ready:
-                    socket.recv_multipart()
-                    self._warn("refused a connection: it has no key, or the broker.pub of another run")
+                    event = int.from_bytes(socket.recv_multipart()[0][:2], sys.byteorder)
+                    self._warn(REFUSED[zmq.Event(event)])
             while self._refusals:
                 self._warn(self._refusals.popleft())
             now = time.monotonic()

@@ -1,5 +1,6 @@
 """The broker with real sockets: peers that misbehave harm nobody but themselves."""
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -231,7 +232,8 @@ def test_a_peer_without_a_key_of_this_run_is_in_the_log(
     strange = other if key_of_another_run else None
     with serving(spec), raw_peer(spec.endpoint, student("ann"), keys=strange, key="ann") as ann:
         until = time.monotonic() + PATIENCE_S
-        while "refused a connection: it has no key, or the broker.pub of another run" not in caplog.text:
+        # Which of the two sides closes the connection first depends on the machine.
+        while not re.search(r"refused a connection.*: it has no key, or the broker.pub of another run", caplog.text):
             assert time.monotonic() < until, "the broker is silent"
             assert not ann.poll(50)
 
