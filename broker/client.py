@@ -265,8 +265,11 @@ class Client:
                 blocked = not self._send_all()
                 if self._closing:
                     give_up_at = give_up_at or time.monotonic() + FLUSH_S
-                    if not blocked or not self._session.greeted or time.monotonic() > give_up_at:
+                    flushed = not blocked or not self._session.greeted
+                    said = flushed and self._socket.try_to_send([envelope(Goodbye(reason=self._goodbye[:500]))])
+                    if said or not self._socket.connected or time.monotonic() > give_up_at:
                         break
+                    blocked = True
                 full = len(self._inbox) >= self._queue
                 due_at = self._beat_at if self._session.greeted else self._greet_at
             flags = (0 if full else zmq.POLLIN) | (zmq.POLLOUT if blocked and self._socket.connected else 0)
@@ -281,7 +284,6 @@ class Client:
                     self._session.lost_connection()
             if events.get(self._socket.data, 0) & zmq.POLLIN:
                 self._receive_all()
-        self._socket.try_to_send([envelope(Goodbye(reason=self._goodbye[:500]))])
 
     def _send_all(self) -> bool:
         """Send what is due. Returns whether there was room for it."""

@@ -137,6 +137,7 @@ def test_an_agent_is_lost_after_its_last_messages() -> None:
     with short_folder() as folder, serving(local(folder)):
         endpoint = local(folder).endpoint
         with Client(endpoint, CLASSROOM) as classroom:
+            assert classroom.wait_welcome(PATIENCE_S), "it is sent no `Lost` of agents that left before it joined"
             with Client(endpoint, student()) as ann:
                 assert ann.wait_welcome(PATIENCE_S)
                 for number in range(200):
