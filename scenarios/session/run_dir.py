@@ -6,6 +6,7 @@ Reports and replays feed a new level the results in class.db, without a model, a
 import contextlib
 import fcntl
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -40,10 +41,10 @@ from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Bank
 if TYPE_CHECKING:
     from scenarios.report.summary import Summary
 
-OURS = frozenset(
-    {"class.db", "class.db-shm", "class.db-wal", "lock", "logs", "keys", "scenario.yaml", "scenario.partial"}
+OURS = re.compile(
+    r"class\.db(-shm|-wal)?|lock|logs|keys|scenario\.yaml|scenario\.partial|\.scenario\.yaml\.\d+\.partial"
 )
-"""Files that a run may leave which ended before it began."""
+"""Names of files that a run may leave which ended before it began; the last is of `write_atomically`."""
 
 PRIVATE = 0o700
 """Mode of a run's folder, which contains gold answers, keys and all texts."""
@@ -122,7 +123,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-            others = {path.name for path in self.path.iterdir()} - OURS
+            others = [path.name for path in self.path.iterdir() if not OURS.fullmatch(path.name)]
         except OSError as error:
             raise ScenarioError(f"--out {self}: cannot be made: {error.strerror}") from error
         if others:
@@ -202,7 +203,7 @@ class RunFolder:
         )
 
     def sockets(self, scenario: Scenario) -> AbstractContextManager[None]:
-        """A context that keeps the folder of the sockets, if there is one; see broker.auth.lock_ipc_folder."""
+        """A context that keeps the folder of the sockets, if there is one; see broker.endpoints.lock_ipc_folder."""
         return lock_ipc_folder(self.path) if scenario.broker.address == "ipc" else contextlib.nullcontext()
 
     def subscriber(self, scenario: Scenario) -> Subscriber:

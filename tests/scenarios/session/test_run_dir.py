@@ -1,0 +1,32 @@
+"""The folder of a run: what may lie in it before the class begins."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from broker.errors import ScenarioError
+from broker.files import write_atomically
+from scenarios.session.run_dir import RunFolder
+
+
+def test_a_start_that_was_killed_while_it_wrote_the_scenario_leaves_a_folder_that_can_be_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.make()
+    with monkeypatch.context() as patch:
+        # As after SIGKILL: nothing is renamed and nothing is removed.
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(folder.scenario_file, b"seed: 1\n")
+    assert [path.name for path in folder.path.iterdir()] == [f".scenario.yaml.{os.getpid()}.partial"]
+    folder.make()
+
+
+def test_a_folder_with_files_of_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "scenario.yaml").touch()
+    (tmp_path / "class.db.txt").touch()
+    with pytest.raises(ScenarioError, match=r"holds other things \(class\.db\.txt\)"):
+        RunFolder(tmp_path).make()
