@@ -94,11 +94,19 @@ def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
         partial.unlink(missing_ok=True)
         raise
     if sync:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name must survive, too
-        finally:
-            os.close(folder)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the names of new files survive a power cut, on file systems that can; the files are written in any case."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some shared and FUSE file systems sync no folders
+            raise
+    finally:
+        os.close(opened)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,11 @@
 """What other users could change, and files that are replaced whole."""
 
+import contextlib
+import errno
 import grp
 import os
 import pwd
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,3 +99,21 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(
     with pytest.raises(OSError, match="disk full"):
         write_atomically(file, b"new")
     assert (file.read_bytes(), os.listdir(tmp_path)) == (b"old", ["file"])
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_cannot_sync_folders_is_no_failure_and_a_broken_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    sync = os.fsync
+
+    def without_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(error, os.strerror(error))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", without_folders)
+    expected = contextlib.nullcontext() if error == errno.EINVAL else pytest.raises(OSError, match=os.strerror(error))
+    with expected:
+        write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
