@@ -191,7 +191,7 @@ def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
 
 @app.command
 def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
-    """Score the recorded answers of a class under another rule; names what was never asked."""
+    """Score the recorded answers of a class under another rule, and name what was never asked."""
     from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
 
