@@ -330,7 +330,7 @@ def main(words: list[str] | None = None) -> int:
         if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
             say(err, f"{unused[-1]} needs a value")
         else:
-            say(err, f"One at a time; not understood: {' '.join(unused)}" if unused else str(error))
+            say(err, f"Too many arguments; not understood: {' '.join(unused)}" if unused else str(error))
         return WRONG
     except Exception as error:
         if debug:

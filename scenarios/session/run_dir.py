@@ -171,7 +171,7 @@ class RunFolder:
             ScenarioError: the folder contains no run, or an override is wrong.
         """
         if not self.used:
-            raise ScenarioError(f"{self} is no folder of a run: no scenario.yaml with a class.db in it")
+            raise ScenarioError(f"{self} is not the folder of a run: it has no scenario.yaml with a class.db")
         return load.read(self.scenario_file, overrides)
 
     def bank(self, scenario: Scenario, store: Store) -> Bank:
