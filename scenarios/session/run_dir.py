@@ -106,7 +106,7 @@ class RunFolder:
     def go_on(self) -> str:
         """A sentence that says how to continue the class."""
         if not self.used:
-            return f"{self} holds no run to go on with: move class.db back if it was moved."
+            return f"{self} holds no run to continue: move class.db back if it was moved."
         return f"Continue with: python run.py resume {self}"
 
     def refuse_used(self) -> None:

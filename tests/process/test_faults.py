@@ -247,7 +247,7 @@ def test_a_class_whose_folder_is_removed_says_so_and_ends(tmp_path: Path) -> Non
         file.unlink()
     said = classes.finish(process, code=1)
     assert "class.db was removed, moved or replaced while the class ran" in said
-    assert f"{out} holds no run to go on with" in said
+    assert f"{out} holds no run to continue" in said
 
 
 def test_a_class_whose_folder_is_moved_goes_on_in_its_new_place(tmp_path: Path, undisturbed: Gradebook) -> None:
