@@ -191,7 +191,7 @@ def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
 
 @app.command
 def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
-    """Score the recorded answers of a class under another rule; names what was never asked."""
+    """Score the recorded answers of a class under another rule, and name what was never asked."""
     from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
 
@@ -330,7 +330,7 @@ def main(words: list[str] | None = None) -> int:
         if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
             say(err, f"{unused[-1]} needs a value")
         else:
-            say(err, f"One at a time; not understood: {' '.join(unused)}" if unused else str(error))
+            say(err, f"Too many arguments; not understood: {' '.join(unused)}" if unused else str(error))
         return WRONG
     except Exception as error:
         if debug:

@@ -104,10 +104,10 @@ def vllm(version: str, build: str, machine: Machine) -> Check:
     """Check whether vLLM is installed for this machine."""
     if not version:
         return Check(
-            "vllm", "partly", "not installed; the transformers engine serves", "docs/engines.md, if you want it"
+            "vllm", "partly", "not installed; the transformers engine is used", "docs/engines.md, if you want it"
         )
     if build != ("cuda" if machine.gpus else "cpu"):
-        says = f"{version}, built for {'GPUs' if build == 'cuda' else 'CPUs'}; the transformers engine serves"
+        says = f"{version}, built for {'GPUs' if build == 'cuda' else 'CPUs'}; the transformers engine is used"
         return Check("vllm", "partly", says, "install the other build, see docs/engines.md")
     return Check("vllm", "yes", version)
 
@@ -148,7 +148,9 @@ def packages(project: Path = ROOT / "pyproject.toml") -> Check:
             do = f"pip uninstall {requirement.name} until there is none left; then pip install -e ."
         elif not requirement.specifier.contains(there[0], prereleases=True):
             wrong.append(f"{requirement.name} is {there[0]}, where {requirement.specifier} is needed")
-    return Check(name, "no", "; ".join(wrong), do) if wrong else Check(name, "yes", f"all {len(requirements)} are here")
+    if wrong:
+        return Check(name, "no", "; ".join(wrong), do)
+    return Check(name, "yes", f"all {len(requirements)} are installed")
 
 
 def names(path: Sequence[str], own: Path = ROOT) -> Check:
@@ -173,7 +175,7 @@ def names(path: Sequence[str], own: Path = ROOT) -> Check:
         says = f"another package is imported in place of this project's: {', '.join(map(str, wrong))}"
         return Check("names", "no", says, f"start it as: python {own}/run.py")
     also = f"; not imported: {', '.join(others)}" if others else ""
-    return Check("names", "yes", f"{', '.join(PACKAGES)} are this project's{also}")
+    return Check("names", "yes", f"{', '.join(PACKAGES)} are imported from this project{also}")
 
 
 def _distribution(package: str, file: Path) -> str:
@@ -221,7 +223,7 @@ def memory(machine: Machine) -> Check:
         says += f", {machine.swap_mb / 1000:.1f} GB of swap free"
     says += f"; agents may take {machine.usable_now_mb / 1000:.1f} GB"
     if machine.usable_now_mb / 1000 < MEMORY_GB:
-        return Check("memory", "partly", says, "close other programs, or take few agents and small models")
+        return Check("memory", "partly", says, "close other programs, or use fewer agents and smaller models")
     return Check("memory", "yes", says)
 
 
@@ -255,7 +257,7 @@ def model(alias: str) -> Check:
         return Check(alias, "no", str(error), f"look into {cache_folder()}")
     if found.at_hand:
         return Check(alias, "yes", f"at hand, {found.size_mb} MB on the disk")
-    return Check(alias, "partly", f"not here yet: {found.fetch_mb} MB are fetched when a class wants it")
+    return Check(alias, "partly", f"not downloaded yet: {found.fetch_mb} MB are downloaded when a class needs it")
 
 
 def run_files(folder: Path, file_system: str) -> Check:
@@ -327,7 +329,7 @@ def terminal(is_terminal: bool, term: str) -> Check:
     """Check whether the live monitor can be drawn."""
     size = shutil.get_terminal_size()
     if not is_terminal or term == "dumb":
-        return Check("terminal", "partly", "output is no terminal: the monitor prints lines")
+        return Check("terminal", "partly", "the output is not a terminal: the monitor prints lines")
     says = f"{size.columns}x{size.lines}"
     if size.columns < TERMINAL[0] or size.lines < TERMINAL[1]:
         return Check("terminal", "partly", says, f"make it at least {TERMINAL[0]}x{TERMINAL[1]}")

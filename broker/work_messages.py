@@ -166,7 +166,7 @@ class Explain(Message, frozen=True, kw_only=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a teacher is trained (paper, M2). Part of the request's id; what it cannot change is left to the agent."""
+    """How a teacher is trained (paper, M2). All of it is part of the request's id."""
 
     method: Literal["dpo", "ipo", "kto", "sft"] = "dpo"
     """sft: on the chosen answers alone: the best TR of each TP (best of n, rejection sampling). kto: on each answer as
@@ -174,15 +174,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lora: bool = True
     """Train an adapter; false: all weights."""
     lora_rank: Annotated[int, Meta(ge=1, le=512)] = 16
+    """Rank of the adapter."""
     beta: Annotated[float, Meta(gt=0)] = 0.1
+    """How strongly the training holds the teacher to the weights that it starts from; with dpo, ipo and kto."""
     learning_rate: Annotated[float, Meta(ge=0)] = 0.0
-    """Of the first step, falling to 0 on a line. 0: 5e-7 for all weights (paper); 2e-4 for an adapter
+    """Learning rate of the first step; it falls linearly to 0. 0: 5e-7 for all weights (paper); 2e-4 for an adapter
     (measured; docs/training.md)."""
     batch: Annotated[int, Meta(ge=1)] = 16
-    """Pairs of one step."""
+    """Number of pairs in one step."""
     epochs: Annotated[int, Meta(ge=1)] = 1
+    """How often the training goes through all pairs."""
     nll_weight: Annotated[float, Meta(ge=0)] = 50.0
-    """Of the chosen answer's negative log-likelihood beside the preference loss, with dpo and ipo."""
+    """Weight of the chosen answer's negative log-likelihood beside the preference loss, with dpo and ipo."""
     max_tokens: Annotated[int, Meta(ge=16)] = 1024
     """Prompt and answer together; longer pairs are left out and counted."""
     seed: int = 0

@@ -63,7 +63,7 @@ def check(folder: Path) -> None:
     """
     marker, found = _marker(folder), digest_of(folder)
     if marker.digest not in ("", found):
-        raise ModelError(f"{folder}: its files are not those that were converted\nremove it, to have them made anew")
+        raise ModelError(f"{folder}: its files are not those that were converted\nremove it to have them made again")
     if not marker.digest:  # from an earlier version; record the digest for the next check
         with if_writable():
             (folder / MARKER).write_bytes(msgspec.json.encode(msgspec.structs.replace(marker, digest=found)))

@@ -152,7 +152,7 @@ def _adapter(folder: Path, base: Shapes) -> Adapter:
     parts: dict[str, Shapes] = {}
     for name, shape in _header(file).items():
         if not (match := LORA.fullmatch(name)):
-            raise ModelError(f"{name} is no part of a LoRA adapter")
+            raise ModelError(f"{name} is not part of a LoRA adapter")
         parts.setdefault(match["module"], {})[match["part"]] = shape
     for module, shapes in parts.items():
         out_in = base.get(f"{module}.weight", ())
@@ -186,7 +186,7 @@ def _header(file: Path) -> Shapes:
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if length > file.stat().st_size:
-            raise ModelError(f"{file.name} is no safetensors file, or cut off")
+            raise ModelError(f"{file.name} is not a safetensors file, or is cut off")
         header = msgspec.json.decode(opened.read(length), type=dict[str, dict[str, object]])
     return {
         name: msgspec.convert(entry["shape"], tuple[int, ...])

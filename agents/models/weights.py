@@ -127,7 +127,7 @@ def weights_of(folder: Path) -> tuple[str, ...]:
     if index.is_file():
         names = tuple(sorted(set(_read(index, _Index).weight_map.values())))
         for name in (name for name in names if not SHARD.fullmatch(name)):
-            raise ModelError(f"{index}: {name[:80]!r} is no *.safetensors of this folder{hint(Path(name))}")
+            raise ModelError(f"{index}: {name[:80]!r} is not a *.safetensors of this folder{hint(Path(name))}")
     elif (folder / "model.safetensors").is_file():
         names = ("model.safetensors",)
     else:
@@ -258,7 +258,7 @@ def _state(folder: Path) -> _State:
     else:
         names = {*weights_of(folder), *_settings(folder)}
     for odd in (name for name in names if not name.isprintable()):
-        raise ModelError(f"{folder}: {odd!r} is no name for a file of a model; rename the file, or take it out")
+        raise ModelError(f"{folder}: {odd!r} is not a valid name for a model's file; rename the file, or take it out")
     stats = {name: (folder / name).stat() for name in sorted(names)}
     return {name: (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats.items()}
 

@@ -164,7 +164,7 @@ class TrainingCoordinator:
         if not (spec.training_folder and spec.weights_folder):
             raise EngineFailure("unsupported", f"{spec.name} has no folder to train in")
         if Path(request.pairs).name != request.pairs:
-            raise EngineFailure("unsupported", f"pairs: {request.pairs[:100]} is no name of a file")
+            raise EngineFailure("unsupported", f"pairs: {request.pairs[:100]} is not a file name")
         folder, base, adapter = spec.folder, spec.weights, ""
         if request.weights not in ("", spec.weights):
             on = trained_weights.find(spec.weights_folder, request.weights, spec.weights)

@@ -103,9 +103,9 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise ScenarioError(f"{str(path)!r}: no name of a file: {error}") from None
+        raise ScenarioError(f"{str(path)!r}: not a file name: {error}") from None
     if len(data) > MAX_BYTES:
-        raise ScenarioError(f"{path}: larger than {MAX_BYTES} bytes; that is no scenario")
+        raise ScenarioError(f"{path}: larger than {MAX_BYTES} bytes; that is not a scenario")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

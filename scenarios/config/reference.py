@@ -93,7 +93,7 @@ RULES = """\
   1, and so must `iterate.revisions` at level 3 (and `iterate.beam`, if the teacher writes the first sets).
 - `max_context`, if given, is larger than the `max_tokens` of the agent's requests.
 - `exam.score: logprob` scores worked solutions: those of gsm_symbolic, and the `solution` of a file (of a variant, or
-  beside `question` and `answer`); otherwise only the line `Answer: ...`. Students with the engine `openai` cannot.
+  beside `question` and `answer`); otherwise only the line `Answer: ...`. The engine `openai` cannot.
 - A file has at most a megabyte, and no aliases, merge keys or tags.
 """
 

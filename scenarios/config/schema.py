@@ -50,7 +50,8 @@ class LabelledTask(Section, frozen=True, kw_only=True):
     """
 
     family: str | None = None
-    """The name of a family: syllogism, whether a statement follows from two others. Endless, and half positive."""
+    """The only family is syllogism: whether a statement follows from two others. It makes as many texts as needed, half
+    of them positive."""
     file: str | None = None
     """A JSON-lines file with a text and a label in each line; relative to the scenario file, like `test_file`."""
     test_file: str | None = None
@@ -260,7 +261,7 @@ class Limits(Section, frozen=True, kw_only=True):
     loading_s: Seconds = 900.0
     """An agent that takes longer to load is restarted."""
     training_s: Seconds = 3600.0
-    """An agent whose training takes longer for one step is restarted; the training goes on at its checkpoint."""
+    """An agent whose training takes longer for one step is restarted; the training continues from its checkpoint."""
     empty_pool_s: Seconds = 120.0
     """If an agent that is needed has had no process, running or about to start, for this many seconds, the class stops;
     it can be resumed."""

@@ -24,7 +24,7 @@ CANNOT_SCORE = {
 }
 """Engines of students that cannot be used with exam.score: logprob, with the reason."""
 
-NO_STUDENTS = "is empty; a class needs at least one, but for level 3 alone with iterate.itself: true"
+NO_STUDENTS = "is empty; a class needs at least one, except level 3 alone with iterate.itself: true"
 
 PLAIN = re.compile(r"[\w*-]{1,40}")
 

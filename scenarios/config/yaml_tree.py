@@ -65,13 +65,13 @@ class _Loader(yaml.SafeLoader):
         mark = peek().start_mark
         line = mark.line + 1 if mark else 1
         if self.check_event(yaml.AliasEvent):
-            raise TreeError(line, "aliases (*name) are not taken here; write the value out, or text in quotes")
+            raise TreeError(line, "aliases (*name) are not accepted here; write the value out, or text in quotes")
         if name := getattr(peek(), "anchor", None):
-            raise TreeError(line, f"anchors (&{name[:40]}) are not taken here; take it out, or write text in quotes")
+            raise TreeError(line, f"anchors (&{name[:40]}) are not accepted here; take it out, or write text in quotes")
         self._nodes += 1
         self._depth += 1
         if self._nodes > MAX_NODES:
-            raise TreeError(line, f"more than {MAX_NODES} values; that is no scenario")
+            raise TreeError(line, f"more than {MAX_NODES} values; that is not a scenario")
         if self._depth > MAX_DEPTH:
             raise TreeError(line, f"more than {MAX_DEPTH} levels deep")
         node = super().compose_node(parent, index)
@@ -90,7 +90,8 @@ def parse(text: str) -> Tree:
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise TreeError(line, f"not YAML: the character U+{ord(text[error.position]):04X} may not stand here") from None
+        message = f"not YAML: the character U+{ord(text[error.position]):04X} is not allowed here"
+        raise TreeError(line, message) from None
     try:
         node = loader.get_single_node()
         if node is not None:
@@ -137,7 +138,7 @@ def _plain(loader: _Loader, node: yaml.Node, key: Key, tree: Tree) -> Any:
             tree.written[key] = node.value
         return value
     if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
-        _refuse(node, f"the tag {_short(node.tag)} is not taken here")
+        _refuse(node, f"the tag {_short(node.tag)} is not accepted here")
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*key, i), tree) for i, item in enumerate(node.value)]
     plain: dict[str, Any] = {}
@@ -145,7 +146,7 @@ def _plain(loader: _Loader, node: yaml.Node, key: Key, tree: Tree) -> Any:
         name = _name(loader, name_node)
         entry = (*key, name)
         if name in plain:
-            _refuse(name_node, f"{_short(name)} stands twice in this section (first in line {tree.lines[entry]})")
+            _refuse(name_node, f"{_short(name)} is in this section twice (first in line {tree.lines[entry]})")
         tree.lines[entry] = _line(name_node)
         plain[name] = _plain(loader, child, entry, tree)
     return plain
@@ -155,7 +156,7 @@ def _name(loader: _Loader, node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
         _refuse(node, "a key must be a word, not a list or a section")
     if node.tag == "tag:yaml.org,2002:merge":
-        _refuse(node, "merge keys (<<) are not taken here; write the entries out")
+        _refuse(node, "merge keys (<<) are not accepted here; write the entries out")
     name = _scalar(loader, node)
     if not isinstance(name, str):
         _refuse(node, f"the key {_short(node.value)} is read as {shown(name)}: write it in quotes")
@@ -168,7 +169,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
     if node.tag not in _CORE:
         if node.value in ("=", "<<"):
             _refuse(node, f"{_short(node.value)} means something else in YAML: write it in quotes")
-        _refuse(node, f"the tag {_short(node.tag)} is not taken here")
+        _refuse(node, f"the tag {_short(node.tag)} is not accepted here")
     if node.tag in _NUMBERS and len(node.value) > LONGEST_NUMBER:
         _refuse(node, f"{_short(node.value)} is too long for a number: write the number plainly, or text in quotes")
     try:

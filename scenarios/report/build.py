@@ -42,7 +42,7 @@ def summarize(
 ) -> Summary:
     """The summary of a class.
 
-    Of a complete class every TP counts, and a TP without any answer to find is wrong. Of an unfinished one only the
+    Of a complete class every TP counts, and a TP without any readable answer is wrong. Of an unfinished one only the
     TPs whose TRs and exams are all there count, and the caution says so.
 
     Args:

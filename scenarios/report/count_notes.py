@@ -46,8 +46,8 @@ def counted(summary: Summary) -> str:
 
 
 def _unreadable(n: int, of: int, so: str) -> str:
-    """A note on texts without an answer to find."""
-    return f" ({n:,} of them without an answer to find: {so})" if n and of else ""
+    """A note on texts without a readable answer."""
+    return f" ({n:,} of them without a readable answer: {so})" if n and of else ""
 
 
 def _talked(summary: Summary) -> str:

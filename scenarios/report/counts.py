@@ -22,7 +22,7 @@ class FailedRequests(msgspec.Struct, frozen=True):
 
 
 class ClassCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of what there was. `unparsable_*`: of the count of the same name, those without an answer to find."""
+    """How much of what there was. `unparsable_*`: of the count of the same name, those without a readable answer."""
 
     teaching_problems: int = 0
     teaching_rationales: int = 0

@@ -80,7 +80,7 @@ class TeacherSummary(msgspec.Struct, frozen=True):
     sampled: float | None
     """pass@1: the mean over problems of the share of right samples."""
     answered: float | None
-    """Share of the samples in which there is an answer to find."""
+    """Share of the samples with a readable answer."""
     length: float | None
     """Mean length of the samples in tokens; those cut off count as long as they are."""
     lbt: float | None

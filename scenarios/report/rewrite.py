@@ -57,7 +57,7 @@ class StudentRewrites(msgspec.Struct, frozen=True):
     rewrites: int
     """New TRs."""
     unparsable: int
-    """Those without an answer to find: not examined."""
+    """Those without a readable answer: not examined."""
     own_before: float | None
     """This student's share of right EAs with the original TRs: the mean over rewritten TRs, on the exams that it took
     with both."""

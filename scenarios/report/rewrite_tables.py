@@ -70,12 +70,12 @@ def _students(summary: RewriteSummary) -> Ruled:
 
 
 def _counted(summary: RewriteSummary) -> str:
-    text = f"Rationales rewritten: {summary.rewritten:,}; new ones that came of them: {summary.rewrites:,}"
+    text = f"Rationales rewritten: {summary.rewritten:,}; new ones written from them: {summary.rewrites:,}"
     unparsable = sum(one.unparsable for one in summary.students)
     found = [
         f"{number:,} {what}"
         for number, what in (
-            (unparsable, "without an answer to find (not examined)"),
+            (unparsable, "without a readable answer (not examined)"),
             (summary.repeated, "with the text of an earlier one (examined once)"),
         )
         if number

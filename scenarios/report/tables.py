@@ -77,7 +77,7 @@ def _head(summary: Summary) -> RenderableType:
     head.append(f"  {levels}, seed {summary.seed}, {status}, {took}", style="none")
     if not summary.simulated:
         return head
-    warning = "With simulated agents: a model of a class. The figures say nothing about any language model."
+    warning = "The agents are simulated: the figures say nothing about any language model."
     return Group(head, Sentences(warning, style="yellow"))
 
 
@@ -143,7 +143,7 @@ def students(summary: Summary) -> Ruled:
     """How each student did in its exams, and how right M1 is by its exams alone."""
     table = Ruled(
         "The students",
-        "95 %: over teaching problems, since exam answers on one problem go together. MAX, SUM alone: M1 with this "
+        "95 %: over teaching problems, since exam answers on one problem are correlated. MAX, SUM alone: M1 with this "
         "student alone.",
     )
     table.add_column("student", fold=True)

@@ -166,7 +166,7 @@ def caution(n: int, what: str = "teaching problem") -> str | None:
     problems = f"{n} {what}{'s' if n > 1 else ''}"
     if needed <= n:
         reach = (
-            f"p falls below {LEVEL} only from a difference of {100 * needed / n:.0f} points on "
+            f"p falls below {LEVEL} only if the difference is at least {100 * needed / n:.0f} points "
             f"({needed} problems better and none worse)"
         )
     else:

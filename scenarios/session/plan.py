@@ -200,7 +200,7 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow], notes: 
     steps = [Sentences(f"{number}. {step}") for number, step in enumerate(order(scenario, counted), 1)]
     sitting: list[RenderableType] = [Text(), seating(rows)] if rows else []
     sitting += [Sentences(note) for note in notes]
-    return Trimmed(Group(amounts, *sitting, Text("\nThe order of things", style="bold"), *steps))
+    return Trimmed(Group(amounts, *sitting, Text("\nWhat happens, in order", style="bold"), *steps))
 
 
 def seating(rows: Sequence[PlanRow]) -> "RenderableType":

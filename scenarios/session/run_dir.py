@@ -107,8 +107,8 @@ class RunFolder:
     def go_on(self) -> str:
         """A sentence that says how to continue the class."""
         if not self.used:
-            return f"{self} holds no run to go on with: move class.db back if it was moved."
-        return f"Go on with: python run.py resume {self}"
+            return f"{self} holds no run to continue: move class.db back if it was moved."
+        return f"Continue with: python run.py resume {self}"
 
     def refuse_used(self) -> None:
         """Raises ScenarioError if it contains a run."""
@@ -172,7 +172,7 @@ class RunFolder:
             ScenarioError: the folder contains no run, or an override is wrong.
         """
         if not self.used:
-            raise ScenarioError(f"{self} is no folder of a run: no scenario.yaml with a class.db in it")
+            raise ScenarioError(f"{self} is not the folder of a run: it has no scenario.yaml with a class.db")
         return load.read(self.scenario_file, overrides)
 
     def bank(self, scenario: Scenario, store: Store) -> Bank:

@@ -133,7 +133,7 @@ def test_another_package_of_our_name_is_said_whether_it_is_imported_or_not(tmp_p
     other = package(tmp_path / "other", "agents")
     (tmp_path / "scripts" / "broker").mkdir(parents=True)  # a folder of the user's, and no package
     assert doctor.names([str(ROOT), str(tmp_path / "scripts")]) == Check(
-        "names", "yes", "agents, broker, scenarios are this project's"
+        "names", "yes", "agents, broker, scenarios are imported from this project"
     )
     behind = doctor.names([str(ROOT), str(other)])
     assert behind.ok == "yes" and behind.says.endswith(f"; not imported: agents in {other}")
@@ -223,7 +223,7 @@ def test_a_cache_folder_that_does_not_exist_yet_is_judged_by_the_one_above(
 def test_a_model_that_is_not_at_hand_says_how_much_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LBT_CACHE", str(tmp_path))
     found = doctor.model("smollm2-135m-instruct")
-    assert (found.ok, found.says) == ("partly", "not here yet: 99 MB are fetched when a class wants it")
+    assert (found.ok, found.says) == ("partly", "not downloaded yet: 99 MB are downloaded when a class needs it")
 
 
 def test_a_folder_on_a_network_or_without_a_place_for_files_is_refused(tmp_path: Path) -> None:

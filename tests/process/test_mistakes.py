@@ -145,7 +145,7 @@ def test_the_folder_of_a_run_is_no_scenario(tmp_path: Path) -> None:
 
 def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
     for command in ("resume", "report", "replay", "watch"):
-        assert "no folder of a run" in classes.say(command, tmp_path, code=2)
+        assert "not the folder of a run" in classes.say(command, tmp_path, code=2)
 
 
 @pytest.mark.parametrize(

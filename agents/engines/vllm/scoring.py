@@ -26,7 +26,7 @@ async def score(llm: Any, prompt: Prompt, tokens: Sequence[int], start: int) -> 
     """
     mode = llm.model_config.logprobs_mode
     if not mode.endswith("logprobs"):
-        raise EngineFailure("unsupported", f"engine_args: with logprobs_mode: {mode} no log-probability can be told")
+        raise EngineFailure("unsupported", f"engine_args: with logprobs_mode: {mode} no log-probability can be given")
     for skip_cache in (False, True):
         found, cached = None, 0
         async for out in llm.generate(
@@ -36,7 +36,7 @@ async def score(llm: Any, prompt: Prompt, tokens: Sequence[int], start: int) -> 
         mean = mean_logprob(found or [], tokens[start:]) if cached < start else None
         if mean is not None:
             return mean, cached
-    raise EngineFailure("engine", "vLLM told no log-probabilities of the solution")
+    raise EngineFailure("engine", "vLLM returned no log-probabilities of the solution")
 
 
 def mean_logprob(positions: Sequence[Mapping[int, Any] | None], given: Sequence[int]) -> float | None:

@@ -1,7 +1,7 @@
 """Level 2, learning (M2): the teacher is trained on what its students could learn from, round after round.
 
 A round is a class of level 1, its scores made into preference pairs, a training for each arm, and a measurement of
-the teachers that came of them (paper, section 4). The next round starts from the new teacher.
+the teachers that result (paper, section 4). The next round starts from the new teacher.
 """
 
 from collections import Counter

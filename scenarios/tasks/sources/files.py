@@ -78,7 +78,7 @@ def read(path: Path) -> list[Entry]:
         entry = (_functional if shape == "variants" else _plain)(data, n, where)
         problem_id = entry.problems[0].id
         if problem_id in lines_of:
-            raise TaskError(f"{where}: the id {problem_id!r} stands in line {lines_of[problem_id]} already")
+            raise TaskError(f"{where}: the id {problem_id!r} is already in line {lines_of[problem_id]}")
         lines_of[problem_id] = n
         entries.append(entry)
     if not entries:

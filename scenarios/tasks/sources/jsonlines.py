@@ -57,7 +57,7 @@ def _refuse_unreadable(path: Path, key: Key) -> None:
     except OSError as error:
         raise TaskError(f"{path}: {error.strerror or error}", key=key) from None
     except ValueError as error:
-        raise TaskError(f"{str(path)!r}: no name of a file: {error}", key=key) from None
+        raise TaskError(f"{str(path)!r}: not a file name: {error}", key=key) from None
     if not stat.S_ISREG(about.st_mode):
         raise TaskError(f"{path} is {'a folder' if stat.S_ISDIR(about.st_mode) else 'no plain file'}", key=key)
     if about.st_size > MAX_BYTES:

@@ -201,9 +201,9 @@ def test_an_adapter_for_other_shapes_or_of_another_kind_is_refused(run: Run, tmp
     digest, _ = make.adapter(run.base, tmp_path, 3)
     file = tmp_path / digest / "adapter_model.safetensors"
     save_file(load_file(file) | {"base_model.model.lm_head.weight": torch.zeros(2, 2)}, file)
-    assert "no part of a LoRA adapter" in refusals(elsewhere, digest)[0]
+    assert "not part of a LoRA adapter" in refusals(elsewhere, digest)[0]
     file.write_bytes(b"\xff" * 100)
-    assert "no safetensors file" in refusals(elsewhere, digest)[0]
+    assert "not a safetensors file" in refusals(elsewhere, digest)[0]
 
 
 def test_complete_weights_that_cannot_be_read_leave_the_base_to_be_asked_again(run: Run, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_an_index_names_safetensors_of_its_folder_alone(tmp_path: Path, name: st
     for each in ("weights.bin", "sub/x.safetensors", ".x.safetensors"):
         put(folder / each)
     put(folder / INDEX, msgspec.json.encode({"weight_map": {"a": name, "b": "model.safetensors"}}))
-    with pytest.raises(ModelError, match=r"is no \*\.safetensors of this folder"):
+    with pytest.raises(ModelError, match=r"is not a \*\.safetensors of this folder"):
         resolve(str(folder))
 
 
@@ -170,7 +170,7 @@ def test_settings_that_are_no_settings_are_refused(tmp_path: Path, name: str) ->
 def test_a_file_with_a_name_that_no_model_has_is_refused(tmp_path: Path, name: bytes) -> None:
     folder = model_folder(tmp_path / "model")
     put(folder / os.fsdecode(name))
-    with pytest.raises(ModelError, match="is no name for a file of a model"):
+    with pytest.raises(ModelError, match="is not a valid name for a model's file"):
         ensure(str(folder))
 
 

@@ -416,7 +416,7 @@ def test_an_engine_that_does_not_come_back_ends_the_process_so_that_it_is_restar
         ({"engine": "openai"}, {}, "at a server, and cannot be trained"),
         ({"training_folder": ""}, {}, "no folder to train in"),
         ({"role": "student"}, {}, "a student does not answer Train"),
-        ({}, {"pairs": "../pairs"}, "no name of a file"),
+        ({}, {"pairs": "../pairs"}, "not a file name"),
         ({}, {"weights": "c" * 64}, "the run has no weights cccccccccccc"),
     ],
 )

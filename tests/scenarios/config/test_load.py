@@ -189,18 +189,18 @@ REPLACED = [
      "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, the port from 1 to 65534, has 'tcp://host:70000'"),
     ("seed: 7", "broker: {address: inproc}",
      "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, has 'inproc'"),
-    ("seed: 7", "name: again", "good.yaml:2: 'name' stands twice in this section (first in line 1)"),
-    ("seed: 7", "seed: &s 7\nlevel: *s", "good.yaml:2: anchors (&s) are not taken here; "
+    ("seed: 7", "name: again", "good.yaml:2: 'name' is in this section twice (first in line 1)"),
+    ("seed: 7", "seed: &s 7\nlevel: *s", "good.yaml:2: anchors (&s) are not accepted here; "
      "take it out, or write text in quotes"),
-    ("seed: 7", "<<: {seed: 7}", "good.yaml:2: merge keys (<<) are not taken here; write the entries out"),
+    ("seed: 7", "<<: {seed: 7}", "good.yaml:2: merge keys (<<) are not accepted here; write the entries out"),
     ("seed: 7", "? [a]\n: b", "good.yaml:2: a key must be a word, not a list or a section"),
     ("seed: 7", "seed: !!python/object/apply:os.system [ls]",
-     "good.yaml:2: the tag 'tag:yaml.org,2002:python/object/apply...' is not taken here"),
+     "good.yaml:2: the tag 'tag:yaml.org,2002:python/object/apply...' is not accepted here"),
     ("persona: brief", "persona: =", "good.yaml:12: '=' means something else in YAML: write it in quotes"),
     ("persona: brief", 'persona: "a\\0b"', "good.yaml:12: text with a NUL or half a character (a surrogate)"),
     ("persona: brief", 'persona: "\\ud800"', "good.yaml:12: text with a NUL or half a character (a surrogate)"),
     ("persona: brief", 'persona: "\\UFFFFFFFF"', "good.yaml:12: not YAML: an escape or a number that cannot be"),
-    ("persona: brief", "persona: a\x07b", "good.yaml:12: not YAML: the character U+0007 may not stand here"),
+    ("persona: brief", "persona: a\x07b", "good.yaml:12: not YAML: the character U+0007 is not allowed here"),
     ("persona: brief", "persona: a: b", "good.yaml:12: not YAML: mapping values are not allowed here"),
     ("seed: 7", "seed: [7", "good.yaml:3: not YAML: expected ',' or ']', but got ':'"),
     ("seed: 7", "\tseed: 7",
@@ -239,10 +239,10 @@ def test_a_mistake_in_the_file_is_reported_with_its_line(path: Path, old: str, n
         ),
         (
             "students=[]",
-            "--set students: is empty; a class needs at least one, but for level 3 alone with iterate.itself: true",
+            "--set students: is empty; a class needs at least one, except level 3 alone with iterate.itself: true",
         ),
         ("students.*.name=x", "--set students.*.name: students.1.name: 'x' is taken by students.0; names differ"),
-        ("seed=*x", "--set seed: aliases (*name) are not taken here; write the value out, or text in quotes"),
+        ("seed=*x", "--set seed: aliases (*name) are not accepted here; write the value out, or text in quotes"),
         ("seed=[", "--set seed: not YAML: expected the node content, but found '<stream end>'; write text in quotes"),
         (
             "teacher.persona=off",
@@ -305,7 +305,7 @@ def test_entries_that_only_level_2_cannot_use_are_accepted_at_level_1(path: Path
         ("#quick", "YAML leaves out '#quick', a comment"),
         ("'Be careful' # and quick", "YAML leaves out '# and quick', a comment"),
         ("--- Be careful", "YAML leaves out '---'"),
-        ("&me Be careful", "anchors (&me) are not taken here"),
+        ("&me Be careful", "anchors (&me) are not accepted here"),
         ("!!str 5", "YAML reads '!!str 5' as '5'"),
         (" Be careful", "YAML reads ' Be careful' as 'Be careful'"),
         ("Be\ncareful", "YAML reads 'Be\\ncareful' as 'Be careful'"),
@@ -364,14 +364,14 @@ def test_files_that_are_no_scenario_at_all(path: Path) -> None:
     assert error_of(path, "hello") == "good.yaml: needs sections (key: value), has 'hello'"
     assert error_of(path, b"name: x\nseed: \xff\n") == "good.yaml:2: not UTF-8 text"
     assert error_of(path, "a: 1\n---\nb: 2\n") == "good.yaml:2: not YAML: but found another document"
-    assert error_of(path, "a" * 1_000_001) == "good.yaml: larger than 1000000 bytes; that is no scenario"
+    assert error_of(path, "a" * 1_000_001) == "good.yaml: larger than 1000000 bytes; that is not a scenario"
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "none.yaml", f"{tmp_path}/none.yaml: no such file"),
         (tmp_path, f"{tmp_path}: cannot be read: Is a directory"),
-        (Path("a\0b"), "'a\\x00b': no name of a file: embedded null byte"),
+        (Path("a\0b"), "'a\\x00b': not a file name: embedded null byte"),
     ):
         with pytest.raises(ScenarioError) as caught:
             read(path)
@@ -380,12 +380,13 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
 
 def test_a_bomb_of_aliases_is_refused_before_it_expands(path: Path) -> None:
     bomb = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
-    assert error_of(path, bomb) == "good.yaml:1: anchors (&a) are not taken here; take it out, or write text in quotes"
+    said = "good.yaml:1: anchors (&a) are not accepted here; take it out, or write text in quotes"
+    assert error_of(path, bomb) == said
 
 
 def test_too_deep_and_too_large_documents_are_refused_early(path: Path) -> None:
     assert error_of(path, "[" * 900_000) == "good.yaml:1: more than 20 levels deep"
-    assert error_of(path, "[" + "a," * 30_000 + "]") == "good.yaml:1: more than 20000 values; that is no scenario"
+    assert error_of(path, "[" + "a," * 30_000 + "]") == "good.yaml:1: more than 20000 values; that is not a scenario"
 
 
 @pytest.mark.parametrize(
@@ -434,7 +435,7 @@ def test_level_3_alone_takes_its_texts_from_its_own_section_and_files_beside_the
         ("task={family: x}", "--set task: is for levels 1 and 2; level 3 has its texts from iterate.task: take this "
          "one out"),
         ("level=[1, 3]", "good.yaml:1: task: needs either family or file, has neither"),
-        ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
+        ("students=[]", "--set students: is empty; a class needs at least one, except level 3 alone with "
          "iterate.itself: true"),
         ("iterate={curriculum: weak_first, rounds: 1}", "--set iterate: iterate.curriculum: has students join round by "
          "round; set iterate.rounds to 2 or more"),
@@ -462,7 +463,7 @@ def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
          "rationale take it out"),
         ("iterate.itself=true", "--set iterate.itself: is for sets of exemplars; with material: rationale take it out"),
         ("task.family=null", "good.yaml:3: task: needs either family or file, has neither"),
-        ("students=[]", "--set students: is empty; a class needs at least one, but for level 3 alone with "
+        ("students=[]", "--set students: is empty; a class needs at least one, except level 3 alone with "
          "iterate.itself: true"),
     ],
 )  # fmt: skip

@@ -112,7 +112,7 @@ def test_there_is_a_table_with_nothing_in_it_too(size: int) -> None:
 def test_names_and_figures_stand_in_the_table() -> None:
     shown = printed(told(*SAMPLED, rationale(4, "7", True, True), tailored=(FOR_BOB,), reflections=1))
     assert "rewritten ones only 100.0 %" in shown
-    assert "Rationales rewritten: 1; new ones that came of them: 1." in shown
+    assert "Rationales rewritten: 1; new ones written from them: 1." in shown
 
 
 def printed(made: RewriteSummary) -> str:

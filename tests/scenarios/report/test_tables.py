@@ -315,7 +315,7 @@ def test_answers_of_level_3_are_told_apart_and_shared_ones_are_named() -> None:
         "restarts": 0, "failed": 0, "shared": {"teacher": 16},
     }  # fmt: skip
     text = one_line(printed(summary(counts=counts, agents=[agent])))
-    assert "From 120 exam answers (3 of them without an answer to find: wrong) of students; " in text
+    assert "From 120 exam answers (3 of them without a readable answer: wrong) of students; " in text
     assert "exam answers of the teacher as its own student: 16; " in text
     assert "the teacher's own answers to training items: 1,680 (33 of them" in text
     assert "to held-out items: 400." in text

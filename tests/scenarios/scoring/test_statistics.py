@@ -151,7 +151,7 @@ def test_the_caution_gives_the_numbers() -> None:
     assert "4/8" in said
     assert "from 22 to 78 %" in said
     assert "0.0078" in said
-    assert "a difference of 75 points on (6 problems better and none worse)" in said
+    assert "at least 75 points (6 problems better and none worse)" in said
 
 
 def test_too_few_problems_can_show_no_difference_at_all() -> None:

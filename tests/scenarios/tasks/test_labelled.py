@@ -213,7 +213,7 @@ def test_the_section_can_be_described() -> None:
         ),
         ({"test_file": "none.jsonl"}, "iterate.task.test_file: .*none.jsonl: No such file"),
         ({"file": "."}, "iterate.task.file: .* is a folder"),
-        ({"file": "\0"}, "no name of a file"),
+        ({"file": "\0"}, "not a file name"),
         ({"file": "/dev/zero"}, "no plain file"),
         ({"train": 0, "test": 0}, "train and test are both 0, all that are left; give one of them a number"),
         ({"train": 13}, r"train: 13, half of them .* 6 positive and 7 negative texts, and 6 positive and"),
