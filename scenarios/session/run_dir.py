@@ -108,7 +108,7 @@ class RunFolder:
         """A sentence that says how to continue the class."""
         if not self.used:
             return f"{self} holds no run to continue: move class.db back if it was moved."
-        return f"Continue with: python run.py resume {self}"
+        return f"Go on with: python run.py resume {self}"
 
     def refuse_used(self) -> None:
         """Raises ScenarioError if it contains a run."""

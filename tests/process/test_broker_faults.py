@@ -62,7 +62,7 @@ def test_a_class_without_restarts_names_the_broker_and_can_be_resumed(tmp_path: 
     said = classes.finish(process, code=1)
     assert "the broker cannot be kept running: ended by this program: it said nothing for 3 s" in said
     assert "no restart is left (limits.restarts: 0)" in said
-    assert f"Continue with: python run.py resume {out}" in said
+    assert f"Go on with: python run.py resume {out}" in said
     classes.finish(classes.resume(out, "limits.restarts=2"))
     assert classes.gradebook(out) == undisturbed
 

@@ -256,7 +256,7 @@ def test_a_class_whose_folder_is_moved_goes_on_in_its_new_place(tmp_path: Path, 
     out.rename(moved)
     said = classes.finish(process, code=1)
     assert f"{out} was moved to {moved} while the class ran" in said
-    assert f"Continue with: python run.py resume '{moved}'" in said
+    assert f"Go on with: python run.py resume '{moved}'" in said
     classes.finish(classes.resume(moved))
     assert classes.gradebook(moved) == undisturbed
 
@@ -269,7 +269,7 @@ def test_a_file_that_agents_need_and_that_is_gone_fails_no_request(tmp_path: Pat
     said = classes.finish(process, code=1)
     assert "agent 'average' has ended" in said
     assert f"there is no answer key at {out / 'answer-key'}" in said
-    assert f"Continue with: python run.py resume {out}" in said
+    assert f"Go on with: python run.py resume {out}" in said
     classes.finish(classes.resume(out))
     assert classes.gradebook(out) == undisturbed
 
@@ -357,7 +357,7 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_no_process_and_no_picture(tmp_path
     assert process.wait(classes.WAIT_S) == 130
     _, after = screen.text.rsplit("\x1b[?1049l", 1)
     assert "\x1b[?1049h" not in after
-    assert f"Continue with: python run.py resume {out}" in after
+    assert f"Go on with: python run.py resume {out}" in after
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
 
