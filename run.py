@@ -39,10 +39,10 @@ except ModuleNotFoundError as error:
     sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
 from broker.errors import LbtError, ScenarioError, in_words
-from broker.exit_codes import COMPLETE, FAILED, WRONG
 from broker.logs import configure_terminal
 from broker.streams import protect
 from scenarios.report.console import print_json, say, show_summary
+from scenarios.session.exit_codes import COMPLETE, FAILED, WRONG
 
 if TYPE_CHECKING:
     from agents.models.catalogue import Model

@@ -15,7 +15,7 @@ WIDE = 80
 
 
 def cell(text: str, style: str = "") -> Text:
-    """`text` as one line, made harmless, whoever wrote it; an ellipsis replaces what has no room."""
+    """Return `text` as one harmless line for a table; where it does not fit, its end becomes an ellipsis."""
     return Text(harmless(text), style, no_wrap=True, overflow="ellipsis")
 
 

@@ -68,7 +68,7 @@ class _Work(msgspec.Struct, frozen=True, array_like=True):
 def agents_of(
     store: Store, facts: RunFacts, failures: Sequence[FailedRequests], iteration: Iteration | None
 ) -> list[AgentSummary]:
-    """The settled agents in their order, then whoever else left results."""
+    """The agents of the run in their order, then any other agents that left results."""
     work = _work(store)
     others = work.keys() - {agent.name for agent in facts.agents}
     teachers = {row[0] for row in store.query("SELECT DISTINCT agent FROM result WHERE kind = 'Teach'")}

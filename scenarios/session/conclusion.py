@@ -5,11 +5,11 @@ import sqlite3
 from rich.console import Console
 
 from broker.errors import LbtError, in_words
-from broker.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
 from broker.interrupts import Interrupts
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say, show_summary
 from scenarios.report.formatting import many
+from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import Ending
 

@@ -211,7 +211,7 @@ def seating(rows: Sequence[PlanRow]) -> "RenderableType":
     from scenarios.report.formatting import harmless
     from scenarios.report.layout import Ruled, Sentences, Trimmed
 
-    seats = Ruled("Who sits where")
+    seats = Ruled("Where the agents run")
     for heading in ("agent", "role", "model", "size", "engine", "device"):
         seats.add_column(heading, fold=heading in ("agent", "model", "device"))
     for row in rows:

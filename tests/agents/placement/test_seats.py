@@ -1,4 +1,4 @@
-"""Who sits where, on described machines."""
+"""Which agent gets which device, on described machines."""
 
 import os
 from collections import Counter
