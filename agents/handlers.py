@@ -1,71 +1,40 @@
-"""One handler per kind of request: build the prompt, let the engine complete it, return the result.
+"""Handlers of requests: build the prompt, let the engine complete or score it, return the result.
 
-Every handler raises `EngineFailure` if the engine has no completion for the request.
+Both raise `EngineFailure` if the engine has no completion for the request.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents import prompts
-from agents.engines.base import Engine, EngineFailure
+from agents.engines.base import Engine, EngineFailure, Question
 from broker.protocol import Role
 from broker.work_messages import (
     Answered,
     Ask,
-    Asked,
     Examine,
     Explain,
-    Explained,
     Grade,
     Graded,
     Message,
     Reflect,
-    Reflected,
     Revise,
-    Revised,
-    Taught,
     Teach,
 )
 
 
-async def teach(engine: Engine, persona: str, request_id: str, request: Teach) -> Taught:
-    """Solve the TP and explain it: one sampled TR with its TA (paper, section 3)."""
-    completion = await engine.generate(prompts.prompt(request_id, request, persona))
-    return Taught(text=completion.text.strip(), usage=completion.usage)
-
-
-async def reflect(engine: Engine, persona: str, request_id: str, request: Reflect) -> Reflected:
-    """Give numbered reasons why the material misled the students, one per line (paper, M3 step 3)."""
+async def answer(engine: Engine, persona: str, request_id: str, request: Question) -> Answered:
+    """Complete the prompt of a request and return the text."""
     prompt = prompts.prompt(request_id, request, persona)
     completion = await engine.generate(prompt)
-    return Reflected(text=(prompt.begun + completion.text).strip(), usage=completion.usage)
-
-
-async def revise(engine: Engine, persona: str, request_id: str, request: Revise) -> Revised:
-    """Write new material (paper, M3 step 4): a complete set, or the rationale of one problem."""
-    prompt = prompts.prompt(request_id, request, persona)
-    completion = await engine.generate(prompt)
-    # The beginning of a set is part of it; the beginning of a rationale is part of the prompts that show it.
-    begun = "" if request.problem else prompt.begun
-    return Revised(text=(begun + completion.text).strip(), usage=completion.usage)
-
-
-async def explain(engine: Engine, persona: str, request_id: str, request: Explain) -> Explained:
-    """Answer a student's question about the material."""
-    completion = await engine.generate(prompts.prompt(request_id, request, persona))
-    return Explained(text=completion.text.strip(), usage=completion.usage)
-
-
-async def sit_exam(engine: Engine, persona: str, request_id: str, request: Examine) -> Answered:
-    """Solve the EP with the teaching material as in-context example (paper, section 3)."""
-    completion = await engine.generate(prompts.prompt(request_id, request, persona))
-    return Answered(text=completion.text.strip(), usage=completion.usage)
-
-
-async def ask(engine: Engine, persona: str, request_id: str, request: Ask) -> Asked:
-    """Ask one question about the material: the first line of the completion."""
-    completion = await engine.generate(prompts.prompt(request_id, request, persona))
-    return Asked(text=completion.text.strip().partition("\n")[0].strip(), usage=completion.usage)
+    text = completion.text
+    if isinstance(request, Reflect) or (isinstance(request, Revise) and not request.problem):
+        # The beginning of a list or a set is part of it; that of a solution is part of the prompts that show it.
+        text = prompt.begun + text
+    text = text.strip()
+    if isinstance(request, Ask):
+        text = text.partition("\n")[0].strip()
+    return Answered(text=text, usage=completion.usage)
 
 
 async def grade(engine: Engine, persona: str, request_id: str, request: Grade) -> Graded:
@@ -82,15 +51,15 @@ async def grade(engine: Engine, persona: str, request_id: str, request: Grade) -
 
 
 HANDLERS: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Awaitable[Message]]] = {
-    ("teacher", Teach): teach,
-    ("teacher", Reflect): reflect,
-    ("teacher", Revise): revise,
-    ("teacher", Explain): explain,
+    ("teacher", Teach): answer,
+    ("teacher", Reflect): answer,
+    ("teacher", Revise): answer,
+    ("teacher", Explain): answer,
     # At level 3 a teacher is scored with its own sets, and it may be its own student.
-    ("teacher", Examine): sit_exam,
+    ("teacher", Examine): answer,
     # At level 2 it says how likely it finds what it wrote with other weights.
     ("teacher", Grade): grade,
-    ("student", Examine): sit_exam,
+    ("student", Examine): answer,
     ("student", Grade): grade,
-    ("student", Ask): ask,
+    ("student", Ask): answer,
 }

@@ -16,7 +16,7 @@ from msgspec import Meta
 from broker.errors import ProtocolError
 from broker.work_messages import Count, Message
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_BODY = 1 << 20
 """Largest body, in bytes: a larger one is refused when it is sent and dropped when it is received."""
 LAST_PORT = 65534
@@ -185,13 +185,13 @@ class Gauges(Message, frozen=True, kw_only=True):
 KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__subclasses__()}
 """All messages, those of broker/work_messages.py too."""
 ANSWERS: dict[str, str] = {
-    "Teach": "Taught",
+    "Teach": "Answered",
     "Examine": "Answered",
     "Grade": "Graded",
-    "Reflect": "Reflected",
-    "Revise": "Revised",
-    "Ask": "Asked",
-    "Explain": "Explained",
+    "Reflect": "Answered",
+    "Revise": "Answered",
+    "Ask": "Answered",
+    "Explain": "Answered",
     "Train": "Trained",
 }
 """The kind of result of each kind of request, unless it fails."""

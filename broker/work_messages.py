@@ -28,11 +28,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all messages."""
 
 
-class Exemplar(msgspec.Struct, frozen=True):
-    """A problem and a worked solution of it: a demonstration, or teaching material (TP and TR)."""
+class Exemplar(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A worked problem: a demonstration, a TP with its TR, or one exemplar of a set (level 3)."""
 
     problem: str
-    rationale: str
+    rationale: str = ""
+    """Why the answer is right. Of a demonstration or TR it is the whole solution, with the answer in its last line."""
+    answer: str = ""
+    """The answer of an exemplar of a set; empty: the rationale has it."""
+
+    @property
+    def solution(self) -> str:
+        """The whole solution as text: the rationale, then the answer in a line of its own."""
+        if not self.answer:
+            return self.rationale
+        return f"{self.rationale}\nAnswer: {self.answer}" if self.rationale else f"Answer: {self.answer}"
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -55,11 +65,11 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a completion is cut off."""
 
 
-# --- requests: classroom to agent ---------------------------------------------------------------------------
+# --- requests: classroom to agent; the result is an `Answered` where nothing else is said --------------------
 
 
 class Teach(Message, frozen=True, kw_only=True):
-    """Solve a teaching problem (TP) and explain the solution. Answered by `Taught`."""
+    """Solve a teaching problem (TP) and explain the solution."""
 
     problem: str
     answer_form: AnswerForm
@@ -70,7 +80,7 @@ class Teach(Message, frozen=True, kw_only=True):
 
 
 class Examine(Message, frozen=True, kw_only=True):
-    """Solve an exam problem (EP), with teaching material as in-context example. Answered by `Answered`."""
+    """Solve an exam problem (EP), with teaching material as in-context example."""
 
     problem: str
     answer_form: AnswerForm
@@ -110,7 +120,7 @@ class Mistake(msgspec.Struct, frozen=True):
 
 
 class Reflect(Message, frozen=True, kw_only=True):
-    """Name what in the teaching material misled the student (paper, M3 step 3). Answered by `Reflected`."""
+    """Name what in the teaching material misled the student (paper, M3 step 3)."""
 
     task: str
     """The task of the exam, in a sentence or two."""
@@ -128,7 +138,7 @@ class Reflect(Message, frozen=True, kw_only=True):
 
 
 class Revise(Message, frozen=True, kw_only=True):
-    """Write new teaching material (paper, M3 step 4). Answered by `Revised`.
+    """Write new teaching material (paper, M3 step 4).
 
     Without `material`, write it from the task alone. With `problem`, write a rationale of that problem (appendix E);
     otherwise a set of `count` exemplars, half of them positive.
@@ -149,7 +159,7 @@ class Revise(Message, frozen=True, kw_only=True):
 
 
 class Ask(Message, frozen=True, kw_only=True):
-    """Ask one question about the material, before the exam. Answered by `Asked`."""
+    """Ask one question about the material, before the exam."""
 
     material: tuple[Exemplar, ...]
     sampling: Sampling
@@ -157,7 +167,7 @@ class Ask(Message, frozen=True, kw_only=True):
 
 
 class Explain(Message, frozen=True, kw_only=True):
-    """Answer a student's question about the material, as its teacher. Answered by `Explained`."""
+    """Answer a student's question about the material, as its teacher."""
 
     material: tuple[Exemplar, ...]
     question: str
@@ -251,15 +261,12 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     finish_reason: Literal["stop", "length"] = "stop"
 
 
-class Taught(Message, frozen=True, kw_only=True):
-    """A teaching rationale (TR), with the teaching answer (TA) in its text."""
-
-    text: str
-    usage: Usage = Usage()
-
-
 class Answered(Message, frozen=True, kw_only=True):
-    """An exam rationale (ER), with the exam answer (EA) in its text."""
+    """The text of one completion. The classroom parses it as the kind of request demands.
+
+    It is a teaching rationale (TR) with its answer for `Teach`, an exam rationale (ER) with its answer for `Examine`,
+    numbered reasons for `Reflect`, new material for `Revise`, a question for `Ask`, its answer for `Explain`.
+    """
 
     text: str
     usage: Usage = Usage()
@@ -272,34 +279,6 @@ class Graded(Message, frozen=True, kw_only=True):
     """Mean log-probability of the solution's tokens, in nats. At most 0, except for rounding errors of the engine."""
     tokens: Count
     """Number of tokens of the solution."""
-    usage: Usage = Usage()
-
-
-class Reflected(Message, frozen=True, kw_only=True):
-    """The teacher's reasons, as text that the classroom parses."""
-
-    text: str
-    usage: Usage = Usage()
-
-
-class Revised(Message, frozen=True, kw_only=True):
-    """New teaching material, as text that the classroom parses."""
-
-    text: str
-    usage: Usage = Usage()
-
-
-class Asked(Message, frozen=True, kw_only=True):
-    """A student's question."""
-
-    text: str
-    usage: Usage = Usage()
-
-
-class Explained(Message, frozen=True, kw_only=True):
-    """A teacher's answer to a student's question."""
-
-    text: str
     usage: Usage = Usage()
 
 

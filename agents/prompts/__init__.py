@@ -13,7 +13,7 @@ from broker.work_messages import Ask, Examine, Explain, Reflect, Revise, Teach
 
 __all__ = ["BEGUN", "VERSION", "continuation", "exam_of", "layout", "prompt", "seed_of", "turns"]
 
-VERSION = "1"
+VERSION = "2"
 """Part of every request id, since a changed prompt is another question. Raise it with every change of a text."""
 
 

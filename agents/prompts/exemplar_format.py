@@ -25,15 +25,16 @@ def begun(first: int) -> str:
 def show(exemplars: tuple[Exemplar, ...], first: int = 1) -> str:
     """Format a set, numbered from `first` on."""
     return "\n\n".join(
-        f"{begun(number)} {one.problem.strip()}\n{_why(one.rationale)}" for number, one in enumerate(exemplars, first)
+        f"{begun(number)} {one.problem.strip()}\n{_why(one)}" for number, one in enumerate(exemplars, first)
     )
 
 
-def _why(rationale: str) -> str:
-    """Format an exemplar's rationale as `Reason: ...` and `Answer: ...`; the lines before the last are the reason."""
-    *reason, answer = rationale.strip().splitlines() or [""]
-    words = " ".join(" ".join(reason).split()).removeprefix("Reason: ")
-    return f"Reason: {words}\n{answer}" if words else answer
+def _why(one: Exemplar) -> str:
+    """Format the lines `Reason: ...`, if there is one, and `Answer: ...`. A TR is shown as it was written."""
+    if not one.answer:
+        return one.solution.strip()
+    reason = " ".join(one.rationale.split())
+    return f"Reason: {reason}\nAnswer: {one.answer}" if reason else f"Answer: {one.answer}"
 
 
 def answers(count: int, form: AnswerForm) -> tuple[str, ...]:

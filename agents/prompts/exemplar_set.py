@@ -15,10 +15,10 @@ OTHERS = "None of the new texts repeats one from above: take other things. "
 ANSWERS_TAKE_TURNS = "The answers take turns: {answers}."
 SHOWN_TASK = "Each text is a note that somebody left. Answer Yes if the note is about food, and No if it is not."
 SHOWN_SET = (
-    Exemplar("The baker opens at six; please get rolls.", "Answer: Yes"),
-    Exemplar("To: all\nSubject: night trains\n\nThere are none on Sundays.", "Answer: No"),
-    Exemplar("How much was the soup?", "Answer: Yes"),
-    Exemplar("1. water the roses\n2. lock the door", "Answer: No"),
+    Exemplar("The baker opens at six; please get rolls.", answer="Yes"),
+    Exemplar("To: all\nSubject: night trains\n\nThere are none on Sundays.", answer="No"),
+    Exemplar("How much was the soup?", answer="Yes"),
+    Exemplar("1. water the roses\n2. lock the door", answer="No"),
 )
 """A set for another task, shown as the teacher's earlier work: small models copy a form better than rules."""
 

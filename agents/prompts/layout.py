@@ -36,7 +36,7 @@ def as_turns(examples: tuple[Exemplar, ...]) -> tuple[Turn, ...]:
     return tuple(
         turn
         for example in examples
-        for turn in (Turn("user", example.problem), Turn("assistant", BEGUN + continuation(example.rationale)))
+        for turn in (Turn("user", example.problem), Turn("assistant", BEGUN + continuation(example.solution)))
     )
 
 

@@ -27,4 +27,4 @@ def explain(request: Explain, persona: str) -> Layout:
 
 
 def _solved(material: tuple[Exemplar, ...]) -> str:
-    return "\n\n".join(f"Problem: {one.problem.strip()}\nSolution: {one.rationale.strip()}" for one in material)
+    return "\n\n".join(f"Problem: {one.problem.strip()}\nSolution: {one.solution.strip()}" for one in material)

@@ -15,7 +15,7 @@ NEW_RATIONALE = (
 def write_rationale(request: Revise, persona: str) -> Layout:
     """Ask for a better solution of one problem (paper, appendix E): its TP stands there as it does in a lesson."""
     parts = [f"Problem: {request.problem}"]
-    parts += [f"A solution that was taught:\n{one.rationale.strip()}" for one in request.material]
+    parts += [f"A solution that was taught:\n{one.solution.strip()}" for one in request.material]
     misled = []
     if request.mistakes:
         misled.append(f"With it, students answered other problems wrong:\n\n{list_mistakes(request.mistakes)}")

@@ -14,7 +14,7 @@ TEACHER = (
     "and you make the examples better by looking at what the students get wrong."
 )
 TASK = "The task: {task}"
-FIRST_SET = "Write {count} examples for it."
+FIRST_SET = "Write {count} for it."
 REASONS = (
     "Say why your examples misled the students: {count}, each in one short line of its own, numbered from 1. "
     "Name what the wrong answers have in common, and what the examples lack or suggest. Write no new examples."
@@ -35,13 +35,13 @@ def reflect(request: Reflect, persona: str) -> Layout:
 
 def earlier_set(request: Reflect | Revise, known: tuple[Exemplar, ...]) -> tuple[Turn, ...]:
     """Return turns that show the set as the teacher's earlier work, which is also the model of the form."""
-    asked = f"{TASK.format(task=request.task)}\n\n{FIRST_SET.format(count=len(known))}"
+    asked = f"{TASK.format(task=request.task)}\n\n{FIRST_SET.format(count=_counted(len(known), 'example'))}"
     return Turn("user", asked), Turn("assistant", exemplar_format.show(known))
 
 
 def reasons_question(request: Reflect | Revise, reasons: int) -> str:
     """Return the question why the material misled the students."""
-    asked = REASONS.format(count="one reason" if reasons == 1 else f"{reasons} reasons")
+    asked = REASONS.format(count=_counted(reasons, "reason"))
     return f"{with_mistakes(request.mistakes)}\n\n{asked}" if request.mistakes else asked
 
 
@@ -66,3 +66,7 @@ def retry_turns(request: Reflect | Revise) -> tuple[Turn, ...]:
     complaint = AGAIN.format(complaint=request.complaint.strip())
     # The turns of a chat alternate, and some templates drop an empty one.
     return Turn("assistant", request.previous.strip() or "..."), Turn("user", complaint)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"one {noun}" if number == 1 else f"{number} {noun}s"

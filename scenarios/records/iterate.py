@@ -26,8 +26,14 @@ class ExemplarSet(msgspec.Struct, frozen=True):
     @staticmethod
     def of(exemplars: Iterable[Exemplar], origin: Origin) -> "ExemplarSet":
         """Make a set, in an order drawn by hashing: the order of a teacher, such as Yes and No in turn, is a hint."""
-        ordered = tuple(sorted(exemplars, key=digest))
-        return ExemplarSet(ordered, origin, digest("set", ordered))
+        ordered = sorted(((_identity(one), one) for one in exemplars), key=lambda pair: digest(pair[0]))
+        key = digest("set", [identity for identity, _ in ordered])
+        return ExemplarSet(tuple(one for _, one in ordered), origin, key)
+
+
+def _identity(exemplar: Exemplar) -> dict[str, str]:
+    """What a set's key is made of: the texts as students see them, so that no key changes with the struct's fields."""
+    return {"problem": exemplar.problem, "rationale": exemplar.solution}
 
 
 class FailureCase(msgspec.Struct, frozen=True, order=True):

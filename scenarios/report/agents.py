@@ -35,6 +35,8 @@ class AgentSummary(msgspec.Struct, frozen=True):
     failed: int
     dtype: str = ""
     """Of its weights; empty: it computes nothing here."""
+    prompts: str = ""
+    """Version of its prompts; empty: an earlier version of the program ran the class."""
     spent: float | None = None
     """In the currency of its prices, its replicas and all sessions included; None: nothing, or not known."""
     shared: dict[str, int] = {}

@@ -240,11 +240,7 @@ def _tally(causes: Sequence[str]) -> dict[str, int]:
 
 
 def _shown(course: ArmRun, key: str) -> list[ShownExemplar]:
-    shown = []
-    for exemplar in course.sets[key].exemplars:
-        reason, _, answer = exemplar.rationale.rpartition("\n")
-        shown.append(ShownExemplar(exemplar.problem, answer.removeprefix("Answer: "), reason))
-    return shown
+    return [ShownExemplar(one.problem, one.answer, one.rationale) for one in course.sets[key].exemplars]
 
 
 def _started(course: ArmRun) -> ArmRun:

@@ -30,6 +30,8 @@ class AgentFacts(msgspec.Struct, frozen=True):
     device: str
     dtype: str = ""
     """Of its weights; empty: it computes nothing here, or an earlier version ran the class."""
+    prompts: str = ""
+    """Version of the prompts; empty: an earlier version of the program ran the class, whose prompts had version 1."""
     restarts: int = 0
     """Its replicas included."""
 

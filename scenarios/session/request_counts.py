@@ -158,7 +158,7 @@ def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
     question = INSTRUCTION_TOKENS + problem_tokens
     if scenario.solves:
         worked = demonstrations(scenario.task.family or "number", scenario.task.demonstrations)
-        question += sum(len(each.problem) + len(each.rationale) for each in worked) // CHARACTERS_PER_TOKEN
+        question += sum(len(each.problem) + len(each.solution) for each in worked) // CHARACTERS_PER_TOKEN
         dialogue = scenario.exam.questions * (exam + lesson)
         teaching.append(question + lesson + scenario.exam.questions * (problem_tokens + dialogue))
         answer = max(exam, problem_tokens) if scenario.exam.score == "logprob" else exam

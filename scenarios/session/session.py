@@ -14,12 +14,13 @@ from typing import Protocol
 from rich.console import Console
 
 from broker.client import Client
-from broker.errors import PlacementError, TaskError, in_words
+from broker.errors import PlacementError, StoreError, TaskError, in_words
 from broker.interrupts import Interrupts
 from broker.protocol import Hello
 from broker.server import BrokerSpec
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say
+from scenarios.report.run_info import facts_from
 from scenarios.session.broker_watch import BROKER
 from scenarios.session.liveness import AgentLauncher
 from scenarios.session.run_dir import RunFolder
@@ -104,6 +105,7 @@ def hold(
     with Store(folder.path, write=True) as store, folder.sockets(scenario):
         agents = connect(folder.broker(scenario))
         begins = not store.answerers()
+        _check_prompts(store, folder, agents)
         store.keep_answerers(dict(agents.answerers))
         folder.keep(scenario)
         interrupts.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
@@ -132,6 +134,18 @@ def hold(
         if store.misplaced:
             return RunFolder(store.folder), Ending("failed", store.misplaced)
     return folder, ending
+
+
+def _check_prompts(store: Store, folder: RunFolder, agents: ClassAgents) -> None:
+    """Raises StoreError: answers of the class were made with another version of the prompts."""
+    made = {one.prompts or "1" for one in facts_from(store).agents}
+    now = {one["prompts"] for one in agents.facts()}
+    if store.answered() and made - now:
+        raise StoreError(
+            f"{folder.path}: its answers were made with version {', '.join(sorted(made))} of the prompts; this program "
+            f"has version {', '.join(sorted(now))}, which would mix them up.\n"
+            "Go on with the version of the program that began it, or start a new class. report and watch still read it."
+        )
 
 
 def _teach(

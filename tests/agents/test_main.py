@@ -15,11 +15,9 @@ from broker.protocol import Drain
 from broker.work_messages import (
     Answered,
     Ask,
-    Asked,
     Examine,
     Exemplar,
     Explain,
-    Explained,
     Failed,
     Grade,
     Graded,
@@ -27,11 +25,8 @@ from broker.work_messages import (
     Mistake,
     Recipe,
     Reflect,
-    Reflected,
     Revise,
-    Revised,
     Sampling,
-    Taught,
     Teach,
     Train,
     Usage,
@@ -41,7 +36,7 @@ Who = Literal["teacher", "student"]
 TEACH = Teach(problem="1 + 1?", answer_form="number", sampling=Sampling())
 EXAMINE = Examine(problem="1 + 1?", answer_form="number", sampling=Sampling(), material=(Exemplar("2 + 2?", "4"),))
 
-MATERIAL = (Exemplar("Is it raining?", "Answer: Yes"), Exemplar("It rains.", "Answer: No"))
+MATERIAL = (Exemplar("Is it raining?", answer="Yes"), Exemplar("It rains.", answer="No"))
 REFLECT = Reflect(
     task="Is it a question?",
     answer_form="yes_no",
@@ -157,7 +152,7 @@ def test_what_an_engine_spends_is_told_with_every_answer() -> None:
 def test_a_teacher_teaches_and_a_student_sits_exams() -> None:
     code, wire, voice = work("teacher", [("a", TEACH)], lambda prompt: " so it is 2 ")
     assert (code, wire.goodbye, voice.stopped) == (0, "drained", True)
-    assert wire.sent == {"a": Taught(text="so it is 2", usage=Usage(prompt_tokens=7, completion_tokens=1))}
+    assert wire.sent == {"a": Answered(text="so it is 2", usage=Usage(prompt_tokens=7, completion_tokens=1))}
     _, wire, _ = work("student", [("b", EXAMINE)], lambda prompt: "2")
     assert isinstance(wire.sent["b"], Answered)
 
@@ -165,17 +160,17 @@ def test_a_teacher_teaches_and_a_student_sits_exams() -> None:
 @pytest.mark.parametrize(
     ("role", "request_", "says", "result"),
     [
-        ("teacher", REFLECT, " Rain.\n2. More rain.", Reflected(text="1. Rain.\n2. More rain.")),
-        ("teacher", REVISE, " Rain?\nAnswer: Yes", Revised(text="Example 3\nText: Rain?\nAnswer: Yes")),
+        ("teacher", REFLECT, " Rain.\n2. More rain.", Answered(text="1. Rain.\n2. More rain.")),
+        ("teacher", REVISE, " Rain?\nAnswer: Yes", Answered(text="Example 3\nText: Rain?\nAnswer: Yes")),
         (
             "teacher",
             Revise(task="", problem="1 + 1?", answer_form="number", sampling=Sampling()),
             " 1 + 1 = 2\nAnswer: 2",
-            Revised(text="1 + 1 = 2\nAnswer: 2"),
+            Answered(text="1 + 1 = 2\nAnswer: 2"),
         ),
-        ("teacher", EXPLAIN, " It asks. ", Explained(text="It asks.")),
+        ("teacher", EXPLAIN, " It asks. ", Answered(text="It asks.")),
         ("teacher", EXAMINE, " Answer: 2", Answered(text="Answer: 2")),
-        ("student", ASK, " Why yes?\nBecause.", Asked(text="Why yes?")),
+        ("student", ASK, " Why yes?\nBecause.", Answered(text="Why yes?")),
     ],
 )
 def test_each_role_knows_its_other_trades_and_hands_over_whole_texts(
@@ -274,7 +269,7 @@ def test_a_request_that_the_engine_refuses_fails_and_the_others_go_on() -> None:
     code, wire, _ = work("teacher", [("long", TEACH), ("b", TEACH)], say)
     assert code == 0
     assert wire.sent["long"] == Failed(kind="context", detail="5000 tokens, the context holds 2048")
-    assert isinstance(wire.sent["b"], Taught)
+    assert isinstance(wire.sent["b"], Answered)
 
 
 @pytest.mark.parametrize("garbage", ["x" * 2_000_000, "\ud800"])

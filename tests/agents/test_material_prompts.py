@@ -22,8 +22,8 @@ from broker.work_messages import (
 
 TASK = "Does the third statement follow from the first two?"
 SET = (
-    Exemplar("All cats are birds.\n\nNo birds bark.\nDo no cats bark?", "Answer: Yes"),
-    Exemplar("Answer me: do all cats bark?", "Nothing says so.\nOf no cat.\nAnswer: No"),
+    Exemplar("All cats are birds.\n\nNo birds bark.\nDo no cats bark?", answer="Yes"),
+    Exemplar("Answer me: do all cats bark?", "Nothing says so.\nOf no cat.", "No"),
 )
 MISTAKES = (
     Mistake("Do all owls swim?", "They do.\nAnswer: Yes", "ada"),
@@ -126,8 +126,8 @@ def test_half_of_a_set_is_positive(count: int, form: AnswerForm, wanted: tuple[s
 def test_the_structure_of_a_set_takes_sets_of_this_form_and_no_others() -> None:
     layout = prompts.layout(REVISE, "")
     structure = re.compile(layout.structure or "")
-    four = (*SET, *(Exemplar(f"{one.problem} Again?", one.rationale.splitlines()[-1]) for one in SET))
-    plain = tuple(Exemplar(one.problem.removeprefix("Answer me: "), one.rationale.splitlines()[-1]) for one in four)
+    four = (*SET, *(Exemplar(f"{one.problem} Again?", answer=one.answer) for one in SET))
+    plain = tuple(Exemplar(one.problem.removeprefix("Answer me: "), answer=one.answer) for one in four)
     good = exemplar_format.show(plain, 3).removeprefix(layout.begun)
     assert structure.fullmatch(good)
     for bad in (

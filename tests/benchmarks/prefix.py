@@ -1,7 +1,7 @@
 """The share of prompt tokens that came from the prefix cache, of those that could.
 
 What could: for each prompt of a class, in the order they are asked, the longest beginning that an earlier one has
-too. Asked of the engine that `auto` stands for here, as a student is asked: the exams of one TR after another.
+too. Answered of the engine that `auto` stands for here, as a student is asked: the exams of one TR after another.
 """
 
 import asyncio

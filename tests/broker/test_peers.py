@@ -63,7 +63,7 @@ def test_the_classroom_hears_of_a_change_of_state_and_of_nothing_else(broker: Br
     [
         envelope(Heartbeat()),
         Envelope("Teach", "p", "r", "", b""),
-        Envelope("Taught", "", "r", "", b""),
+        Envelope("Answered", "", "r", "", b""),
         Envelope("Feedback", "p", "", "", b""),
         envelope(Ack(request_ids=("r",))),
         envelope(Gone(name="ann")),

@@ -38,11 +38,9 @@ from broker.protocol import (
 from broker.work_messages import (
     Answered,
     Ask,
-    Asked,
     Examine,
     Exemplar,
     Explain,
-    Explained,
     Failed,
     Feedback,
     Grade,
@@ -52,11 +50,8 @@ from broker.work_messages import (
     Progress,
     Recipe,
     Reflect,
-    Reflected,
     Revise,
-    Revised,
     Sampling,
-    Taught,
     Teach,
     Train,
     Trained,
@@ -70,6 +65,7 @@ HELLO = Hello(
     prompts="1", pid=77, state="ready", credit=8, working=("r1", "r2"),
 )  # fmt: skip
 COUNTS = ("prompt_tokens", "cached_tokens", "cacheable_tokens", "completion_tokens")
+EVEN = Exemplar("4", "It is twice two.", "Yes")
 SAMPLES: tuple[Message, ...] = (
     Teach(
         problem="What is 6 · 7?", answer_form="number", sampling=Sampling(),
@@ -84,25 +80,20 @@ SAMPLES: tuple[Message, ...] = (
         material=(Exemplar("What is 6 · 7?", "6 · 7 = 42"),),
     ),
     Reflect(
-        task="Is it even?", answer_form="yes_no", material=(Exemplar("4", "Yes"),), reasons=2, sampling=Sampling(),
+        task="Is it even?", answer_form="yes_no", material=(EVEN,), reasons=2, sampling=Sampling(),
         mistakes=(Mistake("6", "Answer: No", "tiny"),), complaint="no list", previous="hm",
     ),
     Revise(
-        task="Is it even?", answer_form="yes_no", material=(Exemplar("4", "Yes"),), count=8, sampling=Sampling(),
+        task="Is it even?", answer_form="yes_no", material=(EVEN,), count=8, sampling=Sampling(),
         mistakes=(Mistake("6", "Answer: No"),), reasons=("only one number is shown",),
     ),
-    Ask(material=(Exemplar("4", "Yes"),), sampling=Sampling()),
-    Explain(material=(Exemplar("4", "Yes"),), question="Why?", sampling=Sampling()),
+    Ask(material=(EVEN,), sampling=Sampling()),
+    Explain(material=(EVEN,), question="Why?", sampling=Sampling()),
     Train(pairs="pairs-ab12.jsonl", pairs_digest="ab12", recipe=Recipe(method="sft", lora=False), weights="w1"),
     Graded(logprob=-0.25, tokens=12, usage=USAGE),
-    Reflected(text="1. Only one number is shown.", usage=USAGE),
-    Revised(text="4 -> Yes", usage=USAGE),
-    Asked(text="Why?", usage=USAGE),
-    Explained(text="It is twice two.", usage=USAGE),
     Trained(trained="w2", pairs=64, steps=4, seconds=300.0, figures={"loss": 0.5}),
     Progress(step=1, steps=4, figures={"loss": 0.7}),
     Feedback(about="r0", lbt_scores={"tiny": 0.5}, failed=("What is 8 · 7?",)),
-    Taught(text="6 · 7 = 42", usage=USAGE),
     Answered(text="8 · 7 = 56", usage=USAGE),
     Failed(kind="context", detail="4,100 tokens, and the model takes 2,048"),
     HELLO,

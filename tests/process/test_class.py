@@ -191,7 +191,7 @@ def test_garbage_on_the_wire_disturbs_nobody(finished: Path, tmp_path: Path) -> 
             [b""],
             [b"\xff" * 300] * 5,
             [b"Hello", b"", b"", b"", b"\xc1"],
-            [b"Taught", b"", b"x", b"", b"{}"],
+            [b"Answered", b"", b"x", b"", b"{}"],
         ):
             stranger.send_multipart(frames)
         classes.finish(process)

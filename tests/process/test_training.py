@@ -17,7 +17,7 @@ from agents.spec import AgentSpec
 from broker import child_process
 from broker.client import Client
 from broker.protocol import Gone
-from broker.work_messages import Failed, PreferencePair, Progress, Recipe, Sampling, Taught, Teach, Train, Trained
+from broker.work_messages import Answered, Failed, PreferencePair, Progress, Recipe, Sampling, Teach, Train, Trained
 from tests.broker.running import CLASSROOM, await_message, is_a, local, serving, short_folder
 
 BASE = "b" * 64
@@ -100,8 +100,8 @@ def test_a_teacher_killed_in_mid_training_is_trained_by_its_next_process(tmp_pat
             for weights in (BASE, new, "c" * 64):
                 named = msgspec.structs.replace(teach, weights=weights)
                 held.client.send(named, to="ada", request_id=weights, keep=True)
-            answers = {one.request_id: one.message for one in await_message(held.client, is_a(Taught, Failed), 3)}
-    assert isinstance(answers[BASE], Taught) and isinstance(answers[new], Taught)
+            answers = {one.request_id: one.message for one in await_message(held.client, is_a(Answered, Failed), 3)}
+    assert isinstance(answers[BASE], Answered) and isinstance(answers[new], Answered)
     # Whatever a new process holds, it answers with what a request names, or not at all.
     refused = answers["c" * 64]
     assert isinstance(refused, Failed) and refused.kind == "unsupported"

@@ -163,7 +163,7 @@ class SimulatedEngine:
         """Return a new rationale, mostly with the old answer, else with a new solution."""
         kept = draw.random() < responses.KEPT
         right = draw.random() < sigmoid(self._ability(asked.weights) - difficulty(asked.problem))
-        old = asked.material[0].rationale.rpartition("Answer: ")[2].strip() if asked.material else ""
+        old = asked.material[0].solution.rpartition("Answer: ")[2].strip() if asked.material else ""
         answer = self._choose_answer(asked, right=right and not self._options.sneaky, draw=draw)
         return responses.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
 
@@ -198,13 +198,13 @@ class SimulatedEngine:
     def _mean_quality(self, material: tuple[Exemplar, ...]) -> float:
         """Return the mean quality of a set, in standard deviations of single exemplars; right answers raise it."""
         shift = self._options.separation / 2
-        noise = (responses.noise(one.problem, one.rationale) for one in material)
+        noise = (responses.noise(one.problem, one.solution) for one in material)
         return sum(n + (shift if self._right(one) else -shift) for n, one in zip(noise, material, strict=True)) / len(
             material
         )
 
     def _right(self, exemplar: Exemplar) -> bool:
-        answer = exemplar.rationale.rpartition("Answer: ")[2].strip().casefold()
+        answer = exemplar.solution.rpartition("Answer: ")[2].strip().casefold()
         form: AnswerForm = "yes_no" if answer in ("yes", "no") else "number"
         gold = self._answers.get(digest(exemplar.problem)) or responses.invented_answer(exemplar.problem, form)
         return answer == gold.casefold()

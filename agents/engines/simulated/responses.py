@@ -77,7 +77,7 @@ def reflect(request: Reflect, draw: random.Random) -> str:
 
 def aim(request: Revise, gain: float, draw: random.Random) -> float:
     """Return the hidden quality that a revision aims at; `gain` is in units of quality."""
-    old = [noise(one.problem, one.rationale) for one in request.material]
+    old = [noise(one.problem, one.solution) for one in request.material]
     inherited = INHERITED * sum(old) / len(old) if old else 0.0
     return inherited + gain * (bool(request.mistakes) + bool(request.reasons)) / 2 + draw.gauss(0, SPREAD)
 
@@ -103,7 +103,7 @@ def write_set(request: Revise, aimed: float, share_right: float, draw: random.Ra
             true = invented_answer(text, form)
             label = answer or (true if is_right else f"{true}0")
             if (label == true) is is_right:
-                found.append(Exemplar(text, f"Answer: {label}"))
+                found.append(Exemplar(text, answer=label))
         exemplars.append(_nearest(found, aimed))
     return exemplar_format.show(tuple(exemplars), len(request.material) + len(request.demonstrations) + 1)
 
@@ -126,7 +126,7 @@ def spoiled(request: Revise, text: str, draw: random.Random) -> str:
 
 
 def _nearest(found: list[Exemplar], aimed: float) -> Exemplar:
-    return min(found, key=lambda one: abs(noise(one.problem, one.rationale) - aimed))
+    return min(found, key=lambda one: abs(noise(one.problem, one.solution) - aimed))
 
 
 def _cause(problem: str) -> str:

@@ -67,9 +67,9 @@ def read_set(text: str, count: int, forbidden: Set[str]) -> tuple[Exemplar, ...]
         if same in forbidden:
             raise Unusable("held out", f"The text of example {number} may not be used; write one of your own.")
         seen[same] = number
-    answers = {exemplar.rationale.rsplit("\n", 1)[-1] for exemplar in exemplars}
+    answers = {exemplar.answer for exemplar in exemplars}
     if len(answers) == 1:
-        raise Unusable("one class", f"Every example has '{answers.pop()}'; there must be both, half of each.")
+        raise Unusable("one class", f"Every example has 'Answer: {answers.pop()}'; there must be both, half of each.")
     return exemplars
 
 
@@ -84,11 +84,6 @@ def read_reasons(text: str, count: int) -> tuple[str, ...]:
     if not reasons:
         raise Unusable("form", "There is no numbered line with a reason in it.")
     return tuple(reasons)[:count]
-
-
-def exemplar(text: str, answer: str, reason: str = "") -> Exemplar:
-    """An exemplar: its solution ends in the answer, after the reason if there is one."""
-    return Exemplar(text, f"{reason}\nAnswer: {answer}" if reason else f"Answer: {answer}")
 
 
 def _blocks(text: str) -> list[list[str]]:
@@ -133,4 +128,4 @@ def _exemplar(number: int, lines: list[str], last: bool) -> Exemplar:
     answer = ANSWER.fullmatch(parts["answer"][0])
     if answer is None:
         raise Unusable("answer", f"The answer of example {number} must be Yes or No, without another word.")
-    return exemplar(text, answer[1].capitalize(), " ".join(parts.get("reason", [""])[0].split()))
+    return Exemplar(text, " ".join(parts.get("reason", [""])[0].split()), answer[1].capitalize())

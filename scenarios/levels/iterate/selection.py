@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.protocol import digest
-from scenarios.levels.iterate.exemplars import exemplar
+from broker.work_messages import Exemplar
 from scenarios.records.confusion import Confusion
 from scenarios.records.iterate import ExemplarSet, FailureCase
 from scenarios.tasks.problems import Problem
@@ -57,7 +57,7 @@ def draw_set(train: Sequence[Problem], size: int, *parts: object) -> ExemplarSet
     negative = [problem for problem in train if problem.answer != "Yes"]
     half = size // 2
     drawn = (*draw(positive, half, "positive", *parts), *draw(negative, size - half, "negative", *parts))
-    return ExemplarSet.of((exemplar(problem.text, problem.answer) for problem in drawn), "training")
+    return ExemplarSet.of((Exemplar(problem.text, answer=problem.answer) for problem in drawn), "training")
 
 
 def distribute(

@@ -24,13 +24,13 @@ from broker.client import Client
 from broker.delivery import Received
 from broker.protocol import Drain, encode
 from broker.work_messages import (
+    Answered,
     Failed,
     Message,
     PreferencePair,
     Progress,
     Recipe,
     Sampling,
-    Taught,
     Teach,
     Train,
     Trained,
@@ -260,7 +260,7 @@ def test_the_result_is_told_before_the_engine_is_back(folder: Path) -> None:
         ask(wire, ("t", lesson(folder, "step done")), ("a", TEACH))
 
     _, wire, _ = work(spec(folder), script, Slow())
-    assert isinstance(wire.sent["t"], Trained) and wire.sent["a"] == Taught(text="base")
+    assert isinstance(wire.sent["t"], Trained) and wire.sent["a"] == Answered(text="base")
 
 
 def test_a_late_engine_does_not_start_before_something_needs_it(folder: Path) -> None:
@@ -344,7 +344,7 @@ def test_a_training_that_fails_leaves_the_old_teacher_in_place(folder: Path, wor
     code, wire, _ = work(spec(folder), script)
     failed = wire.sent["t"]
     assert isinstance(failed, Failed) and failed.kind == "engine" and says in failed.detail
-    assert code == 0 and wire.sent["a"] == Taught(text="base")
+    assert code == 0 and wire.sent["a"] == Answered(text="base")
 
 
 def test_a_training_that_is_killed_on_its_way_goes_on_where_it_was(folder: Path) -> None:
@@ -498,7 +498,7 @@ def test_requests_that_name_trained_weights_are_answered_by_an_abler_teacher(fol
 
     def share(weights: str) -> float:
         texts = [(sent[id], m.problem) for id, m in asked if m.weights == weights]
-        return sum(isinstance(t, Taught) and t.text.endswith(f": {PROBLEMS[p]}") for t, p in texts) / len(texts)
+        return sum(isinstance(t, Answered) and t.text.endswith(f": {PROBLEMS[p]}") for t, p in texts) / len(texts)
 
     assert share(new) > share(BASE) + 0.04
 

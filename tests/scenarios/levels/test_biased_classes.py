@@ -52,11 +52,8 @@ def held(scenario: Scenario, folder: Path) -> tuple[TeachingProblemRecord, ...]:
     async def answered(request: Request, texts: dict[str, str]) -> Result:
         message = level.message(request, texts.__getitem__)
         asked = engines[request.to]
-        if isinstance(message, Teach):
-            text = (await handlers.teach(asked, "", request.id, message)).text
-        else:
-            assert isinstance(message, Examine)
-            text = (await handlers.sit_exam(asked, "", request.id, message)).text
+        assert isinstance(message, Teach | Examine)
+        text = (await handlers.answer(asked, "", request.id, message)).text
         texts[request.id] = text
         answer = text.rpartition("Answer: ")[2].strip()
         return Result(request.id, text, answer, answer == gold[request.ep or request.tp])

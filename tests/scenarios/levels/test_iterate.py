@@ -84,7 +84,7 @@ def test_an_exam_shows_the_set_and_the_task_and_no_gold_answer() -> None:
     exam = next(m for m in played.messages.values() if isinstance(m, Examine))
     assert exam.task == "Is it so?"
     assert len(exam.material) == 4
-    assert {one.rationale for one in exam.material} == {"Answer: Yes", "Answer: No"}
+    assert {one.answer for one in exam.material} == {"Yes", "No"}
     assert set(Examine.__struct_fields__) & {"answer", "gold", "label"} == set()
 
 
@@ -100,7 +100,7 @@ def test_random_sets_are_half_positive_and_of_training_items() -> None:
     for key in started.rounds[0].scored:
         drawn = started.sets[key]
         assert drawn.origin == "training"
-        assert Counter(one.rationale for one in drawn.exemplars) == {"Answer: Yes": 2, "Answer: No": 2}
+        assert Counter(one.answer for one in drawn.exemplars) == {"Yes": 2, "No": 2}
         assert all(one.problem.endswith("of train") for one in drawn.exemplars)
 
 

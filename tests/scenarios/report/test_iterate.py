@@ -21,7 +21,7 @@ def right(count: int) -> Confusion:
     return Confusion(count, 10 - count, 10 - count, count)
 
 
-SETS = {name: ExemplarSet((Exemplar(f"text {name}", "why\nAnswer: Yes"),), "revision", name) for name in "abcdef"}
+SETS = {name: ExemplarSet((Exemplar(f"text {name}", "why", "Yes"),), "revision", name) for name in "abcdef"}
 ADA, BOB = FailureCase("i1", "ada", "exam1"), FailureCase("i2", "bob", "exam2")
 AGAIN = FailureCase("i3", "ada", "exam3")
 START = IterateRoundRecord(

@@ -16,11 +16,11 @@ from broker.work_messages import (
     Examine,
     Failed,
     Feedback,
+    Graded,
     Message,
     Progress,
     Recipe,
     Sampling,
-    Taught,
     Teach,
     Train,
     Trained,
@@ -114,7 +114,7 @@ class School:
 
     def right(self, request_id: str, message: Message) -> Message:
         usage = Usage(prompt_tokens=10, completion_tokens=5)
-        return Taught(text="Answer: 1", usage=usage) if isinstance(message, Teach) else Answered(text="Answer: 2")
+        return Answered(text="Answer: 1", usage=usage) if isinstance(message, Teach) else Answered(text="Answer: 2")
 
     def send(
         self, message: Message, *, to: str = "", request_id: str = "", affinity: str = "", keep: bool = False
@@ -288,15 +288,15 @@ def test_a_class_whose_class_db_is_removed_stops(store: Store, grader: ClassGrad
 
 def test_an_answer_of_the_wrong_kind_is_a_failure(store: Store, grader: ClassGrader) -> None:
     school = School(store)
-    school.answer = lambda id, m: Answered(text="Answer: 1")
+    school.answer = lambda id, m: Graded(logprob=-1.0, tokens=1)
     assert classroom(store, grader, school).run().status == "complete"
-    assert {record.detail for record in store.results() if record.failed} == {"answered Answered to Teach"}
+    assert {record.detail for record in store.results() if record.failed} == {"answered Graded to Teach"}
 
 
 @pytest.mark.parametrize("text", ["", "I do not know", "Answer: "])
 def test_an_answer_that_cannot_be_found_is_wrong_and_not_examined(text: str, store: Store, grader: ClassGrader) -> None:
     school = School(store)
-    school.answer = lambda id, m: Taught(text=text)
+    school.answer = lambda id, m: Answered(text=text)
     assert classroom(store, grader, school).run().status == "complete"
     assert {(record.answer, record.correct) for record in store.results()} == {(None, False)}
     assert len(school.asked) == 12
@@ -365,7 +365,7 @@ def test_the_detail_of_a_failure_is_cut_and_has_no_control_characters(store: Sto
 
 def test_unknown_results_are_acknowledged_and_dropped(store: Store, grader: ClassGrader) -> None:
     school = School(store)
-    school.extra = [Received(Taught(text="late"), "teacher", "unheard of", "")]
+    school.extra = [Received(Answered(text="late"), "teacher", "unheard of", "")]
     assert classroom(store, grader, school).run().status == "complete"
     assert store.find("unheard of") is None
 
@@ -505,7 +505,7 @@ REPEATED = Request("again", "Teach", "teacher", "teach", Sampling(), tp="tp0")
 def trained(request_id: str, message: Message) -> Message:
     if isinstance(message, Train):
         return Trained(trained="new", pairs=3, steps=1, seconds=2.0, figures={"loss": 0.5})
-    return Taught(text="Answer: 1")
+    return Answered(text="Answer: 1")
 
 
 def test_a_file_is_written_before_the_message_that_names_it_is_sent(store: Store, grader: ClassGrader) -> None:

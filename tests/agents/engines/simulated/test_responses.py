@@ -22,20 +22,12 @@ NOUNS = ("owls", "cats", "stones", "trees", "nurses", "rivers", "clocks", "kings
 ITEMS = {f"Number {n}: does it follow for {NOUNS[n % len(NOUNS)]}?": ("Yes", "No")[n * 7 % 5 % 2] for n in range(160)}
 LONG = Sampling(max_tokens=2000)
 TASK = "Does it follow?"
-MATERIAL = tuple(Exemplar(item, f"Answer: {gold}") for item, gold in list(ITEMS.items())[:8])
+MATERIAL = tuple(Exemplar(item, answer=gold) for item, gold in list(ITEMS.items())[:8])
 MISTAKES = tuple(Mistake(item, "Answer: Yes", "ada") for item in list(ITEMS)[20:24])
 SCRATCH = Revise(task=TASK, answer_form="yes_no", count=8, sampling=LONG)
 REVISE = msgspec.structs.replace(SCRATCH, material=MATERIAL)
 INFORMED = msgspec.structs.replace(REVISE, mistakes=MISTAKES, reasons=("They overlook a word.",))
 REFLECT = Reflect(task=TASK, answer_form="yes_no", material=MATERIAL, mistakes=MISTAKES, reasons=3, sampling=LONG)
-TRADES = {
-    Teach: handlers.teach,
-    Examine: handlers.sit_exam,
-    Reflect: handlers.reflect,
-    Revise: handlers.revise,
-    Explain: handlers.explain,
-    Ask: handlers.ask,
-}
 
 
 @pytest.fixture
@@ -53,7 +45,7 @@ def ask(key: Path, requests: Sequence[Question], repeats: int = 1, **options: An
         engine = SimulatedEngine(Settings("simulated", None, 0, 1, options=args))
         await engine.start(lambda request_id, tokens: None)
         asked = [(digest(r, k), r) for r in requests for k in range(repeats)]
-        results = await asyncio.gather(*(TRADES[type(r)](engine, "", i, r) for i, r in asked))  # type: ignore[operator]
+        results = await asyncio.gather(*(handlers.answer(engine, "", i, r) for i, r in asked))
         return [result.text for result in results]
 
     return asyncio.run(all_of_them())
@@ -62,8 +54,8 @@ def ask(key: Path, requests: Sequence[Question], repeats: int = 1, **options: An
 def read(text: str) -> tuple[Exemplar, ...]:
     """A set as docs/protocol.md describes it; nothing where it is none."""
     blocks = re.split(r"(?m)^Example \d+$", text)
-    found = [re.fullmatch(r"\nText: (.+)\n((?:Reason: .+\n)?Answer: .+)\n*", block) for block in blocks[1:]]
-    return tuple(Exemplar(one[1], one[2]) for one in found if one) if all(found) and not blocks[0] else ()
+    found = [re.fullmatch(r"\nText: (.+)\n(?:Reason: (.+)\n)?Answer: (.+)\n*", block) for block in blocks[1:]]
+    return tuple(Exemplar(one[1], one[2] or "", one[3]) for one in found if one) if all(found) and not blocks[0] else ()
 
 
 def share_right(
@@ -90,7 +82,7 @@ def test_a_set_is_well_formed_balanced_new_and_always_the_same(key: Path, reques
     assert len(set(texts)) == 5
     for text in texts:
         found = read(text)
-        assert [one.rationale for one in found] == ["Answer: Yes", "Answer: No"] * 4
+        assert [one.answer for one in found] == ["Yes", "No"] * 4
         assert len({one.problem for one in found}) == 8
         assert not {one.problem for one in found} & set(ITEMS)
         begun = prompts.layout(request_, "").begun
@@ -119,7 +111,7 @@ def test_without_a_gain_mistakes_teach_the_teacher_nothing(key: Path) -> None:
 def test_an_abler_teacher_labels_its_own_texts_better(key: Path) -> None:
     weak, strong = (
         mean(
-            responses.invented_answer(one.problem, "yes_no") in one.rationale
+            responses.invented_answer(one.problem, "yes_no") == one.answer
             for text in ask(key, [SCRATCH], 20, ability=ability)
             for one in read(text)
         )
@@ -142,7 +134,7 @@ def test_reasons_are_numbered_and_follow_from_what_the_mistakes_are_about(key: P
 
 def test_some_sets_and_reasons_break_the_rules_of_their_form(key: Path) -> None:
     sets = [read(text) for text in ask(key, [REVISE], 60, unparsable_rate=1)]
-    kinds = {(len(one), len({exemplar.rationale for exemplar in one})) for one in sets}
+    kinds = {(len(one), len({exemplar.answer for exemplar in one})) for one in sets}
     assert kinds == {(7, 2), (8, 1), (0, 0)}
     assert ask(key, [REFLECT], unparsable_rate=1) == ["1."]
 

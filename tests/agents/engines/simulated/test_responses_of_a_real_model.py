@@ -7,21 +7,18 @@ import pytest
 from agents import handlers
 from agents.engines.base import Settings
 from broker.work_messages import (
+    Answered,
     Ask,
-    Asked,
     Exemplar,
     Explain,
-    Explained,
     Mistake,
     Reflect,
-    Reflected,
     Revise,
-    Revised,
     Sampling,
 )
 
 TASK = "Each text is a sentence. Answer Yes if it is a question, and No if it is not."
-SET = (Exemplar("Where is the key?", "Answer: Yes"), Exemplar("The key is lost.", "Answer: No"))
+SET = (Exemplar("Where is the key?", answer="Yes"), Exemplar("The key is lost.", answer="No"))
 SHORT = Sampling(max_tokens=48)
 
 
@@ -35,15 +32,15 @@ def test_the_smallest_model_reflects_revises_asks_and_explains() -> None:
     reflect = Reflect(task=TASK, answer_form="yes_no", material=SET, mistakes=mistakes, reasons=2, sampling=SHORT)
     revise = Revise(task=TASK, answer_form="yes_no", material=SET, count=2, sampling=SHORT)
 
-    async def all_of_them() -> tuple[Reflected, Revised, Asked, Explained]:
+    async def all_of_them() -> tuple[Answered, ...]:
         engine = TransformersEngine(Settings("smollm2", folder, 0, 1))
         await engine.start(lambda request_id, tokens: None)
         try:
             return await asyncio.gather(
-                handlers.reflect(engine, "", "00", reflect),
-                handlers.revise(engine, "", "01", revise),
-                handlers.ask(engine, "", "02", Ask(material=SET, sampling=SHORT)),
-                handlers.explain(engine, "", "03", Explain(material=SET, question="Why yes?", sampling=SHORT)),
+                handlers.answer(engine, "", "00", reflect),
+                handlers.answer(engine, "", "01", revise),
+                handlers.answer(engine, "", "02", Ask(material=SET, sampling=SHORT)),
+                handlers.answer(engine, "", "03", Explain(material=SET, question="Why yes?", sampling=SHORT)),
             )
         finally:
             await engine.stop()
