@@ -190,8 +190,8 @@ class Liveness:
         elif lost.detail == TURN_OVER:
             self._store.note(lost.name, "left", TURN_OVER)
         else:
-            why = "" if lost.why == "goodbye" else lost.why
-            self._store.note(lost.name, "lost", f"{why} {lost.detail}".strip()[:500])
+            why = {"goodbye": "", "process": "its process ended: "}.get(lost.why, f"{lost.why}: ")
+            self._store.note(lost.name, "lost", f"{why}{lost.detail}"[:500].removesuffix(": "))
         if lost.why == "stalled":
             self._end(lost.name, lost.detail, "stalled_s", lost.pid)
         elif lost.why == "silent":

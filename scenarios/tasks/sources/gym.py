@@ -299,6 +299,7 @@ def _unknown(name: str) -> str:
         return f"{name} of reasoning-gym is not fit for a class: it {REFUSED[name]}; {listed}"
     if name in UNCHECKED.split():
         return f"reasoning-gym has {name}, but its answers were not checked yet; {listed}"
-    near = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.5)
+    begun = [family for family in FAMILIES if name and family.startswith(name.lower())]
+    near = begun or difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.5)
     guess = f"; did you mean {near[0]}?" if near else ""
     return f"no family is called {name[:60]!r}{guess} ({listed})"
