@@ -6,6 +6,7 @@ from broker.actions import Action, Send
 from broker.events import Incoming, Sender, StateEvent, Tick
 from broker.pool import PoolAgent
 from broker.protocol import (
+    PROTOCOL,
     Ack,
     AgentState,
     Envelope,
@@ -87,7 +88,7 @@ class Broker:
         working: Iterable[str] = (),
         pid: int = 0,
         role: Role = "student",
-        protocol: int = 1,
+        protocol: int = PROTOCOL,
     ) -> Sent:
         hello = Hello(
             name=name or peer.decode(), role=role, pool=pool, credit=credit, state=state, working=tuple(working),

@@ -124,7 +124,7 @@ def test_a_second_classroom_is_refused_while_the_first_is_alive(broker: Broker) 
 
 def test_a_peer_of_another_protocol_is_refused_once_and_the_classroom_gets_the_reason(broker: Broker) -> None:
     broker.agent(b"a", "ann", protocol=9)
-    assert broker.messages_to(b"a") == [Drain(reason="ann speaks protocol 9, and this broker 1")]
+    assert broker.messages_to(b"a") == [Drain(reason="ann speaks protocol 9, and this broker 2")]
     lost = broker.messages_to(C)[0]
     assert isinstance(lost, Lost)
     assert (lost.why, lost.name) == ("refused", "ann")
