@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from agents.engines.local.sampling import choose
-from agents.engines.local.slots import Slots
+from agents.engines.local.slots import Slots, out_of_memory, release_cached_memory
 from broker.work_messages import Sampling
 
 UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
@@ -149,7 +149,13 @@ class Batch:
             scored += len(row.given)
             if joined and (new_tokens + length - found > PREFILL or scored > SCORED):
                 break
-            self._slots.reserve(length + row.sampling.max_tokens, [row.held for row in self.rows])
+            try:
+                self._slots.reserve(length + row.sampling.max_tokens, [row.held for row in self.rows])
+            except (RuntimeError, MemoryError) as error:
+                if not (self.rows and out_of_memory(error)):
+                    raise
+                self._slots.keep_block()  # it waits until the others have left
+                break
             if keys_values is not None:
                 self._slots.all[len(self.rows), ..., :found, :] = keys_values[..., :found, :]
             row.held = row.cached = found
@@ -161,8 +167,38 @@ class Batch:
             new_tokens += length - found
         return joined
 
+    def relieve(self, waiting: list[BatchRow]) -> BatchRow | None:
+        """After a lack of memory, run fewer rows from now on.
+
+        The last row goes back to `waiting`, where it keeps its tokens. Returns a row that lacks memory although it
+        runs alone, or would: it cannot be computed.
+        """
+        release_cached_memory()
+        if not self.rows:
+            if self._slots.capacity == 1:
+                return waiting.pop(0)
+            self._slots.capacity //= 2
+        elif len(self.rows) == 1:
+            return self.rows[0]
+        else:
+            row = self.rows[-1]
+            self.leave(row)
+            row.held = row.cached = 0
+            waiting.insert(0, row)
+            self._slots.capacity = len(self.rows)
+        return None
+
     def step(self) -> None:
-        """Compute one more token, or the score, of every row."""
+        """Compute one more token, or the score, of every row. If that fails, the rows are as they were before."""
+        held = [row.held for row in self.rows]
+        try:
+            self._step()
+        except BaseException:
+            for row, tokens in zip(self.rows, held, strict=True):
+                row.held = tokens
+            raise
+
+    def _step(self) -> None:
         joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
         logits = self.logits()
         for slot, row in joined:

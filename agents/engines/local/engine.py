@@ -20,7 +20,8 @@ from agents.engines import arguments, thoughts
 from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings, first_line
 from agents.engines.chat import Chat
 from agents.engines.local.batch import Batch, BatchRow
-from agents.engines.local.loading import context_of, explain, load, out_of_memory, pick_device, pick_dtype
+from agents.engines.local.loading import context_of, explain, load, pick_device, pick_dtype
+from agents.engines.local.slots import out_of_memory, release_cached_memory
 from agents.engines.local.worker_queue import Outcome, PromptItem, WeightSwitch, WorkItem
 from agents.engines.weight_scheduler import WeightScheduler
 from agents.engines.weight_switching import SwitchableModel
@@ -110,8 +111,7 @@ class TransformersEngine:
         if worker:
             self._queue.put(None)
             await asyncio.to_thread(worker.join)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_cached_memory()
 
     @torch.inference_mode()
     def _load(self) -> tuple[Chat, SwitchableModel, Batch, int]:
@@ -171,16 +171,16 @@ class TransformersEngine:
                     self._forget(batch, waiting)
                     switch_weights(item, model, batch)
             self._forget(batch, waiting)
-            batch.join(waiting)
-            if not batch.rows:
-                continue
             try:
-                batch.step()
-            except RuntimeError as error:
-                if len(batch.rows) > 1 or not out_of_memory(error):
+                batch.join(waiting)
+                if batch.rows:
+                    batch.step()
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
                     raise
-                # The request ran alone, so it does not fit, and the engine is not broken.
-                self._settle(batch, batch.rows[0], EngineFailure("engine", f"out of memory: {first_line(error)}"))
+                log.warning("out of memory with %d requests at once: %s", len(batch.rows), first_line(error))
+                if row := batch.relieve(waiting):
+                    self._settle(batch, row, EngineFailure("engine", f"out of memory: {first_line(error)}"))
                 continue
             for row in list(batch.rows):
                 on_progress(self._items[row].prompt.request_id, 0 if row.given else 1)
@@ -211,7 +211,8 @@ class TransformersEngine:
                 batch.leave(row)
 
     def _settle(self, batch: Batch, row: BatchRow, outcome: Completion | Scored | EngineFailure) -> None:
-        batch.leave(row)
+        if row in batch.rows:
+            batch.leave(row)
         self._items.pop(row).resolve(outcome)
 
     def _scored(self, row: BatchRow) -> Scored:

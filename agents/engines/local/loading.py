@@ -18,13 +18,13 @@ from agents.engines.base import EngineStartError, Settings, first_line
 from agents.engines.chat import Chat
 from agents.engines.local import model_checks as checks
 from agents.engines.local.batch import ATTENTION, Batch, BatchRow
+from agents.engines.local.slots import out_of_memory
 from agents.placement.hardware import computes_in_bfloat16
 from broker.work_messages import Sampling
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 PROBE = 8
 """Number of tokens on which slots are compared with the library's own attention."""
-NO_MEMORY = "can't allocate memory"
 GPU_FAILURE = re.compile(
     r"(?i)CUDA error|CUDA driver|CUDA unknown error|CUDA-capable device|NVIDIA driver|NVML|NCCL error|GPU is lost|"
     r"ECC error"
@@ -297,12 +297,6 @@ def explain(error: Exception, settings: Settings) -> EngineStartError:
         f"{settings.folder} cannot be loaded: {type(error).__name__}: {first_line(error)}\n"
         "fetch or convert the model again"
     )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine ran out of memory."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in text or NO_MEMORY in text
 
 
 def device_failed(text: str) -> bool:

@@ -13,6 +13,21 @@ import torch
 
 from agents.placement.memory import room_for
 
+NO_MEMORY = "can't allocate memory"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine ran out of memory."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in text or NO_MEMORY in text
+
+
+def release_cached_memory() -> None:
+    """Give the memory of a GPU that torch keeps for later back to other processes."""
+    torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
 
 class Slots:
     """The slots of one model; slot i belongs to row i.
@@ -31,7 +46,7 @@ class Slots:
         dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
         self._sizes = layers, key_heads, dim
         self._dtype, self._device = model.dtype, model.device
-        self._capacity, self._memory = capacity, memory
+        self.capacity, self._memory = capacity, memory
         self.per_token: int = 2 * layers * key_heads * dim * model.dtype.itemsize
         """Bytes of keys and values of one token."""
         longest = room_for(config.max_position_embeddings)
@@ -66,8 +81,12 @@ class Slots:
         for slot in reversed(range(len(held))):
             self.all[slot, ..., : held[slot], :] = old[slot, ..., : held[slot], :].clone()
 
+    def keep_block(self) -> None:
+        """Allocate no larger block while rows run: there was no memory for one."""
+        self._memory = self._block.nbytes
+
     def _limit(self, room: int) -> int:
-        return max(1, min(self._capacity, self._memory // (self.per_token * room)))
+        return max(1, min(self.capacity, self._memory // (self.per_token * room)))
 
     def _bytes(self, room: int) -> int:
         return self._limit(room) * room * self.per_token
