@@ -16,6 +16,7 @@ from transformers import AttentionInterface
 
 from agents.engines.local.sampling import choose
 from agents.engines.local.slots import Slots, out_of_memory, release_cached_memory
+from agents.placement.memory import ROOM
 from broker.work_messages import Sampling
 
 UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
@@ -265,6 +266,9 @@ class Plan:
         self.slots = torch.from_numpy(slots).to(device)
         self.positions = torch.from_numpy(np.concatenate(positions)).to(device)
         self.longest = max(starts[: self.single], default=-1) + 1
+        if device.type == "cuda":
+            # Kernels are chosen, and masks padded, per length; slots are a multiple of it long.
+            self.longest = -(-self.longest // ROOM) * ROOM
         seen = torch.arange(self.longest) <= torch.tensor(starts[: self.single]).view(-1, 1)
         mask = torch.zeros(seen.shape, dtype=like.dtype).masked_fill_(~seen, float("-inf"))
         self.mask = mask[:, None, None].to(device)
@@ -304,16 +308,40 @@ def attend(
     begin = plan.single
     for slot, count, mask in plan.spans:
         past = slice(0, mask.shape[1])
-        out[begin : begin + count] = functional.scaled_dot_product_attention(
+        new, seen_keys, seen_values = (
             query[:, :, begin : begin + count],
             keys[None, slot, :, past],
             values[None, slot, :, past],
-            attn_mask=mask,
-            scale=scaling,
-            enable_gqa=True,
+        )
+        prefill = without_math_kernel if query.device.type == "cuda" else functional.scaled_dot_product_attention
+        out[begin : begin + count] = prefill(
+            new, seen_keys, seen_values, attn_mask=mask, scale=scaling, enable_gqa=True
         )[0].transpose(0, 1)
         begin += count
     return out[None], None
+
+
+def without_math_kernel(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    attn_mask: torch.Tensor,
+    scale: float,
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """Causal attention of the last tokens of a row, by a fused kernel of CUDA.
+
+    For a mask together with grouped heads torch has only its math kernel there, which writes all scores to memory. A
+    row from its beginning needs no mask, and else keys and values are repeated for each head.
+    """
+    if query.shape[2] == key.shape[2]:
+        return functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scale, enable_gqa=enable_gqa
+        )
+    groups = query.shape[1] // key.shape[1]
+    key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, scale=scale)
 
 
 def causal(start: int, count: int, device: torch.device) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Memory for the keys and values of running rows, one slot per row.
 
-All slots have the same length and lie in one block. A batch that needs longer slots divides the block anew. On a CPU
-the block is allocated once, and a page of it takes memory when a row first writes to it.
+All slots have the same length and lie in one block. A batch that needs longer slots divides the block anew. The block
+is allocated once (not on Apple GPUs); on a CPU a page of it takes memory when a row first writes to it.
 """
 
 import math
@@ -50,8 +50,10 @@ class Slots:
         self.per_token: int = 2 * layers * key_heads * dim * model.dtype.itemsize
         """Bytes of keys and values of one token."""
         longest = room_for(config.max_position_embeddings)
-        self._least = min(memory, capacity * longest * self.per_token) if self._device.type == "cpu" else 0
-        """Least bytes of the block: on a CPU, all that rows within the model's context can need."""
+        once = self._device.type in ("cpu", "cuda")
+        self._least = min(memory, capacity * longest * self.per_token) if once else 0
+        """Least bytes of the block: all that rows within the model's context can need. An Apple GPU shares the memory
+        of the machine, so there the block grows with the rows."""
         self._block = self._zeros(self._least)
         self.all = self._divide(0, 0)
         """[slots, layers, 2, heads, tokens, dim]; keys are 0, values are 1."""

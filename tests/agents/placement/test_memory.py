@@ -92,7 +92,7 @@ def test_an_argument_that_an_engine_would_refuse_counts_as_not_said() -> None:
 
 
 def test_weights_are_counted_in_the_dtype_that_is_computed_in() -> None:
-    stored = Shape(weight_bytes=2, tied_values=10_000_000)
+    stored = Shape(weight_bytes=2, tied_values=10_000_000, heads=8)
     assert weights_mb(1000, stored, "float32", packed=True) == 2000
     assert weights_mb(1000, stored, "bfloat16", packed=False) == 1000
     assert weights_mb(1000, stored, "bfloat16", packed=True) == 1020  # the embedding once more
@@ -111,12 +111,12 @@ def test_weights_are_counted_in_the_dtype_that_is_computed_in() -> None:
         (
             {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": None, "hidden_size": 64,
              "head_dim": 16, "vocab_size": 100, "torch_dtype": "float32"},
-            Shape(weight_bytes=4, token_values=2 * 2 * 8 * 16),
+            Shape(weight_bytes=4, token_values=2 * 2 * 8 * 16, heads=8),
         ),
         (
             {"dtype": "float16", "quantization_config": {}, "text_config": {
                 "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 8}},
-            Shape(token_values=2 * 8),
+            Shape(token_values=2 * 8, heads=1),
         ),
         ({}, Shape()),
     ],
