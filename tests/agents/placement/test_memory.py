@@ -92,7 +92,7 @@ def test_an_argument_that_an_engine_would_refuse_counts_as_not_said() -> None:
 
 
 def test_weights_are_counted_in_the_dtype_that_is_computed_in() -> None:
-    stored = Shape(weight_bytes=2, tied_values=10_000_000, heads=8)
+    stored = Shape(weight_bytes=2, tied_values=10_000_000)
     assert weights_mb(1000, stored, "float32", packed=True) == 2000
     assert weights_mb(1000, stored, "bfloat16", packed=False) == 1000
     assert weights_mb(1000, stored, "bfloat16", packed=True) == 1020  # the embedding once more
@@ -106,7 +106,7 @@ def test_weights_are_counted_in_the_dtype_that_is_computed_in() -> None:
         (
             {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 64,
              "vocab_size": 100, "tie_word_embeddings": True, "dtype": "bfloat16"},
-            Shape(weight_bytes=2, token_values=2 * 2 * 4 * 8, tied_values=6400),
+            Shape(weight_bytes=2, token_values=2 * 2 * 4 * 8, tied_values=6400, heads=8),
         ),
         (
             {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": None, "hidden_size": 64,
