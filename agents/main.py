@@ -227,6 +227,7 @@ def settings(spec: AgentSpec) -> Settings:
         max_context=spec.max_context,
         gpus=spec.gpus,
         memory_share=spec.memory_share,
+        cache_mb=spec.cache_mb,
         seed=prompts.seed_of(digest(spec.seed, spec.name)),
         weights_folder=spec.weights_folder,
         keep_thoughts=spec.thoughts == "keep",

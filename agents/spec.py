@@ -35,6 +35,9 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     gpus: int = 0
     """Number of visible GPUs."""
     memory_share: float = 0.0
+    """Share of the memory of each GPU, without the context of the process; 0: not decided."""
+    cache_mb: int = 0
+    """MB of each GPU for keys and values; 0: not decided."""
     thoughts: Literal["drop", "keep"] = "drop"
     engine_args: dict[str, Any] = {}
     weights_folder: str = ""

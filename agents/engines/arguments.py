@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Meta
 
 from agents.engines.base import EngineStartError
-from agents.placement.memory import PREFIX_CACHE_MB
 
 VLLM_ALLOWED = frozenset(
     # Memory.
@@ -50,11 +49,12 @@ Options = TypeVar("Options", bound=msgspec.Struct)
 class TransformersOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`engine_args` of a transformers agent."""
 
-    prefix_cache_mb: Annotated[int, Meta(ge=0)] = PREFIX_CACHE_MB
-    """MB (10^6 bytes) for the keys and values of recent prompts; 0: no prefix cache."""
+    prefix_cache_mb: Annotated[int, Meta(ge=0)] | None = None
+    """MB (10^6 bytes) for the keys and values of recent prompts; 0: no prefix cache. Default: 256, on CUDA a fifth of
+    the agent's memory for keys and values."""
     kv_cache_mb: Annotated[int, Meta(ge=0)] = 0
-    """Most MB (10^6 bytes) for the keys and values of running requests; 0: 2000, on CUDA half of the GPU's free memory.
-    If requests need more, fewer run at once."""
+    """Most MB (10^6 bytes) for the keys and values of running requests; 0: 2000, on CUDA the rest of the agent's share
+    of the memory. If requests need more, fewer run at once."""
 
 
 def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str] = (), why: str = "") -> Options:

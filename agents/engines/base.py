@@ -111,7 +111,9 @@ class Settings(msgspec.Struct, frozen=True):
     gpus: int = 0
     """Number of visible GPUs."""
     memory_share: float = 0.0
-    """Share of the memory of each GPU; 0: not decided."""
+    """Share of the memory of each GPU, without the context of the process; 0: not decided."""
+    cache_mb: int = 0
+    """MB of each GPU for keys and values; 0: not decided."""
     seed: int = 0
     """For engines that draw from one stream; differs between the agents of a class."""
     weights_folder: str = ""

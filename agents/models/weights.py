@@ -180,6 +180,8 @@ class Shape(msgspec.Struct, frozen=True):
     """Number of keys and values of one token."""
     tied_values: int = 0
     """Size of the embedding if it is also the last layer."""
+    heads: int = 0
+    """Number of attention heads, which several GPUs divide among them."""
 
 
 def shape_of(folder: Path) -> Shape:
@@ -193,6 +195,7 @@ def shape_of(folder: Path) -> Shape:
         weight_bytes=0 if "quantization_config" in config else BYTES.get(dtype, 0),
         token_values=2 * whole.get("num_hidden_layers", 0) * whole.get("num_key_value_heads", heads) * dim,
         tied_values=whole.get("vocab_size", 0) * hidden if config.get("tie_word_embeddings") else 0,
+        heads=heads,
     )
 
 

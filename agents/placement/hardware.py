@@ -234,7 +234,8 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
                 f"CUDA_VISIBLE_DEVICES={visible} names GPU {found[0][0]} twice: CUDA then uses none\nname each GPU once"
             )
         chosen += found
-        gpus.append(_gpu(found[0], token, host_mb))
+        # vLLM wants the whole UUID.
+        gpus.append(_gpu(found[0], found[0][1] if shortened else token, host_mb))
     return tuple(gpus)
 
 

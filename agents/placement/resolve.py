@@ -209,7 +209,14 @@ def _place(
             processes.append((name, config, "teacher" if config is configs[0] else "student", engine, model))
             requests[-1].append(
                 seats.SeatRequest(
-                    name, config.gpu, megabytes, config.memory_share, engine, config.engine_args, workload
+                    name,
+                    config.gpu,
+                    megabytes,
+                    config.memory_share,
+                    engine,
+                    config.engine_args,
+                    workload,
+                    model.shape.heads if model else 0,
                 )
             )
     groups = requests if in_turn else [[request for own in requests for request in own]]

@@ -21,8 +21,8 @@ MPS = "mps"
 """Token of the GPU of an Apple machine; not a CUDA device."""
 CACHES = ("kv_cache_mb", "kv_cache_memory_bytes")
 """Arguments of transformers and vLLM that limit keys and values on a CPU."""
-GPU_AGENT_THREADS = 4
-"""Most threads of an agent on a GPU, for tokenizing and sampling."""
+GPU_AGENT_THREADS = 1
+"""Threads of an agent on a GPU: with more, those that wait for work take time from the others."""
 
 
 class SeatRequest(msgspec.Struct, frozen=True):
@@ -36,6 +36,8 @@ class SeatRequest(msgspec.Struct, frozen=True):
     engine: str = "transformers"
     engine_args: dict[str, Any] = {}
     workload: Workload = UNKNOWN
+    heads: int = 0
+    """Attention heads of its model; 0: unknown."""
 
     @property
     def on_cpu(self) -> Memory:
@@ -65,6 +67,18 @@ class Seat(msgspec.Struct, frozen=True):
     why: str
     memory: Memory | None = None
     """Estimated memory; None: it loads no model."""
+
+    @property
+    def engine_share(self) -> float:
+        """Share of each GPU without the context of the process, which neither torch nor vLLM counts as its own."""
+        if not self.gpus or self.memory is None or not self.memory.total_mb:
+            return self.memory_share
+        return self.memory_share * (1 - memory.CONTEXT_MB * len(self.gpus) / self.memory.total_mb)
+
+    @property
+    def cache_mb(self) -> int:
+        """MB of keys and values on each GPU; 0 without GPUs."""
+        return self.memory.cache_mb // len(self.gpus) if self.memory and self.gpus else 0
 
 
 Seating = Mapping[str, tuple[int, ...]]
@@ -123,6 +137,15 @@ def _named(requests: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> Seating:
             raise PlacementError(message, agent=request.agent, key=("gpu",))
         if not chosen or len(set(chosen)) < len(chosen):
             message = f"{list(chosen)} must name each of its GPUs once; `none` is no GPU"
+            raise PlacementError(message, agent=request.agent, key=("gpu",))
+        if len(chosen) > 1 and request.model_mb and request.engine != "vllm":
+            message = f"{list(chosen)}: the engine {request.engine} computes on one GPU; name one, or take engine: vllm"
+            raise PlacementError(message, agent=request.agent, key=("gpu",))
+        if request.heads % len(chosen):
+            message = (
+                f"{list(chosen)}: {request.heads} attention heads of its model cannot be divided among {len(chosen)} "
+                "GPUs; take another number of GPUs"
+            )
             raise PlacementError(message, agent=request.agent, key=("gpu",))
         granted = _granted_mb(request, [gpus[i] for i in chosen])
         if granted < request.model_mb:
@@ -207,7 +230,6 @@ def _shares(seating: Seating, requests: Sequence[SeatRequest], gpus: Sequence[Gp
 def _gpu_seat(
     request: SeatRequest, gpus: Sequence[Gpu], chosen: tuple[int, ...], share: float, machine: Machine, agents: int
 ) -> Seat:
-    threads = max(1, min(GPU_AGENT_THREADS, _at_once(machine) // agents))
     where = "MPS" if gpus[0].token == MPS else f"GPU {'+'.join(str(i) for i in chosen)}"
     need = f"needs about {_gb(need_mb(request.model_mb, len(gpus)))}" + (" on each" if len(gpus) > 1 else "")
     why = f"{'auto' if request.gpu == 'auto' else 'named'}; {need}"
@@ -215,7 +237,7 @@ def _gpu_seat(
     device = f"{where} ({gpus[0].name}, {share * 100:.0f} %)"
     granted = share * min(gpu.memory_mb for gpu in gpus) * len(gpus)
     taken = memory.on_gpus(request.model_mb, granted, len(gpus))
-    return Seat(request.agent, tokens, share, machine.cores, threads, device, why, taken)
+    return Seat(request.agent, tokens, share, machine.cores, GPU_AGENT_THREADS, device, why, taken)
 
 
 def _label(i: int, gpus: Sequence[Gpu]) -> str:

@@ -74,7 +74,7 @@ def _out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     try:
-        from agents.engines.local.loading import out_of_memory
+        from agents.engines.local.slots import out_of_memory
     except ImportError:  # without torch, nothing was computed
         return False
     return out_of_memory(error)

@@ -62,7 +62,9 @@ class Checkpoints:
             for name, parameter in parameters.items():
                 parameter.copy_(tensors.get_tensor(f"value/{name}"))
                 moments = {m: tensors.get_tensor(f"{m}/{name}").to(parameter.device) for m in MOMENTS}
-                optimizer.state[parameter] = {"step": torch.tensor(float(held.step)), **moments}
+                # A fused optimizer counts the steps on the device of the parameter.
+                where = parameter.device if optimizer.defaults.get("fused") else "cpu"
+                optimizer.state[parameter] = {"step": torch.tensor(float(held.step), device=where), **moments}
 
     def due(self) -> bool:
         """Whether it is time for one."""

@@ -185,6 +185,7 @@ class TrainingCoordinator:
             persona=spec.persona,
             dtype=spec.dtype,
             threads=spec.threads,
+            memory_share=spec.memory_share,
             out=spec.weights_folder,
             # Named by the input of the training, so that a repeated request finds its checkpoint.
             work=str(training / digest(request.weights, request.pairs_digest or request_id, request.recipe)[:32]),

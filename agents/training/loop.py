@@ -77,7 +77,13 @@ class TrainingLoop:
         trainer = trainers.make(model, tokenizer, self._left, recipe, self._work, device, fast)
         parameters = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
         rate = rate_of(recipe)
-        optimizer = torch.optim.AdamW(parameters.values(), lr=rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(
+            parameters.values(),
+            lr=rate,
+            weight_decay=0.0,
+            # The default on CUDA copies all parameters during a step.
+            fused=device.type == "cuda",
+        )
         if resumed.step:
             log.info("going on after step %d of %d", resumed.step, steps)
             self._checkpoints.fill(resumed, parameters, optimizer)

@@ -141,8 +141,10 @@ def _room_gb(agents: Sequence[ResolvedAgent], machine: hardware.Machine, *, in_t
     """Return the GB for the teacher's training: its share of one GPU, or what other agents leave of the memory."""
     teacher, *others = agents
     if teacher.seat.gpus:
-        granted = teacher.seat.memory_share or seats.USABLE
-        # A training uses one device; the smallest of the GPUs decides.
-        return granted * min((gpu.memory_mb for gpu in machine.gpus), default=machine.memory_mb) / 1000
+        if seats.MPS in teacher.seat.gpus:
+            return teacher.seat.memory_share * machine.memory_mb * seats.UNIFIED / 1000
+        # A training computes on the first of the agent's GPUs.
+        first = next(gpu for gpu in machine.gpus if gpu.token == teacher.seat.gpus[0])
+        return teacher.seat.memory_share * first.memory_mb / 1000
     taken = 0.0 if in_turn else sum(one.seat.memory.total_mb for one in others if one.seat.memory and not one.seat.gpus)
     return (machine.usable_mb - taken) / 1000

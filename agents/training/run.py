@@ -42,6 +42,7 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
     # These imports take seconds.
     import torch
 
+    from agents.engines.local.gpu_memory import take_share
     from agents.training import export, model
     from agents.training.checkpoints import Checkpoints
     from agents.training.loop import TrainingLoop, forget_peak_memory, peak_memory_mb
@@ -61,6 +62,7 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
     forget_peak_memory(device)
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
     loop = TrainingLoop(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
+    take_share(device, spec.memory_share)
     begun = time.monotonic()
     untrained = model.load(spec, fast)
     loading_s += time.monotonic() - begun

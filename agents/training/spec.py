@@ -32,6 +32,8 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """dtype of frozen weights and of computation; trained weights are float32, and float16 counts as float32."""
     threads: int = 1
+    memory_share: float = 0.0
+    """Share of the GPU's memory, without the context of the process; 0: not decided."""
     out: str
     """The run's folder of weights; the new weights become a subfolder named by their digest."""
     work: str

@@ -15,7 +15,8 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from agents.engines.local.sampling import choose
-from agents.engines.local.slots import Slots
+from agents.engines.local.slots import Slots, out_of_memory, release_cached_memory
+from agents.placement.memory import ROOM
 from broker.work_messages import Sampling
 
 UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
@@ -149,7 +150,13 @@ class Batch:
             scored += len(row.given)
             if joined and (new_tokens + length - found > PREFILL or scored > SCORED):
                 break
-            self._slots.reserve(length + row.sampling.max_tokens, [row.held for row in self.rows])
+            try:
+                self._slots.reserve(length + row.sampling.max_tokens, [row.held for row in self.rows])
+            except (RuntimeError, MemoryError) as error:
+                if not (self.rows and out_of_memory(error)):
+                    raise
+                self._slots.keep_block()  # it waits until the others have left
+                break
             if keys_values is not None:
                 self._slots.all[len(self.rows), ..., :found, :] = keys_values[..., :found, :]
             row.held = row.cached = found
@@ -161,8 +168,38 @@ class Batch:
             new_tokens += length - found
         return joined
 
+    def relieve(self, waiting: list[BatchRow]) -> BatchRow | None:
+        """After a lack of memory, run fewer rows from now on.
+
+        The last row goes back to `waiting`, where it keeps its tokens. Returns a row that lacks memory although it
+        runs alone, or would: it cannot be computed.
+        """
+        release_cached_memory()
+        if not self.rows:
+            if self._slots.capacity == 1:
+                return waiting.pop(0)
+            self._slots.capacity //= 2
+        elif len(self.rows) == 1:
+            return self.rows[0]
+        else:
+            row = self.rows[-1]
+            self.leave(row)
+            row.held = row.cached = 0
+            waiting.insert(0, row)
+            self._slots.capacity = len(self.rows)
+        return None
+
     def step(self) -> None:
-        """Compute one more token, or the score, of every row."""
+        """Compute one more token, or the score, of every row. If that fails, the rows are as they were before."""
+        held = [row.held for row in self.rows]
+        try:
+            self._step()
+        except BaseException:
+            for row, tokens in zip(self.rows, held, strict=True):
+                row.held = tokens
+            raise
+
+    def _step(self) -> None:
         joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
         logits = self.logits()
         for slot, row in joined:
@@ -229,6 +266,9 @@ class Plan:
         self.slots = torch.from_numpy(slots).to(device)
         self.positions = torch.from_numpy(np.concatenate(positions)).to(device)
         self.longest = max(starts[: self.single], default=-1) + 1
+        if device.type == "cuda":
+            # Kernels are chosen, and masks padded, per length; slots are a multiple of it long.
+            self.longest = -(-self.longest // ROOM) * ROOM
         seen = torch.arange(self.longest) <= torch.tensor(starts[: self.single]).view(-1, 1)
         mask = torch.zeros(seen.shape, dtype=like.dtype).masked_fill_(~seen, float("-inf"))
         self.mask = mask[:, None, None].to(device)
@@ -268,16 +308,40 @@ def attend(
     begin = plan.single
     for slot, count, mask in plan.spans:
         past = slice(0, mask.shape[1])
-        out[begin : begin + count] = functional.scaled_dot_product_attention(
+        new, seen_keys, seen_values = (
             query[:, :, begin : begin + count],
             keys[None, slot, :, past],
             values[None, slot, :, past],
-            attn_mask=mask,
-            scale=scaling,
-            enable_gqa=True,
+        )
+        prefill = without_math_kernel if query.device.type == "cuda" else functional.scaled_dot_product_attention
+        out[begin : begin + count] = prefill(
+            new, seen_keys, seen_values, attn_mask=mask, scale=scaling, enable_gqa=True
         )[0].transpose(0, 1)
         begin += count
     return out[None], None
+
+
+def without_math_kernel(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    attn_mask: torch.Tensor,
+    scale: float,
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """Causal attention of the last tokens of a row, by a fused kernel of CUDA.
+
+    For a mask together with grouped heads torch has only its math kernel there, which writes all scores to memory. A
+    row from its beginning needs no mask, and else keys and values are repeated for each head.
+    """
+    if query.shape[2] == key.shape[2]:
+        return functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scale, enable_gqa=enable_gqa
+        )
+    groups = query.shape[1] // key.shape[1]
+    key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, scale=scale)
 
 
 def causal(start: int, count: int, device: torch.device) -> torch.Tensor:

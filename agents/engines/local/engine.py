@@ -20,17 +20,21 @@ from agents.engines import arguments, thoughts
 from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings, first_line
 from agents.engines.chat import Chat
 from agents.engines.local.batch import Batch, BatchRow
-from agents.engines.local.loading import context_of, explain, load, out_of_memory, pick_device, pick_dtype
+from agents.engines.local.gpu_memory import take_share
+from agents.engines.local.loading import context_of, explain, load, pick_device, pick_dtype
+from agents.engines.local.slots import out_of_memory, release_cached_memory
 from agents.engines.local.worker_queue import Outcome, PromptItem, WeightSwitch, WorkItem
 from agents.engines.weight_scheduler import WeightScheduler
 from agents.engines.weight_switching import SwitchableModel
-from agents.placement.memory import CPU_CAPACITY, MB, SLOTS_MB
+from agents.placement.memory import CPU_CAPACITY, MB, PREFIX_CACHE_MB, SLOTS_MB
 from broker.work_messages import Sampling, Usage
 
 log = logging.getLogger(__name__)
 
 CAPACITY = {"cpu": CPU_CAPACITY, "mps": 32, "cuda": 64}
 """Requests at once if the scenario sets no capacity."""
+PREFIX_PART = 5
+"""On CUDA one part in this many of an agent's keys and values is for recent prompts."""
 
 
 class TransformersEngine:
@@ -110,8 +114,7 @@ class TransformersEngine:
         if worker:
             self._queue.put(None)
             await asyncio.to_thread(worker.join)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_cached_memory()
 
     @torch.inference_mode()
     def _load(self) -> tuple[Chat, SwitchableModel, Batch, int]:
@@ -120,17 +123,16 @@ class TransformersEngine:
         if device.type == "cpu":
             torch.set_num_threads(max(1, settings.threads))
         dtype = pick_dtype(device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        take_share(device, settings.memory_share)
         chat, model = load(settings.folder, device, dtype)
-        memory = options.kv_cache_mb * MB or (
-            torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else SLOTS_MB * MB
-        )
+        slots_mb, prefixes_mb = cache_sizes(device, settings.cache_mb, options)
         self.capacity = settings.capacity or CAPACITY[device.type]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
         self.device = f"cpu ({threads})" if device.type == "cpu" else str(device)
         if device.type == "cuda":
             self.device += f" ({torch.cuda.get_device_name(device)})"
         log.info("computes on %s in %s", self.device, str(dtype).removeprefix("torch."))
-        batch = Batch(model, capacity=self.capacity, memory=memory, prefix_memory=options.prefix_cache_mb * MB)
+        batch = Batch(model, capacity=self.capacity, memory=slots_mb * MB, prefix_memory=prefixes_mb * MB)
         assert settings.folder is not None  # noqa: S101  (`load` refuses that)
         switchable = SwitchableModel(model, settings.folder, settings.weights_folder)
         return chat, switchable, batch, context_of(model.config, settings.max_context)
@@ -171,16 +173,16 @@ class TransformersEngine:
                     self._forget(batch, waiting)
                     switch_weights(item, model, batch)
             self._forget(batch, waiting)
-            batch.join(waiting)
-            if not batch.rows:
-                continue
             try:
-                batch.step()
-            except RuntimeError as error:
-                if len(batch.rows) > 1 or not out_of_memory(error):
+                batch.join(waiting)
+                if batch.rows:
+                    batch.step()
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
                     raise
-                # The request ran alone, so it does not fit, and the engine is not broken.
-                self._settle(batch, batch.rows[0], EngineFailure("engine", f"out of memory: {first_line(error)}"))
+                log.warning("out of memory with %d requests at once: %s", len(batch.rows), first_line(error))
+                if row := batch.relieve(waiting):
+                    self._settle(batch, row, EngineFailure("engine", f"out of memory: {first_line(error)}"))
                 continue
             for row in list(batch.rows):
                 on_progress(self._items[row].prompt.request_id, 0 if row.given else 1)
@@ -211,7 +213,8 @@ class TransformersEngine:
                 batch.leave(row)
 
     def _settle(self, batch: Batch, row: BatchRow, outcome: Completion | Scored | EngineFailure) -> None:
-        batch.leave(row)
+        if row in batch.rows:
+            batch.leave(row)
         self._items.pop(row).resolve(outcome)
 
     def _scored(self, row: BatchRow) -> Scored:
@@ -232,6 +235,22 @@ class TransformersEngine:
         text = chat.decode(row.tokens[: row.prompt_tokens], tokens)
         begun = self._items[row].prompt.begun
         return thoughts.completion(text, begun, usage, keep=self._settings.keep_thoughts)
+
+
+def cache_sizes(device: torch.device, cache_mb: int, options: arguments.TransformersOptions) -> tuple[int, int]:
+    """Return the MB for the keys and values of running requests, and those for recent prompts.
+
+    Args:
+        device: where the model is, after it was loaded.
+        cache_mb: MB that the plan gives to both on CUDA; 0: it does not say.
+        options: of the scenario; they go before.
+    """
+    if device.type == "cuda":
+        cache_mb = cache_mb or torch.cuda.mem_get_info(device)[0] // MB // 2
+        prefixes = cache_mb // PREFIX_PART if options.prefix_cache_mb is None else options.prefix_cache_mb
+        return options.kv_cache_mb or max(0, cache_mb - prefixes), prefixes
+    prefixes = PREFIX_CACHE_MB if options.prefix_cache_mb is None else options.prefix_cache_mb
+    return options.kv_cache_mb or SLOTS_MB, prefixes
 
 
 def switch_weights(item: WeightSwitch, model: SwitchableModel, batch: Batch) -> None:

@@ -18,13 +18,14 @@ from agents.engines.base import EngineStartError, Settings, first_line
 from agents.engines.chat import Chat
 from agents.engines.local import model_checks as checks
 from agents.engines.local.batch import ATTENTION, Batch, BatchRow
+from agents.engines.local.slots import out_of_memory
 from agents.placement.hardware import computes_in_bfloat16
 from broker.work_messages import Sampling
 
+CPU = torch.device("cpu")
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 PROBE = 8
 """Number of tokens on which slots are compared with the library's own attention."""
-NO_MEMORY = "can't allocate memory"
 GPU_FAILURE = re.compile(
     r"(?i)CUDA error|CUDA driver|CUDA unknown error|CUDA-capable device|NVIDIA driver|NVML|NCCL error|GPU is lost|"
     r"ECC error"
@@ -142,8 +143,8 @@ def _config(folder: Path) -> Any:
     return config
 
 
-def read_weights(folder: Path, dtype: torch.dtype) -> Any:
-    """Load the model of a folder onto the CPU, with all its weights from files.
+def read_weights(folder: Path, dtype: torch.dtype, device: torch.device = CPU) -> Any:
+    """Load the model of a folder, with all its weights from files; onto the CPU unless `device` is CUDA.
 
     Raises:
         EngineStartError: it is no text model, or weights are missing or have another shape.
@@ -156,6 +157,8 @@ def read_weights(folder: Path, dtype: torch.dtype) -> Any:
             model, found = transformers.AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
+                # On CUDA straight to the device: several large models at once would not fit into the machine's memory.
+                device_map={"": device} if device.type == "cuda" else None,
                 use_safetensors=True,
                 attn_implementation="sdpa",
                 output_loading_info=True,
@@ -190,7 +193,10 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     Raises:
         EngineStartError: weights are missing or broken, or the model does not compute correctly here.
     """
-    model = read_weights(folder, dtype).to(device).eval()
+    if device.type == "cuda":
+        # cuDNN makes a plan for each new shape of attention.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    model = read_weights(folder, dtype, device).to(device).eval()
     with _naming(folder):
         checks.check_numbers(model)
         probe = probe_tokens(model.config.get_text_config().vocab_size)
@@ -297,12 +303,6 @@ def explain(error: Exception, settings: Settings) -> EngineStartError:
         f"{settings.folder} cannot be loaded: {type(error).__name__}: {first_line(error)}\n"
         "fetch or convert the model again"
     )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine ran out of memory."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in text or NO_MEMORY in text
 
 
 def device_failed(text: str) -> bool:

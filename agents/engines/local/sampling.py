@@ -38,16 +38,21 @@ def choose(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
 
 
 def draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-    """Sample one token per row: its next random number falls on the cumulated probabilities of the allowed tokens."""
+    """Sample one token per row: its next random number falls on the cumulated probabilities of the allowed tokens.
+
+    On a GPU in float32, since only the drawn tokens should be copied to the CPU, and Apple GPUs have no float64.
+    """
+    device = logits.device
+    dtype = torch.float64 if device.type == "cpu" else torch.float32
 
     def column(values: Iterable[float]) -> torch.Tensor:
-        return torch.tensor(list(values), dtype=torch.float64)[:, None]
+        return torch.tensor(list(values), dtype=dtype, device=device)[:, None]
 
     vocabulary = logits.shape[1]
     kept = [min(row.sampling.top_k or vocabulary, vocabulary) for row in rows]
-    values, tokens = (part.cpu() for part in logits.topk(max(kept)))
-    values = values.double() / column(row.sampling.temperature for row in rows)
-    rank = torch.arange(max(kept))
+    values, tokens = logits.topk(max(kept))
+    values = values.to(dtype) / column(row.sampling.temperature for row in rows)
+    rank = torch.arange(max(kept), device=device)
     shares = values.masked_fill(rank >= column(kept), float("-inf")).softmax(-1)
     before = shares.cumsum(-1) - shares
     shares = shares.masked_fill((before >= column(row.sampling.top_p for row in rows)) & (rank > 0), 0.0)

@@ -1,7 +1,7 @@
 """Memory for the keys and values of running rows, one slot per row.
 
-All slots have the same length and lie in one block. A batch that needs longer slots divides the block anew. On a CPU
-the block is allocated once, and a page of it takes memory when a row first writes to it.
+All slots have the same length and lie in one block. A batch that needs longer slots divides the block anew. The block
+is allocated once (not on Apple GPUs); on a CPU a page of it takes memory when a row first writes to it.
 """
 
 import math
@@ -12,6 +12,21 @@ import numpy as np
 import torch
 
 from agents.placement.memory import room_for
+
+NO_MEMORY = "can't allocate memory"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine ran out of memory."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in text or NO_MEMORY in text
+
+
+def release_cached_memory() -> None:
+    """Give the memory of a GPU that torch keeps for later back to other processes."""
+    torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 class Slots:
@@ -31,12 +46,14 @@ class Slots:
         dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
         self._sizes = layers, key_heads, dim
         self._dtype, self._device = model.dtype, model.device
-        self._capacity, self._memory = capacity, memory
+        self.capacity, self._memory = capacity, memory
         self.per_token: int = 2 * layers * key_heads * dim * model.dtype.itemsize
         """Bytes of keys and values of one token."""
         longest = room_for(config.max_position_embeddings)
-        self._least = min(memory, capacity * longest * self.per_token) if self._device.type == "cpu" else 0
-        """Least bytes of the block: on a CPU, all that rows within the model's context can need."""
+        once = self._device.type in ("cpu", "cuda")
+        self._least = min(memory, capacity * longest * self.per_token) if once else 0
+        """Least bytes of the block: all that rows within the model's context can need. An Apple GPU shares the memory
+        of the machine, so there the block grows with the rows."""
         self._block = self._zeros(self._least)
         self.all = self._divide(0, 0)
         """[slots, layers, 2, heads, tokens, dim]; keys are 0, values are 1."""
@@ -66,8 +83,12 @@ class Slots:
         for slot in reversed(range(len(held))):
             self.all[slot, ..., : held[slot], :] = old[slot, ..., : held[slot], :].clone()
 
+    def keep_block(self) -> None:
+        """Allocate no larger block while rows run: there was no memory for one."""
+        self._memory = self._block.nbytes
+
     def _limit(self, room: int) -> int:
-        return max(1, min(self._capacity, self._memory // (self.per_token * room)))
+        return max(1, min(self.capacity, self._memory // (self.per_token * room)))
 
     def _bytes(self, room: int) -> int:
         return self._limit(room) * room * self.per_token

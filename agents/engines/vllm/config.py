@@ -11,7 +11,7 @@ from agents.engines.base import EngineStartError, Settings
 from agents.engines.local.loading import pick_dtype
 from agents.engines.vllm.weights import EXTENSION
 from agents.models.fetch import locked
-from agents.placement.memory import VLLM_CACHE_BYTES
+from agents.placement.memory import MB, VLLM_CACHE_BYTES
 from broker.endpoints import user_folder
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,9 @@ def arguments(settings: Settings, kind: str) -> dict[str, Any]:
         args["tensor_parallel_size"] = max(1, settings.gpus)
         if settings.memory_share:
             args["gpu_memory_utilization"] = settings.memory_share
+        if settings.cache_mb:
+            # Then vLLM need not measure what is free, and agents on one GPU may load at the same time.
+            args["kv_cache_memory_bytes"] = settings.cache_mb * MB
     return args | settings.options
 
 

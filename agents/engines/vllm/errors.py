@@ -22,6 +22,8 @@ REAP_S = 2.0
 ROOT_CAUSE = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception): .+)$")
 CONSEQUENCES = ("EngineDeadError", " INFO ", " WARNING ")
 """Marks of log lines that name no cause."""
+PASSING = re.compile(r"(?i)address already in use|NCCL (error|init)|busy or unavailable|Error in memory profiling")
+"""Failures of a start that another try may not meet: a port was taken, a GPU was busy, memory changed meanwhile."""
 MEMORY = re.compile(r"(?i)out of ?memory|free memory|available memory|memory for the cache|KV cache|can't allocate")
 
 
@@ -75,8 +77,7 @@ def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStar
             "install it as docs/engines.md says, or take engine: transformers"
         )
     says = root_cause if root_cause and "initialization failed" in str(error) else gist(error)
-    if "Error in memory profiling" in says:
-        # Another program freed memory while vLLM measured it.
+    if PASSING.search(says):
         return EngineDead(says)
     if isinstance(error, TypeError) and "argument" in says:
         return EngineStartError(f"engine_args: {says}")

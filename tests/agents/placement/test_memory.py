@@ -106,17 +106,17 @@ def test_weights_are_counted_in_the_dtype_that_is_computed_in() -> None:
         (
             {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 64,
              "vocab_size": 100, "tie_word_embeddings": True, "dtype": "bfloat16"},
-            Shape(weight_bytes=2, token_values=2 * 2 * 4 * 8, tied_values=6400),
+            Shape(weight_bytes=2, token_values=2 * 2 * 4 * 8, tied_values=6400, heads=8),
         ),
         (
             {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": None, "hidden_size": 64,
              "head_dim": 16, "vocab_size": 100, "torch_dtype": "float32"},
-            Shape(weight_bytes=4, token_values=2 * 2 * 8 * 16),
+            Shape(weight_bytes=4, token_values=2 * 2 * 8 * 16, heads=8),
         ),
         (
             {"dtype": "float16", "quantization_config": {}, "text_config": {
                 "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 8}},
-            Shape(token_values=2 * 8),
+            Shape(token_values=2 * 8, heads=1),
         ),
         ({}, Shape()),
     ],

@@ -23,7 +23,7 @@ from agents.placement.hardware import (
     meminfo_mb,
     visible_gpus,
 )
-from agents.placement.memory import Workload, need_mb
+from agents.placement.memory import CONTEXT_MB, Workload, need_mb
 from agents.placement.seats import Seat, SeatRequest, place, short_now
 from broker.errors import PlacementError
 
@@ -95,9 +95,30 @@ def test_a_memory_share_is_kept_and_the_others_divide_the_rest() -> None:
 
 
 def test_a_list_of_gpus_seats_one_agent_on_all_of_them() -> None:
-    (seat,) = place([SeatRequest("big", (1, 0), 60_000)], machine(48_000, 48_000))
+    (seat,) = place([SeatRequest("big", (1, 0), 60_000, engine="vllm")], machine(48_000, 48_000))
     assert seat.gpus == ("1", "0")
     assert seat.device == "GPU 1+0 (GPU, 95 %)"
+
+
+def test_a_list_of_gpus_that_one_engine_cannot_use_is_refused() -> None:
+    gpus = machine(48_000, 48_000, 48_000, 48_000)
+    assert "computes on one GPU" in refusal([SeatRequest("big", (0, 1), 60_000)], gpus)
+    said = refusal([SeatRequest("big", (0, 1, 2, 3), 60_000, engine="vllm", heads=14)], gpus)
+    assert "14 attention heads" in said and "4 GPUs" in said
+    assert place([SeatRequest("big", (0, 1), 60_000, engine="vllm", heads=14)], gpus)
+
+
+@pytest.mark.parametrize(("gpu", "agents", "size"), [(24_000, 4, 3_100), (80_000, 8, 3_100), (80_000, 2, 15_000)])
+def test_shares_of_the_engines_and_a_context_for_each_fit_a_gpu(gpu: int, agents: int, size: int) -> None:
+    seats = place([SeatRequest(f"a{n}", "auto", size, engine="vllm") for n in range(agents)], machine(gpu))
+    assert sum(seat.engine_share * gpu + CONTEXT_MB for seat in seats) <= gpu
+    for seat in seats:
+        assert seat.cache_mb > 0 and size + seat.cache_mb <= seat.engine_share * gpu
+
+
+def test_more_agents_than_a_gpu_holds_are_refused_with_numbers() -> None:
+    said = refusal([SeatRequest(f"a{n}", "auto", 3_100) for n in range(5)], machine(24_000))
+    assert "5.6 GB" in said or "GB" in said
 
 
 def test_a_named_gpu_counts_within_the_visible_ones() -> None:
@@ -293,7 +314,7 @@ def test_what_an_agent_takes_is_said_in_its_parts() -> None:
     on_gpu, on_two, on_cpu, none = place(
         [
             SeatRequest("a", 0, 10_000),
-            SeatRequest("b", (1, 2), 60_000),
+            SeatRequest("b", (1, 2), 60_000, engine="vllm"),
             SeatRequest("c", "none", 1000, workload=ASKED),
             SeatRequest("d", "auto", 0),
         ],
@@ -410,7 +431,7 @@ def test_without_the_variable_all_gpus_are_visible() -> None:
         (" 1 , 0", ["1", "0"]),
         ("1,7,0", ["1"]),
         ("GPU-cccc-3,1", ["GPU-cccc-3", "1"]),
-        ("GPU-aab", ["GPU-aab"]),
+        ("GPU-aab", ["GPU-aabb-2"]),
         ("GPU-aa", []),
         ("NoDevFiles", []),
     ],

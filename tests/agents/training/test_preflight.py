@@ -73,6 +73,8 @@ def test_students_who_stay_leave_less_room_than_those_who_take_turns() -> None:
 
 def test_on_a_gpu_the_teachers_share_of_it_counts() -> None:
     assert foreseen("gpus=2x24 memory=64")
+    # A small GPU that the teacher does not use takes nothing from it.
+    assert foreseen("gpus=6,24 memory=64", Recipe(lora=False), teacher=msgspec.structs.replace(TEACHER, gpu=1))
     with pytest.raises(PlacementError, match="a training needs"):
         foreseen("gpus=2x6 memory=64", Recipe(lora=False))
 

@@ -13,10 +13,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
 from agents.engines.chat import Chat
-from agents.engines.local.batch import Batch, BatchRow, Prefixes
+from agents.engines.local.batch import Batch, BatchRow, Prefixes, causal, without_math_kernel
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.local.loading import load, unmap
 from agents.engines.local.sampling import choose
+from agents.engines.local.slots import Slots
 from broker.work_messages import Sampling, Teach
 
 T = TypeVar("T")
@@ -278,6 +279,43 @@ def test_memory_that_a_single_request_exhausts_fails_that_request(tiny: Path, mo
     big, small = with_engine(tiny, use)
     assert isinstance(big, EngineFailure) and big.kind == "engine" and "out of memory" in str(big)
     assert small.usage.completion_tokens == 12
+
+
+def test_memory_that_lacks_for_all_requests_together_loses_none_of_them(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, tried = Batch._step, []
+
+    def short_of_memory(self: Batch) -> None:
+        tried.append(len(self.rows))
+        step(self)
+        if len(self.rows) > 2:
+            raise torch.OutOfMemoryError("no memory left")
+
+    apart = [one.text for one in answers(tiny, [prompt(q) for q in QUESTIONS], together=False)]
+    monkeypatch.setattr(Batch, "_step", short_of_memory)
+    together = [one.text for one in answers(tiny, [prompt(q) for q in QUESTIONS], together=True)]
+    assert together == apart
+    assert max(tried) > 2 >= tried[-1]
+
+
+def test_a_request_that_finds_no_memory_beside_others_waits_for_them(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = Slots.reserve
+    refused: list[int] = []
+
+    def short_of_memory(self: Slots, tokens: int, held: Sequence[int]) -> None:
+        if held and tokens > 150:
+            refused.append(tokens)
+            raise torch.OutOfMemoryError("no memory left")
+        reserve(self, tokens, held)
+
+    monkeypatch.setattr(Slots, "fit", lambda self, rows, tokens: True)
+    monkeypatch.setattr(Slots, "reserve", short_of_memory)
+    prompts = [prompt("Who?"), prompt("long " * 30), prompt("What?")]
+    assert [one.usage.completion_tokens for one in answers(tiny, prompts, together=True)] == [12, 12, 12]
+    assert refused
 
 
 def test_stopping_fails_what_runs_and_may_be_repeated(tiny: Path) -> None:
@@ -552,3 +590,17 @@ def test_smollm2_says_greedily_what_the_library_lets_it_say(smollm2: Path) -> No
     assert [c.text for c in mixed[:3]] == [c.text for c in alone[:3]] == by_the_library(smollm2, prompts[:3])
     assert sum(c.usage.cached_tokens for c in mixed) > 0
     assert mixed[3].text == alone[3].text
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_prefill_without_the_math_kernel_is_the_same_attention(start: int) -> None:
+    torch.manual_seed(0)
+    count, heads, key_heads, dim = 7, 6, 2, 8
+    query = torch.randn(1, heads, count, dim)
+    key, value = torch.randn(2, 1, key_heads, start + count, dim)
+    mask = causal(start, count, query.device)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True
+    )
+    got = without_math_kernel(query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(got, expected)

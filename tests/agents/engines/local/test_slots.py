@@ -76,7 +76,7 @@ def test_a_row_that_needs_more_than_all_slots_may_take_runs_alone_and_leaves_not
     assert made.all.shape[0] == 4 and made.all.untyped_storage().nbytes() == 4 * SLOT
 
 
-def test_on_a_gpu_only_what_is_needed_is_taken_and_old_and_new_slots_stay_within_the_bound() -> None:
+def test_where_memory_is_shared_only_what_is_needed_is_taken_and_old_and_new_slots_stay_within_the_bound() -> None:
     made = slots(16 * SLOT, device="meta")
     made.reserve(100, [])
     assert made.all.untyped_storage().nbytes() == 8 * SLOT

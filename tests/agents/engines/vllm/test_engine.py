@@ -211,6 +211,18 @@ def test_memory_that_another_program_gave_back_meanwhile_is_worth_another_try() 
     assert isinstance(explain(CORE, cause, ON_GPUS), EngineDead)
 
 
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "RuntimeError: The server socket has failed to listen on any local network address. address already in use",
+        "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690",
+        "RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+    ],
+)
+def test_a_start_that_met_a_port_or_gpu_in_use_is_tried_again(cause: str) -> None:
+    assert isinstance(explain(CORE, cause, ON_GPUS), EngineDead)
+
+
 def test_a_failed_import_says_how_to_install_it() -> None:
     said = str(explain(ImportError("operator torchvision::nms does not exist"), "", SETTINGS))
     assert "torchvision::nms" in said and "docs/engines.md" in said
