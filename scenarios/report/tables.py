@@ -4,8 +4,6 @@ layout.py takes every text of a model or a failure as data.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -15,12 +13,12 @@ from scenarios.report.count_notes import counted
 from scenarios.report.formatting import interval, many, percent, points
 from scenarios.report.iterate_tables import round_tables
 from scenarios.report.layout import Bar, Ruled, Sentences, Trimmed, plain
+from scenarios.report.lineup_tables import line_ups
 from scenarios.report.methods import Comparison
 from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import Unanswered
 from scenarios.scoring.dense import Dense
-from scenarios.scoring.lineups import ALL_SUBSETS, LineUp
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 
 LABELS = {
@@ -35,11 +33,6 @@ LABELS = {
     "best_possible": "best TR (oracle)",
 }
 FAILURES_SHOWN = 5
-LINE_UPS_SHOWN = 6
-"""Line-ups of one size, single students aside; of more than these BEST and WORST are shown."""
-BEST, WORST = 3, 2
-SHORT_LINE_UP = 4
-"""Students from which on line-ups are named by who is missing, if that is one or nobody."""
 
 
 def summary_tables(summary: Summary) -> RenderableType:
@@ -159,48 +152,6 @@ def students(summary: Summary) -> Ruled:
             percent(student.m1_sum),
         )
     return table
-
-
-def line_ups(summary: Summary) -> Ruled:
-    """Line-ups of students, as if only they had sat the exams; and with equal numbers of exams."""
-    table = Ruled("Who should sit the exams? The same class with other students")
-    table.add_column("students", fold=True)
-    table.add_columns("EAs\nper TR", "MAX", "SUM", "MAX,\nequal EAs", "SUM,\nequal EAs")
-    names = [student.name for student in summary.students]
-    ordered = sorted(summary.lineups, key=lambda up: (len(up.students), -(up.m1_max or 0), -(up.m1_sum or 0)))
-    note = [
-        "EAs: exam answers. equal EAs: each line-up cut down to the exams of the smallest, averaged over random draws."
-    ]
-    for size, group in groupby(ordered, key=lambda up: len(up.students)):
-        ups = list(group)
-        hidden = ups[BEST:-WORST] if size > 1 and len(ups) > LINE_UPS_SHOWN else []
-        for up in ups:
-            if up not in hidden:
-                table.add_row(_who(up.students, names), *_figures(up))
-            elif up is hidden[0]:
-                table.add_row(Text(f"… {len(hidden)} more of {size} students", style="dim"), *[""] * 5)
-        if hidden and len(note) == 1:
-            note.append(
-                f"Of each size the best by MAX and the worst are shown; summary.json has all {len(summary.lineups)}."
-            )
-    if len(summary.students) > ALL_SUBSETS:
-        note.append(f"With more than {ALL_SUBSETS} students not all line-ups are shown: {summary.lineups_shown}.")
-    table.note = " ".join(note)
-    return table
-
-
-def _figures(up: LineUp) -> tuple[str, ...]:
-    exams = up.exams_per_rationale
-    shares = (up.m1_max, up.m1_sum, up.m1_max_equal, up.m1_sum_equal)
-    return (f"{exams:g}" if exams % 1 == 0 else f"{exams:.1f}", *map(percent, shares))
-
-
-def _who(students: Sequence[str], everybody: Sequence[str]) -> str:
-    """A line-up by its names or, where that is shorter, by the students it lacks."""
-    missing = [name for name in everybody if name not in students]
-    if len(everybody) < SHORT_LINE_UP or len(missing) > 1:
-        return ", ".join(students)
-    return f"all but {missing[0]}" if missing else f"all {len(students)}"
 
 
 def assumption(summary: Summary) -> str:

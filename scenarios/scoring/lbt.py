@@ -182,7 +182,7 @@ class Sheet:
                 return ChosenAnswer(None, False)
             return ChosenAnswer(greedy.answer, greedy.correct, False, float(greedy.correct))
         asked = (students, scoring.merge, scorer)
-        if self._scores[0] != asked:  # several rules ask for the same scores one after the other
+        if rule != "sc" and self._scores[0] != asked:  # several rules ask for the same scores one after the other
             self._scores = (asked, scorer(self.lesson.rationales, students, scoring.merge))
         return self._best([_score(group, self._scores[1], rule) for group in self.groups], scoring)
 

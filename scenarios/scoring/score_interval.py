@@ -74,7 +74,9 @@ class ScoreTest:
         def tilted(rate: float) -> float:
             return float(self._counts @ (away / (1 + rate * away)))
 
-        if reach <= 0 or tilted(0.0) <= 0:
+        if reach <= 0:
+            return 0.0
+        if tilted(0.0) <= 0:  # but for rounding, 0 at the observed mean
             rate = 0.0
         elif tilted(largest := (1 - 1e-9) / reach) < 0:
             rate = float(brentq(tilted, 0.0, largest))
