@@ -19,6 +19,8 @@ from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import Unanswered
 from scenarios.scoring.dense import Dense
+from scenarios.scoring.power import POWER, needed_sentence
+from scenarios.scoring.statistics import LEVEL
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 
 LABELS = {
@@ -116,6 +118,12 @@ def comparisons(summary: Summary) -> RenderableType:
     if not found:
         return Text("There are no two methods to compare yet.")
     caveat = [Sentences(learn_tables.uncorrected(len(found)), style="dim")] if len(found) > 1 else []
+    if any(map(_undecided, found)):
+        text = (
+            f"Problems that would show a difference: so many give p < {LEVEL} with a chance of {100 * POWER:.0f} % if "
+            "the methods differ as often as here."
+        )
+        caveat.append(Sentences(text, style="dim"))
     return Group(
         Text("The same problems, two methods", style="bold"), *map(Sentences, map(comparison_sentence, found)), *caveat
     )
@@ -126,10 +134,16 @@ def comparison_sentence(pair: Comparison) -> str:
     a, b = (LABELS.get(name, name) for name in (pair.a, pair.b))
     if not pair.wins and not pair.losses:
         return f"{a} and {b}: right and wrong on the same {many(pair.n, 'problem')}."
+    needed = f" {needed_sentence(pair.wins / pair.n, pair.losses / pair.n)}" if _undecided(pair) else ""
     return (
         f"{a} against {b}: {points(pair.difference, pair.ci95)}; better on {pair.wins}, worse on {pair.losses} of "
-        f"{pair.n}; p = {pair.p_value:.2g}."
+        f"{pair.n}; p = {pair.p_value:.2g}.{needed}"
     )
+
+
+def _undecided(pair: Comparison) -> bool:
+    """Whether a difference was seen that may be chance."""
+    return pair.wins != pair.losses and pair.p_value >= LEVEL
 
 
 def students(summary: Summary) -> Ruled:

@@ -54,10 +54,10 @@ def problems_needed(wins: float, losses: float, power: float = POWER, most: int 
 
 
 def needed_sentence(wins: float, losses: float) -> str:
-    """What `problems_needed` says, in words, with the usual power; `wins` and `losses` are shares of all problems."""
+    """What `problems_needed` says, in words, with the usual power; the arguments are shares of all problems."""
     if wins == losses:
         return "No number of problems would show a difference: there is none in these figures."
     needed = problems_needed(wins, losses)
     if needed is None:
         return f"Not even {MOST:,} problems would show this difference."
-    return f"About {needed:,} problems would show this difference (with a chance of {100 * POWER:.0f} %)."
+    return f"About {needed:,} problems would show this difference."

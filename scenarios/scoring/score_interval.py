@@ -30,11 +30,13 @@ class ScoreTest:
         """How many standard errors the observed mean is from 0."""
         return abs(self.mean) * sqrt(self._n / self._variance(0.0)) if self.mean else 0.0
 
-    def low(self, critical: float, excludes_zero: bool) -> float:
+    def low(self, critical: float, raised: float = 0.0, excludes_zero: bool = False) -> float:
         """The smallest mean that is at most `critical` standard errors below the observed one.
 
         Args:
             critical: more than 0.
+            raised: how much larger it is between 0 and an observed mean above 0. Below 0 this falls, to nothing at the
+                negative of the observed mean.
             excludes_zero: whether 0 is further below. It is an argument so that rounding cannot contradict a p-value.
         """
         from scipy.optimize import brentq
@@ -49,7 +51,8 @@ class ScoreTest:
             """Below 0 within the interval, above 0 outside; finite where the variance is 0."""
             if mean == self.mean:  # where no TP differs the variance is 0 here, too
                 return -((critical * self._bound) ** 2)
-            return self._n * (self.mean - mean) ** 2 - critical**2 * self._variance(mean)
+            allowed = critical + (raised * min(1.0, max(0.0, 1 + mean / self.mean)) if raised else 0.0)
+            return self._n * (self.mean - mean) ** 2 - allowed**2 * self._variance(mean)
 
         if beyond(high) >= 0:  # 0, but for rounding
             return high
@@ -57,9 +60,9 @@ class ScoreTest:
             low = max(low, float(brentq(beyond, low, high)))
         return nextafter(low, 1.0) if excludes_zero and low == 0 else low
 
-    def high(self, critical: float, excludes_zero: bool) -> float:
+    def high(self, critical: float, raised: float = 0.0, excludes_zero: bool = False) -> float:
         """The largest mean that is at most `critical` standard errors above the observed one; see `low`."""
-        return -ScoreTest(-self._values, self._counts, self._bound).low(critical, excludes_zero)
+        return -ScoreTest(-self._values, self._counts, self._bound).low(critical, raised, excludes_zero)
 
     def _variance(self, mean: float) -> float:
         """The variance of the likeliest distribution with `mean`, which is at most the observed mean.

@@ -121,10 +121,10 @@ def paired(a: Sequence[float], b: Sequence[float], seed: int) -> Paired:
     """Compare two methods by their values per TP: shares, from 0 to 1.
 
     The test of no difference is exact: the sign-flip test, which for right and wrong is McNemar's exact test. Other
-    differences are tested by the score test (score_interval.py). Between 0 and the observed difference its critical
-    value is raised, so that at 0 it is the exact test. The interval is what these tests do not reject. Where values
-    are shares, p is the larger one of the sign-flip test, which takes a difference and its negative for equally likely,
-    and of the score test, which does not.
+    differences are tested by the score test (score_interval.py). Around 0 its critical value is raised, so that at 0 it
+    is the exact test. The interval is what these tests do not reject. Where values are shares, p is the larger one of
+    the sign-flip test, which takes a difference and its negative for equally likely, and of the score test, which does
+    not.
 
     Args:
         a: One value per TP.
@@ -166,15 +166,15 @@ def _tested(values: tuple[float, ...], counts: tuple[int, ...], seed: int) -> tu
     else:
         flips = -normal.inv_cdf(max(p_value / 2, SMALLEST))
     critical = normal.inv_cdf(1 - LEVEL / 2)
-    raised = critical + max(0.0, nearer.z - flips) * (p_value > SMALLEST)
+    raised = max(0.0, nearer.z - flips) if p_value > SMALLEST else 0.0
     if len(sizes) > 1:
         p_value = max(p_value, 2 * normal.cdf(-nearer.z))
     rejected = p_value < LEVEL
     if nearer.mean > 0:
-        return (nearer.low(raised, rejected), farther.high(critical, False)), p_value
+        return (nearer.low(critical, raised, rejected), farther.high(critical)), p_value
     if nearer.mean < 0:
-        return (farther.low(critical, False), nearer.high(raised, rejected)), p_value
-    return (farther.low(critical, False), farther.high(critical, False)), p_value
+        return (farther.low(critical), nearer.high(critical, raised, rejected)), p_value
+    return (farther.low(critical), farther.high(critical)), p_value
 
 
 def sign_flip(values: "Array", counts: "Array", seed: int) -> float:

@@ -390,7 +390,7 @@ def test_what_is_printed_fits_80_columns_and_names_teachers_and_intervals(tmp_pa
     flat = " ".join(text.split())
     for part in (
         "Level 2, round 1", "What the teacher was trained on", "The teachers, measured on 3 held-out problems",
-        "M2 - original greedy +33.3 -66 to +79 1 0 3 1", "M2 - correctness LbT +75.0", "Pairs by the rule: M2 4",
+        "M2 - original greedy +33.3 -42 to +79 1 0 3 1", "M2 - correctness LbT +75.0", "Pairs by the rule: M2 4",
         "p is not corrected",
     ):  # fmt: skip
         assert part in flat, text

@@ -31,6 +31,6 @@ def test_what_cannot_be_shown_has_no_number() -> None:
 
 
 def test_the_number_is_said_in_words() -> None:
-    assert needed_sentence(0.3, 0.1) == "About 84 problems would show this difference (with a chance of 80 %)."
+    assert needed_sentence(0.3, 0.1) == "About 84 problems would show this difference."
     assert needed_sentence(0.1, 0.1) == "No number of problems would show a difference: there is none in these figures."
     assert needed_sentence(0.501, 0.499) == f"Not even {MOST:,} problems would show this difference."
