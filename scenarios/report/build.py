@@ -83,6 +83,7 @@ def summarize(
         students=_students(lessons, None if solves else iteration, scenario, line_ups),
         lineups=line_ups,
         lineups_shown=shown(len(names)),
+        identical_students=_identical(names, store.answerers()),
         assumption=_assumption(counted, names, scoring),
         levels=Levels(
             learn=LearnRounds(rounds),
@@ -111,6 +112,14 @@ def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
             or all(r.answer is None or len(r.grades) == grades for r in lesson.rationales)
         )
     )
+
+
+def _identical(names: Sequence[str], answerers: Mapping[str, str]) -> list[list[str]]:
+    """The groups of students that answer every request alike but for the draw; `answerers`: digests by name."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(answerers.get(name, name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _caution(

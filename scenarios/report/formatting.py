@@ -6,6 +6,7 @@ Texts that others wrote go through `broker.printable`; `harmless` is for a scree
 import re
 import textwrap
 import unicodedata
+from collections.abc import Sequence
 
 from rich.cells import get_character_cell_size
 
@@ -46,6 +47,11 @@ def points(difference: float, ci95: tuple[float, float]) -> str:
 def many(n: int, noun: str, nouns: str = "") -> str:
     """A number with its noun: `1 exam answer`, `1,216 exam answers`; `nouns` is an irregular plural."""
     return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a list in a sentence: `ada`, `ada and bob`, `ada, bob and cyd`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def harmless(text: str) -> str:

@@ -84,6 +84,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Where exam.score is logprob."""
     lineups_shown: str = "all"
     """Which line-ups `lineups` has, in words: with many students not all of them."""
+    identical_students: list[list[str]] = []
+    """Groups of students with the same model, persona and settings, which differ by their draws alone."""
     completions_per_rationale: float | None = None
     """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs."""
 

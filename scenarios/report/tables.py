@@ -4,8 +4,6 @@ layout.py takes every text of a model or a failure as data.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -15,12 +13,14 @@ from scenarios.report.count_notes import counted
 from scenarios.report.formatting import interval, many, percent, points
 from scenarios.report.iterate_tables import round_tables
 from scenarios.report.layout import Bar, Ruled, Sentences, Trimmed, plain
+from scenarios.report.lineup_tables import line_ups
 from scenarios.report.methods import Comparison
 from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import Unanswered
 from scenarios.scoring.dense import Dense
-from scenarios.scoring.lineups import ALL_SUBSETS, LineUp
+from scenarios.scoring.power import POWER, needed_sentence
+from scenarios.scoring.statistics import LEVEL
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 
 LABELS = {
@@ -35,11 +35,6 @@ LABELS = {
     "best_possible": "best TR (oracle)",
 }
 FAILURES_SHOWN = 5
-LINE_UPS_SHOWN = 6
-"""Line-ups of one size, single students aside; of more than these BEST and WORST are shown."""
-BEST, WORST = 3, 2
-SHORT_LINE_UP = 4
-"""Students from which on line-ups are named by who is missing, if that is one or nobody."""
 
 
 def summary_tables(summary: Summary) -> RenderableType:
@@ -123,6 +118,12 @@ def comparisons(summary: Summary) -> RenderableType:
     if not found:
         return Text("There are no two methods to compare yet.")
     caveat = [Sentences(learn_tables.uncorrected(len(found)), style="dim")] if len(found) > 1 else []
+    if any(map(_undecided, found)):
+        text = (
+            f"Problems that would show a difference: so many give p < {LEVEL} with a chance of {100 * POWER:.0f} % if "
+            "the methods differ as often as here."
+        )
+        caveat.append(Sentences(text, style="dim"))
     return Group(
         Text("The same problems, two methods", style="bold"), *map(Sentences, map(comparison_sentence, found)), *caveat
     )
@@ -133,10 +134,16 @@ def comparison_sentence(pair: Comparison) -> str:
     a, b = (LABELS.get(name, name) for name in (pair.a, pair.b))
     if not pair.wins and not pair.losses:
         return f"{a} and {b}: right and wrong on the same {many(pair.n, 'problem')}."
+    needed = f" {needed_sentence(pair.wins / pair.n, pair.losses / pair.n)}" if _undecided(pair) else ""
     return (
         f"{a} against {b}: {points(pair.difference, pair.ci95)}; better on {pair.wins}, worse on {pair.losses} of "
-        f"{pair.n}; p = {pair.p_value:.2g}."
+        f"{pair.n}; p = {pair.p_value:.2g}.{needed}"
     )
+
+
+def _undecided(pair: Comparison) -> bool:
+    """Whether a difference was seen that may be chance."""
+    return pair.wins != pair.losses and pair.p_value >= LEVEL
 
 
 def students(summary: Summary) -> Ruled:
@@ -159,48 +166,6 @@ def students(summary: Summary) -> Ruled:
             percent(student.m1_sum),
         )
     return table
-
-
-def line_ups(summary: Summary) -> Ruled:
-    """Line-ups of students, as if only they had sat the exams; and with equal numbers of exams."""
-    table = Ruled("Who should sit the exams? The same class with other students")
-    table.add_column("students", fold=True)
-    table.add_columns("EAs\nper TR", "MAX", "SUM", "MAX,\nequal EAs", "SUM,\nequal EAs")
-    names = [student.name for student in summary.students]
-    ordered = sorted(summary.lineups, key=lambda up: (len(up.students), -(up.m1_max or 0), -(up.m1_sum or 0)))
-    note = [
-        "EAs: exam answers. equal EAs: each line-up cut down to the exams of the smallest, averaged over random draws."
-    ]
-    for size, group in groupby(ordered, key=lambda up: len(up.students)):
-        ups = list(group)
-        hidden = ups[BEST:-WORST] if size > 1 and len(ups) > LINE_UPS_SHOWN else []
-        for up in ups:
-            if up not in hidden:
-                table.add_row(_who(up.students, names), *_figures(up))
-            elif up is hidden[0]:
-                table.add_row(Text(f"… {len(hidden)} more of {size} students", style="dim"), *[""] * 5)
-        if hidden and len(note) == 1:
-            note.append(
-                f"Of each size the best by MAX and the worst are shown; summary.json has all {len(summary.lineups)}."
-            )
-    if len(summary.students) > ALL_SUBSETS:
-        note.append(f"With more than {ALL_SUBSETS} students not all line-ups are shown: {summary.lineups_shown}.")
-    table.note = " ".join(note)
-    return table
-
-
-def _figures(up: LineUp) -> tuple[str, ...]:
-    exams = up.exams_per_rationale
-    shares = (up.m1_max, up.m1_sum, up.m1_max_equal, up.m1_sum_equal)
-    return (f"{exams:g}" if exams % 1 == 0 else f"{exams:.1f}", *map(percent, shares))
-
-
-def _who(students: Sequence[str], everybody: Sequence[str]) -> str:
-    """A line-up by its names or, where that is shorter, by the students it lacks."""
-    missing = [name for name in everybody if name not in students]
-    if len(everybody) < SHORT_LINE_UP or len(missing) > 1:
-        return ", ".join(students)
-    return f"all but {missing[0]}" if missing else f"all {len(students)}"
 
 
 def assumption(summary: Summary) -> str:

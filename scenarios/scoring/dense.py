@@ -24,7 +24,7 @@ class Dense(msgspec.Struct, frozen=True):
     kendall_tau_b: float | None
     """Between the two scores of a TP's TRs (identical ones once): the mean over TPs; None where no TP has it."""
     ci95: tuple[float, float]
-    """Percentile bootstrap over TPs."""
+    """Of the mean over TPs; see `statistics.paired`."""
     n: int
     """TPs with a tau: at least two TRs, and neither score the same for all of them."""
     same_max: float | None
@@ -46,7 +46,7 @@ def dense_scores(rationales: Iterable[Rationale], students: Sequence[str], merge
 
 
 def dense(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> Dense:
-    """How the two scores agree; `seed` is the bootstrap's."""
+    """How the two scores agree; `seed` is that of `paired`."""
     taus = [tau for sheet in sheets if (tau := _tau(sheet.lesson, students, scoring.merge)) is not None]
     found = paired(taus, [0.0] * len(taus), seed) if taus else None
     grades = sum(grade.student in students for s in sheets for r in distinct(s.lesson) for grade in r.grades)

@@ -1,7 +1,8 @@
 """The LbT score of a teaching rationale, and the rules that choose an answer by it: MAX, SUM, AVG, SC and greedy.
 
-This is the only definition; the dense score (dense.py) is the same mean over log-probabilities, and lineups.py scores
-many line-ups at once. Functions of records, without I/O. Exam scores are exact fractions, so equal scores are ties.
+This is the only definition; the dense score (dense.py) is the same mean over log-probabilities, and exam_table.py
+scores many line-ups at once. Functions of records, without I/O. Exam scores are exact fractions, so equal scores are
+ties.
 Source: M1 in arXiv 2406.14629.
 """
 
@@ -182,7 +183,7 @@ class Sheet:
                 return ChosenAnswer(None, False)
             return ChosenAnswer(greedy.answer, greedy.correct, False, float(greedy.correct))
         asked = (students, scoring.merge, scorer)
-        if self._scores[0] != asked:  # several rules ask for the same scores one after the other
+        if rule != "sc" and self._scores[0] != asked:  # several rules ask for the same scores one after the other
             self._scores = (asked, scorer(self.lesson.rationales, students, scoring.merge))
         return self._best([_score(group, self._scores[1], rule) for group in self.groups], scoring)
 

@@ -1,43 +1,50 @@
-"""The answers that MAX and SUM choose with other line-ups of students, from the same exams.
+"""The answers that MAX and SUM choose with other line-ups of students, from the same exams, and how line-ups compare.
 
-lbt.py has the definition. Here all line-ups of a TP, and all random shares of their exams, are scored at once on arrays
-of integers: scores are only compared within a TP, so a common denominator keeps them exact. numpy is imported on use:
-it takes longer to load than `run.py plan` may take.
+exam_table.py scores all line-ups of a TP at once.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from math import comb, lcm
-from typing import TYPE_CHECKING, Any
+from math import comb
+from typing import Literal
 
 import msgspec
 
 from broker.protocol import digest
 from scenarios.config.schema import Scoring
+from scenarios.scoring.exam_table import DRAWS, ExamTable
 from scenarios.scoring.lbt import Sheet
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
+from scenarios.scoring.statistics import paired, wilson
 
 ALL_SUBSETS = 6
 """With more students than this there are too many subsets to show."""
 PAIRS = 100
 """With more pairs of students than this, so many of them are compared."""
-DRAWS = 20
-"""How many random shares of the exams an equal-budget figure is averaged over."""
-LARGEST = 1 << 62
-"""Scores that may exceed it are Python integers."""
-CELLS = 1 << 21
-"""Numbers per array, about: line-ups are scored in blocks, so that many students do not need much memory."""
+
+Students = tuple[str, ...]
+"""A line-up. Nobody stands for SC, which needs no exams."""
+Interval = tuple[float, float]
+
+
+class LineUpDifference(msgspec.Struct, frozen=True):
+    """A line-up less another one on the same TPs; see statistics.Paired."""
+
+    rule: Literal["m1_max", "m1_sum"]
+    against: Literal["sc", "best_single", "without_one"]
+    """without_one: the same line-up without one of its students."""
+    students: Students
+    """The other line-up."""
+    difference: float
+    ci95: Interval
+    wins: int
+    losses: int
+    p_value: float
 
 
 class LineUp(msgspec.Struct, frozen=True):
     """A subset of the students, as if only they had taken the exams."""
 
-    students: tuple[str, ...]
+    students: Students
     m1_max: float | None
     """Accuracy; None where no TP is finished, and where no exam of these students can be compared."""
     m1_sum: float | None
@@ -46,9 +53,32 @@ class LineUp(msgspec.Struct, frozen=True):
     m1_max_equal: float | None
     """With as many EAs per TR as the smallest line-up has: the mean over DRAWS random shares of its exams."""
     m1_sum_equal: float | None
+    m1_max_ci95: Interval | None = None
+    """Wilson; over TPs. None where there is no accuracy."""
+    m1_sum_ci95: Interval | None = None
+    m1_max_equal_ci95: Interval | None = None
+    """Also Wilson: a TP counts by the share of its draws that is right, so it is wider than need be."""
+    m1_sum_equal_ci95: Interval | None = None
+    best_single: bool = False
+    """The student with the highest MAX alone, the first of several. It was chosen by these very figures, so on other
+    problems it will be worse than here, and differences to it are biased against the other line-ups."""
+    differences: list[LineUpDifference] = []
+    """To SC, to the best single student, and to the line-up without each of its students; p is not corrected."""
 
 
-def lineups(students: Sequence[str], seed: int) -> list[tuple[str, ...]]:
+class ProblemResults(msgspec.Struct, frozen=True):
+    """What one line-up chose on each TP, in the order of the TPs: values from 0 (wrong) to 1 (right)."""
+
+    m1_max: list[float]
+    m1_sum: list[float]
+    m1_max_equal: list[float]
+    """The share of DRAWS random shares of its exams with which the choice is right."""
+    m1_sum_equal: list[float]
+    exams: int
+    """EAs that are compared, over all TRs."""
+
+
+def lineups(students: Sequence[str], seed: int) -> list[Students]:
     """Every non-empty subset, small ones first, else in the given order.
 
     With more than ALL_SUBSETS students only the singles, the pairs, and everybody; with more than PAIRS pairs, so many
@@ -70,178 +100,95 @@ def shown(students: int) -> str:
     return f"singles, {some}, and everybody"
 
 
-def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> list[LineUp]:
-    """MAX and SUM of every line-up from the same records, as they are and with equal numbers of EAs.
+def results_by_problem(
+    sheets: Sequence[Sheet], wanted: Sequence[Students], scoring: Scoring, seed: int
+) -> dict[Students, ProblemResults]:
+    """What each line-up would have chosen on each TP, so that any two of them can be paired.
 
-    Two students take twice the exams of one. So each line-up is also cut down, per TP, to the EAs per TR of the
-    smallest line-up shown (that took any), and the accuracy averaged over DRAWS such shares. All of it is on the slots
-    that the TRs of a TP have in common: see `on_common_slots`.
+    All of it is on the slots that the TRs of a TP have in common: see `on_common_slots`. Two students take twice the
+    exams of one. So each line-up is also cut down, per TP, to the EAs per TR of the smallest one (that took any).
+
+    Args:
+        sheets: the TPs.
+        wanted: the line-ups; the empty one chooses as SC does.
+        scoring: how students are merged and ties are broken.
+        seed: of the shares of exams.
     """
     import numpy as np
 
-    subsets = lineups(students, seed)
-    takes_part = np.array([[name in subset for name in students] for subset in subsets], dtype=bool)
-    right = np.zeros((4, len(subsets)), dtype=np.int64)
-    exams = np.zeros(len(subsets), dtype=np.int64)
-    for sheet in sheets:
-        table = _Table(sheet, students, scoring)
+    students = list(dict.fromkeys(name for one in wanted for name in one))
+    takes_part = np.array([[name in one for name in students] for one in wanted], dtype=bool)
+    takes_part = takes_part.reshape(len(wanted), len(students))
+    nobody = np.array([not one for one in wanted], dtype=bool)
+    values = np.zeros((len(sheets), 4, len(wanted)))
+    exams = np.zeros(len(wanted), dtype=np.int64)
+    for place, sheet in enumerate(sheets):
+        table = ExamTable(sheet, students, scoring)
         common, used = table.common(takes_part)
         exams += used
-        right += table.right(common, seed)
-    n, rationales = len(sheets), sum(len(group.members) for sheet in sheets for group in sheet.groups)
-    per_rationale = (exams / max(rationales, 1)).tolist()
-    columns = (right / [[n], [n], [DRAWS * n], [DRAWS * n]]).tolist() if n else [[None] * len(subsets)] * 4
-    return [
-        # Without exams MAX and SUM would only count votes.
-        LineUp(subset, m1_max, m1_sum, each, m1_max_equal, m1_sum_equal)
-        if each
-        else LineUp(subset, None, None, 0.0, None, None)
-        for subset, each, m1_max, m1_sum, m1_max_equal, m1_sum_equal in zip(
-            subsets, per_rationale, *columns, strict=True
+        values[place] = table.right(common, seed) / np.array([[1], [1], [DRAWS], [DRAWS]])
+        values[place][:, nobody] = sheet.choose("sc", (), scoring).correct
+    by_lineup = values.transpose(2, 1, 0).tolist()  # line-ups x 4 x TPs
+    return {
+        one: ProblemResults(m1_max, m1_sum, m1_max_equal, m1_sum_equal, used)
+        for one, (m1_max, m1_sum, m1_max_equal, m1_sum_equal), used in zip(
+            wanted, by_lineup, exams.tolist(), strict=True
         )
-    ]
+    }
 
 
-class _Table:
-    """The exams of one TP as arrays: a row is a TR with an answer, a column is a slot.
+def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> list[LineUp]:
+    """MAX and SUM of every line-up from the same records, as they are and with equal numbers of EAs."""
+    shown_ones = lineups(students, seed)
+    without_one = [rest for one in shown_ones for rest in _without_one(one)]
+    found = results_by_problem(sheets, list(dict.fromkeys([*shown_ones, *without_one, ()])), scoring, seed)
+    # Without exams MAX and SUM would only count votes.
+    found = {one: results for one, results in found.items() if results.exams or not one}
+    singles = [one for one in shown_ones if len(one) == 1 and one in found] if sheets else []
+    best = max(singles, key=lambda one: sum(found[one].m1_max), default=None)
+    rationales = sum(len(group.members) for sheet in sheets for group in sheet.groups)
+    return [_line_up(one, found, best, rationales, seed) for one in shown_ones]
 
-    TRs of one group with the same marks share a row.
-    """
 
-    def __init__(self, sheet: Sheet, students: Sequence[str], scoring: Scoring) -> None:
-        import numpy as np
+def _without_one(one: Students) -> list[Students]:
+    return [one[:place] + one[place + 1 :] for place in range(len(one))] if len(one) > 1 else []
 
-        self._tp = sheet.lesson.tp
-        self._ties = scoring.ties
-        marks_of = {
-            m.id: {exam.slot: exam.correct for exam in m.exams} for group in sheet.groups for m in group.members
-        }
-        self._slots = sorted({slot for marks in marks_of.values() for slot in marks})
-        rows = [
-            (marks, times, number)
-            for number, group in enumerate(sheet.groups)
-            for marks, times in Counter(tuple(map(marks_of[m.id].get, self._slots)) for m in group.members).items()
-        ]
-        shape = (len(rows), len(self._slots))
-        self._sat = np.array([[mark is not None for mark in marks] for marks, _, _ in rows], dtype=bool).reshape(shape)
-        self._right = np.array([[mark is True for mark in marks] for marks, _, _ in rows], dtype=bool).reshape(shape)
-        self._times = np.array([times for _, times, _ in rows], dtype=np.int64)
-        self._starts = np.unique([number for _, _, number in rows], return_index=True)[1]
-        """The first row of each group."""
-        self._votes = np.array([len(group.members) for group in sheet.groups])
-        self._correct = np.array([group.correct for group in sheet.groups], dtype=bool)
-        place = {name: number for number, name in enumerate(students)}
-        self._student = np.array([place.get(student, -1) for student, _, _ in self._slots], dtype=np.int64)
-        # Columns whose shares of right answers are averaged: all of them, or those of one student after another.
-        parts = [np.arange(len(self._slots))]
-        if scoring.merge == "students":
-            parts = [np.flatnonzero(self._student == number) for number in range(len(students))]
-        self._parts = np.full((len(parts), max(map(len, parts))), len(self._slots))  # beyond the last: an empty column
-        for number, part in enumerate(parts):
-            self._parts[number, : len(part)] = part
 
-    def common(self, takes_part: "Array") -> tuple["Array", "Array"]:
-        """The slots that the TRs of the TP are compared on, and how many EAs those are over all TRs, by line-up.
+def _line_up(
+    one: Students, found: Mapping[Students, ProblemResults], best: Students | None, rationales: int, seed: int
+) -> LineUp:
+    if one not in found or not found[one].m1_max:
+        return LineUp(one, None, None, 0.0, None, None)
+    results = found[one]
+    n = len(results.m1_max)
+    columns = (results.m1_max, results.m1_sum, results.m1_max_equal, results.m1_sum_equal)
+    sums = [sum(column) for column in columns]
+    accuracies, intervals = [total / n for total in sums], [wilson(total, n) for total in sums]
+    return LineUp(
+        students=one,
+        m1_max=accuracies[0],
+        m1_sum=accuracies[1],
+        exams_per_rationale=results.exams / rationales,
+        m1_max_equal=accuracies[2],
+        m1_sum_equal=accuracies[3],
+        m1_max_ci95=intervals[0],
+        m1_sum_ci95=intervals[1],
+        m1_max_equal_ci95=intervals[2],
+        m1_sum_equal_ci95=intervals[3],
+        best_single=one == best,
+        differences=list(_differences(one, found, best, seed)),
+    )
 
-        They are the slots of the line-up's students on which every TR has an EA that has any of them, as in
-        `on_common_slots`.
 
-        Args:
-            takes_part: line-ups x students.
-        """
-        own = takes_part[:, self._student] & (self._student >= 0)
-        sat = self._sat & own[:, None]  # line-ups x rows x slots
-        examined = sat.sum(axis=2) > 0
-        common = own & (sat | ~examined[:, :, None]).all(axis=1)
-        return common, common.sum(axis=1) * (examined @ self._times)
-
-    def right(self, common: "Array", seed: int) -> "Array":
-        """How often each line-up chooses right: by MAX and SUM with all its exams, and with DRAWS random shares.
-
-        Args:
-            common: line-ups x slots.
-            seed: of the shares.
-        """
-        import numpy as np
-
-        right = np.zeros((4, len(common)), dtype=np.int64)
-        if not len(self._votes):
-            return right
-        sizes = common.sum(axis=1)
-        budget = int(min(sizes[sizes > 0], default=0))
-        block = max(1, CELLS // (len(self._parts) * len(self._sat) * (1 + DRAWS)))
-        order, rank = self._drawn(seed)
-        for first in range(0, len(common), block):
-            whole = common[first : first + block, None]
-            shares = np.concatenate([whole, self._cut_down(whole[:, 0], budget, order, rank)], axis=1)
-            scores = self._scores(shares.reshape(len(whole) * (1 + DRAWS), len(self._slots)))
-            best = np.maximum.reduceat(scores, self._starts)
-            total = np.add.reduceat(scores * self._times[:, None], self._starts)
-            for rule, of_groups in enumerate((best, total)):
-                chosen = self._chosen(of_groups).reshape(len(whole), 1 + DRAWS)
-                right[rule, first : first + block] = chosen[:, 0]
-                right[2 + rule, first : first + block] = chosen[:, 1:].sum(axis=1)
-        return right
-
-    def _drawn(self, seed: int) -> tuple["Array", "Array"]:
-        """The slots in a random order within each student, and the rank of each among all (draws x slots).
-
-        Drawn by hashing the seed, the number of the draw and the slot's own ids, so that it depends on nothing else.
-        """
-        import numpy as np
-
-        n = len(self._slots)
-        order, rank = np.zeros((2, DRAWS, n), dtype=np.int64)
-        for draw in range(DRAWS):
-            key = [digest(seed, draw, self._tp, *slot) for slot in self._slots]
-            place = {number: rank for rank, number in enumerate(sorted(range(n), key=key.__getitem__))}
-            order[draw] = sorted(range(n), key=lambda number: (self._slots[number][0], place[number]))
-            rank[draw] = [place[number] for number in order[draw]]
-        return order, rank
-
-    def _cut_down(self, common: "Array", size: int, order: "Array", rank: "Array") -> "Array":
-        """Random shares of each line-up's slots (line-ups x draws x slots), as evenly over its students as it goes.
-
-        The same slots for every TR of the TP, as a smaller exam would have had: the first of every student in the
-        order drawn, then the second, and so on.
-        """
-        import numpy as np
-
-        ordered = common[:, order]  # slots are sorted by student, so each place is still one of the same student
-        counted = ordered.cumsum(axis=2)
-        students = [student for student, _, _ in self._slots]
-        first = np.array([students.index(student) for student in students], dtype=np.int64)
-        of_student = counted - (counted - ordered)[:, :, first]
-        turn = np.where(ordered, of_student * len(students) + rank, np.iinfo(np.int64).max)
-        shares = np.zeros_like(ordered)
-        shares[:, np.arange(DRAWS)[:, None], order] = ordered & (turn.argsort(axis=2).argsort(axis=2) < size)
-        return shares
-
-    def _scores(self, shares: "Array") -> "Array":
-        """LbT scores (rows x shares), each times a number that is the same for all rows; 0 where nothing was sat."""
-        import numpy as np
-
-        counted = self._by_part(shares).swapaxes(1, 2)
-        right = (self._by_part(self._right) @ counted).astype(np.int64)
-        sat = counted.sum(axis=1).astype(np.int64)  # parts x shares: on common slots it is the same for all rows
-        denominator = lcm(*(number for number in np.flatnonzero(np.bincount(sat.ravel())).tolist() if number))
-        if denominator * len(sat) * int(self._times.sum()) >= LARGEST:
-            right, sat = right.astype(object), sat.astype(object)
-        scores: Array = (right * (denominator // np.maximum(sat, 1))[:, None]).sum(axis=0)
-        return scores
-
-    def _by_part(self, cells: "Array") -> "Array":
-        """The columns of `cells` by part: parts x rows x columns. As floats: their products are quick, and exact."""
-        import numpy as np
-
-        padded = np.pad(cells, ((0, 0), (0, 1)))
-        return np.moveaxis(padded[:, self._parts], 1, 0).astype(float)
-
-    def _chosen(self, scores: "Array") -> "Array":
-        """Whether the chosen group is right, by share; the best one as in `Sheet.best`. `scores`: groups x shares."""
-        import numpy as np
-
-        tied = scores == scores.max(axis=0)
-        rank = np.where(tied, self._votes[:, None], 0) if self._ties == "votes" else tied
-        chosen: Array = self._correct[rank.argmax(axis=0)]
-        return chosen
+def _differences(
+    one: Students, found: Mapping[Students, ProblemResults], best: Students | None, seed: int
+) -> Iterator[LineUpDifference]:
+    others: list[tuple[Literal["sc", "best_single", "without_one"], Students]] = [("sc", ())]
+    others += [("best_single", best)] if best is not None and one != best else []
+    others += [("without_one", rest) for rest in _without_one(one) if rest in found]
+    for against, other in others:
+        for rule in ("m1_max", "m1_sum"):
+            pair = paired(getattr(found[one], rule), getattr(found[other], rule), seed)
+            yield LineUpDifference(
+                rule, against, other, pair.difference, pair.ci95, pair.wins, pair.losses, pair.p_value
+            )

@@ -2,19 +2,28 @@
 
 The teaching problem (TP) is the unit everywhere: what happens within one TP is one observation. Everything is
 deterministic, and independent of the order of the TPs. scipy and numpy are imported on use: they take longer to load
-than `run.py plan` may take. scipy's bootstrap and permutation_test draw other resamples, so they would change the
-figures of recorded classes; its Wilson interval takes whole numbers only, and its t interval no variance of 0.
+than `run.py plan` may take. scipy's permutation_test draws other sign flips for each sample size and takes no counts;
+its Wilson interval takes whole numbers only, and its t interval no variance of 0.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import ceil, sqrt
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-RESAMPLES = 10_000
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+DRAWN_FLIPS = 10_000
 EXACT_UP_TO = 14
-"""Non-zero differences; with more, sign flips are drawn at random."""
+"""Differences other than 0 and not all of one size; with more, sign flips are drawn at random."""
+SMALLEST = 1e-300
+"""p-values below it have no quantile of the normal distribution."""
 FEW = 20
 """Fewer TPs than this get a caution."""
 LEVEL = 0.05
@@ -26,12 +35,12 @@ class Paired(msgspec.Struct, frozen=True):
     difference: float
     """Mean of a minus b."""
     ci95: tuple[float, float]
-    """Percentile bootstrap over TPs. Where the methods never differ it is a point, which is not certainty."""
+    """The differences that the test does not reject: 0 is one of them exactly where p_value is at least 0.05."""
     wins: int
     """TPs on which a is better."""
     losses: int
     p_value: float
-    """Two-sided sign-flip permutation test."""
+    """Two-sided. Where a and b are right or wrong: the exact test of wins and losses (McNemar's)."""
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
@@ -109,12 +118,18 @@ def mean(values: Iterable[float]) -> float | None:
 
 
 def paired(a: Sequence[float], b: Sequence[float], seed: int) -> Paired:
-    """Compare two methods by their values per TP.
+    """Compare two methods by their values per TP: shares, from 0 to 1.
+
+    The test of no difference is exact: the sign-flip test, which for right and wrong is McNemar's exact test. Other
+    differences are tested by the score test (score_interval.py). Around 0 its critical value is raised, so that at 0 it
+    is the exact test. The interval is what these tests do not reject. Where values are shares, p is the larger one of
+    the sign-flip test, which takes a difference and its negative for equally likely, and of the score test, which does
+    not.
 
     Args:
         a: One value per TP.
         b: The other method's values for the same TPs, in the same order.
-        seed: Of the bootstrap, and of the sign flips where there are too many to try them all.
+        seed: Of the sign flips, where there are too many to try them all. Right and wrong need none.
 
     Raises:
         ValueError: no TPs, or not the same number.
@@ -123,34 +138,75 @@ def paired(a: Sequence[float], b: Sequence[float], seed: int) -> Paired:
         raise ValueError(f"{len(a)} and {len(b)} values: a paired comparison needs one of each per TP, and some TP")
     import numpy as np
 
-    rng = np.random.default_rng(seed)
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    # To draw n TPs with replacement is to draw how often each distinct difference comes; these are few, so it is fast.
+    # Shares such as 1/3 differ by rounding alone.
+    differences = np.round(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), 12) + 0.0
     values, counts = np.unique(differences, return_counts=True)
-    n = len(differences)
-    means = rng.multinomial(n, counts / n, size=RESAMPLES) @ values / n
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Paired(
-        difference=float(differences.mean()),
-        ci95=(float(low), float(high)),
-        wins=int((differences > 0).sum()),
-        losses=int((differences < 0).sum()),
-        p_value=_sign_flip(differences.tolist(), seed),
-    )
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    sizes = set(np.abs(values).tolist()) - {0.0}
+    ci95, p_value = _tested(tuple(values.tolist()), tuple(counts.tolist()), seed if len(sizes) > 1 else 0)
+    return Paired(float(values @ counts) / len(differences), ci95, wins, losses, p_value)
 
 
-def _sign_flip(differences: Sequence[float], seed: int) -> float:
-    """The chance of a sum at least as far from 0 when each TP's difference takes either sign with equal probability."""
+@lru_cache(maxsize=10_000)  # many line-ups of a class have the same wins and losses
+def _tested(values: tuple[float, ...], counts: tuple[int, ...], seed: int) -> tuple[tuple[float, float], float]:
+    """The interval and the p-value of these distinct differences, each of which occurred so often."""
     import numpy as np
 
-    sizes = np.sort([abs(d) for d in differences if d])
+    from scenarios.scoring.score_interval import ScoreTest
+
+    normal, distinct, often = NormalDist(), np.array(values), np.array(counts)
+    sizes = {abs(value) for value in values if value}
+    largest = max(sizes, default=1.0)
+    # Away from 0, a difference may be twice as large as any that was seen; of shares, none is above 1.
+    nearer, farther = (ScoreTest(distinct, often, b) for b in (largest, max(largest, min(1.0, 2 * largest))))
+    p_value = sign_flip(distinct, often, seed)
+    if len(sizes) > 1 and often[distinct != 0].sum() > EXACT_UP_TO:
+        # Drawn p-values end at 1 / (DRAWN_FLIPS + 1); so many signs are close to normal.
+        flips = abs(float(distinct @ often)) / sqrt(float(distinct**2 @ often))
+    else:
+        flips = -normal.inv_cdf(max(p_value / 2, SMALLEST))
+    critical = normal.inv_cdf(1 - LEVEL / 2)
+    raised = max(0.0, nearer.z - flips) if p_value > SMALLEST else 0.0
+    if len(sizes) > 1:
+        p_value = max(p_value, 2 * normal.cdf(-nearer.z))
+    rejected = p_value < LEVEL
+    if nearer.mean > 0:
+        return (nearer.low(critical, raised, rejected), farther.high(critical)), p_value
+    if nearer.mean < 0:
+        return (farther.low(critical), nearer.high(critical, raised, rejected)), p_value
+    return (farther.low(critical), farther.high(critical)), p_value
+
+
+def sign_flip(values: "Array", counts: "Array", seed: int) -> float:
+    """The chance of a sum at least as far from 0 when each TP's difference takes either sign with equal probability."""
+    import numpy as np
+    from scipy.special import bdtrc
+
+    sizes = np.sort(np.repeat(np.abs(values), counts)[np.repeat(values, counts) != 0])
     m = len(sizes)
-    observed = abs(sum(differences)) - 1e-9 * float(sizes.sum())  # equal sums may differ by rounding
+    if not m:
+        return 1.0
+    if sizes[0] == sizes[-1]:
+        wins = int(counts[values > 0].sum())
+        return min(1.0, 2 * float(bdtrc(max(wins, m - wins) - 1, m, 0.5)))
+    observed = abs(float(values @ counts)) - 1e-9 * float(sizes.sum())  # equal sums may differ by rounding
     if m <= EXACT_UP_TO:
         signs = (np.arange(2**m)[:, None] >> np.arange(m) & 1) * 2 - 1
         return float((np.abs(signs @ sizes) >= observed).mean())
-    signs = np.random.default_rng([seed, m]).integers(0, 2, size=(RESAMPLES, m), dtype=np.int8) * 2 - 1
-    return float((1 + (np.abs(signs @ sizes) >= observed).sum()) / (RESAMPLES + 1))
+    signs = np.random.default_rng([seed, m]).integers(0, 2, size=(DRAWN_FLIPS, m), dtype=np.int8) * 2 - 1
+    return float((1 + (np.abs(signs @ sizes) >= observed).sum()) / (DRAWN_FLIPS + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, Scandinavian Journal of Statistics 1979), in the given order.
+
+    The chance that any true hypothesis gets one below a level is at most that level, however they depend.
+    """
+    corrected, largest, n = [0.0] * len(p_values), 0.0, len(p_values)
+    for rank, place in enumerate(sorted(range(n), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (n - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
 
 
 def caution(n: int, what: str = "teaching problem") -> str | None:
@@ -161,19 +217,23 @@ def caution(n: int, what: str = "teaching problem") -> str | None:
         return f"No {what} is finished: there is nothing to compare yet."
     low, high = (round(100 * share) for share in wilson(ceil(n / 2), n))
     smallest = 2.0 ** (1 - n)
-    # The smallest difference that a sign-flip test can call significant: so many wins and no loss.
+    # The smallest difference that the exact test can call significant: so many wins and no loss.
     needed = next(m for m in range(1, FEW) if 2.0 ** (1 - m) < LEVEL)
     problems = f"{n} {what}{'s' if n > 1 else ''}"
-    if needed <= n:
-        reach = (
+    shows, reach = (
+        (
+            "only a very large difference between two methods",
             f"p falls below {LEVEL} only if the difference is at least {100 * needed / n:.0f} points "
-            f"({needed} problems better and none worse)"
+            f"({needed} problems better and none worse)",
         )
-    else:
-        reach = f"so no difference between two methods, however large, can reach p < {LEVEL}"
+        if needed <= n
+        else (
+            "no difference between two methods",
+            f"so no difference, however large, can reach p < {LEVEL}",
+        )
+    )
     return (
-        f"{problems} cannot tell methods apart unless they are far apart. An accuracy of {ceil(n / 2)}/{n} has a "
-        f"95 % interval from {low} to {high} %, {high - low} points wide. "
-        f"The smallest p-value that {n} can reach is {smallest:.2g}; {reach}. "
+        f"{problems} can show {shows}. An accuracy of {ceil(n / 2)}/{n} has a 95 % interval from {low} to {high} %, "
+        f"{high - low} points wide. The smallest p-value that {n} can reach is {smallest:.2g}; {reach}. "
         f"Take the figures as a picture of this class, not as evidence about the method."
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 BENCHMARKS = {
     "analysis": "analysis",
+    "coverage": "coverage",
     "engine-transformers": "engine_transformers",
     "engine-vllm": "engine_vllm",
     "handover": "handover",

@@ -39,7 +39,7 @@ SAMPLE = """
              "accuracy_random_ties": 0.0}, "sc": {}, "m1_max": {}, "m1_sum": {}},
  "paired": [{"a": "m1_sum", "b": "sc", "difference": 0.0, "ci95": [0.0, 0.0], "wins": 0, "losses": 0, "p_value": 1.0}],
  "students": [{"name": "", "exam_accuracy": 0.0, "ci95": [0.0, 0.0], "m1_max": 0.0, "m1_sum": 0.0}],
- "lineups": [{"students": [""], "m1_max": 0.0, "m1_sum": 0.0}],
+ "lineups": [{"students": [""], "m1_max": 0.0, "m1_sum": 0.0, "m1_max_ci95": [0.0, 0.0]}],
  "assumption": {"right_beats_wrong": 0.0, "ties": 0.0, "pairs": 0},
  "levels": {"2": {"rounds": []}, "3": {"rounds": []}},
  "failures": [{"request": "", "agent": "", "kind": "", "detail": ""}]}
@@ -502,7 +502,7 @@ def test_a_class_without_the_greedy_baseline_keeps_its_name(held: Class) -> None
 
 
 def test_few_problems_come_with_a_caution_and_many_do_not(held: Class) -> None:
-    assert "2 teaching problems cannot tell" in held.summary()["caution"]
+    assert "2 teaching problems can show no difference between two methods" in held.summary()["caution"]
     held.lessons = [replace(held.lessons[0], tp=f"roses{i}") for i in range(20)]
     assert held.summary()["caution"] is None
 

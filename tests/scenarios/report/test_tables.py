@@ -25,7 +25,16 @@ def method(accuracy: float | None, n: int = 6) -> dict[str, Any]:
 def line_up(*students: str) -> dict[str, Any]:
     return {
         "students": list(students), "m1_max": 0.5, "m1_sum": 2 / 3, "exams_per_rationale": 2.0 * len(students),
-        "m1_max_equal": 0.4125, "m1_sum_equal": 0.625,
+        "m1_max_equal": 0.4125, "m1_sum_equal": 0.625, "m1_max_ci95": [0.188, 0.812], "m1_sum_ci95": [0.3, 0.903],
+        "m1_max_equal_ci95": [0.137, 0.758], "m1_sum_equal_ci95": [0.273, 0.881],
+        "differences": [to_sc("m1_max", 0.0, [-0.39, 0.39], 1.0), to_sc("m1_sum", 1 / 6, [-0.32, 0.602], 0.63)],
+    }  # fmt: skip
+
+
+def to_sc(rule: str, difference: float, ci95: list[float], p_value: float) -> dict[str, Any]:
+    return {
+        "rule": rule, "against": "sc", "students": [], "difference": difference, "ci95": ci95, "wins": 2, "losses": 1,
+        "p_value": p_value,
     }  # fmt: skip
 
 
@@ -97,18 +106,41 @@ def test_every_method_has_its_row() -> None:
 def test_comparisons_are_sentences() -> None:
     text = one_line(printed(summary()))
     assert (
-        "M1 SUM against SC: +16.7 points (95 % interval -16.7 to +50.0); better on 2, worse on 1 of 6; p = 0.63."
+        "M1 SUM against SC: +16.7 points (95 % interval -16.7 to +50.0); better on 2, worse on 1 of 6; p = 0.63. "
+        "About 149 problems would show this difference."
     ) in text
+    assert "p < 0.05 with a chance of 80 % if the methods differ as often as here." in text
     assert "M1 SUM and M1 MAX: right and wrong on the same 6 problems." in text
 
 
 def test_students_and_line_ups_have_their_rows() -> None:
-    text = printed(summary())
-    assert rows(text, "peer") == [
-        "peer 72 40.0 % ████░░░░░░ 30 to 50 % 50.0 % 33.3 %",
-        "peer 2 50.0 % 66.7 % 41.2 % 62.5 %",
-    ]
-    assert rows(text, "peer, tiny") == ["peer, tiny 4 50.0 % 66.7 % 41.2 % 62.5 %"]
+    text = printed(summary(), width=160)
+    figures = (
+        "50.0 % (19 to 81) +0.0 (-39 to +39) 66.7 % (30 to 90) +16.7 (-32 to +60) 41.2 % (14 to 76) 62.5 % (27 to 88)"
+    )
+    assert rows(text, "peer") == ["peer 72 40.0 % ████░░░░░░ 30 to 50 % 50.0 % 33.3 %", f"peer 2 {figures}"]
+    assert rows(text, "peer, tiny") == [f"peer, tiny 4 {figures}"]
+    assert (
+        rows(printed(summary()), "peer, tiny")[0]
+        == "peer, tiny 4 50.0 % (19 to 81) +0.0 (-39 to +39) 66.7 % (30 to 90)"
+    )
+
+
+def test_line_ups_that_are_not_told_apart_from_sc_and_identical_students_say_so() -> None:
+    text = one_line(printed(summary(("a", "b", "c"), identical_students=[["a", "b", "c"]])))
+    assert (
+        "a, b and c are identical (same model, persona and settings): only chance makes their figures differ." in text
+    )
+    assert "No line-up is told apart from SC: every interval of a difference holds 0." in text
+    ups = [line_up("a"), line_up("b"), line_up("a", "b")]
+    ups[0] = ups[0] | {"differences": [to_sc("m1_max", 0.4, [0.05, 0.6], 0.02)], "best_single": True}
+    text = one_line(printed(summary(("a", "b"), lineups=ups)))
+    assert "No line-up" not in text and "identical" not in text.partition("Do right")[0]
+    assert (
+        "Of 5 differences to SC, 1 has an interval without 0; corrected for their number (Holm), none is told apart "
+        "from SC."
+    ) in text
+    assert "The best student alone, by MAX, is a: chosen by these figures, so elsewhere it will do worse." in text
 
 
 def test_the_assumption_and_what_went_into_the_figures_are_sentences() -> None:
@@ -259,7 +291,8 @@ def five() -> dict[str, Any]:
 def test_of_many_line_ups_the_best_and_worst_of_each_size_are_shown_and_the_rest_is_counted() -> None:
     text = printed(five())
     _, _, table = text.partition("Who should sit the exams?")
-    table, _, _ = table.partition("EAs: exam answers.")
+    table, _, _ = table.partition("No line-up is")
+    table = table.split("\n\n")[0]  # the block with MAX
     shown = [line.rstrip() for line in table.splitlines()[4:] if line]
     sizes = [float(m[1]) / 2 for line in shown if (m := re.search(r"  +(\d+)  +[\d.]+ %", line))]
     assert sizes == sorted(sizes)

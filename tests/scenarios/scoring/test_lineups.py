@@ -1,7 +1,6 @@
 """What other line-ups would have chosen: by hand, and against the definition, one line-up and one exam at a time."""
 
 from collections import Counter
-from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -11,9 +10,20 @@ from msgspec.structs import replace
 from broker.protocol import digest
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import ExamAnswer, TeachingProblemRecord
-from scenarios.scoring import lineups as module
+from scenarios.scoring import exam_table as module
+from scenarios.scoring.exam_table import DRAWS
 from scenarios.scoring.lbt import Rule, Sheet, Slot, best_possible, exam_marks, on_common_slots
-from scenarios.scoring.lineups import DRAWS, PAIRS, LineUp, compare_lineups, lineups, shown
+from scenarios.scoring.lineups import (
+    PAIRS,
+    LineUp,
+    ProblemResults,
+    Students,
+    compare_lineups,
+    lineups,
+    results_by_problem,
+    shown,
+)
+from scenarios.scoring.statistics import paired, wilson
 from tests.scenarios.scoring.test_lbt import BOTH, COINS, ROSES, SCORING, lesson, rationale, same
 
 
@@ -31,6 +41,35 @@ def test_the_line_ups_of_the_two_problems() -> None:
     assert (one.m1_max_equal, one.m1_sum_equal) == (one.m1_max, one.m1_sum)
     # Four of the five TRs of roses have an answer, and all of coins: each was sat in full.
     assert [up.exams_per_rationale for up in (one, other, both)] == [4.0, 4.0, 8.0]
+
+
+def test_every_accuracy_has_its_interval_and_its_differences() -> None:
+    one, other, both = compared([ROSES, COINS], BOTH)
+    assert (one.m1_max_ci95, one.m1_sum_ci95, both.m1_sum_equal_ci95) == (
+        wilson(1, 2), wilson(2, 2), wilson(2 * (both.m1_sum_equal or 0), 2),
+    )  # fmt: skip
+    assert (one.best_single, other.best_single, both.best_single) == (True, False, False)
+    assert {(d.rule, d.against, d.students) for d in both.differences} == {
+        (rule, *which)
+        for rule in ("m1_max", "m1_sum")
+        for which in (("sc", ()), ("best_single", ("ada",)), ("without_one", ("ada",)), ("without_one", ("bob",)))
+    }
+    assert {(d.against, d.students) for d in one.differences} == {("sc", ())}
+    by_rule = {d.rule: d for d in both.differences if d.against == "best_single"}
+    sheets = [Sheet(lesson, same) for lesson in (ROSES, COINS)]
+    of = results_by_problem(sheets, [BOTH, ("ada",)], SCORING, 1)
+    expected = paired(of[BOTH].m1_max, of["ada",].m1_max, 1)
+    found = by_rule["m1_max"]
+    assert (found.difference, found.ci95, found.p_value) == (0.5, expected.ci95, expected.p_value)
+    assert (by_rule["m1_sum"].wins, by_rule["m1_sum"].losses) == (0, 0)
+
+
+def test_with_many_students_everybody_is_compared_with_everybody_but_one() -> None:
+    students = tuple("abcdefgh")
+    rows = [rationale(n, str(n % 2), right=n == 1, **dict.fromkeys(students, "10"[n % 2])) for n in range(3)]
+    found = compared([lesson(*rows)], students)
+    assert len(found) == 8 + 28 + 1
+    assert {len(d.students) for d in found[-1].differences if d.against == "without_one"} == {7}
 
 
 def test_line_ups_are_all_subsets_up_to_six_students() -> None:
@@ -103,36 +142,22 @@ def with_only(one: TeachingProblemRecord, slots: list[Slot]) -> TeachingProblemR
 
 
 def by_definition(
-    lessons: list[TeachingProblemRecord], students: tuple[str, ...], scoring: Scoring, seed: int
-) -> list[LineUp]:
-    subsets = lineups(students, seed)
-    table = []
+    lessons: list[TeachingProblemRecord], subsets: list[Students], scoring: Scoring, seed: int
+) -> dict[Students, ProblemResults]:
+    table = {}
     for subset in subsets:
-        right: dict[tuple[Rule, str], Fraction] = dict.fromkeys(
-            [("max", "whole"), ("sum", "whole"), ("max", "cut"), ("sum", "cut")], Fraction(0)
-        )
-        exams = rationales = 0
+        right: dict[tuple[Rule, str], list[float]] = {(r, k): [] for r in ("max", "sum") for k in ("whole", "cut")}
         for one in lessons:
             budget = min((len(found) for other in subsets if (found := slots_of(one, other))), default=0)
             for rule in ("max", "sum"):
-                right[rule, "whole"] += Sheet(one, same).choose(rule, subset, scoring).correct
-                for draw in range(DRAWS):
-                    cut = with_only(one, share(one, subset, budget, seed, draw))
-                    right[rule, "cut"] += Fraction(Sheet(cut, same).choose(rule, subset, scoring).correct, DRAWS)
-            answered = [r for r in one.rationales if r.answer is not None]
-            rationales += len(answered)
-            exams += sum(map(len, compared_marks(one, subset)))
-        mean = {key: float(total / len(lessons)) if exams else None for key, total in right.items()}
-        table.append(
-            LineUp(
-                students=subset,
-                m1_max=mean["max", "whole"],
-                m1_sum=mean["sum", "whole"],
-                exams_per_rationale=exams / rationales if rationales else 0.0,
-                m1_max_equal=mean["max", "cut"],
-                m1_sum_equal=mean["sum", "cut"],
-            )
-        )
+                right[rule, "whole"].append(Sheet(one, same).choose(rule, subset, scoring).correct)
+                cuts = [with_only(one, share(one, subset, budget, seed, draw)) for draw in range(DRAWS)]
+                chosen = [Sheet(cut, same).choose(rule, subset, scoring).correct for cut in cuts]
+                right[rule, "cut"].append(sum(chosen) / DRAWS)
+        table[subset] = ProblemResults(
+            right["max", "whole"], right["sum", "whole"], right["max", "cut"], right["sum", "cut"],
+            sum(len(marks) for one in lessons for marks in compared_marks(one, subset)),
+        )  # fmt: skip
     return table
 
 
@@ -164,7 +189,12 @@ def test_all_line_ups_at_once_are_the_line_ups_one_by_one(
     data: st.DataObject, students: tuple[str, ...], scoring: Scoring, seed: int
 ) -> None:
     class_ = data.draw(lessons(students))
-    assert compared(class_, students, scoring, seed) == by_definition(class_, students, scoring, seed)
+    subsets = lineups(students, seed)
+    sheets = [Sheet(one, same) for one in class_]
+    found = results_by_problem(sheets, [*subsets, ()], scoring, seed)
+    sc = [float(sheet.choose("sc", (), scoring).correct) for sheet in sheets]
+    assert found.pop(()) == ProblemResults(sc, sc, sc, sc, 0)
+    assert found == by_definition(class_, subsets, scoring, seed)
 
 
 def test_scores_that_may_exceed_64_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

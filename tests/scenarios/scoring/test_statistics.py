@@ -1,14 +1,49 @@
-"""Intervals and tests: against scipy, against known values, and against what they promise."""
+"""Intervals and tests: against published values, against scipy, and against what they promise."""
 
+from functools import cache
 from itertools import product
 from random import Random
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.scoring.statistics import EXACT_UP_TO, caution, clustered, paired, ratio_interval, wilson
+from scenarios.scoring.score_interval import ScoreTest
+from scenarios.scoring.statistics import (
+    EXACT_UP_TO,
+    Paired,
+    caution,
+    clustered,
+    holm,
+    paired,
+    ratio_interval,
+    sign_flip,
+    wilson,
+)
+
+SETTINGS = [(0.1, 0.02), (0.3, 0.0), (0.05, 0.05), (0.3, 0.1)]
+"""Chances that one method is better on a problem, and that it is worse."""
+
+
+@cache
+def compared(wins: int, losses: int, n: int) -> Paired:
+    """Two methods, right and wrong on so many of `n` problems."""
+    return paired([1.0] * wins + [0.0] * (n - wins), [0.0] * (n - losses) + [1.0] * losses, seed=1)
+
+
+def tables(n: int, win: float, loss: float) -> list[tuple[Paired, float]]:
+    """Every comparison of two methods on `n` problems with its chance, but for the rarest ones."""
+    from scipy.stats import multinomial
+
+    counts = [(wins, losses, n - wins - losses) for wins in range(n + 1) for losses in range(n + 1 - wins)]
+    chances = multinomial.pmf(counts, n, [win, loss, 1 - win - loss])
+    return [(compared(w, k, n), float(c)) for (w, k, _), c in zip(counts, chances, strict=True) if c > 1e-5]
+
+
+def holds(one: Paired, difference: float) -> bool:
+    return one.ci95[0] - 1e-9 <= difference <= one.ci95[1] + 1e-9
 
 
 def test_wilson_is_the_published_interval() -> None:
@@ -46,40 +81,106 @@ def test_the_exact_p_value_is_scipys() -> None:
         expected = permutation_test(
             (a, b), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
         ).pvalue
-        assert paired(a.tolist(), b.tolist(), seed=1).p_value == pytest.approx(expected)
+        assert sign_flip(a - b, np.ones(n, dtype=int), seed=1) == pytest.approx(expected)
 
 
-def test_the_drawn_p_value_is_close_to_the_exact_one() -> None:
+def test_of_right_and_wrong_the_p_value_is_the_exact_binomial_one() -> None:
     from scipy.stats import binomtest
 
-    # 25 wins and 12 losses of one point each: the sign-flip test is then the sign test.
-    found = paired([1.0] * 25 + [0.0] * 12 + [1.0] * 40, [0.0] * 25 + [1.0] * 12 + [1.0] * 40, seed=3)
-    assert found.p_value == pytest.approx(binomtest(25, 37).pvalue, abs=0.006)
+    for wins, losses in ((25, 12), (4, 4), (0, 9), (1, 0)):
+        assert compared(wins, losses, 77).p_value == pytest.approx(binomtest(wins, wins + losses).pvalue)
 
 
-def test_the_interval_is_scipys_bootstrap() -> None:
-    from scipy.stats import bootstrap
+def test_the_score_interval_is_tangos() -> None:
+    # Wins, losses, problems, level; Tango 1998, 6.2 (sleeping difficulties); Bentur 2009 as in Fagerland, Lydersen and
+    # Laake 2014 (airway hyper-responsiveness); R's PropCIs::scoreci.mp(25, 28, 618).
+    known = {
+        (9, 3, 32, 0.95): (-0.027, 0.390),
+        (1, 7, 21, 0.95): (-0.517, -0.026),
+        (28, 25, 618, 0.90): (-0.0148, 0.0247),
+    }
+    for (wins, losses, n, level), interval in known.items():
+        test = ScoreTest(np.array([-1.0, 0.0, 1.0]), np.array([losses, n - wins - losses, wins]), 1.0)
+        critical = NormalDist().inv_cdf((1 + level) / 2)
+        apart = test.z > critical
+        found = (
+            test.low(critical, excludes_zero=apart and wins > losses),
+            test.high(critical, excludes_zero=apart and wins < losses),
+        )
+        assert found == pytest.approx(interval, abs=5e-4)
 
-    rng = np.random.default_rng(2)
-    a, b = rng.normal(0.3, 1, 60), rng.normal(0, 1, 60)
-    expected = bootstrap(
-        (a - b,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(9)
-    ).confidence_interval
-    assert paired(a.tolist(), b.tolist(), seed=1).ci95 == pytest.approx((expected.low, expected.high), abs=0.02)
+
+def test_the_end_away_from_zero_is_tangos_and_the_other_one_fits_the_exact_test() -> None:
+    low, high = compared(9, 3, 32).ci95
+    assert high == pytest.approx(0.390, abs=5e-4)
+    assert -0.1 < low < -0.027  # p = 0.146; the score test alone says 0.083
+
+
+@pytest.mark.parametrize("n", [10, 20, 40, 181])
+@pytest.mark.parametrize(("win", "loss"), SETTINGS)
+def test_the_interval_covers_the_difference_as_often_as_it_says(n: int, win: float, loss: float) -> None:
+    assert sum(chance for one, chance in tables(n, win, loss) if holds(one, win - loss)) >= 0.94
+
+
+@pytest.mark.parametrize("n", [6, 25, 60])
+def test_the_interval_excludes_zero_exactly_where_p_is_below_5_percent(n: int) -> None:
+    for one, _ in tables(n, 0.4, 0.2):
+        assert holds(one, one.difference)
+        assert (one.ci95[0] > 0 or one.ci95[1] < 0) == (one.p_value < 0.05), one
+
+
+shares = st.lists(st.tuples(*[st.sampled_from([0.0, 1 / 3, 0.5, 0.95, 1.0])] * 2), min_size=1, max_size=18)
+
+
+@given(shares, st.integers(0, 3))
+def test_of_shares_too_the_interval_never_contradicts_p(rows: list[tuple[float, float]], seed: int) -> None:
+    one = paired([a for a, _ in rows], [b for _, b in rows], seed)
+    assert holds(one, one.difference)
+    assert (one.ci95[0] > 0 or one.ci95[1] < 0) == (one.p_value < 0.05)
+
+
+def test_of_shares_the_interval_covers_the_difference_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(12)
+    drawn = {
+        0.3: rng.choice([0.0, 1.0], p=[0.7, 0.3], size=(200, 10, 3)).mean(axis=2),  # three samples
+        1 / 12: rng.beta(1, 5, (200, 10)) * rng.choice([0.0, 1.0], size=(200, 10)),  # few large ones
+        0.1: rng.normal(0.1, 0.15, (200, 20)),  # bell-shaped
+    }
+    for true, classes in drawn.items():
+        covered = sum(holds(paired(values, [0.0] * len(values), seed=1), true) for values in classes.tolist())
+        assert covered / 200 >= 0.93, true
+
+
+@pytest.mark.parametrize(("n", "differ"), [(8, 1.0), (30, 0.2), (181, 0.3)])
+def test_equal_methods_are_told_apart_in_one_class_of_twenty_at_most(n: int, differ: float) -> None:
+    rng = np.random.default_rng(7)
+    drawn = rng.multinomial(n, [differ / 2, differ / 2, 1 - differ], size=1000).tolist()
+    rejected = sum(compared(wins, losses, n).p_value < 0.05 for wins, losses, _ in drawn)
+    assert rejected / 1000 <= 0.05
 
 
 def test_methods_that_never_differ() -> None:
-    found = paired([1.0, 0.0, 1.0], [1.0, 0.0, 1.0], seed=1)
-    assert (found.difference, found.ci95, found.wins, found.losses, found.p_value) == (0.0, (0.0, 0.0), 0, 0, 1.0)
+    found = compared(0, 0, 40)
+    assert (found.difference, found.wins, found.losses, found.p_value) == (0.0, 0, 0, 1.0)
+    # z^2 / (n + z^2), as Tango's: 40 problems do not show that two methods never differ.
+    assert found.ci95 == pytest.approx((-0.0876, 0.0876), abs=5e-5)
+    assert compared(0, 0, 4000).ci95[1] < 0.001
 
 
 @pytest.mark.parametrize("n", [1, 6, EXACT_UP_TO])
 def test_the_smallest_p_value_is_what_the_caution_says(n: int) -> None:
-    assert paired([1.0] * n, [0.0] * n, seed=1).p_value == 2.0 ** (1 - n)
+    assert paired([1.0] * n, [0.0] * n, seed=1).p_value == pytest.approx(2.0 ** (1 - n))
 
 
 def test_a_drawn_p_value_is_never_zero() -> None:
-    assert paired([1.0] * 60, [0.0] * 60, seed=1).p_value == pytest.approx(1 / 10_001)
+    found = paired([1.0] * 30 + [0.5] * 30, [0.0] * 60, seed=1)
+    assert found.p_value == pytest.approx(1 / 10_001)
+
+
+def test_the_interval_of_what_is_certainly_apart_is_narrow() -> None:
+    low, high = paired([1.0] * 30 + [0.5] * 30, [0.0] * 60, seed=1).ci95
+    assert low > 0.6 and high < 0.85
+    assert compared(2000, 0, 2000).ci95[0] > 0.995
 
 
 def test_unequal_or_empty_lists_are_refused() -> None:
@@ -112,33 +213,32 @@ def test_swapping_the_methods_mirrors_the_comparison(rows: list[tuple[float, flo
         other.wins,
         other.p_value,
     )
+    assert one.ci95 == pytest.approx((-other.ci95[1], -other.ci95[0]))
 
 
 def test_exact_p_values_of_equal_methods_come_as_often_as_they_say() -> None:
     # All that chance can do to seven differing problems: every sign pattern once. No two sums are alike.
-    sizes = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+    sizes = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
     patterns = product((-1, 1), repeat=7)
-    found = [paired([sign * d for sign, d in zip(p, sizes, strict=True)], [0.0] * 7, seed=1).p_value for p in patterns]
+    ones = np.ones(7, dtype=int)
+    found = [sign_flip(np.array(p) * sizes, ones, seed=1) for p in patterns]
     assert sorted(found) == [k / 64 for k in range(1, 65) for _ in range(2)]
 
 
 def test_drawn_p_values_of_equal_methods_are_below_a_level_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(12)
     differences = rng.normal(0, 1, (120, EXACT_UP_TO + 2))
-    found = [paired(d.tolist(), [0.0] * len(d), seed=i).p_value for i, d in enumerate(differences)]
+    found = [sign_flip(d, np.ones(len(d), dtype=int), seed=i) for i, d in enumerate(differences)]
     for level in (0.05, 0.2, 0.5):
         share = float(np.mean([p <= level for p in found]))
         assert share == pytest.approx(level, abs=3.5 * (level * (1 - level) / 120) ** 0.5)
 
 
-def test_the_interval_covers_the_true_difference_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(12)
-    covered = 0
-    for i in range(150):
-        a, b = rng.binomial(1, 0.6, 40), rng.binomial(1, 0.4, 40)
-        low, high = paired(a.tolist(), b.tolist(), seed=i).ci95
-        covered += low <= 0.2 <= high
-    assert 0.90 <= covered / 150 <= 0.99  # a percentile bootstrap of 40 problems is a little narrow
+def test_holms_correction() -> None:
+    # Holm 1979 as in R's p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm").
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_twenty_problems_need_no_caution() -> None:
@@ -148,6 +248,7 @@ def test_twenty_problems_need_no_caution() -> None:
 
 def test_the_caution_gives_the_numbers() -> None:
     said = caution(8) or ""
+    assert said.startswith("8 teaching problems can show only a very large difference between two methods. ")
     assert "4/8" in said
     assert "from 22 to 78 %" in said
     assert "0.0078" in said
@@ -156,7 +257,7 @@ def test_the_caution_gives_the_numbers() -> None:
 
 def test_too_few_problems_can_show_no_difference_at_all() -> None:
     assert "can reach p < 0.05" in (caution(5) or "")
-    assert "1 teaching problem cannot" in (caution(1) or "")
+    assert "1 teaching problem can show no difference between two methods" in (caution(1) or "")
     assert "nothing to compare" in (caution(0) or "")
 
 
