@@ -84,7 +84,7 @@ def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: S
     right = np.zeros((4, len(subsets)), dtype=np.int64)
     exams = np.zeros(len(subsets), dtype=np.int64)
     for sheet in sheets:
-        table = _Table(sheet, students, scoring)
+        table = ExamTable(sheet, students, scoring)
         common, used = table.common(takes_part)
         exams += used
         right += table.right(common, seed)
@@ -102,7 +102,26 @@ def compare_lineups(sheets: Sequence[Sheet], students: Sequence[str], scoring: S
     ]
 
 
-class _Table:
+def right_by_problem(
+    sheets: Sequence[Sheet], students: Sequence[str], takes_part: "Array", scoring: Scoring
+) -> "Array":
+    """Whether MAX and SUM choose right, by TP and line-up (2 x TPs x line-ups); see `ExamTable.whole`.
+
+    Args:
+        sheets: the TPs.
+        students: the columns of `takes_part`.
+        takes_part: line-ups x students.
+        scoring: how students are merged and ties are broken.
+    """
+    import numpy as np
+
+    right = np.zeros((2, len(sheets), len(takes_part)), dtype=bool)
+    for number, sheet in enumerate(sheets):
+        right[:, number] = ExamTable(sheet, students, scoring).whole(takes_part)
+    return right
+
+
+class ExamTable:
     """The exams of one TP as arrays: a row is a TR with an answer, a column is a slot.
 
     TRs of one group with the same marks share a row.
@@ -140,6 +159,25 @@ class _Table:
         for number, part in enumerate(parts):
             self._parts[number, : len(part)] = part
 
+    @property
+    def rationales(self) -> "Array":
+        """The row of each TR with an answer."""
+        import numpy as np
+
+        return np.repeat(np.arange(len(self._times)), self._times)
+
+    @property
+    def groups(self) -> "Array":
+        """The group of answers of each row."""
+        import numpy as np
+
+        return np.repeat(np.arange(len(self._votes)), np.diff([*self._starts, len(self._times)]))
+
+    @property
+    def correct(self) -> "Array":
+        """Whether each group's answer is right."""
+        return self._correct
+
     def common(self, takes_part: "Array") -> tuple["Array", "Array"]:
         """The slots that the TRs of the TP are compared on, and how many EAs those are over all TRs, by line-up.
 
@@ -150,6 +188,8 @@ class _Table:
             takes_part: line-ups x students.
         """
         own = takes_part[:, self._student] & (self._student >= 0)
+        if self._sat.all():
+            return own, own.sum(axis=1) * self._times.sum()
         sat = self._sat & own[:, None]  # line-ups x rows x slots
         examined = sat.sum(axis=2) > 0
         common = own & (sat | ~examined[:, :, None]).all(axis=1)
@@ -174,14 +214,65 @@ class _Table:
         for first in range(0, len(common), block):
             whole = common[first : first + block, None]
             shares = np.concatenate([whole, self._cut_down(whole[:, 0], budget, order, rank)], axis=1)
-            scores = self._scores(shares.reshape(len(whole) * (1 + DRAWS), len(self._slots)))
-            best = np.maximum.reduceat(scores, self._starts)
-            total = np.add.reduceat(scores * self._times[:, None], self._starts)
-            for rule, of_groups in enumerate((best, total)):
+            scores = self.scores(shares.reshape(len(whole) * (1 + DRAWS), len(self._slots)))
+            for rule, of_groups in enumerate(self._max_and_sum(scores)):
                 chosen = self._chosen(of_groups).reshape(len(whole), 1 + DRAWS)
                 right[rule, first : first + block] = chosen[:, 0]
                 right[2 + rule, first : first + block] = chosen[:, 1:].sum(axis=1)
         return right
+
+    def whole(self, takes_part: "Array") -> "Array":
+        """Whether each line-up chooses right with all its exams: by MAX and SUM (2 x line-ups).
+
+        A line-up without an exam that can be compared chooses by votes, as SC does.
+
+        Args:
+            takes_part: line-ups x students.
+        """
+        import numpy as np
+
+        right = np.zeros((2, len(takes_part)), dtype=bool)
+        if not len(self._votes):
+            return right
+        by_votes = bool(self._chosen(self._votes[:, None])[0])
+        block = max(1, CELLS // (len(self._parts) + self._sat.size + 1))
+        for first in range(0, len(takes_part), block):
+            common, _ = self.common(takes_part[first : first + block])
+            for rule, of_groups in enumerate(self._max_and_sum(self.scores(common))):
+                right[rule, first : first + block] = np.where(common.any(axis=1), self._chosen(of_groups), by_votes)
+        return right
+
+    def by_exams(self, common: "Array", size: int, seed: int) -> "Array":
+        """The share of DRAWS random shares of `size` slots with which MAX, SUM and AVG choose right (3 numbers).
+
+        Args:
+            common: the slots that count, as a mask.
+            size: slots of each share, as evenly over the students as it goes.
+            seed: of the shares.
+        """
+        import numpy as np
+
+        if not len(self._votes):
+            return np.zeros(3)
+        shares = self._cut_down(common[None], size, *self._drawn(seed))[0]
+        scores = self.scores(shares)
+        best, total = self._max_and_sum(scores)
+        examined = self.examined(common)
+        count = np.maximum(np.add.reduceat(self._times * examined, self._starts), 1)
+        return np.array([self._chosen(one).mean() for one in (best, total, total / count[:, None])])
+
+    def examined(self, common: "Array") -> "Array":
+        """Whether each row has an EA on the slots in `common`, a mask."""
+        examined: Array = (self._sat & common).any(axis=1)
+        return examined
+
+    def _max_and_sum(self, scores: "Array") -> tuple["Array", "Array"]:
+        """The scores of the groups of answers by MAX and by SUM: groups x shares. `scores`: rows x shares."""
+        import numpy as np
+
+        best: Array = np.maximum.reduceat(scores, self._starts)
+        total: Array = np.add.reduceat(scores * self._times[:, None], self._starts)
+        return best, total
 
     def _drawn(self, seed: int) -> tuple["Array", "Array"]:
         """The slots in a random order within each student, and the rank of each among all (draws x slots).
@@ -217,7 +308,7 @@ class _Table:
         shares[:, np.arange(DRAWS)[:, None], order] = ordered & (turn.argsort(axis=2).argsort(axis=2) < size)
         return shares
 
-    def _scores(self, shares: "Array") -> "Array":
+    def scores(self, shares: "Array") -> "Array":
         """LbT scores (rows x shares), each times a number that is the same for all rows; 0 where nothing was sat."""
         import numpy as np
 
