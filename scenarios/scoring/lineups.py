@@ -242,24 +242,25 @@ class ExamTable:
                 right[rule, first : first + block] = np.where(common.any(axis=1), self._chosen(of_groups), by_votes)
         return right
 
-    def by_exams(self, common: "Array", size: int, seed: int) -> "Array":
-        """The share of DRAWS random shares of `size` slots with which MAX, SUM and AVG choose right (3 numbers).
+    def by_exams(self, common: "Array", sizes: Sequence[int], seed: int) -> list[list[float]]:
+        """By size, the share of DRAWS random shares of the slots with which MAX, SUM and AVG choose right.
 
         Args:
             common: the slots that count, as a mask.
-            size: slots of each share, as evenly over the students as it goes.
+            sizes: slots of each share, as evenly over the students as it goes.
             seed: of the shares.
         """
         import numpy as np
 
-        if not len(self._votes):
-            return np.zeros(3)
-        shares = self._cut_down(common[None], size, *self._drawn(seed))[0]
-        scores = self.scores(shares)
-        best, total = self._max_and_sum(scores)
-        examined = self.examined(common)
-        count = np.maximum(np.add.reduceat(self._times * examined, self._starts), 1)
-        return np.array([self._chosen(one).mean() for one in (best, total, total / count[:, None])])
+        if not len(self._votes) or not sizes:
+            return [[0.0] * 3 for _ in sizes]
+        draws = self._drawn(seed)
+        count = np.maximum(np.add.reduceat(self._times * self.examined(common), self._starts), 1)[:, None]
+        right = []
+        for size in sizes:
+            best, total = self._max_and_sum(self.scores(self._cut_down(common[None], size, *draws)[0]))
+            right.append([float(self._chosen(one).mean()) for one in (best, total, total / count)])
+        return right
 
     def examined(self, common: "Array") -> "Array":
         """Whether each row has an EA on the slots in `common`, a mask."""
