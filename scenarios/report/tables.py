@@ -19,8 +19,11 @@ from scenarios.report.methods import Comparison
 from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import Unanswered
+from scenarios.scoring import fidelity
 from scenarios.scoring.dense import Dense
 from scenarios.scoring.lineups import ALL_SUBSETS, LineUp
+from scenarios.scoring.over_problems import OverProblems
+from scenarios.scoring.shapley import Shapley
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 
 LABELS = {
@@ -49,7 +52,12 @@ def summary_tables(summary: Summary) -> RenderableType:
         Sentences(_without_answers(one), style="bold red") for one in summary.unanswered if one.empty and one.is_total
     ]
     if summary.solves and summary.best_possible.n:
-        parts += [methods(summary), comparisons(summary), students(summary), line_ups(summary)]
+        if summary.fidelity and (alike := fidelity.sentence(summary.fidelity)):
+            parts.append(Sentences(alike, style="yellow"))
+        parts += [methods(summary), comparisons(summary), students(summary)]
+        if summary.shapley and len(summary.shapley.students) > 1:
+            parts.append(student_values(summary.shapley))
+        parts.append(line_ups(summary))
         parts.append(Sentences(assumption(summary)))
         parts += [Sentences(agreement(summary.dense))] if summary.dense else []
     elif summary.solves:
@@ -161,6 +169,28 @@ def students(summary: Summary) -> Ruled:
     return table
 
 
+def student_values(found: Shapley) -> Ruled:
+    """The Shapley values."""
+    how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
+    table = Ruled(
+        "What each student adds to SC, in points",
+        "Shapley values: the mean of what a student adds to whoever is in the line-up before it; together they are the "
+        f"gain of M1 with everybody over SC. 95 %: over teaching problems.{how}",
+    )
+    table.add_column("student", fold=True)
+    table.add_columns("to MAX", "95 %", "to SUM", "95 %")
+    for student in found.students:
+        table.add_row(student.name, *(cell for one in (student.m1_max, student.m1_sum) for cell in _added(one)))
+    everybody = (f"{100 * found.gain_max:+.1f}", "", f"{100 * found.gain_sum:+.1f}", "")
+    table.add_row(Text("all together", style="dim"), *everybody)
+    return table
+
+
+def _added(found: OverProblems) -> tuple[str, str]:
+    low, high = found.ci95
+    return f"{100 * found.value:+.1f}", f"{100 * low:+.0f} to {100 * high:+.0f}"
+
+
 def line_ups(summary: Summary) -> Ruled:
     """Line-ups of students, as if only they had sat the exams; and with equal numbers of exams."""
     table = Ruled("Who should sit the exams? The same class with other students")
@@ -185,6 +215,9 @@ def line_ups(summary: Summary) -> Ruled:
             )
     if len(summary.students) > ALL_SUBSETS:
         note.append(f"With more than {ALL_SUBSETS} students not all line-ups are shown: {summary.lineups_shown}.")
+    missing = [one.needs_repeats for one in summary.equal_up if one.needs_repeats]
+    if missing:
+        note.append(f"exam.repeats={max(missing)} would give one student as many exams as all have together now.")
     table.note = " ".join(note)
     return table
 

@@ -77,7 +77,9 @@ def abilities(
     teacher = mean(float(one.correct) for lesson in lessons for one in lesson.rationales)
     alone = {up.students[0]: up for up in line_ups if len(up.students) == 1}
     rows = [_student(name, number, counts, found, teacher, alone, sc) for number, name in enumerate(students)]
-    differences = [d for one, quality in zip(counts, found.quality, strict=True) if (d := _differs(one, quality)) is not None]
+    differences = [
+        d for one, quality in zip(counts, found.quality, strict=True) if (d := _differs(one, quality)) is not None
+    ]
     return Abilities(
         students=rows,
         difficulty_sd=found.difficulty_sd,
@@ -120,14 +122,18 @@ def _around(value: float, variance: float, n: int) -> tuple[float, float]:
 def _differs(counts: ExamCounts, quality: Mapping[str, float]) -> float | None:
     """The mean quality of the right TRs of a TP minus that of the wrong ones; None where it has not both."""
     of_right, of_wrong = (
-        mean(quality[tr] for tr, correct in zip(counts.trs, counts.correct, strict=True) if correct is wanted and tr in quality)
+        mean(
+            quality[tr]
+            for tr, correct in zip(counts.trs, counts.correct, strict=True)
+            if correct is wanted and tr in quality
+        )
         for wanted in (True, False)
     )
     return minus(of_right, of_wrong)
 
 
 def minus(a: float | None, b: float | None) -> float | None:
-    """a - b; None where one of them is."""
+    """The difference; None where one of the two is."""
     return None if a is None or b is None else a - b
 
 

@@ -85,9 +85,7 @@ def agreement(
         kappa_ci95, phi_ci95 = (_around(value, reach) for value, reach in zip((kappa, phi), ci95, strict=True))
         of_faults = clustered([(fault, int(n)) for fault, n in zip(faults.tolist(), by_tp[:, 3].tolist(), strict=True)])
         pairs.append(
-            PairAgreement(
-                students[i], students[j], asked, same, kappa, kappa_ci95, phi, phi_ci95, q, fault, of_faults
-            )
+            PairAgreement(students[i], students[j], asked, same, kappa, kappa_ci95, phi, phi_ci95, q, fault, of_faults)
         )
     return Agreement(pairs, *_by_kappa(pairs, line_ups, sc)) if pairs else None
 

@@ -116,8 +116,8 @@ def doubling(most: int) -> list[int]:
 
 def _whole(sheet: Sheet, students: Sequence[str], scoring: Scoring) -> dict[str, float]:
     """Whether each method chooses right with all that is recorded."""
-    asked: dict[str, Rule] = ({"greedy": "greedy"} if sheet.lesson.greedy else {}) | RULES
-    return {name: float(sheet.choose(rule, students, scoring).correct) for name, rule in asked.items()}
+    greedy: dict[str, Rule] = {"greedy": "greedy"} if sheet.lesson.greedy else {}
+    return {name: float(sheet.choose(rule, students, scoring).correct) for name, rule in (greedy | RULES).items()}
 
 
 def _by_rationales(
@@ -142,7 +142,8 @@ def _by_rationales(
             continue
         drawn = place < size
         votes, total, marked = (
-            np.add.reduceat(cells, starts, axis=1, dtype=score.dtype) for cells in (drawn, drawn * score, drawn & examined)
+            np.add.reduceat(cells, starts, axis=1, dtype=score.dtype)
+            for cells in (drawn, drawn * score, drawn & examined)
         )
         best = np.maximum.reduceat(np.where(drawn, score, 0), starts, axis=1)
         scores = {"sc": votes, "m1_max": best, "m1_sum": total, "m1_avg": total / np.maximum(marked, 1)}

@@ -3,7 +3,9 @@
 A Rasch model with a third facet (Linacre, Many-Facet Rasch Measurement, 1989), in logits:
 P(an EA is right) = logistic(ability of the student + quality of the TR - difficulty of the EP). Qualities and
 difficulties have normal priors whose spreads are estimated from the data (EM with Laplace's approximation), so rows
-that are all right or all wrong have finite values, and chance is not taken for quality.
+that are all right or all wrong have finite values, and chance is not taken for quality. Like every fit of this kind
+(penalised quasi-likelihood) it draws abilities together where a TR and an EP have few EAs: by about 7 % with 4 students
+and 4 EPs, by 2 % with 6 students and 9 EPs.
 
 Fitted by Newton's method. Only abilities are shared between TPs, and within a TP the Hessian is diagonal but for one
 block of TRs x EPs, so 14,000 parameters of 700,000 EAs take seconds. Kept libraries do not have this model at this

@@ -234,7 +234,7 @@ class ExamTable:
         right = np.zeros((2, len(takes_part)), dtype=bool)
         if not len(self._votes):
             return right
-        by_votes = bool(self._chosen(self._votes[:, None])[0])
+        by_votes = self._chosen(self._votes[:, None])
         block = max(1, CELLS // (len(self._parts) + self._sat.size + 1))
         for first in range(0, len(takes_part), block):
             common, _ = self.common(takes_part[first : first + block])
@@ -264,7 +264,9 @@ class ExamTable:
 
     def examined(self, common: "Array") -> "Array":
         """Whether each row has an EA on the slots in `common`, a mask."""
-        examined: Array = (self._sat & common).any(axis=1)
+        import numpy as np
+
+        examined: Array = np.any(self._sat & common, axis=1)
         return examined
 
     def _max_and_sum(self, scores: "Array") -> tuple["Array", "Array"]:

@@ -1,8 +1,10 @@
 """Made-up records of classes: students of given abilities, TRs of given quality, EPs of given difficulty."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp
 from random import Random
+
+from msgspec.structs import replace
 
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
 
@@ -45,3 +47,18 @@ def made_up(
         greedy = Rationale(f"tp{tp}.greedy", -1, "0", draw.random() < share, 20, ())
         lessons.append(TeachingProblemRecord(f"tp{tp}", "number", greedy, tuple(rationales), 5 * trs * eps))
     return lessons
+
+
+def kept(
+    lessons: Sequence[TeachingProblemRecord], keep: Callable[[Rationale, ExamAnswer], bool]
+) -> list[TeachingProblemRecord]:
+    """The same TPs without the exams that failed."""
+    return [
+        replace(
+            one,
+            rationales=tuple(
+                replace(tr, exams=tuple(exam for exam in tr.exams if keep(tr, exam))) for tr in one.rationales
+            ),
+        )
+        for one in lessons
+    ]
