@@ -7,7 +7,7 @@ import msgspec
 from scenarios.config.schema import Scenario
 from scenarios.scoring.abilities import Abilities, abilities
 from scenarios.scoring.agreement import Agreement, agreement
-from scenarios.scoring.curves import Curves, curves
+from scenarios.scoring.curves import AccuracyCurves, curves
 from scenarios.scoring.equal_up import EqualUp, equal_up
 from scenarios.scoring.exam_counts import exam_counts
 from scenarios.scoring.fidelity import Fidelity, fidelity, kinds
@@ -22,7 +22,7 @@ class Analysis(msgspec.Struct, frozen=True):
     shapley: Shapley | None = None
     agreement: Agreement | None = None
     abilities: Abilities | None = None
-    curves: Curves | None = None
+    curves: AccuracyCurves | None = None
     fidelity: Fidelity | None = None
     equal_up: list[EqualUp] = []
 
@@ -36,6 +36,7 @@ def analyse(scenario: Scenario, sheets: Sequence[Sheet], line_ups: Sequence[Line
         line_ups: of the same TPs.
     """
     names, scoring, seed = tuple(student.name for student in scenario.students), scenario.scoring, scenario.seed
+    sheets = sorted(sheets, key=lambda sheet: sheet.lesson.tp)  # sums of floats depend on their order
     adds = shapley(sheets, names, scoring, seed)
     if adds is None:
         return Analysis()

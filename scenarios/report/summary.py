@@ -15,7 +15,7 @@ from scenarios.report.run_info import Status
 from scenarios.report.unanswered import Unanswered
 from scenarios.scoring.abilities import Abilities
 from scenarios.scoring.agreement import Agreement
-from scenarios.scoring.curves import Curves
+from scenarios.scoring.curves import AccuracyCurves
 from scenarios.scoring.dense import Dense
 from scenarios.scoring.equal_up import EqualUp
 from scenarios.scoring.fidelity import Fidelity
@@ -100,7 +100,7 @@ class Summary(msgspec.Struct, frozen=True):
     agreement: Agreement | None = None
     """Also null for a single student."""
     abilities: Abilities | None = None
-    curves: Curves | None = None
+    curves: AccuracyCurves | None = None
     fidelity: Fidelity | None = None
     """Also null where all students are copies of one."""
     equal_up: list[EqualUp] = []

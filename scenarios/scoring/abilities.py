@@ -16,6 +16,9 @@ from scenarios.scoring.item_response import Facets, fit
 from scenarios.scoring.lineups import LineUp
 from scenarios.scoring.statistics import mean, mean_interval
 
+DIGITS = 6
+"""Of what is fitted: further ones depend on the machine."""
+
 
 class StudentAbility(msgspec.Struct, frozen=True):
     """One student on the scale of the item response model."""
@@ -80,12 +83,13 @@ def abilities(
     differences = [
         d for one, quality in zip(counts, found.quality, strict=True) if (d := _differs(one, quality)) is not None
     ]
+    centre, ci95 = mean(differences), mean_interval(differences)
     return Abilities(
         students=rows,
-        difficulty_sd=found.difficulty_sd,
-        quality_sd=found.quality_sd,
-        right_minus_wrong=mean(differences),
-        right_minus_wrong_ci95=mean_interval(differences),
+        difficulty_sd=round(found.difficulty_sd, DIGITS),
+        quality_sd=round(found.quality_sd, DIGITS),
+        right_minus_wrong=None if centre is None else round(centre, DIGITS),
+        right_minus_wrong_ci95=(round(ci95[0], DIGITS), round(ci95[1], DIGITS)) if ci95 else None,
         n=len(counts),
         gain_max_by_lead=_by_lead([(row.teacher_leads_by, row.gain_max) for row in rows]),
         gain_sum_by_lead=_by_lead([(row.teacher_leads_by, row.gain_sum) for row in rows]),
@@ -107,16 +111,18 @@ def _student(
     gains = [minus(value, sc) for value in ((up.m1_max, up.m1_sum) if up else (None, None))]
     if not asked:
         return StudentAbility(name, None, None, 0, None, *gains)
-    value, variance = float(found.ability[number]), float(found.covariance[number, number])
+    value = float(found.ability[number])
+    # With few TPs the estimate by TPs may be too small by chance, so the larger one counts.
+    variance = max(float(found.covariance[number, number]), float(found.model_variance[number]))
     ci95 = _around(value, variance, len(counts)) if len(counts) > 1 else None
-    return StudentAbility(name, value, ci95, asked, minus(teacher, right / asked), *gains)
+    return StudentAbility(name, round(value, DIGITS), ci95, asked, minus(teacher, right / asked), *gains)
 
 
 def _around(value: float, variance: float, n: int) -> tuple[float, float]:
     from scipy.stats import t
 
     reach = float(t.ppf(0.975, n - 1)) * sqrt(variance)
-    return value - reach, value + reach
+    return round(value - reach, DIGITS), round(value + reach, DIGITS)
 
 
 def _differs(counts: ExamCounts, quality: Mapping[str, float]) -> float | None:

@@ -62,7 +62,7 @@ class DifficultyThird(msgspec.Struct, frozen=True):
     methods: dict[str, CurveValue]
 
 
-class Curves(msgspec.Struct, frozen=True):
+class AccuracyCurves(msgspec.Struct, frozen=True):
     """How the accuracy of each method depends on what is spent, and on the TPs."""
 
     rationales: list[CurvePoint]
@@ -73,7 +73,7 @@ class Curves(msgspec.Struct, frozen=True):
     """Thirds without a TP are left out."""
 
 
-def curves(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> Curves | None:
+def curves(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> AccuracyCurves | None:
     """The curves of a class with everybody's exams; None without exams."""
     import numpy as np
 
@@ -102,7 +102,7 @@ def curves(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, s
         if has in by_exams:
             by_exams[has].append((sheet, {name: everything[name] for name in BY_EXAMS}, 1.0, 1.0))
     rows = [(sheet, values, 1.0, 1.0) for sheet, values in zip(sheets, whole, strict=True)]
-    return Curves(
+    return AccuracyCurves(
         [CurvePoint(size, len(found), _values(found)) for size, found in by_size.items() if found],
         [CurvePoint(size, len(found), _values(found)) for size, found in by_exams.items() if found],
         _thirds(rows),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scenarios.records.observe import TeachingProblemRecord
-from scenarios.scoring.lbt import distinct
+from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.scoring.lbt import material
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,10 @@ def exam_counts(lesson: TeachingProblemRecord, students: Sequence[str]) -> ExamC
     """The EAs of `students`; those of others are left out."""
     import numpy as np
 
-    trs = [one for one in distinct(lesson) if one.exams]
+    first: dict[str, Rationale] = {}
+    for one in sorted(lesson.rationales, key=lambda tr: (tr.repeat, tr.id)):
+        first.setdefault(material(one), one)
+    trs = [one for one in first.values() if one.exams]
     eps = sorted({exam.ep for one in trs for exam in one.exams})
     of_student, of_ep = ({name: i for i, name in enumerate(names)} for names in (students, eps))
     answers = [

@@ -40,6 +40,8 @@ class Facets:
     """By student: the log-odds on an EP of mean difficulty after a TR of mean quality."""
     covariance: "Array"
     """Of the abilities; the unit is the TP (sandwich estimate). NaN for a single TP."""
+    model_variance: "Array"
+    """Of the abilities, if the model held: larger than the sandwich estimate where few TPs happen to be alike."""
     difficulty: list[dict[str, float]]
     """By TP and EP. Their mean is 0."""
     quality: list[dict[str, float]]
@@ -86,14 +88,15 @@ def fit(counts: Sequence[ExamCounts]) -> Facets:
         )
         if max(*(np.abs(one).max() for one in moved), np.abs(np.sqrt(spreads) - np.sqrt(before)).max()) < CLOSE:
             break
-    covariance = _Newton(asked, right, ability, quality, difficulty, spreads).clustered()
+    mode = _Newton(asked, right, ability, quality, difficulty, spreads)
 
     level = (quality * has_tr).sum(axis=1) / np.maximum(has_tr.sum(axis=1), 1)
     quality, difficulty = quality - level[:, None], difficulty - level[:, None]
     centre = difficulty[has_ep].mean()
     return Facets(
         ability - centre,
-        covariance,
+        mode.clustered(),
+        mode.model_variance(),
         [_named(one.eps, values - centre, has) for one, values, has in zip(counts, difficulty, has_ep, strict=True)],
         [_named(one.trs, values, has) for one, values, has in zip(counts, quality, has_tr, strict=True)],
         float(np.sqrt(spreads[1])),
@@ -157,3 +160,9 @@ class _Newton:
         inverse = np.linalg.inv(self._bread)
         found: Array = n / (n - 1) * inverse @ (centred.T @ centred) @ inverse
         return found
+
+    def model_variance(self) -> "Array":
+        """The variances of the abilities by the Hessian."""
+        import numpy as np
+
+        return np.diagonal(np.linalg.inv(self._bread))

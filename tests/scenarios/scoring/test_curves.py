@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import TeachingProblemRecord
-from scenarios.scoring.curves import RULES, Curves, curves, doubling
+from scenarios.scoring.curves import RULES, AccuracyCurves, curves, doubling
 from scenarios.scoring.lbt import Sheet
 from tests.scenarios.scoring.students import kept, made_up
 from tests.scenarios.scoring.test_lbt import BOTH, COINS, ROSES, SCORING, lesson, rationale, same
@@ -17,7 +17,7 @@ from tests.scenarios.scoring.test_lbt import BOTH, COINS, ROSES, SCORING, lesson
 
 def drawn(
     lessons: list[TeachingProblemRecord], students: tuple[str, ...] = BOTH, scoring: Scoring = SCORING, seed: int = 1
-) -> Curves:
+) -> AccuracyCurves:
     found = curves([Sheet(one, same) for one in lessons], students, scoring, seed)
     assert found is not None
     return found
@@ -86,7 +86,7 @@ def test_thirds_are_by_the_share_of_right_answers() -> None:
     assert accuracies == sorted(accuracies)
     all_right = [lesson(rationale(0, "1", right=True, ada="1"))]
     (only,) = drawn(all_right, ("ada",)).difficulty
-    assert (only.right_from, only.n, only.methods["m1_max"].accuracy) == (pytest.approx(2 / 3), 1, 1.0)
+    assert (only.right_from, only.n, only.methods["m1_max"].accuracy) == pytest.approx((2 / 3, 1, 1.0))
 
 
 def test_problems_with_failed_exams_or_rationales_count_where_they_have_as_many() -> None:

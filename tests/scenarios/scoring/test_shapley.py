@@ -95,7 +95,7 @@ def test_one_problem_has_values() -> None:
 
 def test_of_a_thousand_studies_of_identical_students_at_most_one_in_twenty_finds_a_difference() -> None:
     sheets = [Sheet(one, same) for one in made_up([0.0, 0.0], tps=12_000, trs=4, eps=1, right_helps=1.0)]
-    rejected = {"max": 0, "sum": 0}
+    rejected: dict[Rule, int] = {"max": 0, "sum": 0}
     for study in range(1000):
         of_study = sheets[12 * study : 12 * study + 12]
         for rule in rejected:
