@@ -102,7 +102,7 @@ class Summary(msgspec.Struct, frozen=True):
     abilities: Abilities | None = None
     curves: AccuracyCurves | None = None
     fidelity: Fidelity | None = None
-    """Also null where all students are copies of one."""
+    """Also null for a single student."""
     equal_up: list[EqualUp] = []
     """Everybody against each student with as many EAs; empty where all students are copies of one."""
 

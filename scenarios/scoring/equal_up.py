@@ -65,9 +65,9 @@ def equal_up(
         common, _ = table.common(takes_part)
         sizes[number] = common.sum(axis=1)
         for kind in range(len(own)):
-            enough = min(sizes[number, 0], sizes[number, 1 + kind])
-            ((of_max, of_sum, _),) = table.by_exams(common[1 + kind], [int(enough)], seed)
-            right[:, number, kind] = of_max, of_sum
+            if sizes[number, 1 + kind] >= sizes[number, 0]:
+                ((of_max, of_sum, _),) = table.by_exams(common[1 + kind], [int(sizes[number, 0])], seed)
+                right[:, number, kind] = of_max, of_sum
     if not sizes[:, 0].any():
         return []
     repeats = 1 + max((exam.repeat for s in sheets for r in s.lesson.rationales for exam in r.exams), default=0)

@@ -58,8 +58,9 @@ class Fidelity(msgspec.Struct, frozen=True):
     to_base: list[Difference]
     """Every student that has a base: another student of its model, without a persona where there is one."""
     smallest_p: float
-    """Of all pairs of students that are not copies, corrected by Holm's method for their number."""
+    """Of all pairs of students that are not copies, corrected by Holm's method for their number; 1 without a pair."""
     pairs: int
+    """0: all students with exams are copies of one."""
     n: int
     """TPs."""
 
@@ -70,12 +71,16 @@ class Fidelity(msgspec.Struct, frozen=True):
 
 
 def kinds(students: Sequence[Agent]) -> dict[str, str]:
-    """By student, the first student that answers as it does: itself, or the one that it is a copy of."""
+    """By student, the first student that answers as it does: itself, or the one that it is a copy of.
+
+    Programs of others (engine external) are never copies: their settings do not say what they answer.
+    """
     first: list[Agent] = []
     found = {}
     for student in students:
         plain = msgspec.structs.replace(student, **PLACEMENT)
-        like = next((one for one in first if msgspec.structs.replace(one, name=student.name) == plain), None)
+        alike = [one for one in first if msgspec.structs.replace(one, name=student.name) == plain]
+        like = alike[0] if alike and student.engine != "external" else None
         if like is None:
             first.append(plain)
         found[student.name] = like.name if like else student.name
@@ -83,18 +88,21 @@ def kinds(students: Sequence[Agent]) -> dict[str, str]:
 
 
 def bases(students: Sequence[Agent]) -> dict[str, str]:
-    """By student, the one to compare it with: of its model and engine, without persona if possible, else the first."""
-    found = {}
+    """By student, the one to compare it with: of its model and engine, without persona if possible, else the first.
+
+    Students without another of their model, and copies of such a student, have none.
+    """
+    found, kind = {}, kinds(students)
     for student in students:
         family = [one for one in students if (one.model, one.engine) == (student.model, student.engine)]
         base = min(family, key=lambda one: bool(one.persona))
-        if base.name != student.name and base.persona != student.persona:
+        if kind[base.name] != kind[student.name]:
             found[student.name] = base.name
     return found
 
 
 def fidelity(counts: Sequence[ExamCounts], students: Sequence[Agent], seed: int) -> Fidelity | None:
-    """Compare the students of a class; None where fewer than two of them are different agents with common exams.
+    """Compare the students of a class; None where fewer than two of them have exams in common.
 
     Args:
         counts: of each TP, with a row per student.
@@ -115,7 +123,8 @@ def fidelity(counts: Sequence[ExamCounts], students: Sequence[Agent], seed: int)
         if (one := _difference(counts, pair, rows, seed))
     }
     if not found:
-        return None
+        copies = len(rows) == 1 and len(students) > 1 and any((one.asked.sum(axis=(1, 2)) > 0).all() for one in counts)
+        return Fidelity([], 1.0, 0, len(counts)) if copies else None
     smallest = min(one.p_value for one in found.values())
     return Fidelity(
         [found[pair] for name in rows if (pair := (name, kind[base.get(name, name)])) in found and pair in wanted],
@@ -174,9 +183,12 @@ def _p_exchanged(asked: "Array", right: "Array", seed: int, pair: tuple[str, str
     kept = (asked > 1).any(axis=0)
     asked, right = asked[:, kept], right[:, kept]
     observed = float((((right[0] / asked[0]) - (right[1] / asked[1])) ** 2).sum())
-    alike, times = np.unique(np.stack([*asked, right.sum(axis=0)]), axis=1, return_counts=True)
+    # As one number each: numpy sorts these much faster than columns.
+    base = 2 * int(asked.max()) + 1
+    alike, times = np.unique((asked[0] * base + asked[1]) * base + right.sum(axis=0), return_counts=True)
     drawn = np.zeros(PERMUTATIONS)
-    for (first, second, total), n in zip(alike.T.tolist(), times.tolist(), strict=True):
+    for code, n in zip(alike.tolist(), times.tolist(), strict=True):
+        first, second, total = code // base**2, code // base % base, code % base
         outcomes = np.arange(max(0, total - second), min(first, total) + 1)
         chances = hypergeom.pmf(outcomes, first + second, total, first)
         apart = (outcomes / first - (total - outcomes) / second) ** 2
@@ -188,6 +200,11 @@ def sentence(found: Fidelity) -> str | None:
     """What to print first where the students cannot be told apart; None where they can."""
     if found.differ:
         return None
+    if not found.pairs:
+        return (
+            "All students are copies of one. Differences between line-ups are effects of more exams, or of chance, not "
+            "of who takes them."
+        )
     return (
         f"The students cannot be told apart by their exams on {found.n} teaching problem{'s' * (found.n != 1)}: no two "
         f"differ more than chance makes one differ from itself (smallest p, corrected: {found.smallest_p:.2g}). "

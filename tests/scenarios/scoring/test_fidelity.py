@@ -121,8 +121,17 @@ def test_a_student_that_failed_half_its_exams_is_compared_on_the_others() -> Non
     assert found.to_base[0].n == 6 * 2 * 2
 
 
-def test_one_student_copies_of_one_and_no_exams_have_nothing_to_compare() -> None:
-    lessons = made_up([0.0, 0.0], tps=2)
-    assert compared(lessons, PLAIN) is None
-    assert compared(lessons, PLAIN, agent(1)) is None
+def test_a_class_of_copies_is_said_to_be_one_student() -> None:
+    found = compared(made_up([0.0, 0.0], tps=2), PLAIN, agent(1))
+    assert found == Fidelity([], 1.0, 0, 2)
+    assert (sentence(found) or "").startswith("All students are copies of one.")
+
+
+def test_programs_of_others_are_no_copies() -> None:
+    assert kinds((agent(0, engine="external"), agent(1, engine="external"))) == {"s0": "s0", "s1": "s1"}
+
+
+def test_one_student_and_no_exams_have_nothing_to_compare() -> None:
+    assert compared(made_up([0.0, 0.0], tps=2), PLAIN) is None
+    assert compared([lesson(rationale(0, "a"))], PLAIN, agent(1)) is None
     assert compared([lesson(rationale(0, "a"))], PLAIN, TERSE) is None
