@@ -317,6 +317,9 @@ class ExamTable:
 
         counted = self._by_part(shares).swapaxes(1, 2)
         right = (self._by_part(self._right) @ counted).astype(np.int64)
+        if len(right) == 1:  # one denominator
+            only: Array = right[0]
+            return only
         sat = counted.sum(axis=1).astype(np.int64)  # parts x shares: on common slots it is the same for all rows
         denominator = lcm(*(number for number in np.flatnonzero(np.bincount(sat.ravel())).tolist() if number))
         if denominator * len(sat) * int(self._times.sum()) >= LARGEST:
