@@ -14,6 +14,7 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
 from scenarios.report import learn, methods
 from scenarios.report.agents import agents_of
+from scenarios.report.analysis import Analysis, analyse
 from scenarios.report.counts import counts, failed
 from scenarios.report.iterate import exam_results, summarize_rounds
 from scenarios.report.rewrite import summarize_rewriting
@@ -67,6 +68,7 @@ def summarize(
     failures = failed(store, given_up)
     agents = agents_of(store, facts, failures, iteration)
     rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
+    found = analyse(scenario, sheets, line_ups) if solves else Analysis()
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
     return Summary(
         scenario=scenario.name,
@@ -95,6 +97,12 @@ def summarize(
         if solves
         else _caution_iterate(scenario, facts.status),
         completions_per_rationale=_completions_per_rationale(lessons),
+        shapley=found.shapley,
+        agreement=found.agreement,
+        abilities=found.abilities,
+        curves=found.curves,
+        fidelity=found.fidelity,
+        equal_up=found.equal_up,
         dense=dense(sheets, names, scoring, seed) if scenario.exam.score == "logprob" and solves else None,
     )
 

@@ -54,6 +54,9 @@ def _notes(summary: Summary, some_hidden: bool) -> Iterator[str]:
             f"The best student alone, by MAX, is {best[0]}: chosen by these figures, so elsewhere it will do worse. "
             "summary.json has the differences to it, and to each line-up without one of its students."
         )
+    missing = [one.needs_repeats for one in summary.equal_up if one.needs_repeats]
+    if missing:
+        yield f"exam.repeats={max(missing)} would give one student as many exams as all have together now."
     if some_hidden:
         yield f"Of each size the best by MAX and the worst are shown; summary.json has all {len(summary.lineups)}."
     if len(summary.students) > ALL_SUBSETS:

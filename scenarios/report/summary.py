@@ -13,9 +13,15 @@ from scenarios.report.learn import LearnRoundSummary
 from scenarios.report.methods import Comparison, Method
 from scenarios.report.run_info import Status
 from scenarios.report.unanswered import Unanswered
+from scenarios.scoring.abilities import Abilities
+from scenarios.scoring.agreement import Agreement
+from scenarios.scoring.curves import AccuracyCurves
 from scenarios.scoring.dense import Dense
+from scenarios.scoring.equal_up import EqualUp
+from scenarios.scoring.fidelity import Fidelity
 from scenarios.scoring.lbt import Assumption
 from scenarios.scoring.lineups import LineUp
+from scenarios.scoring.shapley import Shapley
 
 
 class BestPossible(msgspec.Struct, frozen=True):
@@ -91,6 +97,16 @@ class Summary(msgspec.Struct, frozen=True):
 
     unanswered: list[Unanswered] = []
     """By agent and stage: how many answers were empty, and how many requests failed."""
+    shapley: Shapley | None = None
+    """This and what follows: null or empty where no TP with exams is finished."""
+    agreement: Agreement | None = None
+    """Also null for a single student."""
+    abilities: Abilities | None = None
+    curves: AccuracyCurves | None = None
+    fidelity: Fidelity | None = None
+    """Also null for a single student."""
+    equal_up: list[EqualUp] = []
+    """Everybody against each student with as many EAs; empty where all students are copies of one."""
 
     @property
     def solves(self) -> bool:

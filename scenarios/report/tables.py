@@ -18,8 +18,11 @@ from scenarios.report.methods import Comparison
 from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import Unanswered
+from scenarios.scoring import fidelity
 from scenarios.scoring.dense import Dense
+from scenarios.scoring.over_problems import OverProblems
 from scenarios.scoring.power import POWER, needed_sentence
+from scenarios.scoring.shapley import Shapley
 from scenarios.scoring.statistics import LEVEL
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 
@@ -44,7 +47,12 @@ def summary_tables(summary: Summary) -> RenderableType:
         Sentences(_without_answers(one), style="bold red") for one in summary.unanswered if one.empty and one.is_total
     ]
     if summary.solves and summary.best_possible.n:
-        parts += [methods(summary), comparisons(summary), students(summary), line_ups(summary)]
+        if summary.fidelity and (alike := fidelity.sentence(summary.fidelity)):
+            parts.append(Sentences(alike, style="yellow"))
+        parts += [methods(summary), comparisons(summary), students(summary)]
+        if summary.shapley and len(summary.shapley.students) > 1:
+            parts.append(student_values(summary.shapley))
+        parts.append(line_ups(summary))
         parts.append(Sentences(assumption(summary)))
         parts += [Sentences(agreement(summary.dense))] if summary.dense else []
     elif summary.solves:
@@ -166,6 +174,28 @@ def students(summary: Summary) -> Ruled:
             percent(student.m1_sum),
         )
     return table
+
+
+def student_values(found: Shapley) -> Ruled:
+    """The Shapley values."""
+    how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
+    table = Ruled(
+        "What each student adds to SC, in points",
+        "Shapley values: the mean of what a student adds to whoever is in the line-up before it; together they are the "
+        f"gain of M1 with everybody over SC. 95 %: over teaching problems.{how}",
+    )
+    table.add_column("student", fold=True)
+    table.add_columns("to MAX", "95 %", "to SUM", "95 %")
+    for student in found.students:
+        table.add_row(student.name, *(cell for one in (student.m1_max, student.m1_sum) for cell in _added(one)))
+    everybody = (f"{100 * found.gain_max:+.1f}", "", f"{100 * found.gain_sum:+.1f}", "")
+    table.add_row(Text("all together", style="dim"), *everybody)
+    return table
+
+
+def _added(found: OverProblems) -> tuple[str, str]:
+    low, high = found.ci95
+    return f"{100 * found.value:+.1f}", f"{100 * low:+.0f} to {100 * high:+.0f}"
 
 
 def assumption(summary: Summary) -> str:

@@ -65,6 +65,25 @@ class ExamTable:
         for number, part in enumerate(parts):
             self._parts[number, : len(part)] = part
 
+    @property
+    def rationales(self) -> "Array":
+        """The row of each TR with an answer."""
+        import numpy as np
+
+        return np.repeat(np.arange(len(self._times)), self._times)
+
+    @property
+    def groups(self) -> "Array":
+        """The group of answers of each row."""
+        import numpy as np
+
+        return np.repeat(np.arange(len(self._votes)), np.diff([*self._starts, len(self._times)]))
+
+    @property
+    def correct(self) -> "Array":
+        """Whether each group's answer is right."""
+        return self._correct
+
     def common(self, takes_part: "Array") -> tuple["Array", "Array"]:
         """The slots that the TRs of the TP are compared on, and how many EAs those are over all TRs, by line-up.
 
@@ -75,6 +94,8 @@ class ExamTable:
             takes_part: line-ups x students.
         """
         own = takes_part[:, self._student] & (self._student >= 0)
+        if self._sat.all():
+            return own, own.sum(axis=1) * self._times.sum()
         sat = self._sat & own[:, None]  # line-ups x rows x slots
         examined = sat.sum(axis=2) > 0
         common = own & (sat | ~examined[:, :, None]).all(axis=1)
@@ -102,14 +123,68 @@ class ExamTable:
         for first in range(0, len(common), block):
             whole = common[first : first + block, None]
             shares = np.concatenate([whole, self._cut_down(whole[:, 0], budget, order, rank)], axis=1)
-            scores = self._scores(shares.reshape(len(whole) * (1 + DRAWS), len(self._slots)))
-            best = np.maximum.reduceat(scores, self._starts)
-            total = np.add.reduceat(scores * self._times[:, None], self._starts)
-            for rule, of_groups in enumerate((best, total)):
+            scores = self.scores(shares.reshape(len(whole) * (1 + DRAWS), len(self._slots)))
+            for rule, of_groups in enumerate(self._max_and_sum(scores)):
                 chosen = self._chosen(of_groups).reshape(len(whole), 1 + DRAWS)
                 right[rule, first : first + block] = chosen[:, 0]
                 right[2 + rule, first : first + block] = chosen[:, 1:].sum(axis=1)
         return right
+
+    def whole(self, takes_part: "Array") -> "Array":
+        """Whether each line-up chooses right with all its exams: by MAX and SUM (2 x line-ups).
+
+        A line-up without an exam that can be compared chooses by votes, as SC does.
+
+        Args:
+            takes_part: line-ups x students.
+        """
+        import numpy as np
+
+        right = np.zeros((2, len(takes_part)), dtype=bool)
+        if not len(self._votes):
+            return right
+        by_votes = self._chosen(self._votes[:, None])
+        block = max(1, CELLS // (len(self._parts) + self._sat.size + 1))
+        for first in range(0, len(takes_part), block):
+            common, _ = self.common(takes_part[first : first + block])
+            for rule, of_groups in enumerate(self._max_and_sum(self.scores(common))):
+                right[rule, first : first + block] = np.where(common.any(axis=1), self._chosen(of_groups), by_votes)
+        return right
+
+    def by_exams(self, common: "Array", sizes: Sequence[int], seed: int) -> list[list[float]]:
+        """By size, the share of DRAWS random shares of the slots with which MAX, SUM and AVG choose right.
+
+        Args:
+            common: the slots that count, as a mask.
+            sizes: slots of each share, as evenly over the students as it goes.
+            seed: of the shares.
+        """
+        import numpy as np
+
+        if not len(self._votes) or not sizes:
+            return [[0.0] * 3 for _ in sizes]
+        draws = self._drawn(seed)
+        count = np.maximum(np.add.reduceat(self._times * self.examined(common), self._starts), 1)[:, None]
+        right = []
+        for size in sizes:
+            best, total = self._max_and_sum(self.scores(self._cut_down(common[None], size, *draws)[0]))
+            right.append([float(self._chosen(one).mean()) for one in (best, total, total / count)])
+        return right
+
+    def examined(self, common: "Array") -> "Array":
+        """Whether each row has an EA on the slots in `common`, a mask."""
+        import numpy as np
+
+        examined: Array = np.any(self._sat & common, axis=1)
+        return examined
+
+    def _max_and_sum(self, scores: "Array") -> tuple["Array", "Array"]:
+        """The scores of the groups of answers by MAX and by SUM: groups x shares. `scores`: rows x shares."""
+        import numpy as np
+
+        best: Array = np.maximum.reduceat(scores, self._starts)
+        total: Array = np.add.reduceat(scores * self._times[:, None], self._starts)
+        return best, total
 
     def _drawn(self, seed: int) -> tuple["Array", "Array"]:
         """The slots in a random order within each student, and the rank of each among all (draws x slots).
@@ -145,12 +220,15 @@ class ExamTable:
         shares[:, np.arange(DRAWS)[:, None], order] = ordered & (turn.argsort(axis=2).argsort(axis=2) < size)
         return shares
 
-    def _scores(self, shares: "Array") -> "Array":
+    def scores(self, shares: "Array") -> "Array":
         """LbT scores (rows x shares), each times a number that is the same for all rows; 0 where nothing was sat."""
         import numpy as np
 
         counted = self._by_part(shares).swapaxes(1, 2)
         right = (self._by_part(self._right) @ counted).astype(np.int64)
+        if len(right) == 1:  # one denominator
+            only: Array = right[0]
+            return only
         sat = counted.sum(axis=1).astype(np.int64)  # parts x shares: on common slots it is the same for all rows
         denominator = lcm(*(number for number in np.flatnonzero(np.bincount(sat.ravel())).tolist() if number))
         if denominator * len(sat) * int(self._times.sum()) >= LARGEST:
@@ -173,3 +251,22 @@ class ExamTable:
         rank = np.where(tied, self._votes[:, None], 0) if self._ties == "votes" else tied
         chosen: Array = self._correct[rank.argmax(axis=0)]
         return chosen
+
+
+def right_by_problem(
+    sheets: Sequence[Sheet], students: Sequence[str], takes_part: "Array", scoring: Scoring
+) -> "Array":
+    """Whether MAX and SUM choose right, by TP and line-up (2 x TPs x line-ups); see `ExamTable.whole`.
+
+    Args:
+        sheets: the TPs.
+        students: the columns of `takes_part`.
+        takes_part: line-ups x students.
+        scoring: how students are merged and ties are broken.
+    """
+    import numpy as np
+
+    right = np.zeros((2, len(sheets), len(takes_part)), dtype=bool)
+    for number, sheet in enumerate(sheets):
+        right[:, number] = ExamTable(sheet, students, scoring).whole(takes_part)
+    return right

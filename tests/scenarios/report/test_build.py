@@ -222,6 +222,36 @@ def test_students_line_ups_and_the_assumption(held: Class) -> None:
     assert (low, high) == wilson(2, 2), "three pairs of two problems are worth two trials where all came out alike"
 
 
+def test_the_students_are_analysed(held: Class) -> None:
+    summary = held.summary()
+    adds = summary["shapley"]
+    assert (adds["sc"], adds["gain_max"], adds["n"], adds["orders"]) == (0.5, 0.5, 2, None)
+    assert [one["m1_max"]["value"] for one in adds["students"]] == [0.25, 0.25]  # each alone chooses right on coins
+    (pair,) = summary["agreement"]["pairs"]
+    assert (pair["a"], pair["b"], pair["n"]) == ("ada", "bob", 8)
+    assert [one["exam_answers"] for one in summary["abilities"]["students"]] == [8, 8]
+    assert summary["curves"]["rationales"][-1]["methods"]["m1_max"]["accuracy"] == 1.0
+    # Ada and bob have the same settings.
+    assert summary["fidelity"] == {"to_base": [], "smallest_p": 1.0, "pairs": 0, "n": 2}
+    assert summary["equal_up"] == []
+    terse = replace(SCENARIO.students[1], persona="You answer in one line.")
+    summary = held.summary(replace(SCENARIO, students=(SCENARIO.students[0], terse)))
+    assert (summary["fidelity"]["pairs"], summary["fidelity"]["to_base"][0]["base"]) == (1, "ada")
+    assert [one["needs_repeats"] for one in summary["equal_up"]] == [2, 2]
+
+
+def test_a_class_without_exams_has_no_analysis_of_students(held: Class) -> None:
+    held.lessons = [
+        replace(
+            lesson, rationales=tuple(replace(one, answer=None, correct=False, exams=()) for one in lesson.rationales)
+        )
+        for lesson in held.lessons
+    ]
+    summary = held.summary()
+    names = ("shapley", "agreement", "abilities", "curves", "fidelity", "equal_up")
+    assert [summary[name] for name in names] == [None] * 5 + [[]]
+
+
 def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
     summary = held.summary()
     tess, ada, _ = summary["agents"]

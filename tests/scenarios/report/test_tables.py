@@ -143,6 +143,41 @@ def test_line_ups_that_are_not_told_apart_from_sc_and_identical_students_say_so(
     assert "The best student alone, by MAX, is a: chosen by these figures, so elsewhere it will do worse." in text
 
 
+def value(points: float) -> dict[str, Any]:
+    return {"value": points / 100, "ci95": [(points - 5) / 100, (points + 5) / 100], "p_value": 0.2}
+
+
+def test_what_each_student_adds_is_a_table_beside_the_students() -> None:
+    students = [
+        {"name": name, "m1_max": value(points), "m1_sum": value(-points)}
+        for name, points in (("peer", 12.5), ("tiny", -2))
+    ]
+    adds = {"students": students, "sc": 0.5, "gain_max": 0.105, "gain_sum": -0.105, "n": 6, "orders": None}
+    text = printed(summary(shapley=adds))
+    assert "peer +12.5 +8 to +18 -12.5 -18 to -8" in rows(text, "peer")
+    assert rows(text, "all together") == ["all together +10.5 -10.5"]
+    assert text.index("The students") < text.index("What each student adds") < text.index("Who should sit")
+    assert "random orders" not in text
+    assert "Means over 400 random orders." in one_line(printed(summary(shapley=adds | {"orders": 400})))
+    assert "What each student adds" not in printed(summary(("peer",), shapley=adds | {"students": students[:1]}))
+
+
+def test_students_that_cannot_be_told_apart_are_said_first() -> None:
+    alike = {"to_base": [], "smallest_p": 0.4, "pairs": 1, "n": 6}
+    text = printed(summary(fidelity=alike))
+    assert text.index("The students cannot be told apart") < text.index("How often the teacher")
+    assert "cannot be told apart" not in printed(summary(fidelity=alike | {"smallest_p": 0.04}))
+
+
+def test_missing_repeats_are_named_under_the_line_ups() -> None:
+    lacks = {
+        "line_up": ["peer", "tiny"], "student": "peer", "exams_per_rationale": 4.0, "m1_max": None, "m1_sum": None,
+        "max_difference": None, "sum_difference": None, "needs_repeats": 4,
+    }  # fmt: skip
+    text = one_line(printed(summary(equal_up=[lacks])))
+    assert "exam.repeats=4 would give one student as many exams as all have together now." in text
+
+
 def test_the_assumption_and_what_went_into_the_figures_are_sentences() -> None:
     text = one_line(printed(summary()))
     assert (
