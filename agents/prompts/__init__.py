@@ -5,6 +5,8 @@ question. So all exams of one TR share a long prefix, as do all questions to a t
 Texts of problems and of other models are data: they stand in turns of their own.
 """
 
+from functools import lru_cache
+
 from agents.engines.base import Prompt, Question
 from agents.prompts import exemplar_set, question, rationale, reflection
 from agents.prompts.exam import exam_of, turns
@@ -34,11 +36,13 @@ def layout(request: Question, persona: str) -> Layout:
             return question.explain(request, persona)
 
 
+@lru_cache(1024)
 def parts(message: Message, persona: str) -> tuple[tuple[str, str], ...]:
     """Return the texts of a request's prompt with their roles, to be kept.
 
     The beginning of the answer is the first (`begun`), before the turns of the chat; of a `Grade`, the solution is the
-    last (`scored`). Empty: no prompt is made of this message.
+    last (`scored`). Empty: no prompt is made of this message. The latest ones are remembered, since the students of a
+    class are asked the same.
     """
     asked = exam_of(message) if isinstance(message, Grade) else message
     if not isinstance(asked, Question):

@@ -17,9 +17,9 @@ REMEMBERED = 4096
 WRITTEN = 100_000
 """Ids of written turns that a writer remembers."""
 Parts = Sequence[tuple[str, str]]
-"""A prompt as it is kept: role and text of each part. The first one has the role `begun`: it is the beginning of the
-agent's answer, which most prompts have in common. The turns of the chat follow. The last part of a `Grade` is the solution
-that is scored, with the role `scored`."""
+"""A prompt as it is kept: role and text of each part. The first part has the role `begun`: it is the beginning of the
+agent's answer, which most prompts have in common. The turns of the chat follow. A `Grade` ends in its solution,
+with the role `scored`."""
 
 
 class PromptTurn(msgspec.Struct, frozen=True):

@@ -255,9 +255,9 @@ class Store:
         row = self._db.execute(f"{self._select} WHERE r.request_id = ?", (request_id,)).fetchone()
         return None if row is None else _record(row)
 
-    def results(self) -> Iterator[Record]:
-        """All results with their latest grades, ordered by id: independent of their arrival."""
-        for row in self._db.execute(f"{self._select} ORDER BY r.request_id"):
+    def results(self, where: str = "TRUE", *values: object) -> Iterator[Record]:
+        """Results with their latest grades, ordered by id; `where` is SQL of this program, such as `tr = ?`."""
+        for row in self._db.execute(f"{self._select} WHERE {where} ORDER BY r.request_id", values):
             yield _record(row)
 
     def keep_bank(self, bank: Bank) -> None:
