@@ -18,6 +18,7 @@ from scenarios.report.recorded import RecordedClass
 from scenarios.report.run_info import Status
 from scenarios.report.show_sets import SetLine, SetView, find_set, set_lines
 from scenarios.scoring.lbt import ChosenAnswer, Rule, Sheet, lbt_scores
+from scenarios.store import prompts
 from scenarios.store.prompts import Parts
 from scenarios.store.sqlite import Record
 from scenarios.tasks.problems import Problem
@@ -181,7 +182,7 @@ def find(one: RecordedClass, names: Sequence[str]) -> Shown:
         (record,) = one.store.results("request_id = ?", rationale.id)
         own = _makes_own_prompts(one, record)
         exams = _exams(one, view, rationale)
-        return RationaleView(view, rationale, record.text, one.store.prompt(record), own, exams)
+        return RationaleView(view, rationale, record.text, prompts.read(one.store.query, record.prompt), own, exams)
     student = near("student", others[1], view.students)
     return StudentView(view, rationale, student, [e for e in _exams(one, view, rationale) if e.student == student])
 
@@ -309,7 +310,7 @@ def _exams(one: RecordedClass, view: ProblemView, rationale: RationaleLine) -> l
             prompt_tokens=r.prompt_tokens,
             completion_tokens=r.completion_tokens,
             logprob=r.score,
-            prompt=one.store.prompt(r),
+            prompt=prompts.read(one.store.query, r.prompt),
             own_prompt=_makes_own_prompts(one, r),
         )
         for r in records

@@ -6,6 +6,7 @@ from scenarios.records.confusion import Confusion
 from scenarios.records.iterate import ArmRun, Iteration
 from scenarios.report.iterate import ShownExemplar, shown_exemplars
 from scenarios.report.recorded import RecordedClass
+from scenarios.store import prompts
 from scenarios.store.prompts import Parts
 
 
@@ -95,7 +96,7 @@ def find_set(one: RecordedClass, key: str) -> SetView:
                             reasons=list(revision.reasons),
                             mistakes=len(revision.failures),
                             text=record.text,
-                            prompt=one.store.prompt(record),
+                            prompt=prompts.read(one.store.query, record.prompt),
                         )
                         for record in one.store.results("request_id = ?", revision.request)
                     ]

@@ -7,8 +7,9 @@ names, so equal turns have equal ids in every class.
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -78,13 +79,20 @@ class PromptWriter:
         self._written.update(turns)
 
 
-def read(db: sqlite3.Connection, prompt: int) -> Parts:
-    """The parts of a prompt; empty: it is not there."""
-    rows = db.execute(
+def read(query: Callable[..., Iterable[tuple[Any, ...]]], prompt: int | None) -> Parts:
+    """The parts of a prompt; empty: it is not there.
+
+    Args:
+        query: `Store.query`.
+        prompt: `Record.prompt`.
+    """
+    if prompt is None:
+        return []
+    rows = query(
         "WITH RECURSIVE link(id, depth) AS (VALUES (?, 0) UNION ALL "
         "  SELECT before, depth + 1 FROM link JOIN prompt_turn USING(id) WHERE before <> 0) "
         "SELECT role, t.text FROM link JOIN prompt_turn p USING(id) JOIN prompt_text t ON t.id = p.text "
         "ORDER BY depth DESC",
-        (prompt,),
+        prompt,
     )
     return [(str(role), str(text)) for role, text in rows]

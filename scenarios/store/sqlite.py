@@ -71,7 +71,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     thought_tokens: int = 0
     """Of `completion_tokens`: those of thoughts, which are no part of `text`."""
     prompt: int | None = None
-    """Id of its prompt: see `Store.prompt`. None: it has none, or it was not kept."""
+    """Id of its prompt: see prompts.py. None: it has none, or it was not kept."""
 
 
 class ClassEvent(msgspec.Struct, frozen=True):
@@ -331,10 +331,6 @@ class Store:
             return str(text)
         raise KeyError(request_id)
 
-    def prompt(self, record: Record) -> prompts.Parts:
-        """The prompt of a result; empty: it has none, or it was not kept."""
-        return [] if record.prompt is None else prompts.read(self._db, record.prompt)
-
     def events(self, after: int = 0, kinds: Iterable[str] = ()) -> list[ClassEvent]:
         """Events with a larger number than `after`, oldest first."""
         rows = self._db.execute("SELECT seq, at, agent, kind, detail FROM event WHERE seq > ? ORDER BY seq", (after,))
@@ -347,4 +343,8 @@ class Store:
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """The rows of a read-only query, for the monitor and for reports."""
-        return self._db.execute(sql, values).fetchall()
+        return list(self.rows(sql, *values))
+
+    def rows(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """The same one by one, of a result of any size."""
+        return iter(self._db.execute(sql, values))
