@@ -25,6 +25,8 @@ CHARACTERS = 16 << 20
 """A block ends with so many rows, or with so many characters of text."""
 PRIVATE = 0o700
 """Mode of the folder, which holds gold answers and all texts."""
+FACTOR = "factor_"
+"""Before the name of a factor in the name of its column: `teacher` is another column already."""
 Factor = str | int | float | bool | None
 Replayed = Callable[[Path], AbstractContextManager[RecordedClass]]
 """Opens a run's folder and feeds its records to a new level: `RunFolder.recorded`."""
@@ -54,7 +56,8 @@ def export(
         form: of the files.
         out: their folder, which is made if it is missing.
         replayed: see `Replayed`; it is called for classes with levels 2 or 3.
-        factors: by run, the settings in which the runs of a study differ: further columns after `run`, as text.
+        factors: by run, the settings in which the runs of a study differ: further columns after `run`,
+            as text, such as `factor_teacher`.
 
     Raises:
         ScenarioError: a file is there already, or a library is missing; nothing was written.
@@ -67,7 +70,7 @@ def export(
         raise ScenarioError(f"{out} holds {', '.join(there)} already: remove them, or name another folder with --out")
     names = list(dict.fromkeys(name for of in (factors or {}).values() for name in of))
     many = len(folders) > 1 or factors is not None
-    before = [Column("run", "text", "")] * many + [Column(name, "text", "") for name in names]
+    before = [Column("run", "text", "")] * many + [Column(f"{FACTOR}{name}", "text", "") for name in names]
     rows: dict[str, int] = {}
     with TemporaryDirectory(dir=out, prefix=".export-") as partial:
         for table, one in TABLES.items():

@@ -208,7 +208,7 @@ def markdown() -> str:
     """The part of docs/data.md that lists the columns."""
     parts = []
     for name, table in TABLES.items():
-        absent = f" Left out where {table.absent}." if table.absent else ""
+        absent = f" A class may have none: {table.absent}." if table.absent else ""
         rows = [
             f"| `{one.name}` | {one.kind} | {one.unit or '-'} | {one.meaning} | {one.null} |".replace("||", "\\|\\|")
             for one in table.columns
