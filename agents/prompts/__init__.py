@@ -36,7 +36,7 @@ def layout(request: Question, persona: str) -> Layout:
             return question.explain(request, persona)
 
 
-@lru_cache(1024)
+@lru_cache(128)
 def parts(message: Message, persona: str) -> tuple[tuple[str, str], ...]:
     """Return the texts of a request's prompt with their roles, to be kept.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-REMEMBERED = 4096
+REMEMBERED = 1024
 """Turns whose ids are not computed again, about: the exams of the TRs under way."""
 WRITTEN = 100_000
 """Ids of written turns that a writer remembers."""
