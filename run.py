@@ -65,6 +65,8 @@ app = cyclopts.App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+app.command("scenarios.session.inspect_run:show", help="Show any problem, rationale, exam and prompt of a class.")
+app.command("scenarios.session.inspect_run:export", help="Write the records of a class as Parquet, CSV or JSON lines.")
 out, err = Console(), Console(stderr=True)
 
 Overrides = Annotated[

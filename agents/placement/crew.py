@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agents import prompts
 from agents.engines.simulated.options import write_answer_key
 from agents.models.catalogue import Model
 from agents.placement import agent_process, resolve
@@ -11,6 +12,7 @@ from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.server_keys import check_keys, keys_sent
 from agents.training import preflight
 from broker.errors import LbtError, PlacementError
+from broker.work_messages import Message
 
 if TYPE_CHECKING:
     from agents.doctor import Check, Verdict
@@ -94,7 +96,15 @@ class Crew:
         self._started = [pair for pair in zip(agents, self._specs, strict=True) if pair[0].engine != "external"]
         self.answerers = {spec.pool: spec.answerer for spec in self._specs}
         self.weights = {spec.pool: spec.weights for _, spec in self._started}
+        self._personas = {spec.pool: spec.persona for _, spec in self._started}
         self.own = {pool: [spec.name for _, spec in self._started if spec.pool == pool] for pool in self.weights}
+
+    def prompt(self, agent: str, message: Message) -> tuple[tuple[str, str], ...]:
+        """The prompt that an agent makes of a request: see `prompts.parts`.
+
+        Empty: it makes none, or it is a program of the user's, which makes its own.
+        """
+        return prompts.parts(message, self._personas[agent]) if agent in self._personas else ()
 
     def facts(self) -> list[dict[str, str]]:
         """The description of every process for the gradebook."""

@@ -5,13 +5,15 @@ question. So all exams of one TR share a long prefix, as do all questions to a t
 Texts of problems and of other models are data: they stand in turns of their own.
 """
 
+from functools import lru_cache
+
 from agents.engines.base import Prompt, Question
 from agents.prompts import exemplar_set, question, rationale, reflection
 from agents.prompts.exam import exam_of, turns
 from agents.prompts.layout import BEGUN, Layout, continuation
-from broker.work_messages import Ask, Examine, Explain, Reflect, Revise, Teach
+from broker.work_messages import Ask, Examine, Explain, Grade, Message, Reflect, Revise, Teach
 
-__all__ = ["BEGUN", "VERSION", "continuation", "exam_of", "layout", "prompt", "seed_of", "turns"]
+__all__ = ["BEGUN", "VERSION", "continuation", "exam_of", "layout", "parts", "prompt", "seed_of", "turns"]
 
 VERSION = "2"
 """Part of every request id, since a changed prompt is another question. Raise it with every change of a text."""
@@ -32,6 +34,22 @@ def layout(request: Question, persona: str) -> Layout:
             return question.ask(request, persona)
         case Explain():
             return question.explain(request, persona)
+
+
+@lru_cache(128)
+def parts(message: Message, persona: str) -> tuple[tuple[str, str], ...]:
+    """Return the texts of a request's prompt with their roles, to be kept.
+
+    The beginning of the answer is the first (`begun`), before the turns of the chat; of a `Grade`, the solution is the
+    last (`scored`). Empty: no prompt is made of this message. The latest ones are remembered, since the students of a
+    class are asked the same.
+    """
+    asked = exam_of(message) if isinstance(message, Grade) else message
+    if not isinstance(asked, Question):
+        return ()
+    chat = layout(asked, persona)
+    scored = [("scored", continuation(message.solution))] if isinstance(message, Grade) else []
+    return (("begun", chat.begun), *((turn.role, turn.text) for turn in chat.turns), *scored)
 
 
 def prompt(request_id: str, request: Question, persona: str) -> Prompt:

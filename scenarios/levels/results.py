@@ -53,6 +53,8 @@ class Kind(NamedTuple):
     sampled: bool = True
     """Whether the result is drawn, with the request's temperature."""
     tells_progress: bool = False
+    prompted: bool = True
+    """Whether an agent makes a prompt of it."""
 
 
 KINDS = {
@@ -63,11 +65,18 @@ KINDS = {
     "Reflect": Kind(),
     "Revise": Kind(problem=attrgetter("tp")),  # a set of exemplars solves none: its level parses it
     "Grade": Kind(columns=_score, sampled=False),
-    "Train": Kind(columns=_training, sampled=False, tells_progress=True),
+    "Train": Kind(columns=_training, sampled=False, tells_progress=True, prompted=False),
 }
 
 
-def record_of(request: Request, message: Message, problems: Mapping[str, Problem], grader: Grader) -> Record:
+def record_of(
+    request: Request,
+    message: Message,
+    problems: Mapping[str, Problem],
+    grader: Grader,
+    *,
+    prompt: int | None = None,
+) -> Record:
     """Grade a result and make the row that is recorded for it.
 
     Args:
@@ -75,6 +84,7 @@ def record_of(request: Request, message: Message, problems: Mapping[str, Problem
         message: the result, or a `Failed`.
         problems: every problem of the class, by id.
         grader: parses and grades texts that solve a problem.
+        prompt: id of its prompt, where that is kept.
     """
     kind = KINDS[request.kind]
     columns: dict[str, Any]
@@ -103,6 +113,7 @@ def record_of(request: Request, message: Message, problems: Mapping[str, Problem
         ep=request.ep,
         repeat=request.repeat,
         temperature=request.sampling.temperature if kind.sampled else None,
+        prompt=prompt,
         **columns,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from scenarios.records.confusion import Confusion, pool
-from scenarios.records.iterate import ArmRun, IterateRoundRecord, Iteration, Revision
+from scenarios.records.iterate import ArmRun, ExemplarSet, IterateRoundRecord, Iteration, Revision
 from scenarios.report.rewrite import RewriteSummary
 from scenarios.scoring.attribution import StudentEffect, effects
 from scenarios.scoring.reasons import OwnErrors, Reason, own_errors, reasons
@@ -212,7 +212,7 @@ def _round(course: ArmRun, number: int) -> IterateRoundSummary:
         teacher_f1_train=train.f1,
         teacher_f1_test=held_out.f1,
         students={name: one.f1 for name, one in pooled.items()},
-        exemplars=_shown(course, best) if best else [],
+        exemplars=shown_exemplars(course.sets[best]) if best else [],
         best=best[:KEY_DIGITS],
         train=train,
         test=held_out,
@@ -239,8 +239,9 @@ def _tally(causes: Sequence[str]) -> dict[str, int]:
     return dict(sorted(Counter(cause for cause in causes if cause).items()))
 
 
-def _shown(course: ArmRun, key: str) -> list[ShownExemplar]:
-    return [ShownExemplar(one.problem, one.answer, one.rationale) for one in course.sets[key].exemplars]
+def shown_exemplars(material: ExemplarSet) -> list[ShownExemplar]:
+    """The exemplars of a set, for people."""
+    return [ShownExemplar(one.problem, one.answer, one.rationale) for one in material.exemplars]
 
 
 def _started(course: ArmRun) -> ArmRun:

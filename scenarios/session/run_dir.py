@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
@@ -39,6 +39,7 @@ from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Bank
 
 if TYPE_CHECKING:
+    from scenarios.report.recorded import RecordedClass
     from scenarios.report.summary import Summary
 
 OURS = re.compile(
@@ -256,9 +257,14 @@ class RunFolder:
         store.keep_asked(step.wanted)
         return Ending("complete", reused=reused)
 
-    def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
-        """The summary of the recorded results under `scenario`, and the number of missing requests by stage."""
-        from scenarios.report.build import summarize
+    @contextlib.contextmanager
+    def recorded(self, scenario: Scenario) -> "Iterator[RecordedClass]":
+        """The recorded results under `scenario`; the store is open within the context.
+
+        Raises:
+            ScenarioError: the class has no problems yet.
+        """
+        from scenarios.report.recorded import RecordedClass
         from scenarios.report.run_info import facts_from
 
         with Store(self.path) as store, ClassGrader() as grader:
@@ -266,24 +272,30 @@ class RunFolder:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
             level = self.level(scenario, bank, store)
             step, _ = replay(level, level.begin(), store.find)
-            outcome = level.outcome()
             facts = msgspec.structs.replace(
                 facts_from(store), spent=spent_in(self.path), server_notes=server_notes_in(self.path)
             )
             if facts.status != "complete" and is_running(self.path):
                 facts = msgspec.structs.replace(facts, status="running")
+            yield RecordedClass(scenario, bank, store, level.outcome(), step.requests, facts, grader.same)
+
+    def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
+        """The summary of the recorded results under `scenario`, and the number of missing requests by stage."""
+        from scenarios.report.build import summarize
+
+        with self.recorded(scenario) as found:
             summary = summarize(
                 scenario,
-                outcome.lessons,
-                grader.same,
-                store,
-                facts,
-                store.given_up(),
-                learnt=outcome.learnt,
-                iteration=outcome.iteration,
-                rewriting=outcome.rewriting,
+                found.outcome.lessons,
+                found.same,
+                found.store,
+                found.facts,
+                found.store.given_up(),
+                learnt=found.outcome.learnt,
+                iteration=found.outcome.iteration,
+                rewriting=found.outcome.rewriting,
             )
-            return summary, dict(Counter(request.stage for request in step.requests))
+            return summary, dict(Counter(request.stage for request in found.due))
 
     def write_summary(self, summary: "Summary") -> None:
         """Write summary.json."""

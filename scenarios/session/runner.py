@@ -27,6 +27,7 @@ from scenarios.levels.results import KINDS, record_of, result_of
 from scenarios.session.liveness import AgentLauncher, ClassFailure, Liveness
 from scenarios.session.news import line
 from scenarios.session.time_sharing import TimeSharing
+from scenarios.store.prompts import Chain, Parts, chain
 from scenarios.store.sqlite import Record, Store
 from scenarios.tasks.problems import Bank, Grader, Problem
 
@@ -62,6 +63,7 @@ class ClassRunner:
         answerers: per agent, the digest that its Hello must carry.
         weights: per agent, the digest of the weights that requests name.
         keep_file: writes a file that a message names, whole or not at all.
+        prompt_of: the prompt that an agent makes of a message, to be kept; empty: it makes none, or its own.
         turns: decides which agent's processes run, where they do not all fit at once.
     """
 
@@ -78,6 +80,7 @@ class ClassRunner:
         answerers: Mapping[str, str],
         weights: Mapping[str, str],
         keep_file: Callable[[str, bytes], None],
+        prompt_of: Callable[[str, Message], Parts] = lambda agent, message: (),
         turns: TimeSharing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,6 +92,7 @@ class ClassRunner:
         self._liveness = Liveness(scenario, store, client, launcher, answerers, clock)
         self._weights = weights
         self._keep_file = keep_file
+        self._prompt_of = prompt_of
         self._turns = turns
         self._clock = clock
         self._problems: dict[str, Problem] = {problem.id: problem for problem in bank.problems}
@@ -243,15 +247,24 @@ class ClassRunner:
         return False
 
     def _commit(self, results: Mapping[str, Message]) -> list[Record]:
-        """Grade and commit the results of unanswered requests."""
-        records = [
-            record_of(self._unanswered[id], message, self._problems, self._grader)
-            for id, message in results.items()
-            if id in self._unanswered
-        ]
+        """Grade and commit the results of unanswered requests, with their prompts."""
+        records, chains = [], []
+        for id, message in results.items():
+            if request := self._unanswered.get(id):
+                turns = self._prompt(request)
+                chains.append(turns)
+                prompt = turns[-1].id if turns else None
+                records.append(record_of(request, message, self._problems, self._grader, prompt=prompt))
         if records:
-            self._store.record(records, grader=self._grader.name, version=self._grader.version)
+            self._store.record(records, grader=self._grader.name, version=self._grader.version, chains=chains)
         return records
+
+    def _prompt(self, request: Request) -> Chain:
+        """The prompt of a request as it is kept; empty: there is none, or it is not known."""
+        if not KINDS[request.kind].prompted:
+            return ()
+        message = self._level.message(request, self._text)
+        return () if isinstance(message, MessageWithFile) else chain(self._prompt_of(request.to, message))
 
     def _deliver(self, records: Iterable[Record]) -> None:
         """Give the level what is committed, and queue what that makes due."""

@@ -18,6 +18,7 @@ from broker.errors import PlacementError, StoreError, TaskError, in_words
 from broker.interrupts import Interrupts
 from broker.protocol import Hello
 from broker.server import BrokerSpec
+from broker.work_messages import Message
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say
 from scenarios.report.run_info import facts_from
@@ -26,6 +27,7 @@ from scenarios.session.liveness import AgentLauncher
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import ClassRunner, Ending
 from scenarios.session.time_sharing import SeatLauncher, TimeSharing
+from scenarios.store.prompts import Parts
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 
@@ -57,6 +59,9 @@ class ClassAgents(Protocol):
     @property
     def weights(self) -> Mapping[str, str]:
         """The digest of the weights of each agent in `own`."""
+
+    def prompt(self, agent: str, message: Message) -> Parts:
+        """The prompt that an agent makes of a request; empty: it makes none, or its own."""
 
     def facts(self) -> list[dict[str, str]]:
         """The description of every process for the gradebook."""
@@ -182,6 +187,7 @@ def _teach(
                     answerers={name: agents.answerers[name] for name in agents.own},
                     weights=agents.weights,
                     keep_file=folder.keep_training,
+                    prompt_of=agents.prompt,
                     turns=TimeSharing(agents.own, launcher, client) if scenario.time_share else None,
                 )
                 with interrupts.first(runner.drain):

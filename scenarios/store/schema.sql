@@ -9,7 +9,13 @@ CREATE TABLE IF NOT EXISTS result(
   completion_tokens INTEGER NOT NULL,
   seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
   stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL,
-  thought_tokens INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+  thought_tokens INTEGER NOT NULL DEFAULT 0, prompt INTEGER) WITHOUT ROWID;
+
+-- Prompts: prompts.py says how. Each distinct text is kept once; a turn names the one before it (0: none).
+CREATE TABLE IF NOT EXISTS prompt_text(id INTEGER PRIMARY KEY, text TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS prompt_turn(
+  id INTEGER PRIMARY KEY, before INTEGER NOT NULL, role TEXT NOT NULL, text INTEGER NOT NULL);
 
 CREATE TABLE IF NOT EXISTS grade(
   request_id TEXT NOT NULL, grader TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL,

@@ -20,13 +20,18 @@ import msgspec
 
 from broker.errors import StoreError, database_in_words
 from broker.files import open_lock
-from scenarios.store import problems
+from scenarios.store import problems, prompts, twins
+from scenarios.store.prompts import Chain
 from scenarios.tasks.problems import Bank
 
 SCHEMA_VERSION = 2
 
 SCHEMA = Path(__file__).with_name("schema.sql").read_text("utf-8")
-ADDED_COLUMNS = {"temperature": ("REAL", "NULL"), "thought_tokens": ("INTEGER NOT NULL DEFAULT 0", "0")}
+ADDED_COLUMNS = {
+    "temperature": ("REAL", "NULL"),
+    "thought_tokens": ("INTEGER NOT NULL DEFAULT 0", "0"),
+    "prompt": ("INTEGER", "NULL"),
+}
 """Columns that class.db of earlier versions lacks: their type, and the SQL that is read in their place."""
 
 
@@ -65,6 +70,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of the sampling: 0 is greedy. None: nothing was sampled, or not known."""
     thought_tokens: int = 0
     """Of `completion_tokens`: those of thoughts, which are no part of `text`."""
+    prompt: int | None = None
+    """Id of its prompt: see prompts.py. None: it has none, or it was not kept."""
 
 
 class ClassEvent(msgspec.Struct, frozen=True):
@@ -102,6 +109,7 @@ class Store:
         self._lock: IO[str] | None = None
         self._ids: set[str] | None = None
         """The ids of all results, if this is the writer; None: another process may add some."""
+        self._prompts = prompts.PromptWriter()
         if write:
             self._lock = open_lock(folder / "lock")
             try:
@@ -184,8 +192,8 @@ class Store:
         except OSError:
             return False
 
-    def record(self, records: Sequence[Record], *, grader: str, version: str) -> int:
-        """Commit results and their grades as one transaction; ids that are there already are left as they are.
+    def record(self, records: Sequence[Record], *, grader: str, version: str, chains: Iterable[Chain] = ()) -> int:
+        """Commit results, their grades and prompts as one transaction; ids that are there already stay as they are.
 
         Returns:
             How many were new.
@@ -207,6 +215,8 @@ class Store:
                 "ON CONFLICT(request_id, grader, version) DO NOTHING",
                 [(r.request_id, grader, version, float(r.correct)) for r in records if r.correct is not None],
             )
+            turns = self._prompts.write(self._db, chains)
+        self._prompts.committed(turns)
         if self._ids is not None:
             self._ids.update(r.request_id for r in records)
         return new
@@ -217,20 +227,9 @@ class Store:
             self._db.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
 
     def name_first_twins(self) -> None:
-        """Make every result about one of several identical TRs of a TP name the first of them by repeat.
-
-        Until then it names the one that arrived first, which differs from run to run.
-        """
-        twins = self._db.execute(
-            "SELECT first, request_id FROM ("
-            "  SELECT request_id, first_value(request_id) OVER ("
-            "    PARTITION BY tp, text ORDER BY level, round, stage = 'probe', repeat, request_id) AS first"
-            "  FROM result WHERE kind IN ('Teach', 'Revise') AND stage IN ('teach', 'probe', 'write') AND tp <> ''"
-            "  AND failed = '') WHERE first <> request_id"
-        ).fetchall()
+        """Make every result about one of several identical TRs of a TP name the first of them by repeat."""
         with self._transaction():
-            # The index on tr leaves out rows without one.
-            self._db.executemany("UPDATE result SET tr = ? WHERE tr = ? AND tr <> ''", twins)
+            twins.name_first(self._db)
 
     def note(self, agent: str, kind: str, detail: str = "") -> None:
         """Record an event."""
@@ -256,9 +255,9 @@ class Store:
         row = self._db.execute(f"{self._select} WHERE r.request_id = ?", (request_id,)).fetchone()
         return None if row is None else _record(row)
 
-    def results(self) -> Iterator[Record]:
-        """All results with their latest grades, ordered by id: independent of their arrival."""
-        for row in self._db.execute(f"{self._select} ORDER BY r.request_id"):
+    def results(self, where: str = "TRUE", *values: object) -> Iterator[Record]:
+        """Results with their latest grades, ordered by id; `where` is SQL of this program, such as `tr = ?`."""
+        for row in self._db.execute(f"{self._select} WHERE {where} ORDER BY r.request_id", values):
             yield _record(row)
 
     def keep_bank(self, bank: Bank) -> None:
@@ -344,4 +343,8 @@ class Store:
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """The rows of a read-only query, for the monitor and for reports."""
-        return self._db.execute(sql, values).fetchall()
+        return list(self.rows(sql, *values))
+
+    def rows(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """The same one by one, of a result of any size."""
+        return iter(self._db.execute(sql, values))

@@ -1,7 +1,9 @@
 import msgspec
+import pytest
 
 from agents import prompts
-from broker.work_messages import Examine, Exemplar, Grade, Sampling, Teach
+from agents.engines.base import Question
+from broker.work_messages import Ask, Examine, Exemplar, Explain, Grade, Recipe, Reflect, Revise, Sampling, Teach, Train
 
 SHOWN = (Exemplar("1 + 1?", "1 + 1 = 2\nAnswer: 2"),)
 
@@ -83,3 +85,33 @@ def test_a_grade_has_the_prompt_of_its_exam_and_nothing_of_its_solution() -> Non
 def test_a_solution_goes_on_after_the_beginning_as_the_material_does() -> None:
     shown = prompts.turns(examine("4 + 4?"), "")[-2].text
     assert shown == prompts.BEGUN + prompts.continuation("3 + 3 = 6\nAnswer: 6\n")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        teach(),
+        examine("4 + 4?"),
+        Ask(material=SHOWN, sampling=Sampling()),
+        Explain(material=SHOWN, question="why?", sampling=Sampling()),
+        Reflect(task="t", answer_form="yes_no", material=SHOWN, mistakes=(), reasons=2, sampling=Sampling()),
+        Revise(task="t", answer_form="yes_no", count=2, sampling=Sampling()),
+        Revise(task="t", answer_form="number", problem="2 + 2?", sampling=Sampling()),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_the_parts_that_are_kept_are_the_prompt_of_the_engine(request_: Question) -> None:
+    prompt = prompts.prompt("0f" * 16, request_, "You are terse.")
+    kept = prompts.parts(request_, "You are terse.")
+    assert kept == (("begun", prompt.begun), *((turn.role, turn.text) for turn in prompt.turns))
+
+
+def test_the_parts_of_a_grade_are_those_of_its_exam_and_then_the_solution() -> None:
+    exam = examine("4 + 4?")
+    grade = Grade(problem=exam.problem, answer_form="number", solution="Answer: 8", material=exam.material,
+                  demonstrations=SHOWN)  # fmt: skip
+    assert prompts.parts(grade, "p") == (*prompts.parts(exam, "p"), ("scored", " Answer: 8"))
+
+
+def test_a_training_has_no_prompt() -> None:
+    assert prompts.parts(Train(pairs="p.jsonl", pairs_digest="d", recipe=Recipe()), "") == ()

@@ -6,6 +6,7 @@ from agents.placement import resolve
 from agents.placement.crew import Crew, check_class
 from broker.errors import PlacementError
 from broker.server import BrokerSpec
+from broker.work_messages import Examine, Sampling
 from scenarios.config.schema import Agent
 
 STUDENTS = [Agent(name="ada", engine="simulated", replicas=2), Agent(name="bob", engine="external")]
@@ -23,6 +24,13 @@ def test_external_agents_are_not_started_but_the_store_knows_how_they_answer(tmp
     assert set(agents.weights) == set(agents.own)
     assert set(agents.answerers) == {"teacher", "ada", "bob"}
     assert [one["name"] for one in agents.facts()] == ["teacher", "ada", "ada.2", "bob"]
+
+
+def test_the_prompts_of_a_program_of_the_user_are_not_known(tmp_path: Path) -> None:
+    exam = Examine(problem="2 + 2?", answer_form="number", sampling=Sampling(), material=())
+    agents = crew(tmp_path)
+    assert agents.prompt("bob", exam) == ()
+    assert ("user", "2 + 2?") in agents.prompt("ada", exam)
 
 
 def test_the_user_is_told_how_to_start_an_external_agent(tmp_path: Path) -> None:

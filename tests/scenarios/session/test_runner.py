@@ -32,6 +32,7 @@ from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.replay import replay
 from scenarios.levels.results import DETAIL
 from scenarios.session.runner import EXTERNAL_FAREWELL_S, FAREWELL_S, ClassRunner
+from scenarios.store.prompts import Parts, read
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.grading.verifier import VerifierError
@@ -169,12 +170,13 @@ def classroom(
     keep: Callable[[str, bytes], None] = kept,
     clock: Callable[[], float] = time.monotonic,
     launcher: Idle | None = None,
+    prompt_of: Callable[[str, Message], Parts] = lambda agent, message: (),
 ) -> ClassRunner:
     client: Client = school  # type: ignore[assignment]
     level = level or ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
     return ClassRunner(
         SCENARIO, BANK, level, grader, store, client, launcher or Idle(), answerers=ANSWERERS, weights={"teacher": "w"},  # type: ignore[arg-type]
-        keep_file=keep, clock=clock,
+        keep_file=keep, clock=clock, prompt_of=prompt_of,
     )  # fmt: skip
 
 
@@ -195,6 +197,19 @@ def test_no_message_for_an_agent_holds_a_gold_answer(store: Store, grader: Class
         assert set(msgspec.structs.asdict(message)) <= {
             "problem", "answer_form", "sampling", "demonstrations", "weights", "material", "dialogue", "task",
         }  # fmt: skip
+
+
+def test_every_result_is_recorded_with_the_prompt_that_was_made_of_its_message(
+    store: Store, grader: ClassGrader
+) -> None:
+    def prompt_of(agent: str, message: Message) -> Parts:
+        assert isinstance(message, Teach | Examine)
+        return [] if agent == "bob" else [("begun", agent), ("user", message.problem)]
+
+    school = School(store)
+    classroom(store, grader, school, prompt_of=prompt_of).run()
+    for record in store.results():
+        assert read(store.query, record.prompt) == prompt_of(*school.asked[record.request_id])
 
 
 def test_the_broker_is_sent_no_more_than_its_credit(store: Store, grader: ClassGrader) -> None:

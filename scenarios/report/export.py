@@ -1,0 +1,134 @@
+"""Exports recorded classes as tables, one file each: from one run, or from several with their names and factors.
+
+Rows are written in blocks, so that the memory does not grow with the number of exams. export_columns.py has the
+columns, export_rows.py the rows, export_files.py the formats.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from broker.errors import ScenarioError
+from scenarios.config import load
+from scenarios.report import export_files
+from scenarios.report.export_columns import TABLES, Column
+from scenarios.report.export_files import Form
+from scenarios.report.export_rows import REPLAYED, STORED, Row
+from scenarios.report.recorded import RecordedClass
+from scenarios.store.sqlite import Store
+
+ROWS = 10_000
+CHARACTERS = 16 << 20
+"""A block ends with so many rows, or with so many characters of text."""
+PRIVATE = 0o700
+"""Mode of the folder, which holds gold answers and all texts."""
+FACTOR = "factor_"
+"""Before the name of a factor in the name of its column: `teacher` is another column already."""
+Factor = str | int | float | bool | None
+Replayed = Callable[[Path], AbstractContextManager[RecordedClass]]
+"""Opens a run's folder and feeds its records to a new level: `RunFolder.recorded`."""
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """What was written."""
+
+    folder: str
+    rows: dict[str, int]
+    """By table."""
+    absent: dict[str, str]
+    """Tables that were not written, and why."""
+
+
+def export(
+    folders: Mapping[str, Path],
+    form: Form,
+    out: Path,
+    replayed: Replayed,
+    factors: Mapping[str, Mapping[str, Factor]] | None = None,
+) -> Exported:
+    """Write every table that these classes have rows for.
+
+    Args:
+        folders: the runs' folders, by name. Where there are several, each table begins with the column `run`.
+        form: of the files.
+        out: their folder, which is made if it is missing.
+        replayed: see `Replayed`; it is called for classes with levels 2 or 3.
+        factors: by run, the settings in which the runs of a study differ: further columns after `run`,
+            as text, such as `factor_teacher`.
+
+    Raises:
+        ScenarioError: a file is there already, or a library is missing; nothing was written.
+        OSError: a file cannot be written; none is left.
+    """
+    export_files.check(form)
+    out.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    paths = {name: out / f"{name}.{form}" for name in TABLES}
+    if there := [path.name for path in paths.values() if path.exists()]:
+        raise ScenarioError(f"{out} holds {', '.join(there)} already: remove them, or name another folder with --out")
+    names = list(dict.fromkeys(name for of in (factors or {}).values() for name in of))
+    many = len(folders) > 1 or factors is not None
+    before = [Column("run", "text", "")] * many + [Column(f"{FACTOR}{name}", "text", "") for name in names]
+    rows: dict[str, int] = {}
+    with TemporaryDirectory(dir=out, prefix=".export-") as partial:
+        for table, one in TABLES.items():
+            found = _all_rows(table, folders, replayed, factors or {}, names, many)
+            if n := _write(form, Path(partial, paths[table].name), [*before, *one.columns], found):
+                rows[table] = n
+        for table in rows:
+            Path(partial, paths[table].name).rename(paths[table])
+    absent = {name: one.absent or "there are no rows yet" for name, one in TABLES.items() if name not in rows}
+    return Exported(str(out), rows, absent)
+
+
+def _all_rows(
+    table: str,
+    folders: Mapping[str, Path],
+    replayed: Replayed,
+    factors: Mapping[str, Mapping[str, Factor]],
+    names: Iterable[str],
+    many: bool,
+) -> Iterator[Row]:
+    for run, folder in folders.items():
+        values = [factors.get(run, {}).get(name) for name in names]
+        before = [run] * many + [None if value is None else str(value) for value in values]
+        for row in _rows(table, folder, replayed):
+            yield (*before, *row)
+
+
+def _rows(table: str, folder: Path, replayed: Replayed) -> Iterator[Row]:
+    """The rows of one run."""
+    scenario = load.read(folder / "scenario.yaml")
+    if table in STORED:
+        with Store(folder) as store:
+            yield from STORED[table](store, scenario)
+    elif {2, 3} & set(scenario.levels):
+        with replayed(folder) as one:
+            yield from REPLAYED[table](one)
+
+
+def _write(form: Form, path: Path, columns: list[Column], rows: Iterator[Row]) -> int:
+    """Write a file; none where there are no rows. Returns their number."""
+    n = 0
+    with ExitStack() as stack:
+        writer = None
+        for block in _blocks(rows):
+            writer = writer or stack.enter_context(export_files.opened(form, path, columns))
+            writer.write(block)
+            n += len(block)
+    return n
+
+
+def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    block: list[Row] = []
+    characters = 0
+    for row in rows:
+        block.append(row)
+        characters += sum(len(value) for value in row if isinstance(value, str))
+        if len(block) == ROWS or characters > CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block

@@ -1,0 +1,159 @@
+"""The rows of the exported tables, in the order of their columns. Rows of results come from the store one by one.
+
+Rounds, trainings and exemplar sets are not recorded but follow from the records, so a class with levels 2 or 3 is
+replayed for them.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from scenarios.config.schema import Scenario
+from scenarios.report import learn
+from scenarios.report.recorded import RecordedClass
+from scenarios.report.show_sets import set_lines
+from scenarios.report.training_records import training_records
+from scenarios.store.sqlite import Store
+
+Row = Sequence[Any]
+FIGURES = ("loss", "reward_margin", "reward_accuracy", "seconds")
+CORRECT = "CASE WHEN failed = '' THEN CAST(value AS INTEGER) END"
+GRADED = "result r LEFT JOIN latest_grade USING(request_id)"
+
+
+def _null(column: str) -> str:
+    return f"NULLIF({column}, '')"
+
+
+def _usage(store: Store) -> str:
+    """The columns of `RESULT` in export_columns.py."""
+    thought, temperature = store.column("thought_tokens"), store.column("temperature")
+    return (
+        f"{_null('failed')}, prompt_tokens, cached_tokens, completion_tokens, {thought}, seconds, finish_reason, "
+        f"{temperature}, at"
+    )
+
+
+SCORED = f"CASE WHEN failed = '' THEN text END, answer, {CORRECT}"
+PLACE = "stage, level, round"
+
+
+def problems(store: Store) -> Iterator[Row]:
+    """By use, in the order of the class."""
+    return store.rows(
+        "SELECT p.id, CASE WHEN p.part <> 'taught' THEN p.part WHEN p.position = 0 THEN 'teaching' ELSE 'exam' END, "
+        "t.id, p.item + 1, p.text, p.answer, p.form, NULLIF(p.solution, '') FROM problem p LEFT JOIN problem t "
+        "ON p.part = 'taught' AND p.position > 0 AND t.part = 'taught' AND t.item = p.item AND t.position = 0 "
+        "ORDER BY p.part, p.item, p.position"
+    )
+
+
+def rationales(store: Store) -> Iterator[Row]:
+    """Ordered by request id."""
+    exams: dict[bytes, tuple[str, int, int]] = {}
+    for tr, tp, text, n, right in store.rows(
+        f"SELECT e.tr, t.tp, t.text, n, n_right FROM (SELECT r.tr, count(*) n, sum({CORRECT}) n_right FROM {GRADED} "  # noqa: S608
+        "  WHERE kind = 'Examine' AND failed = '' AND tp <> '' GROUP BY r.tr) e JOIN result t ON t.request_id = e.tr"
+    ):
+        key = _digest(tp, text)
+        first, others, others_right = exams.get(key, (tr, 0, 0))
+        exams[key] = (min(first, tr), others + n, others_right + (right or 0))
+    sql = (
+        f"SELECT r.request_id, tp, repeat, {PLACE}, agent, {_null('weights')}, {SCORED}, {_usage(store)}, text "  # noqa: S608
+        f"FROM {GRADED} WHERE kind IN ('Teach', 'Revise') AND tp <> '' ORDER BY r.request_id"
+    )
+    for *row, text in store.rows(sql):
+        shared, n, right = exams.get(_digest(row[1], text), (None, 0, 0)) if row[8] is not None else (None, 0, 0)
+        yield *row[:11], shared, n, right, right / n if n else None, *row[11:]
+
+
+def _digest(tp: str, text: str) -> bytes:
+    """Identical TRs of one TP have the same, and it is short however long they are."""
+    return hashlib.blake2b(f"{tp}\0{text}".encode(), digest_size=16).digest()
+
+
+def exams(store: Store) -> Iterator[Row]:
+    """Ordered by request id."""
+    return store.rows(
+        f"SELECT r.request_id, {_null('tp')}, tr, ep, repeat, agent, {PLACE}, {_null('weights')}, {SCORED}, "  # noqa: S608
+        f"{_usage(store)} FROM {GRADED} WHERE kind = 'Examine' ORDER BY r.request_id"
+    )
+
+
+def grades(store: Store) -> Iterator[Row]:
+    """Ordered by request id."""
+    return store.rows(
+        f"SELECT request_id, tp, {_null('tr')}, {_null('ep')}, agent, {PLACE}, {_null('weights')}, score, "  # noqa: S608
+        f"{_usage(store)} FROM result WHERE kind = 'Grade' ORDER BY request_id"
+    )
+
+
+def students(store: Store, scenario: Scenario) -> Iterator[Row]:
+    """In the order of the scenario."""
+    sums = {
+        agent: rest
+        for agent, *rest in store.rows(
+            f"SELECT agent, sum(kind = 'Examine' AND failed = ''), sum(CASE WHEN kind = 'Examine' THEN {CORRECT} END), "  # noqa: S608
+            "sum(failed <> ''), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(seconds) "
+            f"FROM {GRADED} GROUP BY agent"
+        )
+    }
+    for student in scenario.students:
+        n, right, *rest = sums.get(student.name, [0, 0, 0, 0, 0, 0, 0.0])
+        right = right or 0
+        who = (student.name, student.model or None, student.engine, student.persona or None)
+        yield *who, n, right, right / n if n else None, *rest
+
+
+def trainings(one: RecordedClass) -> Iterator[Row]:
+    """By round and arm."""
+    for found in _learnt(one):
+        measured = {t.weights: t for teacher in found.teachers for t in (teacher.by_seed or (teacher,))}
+        for arm in found.arms:
+            about = (arm.arm, arm.seed, arm.status, arm.weights or None, arm.failed or None)
+            steps = arm.figures.get("steps")
+            figures = [None if steps is None else int(steps), *(arm.figures.get(name) for name in FIGURES)]
+            teacher = measured.get(arm.weights) if arm.weights else None
+            values = (teacher.greedy, teacher.sampled, teacher.lbt, teacher.drift) if teacher else (None,) * 4
+            yield found.round, *about, arm.pairs, arm.available, arm.mean_gap, *figures, *values
+
+
+def rounds(one: RecordedClass) -> Iterator[Row]:
+    """Level 2, then level 3 by arm, run and round."""
+    start = {record.number: record.weights for record in one.outcome.learnt}
+    for found in _learnt(one):
+        weights = start[found.round]
+        (values, *_) = [(t.greedy, t.sampled, t.lbt) for t in found.teachers if t.weights == weights] or [(None,) * 3]
+        yield 2, None, None, found.round, weights or None, *values, *(None,) * 7
+    for course in one.outcome.iteration.courses if one.outcome.iteration else ():
+        for done in course.rounds:
+            best = done.selected[0] if done.selected else None
+            train, held_out = (f1.get(best or "") for f1 in (course.train, course.held_out))
+            f1 = (train.f1 if train else None, held_out.f1 if held_out else None)
+            dropped = sum(bool(revision.dropped) for revision in done.revisions)
+            counts = (len(done.scored), done.reflections, len(done.revisions), dropped)
+            yield 3, course.arm, course.run + 1, done.number, *(None,) * 4, best, *f1, *counts
+
+
+def sets(one: RecordedClass) -> Iterator[Row]:
+    """By arm, run and round."""
+    for line in set_lines(one.outcome.iteration):
+        where = (line.arm, line.run, line.round, line.key, line.origin)
+        yield *where, line.f1_train, line.f1_held_out, line.kept
+
+
+def _learnt(one: RecordedClass) -> list[learn.LearnRoundSummary]:
+    records, complete = training_records(one.store), one.facts.status == "complete"
+    return learn.summarize_rounds(one.scenario, one.outcome.learnt, records, complete=complete)
+
+
+STORED: dict[str, Callable[[Store, Scenario], Iterator[Row]]] = {
+    "problems": lambda store, _: problems(store),
+    "rationales": lambda store, _: rationales(store),
+    "exams": lambda store, _: exams(store),
+    "grades": lambda store, _: grades(store),
+    "students": students,
+}
+"""The tables that come from the store alone."""
+REPLAYED: dict[str, Callable[[RecordedClass], Iterator[Row]]] = {"trainings": trainings, "rounds": rounds, "sets": sets}
+"""The others, of classes with levels 2 or 3."""

@@ -1,0 +1,25 @@
+"""A class as its records tell it: what reports, `show` and `export` are made from."""
+
+from typing import NamedTuple
+
+from scenarios.config.schema import Scenario
+from scenarios.levels.base import Outcome, Request
+from scenarios.report.run_info import RunFacts
+from scenarios.scoring.lbt import Same
+from scenarios.store.sqlite import Store
+from scenarios.tasks.problems import Bank
+
+
+class RecordedClass(NamedTuple):
+    """The recorded results of a run, fed to a new level."""
+
+    scenario: Scenario
+    bank: Bank
+    store: Store
+    """Open for reading."""
+    outcome: Outcome
+    due: tuple[Request, ...]
+    """What has no result yet."""
+    facts: RunFacts
+    same: Same
+    """Whether two answers are equivalent."""

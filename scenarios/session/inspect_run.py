@@ -1,0 +1,74 @@
+"""The commands that read a run and change nothing in it: `show` prints parts of it, `export` writes it as tables."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from broker.errors import ScenarioError
+from scenarios.report.console import print_json, say
+from scenarios.report.formatting import many
+from scenarios.report.recorded import RecordedClass
+from scenarios.session.exit_codes import COMPLETE
+from scenarios.session.run_dir import RunFolder
+
+MOST = 3
+"""TP, TR and student."""
+
+
+def show(
+    run_dir: Path,
+    /,
+    *names: Annotated[
+        str,
+        Parameter(
+            help="TP: its number or the beginning of its id. TR: its repeat, `greedy`, or the beginning of its id. "
+            "STUDENT: its name. At level 3 instead the beginning of a set's key."
+        ),
+    ],
+    as_json: Annotated[bool, Parameter("--json", help="Print JSON.", negative="")] = False,
+) -> int:
+    """Show a teaching problem, a rationale, its exams, and their prompts: show RUN [TP [TR [STUDENT]]]."""
+    from scenarios.report import show as shows
+    from scenarios.report import show_text
+
+    if len(names) > MOST:
+        raise ScenarioError(f"not understood: {' '.join(names[MOST:])}; show RUN [TP [TR [STUDENT]]]")
+    folder = RunFolder(run_dir)
+    with folder.recorded(folder.scenario()) as recorded:
+        shown = shows.find(recorded, names)
+    if as_json:
+        print_json(shown)
+    else:
+        show_text.print_shown(Console(), shown, str(folder))
+    return COMPLETE
+
+
+def export(
+    run_dir: Path,
+    /,
+    *,
+    to: Annotated[Literal["parquet", "csv", "jsonl"], Parameter(help="The format of the files.")],
+    out_dir: Annotated[Path | None, Parameter("--out", help="A new folder for the files; default: RUN/export.")] = None,
+) -> int:
+    """Write the records of a class as tables; docs/data.md explains their columns."""
+    from scenarios.report.export import export as write
+
+    folder = RunFolder(run_dir)
+    folder.scenario()  # refuses what is no run
+    out = Console()
+    done = write({str(folder): folder.path}, to, out_dir or folder.path / "export", recorded)
+    for name, rows in done.rows.items():
+        say(out, f"{name}.{to}: {many(rows, 'row')}")
+    for name, why in done.absent.items():
+        say(out, f"no {name}: {why}")
+    say(out, f"All of it is in {done.folder}; docs/data.md explains the columns.")
+    return COMPLETE
+
+
+def recorded(path: Path) -> AbstractContextManager[RecordedClass]:
+    """The recorded results of the class in this folder."""
+    folder = RunFolder(path)
+    return folder.recorded(folder.scenario())
