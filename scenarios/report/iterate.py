@@ -1,16 +1,25 @@
 """The level-3 part of the summary for sets of exemplars: rounds, baselines, whose mistakes taught, and why."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from scenarios.records.confusion import Confusion, pool
 from scenarios.records.iterate import ArmRun, IterateRoundRecord, Iteration, Revision
+from scenarios.report.iterate_arms import (
+    START,
+    ArmComparison,
+    EqualRequests,
+    Mean,
+    arm_comparisons,
+    equal_requests,
+    f1_of,
+)
 from scenarios.report.rewrite import RewriteSummary
+from scenarios.report.unimproved import Unimproved, unimproved
 from scenarios.scoring.attribution import StudentEffect, effects
 from scenarios.scoring.reasons import OwnErrors, Reason, own_errors, reasons
-from scenarios.scoring.statistics import mean, mean_interval
 
 KEY_DIGITS = 12
 """How many digits of a set's key the summary has."""
@@ -95,23 +104,6 @@ class IterateRoundSummary(msgspec.Struct, frozen=True):
     """The students whose mistakes the teacher was shown; with a curriculum, in the order in which they joined."""
 
 
-class Mean(msgspec.Struct, frozen=True):
-    """Over independent runs."""
-
-    mean: float | None
-    ci95: tuple[float, float] | None
-    """Student's t, clipped to 0 and 1; null for fewer than two runs."""
-    n: int
-
-    @staticmethod
-    def of(values: Sequence[float | None]) -> "Mean":
-        """The mean of the known values."""
-        known = [value for value in values if value is not None]
-        interval = mean_interval(known)
-        clipped = (max(0.0, interval[0]), min(1.0, interval[1])) if interval else None
-        return Mean(mean(known), clipped, len(known))
-
-
 class RoundMean(msgspec.Struct, frozen=True):
     """A round over all independent runs."""
 
@@ -146,6 +138,12 @@ class IterateSummary(msgspec.Struct, frozen=True):
     own_errors: OwnErrors = OwnErrors()
     rationales: RewriteSummary | None = None
     """Of iterate.material: rationale; then the rest is empty."""
+    equal_requests: EqualRequests | None = None
+    """Where there are baselines."""
+    comparisons: list[ArmComparison] = []
+    """The class less each other arm, on the same held-out items."""
+    unimproved: Unimproved | None = None
+    """Why the last best set is not better on held-out items than the first; null where it is."""
 
 
 def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
@@ -165,10 +163,21 @@ def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
     ]
     names = dict.fromkeys(course.arm for course in iteration.courses)
     arms = [
-        _arm("start", [_started(course) for course in own]),
+        _arm(START, [_started(course) for course in own]),
         *(_arm(name, [course for course in iteration.courses if course.arm == name]) for name in names),
     ]
-    return IterateSummary(rounds, by_round, arms, effects(own), reasons(own), own_errors(own))
+    comparisons = arm_comparisons(iteration)
+    return IterateSummary(
+        rounds,
+        by_round,
+        arms,
+        effects(own),
+        reasons(own),
+        own_errors(own),
+        equal_requests=equal_requests(iteration),
+        comparisons=comparisons,
+        unimproved=unimproved(own, next((one for one in comparisons if one.b == START), None)),
+    )
 
 
 def exam_results(iteration: Iteration | None) -> dict[str, list[tuple[int, int]]]:
@@ -257,12 +266,8 @@ def _arm(name: str, courses: Sequence[ArmRun]) -> IterateArmSummary:
     runs = max(len(courses), 1)
     return IterateArmSummary(
         name=name,
-        teacher_f1_train=Mean.of([_f1(course.train, key) for course, key in lasts]),
-        teacher_f1_test=Mean.of([_f1(course.held_out, key) for course, key in lasts]),
+        teacher_f1_train=Mean.of([f1_of(course.train, key) for course, key in lasts]),
+        teacher_f1_test=Mean.of([f1_of(course.held_out, key) for course, key in lasts]),
         sets=sum(len({key for round in course.rounds for key in round.scored}) for course in courses) / runs,
-        requests=None if name == "start" else sum(course.requests for course in courses) / runs,
+        requests=None if name == START else sum(course.requests for course in courses) / runs,
     )
-
-
-def _f1(answers: Mapping[str, Confusion], key: str) -> float | None:
-    return answers[key].f1 if key in answers else None

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.report.formatting import figure, interval, many, percent
+from scenarios.report.formatting import causes, figure, interval, many, percent
 from scenarios.report.iterate import IterateRoundSummary, IterateSummary
+from scenarios.report.iterate_arms import ArmComparison, EqualRequests
 from scenarios.report.layout import Ruled, Sentences, plain
 
 ARMS = {
@@ -27,6 +28,10 @@ def round_tables(summary: IterateSummary) -> list[RenderableType]:
     if not summary.rounds:
         return []
     parts: list[RenderableType] = [_rounds(summary.rounds), _arms(summary)]
+    if summary.equal_requests:
+        parts.append(_at_equal_requests(summary.equal_requests, summary.comparisons))
+    if summary.unimproved:
+        parts.append(Sentences(summary.unimproved.sentence))
     if summary.students:
         parts.append(_students(summary))
     if summary.reasons:
@@ -76,6 +81,31 @@ def _arms(summary: IterateSummary) -> Ruled:
             str(one.teacher_f1_test.n),
             f"{one.sets:,.0f}",
             figure(one.requests, ",.0f"),
+        )
+    return table
+
+
+def _at_equal_requests(equal: EqualRequests, comparisons: Sequence[ArmComparison]) -> Ruled:
+    allowed = sum(equal.requests) / len(equal.requests)
+    table = Ruled(
+        f"The same at equal numbers of requests: {allowed:,.0f}{' on average' if len(set(equal.requests)) > 1 else ''}",
+        "The best set that each had kept after as many requests as the one with the fewest needed in all. requests: "
+        "until the end of the last round within them. class less it: points of held-out F1; the interval and p are "
+        "over held-out items, with the sets of these runs, and p is not corrected for the number of comparisons.",
+    )
+    compared = {one.b: one for one in comparisons if one.at == "equal_requests"}
+    table.add_column("sets of")
+    table.add_columns("requests", "training", "held out", "class\nless it", "95 %", "p")
+    for one in equal.arms:
+        pair = compared.get(one.name)
+        table.add_row(
+            ARMS.get(one.name, one.name),
+            f"{one.requests:,.0f}",
+            percent(one.teacher_f1_train.mean),
+            percent(one.teacher_f1_test.mean),
+            f"{100 * pair.difference:+.1f}" if pair else "",
+            f"{100 * pair.ci95[0]:+.0f} to {100 * pair.ci95[1]:+.0f}" if pair else "",
+            f"{pair.p_value:.2g}" if pair else "",
         )
     return table
 
@@ -148,10 +178,10 @@ def _dropped(rounds: Sequence[IterateRoundSummary]) -> str:
         dropped += Counter(one.dropped)
         reflections += Counter(one.dropped_reflections)
     text = f"Of {many(asked, 'set')} asked for, {repaired.total():,} were asked for again, {dropped.total():,} dropped"
-    text += f" ({_causes(dropped)})" if dropped else ""
+    text += f" ({causes(dropped)})" if dropped else ""
     text += f", and {repeated:,} were there already."
     if reflections:
-        text += f" {many(reflections.total(), 'reflection')} had no reason in them ({_causes(reflections)})."
+        text += f" {many(reflections.total(), 'reflection')} had no reason in them ({causes(reflections)})."
     shares = ", ".join(f"{name} {percent(share)}" for name, share in _neither(rounds).items() if share)
     if shares:
         text += f" Students' answers that were neither yes nor no, and so wrong, in all rounds: {shares}."
@@ -166,7 +196,3 @@ def _neither(rounds: Sequence[IterateRoundSummary]) -> dict[str, float]:
             answers[name] += given.n
             neither[name] += round((given.neither_share or 0.0) * given.n)
     return {name: neither[name] / n for name, n in answers.items() if n}
-
-
-def _causes(counted: Counter[str]) -> str:
-    return ", ".join(f"{cause}: {n}" for cause, n in sorted(counted.items()))

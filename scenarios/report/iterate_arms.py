@@ -1,0 +1,151 @@
+"""The arms of level 3 at equal numbers of requests, and the paired comparisons of the class with them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from scenarios.records.confusion import Confusion
+from scenarios.records.iterate import ArmRun, Iteration
+from scenarios.scoring.equal_requests import best_within, common_requests
+from scenarios.scoring.f1_difference import Answered, F1Difference, f1_difference
+from scenarios.scoring.statistics import mean, mean_interval
+
+START = "start"
+"""The class with its first sets, as an arm."""
+When = Literal["equal_requests", "end"]
+
+
+class Mean(msgspec.Struct, frozen=True):
+    """Over independent runs."""
+
+    mean: float | None
+    ci95: tuple[float, float] | None
+    """Student's t, clipped to 0 and 1; null for fewer than two runs."""
+    n: int
+
+    @staticmethod
+    def of(values: Sequence[float | None]) -> "Mean":
+        """The mean of the known values."""
+        known = [value for value in values if value is not None]
+        interval = mean_interval(known)
+        clipped = (max(0.0, interval[0]), min(1.0, interval[1])) if interval else None
+        return Mean(mean(known), clipped, len(known))
+
+
+class ArmAtRequests(msgspec.Struct, frozen=True):
+    """An arm with the best set that it had kept after a number of requests."""
+
+    name: str
+    teacher_f1_train: Mean
+    teacher_f1_test: Mean
+    requests: float
+    """What that set took, the mean over runs: less than allowed where the next round would have taken more."""
+
+
+class ArmComparison(F1Difference, frozen=True, kw_only=True):
+    """Two arms on the same held-out items."""
+
+    a: str
+    b: str
+    at: When
+    """end: each arm at its end, with its own number of requests."""
+
+
+class EqualRequests(msgspec.Struct, frozen=True):
+    """All arms at the largest number of requests that every one of them reached."""
+
+    requests: list[int]
+    """By run; held-out exams do not count."""
+    arms: list[ArmAtRequests]
+
+
+class _Best(msgspec.Struct, frozen=True):
+    """An arm's best set at some time, in one run."""
+
+    course: ArmRun
+    key: str
+    requests: int
+
+    @property
+    def train(self) -> float | None:
+        return f1_of(self.course.train, self.key)
+
+    @property
+    def held_out(self) -> float | None:
+        return f1_of(self.course.held_out, self.key)
+
+    @property
+    def answers(self) -> Answered:
+        """The teacher's held-out answers with it."""
+        if (own := self.course.held_out_own.get(self.key)) is None:
+            return {}
+        return dict.fromkeys(own.right, True) | dict.fromkeys(own.wrong, False)
+
+
+def equal_requests(iteration: Iteration) -> EqualRequests | None:
+    """The arms at equal numbers of requests; None where there is one arm, or no run in which all have a result."""
+    common, arms = _at_equal_requests(iteration)
+    if not common or len(arms) < 2:
+        return None
+    return EqualRequests(
+        requests=[common[run] for run in sorted(common)],
+        arms=[
+            ArmAtRequests(
+                name,
+                Mean.of([best.train for best in by_run.values()]),
+                Mean.of([best.held_out for best in by_run.values()]),
+                mean([best.requests for best in by_run.values()]) or 0.0,
+            )
+            for name, by_run in arms.items()
+        ],
+    )
+
+
+def arm_comparisons(iteration: Iteration) -> list[ArmComparison]:
+    """The class less every other arm, at equal numbers of requests and at the end, and less its own start."""
+    _, equal = _at_equal_requests(iteration)
+    ends = _at_the_end(iteration)
+    wanted: list[tuple[When, Mapping[str, Mapping[int, _Best]]]] = [("equal_requests", equal), ("end", ends)]
+    return [
+        ArmComparison(*msgspec.structs.astuple(found), a="class", b=name, at=at)
+        for at, arms in wanted
+        for name, other in arms.items()
+        if name != "class" and (found := _compare(arms.get("class", {}), other, iteration.positive))
+    ]
+
+
+def _compare(a: Mapping[int, _Best], b: Mapping[int, _Best], positive: frozenset[str]) -> F1Difference | None:
+    return f1_difference([(a[run].answers, b[run].answers) for run in sorted(a.keys() & b.keys())], positive)
+
+
+def _at_equal_requests(iteration: Iteration) -> tuple[dict[int, int], dict[str, dict[int, _Best]]]:
+    """By run the common number of requests; by arm and run the best set that it had then."""
+    common: dict[int, int] = {}
+    arms: dict[str, dict[int, _Best]] = {}
+    for run in sorted({course.run for course in iteration.courses}):
+        courses = [course for course in iteration.courses if course.run == run]
+        if not (requests := common_requests([course.progress for course in courses])):
+            continue
+        common[run] = requests
+        for course in courses:
+            if state := best_within(course.progress, requests):
+                arms.setdefault(course.arm, {})[run] = _Best(course, state.key, state.requests)
+    return common, arms
+
+
+def _at_the_end(iteration: Iteration) -> dict[str, dict[int, _Best]]:
+    """The start of the class, then each arm at its end; by run."""
+    arms: dict[str, dict[int, _Best]] = {}
+    for course in iteration.courses:
+        states = course.progress
+        if states and course.arm == "class":
+            arms.setdefault(START, {})[course.run] = _Best(course, states[0].key, states[0].requests)
+        if states:
+            arms.setdefault(course.arm, {})[course.run] = _Best(course, states[-1].key, states[-1].requests)
+    return arms
+
+
+def f1_of(answers: Mapping[str, Confusion], key: str) -> float | None:
+    """F1 with a set, by its key; None where it was not examined."""
+    return answers[key].f1 if key in answers else None
