@@ -20,7 +20,8 @@ def rewritten_tables(summary: RewriteSummary | None) -> list[RenderableType]:
     if summary is None:
         return []
     gains = [Group(*(Sentences(_in_words(gain)) for gain in summary.gains))] if summary.gains else []
-    return [_strategies(summary), *gains, _students(summary), Sentences(_counted(summary))]
+    unimproved = [Sentences(summary.unimproved.sentence)] if summary.unimproved else []
+    return [_strategies(summary), *gains, *unimproved, _students(summary), Sentences(_counted(summary))]
 
 
 def _strategies(summary: RewriteSummary) -> Ruled:

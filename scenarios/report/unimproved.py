@@ -20,17 +20,20 @@ Cause = Literal[
     "repeated",
     "none better in training",
     "training only",
+    "students no better",
+    "choices no better",
 ]
 
 
 class Unimproved(msgspec.Struct, frozen=True):
-    """Why nothing improved, over all runs of the class."""
+    """Why nothing improved, over all runs of the class or all teaching problems."""
 
     cause: Cause
     """none kept: too few exams of any set were answered. no mistakes: of students. no reasons: no reflection could be
-    used. refused: no new set could be used. repeated: every new set was there already. none better in training: no new
-    set was better than the first one on training items. training only: better on training items, not on held-out
-    ones."""
+    used. refused: no new set (rationale) could be used. repeated: every one was there already. none better in training:
+    no new set was better than the first one on training items. training only: better on training items, not on held-out
+    ones. Of rationales, students no better: with the new ones they do no better in exams. choices no better: they do,
+    but the chosen answers are not right more often."""
     sentence: str
 
 
