@@ -10,9 +10,11 @@ from scenarios.records.iterate import ArmRun, IterateRoundRecord, Iteration, Rev
 from scenarios.report.iterate_arms import (
     START,
     ArmComparison,
+    ArmProgress,
     EqualRequests,
     Mean,
     arm_comparisons,
+    arm_progress,
     equal_requests,
     f1_of,
 )
@@ -142,6 +144,8 @@ class IterateSummary(msgspec.Struct, frozen=True):
     """Where there are baselines."""
     comparisons: list[ArmComparison] = []
     """The class less each other arm, on the same held-out items."""
+    progress: list[ArmProgress] = []
+    """F1 by the number of requests."""
     unimproved: Unimproved | None = None
     """Why the last best set is not better on held-out items than the first; null where it is."""
 
@@ -176,6 +180,7 @@ def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
         own_errors(own),
         equal_requests=equal_requests(iteration),
         comparisons=comparisons,
+        progress=arm_progress(iteration),
         unimproved=unimproved(own, next((one for one in comparisons if one.b == START), None)),
     )
 

@@ -60,6 +60,21 @@ class EqualRequests(msgspec.Struct, frozen=True):
     arms: list[ArmAtRequests]
 
 
+class ArmProgress(msgspec.Struct, frozen=True):
+    """One arm of one run at one time: its best set so far."""
+
+    arm: str
+    run: int
+    """From 1."""
+    round: int
+    """Random sets have one round, and an entry for each set."""
+    requests: int
+    """That it took; held-out exams do not count."""
+    teacher_f1_train: float | None
+    teacher_f1_test: float | None
+    """Null where the set was not examined on held-out items: most random sets."""
+
+
 class _Best(msgspec.Struct, frozen=True):
     """An arm's best set at some time, in one run."""
 
@@ -112,6 +127,22 @@ def arm_comparisons(iteration: Iteration) -> list[ArmComparison]:
         for at, arms in wanted
         for name, other in arms.items()
         if name != "class" and (found := _compare(arms.get("class", {}), other, iteration.positive))
+    ]
+
+
+def arm_progress(iteration: Iteration) -> list[ArmProgress]:
+    """F1 of every arm by the number of requests, arm by arm and run by run."""
+    return [
+        ArmProgress(
+            course.arm,
+            course.run + 1,
+            min(number, len(course.rounds) - 1),
+            state.requests,
+            f1_of(course.train, state.key),
+            f1_of(course.held_out, state.key),
+        )
+        for course in iteration.courses
+        for number, state in enumerate(course.progress)
     ]
 
 
