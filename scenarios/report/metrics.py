@@ -125,8 +125,8 @@ def _level_3(summary: "Summary") -> Iterator[Metrics]:
             figures |= {f"student_f1.{name}": f1 for name, f1 in students[state.run, state.round].items()}
         yield Metrics(3, {"arm": state.arm, "run": state.run}, state.requests, _known(figures))
     for way in iterate.rationales.ways if iterate.rationales else ():
-        if figures := _known({"m1_max": way.m1_max, "m1_sum": way.m1_sum, "completions": way.completions}):
-            yield Metrics(3, {"strategy": way.name}, 0, figures)
+        if choices := _known({"m1_max": way.m1_max, "m1_sum": way.m1_sum, "completions": way.completions}):
+            yield Metrics(3, {"strategy": way.name}, 0, choices)
 
 
 def _known(figures: Mapping[str, float | None], leave_out: str = "") -> dict[str, float]:
