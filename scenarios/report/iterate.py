@@ -12,11 +12,12 @@ from scenarios.report.iterate_arms import (
     ArmComparison,
     ArmProgress,
     EqualRequests,
+    IterateArmSummary,
     Mean,
     arm_comparisons,
     arm_progress,
+    arm_summaries,
     equal_requests,
-    f1_of,
 )
 from scenarios.report.rewrite import RewriteSummary
 from scenarios.report.unimproved import Unimproved, unimproved
@@ -114,20 +115,6 @@ class RoundMean(msgspec.Struct, frozen=True):
     teacher_f1_test: Mean
 
 
-class IterateArmSummary(msgspec.Struct, frozen=True):
-    """The class or one of its baselines, at its end."""
-
-    name: str
-    """start, class, random, self or search."""
-    teacher_f1_train: Mean
-    teacher_f1_test: Mean
-    sets: float
-    """Scored sets, the mean over runs."""
-    requests: float | None
-    """Distinct requests that it needs, with those that it shares with others and without held-out exams; the mean over
-    runs. Null for the start, which is part of the class."""
-
-
 class IterateSummary(msgspec.Struct, frozen=True):
     """`levels["3"]`."""
 
@@ -165,12 +152,8 @@ def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
         )
         for number in numbers
     ]
-    names = dict.fromkeys(course.arm for course in iteration.courses)
-    arms = [
-        _arm(START, [_started(course) for course in own]),
-        *(_arm(name, [course for course in iteration.courses if course.arm == name]) for name in names),
-    ]
-    comparisons = arm_comparisons(iteration)
+    comparisons, arms = arm_comparisons(iteration), arm_summaries(iteration)
+    gain = next((one for one in comparisons if one.b == START), None)
     return IterateSummary(
         rounds,
         by_round,
@@ -181,7 +164,7 @@ def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
         equal_requests=equal_requests(iteration),
         comparisons=comparisons,
         progress=arm_progress(iteration),
-        unimproved=unimproved(own, next((one for one in comparisons if one.b == START), None)),
+        unimproved=unimproved(own, arms[0], arms[1], gain) if own else None,
     )
 
 
@@ -259,20 +242,3 @@ def _shown(course: ArmRun, key: str) -> list[ShownExemplar]:
         reason, _, answer = exemplar.rationale.rpartition("\n")
         shown.append(ShownExemplar(exemplar.problem, answer.removeprefix("Answer: "), reason))
     return shown
-
-
-def _started(course: ArmRun) -> ArmRun:
-    """The class as it was after its start."""
-    return msgspec.structs.replace(course, rounds=course.rounds[:1])
-
-
-def _arm(name: str, courses: Sequence[ArmRun]) -> IterateArmSummary:
-    lasts = [(one, one.rounds[-1].selected[0]) for one in courses if one.rounds and one.rounds[-1].selected]
-    runs = max(len(courses), 1)
-    return IterateArmSummary(
-        name=name,
-        teacher_f1_train=Mean.of([f1_of(course.train, key) for course, key in lasts]),
-        teacher_f1_test=Mean.of([f1_of(course.held_out, key) for course, key in lasts]),
-        sets=sum(len({key for round in course.rounds for key in round.scored}) for course in courses) / runs,
-        requests=None if name == START else sum(course.requests for course in courses) / runs,
-    )

@@ -33,6 +33,20 @@ class Mean(msgspec.Struct, frozen=True):
         return Mean(mean(known), clipped, len(known))
 
 
+class IterateArmSummary(msgspec.Struct, frozen=True):
+    """The class or one of its baselines, at its end."""
+
+    name: str
+    """start, class, random, self or search."""
+    teacher_f1_train: Mean
+    teacher_f1_test: Mean
+    sets: float
+    """Scored sets, the mean over runs."""
+    requests: float | None
+    """Distinct requests that it needs, with those that it shares with others and without held-out exams; the mean over
+    runs. Null for the start, which is part of the class."""
+
+
 class ArmAtRequests(msgspec.Struct, frozen=True):
     """An arm with the best set that it had kept after a number of requests."""
 
@@ -84,11 +98,11 @@ class _Best(msgspec.Struct, frozen=True):
 
     @property
     def train(self) -> float | None:
-        return f1_of(self.course.train, self.key)
+        return _f1(self.course.train, self.key)
 
     @property
     def held_out(self) -> float | None:
-        return f1_of(self.course.held_out, self.key)
+        return _f1(self.course.held_out, self.key)
 
     @property
     def answers(self) -> Answered:
@@ -96,6 +110,24 @@ class _Best(msgspec.Struct, frozen=True):
         if (own := self.course.held_out_own.get(self.key)) is None:
             return {}
         return dict.fromkeys(own.right, True) | dict.fromkeys(own.wrong, False)
+
+
+def arm_summaries(iteration: Iteration) -> list[IterateArmSummary]:
+    """The class at its start, then every arm at its end."""
+    ends = _at_the_end(iteration)
+    names = dict.fromkeys(course.arm for course in iteration.courses)
+    own = [msgspec.structs.replace(one, rounds=one.rounds[:1]) for one in iteration.courses if one.arm == "class"]
+    by_name = {START: own} | {name: [one for one in iteration.courses if one.arm == name] for name in names}
+    return [
+        IterateArmSummary(
+            name,
+            *_means(ends.get(name, {})),
+            sets=sum(len({key for round in one.rounds for key in round.scored}) for one in courses)
+            / max(len(courses), 1),
+            requests=None if name == START else sum(one.requests for one in courses) / len(courses),
+        )
+        for name, courses in by_name.items()
+    ]
 
 
 def equal_requests(iteration: Iteration) -> EqualRequests | None:
@@ -106,12 +138,7 @@ def equal_requests(iteration: Iteration) -> EqualRequests | None:
     return EqualRequests(
         requests=[common[run] for run in sorted(common)],
         arms=[
-            ArmAtRequests(
-                name,
-                Mean.of([best.train for best in by_run.values()]),
-                Mean.of([best.held_out for best in by_run.values()]),
-                mean([best.requests for best in by_run.values()]) or 0.0,
-            )
+            ArmAtRequests(name, *_means(by_run), mean([best.requests for best in by_run.values()]) or 0.0)
             for name, by_run in arms.items()
         ],
     )
@@ -138,8 +165,8 @@ def arm_progress(iteration: Iteration) -> list[ArmProgress]:
             course.run + 1,
             min(number, len(course.rounds) - 1),
             state.requests,
-            f1_of(course.train, state.key),
-            f1_of(course.held_out, state.key),
+            _f1(course.train, state.key),
+            _f1(course.held_out, state.key),
         )
         for course in iteration.courses
         for number, state in enumerate(course.progress)
@@ -166,17 +193,21 @@ def _at_equal_requests(iteration: Iteration) -> tuple[dict[int, int], dict[str, 
 
 
 def _at_the_end(iteration: Iteration) -> dict[str, dict[int, _Best]]:
-    """The start of the class, then each arm at its end; by run."""
-    arms: dict[str, dict[int, _Best]] = {}
+    """By arm and run the best set at the end; first, those of the class at its start."""
+    arms: dict[str, dict[int, _Best]] = {START: {}}
     for course in iteration.courses:
-        states = course.progress
-        if states and course.arm == "class":
-            arms.setdefault(START, {})[course.run] = _Best(course, states[0].key, states[0].requests)
-        if states:
-            arms.setdefault(course.arm, {})[course.run] = _Best(course, states[-1].key, states[-1].requests)
+        places = ((START, 0), ("class", -1)) if course.arm == "class" else ((course.arm, -1),)
+        for name, place in places:
+            if course.rounds and (best := course.rounds[place].selected[:1]):
+                arms.setdefault(name, {})[course.run] = _Best(course, best[0], course.requests)
     return arms
 
 
-def f1_of(answers: Mapping[str, Confusion], key: str) -> float | None:
+def _means(by_run: Mapping[int, _Best]) -> tuple[Mean, Mean]:
+    """F1 on training items and on held-out ones."""
+    return Mean.of([best.train for best in by_run.values()]), Mean.of([best.held_out for best in by_run.values()])
+
+
+def _f1(answers: Mapping[str, Confusion], key: str) -> float | None:
     """F1 with a set, by its key; None where it was not examined."""
     return answers[key].f1 if key in answers else None

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from scenarios.report import learn_tables, unanswered
 from scenarios.report.count_notes import counted
-from scenarios.report.formatting import interval, many, percent, points
+from scenarios.report.formatting import interval, many, percent, points, uncorrected
 from scenarios.report.iterate_tables import round_tables
 from scenarios.report.layout import Bar, Ruled, Sentences, Trimmed, plain
 from scenarios.report.methods import Comparison
@@ -122,7 +122,7 @@ def comparisons(summary: Summary) -> RenderableType:
     found = [pair for pair in summary.paired if pair.a not in TEACHERS]
     if not found:
         return Text("There are no two methods to compare yet.")
-    caveat = [Sentences(learn_tables.uncorrected(len(found)), style="dim")] if len(found) > 1 else []
+    caveat = [Sentences(uncorrected(len(found)), style="dim")] if len(found) > 1 else []
     return Group(
         Text("The same problems, two methods", style="bold"), *map(Sentences, map(comparison_sentence, found)), *caveat
     )

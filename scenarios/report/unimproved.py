@@ -1,16 +1,15 @@
 """Why level 3 improved nothing, where its last best set is not better on held-out items than the first one was."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
-from scenarios.records.confusion import Confusion
 from scenarios.records.iterate import ArmRun, Revision
 from scenarios.report.formatting import causes, many, percent, points
+from scenarios.report.iterate_arms import IterateArmSummary, Mean
 from scenarios.scoring.f1_difference import F1Difference
-from scenarios.scoring.statistics import mean
 
 Cause = Literal[
     "none kept",
@@ -37,24 +36,33 @@ class Unimproved(msgspec.Struct, frozen=True):
     sentence: str
 
 
-def unimproved(courses: Sequence[ArmRun], gain: F1Difference | None) -> Unimproved | None:
-    """Why; None where held-out F1 rose, is not known, or no round after the start is over.
+def unimproved(
+    courses: Sequence[ArmRun], start: IterateArmSummary, end: IterateArmSummary, gain: F1Difference | None
+) -> Unimproved | None:
+    """Why; None where held-out F1 rose, is not known of every run, or no round after the start is over.
 
     Args:
         courses: the class, run by run.
-        gain: its last best set less its first, on held-out items.
+        start: its best set at the start.
+        end: its last best set.
+        gain: the last less the first, on held-out items.
     """
     begun = [course for course in courses if course.rounds]
     if begun and not any(course.rounds[-1].selected for course in begun):
         return Unimproved("none kept", "Nothing improved: of no set enough items were answered for it to be kept.")
-    ended = [course for course in begun if len(course.rounds) > 1]
-    first, last = (_f1s(ended, place, "held_out") for place in (0, -1))
-    if first is None or last is None or last > first:
+    first, last = start.teacher_f1_test, end.teacher_f1_test
+    if all(len(course.rounds) < 2 for course in begun) or first.n != last.n or _rose(first, last):
         return None
-    return _why(ended, first, last, gain)
+    return _why(begun, start, end, gain)
 
 
-def _why(courses: Sequence[ArmRun], first: float, last: float, gain: F1Difference | None) -> Unimproved:
+def _rose(first: Mean, last: Mean) -> bool:
+    return first.mean is None or last.mean is None or last.mean > first.mean
+
+
+def _why(
+    courses: Sequence[ArmRun], start: IterateArmSummary, end: IterateArmSummary, gain: F1Difference | None
+) -> Unimproved:
     rounds = [round for course in courses for round in course.rounds[1:]]
     revisions = [revision for round in rounds for revision in round.revisions]
     if not revisions:
@@ -70,8 +78,7 @@ def _why(courses: Sequence[ArmRun], first: float, last: float, gain: F1Differenc
     new = [(course, one) for course in courses for one in _new(course)]
     if not new:
         return Unimproved("repeated", "Nothing improved: every set that the teacher wrote was there already.")
-    trained_first, trained_last = (_f1s(courses, place, "train") for place in (0, -1))
-    if trained_first is None or trained_last is None or trained_last <= trained_first:
+    if not _rose(start.teacher_f1_train, end.teacher_f1_train):
         unusable = f" ({many(dropped.total(), 'other')} could not be used)" if dropped else ""
         better = sum(_gained(course, one) for course, one in new)
         why = (
@@ -80,22 +87,12 @@ def _why(courses: Sequence[ArmRun], first: float, last: float, gain: F1Differenc
         )
         return Unimproved("none better in training", f"Nothing improved: {why}.")
     why = (
-        f"rose from {percent(trained_first)} to {percent(trained_last)} on training items, by which sets are kept, but "
-        f"on held-out items it went from {percent(first)} to {percent(last)}"
+        f"rose from {percent(start.teacher_f1_train.mean)} to {percent(end.teacher_f1_train.mean)} on training items, "
+        f"by which sets are kept, but on held-out items it went from {percent(start.teacher_f1_test.mean)} to "
+        f"{percent(end.teacher_f1_test.mean)}"
     )
     why += f": {points(gain.difference, gain.ci95)}" if gain else ""
     return Unimproved("training only", f"Nothing improved on held-out items: the F1 of the best set {why}.")
-
-
-def _f1s(courses: Sequence[ArmRun], place: Literal[0, -1], part: Literal["held_out", "train"]) -> float | None:
-    """The mean F1 of the best set of the first or the last round, over runs in which both are known."""
-    found = []
-    for course in courses:
-        answers: Mapping[str, Confusion] = getattr(course, part)
-        keys = [course.rounds[n].selected[:1] for n in (0, -1)]
-        if all(key and key[0] in answers for key in keys):
-            found.append(answers[keys[place][0]].f1 or 0.0)
-    return mean(found)
 
 
 def _new(course: ArmRun) -> list[Revision]:

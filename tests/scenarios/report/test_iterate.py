@@ -22,7 +22,7 @@ from scenarios.records.iterate import (
 from scenarios.report.iterate import IterateSummary, summarize_rounds
 from scenarios.report.iterate_arms import Mean
 from scenarios.report.iterate_tables import round_tables
-from scenarios.report.unimproved import Unimproved, unimproved
+from scenarios.report.unimproved import Unimproved
 from scenarios.scoring.attribution import effects, lineage
 from tests.scenarios.levels.iterated import Played, level, scenario
 
@@ -208,8 +208,9 @@ def test_arms_are_compared_at_the_largest_number_of_requests_that_all_reached() 
         progress=(BestAfter(20, "a"), BestAfter(60, "b"), BestAfter(100, "d")),
         held_out_own={"a": half(5), "b": half(4), "d": half(7)},
     )
+    only = IterateRoundRecord(0, (), {}, (), 0, {}, ("e", "f"), ("f",))
     drawn = ArmRun(
-        "random", 0, (), {}, {"e": right(8), "f": right(9)}, {"e": right(6), "f": right(8)}, 70,
+        "random", 0, (only,), {}, {"e": right(8), "f": right(9)}, {"e": right(6), "f": right(8)}, 70,
         held_out_own={"e": half(6), "f": half(8)}, progress=(BestAfter(35, "e"), BestAfter(70, "f")),
     )  # fmt: skip
     told = summarize_rounds(Iteration((own, drawn), positive=frozenset(f"y{n}" for n in range(10))))
@@ -242,7 +243,9 @@ def why(
     first_round: IterateRoundRecord, train: dict[str, Confusion], held_out: dict[str, Confusion]
 ) -> Unimproved | None:
     start = msgspec.structs.replace(START, revisions=())
-    return unimproved([ArmRun("class", 0, (start, first_round), SETS, train, held_out, 50)], None)
+    return summarize_rounds(
+        Iteration((ArmRun("class", 0, (start, first_round), SETS, train, held_out, 50),))
+    ).unimproved
 
 
 def a_round(
@@ -289,7 +292,7 @@ def test_where_nothing_improved_the_cause_is_named() -> None:
         assert found.cause == cause
         assert words in found.sentence
     unkept = msgspec.structs.replace(START, selected=())
-    found = unimproved([ArmRun("class", 0, (unkept,), SETS, {}, {}, 5)], None)
+    found = summarize_rounds(Iteration((ArmRun("class", 0, (unkept,), SETS, {}, {}, 5),))).unimproved
     assert found is not None
     assert found.cause == "none kept"
 
@@ -299,5 +302,5 @@ def test_where_held_out_f1_rose_or_is_not_known_nothing_has_to_be_explained() ->
     better = {"a": right(5), "b": right(7)}
     assert why(a_round((made,), ("a", "b"), "b"), better, better) is None
     assert why(a_round((made,), ("a", "b"), "b"), better, {"a": right(5)}) is None
-    assert unimproved([], None) is None
+    assert summarize_rounds(Iteration()).unimproved is None
     assert summarize_rounds(Iteration((COURSE,))).unimproved is None
