@@ -94,12 +94,14 @@ def run(
     from agents.placement import resolve
     from agents.placement.crew import check_ready
     from scenarios.config import load
+    from scenarios.report.metrics import check_installed
     from scenarios.session.request_counts import counts
     from scenarios.session.run_dir import RunFolder
 
     overrides = with_seed(overrides, seed)
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)
+        check_installed(described)
         if out_dir:
             RunFolder(out_dir).refuse_used()
         counted = counts(described)
@@ -122,12 +124,14 @@ def resume(
     """Continue an interrupted class."""
     from agents.placement import resolve
     from scenarios.config import load
+    from scenarios.report.metrics import check_installed
     from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
     described = rerun.to_resume(folder, overrides)
     with load.located(folder.scenario_file, overrides):
+        check_installed(described)
         agents = agents_of(described, recorded_tokens=folder.problem_tokens())
         models = resolve.fetch_models(agents, err)
         return hold(described, folder, agents, models, monitor, retry_failed=retry_failed)
@@ -142,6 +146,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
     from agents.placement import crew, hardware
     from agents.placement.server_keys import keys_sent
     from scenarios.config import load
+    from scenarios.report.metrics import check_installed
     from scenarios.session import plan as plans
     from scenarios.session.request_counts import counts
 
@@ -150,6 +155,7 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
     overrides = with_seed([one for one in overrides if not one.startswith("machine.")], seed)
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)
+        check_installed(described)
         counted = counts(described)
         agents = agents_of(described, machine)
         training = training_forecast(described, counted, agents, machine or hardware.look())
@@ -181,13 +187,15 @@ def watch(run_dir: Path, /) -> int:
 
 @app.command
 def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
-    """Rebuild summary.json from class.db."""
+    """Rebuild summary.json and metrics.jsonl from class.db."""
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
-    summary, _ = folder.summarize(folder.scenario())
+    described = folder.scenario()
+    summary, _ = folder.summarize(described)
     show_summary(out, summary, as_json=as_json)
     folder.write_summary(summary)
+    folder.write_metrics(described, summary)
     return COMPLETE
 
 

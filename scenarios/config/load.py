@@ -26,13 +26,13 @@ from scenarios.config.validate import ScenarioMistake, dotted, mistakes
 from scenarios.config.yaml_tree import Tree, shown, surprise
 
 FREE = re.compile(
-    r"name|time_share|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
+    r"name|time_share|metrics|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
     rf"|memory_share|max_context|engine_args\.({'|'.join(sorted(EXECUTION_ONLY))}))"
 )
 """Entries that change no request. Another model or engine changes requests only if it answers otherwise, which
 `Store.keep_answerers` finds out once its weights are loaded."""
 REPLAYABLE = re.compile(
-    r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats|score)"
+    r"name|metrics|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats|score)"
     r"|learn\.(?!held_out).*"
 )
 """Entries that a replay may change: it needs no new answer, or reports which ones are missing."""

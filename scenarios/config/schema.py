@@ -310,6 +310,9 @@ class Scenario(Section, frozen=True, kw_only=True):
     iterate: Iterate = Iterate()
     limits: Limits = Limits()
     broker: Broker = Broker()
+    metrics: Literal["jsonl", "tensorboard"] = "jsonl"
+    """Where the figures of trainings and rounds go, step by step. jsonl: the run's `metrics.jsonl`. tensorboard: also
+    event files in its folder `metrics`; needs `pip install -e ".[metrics]"`."""
 
     @property
     def levels(self) -> tuple[int, ...]:

@@ -101,6 +101,15 @@ class OwnAnswers(msgspec.Struct, frozen=True):
         return OwnAnswers(right, wrong)
 
 
+class BestAfter(msgspec.Struct, frozen=True):
+    """The best set that an arm kept once it had used a number of requests."""
+
+    requests: int
+    """Distinct requests of the arm until then, without held-out exams."""
+    key: str
+    """Key of the set; empty: no set could be kept."""
+
+
 class ArmRun(msgspec.Struct, frozen=True):
     """One arm of one independent run."""
 
@@ -117,6 +126,10 @@ class ArmRun(msgspec.Struct, frozen=True):
     """Distinct requests of this arm, shared ones included, without held-out exams."""
     own: dict[str, OwnAnswers] = {}
     """By set, the answers that `train` counts, of the best set of the start and of the last round."""
+    held_out_own: dict[str, OwnAnswers] = {}
+    """By set, the answers that `held_out` counts."""
+    progress: tuple[BestAfter, ...] = ()
+    """After each round; of the arm `random`, which has one round, after each set in the order in which it was drawn."""
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -139,3 +152,5 @@ class Iteration(msgspec.Struct, frozen=True):
     """The class first, run by run, then the baselines."""
     answers: tuple[Answers, ...] = ()
     """By agent and stage."""
+    positive: frozenset[str] = frozenset()
+    """Ids of the held-out items whose answer is Yes."""

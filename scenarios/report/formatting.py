@@ -6,7 +6,7 @@ Texts that others wrote go through `broker.printable`; `harmless` is for a scree
 import re
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import get_character_cell_size
 
@@ -44,6 +44,24 @@ def points(difference: float, ci95: tuple[float, float]) -> str:
     return f"{100 * difference:+.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
 
 
+def signed(difference: float | None) -> str:
+    """A difference of two shares in percentage points, without a unit; a dash where there is none."""
+    return "-" if difference is None else f"{100 * difference:+.1f}"
+
+
+def signed_interval(ci95: tuple[float, float]) -> str:
+    """The interval of a difference, as `signed` writes it."""
+    return f"{100 * ci95[0]:+.0f} to {100 * ci95[1]:+.0f}"
+
+
+def uncorrected(comparisons: int) -> str:
+    """A caveat for several p-values."""
+    return (
+        f"{comparisons} comparisons on the same problems, and p is not corrected for their number: where nothing "
+        "differs, one in twenty falls below 0.05 by chance."
+    )
+
+
 def many(n: int, noun: str, nouns: str = "") -> str:
     """A number with its noun: `1 exam answer`, `1,216 exam answers`; `nouns` is an irregular plural."""
     return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
@@ -52,6 +70,11 @@ def many(n: int, noun: str, nouns: str = "") -> str:
 def listed(names: Sequence[str]) -> str:
     """Names as a list in a sentence: `ada`, `ada and bob`, `ada, bob and cyd`."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def causes(counted: Mapping[str, int]) -> str:
+    """How often each cause came: `count: 3, form: 1`."""
+    return ", ".join(f"{cause}: {n}" for cause, n in sorted(counted.items()))
 
 
 def harmless(text: str) -> str:

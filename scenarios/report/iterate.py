@@ -1,16 +1,28 @@
 """The level-3 part of the summary for sets of exemplars: rounds, baselines, whose mistakes taught, and why."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from scenarios.records.confusion import Confusion, pool
 from scenarios.records.iterate import ArmRun, ExemplarSet, IterateRoundRecord, Iteration, Revision
+from scenarios.report.iterate_arms import (
+    START,
+    ArmComparison,
+    ArmProgress,
+    EqualRequests,
+    IterateArmSummary,
+    Mean,
+    arm_comparisons,
+    arm_progress,
+    arm_summaries,
+    equal_requests,
+)
 from scenarios.report.rewrite import RewriteSummary
+from scenarios.report.unimproved import Unimproved, unimproved
 from scenarios.scoring.attribution import StudentEffect, effects
 from scenarios.scoring.reasons import OwnErrors, Reason, own_errors, reasons
-from scenarios.scoring.statistics import mean, mean_interval
 
 KEY_DIGITS = 12
 """How many digits of a set's key the summary has."""
@@ -95,43 +107,12 @@ class IterateRoundSummary(msgspec.Struct, frozen=True):
     """The students whose mistakes the teacher was shown; with a curriculum, in the order in which they joined."""
 
 
-class Mean(msgspec.Struct, frozen=True):
-    """Over independent runs."""
-
-    mean: float | None
-    ci95: tuple[float, float] | None
-    """Student's t, clipped to 0 and 1; null for fewer than two runs."""
-    n: int
-
-    @staticmethod
-    def of(values: Sequence[float | None]) -> "Mean":
-        """The mean of the known values."""
-        known = [value for value in values if value is not None]
-        interval = mean_interval(known)
-        clipped = (max(0.0, interval[0]), min(1.0, interval[1])) if interval else None
-        return Mean(mean(known), clipped, len(known))
-
-
 class RoundMean(msgspec.Struct, frozen=True):
     """A round over all independent runs."""
 
     round: int
     teacher_f1_train: Mean
     teacher_f1_test: Mean
-
-
-class IterateArmSummary(msgspec.Struct, frozen=True):
-    """The class or one of its baselines, at its end."""
-
-    name: str
-    """start, class, random, self or search."""
-    teacher_f1_train: Mean
-    teacher_f1_test: Mean
-    sets: float
-    """Scored sets, the mean over runs."""
-    requests: float | None
-    """Distinct requests that it needs, with those that it shares with others and without held-out exams; the mean over
-    runs. Null for the start, which is part of the class."""
 
 
 class IterateSummary(msgspec.Struct, frozen=True):
@@ -146,6 +127,14 @@ class IterateSummary(msgspec.Struct, frozen=True):
     own_errors: OwnErrors = OwnErrors()
     rationales: RewriteSummary | None = None
     """Of iterate.material: rationale; then the rest is empty."""
+    equal_requests: EqualRequests | None = None
+    """Where there are baselines."""
+    comparisons: list[ArmComparison] = []
+    """The class less each other arm, on the same held-out items."""
+    progress: list[ArmProgress] = []
+    """F1 by the number of requests."""
+    unimproved: Unimproved | None = None
+    """Why the last best set is not better on held-out items than the first; null where it is."""
 
 
 def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
@@ -163,12 +152,20 @@ def summarize_rounds(iteration: Iteration | None) -> IterateSummary:
         )
         for number in numbers
     ]
-    names = dict.fromkeys(course.arm for course in iteration.courses)
-    arms = [
-        _arm("start", [_started(course) for course in own]),
-        *(_arm(name, [course for course in iteration.courses if course.arm == name]) for name in names),
-    ]
-    return IterateSummary(rounds, by_round, arms, effects(own), reasons(own), own_errors(own))
+    comparisons, arms = arm_comparisons(iteration), arm_summaries(iteration)
+    gain = next((one for one in comparisons if one.b == START), None)
+    return IterateSummary(
+        rounds,
+        by_round,
+        arms,
+        effects(own),
+        reasons(own),
+        own_errors(own),
+        equal_requests=equal_requests(iteration),
+        comparisons=comparisons,
+        progress=arm_progress(iteration),
+        unimproved=unimproved(own, arms[0], arms[1], gain) if own else None,
+    )
 
 
 def exam_results(iteration: Iteration | None) -> dict[str, list[tuple[int, int]]]:
@@ -242,24 +239,3 @@ def _tally(causes: Sequence[str]) -> dict[str, int]:
 def shown_exemplars(material: ExemplarSet) -> list[ShownExemplar]:
     """The exemplars of a set, for people."""
     return [ShownExemplar(one.problem, one.answer, one.rationale) for one in material.exemplars]
-
-
-def _started(course: ArmRun) -> ArmRun:
-    """The class as it was after its start."""
-    return msgspec.structs.replace(course, rounds=course.rounds[:1])
-
-
-def _arm(name: str, courses: Sequence[ArmRun]) -> IterateArmSummary:
-    lasts = [(one, one.rounds[-1].selected[0]) for one in courses if one.rounds and one.rounds[-1].selected]
-    runs = max(len(courses), 1)
-    return IterateArmSummary(
-        name=name,
-        teacher_f1_train=Mean.of([_f1(course.train, key) for course, key in lasts]),
-        teacher_f1_test=Mean.of([_f1(course.held_out, key) for course, key in lasts]),
-        sets=sum(len({key for round in course.rounds for key in round.scored}) for course in courses) / runs,
-        requests=None if name == "start" else sum(course.requests for course in courses) / runs,
-    )
-
-
-def _f1(answers: Mapping[str, Confusion], key: str) -> float | None:
-    return answers[key].f1 if key in answers else None

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.report.formatting import figure, interval, many, percent
+from scenarios.report.formatting import causes, figure, interval, many, percent, signed, signed_interval
 from scenarios.report.iterate import IterateRoundSummary, IterateSummary
-from scenarios.report.layout import Ruled, Sentences, plain
+from scenarios.report.iterate_arms import ArmComparison, EqualRequests
+from scenarios.report.layout import Ruled, Sentences, plain, tabulated
 
 ARMS = {
     "start": "start",
@@ -27,6 +28,10 @@ def round_tables(summary: IterateSummary) -> list[RenderableType]:
     if not summary.rounds:
         return []
     parts: list[RenderableType] = [_rounds(summary.rounds), _arms(summary)]
+    if summary.equal_requests:
+        parts.append(_at_equal_requests(summary.equal_requests, summary.comparisons))
+    if summary.unimproved:
+        parts.append(Sentences(summary.unimproved.sentence))
     if summary.students:
         parts.append(_students(summary))
     if summary.reasons:
@@ -59,72 +64,85 @@ def _rounds(rounds: Sequence[IterateRoundSummary]) -> Ruled:
 
 
 def _arms(summary: IterateSummary) -> Ruled:
-    table = Ruled(
+    return tabulated(
         "What the rounds brought: the teacher with the best set, F1 of the class Yes",
+        summary.arms,
+        [
+            ("sets of", lambda one: ARMS.get(one.name, one.name)),
+            ("training", lambda one: percent(one.teacher_f1_train.mean)),
+            ("held out", lambda one: percent(one.teacher_f1_test.mean)),
+            ("95 %", lambda one: interval(one.teacher_f1_test.ci95)),
+            ("runs", lambda one: str(one.teacher_f1_test.n)),
+            ("sets", lambda one: f"{one.sets:,.0f}"),
+            ("requests", lambda one: figure(one.requests, ",.0f")),
+        ],
         "start: the first sets. random: as many sets of training items, drawn. itself: the teacher as its own only "
         "student. no students: as many requests spent on sets written without any. 95 %: of held out, over independent "
         "runs. sets: scored. requests: without those on held-out items.",
     )
-    table.add_column("sets of")
-    table.add_columns("training", "held out", "95 %", "runs", "sets", "requests")
-    for one in summary.arms:
-        table.add_row(
-            ARMS.get(one.name, one.name),
-            percent(one.teacher_f1_train.mean),
-            percent(one.teacher_f1_test.mean),
-            interval(one.teacher_f1_test.ci95),
-            str(one.teacher_f1_test.n),
-            f"{one.sets:,.0f}",
-            figure(one.requests, ",.0f"),
-        )
-    return table
+
+
+def _at_equal_requests(equal: EqualRequests, comparisons: Sequence[ArmComparison]) -> Ruled:
+    allowed = sum(equal.requests) / len(equal.requests)
+    compared = {one.b: one for one in comparisons if one.at == "equal_requests"}
+    return tabulated(
+        f"The same at equal numbers of requests: {allowed:,.0f}{' on average' if len(set(equal.requests)) > 1 else ''}",
+        [(one, compared.get(one.name)) for one in equal.arms],
+        [
+            ("sets of", lambda row: ARMS.get(row[0].name, row[0].name)),
+            ("requests", lambda row: f"{row[0].requests:,.0f}"),
+            ("training", lambda row: percent(row[0].teacher_f1_train.mean)),
+            ("held out", lambda row: percent(row[0].teacher_f1_test.mean)),
+            ("class\nless it", lambda row: signed(row[1].difference) if row[1] else ""),
+            ("95 %", lambda row: signed_interval(row[1].ci95) if row[1] else ""),
+            ("p", lambda row: f"{row[1].p_value:.2g}" if row[1] else ""),
+        ],
+        "The best set that each had kept after as many requests as the one with the fewest needed in all. requests: "
+        "until the end of the last round within them. class less it: points of held-out F1; the interval and p are "
+        "over held-out items, with the sets of these runs, and p is not corrected for the number of comparisons.",
+    )
 
 
 def _students(summary: IterateSummary) -> Ruled:
-    table = Ruled(
+    return tabulated(
         "Whose mistakes taught the teacher?",
+        summary.students,
+        [
+            ("student", lambda one: one.name),
+            ("mistakes\nshown", lambda one: str(one.failures)),
+            ("sets\nwritten", lambda one: f"{one.revisions:.1f}"),
+            ("kept", lambda one: f"{one.kept:.1f}"),
+            ("gain,\ntraining", lambda one: signed(one.gain_train)),
+            ("in the\nlast set", lambda one: f"{one.in_final:.1f}"),
+            ("gain,\nheld out", lambda one: signed(one.final_gain_test)),
+        ],
         "written, kept: sets written from its mistakes; one from several students' mistakes counts for each in part. "
         "gain: points of the teacher's F1, over the sets they were written from. in the last set: revisions on the way "
         "to the last best set.",
+        fold=True,
     )
-    table.add_column("student", fold=True)
-    table.add_columns(
-        "mistakes\nshown", "sets\nwritten", "kept", "gain,\ntraining", "in the\nlast set", "gain,\nheld out"
-    )
-    for one in summary.students:
-        table.add_row(
-            one.name,
-            str(one.failures),
-            f"{one.revisions:.1f}",
-            f"{one.kept:.1f}",
-            f"{100 * one.gain_train:+.1f}",
-            f"{one.in_final:.1f}",
-            "-" if one.final_gain_test is None else f"{100 * one.final_gain_test:+.1f}",
-        )
-    return table
 
 
 def _reasons(summary: IterateSummary) -> Ruled:
     own = summary.own_errors
-    table = Ruled(
+    table = tabulated(
         "Why students failed, and the teacher with them",
+        summary.reasons[:REASONS],
+        [
+            ("reason, as the teacher says", lambda one: plain(one.reason)[:LONGEST]),
+            ("times\ngiven", lambda one: str(one.count)),
+            ("items", lambda one: str(one.compared)),
+            ("teacher's\nerrors", lambda one: str(one.errors)),
+            ("share", lambda one: percent(one.share, 0)),
+            ("removed", lambda one: str(one.removed)),
+            ("new", lambda one: str(one.new)),
+        ],
         f"items: whose mistakes led to it, of the {own.items:,} that the students and the teacher itself were asked. "
         f"teacher's errors: its own with the first best set; {own.without_reason:,} of {own.errors:,} without a "
         "reason, others with several. share: of all these errors. removed: right with the last best set. new: right "
         "before, wrong with it. Reasons are grouped by the words they share.",
+        fold=True,
     )
-    table.add_column("reason, as the teacher says", fold=True)
-    table.add_columns("times\ngiven", "items", "teacher's\nerrors", "share", "removed", "new")
-    for one in summary.reasons[:REASONS]:
-        table.add_row(
-            plain(one.reason)[:LONGEST],
-            str(one.count),
-            str(one.compared),
-            str(one.errors),
-            percent(one.share, 0),
-            str(one.removed),
-            str(one.new),
-        )
     if (more := len(summary.reasons) - REASONS) > 0:
         table.add_row(Text(f"… {more} more in summary.json", style="dim"), *[""] * 6)
     whole = percent(1.0 if own.errors else None, 0)
@@ -148,10 +166,10 @@ def _dropped(rounds: Sequence[IterateRoundSummary]) -> str:
         dropped += Counter(one.dropped)
         reflections += Counter(one.dropped_reflections)
     text = f"Of {many(asked, 'set')} asked for, {repaired.total():,} were asked for again, {dropped.total():,} dropped"
-    text += f" ({_causes(dropped)})" if dropped else ""
+    text += f" ({causes(dropped)})" if dropped else ""
     text += f", and {repeated:,} were there already."
     if reflections:
-        text += f" {many(reflections.total(), 'reflection')} had no reason in them ({_causes(reflections)})."
+        text += f" {many(reflections.total(), 'reflection')} had no reason in them ({causes(reflections)})."
     shares = ", ".join(f"{name} {percent(share)}" for name, share in _neither(rounds).items() if share)
     if shares:
         text += f" Students' answers that were neither yes nor no, and so wrong, in all rounds: {shares}."
@@ -166,7 +184,3 @@ def _neither(rounds: Sequence[IterateRoundSummary]) -> dict[str, float]:
             answers[name] += given.n
             neither[name] += round((given.neither_share or 0.0) * given.n)
     return {name: neither[name] / n for name, n in answers.items() if n}
-
-
-def _causes(counted: Counter[str]) -> str:
-    return ", ".join(f"{cause}: {n}" for cause, n in sorted(counted.items()))

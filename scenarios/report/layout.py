@@ -5,8 +5,8 @@ and draws these; it does not split a table into blocks of columns, keep a percen
 ends of lines.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeVar
 
 import msgspec
 from rich.box import Box
@@ -126,7 +126,7 @@ class Ruled:
         for heading in headings:
             self.add_column(heading, right=right, fold=fold)
 
-    def add_row(self, *cells: str | Text | Bar) -> None:
+    def add_row(self, *cells: "Cell") -> None:
         """A row: a cell for each column."""
         for column, cell in zip(self._columns, cells, strict=True):
             column.cells.append(Text(plain(cell)) if isinstance(cell, str) else cell)
@@ -157,6 +157,36 @@ class Ruled:
                 taken += 1
             yield [first, *others[:taken]]
             others = others[taken:]
+
+
+T = TypeVar("T")
+Cell = str | Text | Bar
+
+
+def tabulated(
+    title: str,
+    rows: Iterable[T],
+    columns: Sequence[tuple[str, Callable[[T], Cell]]],
+    note: str = "",
+    *,
+    fold: bool = False,
+) -> Ruled:
+    """A table with a row for each of `rows`.
+
+    Args:
+        title: above the table.
+        rows: what the rows show.
+        columns: heading and cell of each; the first names the row, the others are figures, on the right.
+        note: below the table.
+        fold: whether the first column folds.
+    """
+    table = Ruled(title, note)
+    (first, _), *others = columns
+    table.add_column(first, fold=fold)
+    table.add_columns(*(heading for heading, _ in others))
+    for row in rows:
+        table.add_row(*(cell(row) for _, cell in columns))
+    return table
 
 
 def _size(columns: Sequence[_Column]) -> int:

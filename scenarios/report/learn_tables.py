@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scenarios.records.learn import ARM_LABELS, numbered
-from scenarios.report.formatting import figure, interval, many, percent
-from scenarios.report.layout import Ruled, Sentences
-from scenarios.report.learn import LearnArmSummary, LearnRoundSummary
+from scenarios.report.formatting import figure, interval, many, percent, signed, signed_interval, uncorrected
+from scenarios.report.layout import Ruled, Sentences, tabulated
+from scenarios.report.learn import LearnRoundSummary
 from scenarios.report.summary import Summary
 from scenarios.scoring.teacher_metrics import LABELS, Measure
 
@@ -35,54 +35,45 @@ def rounds(summary: Summary) -> Iterator[RenderableType]:
                 yield compared
 
 
-def uncorrected(comparisons: int) -> str:
-    """A caveat for several p-values."""
-    return (
-        f"{comparisons} comparisons on the same problems, and p is not corrected for their number: where nothing "
-        "differs, one in twenty falls below 0.05 by chance."
-    )
-
-
 def arms(one: LearnRoundSummary) -> Ruled:
     """Each arm: its pairs, and the figures of its training."""
-    table = Ruled(
+    return tabulated(
         "What the teacher was trained on",
+        one.arms,
+        [
+            ("arm", lambda arm: numbered(ARM_LABELS.get(arm.arm, arm.arm), arm.seed)),
+            ("pairs", lambda arm: f"{arm.pairs:,}"),
+            ("by the\nrule", lambda arm: f"{arm.available:,}"),
+            ("mean\ngap", lambda arm: figure(arm.mean_gap, ".2f")),
+            ("steps", lambda arm: STATUS[arm.status] or figure(arm.figures.get("steps"), ",.0f")),
+            ("loss", lambda arm: figure(arm.figures.get("loss"), ".3f")),
+            ("reward\nmargin", lambda arm: figure(arm.figures.get("reward_margin"), "+.3f")),
+            ("chosen\npreferred", lambda arm: percent(arm.figures.get("reward_accuracy"), digits=0)),
+            ("s", lambda arm: figure(arm.figures.get("seconds"), ",.0f")),
+        ],
         "by the rule: pairs before all arms were cut to equally many. gap: between the scores of a pair. loss, reward "
         "margin, chosen preferred (share of the pairs): of the last step. s: seconds.",
     )
-    table.add_column("arm")
-    table.add_columns("pairs", "by the\nrule", "mean\ngap", "steps", "loss", "reward\nmargin", "chosen\npreferred", "s")
-    for arm in one.arms:
-        steps, *others = _figures(arm)
-        table.add_row(
-            numbered(ARM_LABELS.get(arm.arm, arm.arm), arm.seed),
-            f"{arm.pairs:,}",
-            f"{arm.available:,}",
-            figure(arm.mean_gap, ".2f"),
-            STATUS[arm.status] or steps,
-            *others,
-        )
-    return table
 
 
 def teachers(one: LearnRoundSummary) -> Ruled:
     """Each teacher: its accuracy on held-out problems, and the LbT score of its new rationales."""
     n = max(row.n for row in one.teachers)
-    table = Ruled(f"The teachers, measured on {many(n, 'held-out problem')}", _explained(one))
-    table.add_column("teacher")
-    table.add_columns("greedy", "95 %", "pass@1", "with an\nanswer", "tokens", "LbT\nscore", "drift")
-    for row in one.teachers:
-        table.add_row(
-            LABELS.get(row.teacher, row.teacher),
-            percent(row.greedy),
-            interval(row.ci95 if row.n else None),
-            percent(row.sampled),
-            percent(row.answered, digits=0),
-            figure(row.length, ".0f"),
-            figure(row.lbt, ".2f"),
-            figure(row.drift, ".3f"),
-        )
-    return table
+    return tabulated(
+        f"The teachers, measured on {many(n, 'held-out problem')}",
+        one.teachers,
+        [
+            ("teacher", lambda row: LABELS.get(row.teacher, row.teacher)),
+            ("greedy", lambda row: percent(row.greedy)),
+            ("95 %", lambda row: interval(row.ci95 if row.n else None)),
+            ("pass@1", lambda row: percent(row.sampled)),
+            ("with an\nanswer", lambda row: percent(row.answered, digits=0)),
+            ("tokens", lambda row: figure(row.length, ".0f")),
+            ("LbT\nscore", lambda row: figure(row.lbt, ".2f")),
+            ("drift", lambda row: figure(row.drift, ".3f")),
+        ],
+        _explained(one),
+    )
 
 
 def _explained(one: LearnRoundSummary) -> str:
@@ -104,22 +95,24 @@ def _explained(one: LearnRoundSummary) -> str:
 
 
 def seeds(one: LearnRoundSummary) -> Ruled:
-    """The figures of each training seed: how much they depend on it."""
-    table = Ruled("The same, seed by seed")
-    table.add_column("teacher")
-    table.add_columns("greedy", "pass@1", "LbT\nscore", "drift")
-    for row in one.teachers:
-        for of in row.by_seed:
-            if of.greedy is of.sampled is of.lbt is of.drift is None:
-                continue  # not measured yet
-            table.add_row(
-                numbered(LABELS.get(row.teacher, row.teacher), of.seed),
-                percent(of.greedy),
-                percent(of.sampled),
-                figure(of.lbt, ".2f"),
-                figure(of.drift, ".3f"),
-            )
-    return table
+    """The figures of each training seed that is measured: how much they depend on it."""
+    measured = [
+        (row.teacher, of)
+        for row in one.teachers
+        for of in row.by_seed
+        if not of.greedy is of.sampled is of.lbt is of.drift is None
+    ]
+    return tabulated(
+        "The same, seed by seed",
+        measured,
+        [
+            ("teacher", lambda row: numbered(LABELS.get(row[0], row[0]), row[1].seed)),
+            ("greedy", lambda row: percent(row[1].greedy)),
+            ("pass@1", lambda row: percent(row[1].sampled)),
+            ("LbT\nscore", lambda row: figure(row[1].lbt, ".2f")),
+            ("drift", lambda row: figure(row[1].drift, ".3f")),
+        ],
+    )
 
 
 def comparisons(one: LearnRoundSummary) -> Ruled:
@@ -134,27 +127,14 @@ def comparisons(one: LearnRoundSummary) -> Ruled:
     wanted = [(*names, measure) for names in shown for measure in MEASURES]
     for pair in (known[key] for key in wanted if key in known):
         a, b = (LABELS.get(name, name) for name in (pair.a, pair.b))
-        low, high = pair.ci95
         table.add_row(
             f"{a} - {b}",
             MEASURES[pair.measure],
-            f"{100 * pair.difference:+.1f}",
-            f"{100 * low:+.0f} to {100 * high:+.0f}",
+            signed(pair.difference),
+            signed_interval(pair.ci95),
             *(f"{n:,}" for n in (pair.wins, pair.losses, pair.n)),
             f"{pair.p_value:.2g}",
         )
     if table.row_count > 1:
         table.note = f"points: of percent, or of an LbT score times 100. {uncorrected(table.row_count)}"
     return table
-
-
-def _figures(arm: LearnArmSummary) -> tuple[str, ...]:
-    """Steps, loss, reward margin, reward accuracy, seconds; dashes where there are none."""
-    figures = arm.figures
-    return (
-        figure(figures.get("steps"), ",.0f"),
-        figure(figures.get("loss"), ".3f"),
-        figure(figures.get("reward_margin"), "+.3f"),
-        percent(figures.get("reward_accuracy"), digits=0),
-        figure(figures.get("seconds"), ",.0f"),
-    )

@@ -12,6 +12,7 @@ from broker.protocol import digest
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import Rationale, TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting, Rewritten
+from scenarios.report.unimproved import Unimproved
 from scenarios.scoring.lbt import Same, Sheet, lbt_scores
 from scenarios.scoring.statistics import mean, paired
 
@@ -90,6 +91,8 @@ class RewriteSummary(msgspec.Struct, frozen=True):
     students: list[StudentRewrites]
     matched: float | None
     """Share of the TPs with enough TRs for level 1 to cost as much as rewriting."""
+    unimproved: Unimproved | None = None
+    """Why neither MAX nor SUM is right more often than with level 1 at the same cost; null where one is."""
 
 
 def summarize_rewriting(
@@ -112,7 +115,7 @@ def summarize_rewriting(
         found["level_1"].append(_mean(shares))
         matched += all(enough for _, enough in draws)
     every = [(one, tailored) for one in lessons for tailored in one.tailored]
-    return RewriteSummary(
+    summary = RewriteSummary(
         teaching_problems=len(lessons),
         rewritten=len({(one.lesson.tp, tailored.parent) for one, tailored in every}),
         rewrites=sum(len(_new(one)) for one in lessons),
@@ -124,6 +127,25 @@ def summarize_rewriting(
         students=[_student(name, lessons, students, scoring) for name in students],
         matched=matched / len(lessons) if lessons else None,
     )
+    return msgspec.structs.replace(summary, unimproved=_unimproved(summary))
+
+
+def _unimproved(summary: RewriteSummary) -> Unimproved | None:
+    gains = [gain for gain in summary.gains if (gain.a, gain.b) == AGAINST[0]]
+    if not gains or any(gain.difference > 0 for gain in gains):
+        return None
+    nothing = "Rewriting improved nothing: "
+    if not summary.rewritten:
+        return Unimproved("no mistakes", f"{nothing}the students made no mistakes to learn from.")
+    if summary.rewrites == sum(one.unparsable for one in summary.students):
+        return Unimproved("refused", f"{nothing}no new rationale had a readable answer.")
+    if summary.rewrites == summary.repeated:
+        return Unimproved("repeated", f"{nothing}every new rationale has the text of an earlier one.")
+    examined = [one for one in summary.students if one.own_before is not None and one.own_after is not None]
+    if better := [one.name for one in examined if (one.own_after or 0) > (one.own_before or 0)]:
+        who = f"exams went better for {', '.join(better)}, but the answers that exams choose are not right more often"
+        return Unimproved("choices no better", f"{nothing}with new rationales {who}.")
+    return Unimproved("students no better", f"{nothing}no student did better in exams with the rationales made for it.")
 
 
 STRATEGIES = ("originals", "level_1", "rewritten", "rewritten_only")

@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 
 from scenarios.report.formatting import figure, many, percent, points
-from scenarios.report.layout import Ruled, Sentences
+from scenarios.report.layout import Ruled, Sentences, tabulated
 from scenarios.report.rewrite import Gain, RewriteSummary
 
 STRATEGIES = {
@@ -20,21 +20,11 @@ def rewritten_tables(summary: RewriteSummary | None) -> list[RenderableType]:
     if summary is None:
         return []
     gains = [Group(*(Sentences(_in_words(gain)) for gain in summary.gains))] if summary.gains else []
-    return [_strategies(summary), *gains, _students(summary), Sentences(_counted(summary))]
+    unimproved = [Sentences(summary.unimproved.sentence)] if summary.unimproved else []
+    return [_strategies(summary), *gains, *unimproved, _students(summary), Sentences(_counted(summary))]
 
 
 def _strategies(summary: RewriteSummary) -> Ruled:
-    table = Ruled(f"What rewriting rationales brought ({many(summary.teaching_problems, 'teaching problem')})")
-    table.add_column("choosing from")
-    table.add_columns("MAX", "SUM", "TRs\nper TP", "completions\nper TP")
-    for way in summary.ways:
-        table.add_row(
-            STRATEGIES[way.name],
-            percent(way.m1_max),
-            percent(way.m1_sum),
-            figure(way.rationales, ".1f"),
-            figure(way.completions, ".1f"),
-        )
     note = (
         "originals: the rationales that might be rewritten. same cost: random sampled rationales, as many as cost what "
         "rewriting costs; the mean over draws. completions: rationales, exam answers, reasons, questions."
@@ -44,8 +34,18 @@ def _strategies(summary: RewriteSummary) -> Ruled:
             f" There were enough on {percent(summary.matched)} of the problems; more lesson.rationales, or fewer "
             "iterate.originals, mend that."
         )
-    table.note = note
-    return table
+    return tabulated(
+        f"What rewriting rationales brought ({many(summary.teaching_problems, 'teaching problem')})",
+        summary.ways,
+        [
+            ("choosing from", lambda way: STRATEGIES[way.name]),
+            ("MAX", lambda way: percent(way.m1_max)),
+            ("SUM", lambda way: percent(way.m1_sum)),
+            ("TRs\nper TP", lambda way: figure(way.rationales, ".1f")),
+            ("completions\nper TP", lambda way: figure(way.completions, ".1f")),
+        ],
+        note,
+    )
 
 
 def _in_words(gain: Gain) -> str:
@@ -56,17 +56,23 @@ def _in_words(gain: Gain) -> str:
 
 
 def _students(summary: RewriteSummary) -> Ruled:
-    table = Ruled(
+    return tabulated(
         "Rewritten for whom? Exams before and after",
+        summary.students,
+        [
+            ("student", lambda one: one.name),
+            ("rewrites", lambda one: str(one.rewrites)),
+            ("its own,\nbefore", lambda one: percent(one.own_before)),
+            ("after", lambda one: percent(one.own_after)),
+            ("all,\nbefore", lambda one: percent(one.all_before)),
+            ("after", lambda one: percent(one.all_after)),
+            ("TA right,\nbefore", lambda one: percent(one.right_before)),
+            ("after", lambda one: percent(one.right_after)),
+        ],
         "its own, all: right exam answers of that student, of all students. TA right: the rationale's own answer. "
         "Rationales are picked because exams failed, so exams taken again tend to go better by chance alone.",
+        fold=True,
     )
-    table.add_column("student", fold=True)
-    table.add_columns("rewrites", "its own,\nbefore", "after", "all,\nbefore", "after", "TA right,\nbefore", "after")
-    for one in summary.students:
-        shares = (one.own_before, one.own_after, one.all_before, one.all_after, one.right_before, one.right_after)
-        table.add_row(one.name, str(one.rewrites), *map(percent, shares))
-    return table
 
 
 def _counted(summary: RewriteSummary) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from scenarios.report import learn_tables, unanswered
 from scenarios.report.count_notes import counted
-from scenarios.report.formatting import interval, many, percent, points
+from scenarios.report.formatting import interval, many, percent, points, uncorrected
 from scenarios.report.iterate_tables import round_tables
 from scenarios.report.layout import Bar, Ruled, Sentences, Trimmed, plain
 from scenarios.report.lineup_tables import line_ups
@@ -125,7 +125,7 @@ def comparisons(summary: Summary) -> RenderableType:
     found = [pair for pair in summary.paired if pair.a not in TEACHERS]
     if not found:
         return Text("There are no two methods to compare yet.")
-    caveat = [Sentences(learn_tables.uncorrected(len(found)), style="dim")] if len(found) > 1 else []
+    caveat = [Sentences(uncorrected(len(found)), style="dim")] if len(found) > 1 else []
     if any(map(_undecided, found)):
         text = (
             f"Problems that would show a difference: so many give p < {LEVEL} with a chance of {100 * POWER:.0f} % if "

@@ -38,6 +38,10 @@ def conclude(
             say(err, f"The class is complete, but summary.json is not written: {in_words(error)}")
             say(err, f"Later: python run.py report {folder}")
         return FAILED
+    try:
+        folder.write_metrics(scenario, summary)
+    except (LbtError, OSError) as error:
+        say(err, f"The metrics are not written: {in_words(error)}\nLater: python run.py report {folder}")
     if ending.status == "failed":
         return FAILED
     show_summary(out, summary)

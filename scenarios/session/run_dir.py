@@ -303,6 +303,12 @@ class RunFolder:
 
         write_summary(self.path / "summary.json", summary)
 
+    def write_metrics(self, scenario: Scenario, summary: "Summary") -> None:
+        """Write the figures step by step, where `scenario.metrics` wants them."""
+        from scenarios.report.metrics import write_metrics
+
+        write_metrics(self.path, scenario, summary)
+
 
 def members(scenario: Scenario) -> dict[str, Member]:
     """The members of the class: each process by its name."""

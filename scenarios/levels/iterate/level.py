@@ -16,11 +16,13 @@ from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, RoundNe
 from scenarios.levels.flow import Flow, Flows, ask, together
 from scenarios.levels.iterate.answer_counts import AnswerCounts
 from scenarios.levels.iterate.budget import STAGES, Amounts
+from scenarios.levels.iterate.exam_results import exam_confusion, own_answers
 from scenarios.levels.iterate.requests import ExemplarSetRequests
 from scenarios.levels.iterate.search import Search, SearchMaterial
-from scenarios.records.confusion import Confusion, confusion, pool
-from scenarios.records.iterate import Arm, ExemplarSet, IterateRoundRecord, Iteration
+from scenarios.records.confusion import YES, Confusion, pool
+from scenarios.records.iterate import Arm, ExemplarSet, IterateRoundRecord, Iteration, OwnAnswers
 from scenarios.scoring.attribution import lineage
+from scenarios.scoring.equal_requests import best_within, common_requests
 from scenarios.tasks.problems import folded
 
 ARMS: tuple[Arm, ...] = ("class", "self", "random", "search")
@@ -56,6 +58,8 @@ class IterateLevel:
         self._searches: list[Search] = []
         self._tested: dict[tuple[Arm, int], dict[str, Confusion]] = {}
         """The teacher's answers to held-out items, by arm and run, by set."""
+        self._tested_own: dict[tuple[Arm, int], dict[str, OwnAnswers]] = {}
+        """Likewise, item by item."""
         self._asked = Counter[str]()
         self._answers = AnswerCounts()
         self._feedback: list[FeedbackDue] = []
@@ -92,8 +96,14 @@ class IterateLevel:
     def outcome(self) -> Outcome:
         """Everything that is known now: of an unfinished class the rounds that are over."""
         ordered = sorted(self._searches, key=lambda one: (ARMS.index(one.arm), one.run))
-        courses = tuple(one.record(dict(self._tested.get((one.arm, one.run), {}))) for one in ordered)
-        return msgspec.structs.replace(self._before, iteration=Iteration(courses, self._answers.all()))
+        courses = tuple(
+            one.record(
+                dict(self._tested.get((one.arm, one.run), {})), dict(self._tested_own.get((one.arm, one.run), {}))
+            )
+            for one in ordered
+        )
+        positive = frozenset(id for id, answer in self._gold.items() if answer.casefold() == YES)
+        return msgspec.structs.replace(self._before, iteration=Iteration(courses, self._answers.all(), positive))
 
     # --- the flows --------------------------------------------------------------------------------------
 
@@ -108,6 +118,7 @@ class IterateLevel:
             other = self._search(arm, run, learners, budget=len(search.asked) if arm == "search" else 0)
             baselines.append(other.draws(len(search.scores)) if arm == "random" else other.flow())
         yield from together(baselines)
+        self._test_at_equal_requests(run)
 
     def _search(self, arm: Arm, run: int, learners: Sequence[str], budget: int = 0) -> Search:
         search = Search(
@@ -135,15 +146,13 @@ class IterateLevel:
         """The teacher's exam on held-out items; `news` says which round people read of, if any."""
         requests = self._requests.exams(self._teacher, material, self._held_out, "test", search.run, number)
         results = yield from ask(search.labelled(requests))
-        answers = confusion(
-            (self._gold[request.ep], result.answer)
-            for request, result in zip(requests, results, strict=True)
-            if not result.failed
-        )
+        answers = exam_confusion(requests, results, self._gold)
         tested = self._tested.setdefault((search.arm, search.run), {})
         if news and answers.f1 is not None:
             self._news.append(msgspec.structs.replace(news, teacher_f1=answers.f1, held_out=True))
         tested[material.key] = answers
+        own = self._tested_own.setdefault((search.arm, search.run), {})
+        own[material.key] = own_answers(requests, results, self._gold)
 
     def _test_ancestors(self, search: Search) -> None:
         """Examine the sets that the last best one was revised from, to see what each revision gained."""
@@ -151,6 +160,18 @@ class IterateLevel:
             for number, revision in lineage(search.rounds, search.rounds[-1].selected[0]):
                 for key in filter(None, (revision.made, revision.parent)):
                     self._flows.start(self._test(search, search.sets[key], number))
+
+    def _test_at_equal_requests(self, run: int) -> None:
+        """Examine the set that each arm had at the largest number of requests that all arms of this run reached.
+
+        Sets that were best in a round are examined already: only random sets, which have one round, can be missing.
+        """
+        searches = [one for one in self._searches if one.run == run]
+        common = common_requests([one.progress for one in searches])
+        for search in searches:
+            state = best_within(search.progress, common)
+            if state and state.key and state.key not in {key for round in search.rounds for key in round.selected[:1]}:
+                self._flows.start(self._test(search, search.sets[state.key], 0))
 
     # --- feedback ---------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ on held-out items, and no result of those exams comes back here.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -15,10 +16,20 @@ from scenarios.levels.base import Request, Result
 from scenarios.levels.flow import Flow, ask, together
 from scenarios.levels.iterate.author import Author, Reflection
 from scenarios.levels.iterate.curriculum import joined, line_up
+from scenarios.levels.iterate.exam_results import exam_confusion, is_correct, own_answers
 from scenarios.levels.iterate.requests import ExemplarSetRequests, Stage
 from scenarios.levels.iterate.selection import TrainScore, best, distribute, draw, draw_set
-from scenarios.records.confusion import Confusion, confusion
-from scenarios.records.iterate import Arm, ArmRun, ExemplarSet, FailureCase, IterateRoundRecord, OwnAnswers, Revision
+from scenarios.records.confusion import Confusion
+from scenarios.records.iterate import (
+    Arm,
+    ArmRun,
+    BestAfter,
+    ExemplarSet,
+    FailureCase,
+    IterateRoundRecord,
+    OwnAnswers,
+    Revision,
+)
 from scenarios.tasks.problems import Problem, folded
 
 
@@ -96,15 +107,27 @@ class Search:
         self.rounds: list[IterateRoundRecord] = []
         self.sets: dict[str, ExemplarSet] = {}
         self.scores: dict[str, TrainScore] = {}
+        self.progress: list[BestAfter] = []
         self._own: dict[str, OwnAnswers] = {}
 
-    def record(self, held_out: dict[str, Confusion]) -> ArmRun:
-        """Everything that is known now; `held_out` is passed through."""
+    def record(self, held_out: dict[str, Confusion], held_out_own: dict[str, OwnAnswers]) -> ArmRun:
+        """Everything that is known now; the held-out answers are passed through."""
         train = {key: score.answers for key, score in self.scores.items()}
         rounds = tuple(self.rounds)
         best = [round.selected[0] for round in (*rounds[:1], *rounds[-1:]) if round.selected]
         own = {key: self._own[key] for key in best}
-        return ArmRun(self.arm, self.run, rounds, dict(self.sets), train, held_out, len(self.asked), own)
+        return ArmRun(
+            self.arm,
+            self.run,
+            rounds,
+            dict(self.sets),
+            train,
+            held_out,
+            len(self.asked),
+            own,
+            held_out_own,
+            tuple(self.progress),
+        )
 
     def labelled(self, requests: Sequence[Request]) -> list[Request]:
         """These requests with this arm and run."""
@@ -189,6 +212,12 @@ class Search:
                 items=tuple(item.id for item in self._minibatch(number)) if number and self.learners else (),
             )
         )
+        if self.arm == "random":
+            asked = accumulate(score.items for score in scores)
+            bests = (best(scores[:n], 1, self._seed) for n in range(1, len(scores) + 1))
+            self.progress += [BestAfter(n, one[0].key if one else "") for n, one in zip(asked, bests, strict=True)]
+        else:
+            self.progress.append(BestAfter(len(self.asked), kept[0].key if kept else ""))
         self._round_over(self, self.rounds[-1])
         return kept
 
@@ -252,9 +281,9 @@ class Search:
         failed = [
             FailureCase(request.ep, student, request.id)
             for request, result in zip(requests, results, strict=True)
-            if not result.failed and not self._is_correct(request, result)
+            if not result.failed and not is_correct(request, result, self._gold)
         ]
-        return self._confusion(requests, results), self._own_answers(requests, results), failed
+        return exam_confusion(requests, results, self._gold), own_answers(requests, results, self._gold), failed
 
     def _score(self, material: ExemplarSet, number: int) -> Flow[TrainScore]:
         """Step 5: the teacher's own answers to training items, with this set."""
@@ -262,8 +291,10 @@ class Search:
             self.sets[material.key] = material
             teacher = self._requests.teacher
             requests, results = yield from self._exam(teacher, material, self._to_score, "score", number)
-            self.scores[material.key] = TrainScore(material, self._confusion(requests, results), len(requests))
-            self._own[material.key] = self._own_answers(requests, results)
+            self.scores[material.key] = TrainScore(
+                material, exam_confusion(requests, results, self._gold), len(requests)
+            )
+            self._own[material.key] = own_answers(requests, results, self._gold)
         return self.scores[material.key]
 
     def _exam(
@@ -306,20 +337,3 @@ class Search:
 
     def _minibatch(self, number: int) -> tuple[Problem, ...]:
         return draw(self._train, self._settings.minibatch, self._seed, self.run, "minibatch", number)
-
-    def _is_correct(self, request: Request, result: Result) -> bool:
-        return result.answer is not None and result.answer.casefold() == self._gold[request.ep].casefold()
-
-    def _own_answers(self, requests: Sequence[Request], results: Sequence[Result]) -> OwnAnswers:
-        return OwnAnswers.of(
-            (request.ep, self._is_correct(request, result))
-            for request, result in zip(requests, results, strict=True)
-            if not result.failed
-        )
-
-    def _confusion(self, requests: Sequence[Request], results: Sequence[Result]) -> Confusion:
-        return confusion(
-            (self._gold[request.ep], result.answer)
-            for request, result in zip(requests, results, strict=True)
-            if not result.failed
-        )

@@ -2,6 +2,8 @@
 
 import random
 from collections import Counter
+from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, get_type_hints
 
 import pytest
@@ -15,6 +17,7 @@ from scenarios.levels.iterate.level import IterateLevel
 from scenarios.levels.iterate.search import Search, SearchMaterial
 from scenarios.levels.replay import replay
 from scenarios.records.iterate import ArmRun, Iteration
+from scenarios.scoring.equal_requests import best_within, common_requests
 from scenarios.store.sqlite import Record
 from scenarios.tasks.problems import Bank, Problem
 from tests.scenarios.levels.iterated import SMALL, STUDENTS, Played, a_set, able, answer, bank, level, scenario
@@ -432,3 +435,63 @@ def test_a_step_names_the_arm_run_and_round_of_shared_requests_too() -> None:
                          if (arm, run, number, to) == (course.arm, course.run, round.number, name)}  # fmt: skip
                 assert items <= set(round.items), "a minibatch is that of its round"
                 assert items
+
+
+# --- equal numbers of requests --------------------------------------------------------------------------
+
+
+def sure_teacher(request: Request) -> Result:
+    """A teacher that answers everything right; students guess."""
+    if request.kind == "Examine" and request.to == "teacher":
+        return Result(request.id, "hm", ("yes", "no")[int(request.ep.split("-")[1]) % 2], False)
+    return able(request)
+
+
+@pytest.mark.parametrize("say", [answer, able, sure_teacher])
+def test_every_arm_has_a_best_set_examined_on_held_out_items_at_the_same_number_of_requests(
+    say: Callable[[Request], Result],
+) -> None:
+    found = iteration(Played(level(scenario(**ALL), bank(train=40)), say).level)
+    for run in (0, 1):
+        arms = {one.arm: one for one in found.courses if one.run == run}
+        common = common_requests([one.progress for one in arms.values()])
+        assert common == min(one.requests for one in arms.values())
+        for one in arms.values():
+            state = best_within(one.progress, common)
+            assert state is not None
+            assert state.key in one.held_out
+            assert state.requests <= common
+    if say is sure_teacher:  # it learns from no mistakes of its own: random sets go on for longer
+        assert len({arm.progress[-1].requests for arm in arms.values()}) > 1
+        assert best_within(arms["random"].progress, common) != arms["random"].progress[-1]
+
+
+def test_the_best_set_so_far_is_kept_after_each_round_and_of_random_sets_after_each_set() -> None:
+    found = iteration(Played(level(scenario(**ALL), bank(train=40)), able).level)
+    for one in found.courses:
+        counts = [state.requests for state in one.progress]
+        assert counts == sorted(counts)
+        assert counts[-1] == one.requests
+        best = one.rounds[-1].selected[0]
+        assert one.progress[-1].key == best
+        if one.arm == "random":
+            assert counts == list(accumulate(one.train[key].n for key in one.rounds[0].scored))
+            sofar = [one.train[key].f1 or 0 for key in one.rounds[0].scored]
+            assert [one.train[state.key].f1 for state in one.progress] == [
+                max(sofar[: n + 1]) for n in range(len(sofar))
+            ]
+        else:
+            assert [state.key for state in one.progress] == [round.selected[0] for round in one.rounds]
+
+
+def test_held_out_answers_are_recorded_item_by_item() -> None:
+    found = iteration(Played(level(scenario(**ALL)), answer).level)
+    assert found.positive == {f"{name}-{n}" for name, size in (("dev", 4), ("test", 6)) for n in range(0, size, 2)}
+    for one in found.courses:
+        assert one.held_out_own.keys() == one.held_out.keys()
+        for key, own in one.held_out_own.items():
+            counts = one.held_out[key]
+            assert len(found.positive & set(own.right)) == counts.true_positive
+            assert len(found.positive & set(own.wrong)) == counts.false_negative
+            assert len(own.right) == counts.right
+            assert len(own.right) + len(own.wrong) == counts.n

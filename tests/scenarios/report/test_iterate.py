@@ -9,9 +9,20 @@ from rich.console import Console, Group
 
 from broker.work_messages import Exemplar
 from scenarios.records.confusion import Confusion
-from scenarios.records.iterate import ArmRun, ExemplarSet, FailureCase, IterateRoundRecord, Iteration, Revision
-from scenarios.report.iterate import IterateSummary, Mean, summarize_rounds
+from scenarios.records.iterate import (
+    ArmRun,
+    BestAfter,
+    ExemplarSet,
+    FailureCase,
+    IterateRoundRecord,
+    Iteration,
+    OwnAnswers,
+    Revision,
+)
+from scenarios.report.iterate import IterateSummary, summarize_rounds
+from scenarios.report.iterate_arms import Mean
 from scenarios.report.iterate_tables import round_tables
+from scenarios.report.unimproved import Unimproved
 from scenarios.scoring.attribution import effects, lineage
 from tests.scenarios.levels.iterated import Played, level, scenario
 
@@ -180,3 +191,116 @@ def test_where_the_teacher_made_no_error_there_is_no_share_of_them() -> None:
     assert told.reasons and not told.own_errors.errors
     (line,) = [line for line in text_of(told).splitlines() if line.startswith("all errors")]
     assert "100 %" not in line and "-" in line.split()
+
+
+# --- equal numbers of requests --------------------------------------------------------------------------
+
+
+def half(correct: int) -> OwnAnswers:
+    """Of 10 positive and 10 negative items, so many of each right, as `right` counts them."""
+    items = [f"{part}{n}" for part in "yn" for n in range(10)]
+    return OwnAnswers.of((item, int(item[1:]) < correct) for item in items)
+
+
+def test_arms_are_compared_at_the_largest_number_of_requests_that_all_reached() -> None:
+    own = msgspec.structs.replace(
+        COURSE,
+        progress=(BestAfter(20, "a"), BestAfter(60, "b"), BestAfter(100, "d")),
+        held_out_own={"a": half(5), "b": half(4), "d": half(7)},
+    )
+    only = IterateRoundRecord(0, (), {}, (), 0, {}, ("e", "f"), ("f",))
+    drawn = ArmRun(
+        "random", 0, (only,), {}, {"e": right(8), "f": right(9)}, {"e": right(6), "f": right(8)}, 70,
+        held_out_own={"e": half(6), "f": half(8)}, progress=(BestAfter(35, "e"), BestAfter(70, "f")),
+    )  # fmt: skip
+    told = summarize_rounds(Iteration((own, drawn), positive=frozenset(f"y{n}" for n in range(10))))
+    assert told.equal_requests is not None
+    assert told.equal_requests.requests == [70]
+    assert [(one.name, one.requests, one.teacher_f1_train.mean, one.teacher_f1_test.mean)
+            for one in told.equal_requests.arms] == [("class", 60, 0.6, 0.4), ("random", 70, 0.9, 0.8)]  # fmt: skip
+    assert [(one.b, one.at, one.n, one.wins, one.losses) for one in told.comparisons] == [
+        ("random", "equal_requests", 20, 0, 8), ("start", "end", 20, 4, 0), ("random", "end", 20, 0, 2)
+    ]  # fmt: skip
+    assert [one.difference for one in told.comparisons] == pytest.approx([-0.4, 0.2, -0.1])
+    text = text_of(told)
+    assert "The same at equal numbers of requests: 70\n" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("random ") and " 70 " in line and "%" in line
+               and "-40.0" in line]  # fmt: skip
+    assert "80.0 %" in line
+
+
+def test_of_one_arm_there_is_nothing_to_compare_at_equal_requests() -> None:
+    told = summary(Played(level(scenario())))
+    assert told.equal_requests is None
+    assert {(one.b, one.at) for one in told.comparisons} == {("start", "end")}
+    assert "equal numbers" not in text_of(told)
+
+
+# --- why nothing improved -------------------------------------------------------------------------------
+
+
+def why(
+    first_round: IterateRoundRecord, train: dict[str, Confusion], held_out: dict[str, Confusion]
+) -> Unimproved | None:
+    start = msgspec.structs.replace(START, revisions=())
+    return summarize_rounds(
+        Iteration((ArmRun("class", 0, (start, first_round), SETS, train, held_out, 50),))
+    ).unimproved
+
+
+def a_round(
+    revisions: tuple[Revision, ...], scored: tuple[str, ...], best: str, dropped: dict[str, int] | None = None
+) -> IterateRoundRecord:
+    return IterateRoundRecord(1, ("a",), {"a": {"ada": right(4)}}, revisions, 0, dropped or {}, scored, (best,))
+
+
+def test_where_nothing_improved_the_cause_is_named() -> None:
+    same, made = {"a": right(5)}, Revision("r", "a", (ADA,), ("why",), made="b")
+    refused = Revision("q", "a", (ADA,), ("why",), dropped="form")
+    worse = {"a": right(5), "b": right(3)}
+    better = {"a": right(5), "b": right(7)}
+    cases = [
+        (a_round((), ("a",), "a"), same, same, "no mistakes", "no mistakes to learn from"),
+        (a_round((), ("a",), "a", {"form": 2}), same, same, "no reasons", "2 reflections had a reason in it (form: 2)"),
+        (a_round((refused, refused), ("a",), "a"), same, same, "refused", "2 sets asked for could be used (form: 2)"),
+        (
+            a_round((msgspec.structs.replace(made, made="a"),), ("a",), "a"),
+            same,
+            same,
+            "repeated",
+            "was there already",
+        ),
+        (
+            a_round((made, refused), ("a", "b"), "a"),
+            worse,
+            same,
+            "none better in training",
+            "of 1 new set (1 other could not be used), 0 had a higher F1",
+        ),
+        (
+            a_round((made,), ("a", "b"), "b"),
+            better,
+            worse,
+            "training only",
+            "from 50.0 % to 70.0 % on training items, by which sets are kept, but on held-out items it went from "
+            "50.0 % to 30.0 %",
+        ),
+    ]
+    for round, train, held_out, cause, words in cases:
+        found = why(round, train, held_out)
+        assert found is not None
+        assert found.cause == cause
+        assert words in found.sentence
+    unkept = msgspec.structs.replace(START, selected=())
+    found = summarize_rounds(Iteration((ArmRun("class", 0, (unkept,), SETS, {}, {}, 5),))).unimproved
+    assert found is not None
+    assert found.cause == "none kept"
+
+
+def test_where_held_out_f1_rose_or_is_not_known_nothing_has_to_be_explained() -> None:
+    made = Revision("r", "a", (ADA,), ("why",), made="b")
+    better = {"a": right(5), "b": right(7)}
+    assert why(a_round((made,), ("a", "b"), "b"), better, better) is None
+    assert why(a_round((made,), ("a", "b"), "b"), better, {"a": right(5)}) is None
+    assert summarize_rounds(Iteration()).unimproved is None
+    assert summarize_rounds(Iteration((COURSE,))).unimproved is None

@@ -115,6 +115,19 @@ def test_names_and_figures_stand_in_the_table() -> None:
     assert "Rationales rewritten: 1; new ones written from them: 1." in shown
 
 
+def test_where_rewriting_improved_nothing_the_cause_is_named() -> None:
+    cases = {
+        "no mistakes": told(*SAMPLED),
+        "refused": told(*SAMPLED, rationale(4, None, False, False), tailored=(FOR_BOB,)),
+        "repeated": told(*SAMPLED, rationale(4, "5", True, False, "text 0"), tailored=(FOR_BOB,)),
+        "students no better": told(*SAMPLED, rationale(4, "6", True, False), tailored=(FOR_BOB,)),
+        "choices no better": told(*SAMPLED, rationale(4, "6", True, True), tailored=(FOR_BOB,)),
+    }
+    assert [one.unimproved and one.unimproved.cause for one in cases.values()] == list(cases)
+    assert "new rationales exams went better for bob" in printed(cases["choices no better"])
+    assert told(*SAMPLED, rationale(4, "7", True, True), tailored=(FOR_BOB,)).unimproved is None
+
+
 def printed(made: RewriteSummary) -> str:
     console = Console(file=io.StringIO(), width=80)
     console.print(Group(*rewritten_tables(made)))
