@@ -37,6 +37,27 @@ class LessonRow(msgspec.Struct, frozen=True):
     """Solutions that students gave the log-probability of; failed requests, too."""
 
 
+class ShareRow(msgspec.Struct, frozen=True):
+    """How often a method or a student is right so far."""
+
+    name: str
+    share: float
+    ci95: tuple[float, float]
+    n: int
+    """TPs of a method, exam answers of a student."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """The results of level 1 so far."""
+
+    finished: int = 0
+    """TPs whose TRs and exams are all in."""
+    methods: tuple[ShareRow, ...] = ()
+    """Over the finished TPs."""
+    students: tuple[ShareRow, ...] = ()
+    """Over all exam answers so far."""
+
+
 class AgentRow(msgspec.Struct, frozen=True):
     """One agent. None: not known, or there is no broker."""
 
