@@ -193,7 +193,7 @@ class Follower:
                 self._outcome_changed = True
 
     def _new_results(self) -> list[Row]:
-        """Results that may be due: in the order of their grades, and where no more come, those that were not found so."""
+        """Results that may be due: in the order of their grades; at the end, those not found so, too."""
         graded = cast("list[Row]", self._store.query(NEWLY_GRADED, self._last_grade, BATCH))
         self._more_grades = len(graded) == BATCH
         if graded:

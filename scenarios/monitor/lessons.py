@@ -151,6 +151,7 @@ class Lessons:
             }
             self._standing = Standing(
                 len(finished),
+                len(self._forms),
                 tuple(
                     ShareRow(name, sum(right) / len(right), wilson(sum(right), len(right)), len(right))
                     for name, right in marks.items()

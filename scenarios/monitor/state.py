@@ -52,10 +52,31 @@ class Standing(msgspec.Struct, frozen=True):
 
     finished: int = 0
     """TPs whose TRs and exams are all in."""
+    tps: int = 0
+    """All TPs."""
     methods: tuple[ShareRow, ...] = ()
     """Over the finished TPs."""
     students: tuple[ShareRow, ...] = ()
     """Over all exam answers so far."""
+
+
+class StartRow(msgspec.Struct, frozen=True):
+    """One thing that must be done before the first answer."""
+
+    name: str
+    """The agent, or what is made."""
+    words: str
+    seconds: float | None
+    """From the start of the session until it was done, or until now; None: not known."""
+    done: bool
+
+
+class LatestText(msgspec.Struct, frozen=True):
+    """The last text of an agent that was recorded."""
+
+    about: str
+    """Its stage and its problem."""
+    text: str
 
 
 class AgentRow(msgspec.Struct, frozen=True):
@@ -82,6 +103,7 @@ class AgentRow(msgspec.Struct, frozen=True):
     """In this run, in the currency of its prices."""
     budget: float | None = None
     """In the same currency."""
+    latest: LatestText | None = None
 
 
 class StageRow(msgspec.Struct, frozen=True):
@@ -205,6 +227,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     learning: Learning = Learning()
     at_work: str = ""
     """The round and the stages under way, after the first level."""
+    standing: Standing = Standing()
+    start: tuple[StartRow, ...] = ()
+    """Until all agents of the session are ready."""
+    read: float = 1.0
+    """Share of the gradebook that is read."""
 
     @property
     def over(self) -> bool:

@@ -1,0 +1,63 @@
+"""The results so far: how often each method is right and each student, with 95 % intervals."""
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from scenarios.monitor.state import ShareRow, Standing
+from scenarios.monitor.tables import TableColumn, table
+from scenarios.monitor.texts import cell
+from scenarios.report.formatting import interval, many, percent
+
+SHORT = 3
+"""Lines of the short form."""
+AXIS = 41
+"""Cells from 0 to 100 %."""
+
+
+def lines(standing: Standing) -> int:
+    """Lines of the long form; 0: there is nothing to show."""
+    rows = len(standing.methods) + len(standing.students)
+    return rows + 1 if rows else 0
+
+
+def results_table(standing: Standing, width: int, height: int) -> RenderableType:
+    """A row for each method and student, with its interval as a line; a column for each where that is too high."""
+    rows = [*standing.methods, *standing.students]
+    if height < lines(standing):
+        named = [(row, "bold" if row in standing.methods else "") for row in rows]
+        first = TableColumn("", 0, [cell("right", "dim"), cell("95 %", "dim")])
+        return table([first, *(_short(n, row, style) for n, (row, style) in enumerate(named, 1))], width)
+    counts = [many(row.n, "TP") for row in standing.methods] + [many(row.n, "EA") for row in standing.students]
+    columns = [
+        TableColumn("", 0, [cell(row.name, "bold" if row in standing.methods else "") for row in rows]),
+        TableColumn("right", 1, [cell(percent(row.share)) for row in rows], right=True),
+        TableColumn("95 %", 2, [cell(interval(row.ci95)) for row in rows], right=True),
+        TableColumn("of", 3, [cell(count, "dim") for count in counts], right=True, extra=True),
+        TableColumn(axis(), 9, [dot_plot(row) for row in rows], extra=True),
+    ]
+    return table(columns, width)
+
+
+def axis() -> str:
+    """The heading of the dot plots."""
+    return f"{'0':<{AXIS // 2}}{'50':<{AXIS // 2 - 2}}100"
+
+
+def dot_plot(row: ShareRow) -> Text:
+    """The interval as a line with a dot at the share."""
+    low, dot, high = (round(share * (AXIS - 1)) for share in (row.ci95[0], row.share, row.ci95[1]))
+    marks = ["─" if low <= n <= high else " " for n in range(AXIS)]
+    marks[AXIS // 2] = "┊" if marks[AXIS // 2] == " " else "┼"
+    marks[dot] = "●"
+    return Text("".join(marks), "cyan", no_wrap=True)
+
+
+def in_words(standing: Standing) -> str:
+    """The results of the methods as a line: `12 of 30 TPs finished: greedy 50.0 % (25 to 75 %), SC ...`."""
+    shares = ", ".join(f"{row.name} {percent(row.share)} ({interval(row.ci95)})" for row in standing.methods)
+    return f"{standing.finished} of {many(standing.tps, 'TP')} finished: {shares}"
+
+
+def _short(n: int, row: ShareRow, style: str) -> TableColumn:
+    low, high = (f"{100 * end:.0f}" for end in row.ci95)
+    return TableColumn(row.name, n, [cell(percent(row.share, 0), style), cell(f"{low}-{high}", "dim")], right=True)
