@@ -88,7 +88,9 @@ class LiveScreen:
         # A console that follows sys.stdout would write to the kept output.
         self._console = Console(file=console.file) if console.file in (sys.stdout, sys.stderr) else console
         self._keyboard = Keyboard(keyboard)
-        self._hint = f"? keys · {hint}" if keyboard is not None and keyboard.isatty() else hint
+        self._hint = hint
+        if keyboard is not None and keyboard.isatty():
+            self._hint = f"? shows the keys · {hint}"
         self._leave = leave
         self._live = Live(
             console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False

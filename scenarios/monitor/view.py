@@ -139,9 +139,10 @@ def view(
         lines += _stack(snapshot, table, width, height, look, "", drawn)
         lines += _columns(snapshot, width, height, height - len(lines), look, hint, drawn)
     else:
-        lines += _stack(
-            snapshot, heights(snapshot, names, height - len(lines), height), width, height, look, hint, drawn
-        )
+        given = heights(snapshot, names, height - len(lines), height)
+        lines += _stack(snapshot, given, width, height, look, hint, drawn)
+        if not any(given.values()):
+            lines += _lines([rule(look.view, [hint], width), cell(" nothing to show so far", "dim")], width)
     return Frame(tuple(lines[:height]))
 
 
