@@ -30,7 +30,7 @@ from scenarios.store.sqlite import Record, Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 
 PICTURE = Path(__file__).parents[1] / "docs" / "monitor.svg"
-WIDTH, HEIGHT = 160, 44
+WIDTH, HEIGHT = 160, 40
 ABILITY = {"peer": 0.6, "tiny": -1.2, "hasty": 0.0}
 """Of the students, in logits; a right TR adds `TAUGHT` to it."""
 TAUGHT = 1.0

@@ -10,8 +10,8 @@ from scenarios.report.formatting import interval, many, percent
 
 SHORT = 3
 """Lines of the short form."""
-AXIS = 41
-"""Cells from 0 to 100 %."""
+AXIS = range(17, 42)
+"""Cells from 0 to 100 %, at least and at most."""
 
 
 def lines(standing: Standing) -> int:
@@ -33,21 +33,24 @@ def results_table(standing: Standing, width: int, height: int) -> RenderableType
         TableColumn("right", 1, [cell(percent(row.share)) for row in rows], right=True),
         TableColumn("95 %", 2, [cell(interval(row.ci95)) for row in rows], right=True),
         TableColumn("of", 3, [cell(count, "dim") for count in counts], right=True, extra=True),
-        TableColumn(axis(), 9, [dot_plot(row) for row in rows], extra=True),
     ]
+    used = sum(column.width + 2 for column in columns)
+    if (cells := min(width - 3 - used, AXIS[-1])) in AXIS:
+        columns.append(TableColumn(axis(cells), 9, [dot_plot(row, cells) for row in rows]))
     return table(columns, width)
 
 
-def axis() -> str:
+def axis(cells: int) -> str:
     """The heading of the dot plots."""
-    return f"{'0':<{AXIS // 2}}{'50':<{AXIS // 2 - 2}}100"
+    middle = cells // 2
+    return f"{'0':<{middle}}{'50':<{cells - middle - 3}}100"
 
 
-def dot_plot(row: ShareRow) -> Text:
-    """The interval as a line with a dot at the share."""
-    low, dot, high = (round(share * (AXIS - 1)) for share in (row.ci95[0], row.share, row.ci95[1]))
-    marks = ["─" if low <= n <= high else " " for n in range(AXIS)]
-    marks[AXIS // 2] = "┊" if marks[AXIS // 2] == " " else "┼"
+def dot_plot(row: ShareRow, cells: int) -> Text:
+    """The interval as a line with a dot at the share, from 0 to 100 %."""
+    low, dot, high = (round(share * (cells - 1)) for share in (row.ci95[0], row.share, row.ci95[1]))
+    marks = ["─" if low <= n <= high else " " for n in range(cells)]
+    marks[cells // 2] = "┊" if marks[cells // 2] == " " else "┼"
     marks[dot] = "●"
     return Text("".join(marks), "cyan", no_wrap=True)
 

@@ -19,7 +19,8 @@ import pytest
 
 from tests.classes import ROOT, SMOKE, WAIT_S, sets
 
-ENTER, LEAVE, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
+ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 SLOW = sets(*(f"{who}.engine_args.tokens_per_second=1" for who in ("teacher", "students.*")), "limits.stalled_s=3600")
 
 
@@ -91,6 +92,13 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     @property
+    def left(self) -> bool:
+        """Whether the alternate screen was left, and the cursor shown."""
+        return self.said.rindex(LEAVE) > self.said.rindex(ENTER) and (
+            self.said.rindex(SHOW_CURSOR) > self.said.rindex(HIDE_CURSOR)
+        )
+
+    @property
     def now(self) -> list[Any]:
         """The settings of the terminal."""
         return termios.tcgetattr(self._theirs)
@@ -118,13 +126,13 @@ def test_keys_choose_what_is_shown_and_ctrl_c_leaves_the_terminal_as_it_was(term
     assert terminal.process.poll() is None, "q leaves `watch` only"
     assert terminal.end(lambda: terminal.send("\x03")) == 130
     assert terminal.now == terminal.settings
-    assert ENTER in terminal.said and SHOW_CURSOR in terminal.said[terminal.said.rindex(LEAVE) :]
+    assert terminal.left
 
 
 def test_sigterm_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     assert terminal.end(lambda: terminal.process.send_signal(signal.SIGTERM)) == 130
     assert terminal.now == terminal.settings
-    assert terminal.said.rindex(LEAVE) > terminal.said.rindex(ENTER)
+    assert terminal.left
 
 
 def test_watching_ends_with_q_and_leaves_the_class_alone(terminal: Terminal, tmp_path: Path) -> None:
@@ -134,7 +142,7 @@ def test_watching_ends_with_q_and_leaves_the_class_alone(terminal: Terminal, tmp
         watching.send("q")
         assert watching.read_to_the_end() == 0
         assert watching.now == watching.settings
-        assert watching.said.rindex(LEAVE) > watching.said.rindex(ENTER)
+        assert watching.left
     finally:
         watching.close()
     assert terminal.process.poll() is None
