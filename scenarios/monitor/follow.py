@@ -12,7 +12,7 @@ from typing import Any, cast
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Level, Outcome, Request, Result, Step
 from scenarios.monitor.lessons import Lessons
-from scenarios.monitor.state import LessonRow, Standing
+from scenarios.monitor.state import LessonRow, RunningResults
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import ClassEvent, Store
 
@@ -163,7 +163,7 @@ class Follower:
             self._outcome_changed = False
             self.outcome = self._level.outcome()
 
-    def standing(self) -> Standing:
+    def standing(self) -> RunningResults:
         """How often each method is right so far."""
         return self._lessons.standing()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from rich.console import Group, RenderableType
 
-from scenarios.monitor.state import ShareRow, Standing
+from scenarios.monitor.state import RunningResults, ShareRow
 from scenarios.monitor.tables import STYLES, TableColumn, table
 from scenarios.monitor.texts import bar, cell
 from scenarios.report.formatting import many, percent
@@ -27,7 +27,7 @@ class CellState(msgspec.Struct, frozen=True):
     """Requests with a result."""
     total: int = 0
     """Requests, as far as they are known."""
-    standing: Standing = Standing()
+    standing: RunningResults = RunningResults()
     """Its results so far, as `Snapshot` has them."""
 
 

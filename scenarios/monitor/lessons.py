@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Request, Result
-from scenarios.monitor.state import Best, LessonRow, ShareRow, Standing
+from scenarios.monitor.state import Best, LessonRow, RunningResults, ShareRow
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
 from scenarios.scoring.lbt import Rule, Sheet, lbt_score
 from scenarios.scoring.statistics import clustered, wilson
@@ -77,7 +77,7 @@ class Lessons:
         self._lessons: dict[str, _LessonProgress] = defaultdict(_LessonProgress)
         self._text_of: dict[str, _ExaminedText] = {}
         """By request id of the TR."""
-        self._standing: Standing | None = Standing()
+        self._standing: RunningResults | None = RunningResults()
         """None: something changed since the last call."""
 
     def add(self, request: Request, result: Result, at: str) -> None:
@@ -139,7 +139,7 @@ class Lessons:
             last=lesson.last,
         )
 
-    def standing(self) -> Standing:
+    def standing(self) -> RunningResults:
         """How often each method is right on the finished TPs, and each student in all exams so far."""
         if self._standing is None:
             finished = [one for one in self._lessons.values() if one.chosen is not None]
@@ -149,7 +149,7 @@ class Lessons:
                 name: [(one.right[name], one.answered[name]) for one in self._lessons.values()]
                 for name in self._students
             }
-            self._standing = Standing(
+            self._standing = RunningResults(
                 len(finished),
                 len(self._forms),
                 tuple(

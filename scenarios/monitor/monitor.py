@@ -79,8 +79,10 @@ class _Loop:
             self._next_look = (max(clock, self._next_look) if self._begun else clock) + cost / SHARE
             self._begun = self._begun or not reader.behind
         if clock >= self._next_sum and not reader.behind:
+            known = reader.results_known
             cost = _seconds(reader.sum_up)
-            self._next_sum = clock + cost / SHARE
+            # The first intervals load scipy: that is paid once, too.
+            self._next_sum = clock + (cost / SHARE if known == reader.results_known else 0.0)
         self._gauges = self._source.latest() or self._gauges
         if at_once or clock >= self._next_frame:
             self._next_frame = clock + min(max(FRAME_S, _seconds(self._draw) / SHARE), SLOW_FRAME_S)

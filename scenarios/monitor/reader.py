@@ -12,7 +12,7 @@ from scenarios.config.schema import Agent, Scenario
 from scenarios.monitor.follow import AgentTotals, Follower
 from scenarios.monitor.progress import ClassProgress
 from scenarios.monitor.start import Start
-from scenarios.monitor.state import OVER, AgentRow, LatestText, Snapshot, Standing
+from scenarios.monitor.state import OVER, AgentRow, LatestText, RunningResults, Snapshot
 from scenarios.monitor.timeline import Timeline
 from scenarios.report.formatting import many
 from scenarios.store.problems import TAUGHT
@@ -48,7 +48,7 @@ class Reader:
         """The place of each TP in the task; empty until the problems are in the gradebook."""
         self._task_known = False
         self._tokens: deque[tuple[float, dict[str, int]]] = deque()
-        self._standing = Standing()
+        self._standing = RunningResults()
         self._start = Start(scenario)
         self._texts: dict[str, tuple[str, LatestText]] = {}
         """By agent: the request that it answered last, and its text."""
@@ -57,6 +57,11 @@ class Reader:
     def behind(self) -> bool:
         """Whether the gradebook may hold more than was read so far."""
         return self.follower.behind
+
+    @property
+    def results_known(self) -> bool:
+        """Whether there are results so far."""
+        return bool(self._standing.students)
 
     def look(self) -> None:
         """Read what is new in the gradebook, at most a batch."""

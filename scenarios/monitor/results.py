@@ -3,7 +3,7 @@
 from rich.console import RenderableType
 from rich.text import Text
 
-from scenarios.monitor.state import ShareRow, Standing
+from scenarios.monitor.state import RunningResults, ShareRow
 from scenarios.monitor.tables import TableColumn, table
 from scenarios.monitor.texts import cell
 from scenarios.report.formatting import interval, many, percent
@@ -14,13 +14,13 @@ AXIS = range(17, 42)
 """Cells from 0 to 100 %, at least and at most."""
 
 
-def lines(standing: Standing) -> int:
+def lines(standing: RunningResults) -> int:
     """Lines of the long form; 0: there is nothing to show."""
     rows = len(standing.methods) + len(standing.students)
     return rows + 1 if rows else 0
 
 
-def results_table(standing: Standing, width: int, height: int) -> RenderableType:
+def results_table(standing: RunningResults, width: int, height: int) -> RenderableType:
     """A row for each method and student, with its interval as a line; a column for each where that is too high."""
     rows = [*standing.methods, *standing.students]
     if height < lines(standing):
@@ -55,7 +55,7 @@ def dot_plot(row: ShareRow, cells: int) -> Text:
     return Text("".join(marks), "cyan", no_wrap=True)
 
 
-def in_words(standing: Standing) -> str:
+def in_words(standing: RunningResults) -> str:
     """The results of the methods as a line: `12 of 30 TPs finished: greedy 50.0 % (25 to 75 %), SC ...`."""
     shares = ", ".join(f"{row.name} {percent(row.share)} ({interval(row.ci95)})" for row in standing.methods)
     return f"{standing.finished} of {many(standing.tps, 'TP')} finished: {shares}"

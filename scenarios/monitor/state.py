@@ -47,7 +47,7 @@ class ShareRow(msgspec.Struct, frozen=True):
     """TPs of a method, exam answers of a student."""
 
 
-class Standing(msgspec.Struct, frozen=True):
+class RunningResults(msgspec.Struct, frozen=True):
     """The results of level 1 so far."""
 
     finished: int = 0
@@ -227,7 +227,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     learning: Learning = Learning()
     at_work: str = ""
     """The round and the stages under way, after the first level."""
-    standing: Standing = Standing()
+    standing: RunningResults = RunningResults()
     start: tuple[StartRow, ...] = ()
     """Until all agents of the session are ready."""
     read: float = 1.0

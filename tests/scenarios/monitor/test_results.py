@@ -20,7 +20,7 @@ from scenarios.monitor.frame import render
 from scenarios.monitor.grid import CellState, grid
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.results import dot_plot, in_words
-from scenarios.monitor.state import ShareRow, Standing
+from scenarios.monitor.state import RunningResults, ShareRow
 from scenarios.monitor.view import view
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.methods import chosen_answers, methods
@@ -57,7 +57,7 @@ def played(store: Store, described: Scenario, seed: int) -> tuple[TeachingProble
     return level.outcome().lessons
 
 
-def standing(folder: Path, described: Scenario) -> Standing:
+def standing(folder: Path, described: Scenario) -> RunningResults:
     return seen(folder, described).standing
 
 
@@ -174,9 +174,9 @@ def test_no_view_overflows_whatever_the_size(
     assert all(cell_len(line) <= width for line in lines)
 
 
-def results(text: str = "ada") -> Standing:
+def results(text: str = "ada") -> RunningResults:
     rows = tuple(ShareRow(f"{text}{n}", n / 3, (n / 4, 1 - (3 - n) / 4), 9) for n in range(4))
-    return Standing(
+    return RunningResults(
         3,
         12,
         tuple(replace(row, name=name) for row, name in zip(rows, ("greedy", "SC", "MAX", "SUM"), strict=True)),
