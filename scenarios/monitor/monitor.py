@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, TextIO
@@ -64,6 +65,8 @@ class _Loop:
         self._gauges: Gauges | None = None
         self._canvas = canvas
         self._next_look = self._next_sum = self._next_frame = 0.0
+        self._loaded = False
+        """Whether scipy is loaded."""
         self._begun = False
         """Whether everything recorded at first is read: that is paid once and does not slow down later looks."""
 
@@ -79,10 +82,11 @@ class _Loop:
             self._next_look = (max(clock, self._next_look) if self._begun else clock) + cost / SHARE
             self._begun = self._begun or not reader.behind
         if clock >= self._next_sum and not reader.behind:
-            known = reader.results_known
             cost = _seconds(reader.sum_up)
-            # The first intervals load scipy: that is paid once, too.
-            self._next_sum = clock + (cost / SHARE if known == reader.results_known else 0.0)
+            self._next_sum = clock + cost / SHARE
+            if reader.results_known and not self._loaded:
+                import_module("scipy.stats")  # for intervals: paid once, and no reason to sum up less often
+                self._loaded, self._next_sum = True, clock
         self._gauges = self._source.latest() or self._gauges
         if at_once or clock >= self._next_frame:
             self._next_frame = clock + min(max(FRAME_S, _seconds(self._draw) / SHARE), SLOW_FRAME_S)
