@@ -295,11 +295,12 @@ def _make_room(folder: Path, needed: int) -> None:
 @contextlib.contextmanager
 def progress_bars(console: "Console") -> Iterator[Progress]:
     """Show a progress bar while something is fetched."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     text = TextColumn("{task.description}", markup=False)
-    with Bars(text, BarColumn(20), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True) as bars:
+    columns = text, BarColumn(20), DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Bars(*columns, console=console, transient=True) as bars:
         task = bars.add_task("", total=None, visible=False)
 
         def show(label: str, done: int, total: int) -> None:

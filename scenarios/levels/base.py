@@ -11,7 +11,7 @@ import msgspec
 
 from broker.protocol import digest
 from broker.work_messages import Feedback, Message, Sampling
-from scenarios.config.schema import Scenario
+from scenarios.config.schema import Scenario, Scoring
 from scenarios.records.iterate import Iteration
 from scenarios.records.learn import LearnRoundRecord
 from scenarios.records.observe import TeachingProblemRecord
@@ -22,7 +22,7 @@ TextOf = Callable[[str], str]
 """Looks up the text of an earlier result by its request id."""
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One completion that is due. It holds references; `Level.message` looks up the texts when it is sent."""
 
     id: str
@@ -55,7 +55,7 @@ class Request(msgspec.Struct, frozen=True):
         return self.tr or self.tp
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """The graded result of a request."""
 
     request_id: str
@@ -69,6 +69,10 @@ class Result(msgspec.Struct, frozen=True):
     finish_reason: str = "stop"
     score: float | None = None
     """Mean log-probability of the solution's tokens, in nats, of a `Grade`."""
+
+    def counts_as_right(self, scoring: Scoring) -> bool:
+        """Whether the answer is right under `scoring.cut_off`."""
+        return self.correct and not (self.finish_reason == "length" and scoring.cut_off == "wrong")
 
 
 class RoundNews(msgspec.Struct, frozen=True):

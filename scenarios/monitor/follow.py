@@ -7,11 +7,12 @@ depends on what came since the last one, not on what is stored. Nothing is writt
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import Any, cast
 
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Level, Outcome, Request, Result, Step
 from scenarios.monitor.lessons import Lessons
-from scenarios.monitor.state import LessonRow
+from scenarios.monitor.state import LessonRow, RunningResults
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import ClassEvent, Store
 
@@ -19,20 +20,30 @@ BATCH = 1000
 """Requests that one look reads at most, so that a large class does not hold up the drawing."""
 
 CHANGED = "PRAGMA data_version"
-GRADES = "SELECT seq, request_id FROM grade WHERE seq > ? ORDER BY seq LIMIT ?"
+COLUMNS = """r.request_id, text, answer, {grade}, failed, completion_tokens, finish_reason, score, prompt_tokens,
+  cached_tokens, at"""
+NEWLY_GRADED = f"""
+  SELECT g.seq, {COLUMNS.format(grade="g.value")} FROM grade g CROSS JOIN result r ON r.request_id = g.request_id
+  WHERE g.seq > ? ORDER BY g.seq LIMIT ?"""  # noqa: S608 - our own names
 """Grades are numbered as they come, and every answer has one."""
+GRADED_AGAIN = """
+  SELECT request_id, value FROM grade WHERE request_id IN (
+    SELECT request_id FROM grade GROUP BY request_id HAVING count(*) > 1) ORDER BY seq"""
 LAST_GRADE = "SELECT coalesce(max(seq), 0) FROM grade"
 # The latest grade by a subquery: joined to the view, SQLite would read the whole table first.
-RESULTS = """
-  SELECT r.request_id, text, answer,
-         (SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1),
-         failed, completion_tokens, finish_reason, score, prompt_tokens, cached_tokens, at
-  FROM json_each(?) wanted CROSS JOIN result r ON r.request_id = wanted.value"""
+LATEST = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1)"
+RESULTS = f"""
+  SELECT {COLUMNS.format(grade=LATEST)}
+  FROM json_each(?) wanted CROSS JOIN result r ON r.request_id = wanted.value"""  # noqa: S608 - our own names
 RESULTS_OF_STAGES = "SELECT request_id FROM result WHERE stage IN (SELECT value FROM json_each(?))"
 GRADED = frozenset({"Teach", "Examine"})
 """Kinds whose results have a grade. Results of other kinds are found by their stages."""
 LESSON_STAGES = frozenset({"greedy", "teach", "exam", "grade"})
 """Stages that levels 1 and 2 begin with."""
+
+
+Row = tuple[Any, ...]
+"""A result, as COLUMNS has it."""
 
 
 @dataclass(slots=True)
@@ -44,6 +55,8 @@ class AgentTotals:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    last: Request | None = None
+    """The request that it answered last."""
 
 
 class Follower:
@@ -76,15 +89,18 @@ class Follower:
         self._awaited: dict[str, Request] = {}
         self._ungraded = Counter[str]()
         """Awaited requests whose results have no grade, by stage."""
-        self._open = Counter[tuple[int, int, str]]()
-        """Awaited requests by level, round and stage."""
+        self._open = Counter[tuple[int, int, str, str]]()
+        """Awaited requests by level, round, stage and agent."""
         self._failures: list[str] = []
         """Requests that failed, by the events; their results have no grade."""
-        self._last_grade = 0
+        self._last_grade = self._grades = 0
+        """The number of the last grade that was read, and of the last one that was there at first."""
+        self._graded_again: dict[str, float] = {}
+        """The latest grades of results that had several at first."""
         self._version: object = None
         self._more_grades = False
         self._outcome_changed = False
-        self._lessons = Lessons(self._scenario)
+        self._lessons = Lessons(self._scenario, {}, {})
         self.lessons: dict[str, LessonRow] = {}
         self.agents: dict[str, AgentTotals] = defaultdict(AgentTotals)
         self.done = Counter[tuple[str, str]]()
@@ -101,6 +117,11 @@ class Follower:
         return bool(self._unread) or self._more_grades
 
     @property
+    def read(self) -> float:
+        """Share of what was recorded at first that is read."""
+        return min(1.0, self._last_grade / self._grades) if self.behind and self._grades else 1.0
+
+    @property
     def failed(self) -> int:
         """Requests that failed and are not asked again."""
         return sum(agent.failed for agent in self.agents.values())
@@ -108,7 +129,7 @@ class Follower:
     @property
     def at_work(self) -> list[tuple[int, int, str]]:
         """Level, round and stage of the requests without a result."""
-        return sorted(place for place, count in self._open.items() if count)
+        return sorted({place[:3] for place, count in self._open.items() if count})
 
     def look(self) -> None:
         """Read what came since the last look, at most a batch."""
@@ -128,6 +149,13 @@ class Follower:
         for tp in self._feed(level, self._new_results()):
             self.lessons[tp] = self._lessons.row(tp)
         self.totals = {stage: total for stage, total in level.totals().items() if total}
+        self.asked, self.waiting = Counter(), Counter()
+        for (at_level, _, stage, agent), count in self._open.items():
+            self.level = max(self.level, at_level)
+            self.asked[stage, agent] += count
+            self.waiting[agent] += count
+        for place, count in self.done.items():
+            self.asked[place] += count
 
     def sum_up(self) -> None:
         """Bring `outcome` up to date. This may cost more than a look."""
@@ -135,13 +163,21 @@ class Follower:
             self._outcome_changed = False
             self.outcome = self._level.outcome()
 
+    def standing(self) -> RunningResults:
+        """How often each method is right so far."""
+        return self._lessons.standing()
+
     def _begin(self) -> Level | None:
         """Make the level, once the problems and all who answer are known."""
-        if not {agent.name for agent in self._scenario.agents} <= self._store.answerers().keys():
+        answerers = self._store.answerers()
+        if not {agent.name for agent in self._scenario.agents} <= answerers.keys():
             return None
         if (bank := self._store.bank()) is None:
             return None
-        ((self._last_grade,),) = self._store.query(LAST_GRADE)  # type: ignore[assignment]
+        self._lessons = Lessons(self._scenario, {item.tp.id: item.tp.form for item in bank.items}, answerers)
+        ((grades,),) = self._store.query(LAST_GRADE)
+        self._grades = int(str(grades))
+        self._graded_again = dict(cast("list[tuple[str, float]]", self._store.query(GRADED_AGAIN)))
         level = RunFolder(self._store.path.parent).level(self._scenario, bank, self._store)
         self._add_requests(level.begin())
         return level
@@ -150,60 +186,54 @@ class Follower:
         for request in step.requests:
             self._awaited[request.id] = request
             self._unread.append(request.id)
-            self._open[request.level, request.round, request.stage] += 1
-            self._ungraded[request.stage] += request.kind not in GRADED
-            self.waiting[request.to] += 1
-            self.asked[request.stage, request.to] += 1
-            self.level = max(self.level, request.level)
-            self._outcome_changed = self._outcome_changed or _after_lessons(request)
+            self._open[request.level, request.round, request.stage, request.to] += 1
+            if request.kind not in GRADED:
+                self._ungraded[request.stage] += 1
+            if request.level > 1 and _after_lessons(request):
+                self._outcome_changed = True
 
-    def _close(self, id: str) -> Request:
-        request = self._awaited.pop(id)
-        self._open[request.level, request.round, request.stage] -= 1
-        self._ungraded[request.stage] -= request.kind not in GRADED
-        self.waiting[request.to] -= 1
-        self.done[request.stage, request.to] += 1
-        return request
-
-    def _new_results(self) -> list[str]:
-        """Ids of awaited requests that may have a result by now."""
-        graded = self._store.query(GRADES, self._last_grade, BATCH)
+    def _new_results(self) -> list[Row]:
+        """Results that may be due: in the order of their grades; at the end, those not found so, too."""
+        graded = cast("list[Row]", self._store.query(NEWLY_GRADED, self._last_grade, BATCH))
         self._more_grades = len(graded) == BATCH
         if graded:
-            self._last_grade = int(str(graded[-1][0]))
+            self._last_grade = graded[-1][0]
+        rows = [row[1:] for row in graded]
+        if self._more_grades:
+            return rows
+        self._unread = [id for id in self._unread if id in self._awaited]
         batch, self._unread = self._unread[:BATCH], self._unread[BATCH:]
         self._failures = [id for id in self._failures if id in self._awaited]
-        ids = [*(str(row[1]) for row in graded), *self._failures, *batch]
+        ids = [*batch, *self._failures]
         stages = [stage for stage, count in self._ungraded.items() if count]
         if stages and not self.behind:
             ids += [str(row[0]) for row in self._store.query(RESULTS_OF_STAGES, json.dumps(stages))]
-        return list(dict.fromkeys(id for id in ids if id in self._awaited))
+        read = {row[0] for row in rows}
+        wanted = list(dict.fromkeys(id for id in ids if id in self._awaited and id not in read))
+        return rows + cast("list[Row]", self._store.query(RESULTS, json.dumps(wanted))) if wanted else rows
 
-    def _feed(self, level: Level, ids: list[str]) -> set[str]:
-        """Give the recorded results among `ids` to the level; returns the TPs whose lessons changed."""
+    def _feed(self, level: Level, rows: list[Row]) -> set[str]:
+        """Give results to the level; returns the TPs whose lessons changed."""
         changed = set()
-        for row in self._store.query(RESULTS, json.dumps(ids)):
-            request = self._close(str(row[0]))
-            result = Result(
-                request_id=request.id,
-                text=str(row[1]),
-                answer=None if row[2] is None else str(row[2]),
-                correct=bool(row[3]),
-                failed=str(row[4]),
-                completion_tokens=int(str(row[5])),
-                finish_reason=str(row[6]),
-                score=None if row[7] is None else float(str(row[7])),
-            )
+        for id, text, answer, grade, failed, tokens, finish_reason, score, prompt_tokens, cached_tokens, at in rows:
+            if (request := self._awaited.pop(id, None)) is None:
+                continue  # graded twice, or not due yet
+            correct = bool(self._graded_again.get(id, grade) if self._graded_again else grade)
+            result = Result(id, text, answer, correct, failed, tokens, finish_reason, score)
+            self._open[request.level, request.round, request.stage, request.to] -= 1
+            if request.kind not in GRADED:
+                self._ungraded[request.stage] -= 1
+            self.done[request.stage, request.to] += 1
             self._add_requests(level.receive(result))
-            at = str(row[10])
             self.last = max(self.last, at)
             agent = self.agents[request.to]
             agent.done += 1
-            agent.failed += bool(result.failed)
-            agent.prompt_tokens += int(str(row[8]))
-            agent.cached_tokens += int(str(row[9]))
-            agent.completion_tokens += result.completion_tokens
-            if _after_lessons(request):
+            agent.failed += bool(failed)
+            agent.prompt_tokens += prompt_tokens
+            agent.cached_tokens += cached_tokens
+            agent.completion_tokens += tokens
+            agent.last = request
+            if request.level > 1 and _after_lessons(request):
                 self._outcome_changed = True
             elif request.stage in LESSON_STAGES and request.round < 2:
                 self._lessons.add(request, result, at)

@@ -1,33 +1,42 @@
-"""Level 1's figures by TP: how the exams under its TRs went, and which TR is the best so far.
+"""Level 1's figures by TP: how the exams under its TRs went, which TR is the best so far, and what each method chooses.
 
-The LbT score is that of scenarios/scoring/lbt.py. Only a TP with a new result is summed up again.
+Scores and rules are those of scenarios/scoring/lbt.py. Only a TP with a new result is summed up again; the rules choose
+once all its results are in.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from fractions import Fraction
 
 from msgspec.structs import replace
 
+from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Request, Result
-from scenarios.monitor.state import Best, LessonRow
-from scenarios.records.observe import ExamAnswer, Rationale
-from scenarios.scoring.lbt import lbt_score
+from scenarios.monitor.state import Best, LessonRow, RunningResults, ShareRow
+from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
+from scenarios.scoring.lbt import Rule, Sheet, lbt_score
+from scenarios.scoring.statistics import clustered, wilson
+from scenarios.tasks.grading.answers import ClassGrader
+
+RULES: dict[str, Rule] = {"SC": "sc", "MAX": "max", "SUM": "sum"}
 
 
 class _ExaminedText:
     """The TRs of one TP that have the same text. They are examined once and counted as often as they came."""
 
-    def __init__(self, rationale: Rationale) -> None:
-        self.rationale = rationale
-        self.count = 0
-        self.first = rationale.repeat
-        """The smallest repeat among them."""
+    def __init__(self, first: Rationale) -> None:
+        self.rationales = [first]
         self.exams: list[ExamAnswer] = []
         self.exam_results = 0
         """Failed exams, too."""
         self.score: Fraction | None = None
         """The LbT score of `exams`; None: it is not computed yet."""
+
+    @property
+    def rationale(self) -> Rationale:
+        """The TR that came first."""
+        return self.rationales[0]
 
 
 class _LessonProgress:
@@ -42,62 +51,87 @@ class _LessonProgress:
         """Right exam answers by student."""
         self.answered = Counter[str]()
         self.last = ""
+        self.chosen: dict[str, bool] | None = None
+        """Whether the answer of each method is right; None: results are missing."""
 
 
 class Lessons:
-    """The TRs and exams of a class by TP."""
+    """The TRs and exams of a class by TP.
 
-    def __init__(self, scenario: Scenario) -> None:
+    Args:
+        scenario: the class.
+        forms: of the answers of each TP.
+        answerers: by agent; students with the same one take different repeats.
+    """
+
+    def __init__(self, scenario: Scenario, forms: Mapping[str, AnswerForm], answerers: Mapping[str, str]) -> None:
         self._scoring = scenario.scoring
         self._rationales = scenario.lesson.rationales
         self._students = tuple(student.name for student in scenario.students)
         self._exams_per_text = len(self._students) * scenario.exam.problems * scenario.exam.repeats
+        self._forms = forms
+        alike = Counter(answerers.get(name, name) for name in self._students)
+        self._slots = {name: scenario.exam.repeats * alike[answerers.get(name, name)] for name in self._students}
+        """By student: after so many repeats, a failed exam was asked again."""
+        self._grader = ClassGrader()
         self._lessons: dict[str, _LessonProgress] = defaultdict(_LessonProgress)
         self._text_of: dict[str, _ExaminedText] = {}
         """By request id of the TR."""
+        self._standing: RunningResults | None = RunningResults()
+        """None: something changed since the last call."""
 
     def add(self, request: Request, result: Result, at: str) -> None:
         """Add one result of the stages greedy, teach, exam and grade, committed at the time `at`."""
         lesson = self._lessons[request.tp]
         lesson.last = max(lesson.last, at)
-        if request.stage == "greedy":
-            lesson.greedy = None if result.failed else result.correct
+        if request.stage == "exam":
+            self._add_exam(lesson, request, result)
+        elif request.stage == "greedy":
+            lesson.greedy = None if result.failed else result.counts_as_right(self._scoring)
         elif request.stage == "grade":
             lesson.grades += 1
-        elif request.stage == "exam":
-            self._add_exam(lesson, request, result)
         elif result.failed:
             lesson.failed += 1
         else:
             self._add_rationale(lesson, request, result)
 
     def _add_rationale(self, lesson: _LessonProgress, request: Request, result: Result) -> None:
-        rationale = Rationale(request.id, request.repeat, result.answer, result.correct, result.completion_tokens, ())
-        text = lesson.texts.setdefault(hash(result.text), _ExaminedText(rationale))
-        text.count += 1
-        text.first = min(text.first, request.repeat)
+        right = result.counts_as_right(self._scoring)
+        rationale = Rationale(request.id, request.repeat, result.answer, right, result.completion_tokens, ())
+        if (text := lesson.texts.get(key := hash(result.text))) is None:
+            text = lesson.texts[key] = _ExaminedText(rationale)
+        else:
+            text.rationales.append(rationale)
         self._text_of[request.id] = text
 
     def _add_exam(self, lesson: _LessonProgress, request: Request, result: Result) -> None:
         text = self._text_of[request.tr]
         text.exam_results += 1
         if not result.failed:
-            text.exams.append(ExamAnswer(request.to, request.ep, request.repeat, result.correct))
+            right = result.counts_as_right(self._scoring)
+            student = request.to
+            text.exams.append(ExamAnswer(student, request.ep, request.repeat % self._slots[student], right))
             text.score = None
-            lesson.right[request.to] += result.correct
-            lesson.answered[request.to] += 1
+            if right:
+                lesson.right[student] += 1
+            lesson.answered[student] += 1
+            self._standing = None
 
     def row(self, tp: str) -> LessonRow:
         """Sum up one TP."""
         lesson = self._lessons[tp]
         texts = lesson.texts.values()
-        arrived = lesson.failed + sum(text.count for text in texts)
+        arrived = lesson.failed + sum(len(text.rationales) for text in texts)
         to_examine = sum(text.rationale.answer is not None for text in texts) + max(0, self._rationales - arrived)
+        exams, exams_total = sum(text.exam_results for text in texts), to_examine * self._exams_per_text
+        if arrived >= self._rationales and exams >= exams_total and lesson.chosen is None:
+            lesson.chosen = self._choose(tp, lesson)
+            self._standing = None
         return LessonRow(
             tp=tp,
             rationales=arrived,
-            exams=sum(text.exam_results for text in texts),
-            exams_total=to_examine * self._exams_per_text,
+            exams=exams,
+            exams_total=exams_total,
             grades=lesson.grades,
             scores={student: lesson.right[student] / n for student, n in lesson.answered.items()},
             greedy=lesson.greedy,
@@ -105,17 +139,59 @@ class Lessons:
             last=lesson.last,
         )
 
+    def standing(self) -> RunningResults:
+        """How often each method is right on the finished TPs, and each student in all exams so far."""
+        if self._standing is None:
+            finished = [one for one in self._lessons.values() if one.chosen is not None]
+            marks: dict[str, list[bool]] = {"greedy": [one.greedy for one in finished if one.greedy is not None]}
+            marks |= {name: [one.chosen[name] for one in finished if one.chosen] for name in RULES}
+            exams = {
+                name: [(one.right[name], one.answered[name]) for one in self._lessons.values()]
+                for name in self._students
+            }
+            self._standing = RunningResults(
+                len(finished),
+                len(self._forms),
+                tuple(
+                    ShareRow(name, sum(right) / len(right), wilson(sum(right), len(right)), len(right))
+                    for name, right in marks.items()
+                    if right
+                ),
+                tuple(
+                    ShareRow(name, sum(right for right, _ in groups) / n, clustered(groups), n)
+                    for name, groups in exams.items()
+                    if (n := sum(n for _, n in groups))
+                ),
+            )
+        return self._standing
+
+    def _choose(self, tp: str, lesson: _LessonProgress) -> dict[str, bool]:
+        """Whether the answer that each rule chooses is right."""
+        rationales = [
+            replace(one, exams=exams)
+            for text in lesson.texts.values()
+            for exams in [tuple(text.exams)]
+            for one in text.rationales
+        ]
+        sheet = Sheet(TeachingProblemRecord(tp, self._forms[tp], None, tuple(rationales)), self._same)
+        return {name: sheet.choose(rule, self._students, self._scoring).correct for name, rule in RULES.items()}
+
+    def _same(self, one: str, other: str, form: AnswerForm) -> bool:
+        # Comparing formulas takes a process of its own. Here they are the same if they are spelt the same; the report
+        # looks closer.
+        return form != "latex" and self._grader.same(one, other, form)
+
     def _best(self, lesson: _LessonProgress) -> Best | None:
         """The TR with the highest LbT score; those with all their exams come first."""
         votes = Counter[str | None]()
         for text in lesson.texts.values():
-            votes[text.rationale.answer] += text.count
+            votes[text.rationale.answer] += len(text.rationales)
         ranked = [
             (
                 text.exam_results >= self._exams_per_text,
                 self._score(text),
                 votes[text.rationale.answer] if self._scoring.ties == "votes" else 0,
-                -text.first,
+                -min(one.repeat for one in text.rationales),
                 text.rationale,
             )
             for text in lesson.texts.values()

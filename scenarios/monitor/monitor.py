@@ -8,21 +8,23 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, TextIO
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from broker.printable import printable_traceback
 from broker.protocol import Gauges
 from scenarios.config.schema import Scenario
 from scenarios.monitor.plain import PlainLines
 from scenarios.monitor.reader import Reader
-from scenarios.monitor.terminal import Canvas, Keys, LiveScreen, can_draw
+from scenarios.monitor.terminal import Canvas, LiveScreen, can_draw
 from scenarios.monitor.view import view
 from scenarios.report.formatting import harmless
 from scenarios.report.layout import Trimmed
@@ -63,6 +65,8 @@ class _Loop:
         self._gauges: Gauges | None = None
         self._canvas = canvas
         self._next_look = self._next_sum = self._next_frame = 0.0
+        self._loaded = False
+        """Whether scipy is loaded."""
         self._begun = False
         """Whether everything recorded at first is read: that is paid once and does not slow down later looks."""
 
@@ -77,8 +81,12 @@ class _Loop:
             cost = _seconds(reader.look)
             self._next_look = (max(clock, self._next_look) if self._begun else clock) + cost / SHARE
             self._begun = self._begun or not reader.behind
-        if clock >= self._next_sum:
-            self._next_sum = clock + _seconds(reader.sum_up) / SHARE
+        if clock >= self._next_sum and not reader.behind:
+            cost = _seconds(reader.sum_up)
+            self._next_sum = clock + cost / SHARE
+            if reader.results_known and not self._loaded:
+                import_module("scipy.stats")  # for intervals: paid once, and no reason to sum up less often
+                self._loaded, self._next_sum = True, clock
         self._gauges = self._source.latest() or self._gauges
         if at_once or clock >= self._next_frame:
             self._next_frame = clock + min(max(FRAME_S, _seconds(self._draw) / SHARE), SLOW_FRAME_S)
@@ -127,15 +135,18 @@ class Monitor:
         """The mode in use."""
         self._screen = contextlib.ExitStack()
         self._ended = threading.Event()
+        self._end: Callable[[], None] = self._ended.set
+        """Lets the monitor's thread come to its end."""
         self._thread: threading.Thread | None = None
         self._failure = ""
 
     def __enter__(self) -> Self:
         if self.mode == "off":
             return self
-        canvas: Canvas = PlainLines(self._stream)
+        canvas: LiveScreen | PlainLines = PlainLines(self._stream)
         if self.mode == "live":
-            canvas = self._screen.enter_context(LiveScreen(self._console, "Ctrl-C stops; the class can be resumed"))
+            canvas = LiveScreen(self._console, "Ctrl-C stops; the class can be resumed", sys.stdin)
+            self._end = self._screen.enter_context(canvas).end
         self._thread = threading.Thread(target=self._run, args=(canvas,), name="monitor", daemon=True)
         self._thread.start()
         return self
@@ -143,7 +154,7 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
+        self._end()
         try:
             if self._thread:
                 self._thread.join(timeout=JOIN_S)
@@ -152,7 +163,7 @@ class Monitor:
         if self._failure:
             print(self._failure, file=self._stream, flush=True)
 
-    def _run(self, canvas: Canvas) -> None:
+    def _run(self, canvas: LiveScreen | PlainLines) -> None:
         try:
             with Store(self._folder) as store, self._subscribe() as source:
                 self._follow(Reader(store, self._scenario, spent_in(self._folder)), source, canvas)
@@ -169,16 +180,17 @@ class Monitor:
             with log.open("a") as file:
                 file.write(f"{printable_traceback(error)}\n")
 
-    def _follow(self, reader: Reader, source: GaugeSource, canvas: Canvas) -> None:
-        plain = self.mode == "plain"
-        if plain:
-            reader.catch_up()
+    def _follow(self, reader: Reader, source: GaugeSource, canvas: LiveScreen | PlainLines) -> None:
         loop = _Loop(reader, source, canvas)
+        if isinstance(canvas, LiveScreen):
+            while not canvas.wait(loop.step()):
+                pass
+            return
+        reader.catch_up(canvas.read)
         while not self._ended.wait(loop.step()):
             pass
-        if plain:
-            reader.catch_up()
-            loop.step(at_once=True)
+        reader.catch_up()
+        loop.step(at_once=True)
 
 
 def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Console | None = None) -> str:
@@ -203,7 +215,8 @@ def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Co
             with subscribe() as source:
                 _show_until_end(folder, reader, source, console)
         running = is_running(folder)
-        reader.catch_up()
+        with _reading(console) as tell:
+            reader.catch_up(tell)
         final = reader.snapshot(None, now=datetime.now(UTC), clock=time.monotonic(), running=running)
         if not running:
             # The command above and the prompt below need lines, too.
@@ -212,19 +225,47 @@ def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Co
         return final.status
 
 
+@contextlib.contextmanager
+def _reading(console: Console) -> Iterator[Callable[[float], object]]:
+    """How much of a finished class is read, while it is read, on a terminal."""
+    if not can_draw(console):
+        yield lambda _: None
+        return
+    columns = TextColumn("reading class.db"), BarColumn(30), TaskProgressColumn()
+    progress = Progress(*columns, console=console, transient=True, auto_refresh=False)
+    task = progress.add_task("", total=1.0)
+
+    def tell(share: float) -> None:
+        if share < 1:
+            progress.start()
+            progress.update(task, completed=share, refresh=True)
+
+    try:
+        yield tell
+    finally:
+        progress.stop()
+
+
 def _show_until_end(folder: Path, reader: Reader, source: GaugeSource, console: Console) -> None:
     """Draw a class until it ends, or q."""
-    with contextlib.ExitStack() as stack:
-        canvas: Canvas = PlainLines(console.file)
-        if can_draw(console):
-            canvas = stack.enter_context(LiveScreen(console, "q leaves; the class goes on"))
-        else:
-            reader.catch_up()
-        keys = stack.enter_context(Keys(sys.stdin))
-        loop = _Loop(reader, source, canvas)
-        probe = time.monotonic() + PROBE_S
-        while not keys.quit_within(loop.step()):
-            if time.monotonic() >= probe:
-                probe = time.monotonic() + PROBE_S
-                if not is_running(folder):
-                    return
+    if not can_draw(console):
+        lines = PlainLines(console.file)
+        reader.catch_up(lines.read)
+        _until_end(folder, _Loop(reader, source, lines), _slept)
+        return
+    with LiveScreen(console, "q leaves; the class goes on", sys.stdin, leave="q") as screen:
+        _until_end(folder, _Loop(reader, source, screen), screen.wait)
+
+
+def _slept(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _until_end(folder: Path, loop: _Loop, wait: Callable[[float], bool]) -> None:
+    probe = time.monotonic() + PROBE_S
+    while not wait(loop.step()):
+        if time.monotonic() >= probe:
+            probe = time.monotonic() + PROBE_S
+            if not is_running(folder):
+                return

@@ -1,18 +1,25 @@
-"""The monitor without a terminal: a line per event, per quarter of a stage or a training, and per measured teacher."""
+"""The monitor without a terminal: a line per event, per quarter of a stage or a training, and per measured teacher.
 
+The results so far have a line when another quarter of the teaching problems is finished.
+"""
+
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import IO
 
+from scenarios.monitor.header import task
+from scenarios.monitor.results import in_words
 from scenarios.monitor.state import EventRow, Snapshot, TeacherRow, TrainingRow
 from scenarios.monitor.texts import duration, roughly
-from scenarios.monitor.view import task
 from scenarios.report.formatting import harmless, many, percent
 
 SILENT = frozenset({"started", "session", "ready", "progress"})
 """Events without a line."""
 LAST = frozenset({"finished", "left"})
 """Events at the end of a class."""
+READ_S = 5.0
+"""Seconds between two lines on how much is read."""
 
 
 class PlainLines:
@@ -28,6 +35,14 @@ class PlainLines:
         self._states: dict[str, str] = {}
         self._failures = Counter[tuple[str, str]]()
         """By agent and reason."""
+        self._told = time.monotonic()
+        self._making = False
+
+    def read(self, share: float) -> None:
+        """Tell every few seconds how much of the gradebook is read."""
+        if time.monotonic() - self._told > READ_S:
+            self._told = time.monotonic()
+            print(f"{100 * share:.0f} % of class.db is read", file=self._stream, flush=True)
 
     def draw(self, snapshot: Snapshot) -> None:
         """Print what is new since the last snapshot."""
@@ -43,7 +58,8 @@ class PlainLines:
         # The order of events and results within a snapshot is not known, but a class ends after its last result.
         end = next((n for n, event in enumerate(new) if event.kind in LAST), len(new))
         lines += self._events(new[:end]) + self._loading(snapshot)
-        lines += self._stages(snapshot) + self._trainings(snapshot) + self._teachers(snapshot)
+        lines += self._stages(snapshot) + self._results(snapshot)
+        lines += self._trainings(snapshot) + self._teachers(snapshot)
         if end < len(new) or snapshot.over:
             lines += [f"{agent} failed {n} times: {reason}" for (agent, reason), n in self._failures.items() if n > 1]
             self._failures.clear()
@@ -63,6 +79,7 @@ class PlainLines:
         if any(stage.done for stage in snapshot.stages):
             lines.append("so far: " + ", ".join(f"{s.name} {s.done:,} of {s.total:,}" for s in snapshot.stages))
             self._quarters = {stage.name: stage.done * 4 // stage.total for stage in snapshot.stages}
+            self._results(snapshot)
             self._trainings(snapshot)
             self._teachers(snapshot)
         return lines
@@ -80,15 +97,20 @@ class PlainLines:
         return lines
 
     def _loading(self, snapshot: Snapshot) -> list[str]:
-        """The agents that begin to load their models, and those that have done so."""
+        """What happens before the first answer: problems are made, and agents load their models."""
         lines = []
+        making = any(row.name == "problems" and not row.done for row in snapshot.start)
+        if making != self._making:
+            self._making = making
+            lines.append("problems are being made" if making else f"problems: {task(snapshot, ', ')}")
         for agent in snapshot.agents:
             before = self._states.get(agent.name)
             self._states[agent.name] = agent.state
             if agent.engine == "simulated":
                 continue
             if agent.state == "loading" and before != "loading":
-                lines.append(f"{agent.name} is loading its model")
+                model = f" {agent.model}" if agent.model else " its model"
+                lines.append(f"{agent.name} loads{model}{f' on {agent.device}' if agent.device else ''}")
             elif agent.state == "ready" and before == "loading":
                 lines.append(f"{agent.name} is ready")
         return lines
@@ -111,6 +133,10 @@ class PlainLines:
                 failed = f", {snapshot.failed:,} failed" if snapshot.failed else ""
                 lines.append(f"{stage.name} {stage.percent} % ({stage.done:,} of {stage.total:,}){left}{spent}{failed}")
         return lines
+
+    def _results(self, snapshot: Snapshot) -> list[str]:
+        standing = snapshot.standing
+        return [in_words(standing)] if self._reached("results so far", standing.finished, standing.tps) else []
 
     def _trainings(self, snapshot: Snapshot) -> list[str]:
         lines = []

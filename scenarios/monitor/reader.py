@@ -1,7 +1,7 @@
 """Makes snapshots of a class from its gradebook and the broker's gauges."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import pairwise
 
@@ -11,12 +11,15 @@ from broker.protocol import Gauges, PeerGauge, pool_of
 from scenarios.config.schema import Agent, Scenario
 from scenarios.monitor.follow import AgentTotals, Follower
 from scenarios.monitor.progress import ClassProgress
-from scenarios.monitor.state import OVER, AgentRow, Snapshot
+from scenarios.monitor.start import Start
+from scenarios.monitor.state import OVER, AgentRow, LatestText, RunningResults, Snapshot
 from scenarios.monitor.timeline import Timeline
 from scenarios.report.formatting import many
 from scenarios.store.problems import TAUGHT
 from scenarios.store.sqlite import Store
 
+LONGEST = 4000
+"""Characters of a text that are kept."""
 SPEED_S = 5.0
 """Seconds over which tokens per second are taken."""
 
@@ -45,11 +48,20 @@ class Reader:
         """The place of each TP in the task; empty until the problems are in the gradebook."""
         self._task_known = False
         self._tokens: deque[tuple[float, dict[str, int]]] = deque()
+        self._standing = RunningResults()
+        self._start = Start(scenario)
+        self._texts: dict[str, tuple[str, LatestText]] = {}
+        """By agent: the request that it answered last, and its text."""
 
     @property
     def behind(self) -> bool:
         """Whether the gradebook may hold more than was read so far."""
         return self.follower.behind
+
+    @property
+    def results_known(self) -> bool:
+        """Whether there are results so far."""
+        return bool(self._standing.students)
 
     def look(self) -> None:
         """Read what is new in the gradebook, at most a batch."""
@@ -61,14 +73,16 @@ class Reader:
             self._read_task()
 
     def sum_up(self) -> None:
-        """Bring the figures of levels 2 and 3 up to date. This may cost more than a look."""
+        """Bring the results so far up to date, those of level 1 and of the others. This may cost more than a look."""
         self._progress.sum_up(complete=self._timeline.status == "complete")
+        self._standing = self.follower.standing()
 
-    def catch_up(self) -> None:
-        """Look until everything is read, and sum it up."""
+    def catch_up(self, tell: Callable[[float], object] = lambda _: None) -> None:
+        """Look until everything is read, and sum it up; `tell` gets the share that is read so far."""
         self.look()
         while self.behind:
             self.look()
+            tell(self.follower.read)
         self.sum_up()
 
     def snapshot(self, gauges: Gauges | None, *, now: datetime, clock: float, running: bool) -> Snapshot:
@@ -114,6 +128,9 @@ class Reader:
             amount=self._amount,
             learning=learning,
             at_work="" if over else progress.at_work,
+            standing=self._standing,
+            start=() if over else self._start.rows(agents, self._amount if self._task_known else "", timeline, now),
+            read=self.follower.read,
         )
 
     def _read_task(self) -> None:
@@ -162,9 +179,18 @@ class Reader:
                     cached_share=counted.cached_tokens / counted.prompt_tokens if counted.prompt_tokens else None,
                     spent=self._spent.get(name),
                     budget=_budget(expected.get(pool_of(name))),
+                    latest=self._latest(pool_of(name)),
                 )
             )
         return tuple(rows)
+
+    def _latest(self, agent: str) -> LatestText | None:
+        """The last text of an agent. One that has none, such as a training, does not count."""
+        request = self.follower.agents[agent].last if agent in self.follower.agents else None
+        if request and self._texts.get(agent, ("",))[0] != request.id and not self.follower.behind:
+            about = " ".join(part for part in (request.stage, request.tp, request.ep and f"EP {request.ep}") if part)
+            self._texts[agent] = request.id, LatestText(about, self._store.text(request.id)[:LONGEST])
+        return self._texts[agent][1] if agent in self._texts else None
 
     def _properties(self, name: str, expected: Agent | None, peer: PeerGauge | None) -> dict[str, str]:
         """Role, model, engine and device, as the agent says it, or the session's start, or the scenario."""

@@ -37,6 +37,48 @@ class LessonRow(msgspec.Struct, frozen=True):
     """Solutions that students gave the log-probability of; failed requests, too."""
 
 
+class ShareRow(msgspec.Struct, frozen=True):
+    """How often a method or a student is right so far."""
+
+    name: str
+    share: float
+    ci95: tuple[float, float]
+    n: int
+    """TPs of a method, exam answers of a student."""
+
+
+class RunningResults(msgspec.Struct, frozen=True):
+    """The results of level 1 so far."""
+
+    finished: int = 0
+    """TPs whose TRs and exams are all in."""
+    tps: int = 0
+    """All TPs."""
+    methods: tuple[ShareRow, ...] = ()
+    """Over the finished TPs."""
+    students: tuple[ShareRow, ...] = ()
+    """Over all exam answers so far."""
+
+
+class StartRow(msgspec.Struct, frozen=True):
+    """One thing that must be done before the first answer."""
+
+    name: str
+    """The agent, or what is made."""
+    words: str
+    seconds: float | None
+    """From the start of the session until it was done, or until now; None: not known."""
+    done: bool
+
+
+class LatestText(msgspec.Struct, frozen=True):
+    """The last text of an agent that was recorded."""
+
+    about: str
+    """Its stage and its problem."""
+    text: str
+
+
 class AgentRow(msgspec.Struct, frozen=True):
     """One agent. None: not known, or there is no broker."""
 
@@ -61,6 +103,7 @@ class AgentRow(msgspec.Struct, frozen=True):
     """In this run, in the currency of its prices."""
     budget: float | None = None
     """In the same currency."""
+    latest: LatestText | None = None
 
 
 class StageRow(msgspec.Struct, frozen=True):
@@ -184,6 +227,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     learning: Learning = Learning()
     at_work: str = ""
     """The round and the stages under way, after the first level."""
+    standing: RunningResults = RunningResults()
+    start: tuple[StartRow, ...] = ()
+    """Until all agents of the session are ready."""
+    read: float = 1.0
+    """Share of the gradebook that is read."""
 
     @property
     def over(self) -> bool:

@@ -99,8 +99,8 @@ def _needed(columns: Sequence[TableColumn], loose: TableColumn | None, gap: int,
     return sum(widths) + gap * (len(columns) - 1) + (cell_len(loose.title) if loose in columns else 0)  # type: ignore[union-attr]
 
 
-def agents_table(agents: Sequence[AgentRow], width: int, over: bool) -> Table:
-    """A row per agent. What no agent has when the class is over has no column."""
+def agents_table(agents: Sequence[AgentRow], width: int, over: bool, chosen: int | None = None) -> Table:
+    """A row per agent; the chosen one is marked. What no agent has when the class is over has no column."""
 
     def number(value: float | None, form: str = "{:.0f}") -> Text:
         if value is None:
@@ -108,6 +108,7 @@ def agents_table(agents: Sequence[AgentRow], width: int, over: bool) -> Table:
         return cell(form.format(value))
 
     columns = [
+        TableColumn("", 0, [cell("▸" if n == chosen else "") for n in range(len(agents))]),
         TableColumn("agent", 0, [cell(a.name, "bold") for a in agents]),
         TableColumn("role", 9, [cell(a.role) for a in agents]),
         TableColumn("model", 5, [cell(a.model) for a in agents], least=14),

@@ -37,6 +37,8 @@ class Timeline:
         self.restarts = Counter[str]()
         self.line_up: dict[str, dict[str, str]] = {}
         """The agents' properties at the start of the session, by name."""
+        self.since: dict[str, datetime] = {}
+        """When each agent came into its state."""
         self._sessions: list[tuple[str, str]] = []
         """First and last event of each."""
         self._retries = 0
@@ -60,8 +62,14 @@ class Timeline:
             self.restarts[event.agent] += 1
         if event.kind in STATES:
             self.states[event.agent] = STATES[event.kind]
+            self.since[event.agent] = datetime.fromisoformat(event.at)
         if event.kind == "started":
             self.line_up = _line_up(event.detail)
+
+    @property
+    def began(self) -> datetime | None:
+        """When the session began."""
+        return datetime.fromisoformat(self._sessions[-1][0]) if self._sessions else None
 
     def elapsed(self, now: datetime | None, last_result: str) -> float:
         """Seconds that a process was at work on the class; a session that was killed ends with its last result.

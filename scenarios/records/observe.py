@@ -5,7 +5,7 @@ import msgspec
 from broker.work_messages import AnswerForm
 
 
-class ExamAnswer(msgspec.Struct, frozen=True):
+class ExamAnswer(msgspec.Struct, frozen=True, gc=False):
     """One exam answer (EA)."""
 
     student: str

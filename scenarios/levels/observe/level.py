@@ -299,8 +299,7 @@ class ObserveLevel:
 
     def is_correct(self, result: Result) -> bool:
         """Whether an answer counts as correct under `scoring.cut_off`."""
-        cut_off = result.finish_reason == "length" and self._scenario.scoring.cut_off == "wrong"
-        return result.correct and not cut_off
+        return result.counts_as_right(self._scenario.scoring)
 
     # --- feedback ---------------------------------------------------------------------------------------
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scenarios.config.schema import LevelNumber
 from scenarios.monitor.pace import Counts, Pace, requests_by_agent
 from scenarios.monitor.plain import PlainLines
+from scenarios.monitor.sections import latest_rounds
 from scenarios.monitor.state import Learning, RoundRow, Snapshot, StageRow, TeacherRow, TrainingRow
 from scenarios.monitor.texts import curve
-from scenarios.monitor.view import latest_rounds, view
+from scenarios.monitor.view import view
 from scenarios.report.formatting import percent
 from scenarios.store.sqlite import Store
 from tests.scenarios.monitor.monitored import gauges, picture
@@ -102,7 +103,7 @@ def test_the_key_facts_of_a_level_are_there_at_every_size(
             *_, last = shown.learning.rounds
             digits = 1 if width >= 80 else 0
             train, held_out = (percent(share, digits) for share in (last.train, last.held_out))
-            assert re.search(rf"^ +{last.number} .*{train} .*{held_out} ", text, re.MULTILINE)
+            assert re.search(rf"(^|  ) +{last.number} .*{train} .*{held_out} ", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
@@ -194,7 +195,10 @@ def test_plain_lines_begin_with_what_is_known_and_say_how_a_round_went(tmp_path:
     plain = PlainLines(io.StringIO())
     with Store(tmp_path, write=True) as store:
         store.note("", "started", "[]")
-        assert plain.lines(picture(tmp_path, course(3))) == ["small, level 3: syllogism"]
+        assert plain.lines(picture(tmp_path, course(3))) == [
+            "small, level 3: syllogism",
+            "problems are being made",
+        ]
         store.note("", "round", "2: teacher F1 0.750 on held-out items")
     assert plain.lines(picture(tmp_path, course(3))) == ["round 2: teacher F1 0.750 on held-out items"]
 
