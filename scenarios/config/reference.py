@@ -91,6 +91,7 @@ RULES = """\
 - In `sampling`, `temperature` and `top_k` are at least 0, `top_p` is above 0 and at most 1, and `max_tokens` is at
   least 1. If `temperature` is 0 or `top_k` is 1, every draw gives the same text, so `rationales` or `repeats` must be
   1, and so must `iterate.revisions` at level 3 (and `iterate.beam`, if the teacher writes the first sets).
+- `students.*.sampling` is for exams on rationales; the dense score of `exam.score: logprob` is the same with any.
 - `max_context`, if given, is larger than the `max_tokens` of the agent's requests.
 - `exam.score: logprob` scores worked solutions: those of gsm_symbolic, and the `solution` of a file (of a variant, or
   beside `question` and `answer`); otherwise only the line `Answer: ...`. The engine `openai` cannot.
@@ -163,10 +164,9 @@ def _collect(kind: types.Type, place: str, places: dict[type, list[str]], found:
     if isinstance(kind, types.VarTupleType):
         _collect(kind.item_type, place + ".*", places, found)
     if isinstance(kind, types.StructType):
-        known = kind.cls in found
         found[kind.cls] = kind
         places.setdefault(kind.cls, []).append(place)
-        for field in kind.fields if not known else ():
+        for field in kind.fields:
             _collect(field.type, f"{place}.{field.encode_name}".lstrip("."), places, found)
 
 

@@ -83,6 +83,19 @@ class LabelledTask(Section, frozen=True, kw_only=True):
     """true: half of train is positive; false: it has the data's share of positives, as dev and test always have."""
 
 
+class StudentSampling(Section, frozen=True, kw_only=True):
+    """How one student's exam answers are drawn. What is not given comes from `exam.sampling`."""
+
+    temperature: float | None = None
+    """0: greedy, always the likeliest token."""
+    top_k: int | None = None
+    """Only the k likeliest tokens; 0: all."""
+    top_p: float | None = None
+    """Only the likeliest tokens that together have this probability."""
+    max_tokens: int | None = None
+    """Where an answer is cut off."""
+
+
 class Agent(Section, frozen=True, kw_only=True):
     """A teacher or student, which runs in its own process."""
 
@@ -114,6 +127,10 @@ class Agent(Section, frozen=True, kw_only=True):
     engine_args: dict[str, Any] = {}
     """Arguments for the engine: docs/engines.md lists them, docs/servers.md those of openai; `plan` refuses unknown
     ones."""
+    sampling: StudentSampling = StudentSampling()
+    """Students only: how this student's exam answers (and its questions before them) are drawn, where it differs from
+    `exam.sampling`. Students that are alike but for it are asked separately. Level 3 with exemplar sets draws with
+    `iterate.answering` alone."""
 
 
 class Lesson(Section, frozen=True, kw_only=True):
@@ -335,6 +352,15 @@ class Scenario(Section, frozen=True, kw_only=True):
     def agents(self) -> tuple[Agent, ...]:
         """The teacher, then the students in the order of the file."""
         return (self.teacher, *self.students)
+
+    def own_sampling(self, student: Agent) -> dict[str, float]:
+        """The entries of a student's sampling that differ from exam.sampling."""
+        own, others = msgspec.structs.asdict(student.sampling), msgspec.structs.asdict(self.exam.sampling)
+        return {key: value for key, value in own.items() if value not in (None, others[key])}
+
+    def sampling_of(self, student: Agent) -> Sampling:
+        """How a student's exam answers about rationales are drawn."""
+        return msgspec.structs.replace(self.exam.sampling, **self.own_sampling(student))
 
     @property
     def held_out(self) -> int:

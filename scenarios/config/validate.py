@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+import msgspec
+
 from broker.errors import Key, ScenarioError
 from broker.protocol import LAST_PORT
 from broker.work_messages import Sampling
@@ -75,13 +77,19 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
                 (*key, "name"), f"{agent.name!r} is taken by {dotted(taken[agent.name])}; names differ"
             )
         taken[agent.name] = key
-        sampling, of = (lesson.sampling, "lesson") if key == ("teacher",) else (exam.sampling, "exam")
-        yield from _agent_mistakes(key, agent, sampling, of)
+        if key == ("teacher",):
+            yield from _agent_mistakes(key, agent, lesson.sampling, "lesson.sampling")
+        else:
+            of = "exam.sampling" if agent.sampling.max_tokens is None else f"{dotted(key)}.sampling"
+            yield from _agent_mistakes(key, agent, scenario.sampling_of(agent), of)
+        yield from _own_sampling_mistakes(key, agent, scenario)
         if exam.score == "logprob" and key != ("teacher",) and agent.engine in CANNOT_SCORE:
             message = f"{agent.engine}: {CANNOT_SCORE[agent.engine]}"
             yield ScenarioMistake((*key, "engine"), f"{message}; take vllm or transformers, or leave exam.score out")
     yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
-    yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
+    drawn_so = any(scenario.sampling_of(student) == exam.sampling for student in scenario.students)
+    times = exam.repeats if drawn_so or not scenario.students else 1
+    yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, times, "exam.repeats")
     if exam.questions and not scenario.solves:
         yield ScenarioMistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
     if exam.questions and 2 in scenario.levels:
@@ -175,8 +183,28 @@ def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iter
     if isinstance(agent.gpu, tuple) and len(set(agent.gpu)) < len(agent.gpu):
         yield ScenarioMistake((*key, "gpu"), "names one GPU twice")
     if 0 < agent.max_context <= sampling.max_tokens:
-        message = f"{agent.max_context} tokens leave no room: {of}.sampling.max_tokens is {sampling.max_tokens}"
+        message = f"{agent.max_context} tokens leave no room: {of}.max_tokens is {sampling.max_tokens}"
         yield ScenarioMistake((*key, "max_context"), message)
+
+
+def _own_sampling_mistakes(key: Key, agent: Agent, scenario: Scenario) -> Iterator[ScenarioMistake]:
+    """Mistakes in the sampling of one student, and sampling that has no effect."""
+    given = [name for name, value in msgspec.structs.asdict(agent.sampling).items() if value is not None]
+    if not given:
+        return
+    where = (*key, "sampling")
+    if key == ("teacher",):
+        yield ScenarioMistake(where, "is for students; the teacher's is lesson.sampling")
+    elif not scenario.solves:
+        yield ScenarioMistake(
+            where, "is for exams on rationales; level 3 draws all answers with iterate.answering: take it out"
+        )
+    else:
+        # What the student takes from exam.sampling has its mistakes reported there.
+        repeats = scenario.exam.repeats
+        for mistake in _sampling_mistakes(where, scenario.sampling_of(agent), repeats, "exam.repeats"):
+            if mistake.key[-1] in given:
+                yield mistake
 
 
 def _sampling_mistakes(key: Key, sampling: Sampling, times: int, counted: str) -> Iterator[ScenarioMistake]:

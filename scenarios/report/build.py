@@ -174,6 +174,7 @@ def _students(
                 exam_answers=n,
                 m1_max=alone.m1_max if alone else None,
                 m1_sum=alone.m1_sum if alone else None,
+                sampling=scenario.own_sampling(student) if scenario.solves else {},
             )
         )
     return summaries

@@ -6,6 +6,7 @@ Texts that others wrote go through `broker.printable`; `harmless` is for a scree
 import re
 import textwrap
 import unicodedata
+from collections.abc import Mapping
 
 from rich.cells import get_character_cell_size
 
@@ -46,6 +47,11 @@ def points(difference: float, ci95: tuple[float, float]) -> str:
 def many(n: int, noun: str, nouns: str = "") -> str:
     """A number with its noun: `1 exam answer`, `1,216 exam answers`; `nouns` is an irregular plural."""
     return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
+
+
+def entries(values: Mapping[str, float]) -> str:
+    """Entries of a scenario in a line: `temperature 1.2, max_tokens 300`."""
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
 def harmless(text: str) -> str:

@@ -36,6 +36,8 @@ class StudentSummary(msgspec.Struct, frozen=True):
     exam_answers: int
     m1_max: float | None
     m1_sum: float | None
+    sampling: dict[str, float] = {}
+    """How its exam answers were drawn, where that differs from exam.sampling."""
 
 
 class MeasuredAssumption(Assumption, frozen=True):

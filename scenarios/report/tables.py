@@ -12,7 +12,7 @@ from rich.text import Text
 
 from scenarios.report import learn_tables, unanswered
 from scenarios.report.count_notes import counted
-from scenarios.report.formatting import interval, many, percent, points
+from scenarios.report.formatting import entries, interval, many, percent, points
 from scenarios.report.iterate_tables import round_tables
 from scenarios.report.layout import Bar, Ruled, Sentences, Trimmed, plain
 from scenarios.report.methods import Comparison
@@ -146,6 +146,8 @@ def students(summary: Summary) -> Ruled:
         "95 %: over teaching problems, since exam answers on one problem are correlated. MAX, SUM alone: M1 with this "
         "student alone.",
     )
+    drawn = [f"{one.name} ({entries(one.sampling)})" for one in summary.students if one.sampling]
+    table.note += f" Drawn otherwise than exam.sampling says: {', '.join(drawn)}." if drawn else ""
     table.add_column("student", fold=True)
     table.add_columns("exams\nsat", "right", "", "95 %", "MAX\nalone", "SUM\nalone")
     for student in summary.students:

@@ -11,7 +11,7 @@ import msgspec
 
 from scenarios.config.schema import Scenario
 from scenarios.levels.iterate.budget import originals
-from scenarios.report.formatting import many
+from scenarios.report.formatting import entries, many
 from scenarios.session.request_counts import Counts
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
         f"As soon as a rationale has an answer, {_answer([student.name for student in scenario.students])} its exam "
         f"problems, each {_times(exam.repeats)}, with the rationale as their example."
     )
+    for student in scenario.students:
+        if own := scenario.own_sampling(student):
+            yield f"{student.name} draws its exam answers otherwise than exam.sampling says: {entries(own)}."
     if exam.questions:
         yield f"Before its exam each student asks one question about the rationale, and {teacher} answers it."
     if exam.score == "logprob":

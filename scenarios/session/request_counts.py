@@ -153,7 +153,26 @@ def count(scenario: Scenario, problem_tokens: int, train: int = 0, held_out: int
 
 def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
     """The work of each agent by its name, when a problem or labelled text has `problem_tokens` tokens."""
-    lesson, exam, iterate = scenario.lesson.sampling.max_tokens, scenario.exam.sampling.max_tokens, scenario.iterate
+    requests = Counter[str]()
+    if not scenario.classifies:
+        for one in _batches(scenario, problem_tokens):
+            requests[one.agent.name] += one.number
+    lengths = {student.name: scenario.sampling_of(student).max_tokens for student in scenario.students}
+    # The teacher answers questions and mistakes of every student.
+    lengths[scenario.teacher.name] = max(lengths.values(), default=0)
+    return {
+        agent.name: AgentWork(
+            requests[agent.name],
+            _longest_request(scenario, problem_tokens, lengths[agent.name], teaches=agent is scenario.teacher)
+            + _persona_tokens(agent),
+        )
+        for agent in scenario.agents
+    }
+
+
+def _longest_request(scenario: Scenario, problem_tokens: int, exam: int, *, teaches: bool) -> int:
+    """Tokens of the longest request of the teacher, or of a student; `exam` is the length of an exam answer."""
+    lesson, iterate = scenario.lesson.sampling.max_tokens, scenario.iterate
     teaching, learning = [0], [0]
     question = INSTRUCTION_TOKENS + problem_tokens
     if scenario.solves:
@@ -171,16 +190,7 @@ def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
         exemplars, mistakes = _exemplar_tokens(scenario, problem_tokens)
         learning.append(exemplars + problem_tokens + iterate.answering.max_tokens)
         teaching += [exemplars + mistakes + iterate.writing.max_tokens, learning[-1]]
-    requests = Counter[str]()
-    if not scenario.classifies:
-        for one in _batches(scenario, problem_tokens):
-            requests[one.agent.name] += one.number
-    return {
-        agent.name: AgentWork(
-            requests[agent.name], max(teaching if agent is scenario.teacher else learning) + _persona_tokens(agent)
-        )
-        for agent in scenario.agents
-    }
+    return max(teaching if teaches else learning)
 
 
 def longest_problem_tokens(scenario: Scenario) -> int:
@@ -213,7 +223,8 @@ def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
     if scenario.rewrites:
         iterate = scenario.iterate
         rewritten = tps * min(iterate.beam, originals(scenario)) * len(scenario.students)
-        shown = problem_tokens + length + iterate.mistakes * (problem_tokens + scenario.exam.sampling.max_tokens)
+        answer = max(scenario.sampling_of(student).max_tokens for student in scenario.students)
+        shown = problem_tokens + length + iterate.mistakes * (problem_tokens + answer)
         # A reflection that cannot be read is requested a second time.
         yield _Batch("reflections", teacher, 2 * rewritten, question + shown, iterate.writing.max_tokens)
         written = rewritten * iterate.revisions
@@ -227,10 +238,10 @@ def _exams(
     """The exams under `trs` rationales of `tr_tokens` tokens, the questions before them and the grades of `graded`."""
     exam, answer = scenario.exam, scenario.lesson.sampling.max_tokens
     prompt = _question(scenario, problem_tokens) + problem_tokens + tr_tokens
-    asking, length = trs * exam.questions, exam.sampling.max_tokens
-    grades = graded * exam.problems * (exam.score == "logprob")
-    dialogue = exam.questions * (length + answer)
+    asking, grades = trs * exam.questions, graded * exam.problems * (exam.score == "logprob")
     for student in scenario.students:
+        length = scenario.sampling_of(student).max_tokens
+        dialogue = exam.questions * (length + answer)
         yield _Batch("questions", student, asking, prompt, length)
         yield _Batch("", scenario.teacher, asking, prompt + length, answer)
         yield _Batch(counted_as, student, trs * exam.problems * exam.repeats, prompt + dialogue, length)

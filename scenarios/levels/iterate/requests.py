@@ -107,7 +107,7 @@ class ExemplarSetRequests(WritingRequests):
     """
 
     def __init__(self, setup: Setup, labelled: Labelled) -> None:
-        scenario, settings, asker = setup.scenario, setup.scenario.iterate, Asker(setup, LEVEL)
+        scenario, settings, asker = setup.scenario, setup.scenario.iterate, Asker(setup, LEVEL, own_sampling=False)
         self._items = {p.id: p for part in (labelled.train, labelled.dev, labelled.test) for p in part}
         texts = {id: item.text for id, item in self._items.items()}
         super().__init__(asker, settings, scenario.teacher.name, labelled.description, texts)

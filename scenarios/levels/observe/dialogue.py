@@ -50,10 +50,10 @@ class Dialogues:
         scenario = setup.scenario
         self._asker = asker
         self._teacher = scenario.teacher.name
-        self._ask_sampling, self._explain_sampling = scenario.exam.sampling, scenario.lesson.sampling
+        self._explain_sampling = scenario.lesson.sampling
+        self._ask_sampling = {student.name: scenario.sampling_of(student) for student in scenario.students}
         self._ask_keys = {
-            student.name: asker.key("Ask", student.name, self._ask_sampling, scenario.seed)
-            for student in scenario.students
+            name: asker.key("Ask", name, sampling, scenario.seed) for name, sampling in self._ask_sampling.items()
         }
         self._explain_key = asker.key("Explain", self._teacher, self._explain_sampling, scenario.seed)
         self._flows = Flows()
@@ -125,7 +125,7 @@ class Dialogues:
         self._ended.append(DialogueOutcome(tp.id, material, student, dialogue, len(completed), tokens))
 
     def _request(self, kind: str, to: str, tp: Problem, tr: str, key: str, stage: str) -> Request:
-        sampling = self._explain_sampling if kind == "Explain" else self._ask_sampling
+        sampling = self._explain_sampling if kind == "Explain" else self._ask_sampling[to]
         return self._asker.request(kind, to, stage, sampling, key, tp=tp.id, tr=tr, step=len(self._ask_keys))
 
 

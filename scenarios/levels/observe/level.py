@@ -80,6 +80,8 @@ class ObserveLevel:
     def __init__(self, setup: Setup) -> None:
         scenario, bank = setup.scenario, setup.bank
         self._asker = asker = Asker(setup)
+        # Nothing is drawn for a grade: students that differ in their sampling alone would ask the same.
+        self._grade_asker = Asker(setup, own_sampling=False)
         self._teacher = scenario.teacher.name
         self._scenario = scenario
         self._bank = bank
@@ -87,7 +89,10 @@ class ObserveLevel:
         lesson, exam = scenario.lesson, scenario.exam
         shared = (scenario.seed, bank.demonstrations)
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
-        self._exam_keys = {s.name: asker.key("Examine", s.name, exam.sampling, *shared) for s in scenario.students}
+        self._sampling = {s.name: scenario.sampling_of(s) for s in scenario.students}
+        self._exam_keys = {
+            name: asker.key("Examine", name, sampling, *shared) for name, sampling in self._sampling.items()
+        }
         self._grade_keys = {s.name: asker.key("Grade", s.name, *shared) for s in scenario.students}
         self._dialogues = Dialogues(setup, asker) if exam.questions else None
         self._lessons = [_ProblemState(item, lesson.rationales) for item in bank.items]
@@ -234,7 +239,7 @@ class ObserveLevel:
                         "Examine",
                         student,
                         "exam",
-                        exam.sampling,
+                        self._sampling[student],
                         ep_key,
                         tp=tp.id,
                         tr=material.tr,
@@ -250,9 +255,9 @@ class ObserveLevel:
         return requests
 
     def _grade(self, lesson: _ProblemState, material: _RationaleState, key: str, student: str, ep: Problem) -> Request:
-        tp, step = lesson.item.tp, self._asker.identical(student)
+        tp, step = lesson.item.tp, self._grade_asker.identical(student)
         grade_key = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
-        request = self._asker.request(
+        request = self._grade_asker.request(
             "Grade", student, "grade", UNSAMPLED, grade_key, tp=tp.id, tr=material.tr, ep=ep.id, step=step
         )
         self._awaited_grades[request.id] = _AwaitedGrade(material, student, ep.id)

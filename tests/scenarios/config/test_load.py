@@ -103,7 +103,8 @@ def test_an_override_can_correct_a_mistake_in_the_file(path: Path) -> None:
 
 NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
 AGENT_KEYS = (
-    "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args"
+    "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args, "
+    "sampling"
 )
 
 REPLACED = [
@@ -469,6 +470,37 @@ def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
 )  # fmt: skip
 def test_mistakes_of_level_3_with_rationales(path: Path, override: str, mistake: str) -> None:
     assert error_of(path, GOOD + "level: 3\niterate: {material: rationale}\n", override) == mistake
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mistake"),
+    [
+        (["students.1.sampling.temperature=-1"], "--set students.1.sampling.temperature (peer): needs a number, at "
+         "least 0, has -1.0"),
+        (["exam.repeats=2", "students.1.sampling.temperature=0"], "--set students.1.sampling.temperature (peer): 0 "
+         "always draws the same text, but exam.repeats asks 2 times; set exam.repeats to 1 or raise the temperature"),
+        (["students.1.sampling.top=1"], "--set students.1.sampling.top (peer): no such key; did you mean 'top_p'?"),
+        (["teacher.sampling.top_k=5"], "--set teacher.sampling.top_k: teacher.sampling (ada): is for students; the "
+         "teacher's is lesson.sampling"),
+        (["students.1.max_context=300", "students.1.sampling.max_tokens=300"], "--set students.1.max_context (peer): "
+         "300 tokens leave no room: students.1.sampling.max_tokens is 300"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_sampling_of_one_student(path: Path, overrides: list[str], mistake: str) -> None:
+    assert error_of(path, GOOD, *overrides) == mistake
+
+
+def test_the_sampling_of_one_student_is_refused_where_it_has_no_effect(path: Path) -> None:
+    mistake = error_of(path, LEVEL_3, "students.0.sampling.top_k=5")
+    assert "is for exams on rationales; level 3 draws all answers with iterate.answering: take it out" in mistake
+
+
+def test_exam_sampling_may_be_greedy_where_no_student_draws_with_it(path: Path) -> None:
+    overrides = ("exam.sampling.temperature=0", "exam.repeats=2")
+    assert "always draws the same text" in error_of(path, GOOD, *overrides, "students.0.sampling.temperature=1")
+    path.write_text(GOOD)
+    warm = read(path, [*overrides, "students.*.sampling.temperature=1"])
+    assert {warm.sampling_of(student).temperature for student in warm.students} == {1.0}
 
 
 def test_level_2_refuses_questions_before_exams(path: Path) -> None:
