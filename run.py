@@ -263,7 +263,7 @@ def agents_of(scenario: "Scenario", machine: "hardware.Machine | None" = None, *
     by_agent = agent_work(scenario, recorded_tokens or longest_problem_tokens(scenario))
     requests = {name: Workload(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
     return resolve.resolve_agents(
-        scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, workloads=requests
+        scenario.teacher, scenario.entries, machine, in_turn=scenario.time_share, workloads=requests
     )
 
 

@@ -1,7 +1,7 @@
 """Prints docs/scenarios.md, the reference of scenario files: `python -m scenarios.config.reference`.
 
-Keys, types, bounds and defaults come from the structs of scenarios/config/schema.py, and meanings from the docstrings
-under their fields in its source. scenarios/config/load.py uses `in_words` for its errors.
+Keys, types, bounds and defaults come from the structs of schema.py and iterate_schema.py, and meanings from the
+docstrings under their fields in their source. scenarios/config/load.py uses `in_words` for its errors.
 """
 
 import ast
@@ -17,7 +17,7 @@ from msgspec import NODEFAULT
 from msgspec import inspect as types
 
 from broker import work_messages
-from scenarios.config import schema
+from scenarios.config import iterate_schema, schema
 from scenarios.config.schema import Scenario
 
 PATTERNS = {
@@ -215,7 +215,7 @@ def leading_comment(text: str) -> str:
 
 def page() -> str:
     """The text of docs/scenarios.md."""
-    docs = field_docs(work_messages) | field_docs(schema)
+    docs = field_docs(work_messages) | field_docs(iterate_schema) | field_docs(schema)
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]
     parts.append(RULES)

@@ -13,10 +13,12 @@ import msgspec
 from broker.errors import Key, ScenarioError
 from broker.protocol import LAST_PORT
 from broker.work_messages import Sampling
-from scenarios.config.schema import Agent, Iterate, Scenario
+from scenarios.config.iterate_schema import Iterate
+from scenarios.config.schema import Agent, Scenario
 from scenarios.config.yaml_tree import shown
 
 MAX_STUDENTS = 64
+LONGEST_NAME = 32
 RESERVED = ("classroom", "broker", "monitor")
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
@@ -44,7 +46,7 @@ def dotted(key: Key) -> str:
 
 
 def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
-    """The mistakes in a scenario whose entries are each valid alone."""
+    """The mistakes in a scenario whose entries are each valid alone; its students are those of the file."""
     task, lesson, exam = scenario.task, scenario.lesson, scenario.exam
     if any(after <= before for before, after in pairwise(scenario.levels)):
         yield ScenarioMistake(
@@ -67,16 +69,17 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     for name in ("family", "file"):
         if getattr(task, name) == "":
             yield ScenarioMistake(("task", name), "is empty; name one, or leave the key out")
-    if len(scenario.students) > MAX_STUDENTS:
-        yield ScenarioMistake(("students",), f"{len(scenario.students)} students; at most {MAX_STUDENTS} fit a class")
+    if (n := sum(student.copies for student in scenario.students)) > MAX_STUDENTS:
+        yield ScenarioMistake(("students",), f"{n} students; at most {MAX_STUDENTS} fit a class")
     keys: list[Key] = [("teacher",), *(("students", i) for i in range(len(scenario.students)))]
     taken: dict[str, Key] = {}
-    for key, agent in zip(keys, scenario.agents, strict=True):
+    for key, agent in zip(keys, (scenario.teacher, *scenario.students), strict=True):
         if agent.name in taken:
             yield ScenarioMistake(
                 (*key, "name"), f"{agent.name!r} is taken by {dotted(taken[agent.name])}; names differ"
             )
         taken[agent.name] = key
+        yield from _copies_mistakes(key, agent, scenario)
         if key == ("teacher",):
             yield from _agent_mistakes(key, agent, lesson.sampling, "lesson.sampling")
         else:
@@ -185,6 +188,38 @@ def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iter
     if 0 < agent.max_context <= sampling.max_tokens:
         message = f"{agent.max_context} tokens leave no room: {of}.max_tokens is {sampling.max_tokens}"
         yield ScenarioMistake((*key, "max_context"), message)
+
+
+def copy_names(student: Agent) -> tuple[str, ...]:
+    """The names of the students that an entry of the file stands for."""
+    if student.copies == 1:
+        return (student.name,)
+    return tuple(f"{student.name}-{number}" for number in range(1, student.copies + 1))
+
+
+def _copies_mistakes(key: Key, agent: Agent, scenario: Scenario) -> Iterator[ScenarioMistake]:
+    """Mistakes in the copies of one student: their names, and copies that could not differ."""
+    if agent.copies == 1:
+        return
+    where, names = (*key, "copies"), copy_names(agent)
+    if key == ("teacher",):
+        yield ScenarioMistake(where, "is for students; a class has one teacher")
+    if len(names[-1]) > LONGEST_NAME:
+        message = (
+            f"the name {names[-1]!r} is longer than {LONGEST_NAME} characters; choose a shorter one for the student"
+        )
+        yield ScenarioMistake(where, message)
+    others = [one for one in (scenario.teacher, *scenario.students) if one is not agent]
+    if taken := sorted({name for other in others for name in copy_names(other)} & {*names}):
+        yield ScenarioMistake(where, f"a copy would have the name {taken[0]!r}, which another agent has; names differ")
+    drawn = [("exam.sampling", scenario.sampling_of(agent))] if scenario.solves else []
+    drawn += [("iterate.answering", scenario.iterate.answering)] if scenario.classifies else []
+    for entry, sampling in drawn:
+        if sampling.temperature == 0 or sampling.top_k == 1:
+            at = "temperature 0" if sampling.temperature == 0 else "top_k 1"
+            yield ScenarioMistake(
+                where, f"copies differ in what they draw, and {entry} with {at} draws nothing; raise it"
+            )
 
 
 def _own_sampling_mistakes(key: Key, agent: Agent, scenario: Scenario) -> Iterator[ScenarioMistake]:

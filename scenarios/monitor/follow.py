@@ -52,7 +52,7 @@ class Follower:
     Attributes:
         events: those that the last look found.
         lessons: the figures of level 1, or of level 2's first round, by TP.
-        agents: by name.
+        agents: by name; the copies of a student together, here and below.
         done, asked: results, and requests so far, by stage and agent.
         waiting: requests without a result, by agent.
         level: the highest one that asked something; 0: none did.
@@ -64,6 +64,7 @@ class Follower:
     def __init__(self, store: Store, scenario: Scenario) -> None:
         self._store = store
         self._scenario = scenario
+        self._pools = scenario.pools
         self._seq = 0
         self.events: list[ClassEvent] = []
         self._reset()
@@ -137,7 +138,7 @@ class Follower:
 
     def _begin(self) -> Level | None:
         """Make the level, once the problems and all who answer are known."""
-        if not {agent.name for agent in self._scenario.agents} <= self._store.answerers().keys():
+        if not self._pools.keys() <= self._store.answerers().keys():
             return None
         if (bank := self._store.bank()) is None:
             return None
@@ -152,8 +153,8 @@ class Follower:
             self._unread.append(request.id)
             self._open[request.level, request.round, request.stage] += 1
             self._ungraded[request.stage] += request.kind not in GRADED
-            self.waiting[request.to] += 1
-            self.asked[request.stage, request.to] += 1
+            self.waiting[self._pools[request.to]] += 1
+            self.asked[request.stage, self._pools[request.to]] += 1
             self.level = max(self.level, request.level)
             self._outcome_changed = self._outcome_changed or _after_lessons(request)
 
@@ -161,8 +162,8 @@ class Follower:
         request = self._awaited.pop(id)
         self._open[request.level, request.round, request.stage] -= 1
         self._ungraded[request.stage] -= request.kind not in GRADED
-        self.waiting[request.to] -= 1
-        self.done[request.stage, request.to] += 1
+        self.waiting[self._pools[request.to]] -= 1
+        self.done[request.stage, self._pools[request.to]] += 1
         return request
 
     def _new_results(self) -> list[str]:
@@ -197,7 +198,7 @@ class Follower:
             self._add_requests(level.receive(result))
             at = str(row[10])
             self.last = max(self.last, at)
-            agent = self.agents[request.to]
+            agent = self.agents[self._pools[request.to]]
             agent.done += 1
             agent.failed += bool(result.failed)
             agent.prompt_tokens += int(str(row[8]))

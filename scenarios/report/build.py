@@ -65,7 +65,7 @@ def summarize(
     chosen = methods.chosen_answers(scenario, counted, sheets)
     line_ups = compare_lineups(sheets, names, scoring, seed) if solves else []
     failures = failed(store, given_up)
-    agents = agents_of(store, facts, failures, iteration)
+    agents = agents_of(store, facts, failures, iteration, scenario.pools)
     rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
     return Summary(
@@ -174,6 +174,7 @@ def _students(
                 exam_answers=n,
                 m1_max=alone.m1_max if alone else None,
                 m1_sum=alone.m1_sum if alone else None,
+                copy_of=student.pool if student.pool != student.name else "",
                 sampling=scenario.own_sampling(student) if scenario.solves else {},
             )
         )

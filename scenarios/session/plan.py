@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scenarios.config.schema import Scenario
+from scenarios.config.validate import copy_names
 from scenarios.levels.iterate.budget import originals
 from scenarios.report.formatting import entries, many
 from scenarios.session.request_counts import Counts
@@ -67,6 +68,9 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
         f"As soon as a rationale has an answer, {_answer([student.name for student in scenario.students])} its exam "
         f"problems, each {_times(exam.repeats)}, with the rationale as their example."
     )
+    for entry in scenario.entries:
+        if entry.copies > 1:
+            yield f"{', '.join(copy_names(entry))} are copies of {entry.name}: one model, each with draws of its own."
     for student in scenario.students:
         if own := scenario.own_sampling(student):
             yield f"{student.name} draws its exam answers otherwise than exam.sampling says: {entries(own)}."

@@ -156,8 +156,8 @@ def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
     requests = Counter[str]()
     if not scenario.classifies:
         for one in _batches(scenario, problem_tokens):
-            requests[one.agent.name] += one.number
-    lengths = {student.name: scenario.sampling_of(student).max_tokens for student in scenario.students}
+            requests[one.agent.pool] += one.number
+    lengths = {student.pool: scenario.sampling_of(student).max_tokens for student in scenario.students}
     # The teacher answers questions and mistakes of every student.
     lengths[scenario.teacher.name] = max(lengths.values(), default=0)
     return {

@@ -240,7 +240,8 @@ class RunFolder:
     def without_answers(self, scenario: Scenario) -> frozenset[str]:
         """The agents without a recorded answer in this run."""
         with Store(self.path) as store:
-            return frozenset(agent.name for agent in scenario.agents) - store.answered()
+            answered = {scenario.pools.get(name, name) for name in store.answered()}
+        return frozenset(agent.name for agent in scenario.agents) - answered
 
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
         """The ending of a class that has all its results already and needs no process; None: results are missing.

@@ -104,7 +104,7 @@ def hold(
     with Store(folder.path, write=True) as store, folder.sockets(scenario):
         agents = connect(folder.broker(scenario))
         begins = not store.answerers()
-        store.keep_answerers(dict(agents.answerers))
+        store.keep_answerers({name: agents.answerers[pool] for name, pool in scenario.pools.items()})
         folder.keep(scenario)
         interrupts.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
         if retry_failed:

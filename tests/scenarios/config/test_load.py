@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import EngineError, ScenarioError, TaskError
-from scenarios.config.load import dump, located, read
+from scenarios.config.load import difference, dump, located, read
 from scenarios.config.schema import Scenario
 
 GOOD = """\
@@ -90,6 +90,20 @@ def test_overrides_reach_into_sections_lists_and_every_one_of_a_list(path: Path)
     assert scenario.task.templates == (3, 4)
 
 
+def test_copies_of_a_student_are_students_with_one_pool(path: Path) -> None:
+    scenario = good(path, "students.1.copies=3", "students.1.replicas=2")
+    assert [student.name for student in scenario.students] == ["tiny", "peer-1", "peer-2", "peer-3"]
+    assert scenario.pools == {"ada": "ada", "tiny": "tiny", "peer-1": "peer", "peer-2": "peer", "peer-3": "peer"}
+    assert [(one.name, one.copies, one.replicas, one.persona) for one in scenario.agents[1:]] == [
+        ("tiny", 1, 1, ""),
+        ("peer", 3, 2, "brief"),
+    ]
+    kept = path.with_name("kept.yaml")
+    kept.write_text(dump(scenario))
+    assert read(kept) == scenario
+    assert difference(scenario, good(path, "students.1.replicas=2")) == ["students.1.copies: 3 -> 1"]
+
+
 def test_the_last_override_wins(path: Path) -> None:
     assert good(path, "seed=5", "seed=-3").seed == -3
 
@@ -104,7 +118,7 @@ def test_an_override_can_correct_a_mistake_in_the_file(path: Path) -> None:
 NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
 AGENT_KEYS = (
     "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args, "
-    "sampling"
+    "copies, sampling"
 )
 
 REPLACED = [
@@ -487,6 +501,26 @@ def test_mistakes_of_level_3_with_rationales(path: Path, override: str, mistake:
     ],
 )  # fmt: skip
 def test_mistakes_in_the_sampling_of_one_student(path: Path, overrides: list[str], mistake: str) -> None:
+    assert error_of(path, GOOD, *overrides) == mistake
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mistake"),
+    [
+        (["students.1.copies=0"], "--set students.1.copies (peer): needs a whole number from 1 to 64, has 0"),
+        (["teacher.copies=2"], "--set teacher.copies (ada): is for students; a class has one teacher"),
+        (["students.1.copies=64"], "good.yaml:9: students: 65 students; at most 64 fit a class"),
+        (["students.0.name=peer-2", "students.1.copies=2"], "--set students.1.copies (peer): a copy would have the "
+         "name 'peer-2', which another agent has; names differ"),
+        (["teacher.name=peer-1", "students.1.copies=2"], "--set students.1.copies (peer): a copy would have the "
+         "name 'peer-1', which another agent has; names differ"),
+        (["students.1.name=" + "a" * 31, "students.1.copies=2"], f"--set students.1.copies ({'a' * 31}): the name "
+         f"'{'a' * 31}-2' is longer than 32 characters; choose a shorter one for the student"),
+        (["students.1.copies=2", "students.1.sampling.top_k=1"], "--set students.1.copies (peer): copies differ in "
+         "what they draw, and exam.sampling with top_k 1 draws nothing; raise it"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_copies_of_a_student(path: Path, overrides: list[str], mistake: str) -> None:
     assert error_of(path, GOOD, *overrides) == mistake
 
 
