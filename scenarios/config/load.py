@@ -33,7 +33,7 @@ FREE = re.compile(
 """Entries that change no request. Another model or engine changes requests only if it answers otherwise, which
 `Store.keep_answerers` finds out once its weights are loaded."""
 REPLAYABLE = re.compile(
-    r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats|score)"
+    r"name|(scoring|limits|broker)\..*|task\.problems|lesson\.(rationales|equal_cost)|exam\.(problems|repeats|score)"
     r"|learn\.(?!held_out).*"
 )
 """Entries that a replay may change: it needs no new answer, or reports which ones are missing."""

@@ -114,6 +114,9 @@ class Lesson(Section, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     greedy: bool = True
     """Also answer once at temperature 0, as the greedy baseline."""
+    equal_cost: bool = False
+    """Level 1: when a TP is complete, sample as many further TRs as its exams cost in tokens, at most 512. They are not
+    examined; their votes are self-consistency (SC) at M1's cost, the fair baseline of M1."""
 
 
 class Exam(Section, frozen=True, kw_only=True):

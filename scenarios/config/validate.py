@@ -93,6 +93,7 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     drawn_so = any(scenario.sampling_of(student) == exam.sampling for student in scenario.students)
     times = exam.repeats if drawn_so or not scenario.students else 1
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, times, "exam.repeats")
+    yield from _equal_cost_mistakes(scenario)
     if exam.questions and not scenario.solves:
         yield ScenarioMistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
     if exam.questions and 2 in scenario.levels:
@@ -169,6 +170,16 @@ def _learn_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
         yield ScenarioMistake(
             ("lesson", "rationales"), "1 makes no pairs; level 2 compares two or more rationales of a problem"
         )
+
+
+def _equal_cost_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
+    lesson, where = scenario.lesson, ("lesson", "equal_cost")
+    if not lesson.equal_cost:
+        return
+    if 3 in scenario.levels and scenario.levels[0] == 3:
+        yield ScenarioMistake(where, "goes with levels 1 and 2; this class has level 3 alone, so take it out")
+    if lesson.sampling.temperature == 0 or lesson.sampling.top_k == 1:
+        yield ScenarioMistake(where, "asks for further draws, and lesson.sampling always draws the same text")
 
 
 def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iterator[ScenarioMistake]:

@@ -65,6 +65,8 @@ class Result(msgspec.Struct, frozen=True):
     correct: bool
     failed: str = ""
     """Kind of the failure, or empty."""
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
     completion_tokens: int = 0
     finish_reason: str = "stop"
     score: float | None = None

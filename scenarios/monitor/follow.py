@@ -191,6 +191,8 @@ class Follower:
                 answer=None if row[2] is None else str(row[2]),
                 correct=bool(row[3]),
                 failed=str(row[4]),
+                prompt_tokens=int(str(row[8])),
+                cached_prompt_tokens=int(str(row[9])),
                 completion_tokens=int(str(row[5])),
                 finish_reason=str(row[6]),
                 score=None if row[7] is None else float(str(row[7])),
@@ -201,8 +203,8 @@ class Follower:
             agent = self.agents[self._pools[request.to]]
             agent.done += 1
             agent.failed += bool(result.failed)
-            agent.prompt_tokens += int(str(row[8]))
-            agent.cached_tokens += int(str(row[9]))
+            agent.prompt_tokens += result.prompt_tokens
+            agent.cached_tokens += result.cached_prompt_tokens
             agent.completion_tokens += result.completion_tokens
             if _after_lessons(request):
                 self._outcome_changed = True

@@ -13,6 +13,7 @@ from scenarios.config.schema import Scenario
 from scenarios.config.validate import copy_names
 from scenarios.levels.iterate.budget import originals
 from scenarios.report.formatting import entries, many
+from scenarios.scoring.equal_cost import MOST
 from scenarios.session.request_counts import Counts
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
         yield (
             "Each student also says once per rationale and exam problem how likely it finds the worked solution; "
             "these dense scores choose an answer, too."
+        )
+    if lesson.equal_cost:
+        yield (
+            f"When a problem is complete, {teacher} writes as many further rationales as its exams cost in tokens, "
+            f"at most {MOST}; they are not examined, and vote for SC at M1's cost."
         )
     baselines = "greedy decoding and self-consistency" if lesson.greedy else "self-consistency"
     yield f"Per problem, exam scores choose an answer (MAX, SUM), next to {baselines}."
@@ -168,6 +174,8 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
         yield "teaching_rationales", "teaching rationales (TRs)", ""
         yield "greedy", "greedy answers", ""
     yield "exam_answers", "exam answers (EAs)", AT_MOST
+    if counted.further_rationales:
+        yield "further_rationales", "further TRs, for SC at M1's cost", "about, at most"
     if counted.questions:
         yield "questions", "questions, and as many answers", AT_MOST
     if counted.grades:

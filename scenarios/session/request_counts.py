@@ -6,7 +6,7 @@ Token counts are estimates from above. scenarios/session/plan.py formats the cou
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 from broker.errors import ScenarioError
 from scenarios.config.schema import Agent, Scenario
 from scenarios.levels.iterate.budget import Amounts, originals
+from scenarios.scoring.equal_cost import MOST
 from scenarios.tasks import build
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN
@@ -34,6 +35,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     teaching_rationales: int = 0
     greedy: int = 0
     """The teacher's greedy answers, a baseline."""
+    further_rationales: int = 0
+    """For SC at M1's cost, 0 unless lesson.equal_cost: estimated from prompts and answers of full length."""
     exam_answers: int = 0
     """Identical TRs are examined once, and TRs without an answer not at all: neither is known beforehand."""
     questions: int = 0
@@ -217,7 +220,10 @@ def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
     yield _Batch("teaching_rationales", teacher, trs, question, length)
     # The TRs of every round are graded.
     graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
-    yield from _exams(scenario, problem_tokens, trs, length, graded=graded)
+    exams = list(_exams(scenario, problem_tokens, trs, length, graded=graded))
+    yield from exams
+    if lesson.equal_cost:
+        yield _Batch("further_rationales", teacher, _further(tps, question + length, length, exams), question, length)
     if 2 in scenario.levels:
         yield from _learn(scenario, problem_tokens)
     if scenario.rewrites:
@@ -230,6 +236,14 @@ def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
         written = rewritten * iterate.revisions
         yield _Batch("revisions", teacher, written, question + shown, iterate.writing.max_tokens)
         yield from _exams(scenario, problem_tokens, written, iterate.writing.max_tokens, graded=written)
+
+
+def _further(tps: int, tokens: int, completion: int, exams: Sequence[_Batch]) -> int:
+    """About how many further TRs the tokens of exams buy, at so many all in all and in the completion of each."""
+    paid = [one for one in exams if one.counted_as != "grades"]
+    completions = sum(one.number * one.completion for one in paid)
+    prompts = sum(one.number * (one.prompt + _persona_tokens(one.agent)) for one in paid)
+    return min(tps * MOST, max((prompts + completions) // tokens, completions // completion))
 
 
 def _exams(

@@ -36,6 +36,8 @@ class DialogueOutcome(NamedTuple):
     completions: int
     """Number of completions: none, a question, or both. An answer to two students counts for one of them."""
     tokens: int
+    prompt_tokens: int
+    cached_prompt_tokens: int
 
 
 class Dialogues:
@@ -121,8 +123,11 @@ class Dialogues:
 
     def _end(self, tp: Problem, material: str, student: str, dialogue: Dialogue | None, own: list[Result]) -> None:
         completed = [result for result in own if not result.failed]
-        tokens = sum(result.completion_tokens for result in completed)
-        self._ended.append(DialogueOutcome(tp.id, material, student, dialogue, len(completed), tokens))
+        tokens = [
+            sum(getattr(result, name) for result in completed)
+            for name in ("completion_tokens", "prompt_tokens", "cached_prompt_tokens")
+        ]
+        self._ended.append(DialogueOutcome(tp.id, material, student, dialogue, len(completed), *tokens))
 
     def _request(self, kind: str, to: str, tp: Problem, tr: str, key: str, stage: str) -> Request:
         sampling = self._explain_sampling if kind == "Explain" else self._ask_sampling[to]

@@ -524,6 +524,14 @@ def test_mistakes_in_the_copies_of_a_student(path: Path, overrides: list[str], m
     assert error_of(path, GOOD, *overrides) == mistake
 
 
+def test_further_rationales_for_sc_are_refused_where_they_have_no_effect(path: Path) -> None:
+    assert error_of(path, GOOD, "lesson.equal_cost=true", "lesson.sampling.temperature=0", "lesson.rationales=1") == (
+        "--set lesson.equal_cost: asks for further draws, and lesson.sampling always draws the same text"
+    )
+    alone = error_of(path, LEVEL_3, "lesson.equal_cost=true")
+    assert "goes with levels 1 and 2; this class has level 3 alone, so take it out" in alone
+
+
 def test_the_sampling_of_one_student_is_refused_where_it_has_no_effect(path: Path) -> None:
     mistake = error_of(path, LEVEL_3, "students.0.sampling.top_k=5")
     assert "is for exams on rationales; level 3 draws all answers with iterate.answering: take it out" in mistake
