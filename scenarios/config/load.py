@@ -37,6 +37,10 @@ REPLAYABLE = re.compile(
     r"|learn\.(?!held_out).*"
 )
 """Entries that a replay may change: it needs no new answer, or reports which ones are missing."""
+GROWING = re.compile(
+    r"level|task\.problems|lesson\.(rationales|greedy|equal_cost)|exam\.(problems|repeats|score)|(learn|iterate)\..*"
+)
+"""Entries that `extend` may change, if all that was asked is asked again; and it may add students."""
 WITHOUT_FOLDER = ("openai", "simulated", "external")
 """Engines that do not load a model from a local folder."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
@@ -221,6 +225,15 @@ def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str]
         for line in difference(old, new)
         if line.startswith(asked) or not (line.startswith(free) or FREE.fullmatch(line.partition(": ")[0]))
     ]
+
+
+def beyond_extension(old: Scenario, new: Scenario, without_answers: Collection[str] = ()) -> list[str]:
+    """The changes that no extension can make: those of requests, other than the entries in GROWING and new students."""
+    now = {student.name: student for student in new.students}
+    gone = [f"students: {student.name} would be gone" for student in old.students if student.name not in now]
+    same = msgspec.structs.replace(new, students=tuple(now.get(student.name, student) for student in old.students))
+    changed = asked_differs(old, same, without_answers)
+    return gone + [line for line in changed if not GROWING.fullmatch(line.partition(": ")[0])]
 
 
 def beyond_replay(old: Scenario, new: Scenario) -> list[str]:

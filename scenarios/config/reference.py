@@ -78,6 +78,11 @@ python run.py scenarios/multi_student.yaml --set 'students.*.engine=simulated' -
 `resume` accepts every change that changes no request: limits, devices, replicas, the broker, and engine arguments that
 affect the speed of an answer but not its text. It also accepts another name or path of the same model, and the engine
 that `auto` chose.
+
+`extend` also accepts larger numbers (`task.problems`, `lesson.rationales`, `exam.problems`, `exam.repeats`), further
+students at the end of the list, `lesson.equal_cost` and another `level`, if everything that was asked is asked again;
+it counts what would not be. Two cases where it would not: new pairs of level 2 are new trainings, and with
+`exam.repeats` above 1 a further identical student moves the repeats of the others.
 """
 
 RULES = """\

@@ -20,7 +20,7 @@ import msgspec
 
 from broker.errors import StoreError, database_in_words
 from broker.files import open_lock
-from scenarios.store import problems
+from scenarios.store import naming, problems
 from scenarios.tasks.problems import Bank
 
 SCHEMA_VERSION = 2
@@ -221,16 +221,13 @@ class Store:
 
         Until then it names the one that arrived first, which differs from run to run.
         """
-        twins = self._db.execute(
-            "SELECT first, request_id FROM ("
-            "  SELECT request_id, first_value(request_id) OVER ("
-            "    PARTITION BY tp, text ORDER BY level, round, stage = 'probe', repeat, request_id) AS first"
-            "  FROM result WHERE kind IN ('Teach', 'Revise') AND stage IN ('teach', 'probe', 'write') AND tp <> ''"
-            "  AND failed = '') WHERE first <> request_id"
-        ).fetchall()
         with self._transaction():
-            # The index on tr leaves out rows without one.
-            self._db.executemany("UPDATE result SET tr = ? WHERE tr = ? AND tr <> ''", twins)
+            naming.name_first_twins(self._db)
+
+    def name_stages(self, stages: Mapping[str, str]) -> None:
+        """Say what results are for now, by request id: a larger class may want them for something else."""
+        with self._transaction():
+            naming.name_stages(self._db, stages)
 
     def note(self, agent: str, kind: str, detail: str = "") -> None:
         """Record an event."""
@@ -262,7 +259,7 @@ class Store:
             yield _record(row)
 
     def keep_bank(self, bank: Bank) -> None:
-        """Record the problems of the class."""
+        """Record the problems of the class, or those that are new."""
         with self._transaction():
             problems.write(self._db, bank)
 
