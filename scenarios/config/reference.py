@@ -80,9 +80,10 @@ affect the speed of an answer but not its text. It also accepts another name or 
 that `auto` chose.
 
 `extend` also accepts larger numbers (`task.problems`, `lesson.rationales`, `exam.problems`, `exam.repeats`), further
-students at the end of the list, `lesson.equal_cost` and another `level`, if everything that was asked is asked again;
-it counts what would not be. Two cases where it would not: new pairs of level 2 are new trainings, and with
-`exam.repeats` above 1 a further identical student moves the repeats of the others.
+students at the end of the list, `lesson.equal_cost`, and levels after the last one, if everything that was asked is
+asked again. It is not, and so the class is refused, where level 2 or 3 has begun (they depend on all results before),
+where a further identical student moves the repeats of the others (`exam.repeats` above 1), and where the problems
+cannot be drawn again.
 """
 
 RULES = """\

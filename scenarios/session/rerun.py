@@ -77,7 +77,7 @@ class Extension:
         lost = [id for id, one in before.items() if one.stage != VOTES and (id not in after or after[id].to != one.to)]
         if lost:
             answered = sum(store.find(id) is not None for id in lost)
-            count = f"{many(len(lost), 'request')} would not be asked any more, {answered:,} of them answered"
+            count = f"{many(len(lost), 'request')} ({answered:,} answered) are not among those that it asks so far"
             raise _refused([*self._changed, count])
         store.keep_bank(larger)
         votes = [id for id, one in before.items() if one.stage == VOTES and id in after]

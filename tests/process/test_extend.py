@@ -120,7 +120,7 @@ def test_an_identical_student_that_would_take_over_the_repeats_of_another_is_ref
     out = tmp_path / "run"
     classes.finish(classes.start(out, *SMALL, TOO_LATE, "students.0.copies=2"))
     said = extend(out, "students.0.copies=3", code=2)
-    assert "requests would not be asked any more" in said
+    assert "are not among those that it asks so far" in said
 
 
 def test_a_file_that_has_changed_since_is_refused(tmp_path: Path) -> None:
