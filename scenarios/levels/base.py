@@ -65,12 +65,13 @@ class Result(msgspec.Struct, frozen=True):
     correct: bool
     failed: str = ""
     """Kind of the failure, or empty."""
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
     completion_tokens: int = 0
     finish_reason: str = "stop"
     score: float | None = None
     """Mean log-probability of the solution's tokens, in nats, of a `Grade`."""
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    """Of `prompt_tokens`: those that came from a prefix cache."""
 
 
 class RoundNews(msgspec.Struct, frozen=True):

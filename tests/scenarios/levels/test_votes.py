@@ -38,17 +38,16 @@ def level(scenario: Scenario = SCENARIO, retried: frozenset[str] = frozenset()) 
 def answer(request: Request, failed: frozenset[str] = frozenset()) -> Result:
     draw = random.Random(request.id)
     if request.id in failed:
-        return Result(request.id, "", None, False, "engine")
+        return Result(request.id, "", None, False, failed="engine")
     text = f"way {draw.randrange(2)}" if request.kind == "Teach" else request.id
     return Result(
-        request.id,
-        text,
-        str(draw.randrange(2)),
-        draw.random() < 0.5,
-        "",
-        draw.randrange(50, 90),
-        40,
-        draw.randrange(5, 9),
+        request_id=request.id,
+        text=text,
+        answer=str(draw.randrange(2)),
+        correct=draw.random() < 0.5,
+        prompt_tokens=draw.randrange(50, 90),
+        cached_prompt_tokens=40,
+        completion_tokens=draw.randrange(5, 9),
     )
 
 
