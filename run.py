@@ -22,8 +22,6 @@ INTERRUPTS = Interrupts()
 if __name__ == "__main__":  # before the imports below, which take a while
     INTERRUPTS.install()
 
-import difflib
-import shlex
 import sqlite3
 import tomllib
 from collections.abc import Sequence
@@ -38,10 +36,11 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
-from broker.errors import LbtError, ScenarioError, in_words
+from broker.errors import LbtError, in_words
 from broker.logs import configure_terminal
 from broker.streams import protect
 from scenarios.report.console import print_json, say, show_summary
+from scenarios.session.command_line import check_command, with_seed
 from scenarios.session.exit_codes import COMPLETE, FAILED, WRONG
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from agents.training import preflight
     from scenarios.config.schema import Scenario
     from scenarios.session.request_counts import Counts
+    from scenarios.session.rerun import Extension
     from scenarios.session.run_dir import RunFolder
 
     Agents = Sequence[resolve.ResolvedAgent]
@@ -133,8 +133,25 @@ def resume(
     with load.located(folder.scenario_file, overrides):
         check_installed(described)
         agents = agents_of(described, recorded_tokens=folder.problem_tokens())
-        models = resolve.fetch_models(agents, err)
-        return hold(described, folder, agents, models, monitor, retry_failed=retry_failed)
+        return hold(described, folder, agents, resolve.fetch_models(agents, err), monitor, retry_failed=retry_failed)
+
+
+@app.command
+def extend(run_dir: Path, /, *, overrides: Overrides = (), monitor: MonitorMode = "live") -> int:
+    """Continue a class with more rationales, problems, exams, repeats or students; only what is missing is asked."""
+    from agents.placement import resolve
+    from scenarios.config import load
+    from scenarios.session.rerun import Extension
+    from scenarios.session.run_dir import RunFolder
+
+    folder = RunFolder(run_dir)
+    larger = (extension := Extension(folder, overrides)).scenario
+    if extension.changes_nothing:
+        say(out, f"Nothing that the class asks changes. {folder.go_on}")
+        return COMPLETE
+    with load.located(folder.scenario_file, overrides):
+        agents = agents_of(larger, recorded_tokens=folder.problem_tokens())
+        return hold(larger, folder, agents, resolve.fetch_models(agents, err), monitor, extension=extension)
 
 
 @app.command
@@ -259,11 +276,6 @@ def doctor(
     return COMPLETE
 
 
-def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
-    """`overrides` plus the one for `--seed`."""
-    return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
-
-
 def agents_of(scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0) -> "Agents":
     """Resolve the agents of a class; `recorded_tokens` is the length of the problems that a run already has."""
     from agents.placement import resolve
@@ -273,7 +285,7 @@ def agents_of(scenario: "Scenario", machine: "hardware.Machine | None" = None, *
     by_agent = agent_work(scenario, recorded_tokens or longest_problem_tokens(scenario))
     requests = {name: Workload(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
     return resolve.resolve_agents(
-        scenario.teacher, scenario.students, machine, in_turn=scenario.time_share, workloads=requests
+        scenario.teacher, scenario.entries, machine, in_turn=scenario.time_share, workloads=requests
     )
 
 
@@ -297,6 +309,7 @@ def hold(
     monitor: MonitorMode,
     *,
     retry_failed: bool = False,
+    extension: "Extension | None" = None,
 ) -> int:
     """Run one session of a class, from its processes to the summary; returns the exit code."""
     from agents.placement.crew import Crew
@@ -306,25 +319,10 @@ def hold(
     where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
     connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share)
     shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out)
-    ran_in, ending = session.hold(scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed)
+    ran_in, ending = session.hold(
+        scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed, extension=extension
+    )
     return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, out, err)
-
-
-def check_command(words: Sequence[str]) -> None:
-    """Refuse a first word that is no command, no option and no file."""
-    first, *rest = words
-    commands = [name for name in app if not name.startswith("-")]
-    if first in commands or first.startswith("-"):
-        return
-    if Path(first, "scenario.yaml").is_file():
-        raise ScenarioError(f"{first} is the folder of a run: python run.py resume|report|watch {shlex.quote(first)}")
-    if Path(first).suffix or Path(first).is_file():
-        return
-    if first == "run":
-        raise ScenarioError(f"there is no command `run`: leave it out, python run.py {' '.join(rest)}".strip())
-    near = difflib.get_close_matches(first, commands, n=1)
-    hint = f"did you mean {near[0]}?" if near else "python run.py --help lists the commands"
-    raise ScenarioError(f"{first}: no such file, and no command of this name; {hint}")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -333,7 +331,7 @@ def main(words: list[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]
     try:
-        check_command(words)
+        check_command(words, [name for name in app if not name.startswith("-")])
         return int(app(words, exit_on_error=False, print_error=False) or COMPLETE)
     except cyclopts.CycloptsError as error:
         unused: list[str] = getattr(error, "unused_tokens", None) or []

@@ -37,8 +37,16 @@ def start(out: Path, *overrides: str, scenario: str | Path = SMOKE) -> subproces
 
 
 def resume(out: Path, *overrides: str) -> subprocess.Popen[str]:
+    return go_on("resume", out, *overrides)
+
+
+def extend(out: Path, *overrides: str) -> subprocess.Popen[str]:
+    return go_on("extend", out, *overrides)
+
+
+def go_on(how: str, out: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command("resume", out, "--monitor", "off", *sets(*overrides)),
+        command(how, out, "--monitor", "off", *sets(*overrides)),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 import yaml
 from msgspec import inspect as types
+from msgspec.structs import asdict
 
 from broker.engine_args import EXECUTION_ONLY
 from broker.errors import Key, LbtError
 from scenarios.config.overrides import source_of
-from scenarios.config.schema import Agent, Scenario
-from scenarios.config.validate import ScenarioMistake, dotted, mistakes
+from scenarios.config.schema import Agent, Scenario, StudentCopy
+from scenarios.config.validate import ScenarioMistake, copy_names, dotted, mistakes
 from scenarios.config.yaml_tree import Tree, shown, surprise
 
 FREE = re.compile(
@@ -32,10 +33,14 @@ FREE = re.compile(
 """Entries that change no request. Another model or engine changes requests only if it answers otherwise, which
 `Store.keep_answerers` finds out once its weights are loaded."""
 REPLAYABLE = re.compile(
-    r"name|metrics|(scoring|limits|broker)\..*|task\.problems|lesson\.rationales|exam\.(problems|repeats|score)"
+    r"name|metrics|(scoring|limits|broker)\..*|task\.problems|lesson\.(rationales|equal_cost)|exam\.(problems|repeats|score)"
     r"|learn\.(?!held_out).*"
 )
 """Entries that a replay may change: it needs no new answer, or reports which ones are missing."""
+GROWING = re.compile(
+    r"level|task\.problems|lesson\.(rationales|greedy|equal_cost)|exam\.(problems|repeats|score)|(learn|iterate)\..*"
+)
+"""Entries that `extend` may change, if all that was asked is asked again; and it may add students."""
 WITHOUT_FOLDER = ("openai", "simulated", "external")
 """Engines that do not load a model from a local folder."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
@@ -53,6 +58,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Scenario:
         scenario = _resolve(_convert(source.tree), path)
         for mistake in mistakes(scenario):
             raise mistake
+        scenario = msgspec.structs.replace(scenario, students=_with_copies(scenario.students))
     except ScenarioMistake as mistake:
         raise source.error(mistake.key, mistake.message) from None
     return scenario
@@ -161,6 +167,17 @@ def _resolve(scenario: Scenario, path: Path) -> Scenario:
     return msgspec.structs.replace(scenario, task=task, iterate=iterate, teacher=teacher, students=students)
 
 
+def _with_copies(students: Sequence[Agent]) -> tuple[Agent, ...]:
+    """The students with each copy as one."""
+    return tuple(
+        StudentCopy(**asdict(student) | {"name": name, "copies": 1}, entry=student.name)
+        if student.copies > 1
+        else student
+        for student in students
+        for name in copy_names(student)
+    )
+
+
 # --- writing and comparing ------------------------------------------------------------------------------
 
 
@@ -179,14 +196,18 @@ _Dumper.add_representer(str, _Dumper.text)
 
 def dump(scenario: Scenario) -> str:
     """The scenario as YAML with all defaults; `read` returns an equal scenario from it."""
-    plain = msgspec.to_builtins(scenario)
-    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    text: str = yaml.dump(_plain(scenario), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return text
+
+
+def _plain(scenario: Scenario) -> Any:
+    """The values of the file."""
+    return msgspec.to_builtins(msgspec.structs.replace(scenario, students=scenario.entries))
 
 
 def difference(old: Scenario, new: Scenario) -> list[str]:
     """The differing entries, one line each, in the order of the file: `task.problems: 6 -> 12`."""
-    pairs = _differing(msgspec.to_builtins(old), msgspec.to_builtins(new), ())
+    pairs = _differing(_plain(old), _plain(new), ())
     return [f"{key}: {_value(was)} -> {_value(now)}" for key, was, now in pairs]
 
 
@@ -197,13 +218,22 @@ def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str]
     """
     # At level 2 the scores choose the training data.
     asked = ("scoring.",) if 2 in new.levels else ()
-    places = {"teacher": new.teacher} | {f"students.{i}": student for i, student in enumerate(new.students)}
+    places = {"teacher": new.teacher} | {f"students.{i}": student for i, student in enumerate(new.entries)}
     free = tuple(f"{place}.engine_args." for place, agent in places.items() if agent.name in without_answers)
     return [
         line
         for line in difference(old, new)
         if line.startswith(asked) or not (line.startswith(free) or FREE.fullmatch(line.partition(": ")[0]))
     ]
+
+
+def beyond_extension(old: Scenario, new: Scenario, without_answers: Collection[str] = ()) -> list[str]:
+    """The changes that no extension can make: those of requests, other than the entries in GROWING and new students."""
+    now = {student.name: student for student in new.students}
+    gone = [f"students: {student.name} would be gone" for student in old.students if student.name not in now]
+    same = msgspec.structs.replace(new, students=tuple(now.get(student.name, student) for student in old.students))
+    changed = asked_differs(old, same, without_answers)
+    return gone + [line for line in changed if not GROWING.fullmatch(line.partition(": ")[0])]
 
 
 def beyond_replay(old: Scenario, new: Scenario) -> list[str]:

@@ -1,7 +1,7 @@
 """Prints docs/scenarios.md, the reference of scenario files: `python -m scenarios.config.reference`.
 
-Keys, types, bounds and defaults come from the structs of scenarios/config/schema.py, and meanings from the docstrings
-under their fields in its source. scenarios/config/load.py uses `in_words` for its errors.
+Keys, types, bounds and defaults come from the structs of schema.py and iterate_schema.py, and meanings from the
+docstrings under their fields in their source. scenarios/config/load.py uses `in_words` for its errors.
 """
 
 import ast
@@ -17,7 +17,7 @@ from msgspec import NODEFAULT
 from msgspec import inspect as types
 
 from broker import work_messages
-from scenarios.config import schema
+from scenarios.config import iterate_schema, schema
 from scenarios.config.schema import Scenario
 
 PATTERNS = {
@@ -78,6 +78,12 @@ python run.py scenarios/multi_student.yaml --set 'students.*.engine=simulated' -
 `resume` accepts every change that changes no request: limits, devices, replicas, the broker, and engine arguments that
 affect the speed of an answer but not its text. It also accepts another name or path of the same model, and the engine
 that `auto` chose.
+
+`extend` also accepts larger numbers (`task.problems`, `lesson.rationales`, `exam.problems`, `exam.repeats`), further
+students at the end of the list, `lesson.equal_cost`, and levels after the last one, if everything that was asked is
+asked again. It is not, and so the class is refused, where level 2 or 3 has begun (they depend on all results before),
+where a further identical student moves the repeats of the others (`exam.repeats` above 1), and where the problems
+cannot be drawn again.
 """
 
 RULES = """\
@@ -91,6 +97,7 @@ RULES = """\
 - In `sampling`, `temperature` and `top_k` are at least 0, `top_p` is above 0 and at most 1, and `max_tokens` is at
   least 1. If `temperature` is 0 or `top_k` is 1, every draw gives the same text, so `rationales` or `repeats` must be
   1, and so must `iterate.revisions` at level 3 (and `iterate.beam`, if the teacher writes the first sets).
+- `students.*.sampling` is for exams on rationales; the dense score of `exam.score: logprob` is the same with any.
 - `max_context`, if given, is larger than the `max_tokens` of the agent's requests.
 - `exam.score: logprob` scores worked solutions: those of gsm_symbolic, and the `solution` of a file (of a variant, or
   beside `question` and `answer`); otherwise only the line `Answer: ...`. The engine `openai` cannot.
@@ -163,10 +170,9 @@ def _collect(kind: types.Type, place: str, places: dict[type, list[str]], found:
     if isinstance(kind, types.VarTupleType):
         _collect(kind.item_type, place + ".*", places, found)
     if isinstance(kind, types.StructType):
-        known = kind.cls in found
         found[kind.cls] = kind
         places.setdefault(kind.cls, []).append(place)
-        for field in kind.fields if not known else ():
+        for field in kind.fields:
             _collect(field.type, f"{place}.{field.encode_name}".lstrip("."), places, found)
 
 
@@ -215,7 +221,7 @@ def leading_comment(text: str) -> str:
 
 def page() -> str:
     """The text of docs/scenarios.md."""
-    docs = field_docs(work_messages) | field_docs(schema)
+    docs = field_docs(work_messages) | field_docs(iterate_schema) | field_docs(schema)
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]
     parts.append(RULES)

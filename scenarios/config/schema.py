@@ -10,19 +10,13 @@ import msgspec
 from msgspec import Meta
 
 from broker.work_messages import Recipe, Sampling
+from scenarios.config.iterate_schema import Iterate
+from scenarios.config.section import Count, Positive, Seconds, Section, Share
 
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
-Positive = Annotated[int, Meta(ge=1)]
-Count = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0)]
 LevelNumber = Literal[1, 2, 3]
-Share = Annotated[float, Meta(ge=0, le=1)]
 ArmName = Literal["m2", "correctness", "shuffled", "dense"]
 EngineName = Literal["auto", "vllm", "transformers", "openai", "simulated", "external"]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections, which refuse unknown keys."""
 
 
 class Task(Section, frozen=True, kw_only=True):
@@ -42,45 +36,17 @@ class Task(Section, frozen=True, kw_only=True):
     """Worked examples before every question, for teacher and students alike."""
 
 
-class LabelledTask(Section, frozen=True, kw_only=True):
-    """Texts with a yes/no question, for level 3: from reasoning-gym, your own file, or the Hugging Face hub.
+class StudentSampling(Section, frozen=True, kw_only=True):
+    """How one student's exam answers are drawn. What is not given comes from `exam.sampling`."""
 
-    The default is the family syllogism. Of texts that differ only in case and white space one is kept, and none if they
-    have both labels. The seed and the text decide which split a text is in; the order of a file does not matter.
-    """
-
-    family: str | None = None
-    """The only family is syllogism: whether a statement follows from two others. It makes as many texts as needed, half
-    of them positive."""
-    file: str | None = None
-    """A JSON-lines file with a text and a label in each line; relative to the scenario file, like `test_file`."""
-    test_file: str | None = None
-    """A file of the same shape for dev and test; then `file` is for train alone. Default: all come from `file`."""
-    hub: str | None = None
-    """The name of a data set at the Hugging Face hub, OWNER/NAME; needs `pip install -e ".[datasets]"`. Its split
-    train is used like `file`; validation and test, if it has them, together like `test_file`."""
-    hub_config: str | None = None
-    """The configuration of that data set, if it has several."""
-    text: str | tuple[str, ...] = "text"
-    """The key of the text; or several, such as [statement, speaker, party]: each value gets a line with its key
-    (`Speaker: ...`). Values of all keys but the first may be absent or empty; their lines are left out."""
-    label: str = "label"
-    """The key of the label: text, a whole number, true or false. Labels are compared as text without regard to case."""
-    positive: str | int | bool | None = None
-    """The label that means Yes. Required for a file or the hub."""
-    negative: str | int | bool | None = None
-    """The label that means No; other labels are then refused. Default: every other label."""
-    description: str = ""
-    """One or two sentences for teacher and students: what the texts are, and what Yes and No mean. Required for a file
-    or the hub; a family has its own."""
-    train: Count = 200
-    """Texts for making and scoring teaching material; 0: all that are left."""
-    dev: Count = 100
-    """Held-out texts besides those of test; 0: none."""
-    test: Count = 100
-    """Held-out texts; 0: all that are left."""
-    balanced: bool = True
-    """true: half of train is positive; false: it has the data's share of positives, as dev and test always have."""
+    temperature: float | None = None
+    """0: greedy, always the likeliest token."""
+    top_k: int | None = None
+    """Only the k likeliest tokens; 0: all."""
+    top_p: float | None = None
+    """Only the likeliest tokens that together have this probability."""
+    max_tokens: int | None = None
+    """Where an answer is cut off."""
 
 
 class Agent(Section, frozen=True, kw_only=True):
@@ -111,9 +77,33 @@ class Agent(Section, frozen=True, kw_only=True):
     thoughts: Literal["drop", "keep"] = "drop"
     """For reasoning models: drop removes their thoughts (`<think>...</think>` and the like) from their answers, keep
     leaves them in; docs/engines.md has details. Answers of external agents are not changed."""
-    engine_args: dict[str, Any] = {}
+    engine_args: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
     """Arguments for the engine: docs/engines.md lists them, docs/servers.md those of openai; `plan` refuses unknown
     ones."""
+    copies: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Students only: with 3, the student `peer` is the students peer-1, peer-2 and peer-3 of the class. They share one
+    model and its processes, and draw their own answers: as many exams as three students take, without any diversity."""
+    sampling: StudentSampling = StudentSampling()
+    """Students only: how this student's exam answers (and its questions before them) are drawn, where it differs from
+    `exam.sampling`. Students that are alike but for it are asked separately. Level 3 with exemplar sets draws with
+    `iterate.answering` alone."""
+
+    @property
+    def pool(self) -> str:
+        """Name of the agent whose processes answer for it."""
+        return self.name
+
+
+class StudentCopy(Agent, frozen=True, kw_only=True):
+    """A student of a class that is one of several copies of a student in the file."""
+
+    entry: str
+    """Name of that student."""
+
+    @property
+    def pool(self) -> str:
+        """Name of the agent whose processes answer for it."""
+        return self.entry
 
 
 class Lesson(Section, frozen=True, kw_only=True):
@@ -124,6 +114,9 @@ class Lesson(Section, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     greedy: bool = True
     """Also answer once at temperature 0, as the greedy baseline."""
+    equal_cost: bool = False
+    """Level 1: when a TP is complete, sample as many further TRs as its exams cost in tokens, at most 512. They are not
+    examined; their votes are self-consistency (SC) at M1's cost, the fair baseline of M1."""
 
 
 class Exam(Section, frozen=True, kw_only=True):
@@ -199,60 +192,6 @@ class Scoring(Section, frozen=True, kw_only=True):
     """An answer cut off at max_tokens is graded as it is, or always wrong."""
 
 
-class Iterate(Section, frozen=True, kw_only=True):
-    """Level 3 (M3): the teacher writes sets of exemplars and rewrites them from its students' mistakes.
-
-    Defaults are the paper's if it gives a figure.
-    """
-
-    task: LabelledTask = LabelledTask()
-    material: Literal["exemplars", "rationale"] = "exemplars"
-    """exemplars: the teacher writes sets of texts with their answers, from `iterate.task`. rationale: it rewrites its
-    TRs of `task` for each student, from that student's mistakes; only `beam`, `mistakes`, `reasons`, `revisions`,
-    `originals` and `writing` apply."""
-    originals: Count = 0
-    """For rationales: how many of the lesson's TRs per TP may be rewritten; the comparison is level 1 with all of them.
-    0: half of them, rounded up."""
-    start: Literal["description", "training"] = "description"
-    """The first sets: written by the teacher from the description of the task, or drawn from the training items."""
-    rounds: Positive = 5
-    """Number of rounds, in each of which the current sets are taught and revised."""
-    beam: Positive = 4
-    """Sets kept from round to round. For rationales: how many per TP are rewritten; these are different ones with
-    failed exams, the best first."""
-    exemplars: Annotated[int, Meta(ge=2, le=64)] = 8
-    """K: exemplars of a set, from both classes."""
-    minibatch: Positive = 64
-    """Training items that every student answers with every current set; drawn again every round."""
-    reflections: Positive = 4
-    """Reflections per current set: in each the teacher explains what misled the students, about other mistakes."""
-    mistakes: Positive = 4
-    """Wrong answers shown for each reflection."""
-    reasons: Positive = 2
-    """Reasons in each reflection. For rationales there is one reflection per rationale and student."""
-    mix: bool = False
-    """Every revision sees all reflections on its set; false: one of them."""
-    revisions: Positive = 8
-    """New sets per current set; new rationales per rationale and student."""
-    score_items: Positive = 200
-    """Training items that the teacher answers with every set; their F1 decides which sets are kept. All sets have the
-    same items."""
-    curriculum: Literal["all", "strong_first", "weak_first"] = "all"
-    """The students whose mistakes the teacher sees in each round. all: all students; strong_first, weak_first: students
-    join evenly over the rounds, in the order of their F1 in the first round, whose exams all students take."""
-    itself: bool = False
-    """The teacher takes the exams, too, as one more student."""
-    baselines: tuple[Literal["random", "self", "search"], ...] = ()
-    """Baselines to run as well. random: as many sets of random training items; self: the teacher as its only student;
-    search: revisions without students, with the same number of requests."""
-    repeats: Positive = 1
-    """Independent runs in one class: other texts are sampled; the items and their splits are the same."""
-    writing: Sampling = Sampling(max_tokens=1024)
-    """For reflections and new sets."""
-    answering: Sampling = Sampling(temperature=0.0, max_tokens=48)
-    """For all answers to items."""
-
-
 class Limits(Section, frozen=True, kw_only=True):
     """Time limits and restarts."""
 
@@ -300,6 +239,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     teacher: Agent
     students: tuple[Agent, ...]
     """At least one, unless the teacher is its own only student (`iterate.itself`)."""
+    # In a scenario that was read, the copies of a student are students; `entries` are those of the file.
     time_share: bool = False
     """The agents take turns on the machine, the teacher first, then the students one by one; for models that do not fit
     on it together."""
@@ -335,9 +275,36 @@ class Scenario(Section, frozen=True, kw_only=True):
         return bool({1, 2} & set(self.levels)) or self.rewrites
 
     @property
+    def entries(self) -> tuple[Agent, ...]:
+        """The students as the file has them: copies are one entry."""
+        groups: dict[str, list[Agent]] = {}
+        for student in self.students:
+            groups.setdefault(student.pool, []).append(student)
+        return tuple(
+            Agent(**{f: getattr(one, f) for f in Agent.__struct_fields__} | {"name": one.pool, "copies": len(group)})
+            if isinstance(one := group[0], StudentCopy)
+            else one
+            for group in groups.values()
+        )
+
+    @property
     def agents(self) -> tuple[Agent, ...]:
-        """The teacher, then the students in the order of the file."""
-        return (self.teacher, *self.students)
+        """The teacher, then the students in the order of the file: each has processes, which its copies share."""
+        return (self.teacher, *self.entries)
+
+    @property
+    def pools(self) -> dict[str, str]:
+        """By name of the teacher and of every student: the agent whose processes answer for it."""
+        return {one.name: one.pool for one in (self.teacher, *self.students)}
+
+    def own_sampling(self, student: Agent) -> dict[str, float]:
+        """The entries of a student's sampling that differ from exam.sampling."""
+        own, others = msgspec.structs.asdict(student.sampling), msgspec.structs.asdict(self.exam.sampling)
+        return {key: value for key, value in own.items() if value not in (None, others[key])}
+
+    def sampling_of(self, student: Agent) -> Sampling:
+        """How a student's exam answers about rationales are drawn."""
+        return msgspec.structs.replace(self.exam.sampling, **self.own_sampling(student))
 
     @property
     def held_out(self) -> int:

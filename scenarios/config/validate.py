@@ -8,13 +8,17 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+import msgspec
+
 from broker.errors import Key, ScenarioError
 from broker.protocol import LAST_PORT
 from broker.work_messages import Sampling
-from scenarios.config.schema import Agent, Iterate, Scenario
+from scenarios.config.iterate_schema import Iterate
+from scenarios.config.schema import Agent, Scenario
 from scenarios.config.yaml_tree import shown
 
 MAX_STUDENTS = 64
+LONGEST_NAME = 32
 RESERVED = ("classroom", "broker", "monitor")
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
@@ -42,7 +46,7 @@ def dotted(key: Key) -> str:
 
 
 def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
-    """The mistakes in a scenario whose entries are each valid alone."""
+    """The mistakes in a scenario whose entries are each valid alone; its students are those of the file."""
     task, lesson, exam = scenario.task, scenario.lesson, scenario.exam
     if any(after <= before for before, after in pairwise(scenario.levels)):
         yield ScenarioMistake(
@@ -65,23 +69,31 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     for name in ("family", "file"):
         if getattr(task, name) == "":
             yield ScenarioMistake(("task", name), "is empty; name one, or leave the key out")
-    if len(scenario.students) > MAX_STUDENTS:
-        yield ScenarioMistake(("students",), f"{len(scenario.students)} students; at most {MAX_STUDENTS} fit a class")
+    if (n := sum(student.copies for student in scenario.students)) > MAX_STUDENTS:
+        yield ScenarioMistake(("students",), f"{n} students; at most {MAX_STUDENTS} fit a class")
     keys: list[Key] = [("teacher",), *(("students", i) for i in range(len(scenario.students)))]
     taken: dict[str, Key] = {}
-    for key, agent in zip(keys, scenario.agents, strict=True):
+    for key, agent in zip(keys, (scenario.teacher, *scenario.students), strict=True):
         if agent.name in taken:
             yield ScenarioMistake(
                 (*key, "name"), f"{agent.name!r} is taken by {dotted(taken[agent.name])}; names differ"
             )
         taken[agent.name] = key
-        sampling, of = (lesson.sampling, "lesson") if key == ("teacher",) else (exam.sampling, "exam")
-        yield from _agent_mistakes(key, agent, sampling, of)
+        yield from _copies_mistakes(key, agent, scenario)
+        if key == ("teacher",):
+            yield from _agent_mistakes(key, agent, lesson.sampling, "lesson.sampling")
+        else:
+            of = "exam.sampling" if agent.sampling.max_tokens is None else f"{dotted(key)}.sampling"
+            yield from _agent_mistakes(key, agent, scenario.sampling_of(agent), of)
+        yield from _own_sampling_mistakes(key, agent, scenario)
         if exam.score == "logprob" and key != ("teacher",) and agent.engine in CANNOT_SCORE:
             message = f"{agent.engine}: {CANNOT_SCORE[agent.engine]}"
             yield ScenarioMistake((*key, "engine"), f"{message}; take vllm or transformers, or leave exam.score out")
     yield from _sampling_mistakes(("lesson", "sampling"), lesson.sampling, lesson.rationales, "lesson.rationales")
-    yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, exam.repeats, "exam.repeats")
+    drawn_so = any(scenario.sampling_of(student) == exam.sampling for student in scenario.students)
+    times = exam.repeats if drawn_so or not scenario.students else 1
+    yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, times, "exam.repeats")
+    yield from _equal_cost_mistakes(scenario)
     if exam.questions and not scenario.solves:
         yield ScenarioMistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
     if exam.questions and 2 in scenario.levels:
@@ -160,6 +172,16 @@ def _learn_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
         )
 
 
+def _equal_cost_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
+    lesson, where = scenario.lesson, ("lesson", "equal_cost")
+    if not lesson.equal_cost:
+        return
+    if 3 in scenario.levels and scenario.levels[0] == 3:
+        yield ScenarioMistake(where, "goes with levels 1 and 2; this class has level 3 alone, so take it out")
+    if lesson.sampling.temperature == 0 or lesson.sampling.top_k == 1:
+        yield ScenarioMistake(where, "asks for further draws, and lesson.sampling always draws the same text")
+
+
 def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iterator[ScenarioMistake]:
     if agent.name in RESERVED:
         yield ScenarioMistake((*key, "name"), f"{agent.name!r} is the name of a part of the program; choose another")
@@ -175,8 +197,60 @@ def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iter
     if isinstance(agent.gpu, tuple) and len(set(agent.gpu)) < len(agent.gpu):
         yield ScenarioMistake((*key, "gpu"), "names one GPU twice")
     if 0 < agent.max_context <= sampling.max_tokens:
-        message = f"{agent.max_context} tokens leave no room: {of}.sampling.max_tokens is {sampling.max_tokens}"
+        message = f"{agent.max_context} tokens leave no room: {of}.max_tokens is {sampling.max_tokens}"
         yield ScenarioMistake((*key, "max_context"), message)
+
+
+def copy_names(student: Agent) -> tuple[str, ...]:
+    """The names of the students that an entry of the file stands for."""
+    if student.copies == 1:
+        return (student.name,)
+    return tuple(f"{student.name}-{number}" for number in range(1, student.copies + 1))
+
+
+def _copies_mistakes(key: Key, agent: Agent, scenario: Scenario) -> Iterator[ScenarioMistake]:
+    """Mistakes in the copies of one student: their names, and copies that could not differ."""
+    if agent.copies == 1:
+        return
+    where, names = (*key, "copies"), copy_names(agent)
+    if key == ("teacher",):
+        yield ScenarioMistake(where, "is for students; a class has one teacher")
+    if len(names[-1]) > LONGEST_NAME:
+        message = (
+            f"the name {names[-1]!r} is longer than {LONGEST_NAME} characters; choose a shorter one for the student"
+        )
+        yield ScenarioMistake(where, message)
+    others = [one for one in (scenario.teacher, *scenario.students) if one is not agent]
+    if taken := sorted({name for other in others for name in copy_names(other)} & {*names}):
+        yield ScenarioMistake(where, f"a copy would have the name {taken[0]!r}, which another agent has; names differ")
+    drawn = [("exam.sampling", scenario.sampling_of(agent))] if scenario.solves else []
+    drawn += [("iterate.answering", scenario.iterate.answering)] if scenario.classifies else []
+    for entry, sampling in drawn:
+        if sampling.temperature == 0 or sampling.top_k == 1:
+            at = "temperature 0" if sampling.temperature == 0 else "top_k 1"
+            yield ScenarioMistake(
+                where, f"copies differ in what they draw, and {entry} with {at} draws nothing; raise it"
+            )
+
+
+def _own_sampling_mistakes(key: Key, agent: Agent, scenario: Scenario) -> Iterator[ScenarioMistake]:
+    """Mistakes in the sampling of one student, and sampling that has no effect."""
+    given = [name for name, value in msgspec.structs.asdict(agent.sampling).items() if value is not None]
+    if not given:
+        return
+    where = (*key, "sampling")
+    if key == ("teacher",):
+        yield ScenarioMistake(where, "is for students; the teacher's is lesson.sampling")
+    elif not scenario.solves:
+        yield ScenarioMistake(
+            where, "is for exams on rationales; level 3 draws all answers with iterate.answering: take it out"
+        )
+    else:
+        # What the student takes from exam.sampling has its mistakes reported there.
+        repeats = scenario.exam.repeats
+        for mistake in _sampling_mistakes(where, scenario.sampling_of(agent), repeats, "exam.repeats"):
+            if mistake.key[-1] in given:
+                yield mistake
 
 
 def _sampling_mistakes(key: Key, sampling: Sampling, times: int, counted: str) -> Iterator[ScenarioMistake]:

@@ -18,25 +18,31 @@ UNSAMPLED = Sampling(temperature=0.0, max_tokens=0)
 class Asker:
     """Builds the requests of one level, for a teacher with the weights of `setup`.
 
-    Identical students (same model, persona and engine) would give the same answer to the same request. So each takes
-    its own repeat of a question: the first student of a group repeat 0, the second repeat 1, and so on.
+    Identical students (same model, persona, engine and sampling) would give the same answer to the same request. So
+    each takes its own repeat of a question: the first student of a group repeat 0, the second repeat 1, and so on.
 
     Args:
         setup: what the level is made from.
         level: the level that the requests are recorded under.
+        own_sampling: the requests to students are drawn with the sampling of each; false: all with the same, or not
+            drawn, so students that differ in their sampling alone are identical.
     """
 
-    def __init__(self, setup: Setup, level: int = 1) -> None:
+    def __init__(self, setup: Setup, level: int = 1, *, own_sampling: bool = True) -> None:
         self._setup = setup
         self._level = level
         self._teacher = setup.scenario.teacher.name
-        students = [student.name for student in setup.scenario.students]
-        group_sizes = Counter[str]()
+        scenario = setup.scenario
+        group_of = {
+            one.name: (setup.answerers[one.name], scenario.sampling_of(one) if own_sampling else None)
+            for one in scenario.students
+        }
+        group_sizes = Counter[tuple[str, Sampling | None]]()
         self._rank: dict[str, int] = {}
-        for student in students:
-            self._rank[student] = group_sizes[setup.answerers[student]]
-            group_sizes[setup.answerers[student]] += 1
-        self._identical = {student: group_sizes[setup.answerers[student]] for student in students}
+        for student, group in group_of.items():
+            self._rank[student] = group_sizes[group]
+            group_sizes[group] += 1
+        self._identical = {student: group_sizes[group] for student, group in group_of.items()}
         self.largest_group = max(group_sizes.values(), default=1)
         """Size of the largest group of identical students."""
 

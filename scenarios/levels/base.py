@@ -69,6 +69,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str = "stop"
     score: float | None = None
     """Mean log-probability of the solution's tokens, in nats, of a `Grade`."""
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    """Of `prompt_tokens`: those that came from a prefix cache."""
 
     def counts_as_right(self, scoring: Scoring) -> bool:
         """Whether the answer is right under `scoring.cut_off`."""

@@ -126,6 +126,8 @@ def result_of(record: Record) -> Result:
         answer=record.answer,
         correct=bool(record.correct),
         failed=record.failed,
+        prompt_tokens=record.prompt_tokens,
+        cached_prompt_tokens=record.cached_tokens,
         completion_tokens=record.completion_tokens,
         finish_reason=record.finish_reason,
         score=record.score,

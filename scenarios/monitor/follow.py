@@ -65,7 +65,7 @@ class Follower:
     Attributes:
         events: those that the last look found.
         lessons: the figures of level 1, or of level 2's first round, by TP.
-        agents: by name.
+        agents: by name; the copies of a student together, here and below.
         done, asked: results, and requests so far, by stage and agent.
         waiting: requests without a result, by agent.
         level: the highest one that asked something; 0: none did.
@@ -77,6 +77,7 @@ class Follower:
     def __init__(self, store: Store, scenario: Scenario) -> None:
         self._store = store
         self._scenario = scenario
+        self._pools = scenario.pools
         self._seq = 0
         self.events: list[ClassEvent] = []
         self._reset()
@@ -170,7 +171,7 @@ class Follower:
     def _begin(self) -> Level | None:
         """Make the level, once the problems and all who answer are known."""
         answerers = self._store.answerers()
-        if not {agent.name for agent in self._scenario.agents} <= answerers.keys():
+        if not self._pools.keys() <= answerers.keys():
             return None
         if (bank := self._store.bank()) is None:
             return None
@@ -186,7 +187,7 @@ class Follower:
         for request in step.requests:
             self._awaited[request.id] = request
             self._unread.append(request.id)
-            self._open[request.level, request.round, request.stage, request.to] += 1
+            self._open[request.level, request.round, request.stage, self._pools[request.to]] += 1
             if request.kind not in GRADED:
                 self._ungraded[request.stage] += 1
             if request.level > 1 and _after_lessons(request):
@@ -219,14 +220,17 @@ class Follower:
             if (request := self._awaited.pop(id, None)) is None:
                 continue  # graded twice, or not due yet
             correct = bool(self._graded_again.get(id, grade) if self._graded_again else grade)
-            result = Result(id, text, answer, correct, failed, tokens, finish_reason, score)
-            self._open[request.level, request.round, request.stage, request.to] -= 1
+            pool = self._pools[request.to]
+            result = Result(
+                id, text, answer, correct, failed, tokens, finish_reason, score, prompt_tokens, cached_tokens
+            )
+            self._open[request.level, request.round, request.stage, pool] -= 1
             if request.kind not in GRADED:
                 self._ungraded[request.stage] -= 1
-            self.done[request.stage, request.to] += 1
+            self.done[request.stage, pool] += 1
             self._add_requests(level.receive(result))
             self.last = max(self.last, at)
-            agent = self.agents[request.to]
+            agent = self.agents[self._pools[request.to]]
             agent.done += 1
             agent.failed += bool(failed)
             agent.prompt_tokens += prompt_tokens

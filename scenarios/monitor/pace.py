@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 STUDENTS = frozenset({"ask", "exam", "grade", "probe_exam"})
 """Stages that the students are asked in; in all others it is the teacher."""
-LIKE = {"greedy": "teach", "measure": "teach", "probe": "teach", "probe_exam": "exam", "test": "score"}
+LIKE = dict.fromkeys(("greedy", "votes", "measure", "probe"), "teach") | {"probe_exam": "exam", "test": "score"}
 """Stages that take as long as another one does."""
 HALF_LIFE_S = 300.0
 """Seconds of work after which earlier work counts half."""
@@ -79,10 +79,11 @@ def requests_by_agent(
     """How many of the requests left in a stage each agent answers.
 
     Those that nobody was asked yet are spread as the earlier ones were; in a new stage evenly over who is asked there.
+    `students` has the name of an agent as often as it has copies.
     """
     by_agent = {agent: n for (name, agent), n in asked.items() if name == stage and n}
     waiting = {agent: n - done.get((stage, agent), 0) for agent, n in by_agent.items()}
     if not by_agent:
-        by_agent = dict.fromkeys(students if stage in STUDENTS else [teacher], 1)
+        by_agent = Counter(students if stage in STUDENTS else [teacher])
     to_come = max(0, requests - sum(waiting.values())) / sum(by_agent.values())
     return {agent: waiting.get(agent, 0) + to_come * n for agent, n in by_agent.items()}

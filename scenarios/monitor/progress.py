@@ -111,7 +111,7 @@ class ClassProgress:
         if stage == "train":
             return {self._scenario.teacher.name: _training_left(requests, self.learning.trainings)}
         teacher, asked, done = self._scenario.teacher.name, self._follower.asked, self._follower.done
-        students = [student.name for student in self._scenario.students]
+        students = [student.pool for student in self._scenario.students]
         shares = requests_by_agent(stage, requests, asked, done, teacher, students)
         return {agent: self._pace.left(agent, stage, n) for agent, n in shares.items()}
 

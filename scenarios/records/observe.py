@@ -48,6 +48,9 @@ class Rationale(msgspec.Struct, frozen=True):
     """Number of questions of students about it and of answers of the teacher."""
     silent: int = 0
     """Number of students whose dialogue failed, who took their exams without one."""
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    """Of `prompt_tokens`: those that came from a prefix cache."""
 
 
 class TeachingProblemRecord(msgspec.Struct, frozen=True):
@@ -61,3 +64,9 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """Sorted by repeat, without failed ones."""
     exam_tokens: int = 0
     """Completion tokens of all distinct exams under this TP and of the dialogues before them."""
+    exam_prompt_tokens: int = 0
+    """Prompt tokens of the same."""
+    exam_cached_prompt_tokens: int = 0
+    """Of `exam_prompt_tokens`: those that came from a prefix cache."""
+    votes: tuple[Rationale, ...] = ()
+    """Further TRs (`lesson.equal_cost`), which are never examined, sorted by repeat, without failed ones."""

@@ -1,10 +1,10 @@
 """What each agent of a class did: its requests, tokens and costs, added up from the gradebook."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 
 from broker.protocol import pool_of
 from broker.server_notes import ServerNotes
@@ -68,17 +68,24 @@ class _Work(msgspec.Struct, frozen=True, array_like=True):
 
 
 def agents_of(
-    store: Store, facts: RunFacts, failures: Sequence[FailedRequests], iteration: Iteration | None
+    store: Store,
+    facts: RunFacts,
+    failures: Sequence[FailedRequests],
+    iteration: Iteration | None,
+    pools: Mapping[str, str],
 ) -> list[AgentSummary]:
-    """The agents of the run in their order, then any other agents that left results."""
-    work = _work(store)
+    """The agents of the run in their order, then any other agents that left results.
+
+    `pools` names, by student, the agent that answers for it: the copies of a student are one agent.
+    """
+    work = _work(store, pools)
     others = work.keys() - {agent.name for agent in facts.agents}
     teachers = {row[0] for row in store.query("SELECT DISTINCT agent FROM result WHERE kind = 'Teach'")}
     agents = [
         *facts.agents,
         *(AgentFacts(name, "teacher" if name in teachers else "student", "", "", "") for name in sorted(others)),
     ]
-    failed = Counter(failure.agent for failure in failures)
+    failed = Counter(pools.get(failure.agent, failure.agent) for failure in failures)
     spent: dict[str, float] = {}
     for name, amount in facts.spent.items():
         spent[pool_of(name)] = spent.get(pool_of(name), 0.0) + amount
@@ -87,7 +94,7 @@ def agents_of(
         notes[pool_of(name)].append(of_process)
     shared: dict[str, Counter[str]] = defaultdict(Counter)
     for answers in iteration.answers if iteration else ():
-        shared[answers.agent].update(answers.shared)
+        shared[pools.get(answers.agent, answers.agent)].update(answers.shared)
     return [
         AgentSummary(
             **asdict(agent),
@@ -103,11 +110,18 @@ def agents_of(
     ]
 
 
-def _work(store: Store) -> dict[str, _Work]:
+def _work(store: Store, pools: Mapping[str, str]) -> dict[str, _Work]:
     thoughts = store.column("thought_tokens")
     rows = store.query(
         "SELECT agent, count(*), sum(prompt_tokens), sum(cached_tokens), sum(cacheable_tokens), "  # noqa: S608 - our own names
         f"sum(completion_tokens), round(sum(seconds), 3), sum({thoughts} > 0), sum({thoughts}) "
         "FROM result GROUP BY agent"
     )
-    return {str(agent): msgspec.convert(sums, _Work, strict=False) for agent, *sums in rows}
+    work: dict[str, _Work] = {}
+    for name, *sums in rows:
+        agent, more = pools.get(str(name), str(name)), msgspec.convert(sums, _Work, strict=False)
+        if agent in work:
+            both = zip(astuple(work[agent]), astuple(more), strict=True)
+            more = _Work(*(round(one + other, 3) for one, other in both))
+        work[agent] = more
+    return work

@@ -23,6 +23,7 @@ from scenarios.report.summary import BestPossible, LearnRounds, Levels, Measured
 from scenarios.report.training_records import training_records
 from scenarios.report.unanswered import unanswered
 from scenarios.scoring.dense import dense
+from scenarios.scoring.equal_cost import further
 from scenarios.scoring.lbt import Same, Sheet, assumption, best_possible, distinct
 from scenarios.scoring.lineups import LineUp, compare_lineups, shown
 from scenarios.scoring.statistics import caution, clustered
@@ -63,10 +64,10 @@ def summarize(
     names = tuple(student.name for student in scenario.students)
     scoring, seed = scenario.scoring, scenario.seed
 
-    chosen = methods.chosen_answers(scenario, counted, sheets)
+    chosen = methods.chosen_answers(scenario, counted, sheets, same)
     line_ups = compare_lineups(sheets, names, scoring, seed) if solves else []
     failures = failed(store, given_up)
-    agents = agents_of(store, facts, failures, iteration)
+    agents = agents_of(store, facts, failures, iteration, scenario.pools)
     rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
     found = analyse(scenario, sheets, line_ups) if solves else Analysis()
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
@@ -115,6 +116,7 @@ def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
         len(lesson.rationales) == scenario.lesson.rationales
         and (lesson.greedy is not None or not scenario.lesson.greedy)
         and all(r.answer is None or len(r.exams) == exams for r in lesson.rationales)
+        and (not scenario.lesson.equal_cost or len(lesson.votes) == further(lesson))
         and (
             scenario.exam.score != "logprob"
             or all(r.answer is None or len(r.grades) == grades for r in lesson.rationales)
@@ -191,6 +193,8 @@ def _students(
                 exam_answers=n,
                 m1_max=alone.m1_max if alone else None,
                 m1_sum=alone.m1_sum if alone else None,
+                copy_of=student.pool if student.pool != student.name else "",
+                sampling=scenario.own_sampling(student) if scenario.solves else {},
             )
         )
     return summaries

@@ -2,8 +2,10 @@
 
 from scenarios.report.formatting import many, percent
 from scenarios.report.summary import Summary
+from scenarios.scoring.equal_cost import MOST
 
 OTHER_ANSWERS = {
+    "further_rationales": "further rationales, for SC at the cost of M1",
     "later_exam_answers": "exam answers under new rationales",
     "teacher_exam_answers": "exam answers of the teacher as its own student",
     "training_answers": "the teacher's own answers to training items",
@@ -12,6 +14,7 @@ OTHER_ANSWERS = {
 """By their name in ClassCounts."""
 ODDITIES = {
     "identical_rationales": "{n} rationale{s} identical to another (examined once, counted as often as each came)",
+    "problems_with_most_further": f"{{n}} problem{{s}} on which M1's tokens buy more than {MOST} further rationales",
     "without_dialogue": "{n} time{s} that a student sat its exam without a question that was answered",
     "cut_off": "{n} text{s} cut off at max_tokens",
     "formulas_not_compared": "{n} formula{s} not compared in time by math-verify, but as text alone",
@@ -35,7 +38,7 @@ def counted(summary: Summary) -> str:
     parts = [f"From {begin}{_talked(summary)}"]
     for name, what in OTHER_ANSWERS.items():
         if n := getattr(counts, name):
-            parts.append(f"{what}: {n:,}{_unreadable(getattr(counts, f'unparsable_{name}'), n, 'wrong')}")
+            parts.append(f"{what}: {n:,}{_unreadable(getattr(counts, f'unparsable_{name}', 0), n, 'wrong')}")
     parts += [
         text.format(n=f"{n:,}", s="" if n == 1 else "s")
         for name, text in ODDITIES.items()

@@ -8,6 +8,7 @@ import msgspec
 from scenarios.records.iterate import Iteration
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.run_info import RunFacts
+from scenarios.scoring.equal_cost import affordable
 from scenarios.scoring.lbt import Sheet, distinct, exam_marks, on_common_slots
 from scenarios.store.sqlite import Store
 
@@ -33,6 +34,10 @@ class ClassCounts(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     reused: int = 0
     """Results that the last session found in the gradebook."""
+    further_rationales: int = 0
+    """For SC at M1's cost (lesson.equal_cost); not examined."""
+    problems_with_most_further: int = 0
+    """TPs on which M1's tokens would have bought even more."""
     unparsable_rationales: int = 0
     identical_rationales: int = 0
     cut_off: int = 0
@@ -94,6 +99,8 @@ def counts(
         requests=requests,
         failed=len(failures),
         reused=facts.reused,
+        further_rationales=sum(len(lesson.votes) for lesson in lessons),
+        problems_with_most_further=sum(bool(lesson.votes) and affordable(lesson).capped for lesson in lessons),
         unparsable_rationales=sum(rationale.answer is None for rationale in rationales),
         identical_rationales=len(rationales) - len(different),
         cut_off=cut_off,

@@ -77,6 +77,11 @@ def causes(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{cause}: {n}" for cause, n in sorted(counted.items()))
 
 
+def entries(values: Mapping[str, float]) -> str:
+    """Entries of a scenario in a line: `temperature 1.2, max_tokens 300`."""
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+
+
 def harmless(text: str) -> str:
     """`printable` text in which every character takes as many cells in any terminal as rich counts for it.
 

@@ -5,17 +5,22 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from scenarios.config.schema import Scenario
-from scenarios.records.observe import TeachingProblemRecord
+from scenarios.records.observe import Rationale, TeachingProblemRecord
 from scenarios.scoring.dense import dense_scores
-from scenarios.scoring.lbt import ChosenAnswer, Rule, Sheet
+from scenarios.scoring.equal_cost import affordable, with_votes
+from scenarios.scoring.lbt import ChosenAnswer, Rule, Same, Sheet
 from scenarios.scoring.statistics import paired, wilson
 
 METHODS: dict[str, Rule] = {"greedy": "greedy", "sc": "sc", "m1_max": "max", "m1_sum": "sum", "m1_avg": "avg"}
 DENSE_METHODS: dict[str, Rule] = {"m1_max_logprob": "max", "m1_sum_logprob": "sum", "m1_avg_logprob": "avg"}
 """Where exam.score is logprob: the same rules over dense scores."""
+EQUAL_COST_METHODS: dict[str, Rule] = {"sc_at_cost": "sc", "sc_at_completion_cost": "sc"}
+"""Where lesson.equal_cost is true: SC of as many TRs as M1's tokens buy, all of them or completions alone."""
 COMPARISONS = (
     ("m1_sum", "sc"), ("m1_sum", "greedy"), ("m1_max", "sc"), ("m1_max", "greedy"), ("m1_sum", "m1_max"),
     ("m1_sum_logprob", "sc"), ("m1_sum_logprob", "m1_sum"), ("m1_max_logprob", "m1_max"),
+    ("m1_sum", "sc_at_cost"), ("m1_max", "sc_at_cost"),
+    ("m1_sum", "sc_at_completion_cost"), ("m1_max", "sc_at_completion_cost"),
 )  # fmt: skip
 
 
@@ -29,6 +34,12 @@ class Method(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
     """greedy: its own; sc, and M1 by log-probabilities: all TRs; M1: all TRs and their exams. Prompts are not counted,
     nor solutions that students read to say how likely they are (`counts.solution_tokens`)."""
+    prompt_tokens: int = 0
+    """Of the same requests."""
+    cached_prompt_tokens: int = 0
+    """Of `prompt_tokens`: those that came from a prefix cache."""
+    rationales: int = 0
+    """TRs whose answers it chooses from, further ones included; 0 for greedy."""
     tie_share: float | None = None
     """Of TPs on which several answers had the best score."""
     accuracy_random_ties: float | None = None
@@ -49,7 +60,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def chosen_answers(
-    scenario: Scenario, lessons: Sequence[TeachingProblemRecord], sheets: Sequence[Sheet]
+    scenario: Scenario, lessons: Sequence[TeachingProblemRecord], sheets: Sequence[Sheet], same: Same
 ) -> dict[str, list[ChosenAnswer]]:
     """By method, the answer to each TP; without exams there are none by M1, and without grades none by log p."""
     students, scoring = tuple(student.name for student in scenario.students), scenario.scoring
@@ -65,6 +76,11 @@ def chosen_answers(
             name: [sheet.choose(rule, students, scoring, dense_scores) for sheet in sheets]
             for name, rule in DENSE_METHODS.items()
         }
+    if scenario.lesson.equal_cost and examined:
+        chosen |= {
+            name: [Sheet(_counted(name, lesson), same).choose(rule, students, scoring) for lesson in lessons]
+            for name, rule in EQUAL_COST_METHODS.items()
+        }
     return chosen
 
 
@@ -73,10 +89,19 @@ def methods(
 ) -> dict[str, Method]:
     """Every method of the scenario, with or without answers."""
     names = [*METHODS, *(DENSE_METHODS if scenario.exam.score == "logprob" else ())]
-    return {name: _method(chosen.get(name, ()), _tokens(name, lessons)) for name in names}
+    names += EQUAL_COST_METHODS if scenario.lesson.equal_cost else ()
+    return {name: _method(chosen.get(name, ()), _cost(name, lessons)) for name in names}
 
 
-def _method(choices: Sequence[ChosenAnswer], tokens: int) -> Method:
+def _counted(method: str, lesson: TeachingProblemRecord) -> TeachingProblemRecord:
+    """The TP with the TRs that a method chooses from."""
+    if method not in EQUAL_COST_METHODS:
+        return lesson
+    bought = affordable(lesson)
+    return with_votes(lesson, bought.by_tokens if method == "sc_at_cost" else bought.by_completion)
+
+
+def _method(choices: Sequence[ChosenAnswer], cost: Mapping[str, int]) -> Method:
     n, right = len(choices), sum(c.correct for c in choices)
     if not n:
         return Method()
@@ -84,18 +109,29 @@ def _method(choices: Sequence[ChosenAnswer], tokens: int) -> Method:
         accuracy=right / n,
         ci95=wilson(right, n),
         n=n,
-        completion_tokens=tokens,
+        **cost,
         tie_share=sum(c.tied for c in choices) / n,
         accuracy_random_ties=sum(c.expected_correct for c in choices) / n,
     )
 
 
-def _tokens(method: str, lessons: Sequence[TeachingProblemRecord]) -> int:
+def _cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:
+    """The tokens that a method needs, and the TRs that it chooses from: fields of `Method`."""
     if method == "greedy":
-        return sum(lesson.greedy.completion_tokens for lesson in lessons if lesson.greedy)
-    rationales = sum(r.completion_tokens for lesson in lessons for r in lesson.rationales)
-    without_exams = method == "sc" or method in DENSE_METHODS
-    return rationales if without_exams else rationales + sum(lesson.exam_tokens for lesson in lessons)
+        return _tokens([lesson.greedy for lesson in lessons if lesson.greedy])
+    counted = [_counted(method, lesson) for lesson in lessons]
+    rationales = [rationale for lesson in counted for rationale in lesson.rationales]
+    cost = _tokens(rationales) | {"rationales": len(rationales)}
+    if method not in ("sc", *DENSE_METHODS, *EQUAL_COST_METHODS):
+        cost["completion_tokens"] += sum(lesson.exam_tokens for lesson in lessons)
+        cost["prompt_tokens"] += sum(lesson.exam_prompt_tokens for lesson in lessons)
+        cost["cached_prompt_tokens"] += sum(lesson.exam_cached_prompt_tokens for lesson in lessons)
+    return cost
+
+
+def _tokens(rationales: Sequence[Rationale]) -> dict[str, int]:
+    names = ("completion_tokens", "prompt_tokens", "cached_prompt_tokens")
+    return {name: sum(getattr(rationale, name) for rationale in rationales) for name in names}
 
 
 def comparisons(chosen: Mapping[str, Sequence[ChosenAnswer]], seed: int) -> list[Comparison]:

@@ -42,6 +42,10 @@ class StudentSummary(msgspec.Struct, frozen=True):
     exam_answers: int
     m1_max: float | None
     m1_sum: float | None
+    copy_of: str = ""
+    """The agent that answers for it, where it is one of its copies."""
+    sampling: dict[str, float] = {}
+    """How its exam answers were drawn, where that differs from exam.sampling."""
 
 
 class MeasuredAssumption(Assumption, frozen=True):

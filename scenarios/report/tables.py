@@ -4,17 +4,18 @@ layout.py takes every text of a model or a failure as data.
 """
 
 from collections import Counter
+from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scenarios.report import learn_tables, unanswered
 from scenarios.report.count_notes import counted
-from scenarios.report.formatting import interval, many, percent, points, uncorrected
+from scenarios.report.formatting import entries, interval, many, percent, points, uncorrected
 from scenarios.report.iterate_tables import round_tables
 from scenarios.report.layout import Bar, Ruled, Sentences, Trimmed, plain
 from scenarios.report.lineup_tables import line_ups
-from scenarios.report.methods import Comparison
+from scenarios.report.methods import Comparison, Method
 from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import Unanswered
@@ -35,6 +36,8 @@ LABELS = {
     "m1_max_logprob": "M1 MAX log p",
     "m1_sum_logprob": "M1 SUM log p",
     "m1_avg_logprob": "M1 AVG log p",
+    "sc_at_cost": "SC at M1's cost",
+    "sc_at_completion_cost": "SC, M1's completions",
     "best_possible": "best TR (oracle)",
 }
 FAILURES_SHOWN = 5
@@ -101,6 +104,7 @@ def methods(summary: Summary) -> Ruled:
     if cost := summary.counts.solution_tokens:
         solutions = many(summary.counts.solutions, "solution")
         table.note += f" log p: students also read {solutions} in prompts of {cost:,} tokens, which are left out."
+    table.note += _at_cost(summary)
     table.add_column("method")
     table.add_columns("right", "", "95 %", "tokens", "ties", "ties at\nrandom")
     for name, method in summary.methods.items():
@@ -118,6 +122,20 @@ def methods(summary: Summary) -> Ruled:
     best = summary.best_possible.accuracy
     table.add_row(Text(LABELS["best_possible"], style="dim"), percent(best), Bar(best), "", "", "", "")
     return table
+
+
+def _at_cost(summary: Summary) -> str:
+    """How many rationales M1's tokens buy, where SC had them."""
+    found = [summary.methods.get(name, Method()) for name in ("m1_sum", "sc_at_cost", "sc_at_completion_cost")]
+    m1, by_tokens, by_completion = found
+    if not all(method.n for method in found):
+        return ""
+    return (
+        f" {LABELS['sc_at_cost']}: SC of {by_tokens.rationales / by_tokens.n:.1f} rationales a problem, as many as all "
+        f"tokens of M1 buy, with {m1.prompt_tokens:,} of prompts in full ({m1.cached_prompt_tokens:,} of them cached). "
+        f"{LABELS['sc_at_completion_cost']}: of {by_completion.rationales / by_completion.n:.1f}, as many as its "
+        "completions alone buy."
+    )
 
 
 def comparisons(summary: Summary) -> RenderableType:
@@ -161,6 +179,10 @@ def students(summary: Summary) -> Ruled:
         "95 %: over teaching problems, since exam answers on one problem are correlated. MAX, SUM alone: M1 with this "
         "student alone.",
     )
+    for agent, copies in groupby((one for one in summary.students if one.copy_of), key=lambda one: one.copy_of):
+        table.note += f" {', '.join(one.name for one in copies)}: copies of {agent}, the same model with other draws."
+    drawn = [f"{one.name} ({entries(one.sampling)})" for one in summary.students if one.sampling]
+    table.note += f" Drawn otherwise than exam.sampling says: {', '.join(drawn)}." if drawn else ""
     table.add_column("student", fold=True)
     table.add_columns("exams\nsat", "right", "", "95 %", "MAX\nalone", "SUM\nalone")
     for student in summary.students:

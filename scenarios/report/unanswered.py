@@ -18,6 +18,7 @@ ASKED = {
     "teach": "teaching rationales",
     "greedy": "greedy answers",
     "exam": "exam answers",
+    "votes": "further rationales",
     "ask": "questions",
     "explain": "answers to questions",
     "measure": "answers to held-out problems",

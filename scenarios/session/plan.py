@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scenarios.config.schema import Scenario
+from scenarios.config.validate import copy_names
 from scenarios.levels.iterate.budget import originals
-from scenarios.report.formatting import many
+from scenarios.report.formatting import entries, many
+from scenarios.scoring.equal_cost import MOST
 from scenarios.session.request_counts import Counts
 
 if TYPE_CHECKING:
@@ -67,12 +69,23 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
         f"As soon as a rationale has an answer, {_answer([student.name for student in scenario.students])} its exam "
         f"problems, each {_times(exam.repeats)}, with the rationale as their example."
     )
+    for entry in scenario.entries:
+        if entry.copies > 1:
+            yield f"{', '.join(copy_names(entry))} are copies of {entry.name}: one model, each with draws of its own."
+    for student in scenario.students:
+        if own := scenario.own_sampling(student):
+            yield f"{student.name} draws its exam answers otherwise than exam.sampling says: {entries(own)}."
     if exam.questions:
         yield f"Before its exam each student asks one question about the rationale, and {teacher} answers it."
     if exam.score == "logprob":
         yield (
             "Each student also says once per rationale and exam problem how likely it finds the worked solution; "
             "these dense scores choose an answer, too."
+        )
+    if lesson.equal_cost:
+        yield (
+            f"When a problem is complete, {teacher} writes as many further rationales as its exams cost in tokens, "
+            f"at most {MOST}; they are not examined, and vote for SC at M1's cost."
         )
     baselines = "greedy decoding and self-consistency" if lesson.greedy else "self-consistency"
     yield f"Per problem, exam scores choose an answer (MAX, SUM), next to {baselines}."
@@ -161,6 +174,8 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
         yield "teaching_rationales", "teaching rationales (TRs)", ""
         yield "greedy", "greedy answers", ""
     yield "exam_answers", "exam answers (EAs)", AT_MOST
+    if counted.further_rationales:
+        yield "further_rationales", "further TRs, for SC at M1's cost", "about, at most"
     if counted.questions:
         yield "questions", "questions, and as many answers", AT_MOST
     if counted.grades:

@@ -6,7 +6,7 @@ Token counts are estimates from above. scenarios/session/plan.py formats the cou
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 from broker.errors import ScenarioError
 from scenarios.config.schema import Agent, Scenario
 from scenarios.levels.iterate.budget import Amounts, originals
+from scenarios.scoring.equal_cost import MOST
 from scenarios.tasks import build
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN
@@ -34,6 +35,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     teaching_rationales: int = 0
     greedy: int = 0
     """The teacher's greedy answers, a baseline."""
+    further_rationales: int = 0
+    """For SC at M1's cost, 0 unless lesson.equal_cost: estimated from prompts and answers of full length."""
     exam_answers: int = 0
     """Identical TRs are examined once, and TRs without an answer not at all: neither is known beforehand."""
     questions: int = 0
@@ -153,7 +156,26 @@ def count(scenario: Scenario, problem_tokens: int, train: int = 0, held_out: int
 
 def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
     """The work of each agent by its name, when a problem or labelled text has `problem_tokens` tokens."""
-    lesson, exam, iterate = scenario.lesson.sampling.max_tokens, scenario.exam.sampling.max_tokens, scenario.iterate
+    requests = Counter[str]()
+    if not scenario.classifies:
+        for one in _batches(scenario, problem_tokens):
+            requests[one.agent.pool] += one.number
+    lengths = {student.pool: scenario.sampling_of(student).max_tokens for student in scenario.students}
+    # The teacher answers questions and mistakes of every student.
+    lengths[scenario.teacher.name] = max(lengths.values(), default=0)
+    return {
+        agent.name: AgentWork(
+            requests[agent.name],
+            _longest_request(scenario, problem_tokens, lengths[agent.name], teaches=agent is scenario.teacher)
+            + _persona_tokens(agent),
+        )
+        for agent in scenario.agents
+    }
+
+
+def _longest_request(scenario: Scenario, problem_tokens: int, exam: int, *, teaches: bool) -> int:
+    """Tokens of the longest request of the teacher, or of a student; `exam` is the length of an exam answer."""
+    lesson, iterate = scenario.lesson.sampling.max_tokens, scenario.iterate
     teaching, learning = [0], [0]
     question = INSTRUCTION_TOKENS + problem_tokens
     if scenario.solves:
@@ -171,16 +193,7 @@ def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
         exemplars, mistakes = _exemplar_tokens(scenario, problem_tokens)
         learning.append(exemplars + problem_tokens + iterate.answering.max_tokens)
         teaching += [exemplars + mistakes + iterate.writing.max_tokens, learning[-1]]
-    requests = Counter[str]()
-    if not scenario.classifies:
-        for one in _batches(scenario, problem_tokens):
-            requests[one.agent.name] += one.number
-    return {
-        agent.name: AgentWork(
-            requests[agent.name], max(teaching if agent is scenario.teacher else learning) + _persona_tokens(agent)
-        )
-        for agent in scenario.agents
-    }
+    return max(teaching if teaches else learning)
 
 
 def longest_problem_tokens(scenario: Scenario) -> int:
@@ -207,18 +220,30 @@ def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
     yield _Batch("teaching_rationales", teacher, trs, question, length)
     # The TRs of every round are graded.
     graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
-    yield from _exams(scenario, problem_tokens, trs, length, graded=graded)
+    exams = list(_exams(scenario, problem_tokens, trs, length, graded=graded))
+    yield from exams
+    if lesson.equal_cost:
+        yield _Batch("further_rationales", teacher, _further(tps, question + length, length, exams), question, length)
     if 2 in scenario.levels:
         yield from _learn(scenario, problem_tokens)
     if scenario.rewrites:
         iterate = scenario.iterate
         rewritten = tps * min(iterate.beam, originals(scenario)) * len(scenario.students)
-        shown = problem_tokens + length + iterate.mistakes * (problem_tokens + scenario.exam.sampling.max_tokens)
+        answer = max(scenario.sampling_of(student).max_tokens for student in scenario.students)
+        shown = problem_tokens + length + iterate.mistakes * (problem_tokens + answer)
         # A reflection that cannot be read is requested a second time.
         yield _Batch("reflections", teacher, 2 * rewritten, question + shown, iterate.writing.max_tokens)
         written = rewritten * iterate.revisions
         yield _Batch("revisions", teacher, written, question + shown, iterate.writing.max_tokens)
         yield from _exams(scenario, problem_tokens, written, iterate.writing.max_tokens, graded=written)
+
+
+def _further(tps: int, tokens: int, completion: int, exams: Sequence[_Batch]) -> int:
+    """About how many further TRs the tokens of exams buy, at so many all in all and in the completion of each."""
+    paid = [one for one in exams if one.counted_as != "grades"]
+    completions = sum(one.number * one.completion for one in paid)
+    prompts = sum(one.number * (one.prompt + _persona_tokens(one.agent)) for one in paid)
+    return min(tps * MOST, max((prompts + completions) // tokens, completions // completion))
 
 
 def _exams(
@@ -227,10 +252,10 @@ def _exams(
     """The exams under `trs` rationales of `tr_tokens` tokens, the questions before them and the grades of `graded`."""
     exam, answer = scenario.exam, scenario.lesson.sampling.max_tokens
     prompt = _question(scenario, problem_tokens) + problem_tokens + tr_tokens
-    asking, length = trs * exam.questions, exam.sampling.max_tokens
-    grades = graded * exam.problems * (exam.score == "logprob")
-    dialogue = exam.questions * (length + answer)
+    asking, grades = trs * exam.questions, graded * exam.problems * (exam.score == "logprob")
     for student in scenario.students:
+        length = scenario.sampling_of(student).max_tokens
+        dialogue = exam.questions * (length + answer)
         yield _Batch("questions", student, asking, prompt, length)
         yield _Batch("", scenario.teacher, asking, prompt + length, answer)
         yield _Batch(counted_as, student, trs * exam.problems * exam.repeats, prompt + dialogue, length)

@@ -1,13 +1,21 @@
-"""A recorded class under a changed scenario: which changes `resume` and `replay` accept."""
+"""A recorded class under a changed scenario: which changes `resume`, `extend` and `replay` accept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from broker.errors import ScenarioError
 from scenarios.config import load
 from scenarios.config.schema import Scenario
+from scenarios.levels import sequence
+from scenarios.levels.base import Request, Setup
+from scenarios.levels.observe.votes import STAGE as VOTES
+from scenarios.levels.replay import replay
+from scenarios.report.formatting import many
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import ASKED
 from scenarios.session.run_dir import RunFolder
+from scenarios.store.sqlite import Store
+from scenarios.tasks import build
+from scenarios.tasks.problems import Bank
 
 
 def to_resume(folder: RunFolder, overrides: Sequence[str]) -> Scenario:
@@ -23,6 +31,73 @@ def to_resume(folder: RunFolder, overrides: Sequence[str]) -> Scenario:
             "For that, start a new class: python run.py SCENARIO.yaml --set ..."
         )
     return new
+
+
+class Extension:
+    """A class that goes on with a larger scenario: more rationales, problems, exams, repeats, students or levels.
+
+    Args:
+        folder: of the run.
+        overrides: what changes.
+
+    Raises:
+        ScenarioError: the larger scenario would not ask what was asked before.
+    """
+
+    def __init__(self, folder: RunFolder, overrides: Sequence[str]) -> None:
+        self._folder = folder
+        self._before, self.scenario = folder.scenario(), folder.scenario(tuple(overrides))
+        self._changed = load.asked_differs(self._before, self.scenario)
+        without_answers = folder.without_answers(self._before)
+        if fixed := load.beyond_extension(self._before, self.scenario, without_answers):
+            raise _refused(fixed)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the class asks the same as before."""
+        return not self._changed
+
+    def prepare(self, store: Store, answerers: Mapping[str, str]) -> None:
+        """Draw the new problems, and check that everything that was asked is asked again.
+
+        Args:
+            store: the gradebook, open for writing. It is changed if all is well.
+            answerers: by name, the digest of everything that decides an agent's answers.
+
+        Raises:
+            ScenarioError: old requests would change or vanish.
+            TaskError: the source of the problems cannot draw more and keep the old ones.
+        """
+        if (bank := store.bank()) is None:  # it stopped before it had any problems
+            return
+        larger = bank.grown(build.build_class(self.scenario, folder=self._folder.path))
+        before = self._asked(self._before, bank, store, store.answerers())
+        after = self._asked(self.scenario, larger, store, answerers)
+        # How many further rationales there are depends on the cost of all exams, which are not there yet.
+        lost = [id for id, one in before.items() if one.stage != VOTES and (id not in after or after[id].to != one.to)]
+        if lost:
+            answered = sum(store.find(id) is not None for id in lost)
+            count = f"{many(len(lost), 'request')} ({answered:,} answered) are not among those that it asks so far"
+            raise _refused([*self._changed, count])
+        store.keep_bank(larger)
+        votes = [id for id, one in before.items() if one.stage == VOTES and id in after]
+        store.name_stages({id: after[id].stage for id in votes})
+
+    def _asked(self, scenario: Scenario, bank: Bank, store: Store, answerers: Mapping[str, str]) -> dict[str, Request]:
+        """Every request of the scenario as far as the results in the store tell, by id."""
+        asked: dict[str, Request] = {}
+        level = sequence.make(Setup(scenario, self._folder.only(scenario, bank), answerers, store.given_up()))
+        step, _ = replay(level, level.begin(), store.find)
+        for request in (*step.shared, *step.requests):
+            asked.setdefault(request.id, request)
+        return asked
+
+
+def _refused(changed: Sequence[str]) -> ScenarioError:
+    return ScenarioError(
+        f"an extended class asks all that it asked before, and more; this would change it:\n{'; '.join(changed)}\n"
+        "For that, start a new class: python run.py SCENARIO.yaml --set ..."
+    )
 
 
 def replayed(folder: RunFolder, overrides: Sequence[str]) -> tuple[Summary, dict[str, object], str]:

@@ -216,8 +216,10 @@ class RunFolder:
         """The folder with the class's CURVE keys, which is made if it is missing; None if no keys are needed."""
         if scenario.broker.address == "ipc":
             return None
-        if not self.keys.is_dir():
-            auth.make_keys(self.keys, [CLASSROOM, MONITOR, *members(scenario)])
+        names = [CLASSROOM, MONITOR, *members(scenario)]
+        # The secret key of an external agent may have been moved to its machine.
+        if missing := [name for name in names if not (self.keys / f"{name}.pub").is_file()]:
+            auth.make_keys(self.keys, missing)
         return self.keys
 
     def level(self, scenario: Scenario, bank: Bank, store: Store) -> Level:
@@ -226,8 +228,16 @@ class RunFolder:
         Raises:
             TaskError: the scenario needs more problems than the run has.
         """
-        asked = bank.only(scenario.task.problems, scenario.exam.problems) if bank.items else bank
-        return sequence.make(Setup(scenario, asked, store.answerers(), store.given_up()))
+        return sequence.make(Setup(scenario, self.only(scenario, bank), store.answerers(), store.given_up()))
+
+    @staticmethod
+    def only(scenario: Scenario, bank: Bank) -> Bank:
+        """The problems of the bank that a scenario asks.
+
+        Raises:
+            TaskError: it has fewer.
+        """
+        return bank.only(scenario.task.problems, scenario.exam.problems) if bank.items else bank
 
     def problem_tokens(self) -> int:
         """The estimated tokens of a problem of median length; 0: the run has no problems yet."""
@@ -241,7 +251,8 @@ class RunFolder:
     def without_answers(self, scenario: Scenario) -> frozenset[str]:
         """The agents without a recorded answer in this run."""
         with Store(self.path) as store:
-            return frozenset(agent.name for agent in scenario.agents) - store.answered()
+            answered = {scenario.pools.get(name, name) for name in store.answered()}
+        return frozenset(agent.name for agent in scenario.agents) - answered
 
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
         """The ending of a class that has all its results already and needs no process; None: results are missing.

@@ -85,6 +85,8 @@ class ClassRunner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scenario = scenario
+        self._pools = scenario.pools
+        """By name of an agent in requests: the pool that is sent them. Copies of a student share one."""
         self._level = level
         self._grader = grader
         self._store = store
@@ -155,8 +157,9 @@ class ClassRunner:
         self._wanted += step.wanted
         for request in step.requests:
             self._unanswered[request.id] = request
-            self._outstanding[request.to] += 1
-            self._backlog[request.to].append(request)
+            pool = self._pools[request.to]
+            self._outstanding[pool] += 1
+            self._backlog[pool].append(request)
 
     def _keep_wanted(self) -> None:
         """Write what level 3 wants results for, since several arms, rounds and agents may share one."""
@@ -186,7 +189,7 @@ class ClassRunner:
 
     def _message(self, request: Request) -> Message:
         """The message of a request, with the weights that must answer it."""
-        weights = request.weights or self._weights.get(request.to, "")
+        weights = request.weights or self._weights.get(self._pools[request.to], "")
         message = self._level.message(request, self._text)
         if isinstance(message, MessageWithFile):
             try:
@@ -233,12 +236,16 @@ class ClassRunner:
     def _expects_progress(self, received: Received) -> bool:
         """Whether this is progress of a request that tells it, from the pool that was asked. Each is an event."""
         request = self._unanswered.get(received.request_id)
-        return request is not None and KINDS[request.kind].tells_progress and pool_of(received.peer) == request.to
+        return request is not None and KINDS[request.kind].tells_progress and self._asked(request, received)
+
+    def _asked(self, request: Request, received: Received) -> bool:
+        """Whether a message is from the pool that was asked."""
+        return pool_of(received.peer) == self._pools[request.to]
 
     def _may_answer(self, received: Received) -> bool:
         """Whether a result is from the pool that was asked: the broker does not know requests in the backlog."""
         request = self._unanswered.get(received.request_id)
-        if request is None or pool_of(received.peer) == request.to:
+        if request is None or self._asked(request, received):
             return True
         if received.peer not in self._intruders:
             self._intruders.add(received.peer)
@@ -270,7 +277,7 @@ class ClassRunner:
         """Give the level what is committed, and queue what that makes due."""
         for record in records:
             request = self._unanswered.pop(record.request_id)
-            self._outstanding[request.to] -= 1
+            self._outstanding[self._pools[request.to]] -= 1
             if record.failed:
                 self._store.note(record.agent, "failed", f"{record.request_id} {record.failed}: {record.detail}"[:500])
             step, _ = replay(self._level, self._level.receive(result_of(record)), self._store.find)
@@ -281,7 +288,7 @@ class ClassRunner:
     def _announce(self, step: Step) -> None:
         for due in step.feedback:
             try:
-                self._client.send(due.feedback, to=due.to)
+                self._client.send(due.feedback, to=self._pools[due.to])
             except WireError as error:  # nobody waits for feedback
                 self._store.note(due.to, "feedback", f"not sent: {error}")
         for news in step.news:

@@ -24,6 +24,7 @@ from scenarios.report.console import say
 from scenarios.report.run_info import facts_from
 from scenarios.session.broker_watch import BROKER
 from scenarios.session.liveness import AgentLauncher
+from scenarios.session.rerun import Extension
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import ClassRunner, Ending
 from scenarios.session.time_sharing import SeatLauncher, TimeSharing
@@ -88,6 +89,7 @@ def hold(
     err: Console,
     *,
     retry_failed: bool = False,
+    extension: Extension | None = None,
 ) -> tuple[RunFolder, Ending]:
     """Run one session of a class.
 
@@ -99,19 +101,24 @@ def hold(
         interrupts: the first Ctrl-C lets the class finish the requests under way.
         err: the console for notices.
         retry_failed: ask failed requests again.
+        extension: makes a recorded class this larger one.
 
     Returns:
         The folder, which may have been moved meanwhile, and how the session ended.
 
     Raises:
         TaskError, PlacementError: the class cannot begin; a new folder is cleared.
+        ScenarioError: the extension would change what was asked; nothing is changed.
     """
     begun = time.monotonic()
     with Store(folder.path, write=True) as store, folder.sockets(scenario):
         agents = connect(folder.broker(scenario))
         begins = not store.answerers()
         _check_prompts(store, folder, agents)
-        store.keep_answerers(dict(agents.answerers))
+        answerers = {name: agents.answerers[pool] for name, pool in scenario.pools.items()}
+        store.keep_answerers(answerers)
+        if extension:
+            extension.prepare(store, answerers)
         folder.keep(scenario)
         interrupts.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
         if retry_failed:

@@ -1,4 +1,7 @@
-"""The problems of a class in class.db: written once, so that neither `resume` nor `report` needs their source again."""
+"""The problems of a class in class.db, so that neither `resume` nor `report` needs their source again.
+
+They are written once; a class that is extended gets more of them.
+"""
 
 import sqlite3
 from collections.abc import Sequence
@@ -12,28 +15,32 @@ LABELLED = ("train", "dev", "test")
 
 
 def write(db: sqlite3.Connection, bank: Bank) -> None:
-    """Insert the problems; the caller holds the transaction."""
+    """Insert the problems that are not there yet; the caller holds the transaction."""
+    begun = db.execute("SELECT 1 FROM source").fetchone() is not None
     groups: list[tuple[str, int, Sequence[Problem]]] = [
         (TAUGHT, item, (one.tp, *one.eps)) for item, one in enumerate(bank.items)
     ]
     single = {"held_out": bank.held_out}
     if bank.labelled:
         single |= {part: getattr(bank.labelled, part) for part in LABELLED}
-        db.execute("INSERT INTO labelled VALUES (?, ?)", (bank.labelled.source, bank.labelled.description))
+        if db.execute("SELECT 1 FROM labelled").fetchone() is None:
+            db.execute("INSERT INTO labelled VALUES (?, ?)", (bank.labelled.source, bank.labelled.description))
     groups += [(part, item, (one,)) for part, problems in single.items() for item, one in enumerate(problems)]
-    db.execute("INSERT INTO source VALUES (?)", (bank.source,))
+    if not begun:
+        db.execute("INSERT INTO source VALUES (?)", (bank.source,))
     db.executemany(
-        "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
         [
             (p.id, item, position, p.text, p.answer, p.form, p.solution, part)
             for part, item, problems in groups
             for position, p in enumerate(problems)
         ],
     )
-    db.executemany(
-        "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
-        [(d.problem, d.rationale) for d in bank.demonstrations],
-    )
+    if db.execute("SELECT 1 FROM demonstration").fetchone() is None:
+        db.executemany(
+            "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
+            [(d.problem, d.rationale) for d in bank.demonstrations],
+        )
 
 
 def read(db: sqlite3.Connection) -> Bank | None:

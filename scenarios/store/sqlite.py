@@ -20,7 +20,7 @@ import msgspec
 
 from broker.errors import StoreError, database_in_words
 from broker.files import open_lock
-from scenarios.store import problems, prompts, twins
+from scenarios.store import naming, problems, prompts
 from scenarios.store.prompts import Chain
 from scenarios.tasks.problems import Bank
 
@@ -227,9 +227,17 @@ class Store:
             self._db.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
 
     def name_first_twins(self) -> None:
-        """Make every result about one of several identical TRs of a TP name the first of them by repeat."""
+        """Make every result about one of several identical TRs of a TP name the first of them by repeat.
+
+        Until then it names the one that arrived first, which differs from run to run.
+        """
         with self._transaction():
-            twins.name_first(self._db)
+            naming.name_first_twins(self._db)
+
+    def name_stages(self, stages: Mapping[str, str]) -> None:
+        """Say what results are for now, by request id: a larger class may want them for something else."""
+        with self._transaction():
+            naming.name_stages(self._db, stages)
 
     def note(self, agent: str, kind: str, detail: str = "") -> None:
         """Record an event."""
@@ -261,7 +269,7 @@ class Store:
             yield _record(row)
 
     def keep_bank(self, bank: Bank) -> None:
-        """Record the problems of the class."""
+        """Record the problems of the class, or those that are new."""
         with self._transaction():
             problems.write(self._db, bank)
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Protocol
 
 import msgspec
@@ -94,6 +95,32 @@ class Bank(msgspec.Struct, frozen=True):
             twice = next(i for i, times in Counter(ids).items() if times > 1)
             raise TaskError(f"{twice}: two problems have this id")
 
+    def grown(self, larger: "Bank") -> "Bank":
+        """This bank with the problems that `larger` has besides.
+
+        Raises:
+            TaskError: `larger` has other problems in the place of these.
+        """
+        common = zip(self.items, larger.items, strict=False)
+        other = [one.tp.id for one, now in common if not _starts_alike(one, now)]
+        other += ["the worked examples"] * bool(self.items and larger.demonstrations != self.demonstrations)
+        other += ["the held-out problems"] * (larger.held_out != self.held_out != ())
+        other += ["the texts of level 3"] * (larger.labelled != self.labelled is not None)
+        if other:
+            raise TaskError(
+                f"{larger.source} gives other problems for the larger class than this class has (first: {other[0]}), "
+                "so it cannot keep them.\nStart a new class: python run.py SCENARIO.yaml --set ..."
+            )
+        both = zip_longest(self.items, larger.items)
+        items = tuple(max((one for one in pair if one), key=lambda one: len(one.eps)) for pair in both)
+        return msgspec.structs.replace(
+            larger,
+            items=items,
+            demonstrations=larger.demonstrations or self.demonstrations,
+            held_out=larger.held_out or self.held_out,
+            labelled=larger.labelled or self.labelled,
+        )
+
     def only(self, problems: int, exams: int) -> "Bank":
         """The first `problems` TPs, with their first `exams` EPs.
 
@@ -109,6 +136,11 @@ class Bank(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self, items=tuple(ProblemGroup(item.tp, item.eps[:exams]) for item in self.items[:problems])
         )
+
+
+def _starts_alike(one: ProblemGroup, other: ProblemGroup) -> bool:
+    """Whether two groups have the same TP and, as far as both have any, the same EPs."""
+    return one.tp == other.tp and all(a == b for a, b in zip(one.eps, other.eps, strict=False))
 
 
 def _refuse_twice(problems: Sequence[Problem], why: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence, Set
 from typing import Generic, NamedTuple, TypeVar
 
-from scenarios.config.schema import Iterate
+from scenarios.config.iterate_schema import Iterate
 from scenarios.levels.base import Request, Result
 from scenarios.levels.flow import Flow
 from scenarios.levels.iterate.exemplars import Unusable, read_reasons, read_set

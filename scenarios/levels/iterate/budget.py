@@ -8,7 +8,8 @@ from collections import Counter
 
 import msgspec
 
-from scenarios.config.schema import Iterate, Scenario
+from scenarios.config.iterate_schema import Iterate
+from scenarios.config.schema import Scenario
 from scenarios.levels.iterate.curriculum import joined
 
 STAGES = ("exam", "reflect", "write", "score", "test")

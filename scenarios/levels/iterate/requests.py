@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from broker.protocol import digest
 from broker.work_messages import AnswerForm, Examine, Exemplar, Message, Mistake, Reflect, Revise, Sampling
-from scenarios.config.schema import Iterate
+from scenarios.config.iterate_schema import Iterate
 from scenarios.levels.asker import Asker
 from scenarios.levels.base import Request, Setup, TextOf
 from scenarios.records.iterate import ExemplarSet, FailureCase
@@ -107,15 +107,13 @@ class ExemplarSetRequests(WritingRequests):
     """
 
     def __init__(self, setup: Setup, labelled: Labelled) -> None:
-        scenario, settings, asker = setup.scenario, setup.scenario.iterate, Asker(setup, LEVEL)
+        scenario, settings, asker = setup.scenario, setup.scenario.iterate, Asker(setup, LEVEL, own_sampling=False)
         self._items = {p.id: p for part in (labelled.train, labelled.dev, labelled.test) for p in part}
         texts = {id: item.text for id, item in self._items.items()}
         super().__init__(asker, settings, scenario.teacher.name, labelled.description, texts)
         self._item_keys = {id: digest(p.text, p.form) for id, p in self._items.items()}
         common = (scenario.seed, labelled.description)
-        self._exam_keys = {
-            agent.name: asker.key("Examine", agent.name, settings.answering, *common) for agent in scenario.agents
-        }
+        self._exam_keys = {name: asker.key("Examine", name, settings.answering, *common) for name in scenario.pools}
         self._writing_keys = {
             kind: asker.key(kind, self.teacher, settings.writing, *common) for kind in ("Reflect", "Revise")
         }

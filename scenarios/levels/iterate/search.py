@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from scenarios.config.schema import Iterate
+from scenarios.config.iterate_schema import Iterate
 from scenarios.levels.base import Request, Result
 from scenarios.levels.flow import Flow, ask, together
 from scenarios.levels.iterate.author import Author, Reflection

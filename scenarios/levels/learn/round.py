@@ -186,7 +186,12 @@ class LearnRound:
     ) -> _Part:
         """A class of level 1 by a teacher with these weights; in measurements without dense scores."""
         lesson, exam = self._scenario.lesson, self._scenario.exam
-        lesson = replace(lesson, rationales=lesson.rationales if rationales is None else rationales, greedy=greedy)
+        lesson = replace(
+            lesson,
+            rationales=lesson.rationales if rationales is None else rationales,
+            greedy=greedy,
+            equal_cost=lesson.equal_cost and self._number == 1 and not stages,
+        )
         scenario = replace(self._scenario, lesson=lesson, exam=replace(exam, score="accuracy") if stages else exam)
         return _Part(
             ObserveLevel(replace(self._setup, scenario=scenario, bank=bank or self._bank, weights=weights)), stages

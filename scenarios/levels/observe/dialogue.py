@@ -36,6 +36,8 @@ class DialogueOutcome(NamedTuple):
     completions: int
     """Number of completions: none, a question, or both. An answer to two students counts for one of them."""
     tokens: int
+    prompt_tokens: int
+    cached_prompt_tokens: int
 
 
 class Dialogues:
@@ -50,10 +52,10 @@ class Dialogues:
         scenario = setup.scenario
         self._asker = asker
         self._teacher = scenario.teacher.name
-        self._ask_sampling, self._explain_sampling = scenario.exam.sampling, scenario.lesson.sampling
+        self._explain_sampling = scenario.lesson.sampling
+        self._ask_sampling = {student.name: scenario.sampling_of(student) for student in scenario.students}
         self._ask_keys = {
-            student.name: asker.key("Ask", student.name, self._ask_sampling, scenario.seed)
-            for student in scenario.students
+            name: asker.key("Ask", name, sampling, scenario.seed) for name, sampling in self._ask_sampling.items()
         }
         self._explain_key = asker.key("Explain", self._teacher, self._explain_sampling, scenario.seed)
         self._flows = Flows()
@@ -121,11 +123,14 @@ class Dialogues:
 
     def _end(self, tp: Problem, material: str, student: str, dialogue: Dialogue | None, own: list[Result]) -> None:
         completed = [result for result in own if not result.failed]
-        tokens = sum(result.completion_tokens for result in completed)
-        self._ended.append(DialogueOutcome(tp.id, material, student, dialogue, len(completed), tokens))
+        tokens = [
+            sum(getattr(result, name) for result in completed)
+            for name in ("completion_tokens", "prompt_tokens", "cached_prompt_tokens")
+        ]
+        self._ended.append(DialogueOutcome(tp.id, material, student, dialogue, len(completed), *tokens))
 
     def _request(self, kind: str, to: str, tp: Problem, tr: str, key: str, stage: str) -> Request:
-        sampling = self._explain_sampling if kind == "Explain" else self._ask_sampling
+        sampling = self._explain_sampling if kind == "Explain" else self._ask_sampling[to]
         return self._asker.request(kind, to, stage, sampling, key, tp=tp.id, tr=tr, step=len(self._ask_keys))
 
 

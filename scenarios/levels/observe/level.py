@@ -15,15 +15,18 @@ from broker.work_messages import Examine, Exemplar, Feedback, Grade, Message, Te
 from scenarios.levels.asker import UNSAMPLED, Asker
 from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.observe.dialogue import Dialogue, DialogueOutcome, Dialogues
-from scenarios.records.observe import ExamAnswer, ExamGrade, Rationale, TeachingProblemRecord
-from scenarios.tasks.problems import Problem, ProblemGroup
+from scenarios.levels.observe.problem_state import ProblemState, RationaleState
+from scenarios.levels.observe.votes import STAGE as VOTES
+from scenarios.levels.observe.votes import Votes, rationale_of
+from scenarios.records.observe import ExamAnswer, ExamGrade, TeachingProblemRecord
+from scenarios.tasks.problems import Problem
 
 
 class _AwaitedExam(NamedTuple):
     """One exam answer that is awaited."""
 
-    lesson: "_ProblemState"
-    material: "_RationaleState"
+    lesson: ProblemState
+    material: RationaleState
     student: str
     ep: int
     repeat: int
@@ -32,42 +35,9 @@ class _AwaitedExam(NamedTuple):
 class _AwaitedGrade(NamedTuple):
     """One log-probability that is awaited."""
 
-    material: "_RationaleState"
+    material: RationaleState
     student: str
     ep: str
-
-
-class _RationaleState:
-    """One distinct TR text of a TP, and its exams."""
-
-    def __init__(self, tr: str) -> None:
-        self.tr = tr
-        """Request id of the first TR with this text."""
-        self.answers: list[ExamAnswer] = []
-        self.grades: list[ExamGrade] = []
-        self.pending = 0
-        """Number of exams and dialogues that are awaited."""
-        self.talks = 0
-        self.silent = 0
-
-
-class _ProblemState:
-    """One TP, its TRs and their exams."""
-
-    def __init__(self, item: ProblemGroup, rationales: int) -> None:
-        self.item = item
-        self.greedy: Rationale | None = None
-        self.rationales: dict[int, tuple[Rationale, str]] = {}
-        """By repeat: the TR without its exams, and the digest of its text."""
-        self.materials: dict[str, _RationaleState] = {}
-        """By digest of the text."""
-        self.awaited_rationales = rationales
-        self.exam_tokens = 0
-
-    @property
-    def over(self) -> bool:
-        """Whether all sampled TRs and exams have arrived or failed."""
-        return not self.awaited_rationales and not any(m.pending for m in self.materials.values())
 
 
 class ObserveLevel:
@@ -80,6 +50,8 @@ class ObserveLevel:
     def __init__(self, setup: Setup) -> None:
         scenario, bank = setup.scenario, setup.bank
         self._asker = asker = Asker(setup)
+        # Nothing is drawn for a grade: students that differ in their sampling alone would ask the same.
+        self._grade_asker = Asker(setup, own_sampling=False)
         self._teacher = scenario.teacher.name
         self._scenario = scenario
         self._bank = bank
@@ -87,12 +59,16 @@ class ObserveLevel:
         lesson, exam = scenario.lesson, scenario.exam
         shared = (scenario.seed, bank.demonstrations)
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
-        self._exam_keys = {s.name: asker.key("Examine", s.name, exam.sampling, *shared) for s in scenario.students}
+        self._sampling = {s.name: scenario.sampling_of(s) for s in scenario.students}
+        self._exam_keys = {
+            name: asker.key("Examine", name, sampling, *shared) for name, sampling in self._sampling.items()
+        }
         self._grade_keys = {s.name: asker.key("Grade", s.name, *shared) for s in scenario.students}
         self._dialogues = Dialogues(setup, asker) if exam.questions else None
-        self._lessons = [_ProblemState(item, lesson.rationales) for item in bank.items]
+        self._votes = Votes(setup, asker) if lesson.equal_cost else None
+        self._lessons = [ProblemState(item, lesson.rationales) for item in bank.items]
         self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
-        self._awaited_rationales: dict[str, tuple[_ProblemState, int | None]] = {}
+        self._awaited_rationales: dict[str, tuple[ProblemState, int | None]] = {}
         """By request id: the TP and the repeat; None: the greedy one."""
         self._awaited_exams: dict[str, _AwaitedExam] = {}
         self._awaited_grades: dict[str, _AwaitedGrade] = {}
@@ -102,14 +78,17 @@ class ObserveLevel:
         return Step(requests=tuple(r for lesson in self._lessons for r in self._teach(lesson)))
 
     def receive(self, result: Result) -> Step:
-        """A TR makes its exams due; the last exam of a TR makes feedback due."""
+        """A TR makes its exams due; the last exam of a TR makes feedback due, and of a TP its further TRs."""
         if (rationale := self._awaited_rationales.pop(result.request_id, None)) is not None:
-            return self._receive_rationale(result, *rationale)
+            return self._with_votes(rationale[0], self._receive_rationale(result, *rationale))
         if (exam := self._awaited_exams.pop(result.request_id, None)) is not None:
-            return self._receive_exam(result, exam)
+            return self._with_votes(exam.lesson, self._receive_exam(result, exam))
         if self._dialogues and self._dialogues.awaits(result.request_id):
             exams = [exam for ended in self._dialogues.receive(result) for exam in self._receive_dialogue(ended)]
             return Step(requests=(*self._dialogues.take(), *exams))
+        if self._votes and self._votes.awaits(result.request_id):
+            self._votes.receive(result, correct=self.is_correct(result))
+            return Step()
         if (grade := self._awaited_grades.pop(result.request_id, None)) is not None and result.score is not None:
             grade.material.grades.append(ExamGrade(grade.student, grade.ep, result.score))
         return Step()
@@ -117,8 +96,8 @@ class ObserveLevel:
     @property
     def finished(self) -> bool:
         """Whether every TR, exam answer and grade has arrived or failed."""
-        in_dialogue = self._dialogues is not None and not self._dialogues.finished
-        return not (self._awaited_rationales or self._awaited_exams or self._awaited_grades or in_dialogue)
+        awaited = bool(self._awaited_rationales or self._awaited_exams or self._awaited_grades)
+        return not awaited and all(part is None or part.finished for part in (self._dialogues, self._votes))
 
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A TR that is awaited counts as distinct and usable."""
@@ -132,6 +111,7 @@ class ObserveLevel:
             **({"ask": dialogues, "explain": dialogues - self._dialogues.spared} if self._dialogues else {}),
             "exam": per_repeat * exam.repeats,
             **({"grade": per_repeat} if exam.score == "logprob" else {}),
+            **({VOTES: self._votes.requests} if self._votes else {}),
         }
 
     # --- for levels that continue this one --------------------------------------------------------------
@@ -140,6 +120,9 @@ class ObserveLevel:
         """The record of one TP, once all its sampled TRs and exams have arrived; None before."""
         lesson = self._by_tp[tp]
         return self._record(lesson) if lesson.over else None
+
+    def _record(self, lesson: ProblemState) -> TeachingProblemRecord:
+        return lesson.record(self._votes.of(lesson.item.tp.id) if self._votes else ())
 
     def reopen(self, tp: str, rationales: int) -> None:
         """Keep this TP open for so many more TRs, each announced with `expect`."""
@@ -181,7 +164,7 @@ class ObserveLevel:
 
     # --- requests ---------------------------------------------------------------------------------------
 
-    def _teach(self, lesson: _ProblemState) -> list[Request]:
+    def _teach(self, lesson: ProblemState) -> list[Request]:
         tp, settings = lesson.item.tp, self._scenario.lesson
         requests: list[Request] = []
         if settings.greedy:
@@ -191,11 +174,12 @@ class ObserveLevel:
         for slot in range(n):
             request = self._asker.teach(tp, "teach", settings.sampling, repeat=slot, step=n)
             self._awaited_rationales[request.id] = (lesson, slot)
+            lesson.asked.add(request.id)
             requests.append(request)
         return requests
 
     def _ask(
-        self, lesson: _ProblemState, material: _RationaleState, key: str, dialogues: Dialogues
+        self, lesson: ProblemState, material: RationaleState, key: str, dialogues: Dialogues
     ) -> tuple[Request, ...]:
         """Start a dialogue of every student about a TR."""
         for student in self._exam_keys:
@@ -209,15 +193,15 @@ class ObserveLevel:
         material = lesson.materials[ended.material]
         material.talks += ended.completions
         material.silent += ended.dialogue is None
-        lesson.exam_tokens += ended.tokens
+        lesson.pay(ended, ended.tokens)
         exams = self._examine(lesson, material, ended.material, (ended.student,), ended.dialogue)
         material.pending -= 1
         return exams
 
     def _examine(
         self,
-        lesson: _ProblemState,
-        material: _RationaleState,
+        lesson: ProblemState,
+        material: RationaleState,
         key: str,
         students: Iterable[str],
         dialogue: Dialogue | None = None,
@@ -234,7 +218,7 @@ class ObserveLevel:
                         "Examine",
                         student,
                         "exam",
-                        exam.sampling,
+                        self._sampling[student],
                         ep_key,
                         tp=tp.id,
                         tr=material.tr,
@@ -249,27 +233,26 @@ class ObserveLevel:
             material.pending += len(lesson.item.eps) * exam.repeats
         return requests
 
-    def _grade(self, lesson: _ProblemState, material: _RationaleState, key: str, student: str, ep: Problem) -> Request:
-        tp, step = lesson.item.tp, self._asker.identical(student)
+    def _grade(self, lesson: ProblemState, material: RationaleState, key: str, student: str, ep: Problem) -> Request:
+        tp, step = lesson.item.tp, self._grade_asker.identical(student)
         grade_key = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
-        request = self._asker.request(
+        request = self._grade_asker.request(
             "Grade", student, "grade", UNSAMPLED, grade_key, tp=tp.id, tr=material.tr, ep=ep.id, step=step
         )
         self._awaited_grades[request.id] = _AwaitedGrade(material, student, ep.id)
         return request
 
+    def _with_votes(self, lesson: ProblemState, step: Step) -> Step:
+        """`step` and, once a TP is complete, its further TRs."""
+        if self._votes is None or not lesson.over:
+            return step
+        votes = self._votes.ask(lesson.item.tp, lesson.record(), lesson.asked)
+        return msgspec.structs.replace(step, requests=(*step.requests, *votes))
+
     # --- results ----------------------------------------------------------------------------------------
 
-    def _receive_rationale(self, result: Result, lesson: _ProblemState, slot: int | None) -> Step:
-        rationale = Rationale(
-            id=result.request_id,
-            repeat=-1 if slot is None else slot,
-            answer=result.answer,
-            correct=self.is_correct(result),
-            completion_tokens=result.completion_tokens,
-            exams=(),
-            ended=result.finish_reason != "length",
-        )
+    def _receive_rationale(self, result: Result, lesson: ProblemState, slot: int | None) -> Step:
+        rationale = rationale_of(result, -1 if slot is None else slot, correct=self.is_correct(result))
         if slot is None:
             lesson.greedy = None if result.failed else rationale
             return Step()
@@ -280,7 +263,7 @@ class ObserveLevel:
         lesson.rationales[slot] = (rationale, key)
         if result.answer is None or key in lesson.materials:
             return Step(feedback=self._feedback_to_students(lesson))
-        material = lesson.materials[key] = _RationaleState(result.request_id)
+        material = lesson.materials[key] = RationaleState(result.request_id)
         if self._dialogues:
             return Step(requests=self._ask(lesson, material, key, self._dialogues))
         return Step(requests=tuple(self._examine(lesson, material, key, self._exam_keys)))
@@ -291,7 +274,7 @@ class ObserveLevel:
         if not result.failed:
             ep = lesson.item.eps[number].id
             material.answers.append(ExamAnswer(student, ep, slot, self.is_correct(result)))
-            lesson.exam_tokens += result.completion_tokens
+            lesson.pay(result, result.completion_tokens)
         if material.pending:
             return Step()
         to_teacher = FeedbackDue(self._teacher, self._feedback(lesson, material.tr, material.answers))
@@ -303,7 +286,7 @@ class ObserveLevel:
 
     # --- feedback ---------------------------------------------------------------------------------------
 
-    def _feedback(self, lesson: _ProblemState, about: str, answers: list[ExamAnswer]) -> Feedback:
+    def _feedback(self, lesson: ProblemState, about: str, answers: list[ExamAnswer]) -> Feedback:
         asked, right = Counter[str](), Counter[str]()
         for answer in answers:
             asked[answer.student] += 1
@@ -313,7 +296,7 @@ class ObserveLevel:
         scores = {student: round(right[student] / asked[student], 4) for student in sorted(asked)}
         return Feedback(about=about, lbt_scores=scores, failed=tuple(texts[ep] for ep in failed))
 
-    def _feedback_to_students(self, lesson: _ProblemState) -> tuple[FeedbackDue, ...]:
+    def _feedback_to_students(self, lesson: ProblemState) -> tuple[FeedbackDue, ...]:
         """When a TP is complete, its feedback to every student, on the exams under all its TRs."""
         if not lesson.over:
             return ()
@@ -324,18 +307,3 @@ class ObserveLevel:
             if own:
                 feedback.append(FeedbackDue(student, self._feedback(lesson, lesson.item.tp.id, own)))
         return tuple(feedback)
-
-    # --- record -----------------------------------------------------------------------------------------
-
-    def _record(self, lesson: _ProblemState) -> TeachingProblemRecord:
-        rationales = []
-        for _, (rationale, key) in sorted(lesson.rationales.items()):
-            material = lesson.materials.get(key)
-            exams = tuple(sorted(material.answers, key=msgspec.structs.astuple)) if material else ()
-            grades = tuple(sorted(material.grades, key=msgspec.structs.astuple)) if material else ()
-            talks, silent = (material.talks, material.silent) if material else (0, 0)
-            rationales.append(
-                msgspec.structs.replace(rationale, exams=exams, material=key, grades=grades, talks=talks, silent=silent)
-            )
-        tp = lesson.item.tp
-        return TeachingProblemRecord(tp.id, tp.form, lesson.greedy, tuple(rationales), lesson.exam_tokens)

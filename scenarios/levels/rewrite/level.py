@@ -103,7 +103,15 @@ class RewriteLevel:
             first = self._first.get(lesson.tp, lesson)
             # From the current record: grades may arrive after the exams, when the TP was complete.
             sampled_ones = tuple(r for r in lesson.rationales if r.repeat < sampled)
-            lessons.append(msgspec.structs.replace(lesson, rationales=sampled_ones, exam_tokens=first.exam_tokens))
+            lessons.append(
+                msgspec.structs.replace(
+                    lesson,
+                    rationales=sampled_ones,
+                    exam_tokens=first.exam_tokens,
+                    exam_prompt_tokens=first.exam_prompt_tokens,
+                    exam_cached_prompt_tokens=first.exam_cached_prompt_tokens,
+                )
+            )
             over = lesson.tp in self._first and self._observe.lesson(lesson.tp) is not None
             tailored = tuple(one for _, one in sorted(self._tailored[lesson.tp].items()))
             reflections = self._asked[lesson.tp]["reflect"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broker.errors import TaskError
-from scenarios.config.schema import LabelledTask
+from scenarios.config.iterate_schema import LabelledTask
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Labelled, Problem
 from scenarios.tasks.sources import hub, jsonlines, syllogisms
 from scenarios.tasks.sources.labels import ENTRY, Text, TextPool

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from broker.errors import TaskError
-from scenarios.config.schema import LabelledTask
+from scenarios.config.iterate_schema import LabelledTask
 from scenarios.tasks.problems import folded
 
 ENTRY = ("iterate", "task")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from broker.errors import TaskError
-from scenarios.config.schema import LabelledTask
+from scenarios.config.iterate_schema import LabelledTask
 from scenarios.tasks.sources.gym import number
 from scenarios.tasks.sources.labels import ENTRY, SECTION, Text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import EngineError, ScenarioError, TaskError
-from scenarios.config.load import dump, located, read
+from scenarios.config.load import difference, dump, located, read
 from scenarios.config.schema import Scenario
 
 GOOD = """\
@@ -90,6 +90,20 @@ def test_overrides_reach_into_sections_lists_and_every_one_of_a_list(path: Path)
     assert scenario.task.templates == (3, 4)
 
 
+def test_copies_of_a_student_are_students_with_one_pool(path: Path) -> None:
+    scenario = good(path, "students.1.copies=3", "students.1.replicas=2")
+    assert [student.name for student in scenario.students] == ["tiny", "peer-1", "peer-2", "peer-3"]
+    assert scenario.pools == {"ada": "ada", "tiny": "tiny", "peer-1": "peer", "peer-2": "peer", "peer-3": "peer"}
+    assert [(one.name, one.copies, one.replicas, one.persona) for one in scenario.agents[1:]] == [
+        ("tiny", 1, 1, ""),
+        ("peer", 3, 2, "brief"),
+    ]
+    kept = path.with_name("kept.yaml")
+    kept.write_text(dump(scenario))
+    assert read(kept) == scenario
+    assert difference(scenario, good(path, "students.1.replicas=2")) == ["students.1.copies: 3 -> 1"]
+
+
 def test_the_last_override_wins(path: Path) -> None:
     assert good(path, "seed=5", "seed=-3").seed == -3
 
@@ -103,7 +117,8 @@ def test_an_override_can_correct_a_mistake_in_the_file(path: Path) -> None:
 
 NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
 AGENT_KEYS = (
-    "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args"
+    "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args, "
+    "copies, sampling"
 )
 
 REPLACED = [
@@ -469,6 +484,65 @@ def test_mistakes_of_level_3(path: Path, override: str, mistake: str) -> None:
 )  # fmt: skip
 def test_mistakes_of_level_3_with_rationales(path: Path, override: str, mistake: str) -> None:
     assert error_of(path, GOOD + "level: 3\niterate: {material: rationale}\n", override) == mistake
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mistake"),
+    [
+        (["students.1.sampling.temperature=-1"], "--set students.1.sampling.temperature (peer): needs a number, at "
+         "least 0, has -1.0"),
+        (["exam.repeats=2", "students.1.sampling.temperature=0"], "--set students.1.sampling.temperature (peer): 0 "
+         "always draws the same text, but exam.repeats asks 2 times; set exam.repeats to 1 or raise the temperature"),
+        (["students.1.sampling.top=1"], "--set students.1.sampling.top (peer): no such key; did you mean 'top_p'?"),
+        (["teacher.sampling.top_k=5"], "--set teacher.sampling.top_k: teacher.sampling (ada): is for students; the "
+         "teacher's is lesson.sampling"),
+        (["students.1.max_context=300", "students.1.sampling.max_tokens=300"], "--set students.1.max_context (peer): "
+         "300 tokens leave no room: students.1.sampling.max_tokens is 300"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_sampling_of_one_student(path: Path, overrides: list[str], mistake: str) -> None:
+    assert error_of(path, GOOD, *overrides) == mistake
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mistake"),
+    [
+        (["students.1.copies=0"], "--set students.1.copies (peer): needs a whole number from 1 to 64, has 0"),
+        (["teacher.copies=2"], "--set teacher.copies (ada): is for students; a class has one teacher"),
+        (["students.1.copies=64"], "good.yaml:9: students: 65 students; at most 64 fit a class"),
+        (["students.0.name=peer-2", "students.1.copies=2"], "--set students.1.copies (peer): a copy would have the "
+         "name 'peer-2', which another agent has; names differ"),
+        (["teacher.name=peer-1", "students.1.copies=2"], "--set students.1.copies (peer): a copy would have the "
+         "name 'peer-1', which another agent has; names differ"),
+        (["students.1.name=" + "a" * 31, "students.1.copies=2"], f"--set students.1.copies ({'a' * 31}): the name "
+         f"'{'a' * 31}-2' is longer than 32 characters; choose a shorter one for the student"),
+        (["students.1.copies=2", "students.1.sampling.top_k=1"], "--set students.1.copies (peer): copies differ in "
+         "what they draw, and exam.sampling with top_k 1 draws nothing; raise it"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_copies_of_a_student(path: Path, overrides: list[str], mistake: str) -> None:
+    assert error_of(path, GOOD, *overrides) == mistake
+
+
+def test_further_rationales_for_sc_are_refused_where_they_have_no_effect(path: Path) -> None:
+    assert error_of(path, GOOD, "lesson.equal_cost=true", "lesson.sampling.temperature=0", "lesson.rationales=1") == (
+        "--set lesson.equal_cost: asks for further draws, and lesson.sampling always draws the same text"
+    )
+    alone = error_of(path, LEVEL_3, "lesson.equal_cost=true")
+    assert "goes with levels 1 and 2; this class has level 3 alone, so take it out" in alone
+
+
+def test_the_sampling_of_one_student_is_refused_where_it_has_no_effect(path: Path) -> None:
+    mistake = error_of(path, LEVEL_3, "students.0.sampling.top_k=5")
+    assert "is for exams on rationales; level 3 draws all answers with iterate.answering: take it out" in mistake
+
+
+def test_exam_sampling_may_be_greedy_where_no_student_draws_with_it(path: Path) -> None:
+    overrides = ("exam.sampling.temperature=0", "exam.repeats=2")
+    assert "always draws the same text" in error_of(path, GOOD, *overrides, "students.0.sampling.temperature=1")
+    path.write_text(GOOD)
+    warm = read(path, [*overrides, "students.*.sampling.temperature=1"])
+    assert {warm.sampling_of(student).temperature for student in warm.students} == {1.0}
 
 
 def test_level_2_refuses_questions_before_exams(path: Path) -> None:

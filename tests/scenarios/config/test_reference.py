@@ -7,7 +7,7 @@ import pytest
 from msgspec import inspect as types
 
 from broker import work_messages
-from scenarios.config import reference, schema
+from scenarios.config import reference, schema, section
 from scenarios.config.load import read
 from scenarios.config.reference import EXAMPLE, field_docs, in_words, leading_comment, page, sections
 
@@ -42,8 +42,8 @@ def test_every_docstring_under_a_field_stands_on_the_page() -> None:
 @pytest.mark.parametrize(
     ("annotation", "words"),
     [
-        (schema.Positive, "a whole number, at least 1"),
-        (schema.Seconds, "a number, above 0"),
+        (section.Positive, "a whole number, at least 1"),
+        (section.Seconds, "a number, above 0"),
         (schema.Name, "a name (a small letter, then at most 31 small letters, digits, - or _)"),
         (bool, "true or false"),
         (str | None, "text"),

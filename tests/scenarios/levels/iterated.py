@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.work_messages import Reflect, Revise
-from scenarios.config.schema import Agent, LabelledTask, Scenario
-from scenarios.config.schema import Iterate as Section
+from scenarios.config.iterate_schema import Iterate as Section
+from scenarios.config.iterate_schema import LabelledTask
+from scenarios.config.schema import Agent, Scenario
 from scenarios.levels.base import FeedbackDue, Request, Result, RoundNews, Setup
 from scenarios.levels.iterate.level import IterateLevel
 from scenarios.tasks.problems import Bank, Labelled, Problem

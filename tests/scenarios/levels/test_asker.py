@@ -1,6 +1,8 @@
+from msgspec.structs import replace
+
 from broker.protocol import digest
 from broker.work_messages import Sampling
-from scenarios.config.schema import Agent, Scenario, Task
+from scenarios.config.schema import Agent, Scenario, StudentSampling, Task
 from scenarios.levels.asker import Asker
 from scenarios.levels.base import Request, Setup
 from scenarios.tasks.problems import Bank
@@ -34,6 +36,20 @@ def test_identical_students_take_different_repeats_of_one_question() -> None:
 def test_identical_students_share_a_request_where_one_answer_serves_all() -> None:
     one = asker()
     assert exam(one, "ada", shared=True).id == exam(one, "cy", shared=True).id
+
+
+def test_students_with_different_sampling_are_not_identical_except_where_it_decides_nothing() -> None:
+    warm = Agent(name="cy", sampling=StudentSampling(temperature=1.5))
+    same = Agent(name="bob", sampling=StudentSampling(top_k=SCENARIO.exam.sampling.top_k))
+    setup = Setup(
+        replace(SCENARIO, students=(Agent(name="ada"), same, warm)),
+        Bank("made up", (), ()),
+        dict.fromkeys(("teacher", "ada", "bob", "cy"), "same"),
+    )
+    exams, others = Asker(setup), Asker(setup, own_sampling=False)
+    assert [exams.identical(student) for student in ("ada", "bob", "cy")] == [2, 2, 1]
+    assert [exam(exams, student).repeat for student in ("ada", "bob", "cy")] == [0, 1, 0]
+    assert [exam(others, student).repeat for student in ("ada", "bob", "cy")] == [0, 1, 2]
 
 
 def test_an_id_is_a_digest_of_the_key_and_the_repeat_and_of_no_level_round_or_stage() -> None:

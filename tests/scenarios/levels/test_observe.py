@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.work_messages import Examine, Grade, Sampling
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Scoring, Task
+from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Scoring, StudentSampling, Task
 from scenarios.levels.base import FeedbackDue, Request, Result, Setup, Step
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
@@ -206,6 +206,25 @@ def test_cut_off_answers_can_count_as_wrong() -> None:
     assert one.outcome().lessons[0].rationales[0].correct is False
     one.receive(Result(exam.id, "so", "1", True, finish_reason="length"))
     assert [answer.correct for answer in one.outcome().lessons[0].rationales[0].exams] == [False]
+
+
+def test_a_students_own_sampling_changes_its_exams_alone_and_not_its_grades() -> None:
+    alike = dict.fromkeys(("teacher", *STUDENTS), "same")
+
+    def exams(**sampling: float) -> dict[str, Request]:
+        bob = Agent(name="bob", sampling=msgspec.convert(sampling, StudentSampling))
+        exam = Exam(problems=1, repeats=1, score="logprob")
+        one = ObserveLevel(Setup(scenario(students=(Agent(name="ada"), bob), exam=exam), bank(eps=1), alike))
+        tr = one.begin().requests[1]
+        asked = one.receive(Result(tr.id, "because", "1", True)).requests
+        assert len({request.id for request in asked}) == 4
+        return {f"{request.to} {request.stage}": request for request in asked}
+
+    same, warm = exams(), exams(temperature=1.5, max_tokens=300)
+    assert exams(temperature=Sampling().temperature) == same, "sampling that is no other"
+    assert {name for name in same if same[name].id != warm[name].id} == {"bob exam"}
+    assert (warm["bob exam"].sampling, warm["bob exam"].repeat) == (Sampling(temperature=1.5, max_tokens=300), 0)
+    assert (same["bob exam"].sampling, same["bob exam"].repeat) == (Sampling(), 1)
 
 
 def test_identical_students_are_asked_different_repeats() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.work_messages import Feedback, Reflect, Revise
-from scenarios.config.schema import Agent, Exam, Iterate, Lesson, Scenario, Task
+from scenarios.config.iterate_schema import Iterate
+from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
 from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.rewrite.level import RewriteLevel
 from scenarios.records.rewrite import Rewritten

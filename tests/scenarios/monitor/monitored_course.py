@@ -5,7 +5,8 @@ import random
 from collections import deque
 
 from broker.protocol import digest
-from scenarios.config.schema import Agent, Exam, Iterate, LabelledTask, Learn, Lesson, LevelNumber, Scenario, Task
+from scenarios.config.iterate_schema import Iterate, LabelledTask
+from scenarios.config.schema import Agent, Exam, Learn, Lesson, LevelNumber, Scenario, Task
 from scenarios.levels.base import Request, Step
 from scenarios.levels.results import result_of
 from scenarios.session.news import line

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from scenarios.config.schema import Agent, Exam, Iterate
+from scenarios.config.iterate_schema import Iterate
+from scenarios.config.schema import Agent, Exam
 from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.monitor import follow

@@ -194,6 +194,29 @@ def test_a_method_costs_what_it_needs(held: Class) -> None:
     assert costs == {"greedy": 40, "sc": 120, "m1_max": 280, "m1_sum": 280, "m1_avg": 280}
 
 
+def test_self_consistency_at_m1s_cost_has_as_many_votes_as_m1s_tokens_buy(held: Class) -> None:
+    # Each TP: 60 completion tokens of three TRs and 80 of exams buy 7 TRs; with 150 + 350 of prompts, 9.
+    for n, lesson in enumerate(held.lessons):
+        votes = [replace(held.rationale(lesson.tp, 3 + k, "7!", f"vote {k}", {}), prompt_tokens=50) for k in range(6)]
+        trs = tuple(replace(one, prompt_tokens=50) for one in lesson.rationales)
+        held.lessons[n] = replace(lesson, rationales=trs, votes=tuple(votes), exam_prompt_tokens=350)
+    scenario = replace(SCENARIO, lesson=replace(SCENARIO.lesson, equal_cost=True))
+    summary = held.summary(scenario)
+    methods = summary["methods"]
+    assert (methods["sc_at_completion_cost"]["rationales"], methods["sc_at_cost"]["rationales"]) == (14, 18)
+    assert (methods["sc_at_cost"]["completion_tokens"], methods["sc_at_cost"]["prompt_tokens"]) == (360, 900)
+    assert (methods["m1_sum"]["completion_tokens"], methods["m1_sum"]["prompt_tokens"]) == (280, 1000)
+    assert (methods["sc"]["accuracy"], methods["sc_at_cost"]["accuracy"]) == (0.5, 1.0)
+    assert summary["counts"]["further_rationales"] == 12
+    assert [(p["a"], p["difference"]) for p in summary["paired"] if p["b"] == "sc_at_cost"] == [
+        ("m1_sum", 0.0), ("m1_max", 0.0),
+    ]  # fmt: skip
+    assert "sc_at_cost" not in held.summary()["methods"]
+    held.lessons[0] = replace(held.lessons[0], votes=())
+    unfinished = held.summary(scenario, replace(FACTS, status="interrupted"))
+    assert unfinished["methods"]["sc"]["n"] == 1, "a problem counts once its further rationales are there"
+
+
 def test_the_paired_comparisons(held: Class) -> None:
     paired = held.summary()["paired"]
     assert [(p["a"], p["b"], p["difference"], p["wins"], p["losses"], p["p_value"], p["n"]) for p in paired] == [
@@ -262,7 +285,7 @@ def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
         "teaching_problems": 2, "teaching_rationales": 6, "exam_answers": 16, "requests": 24, "failed": 0, "reused": 3,
         "unparsable_rationales": 1, "identical_rationales": 1, "cut_off": 0, "unparsable_exam_answers": 0,
         "mixed_grades": 0, "questions_and_answers": 0, "without_dialogue": 0, "exam_answers_left_out": 0,
-        "problems_without_common_exams": 0,
+        "problems_without_common_exams": 0, "further_rationales": 0, "problems_with_most_further": 0,
         "later_exam_answers": 0, "unparsable_later_exam_answers": 0,
         "teacher_exam_answers": 0, "unparsable_teacher_exam_answers": 0,
         "formulas_not_compared": 0, "training_answers": 0, "unparsable_training_answers": 0,
@@ -519,6 +542,7 @@ def test_a_class_that_was_stopped_at_once_has_a_summary(held: Class) -> None:
     summary = held.summary(facts=replace(FACTS, status="interrupted"))
     assert summary["methods"]["m1_sum"] == {
         "accuracy": None, "ci95": [0.0, 1.0], "n": 0, "completion_tokens": 0, "tie_share": None,
+        "prompt_tokens": 0, "cached_prompt_tokens": 0, "rationales": 0,
         "accuracy_random_ties": None,
     }  # fmt: skip
     assert (summary["paired"], summary["assumption"]["pairs"]) == ([], 0)

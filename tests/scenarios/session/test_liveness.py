@@ -174,7 +174,7 @@ def test_an_agent_that_left_is_not_killed(why: str, room: Room) -> None:
         ("goodbye", "", "left: finished"),
         ("process", TURN_OVER, f"left: {TURN_OVER}"),
         ("goodbye", "the budget is used up", "lost: the budget is used up"),
-        ("process", "signal 11", "lost: process signal 11"),
+        ("process", "signal 11", "lost: its process ended: signal 11"),
     ],
 )
 def test_a_normal_end_is_not_recorded_as_a_loss(why: str, detail: str, event: str, room: Room) -> None:

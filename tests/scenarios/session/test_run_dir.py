@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from broker.errors import ScenarioError
 from broker.files import write_atomically
+from scenarios.config.schema import Agent, Broker, Scenario
 from scenarios.session.run_dir import RunFolder
 
 
@@ -30,3 +32,18 @@ def test_a_folder_with_files_of_others_is_refused(tmp_path: Path) -> None:
     (tmp_path / "class.db.txt").touch()
     with pytest.raises(ScenarioError, match=r"holds other things \(class\.db\.txt\)"):
         RunFolder(tmp_path).make()
+
+
+def test_a_class_with_more_agents_has_keys_for_them_and_keeps_the_others(tmp_path: Path) -> None:
+    folder, teacher = RunFolder(tmp_path), Agent(name="teacher")
+    over_tcp = Broker(address="tcp://127.0.0.1:5599")
+    first = Scenario(name="test", teacher=teacher, students=(Agent(name="ada"),), broker=over_tcp)
+    keys = folder.keys_of(first)
+    assert keys is not None
+    before = {path.name: path.read_bytes() for path in keys.iterdir()}
+    (keys / "ada.key").unlink()  # moved to the machine of an external agent
+    folder.keys_of(replace(first, students=(Agent(name="ada"), Agent(name="bob"))))
+    after = {path.name: path.read_bytes() for path in keys.iterdir()}
+    assert after.keys() - before.keys() == {"bob.key", "bob.pub"}
+    assert before.keys() - after.keys() == {"ada.key"}
+    assert all(before[name] == after[name] for name in before.keys() & after.keys())

@@ -113,6 +113,18 @@ def iterated(*overrides: str, level: str = "3") -> Scenario:
     return read(SCENARIOS / "smoke_iterate.yaml", [f"level={level}", *overrides])
 
 
+@pytest.mark.parametrize("family", ["gsm_symbolic", "chain_sum"])
+def test_a_larger_bank_of_the_same_seed_begins_with_the_smaller_one(family: str, tmp_path: Path) -> None:
+    small = build(Task(family=family, problems=3), Exam(problems=2), 7, folder=tmp_path)
+    large = build(Task(family=family, problems=6), Exam(problems=3), 7, folder=tmp_path)
+    assert small.grown(large) == large
+    assert large.grown(small) == large, "nothing is dropped"
+    assert small.grown(large).only(3, 2) == small
+    other = build(Task(family=family, problems=6), Exam(problems=3), 8, folder=tmp_path)
+    with pytest.raises(TaskError, match="gives other problems for the larger class than this class has"):
+        small.grown(other)
+
+
 def test_a_class_of_level_3_alone_has_labelled_texts_and_no_teaching_problems() -> None:
     bank = build_class(iterated(), folder=HERE)
     assert bank.items == ()

@@ -11,7 +11,7 @@ import pytest
 import run
 from broker.errors import TaskError
 from broker.work_messages import AnswerForm
-from scenarios.config.schema import LabelledTask
+from scenarios.config.iterate_schema import LabelledTask
 from scenarios.report.graded_file import grade_file
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.grading.gold import Answer, read_gold

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broker.errors import TaskError
-from scenarios.config.schema import LabelledTask
+from scenarios.config.iterate_schema import LabelledTask
 from scenarios.tasks.sources.labelled import build, check
 
 HERE = Path()

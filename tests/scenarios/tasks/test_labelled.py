@@ -13,7 +13,7 @@ from msgspec import inspect as types
 
 from broker.errors import TaskError
 from scenarios.config import reference, schema
-from scenarios.config.schema import LabelledTask
+from scenarios.config.iterate_schema import LabelledTask
 from scenarios.tasks.problems import Problem, folded
 from scenarios.tasks.sources import jsonlines
 from scenarios.tasks.sources.labelled import build, check, gather

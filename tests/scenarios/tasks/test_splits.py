@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from broker.errors import TaskError
-from scenarios.config.schema import LabelledTask
+from scenarios.config.iterate_schema import LabelledTask
 from scenarios.tasks.problems import Labelled
 from scenarios.tasks.sources.labelled import build, gather
 from scenarios.tasks.sources.labels import Text, TextPool

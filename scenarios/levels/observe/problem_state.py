@@ -1,0 +1,74 @@
+"""What level 1 knows of one TP: its TRs, their exams, and what is awaited."""
+
+import msgspec
+
+from scenarios.levels.base import Result
+from scenarios.levels.observe.dialogue import DialogueOutcome
+from scenarios.records.observe import ExamAnswer, ExamGrade, Rationale, TeachingProblemRecord
+from scenarios.tasks.problems import ProblemGroup
+
+
+class RationaleState:
+    """One distinct TR text of a TP, and its exams."""
+
+    def __init__(self, tr: str) -> None:
+        self.tr = tr
+        """Request id of the first TR with this text."""
+        self.answers: list[ExamAnswer] = []
+        self.grades: list[ExamGrade] = []
+        self.pending = 0
+        """Number of exams and dialogues that are awaited."""
+        self.talks = 0
+        self.silent = 0
+
+
+class ProblemState:
+    """One TP, its TRs and their exams."""
+
+    def __init__(self, item: ProblemGroup, rationales: int) -> None:
+        self.item = item
+        self.greedy: Rationale | None = None
+        self.rationales: dict[int, tuple[Rationale, str]] = {}
+        """By repeat: the TR without its exams, and the digest of its text."""
+        self.materials: dict[str, RationaleState] = {}
+        """By digest of the text."""
+        self.awaited_rationales = rationales
+        self.asked: set[str] = set()
+        """Request ids of all sampled TRs."""
+        self.exam_tokens = 0
+        self.exam_prompt_tokens = 0
+        self.exam_cached_prompt_tokens = 0
+
+    def pay(self, result: Result | DialogueOutcome, completion_tokens: int) -> None:
+        """Add the tokens of an exam or of a dialogue before it."""
+        self.exam_tokens += completion_tokens
+        self.exam_prompt_tokens += result.prompt_tokens
+        self.exam_cached_prompt_tokens += result.cached_prompt_tokens
+
+    @property
+    def over(self) -> bool:
+        """Whether all sampled TRs and exams have arrived or failed."""
+        return not self.awaited_rationales and not any(m.pending for m in self.materials.values())
+
+    def record(self, votes: tuple[Rationale, ...] = ()) -> TeachingProblemRecord:
+        """Everything that is known now; `votes` are its further TRs."""
+        rationales = []
+        for _, (rationale, key) in sorted(self.rationales.items()):
+            material = self.materials.get(key)
+            exams = tuple(sorted(material.answers, key=msgspec.structs.astuple)) if material else ()
+            grades = tuple(sorted(material.grades, key=msgspec.structs.astuple)) if material else ()
+            talks, silent = (material.talks, material.silent) if material else (0, 0)
+            rationales.append(
+                msgspec.structs.replace(rationale, exams=exams, material=key, grades=grades, talks=talks, silent=silent)
+            )
+        tp = self.item.tp
+        return TeachingProblemRecord(
+            tp=tp.id,
+            form=tp.form,
+            greedy=self.greedy,
+            rationales=tuple(rationales),
+            exam_tokens=self.exam_tokens,
+            exam_prompt_tokens=self.exam_prompt_tokens,
+            exam_cached_prompt_tokens=self.exam_cached_prompt_tokens,
+            votes=votes,
+        )

@@ -1,0 +1,123 @@
+"""Further TRs for self-consistency at M1's cost (`lesson.equal_cost`)."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.levels.base import Request, Result, Setup
+from scenarios.levels.observe.level import ObserveLevel
+from scenarios.scoring.equal_cost import further
+from scenarios.tasks.problems import Bank, Problem, ProblemGroup
+
+SCENARIO = Scenario(
+    name="test",
+    task=Task(family="x"),
+    teacher=Agent(name="teacher"),
+    students=(Agent(name="ada"), Agent(name="bob")),
+    lesson=Lesson(rationales=3, equal_cost=True),
+    exam=Exam(problems=1, repeats=2),
+)
+BANK = Bank(
+    "made up",
+    tuple(
+        ProblemGroup(Problem(f"tp{n}", f"TP {n}", "1", "number"), (Problem(f"ep{n}", f"EP {n}", "2", "number"),))
+        for n in range(2)
+    ),
+    (),
+)
+
+
+def level(scenario: Scenario = SCENARIO, retried: frozenset[str] = frozenset()) -> ObserveLevel:
+    return ObserveLevel(Setup(scenario, BANK, {name: f"is {name}" for name in ("teacher", "ada", "bob")}, retried))
+
+
+def answer(request: Request, failed: frozenset[str] = frozenset()) -> Result:
+    draw = random.Random(request.id)
+    if request.id in failed:
+        return Result(request.id, "", None, False, failed="engine")
+    text = f"way {draw.randrange(2)}" if request.kind == "Teach" else request.id
+    return Result(
+        request_id=request.id,
+        text=text,
+        answer=str(draw.randrange(2)),
+        correct=draw.random() < 0.5,
+        prompt_tokens=draw.randrange(50, 90),
+        cached_prompt_tokens=40,
+        completion_tokens=draw.randrange(5, 9),
+    )
+
+
+def play(
+    one: ObserveLevel, order: random.Random | None = None, failed: frozenset[str] = frozenset()
+) -> dict[str, Request]:
+    """Answer everything that is due, in the order it came or in a random one; returns what was asked."""
+    waiting, asked = list(one.begin().requests), {}
+    while waiting:
+        request = waiting.pop(order.randrange(len(waiting)) if order else 0)
+        assert request.id not in asked
+        asked[request.id] = request
+        waiting += one.receive(answer(request, failed)).requests
+    assert one.finished
+    return asked
+
+
+def votes(asked: dict[str, Request], tp: str = "tp0") -> list[Request]:
+    return sorted((r for r in asked.values() if r.stage == "votes" and r.tp == tp), key=lambda r: r.repeat)
+
+
+def test_a_complete_problem_gets_as_many_further_rationales_as_its_exams_cost() -> None:
+    one = level()
+    asked = play(one)
+    for lesson in one.outcome().lessons:
+        assert len(lesson.votes) == len(votes(asked, lesson.tp)) == further(lesson) > 0
+        assert [vote.repeat for vote in lesson.votes] == list(range(3, 3 + len(lesson.votes)))
+        assert not any(vote.exams for vote in lesson.votes)
+        assert {exam.tr for exam in asked.values() if exam.stage == "exam"}.isdisjoint(v.id for v in lesson.votes)
+    assert one.totals()["votes"] == len(votes(asked)) + len(votes(asked, "tp1"))
+
+
+def test_further_rationales_change_nothing_else() -> None:
+    plain, dear = level(replace(SCENARIO, lesson=Lesson(rationales=3))), level()
+    before, after = play(plain), play(dear)
+    assert before.keys() == {id for id, request in after.items() if request.stage != "votes"}
+    assert plain.outcome().lessons == tuple(replace(one, votes=()) for one in dear.outcome().lessons)
+
+
+def test_a_class_with_more_rationales_asks_the_same() -> None:
+    further_ones = votes(play(level()))
+    more = {r.id for r in level(replace(SCENARIO, lesson=Lesson(rationales=3 + len(further_ones)))).begin().requests}
+    assert {vote.id for vote in further_ones} <= more
+
+
+@given(st.integers(0, 2**32))
+def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
+    straight, mixed = level(), level()
+    assert play(straight).keys() == play(mixed, random.Random(seed)).keys()
+    assert straight.outcome() == mixed.outcome()
+
+
+@pytest.mark.parametrize("stage", ["teach", "votes"])
+def test_a_failed_rationale_that_is_asked_again_takes_no_repeat_twice(stage: str) -> None:
+    first = level()
+    asked = play(first)
+    failed = next(id for id, request in asked.items() if request.stage == stage)
+    play(first := level(), failed=frozenset({failed}))
+    lesson = first.outcome().lessons[0]
+    if stage == "votes":
+        assert len(lesson.votes) == further(lesson) - 1, "one that failed is no vote"
+    again = level(retried=frozenset({failed}))
+    retried = play(again)
+    assert failed not in retried
+    for one in again.outcome().lessons:
+        ids = [r.id for r in (*one.rationales, *one.votes)]
+        assert len(set(ids)) == len(ids) == 3 + further(one)
+
+
+def test_rationales_that_all_fail_have_no_further_ones() -> None:
+    one = level()
+    teach = frozenset(r.id for r in one.begin().requests if r.stage == "teach")
+    assert votes(play(level(), failed=teach)) == []

@@ -1,0 +1,39 @@
+from msgspec.structs import replace
+
+from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.scoring.equal_cost import MOST, affordable, further, with_votes
+
+
+def tr(repeat: int, completion: int = 10, prompt: int = 90) -> Rationale:
+    return Rationale(f"tr{repeat}", repeat, "1", True, completion, (), prompt_tokens=prompt)
+
+
+def lesson(*rationales: Rationale, completion: int, prompt: int) -> TeachingProblemRecord:
+    return TeachingProblemRecord("tp", "number", None, rationales, completion, prompt)
+
+
+def test_m1s_tokens_buy_as_many_rationales_as_fit_into_them() -> None:
+    two = (tr(0, completion=10), tr(1, completion=20, prompt=80))
+    bought = affordable(lesson(*two, completion=70, prompt=400))
+    # 200 tokens for two rationales and 470 for their exams; 30 completion tokens, and 70.
+    assert bought == (6, 6, False)
+    assert further(lesson(*two, completion=70, prompt=400)) == 4
+    assert affordable(lesson(*two, completion=70, prompt=100)) == (3, 6, False)
+    assert further(lesson(*two, completion=70, prompt=100)) == 4, "the larger of both"
+
+
+def test_at_most_so_many_further_rationales_are_sampled_and_that_is_said() -> None:
+    dear = lesson(tr(0), completion=10, prompt=200 * MOST)
+    assert affordable(dear) == (1 + MOST, 2, True)
+    assert further(dear) == MOST
+
+
+def test_without_rationales_exams_or_counted_tokens_nothing_further_is_sampled() -> None:
+    assert further(lesson(completion=5, prompt=5)) == 0
+    assert further(lesson(tr(0), completion=0, prompt=0)) == 0
+    assert further(lesson(tr(0, completion=0, prompt=0), completion=5, prompt=5)) == 0
+
+
+def test_votes_follow_the_rationales_of_the_lesson() -> None:
+    one = replace(lesson(tr(0), tr(1), completion=9, prompt=9), votes=(tr(2), tr(3)))
+    assert [r.repeat for r in with_votes(one, 3).rationales] == [0, 1, 2]
