@@ -179,13 +179,18 @@ def watch(run_dir: Path, /) -> int:
 
 @app.command
 def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
-    """Rebuild summary.json from class.db."""
+    """Rebuild summary.json and report.html from class.db."""
+    from scenarios.session.page_writing import write_page
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
-    summary, _ = folder.summarize(folder.scenario())
-    show_summary(out, summary, as_json=as_json)
-    folder.write_summary(summary)
+    scenario = folder.scenario()
+    rebuilt = folder.rebuild(scenario)
+    show_summary(out, rebuilt.summary, as_json=as_json)
+    folder.write_summary(rebuilt.summary)
+    if without_page := write_page(folder, scenario, rebuilt):
+        say(err, without_page)
+        return FAILED
     return COMPLETE
 
 

@@ -1,0 +1,300 @@
+"""Static charts: Vega-Lite specifications that vl-convert draws as SVG while the page is written.
+
+The browser gets no chart library. Colours are CSS variables of page.css, so one drawing serves light and dark. Every
+chart is drawn twice, for a wide and for a narrow screen, and carries the table of its numbers.
+"""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from markupsafe import Markup
+
+COLOURS = 7
+"""How many colours page.css has for series: the set of Okabe and Ito without black."""
+INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--line)"
+ROW, NARROW_ROW = 26, 24
+"""Height of a row of a dot plot, in pixels."""
+WIDE, NARROW = 400, 170
+"""Width of the plot itself, in pixels."""
+COLUMN = 92
+"""Width of a column of text right of a dot plot."""
+LABEL = 190
+NARROW_LABEL = 110
+HOVER = re.compile(r'(<(?:path|line|rect|text)\b[^>]*?) aria-label="([^"]*)"([^>]*?)(/>|>)')
+UNUSED = re.compile(r' (?:role|aria-roledescription|aria-label|aria-hidden|font-family)="[^"]*"')
+EMPTY_PATH = re.compile(r'<path class="(?:background|foreground)"[^>]*/>')
+FOREIGN = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" version="1.1"'
+
+
+class PageTable(msgspec.Struct, frozen=True):
+    """A table: a heading for each column, and the cells of each row. The first cell of a row is its heading."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """A drawing, and the table of its numbers."""
+
+    title: str
+    wide: Markup
+    narrow: Markup
+    table: PageTable
+    note: str = ""
+
+
+class Dot(msgspec.Struct, frozen=True):
+    """One row of a dot plot."""
+
+    label: str
+    """Differs from those of all other rows."""
+    value: float | None
+    ci95: tuple[float, float] | None
+    hover: str
+    colour: str = INK
+    columns: tuple[str, ...] = ()
+    """Texts right of the plot."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One point of a line."""
+
+    series: str
+    x: float
+    y: float
+    ci95: tuple[float, float] | None = None
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Something that lasted: a bar of a time line."""
+
+    row: str
+    begin: float
+    end: float
+    state: str
+    hover: str
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name; with more names than colours they begin again."""
+    return {name: f"var(--c{number % COLOURS + 1})" for number, name in enumerate(dict.fromkeys(names))}
+
+
+def dot_plot(
+    title: str,
+    dots: Sequence[Dot],
+    table: PageTable,
+    *,
+    domain: tuple[float, float] = (0.0, 1.0),
+    reference: float | None = None,
+    headings: Sequence[str] = (),
+    unit: str = "%",
+    note: str = "",
+) -> Chart:
+    """A horizontal dot plot with 95 % intervals, one row for each dot.
+
+    Args:
+        title: What it shows.
+        dots: From top to bottom.
+        table: The same numbers.
+        domain: Ends of the x axis.
+        reference: A thin vertical line, such as no difference.
+        headings: Of the columns of text.
+        unit: "%": values are shares. "points": differences of shares. Else: the plain number, of this unit.
+        note: A sentence below.
+    """
+    specs = [_dots(dots, domain, reference, headings, unit, wide=wide) for wide in (True, False)]
+    return Chart(title, *(draw(spec, title) for spec in specs), table, note)
+
+
+def line_chart(title: str, points: Sequence[Point], table: PageTable, *, x: str, y: str, share: bool = False) -> Chart:
+    """Lines over steps or rounds, each with its name at its end, and bars for intervals where there are any."""
+    specs = [_lines(points, x, y, share, wide=wide) for wide in (True, False)]
+    return Chart(title, *(draw(spec, title) for spec in specs), table)
+
+
+def time_line(title: str, spans: Sequence[Span], table: PageTable, states: Mapping[str, str], note: str = "") -> Chart:
+    """Bars over time in seconds, a row for each agent; `states` has the colour of each state."""
+    specs = [_spans(spans, states, wide=wide) for wide in (True, False)]
+    return Chart(title, *(draw(spec, title) for spec in specs), table, note)
+
+
+def draw(spec: Mapping[str, Any], title: str) -> Markup:
+    """Draw a Vega-Lite specification. A mark's `description` is shown when the pointer rests on it."""
+    import vl_convert
+
+    svg = str(vl_convert.vegalite_to_svg({**spec, "config": CONFIG, "background": None}, vl_version="6.1"))
+    # Nothing but the description of marks is left to assistive technology: the table has the numbers.
+    svg = HOVER.sub(_titled, EMPTY_PATH.sub("", svg))
+    svg = UNUSED.sub("", svg).replace(FOREIGN, "", 1)
+    # vl-convert has escaped what is in the drawing.
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1))  # noqa: S704
+
+
+def _titled(mark: re.Match[str]) -> str:
+    """A mark with its description as its title; axes have descriptions, too, and `g` for their element."""
+    begin, said, rest, end = mark.groups()
+    name = begin[1:].split(" ", 1)[0]
+    if 'role="graphics-symbol"' not in begin + rest:
+        return f"{begin}{rest}{end}"
+    close = f"</{name}>" if end == "/>" else ""
+    return f"{begin}{rest}><title>{said}</title>{close}"
+
+
+CONFIG: dict[str, Any] = {
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": INK, "titleColor": FAINT, "titleFontWeight": "normal", "gridColor": GRID, "domainColor": FAINT,
+        "tickColor": FAINT, "labelFontSize": 12, "titleFontSize": 12,
+    },
+    "legend": {"labelColor": INK, "titleColor": FAINT, "labelFontSize": 12},
+    "text": {"color": INK, "fontSize": 12},
+}  # fmt: skip
+
+
+def _axis(unit: str, *, wide: bool) -> dict[str, Any]:
+    expressions = {
+        "%": "format(100 * datum.value, '.0f') + ' %'",
+        "points": "format(100 * datum.value, '+.0f')",
+    }
+    title = {"%": None, "points": "percentage points"}.get(unit, unit)
+    axis: dict[str, Any] = {"title": title, "tickCount": 5 if wide else 3}
+    return axis | ({"labelExpr": expressions[unit]} if unit in expressions else {})
+
+
+def _dots(
+    dots: Sequence[Dot],
+    domain: tuple[float, float],
+    reference: float | None,
+    headings: Sequence[str],
+    unit: str,
+    *,
+    wide: bool,
+) -> dict[str, Any]:
+    width, row = (WIDE, ROW) if wide else (NARROW, NARROW_ROW)
+    values = [
+        {
+            "label": dot.label, "value": dot.value, "low": dot.ci95[0] if dot.ci95 else None,
+            "high": dot.ci95[1] if dot.ci95 else None, "hover": dot.hover, "colour": dot.colour,
+            **{f"column{number}": text for number, text in enumerate(dot.columns)},
+        }
+        for dot in dots
+    ]  # fmt: skip
+    y = {
+        "field": "label", "type": "nominal", "sort": None, "title": None,
+        "axis": {"labelLimit": LABEL if wide else NARROW_LABEL, "domain": False, "ticks": False, "labelPadding": 8},
+    }  # fmt: skip
+    colour = {"field": "colour", "type": "nominal", "scale": None}
+    scale = {"domain": list(domain), "nice": False}
+    hover = {"field": "hover", "type": "nominal"}
+
+    def x(field: str) -> dict[str, Any]:
+        return {"field": field, "type": "quantitative", "scale": scale, "axis": _axis(unit, wide=wide)}
+
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 2, "clip": True},
+            "transform": [{"filter": "datum.low != null"}],
+            "encoding": {"x": x("low"), "x2": {"field": "high"}, "color": colour, "description": hover},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
+            "transform": [{"filter": "datum.value != null"}],
+            "encoding": {"x": x("value"), "color": colour, "description": hover},
+        },
+    ]
+    if reference is not None:
+        line = {"mark": {"type": "rule", "color": FAINT, "strokeWidth": 1}, "data": {"values": [{}]}}
+        layers.insert(0, line | {"encoding": {"x": {"datum": reference, "type": "quantitative"}, "y": None}})
+    for number, heading in enumerate(headings if wide else ()):
+        place = {"x": {"value": width + COLUMN * (number + 1)}}
+        layers += [
+            {
+                "mark": {"type": "text", "align": "right"},
+                "encoding": place | {"text": {"field": f"column{number}", "type": "nominal"}},
+            },
+            {
+                "mark": {"type": "text", "align": "right", "color": FAINT},
+                "data": {"values": [{"heading": heading}]},
+                "encoding": place | {"text": {"field": "heading", "type": "nominal"}, "y": {"value": -10}},
+            },
+        ]
+    return {
+        "width": width, "height": row * max(len(dots), 1), "data": {"values": values}, "layer": layers,
+        "encoding": {"y": y},
+    }  # fmt: skip
+
+
+def _lines(points: Sequence[Point], x: str, y: str, share: bool, *, wide: bool) -> dict[str, Any]:
+    palette = colours([point.series for point in points])
+    last = {point.series: point.x for point in points}
+    values = [
+        {
+            "x": point.x, "y": point.y, "series": point.series, "colour": palette[point.series],
+            "low": point.ci95[0] if point.ci95 else None, "high": point.ci95[1] if point.ci95 else None,
+            "last": point.x == last[point.series],
+            "hover": f"{point.series}, {x} {point.x:g}: {100 * point.y:.1f} %" if share
+            else f"{point.series}, {x} {point.x:g}: {point.y:.4g}",
+        }
+        for point in points
+    ]  # fmt: skip
+    scale: dict[str, Any] = {"domain": [0, 1]} if share else {"zero": True}
+    across = {"field": "x", "type": "quantitative", "axis": {"title": x, "tickMinStep": 1, "grid": False}}
+    up = {
+        "field": "y", "type": "quantitative", "scale": scale,
+        "axis": _axis("%", wide=wide) | {"title": y} if share else {"title": y, "tickCount": 5},
+    }  # fmt: skip
+    colour = {"field": "colour", "type": "nominal", "scale": None}
+    series = {"field": "series", "type": "nominal"}
+    hover = {"field": "hover", "type": "nominal"}
+    return {
+        "width": WIDE + 80 if wide else NARROW + 20,
+        "height": 180,
+        "data": {"values": values},
+        "encoding": {"x": across, "y": up, "color": colour},
+        "layer": [
+            {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"detail": series}},
+            {
+                "mark": {"type": "rule"},
+                "transform": [{"filter": "datum.low != null"}],
+                "encoding": {"y": up | {"field": "low"}, "y2": {"field": "high"}},
+            },
+            {"mark": {"type": "point", "filled": True, "size": 40, "opacity": 1}, "encoding": {"description": hover}},
+            {
+                "mark": {"type": "text", "align": "left", "dx": 7},
+                "transform": [{"filter": "datum.last"}],
+                "encoding": {"text": series},
+            },
+        ],
+    }
+
+
+def _spans(spans: Sequence[Span], states: Mapping[str, str], *, wide: bool) -> dict[str, Any]:
+    values = [
+        {"row": one.row, "begin": one.begin, "end": one.end, "state": one.state, "hover": one.hover} for one in spans
+    ]
+    rows = list(dict.fromkeys(one.row for one in spans))
+    present = [state for state in states if any(one.state == state for one in spans)]
+    return {
+        "width": WIDE + 180 if wide else NARROW + 20,
+        "height": ROW * max(len(rows), 1),
+        "data": {"values": values},
+        "mark": {"type": "bar", "height": 14},
+        "encoding": {
+            "y": {
+                "field": "row", "type": "nominal", "sort": rows, "title": None,
+                "axis": {"labelLimit": LABEL if wide else NARROW_LABEL, "domain": False, "ticks": False},
+            },
+            "x": {"field": "begin", "type": "quantitative", "axis": {"title": "seconds", "grid": False}},
+            "x2": {"field": "end"},
+            "color": {
+                "field": "state", "type": "nominal",
+                "scale": {"domain": present, "range": [states[state] for state in present]},
+                "legend": {"orient": "top", "title": None, "columns": 5 if wide else 2},
+            },
+            "description": {"field": "hover", "type": "nominal"},
+        },
+    }  # fmt: skip
