@@ -17,9 +17,9 @@ STATES = {
     "stopped": "var(--c6)",
 }
 """With their colours."""
-BEGINS = {"started": "", "ready": "waiting", "joined": "loading", "restart": "loading", "lost": "stopped",
+BEGINS = {"started": "", "ready": "waiting", "joined": "waiting", "restart": "loading", "lost": "stopped",
           "gone": "stopped", "left": ""}  # fmt: skip
-"""The state of a process after an event; empty: it is not there."""
+"""The state of a process after an event; empty: it is not there. One that joins before it is ready loads until then."""
 SPANS = 150
 """About how many bars an agent has at most: gaps shorter than this part of the class are closed."""
 
@@ -88,7 +88,7 @@ def _states(events: list[ClassEvent], sessions: list[Session]) -> Iterator[Span]
         if what and at > since:
             yield Span(name, since, at, what, f"{name}: {what}, {at - since:,.1f} s")
 
-    for event in events:
+    for number, event in enumerate(events):
         time = datetime.fromisoformat(event.at)
         session = _session(sessions, time)
         if session is None or event.kind not in BEGINS or not (event.agent or event.kind == "started"):
@@ -97,9 +97,14 @@ def _states(events: list[ClassEvent], sessions: list[Session]) -> Iterator[Span]
             for name, (_, _, of) in list(state.items()):
                 yield from ended(name, of.at(of.end))
             continue
-        at = session.at(time)
+        at, what = session.at(time), BEGINS[event.kind]
+        if event.kind == "joined":
+            if event.agent not in state:
+                state[event.agent] = ("loading", session.offset, session)
+            later = (one.kind for one in events[number + 1 :] if one.agent == event.agent and one.kind in BEGINS)
+            what = "loading" if next(later, "") == "ready" else what
         yield from ended(event.agent, at)
-        state[event.agent] = (BEGINS[event.kind], at, session)
+        state[event.agent] = (what, at, session)
     for name, (_, _, of) in list(state.items()):
         yield from ended(name, of.at(of.end))
 

@@ -15,11 +15,11 @@ from markupsafe import Markup
 COLOURS = 7
 """How many colours page.css has for series: the set of Okabe and Ito without black."""
 INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--line)"
-ROW, NARROW_ROW = 26, 24
+ROW, NARROW_ROW = 28, 24
 """Height of a row of a dot plot, in pixels."""
-WIDE, NARROW = 400, 170
+WIDE, NARROW = 360, 170
 """Width of the plot itself, in pixels."""
-COLUMN = 92
+COLUMN = 88
 """Width of a column of text right of a dot plot."""
 LABEL = 190
 NARROW_LABEL = 110
@@ -126,7 +126,7 @@ def draw(spec: Mapping[str, Any], title: str) -> Markup:
     """Draw a Vega-Lite specification. A mark's `description` is shown when the pointer rests on it."""
     import vl_convert
 
-    svg = str(vl_convert.vegalite_to_svg({**spec, "config": CONFIG, "background": None}, vl_version="6.1"))
+    svg = str(vl_convert.vegalite_to_svg({**spec, "config": CONFIG, "background": None, "padding": PADDING}, vl_version="6.1"))
     # Nothing but the description of marks is left to assistive technology: the table has the numbers.
     svg = HOVER.sub(_titled, EMPTY_PATH.sub("", svg))
     svg = UNUSED.sub("", svg).replace(FOREIGN, "", 1)
@@ -144,14 +144,16 @@ def _titled(mark: re.Match[str]) -> str:
     return f"{begin}{rest}><title>{said}</title>{close}"
 
 
+PADDING = {"left": 14, "right": 8, "top": 4, "bottom": 4}
+"""vl-convert does not know the reader's font, in which labels may be longer."""
 CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "axis": {
         "labelColor": INK, "titleColor": FAINT, "titleFontWeight": "normal", "gridColor": GRID, "domainColor": FAINT,
-        "tickColor": FAINT, "labelFontSize": 12, "titleFontSize": 12,
+        "tickColor": FAINT, "labelFontSize": 13, "titleFontSize": 13,
     },
-    "legend": {"labelColor": INK, "titleColor": FAINT, "labelFontSize": 12},
-    "text": {"color": INK, "fontSize": 12},
+    "legend": {"labelColor": INK, "titleColor": FAINT, "labelFontSize": 13},
+    "text": {"color": INK, "fontSize": 13},
 }  # fmt: skip
 
 
@@ -266,7 +268,7 @@ def _lines(points: Sequence[Point], x: str, y: str, share: bool, *, wide: bool) 
             {
                 "mark": {"type": "text", "align": "left", "dx": 7},
                 "transform": [{"filter": "datum.last"}],
-                "encoding": {"text": series},
+                "encoding": {"text": series, "color": {"value": INK}},
             },
         ],
     }
@@ -288,7 +290,7 @@ def _spans(spans: Sequence[Span], states: Mapping[str, str], *, wide: bool) -> d
                 "field": "row", "type": "nominal", "sort": rows, "title": None,
                 "axis": {"labelLimit": LABEL if wide else NARROW_LABEL, "domain": False, "ticks": False},
             },
-            "x": {"field": "begin", "type": "quantitative", "axis": {"title": "seconds", "grid": False}},
+            "x": {"field": "begin", "type": "quantitative", "axis": {"title": "seconds", "grid": False, "tickCount": 8 if wide else 4}},
             "x2": {"field": "end"},
             "color": {
                 "field": "state", "type": "nominal",

@@ -51,7 +51,7 @@ def methods(summary: Summary) -> Chart | None:
     )
     note = f"The thin line is the best that any choice could reach: a right rationale on {percent(best.accuracy)}."
     headings = ("right", "tokens")
-    return dot_plot("Methods", dots, table, reference=best.accuracy, headings=headings, note=note)
+    return dot_plot("How often the teacher's answer is right", dots, table, reference=best.accuracy, headings=headings, note=note)
 
 
 def line_ups(summary: Summary) -> Chart | None:
