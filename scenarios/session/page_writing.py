@@ -1,6 +1,5 @@
 """Writes report.html of a run. Whatever goes wrong with the page, the class and summary.json stay as they are."""
 
-from broker.errors import in_words
 from scenarios.config.schema import Scenario
 from scenarios.session.run_dir import Rebuilt, RunFolder
 from scenarios.store.sqlite import Store

@@ -28,7 +28,9 @@ def answer(summary: Summary, needed: int | None = None) -> str:
     if 2 in _levels(summary) and (sentence := _learnt(summary, needed)):
         return sentence
     found = {(pair.a, pair.b): pair for pair in summary.paired}
-    pair = next((found[key] for key in (("m1_sum", "sc"), ("m1_max", "sc"), ("m1_sum", "greedy")) if key in found), None)
+    pair = next(
+        (found[key] for key in (("m1_sum", "sc"), ("m1_max", "sc"), ("m1_sum", "greedy")) if key in found), None
+    )
     if pair is None or not summary.solves:
         return WITHOUT
     a, b = summary.methods[pair.a], summary.methods[pair.b]

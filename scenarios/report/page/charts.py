@@ -6,7 +6,8 @@ chart is drawn twice, for a wide and for a narrow screen, and carries the table 
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,7 +20,11 @@ ROW, NARROW_ROW = 28, 24
 """Height of a row of a dot plot, in pixels."""
 WIDE, NARROW = 360, 170
 """Width of the plot itself, in pixels."""
-COLUMN = 88
+LINES = 180
+"""Height of a line chart."""
+TICKS = 12
+"""A line chart with no more values of x has a tick at each."""
+COLUMN = 90
 """Width of a column of text right of a dot plot."""
 LABEL = 190
 NARROW_LABEL = 110
@@ -106,27 +111,30 @@ def dot_plot(
         unit: "%": values are shares. "points": differences of shares. Else: the plain number, of this unit.
         note: A sentence below.
     """
-    specs = [_dots(dots, domain, reference, headings, unit, wide=wide) for wide in (True, False)]
-    return Chart(title, *(draw(spec, title) for spec in specs), table, note)
+    return _chart(title, partial(_dots, dots, domain, reference, headings, unit), table, note)
 
 
 def line_chart(title: str, points: Sequence[Point], table: PageTable, *, x: str, y: str, share: bool = False) -> Chart:
     """Lines over steps or rounds, each with its name at its end, and bars for intervals where there are any."""
-    specs = [_lines(points, x, y, share, wide=wide) for wide in (True, False)]
-    return Chart(title, *(draw(spec, title) for spec in specs), table)
+    return _chart(title, partial(_lines, points, x, y, share), table)
 
 
 def time_line(title: str, spans: Sequence[Span], table: PageTable, states: Mapping[str, str], note: str = "") -> Chart:
     """Bars over time in seconds, a row for each agent; `states` has the colour of each state."""
-    specs = [_spans(spans, states, wide=wide) for wide in (True, False)]
-    return Chart(title, *(draw(spec, title) for spec in specs), table, note)
+    return _chart(title, partial(_spans, spans, states), table, note)
+
+
+def _chart(title: str, spec: Callable[..., dict[str, Any]], table: PageTable, note: str = "") -> Chart:
+    return Chart(title, draw(spec(wide=True), title), draw(spec(wide=False), title), table, note)
 
 
 def draw(spec: Mapping[str, Any], title: str) -> Markup:
     """Draw a Vega-Lite specification. A mark's `description` is shown when the pointer rests on it."""
     import vl_convert
 
-    svg = str(vl_convert.vegalite_to_svg({**spec, "config": CONFIG, "background": None, "padding": PADDING}, vl_version="6.1"))
+    svg = str(
+        vl_convert.vegalite_to_svg({**spec, "config": CONFIG, "background": None, "padding": PADDING}, vl_version="6.1")
+    )
     # Nothing but the description of marks is left to assistive technology: the table has the numbers.
     svg = HOVER.sub(_titled, EMPTY_PATH.sub("", svg))
     svg = UNUSED.sub("", svg).replace(FOREIGN, "", 1)
@@ -230,21 +238,39 @@ def _dots(
     }  # fmt: skip
 
 
+def _apart(last: Mapping[str, Point], low: float, high: float) -> dict[str, float]:
+    """Where the name at the end of each line stands: at its last value, or below where names would overlap."""
+    gap = (high - low) * 16 / LINES
+    at: dict[str, float] = {}
+    limit = high
+    for name, point in sorted(last.items(), key=lambda item: -item[1].y):
+        at[name] = min(point.y, limit)
+        limit = at[name] - gap
+    return at
+
+
 def _lines(points: Sequence[Point], x: str, y: str, share: bool, *, wide: bool) -> dict[str, Any]:
     palette = colours([point.series for point in points])
-    last = {point.series: point.x for point in points}
+    last = {point.series: point for point in points}
+    ends = [end for point in points for end in (point.y, *(point.ci95 or ()))]
+    low, high = (0.0, 1.0) if share else (min(0.0, *ends), max(0.0, *ends))
+    names = _apart(last, low, high if high > low else low + 1)
+    at = sorted({point.x for point in points})
     values = [
         {
             "x": point.x, "y": point.y, "series": point.series, "colour": palette[point.series],
             "low": point.ci95[0] if point.ci95 else None, "high": point.ci95[1] if point.ci95 else None,
-            "last": point.x == last[point.series],
+            "last": point is last[point.series], "name": names[point.series],
             "hover": f"{point.series}, {x} {point.x:g}: {100 * point.y:.1f} %" if share
             else f"{point.series}, {x} {point.x:g}: {point.y:.4g}",
         }
         for point in points
     ]  # fmt: skip
-    scale: dict[str, Any] = {"domain": [0, 1]} if share else {"zero": True}
-    across = {"field": "x", "type": "quantitative", "axis": {"title": x, "tickMinStep": 1, "grid": False}}
+    scale: dict[str, Any] = {"domain": [low, high], "nice": not share}
+    axis: dict[str, Any] = {"title": x, "grid": False, "tickCount": 6}
+    if len(at) <= (TICKS if wide else TICKS // 2):
+        axis |= {"values": at, "format": "d"}
+    across = {"field": "x", "type": "quantitative", "axis": axis}
     up = {
         "field": "y", "type": "quantitative", "scale": scale,
         "axis": _axis("%", wide=wide) | {"title": y} if share else {"title": y, "tickCount": 5},
@@ -254,7 +280,7 @@ def _lines(points: Sequence[Point], x: str, y: str, share: bool, *, wide: bool) 
     hover = {"field": "hover", "type": "nominal"}
     return {
         "width": WIDE + 80 if wide else NARROW + 20,
-        "height": 180,
+        "height": LINES,
         "data": {"values": values},
         "encoding": {"x": across, "y": up, "color": colour},
         "layer": [
@@ -268,7 +294,7 @@ def _lines(points: Sequence[Point], x: str, y: str, share: bool, *, wide: bool) 
             {
                 "mark": {"type": "text", "align": "left", "dx": 7},
                 "transform": [{"filter": "datum.last"}],
-                "encoding": {"text": series, "color": {"value": INK}},
+                "encoding": {"text": series, "color": {"value": INK}, "y": up | {"field": "name"}},
             },
         ],
     }

@@ -14,10 +14,10 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from scenarios.report.formatting import percent
+from scenarios.report.formatting import NO_BREAK, percent
 
 ASSETS = Path(__file__).with_name("assets")
-DATA_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+DATA_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def document(
@@ -45,7 +45,7 @@ def document(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
+    environment.filters |= {"percent": percent, "sentence": unbroken}
     page = environment.get_template(template).render(
         policy=policy,
         # Files of this program, and JSON without a character that ends a script.
@@ -57,10 +57,15 @@ def document(
     return page.encode("utf-8", "replace")
 
 
+def unbroken(sentence: str) -> str:
+    """A sentence of this program in which no line begins with a percent sign."""
+    return sentence.replace(" %", f"{NO_BREAK}%")
+
+
 def as_data(data: object) -> str:
     """JSON that can stand in a script element: nothing in it ends the element or begins another."""
     text = msgspec.json.encode(data).decode("utf-8")
-    return text.translate(str.maketrans(DATA_ESCAPES))
+    return text.translate(DATA_ESCAPES)
 
 
 def _read(name: str) -> str:

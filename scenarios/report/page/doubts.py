@@ -28,8 +28,8 @@ def _doubts(summary: Summary) -> Iterator[str]:
     for name, method in summary.methods.items():
         if method.tie_share and method.accuracy_random_ties is not None:
             yield (
-                f"{LABELS.get(name, name)}: on {percent(method.tie_share)} of the problems several answers had the best "
-                f"score. Drawn at random among these it would be right on {percent(method.accuracy_random_ties)}."
+                f"{LABELS.get(name, name)}: on {percent(method.tie_share)} of the problems several answers had the "
+                f"best score. Drawn at random among these it would be right on {percent(method.accuracy_random_ties)}."
             )
     counts = summary.counts
     for n, of, what in (

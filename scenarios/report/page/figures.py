@@ -51,7 +51,9 @@ def methods(summary: Summary) -> Chart | None:
     )
     note = f"The thin line is the best that any choice could reach: a right rationale on {percent(best.accuracy)}."
     headings = ("right", "tokens")
-    return dot_plot("How often the teacher's answer is right", dots, table, reference=best.accuracy, headings=headings, note=note)
+    return dot_plot(
+        "How often the teacher's answer is right", dots, table, reference=best.accuracy, headings=headings, note=note
+    )
 
 
 def line_ups(summary: Summary) -> Chart | None:
@@ -90,9 +92,7 @@ def line_ups(summary: Summary) -> Chart | None:
     )
     if summary.lineups_shown != "all":
         note += f" Shown: {summary.lineups_shown}."
-    return dot_plot(
-        "M1 by line-up", dots, table, reference=sc, headings=("SUM", "equal exams", "exams"), note=note
-    )
+    return dot_plot("M1 by line-up", dots, table, reference=sc, headings=("SUM", "equal exams", "exams"), note=note)
 
 
 def students(summary: Summary) -> Chart | None:
@@ -123,7 +123,8 @@ def students(summary: Summary) -> Chart | None:
             for student in sat
         ),
     )  # fmt: skip
-    note = "Right exam answers of each student. Intervals are over teaching problems."
+    unit = "teaching problems" if summary.solves else "items"
+    note = f"Right exam answers of each student. Intervals are over {unit}."
     return dot_plot("The students' exams", dots, table, headings=("right", "exams"), note=note)
 
 

@@ -67,9 +67,7 @@ def gradebook(
 def _row(
     lesson: TeachingProblemRecord, sheet: Sheet, problem: Problem, names: Sequence[str], scenario: Scenario
 ) -> ProblemRow:
-    scores = {
-        id: float(score) for id, score in lbt_scores(lesson.rationales, names, scenario.scoring.merge).items()
-    }
+    scores = {id: float(score) for id, score in lbt_scores(lesson.rationales, names, scenario.scoring.merge).items()}
     chosen = {name: sheet.choose(rule, names, scenario.scoring) for name, rule in RULES.items()}
     by = _chosen_by(sheet, chosen, scores)
     greedy = [_cell(lesson.greedy, GREEDY, None, names, ())] if lesson.greedy else []
@@ -108,14 +106,10 @@ def _chosen_by(
     return found
 
 
-def _cell(
-    one: Rationale, repeat: int, score: float | None, names: Sequence[str], by: tuple[str, ...]
-) -> RationaleCell:
+def _cell(one: Rationale, repeat: int, score: float | None, names: Sequence[str], by: tuple[str, ...]) -> RationaleCell:
     marks: dict[str, list[bool]] = {name: [] for name in names}
     for (student, *_), correct in exam_marks(one).items():
         marks.setdefault(student, []).append(correct)
     shares = tuple(round(sum(marks[name]) / len(marks[name]), 4) if marks[name] else None for name in names)
     answer = None if one.answer is None else one.answer[:BEGINNING]
-    return RationaleCell(
-        repeat, answer, one.correct, None if score is None else round(score, 4), shares, by, one.ended
-    )
+    return RationaleCell(repeat, answer, one.correct, None if score is None else round(score, 4), shares, by, one.ended)

@@ -79,7 +79,6 @@ def keep_packs(
     lessons: Sequence[TeachingProblemRecord],
     bank: Bank,
     prompt_of: PromptOf,
-    limit: int = INLINE_BYTES,
 ) -> Packs:
     """Pack the texts, and write them beside the page if they are many. An older folder of texts is replaced.
 
@@ -93,7 +92,7 @@ def keep_packs(
     for pack in _packs(store, lessons, bank, prompt_of):
         waiting.append(pack)
         size += len(pack)
-        if size > limit:
+        if size > INLINE_BYTES:
             partial.mkdir(mode=0o700, exist_ok=True)
             for one in waiting:
                 (partial / f"{written}.js").write_text(f'reportTexts({written}, "{one}");\n', "ascii")
@@ -106,9 +105,7 @@ def keep_packs(
     return Packs(folder=FOLDER)
 
 
-def _packs(
-    store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank, prompt_of: PromptOf
-) -> Iterator[str]:
+def _packs(store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank, prompt_of: PromptOf) -> Iterator[str]:
     groups = {item.tp.id: item for item in bank.items}
     given_up = store.given_up()
     for lesson in lessons:
@@ -144,8 +141,12 @@ def _exams(
     """The exam answers under these rationales; one that failed and was asked again is left out."""
     for id, number in ids.items():
         rows = store.query(
-            "SELECT r.request_id, agent, ep, repeat, value, answer, text, failed, detail FROM result r "
-            "LEFT JOIN latest_grade USING(request_id) WHERE tr = ? AND kind = 'Examine' ORDER BY agent, ep, repeat",
+            "SELECT request_id, agent, ep, repeat, "
+            # Not the view latest_grade: joined to so few rows, it is made anew of all grades every time.
+            "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1), "
+            "answer, text, failed, detail FROM result r "
+            # The index on tr leaves out rows without one.
+            "WHERE tr = ? AND tr <> '' AND kind = 'Examine' ORDER BY agent, ep, repeat",
             id,
         )
         for request, agent, ep, repeat, value, answer, text, failed, detail in rows:

@@ -55,9 +55,7 @@ def _charts(one: LearnRoundSummary) -> Iterator[Chart]:
             if name in step and "step" in step
         ]
         if curves:
-            table = PageTable(
-                ("arm", "step", label), tuple((at.series, f"{at.x:g}", f"{at.y:.4g}") for at in curves)
-            )
+            table = PageTable(("arm", "step", label), tuple((at.series, f"{at.x:g}", f"{at.y:.4g}") for at in curves))
             share = name == "reward_accuracy"
             yield line_chart(f"{label.capitalize()} by step", curves, table, x="step", y=label, share=share)
 
@@ -69,7 +67,7 @@ def _differences(shown: list[LearnComparison], every: list[LearnComparison]) -> 
             _pair(pair), pair.difference, pair.ci95,
             f"{_pair(pair)}: {points(pair.difference)} points, 95 % {points(pair.ci95[0])} to {points(pair.ci95[1])}, "
             f"p = {pair.p_value:.2g}, better on {pair.wins}, worse on {pair.losses} of {pair.n}",
-            "var(--ink)", (points(pair.difference), f"{pair.wins} / {pair.losses}", f"{pair.p_value:.2g}"),
+            "var(--ink)", (points(pair.difference), f"{pair.wins}", f"{pair.losses}", f"{pair.p_value:.2g}"),
         )
         for pair in shown
     ]  # fmt: skip
@@ -88,7 +86,7 @@ def _differences(shown: list[LearnComparison], every: list[LearnComparison]) -> 
     reach = max(0.1, min(1.0, reach * 1.1))
     return dot_plot(
         "One teacher less another, on the same problems", dots, table, domain=(-reach, reach), reference=0.0,
-        headings=("points", "better / worse", "p"), unit="points", note="Greedy answers. The thin line: no difference.",
+        headings=("points", "better", "worse", "p"), unit="points", note="Greedy answers. Thin line: no difference.",
     )  # fmt: skip
 
 

@@ -147,4 +147,3 @@ def _version() -> str:
         return version("lbt-classroom")
     except PackageNotFoundError:  # run from its folder without being installed
         return "not installed"
-
