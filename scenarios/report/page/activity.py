@@ -6,7 +6,8 @@ from datetime import datetime
 import msgspec
 
 from broker.protocol import pool_of
-from scenarios.report.page.charts import Chart, PageTable, Span, time_line
+from scenarios.report.page.chart_data import Chart, PageTable, Span
+from scenarios.report.page.charts import time_line
 from scenarios.store.sqlite import ClassEvent, Store
 
 STATES = {

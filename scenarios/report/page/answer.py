@@ -5,7 +5,6 @@ from scenarios.report.methods import Comparison
 from scenarios.report.summary import Summary
 from scenarios.scoring.statistics import LEVEL
 
-THIN = "\u2009"
 MINUS = "\u2212"
 WITHOUT = "There is no answer yet: no problem is complete. It comes once all rationales and exams of one are there."
 MEANS = {
@@ -52,9 +51,9 @@ def verdict(pair: Comparison, needed: int | None = None) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of shares in percentage points, with its sign after a thin space."""
+    """A difference of shares in percentage points, with its sign."""
     value = round(100 * difference, 1)
-    return f"{THIN}{'+' if value >= 0 else MINUS}{abs(value):.1f}".strip()
+    return f"{'+' if value >= 0 else MINUS}{abs(value):.1f}"
 
 
 def _learnt(summary: Summary, needed: int | None) -> str:

@@ -10,82 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 from markupsafe import Markup
 
-COLOURS = 7
-"""How many colours page.css has for series: the set of Okabe and Ito without black."""
-INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--line)"
-ROW, NARROW_ROW = 28, 24
-"""Height of a row of a dot plot, in pixels."""
-WIDE, NARROW = 360, 170
-"""Width of the plot itself, in pixels."""
-LINES = 180
-"""Height of a line chart."""
-TICKS = 12
-"""A line chart with no more values of x has a tick at each."""
-COLUMN = 90
-"""Width of a column of text right of a dot plot."""
-LABEL = 190
-NARROW_LABEL = 110
+from scenarios.report.page import vega_lite
+from scenarios.report.page.chart_data import Chart, Dot, PageTable, Point, Span
+
 HOVER = re.compile(r'(<(?:path|line|rect|text)\b[^>]*?) aria-label="([^"]*)"([^>]*?)(/>|>)')
 UNUSED = re.compile(r' (?:role|aria-roledescription|aria-label|aria-hidden|font-family)="[^"]*"')
 EMPTY_PATH = re.compile(r'<path class="(?:background|foreground)"[^>]*/>')
 FOREIGN = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" version="1.1"'
-
-
-class PageTable(msgspec.Struct, frozen=True):
-    """A table: a heading for each column, and the cells of each row. The first cell of a row is its heading."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-class Chart(msgspec.Struct, frozen=True):
-    """A drawing, and the table of its numbers."""
-
-    title: str
-    wide: Markup
-    narrow: Markup
-    table: PageTable
-    note: str = ""
-
-
-class Dot(msgspec.Struct, frozen=True):
-    """One row of a dot plot."""
-
-    label: str
-    """Differs from those of all other rows."""
-    value: float | None
-    ci95: tuple[float, float] | None
-    hover: str
-    colour: str = INK
-    columns: tuple[str, ...] = ()
-    """Texts right of the plot."""
-
-
-class Point(msgspec.Struct, frozen=True):
-    """One point of a line."""
-
-    series: str
-    x: float
-    y: float
-    ci95: tuple[float, float] | None = None
-
-
-class Span(msgspec.Struct, frozen=True):
-    """Something that lasted: a bar of a time line."""
-
-    row: str
-    begin: float
-    end: float
-    state: str
-    hover: str
-
-
-def colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name; with more names than colours they begin again."""
-    return {name: f"var(--c{number % COLOURS + 1})" for number, name in enumerate(dict.fromkeys(names))}
 
 
 def dot_plot(
@@ -111,17 +44,17 @@ def dot_plot(
         unit: "%": values are shares. "points": differences of shares. Else: the plain number, of this unit.
         note: A sentence below.
     """
-    return _chart(title, partial(_dots, dots, domain, reference, headings, unit), table, note)
+    return _chart(title, partial(vega_lite.dot_spec, dots, domain, reference, headings, unit), table, note)
 
 
 def line_chart(title: str, points: Sequence[Point], table: PageTable, *, x: str, y: str, share: bool = False) -> Chart:
     """Lines over steps or rounds, each with its name at its end, and bars for intervals where there are any."""
-    return _chart(title, partial(_lines, points, x, y, share), table)
+    return _chart(title, partial(vega_lite.line_spec, points, x, y, share), table)
 
 
 def time_line(title: str, spans: Sequence[Span], table: PageTable, states: Mapping[str, str], note: str = "") -> Chart:
     """Bars over time in seconds, a row for each agent; `states` has the colour of each state."""
-    return _chart(title, partial(_spans, spans, states), table, note)
+    return _chart(title, partial(vega_lite.span_spec, spans, states), table, note)
 
 
 def _chart(title: str, spec: Callable[..., dict[str, Any]], table: PageTable, note: str = "") -> Chart:
@@ -133,7 +66,9 @@ def draw(spec: Mapping[str, Any], title: str) -> Markup:
     import vl_convert
 
     svg = str(
-        vl_convert.vegalite_to_svg({**spec, "config": CONFIG, "background": None, "padding": PADDING}, vl_version="6.1")
+        vl_convert.vegalite_to_svg(
+            {**spec, "config": vega_lite.CONFIG, "background": None, "padding": vega_lite.PADDING}, vl_version="6.1"
+        )
     )
     # Nothing but the description of marks is left to assistive technology: the table has the numbers.
     svg = HOVER.sub(_titled, EMPTY_PATH.sub("", svg))
@@ -150,179 +85,3 @@ def _titled(mark: re.Match[str]) -> str:
         return f"{begin}{rest}{end}"
     close = f"</{name}>" if end == "/>" else ""
     return f"{begin}{rest}><title>{said}</title>{close}"
-
-
-PADDING = {"left": 14, "right": 8, "top": 4, "bottom": 4}
-"""vl-convert does not know the reader's font, in which labels may be longer."""
-CONFIG: dict[str, Any] = {
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": INK, "titleColor": FAINT, "titleFontWeight": "normal", "gridColor": GRID, "domainColor": FAINT,
-        "tickColor": FAINT, "labelFontSize": 13, "titleFontSize": 13,
-    },
-    "legend": {"labelColor": INK, "titleColor": FAINT, "labelFontSize": 13},
-    "text": {"color": INK, "fontSize": 13},
-}  # fmt: skip
-
-
-def _axis(unit: str, *, wide: bool) -> dict[str, Any]:
-    expressions = {
-        "%": "format(100 * datum.value, '.0f') + ' %'",
-        "points": "format(100 * datum.value, '+.0f')",
-    }
-    title = {"%": None, "points": "percentage points"}.get(unit, unit)
-    axis: dict[str, Any] = {"title": title, "tickCount": 5 if wide else 3}
-    return axis | ({"labelExpr": expressions[unit]} if unit in expressions else {})
-
-
-def _dots(
-    dots: Sequence[Dot],
-    domain: tuple[float, float],
-    reference: float | None,
-    headings: Sequence[str],
-    unit: str,
-    *,
-    wide: bool,
-) -> dict[str, Any]:
-    width, row = (WIDE, ROW) if wide else (NARROW, NARROW_ROW)
-    values = [
-        {
-            "label": dot.label, "value": dot.value, "low": dot.ci95[0] if dot.ci95 else None,
-            "high": dot.ci95[1] if dot.ci95 else None, "hover": dot.hover, "colour": dot.colour,
-            **{f"column{number}": text for number, text in enumerate(dot.columns)},
-        }
-        for dot in dots
-    ]  # fmt: skip
-    y = {
-        "field": "label", "type": "nominal", "sort": None, "title": None,
-        "axis": {"labelLimit": LABEL if wide else NARROW_LABEL, "domain": False, "ticks": False, "labelPadding": 8},
-    }  # fmt: skip
-    colour = {"field": "colour", "type": "nominal", "scale": None}
-    scale = {"domain": list(domain), "nice": False}
-    hover = {"field": "hover", "type": "nominal"}
-
-    def x(field: str) -> dict[str, Any]:
-        return {"field": field, "type": "quantitative", "scale": scale, "axis": _axis(unit, wide=wide)}
-
-    layers: list[dict[str, Any]] = [
-        {
-            "mark": {"type": "rule", "strokeWidth": 2, "clip": True},
-            "transform": [{"filter": "datum.low != null"}],
-            "encoding": {"x": x("low"), "x2": {"field": "high"}, "color": colour, "description": hover},
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
-            "transform": [{"filter": "datum.value != null"}],
-            "encoding": {"x": x("value"), "color": colour, "description": hover},
-        },
-    ]
-    if reference is not None:
-        line = {"mark": {"type": "rule", "color": FAINT, "strokeWidth": 1}, "data": {"values": [{}]}}
-        layers.insert(0, line | {"encoding": {"x": {"datum": reference, "type": "quantitative"}, "y": None}})
-    for number, heading in enumerate(headings if wide else ()):
-        place = {"x": {"value": width + COLUMN * (number + 1)}}
-        layers += [
-            {
-                "mark": {"type": "text", "align": "right"},
-                "encoding": place | {"text": {"field": f"column{number}", "type": "nominal"}},
-            },
-            {
-                "mark": {"type": "text", "align": "right", "color": FAINT},
-                "data": {"values": [{"heading": heading}]},
-                "encoding": place | {"text": {"field": "heading", "type": "nominal"}, "y": {"value": -10}},
-            },
-        ]
-    return {
-        "width": width, "height": row * max(len(dots), 1), "data": {"values": values}, "layer": layers,
-        "encoding": {"y": y},
-    }  # fmt: skip
-
-
-def _apart(last: Mapping[str, Point], low: float, high: float) -> dict[str, float]:
-    """Where the name at the end of each line stands: at its last value, or below where names would overlap."""
-    gap = (high - low) * 16 / LINES
-    at: dict[str, float] = {}
-    limit = high
-    for name, point in sorted(last.items(), key=lambda item: -item[1].y):
-        at[name] = min(point.y, limit)
-        limit = at[name] - gap
-    return at
-
-
-def _lines(points: Sequence[Point], x: str, y: str, share: bool, *, wide: bool) -> dict[str, Any]:
-    palette = colours([point.series for point in points])
-    last = {point.series: point for point in points}
-    ends = [end for point in points for end in (point.y, *(point.ci95 or ()))]
-    low, high = (0.0, 1.0) if share else (min(0.0, *ends), max(0.0, *ends))
-    names = _apart(last, low, high if high > low else low + 1)
-    at = sorted({point.x for point in points})
-    values = [
-        {
-            "x": point.x, "y": point.y, "series": point.series, "colour": palette[point.series],
-            "low": point.ci95[0] if point.ci95 else None, "high": point.ci95[1] if point.ci95 else None,
-            "last": point is last[point.series], "name": names[point.series],
-            "hover": f"{point.series}, {x} {point.x:g}: {100 * point.y:.1f} %" if share
-            else f"{point.series}, {x} {point.x:g}: {point.y:.4g}",
-        }
-        for point in points
-    ]  # fmt: skip
-    scale: dict[str, Any] = {"domain": [low, high], "nice": not share}
-    axis: dict[str, Any] = {"title": x, "grid": False, "tickCount": 6}
-    if len(at) <= (TICKS if wide else TICKS // 2):
-        axis |= {"values": at, "format": "d"}
-    across = {"field": "x", "type": "quantitative", "axis": axis}
-    up = {
-        "field": "y", "type": "quantitative", "scale": scale,
-        "axis": _axis("%", wide=wide) | {"title": y} if share else {"title": y, "tickCount": 5},
-    }  # fmt: skip
-    colour = {"field": "colour", "type": "nominal", "scale": None}
-    series = {"field": "series", "type": "nominal"}
-    hover = {"field": "hover", "type": "nominal"}
-    return {
-        "width": WIDE + 80 if wide else NARROW + 20,
-        "height": LINES,
-        "data": {"values": values},
-        "encoding": {"x": across, "y": up, "color": colour},
-        "layer": [
-            {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"detail": series}},
-            {
-                "mark": {"type": "rule"},
-                "transform": [{"filter": "datum.low != null"}],
-                "encoding": {"y": up | {"field": "low"}, "y2": {"field": "high"}},
-            },
-            {"mark": {"type": "point", "filled": True, "size": 40, "opacity": 1}, "encoding": {"description": hover}},
-            {
-                "mark": {"type": "text", "align": "left", "dx": 7},
-                "transform": [{"filter": "datum.last"}],
-                "encoding": {"text": series, "color": {"value": INK}, "y": up | {"field": "name"}},
-            },
-        ],
-    }
-
-
-def _spans(spans: Sequence[Span], states: Mapping[str, str], *, wide: bool) -> dict[str, Any]:
-    values = [
-        {"row": one.row, "begin": one.begin, "end": one.end, "state": one.state, "hover": one.hover} for one in spans
-    ]
-    rows = list(dict.fromkeys(one.row for one in spans))
-    present = [state for state in states if any(one.state == state for one in spans)]
-    return {
-        "width": WIDE + 180 if wide else NARROW + 20,
-        "height": ROW * max(len(rows), 1),
-        "data": {"values": values},
-        "mark": {"type": "bar", "height": 14},
-        "encoding": {
-            "y": {
-                "field": "row", "type": "nominal", "sort": rows, "title": None,
-                "axis": {"labelLimit": LABEL if wide else NARROW_LABEL, "domain": False, "ticks": False},
-            },
-            "x": {"field": "begin", "type": "quantitative", "axis": {"title": "seconds", "grid": False, "tickCount": 8 if wide else 4}},
-            "x2": {"field": "end"},
-            "color": {
-                "field": "state", "type": "nominal",
-                "scale": {"domain": present, "range": [states[state] for state in present]},
-                "legend": {"orient": "top", "title": None, "columns": 5 if wide else 2},
-            },
-            "description": {"field": "hover", "type": "nominal"},
-        },
-    }  # fmt: skip

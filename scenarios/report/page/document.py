@@ -14,8 +14,10 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from scenarios.report.formatting import NO_BREAK, percent
+from scenarios.report.formatting import percent
 
+THIN = "\u202f"
+"""A narrow space at which no line breaks."""
 ASSETS = Path(__file__).with_name("assets")
 DATA_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -45,7 +47,7 @@ def document(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "sentence": unbroken}
+    environment.filters |= {"percent": lambda share: unbroken(percent(share)), "sentence": unbroken}
     page = environment.get_template(template).render(
         policy=policy,
         # Files of this program, and JSON without a character that ends a script.
@@ -58,8 +60,8 @@ def document(
 
 
 def unbroken(sentence: str) -> str:
-    """A sentence of this program in which no line begins with a percent sign."""
-    return sentence.replace(" %", f"{NO_BREAK}%")
+    """A text of this program with a narrow space before each percent sign, at which no line breaks."""
+    return sentence.replace(" %", f"{THIN}%")
 
 
 def as_data(data: object) -> str:

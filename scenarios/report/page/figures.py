@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from scenarios.report.formatting import interval, many, percent
-from scenarios.report.page.charts import Chart, Dot, PageTable, colours, dot_plot
+from scenarios.report.page.chart_data import Chart, Dot, PageTable, colours
+from scenarios.report.page.charts import dot_plot
 from scenarios.report.summary import Summary
 from scenarios.report.tables import LABELS
 from scenarios.scoring.lineups import LineUp

@@ -9,7 +9,8 @@ from scenarios.report.formatting import interval, percent
 from scenarios.report.iterate import KEY_DIGITS
 from scenarios.report.iterate_tables import ARMS
 from scenarios.report.page.answer import points
-from scenarios.report.page.charts import Chart, Dot, PageTable, Point, dot_plot, line_chart
+from scenarios.report.page.chart_data import Chart, Dot, PageTable, Point
+from scenarios.report.page.charts import dot_plot, line_chart
 from scenarios.report.summary import Summary
 
 

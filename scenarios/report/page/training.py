@@ -6,7 +6,8 @@ from scenarios.records.learn import ARM_LABELS, numbered
 from scenarios.report.formatting import figure, interval, percent
 from scenarios.report.learn import LearnComparison, LearnRoundSummary
 from scenarios.report.page.answer import points
-from scenarios.report.page.charts import Chart, Dot, PageTable, Point, dot_plot, line_chart
+from scenarios.report.page.chart_data import Chart, Dot, PageTable, Point
+from scenarios.report.page.charts import dot_plot, line_chart
 from scenarios.report.summary import Summary
 from scenarios.scoring.teacher_metrics import LABELS
 

@@ -14,7 +14,7 @@ const page = (() => {
     return element;
   }
 
-  const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(1)} %`);
+  const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(1)}\u202f%`);
 
   const LONG = 20000;
   /** A text as it is, in a block; a very long one unfolds on click. */
