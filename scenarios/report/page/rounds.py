@@ -36,8 +36,8 @@ class SetNode(msgspec.Struct, frozen=True):
     children: tuple["SetNode", ...]
 
 
-def charts(summary: Summary) -> list[Chart]:
-    """F1 by round, and the class against its baselines."""
+def charts(summary: Summary, iteration: Iteration | None) -> list[Chart]:
+    """F1 by round, of the class and by arm, and the class against its baselines at the end."""
     found = summary.levels.iterate
     if not found.rounds:
         return []
@@ -79,11 +79,37 @@ def charts(summary: Summary) -> list[Chart]:
     )  # fmt: skip
     return [
         line_chart("The teacher's F1 by round", lines, table, x="round", y="F1", share=True),
+        *_by_arm(iteration),
         dot_plot(
             "The best set at the end, on held-out items", dots, arms, headings=("F1", "sets", "requests"),
             note="Intervals are over independent runs; one run has none.",
         ),
     ]  # fmt: skip
+
+
+def _by_arm(iteration: Iteration | None) -> Iterator[Chart]:
+    """F1 on held-out items by round and arm, the mean over runs; nothing where the class has no baseline."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for course in iteration.courses if iteration else ():
+        for round in course.rounds:
+            f1 = (
+                course.held_out[round.selected[0]].f1
+                if round.selected and round.selected[0] in course.held_out
+                else None
+            )
+            if f1 is not None:
+                found.setdefault((course.arm, round.number), []).append(f1)
+    if len({arm for arm, _ in found}) < 2:
+        return
+    lines = [
+        Point(ARMS.get(arm, arm), float(number), sum(values) / len(values))
+        for (arm, number), values in sorted(found.items(), key=lambda item: (item[0][0] != "class", item[0]))
+    ]
+    table = PageTable(
+        ("sets of", "round", "F1 on held-out items"),
+        tuple((point.series, f"{point.x:g}", percent(point.y)) for point in lines),
+    )
+    yield line_chart("F1 on held-out items by round and arm", lines, table, x="round", y="F1", share=True)
 
 
 def trees(iteration: Iteration | None) -> list[tuple[str, tuple[SetNode, ...]]]:

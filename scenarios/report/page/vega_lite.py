@@ -108,10 +108,11 @@ def _apart(last: Mapping[str, Point], low: float, high: float) -> dict[str, floa
     """Where the name at the end of each line stands: at its last value, or below where names would overlap."""
     gap = (high - low) * 16 / LINES
     at: dict[str, float] = {}
-    limit = high
+    limits: dict[float, float] = {}
+    """By the x of the last point: names at other places do not overlap."""
     for name, point in sorted(last.items(), key=lambda item: -item[1].y):
-        at[name] = min(point.y, limit)
-        limit = at[name] - gap
+        at[name] = min(point.y, limits.get(point.x, high))
+        limits[point.x] = at[name] - gap
     return at
 
 

@@ -98,7 +98,7 @@ def write_page(
             examined=any(cell.score is not None for row in rows for cell in row.cells),
             problems=len(rows),
             learn=training.rounds(summary),
-            iterate=rounds.charts(summary),
+            iterate=rounds.charts(summary, outcome.iteration),
             trees=rounds.trees(outcome.iteration),
             activity=activity.activity(store),
             counted=counted(summary),

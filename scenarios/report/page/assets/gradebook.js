@@ -63,6 +63,13 @@
     return make("button", { type: "button", class: kinds.join(" "), tabindex: "-1", title: said, "aria-label": said, "data-tp": problem.id, "data-tr": named(repeat) });
   }
 
+  function rowOf(problem, by) {
+    const cells = new Map(problem.cells.map((cell) => [cell[0], cell]));
+    const name = make("span", { class: "name", title: problem.text }, `${problem.id}: ${problem.text}`);
+    return make("tr", {}, make("th", { scope: "row" }, name), ...repeats.map((repeat) => make("td", {}, cells.has(repeat) ? cellOf(problem, cells.get(repeat), by) : null)));
+  }
+
+  const CELLS = 1500; // drawn at once: the others follow, so that a large gradebook opens soon
   let drawn = "";
   async function draw(now) {
     const key = JSON.stringify([now.q, now.show, now.by, now.sort]);
@@ -74,11 +81,18 @@
     if (key !== drawn) return;
     const rows = problems.filter((problem) => keep(problem) && found(problem)).sort(sort);
     grid.tHead.replaceChildren(make("tr", {}, make("th", { scope: "col" }, "problem"), ...repeats.map((repeat) => make("th", { scope: "col" }, named(repeat)))));
-    grid.tBodies[0].replaceChildren(...rows.map((problem) => {
-      const cells = new Map(problem.cells.map((cell) => [cell[0], cell]));
-      const name = make("span", { class: "name", title: problem.text }, `${problem.id}: ${problem.text}`);
-      return make("tr", {}, make("th", { scope: "row" }, name), ...repeats.map((repeat) => make("td", {}, cells.has(repeat) ? cellOf(problem, cells.get(repeat), now.by) : null)));
-    }));
+    const body = grid.tBodies[0];
+    body.replaceChildren();
+    const rest = rows.map((problem) => () => rowOf(problem, now.by));
+    const some = Math.max(1, Math.ceil(CELLS / repeats.length));
+    body.append(...rest.splice(0, some).map((row) => row()));
+    const more = () => {
+      if (key !== drawn || !rest.length) return;
+      body.append(...rest.splice(0, some).map((row) => row()));
+      mark(state());
+      setTimeout(more);
+    };
+    setTimeout(more);
     grid.querySelector(".cell")?.setAttribute("tabindex", "0");
     document.getElementById("found").textContent = rows.length === problems.length ? `${rows.length} problems` : `${rows.length} of ${problems.length} problems`;
   }
@@ -159,13 +173,19 @@
     ].filter(Boolean);
   }
 
+  const cellAt = (tp, tr) => grid.querySelector(`.cell[data-tp="${CSS.escape(tp)}"][data-tr="${CSS.escape(tr)}"]`);
+  /** Mark the cell whose texts are shown. */
+  function mark(now) {
+    for (const cell of grid.querySelectorAll("[aria-current]")) cell.removeAttribute("aria-current");
+    if (now.tp) cellAt(now.tp, now.tr)?.setAttribute("aria-current", "true");
+  }
+
   const SEPARATOR = "\u001f";
   const tool = (label, act) => make("button", { type: "button", onclick: act }, label);
   async function show(now, focus) {
-    for (const cell of grid.querySelectorAll("[aria-current]")) cell.removeAttribute("aria-current");
+    mark(now);
     const place = now.tp ? located(now.tp, now.tr) : null;
     if (!now.tp) { page.close(); return; }
-    for (const cell of grid.querySelectorAll(".cell")) if (cell.dataset.tp === now.tp && cell.dataset.tr === now.tr) cell.setAttribute("aria-current", "true");
     const [pinTp, pinTr, pinExam] = now.pin.split(SEPARATOR);
     const wanted = [panel(now.tp, now.tr, now.exam, (exam) => go({ exam }))];
     if (now.pin) wanted.unshift(panel(pinTp, pinTr, pinExam, (exam) => go({ pin: [pinTp, pinTr, exam].join(SEPARATOR) })));
@@ -183,7 +203,8 @@
   function leave() {
     const { tp, tr } = state();
     go({ tp: "", tr: "", exam: "", pin: "" });
-    for (const cell of grid.querySelectorAll(".cell")) if (cell.dataset.tp === tp && cell.dataset.tr === tr) focusOn(cell);
+    const cell = cellAt(tp, tr);
+    if (cell) focusOn(cell);
   }
 
   // --- what the reader does -------------------------------------------------------------------------------
