@@ -7,7 +7,8 @@ page while they are small; those of a large class stand in a folder beside it, a
 import base64
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -79,8 +80,11 @@ def keep_packs(
     lessons: Sequence[TeachingProblemRecord],
     bank: Bank,
     prompt_of: PromptOf,
+    more: Iterable[TextPack] = (),
 ) -> Packs:
-    """Pack the texts, and write them beside the page if they are many. An older folder of texts is replaced.
+    """Pack the texts, followed by `more`, and write them beside the page if they are many.
+
+    An older folder of texts is replaced.
 
     Raises:
         OSError: the folder cannot be written.
@@ -89,7 +93,8 @@ def keep_packs(
     shutil.rmtree(partial, ignore_errors=True)
     waiting: list[str] = []
     size = written = 0
-    for pack in _packs(store, lessons, bank, prompt_of):
+    for found in chain(_packs(store, lessons, bank, prompt_of), more):
+        pack = _packed(found)
         waiting.append(pack)
         size += len(pack)
         if size > INLINE_BYTES:
@@ -105,14 +110,18 @@ def keep_packs(
     return Packs(folder=FOLDER)
 
 
-def _packs(store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank, prompt_of: PromptOf) -> Iterator[str]:
+def _packs(
+    store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank, prompt_of: PromptOf
+) -> Iterator[TextPack]:
     groups = {item.tp.id: item for item in bank.items}
     given_up = store.given_up()
-    for lesson in lessons:
-        found = _pack(store, lesson, groups[lesson.tp], prompt_of, given_up)
-        compress = zlib.compressobj(level=6, wbits=31)  # with the header of gzip, which browsers read
-        packed = compress.compress(msgspec.json.encode(found)) + compress.flush()
-        yield base64.b64encode(packed).decode()
+    return (_pack(store, lesson, groups[lesson.tp], prompt_of, given_up) for lesson in lessons)
+
+
+def _packed(pack: TextPack) -> str:
+    compress = zlib.compressobj(level=6, wbits=31)  # with the header of gzip, which browsers read
+    packed = compress.compress(msgspec.json.encode(pack)) + compress.flush()
+    return base64.b64encode(packed).decode()
 
 
 def _pack(

@@ -12,10 +12,11 @@ from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Outcome
 from scenarios.report.count_notes import counted
-from scenarios.report.page import activity, figures, rounds, training
+from scenarios.report.page import activity, figures, flips, rounds, training
 from scenarios.report.page.answer import answer
 from scenarios.report.page.document import document
 from scenarios.report.page.doubts import doubts
+from scenarios.report.page.flips import FlippedProblem
 from scenarios.report.page.gradebook import ProblemRow, gradebook
 from scenarios.report.page.texts import Packs, PromptOf, keep_packs
 from scenarios.report.run_info import Status
@@ -38,7 +39,9 @@ class GradebookData(msgspec.Struct, frozen=True):
     colours: dict[str, str]
     """By student."""
     problems: Sequence[ProblemRow]
+    flips: Sequence[FlippedProblem]
     texts: Packs
+    """Those of the problems, followed by those of the flipped ones."""
 
 
 def write_page(
@@ -70,9 +73,11 @@ def write_page(
         OSError: a file cannot be written.
     """
     rows = gradebook(outcome.lessons, same, scenario, bank)
-    packs = keep_packs(run, store, outcome.lessons, bank, prompt_of)
+    flipped = flips.flips(outcome.learnt, bank)
+    more = flips.packs(flipped, store, bank, prompt_of)
+    packs = keep_packs(run, store, outcome.lessons, bank, prompt_of, more)
     palette = figures.student_colours(summary)
-    data = GradebookData([student.name for student in summary.students], palette, rows, packs)
+    data = GradebookData([student.name for student in summary.students], palette, rows, flipped, packs)
     write_atomically(
         run / NAME,
         document(
@@ -97,6 +102,7 @@ def write_page(
             swatches=figures.swatches(palette),
             examined=any(cell.score is not None for row in rows for cell in row.cells),
             problems=len(rows),
+            flipped=flipped,
             learn=training.rounds(summary),
             iterate=rounds.charts(summary, outcome.iteration),
             trees=rounds.trees(outcome.iteration),

@@ -5,7 +5,7 @@
   const { data, make, percent, block, pack, drawer } = page;
   const { students, problems } = data;
   const GREEDY = -1;
-  const DEFAULTS = { tp: "", tr: "", exam: "", pin: "", q: "", show: "all", by: "all", sort: "order" };
+  const DEFAULTS = { tp: "", tr: "", exam: "", pin: "", flip: "", q: "", show: "all", by: "all", sort: "order" };
   const controls = document.getElementById("controls");
   const numbers = new Map(problems.map((problem, number) => [problem.id, number]));
   const swatch = (name) => make("span", { class: `swatch dot${(data.colours[name].match(/\d+/) || [""])[0]}`, "aria-hidden": "true" });
@@ -15,9 +15,12 @@
   const title = (repeat) => (repeat === GREEDY ? "Greedy rationale" : `Rationale ${repeat + 1}`);
 
   // --- the state in the address ---------------------------------------------------------------------------
+  let last = DEFAULTS;
   function state() {
+    if (location.hash.length > 1 && !location.hash.includes("=")) return last; // a link to a section of the page
     const found = { ...DEFAULTS };
     for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (name in DEFAULTS) found[name] = value;
+    last = found;
     return found;
   }
   let takesFocus = false;
@@ -185,6 +188,7 @@
   async function show(now, focus) {
     mark(now);
     const place = now.tp ? located(now.tp, now.tr) : null;
+    if (now.flip && !now.tp) { await flipped(now); return; }
     if (!now.tp) { page.close(); return; }
     const [pinTp, pinTr, pinExam] = now.pin.split(SEPARATOR);
     const wanted = [panel(now.tp, now.tr, now.exam, (exam) => go({ exam }))];
@@ -200,9 +204,26 @@
     const tools = place ? [tool("\u2190 rationale", () => step(-1)), tool("rationale \u2192", () => step(1)), pinned] : [];
     page.open(place ? `${place.problem.id}, ${title(place.cell[0]).toLowerCase()}` : now.tp, tools, panels, { focus, closed: leave });
   }
+  /** A held-out problem on which the teachers of level 2 differ. */
+  async function flipped(now) {
+    const number = data.flips.findIndex((one) => `${one.round}/${one.id}` === now.flip);
+    if (number < 0) { page.close(); return; }
+    const one = data.flips[number];
+    let shown;
+    try {
+      const texts = await pack(problems.length + number);
+      shown = [block(texts.problem, "Problem"), make("p", {}, "Gold answer: ", make("code", { dir: "auto" }, texts.gold)),
+        ...one.answers.flatMap((of, index) => [make("h3", {}, of.teacher), make("p", {}, make("span", { class: "verdict" }, of.correct ? "Right: " : "Wrong: "), make("code", { dir: "auto" }, of.answer ?? "no answer found")),
+          block(texts.rationales[index][2], of.teacher), prompted(texts.rationales[index][3])].filter(Boolean))];
+    } catch (error) { shown = [make("p", { class: "empty" }, error.message)]; }
+    if (now.flip !== state().flip) return;
+    page.open(`${one.id}, held out`, [], [make("div", { class: "panel" }, ...shown)], { focus: true, closed: leave });
+  }
+
   function leave() {
-    const { tp, tr } = state();
-    go({ tp: "", tr: "", exam: "", pin: "" });
+    const { tp, tr, flip } = state();
+    go({ tp: "", tr: "", exam: "", pin: "", flip: "" });
+    if (flip) document.querySelector(`a[href="#${CSS.escape(String(new URLSearchParams({ flip })))}"]`)?.focus();
     const cell = cellAt(tp, tr);
     if (cell) focusOn(cell);
   }
@@ -215,7 +236,7 @@
   }
   grid.addEventListener("click", (event) => {
     const cell = event.target.closest(".cell");
-    if (cell) { focusOn(cell); go({ tp: cell.dataset.tp, tr: cell.dataset.tr, exam: "" }, { focus: true }); }
+    if (cell) { focusOn(cell); go({ tp: cell.dataset.tp, tr: cell.dataset.tr, exam: "", flip: "" }, { focus: true }); }
   });
   grid.addEventListener("keydown", (event) => {
     const cell = event.target.closest(".cell");

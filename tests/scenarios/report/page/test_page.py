@@ -8,6 +8,7 @@ from playwright.sync_api import Browser
 
 from scenarios.levels.base import Request
 from scenarios.report.page import texts
+from tests import classes
 from tests.scenarios.report.page.browser import OpenPage, browser
 from tests.scenarios.report.page.played import play, text_of, written
 
@@ -164,6 +165,20 @@ def test_many_texts_stand_in_a_folder_and_are_loaded_on_click(
     monkeypatch.undo()
     written(folder)
     assert not (folder.path / texts.FOLDER).exists()
+
+
+@pytest.mark.parametrize("scenario", ["smoke_learn", "smoke_iterate", "smoke_rewrite"])
+def test_a_class_of_every_level_has_a_page_that_axe_accepts(browser: Browser, tmp_path: Path, scenario: str) -> None:
+    classes.finish(classes.start(tmp_path / "run", scenario=f"scenarios/{scenario}.yaml"))
+    opened = OpenPage(browser, tmp_path / "run" / "report.html", width=360)
+    for details in opened.page.locator("main details > summary").all():
+        details.click()
+    assert not opened.errors and not opened.violations()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
+    if scenario == "smoke_learn":
+        opened.page.locator("#learn a").first.click()
+        opened.page.wait_for_selector("#drawer .panel")
+        assert {"original", "M2"} <= set(opened.drawer.splitlines())
 
 
 def test_the_printed_page_is_light_and_leaves_the_controls_out(browser: Browser, small: Path) -> None:
