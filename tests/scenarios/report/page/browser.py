@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests import classes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = "there is no Chromium on this machine: apt-get install chromium"
+WAIT_MS = 1000 * classes.WAIT_S
 SERIOUS = ("serious", "critical")
 
 
@@ -43,6 +46,8 @@ class OpenPage:
         context = browser.new_context(
             viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
         )
+        context.set_default_timeout(WAIT_MS)
+        expect.set_options(timeout=WAIT_MS)
         self.page: Page = context.new_page()
         self.errors: list[str] = []
         self.asked: list[str] = []
@@ -61,6 +66,13 @@ class OpenPage:
         """What axe finds serious or critical."""
         found = Axe().run(self.page).response["violations"]
         return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in SERIOUS]
+
+    def refuses(self, hostile: str) -> bool:
+        """Whether the page's policy stops a text that was made markup and sets `ran`."""
+        insert = "(text) => document.body.insertAdjacentHTML('beforeend', text)"
+        with self.page.expect_console_message(lambda said: "Content Security Policy" in said.text):
+            self.page.evaluate(insert, hostile)
+        return self.page.evaluate("window.ran") is None
 
     @property
     def drawer(self) -> str:

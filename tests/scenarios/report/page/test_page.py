@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from scenarios.levels.base import Request
 from scenarios.report.page import texts
@@ -90,11 +90,11 @@ def test_search_and_filters_choose_problems(browser: Browser, small: Path) -> No
     number = opened.page.locator("#drawer pre").nth(1).inner_text().split("number ")[1][:6]
     opened.page.keyboard.press("Escape")
     opened.page.get_by_label("Search").fill(number)
-    opened.page.wait_for_function("document.getElementById('found').textContent === '1 of 3 problems'")
+    expect(opened.page.locator("#found")).to_have_text("1 of 3 problems")
     opened.page.get_by_label("Search").fill("there is no such text")
-    opened.page.wait_for_function("document.getElementById('found').textContent === '0 of 3 problems'")
+    expect(opened.page.locator("#found")).to_have_text("0 of 3 problems")
     filtered = OpenPage(browser, small, "#show=differ&sort=hard&by=weak")
-    filtered.page.wait_for_function("document.getElementById('found').textContent.includes('problems')")
+    expect(filtered.page.locator("#found")).to_contain_text("problems")
     assert filtered.page.get_by_label("Show").input_value() == "differ"
     assert not (opened.errors or filtered.errors)
 
@@ -107,10 +107,7 @@ def test_markup_in_texts_is_shown_as_it_is_and_never_runs(browser: Browser, tmp_
     opened.page.wait_for_selector("#exam-title")
     assert opened.drawer.count("<script>window.ran = 1</script>") == 2
     assert not opened.errors
-    # Even a text that became markup would not run.
-    opened.page.evaluate("(text) => document.body.insertAdjacentHTML('beforeend', text)", HOSTILE)
-    opened.page.wait_for_function("document.querySelector('body > img').complete")
-    assert opened.page.evaluate("window.ran") is None
+    assert opened.refuses(HOSTILE)
 
 
 def test_a_rationale_of_a_megabyte_unfolds_on_click(browser: Browser, tmp_path: Path) -> None:
@@ -155,12 +152,10 @@ def test_many_texts_stand_in_a_folder_and_are_loaded_on_click(
     opened.cell(1)
     assert "teach of teacher" in opened.drawer
     assert not opened.errors
-    opened.page.evaluate("(text) => document.body.insertAdjacentHTML('beforeend', text)", HOSTILE)
-    opened.page.wait_for_function("document.querySelector('body > img').complete")
-    assert opened.page.evaluate("window.ran") is None
+    assert opened.refuses(HOSTILE)
     (folder.path / texts.FOLDER / "2.js").unlink()
     opened.page.locator("#grid tbody tr").nth(2).locator(".cell").first.evaluate("cell => cell.click()")
-    opened.page.wait_for_function("document.getElementById('drawer').innerText.includes('belongs beside this page')")
+    expect(opened.page.locator("#drawer")).to_contain_text("belongs beside this page")
 
     monkeypatch.undo()
     written(folder)
