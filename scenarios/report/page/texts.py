@@ -98,7 +98,7 @@ def keep_packs(
         waiting.append(pack)
         size += len(pack)
         if size > INLINE_BYTES:
-            partial.mkdir(mode=0o700, exist_ok=True)
+            partial.mkdir(exist_ok=True)
             for one in waiting:
                 (partial / f"{written}.js").write_text(f'reportTexts({written}, "{one}");\n', "ascii")
                 written += 1
