@@ -204,15 +204,19 @@ def watch(run_dir: Path, /) -> int:
 
 @app.command
 def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
-    """Rebuild summary.json and metrics.jsonl from class.db."""
+    """Rebuild summary.json, metrics.jsonl and report.html from class.db."""
+    from scenarios.session.page_writing import write_page
     from scenarios.session.run_dir import RunFolder
 
     folder = RunFolder(run_dir)
     described = folder.scenario()
-    summary, _ = folder.summarize(described)
-    show_summary(out, summary, as_json=as_json)
-    folder.write_summary(summary)
-    folder.write_metrics(described, summary)
+    rebuilt = folder.rebuild(described)
+    show_summary(out, rebuilt.summary, as_json=as_json)
+    folder.write_summary(rebuilt.summary)
+    folder.write_metrics(described, rebuilt.summary)
+    if without_page := write_page(folder, described, rebuilt):
+        say(err, without_page)
+        return FAILED
     return COMPLETE
 
 

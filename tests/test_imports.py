@@ -6,7 +6,7 @@ import sys
 
 from tests import classes
 
-HEAVY = ("numpy", "scipy", "sympy", "matplotlib", "torch", "transformers", "reasoning_gym")
+HEAVY = ("numpy", "scipy", "sympy", "matplotlib", "torch", "transformers", "reasoning_gym", "jinja2", "vl_convert")
 
 
 def test_importing_run_loads_no_large_library() -> None:

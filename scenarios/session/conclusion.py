@@ -1,4 +1,4 @@
-"""The end of a session: prints how the class ended, and writes and prints its summary."""
+"""The end of a session: prints how the class ended, writes its summary and its page, and prints the summary."""
 
 import sqlite3
 
@@ -10,6 +10,7 @@ from scenarios.config.schema import Scenario
 from scenarios.report.console import say, show_summary
 from scenarios.report.formatting import many
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
+from scenarios.session.page_writing import write_page
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import Ending
 
@@ -17,9 +18,12 @@ from scenarios.session.runner import Ending
 def conclude(
     scenario: Scenario, folder: RunFolder, ending: Ending, interrupts: Interrupts, out: Console, err: Console
 ) -> int:
-    """Print how the class ended, write the summary, and print it if the class is complete; returns the exit code.
+    """Print how the class ended, write summary.json and report.html, and print the summary of a complete class.
 
-    An interrupted class gets no summary, so that Ctrl-C ends the program at once.
+    An interrupted class gets neither, so that Ctrl-C ends the program at once.
+
+    Returns:
+        The exit code.
     """
     if ending.status == "interrupted":
         summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
@@ -31,7 +35,8 @@ def conclude(
         say(err, f"The class stopped: {ending.reason}\n{logs}{folder.go_on}")
     interrupts.words = f"Interrupted; summary.json is not written. Later: python run.py report {folder}"
     try:
-        summary, _ = folder.summarize(scenario)
+        rebuilt = folder.rebuild(scenario)
+        summary = rebuilt.summary
         folder.write_summary(summary)
     except (LbtError, OSError, sqlite3.Error) as error:
         if ending.status == "complete":
@@ -42,6 +47,9 @@ def conclude(
         folder.write_metrics(scenario, summary)
     except (LbtError, OSError) as error:
         say(err, f"The metrics are not written: {in_words(error)}\nLater: python run.py report {folder}")
+    interrupts.words = f"Interrupted; report.html is not written. Later: python run.py report {folder}"
+    if without_page := write_page(folder, scenario, rebuilt):
+        say(err, without_page)
     if ending.status == "failed":
         return FAILED
     show_summary(out, summary)

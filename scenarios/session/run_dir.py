@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
@@ -30,7 +30,7 @@ from broker.server import BrokerSpec
 from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels import sequence
-from scenarios.levels.base import Level, Setup
+from scenarios.levels.base import Level, Outcome, Setup
 from scenarios.levels.replay import replay
 from scenarios.report.spend import server_notes_in, spent_in
 from scenarios.session.runner import Ending
@@ -49,6 +49,15 @@ OURS = re.compile(
 
 PRIVATE = 0o700
 """Mode of a run's folder, which contains gold answers, keys and all texts."""
+
+
+class Rebuilt(NamedTuple):
+    """What the records of a run come to."""
+
+    summary: "Summary"
+    missing: dict[str, int]
+    """Requests without a result, by stage."""
+    outcome: Outcome
 
 
 class RunFolder:
@@ -292,6 +301,11 @@ class RunFolder:
 
     def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
         """The summary of the recorded results under `scenario`, and the number of missing requests by stage."""
+        rebuilt = self.rebuild(scenario)
+        return rebuilt.summary, rebuilt.missing
+
+    def rebuild(self, scenario: Scenario) -> Rebuilt:
+        """What the recorded results come to under `scenario`."""
         from scenarios.report.build import summarize
 
         with self.recorded(scenario) as found:
@@ -306,7 +320,8 @@ class RunFolder:
                 iteration=found.outcome.iteration,
                 rewriting=found.outcome.rewriting,
             )
-            return summary, dict(Counter(request.stage for request in found.due))
+            missing = dict(Counter(request.stage for request in found.due))
+            return Rebuilt(summary, missing, found.outcome)
 
     def write_summary(self, summary: "Summary") -> None:
         """Write summary.json."""

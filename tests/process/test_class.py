@@ -45,6 +45,7 @@ def test_a_class_of_four_processes_leaves_a_summary_a_gradebook_and_logs(finishe
     assert [agent["name"] for agent in found["agents"]] == ["teacher", "weak", "average", "strong"]
     assert {path.name for path in (finished / "logs").glob("*.log")} >= {"teacher.log", "weak.log", "broker.log"}
     assert load.read(finished / "scenario.yaml").name == "smoke"
+    assert "<title>smoke</title>" in (finished / "report.html").read_text()
 
 
 def test_what_is_right_was_graded_against_the_gold_answers_of_the_bank(finished: Path) -> None:

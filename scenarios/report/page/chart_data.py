@@ -1,0 +1,64 @@
+"""What charts are made of: dots, points, spans, tables, and the colours of series."""
+
+from collections.abc import Sequence
+
+import msgspec
+from markupsafe import Markup
+
+COLOURS = 7
+"""How many colours page.css has for series: the set of Okabe and Ito without black."""
+INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--line)"
+
+
+class PageTable(msgspec.Struct, frozen=True):
+    """A table: a heading for each column, and the cells of each row. The first cell of a row is its heading."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """A drawing, and the table of its numbers."""
+
+    title: str
+    wide: Markup
+    narrow: Markup
+    table: PageTable
+    note: str = ""
+
+
+class Dot(msgspec.Struct, frozen=True):
+    """One row of a dot plot."""
+
+    label: str
+    """Differs from those of all other rows."""
+    value: float | None
+    ci95: tuple[float, float] | None
+    hover: str
+    colour: str = INK
+    columns: tuple[str, ...] = ()
+    """Texts right of the plot."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One point of a line."""
+
+    series: str
+    x: float
+    y: float
+    ci95: tuple[float, float] | None = None
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Something that lasted: a bar of a time line."""
+
+    row: str
+    begin: float
+    end: float
+    state: str
+    hover: str
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name; with more names than colours they begin again."""
+    return {name: f"var(--c{number % COLOURS + 1})" for number, name in enumerate(dict.fromkeys(names))}

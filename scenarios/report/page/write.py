@@ -1,0 +1,155 @@
+"""Writes report.html of a class from its records: the store, the summary and what the level made of the results."""
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from broker.files import write_atomically
+from scenarios.config import load
+from scenarios.config.schema import Scenario
+from scenarios.levels.base import Outcome
+from scenarios.report.count_notes import counted
+from scenarios.report.page import activity, figures, flips, rounds, training
+from scenarios.report.page.answer import answer
+from scenarios.report.page.document import document
+from scenarios.report.page.doubts import doubts
+from scenarios.report.page.flips import FlippedProblem
+from scenarios.report.page.gradebook import ProblemRow, gradebook
+from scenarios.report.page.texts import Packs, PromptOf, keep_packs
+from scenarios.report.run_info import Status
+from scenarios.report.summary import Summary
+from scenarios.report.tables import assumption, comparison_sentence
+from scenarios.scoring.lbt import Same
+from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
+from scenarios.store.sqlite import Store
+from scenarios.tasks.problems import Bank
+
+NAME = "report.html"
+FAILURES = 200
+"""Failed requests with a row of their own; summary.json has all."""
+
+
+class GradebookData(msgspec.Struct, frozen=True):
+    """What the script of the page reads."""
+
+    students: list[str]
+    colours: dict[str, str]
+    """By student."""
+    problems: Sequence[ProblemRow]
+    flips: Sequence[FlippedProblem]
+    texts: Packs
+    """Those of the problems, followed by those of the flipped ones."""
+
+
+def write_page(
+    run: Path,
+    scenario: Scenario,
+    summary: Summary,
+    outcome: Outcome,
+    bank: Bank,
+    store: Store,
+    same: Same,
+    *,
+    shown: str,
+    prompt_of: PromptOf = lambda request_id: None,
+) -> None:
+    """Write report.html into the folder of a run, and the folder of its texts if they are many.
+
+    Args:
+        run: The folder.
+        scenario: Of the class.
+        summary: What summary.json has.
+        outcome: What the level made of the results.
+        bank: The problems.
+        store: The gradebook.
+        same: Whether two answers are equivalent.
+        shown: The folder as a user types it, for commands.
+        prompt_of: The exact prompt of a request, where it was kept.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    rows = gradebook(outcome.lessons, same, scenario, bank)
+    flipped = flips.flips(outcome.learnt, bank)
+    more = flips.packs(flipped, store, bank, prompt_of)
+    packs = keep_packs(run, store, outcome.lessons, bank, prompt_of, more)
+    palette = figures.student_colours(summary)
+    data = GradebookData([student.name for student in summary.students], palette, rows, flipped, packs)
+    write_atomically(
+        run / NAME,
+        document(
+            "class.html.j2",
+            data,
+            scripts=("gradebook.js",),
+            adds_scripts=bool(packs.folder),
+            title=summary.scenario,
+            summary=summary,
+            levels=summary.level if isinstance(summary.level, list) else [summary.level],
+            status=status(summary.status, shown),
+            began=_began(store),
+            took=_took(summary.wall_seconds),
+            source=bank.source,
+            answer=answer(summary),
+            doubts=doubts(summary, scenario),
+            methods=figures.methods(summary),
+            comparisons=[comparison_sentence(pair) for pair in summary.paired if pair.a not in TEACHERS],
+            assumption=assumption(summary),
+            line_ups=figures.line_ups(summary),
+            students=figures.students(summary),
+            swatches=figures.swatches(palette),
+            examined=any(cell.score is not None for row in rows for cell in row.cells),
+            problems=len(rows),
+            flipped=flipped,
+            learn=training.rounds(summary),
+            iterate=rounds.charts(summary, outcome.iteration),
+            trees=rounds.trees(outcome.iteration),
+            activity=activity.activity(store),
+            counted=counted(summary),
+            failures=_failures(summary),
+            again=f"python run.py resume {shown} --retry-failed",
+            settings=load.dump(scenario),
+            weights=sorted(store.answerers().items()),
+            version=_version(),
+        ),
+    )
+
+
+def status(found: Status, shown: str) -> str:
+    """How the class ended, and the command that continues it."""
+    match found:
+        case "complete":
+            return "Complete."
+        case "running":
+            return f"Running: these are the results so far. python run.py report {shown} writes this page again."
+        case "interrupted":
+            return f"Interrupted. It continues with: python run.py resume {shown}"
+        case "failed":
+            return f"Failed; the reason is in {shown}/logs. It continues with: python run.py resume {shown}"
+
+
+def _failures(summary: Summary) -> list[tuple[str, str, str, str]]:
+    """Agent, kind, detail, and how often; those alike share a row."""
+    alike = Counter((one.agent, one.kind, one.detail) for one in summary.failures)
+    return [(*failure, f"{times:,}") for failure, times in alike.most_common(FAILURES)]
+
+
+def _began(store: Store) -> str:
+    """The day and time at which the class began, in UTC."""
+    ((at,),) = store.query("SELECT min(at) FROM event WHERE kind = 'started'")
+    return f"{str(at)[:16].replace('T', ' ')} UTC" if at else ""
+
+
+def _took(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _version() -> str:
+    try:
+        return version("lbt-classroom")
+    except PackageNotFoundError:  # run from its folder without being installed
+        return "not installed"

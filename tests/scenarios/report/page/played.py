@@ -1,0 +1,77 @@
+"""Classes for tests of the page: the level plays itself into a gradebook with made-up answers, without a process."""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from broker.protocol import digest
+from scenarios.config import load
+from scenarios.levels.base import Request
+from scenarios.levels.results import result_of
+from scenarios.session.page_writing import write_page
+from scenarios.session.run_dir import RunFolder
+from scenarios.store.sqlite import Record, Store
+from scenarios.tasks import build
+from tests import classes
+
+SMALL = ("task.problems=3", "lesson.rationales=3", "exam.problems=2")
+
+
+def text_of(request: Request) -> str:
+    """Some text, without an answer line."""
+    return f"{request.stage} of {request.to}, number {request.id[:6]}"
+
+
+def play(
+    path: Path,
+    *overrides: str,
+    text: Callable[[Request], str] = text_of,
+    results: int = 10_000,
+    ending: str = "complete",
+) -> RunFolder:
+    """Play the class of scenarios/smoke.yaml with these overrides.
+
+    Args:
+        path: The folder of the run.
+        overrides: As after --set.
+        text: The text of a result.
+        results: After how many results the class ends.
+        ending: complete, interrupted or failed.
+    """
+    described = load.read(classes.ROOT / classes.SMOKE, (*SMALL, *overrides))
+    folder = RunFolder(path)
+    folder.make()
+    folder.keep(described)
+    with Store(folder.path, write=True) as store:
+        bank = build.build_class(described, folder=folder.path)
+        store.keep_bank(bank)
+        store.keep_answerers({agent.name: digest(agent.name) for agent in described.agents})
+        store.note("", "started", "[]")
+        level = folder.level(described, bank, store)
+        due = deque(level.begin().requests)
+        while due and results:
+            record = _made_up(due.popleft(), text)
+            store.record([record], grader="test", version="1")
+            due.extend(level.receive(result_of(record)).requests)
+            results -= 1
+        store.note("", "session", f'{{"wall_seconds": 1.5, "status": "{ending}"}}')
+    return folder
+
+
+def written(folder: RunFolder) -> Path:
+    """Write summary.json and report.html; returns the page."""
+    scenario = folder.scenario()
+    rebuilt = folder.rebuild(scenario)
+    folder.write_summary(rebuilt.summary)
+    assert write_page(folder, scenario, rebuilt) == ""
+    return folder.path / "report.html"
+
+
+def _made_up(request: Request, text: Callable[[Request], str]) -> Record:
+    answer = str(random.Random(request.id).randrange(3))
+    return Record(
+        request_id=request.id, kind=request.kind, agent=request.to, stage=request.stage, tp=request.tp, tr=request.tr,
+        ep=request.ep, repeat=request.repeat, text=f"{text(request)}\nAnswer: {answer}", answer=answer,
+        correct=answer == "0", completion_tokens=20, seconds=0.01,
+    )  # fmt: skip

@@ -1,0 +1,75 @@
+"""The parts of a page without a browser: sentences, rows of the gradebook, packs of texts, drawings."""
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios.report.methods import Comparison
+from scenarios.report.page import texts
+from scenarios.report.page.answer import verdict
+from scenarios.report.page.chart_data import Dot, PageTable
+from scenarios.report.page.charts import dot_plot
+from scenarios.report.page.document import as_data
+from tests.scenarios.report.page.played import play, written
+
+NOTHING = PageTable(("name",), ())
+
+
+def data_of(page: Path) -> dict[str, object]:
+    found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"), re.S)
+    data: dict[str, object] = json.loads(found[0])
+    return data
+
+
+@given(st.text())
+def test_no_text_ends_the_script_that_holds_it(text: str) -> None:
+    written = as_data([text])
+    assert not set("<>&\u2028\u2029") & set(written)
+    assert json.loads(written) == [text]
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "p", "said"),
+    [
+        (9, 2, 0.04, "Told apart at p < 0.05."),
+        (4, 2, 0.6, "Not told apart; about 84 problems would show this difference."),
+        (0, 0, 1.0, "Both are right and wrong on the same problems."),
+    ],
+)
+def test_a_verdict_says_no_more_than_its_p_value(wins: int, losses: int, p: float, said: str) -> None:
+    pair = Comparison("m1_sum", "sc", 0.1, (-0.02, 0.28), wins, losses, p, 30)
+    sentence = verdict(pair, 84)
+    assert sentence.endswith(said)
+    assert sentence.startswith("+10.0 points (95 % \u22122.0 to +28.0, p = ")
+
+
+def test_names_in_a_drawing_are_escaped_and_shown_on_hover() -> None:
+    hostile = '"><script>&'
+    chart = dot_plot(hostile, [Dot(hostile, 0.5, (0.2, 0.8), hostile)], NOTHING)
+    for drawing in (chart.wide, chart.narrow):
+        assert "<script" not in drawing and "style=" not in drawing and "#000" not in drawing
+        assert "<title>&quot;&gt;&lt;script&gt;&amp;</title>" in drawing
+
+
+def test_a_pack_holds_every_exam_answer_of_its_problem_once(tmp_path: Path) -> None:
+    folder = play(tmp_path / "run")
+    data = data_of(written(folder))
+    inline = data["texts"]["inline"]  # type: ignore[index]
+    exams = [one for pack in inline for one in json.loads(gzip.decompress(base64.b64decode(pack)))["exams"]]
+    assert len(exams) == folder.rebuild(folder.scenario()).summary.counts.exam_answers
+    assert {one[1] for one in exams} == {"weak", "average", "strong"}
+
+
+def test_the_folder_of_texts_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = play(tmp_path / "run")
+    monkeypatch.setattr(texts, "INLINE_BYTES", 1)
+    written(folder)
+    written(folder)
+    names = {path.name for path in folder.path.iterdir()}
+    assert texts.FOLDER in names and not any("partial" in name for name in names)
