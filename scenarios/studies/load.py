@@ -24,6 +24,8 @@ from scenarios.studies.terms import label, named_lineups, primary_terms
 
 SHORT = {"teacher": "model", "task": "family"}
 """Factors that are sections: the entry that a plain value is for."""
+WHOLE = "engine_args"
+"""The section whose keys depend on another entry, the engine: it is replaced as a whole."""
 FILES = ("file", "test_file")
 MOST_CELLS = 200
 
@@ -180,8 +182,8 @@ class _Edit:
         self._written = written
 
     def put_path(self, path: str, value: Any, origin: Key) -> None:
-        """Set the entry at a dotted path. A section changes only the entries that it names."""
-        if isinstance(value, dict) and value:
+        """Set the entry at a dotted path. A section changes only the entries that it names; engine_args change whole."""
+        if isinstance(value, dict) and value and not path.endswith(WHOLE):
             for name, entry in value.items():
                 self.put_path(f"{path}.{name}", entry, (*origin, name))
             return

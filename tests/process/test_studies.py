@@ -102,8 +102,8 @@ def test_a_study_interrupted_in_its_second_class_goes_on_there(
 ) -> None:
     out = tmp_path / "out"
     second = out / "runs" / HIGH
-    slow = "students.0.engine_args={tokens_per_second: 20}"
-    process = start(study_file, out, slow)
+    slow = ("students.0.engine_args={tokens_per_second: 60}", "students.0.capacity=1", "set.limits.drain_s=0.1")
+    process = start(study_file, out, *slow)
     classes.wait_until(process, lambda: classes.results(second) > 3)
     process.send_signal(signal.SIGINT)
     said = classes.finish(process, code=130)
@@ -148,7 +148,13 @@ def test_a_folder_with_a_study_is_refused(finished: Path, study_file: Path) -> N
 def test_a_study_that_cannot_run_on_this_machine_starts_nothing(study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     said = classes.say(
-        "study", study_file, "--out", out, "--set", "cross={teacher: [{model: /nowhere, engine: auto}]}", code=2
+        "study",
+        study_file,
+        "--out",
+        out,
+        "--set",
+        "cross={teacher: [{model: /nowhere, engine: auto, engine_args: {}}]}",
+        code=2,
     )
     assert "cross" in said and "/nowhere" in said
     assert not out.exists()

@@ -67,6 +67,11 @@ def test_every_combination_of_factors_and_seed_is_one_class(file: Path) -> None:
     assert study.seeds == (1, 2)
 
 
+def test_the_arguments_of_an_engine_are_replaced_as_a_whole(file: Path) -> None:
+    _, found = load.read(file, ["cross={teacher: [{engine_args: {uptake: 1.0}}, {persona: You are calm.}]}"])
+    assert [one.scenario.teacher.engine_args for one in found[::2]] == [{"uptake": 1.0}, {"ability": 0.0}]
+
+
 def test_a_study_without_students_factors_and_seeds_is_the_base_alone(file: Path) -> None:
     file.write_text("study: trial\nbase: base.yaml\n")
     _, (only,) = load.read(file)
