@@ -139,6 +139,11 @@ def _folder_name(factors: Mapping[str, Any]) -> str:
     return words if len(words) <= 80 else f"{words[:60]}...{words[-17:]}"
 
 
+def stands_for(factor: str, name: Any, value: Any) -> bool:
+    """Whether `name` is a value of a factor, or its short form: the model of a teacher, the family of a task."""
+    return bool(name == value or (isinstance(value, dict) and factor in SHORT and value.get(SHORT[factor]) == name))
+
+
 def refuse_many(cells: int) -> None:
     """Raises ScenarioError for more cells than a study may run."""
     if cells > MOST_CELLS:
@@ -182,7 +187,7 @@ class _Edit:
         self._written = written
 
     def put_path(self, path: str, value: Any, origin: Key) -> None:
-        """Set the entry at a dotted path. A section changes only the entries that it names; engine_args change whole."""
+        """Set the entry at a dotted path. A section, but for WHOLE, changes only the entries that it names."""
         if isinstance(value, dict) and value and not path.endswith(WHOLE):
             for name, entry in value.items():
                 self.put_path(f"{path}.{name}", entry, (*origin, name))
@@ -228,5 +233,5 @@ def _check(study: Study, one: CellClass) -> None:
             key = ("published", index, "lineup")
             raise ScenarioMistake(key, f"{shown(row.lineup)} is no line-up of this study")
         for factor, value in row.where.items():
-            if value not in study.cross.get(factor, ()):
+            if not any(stands_for(factor, value, one) for one in study.cross.get(factor, ())):
                 raise ScenarioMistake(("published", index, "where", factor), f"{shown(value)} is no value in cross")

@@ -13,9 +13,9 @@ from broker.errors import LbtError, in_words
 from scenarios.config.schema import Scenario
 from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import StudyFolder
-from scenarios.studies.load import Cell
+from scenarios.studies.load import Cell, stands_for
 from scenarios.studies.pooling import Accuracy, Difference, accuracy, compare, holm
-from scenarios.studies.schema import Study
+from scenarios.studies.schema import Published, Study
 from scenarios.studies.sentences import answer
 from scenarios.studies.terms import Lineups, named_lineups, primary_terms, terms
 
@@ -58,7 +58,6 @@ class PublishedResult(msgspec.Struct, frozen=True, kw_only=True):
 
     where: Mapping[str, Any]
     lineup: str
-    source: str
     published: dict[str, float]
     ours: dict[str, Accuracy]
 
@@ -195,14 +194,14 @@ def _others(lineups: Sequence[LineupResult], primary: Sequence[tuple[str, str]])
     return [pair for pair in pairs if pair not in primary]
 
 
-def _published(row: Any, complete: Sequence[tuple[Cell, ClassAnswers]]) -> PublishedResult:
+def _published(row: Published, complete: Sequence[tuple[Cell, ClassAnswers]]) -> PublishedResult:
     """A published row with what the study found in the same cells."""
     names = {"greedy": "greedy", "sc": "sc", "max": row.lineup, "sum": f"{row.lineup}.sum"}
     numbers = {name: getattr(row, name) for name in names if getattr(row, name) is not None}
     here = [
         answers
         for cell, answers in complete
-        if all(cell.factors.get(factor) == value for factor, value in row.where.items())
+        if all(stands_for(factor, value, cell.factors.get(factor)) for factor, value in row.where.items())
     ]
     ours = {name: accuracy(here, names[name]) for name in numbers if here and all(names[name] in c.right for c in here)}
-    return PublishedResult(where=row.where, lineup=row.lineup, source=row.source, published=numbers, ours=ours)
+    return PublishedResult(where=row.where, lineup=row.lineup, published=numbers, ours=ours)

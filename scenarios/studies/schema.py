@@ -12,11 +12,10 @@ class Published(Section, frozen=True, kw_only=True):
     """One row of published results, which the report prints beside those of the study."""
 
     where: dict[str, Any] = msgspec.field(default_factory=dict)
-    """The values of crossed factors in the row's cells, such as `{teacher: gpt-4o}`. Default: all cells."""
+    """The values of crossed factors in the row's cells, such as `{teacher: gpt-4o}`; of a section, its model or family.
+    Default: all cells."""
     lineup: str
     """The name of a line-up."""
-    source: str = ""
-    """Where the numbers are from."""
     greedy: Share | None = None
     """Accuracies from 0 to 1, as are the next three."""
     sc: Share | None = None

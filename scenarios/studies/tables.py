@@ -97,8 +97,6 @@ def _published(result: StudyResult) -> Ruled:
     table.add_columns("published", "here", "95 %")
     for where, method, published, here, ci95 in _published_rows(result):
         table.add_row(where, method, published, here, ci95)
-    sources = dict.fromkeys(row.source for row in result.published if row.source)
-    table.note = "; ".join(sources)
     return table
 
 

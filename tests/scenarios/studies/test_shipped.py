@@ -37,3 +37,13 @@ def test_the_example_of_a_study_file_is_one(tmp_path: Path) -> None:
     file.write_text(example.replace("../multi_student.yaml", str(classes.ROOT / "scenarios" / "multi_student.yaml")))
     _, found = load.read(file)
     assert len(found) == 6
+
+
+def test_the_published_rows_of_the_papers_table_are_each_about_one_teacher() -> None:
+    study, found = load.read(classes.ROOT / "scenarios" / "studies" / "paper_table2.yaml")
+    assert len(study.published) == 11
+    for row in study.published:
+        teacher = row.where["teacher"]
+        assert [load.stands_for("teacher", teacher, one.cell.factors["teacher"]) for one in found].count(True) == 1
+    assert {one.scenario.level for one in found} == {1}
+    assert {(one.scenario.lesson.rationales, one.scenario.exam.repeats) for one in found} == {(256, 3)}
