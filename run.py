@@ -330,7 +330,7 @@ def main(words: list[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]
     try:
-        command_line.check_first(words, list(app))
+        command_line.check_command(words, [name for name in app if not name.startswith("-")])
         return int(app(words, exit_on_error=False, print_error=False) or COMPLETE)
     except Exception as error:
         if debug and not isinstance(error, cyclopts.CycloptsError):

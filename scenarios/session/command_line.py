@@ -4,7 +4,7 @@ import difflib
 import shlex
 import sqlite3
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,10 +45,9 @@ def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
     return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
 
 
-def check_first(words: Sequence[str], names: Collection[str]) -> None:
-    """Raises ScenarioError if the first word is no command, no option and no file; `names` are those of the program."""
+def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
+    """Refuse a first word that is no command, no option and no file."""
     first, *rest = words
-    commands = [name for name in names if not name.startswith("-")]
     if first in commands or first.startswith("-"):
         return
     for file, what in (("scenario.yaml", "a run"), ("study.yaml", "a study")):

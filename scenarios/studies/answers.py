@@ -73,7 +73,9 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         tps=[digest(lesson.tp, problems[lesson.tp].text) for lesson in lessons],
         units=[unit(bank, problems[lesson.tp]) for lesson in lessons],
         right=right,
-        answerers={name: known.get(name, name) for name in students},
+        answerers={
+            one.name: f"{known.get(one.name, one.name)} {getattr(one, 'sampling', None)}" for one in scenario.students
+        },
         differing=sum(_differ(lesson, students) for lesson in lessons),
         simulated=any(agent.engine == "simulated" for agent in scenario.agents),
     )

@@ -10,7 +10,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,7 +20,8 @@ from scenarios.config import load
 from scenarios.config.overrides import source_of
 from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
-from scenarios.report.run_info import RunFacts, facts_from
+from scenarios.report.formatting import percent
+from scenarios.report.run_info import Status, facts_from
 from scenarios.session import rerun
 from scenarios.session.run_dir import RunFolder, is_running
 from scenarios.store.sqlite import Store
@@ -161,12 +162,23 @@ class CellFolder(RunFolder):
         for name in ("class.db", "class.db-wal", "class.db-shm"):
             (self.path / name).unlink(missing_ok=True)
 
-    def facts(self) -> RunFacts | None:
-        """What is known of the run; None: it has not begun."""
+    @property
+    def status(self) -> Status | Literal["not begun"]:
+        """How its class stands."""
         if not self.used:
-            return None
+            return "not begun"
         with Store(self.path) as store:
-            return facts_from(store)
+            status = facts_from(store).status
+        return "running" if status != "complete" and is_running(self.path) else status
+
+    def figures(self) -> str:
+        """The accuracies of its methods in words; empty without a summary."""
+        try:
+            methods = msgspec.json.decode((self.path / "summary.json").read_bytes())["methods"]
+        except (OSError, msgspec.DecodeError, KeyError):
+            return ""
+        shown = (("SC", "sc"), ("M1 MAX", "m1_max"), ("M1 SUM", "m1_sum"))
+        return ", ".join(f"{label} {percent(methods.get(name, {}).get('accuracy'))}" for label, name in shown)
 
     def stopped_by(self) -> str:
         """The reason why the last session ended early, in words; empty: unknown."""

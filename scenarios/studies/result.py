@@ -101,15 +101,14 @@ def study_result(folder: StudyFolder, failed: Mapping[str, str] | None = None) -
         run = folder.run(cell)
         described = run.to_run(())
         in_cell = named_lineups(study, [student.name for student in described.students], described.seed)
-        facts = run.facts()
-        status = facts.status if facts else "failed" if failed.get(cell.name) else "not begun"
+        status = "failed" if run.status == "not begun" and failed.get(cell.name) else run.status
         result = CellResult(
             cell=cell.name,
             folder=f"runs/{cell.name}",
             factors=cell.factors,
             seed=cell.seed,
             status=status,
-            reason=(failed.get(cell.name) or (run.stopped_by() if facts else "")) if status == "failed" else "",
+            reason=(failed.get(cell.name) or run.stopped_by()) if status == "failed" else "",
         )
         if status == "complete":
             try:

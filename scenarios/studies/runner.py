@@ -97,12 +97,13 @@ def run_cells(
             if code not in (COMPLETE, PARTLY):
                 failed[cell.name] = reason
                 say(err, f"{head}: failed: {reason}")
+            elif figures := run.figures():
+                say(out, f"cell {number} of {len(cells)}: complete: {figures}")
     return next(code for code in (FAILED, PARTLY, COMPLETE) if code in codes), failed
 
 
 def _is_finished(run: CellFolder) -> bool:
-    facts = run.facts()
-    return facts is not None and facts.status == "complete" and (run.path / "summary.json").is_file()
+    return run.status == "complete" and (run.path / "summary.json").is_file()
 
 
 def _run(
