@@ -22,61 +22,43 @@ INTERRUPTS = Interrupts()
 if __name__ == "__main__":  # before the imports below, which take a while
     INTERRUPTS.install()
 
-import sqlite3
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 try:
     import cyclopts
     from cyclopts import Parameter
     from rich.console import Console
+
+    from scenarios.session import command_line
 except ModuleNotFoundError as error:
     sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
-from broker.errors import LbtError, in_words
 from broker.logs import configure_terminal
 from broker.streams import protect
-from scenarios.report.console import print_json, say, show_summary
-from scenarios.session.command_line import check_command, with_seed
-from scenarios.session.exit_codes import COMPLETE, FAILED, WRONG
+from scenarios.report.console import print_json, say, show, show_summary
+from scenarios.session.command_line import AsJson, MonitorMode, OutDir, Overrides, RetryFailed, Seed, with_seed
+from scenarios.session.exit_codes import COMPLETE, FAILED
 
 if TYPE_CHECKING:
     from agents.models.catalogue import Model
     from agents.placement import hardware, resolve
     from agents.training import preflight
     from scenarios.config.schema import Scenario
+    from scenarios.session.plan import PlanRow
     from scenarios.session.request_counts import Counts
     from scenarios.session.rerun import Extension
     from scenarios.session.run_dir import RunFolder
 
     Agents = Sequence[resolve.ResolvedAgent]
+    Placed = tuple[Counts, Agents, preflight.TrainingForecast | None, list[PlanRow], list[str]]
 
-app = cyclopts.App(
-    name="run.py",
-    usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
-    help="A classroom in which language models learn by teaching.",
-    help_epilogue="--debug shows where an error comes from; what stopped a class is in its logs/: "
-    "AGENT.log of the agent that failed, broker.log, or run.log.",
-    version=lambda: tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]["version"],
-    version_flags=["--version"],
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
-)
+app = command_line.program(Path(__file__).with_name("pyproject.toml"))
 app.command("scenarios.session.inspect_run:show", help="Show any problem, rationale, exam and prompt of a class.")
 app.command("scenarios.session.inspect_run:export", help="Write the records of a class as Parquet, CSV or JSON lines.")
 out, err = Console(), Console(stderr=True)
-
-Overrides = Annotated[
-    tuple[str, ...],
-    Parameter("--set", help="Override an entry: --set task.problems=12", negative="", show_default=False),
-]
-Seed = Annotated[str | None, Parameter("--seed", help="Replace the scenario's seed.")]
-AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="")]
-RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="")]
-MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="How to show progress.")]
 
 
 @app.default
@@ -84,62 +66,73 @@ def run(
     scenario: Path,
     /,
     *,
-    out_dir: Annotated[Path | None, Parameter("--out", help="The run's folder; default: runs/NAME-TIME.")] = None,
+    out_dir: OutDir = None,
     overrides: Overrides = (),
     seed: Seed = None,
     monitor: MonitorMode = "live",
     launcher: Annotated[Literal["local"], Parameter(help="Where processes run.")] = "local",
 ) -> int:
     """Run a class."""
-    from agents.placement import resolve
-    from agents.placement.crew import check_ready
     from scenarios.config import load
-    from scenarios.report.metrics import check_installed
-    from scenarios.session.request_counts import counts
     from scenarios.session.run_dir import RunFolder
 
     overrides = with_seed(overrides, seed)
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)
-        check_installed(described)
         if out_dir:
             RunFolder(out_dir).refuse_used()
-        counted = counts(described)
-        agents = agents_of(described)
-        training_forecast(described, counted, agents)
-        check_ready(agents, in_turn=described.time_share)
-        models = resolve.fetch_models(agents, err)
-        if any(one.model and not one.model.at_hand for one in agents):
-            agents = agents_of(described)  # the sizes of fetched models are known, not guessed
-        folder = RunFolder(out_dir) if out_dir else RunFolder.new(Path("runs"), described.name)
-        folder.make()
-        folder.keep(described)  # before class.db, without which a scenario is no run yet
-        return hold(described, folder, agents, models, monitor)
+        make = partial(RunFolder, out_dir) if out_dir else partial(RunFolder.new, Path("runs"), described.name)
+        return begin(described, make, monitor)
+
+
+@app.command
+def study(
+    study: Path,
+    /,
+    *,
+    out_dir: OutDir = None,
+    overrides: Overrides = (),
+    monitor: MonitorMode = "live",
+    as_json: AsJson = False,
+) -> int:
+    """Run many classes from one study file, and compare line-ups of students over all of them."""
+    from scenarios.studies.commands import run_study
+
+    hold_cell = partial(go_on, monitor=monitor, console=err if as_json else out, in_study=True)
+    return run_study(study, overrides, out_dir, place, hold_cell, INTERRUPTS, out, err, as_json=as_json)
+
+
+@app.command
+def compare(*runs: Path, as_json: AsJson = False) -> int:
+    """Compare finished classes, problem by problem: every later one with the first."""
+    from scenarios.studies.commands import compare_runs
+
+    return compare_runs(runs, out, as_json=as_json)
 
 
 @app.command
 def resume(
     run_dir: Path, /, *, overrides: Overrides = (), retry_failed: RetryFailed = False, monitor: MonitorMode = "live"
 ) -> int:
-    """Continue an interrupted class."""
-    from agents.placement import resolve
+    """Continue an interrupted class or study."""
     from scenarios.config import load
-    from scenarios.report.metrics import check_installed
     from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
+    from scenarios.studies.commands import continue_study
+    from scenarios.studies.folder import StudyFolder
 
+    if (of := StudyFolder(run_dir)).used:
+        hold_cell = partial(go_on, monitor=monitor, in_study=True)
+        return continue_study(of, hold_cell, INTERRUPTS, out, err, overrides=overrides, retry_failed=retry_failed)
     folder = RunFolder(run_dir)
     described = rerun.to_resume(folder, overrides)
     with load.located(folder.scenario_file, overrides):
-        check_installed(described)
-        agents = agents_of(described, recorded_tokens=folder.problem_tokens())
-        return hold(described, folder, agents, resolve.fetch_models(agents, err), monitor, retry_failed=retry_failed)
+        return go_on(described, folder, monitor=monitor, retry_failed=retry_failed)
 
 
 @app.command
 def extend(run_dir: Path, /, *, overrides: Overrides = (), monitor: MonitorMode = "live") -> int:
     """Continue a class with more rationales, problems, exams, repeats or students; only what is missing is asked."""
-    from agents.placement import resolve
     from scenarios.config import load
     from scenarios.session.rerun import Extension
     from scenarios.session.run_dir import RunFolder
@@ -150,42 +143,37 @@ def extend(run_dir: Path, /, *, overrides: Overrides = (), monitor: MonitorMode 
         say(out, f"Nothing that the class asks changes. {folder.go_on}")
         return COMPLETE
     with load.located(folder.scenario_file, overrides):
-        agents = agents_of(larger, recorded_tokens=folder.problem_tokens())
-        return hold(larger, folder, agents, resolve.fetch_models(agents, err), monitor, extension=extension)
+        return go_on(larger, folder, monitor=monitor, extension=extension)
 
 
 @app.command
 def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False) -> int:
-    """Show what a class would ask and which agent gets which device; start nothing.
+    """Show what a class or study would ask and which agent gets which device; start nothing.
 
     `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for another machine.
     """
-    from agents.placement import crew, hardware
+    from agents.placement import hardware
     from agents.placement.server_keys import keys_sent
     from scenarios.config import load
-    from scenarios.report.metrics import check_installed
     from scenarios.session import plan as plans
-    from scenarios.session.request_counts import counts
+    from scenarios.studies.commands import plan_study
+    from scenarios.studies.load import is_study
 
     elsewhere = [one.removeprefix("machine.") for one in overrides if one.startswith("machine.")]
     machine = hardware.described(elsewhere) if elsewhere else None
     overrides = with_seed([one for one in overrides if not one.startswith("machine.")], seed)
+    if is_study(scenario):
+        return plan_study(scenario, overrides, lambda of: place(of, machine)[3:], out, as_json=as_json)
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)
-        check_installed(described)
-        counted = counts(described)
-        agents = agents_of(described, machine)
-        training = training_forecast(described, counted, agents, machine or hardware.look())
-    rows = [plans.PlanRow(**one.planned()) for one in agents]
-    warnings = [] if machine else crew.warnings(agents, in_turn=described.time_share, training=2 in described.levels)
+        counted, agents, training, rows, warnings = place(described, machine)
     if as_json:
         more = {"training": training, "warnings": warnings, "keys": keys_sent(agents)}
         print_json(plans.to_dict(described, counted, rows) | more)
-    else:
-        words = [training.in_words(described.teacher.name)] if training else []
-        out.print(plans.tables(described, counted, rows, words + keys_sent(agents)))
-        for warning in warnings:
-            say(err, f"Warning: {warning}")
+        return COMPLETE
+    words = [training.in_words(described.teacher.name)] if training else []
+    out.print(plans.tables(described, counted, rows, words + keys_sent(agents)))
+    say(err, *(f"Warning: {warning}" for warning in warnings))
     return COMPLETE
 
 
@@ -194,8 +182,9 @@ def watch(run_dir: Path, /) -> int:
     """Show a running class live, or the end of a finished one."""
     from scenarios.monitor import monitor
     from scenarios.session.run_dir import RunFolder
+    from scenarios.studies.folder import StudyFolder
 
-    folder = RunFolder(run_dir)
+    folder = of.running() if (of := StudyFolder(run_dir)).used else RunFolder(run_dir)
     scenario = folder.scenario()
     INTERRUPTS.words = ""  # the class goes on
     monitor.watch(folder.path, scenario, lambda: folder.subscriber(scenario))
@@ -204,10 +193,14 @@ def watch(run_dir: Path, /) -> int:
 
 @app.command
 def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
-    """Rebuild summary.json, metrics.jsonl and report.html from class.db."""
+    """Rebuild the summary and the page of a class, or the comparison of a study, from the records of every answer."""
     from scenarios.session.page_writing import write_page
     from scenarios.session.run_dir import RunFolder
+    from scenarios.studies.commands import report_study
+    from scenarios.studies.folder import StudyFolder
 
+    if (of := StudyFolder(run_dir)).used:
+        return report_study(of, out, as_json=as_json)
     folder = RunFolder(run_dir)
     described = folder.scenario()
     rebuilt = folder.rebuild(described)
@@ -226,12 +219,7 @@ def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = Fal
     from scenarios.session import rerun
     from scenarios.session.run_dir import RunFolder
 
-    summary, changes, never_asked = rerun.replayed(RunFolder(run_dir), overrides)
-    if not as_json:
-        say(out, f"replayed with {', '.join(overrides) or 'nothing changed'}; summary.json is unchanged")
-    show_summary(out, summary, as_json=as_json, replay=changes)
-    if never_asked and not as_json:
-        say(out, never_asked)
+    rerun.show_replayed(out, RunFolder(run_dir), overrides, as_json=as_json)
     return COMPLETE
 
 
@@ -241,10 +229,7 @@ def grade(pairs: Path, /, *, as_json: AsJson = False) -> int:
     from scenarios.report import graded_file
 
     graded = graded_file.grade_file(pairs)
-    if as_json:
-        print_json(graded)
-    else:
-        out.print(graded_file.tables(graded))
+    show(out, graded, graded_file.tables, as_json=as_json)
     return COMPLETE
 
 
@@ -275,8 +260,7 @@ def doctor(
         say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
         if rows:
             out.print(plans.seating(rows))
-        for sentence in keys:
-            say(out, sentence)
+        say(out, *keys)
     return COMPLETE
 
 
@@ -293,16 +277,54 @@ def agents_of(scenario: "Scenario", machine: "hardware.Machine | None" = None, *
     )
 
 
-def training_forecast(
-    scenario: "Scenario", counted: "Counts", agents: "Agents", machine: "hardware.Machine | None" = None
-) -> "preflight.TrainingForecast | None":
-    """Time and memory of the teacher's training at level 2; refuses a training that is not possible."""
-    from agents.training import preflight
+def place(scenario: "Scenario", machine: "hardware.Machine | None" = None) -> "Placed":
+    """What a class asks, its agents, its training, where the agents run, and what keeps them from running here now.
 
-    if 2 not in scenario.levels:
-        return None
-    asked = {name: getattr(counted, name) for name in ("trainings", "pairs", "tokens_per_pair")}
-    return preflight.forecast(agents, scenario.learn.training, **asked, machine=machine, in_turn=scenario.time_share)
+    Refuses a class that this machine, or `machine`, cannot run at all.
+    """
+    from agents.placement import crew, hardware
+    from agents.training import preflight
+    from scenarios.report.metrics import check_installed
+    from scenarios.session.plan import PlanRow
+    from scenarios.session.request_counts import counts
+
+    check_installed(scenario)
+    counted, trains, in_turn = counts(scenario), 2 in scenario.levels, scenario.time_share
+    agents, training = agents_of(scenario, machine), None
+    if trains:
+        asked = {name: getattr(counted, name) for name in ("trainings", "pairs", "tokens_per_pair")}
+        on = machine or hardware.look()
+        training = preflight.forecast(agents, scenario.learn.training, **asked, machine=on, in_turn=in_turn)
+    warnings = [] if machine else crew.warnings(agents, in_turn=in_turn, training=trains)
+    return counted, agents, training, [PlanRow(**one.planned()) for one in agents], warnings
+
+
+def begin(scenario: "Scenario", make: "Callable[[], RunFolder]", monitor: MonitorMode, **more: Any) -> int:
+    """Begin a class in the folder that `make` returns, once it is known that it can run; see `hold`."""
+    from agents.placement import resolve
+    from agents.placement.crew import check_ready
+
+    _, agents, *_ = place(scenario)
+    check_ready(agents, in_turn=scenario.time_share)
+    models = resolve.fetch_models(agents, err)
+    if any(one.model and not one.model.at_hand for one in agents):
+        agents = agents_of(scenario)  # the sizes of fetched models are known, not guessed
+    folder = make()
+    folder.make()
+    folder.keep(scenario)  # before class.db, without which a scenario is no run yet
+    return hold(scenario, folder, agents, models, monitor, **more)
+
+
+def go_on(scenario: "Scenario", folder: "RunFolder", *, monitor: MonitorMode, **more: Any) -> int:
+    """Go on with a class, or begin it if nothing is recorded in `folder`; see `hold`."""
+    from agents.placement import resolve
+    from scenarios.report.metrics import check_installed
+
+    if not folder.used:
+        return begin(scenario, lambda: folder, monitor, **more)
+    check_installed(scenario)
+    agents = agents_of(scenario, recorded_tokens=folder.problem_tokens())
+    return hold(scenario, folder, agents, resolve.fetch_models(agents, err), monitor, **more)
 
 
 def hold(
@@ -314,19 +336,24 @@ def hold(
     *,
     retry_failed: bool = False,
     extension: "Extension | None" = None,
+    console: Console = out,
+    in_study: bool = False,
 ) -> int:
-    """Run one session of a class, from its processes to the summary; returns the exit code."""
+    """Run one session of a class, from its processes to the summary; returns the exit code.
+
+    The summary of a class of a study is written, but not printed.
+    """
     from agents.placement.crew import Crew
     from scenarios.monitor.monitor import Monitor
     from scenarios.session import conclusion, session
 
     where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
     connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share)
-    shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=out)
+    shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=console)
     ran_in, ending = session.hold(
         scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed, extension=extension
     )
-    return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, out, err)
+    return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, Console(quiet=True) if in_study else out, err)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -335,23 +362,14 @@ def main(words: list[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]
     try:
-        check_command(words, [name for name in app if not name.startswith("-")])
+        command_line.check_command(words, [name for name in app if not name.startswith("-")])
         return int(app(words, exit_on_error=False, print_error=False) or COMPLETE)
-    except cyclopts.CycloptsError as error:
-        unused: list[str] = getattr(error, "unused_tokens", None) or []
-        if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
-            say(err, f"{unused[-1]} needs a value")
-        else:
-            say(err, f"Too many arguments; not understood: {' '.join(unused)}" if unused else str(error))
-        return WRONG
     except Exception as error:
-        if debug:
+        if debug and not isinstance(error, cyclopts.CycloptsError):
             raise
-        if isinstance(error, LbtError | OSError | sqlite3.Error):
-            say(err, in_words(error))
-            return FAILED if isinstance(error.__cause__, sqlite3.Error) or not isinstance(error, LbtError) else WRONG
-        say(err, f"{in_words(error)}\nThe same command with --debug shows where.")
-        return FAILED
+        message, code = command_line.explain(error)
+        say(err, message)
+        return code
 
 
 if __name__ == "__main__":

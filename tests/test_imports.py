@@ -15,7 +15,7 @@ def test_importing_run_loads_no_large_library() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
-FOLDERS = ["config", "records", "tasks", "scoring", "store", "levels", "report", "session", "monitor"]
+FOLDERS = ["config", "records", "tasks", "scoring", "store", "levels", "report", "session", "monitor", "studies"]
 """Of scenarios/: each imports only those before it."""
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -20,9 +20,10 @@ from msgspec import inspect as types
 from msgspec.structs import asdict
 
 from broker.engine_args import EXECUTION_ONLY
-from broker.errors import Key, LbtError
-from scenarios.config.overrides import source_of
+from broker.errors import Key, LbtError, ScenarioError
+from scenarios.config.overrides import Source, source_of
 from scenarios.config.schema import Agent, Scenario, StudentCopy
+from scenarios.config.section import Section
 from scenarios.config.validate import ScenarioMistake, copy_names, dotted, mistakes
 from scenarios.config.yaml_tree import Tree, shown, surprise
 
@@ -45,6 +46,7 @@ WITHOUT_FOLDER = ("openai", "simulated", "external")
 """Engines that do not load a model from a local folder."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 ABSENT = object()
+Described = TypeVar("Described", bound=Section)
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -54,8 +56,19 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Scenario:
         ScenarioError: the file or an override is wrong; no other error is raised.
     """
     source = source_of(path, overrides)
+    if "study" in source.tree.value:
+        raise ScenarioError(f"{path} is a study, not a scenario: python run.py study {path}")
+    return checked(source)
+
+
+def checked(source: Source) -> Scenario:
+    """The scenario that `source` describes; file names in it are relative to the folder of its file.
+
+    Raises:
+        ScenarioError: an entry is wrong; no other error is raised.
+    """
     try:
-        scenario = _resolve(_convert(source.tree), path)
+        scenario = _resolve(convert(source.tree, Scenario), source.path)
         for mistake in mistakes(scenario):
             raise mistake
         scenario = msgspec.structs.replace(scenario, students=_with_copies(scenario.students))
@@ -71,7 +84,17 @@ def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     Raises:
         ScenarioError: it replaces such an error.
     """
-    source = source_of(path, overrides)
+    with located_in(source_of(path, overrides)):
+        yield
+
+
+@contextlib.contextmanager
+def located_in(source: Source) -> Iterator[None]:
+    """Like `located`, for a scenario that was read already.
+
+    Raises:
+        ScenarioError: it replaces such an error.
+    """
     try:
         yield
     except LbtError as error:
@@ -83,23 +106,28 @@ def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
 # --- conversion to the schema, and its errors -----------------------------------------------------------
 
 
-def _convert(tree: Tree) -> Scenario:
+def convert(tree: Tree, schema: type[Described]) -> Described:
+    """The tree of a file as `schema`, a struct.
+
+    Raises:
+        ScenarioMistake: an entry has the wrong name or type.
+    """
     try:
-        return msgspec.convert(tree.value, Scenario)
+        return msgspec.convert(tree.value, schema)
     except msgspec.ValidationError as error:
-        raise _reworded(str(error), tree) from None
+        raise _reworded(str(error), tree, schema) from None
 
 
-def _reworded(message: str, tree: Tree) -> ScenarioMistake:
+def _reworded(message: str, tree: Tree, schema: type[Section]) -> ScenarioMistake:
     from scenarios.config.reference import in_words
 
     problem, _, path = message.partition(" - at `$")
     key: Key = tuple(name or int(index) for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", path))
-    kind, value = _at(key, tree.value)
+    kind, value = _at(key, tree.value, schema)
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
         return ScenarioMistake((*key, unknown[1]), "no such key; " + _nearest(unknown[1], kind))
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
-        wanted, _ = _at((*key, missing[1]), tree.value)
+        wanted, _ = _at((*key, missing[1]), tree.value, schema)
         return ScenarioMistake((*key, missing[1]), f"is missing; it needs {in_words(wanted)}")
     needs = f"needs {in_words(kind)}, has {shown(value)}"
     hint = surprise(value, tree.written.get(key))
@@ -116,9 +144,9 @@ def _nearest_choice(value: Any, kind: types.Type) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
-def _at(key: Key, tree: Any) -> tuple[types.Type, Any]:
+def _at(key: Key, tree: Any, schema: type[Section]) -> tuple[types.Type, Any]:
     """The type at `key` in the schema, and the value there."""
-    kind: types.Type = types.type_info(Scenario)
+    kind: types.Type = types.type_info(schema)
     for step in key:
         options = kind.types if isinstance(kind, types.UnionType) else (kind,)
         for option in options:
@@ -194,9 +222,10 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.text)
 
 
-def dump(scenario: Scenario) -> str:
-    """The scenario as YAML with all defaults; `read` returns an equal scenario from it."""
-    text: str = yaml.dump(_plain(scenario), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+def dump(described: Section) -> str:
+    """A scenario or a study as YAML with all defaults; reading it returns an equal one."""
+    plain = _plain(described) if isinstance(described, Scenario) else msgspec.to_builtins(described)
+    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return text
 
 

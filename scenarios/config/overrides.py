@@ -30,8 +30,15 @@ class Source:
         text = f"{dotted(key)}{agent}: {message}" if key else message
         if origin := self._override_of(key):
             return ScenarioError(f"{origin}{agent}: {message}" if origin.endswith(dotted(key)) else f"{origin}: {text}")
-        line = next(self.tree.lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in self.tree.lines)
-        return ScenarioError(f"{self.path}:{line}: {text}")
+        return ScenarioError(f"{self.path}:{self._line(key)}: {text}")
+
+    def place(self, key: Key) -> str:
+        """Where `key` comes from, for an error: the override, or file, line and key."""
+        return self._override_of(key) or f"{self.path}:{self._line(key)}: {'.'.join(map(str, key))}"
+
+    def _line(self, key: Key) -> int:
+        """The line of `key`, or of the nearest section around it that has one."""
+        return next(self.tree.lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in self.tree.lines)
 
     def key_of(self, error: LbtError) -> Key:
         """The full key of the entry that `error` is about; empty if it names none."""
@@ -66,7 +73,17 @@ class Source:
         held = (origin for below, origin in self.overridden.items() if below[: len(key)] == key)
         return next(holding, "") or next(held, "")
 
-    def put(self, key: Key, value: Tree, origin: str) -> None:
+    def assign(self, steps: Sequence[str], value: Tree, origin: str) -> None:
+        """Set the entry that a path names to `value`, which comes from `origin`; `*` stands for every item of a list.
+
+        Raises:
+            ScenarioMistake: the path names no entry that can be.
+        """
+        for key in _targets(self.tree.value, steps, ()):
+            _put(self.tree.value, key, copy.deepcopy(value.value))
+            self._record(key, value, origin)
+
+    def _record(self, key: Key, value: Tree, origin: str) -> None:
         """Record that `key` and everything below it now comes from `origin`."""
         for known in (self.tree.lines, self.tree.written, self.overridden):
             for below in [k for k in known if k[: len(key)] == key]:
@@ -127,9 +144,7 @@ def _override(source: Source, text: str) -> None:
         hint = "; write text in quotes" if error.message.startswith("not YAML") else ""
         raise ScenarioError(f"{origin}: {error}{hint}") from None
     try:
-        for key in _targets(source.tree.value, path.split("."), ()):
-            _put(source.tree.value, key, copy.deepcopy(value.value))
-            source.put(key, value, origin)
+        source.assign(path.split("."), value, origin)
     except ScenarioMistake as mistake:
         where = f"{dotted(mistake.key)}: " if mistake.key else ""
         raise ScenarioError(f"{origin}: {where}{mistake.message}") from None

@@ -1,11 +1,48 @@
-"""Words of the command line: the first one, and what an option stands for."""
+"""What the commands of run.py share: their program, their options, and the words for a command line that is wrong."""
 
 import difflib
 import shlex
+import sqlite3
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
-from broker.errors import ScenarioError
+import cyclopts
+from cyclopts import Parameter
+
+from broker.errors import LbtError, ScenarioError, in_words
+from scenarios.session.exit_codes import FAILED, WRONG
+
+Overrides = Annotated[
+    tuple[str, ...],
+    Parameter("--set", help="Override an entry: --set task.problems=12", negative="", show_default=False),
+]
+Seed = Annotated[str | None, Parameter("--seed", help="Replace the scenario's seed.")]
+AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="")]
+RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="")]
+OutDir = Annotated[Path | None, Parameter("--out", help="The run's folder; default: runs/NAME-TIME.")]
+MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="How to show progress.")]
+
+
+def program(project: Path) -> cyclopts.App:
+    """The program without its commands; `project` is pyproject.toml, which has the version."""
+    return cyclopts.App(
+        name="run.py",
+        usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
+        help="A classroom in which language models learn by teaching.",
+        help_epilogue="--debug shows where an error comes from; what stopped a class is in its logs/: "
+        "AGENT.log of the agent that failed, broker.log, or run.log.",
+        version=lambda: tomllib.loads(project.read_text())["project"]["version"],
+        version_flags=["--version"],
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+
+
+def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
+    """`overrides` plus the one for `--seed`."""
+    return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
 
 
 def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
@@ -13,8 +50,10 @@ def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
     first, *rest = words
     if first in commands or first.startswith("-"):
         return
-    if Path(first, "scenario.yaml").is_file():
-        raise ScenarioError(f"{first} is the folder of a run: python run.py resume|report|watch {shlex.quote(first)}")
+    for file, what in (("scenario.yaml", "a run"), ("study.yaml", "a study")):
+        if Path(first, file).is_file():
+            folder = shlex.quote(first)
+            raise ScenarioError(f"{first} is the folder of {what}: python run.py resume|report|watch {folder}")
     if Path(first).suffix or Path(first).is_file():
         return
     if first == "run":
@@ -24,6 +63,14 @@ def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
     raise ScenarioError(f"{first}: no such file, and no command of this name; {hint}")
 
 
-def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
-    """`overrides` plus the one for `--seed`."""
-    return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
+def explain(error: Exception) -> tuple[str, int]:
+    """What to print about an error that ended a command, in one to three lines, and the exit code."""
+    if isinstance(error, cyclopts.CycloptsError):
+        unused: list[str] = getattr(error, "unused_tokens", None) or []
+        if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
+            return f"{unused[-1]} needs a value", WRONG
+        return f"Too many arguments; not understood: {' '.join(unused)}" if unused else str(error), WRONG
+    if isinstance(error, LbtError | OSError | sqlite3.Error):
+        database = isinstance(error.__cause__, sqlite3.Error)
+        return in_words(error), FAILED if database or not isinstance(error, LbtError) else WRONG
+    return f"{in_words(error)}\nThe same command with --debug shows where.", FAILED

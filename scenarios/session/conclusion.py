@@ -33,7 +33,7 @@ def conclude(
     if ending.status == "failed":
         logs = f"Logs are in {folder}/logs. " if folder.logs.is_dir() else ""
         say(err, f"The class stopped: {ending.reason}\n{logs}{folder.go_on}")
-    interrupts.words = f"Interrupted; summary.json is not written. Later: python run.py report {folder}"
+    interrupts.words = f"Interrupted; summary.json is not written. {folder.report_later}"
     try:
         rebuilt = folder.rebuild(scenario)
         summary = rebuilt.summary
@@ -41,7 +41,7 @@ def conclude(
     except (LbtError, OSError, sqlite3.Error) as error:
         if ending.status == "complete":
             say(err, f"The class is complete, but summary.json is not written: {in_words(error)}")
-            say(err, f"Later: python run.py report {folder}")
+            say(err, folder.report_later)
         return FAILED
     try:
         folder.write_metrics(scenario, summary)

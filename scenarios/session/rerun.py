@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.console import Console
+
 from broker.errors import ScenarioError
 from scenarios.config import load
 from scenarios.config.schema import Scenario
@@ -9,6 +11,7 @@ from scenarios.levels import sequence
 from scenarios.levels.base import Request, Setup
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
+from scenarios.report.console import say, show_summary
 from scenarios.report.formatting import many
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import ASKED
@@ -118,3 +121,13 @@ def replayed(folder: RunFolder, overrides: Sequence[str]) -> tuple[Summary, dict
     # Levels 2 and 3 wait for results before they ask on.
     then = "" if new.levels == (1,) else ", and all that would have followed"
     return summary, replay, f"Never asked in this run, and so left out: {counted}{then}"
+
+
+def show_replayed(console: Console, folder: RunFolder, overrides: Sequence[str], *, as_json: bool) -> None:
+    """Print the summary of a run under changed rules, and what was never asked; see `replayed`."""
+    summary, changes, never_asked = replayed(folder, overrides)
+    if not as_json:
+        say(console, f"replayed with {', '.join(overrides) or 'nothing changed'}; summary.json is unchanged")
+    show_summary(console, summary, as_json=as_json, replay=changes)
+    if never_asked and not as_json:
+        say(console, never_asked)

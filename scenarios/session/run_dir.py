@@ -120,6 +120,11 @@ class RunFolder:
             return f"{self} holds no run to continue: move class.db back if it was moved."
         return f"Go on with: python run.py resume {self}"
 
+    @property
+    def report_later(self) -> str:
+        """A sentence that says how to get the summary of the class later."""
+        return f"Later: python run.py report {self}"
+
     def refuse_used(self) -> None:
         """Raises ScenarioError if it contains a run."""
         if self.used:

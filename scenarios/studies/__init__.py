@@ -1,0 +1,1 @@
+"""Many classes from one file, and one comparison at the end."""

@@ -1,0 +1,101 @@
+"""What the methods and line-ups of one finished class chose, problem by problem, read from its class.db.
+
+This is the one place where a study or a comparison of runs scores answers; scenarios/scoring has the rules.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import msgspec
+
+from broker.errors import ScenarioError
+from broker.protocol import digest
+from scenarios.config.schema import Scenario
+from scenarios.levels.replay import replay
+from scenarios.records.observe import TeachingProblemRecord
+from scenarios.report.methods import chosen_answers
+from scenarios.report.run_info import facts_from
+from scenarios.scoring.lbt import Sheet, distinct
+from scenarios.scoring.lineups import results_by_problem
+from scenarios.session.run_dir import RunFolder
+from scenarios.store.sqlite import Store
+from scenarios.tasks.grading.answers import ClassGrader
+from scenarios.tasks.problems import Bank, Problem
+from scenarios.tasks.sources.families import GSM
+
+Lineups = Mapping[str, tuple[str, ...]]
+
+
+class ClassAnswers(msgspec.Struct, frozen=True):
+    """The choices of one class, in the order of its teaching problems (TPs)."""
+
+    tps: list[str]
+    """Digests of the problems' ids and texts."""
+    units: list[str]
+    """Independent problems: see `unit`."""
+    right: dict[str, list[float]]
+    """By method, and by line-up (MAX) and `lineup.sum`: 1 where the choice for a TP is right, else 0."""
+    answerers: dict[str, str]
+    """Of each student: equal for students that differ in nothing but their name."""
+    differing: int
+    """Rationales after which two students had different exam results."""
+    simulated: bool
+
+
+def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> ClassAnswers:
+    """The choices of the class in `folder` by every method and by each of `lineups`.
+
+    Raises:
+        ScenarioError: the class is not complete, or has no teaching problems.
+    """
+    with Store(folder.path) as store, ClassGrader() as grader:
+        if facts_from(store).status != "complete" or (bank := store.bank()) is None:
+            raise ScenarioError(f"{folder}: this class is not complete; {folder.go_on}")
+        if not scenario.solves:
+            raise ScenarioError(f"{folder}: this class has no teaching problems, so there is nothing to compare")
+        level = folder.level(scenario, bank, store)
+        replay(level, level.begin(), store.find)
+        lessons = level.outcome().lessons
+        sheets = [Sheet(lesson, grader.same) for lesson in lessons]
+        right = {
+            method: [float(choice.correct) for choice in choices]
+            for method, choices in chosen_answers(scenario, lessons, sheets, grader.same).items()
+        }
+        of_lineups = results_by_problem(sheets, sorted(set(lineups.values())), scenario.scoring, scenario.seed)
+        for name, members in lineups.items():
+            right[name], right[f"{name}.sum"] = of_lineups[members].m1_max, of_lineups[members].m1_sum
+        known = store.answerers()
+    problems = {item.tp.id: item.tp for item in bank.items}
+    students = [student.name for student in scenario.students]
+    return ClassAnswers(
+        tps=[digest(lesson.tp, problems[lesson.tp].text) for lesson in lessons],
+        units=[unit(bank, problems[lesson.tp]) for lesson in lessons],
+        right=right,
+        answerers={
+            one.name: f"{known.get(one.name, one.name)} {scenario.sampling_of(one)}" for one in scenario.students
+        },
+        differing=sum(_differ(lesson, students) for lesson in lessons),
+        simulated=any(agent.engine == "simulated" for agent in scenario.agents),
+    )
+
+
+def unit(bank: Bank, problem: Problem) -> str:
+    """What counts as one problem where several classes are pooled.
+
+    A line of a file is one problem, and so is a place of a template of gsm_symbolic: other seeds draw other numbers for
+    the same words, so their results go together. Other generators number unrelated problems, so there the text counts.
+    """
+    generated = bank.source.startswith("reasoning-gym ") and not bank.source.endswith(f" {GSM}")
+    return f"{bank.source} {digest(problem.id, problem.text) if generated else problem.id}"
+
+
+def _differ(lesson: TeachingProblemRecord, students: Sequence[str]) -> int:
+    """After how many rationales of a TP two students gave different numbers of right answers to an exam problem."""
+    found = 0
+    for rationale in distinct(lesson):
+        marks = {name: Counter[tuple[str, bool]]() for name in students}
+        for exam in rationale.exams:
+            marks[exam.student][exam.ep, exam.correct] += 1
+        found += any(marks[a] != marks[b] for a, b in combinations(students, 2))
+    return found

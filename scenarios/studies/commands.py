@@ -1,0 +1,114 @@
+"""The commands of run.py on studies: run, resume, report, plan and compare. Agents come in as functions of run.py."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from broker.errors import LbtError, in_words
+from broker.interrupts import Interrupts
+from scenarios.config.schema import Scenario
+from scenarios.report.console import say, show
+from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED
+from scenarios.session.plan import PlanRow
+from scenarios.studies import compare, load, plan, runner, tables
+from scenarios.studies.folder import StudyFolder
+from scenarios.studies.result import study_result
+from scenarios.studies.runner import ClassSessions
+
+
+def run_study(
+    path: Path,
+    overrides: Sequence[str],
+    out_dir: Path | None,
+    check: Callable[[Scenario], object],
+    hold: ClassSessions,
+    interrupts: Interrupts,
+    out: Console,
+    err: Console,
+    *,
+    as_json: bool = False,
+) -> int:
+    """Run all classes of a new study and print what they show; returns the exit code.
+
+    Args:
+        path: the study file.
+        overrides: for its entries.
+        out_dir: the folder of the study; default: runs/NAME-TIME.
+        check: raises an LbtError where a class cannot run on this machine.
+        hold: holds a session of a class.
+        interrupts: what Ctrl-C prints.
+        out: the console for results.
+        err: the console for failures, and with `as_json` for progress.
+        as_json: print the result as JSON.
+
+    Raises:
+        LbtError: the study or a class of it cannot run; nothing was started.
+    """
+    study, classes = load.read(path, overrides)
+    load.refuse_many(len(classes))
+    if out_dir:
+        StudyFolder(out_dir).refuse_used()
+    runner.check(classes, check)
+    folder = StudyFolder.begin(out_dir, study, classes)
+    return continue_study(folder, hold, interrupts, out, err, as_json=as_json)
+
+
+def continue_study(
+    folder: StudyFolder,
+    hold: ClassSessions,
+    interrupts: Interrupts,
+    out: Console,
+    err: Console,
+    *,
+    overrides: Sequence[str] = (),
+    retry_failed: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Run the classes of a study that are not finished, and print what all of them show; see `run_study`."""
+    progress = err if as_json else out
+    code, failed = runner.run_cells(
+        folder, hold, interrupts, progress, err, overrides=overrides, retry_failed=retry_failed
+    )
+    if code == INTERRUPTED:
+        return code
+    interrupts.words = f"Interrupted; study.json is not written. Later: python run.py report {folder}"
+    try:
+        report_study(folder, out, failed=failed, as_json=as_json)
+    except (LbtError, OSError, sqlite3.Error) as error:
+        say(err, f"study.json is not written: {in_words(error)}\nLater: python run.py report {folder}")
+        return FAILED
+    say(progress, f"All of it is in {folder}.")
+    if failed:
+        say(err, f"{len(failed)} of its classes failed. {folder.go_on}")
+    return code
+
+
+def report_study(
+    folder: StudyFolder, out: Console, *, failed: dict[str, str] | None = None, as_json: bool = False
+) -> int:
+    """Make study.json from the classes' records, and print it; returns the exit code."""
+    result = study_result(folder, failed)
+    folder.write_result(result)
+    show(out, result, tables.result_tables, as_json=as_json)
+    return COMPLETE
+
+
+def plan_study(
+    path: Path,
+    overrides: Sequence[str],
+    seats: Callable[[Scenario], tuple[list[PlanRow], list[str]]],
+    out: Console,
+    *,
+    as_json: bool = False,
+) -> int:
+    """Print what a study asks; returns the exit code. See `plan.study_plan`."""
+    show(out, plan.study_plan(*load.read(path, overrides), seats), plan.tables, as_json=as_json)
+    return COMPLETE
+
+
+def compare_runs(runs: Sequence[Path], out: Console, *, as_json: bool = False) -> int:
+    """Print the paired comparison of finished classes; returns the exit code."""
+    show(out, compare.compare_runs(runs), compare.tables, as_json=as_json)
+    return COMPLETE

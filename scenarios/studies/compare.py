@@ -1,0 +1,169 @@
+"""`compare RUN RUN...`: the methods of finished classes, paired by teaching problem."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from broker.errors import ScenarioError
+from scenarios.config import load
+from scenarios.config.schema import Scenario
+from scenarios.report.formatting import many
+from scenarios.report.layout import Ruled, Sentences, Trimmed
+from scenarios.report.tables import LABELS
+from scenarios.session.run_dir import RunFolder
+from scenarios.studies.answers import ClassAnswers, read_answers
+from scenarios.studies.folder import StudyFolder
+from scenarios.studies.pooling import Difference, difference
+
+
+class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the runs that are compared."""
+
+    run: str
+    scenario: str
+    seed: int
+    n: int
+    """Its teaching problems."""
+    differs: list[str]
+    """How its scenario differs from that of the first run."""
+
+
+class MethodDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """One method in two runs: the later run minus the first."""
+
+    method: str
+    n: int
+    """Problems that both runs have."""
+    accuracy: tuple[float, float]
+    """On these problems: of the later run, and of the first."""
+    difference: Difference
+
+
+class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What `compare` prints."""
+
+    runs: list[ComparedRun]
+    paired: list[MethodDifference]
+    notes: list[str]
+
+
+def compare_runs(paths: Sequence[Path]) -> RunComparison:
+    """Compare every later run with the first, by each method, on the problems that both have.
+
+    Raises:
+        ScenarioError: fewer than two runs, one that is not complete, or runs of different tasks.
+    """
+    if len(paths) < 2:
+        raise ScenarioError("compare needs two runs or more: python run.py compare RUN RUN")
+    folders = [_folder(path) for path in paths]
+    if len({folder.path for folder in folders}) < len(folders):
+        raise ScenarioError("the same run is named twice")
+    scenarios = [folder.scenario() for folder in folders]
+    for folder, scenario in zip(folders[1:], scenarios[1:], strict=True):
+        if different := _task_differences(scenarios[0], scenario):
+            raise ScenarioError(
+                f"{folders[0]} and {folder} have different tasks, so their problems cannot be paired:\n"
+                + "; ".join(different)
+            )
+    answers = [read_answers(one, scenario, {}) for one, scenario in zip(folders, scenarios, strict=True)]
+    paired, notes = [], []
+    for folder, scenario, one in zip(folders[1:], scenarios[1:], answers[1:], strict=True):
+        common = [tp for tp in answers[0].tps if tp in set(one.tps)]
+        if not common:
+            seeds = f" (seeds {scenarios[0].seed} and {scenario.seed})" if scenarios[0].seed != scenario.seed else ""
+            raise ScenarioError(
+                f"{folders[0]} and {folder} have no teaching problem in common{seeds}: the seed draws them\n"
+                "Compare runs with one seed; a study (python run.py study) pools several seeds."
+            )
+        sizes = len(answers[0].tps), len(one.tps)
+        if len(common) < max(sizes):
+            notes.append(
+                f"{folders[0]} has {many(sizes[0], 'problem')} and {folder} {sizes[1]:,}; compared are the "
+                f"{len(common):,} that both have."
+            )
+        paired += _methods(str(folder), str(folders[0]), one, answers[0], common, scenarios[0].seed)
+    if len(paired) > 1:
+        notes.append(f"The p-values are not corrected for {many(len(paired), 'comparison')}.")
+    if any(one.simulated for one in answers):
+        notes.append("Some agents are simulated: the figures say nothing about any language model.")
+    runs = [
+        ComparedRun(
+            run=str(folder),
+            scenario=scenario.name,
+            seed=scenario.seed,
+            n=len(one.tps),
+            differs=load.difference(scenarios[0], scenario),
+        )
+        for folder, scenario, one in zip(folders, scenarios, answers, strict=True)
+    ]
+    return RunComparison(runs=runs, paired=paired, notes=notes)
+
+
+def _folder(path: Path) -> RunFolder:
+    """The folder of a run.
+
+    Raises:
+        ScenarioError: it is the folder of a study.
+    """
+    if (study := StudyFolder(path)).used:
+        raise ScenarioError(f"{study} is the folder of a study; compare its classes: {study}/runs/...")
+    return RunFolder(path)
+
+
+def _task_differences(a: Scenario, b: Scenario) -> list[str]:
+    """How two tasks differ in more than the number of problems and the folder of a file."""
+
+    def task(scenario: Scenario) -> Scenario:
+        file = scenario.task.file
+        name = Path(file).name if file else None
+        return msgspec.structs.replace(scenario, task=msgspec.structs.replace(scenario.task, file=name, problems=1))
+
+    return [line for line in load.difference(task(a), task(b)) if line.startswith("task.")]
+
+
+def _methods(
+    name: str, first_name: str, one: ClassAnswers, first: ClassAnswers, common: Sequence[str], seed: int
+) -> list[MethodDifference]:
+    """The methods that both runs have, on their common problems."""
+    found = []
+    for method in [method for method in first.right if method in one.right]:
+        values = [dict(zip(each.tps, each.right[method], strict=True)) for each in (one, first)]
+        of_one, of_first = ([of[tp] for tp in common] for of in values)
+        found.append(
+            MethodDifference(
+                method=method,
+                n=len(common),
+                accuracy=(sum(of_one) / len(common), sum(of_first) / len(common)),
+                difference=difference(name, first_name, of_one, of_first, seed),
+            )
+        )
+    return found
+
+
+def tables(found: RunComparison) -> RenderableType:
+    """The comparison as one table for every later run."""
+    first, *others = found.runs
+    parts: list[RenderableType] = []
+    for run in others:
+        rows = [one for one in found.paired if one.difference.a == run.run]
+        table = Ruled(f"{run.run} against {first.run}, {many(rows[0].n, 'problem')}")
+        table.add_column("method")
+        table.add_columns("right", "first run", "points", "95 %", "better", "worse", "p")
+        for one in rows:
+            low, high = one.difference.ci95
+            table.add_row(
+                LABELS.get(one.method, one.method),
+                *(f"{100 * share:.1f} %" for share in one.accuracy),
+                f"{100 * one.difference.difference:+.1f}",
+                f"{100 * low:+.1f} to {100 * high:+.1f}",
+                f"{one.difference.wins:,}",
+                f"{one.difference.losses:,}",
+                f"{one.difference.p_value:.2g}",
+            )
+        differs = [line for line in run.differs if not line.startswith("name:")]
+        parts += [table, Sentences(f"What differs: {'; '.join(differs) if differs else 'nothing but the run'}.")]
+    parts += [Sentences(note) for note in found.notes]
+    return Trimmed(Group(*(one for part in parts for one in (Text(), part))))

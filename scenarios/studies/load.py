@@ -1,0 +1,237 @@
+"""Reads a study file and makes its classes: one for every combination of crossed factors and seed.
+
+Every entry of the study is put into the tree of the base scenario together with its line, so that scenarios/config
+checks each class as if it were a file, and an error names the line of the study that it comes from.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from broker.errors import Key, ScenarioError
+from scenarios.config import load
+from scenarios.config.overrides import Source, source_of
+from scenarios.config.schema import Scenario
+from scenarios.config.validate import ScenarioMistake, dotted
+from scenarios.config.yaml_tree import Tree, shown
+from scenarios.studies.schema import Study
+from scenarios.studies.terms import label, named_lineups, primary_terms
+
+SHORT = {"teacher": "model", "task": "family"}
+"""Factors that are sections: the entry that a plain value is for."""
+WHOLE = "engine_args"
+"""The section whose keys depend on another entry, the engine: it is replaced as a whole."""
+FILES = ("file", "test_file")
+MOST_CELLS = 200
+
+
+class Cell(NamedTuple):
+    """One class of a study, named by its factors and its seed."""
+
+    name: str
+    """The name of its folder in `runs/`."""
+    factors: Mapping[str, Any]
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """Its factors and its seed in words."""
+        return label({**self.factors, "seed": self.seed})
+
+
+class CellClass(NamedTuple):
+    """A cell with its scenario; `source` has the lines that the entries of the scenario come from."""
+
+    cell: Cell
+    scenario: Scenario
+    source: Source
+
+
+def is_study(path: Path) -> bool:
+    """Whether `path` is a study file; False for anything that cannot be read, too."""
+    try:
+        return "study" in source_of(path, ()).tree.value
+    except ScenarioError:
+        return False
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, list[CellClass]]:
+    """Read the study in `path`: its description, with the base and the seeds filled in, and its classes.
+
+    Args:
+        path: the study file.
+        overrides: each KEY.PATH=VALUE, for entries of the study such as `seeds=[1, 2]` or `set.task.problems=4`.
+
+    Raises:
+        ScenarioError: the file, the base scenario or a cell is wrong.
+    """
+    source = source_of(path, overrides)
+    try:
+        study = load.convert(source.tree, Study)
+        study = _with_base(study, path)
+        cells = list(grid(study))
+        classes = [_cell_class(study, cell, source) for cell in cells]
+        for one in classes:
+            _check(study, one)
+    except ScenarioMistake as mistake:
+        raise source.error(mistake.key, mistake.message) from None
+    return study, classes
+
+
+def _with_base(study: Study, path: Path) -> Study:
+    """The study with the path of its base and its seeds filled in.
+
+    Raises:
+        ScenarioMistake: there is no base.
+        ScenarioError: the base cannot be read.
+    """
+    base = Path(os.path.normpath(_beside(path, study.base)))
+    if not base.is_file():
+        raise ScenarioMistake(("base",), f"{base}: no such file; name a scenario, relative to this study")
+    tree = source_of(base, ()).tree.value
+    if "study" in tree:
+        raise ScenarioMistake(("base",), f"{base} is a study; the base is a scenario")
+    seed = tree.get("seed", 0)
+    return msgspec.structs.replace(study, base=str(base), seeds=study.seeds or (seed if isinstance(seed, int) else 0,))
+
+
+def _beside(path: Path, name: str) -> str:
+    """A file name relative to the folder of `path`, as an absolute path."""
+    return os.path.join(os.path.abspath(os.path.expanduser(path.parent)), os.path.expanduser(name))
+
+
+def grid(study: Study) -> Iterator[Cell]:
+    """The cells of a study, seeds fastest.
+
+    Raises:
+        ScenarioMistake: a factor has no values, or a value is there twice.
+    """
+    for factor, values in study.cross.items():
+        key = ("cross", factor)
+        if not isinstance(values, list | tuple):
+            raise ScenarioMistake(key, f"needs a list of values, has {shown(values)}")
+        if not values:
+            raise ScenarioMistake(key, "has no values, so the study has no class; name some, or take the factor out")
+        if any(value in values[:index] for index, value in enumerate(values)):
+            raise ScenarioMistake(key, "has a value twice")
+        if factor == "seed":
+            raise ScenarioMistake(key, "seeds are in the entry seeds, not in cross")
+    seeds = study.seeds or (0,)
+    if len(set(seeds)) < len(seeds):
+        raise ScenarioMistake(("seeds",), "names a seed twice")
+    taken = set[str]()
+    for *values, seed in itertools.product(*study.cross.values(), seeds):
+        factors = dict(zip(study.cross, values, strict=True))
+        name = _folder_name({**factors, "seed": seed})
+        numbered = (f"{name}.{number}" if number > 1 else name for number in itertools.count(1))
+        unique = next(one for one in numbered if one not in taken)
+        taken.add(unique)
+        yield Cell(unique, factors, seed)
+
+
+def _folder_name(factors: Mapping[str, Any]) -> str:
+    words = re.sub(r"[^A-Za-z0-9_.=-]+", "-", label(factors).replace(", ", "_")).strip("-.")
+    return words if len(words) <= 80 else f"{words[:60]}...{words[-17:]}"
+
+
+def stands_for(factor: str, name: Any, value: Any) -> bool:
+    """Whether `name` is a value of a factor, or its short form: the model of a teacher, the family of a task."""
+    return bool(name == value or (isinstance(value, dict) and factor in SHORT and value.get(SHORT[factor]) == name))
+
+
+def refuse_many(cells: int) -> None:
+    """Raises ScenarioError for more cells than a study may run."""
+    if cells > MOST_CELLS:
+        raise ScenarioError(
+            f"this study has {cells:,} classes (factors times seeds); at most {MOST_CELLS} are run\n"
+            "Leave out values of `cross` or seeds, or divide the study; `plan` shows what each class asks."
+        )
+
+
+def _cell_class(study: Study, cell: Cell, written: Source) -> CellClass:
+    """The class of a cell: the base with the entries of the study.
+
+    Raises:
+        ScenarioError, ScenarioMistake: an entry is wrong.
+    """
+    source = source_of(Path(study.base), ())
+    edit = _Edit(source, written)
+    edit.put(("name",), study.study, ("study",))
+    for path, value in study.set.items():
+        edit.put_path(path, value, ("set", path))
+    if study.students is not None:
+        edit.put(("students",), list(study.students), ("students",))
+    for path, value in cell.factors.items():
+        place = study.cross[path].index(value)
+        short = SHORT.get(path) if not isinstance(value, dict) else None
+        edit.put_path(f"{path}.{short}" if short else path, value, ("cross", path, place))
+    edit.put(("seed",), cell.seed, ("seeds",))
+    return CellClass(cell, load.checked(source), source)
+
+
+class _Edit:
+    """Puts entries of a study into the tree of its base.
+
+    Args:
+        source: the base.
+        written: the study.
+    """
+
+    def __init__(self, source: Source, written: Source) -> None:
+        self._source = source
+        self._written = written
+
+    def put_path(self, path: str, value: Any, origin: Key) -> None:
+        """Set the entry at a dotted path. A section, but for WHOLE, changes only the entries that it names."""
+        if isinstance(value, dict) and value and not path.endswith(WHOLE):
+            for name, entry in value.items():
+                self.put_path(f"{path}.{name}", entry, (*origin, name))
+            return
+        try:
+            self.put(tuple(path.split(".")), value, origin)
+        except ScenarioMistake as mistake:
+            where = f"{dotted(mistake.key)}: " if mistake.key else ""
+            raise ScenarioMistake(origin, f"{where}{mistake.message}") from None
+
+    def put(self, steps: Sequence[str], value: Any, origin: Key) -> None:
+        """Set the entry at `steps`, with the line of `origin` in the study."""
+        value = self._located(steps[-1], value)
+        written, depth = self._written, len(origin)
+        scalars = {key[depth:]: text for key, text in written.tree.written.items() if key[:depth] == origin}
+        self._source.assign(steps, Tree(value, {}, scalars), written.place(origin))
+        for key in (*written.tree.lines, *written.overridden):
+            if key[:depth] == origin and len(key) > depth:
+                self._source.overridden[(*steps, *key[depth:])] = written.place(key)
+
+    def _located(self, name: str, value: Any) -> Any:
+        """Names of files and of model folders are relative to the study; make them absolute."""
+        if isinstance(value, dict):
+            return {key: self._located(key, entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._located(name, entry) for entry in value]
+        if not isinstance(value, str) or not value:
+            return value
+        inside = _beside(self._written.path, value)
+        is_model = name == "model" and (value.startswith((".", "~")) or os.path.isdir(inside))
+        return os.path.normpath(inside) if is_model or name in FILES else value
+
+
+def _check(study: Study, one: CellClass) -> None:
+    """Raises ScenarioMistake: the line-ups or comparisons of the study do not fit this class."""
+    scenario = one.scenario
+    if not scenario.solves:
+        raise ScenarioMistake(("base",), "has level 3 alone; a study compares line-ups on the problems of level 1")
+    lineups = named_lineups(study, [student.name for student in scenario.students], scenario.seed)
+    primary_terms(study, scenario, lineups)
+    for index, row in enumerate(study.published):
+        if row.lineup not in lineups:
+            key = ("published", index, "lineup")
+            raise ScenarioMistake(key, f"{shown(row.lineup)} is no line-up of this study")
+        for factor, value in row.where.items():
+            if not any(stands_for(factor, value, one) for one in study.cross.get(factor, ())):
+                raise ScenarioMistake(("published", index, "where", factor), f"{shown(value)} is no value in cross")

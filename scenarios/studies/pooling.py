@@ -1,0 +1,112 @@
+"""Pools the classes of a study: accuracies and paired differences over distinct problems.
+
+The unit is the problem. A problem that several cells have (the same one under several teachers or seeds) is one
+cluster: its results are averaged over those cells first, so that it counts once. Factors are fixed: the figures are for
+the teachers, tasks and settings that the study names, each with equal weight where all cells have the same problems.
+docs/studies.md says why this is preferred to a two-stage bootstrap and to a mixed model.
+
+The statistics themselves come from scenarios/scoring/statistics.py; `compare` is the only place that calls them.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from statistics import NormalDist, stdev
+
+import msgspec
+
+from scenarios.scoring import statistics
+from scenarios.scoring.power import POWER, problems_needed
+from scenarios.scoring.statistics import LEVEL, paired, wilson
+from scenarios.studies.answers import ClassAnswers
+
+
+class Accuracy(msgspec.Struct, frozen=True):
+    """How often one method or line-up is right, over distinct problems."""
+
+    accuracy: float
+    ci95: tuple[float, float]
+    n: int
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """Two methods or line-ups on the same problems; `a` minus `b`."""
+
+    a: str
+    b: str
+    difference: float
+    ci95: tuple[float, float]
+    wins: int
+    """Problems on which a is better."""
+    losses: int
+    p_value: float
+    p_holm: float | None = None
+    """Corrected for the number of primary comparisons; None: descriptive."""
+    n: int
+    """Distinct problems."""
+    needed: int | None = None
+    """About how many problems would show a difference of this size (80 % power at 5 %); None: none would."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether the difference is significant; of a descriptive one, before any correction."""
+        return (self.p_value if self.p_holm is None else self.p_holm) < LEVEL
+
+
+def by_problem(classes: Sequence[ClassAnswers], term: str) -> dict[str, float]:
+    """The mean of `term` over the cells that have a problem, by problem; sorted, so the order of cells is nothing."""
+    values: dict[str, list[float]] = {}
+    for one in classes:
+        for problem, value in zip(one.units, one.right[term], strict=True):
+            values.setdefault(problem, []).append(value)
+    return {problem: sum(values[problem]) / len(values[problem]) for problem in sorted(values)}
+
+
+def accuracy(classes: Sequence[ClassAnswers], term: str) -> Accuracy:
+    """How often `term` is right, with Wilson's interval over problems."""
+    values = list(by_problem(classes, term).values())
+    return Accuracy(sum(values) / len(values), wilson(sum(values), len(values)), len(values))
+
+
+def compare(classes: Sequence[ClassAnswers], a: str, b: str, seed: int) -> Difference:
+    """`a` minus `b`, paired by problem."""
+    of_a, of_b = (list(by_problem(classes, term).values()) for term in (a, b))
+    return difference(a, b, of_a, of_b, seed)
+
+
+def difference(a: str, b: str, of_a: Sequence[float], of_b: Sequence[float], seed: int) -> Difference:
+    """`a` minus `b` from their values per problem, in the same order."""
+    found = paired(of_a, of_b, seed)
+    return Difference(
+        a=a,
+        b=b,
+        difference=found.difference,
+        ci95=found.ci95,
+        wins=found.wins,
+        losses=found.losses,
+        p_value=found.p_value,
+        n=len(of_a),
+        needed=needed([x - y for x, y in zip(of_a, of_b, strict=True)]),
+    )
+
+
+def needed(differences: Sequence[float]) -> int | None:
+    """How many problems would show a mean difference as large as this one, if they vary as these do.
+
+    At POWER and a two-sided level of 5 %: exactly where all values are right or wrong, else by the normal
+    approximation, and not below what the test itself needs.
+    """
+    if all(one in (-1, 0, 1) for one in differences) and differences:
+        n = len(differences)
+        return problems_needed(differences.count(1) / n, differences.count(-1) / n)
+    mean = sum(differences) / len(differences) if differences else 0.0
+    if len(differences) < 2 or abs(mean) < 1e-9:
+        return None
+    normal = NormalDist()
+    z = normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)
+    return max(6, ceil((z * stdev(differences) / mean) ** 2))
+
+
+def holm(differences: Sequence[Difference]) -> list[Difference]:
+    """The comparisons with p-values corrected for their number (Holm 1979)."""
+    corrected = statistics.holm([one.p_value for one in differences])
+    return [msgspec.structs.replace(one, p_holm=p) for one, p in zip(differences, corrected, strict=True)]

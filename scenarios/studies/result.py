@@ -1,0 +1,206 @@
+"""study.json: its shape, and how it is made from the classes of a study.
+
+The names are a contract with scripts that read them: more may be added, none renamed or dropped. Accuracies are shares
+from 0 to 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from broker.errors import LbtError, in_words
+from scenarios.config.schema import Scenario
+from scenarios.studies.answers import ClassAnswers, read_answers
+from scenarios.studies.folder import StudyFolder
+from scenarios.studies.load import Cell, stands_for
+from scenarios.studies.pooling import Accuracy, Difference, accuracy, compare, holm
+from scenarios.studies.schema import Published, Study
+from scenarios.studies.sentences import answer
+from scenarios.studies.terms import Lineups, named_lineups, primary_terms, terms
+
+
+class LineupResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One line-up, pooled over the cells."""
+
+    name: str
+    students: tuple[str, ...]
+    """Of the first cell."""
+    m1_max: float
+    m1_sum: float
+    m1_max_ci95: tuple[float, float]
+    m1_sum_ci95: tuple[float, float]
+    n: int
+    """Distinct problems."""
+
+
+class CellResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One class of the study."""
+
+    cell: str
+    folder: str
+    """Relative to the folder of the study."""
+    factors: Mapping[str, Any]
+    seed: int
+    status: str
+    """complete, interrupted, failed, running or not begun."""
+    reason: str = ""
+    """Why it failed."""
+    n: int = 0
+    """Teaching problems; 0 unless it is complete, as the next two are empty."""
+    methods: dict[str, float] = {}
+    lineups: dict[str, dict[str, float]] = {}
+    """By name: `m1_max` and `m1_sum`."""
+
+
+class PublishedResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of published results, beside those of the study; `ours` is empty where none of its cells is complete."""
+
+    where: Mapping[str, Any]
+    lineup: str
+    published: dict[str, float]
+    ours: dict[str, Accuracy]
+
+
+class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """study.json."""
+
+    study: str
+    status: str
+    """complete: every class is; partial: some are."""
+    simulated: bool
+    answer: list[str]
+    """The result in sentences, what to doubt first."""
+    primary: list[Difference]
+    lineups: list[LineupResult]
+    methods: dict[str, Accuracy]
+    descriptive: list[Difference]
+    """Comparisons that were not named beforehand; not corrected."""
+    shapley: dict[str, Any] = {}
+    runs: list[CellResult]
+    published: list[PublishedResult] = []
+
+
+def study_result(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> StudyResult:
+    """The result of a study from its classes' records alone.
+
+    Args:
+        folder: of the study.
+        failed: why cells failed in this session, by name; default: as study.json says.
+
+    Raises:
+        ScenarioError: the folder contains no study.
+    """
+    study, cells = folder.study(), folder.cells()
+    if failed is None:
+        failed = {str(run.get("cell")): str(run.get("reason")) for run in folder.result().get("runs", [])}
+    runs: list[CellResult] = []
+    complete: list[tuple[Cell, ClassAnswers]] = []
+    scenario, lineups = None, None
+    for cell in cells:
+        run = folder.run(cell)
+        described = run.to_run(())
+        in_cell = named_lineups(study, [student.name for student in described.students], described.seed)
+        status = "failed" if run.status == "not begun" and failed.get(cell.name) else run.status
+        result = CellResult(
+            cell=cell.name,
+            folder=f"runs/{cell.name}",
+            factors=cell.factors,
+            seed=cell.seed,
+            status=status,
+            reason=(failed.get(cell.name) or run.stopped_by()) if status == "failed" else "",
+        )
+        if status == "complete":
+            try:
+                answers = read_answers(run, described, in_cell)
+            except (LbtError, OSError) as error:
+                result = msgspec.structs.replace(result, status="failed", reason=in_words(error))
+            else:
+                complete.append((cell, answers))
+                result = _with_figures(result, answers, in_cell)
+                scenario, lineups = scenario or described, lineups or in_cell
+        runs.append(result)
+    return _pooled(study, runs, complete, scenario, lineups or {})
+
+
+def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups) -> CellResult:
+    """A complete cell with its own accuracies."""
+    shares = {term: sum(values) / len(values) for term, values in answers.right.items() if values}
+    return msgspec.structs.replace(
+        result,
+        n=len(answers.tps),
+        methods={term: share for term, share in shares.items() if term.removesuffix(".sum") not in lineups},
+        lineups={name: {"m1_max": shares[name], "m1_sum": shares[f"{name}.sum"]} for name in lineups if name in shares},
+    )
+
+
+def _pooled(
+    study: Study,
+    runs: list[CellResult],
+    complete: Sequence[tuple[Cell, ClassAnswers]],
+    scenario: Scenario | None,
+    lineups: Lineups,
+) -> StudyResult:
+    """Everything that is pooled over the complete cells."""
+    classes = [answers for _, answers in complete]
+    seed = min((cell.seed for cell, _ in complete), default=0)
+    primary: list[Difference] = []
+    found: list[LineupResult] = []
+    methods: dict[str, Accuracy] = {}
+    descriptive: list[Difference] = []
+    pairs: list[tuple[str, str]] = []
+    if scenario is not None:
+        pairs = primary_terms(study, scenario, lineups)
+        primary = holm([compare(classes, a, b, seed) for a, b in pairs])
+        known = [term for term in terms(scenario, lineups) if all(term in one.right for one in classes)]
+        methods = {term: accuracy(classes, term) for term in known if term.removesuffix(".sum") not in lineups}
+        found = [_lineup(name, members, classes) for name, members in lineups.items()]
+        descriptive = [compare(classes, a, b, seed) for a, b in _others(found, pairs)]
+    result = StudyResult(
+        study=study.study,
+        status="complete" if len(complete) == len(runs) else "partial",
+        simulated=any(one.simulated for one in classes),
+        answer=[],
+        primary=primary,
+        lineups=found,
+        methods=methods,
+        descriptive=descriptive,
+        runs=runs,
+        published=[_published(row, complete) for row in study.published],
+    )
+    return msgspec.structs.replace(result, answer=answer(result, classes, lineups))
+
+
+def _lineup(name: str, members: tuple[str, ...], classes: Sequence[ClassAnswers]) -> LineupResult:
+    by_max, by_sum = accuracy(classes, name), accuracy(classes, f"{name}.sum")
+    return LineupResult(
+        name=name,
+        students=members,
+        m1_max=by_max.accuracy,
+        m1_sum=by_sum.accuracy,
+        m1_max_ci95=by_max.ci95,
+        m1_sum_ci95=by_sum.ci95,
+        n=by_max.n,
+    )
+
+
+def _others(lineups: Sequence[LineupResult], primary: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Comparisons to describe: every line-up with SC, by MAX and by SUM, and with the best single student."""
+    pairs = [(term, "sc") for one in lineups for term in (one.name, f"{one.name}.sum")]
+    single = max((one for one in lineups if len(one.students) == 1), key=lambda one: one.m1_max, default=None)
+    if single:
+        pairs += [(one.name, single.name) for one in lineups if one.name != single.name]
+    return [pair for pair in pairs if pair not in primary]
+
+
+def _published(row: Published, complete: Sequence[tuple[Cell, ClassAnswers]]) -> PublishedResult:
+    """A published row with what the study found in the same cells."""
+    names = {"greedy": "greedy", "sc": "sc", "max": row.lineup, "sum": f"{row.lineup}.sum"}
+    numbers = {name: getattr(row, name) for name in names if getattr(row, name) is not None}
+    here = [
+        answers
+        for cell, answers in complete
+        if all(stands_for(factor, value, cell.factors.get(factor)) for factor, value in row.where.items())
+    ]
+    ours = {name: accuracy(here, names[name]) for name in numbers if here and all(names[name] in c.right for c in here)}
+    return PublishedResult(where=row.where, lineup=row.lineup, published=numbers, ours=ours)

@@ -1,0 +1,78 @@
+"""The result of a study in sentences: first what takes its meaning away, then each primary comparison."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from scenarios.report.formatting import many, points
+from scenarios.scoring.statistics import caution
+from scenarios.studies.answers import ClassAnswers
+from scenarios.studies.pooling import Difference
+
+if TYPE_CHECKING:
+    from scenarios.studies.result import StudyResult
+
+Lineups = Mapping[str, tuple[str, ...]]
+
+
+def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Lineups) -> list[str]:
+    """The sentences of `StudyResult.answer`."""
+    if not classes:
+        return ["No class of this study is complete: there is nothing to compare yet.", *_missing(result)]
+    found = [*_no_difference(result, classes, lineups)]
+    found += map(in_words, result.primary)
+    if not result.primary:
+        found.append("The study names no primary comparison: everything below is descriptive.")
+    if len(result.primary) > 1:
+        found.append(f"These p-values are corrected for {len(result.primary)} comparisons (Holm).")
+    found += _missing(result)
+    if result.simulated:
+        found.append("The agents are simulated: the figures say nothing about any language model.")
+    n = next((one.n for one in result.methods.values()), 0)
+    return [*found, *filter(None, [caution(n)])]
+
+
+def in_words(one: Difference) -> str:
+    """A comparison in a sentence or two."""
+    p = one.p_value if one.p_holm is None else one.p_holm
+    said = (
+        f"{one.a} against {one.b}: {points(one.difference, one.ci95)}; better on {one.wins:,}, worse on {one.losses:,} "
+        f"of {many(one.n, 'problem')}; p = {p:.2g}."
+    )
+    if one.shown:
+        return f"{said} {one.a if one.difference > 0 else one.b} is better by more than chance explains."
+    if one.needed is None:
+        return f"{said} Statistically tied."
+    return f"{said} Statistically tied; about {many(one.needed, 'problem')} would show a difference of this size."
+
+
+def _no_difference(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Lineups) -> Iterator[str]:
+    """What keeps line-ups from differing in anything but chance."""
+    students = list(classes[0].answerers)
+    if len(students) == 1:
+        yield f"The study has one student, {students[0]}: it compares methods, not line-ups."
+        return
+    if all(len(set(one.answerers.values())) == 1 for one in classes):
+        yield (
+            f"The students do not differ: {', '.join(students)} are the same model with the same persona and sampling, "
+            "so differences between line-ups of one size are chance."
+        )
+    elif not any(one.differing for one in classes):
+        yield "The students do not differ: no two of them had different results in any exam."
+    for one in result.primary:
+        sides = [lineups.get(term.removesuffix(".sum")) for term in (one.a, one.b)]
+        if all(sides) and all(len({_answerers(each, side) for side in sides if side}) == 1 for each in classes):
+            yield f"{one.a} and {one.b} do not differ: their students are the same, or copies of each other."
+
+
+def _answerers(one: ClassAnswers, lineup: Sequence[str]) -> tuple[str, ...]:
+    """What a line-up consists of, whatever its students are called."""
+    return tuple(sorted(one.answerers.get(name, name) for name in lineup))
+
+
+def _missing(result: "StudyResult") -> Iterator[str]:
+    """Which classes are left out."""
+    left = [run for run in result.runs if run.status != "complete"]
+    if left:
+        named = "; ".join(f"{run.cell} {run.status}{f' ({run.reason})' if run.reason else ''}" for run in left[:3])
+        more = f"; and {len(left) - 3} more" if len(left) > 3 else ""
+        yield f"Left out: {len(left)} of {many(len(result.runs), 'class', 'classes')}: {named}{more}."

@@ -1,0 +1,114 @@
+"""The result of a study as printed tables, from study.json alone."""
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from scenarios.report.formatting import interval, many, percent
+from scenarios.report.layout import Ruled, Sentences, Trimmed, plain
+from scenarios.report.tables import LABELS
+from scenarios.studies.pooling import Difference
+from scenarios.studies.result import StudyResult
+from scenarios.studies.terms import label
+
+ROWS_SHOWN = 40
+"""Line-ups and descriptive comparisons of which more are in study.json alone."""
+
+
+def result_tables(result: StudyResult) -> RenderableType:
+    """The result of a study."""
+    complete = sum(run.status == "complete" for run in result.runs)
+    head = Text(plain(result.study), style="bold")
+    head.append(f"  study of {many(len(result.runs), 'class', 'classes')}, {complete} complete", style="none")
+    parts: list[RenderableType] = [head, *map(Sentences, result.answer)]
+    if result.primary:
+        parts.append(_comparisons("Primary comparisons, named before the study ran", result.primary))
+    if result.lineups:
+        parts += [_lineups(result), _methods(result)]
+    if result.descriptive:
+        parts.append(_comparisons("Other comparisons (descriptive: neither planned nor corrected)", result.descriptive))
+    parts += [_published(result)] if result.published else []
+    parts.append(_cells(result))
+    return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
+
+
+def _lineups(result: StudyResult) -> Ruled:
+    best = sorted(result.lineups, key=lambda one: -one.m1_max)[:ROWS_SHOWN]
+    shown = [one for one in result.lineups if one in best]
+    table = Ruled(f"Line-ups, over {many(result.lineups[0].n, 'distinct problem')} of all classes", _left_out(result))
+    table.add_column("line-up", fold=True)
+    table.add_column("students", fold=True)
+    table.add_columns("MAX", "95 %", "SUM", "95 %")
+    for one in shown:
+        max_ci, sum_ci = interval(one.m1_max_ci95), interval(one.m1_sum_ci95)
+        table.add_row(one.name, ", ".join(one.students), percent(one.m1_max), max_ci, percent(one.m1_sum), sum_ci)
+    return table
+
+
+def _left_out(result: StudyResult) -> str:
+    more = len(result.lineups) - ROWS_SHOWN
+    return f"{more} more, with a lower MAX, are in study.json." if more > 0 else ""
+
+
+def _methods(result: StudyResult) -> Ruled:
+    table = Ruled("Methods of the classes; M1 is by all students")
+    table.add_column("method")
+    table.add_columns("right", "95 %")
+    for name, one in result.methods.items():
+        table.add_row(LABELS.get(name, name), percent(one.accuracy), interval(one.ci95))
+    return table
+
+
+def _comparisons(title: str, differences: list[Difference]) -> Ruled:
+    more = len(differences) - ROWS_SHOWN
+    table = Ruled(title, f"{more} more are in study.json." if more > 0 else "")
+    table.add_column("comparison", fold=True)
+    corrected = any(one.p_holm is not None for one in differences)
+    table.add_columns("points", "95 %", "better", "worse", "p", *(["p (Holm)"] if corrected else []))
+    for one in differences[:ROWS_SHOWN]:
+        low, high = one.ci95
+        cells = [f"{100 * one.difference:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"]
+        cells += [f"{one.wins:,}", f"{one.losses:,}", f"{one.p_value:.2g}"]
+        cells += [f"{one.p_holm:.2g}"] if one.p_holm is not None else []
+        table.add_row(f"{one.a} - {one.b}", *cells)
+    return table
+
+
+def _cells(result: StudyResult) -> Ruled:
+    names = [one.name for one in result.lineups if len(result.lineups) <= 6]
+    note = "MAX of each line-up; --json has SUM and the other methods."
+    table = Ruled("Each class by itself", note if names else "")
+    table.add_column("class", fold=True)
+    table.add_columns("status", right=False)
+    table.add_columns("TPs", "SC", *names)
+    for run in result.runs:
+        figures = [percent(run.lineups.get(name, {}).get("m1_max")) for name in names]
+        table.add_row(
+            label({**run.factors, "seed": run.seed}), run.status, f"{run.n}", percent(run.methods.get("sc")), *figures
+        )
+    return table
+
+
+def _published(result: StudyResult) -> Ruled:
+    table = Ruled("Published results, and those of this study in the same cells")
+    table.add_column("row", fold=True)
+    table.add_columns("method", right=False)
+    table.add_columns("published", "here", "95 %")
+    for where, method, published, here, ci95 in _published_rows(result):
+        table.add_row(where, method, published, here, ci95)
+    return table
+
+
+def _published_rows(result: StudyResult) -> Iterator[tuple[str, str, str, str, str]]:
+    for row in result.published:
+        for method, value in row.published.items():
+            ours = row.ours.get(method)
+            name = ", ".join(filter(None, [label(row.where), row.lineup]))
+            yield (
+                name,
+                {"greedy": "greedy", "sc": "SC", "max": "M1 MAX", "sum": "M1 SUM"}[method],
+                percent(value, digits=2),
+                percent(ours.accuracy if ours else None),
+                interval(ours.ci95 if ours else None),
+            )

@@ -1,0 +1,206 @@
+"""Studies as a user runs them: many classes of real processes, and one comparison."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import classes
+
+STUDY = """
+study: trial
+base: {base}
+set: {{task.problems: 4, lesson.rationales: 3, exam.problems: 1}}
+students:
+  - {{name: peer-1, engine: simulated}}
+  - {{name: peer-2, engine: simulated}}
+  - {{name: bold, engine: simulated, engine_args: {{ability: 1.5}}}}
+lineups:
+  copies: [peer]
+  mixed: [peer.1, bold]
+cross:
+  teacher.engine_args.ability: [-0.5, 1.0]
+seeds: [1]
+primary: [mixed - copies, mixed - sc]
+"""
+LOW, HIGH = (f"teacher.engine_args.ability={ability}_seed=1" for ability in (-0.5, 1.0))
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("file") / "trial.yaml"
+    file.write_text(STUDY.format(base=classes.ROOT / classes.SMOKE))
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "out"
+    said = classes.say("study", study_file, "--out", out, "--monitor", "off")
+    assert "cell 2 of 2: teacher.engine_args.ability=1.0, seed=1" in said
+    assert "mixed against copies: " in said
+    return out
+
+
+def result(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "study.json").read_text())
+    return found
+
+
+def start(file: Path, out: Path, *overrides: str) -> subprocess.Popen[str]:
+    words = classes.command("study", file, "--out", out, "--monitor", "off", *classes.sets(*overrides))
+    return subprocess.Popen(words, cwd=classes.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_study_runs_a_class_per_cell_and_pools_them_over_distinct_problems(finished: Path) -> None:
+    found = result(finished)
+    assert found["status"] == "complete" and found["simulated"] is True
+    assert [(run["cell"], run["status"], run["n"]) for run in found["runs"]] == [
+        (LOW, "complete", 4),
+        (HIGH, "complete", 4),
+    ]
+    # Both teachers have the problems of one seed: four clusters, not eight.
+    assert [one["n"] for one in found["primary"]] == [4, 4]
+    assert {(one["a"], one["b"]) for one in found["primary"]} == {("mixed", "copies"), ("mixed", "sc")}
+    assert all(one["p_holm"] >= one["p_value"] for one in found["primary"])
+    assert [one["name"] for one in found["lineups"]] == ["copies", "mixed"]
+    assert found["shapley"] == {}
+
+
+def test_a_line_up_of_a_study_is_scored_from_the_records_of_its_class(finished: Path) -> None:
+    for run in result(finished)["runs"]:
+        summary = json.loads((finished / run["folder"] / "summary.json").read_text())
+        by_students = {tuple(one["students"]): one for one in summary["lineups"]}
+        for name, members in (("copies", ("peer-1", "peer-2")), ("mixed", ("peer-1", "bold"))):
+            for rule in ("m1_max", "m1_sum"):
+                assert run["lineups"][name][rule] == by_students[members][rule]
+        assert run["methods"]["sc"] == summary["methods"]["sc"]["accuracy"]
+
+
+def test_report_makes_the_same_study_json_from_the_records_alone(finished: Path) -> None:
+    before = result(finished)
+    (finished / "study.json").unlink()
+    assert json.loads(classes.say("report", finished, "--json")) == before == result(finished)
+
+
+def test_a_finished_study_resumes_to_itself_without_starting_anything(finished: Path) -> None:
+    before = [classes.events(finished / "runs" / cell, "joined") for cell in (LOW, HIGH)]
+    assert classes.say("resume", finished).count("complete already") == 2
+    assert before == [classes.events(finished / "runs" / cell, "joined") for cell in (LOW, HIGH)]
+
+
+def test_a_resumed_study_asks_what_it_was_made_for(finished: Path) -> None:
+    said = classes.say("resume", finished, "--set", "task.problems=5", code=2)
+    assert "task.problems: 4 -> 5" in said
+
+
+def test_a_study_interrupted_in_its_second_class_goes_on_there(
+    finished: Path, study_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    second = out / "runs" / HIGH
+    slow = ("students.0.engine_args={tokens_per_second: 60}", "students.0.capacity=1", "set.limits.drain_s=0.1")
+    process = start(study_file, out, *slow)
+    classes.wait_until(process, lambda: classes.results(second) > 3)
+    process.send_signal(signal.SIGINT)
+    said = classes.finish(process, code=130)
+    assert f"Go on with: python run.py resume {out}" in said
+    assert not (out / "study.json").exists()
+    assert "Left out: 1 of 2 classes" in classes.say("report", out)
+    kept = classes.gradebook(second)
+    said = classes.say("resume", out, "--monitor", "off")
+    assert "cell 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in said
+    assert kept < classes.gradebook(second) == classes.gradebook(finished / "runs" / HIGH)
+    assert result(out)["primary"] == result(finished)["primary"]
+
+
+def test_a_class_that_fails_is_reported_and_the_others_go_on(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    crash = "cross={teacher: [{engine_args: {crash_after: 2}}, {engine_args: {ability: 1.0}}]}"
+    said = classes.finish(start(study_file, out, crash, "set.limits.restarts=0"), code=1)
+    assert "failed: agent 'teacher'" in said
+    assert f"1 of its classes failed. Go on with: python run.py resume {out}" in said
+    found = result(out)
+    assert found["status"] == "partial"
+    assert [run["status"] for run in found["runs"]] == ["failed", "complete"]
+    assert "agent 'teacher'" in found["runs"][0]["reason"]
+    assert found["primary"][0]["n"] == 4
+    again = json.loads(classes.say("report", out, "--json"))
+    assert again == found
+
+
+def test_a_study_of_students_that_do_not_differ_says_so_first(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    same = ("students=[{name: ada, engine: simulated}, {name: bob, engine: simulated}]", "lineups=all", "primary=[]")
+    said = classes.finish(start(study_file, out, *same, "cross={}"))
+    assert result(out)["answer"][0].startswith("The students do not differ: ada, bob are the same model")
+    assert said.index("The students do not differ") < said.index("Line-ups, over")
+
+
+def test_a_folder_with_a_study_is_refused(finished: Path, study_file: Path) -> None:
+    said = classes.say("study", study_file, "--out", finished, code=2)
+    assert f"{finished} holds a study: `python run.py resume {finished}`, or choose another --out" in said
+
+
+def test_a_study_that_cannot_run_on_this_machine_starts_nothing(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = classes.say(
+        "study",
+        study_file,
+        "--out",
+        out,
+        "--set",
+        "cross={teacher: [{model: /nowhere, engine: auto, engine_args: {}}]}",
+        code=2,
+    )
+    assert "cross" in said and "/nowhere" in said
+    assert not out.exists()
+
+
+def test_the_plan_of_a_study_says_what_sharing_saves(study_file: Path) -> None:
+    plan = json.loads(classes.say("plan", study_file, "--json"))
+    # A class asks 4 greedy answers, 12 rationales, and one exam answer of each of its students under each.
+    assert [cell["requests"] for cell in plan["cells"]] == [4 + 12 + 36] * 2
+    assert plan["requests"] == 2 * 52
+    assert plan["separate_requests"] == 2 * 2 * (4 + 12 + 24)
+    assert "1.5 times as many" in classes.say("plan", study_file)
+
+
+def test_two_classes_are_compared_by_problem(finished: Path) -> None:
+    low, high = finished / "runs" / LOW, finished / "runs" / HIGH
+    found = json.loads(classes.say("compare", low, high, "--json"))
+    methods = [json.loads((run / "summary.json").read_text())["methods"] for run in (low, high)]
+    for one in found["paired"]:
+        first, later = (method[one["method"]]["accuracy"] for method in methods)
+        assert one["accuracy"] == [later, first]
+        assert one["difference"]["difference"] == pytest.approx(later - first)
+        assert one["difference"]["n"] == 4
+    assert found["runs"][1]["differs"] == ["teacher.engine_args.ability: -0.5 -> 1.0"]
+    assert "M1 MAX" in classes.say("compare", low, high)
+
+
+def test_compare_says_which_part_of_the_problems_is_common_and_refuses_other_tasks(
+    finished: Path, tmp_path: Path
+) -> None:
+    first = finished / "runs" / HIGH
+    small = ("lesson.rationales=2", "exam.problems=1", "seed=1")
+    classes.finish(classes.start(tmp_path / "fewer", "task.problems=2", *small))
+    found = json.loads(classes.say("compare", first, tmp_path / "fewer", "--json"))
+    assert {one["n"] for one in found["paired"]} == {2}
+    assert "compared are the 2 that both have" in found["notes"][0]
+    classes.finish(classes.start(tmp_path / "other", "task.family=chain_sum", "task.problems=2", *small))
+    assert "task.family: 'gsm_symbolic' -> 'chain_sum'" in classes.say("compare", first, tmp_path / "other", code=2)
+    classes.finish(classes.start(tmp_path / "seed", "task.problems=2", *small[:2], "seed=2"))
+    said = classes.say("compare", first, tmp_path / "seed", code=2)
+    assert "no teaching problem in common (seeds 1 and 2)" in said
+
+
+def test_the_example_in_the_docs_is_what_that_study_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    page = (classes.ROOT / "docs" / "studies.md").read_text()
+    shown = page.split("```\nsmoke_study  study of")[1].split("```")[0]
+    said = classes.say("study", "scenarios/studies/smoke.yaml", "--out", tmp_path / "out", "--monitor", "off")
+    assert shown in said
