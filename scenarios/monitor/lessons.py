@@ -61,7 +61,8 @@ class Lessons:
     Args:
         scenario: the class.
         forms: of the answers of each TP.
-        answerers: by agent; students with the same one take different repeats.
+        answerers: by agent; students with the same one and the same sampling take
+            different repeats.
     """
 
     def __init__(self, scenario: Scenario, forms: Mapping[str, AnswerForm], answerers: Mapping[str, str]) -> None:
@@ -70,8 +71,11 @@ class Lessons:
         self._students = tuple(student.name for student in scenario.students)
         self._exams_per_text = len(self._students) * scenario.exam.problems * scenario.exam.repeats
         self._forms = forms
-        alike = Counter(answerers.get(name, name) for name in self._students)
-        self._slots = {name: scenario.exam.repeats * alike[answerers.get(name, name)] for name in self._students}
+        group_of = {
+            one.name: (answerers.get(one.name, one.name), scenario.sampling_of(one)) for one in scenario.students
+        }
+        group_sizes = Counter(group_of.values())
+        self._slots = {name: scenario.exam.repeats * group_sizes[group] for name, group in group_of.items()}
         """By student: after so many repeats, a failed exam was asked again."""
         self._grader = ClassGrader()
         self._lessons: dict[str, _LessonProgress] = defaultdict(_LessonProgress)
