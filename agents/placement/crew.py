@@ -108,7 +108,7 @@ class Crew:
 
     def facts(self) -> list[dict[str, str]]:
         """The description of every process for the gradebook."""
-        return [one.facts() for one in self._agents]
+        return [{**one.facts(), "prompts": prompts.VERSION} for one in self._agents]
 
     def check_ready(self) -> None:
         """See the function of this name."""

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 from rich.console import Console
 
-from agents import engines, prompts
+from agents import engines
 from agents.engines.base import EngineStartError
 from agents.models import catalogue
 from agents.models.weights import BYTES, context_of
@@ -80,7 +80,6 @@ class ResolvedAgent(msgspec.Struct, frozen=True):
             "engine": self.engine,
             "device": "server" if self.engine == "openai" else self.seat.device,
             "dtype": self.dtype,
-            "prompts": prompts.VERSION,
         }
 
     @property
