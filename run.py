@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 try:
-    import cyclopts
     from cyclopts import Parameter
     from rich.console import Console
 
@@ -38,9 +37,22 @@ except ModuleNotFoundError as error:
 
 from broker.logs import configure_terminal
 from broker.streams import protect
-from scenarios.report.console import print_json, say, show, show_summary
-from scenarios.session.command_line import AsJson, MonitorMode, OutDir, Overrides, RetryFailed, Seed, with_seed
-from scenarios.session.exit_codes import COMPLETE, FAILED
+from scenarios.report.console import print_json, say
+from scenarios.session.command_line import (
+    AsJson,
+    MonitorMode,
+    OutDir,
+    Overrides,
+    PlannedFile,
+    RetryFailed,
+    RunDir,
+    RunOrStudyDir,
+    ScenarioFile,
+    Seed,
+    StudyFile,
+    with_seed,
+)
+from scenarios.session.exit_codes import COMPLETE
 
 if TYPE_CHECKING:
     from agents.models.catalogue import Model
@@ -56,14 +68,12 @@ if TYPE_CHECKING:
     Placed = tuple[Counts, Agents, preflight.TrainingForecast | None, list[PlanRow], list[str]]
 
 app = command_line.program(Path(__file__).with_name("pyproject.toml"))
-app.command("scenarios.session.inspect_run:show", help="Show any problem, rationale, exam and prompt of a class.")
-app.command("scenarios.session.inspect_run:export", help="Write the records of a class as Parquet, CSV or JSON lines.")
 out, err = Console(), Console(stderr=True)
 
 
 @app.default
 def run(
-    scenario: Path,
+    scenario: ScenarioFile,
     /,
     *,
     out_dir: OutDir = None,
@@ -87,7 +97,7 @@ def run(
 
 @app.command
 def study(
-    study: Path,
+    study: StudyFile,
     /,
     *,
     out_dir: OutDir = None,
@@ -103,16 +113,13 @@ def study(
 
 
 @app.command
-def compare(*runs: Path, as_json: AsJson = False) -> int:
-    """Compare finished classes, problem by problem: every later one with the first."""
-    from scenarios.studies.commands import compare_runs
-
-    return compare_runs(runs, out, as_json=as_json)
-
-
-@app.command
 def resume(
-    run_dir: Path, /, *, overrides: Overrides = (), retry_failed: RetryFailed = False, monitor: MonitorMode = "live"
+    run_dir: RunOrStudyDir,
+    /,
+    *,
+    overrides: Overrides = (),
+    retry_failed: RetryFailed = False,
+    monitor: MonitorMode = "live",
 ) -> int:
     """Continue an interrupted class or study."""
     from scenarios.config import load
@@ -131,7 +138,7 @@ def resume(
 
 
 @app.command
-def extend(run_dir: Path, /, *, overrides: Overrides = (), monitor: MonitorMode = "live") -> int:
+def extend(run_dir: RunDir, /, *, overrides: Overrides = (), monitor: MonitorMode = "live") -> int:
     """Continue a class with more rationales, problems, exams, repeats or students; only what is missing is asked."""
     from scenarios.config import load
     from scenarios.session.rerun import Extension
@@ -147,7 +154,14 @@ def extend(run_dir: Path, /, *, overrides: Overrides = (), monitor: MonitorMode 
 
 
 @app.command
-def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False) -> int:
+def plan(
+    scenario: PlannedFile,
+    /,
+    *,
+    overrides: Overrides = (),
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> int:
     """Show what a class or study would ask and which agent gets which device; start nothing.
 
     `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for another machine.
@@ -170,15 +184,15 @@ def plan(scenario: Path, /, *, overrides: Overrides = (), seed: Seed = None, as_
     if as_json:
         more = {"training": training, "warnings": warnings, "keys": keys_sent(agents)}
         print_json(plans.to_dict(described, counted, rows) | more)
-        return COMPLETE
-    words = [training.in_words(described.teacher.name)] if training else []
-    out.print(plans.tables(described, counted, rows, words + keys_sent(agents)))
-    say(err, *(f"Warning: {warning}" for warning in warnings))
+    else:
+        words = [training.in_words(described.teacher.name)] if training else []
+        out.print(plans.tables(described, counted, rows, words + keys_sent(agents)))
+        say(err, *(f"Warning: {warning}" for warning in warnings))
     return COMPLETE
 
 
 @app.command
-def watch(run_dir: Path, /) -> int:
+def watch(run_dir: RunOrStudyDir, /) -> int:
     """Show a running class live, or the end of a finished one."""
     from scenarios.monitor import monitor
     from scenarios.session.run_dir import RunFolder
@@ -192,59 +206,28 @@ def watch(run_dir: Path, /) -> int:
 
 
 @app.command
-def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
+def report(run_dir: RunOrStudyDir, /, *, as_json: AsJson = False) -> int:
     """Rebuild the summary and the page of a class, or the comparison of a study, from the records of every answer."""
-    from scenarios.session.page_writing import write_page
+    from scenarios.session.conclusion import report_class
     from scenarios.session.run_dir import RunFolder
     from scenarios.studies.commands import report_study
     from scenarios.studies.folder import StudyFolder
 
     if (of := StudyFolder(run_dir)).used:
         return report_study(of, out, as_json=as_json)
-    folder = RunFolder(run_dir)
-    described = folder.scenario()
-    rebuilt = folder.rebuild(described)
-    show_summary(out, rebuilt.summary, as_json=as_json)
-    folder.write_summary(rebuilt.summary)
-    folder.write_metrics(described, rebuilt.summary)
-    if without_page := write_page(folder, described, rebuilt):
-        say(err, without_page)
-        return FAILED
-    return COMPLETE
-
-
-@app.command
-def replay(run_dir: Path, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
-    """Score the recorded answers of a class under another rule, and name what was never asked."""
-    from scenarios.session import rerun
-    from scenarios.session.run_dir import RunFolder
-
-    rerun.show_replayed(out, RunFolder(run_dir), overrides, as_json=as_json)
-    return COMPLETE
-
-
-@app.command
-def grade(pairs: Path, /, *, as_json: AsJson = False) -> int:
-    """Try the grader on a JSON-lines file with `gold`, `response` and, optionally, `form`, `right` and `id`."""
-    from scenarios.report import graded_file
-
-    graded = graded_file.grade_file(pairs)
-    show(out, graded, graded_file.tables, as_json=as_json)
-    return COMPLETE
+    return report_class(RunFolder(run_dir), out, err, as_json=as_json)
 
 
 @app.command
 def doctor(
-    scenario: Path | None = None, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False
+    scenario: ScenarioFile | None = None, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False
 ) -> int:
     """Check what works on this machine and how to fix the rest; with a scenario, also show where its agents run."""
     from agents import doctor as doctors
     from agents.placement import crew
     from agents.placement.server_keys import keys_sent
     from scenarios.config import load
-    from scenarios.report.layout import Trimmed
-    from scenarios.session import plan as plans
-    from scenarios.tasks.sources.families import FAMILIES
+    from scenarios.session.plan import PlanRow, show_checks
 
     checks = doctors.examine()
     agents: Agents = ()
@@ -252,15 +235,8 @@ def doctor(
         described = load.read(scenario, with_seed(overrides, seed))
         agents, found = crew.check_class(described.name, lambda: agents_of(described), in_turn=described.time_share)
         checks += found
-    rows, keys = [plans.PlanRow(**one.planned()) for one in agents], keys_sent(agents)
-    if as_json:
-        print_json({"checks": checks, "agents": rows, "keys": keys, "families": sorted(FAMILIES)})
-    else:
-        out.print(Trimmed(doctors.to_table(checks)))
-        say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
-        if rows:
-            out.print(plans.seating(rows))
-        say(out, *keys)
+    rows = [PlanRow(**one.planned()) for one in agents]
+    show_checks(out, checks, doctors.to_table(checks), rows, keys_sent(agents), as_json=as_json)
     return COMPLETE
 
 
@@ -358,18 +334,7 @@ def hold(
 
 def main(words: list[str] | None = None) -> int:
     """Run a command; errors are one to three lines."""
-    words = sys.argv[1:] if words is None else words
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"] or ["--help"]
-    try:
-        command_line.check_command(words, [name for name in app if not name.startswith("-")])
-        return int(app(words, exit_on_error=False, print_error=False) or COMPLETE)
-    except Exception as error:
-        if debug and not isinstance(error, cyclopts.CycloptsError):
-            raise
-        message, code = command_line.explain(error)
-        say(err, message)
-        return code
+    return command_line.execute(app, sys.argv[1:] if words is None else words, err)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from scenarios.levels.results import result_of
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.state import EventRow, Snapshot
 from scenarios.monitor.view import view
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 
 PICTURE = Path(__file__).parents[1] / "docs" / "monitor.svg"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from scenarios.levels.base import Level, Request, Step
 from scenarios.levels.results import result_of
-from scenarios.store.sqlite import Record
+from scenarios.store.rows import Record
 
 
 def replay(level: Level, step: Step, find: Callable[[str], Record | None]) -> tuple[Step, int]:

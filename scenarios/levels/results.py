@@ -11,7 +11,7 @@ from broker.protocol import ANSWERS
 from broker.work_messages import Failed, Graded, Message, Trained, Usage
 from scenarios.levels.base import Request, Result
 from scenarios.records.learn import MACHINE_DEPENDENT
-from scenarios.store.sqlite import Record
+from scenarios.store.rows import Record
 from scenarios.tasks.problems import Grader, Problem
 
 DETAIL = 1000

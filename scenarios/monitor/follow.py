@@ -14,7 +14,8 @@ from scenarios.levels.base import Level, Outcome, Request, Result, Step
 from scenarios.monitor.lessons import Lessons
 from scenarios.monitor.state import LessonRow, RunningResults
 from scenarios.session.run_dir import RunFolder
-from scenarios.store.sqlite import ClassEvent, Store
+from scenarios.store.rows import ClassEvent
+from scenarios.store.sqlite import Store
 
 BATCH = 1000
 """Requests that one look reads at most, so that a large class does not hold up the drawing."""

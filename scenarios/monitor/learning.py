@@ -19,7 +19,7 @@ from scenarios.records.confusion import pool
 from scenarios.records.iterate import ArmRun, Iteration
 from scenarios.records.learn import LearnRoundRecord, Training
 from scenarios.scoring.teacher_metrics import standings
-from scenarios.store.sqlite import ClassEvent
+from scenarios.store.rows import ClassEvent
 
 PACE_STEPS = 20
 """Steps over which the pace of a training is taken."""

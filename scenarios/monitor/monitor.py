@@ -29,7 +29,7 @@ from scenarios.monitor.view import view
 from scenarios.report.formatting import harmless
 from scenarios.report.layout import Trimmed
 from scenarios.report.spend import spent_in
-from scenarios.session.run_dir import is_running
+from scenarios.session.running import is_running
 from scenarios.store.sqlite import Store
 
 Mode = Literal["live", "plain", "off"]

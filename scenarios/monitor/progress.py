@@ -8,7 +8,7 @@ from scenarios.monitor.follow import Follower
 from scenarios.monitor.learning import Curves, figures, shown
 from scenarios.monitor.pace import STUDENTS, Pace, requests_by_agent
 from scenarios.monitor.state import Learning, StageRow, TrainingRow
-from scenarios.store.sqlite import ClassEvent
+from scenarios.store.rows import ClassEvent
 
 TEACHING = ("greedy", "teach")
 """Stages of the teacher whose results students are asked about."""

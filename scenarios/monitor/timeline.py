@@ -14,7 +14,7 @@ from scenarios.monitor.state import OVER, EventRow
 from scenarios.monitor.texts import duration
 from scenarios.report.formatting import many
 from scenarios.report.run_info import SessionInfo
-from scenarios.store.sqlite import ClassEvent
+from scenarios.store.rows import ClassEvent
 
 KEPT = 200
 """Events that are kept for the view."""

@@ -14,7 +14,8 @@ import msgspec
 from broker.errors import StoreError
 from broker.protocol import pool_of
 from broker.server_notes import ServerNotes
-from scenarios.store.sqlite import ClassEvent, Store
+from scenarios.store.rows import ClassEvent
+from scenarios.store.sqlite import Store
 
 Status = Literal["complete", "running", "interrupted", "failed"]
 Detail = TypeVar("Detail")

@@ -20,7 +20,7 @@ from scenarios.report.show_sets import SetLine, SetView, find_set, set_lines
 from scenarios.scoring.lbt import ChosenAnswer, Rule, Sheet, lbt_scores
 from scenarios.store import prompts
 from scenarios.store.prompts import Parts
-from scenarios.store.sqlite import Record
+from scenarios.store.rows import Record
 from scenarios.tasks.problems import Problem
 
 RULES: dict[str, Rule] = {"SC": "sc", "MAX": "max", "SUM": "sum"}

@@ -29,7 +29,7 @@ PLACEMENT: dict[str, Any] = {"gpu": "auto", "replicas": 1, "capacity": 0, "memor
 """What decides where an agent runs, not what it answers."""
 
 
-class Difference(msgspec.Struct, frozen=True):
+class StudentDifference(msgspec.Struct, frozen=True):
     """A student against another, on the EPs under TRs that both answered."""
 
     student: str
@@ -55,7 +55,7 @@ class Difference(msgspec.Struct, frozen=True):
 class Fidelity(msgspec.Struct, frozen=True):
     """Whether the students of a class are more than one student."""
 
-    to_base: list[Difference]
+    to_base: list[StudentDifference]
     """Every student that has a base: another student of its model, without a persona where there is one."""
     smallest_p: float
     """Of all pairs of students that are not copies, corrected by Holm's method for their number; 1 without a pair."""
@@ -136,7 +136,7 @@ def fidelity(counts: Sequence[ExamCounts], students: Sequence[Agent], seed: int)
 
 def _difference(
     counts: Sequence[ExamCounts], pair: tuple[str, str], rows: Mapping[str, Sequence[int]], seed: int
-) -> Difference | None:
+) -> StudentDifference | None:
     """Two students; None where they have no exam in common."""
     import numpy as np
 
@@ -160,7 +160,7 @@ def _difference(
         for i in (0, 1)
         if repeated[i].any()
     ]
-    return Difference(
+    return StudentDifference(
         *pair,
         n=asked.shape[1],
         accuracy=over_problems(by_tp, seed),

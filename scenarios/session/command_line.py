@@ -10,24 +10,31 @@ from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
+from rich.console import Console
 
 from broker.errors import LbtError, ScenarioError, in_words
-from scenarios.session.exit_codes import FAILED, WRONG
+from scenarios.report.console import say
+from scenarios.session.exit_codes import COMPLETE, FAILED, WRONG
 
 Overrides = Annotated[
     tuple[str, ...],
     Parameter("--set", help="Override an entry: --set task.problems=12", negative="", show_default=False),
 ]
 Seed = Annotated[str | None, Parameter("--seed", help="Replace the scenario's seed.")]
-AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="")]
-RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="")]
+AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="", show_default=False)]
+ScenarioFile = Annotated[Path, Parameter(help="A scenario file, such as scenarios/multi_student.yaml.")]
+StudyFile = Annotated[Path, Parameter(help="A study file, such as scenarios/studies/diversity.yaml.")]
+PlannedFile = Annotated[Path, Parameter(help="A scenario or study file.")]
+RunDir = Annotated[Path, Parameter(help="The folder of a class, such as runs/multi_student-20260101-120000.")]
+RunOrStudyDir = Annotated[Path, Parameter(help="The folder of a class or a study.")]
+RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="", show_default=False)]
 OutDir = Annotated[Path | None, Parameter("--out", help="The run's folder; default: runs/NAME-TIME.")]
 MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="How to show progress.")]
 
 
 def program(project: Path) -> cyclopts.App:
-    """The program without its commands; `project` is pyproject.toml, which has the version."""
-    return cyclopts.App(
+    """The program with the commands that need no agent; `project` is pyproject.toml, which has the version."""
+    app = cyclopts.App(
         name="run.py",
         usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
         help="A classroom in which language models learn by teaching.",
@@ -38,6 +45,16 @@ def program(project: Path) -> cyclopts.App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
+    # Commands that need no agent; they are imported when they are called.
+    for command, help in (
+        ("scenarios.studies.commands:compare", "Compare finished classes, problem by problem, with the first."),
+        ("scenarios.session.inspect_run:show", "Show any problem, rationale, exam and prompt of a class."),
+        ("scenarios.session.inspect_run:export", "Write the records of a class as Parquet, CSV or JSON lines."),
+        ("scenarios.session.inspect_run:replay", "Score recorded answers under another rule, without a model."),
+        ("scenarios.session.inspect_run:grade", "Try the grader on a JSON-lines file."),
+    ):
+        app.command(command, help=help)
+    return app
 
 
 def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
@@ -61,6 +78,21 @@ def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
     near = difflib.get_close_matches(first, commands, n=1)
     hint = f"did you mean {near[0]}?" if near else "python run.py --help lists the commands"
     raise ScenarioError(f"{first}: no such file, and no command of this name; {hint}")
+
+
+def execute(app: cyclopts.App, words: Sequence[str], err: Console) -> int:
+    """Run a command line, and print an error in one to three lines; returns the exit code."""
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"] or ["--help"]
+    try:
+        check_command(words, [name for name in app if not name.startswith("-")])
+        return int(app(words, exit_on_error=False, print_error=False) or COMPLETE)
+    except Exception as error:
+        if debug and not isinstance(error, cyclopts.CycloptsError):
+            raise
+        message, code = explain(error)
+        say(err, message)
+        return code
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -59,3 +59,16 @@ def conclude(
         say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
     empty = any(one.empty and one.is_total for one in summary.unanswered)
     return PARTLY if empty or summary.counts.failed else COMPLETE
+
+
+def report_class(folder: RunFolder, out: Console, err: Console, *, as_json: bool) -> int:
+    """Print the summary of a class, and write summary.json, the metrics and report.html anew; returns the exit code."""
+    scenario = folder.scenario()
+    rebuilt = folder.rebuild(scenario)
+    show_summary(out, rebuilt.summary, as_json=as_json)
+    folder.write_summary(rebuilt.summary)
+    folder.write_metrics(scenario, rebuilt.summary)
+    if without_page := write_page(folder, scenario, rebuilt):
+        say(err, without_page)
+        return FAILED
+    return COMPLETE

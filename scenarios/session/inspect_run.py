@@ -1,4 +1,4 @@
-"""The commands that read a run and change nothing in it: `show` prints parts of it, `export` writes it as tables."""
+"""The commands that need no agent and change no run: `show`, `export` and `replay` read one, `grade` reads a file."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,8 +9,10 @@ from rich.console import Console
 
 from broker.errors import ScenarioError
 from scenarios.report.console import print_json, say
+from scenarios.report.console import show as print_result
 from scenarios.report.formatting import many
 from scenarios.report.recorded import RecordedClass
+from scenarios.session.command_line import AsJson, Overrides, RunDir
 from scenarios.session.exit_codes import COMPLETE
 from scenarios.session.run_dir import RunFolder
 
@@ -19,7 +21,7 @@ MOST = 3
 
 
 def show(
-    run_dir: Path,
+    run_dir: RunDir,
     /,
     *names: Annotated[
         str,
@@ -28,7 +30,7 @@ def show(
             "STUDENT: its name. At level 3 instead the beginning of a set's key."
         ),
     ],
-    as_json: Annotated[bool, Parameter("--json", help="Print JSON.", negative="")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Show a teaching problem, a rationale, its exams, and their prompts: show RUN [TP [TR [STUDENT]]]."""
     from scenarios.report import show as shows
@@ -47,7 +49,7 @@ def show(
 
 
 def export(
-    run_dir: Path,
+    run_dir: RunDir,
     /,
     *,
     to: Annotated[Literal["parquet", "csv", "jsonl"], Parameter(help="The format of the files.")],
@@ -65,6 +67,22 @@ def export(
     for name, why in done.absent.items():
         say(out, f"no {name}: {why}")
     say(out, f"All of it is in {done.folder}; docs/data.md explains the columns.")
+    return COMPLETE
+
+
+def replay(run_dir: RunDir, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
+    """Score the recorded answers of a class under another rule, and name what was never asked."""
+    from scenarios.session import rerun
+
+    rerun.show_replayed(Console(), RunFolder(run_dir), overrides, as_json=as_json)
+    return COMPLETE
+
+
+def grade(pairs: Annotated[Path, Parameter(help="The file.")], /, *, as_json: AsJson = False) -> int:
+    """Try the grader on a JSON-lines file with `gold`, `response` and, optionally, `form`, `right` and `id`."""
+    from scenarios.report import graded_file
+
+    print_result(Console(), graded_file.grade_file(pairs), graded_file.tables, as_json=as_json)
     return COMPLETE
 
 

@@ -12,12 +12,13 @@ import msgspec
 from scenarios.config.schema import Scenario
 from scenarios.config.validate import copy_names
 from scenarios.levels.iterate.budget import originals
+from scenarios.report.console import print_json, say
 from scenarios.report.formatting import entries, many
 from scenarios.scoring.equal_cost import MOST
 from scenarios.session.request_counts import Counts
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 AT_MOST = "at most"
 
@@ -243,6 +244,38 @@ def seating(rows: Sequence[PlanRow]) -> "RenderableType":
         memory.add_row(harmless(row.name), *(f"{mb / 1000:.1f}" for mb in (*mbs, sum(mbs))), share)
     taking: list[RenderableType] = [Text(), memory] if memory.row_count else []
     return Trimmed(Group(seats, *reasons, *taking))
+
+
+def show_checks(
+    out: "Console",
+    checks: Sequence[object],
+    table: "RenderableType",
+    rows: Sequence[PlanRow],
+    keys: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Print what works on this machine, and where the agents of a class would run, if there is one.
+
+    Args:
+        out: where to.
+        checks: what works, for JSON.
+        table: the same, for people.
+        rows: the agents.
+        keys: which key goes to which server.
+        as_json: print JSON.
+    """
+    from scenarios.report.layout import Trimmed
+    from scenarios.tasks.sources.families import FAMILIES
+
+    if as_json:
+        print_json({"checks": checks, "agents": rows, "keys": keys, "families": sorted(FAMILIES)})
+        return
+    out.print(Trimmed(table))
+    say(out, f"Checked task families: {', '.join(sorted(FAMILIES))}")
+    if rows:
+        out.print(seating(rows))
+    say(out, *keys)
 
 
 def _times(n: int) -> str:

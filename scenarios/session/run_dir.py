@@ -4,7 +4,6 @@ Reports and replays feed a new level the results in class.db, without a model, a
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shlex
@@ -23,9 +22,8 @@ from broker.endpoints import endpoints, lock_ipc_folder
 from broker.errors import ScenarioError, in_words
 from broker.files import write_atomically
 from broker.gauges import Subscriber
-from broker.members import CLASSROOM, MONITOR, Member
+from broker.members import CLASSROOM, MONITOR
 from broker.printable import printable_traceback
-from broker.protocol import replica
 from broker.server import BrokerSpec
 from scenarios.config import load
 from scenarios.config.schema import Scenario
@@ -34,6 +32,7 @@ from scenarios.levels.base import Level, Outcome, Setup
 from scenarios.levels.replay import replay
 from scenarios.report.spend import server_notes_in, spent_in
 from scenarios.session.runner import Ending
+from scenarios.session.running import is_running, members
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Bank
@@ -339,29 +338,3 @@ class RunFolder:
         from scenarios.report.metrics import write_metrics
 
         write_metrics(self.path, scenario, summary)
-
-
-def members(scenario: Scenario) -> dict[str, Member]:
-    """The members of the class: each process by its name."""
-    return {
-        replica(agent.name, number): Member("teacher" if agent is scenario.teacher else "student", agent.name)
-        for agent in scenario.agents
-        for number in range(1, agent.replicas + 1)
-    }
-
-
-def is_running(folder: Path) -> bool:
-    """Whether a process runs the class in `folder`: it holds the lock, which the death of a process releases.
-
-    Takes the lock shared and releases it within microseconds.
-    """
-    try:
-        lock = (folder / "lock").open()
-    except FileNotFoundError:
-        return False
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

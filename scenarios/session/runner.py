@@ -28,7 +28,8 @@ from scenarios.session.liveness import AgentLauncher, ClassFailure, Liveness
 from scenarios.session.news import line
 from scenarios.session.time_sharing import TimeSharing
 from scenarios.store.prompts import Chain, Parts, chain
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Grader, Problem
 
 ACKNOWLEDGED = 4096

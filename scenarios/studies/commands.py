@@ -10,9 +10,11 @@ from broker.errors import LbtError, in_words
 from broker.interrupts import Interrupts
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say, show
+from scenarios.session.command_line import AsJson, RunDir
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED
 from scenarios.session.plan import PlanRow
-from scenarios.studies import compare, load, plan, runner, tables
+from scenarios.studies import compare as compare_classes
+from scenarios.studies import load, plan, runner, tables
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.result import study_result
 from scenarios.studies.runner import ClassSessions
@@ -108,7 +110,7 @@ def plan_study(
     return COMPLETE
 
 
-def compare_runs(runs: Sequence[Path], out: Console, *, as_json: bool = False) -> int:
-    """Print the paired comparison of finished classes; returns the exit code."""
-    show(out, compare.compare_runs(runs), compare.tables, as_json=as_json)
+def compare(*runs: RunDir, as_json: AsJson = False) -> int:
+    """Compare finished classes, problem by problem: every later one with the first."""
+    show(Console(), compare_classes.compare_runs(runs), compare_classes.tables, as_json=as_json)
     return COMPLETE

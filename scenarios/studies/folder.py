@@ -23,7 +23,8 @@ from scenarios.config.validate import ScenarioMistake
 from scenarios.report.formatting import percent
 from scenarios.report.run_info import Status, facts_from
 from scenarios.session import rerun
-from scenarios.session.run_dir import RunFolder, is_running
+from scenarios.session.run_dir import RunFolder
+from scenarios.session.running import is_running
 from scenarios.store.sqlite import Store
 from scenarios.studies.load import Cell, CellClass, grid
 from scenarios.studies.schema import Study

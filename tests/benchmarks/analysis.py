@@ -22,7 +22,8 @@ from scenarios.config import load
 from scenarios.levels.base import Request
 from scenarios.levels.results import result_of
 from scenarios.session.run_dir import RunFolder
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks import build
 from tests import classes
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from scenarios.store.sqlite import ClassEvent, Store
+from scenarios.store.rows import ClassEvent
+from scenarios.store.sqlite import Store
 from tests import classes
 
 GOAL_S = 10.0

@@ -24,7 +24,8 @@ from scenarios.levels.base import Request, Setup
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.results import result_of
 from scenarios.monitor.monitor import Monitor
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.benchmarks import monitor_course
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from broker.protocol import digest
 from scenarios.store.prompts import Chain, chain
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 
 GROUP = 256
 

@@ -17,7 +17,8 @@ from agents.engines import wrong_torch
 from agents.engines.base import EngineStartError, Settings, first_line
 from agents.engines.chat import Chat
 from agents.engines.local import model_checks as checks
-from agents.engines.local.batch import ATTENTION, Batch, BatchRow
+from agents.engines.local.attention import ATTENTION
+from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.slots import out_of_memory
 from agents.placement.hardware import computes_in_bfloat16
 from broker.work_messages import Sampling

@@ -8,7 +8,8 @@ import msgspec
 from broker.protocol import pool_of
 from scenarios.report.page.chart_data import Chart, PageTable, Span
 from scenarios.report.page.charts import time_line
-from scenarios.store.sqlite import ClassEvent, Store
+from scenarios.store.rows import ClassEvent
+from scenarios.store.sqlite import Store
 
 STATES = {
     "loading": "var(--c2)",

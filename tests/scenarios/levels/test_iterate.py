@@ -18,7 +18,7 @@ from scenarios.levels.iterate.search import Search, SearchMaterial
 from scenarios.levels.replay import replay
 from scenarios.records.iterate import ArmRun, Iteration
 from scenarios.scoring.equal_requests import best_within, common_requests
-from scenarios.store.sqlite import Record
+from scenarios.store.rows import Record
 from scenarios.tasks.problems import Bank, Problem
 from tests.scenarios.levels.iterated import SMALL, STUDENTS, Played, a_set, able, answer, bank, level, scenario
 

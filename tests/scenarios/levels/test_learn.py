@@ -20,7 +20,7 @@ from scenarios.levels.learn.trainings import Trainings
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.replay import replay
 from scenarios.records.learn import LearnRoundRecord
-from scenarios.store.sqlite import Record
+from scenarios.store.rows import Record
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.scenarios.levels import iterated
 

@@ -17,7 +17,8 @@ from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.results import result_of
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.state import Snapshot
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)

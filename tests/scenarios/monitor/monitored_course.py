@@ -11,7 +11,8 @@ from scenarios.levels.base import Request, Step
 from scenarios.levels.results import result_of
 from scenarios.session.news import line
 from scenarios.session.run_dir import RunFolder
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
 from tests.scenarios.levels.iterated import SMALL, part
 from tests.scenarios.levels.iterated import answer as answer_iterate

@@ -16,7 +16,7 @@ from scenarios.monitor import monitor as monitors
 from scenarios.monitor.monitor import Monitor, watch
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.state import Snapshot
-from scenarios.session.run_dir import is_running
+from scenarios.session.running import is_running
 from scenarios.store.sqlite import Store
 from tests.scenarios.monitor.monitored import (
     Source,

@@ -19,7 +19,8 @@ from scenarios.levels.observe.level import ObserveLevel
 from scenarios.monitor import follow
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.state import Best, Snapshot
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from tests.scenarios.monitor.monitored import (
     BANK,
     asked,

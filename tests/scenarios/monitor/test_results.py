@@ -27,7 +27,8 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.methods import chosen_answers, methods
 from scenarios.scoring.lbt import Sheet, distinct
 from scenarios.scoring.statistics import clustered
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from tests import picture
 from tests.scenarios.monitor.monitored import BANK, begin, exams, gauges, half, prepare, record, scenario, tr
 from tests.scenarios.monitor.monitored import picture as seen

@@ -25,7 +25,8 @@ from scenarios.report.spend import server_notes_in
 from scenarios.report.summary import Summary
 from scenarios.report.tables import summary_tables
 from scenarios.scoring.statistics import clustered, wilson
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from tests.scenarios.levels import iterated
 
 SAMPLE = """

@@ -19,7 +19,8 @@ from scenarios.report import export_rows
 from scenarios.report.export_columns import TABLES, Column, markdown
 from scenarios.report.export_files import Form, opened
 from scenarios.report.recorded import RecordedClass
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests import classes
 

@@ -20,7 +20,8 @@ from scenarios.report.summary import Summary
 from scenarios.report.tables import summary_tables
 from scenarios.report.training_records import TrainingRecords
 from scenarios.scoring.teacher_metrics import standings
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from tests.scenarios.report.test_build import FACTS, as_json, same
 
 SCENARIO = Scenario(

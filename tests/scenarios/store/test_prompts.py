@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.store.prompts import Parts, chain, read
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(["a", "b", "a\0b", "\u202e\n"])
 PROMPTS = st.lists(st.tuples(st.sampled_from(["begun", "system", "user", "assistant", "scored"]), TEXTS), max_size=5)

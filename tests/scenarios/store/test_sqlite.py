@@ -14,7 +14,8 @@ from broker.errors import StoreError
 from broker.work_messages import Exemplar
 from scenarios.records.observe import ExamAnswer, Rationale
 from scenarios.scoring.lbt import lbt_score
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 
 

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
 from agents.engines.chat import Chat
-from agents.engines.local.batch import Batch, BatchRow, Prefixes, causal, without_math_kernel
+from agents.engines.local.attention import causal, without_math_kernel
+from agents.engines.local.batch import Batch, BatchRow, Prefixes
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.local.loading import load, unmap
 from agents.engines.local.sampling import choose
@@ -392,13 +393,13 @@ def test_what_cannot_start_says_why(tmp_path: Path, tiny: Path) -> None:
 
 
 def test_a_model_whose_attention_is_of_another_kind_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.engines.local.batch.Plan.__init__", shifted(monkeypatch))
+    monkeypatch.setattr("agents.engines.local.attention.Plan.__init__", shifted(monkeypatch))
     assert "attention is of another kind" in start_error(tiny, dtype="float32")
 
 
 def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """As if positions did not mean to the model what they mean to slots."""
-    from agents.engines.local.batch import Plan
+    from agents.engines.local.attention import Plan
 
     real = Plan.__init__
 

@@ -11,7 +11,8 @@ from scenarios.levels.base import Request
 from scenarios.levels.results import result_of
 from scenarios.session.page_writing import write_page
 from scenarios.session.run_dir import RunFolder
-from scenarios.store.sqlite import Record, Store
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from scenarios.tasks import build
 from tests import classes
 
