@@ -22,8 +22,8 @@ def line_ups(summary: Summary) -> Ruled:
     """Line-ups of students, as if only they had sat the exams; and with equal numbers of exams."""
     table = Ruled("Who should sit the exams? The same class with other students")
     table.add_column("students", fold=True)
-    table.add_columns("EAs\nper TR", "MAX\n(95 %)", "MAX - SC,\npoints (95 %)", "SUM\n(95 %)")
-    table.add_columns("SUM - SC,\npoints (95 %)", "MAX, equal\nEAs (95 %)", "SUM, equal\nEAs (95 %)")
+    table.add_columns("EAs", "MAX\n(95 %)", "MAX - SC,\npoints (95 %)", "MAX,\nequal")
+    table.add_columns("SUM\n(95 %)", "SUM - SC,\npoints (95 %)", "SUM,\nequal")
     names = [student.name for student in summary.students]
     ordered = sorted(summary.lineups, key=lambda up: (len(up.students), -(up.m1_max or 0), -(up.m1_sum or 0)))
     some_hidden = False
@@ -46,8 +46,8 @@ def _notes(summary: Summary, some_hidden: bool) -> Iterator[str]:
             f"{listed(alike)} are identical (same model, persona and settings): only chance makes their figures differ."
         )
     yield from _told_apart(summary.lineups)
-    yield "In brackets: 95 % intervals over problems. - SC: on the same problems. EAs: exam answers."
-    yield "Equal EAs: each line-up cut down to the exams of the smallest, averaged over random draws."
+    yield "In brackets: 95 % intervals over problems. - SC: on the same problems. EAs: exam answers under each TR."
+    yield "Equal: each line-up cut down to the exams of the smallest, averaged over random draws."
     best = [up.students[0] for up in summary.lineups if up.best_single]
     if best and len(summary.lineups) > 1:
         yield (
@@ -82,10 +82,10 @@ def _figures(up: LineUp) -> Iterator[str]:
     yield f"{exams:g}" if exams % 1 == 0 else f"{exams:.1f}"
     yield _share(up.m1_max, up.m1_max_ci95)
     yield _to_sc(up, "m1_max")
+    yield percent(up.m1_max_equal)
     yield _share(up.m1_sum, up.m1_sum_ci95)
     yield _to_sc(up, "m1_sum")
-    yield _share(up.m1_max_equal, up.m1_max_equal_ci95)
-    yield _share(up.m1_sum_equal, up.m1_sum_equal_ci95)
+    yield percent(up.m1_sum_equal)
 
 
 def _to_sc(up: LineUp, rule: str) -> str:
