@@ -116,7 +116,7 @@ def results_by_problem(
     """
     import numpy as np
 
-    students = list(dict.fromkeys(name for one in wanted for name in one))
+    students = list(dict.fromkeys(name for one in wanted for name in one)) or [""]  # a column is needed
     takes_part = np.array([[name in one for name in students] for one in wanted], dtype=bool)
     takes_part = takes_part.reshape(len(wanted), len(students))
     nobody = np.array([not one for one in wanted], dtype=bool)

@@ -211,3 +211,10 @@ def test_blocks_of_line_ups_are_scored_as_all_at_once(monkeypatch: pytest.Monkey
     at_once = compared(class_, students)
     monkeypatch.setattr(module, "CELLS", 1)
     assert compared(class_, students) == at_once
+
+
+def test_without_line_ups_there_is_nothing_and_nobody_is_sc() -> None:
+    sheets = [Sheet(lesson, same) for lesson in (ROSES, COINS)]
+    assert results_by_problem(sheets, [], SCORING, 1) == {}
+    of_nobody = results_by_problem(sheets, [()], SCORING, 1)[()]
+    assert of_nobody.m1_max == of_nobody.m1_sum == [sheet.choose("sc", (), SCORING).correct for sheet in sheets]
