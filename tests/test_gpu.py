@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import classes
+from tests.gpu import cards
 from tests.gpu.__main__ import PHASES
 
 
@@ -30,3 +32,8 @@ def test_without_a_gpu_the_run_fails_and_says_so(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert (done.returncode, told["device"], told["failed"]) == (1, "none", 1)
     assert "there is a GPU" in told["checks"][0]["name"] and told["checks"][0]["note"]
+
+
+def test_the_table_of_classes_in_the_page_on_gpus_is_what_plan_says() -> None:
+    page = (classes.ROOT / "docs" / "gpu.md").read_text()
+    assert cards.table() in page, "python -m tests.gpu.cards prints the table"
