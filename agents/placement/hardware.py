@@ -44,6 +44,8 @@ class Gpu(msgspec.Struct, frozen=True):
     """Memory used by other processes."""
     bfloat16: bool = True
     """Whether it computes in bfloat16, which needs compute capability 8.0."""
+    exclusive: bool = False
+    """Whether it serves one process at a time (compute mode Exclusive_Process)."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -167,7 +169,7 @@ def _described_gpus(text: str) -> tuple[Gpu, ...]:
 
 def nvidia_smi() -> tuple[str, str]:
     """Return one line per GPU for `visible_gpus`, and the reason if nvidia-smi fails."""
-    fields = "index,uuid,name,memory.total,memory.used,mig.mode.current,compute_cap"
+    fields = "index,uuid,name,memory.total,memory.used,mig.mode.current,compute_cap,compute_mode"
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
@@ -206,16 +208,17 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
     first missing entry ends the list.
 
     Args:
-        csv: lines of index, UUID, name, total and used memory in units of 2^20 bytes, and perhaps MIG mode and compute
-            capability.
+        csv: lines of index, UUID, name, total and used memory in units of 2^20 bytes, and perhaps MIG mode, compute
+            capability and compute mode.
         visible: CUDA_VISIBLE_DEVICES; None if it is not set.
         host_mb: memory of a GPU without its own, for which nvidia-smi prints [N/A].
 
     Raises:
-        PlacementError: a GPU is named twice, lost, or divided into MIG instances, or the variable names an instance.
+        PlacementError: a GPU is named twice, lost, closed to programs, or divided into MIG instances, or the variable
+            names an instance.
     """
     rows = [[field.strip() for field in line.split(",")] for line in csv.splitlines()]
-    rows = [row for row in rows if 5 <= len(row) <= 7]
+    rows = [row for row in rows if 5 <= len(row) <= 8]
     if visible is None:
         return tuple(_gpu(row, row[0], host_mb) for row in rows)
     chosen: list[list[str]] = []
@@ -240,7 +243,7 @@ def visible_gpus(csv: str, visible: str | None, host_mb: int) -> tuple[Gpu, ...]
 
 
 def _gpu(row: Sequence[str], token: str, host_mb: int) -> Gpu:
-    index, _, name, total, used, mig, capability = (*row, "", "")[:7]
+    index, _, name, total, used, mig, capability, mode = (*row, "", "", "")[:8]
     others = f"or let CUDA_VISIBLE_DEVICES name the others, or {HIDE}"
     if not total.isdigit() and total not in NO_OWN_MEMORY:
         raise PlacementError(f"GPU {index} is lost: nvidia-smi says {total} of its memory\n{REPAIR}, {others}")
@@ -249,9 +252,16 @@ def _gpu(row: Sequence[str], token: str, host_mb: int) -> Gpu:
             f"GPU {index} ({name}) is divided into parts (MIG), which are not supported\n"
             f"take whole GPUs: nvidia-smi -i {index} -mig 0, {others}"
         )
+    if mode == "Prohibited":
+        raise PlacementError(
+            f"GPU {index} ({name}) is closed to programs (compute mode Prohibited)\n"
+            f"open it: nvidia-smi -i {index} -c 0, {others}"
+        )
     memory = (_mb(int(total)), _mb(int(used)) if used.isdigit() else 0) if total.isdigit() else (host_mb, 0)
     able = not re.fullmatch(r"[0-7]\.\d+", capability)
-    return Gpu(token, name.removeprefix("NVIDIA ").removeprefix("GeForce "), *memory, bfloat16=able)
+    return Gpu(
+        token, name.removeprefix("NVIDIA ").removeprefix("GeForce "), *memory, able, mode.startswith("Exclusive")
+    )
 
 
 class CgroupLimits(msgspec.Struct, frozen=True):

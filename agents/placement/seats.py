@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from agents.placement import memory
+from agents.placement.cores import share_cores
 from agents.placement.hardware import Gpu, Machine
 from agents.placement.memory import UNKNOWN, Memory, Workload, need_mb
 from broker.errors import PlacementError
@@ -21,6 +22,8 @@ MPS = "mps"
 """Token of the GPU of an Apple machine; not a CUDA device."""
 CACHES = ("kv_cache_mb", "kv_cache_memory_bytes")
 """Arguments of transformers and vLLM that limit keys and values on a CPU."""
+OPEN = " (compute mode Exclusive_Process). Let several share it: nvidia-smi -c 0"
+"""What to do about a GPU in that mode."""
 GPU_AGENT_THREADS = 1
 """Threads of an agent on a GPU: with more, those that wait for work take time from the others."""
 
@@ -102,7 +105,7 @@ def place(requests: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
     on_cpu = [request for request in requests if request.model_mb and request.agent not in seating]
     if short := _short(on_cpu, machine.usable_mb, f"{_gb(machine.memory_mb)} are there", machine):
         raise PlacementError(short)
-    cores, why = _share_cores([request.agent for request in on_cpu], machine)
+    cores, why = share_cores([request.agent for request in on_cpu], machine)
     seats = []
     for request in requests:
         if request.engine == "external":
@@ -158,7 +161,11 @@ def _named(requests: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> Seating:
         if request.model_mb:
             seating[request.agent] = chosen
     taken = _taken(seating, requests, gpus)
-    for i in sorted({i for chosen in seating.values() for i in chosen}):
+    crowd = Counter(i for chosen in seating.values() for i in chosen)
+    for i in sorted(crowd):
+        if gpus[i].exclusive and crowd[i] > 1:
+            here = ", ".join(agent for agent, chosen in seating.items() if i in chosen)
+            raise PlacementError(f"GPU {_label(i, gpus)} is named by {here}, and it serves one process at a time{OPEN}")
         if taken[i] > USABLE:
             raise PlacementError(_overfull(i, seating, requests, gpus))
     return seating
@@ -178,6 +185,8 @@ def _spread(
             # Another program on a GPU counts like an agent.
             crowd.update(i for i, gpu in enumerate(gpus) if gpu.used_mb > need_mb(0))
             rooms = [(USABLE - taken[i]) * gpu.memory_mb for i, gpu in enumerate(gpus)]
+            # A GPU that serves one process has no room beside another.
+            rooms = [0.0 if gpu.exclusive and crowd[i] else rooms[i] for i, gpu in enumerate(gpus)]
             fitting = [i for i, gpu in enumerate(gpus) if request.model_mb <= _granted_mb(request, [gpu]) <= rooms[i]]
             if not fitting:
                 stuck = stuck or PlacementError(_no_room(request, rooms, gpus), agent=request.agent, key=("gpu",))
@@ -261,47 +270,13 @@ def _overfull(i: int, seating: Seating, requests: Sequence[SeatRequest], gpus: S
 
 def _no_room(request: SeatRequest, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
     share = "" if request.memory_share is None else f", memory_share {request.memory_share:g}"
+    closed = f"A GPU here serves one process at a time{OPEN}\n" if any(gpu.exclusive for gpu in gpus) else ""
     left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}" for i, room in enumerate(rooms))
     return (
         f"needs about {_gb(need_mb(request.model_mb))} on one GPU (weights {_gb(request.model_mb)}{share}). "
-        f"Left: {left}.\n"
+        f"Left: {left}.\n{closed}"
         "Give it several GPUs (gpu: [0, 1]), a smaller model, another memory_share, or gpu: none."
     )
-
-
-# --- cores ----------------------------------------------------------------------------------------------
-
-
-def _at_once(machine: Machine) -> int:
-    """Return the number of threads that can run at the same time."""
-    return machine.parallel or len(machine.cores)
-
-
-def _share_cores(agents: Sequence[str], machine: Machine) -> tuple[dict[str, tuple[tuple[int, ...], int]], str]:
-    """Return cores and threads of each agent on the CPU, and the reason."""
-    count, at_once = len(agents), _at_once(machine)
-    if not count:
-        return {}, ""
-    if count > at_once:
-        # Agents share all cores: teacher and students are seldom all busy, so fixed cores would idle half the time.
-        # One thread each, since more threads than cores wait for each other inside every matrix product.
-        return dict.fromkeys(agents, (machine.cores, 1)), _sharing(count, at_once)
-    if machine.parallel:
-        # A quota limits time, not cores: with pinning, all containers of a host would share its first cores.
-        threads = [len(range(i, at_once, count)) for i in range(count)]
-        return (
-            {agent: (machine.cores, threads[i]) for i, agent in enumerate(agents)},
-            _sharing(count, at_once, "a quota of "),
-        )
-    ends = [round(len(machine.cores) * i / count) for i in range(count + 1)]
-    own = {agent: machine.cores[ends[i] : ends[i + 1]] for i, agent in enumerate(agents)}
-    return {agent: (cores, len(cores)) for agent, cores in own.items()}, _sharing(count, at_once)
-
-
-def _sharing(agents: int, cores: int, quota: str = "") -> str:
-    """Describe how agents share cores."""
-    who = "1 agent has" if agents == 1 else f"{agents} agents share"
-    return f"{who} {quota}{cores} core{'' if cores == 1 else 's'}"
 
 
 def short_now(requests: Sequence[SeatRequest], machine: Machine) -> str:

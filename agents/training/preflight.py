@@ -75,6 +75,7 @@ def forecast(
     if teacher.model.folder:
         check_tokenizer(teacher.model.folder, teacher.config.name)
     there = machine or hardware.look()
+    check_second_process(teacher, there)
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     if teacher.seat.gpus:
         device = "mps" if seats.MPS in teacher.seat.gpus else "cuda"
@@ -116,6 +117,23 @@ def check_trainable(engine: str, name: str) -> None:
     if engine in engines.WITH_LOCAL_MODEL and any(find_spec(package) is None for package in ("trl", "peft")):
         message = f"training needs trl and peft, which are not installed\n{INSTALL}"
         raise EngineStartError(message, agent=name, key=("engine",))
+
+
+def check_second_process(teacher: ResolvedAgent, machine: hardware.Machine) -> None:
+    """Refuse a training on a GPU that serves one process, beside an engine whose process stays on it when it stops.
+
+    Raises:
+        PlacementError: the GPU would refuse the training. vLLM's core ends before a training begins.
+    """
+    if teacher.engine != "transformers" or not teacher.seat.gpus:
+        return
+    if any(gpu.exclusive for gpu in machine.gpus if gpu.token == teacher.seat.gpus[0]):
+        raise PlacementError(
+            "a training is a second process on the teacher's GPU, and that serves one process at a time (compute mode "
+            "Exclusive_Process)\nlet several share it (nvidia-smi -c 0), or take engine: vllm",
+            agent=teacher.name,
+            key=("gpu",),
+        )
 
 
 def check_tokenizer(folder: Path, agent: str) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -35,6 +36,10 @@ CAPACITY = {"cpu": CPU_CAPACITY, "mps": 32, "cuda": 64}
 """Requests at once if the scenario sets no capacity."""
 PREFIX_PART = 5
 """On CUDA one part in this many of an agent's keys and values is for recent prompts."""
+
+
+REPORT_S = 0.1
+"""Least time between two reports of a running request's progress, since each takes time from the batch."""
 
 
 class TransformersEngine:
@@ -161,6 +166,8 @@ class TransformersEngine:
         self, chat: Chat, model: SwitchableModel, batch: Batch, context: int, on_progress: Callable[[str, int], None]
     ) -> None:
         waiting: list[BatchRow] = []
+        unreported: Counter[str] = Counter()
+        reported = 0.0
         while True:
             while not self._queue.empty() or not (batch.rows or waiting):
                 item = self._queue.get()
@@ -184,14 +191,20 @@ class TransformersEngine:
                 if row := batch.relieve(waiting):
                     self._settle(batch, row, EngineFailure("engine", f"out of memory: {first_line(error)}"))
                 continue
+            now = time.monotonic()
+            due = now - reported >= REPORT_S
+            reported = now if due else reported
             for row in list(batch.rows):
-                on_progress(self._items[row].prompt.request_id, 0 if row.given else 1)
-                if row.given:
-                    self._settle(batch, row, self._scored(row))
-                    continue
-                ended = row.tokens[-1] in chat.stops
-                if ended or len(row.completion) >= row.sampling.max_tokens:
-                    self._settle(batch, row, self._completion(row, chat, ended))
+                request_id = self._items[row].prompt.request_id
+                unreported[request_id] += 0 if row.given else 1
+                ended = not row.given and row.tokens[-1] in chat.stops
+                complete = bool(row.given) or ended or len(row.completion) >= row.sampling.max_tokens
+                if due or complete:
+                    on_progress(request_id, unreported.pop(request_id))
+                if complete:
+                    self._settle(batch, row, self._scored(row) if row.given else self._completion(row, chat, ended))
+            if not batch.rows:
+                unreported.clear()
 
     def _admit(self, item: PromptItem, chat: Chat, context: int, waiting: list[BatchRow]) -> None:
         """Turn a prompt into a row that waits for the batch, or fail it."""

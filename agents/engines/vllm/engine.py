@@ -188,7 +188,9 @@ class VllmEngine:
             )
         async with self._rounds.turn(prompt.weights):
             with self._failures():
-                logprob, cached = await scoring.score(self._llm, prompt, tokens, start)
+                logprob, cached = await scoring.score(
+                    self._llm, prompt, tokens, start, by_id=scoring.scores_by_id(self._llm, self._kind)
+                )
         self._progress(prompt.request_id, 0)
         usage = Usage(prompt_tokens=len(tokens), cached_tokens=cached, seconds=time.monotonic() - taken)
         return Scored(logprob, len(tokens) - start, usage)

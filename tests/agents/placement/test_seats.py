@@ -118,7 +118,52 @@ def test_shares_of_the_engines_and_a_context_for_each_fit_a_gpu(gpu: int, agents
 
 def test_more_agents_than_a_gpu_holds_are_refused_with_numbers() -> None:
     said = refusal([SeatRequest(f"a{n}", "auto", 3_100) for n in range(5)], machine(24_000))
-    assert "5.6 GB" in said or "GB" in said
+    assert "needs about 5.6 GB on one GPU (weights 3.1 GB). Left: 0.5 GB on GPU 0 (GPU, 24.0 GB)" in said
+    assert "a smaller model" in said
+
+
+@pytest.mark.parametrize(
+    ("gpu", "agents", "size", "token", "engine"),
+    [(24_000, 4, 3_100, 28_672, engine) for engine in ("transformers", "vllm")]
+    + [(80_000, 8, size, token, "vllm") for size, token in ((1_000, 12_288), (3_100, 28_672))],
+)
+def test_agents_of_2k_context_have_a_whole_request_and_more_in_their_share(
+    gpu: int, agents: int, size: int, token: int, engine: str
+) -> None:
+    """Qwen2.5 of 1.5B and of 0.5B, with the bytes of keys and values of one token."""
+    workload = Workload(count=500, tokens=2048, token_bytes=token)
+    asked = [SeatRequest(f"a{n}", "auto", size, engine=engine, workload=workload) for n in range(agents)]
+    for seat in place(asked, machine(gpu)):
+        assert seat.memory is not None
+        assert seat.memory.total_mb <= seat.memory_share * gpu + 1
+        # The transformers engine keeps a fifth of it for recent prompts.
+        assert seat.cache_mb * 4 / 5 >= 4 * 2048 * token / 1e6
+
+
+def alone(*gpus: int) -> Machine:
+    return Machine((0,), 64_000, tuple(Gpu(str(i), "H100", mb, exclusive=True) for i, mb in enumerate(gpus)))
+
+
+def test_a_gpu_that_serves_one_process_gets_one_agent() -> None:
+    assert sorted(seat.gpus for seat in place(autos(1000, 1000), alone(H100, A10))) == [("0",), ("1",)]
+    for asked in (autos(1000, 1000), [SeatRequest("a", 0, 1000), SeatRequest("b", 0, 1000)]):
+        said = refusal(asked, alone(H100))
+        assert "serves one process at a time (compute mode Exclusive_Process)" in said and "nvidia-smi -c 0" in said
+    busy = Machine((0,), 64_000, (Gpu("0", "H100", H100, used_mb=2000, exclusive=True),))
+    assert "Left: 0.0 GB" in refusal(autos(1000), busy)
+
+
+@pytest.mark.parametrize(
+    ("mode", "exclusive"), [("Default", False), ("Exclusive_Process", True), ("[N/A]", False), ("", False)]
+)
+def test_the_compute_mode_of_a_gpu_is_read(mode: str, exclusive: bool) -> None:
+    (gpu,) = visible_gpus(f"0, GPU-ab, NVIDIA H100, 81559, 0, Disabled, 9.0, {mode}\n", None, 64_000)
+    assert gpu.exclusive is exclusive
+
+
+def test_a_gpu_that_is_closed_to_programs_is_refused() -> None:
+    with pytest.raises(PlacementError, match="compute mode Prohibited"):
+        visible_gpus("0, GPU-ab, NVIDIA H100, 81559, 0, Disabled, 9.0, Prohibited\n", None, 64_000)
 
 
 def test_a_named_gpu_counts_within_the_visible_ones() -> None:

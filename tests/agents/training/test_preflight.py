@@ -79,6 +79,19 @@ def test_on_a_gpu_the_teachers_share_of_it_counts() -> None:
         foreseen("gpus=2x6 memory=64", Recipe(lora=False))
 
 
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_a_gpu_that_serves_one_process_trains_no_teacher_beside_its_engine(engine: str) -> None:
+    gpus = (hardware.Gpu("0", "H100", 80_000, exclusive=True), hardware.Gpu("1", "H100", 80_000))
+    there = msgspec.structs.replace(hardware.described(["memory=64"]), gpus=gpus)
+    agents = resolve.resolve_agents(msgspec.structs.replace(TEACHER, gpu=0, engine=engine), [STUDENT], there)
+    asked: dict[str, Any] = {"trainings": 1, "pairs": 16, "tokens_per_pair": 400, "machine": there}
+    if engine == "vllm":
+        assert forecast(agents, Recipe(), **asked)
+        return
+    with pytest.raises(PlacementError, match="a second process on the teacher's GPU"):
+        forecast(agents, Recipe(), **asked)
+
+
 def test_a_simulated_teacher_takes_nothing() -> None:
     assert foreseen("memory=24", teacher=Agent(name="teacher", engine="simulated")) is None
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -360,6 +361,27 @@ def test_an_engine_that_tells_nothing_fails_the_request(monkeypatch: pytest.Monk
         asyncio.run(scoring.score(Cached(deaf=True), prompt("a"), [1, 2, 3, 4], 2))
     with pytest.raises(EngineFailure, match="logprobs_mode: raw_logits"):
         asyncio.run(scoring.score(Cached("raw_logits"), prompt("a"), [1, 2, 3, 4], 2))
+
+
+class ScoresById:
+    """An engine on a GPU, which scores the given tokens of the rows that its cache does not hold."""
+
+    def __init__(self) -> None:
+        self.model_config = SimpleNamespace(logprobs_mode="raw_logprobs")
+        self.asked: list[tuple[list[int], int, bool]] = []
+
+    async def generate(self, asked: Any, sampling: tuple[list[int], int, bool], request_id: str) -> AsyncIterator[Any]:
+        self.asked.append(sampling)
+        scores = np.array([[-2.0], [-3.0]], np.float32) if sampling[2] else None
+        yield SimpleNamespace(prompt_token_id_logprobs=scores, num_cached_tokens=0 if sampling[2] else 3)
+
+
+def test_on_a_gpu_the_tokens_of_a_solution_are_scored_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_sampling", lambda skip_cache: None)
+    monkeypatch.setattr(scoring, "_sampling_by_id", lambda given, start, skip_cache: (list(given), start, skip_cache))
+    engine = ScoresById()
+    assert asyncio.run(scoring.score(engine, prompt("a"), [1, 2, 3, 4], 2, by_id=True)) == (-2.5, 0)
+    assert engine.asked == [([3, 4], 2, False), ([3, 4], 2, True)]
 
 
 # --- a real one ----------------------------------------------------------------------------------------------
