@@ -80,6 +80,24 @@ def test_a_line_up_of_a_study_is_scored_from_the_records_of_its_class(finished: 
         assert run["methods"]["sc"] == summary["methods"]["sc"]["accuracy"]
 
 
+def test_a_line_up_is_compared_with_self_consistency_at_its_own_cost(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    lineups = "lineups={mixed: [peer.1, bold], everyone: [peer, bold]}"
+    primary = "primary=[mixed - sc_at_cost, sc_at_cost - everyone.sum]"
+    said = classes.finish(start(study_file, out, lineups, primary, "cross={}", "set.lesson.equal_cost=true"))
+    found = result(out)
+    assert "mixed against SC at the cost of mixed: " in said
+    assert [(one["a"], one["b"]) for one in found["primary"]] == [
+        ("mixed", "mixed.sc_at_cost"),
+        ("everyone.sc_at_cost", "everyone.sum"),
+    ]
+    (run,) = found["runs"]
+    summary = json.loads((out / run["folder"] / "summary.json").read_text())
+    of_all = run["methods"]["sc_at_cost"]
+    assert run["lineups"]["everyone"]["sc_at_cost"] == of_all == summary["methods"]["sc_at_cost"]["accuracy"]
+    assert {one["name"]: one["sc_at_cost"] for one in found["lineups"]}["everyone"] == of_all
+
+
 def test_report_makes_the_same_study_json_from_the_records_alone(finished: Path) -> None:
     before = result(finished)
     (finished / "study.json").unlink()
