@@ -56,8 +56,11 @@ if TYPE_CHECKING:
     Placed = tuple[Counts, Agents, preflight.TrainingForecast | None, list[PlanRow], list[str]]
 
 app = command_line.program(Path(__file__).with_name("pyproject.toml"))
-app.command("scenarios.session.inspect_run:show", help="Show any problem, rationale, exam and prompt of a class.")
-app.command("scenarios.session.inspect_run:export", help="Write the records of a class as Parquet, CSV or JSON lines.")
+app.command("scenarios.studies.inspect_study:show", help="Show any problem, rationale, exam and prompt of a class.")
+app.command(
+    "scenarios.studies.inspect_study:export",
+    help="Write the records of a class or study as Parquet, CSV or JSON lines.",
+)
 out, err = Console(), Console(stderr=True)
 
 

@@ -1,6 +1,7 @@
 """Studies as a user runs them: many classes of real processes, and one comparison."""
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -156,6 +157,26 @@ def test_a_study_of_students_that_do_not_differ_says_so_first(study_file: Path, 
     said = classes.finish(start(study_file, out, *same, "cross={}"))
     assert result(out)["answer"][0].startswith("The students do not differ: ada, bob are the same model")
     assert said.index("The students do not differ") < said.index("Line-ups, over")
+
+
+def test_show_lists_the_classes_of_a_study_and_how_to_show_one(finished: Path) -> None:
+    said = classes.say("show", finished)
+    assert re.search(rf"{re.escape(LOW)} +complete +SC ", said)
+    assert f"python run.py show {finished}/runs/{LOW}" in said
+    found = json.loads(classes.say("show", finished, "--json"))
+    assert [(one["cell"], one["status"]) for one in found] == [(LOW, "complete"), (HIGH, "complete")]
+    assert "name one of its classes" in classes.say("show", finished, "1", code=2)
+
+
+def test_a_study_is_exported_as_one_set_of_tables_with_its_factors(finished: Path, tmp_path: Path) -> None:
+    said = classes.say("export", finished, "--to", "jsonl", "--out", tmp_path / "tables")
+    rows = [json.loads(line) for line in (tmp_path / "tables" / "exams.jsonl").read_text().splitlines()]
+    assert f"exams.jsonl: {len(rows)} rows" in said
+    places = {(row["run"], row["factor_teacher.engine_args.ability"], row["factor_seed"]) for row in rows}
+    assert places == {(LOW, "-0.5", "1"), (HIGH, "1.0", "1")}
+    for cell in (LOW, HIGH):
+        summary = json.loads((finished / "runs" / cell / "summary.json").read_text())
+        assert sum(row["run"] == cell for row in rows) == summary["counts"]["exam_answers"]
 
 
 def test_a_folder_with_a_study_is_refused(finished: Path, study_file: Path) -> None:
