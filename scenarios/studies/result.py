@@ -140,7 +140,7 @@ def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups) -
 
 
 def _terms_of(lineup: str) -> dict[str, str]:
-    """What is told of a line-up, by its key in study.json: the term."""
+    """The terms of a line-up by their keys in study.json."""
     return {"m1_max": lineup, "m1_sum": f"{lineup}.sum", "sc_at_cost": f"{lineup}.sc_at_cost"}
 
 
