@@ -98,6 +98,11 @@ class StudyFolder:
         """The cells of its study."""
         return list(grid(self.study()))
 
+    def classes(self) -> list[CellClass]:
+        """Its classes, as they were written when it began."""
+        sources = [(cell, source_of(self.run(cell).scenario_file, ())) for cell in self.cells()]
+        return [CellClass(cell, load.checked(source), source) for cell, source in sources]
+
     def run(self, cell: Cell) -> "CellFolder":
         """The folder of the class of a cell."""
         return CellFolder(self, self.path / "runs" / cell.name)

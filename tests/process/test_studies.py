@@ -205,7 +205,21 @@ def test_the_plan_of_a_study_says_what_sharing_saves(study_file: Path) -> None:
     assert [cell["requests"] for cell in plan["cells"]] == [4 + 12 + 36] * 2
     assert plan["requests"] == 2 * 52
     assert plan["separate_requests"] == 2 * 2 * (4 + 12 + 24)
-    assert "1.5 times as many" in classes.say("plan", study_file)
+    said = classes.say("plan", study_file)
+    assert "1.5 times as many" in said and "How long it takes is not known" in said
+    assert plan["most_problems"] == 4
+
+
+def test_the_plan_of_a_study_that_has_begun_measures_its_finished_classes(finished: Path) -> None:
+    plan = json.loads(classes.say("plan", finished, "--json"))
+    summaries = [json.loads((finished / "runs" / cell / "summary.json").read_text()) for cell in (LOW, HIGH)]
+    took = plan["measured"]["finished"]
+    assert took["seconds"] == pytest.approx(sum(one["wall_seconds"] for one in summaries))
+    assert took["requests"] == sum(one["counts"]["requests"] for one in summaries)
+    assert plan["measured"]["left"]["classes"] == 0
+    assert [(one["a"], one["b"]) for one in plan["found"]] == [("mixed", "copies"), ("mixed", "sc")]
+    assert "All is done: 2 classes took" in classes.say("plan", finished)
+    assert "this study has begun" in classes.say("plan", finished, "--set", "seeds=[1]", code=2)
 
 
 def test_two_classes_are_compared_by_problem(finished: Path) -> None:
