@@ -28,7 +28,7 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: float
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class MeasuredCells(msgspec.Struct, frozen=True, kw_only=True):
     """What the finished classes of a study took, and what the others will take at that rate."""
 
     finished: Spent
@@ -45,7 +45,7 @@ class ShownBy(msgspec.Struct, frozen=True):
     """None: more than MOST."""
 
 
-def measured(planned: Sequence[Mapping[str, Any]], summaries: Sequence[Mapping[str, Any]]) -> Measured | None:
+def measured(planned: Sequence[Mapping[str, Any]], summaries: Sequence[Mapping[str, Any]]) -> MeasuredCells | None:
     """The time and the tokens that are left, from the classes that are finished; None: none is.
 
     A class that is left takes the part of its plan, and the time a request, of the finished classes with its factors;
@@ -70,7 +70,7 @@ def measured(planned: Sequence[Mapping[str, Any]], summaries: Sequence[Mapping[s
             for name in ("requests", "prompt_tokens", "completion_tokens")
         }
         left.append(Spent(classes=1, seconds=took.seconds * shares["requests"] / max(1, took.requests), **shares))
-    return Measured(finished=_total([one for one in spent if one]), left=_total(left))
+    return MeasuredCells(finished=_total([one for one in spent if one]), left=_total(left))
 
 
 def _spent(summary: Mapping[str, Any]) -> Spent | None:
@@ -84,7 +84,7 @@ def _total(parts: Sequence[Spent]) -> Spent:
     return Spent(**{name: sum(getattr(one, name) for one in parts) for name in Spent.__struct_fields__})
 
 
-def in_words(found: Measured | None) -> str:
+def in_words(found: MeasuredCells | None) -> str:
     """How long the study takes, in a sentence or two."""
     if found is None:
         return (

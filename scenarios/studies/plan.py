@@ -13,7 +13,16 @@ from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Sentences, Trimmed
 from scenarios.session.plan import PlanRow, seating
 from scenarios.session.request_counts import count, counts
-from scenarios.studies.estimate import Measured, ShownBy, in_words, measured, most_problems, needed, power, power_table
+from scenarios.studies.estimate import (
+    MeasuredCells,
+    ShownBy,
+    in_words,
+    measured,
+    most_problems,
+    needed,
+    power,
+    power_table,
+)
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import MOST_CELLS, CellClass
 from scenarios.studies.pooling import Difference
@@ -51,7 +60,7 @@ class StudyPlan(msgspec.Struct, frozen=True, kw_only=True):
     agents: list[list[PlanRow]]
     """Of every distinct class."""
     warnings: list[str]
-    measured: Measured | None
+    measured: MeasuredCells | None
     """Of a study that has begun."""
     most_problems: int
     """Distinct problems, at most."""
