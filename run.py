@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from agents.placement import hardware, resolve
     from agents.training import preflight
     from scenarios.config.schema import Scenario
+    from scenarios.monitor.state import StudyState
     from scenarios.session.plan import PlanRow
     from scenarios.session.request_counts import Counts
     from scenarios.session.rerun import Extension
@@ -108,7 +109,7 @@ def study(
     """Run many classes from one study file, and compare line-ups of students over all of them."""
     from scenarios.studies.commands import run_study
 
-    hold_cell = partial(go_on, monitor=monitor, console=err if as_json else out, in_study=True)
+    hold_cell = partial(go_on, monitor=monitor, console=err if as_json else out)
     return run_study(study, overrides, out_dir, place, hold_cell, INTERRUPTS, out, err, as_json=as_json)
 
 
@@ -129,7 +130,7 @@ def resume(
     from scenarios.studies.folder import StudyFolder
 
     if (of := StudyFolder(run_dir)).used:
-        hold_cell = partial(go_on, monitor=monitor, in_study=True)
+        hold_cell = partial(go_on, monitor=monitor)
         return continue_study(of, hold_cell, INTERRUPTS, out, err, overrides=overrides, retry_failed=retry_failed)
     folder = RunFolder(run_dir)
     described = rerun.to_resume(folder, overrides)
@@ -197,10 +198,13 @@ def watch(run_dir: RunOrStudyDir, /) -> int:
     from scenarios.monitor import monitor
     from scenarios.session.run_dir import RunFolder
     from scenarios.studies.folder import StudyFolder
+    from scenarios.studies.progress import watch_study
 
-    folder = of.running() if (of := StudyFolder(run_dir)).used else RunFolder(run_dir)
-    scenario = folder.scenario()
     INTERRUPTS.words = ""  # the class goes on
+    if (of := StudyFolder(run_dir)).used:
+        return watch_study(of, out)
+    folder = RunFolder(run_dir)
+    scenario = folder.scenario()
     monitor.watch(folder.path, scenario, lambda: folder.subscriber(scenario))
     return COMPLETE
 
@@ -313,7 +317,7 @@ def hold(
     retry_failed: bool = False,
     extension: "Extension | None" = None,
     console: Console = out,
-    in_study: bool = False,
+    study: "StudyState | None" = None,
 ) -> int:
     """Run one session of a class, from its processes to the summary; returns the exit code.
 
@@ -325,11 +329,11 @@ def hold(
 
     where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
     connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share)
-    shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=console)
+    shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=console, study=study)
     ran_in, ending = session.hold(
         scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed, extension=extension
     )
-    return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, Console(quiet=True) if in_study else out, err)
+    return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, Console(quiet=True) if study else out, err)
 
 
 def main(words: list[str] | None = None) -> int:

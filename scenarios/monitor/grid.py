@@ -1,11 +1,10 @@
 """The cells of a study as a table: how far each class is, and what it comes to so far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import msgspec
 from rich.console import Group, RenderableType
 
-from scenarios.monitor.state import RunningResults, ShareRow
+from scenarios.monitor.state import CellState, ShareRow
 from scenarios.monitor.tables import STYLES, TableColumn, table
 from scenarios.monitor.texts import bar, cell
 from scenarios.report.formatting import many, percent
@@ -13,22 +12,6 @@ from scenarios.report.formatting import many, percent
 BAR = 10
 SHOWN = ("SC", "MAX", "SUM")
 """Methods with a column."""
-
-
-class CellState(msgspec.Struct, frozen=True):
-    """One cell of a study: a class, and what distinguishes it."""
-
-    name: str
-    factors: Mapping[str, str]
-    """The value of each factor, by its name."""
-    status: str
-    """to come, or a status of `Snapshot`."""
-    done: int = 0
-    """Requests with a result."""
-    total: int = 0
-    """Requests, as far as they are known."""
-    standing: RunningResults = RunningResults()
-    """Its results so far, as `Snapshot` has them."""
 
 
 def grid(cells: Sequence[CellState], width: int, height: int) -> RenderableType:

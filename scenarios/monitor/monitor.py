@@ -24,6 +24,7 @@ from broker.protocol import Gauges
 from scenarios.config.schema import Scenario
 from scenarios.monitor.plain import PlainLines
 from scenarios.monitor.reader import Reader
+from scenarios.monitor.state import StudyState
 from scenarios.monitor.terminal import Canvas, LiveScreen, can_draw
 from scenarios.monitor.view import view
 from scenarios.report.formatting import harmless
@@ -114,6 +115,7 @@ class Monitor:
         mode: live needs a terminal and is plain without one; off shows nothing.
         console: the terminal; default: standard output.
         stream: where plain lines go; default: standard error.
+        study: the study that the class is part of.
     """
 
     def __init__(
@@ -125,7 +127,9 @@ class Monitor:
         *,
         console: Console | None = None,
         stream: TextIO | None = None,
+        study: StudyState | None = None,
     ) -> None:
+        self._study = study
         self._folder = folder
         self._scenario = scenario
         self._subscribe = subscribe
@@ -166,7 +170,8 @@ class Monitor:
     def _run(self, canvas: LiveScreen | PlainLines) -> None:
         try:
             with Store(self._folder) as store, self._subscribe() as source:
-                self._follow(Reader(store, self._scenario, spent_in(self._folder)), source, canvas)
+                reader = Reader(store, self._scenario, spent_in(self._folder), self._study)
+                self._follow(reader, source, canvas)
         except Exception as error:
             # The class goes on without its picture; the end reports the error.
             log = self._folder / "logs" / "monitor.log"
@@ -193,13 +198,21 @@ class Monitor:
         loop.step(at_once=True)
 
 
-def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Console | None = None) -> str:
+def watch(
+    folder: Path,
+    scenario: Scenario,
+    subscribe: Subscribe,
+    study: StudyState | None = None,
+    *,
+    console: Console | None = None,
+) -> str:
     """Show the class in `folder` until it ends, or q; a class that is over is drawn once.
 
     Args:
         folder: of the run.
         scenario: what is run there.
         subscribe: connects to the broker's gauges; called only where the class runs.
+        study: the study that the class is part of.
         console: the terminal; default: standard output.
 
     Returns:
@@ -210,7 +223,7 @@ def watch(folder: Path, scenario: Scenario, subscribe: Subscribe, *, console: Co
     """
     console = console or Console()
     with Store(folder) as store:
-        reader = Reader(store, scenario, spent_in(folder))
+        reader = Reader(store, scenario, spent_in(folder), study)
         if is_running(folder):
             with subscribe() as source:
                 _show_until_end(folder, reader, source, console)

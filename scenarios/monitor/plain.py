@@ -69,6 +69,9 @@ class PlainLines:
         numbers = ", ".join(map(str, snapshot.course))
         level = f"levels {numbers}" if numbers else f"level {snapshot.level}"
         lines = [f"{snapshot.scenario}, {level}: {task(snapshot, ', ')}"]
+        if snapshot.cells:
+            complete = sum(one.status == "complete" for one in snapshot.cells)
+            lines.append(f"study: {complete} of {many(len(snapshot.cells), 'class', 'classes')} complete")
         if snapshot.simulated:
             lines.append(f"simulated, no language model: {', '.join(snapshot.simulated)}")
         started = [event.seq for event in snapshot.events if event.kind == "started"]

@@ -12,7 +12,7 @@ from scenarios.config.schema import Agent, Scenario
 from scenarios.monitor.follow import AgentTotals, Follower
 from scenarios.monitor.progress import ClassProgress
 from scenarios.monitor.start import Start
-from scenarios.monitor.state import OVER, AgentRow, LatestText, RunningResults, Snapshot
+from scenarios.monitor.state import OVER, AgentRow, CellState, LatestText, RunningResults, Snapshot, StudyState
 from scenarios.monitor.timeline import Timeline
 from scenarios.report.formatting import many
 from scenarios.store.problems import TAUGHT
@@ -31,9 +31,17 @@ class Reader:
         store: its gradebook.
         scenario: what is run.
         spent: what its agents had spent before, by name.
+        study: the study that it is part of.
     """
 
-    def __init__(self, store: Store, scenario: Scenario, spent: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        scenario: Scenario,
+        spent: Mapping[str, float] | None = None,
+        study: StudyState | None = None,
+    ) -> None:
+        self._study = study
         self.follower = Follower(store, scenario)
         self._progress = ClassProgress(self.follower, scenario)
         self._timeline = Timeline()
@@ -110,7 +118,7 @@ class Reader:
             learning = replace(learning, trainings=tuple(replace(row, left_s=None) for row in learning.trainings))
         agents = self._agents(None if over else gauges, clock, over)
         lessons = self.follower.lessons
-        return Snapshot(
+        found = Snapshot(
             scenario=self._scenario.name,
             level=progress.level,
             task=self._task,
@@ -132,6 +140,7 @@ class Reader:
             start=() if over else self._start.rows(agents, self._amount if self._task_known else "", timeline, now),
             read=self.follower.read,
         )
+        return replace(found, cells=_cells(self._study, found)) if self._study else found
 
     def _read_task(self) -> None:
         """Read the sources and the amounts of the problems, once they are in the gradebook."""
@@ -221,6 +230,13 @@ class Reader:
             if span > 0:
                 speeds[name] = gained / span
         return speeds
+
+
+def _cells(study: StudyState, shown: Snapshot) -> tuple[CellState, ...]:
+    """The cells of a study; that of the class that is shown as it is now."""
+    done, total = (sum(getattr(row, name) for row in shown.stages) for name in ("done", "total"))
+    now = {"status": shown.status, "done": done, "total": total, "standing": shown.standing}
+    return tuple(replace(one, **now) if n == study.at else one for n, one in enumerate(study.cells))
 
 
 def _sources(scenario: Scenario) -> list[str | None]:

@@ -60,6 +60,30 @@ class RunningResults(msgspec.Struct, frozen=True):
     """Over all exam answers so far."""
 
 
+class CellState(msgspec.Struct, frozen=True):
+    """One cell of a study: a class, and what distinguishes it."""
+
+    name: str
+    factors: Mapping[str, str]
+    """The value of each factor, by its name."""
+    status: str
+    """to come, or a status of `Snapshot`."""
+    done: int = 0
+    """Requests with a result."""
+    total: int = 0
+    """Requests, as far as they are known."""
+    standing: RunningResults = RunningResults()
+    """Its results so far, as `Snapshot` has them."""
+
+
+class StudyState(msgspec.Struct, frozen=True):
+    """All classes of a study, as they were when the class that is shown began."""
+
+    cells: tuple[CellState, ...]
+    at: int | None
+    """The place of the class that is shown; None: none is."""
+
+
 class StartRow(msgspec.Struct, frozen=True):
     """One thing that must be done before the first answer."""
 
@@ -232,6 +256,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Until all agents of the session are ready."""
     read: float = 1.0
     """Share of the gradebook that is read."""
+    cells: tuple[CellState, ...] = ()
+    """Of its study, this class included; empty if it is part of none."""
 
     @property
     def over(self) -> bool:

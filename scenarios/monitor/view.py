@@ -5,16 +5,19 @@ Sections are left out by priority where the terminal is small, and so are column
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
 from rich.text import Text
 
 from scenarios.monitor.controls import HELP, Look
 from scenarios.monitor.frame import Frame, Line, beside, render
+from scenarios.monitor.grid import grid
 from scenarios.monitor.header import ROOMY, header, stages
 from scenarios.monitor.results import SHORT
 from scenarios.monitor.results import lines as lines_of_results
 from scenarios.monitor.sections import PREVIEW, section, with_text
 from scenarios.monitor.state import Snapshot
 from scenarios.monitor.texts import cell, rule
+from scenarios.report.formatting import many
 
 WIDE = 150
 """Cells from which there are two columns."""
@@ -126,6 +129,10 @@ def view(
         drawn: the sections of the last picture; those that did not change are not drawn again.
         look: what the keys have chosen.
     """
+    if snapshot.cells:
+        above = _study(snapshot, width, height) if look.view == "overview" and not look.help else []
+        below = view(replace(snapshot, cells=()), width, height - len(above), hint, drawn, look)
+        return Frame((*above, *below.lines))
     drawn = {} if drawn is None else drawn
     top = header(snapshot, width, height, paused=look.paused)
     if look.help:
@@ -144,6 +151,18 @@ def view(
         if not any(given.values()):
             lines += _lines([rule(look.view, [hint], width), cell(" nothing to show so far", "dim")], width)
     return Frame(tuple(lines[:height]))
+
+
+def _study(snapshot: Snapshot, width: int, height: int) -> list[Line]:
+    """The classes of the study, above the one that is shown; nothing where there is little room."""
+    if height < TALL - 10:
+        return []
+    complete = sum(one.status == "complete" for one in snapshot.cells)
+    title = rule(
+        "the study's classes", [f"{complete} of {many(len(snapshot.cells), 'class', 'classes')} complete"], width
+    )
+    drawn = render(grid(snapshot.cells, width - 1, max(4, height // 4)), width, " ")
+    return [*_lines([title], width), *drawn.lines]
 
 
 def _columns(

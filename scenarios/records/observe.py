@@ -53,6 +53,17 @@ class Rationale(msgspec.Struct, frozen=True):
     """Of `prompt_tokens`: those that came from a prefix cache."""
 
 
+class ExamCost(msgspec.Struct, frozen=True):
+    """The tokens of one student's distinct exams under one TP and of the dialogues before them.
+
+    An answer of the teacher to two students with the same question counts for one of them.
+    """
+
+    student: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """One TP with its TRs and their exams."""
 
@@ -68,5 +79,7 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """Prompt tokens of the same."""
     exam_cached_prompt_tokens: int = 0
     """Of `exam_prompt_tokens`: those that came from a prefix cache."""
+    exam_costs: tuple[ExamCost, ...] = ()
+    """The same tokens by student, sorted by name."""
     votes: tuple[Rationale, ...] = ()
     """Further TRs (`lesson.equal_cost`), which are never examined, sorted by repeat, without failed ones."""

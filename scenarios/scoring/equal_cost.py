@@ -1,8 +1,10 @@
 """Self-consistency at M1's cost (`lesson.equal_cost`): how many TRs the tokens of M1 would have bought.
 
-M1 spends tokens on TRs and their exams. The same tokens buy more TRs, whose votes are the fair baseline (SC).
+M1 spends tokens on TRs and their exams. The same tokens buy more TRs, whose votes are the fair baseline (SC). A line-up
+of some students costs less than all of them, so the TRs that are sampled for all are enough for every line-up.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import msgspec
@@ -24,13 +26,25 @@ class Affordable(NamedTuple):
     """Whether either is cut to the TRs that there are and MOST more."""
 
 
-def affordable(lesson: TeachingProblemRecord) -> Affordable:
-    """What M1's tokens would have bought. Without TRs, or where no tokens were counted, the TRs that there are."""
+def affordable(lesson: TeachingProblemRecord, students: Collection[str] | None = None) -> Affordable:
+    """What M1's tokens would have bought. Without TRs, or where no tokens were counted, the TRs that there are.
+
+    Args:
+        lesson: the TP.
+        students: the line-up whose exams are paid; default: all students.
+    """
     there = len(lesson.rationales)
     prompt = sum(one.prompt_tokens for one in lesson.rationales)
     completion = sum(one.completion_tokens for one in lesson.rationales)
-    exams = lesson.exam_prompt_tokens + lesson.exam_tokens
-    wanted = (_bought(there, prompt + completion, exams), _bought(there, completion, lesson.exam_tokens))
+    exam_prompt, exam_completion = lesson.exam_prompt_tokens, lesson.exam_tokens
+    if students is not None:
+        paid = [one for one in lesson.exam_costs if one.student in students]
+        exam_prompt, exam_completion = (
+            sum(one.prompt_tokens for one in paid),
+            sum(one.completion_tokens for one in paid),
+        )
+    exams = exam_prompt + exam_completion
+    wanted = (_bought(there, prompt + completion, exams), _bought(there, completion, exam_completion))
     by_tokens, by_completion = (min(number, there + MOST) for number in wanted)
     return Affordable(by_tokens, by_completion, (by_tokens, by_completion) != wanted)
 

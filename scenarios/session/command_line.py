@@ -48,8 +48,11 @@ def program(project: Path) -> cyclopts.App:
     # Commands that need no agent; they are imported when they are called.
     for command, help in (
         ("scenarios.studies.commands:compare", "Compare finished classes, problem by problem, with the first."),
-        ("scenarios.session.inspect_run:show", "Show any problem, rationale, exam and prompt of a class."),
-        ("scenarios.session.inspect_run:export", "Write the records of a class as Parquet, CSV or JSON lines."),
+        ("scenarios.studies.inspect_study:show", "Show any problem, rationale, exam and prompt of a class."),
+        (
+            "scenarios.studies.inspect_study:export",
+            "Write the records of a class or study as Parquet, CSV or JSON lines.",
+        ),
         ("scenarios.session.inspect_run:replay", "Score recorded answers under another rule, without a model."),
         ("scenarios.session.inspect_run:grade", "Try the grader on a JSON-lines file."),
     ):

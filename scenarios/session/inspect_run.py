@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -15,6 +15,9 @@ from scenarios.report.recorded import RecordedClass
 from scenarios.session.command_line import AsJson, Overrides, RunDir
 from scenarios.session.exit_codes import COMPLETE
 from scenarios.session.run_dir import RunFolder
+
+if TYPE_CHECKING:
+    from scenarios.report.export import Exported
 
 MOST = 3
 """TP, TR and student."""
@@ -60,14 +63,17 @@ def export(
 
     folder = RunFolder(run_dir)
     folder.scenario()  # refuses what is no run
-    out = Console()
-    done = write({str(folder): folder.path}, to, out_dir or folder.path / "export", recorded)
+    tell_exported(Console(), write({str(folder): folder.path}, to, out_dir or folder.path / "export", recorded), to)
+    return COMPLETE
+
+
+def tell_exported(out: Console, done: "Exported", to: str) -> None:
+    """Say which tables were written, and which were not."""
     for name, rows in done.rows.items():
         say(out, f"{name}.{to}: {many(rows, 'row')}")
     for name, why in done.absent.items():
         say(out, f"no {name}: {why}")
     say(out, f"All of it is in {done.folder}; docs/data.md explains the columns.")
-    return COMPLETE
 
 
 def replay(run_dir: RunDir, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:

@@ -4,7 +4,7 @@ This is the one place where a study or a comparison of runs scores answers; scen
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import msgspec
@@ -16,15 +16,15 @@ from scenarios.levels.replay import replay
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.methods import chosen_answers
 from scenarios.report.run_info import facts_from
-from scenarios.scoring.lbt import Sheet, distinct
+from scenarios.scoring.equal_cost import affordable, with_votes
+from scenarios.scoring.lbt import Same, Sheet, distinct
 from scenarios.scoring.lineups import results_by_problem
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
+from scenarios.studies.terms import EQUAL_COST, Lineups
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Bank, Problem
 from scenarios.tasks.sources.families import GSM
-
-Lineups = Mapping[str, tuple[str, ...]]
 
 
 class ClassAnswers(msgspec.Struct, frozen=True):
@@ -35,7 +35,8 @@ class ClassAnswers(msgspec.Struct, frozen=True):
     units: list[str]
     """Independent problems: see `unit`."""
     right: dict[str, list[float]]
-    """By method, and by line-up (MAX) and `lineup.sum`: 1 where the choice for a TP is right, else 0."""
+    """By method, and by line-up (MAX), `lineup.sum` and `lineup.sc_at_cost`: 1 where the choice for a TP is right,
+    else 0."""
     answerers: dict[str, str]
     """Of each student: equal for students that differ in nothing but their name."""
     differing: int
@@ -65,6 +66,8 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         of_lineups = results_by_problem(sheets, sorted(set(lineups.values())), scenario.scoring, scenario.seed)
         for name, members in lineups.items():
             right[name], right[f"{name}.sum"] = of_lineups[members].m1_max, of_lineups[members].m1_sum
+        if scenario.lesson.equal_cost:
+            right |= _at_cost(lessons, lineups, scenario, grader.same)
         known = store.answerers()
     problems = {item.tp.id: item.tp for item in bank.items}
     students = [student.name for student in scenario.students]
@@ -78,6 +81,23 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         differing=sum(_differ(lesson, students) for lesson in lessons),
         simulated=any(agent.engine == "simulated" for agent in scenario.agents),
     )
+
+
+def _at_cost(
+    lessons: Sequence[TeachingProblemRecord], lineups: Lineups, scenario: Scenario, same: Same
+) -> dict[str, list[float]]:
+    """SC of as many rationales as the tokens of each line-up would have bought: see scoring/equal_cost.py."""
+    found: dict[str, list[float]] = {f"{name}.{method}": [] for name in lineups for method in EQUAL_COST}
+    for lesson in lessons:
+        right: dict[int, float] = {}
+        for name, members in lineups.items():
+            bought = affordable(lesson, members)
+            for method, number in zip(EQUAL_COST, (bought.by_tokens, bought.by_completion), strict=True):
+                if number not in right:
+                    sheet = Sheet(with_votes(lesson, number), same)
+                    right[number] = float(sheet.choose("sc", (), scenario.scoring).correct)
+                found[f"{name}.{method}"].append(right[number])
+    return found
 
 
 def unit(bank: Bank, problem: Problem) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from broker.errors import LbtError, in_words
+from broker.errors import LbtError, ScenarioError, in_words
 from broker.interrupts import Interrupts
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say, show
@@ -105,8 +105,16 @@ def plan_study(
     *,
     as_json: bool = False,
 ) -> int:
-    """Print what a study asks; returns the exit code. See `plan.study_plan`."""
-    show(out, plan.study_plan(*load.read(path, overrides), seats), plan.tables, as_json=as_json)
+    """Print what a study asks; returns the exit code. See `plan.study_plan`.
+
+    Raises:
+        LbtError: the study is wrong, or it has begun and so cannot be changed.
+    """
+    begun = StudyFolder(path) if path.is_dir() else None
+    if begun and overrides:
+        raise ScenarioError(f"{begun}: this study has begun; --set changes the plan of a study file alone")
+    study, classes = (begun.study(), begun.classes()) if begun else load.read(path, overrides)
+    show(out, plan.study_plan(study, classes, seats, begun), plan.tables, as_json=as_json)
     return COMPLETE
 
 

@@ -99,6 +99,11 @@ class StudyFolder:
         """The cells of its study."""
         return list(grid(self.study()))
 
+    def classes(self) -> list[CellClass]:
+        """Its classes, as they were written when it began."""
+        sources = [(cell, source_of(self.run(cell).scenario_file, ())) for cell in self.cells()]
+        return [CellClass(cell, load.checked(source), source) for cell, source in sources]
+
     def run(self, cell: Cell) -> "CellFolder":
         """The folder of the class of a cell."""
         return CellFolder(self, self.path / "runs" / cell.name)
@@ -117,16 +122,15 @@ class StudyFolder:
                 raise ScenarioError(f"{self}: another run.py is at work on this study") from None
             yield
 
-    def running(self) -> RunFolder:
-        """The folder of the class that runs now.
+    @property
+    def at_work(self) -> bool:
+        """Whether a program runs classes of this study."""
+        return is_running(self.path)
 
-        Raises:
-            ScenarioError: none does.
-        """
-        for cell in self.cells():
-            if is_running(self.run(cell).path):
-                return RunFolder(self.run(cell).path)
-        raise ScenarioError(f"{self}: no class of this study runs now; python run.py report {self} shows the results")
+    def running(self) -> "CellFolder | None":
+        """The folder of the class that runs now; None: none does."""
+        runs = map(self.run, self.cells())
+        return next((run for run in runs if run.used and is_running(run.path)), None)
 
     def result(self) -> dict[str, Any]:
         """study.json as it was last written; empty if it was not."""
@@ -172,11 +176,17 @@ class CellFolder(RunFolder):
             status = facts_from(store).status
         return "running" if status != "complete" and is_running(self.path) else status
 
+    def summary(self) -> dict[str, Any]:
+        """summary.json as it was last written; empty if it was not."""
+        try:
+            found: dict[str, Any] = msgspec.json.decode((self.path / "summary.json").read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.DecodeError):
+            return {}
+        return found
+
     def figures(self) -> str:
         """The accuracies of its methods in words; empty without a summary."""
-        try:
-            methods = msgspec.json.decode((self.path / "summary.json").read_bytes())["methods"]
-        except (OSError, msgspec.DecodeError, KeyError):
+        if not (methods := self.summary().get("methods")):
             return ""
         shown = (("SC", "sc"), ("M1 MAX", "m1_max"), ("M1 SUM", "m1_sum"))
         return ", ".join(f"{label} {percent(methods.get(name, {}).get('accuracy'))}" for label, name in shown)

@@ -53,7 +53,9 @@ class CellClass(NamedTuple):
 
 
 def is_study(path: Path) -> bool:
-    """Whether `path` is a study file; False for anything that cannot be read, too."""
+    """Whether `path` is a study file, or the folder of a study; False for anything that cannot be read, too."""
+    if (path / "study.yaml").is_file():
+        return True
     try:
         return "study" in source_of(path, ()).tree.value
     except ScenarioError:

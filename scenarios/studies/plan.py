@@ -13,7 +13,20 @@ from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Sentences, Trimmed
 from scenarios.session.plan import PlanRow, seating
 from scenarios.session.request_counts import count, counts
+from scenarios.studies.estimate import (
+    MeasuredCells,
+    ShownBy,
+    in_words,
+    measured,
+    most_problems,
+    needed,
+    power,
+    power_table,
+)
+from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import MOST_CELLS, CellClass
+from scenarios.studies.pooling import Difference
+from scenarios.studies.result import study_result
 from scenarios.studies.runner import distinct, located
 from scenarios.studies.schema import Study
 from scenarios.studies.terms import label, named_lineups
@@ -47,10 +60,20 @@ class StudyPlan(msgspec.Struct, frozen=True, kw_only=True):
     agents: list[list[PlanRow]]
     """Of every distinct class."""
     warnings: list[str]
+    measured: MeasuredCells | None
+    """Of a study that has begun."""
+    most_problems: int
+    """Distinct problems, at most."""
+    power: list[ShownBy]
+    found: list[Difference]
+    """The primary comparisons over the classes that are complete."""
 
 
 def study_plan(
-    study: Study, classes: Sequence[CellClass], seats: Callable[[Scenario], tuple[list[PlanRow], list[str]]]
+    study: Study,
+    classes: Sequence[CellClass],
+    seats: Callable[[Scenario], tuple[list[PlanRow], list[str]]],
+    begun: StudyFolder | None = None,
 ) -> StudyPlan:
     """The plan of a study.
 
@@ -58,6 +81,7 @@ def study_plan(
         study: the study.
         classes: all its classes.
         seats: places the agents of a class on this machine; returns their seats and warnings.
+        begun: its folder, if it has begun.
 
     Raises:
         LbtError: a class cannot run as asked, or not on this machine.
@@ -87,6 +111,8 @@ def study_plan(
                 separate_requests=separate,
             )
         )
+    runs = [begun.run(one.cell) for one in classes] if begun else []
+    summaries = [run.summary() if run.status == "complete" else {} for run in runs]
     if len(classes) > MOST_CELLS:
         warnings[f"{len(classes):,} classes are more than the {MOST_CELLS} that `study` runs."] = None
     if not study.primary:
@@ -102,6 +128,10 @@ def study_plan(
         separate_requests=sum(cell.separate_requests for cell in cells),
         agents=agents,
         warnings=list(warnings),
+        measured=measured(list(map(msgspec.structs.asdict, cells)), summaries) if begun else None,
+        most_problems=most_problems(classes),
+        power=power(),
+        found=study_result(begun).primary if begun and any(summaries) else [],
     )
 
 
@@ -136,10 +166,12 @@ def tables(plan: StudyPlan) -> RenderableType:
     for cell in plan.cells:
         numbers = (cell.requests, cell.prompt_tokens, cell.completion_tokens)
         classes.add_row(label({**cell.factors, "seed": cell.seed}), *(f"{number:,}" for number in numbers))
-    parts: list[RenderableType] = [amounts, Sentences(shares), classes]
+    parts: list[RenderableType] = [amounts, Sentences(shares), Sentences(in_words(plan.measured)), classes]
     if plan.primary:
         compared = many(len(plan.primary), "primary comparison")
         parts.append(Sentences(f"{compared}, corrected together: {', '.join(plan.primary)}."))
+    parts += [Sentences(needed(one)) for one in plan.found]
+    parts.append(power_table(plan.power, plan.most_problems))
     parts += map(seating, {msgspec.json.encode(rows): rows for rows in plan.agents}.values())
     parts += [Sentences(f"Warning: {warning}", style="yellow") for warning in plan.warnings]
     return Trimmed(Group(*(one for part in parts for one in (part, Text()))))

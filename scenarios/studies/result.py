@@ -17,7 +17,7 @@ from scenarios.studies.load import Cell, stands_for
 from scenarios.studies.pooling import Accuracy, Difference, accuracy, compare, holm
 from scenarios.studies.schema import Published, Study
 from scenarios.studies.sentences import answer
-from scenarios.studies.terms import Lineups, named_lineups, primary_terms, terms
+from scenarios.studies.terms import Lineups, lineup_of, named_lineups, primary_terms, terms
 
 
 class LineupResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +32,9 @@ class LineupResult(msgspec.Struct, frozen=True, kw_only=True):
     m1_sum_ci95: tuple[float, float]
     n: int
     """Distinct problems."""
+    sc_at_cost: float | None = None
+    """SC of as many rationales as the tokens of this line-up buy; None without lesson.equal_cost."""
+    sc_at_cost_ci95: tuple[float, float] | None = None
 
 
 class CellResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +53,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     """Teaching problems; 0 unless it is complete, as the next two are empty."""
     methods: dict[str, float] = {}
     lineups: dict[str, dict[str, float]] = {}
-    """By name: `m1_max` and `m1_sum`."""
+    """By name: `m1_max` and `m1_sum`, and with lesson.equal_cost `sc_at_cost`."""
 
 
 class PublishedResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,9 +132,16 @@ def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups) -
     return msgspec.structs.replace(
         result,
         n=len(answers.tps),
-        methods={term: share for term, share in shares.items() if term.removesuffix(".sum") not in lineups},
-        lineups={name: {"m1_max": shares[name], "m1_sum": shares[f"{name}.sum"]} for name in lineups if name in shares},
+        methods={term: share for term, share in shares.items() if not lineup_of(term, lineups)},
+        lineups={
+            name: {key: shares[term] for key, term in _terms_of(name).items() if term in shares} for name in lineups
+        },
     )
+
+
+def _terms_of(lineup: str) -> dict[str, str]:
+    """The terms of a line-up by their keys in study.json."""
+    return {"m1_max": lineup, "m1_sum": f"{lineup}.sum", "sc_at_cost": f"{lineup}.sc_at_cost"}
 
 
 def _pooled(
@@ -153,7 +163,7 @@ def _pooled(
         pairs = primary_terms(study, scenario, lineups)
         primary = holm([compare(classes, a, b, seed) for a, b in pairs])
         known = [term for term in terms(scenario, lineups) if all(term in one.right for one in classes)]
-        methods = {term: accuracy(classes, term) for term in known if term.removesuffix(".sum") not in lineups}
+        methods = {term: accuracy(classes, term) for term in known if not lineup_of(term, lineups)}
         found = [_lineup(name, members, classes) for name, members in lineups.items()]
         descriptive = [compare(classes, a, b, seed) for a, b in _others(found, pairs)]
     result = StudyResult(
@@ -173,6 +183,8 @@ def _pooled(
 
 def _lineup(name: str, members: tuple[str, ...], classes: Sequence[ClassAnswers]) -> LineupResult:
     by_max, by_sum = accuracy(classes, name), accuracy(classes, f"{name}.sum")
+    cost = f"{name}.sc_at_cost"
+    at_cost = accuracy(classes, cost) if all(cost in one.right for one in classes) else None
     return LineupResult(
         name=name,
         students=members,
@@ -181,12 +193,18 @@ def _lineup(name: str, members: tuple[str, ...], classes: Sequence[ClassAnswers]
         m1_max_ci95=by_max.ci95,
         m1_sum_ci95=by_sum.ci95,
         n=by_max.n,
+        sc_at_cost=at_cost.accuracy if at_cost else None,
+        sc_at_cost_ci95=at_cost.ci95 if at_cost else None,
     )
 
 
 def _others(lineups: Sequence[LineupResult], primary: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Comparisons to describe: every line-up with SC, by MAX and by SUM, and with the best single student."""
+    """Comparisons to describe: every line-up with SC, by MAX and by SUM, and with the best single student.
+
+    Where it is known, also with SC at the line-up's cost.
+    """
     pairs = [(term, "sc") for one in lineups for term in (one.name, f"{one.name}.sum")]
+    pairs += [(one.name, f"{one.name}.sc_at_cost") for one in lineups if one.sc_at_cost is not None]
     single = max((one for one in lineups if len(one.students) == 1), key=lambda one: one.m1_max, default=None)
     if single:
         pairs += [(one.name, single.name) for one in lineups if one.name != single.name]

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -13,18 +14,20 @@ from broker.interrupts import Interrupts
 from scenarios.config import load
 from scenarios.config.overrides import source_of
 from scenarios.config.schema import Scenario
+from scenarios.monitor.state import StudyState
 from scenarios.report.console import say
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
 from scenarios.session.run_dir import RunFolder
 from scenarios.studies.folder import CellFolder, StudyFolder
-from scenarios.studies.load import Cell, CellClass
+from scenarios.studies.load import CellClass
+from scenarios.studies.progress import study_state
 
 
 class ClassSessions(Protocol):
     """Holds a session of one class: run.py's, which knows the agents."""
 
-    def __call__(self, scenario: Scenario, folder: RunFolder, *, retry_failed: bool) -> int:
-        """Begin the class in `folder`, or go on with it; returns the exit code."""
+    def __call__(self, scenario: Scenario, folder: RunFolder, *, retry_failed: bool, study: StudyState) -> int:
+        """Begin the class in `folder`, or go on with it; `study` is for the monitor. Returns the exit code."""
 
 
 def check(classes: Sequence[CellClass], check_class: Callable[[Scenario], object]) -> None:
@@ -90,7 +93,8 @@ def run_cells(
                 say(out, f"{head}: complete already")
                 continue
             say(out, head)
-            code, reason = _run(cell, run, scenario, hold, overrides, retry_failed=retry_failed)
+            held = partial(hold, scenario, run, retry_failed=retry_failed, study=study_state(folder, cell.name))
+            code, reason = _run(run, held, overrides)
             if code == INTERRUPTED:
                 return INTERRUPTED, failed
             codes.add(code)
@@ -106,19 +110,11 @@ def _is_finished(run: CellFolder) -> bool:
     return run.status == "complete" and (run.path / "summary.json").is_file()
 
 
-def _run(
-    cell: Cell,
-    run: CellFolder,
-    scenario: Scenario,
-    hold: ClassSessions,
-    overrides: Sequence[str],
-    *,
-    retry_failed: bool,
-) -> tuple[int, str]:
+def _run(run: CellFolder, hold: Callable[[], int], overrides: Sequence[str]) -> tuple[int, str]:
     """Run one class; returns its exit code, and why it failed."""
     try:
         with load.located_in(source_of(run.scenario_file, overrides)):
-            code = hold(scenario, run, retry_failed=retry_failed)
+            code = hold()
     except (LbtError, OSError, sqlite3.Error) as error:
         return FAILED, in_words(error)
     if code in (COMPLETE, PARTLY, INTERRUPTED):

@@ -1,17 +1,16 @@
 """The result of a study in sentences: first what takes its meaning away, then each primary comparison."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from scenarios.report.formatting import many, points
 from scenarios.scoring.statistics import caution
 from scenarios.studies.answers import ClassAnswers
 from scenarios.studies.pooling import Difference
+from scenarios.studies.terms import Lineups
 
 if TYPE_CHECKING:
     from scenarios.studies.result import StudyResult
-
-Lineups = Mapping[str, tuple[str, ...]]
 
 
 def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Lineups) -> list[str]:
@@ -34,15 +33,23 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
 def in_words(one: Difference) -> str:
     """A comparison in a sentence or two."""
     p = one.p_value if one.p_holm is None else one.p_holm
+    a, b = _spoken(one.a), _spoken(one.b)
     said = (
-        f"{one.a} against {one.b}: {points(one.difference, one.ci95)}; better on {one.wins:,}, worse on {one.losses:,} "
+        f"{a} against {b}: {points(one.difference, one.ci95)}; better on {one.wins:,}, worse on {one.losses:,} "
         f"of {many(one.n, 'problem')}; p = {p:.2g}."
     )
     if one.shown:
-        return f"{said} {one.a if one.difference > 0 else one.b} is better by more than chance explains."
+        return f"{said} {a if one.difference > 0 else b} is better by more than chance explains."
     if one.needed is None:
         return f"{said} Statistically tied."
     return f"{said} Statistically tied; about {many(one.needed, 'problem')} would show a difference of this size."
+
+
+def _spoken(term: str) -> str:
+    """A side of a comparison in a sentence."""
+    lineup, _, method = term.rpartition(".")
+    words = {"sc_at_cost": "SC at the cost of {}", "sc_at_completion_cost": "SC for the completion tokens of {}"}
+    return words[method].format(lineup) if lineup and method in words else term
 
 
 def _no_difference(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Lineups) -> Iterator[str]:

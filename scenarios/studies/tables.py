@@ -39,10 +39,12 @@ def _lineups(result: StudyResult) -> Ruled:
     table = Ruled(f"Line-ups, over {many(result.lineups[0].n, 'distinct problem')} of all classes", _left_out(result))
     table.add_column("line-up", fold=True)
     table.add_column("students", fold=True)
-    table.add_columns("MAX", "95 %", "SUM", "95 %")
+    costs = any(one.sc_at_cost is not None for one in shown)
+    table.add_columns("MAX", "95 %", "SUM", "95 %", *(("SC at\nits cost", "95 %") if costs else ()))
     for one in shown:
-        max_ci, sum_ci = interval(one.m1_max_ci95), interval(one.m1_sum_ci95)
-        table.add_row(one.name, ", ".join(one.students), percent(one.m1_max), max_ci, percent(one.m1_sum), sum_ci)
+        cells = [percent(one.m1_max), interval(one.m1_max_ci95), percent(one.m1_sum), interval(one.m1_sum_ci95)]
+        cells += [percent(one.sc_at_cost), interval(one.sc_at_cost_ci95)] if costs else []
+        table.add_row(one.name, ", ".join(one.students), *cells)
     return table
 
 

@@ -8,16 +8,21 @@ from typing import Any
 from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
 from scenarios.config.yaml_tree import shown
-from scenarios.report.methods import DENSE_METHODS, METHODS
+from scenarios.report.methods import DENSE_METHODS, EQUAL_COST_METHODS, METHODS
 from scenarios.scoring import lineups
 from scenarios.studies.schema import Study
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-EQUAL_COST = ("sc_at_cost", "sc_at_completion_cost")
-"""Methods of classes with lesson.equal_cost."""
+EQUAL_COST = tuple(EQUAL_COST_METHODS)
+"""Methods of classes with lesson.equal_cost: SC at the cost of all students or, after a line-up and a dot, of those."""
 RESERVED = (*METHODS, *DENSE_METHODS, *EQUAL_COST, "all")
 Lineups = Mapping[str, tuple[str, ...]]
 """The students of each line-up by its name."""
+
+
+def lineup_of(term: str, lineups: Collection[str]) -> str | None:
+    """The line-up of a term such as `mixed`, `mixed.sum` or `mixed.sc_at_cost`; None: the term is a method."""
+    return next((name for name in (term, term.rpartition(".")[0]) if name in lineups), None)
 
 
 def near(name: str, known: Collection[str]) -> str:
@@ -70,12 +75,15 @@ def terms(scenario: Scenario, lineups: Collection[str]) -> list[str]:
     """What a comparison may have on either side, for the class `scenario`."""
     methods = [name for name in METHODS if name != "greedy" or scenario.lesson.greedy]
     methods += DENSE_METHODS if scenario.exam.score == "logprob" else ()
-    methods += EQUAL_COST if getattr(scenario.lesson, "equal_cost", False) else ()
-    return [*lineups, *(f"{name}.sum" for name in lineups), *methods]
+    of_lineups = ["sum"]
+    if scenario.lesson.equal_cost:
+        methods += EQUAL_COST
+        of_lineups += EQUAL_COST
+    return [*lineups, *(f"{name}.{method}" for method in of_lineups for name in lineups), *methods]
 
 
 def primary_terms(study: Study, scenario: Scenario, lineups: Collection[str]) -> list[tuple[str, str]]:
-    """Both sides of each primary comparison.
+    """Both sides of each primary comparison. Beside a line-up, `sc_at_cost` means SC at the cost of that line-up.
 
     Raises:
         ScenarioMistake: a comparison is not `A - B`, or a side is unknown.
@@ -84,19 +92,22 @@ def primary_terms(study: Study, scenario: Scenario, lineups: Collection[str]) ->
     found = []
     for index, text in enumerate(study.primary):
         key = ("primary", index)
-        sides = tuple(side.strip().removesuffix(".max") for side in re.split(r"\s-\s", text))
+        sides = [side.strip().removesuffix(".max") for side in re.split(r"\s-\s", text)]
         if len(sides) != 2 or not all(sides):
             raise ScenarioMistake(
                 key, f"needs A - B with blanks around the minus, such as mixed - sc, has {shown(text)}"
             )
         for side in sides:
-            if side in EQUAL_COST and side not in known:
+            if side.rpartition(".")[2] in EQUAL_COST and side not in known:
                 raise ScenarioMistake(key, f"{side} needs `lesson.equal_cost: true` in the section set")
             if side not in known:
                 raise ScenarioMistake(key, f"{shown(side)} is neither a line-up nor a method; {near(side, known)}")
+        for place, other in ((0, 1), (1, 0)):
+            if sides[place] in EQUAL_COST and (of := lineup_of(sides[other], lineups)):
+                sides[place] = f"{of}.{sides[place]}"
         if sides[0] == sides[1]:
             raise ScenarioMistake(key, f"compares {sides[0]} with itself")
-        if sides in found:
+        if (sides[0], sides[1]) in found:
             raise ScenarioMistake(key, "is named twice")
         found.append((sides[0], sides[1]))
     return found

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests import classes
 from tests.classes import ROOT, SMOKE, WAIT_S, sets
 
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
@@ -133,6 +134,26 @@ def test_sigterm_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     assert terminal.end(lambda: terminal.process.send_signal(signal.SIGTERM)) == 130
     assert terminal.now == terminal.settings
     assert terminal.left
+
+
+def test_a_study_shows_its_classes_above_the_one_that_runs_and_so_does_watch(tmp_path: Path) -> None:
+    slow = sets("set={task.problems: 2, lesson.rationales: 2, teacher.engine_args.tokens_per_second: 1}")
+    study = Terminal("study", "scenarios/studies/smoke.yaml", "--out", tmp_path / "study", *slow)
+    watching = None
+    try:
+        study.read_until("the study's classes")
+        study.read_until(r"1 +-1.0 +1 +running")
+        watching = Terminal("watch", tmp_path / "study")
+        watching.read_until(r"4 +0.0 +2 +to come")
+        watching.send("q")
+        assert watching.read_to_the_end() == 0
+        assert study.end(lambda: study.send("\x03")) == 130
+    finally:
+        study.close()
+        if watching:
+            watching.close()
+    said = classes.say("watch", tmp_path / "study")
+    assert "interrupted" in said and "No class of this study runs now" in said
 
 
 def test_watching_ends_with_q_and_leaves_the_class_alone(terminal: Terminal, tmp_path: Path) -> None:

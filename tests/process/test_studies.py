@@ -1,6 +1,7 @@
 """Studies as a user runs them: many classes of real processes, and one comparison."""
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -80,6 +81,24 @@ def test_a_line_up_of_a_study_is_scored_from_the_records_of_its_class(finished: 
         assert run["methods"]["sc"] == summary["methods"]["sc"]["accuracy"]
 
 
+def test_a_line_up_is_compared_with_self_consistency_at_its_own_cost(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    lineups = "lineups={mixed: [peer.1, bold], everyone: [peer, bold]}"
+    primary = "primary=[mixed - sc_at_cost, sc_at_cost - everyone.sum]"
+    said = classes.finish(start(study_file, out, lineups, primary, "cross={}", "set.lesson.equal_cost=true"))
+    found = result(out)
+    assert "mixed against SC at the cost of mixed: " in said
+    assert [(one["a"], one["b"]) for one in found["primary"]] == [
+        ("mixed", "mixed.sc_at_cost"),
+        ("everyone.sc_at_cost", "everyone.sum"),
+    ]
+    (run,) = found["runs"]
+    summary = json.loads((out / run["folder"] / "summary.json").read_text())
+    of_all = run["methods"]["sc_at_cost"]
+    assert run["lineups"]["everyone"]["sc_at_cost"] == of_all == summary["methods"]["sc_at_cost"]["accuracy"]
+    assert {one["name"]: one["sc_at_cost"] for one in found["lineups"]}["everyone"] == of_all
+
+
 def test_report_makes_the_same_study_json_from_the_records_alone(finished: Path) -> None:
     before = result(finished)
     (finished / "study.json").unlink()
@@ -140,6 +159,26 @@ def test_a_study_of_students_that_do_not_differ_says_so_first(study_file: Path, 
     assert said.index("The students do not differ") < said.index("Line-ups, over")
 
 
+def test_show_lists_the_classes_of_a_study_and_how_to_show_one(finished: Path) -> None:
+    said = classes.say("show", finished)
+    assert re.search(rf"{re.escape(LOW)} +complete +SC ", said)
+    assert f"python run.py show {finished}/runs/{LOW}" in said
+    found = json.loads(classes.say("show", finished, "--json"))
+    assert [(one["cell"], one["status"]) for one in found] == [(LOW, "complete"), (HIGH, "complete")]
+    assert "name one of its classes" in classes.say("show", finished, "1", code=2)
+
+
+def test_a_study_is_exported_as_one_set_of_tables_with_its_factors(finished: Path, tmp_path: Path) -> None:
+    said = classes.say("export", finished, "--to", "jsonl", "--out", tmp_path / "tables")
+    rows = [json.loads(line) for line in (tmp_path / "tables" / "exams.jsonl").read_text().splitlines()]
+    assert f"exams.jsonl: {len(rows)} rows" in said
+    places = {(row["run"], row["factor_teacher.engine_args.ability"], row["factor_seed"]) for row in rows}
+    assert places == {(LOW, "-0.5", "1"), (HIGH, "1.0", "1")}
+    for cell in (LOW, HIGH):
+        summary = json.loads((finished / "runs" / cell / "summary.json").read_text())
+        assert sum(row["run"] == cell for row in rows) == summary["counts"]["exam_answers"]
+
+
 def test_a_folder_with_a_study_is_refused(finished: Path, study_file: Path) -> None:
     said = classes.say("study", study_file, "--out", finished, code=2)
     assert f"{finished} holds a study: `python run.py resume {finished}`, or choose another --out" in said
@@ -166,7 +205,21 @@ def test_the_plan_of_a_study_says_what_sharing_saves(study_file: Path) -> None:
     assert [cell["requests"] for cell in plan["cells"]] == [4 + 12 + 36] * 2
     assert plan["requests"] == 2 * 52
     assert plan["separate_requests"] == 2 * 2 * (4 + 12 + 24)
-    assert "1.5 times as many" in classes.say("plan", study_file)
+    said = classes.say("plan", study_file)
+    assert "1.5 times as many" in said and "How long it takes is not known" in said
+    assert plan["most_problems"] == 4
+
+
+def test_the_plan_of_a_study_that_has_begun_measures_its_finished_classes(finished: Path) -> None:
+    plan = json.loads(classes.say("plan", finished, "--json"))
+    summaries = [json.loads((finished / "runs" / cell / "summary.json").read_text()) for cell in (LOW, HIGH)]
+    took = plan["measured"]["finished"]
+    assert took["seconds"] == pytest.approx(sum(one["wall_seconds"] for one in summaries))
+    assert took["requests"] == sum(one["counts"]["requests"] for one in summaries)
+    assert plan["measured"]["left"]["classes"] == 0
+    assert [(one["a"], one["b"]) for one in plan["found"]] == [("mixed", "copies"), ("mixed", "sc")]
+    assert "All is done: 2 classes took" in classes.say("plan", finished)
+    assert "this study has begun" in classes.say("plan", finished, "--set", "seeds=[1]", code=2)
 
 
 def test_two_classes_are_compared_by_problem(finished: Path) -> None:

@@ -193,7 +193,7 @@ class ObserveLevel:
         material = lesson.materials[ended.material]
         material.talks += ended.completions
         material.silent += ended.dialogue is None
-        lesson.pay(ended, ended.tokens)
+        lesson.pay(ended.student, ended, ended.tokens)
         exams = self._examine(lesson, material, ended.material, (ended.student,), ended.dialogue)
         material.pending -= 1
         return exams
@@ -274,7 +274,7 @@ class ObserveLevel:
         if not result.failed:
             ep = lesson.item.eps[number].id
             material.answers.append(ExamAnswer(student, ep, slot, self.is_correct(result)))
-            lesson.pay(result, result.completion_tokens)
+            lesson.pay(student, result, result.completion_tokens)
         if material.pending:
             return Step()
         to_teacher = FeedbackDue(self._teacher, self._feedback(lesson, material.tr, material.answers))

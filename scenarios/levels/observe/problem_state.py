@@ -1,10 +1,12 @@
 """What level 1 knows of one TP: its TRs, their exams, and what is awaited."""
 
+from collections import defaultdict
+
 import msgspec
 
 from scenarios.levels.base import Result
 from scenarios.levels.observe.dialogue import DialogueOutcome
-from scenarios.records.observe import ExamAnswer, ExamGrade, Rationale, TeachingProblemRecord
+from scenarios.records.observe import ExamAnswer, ExamCost, ExamGrade, Rationale, TeachingProblemRecord
 from scenarios.tasks.problems import ProblemGroup
 
 
@@ -38,9 +40,13 @@ class ProblemState:
         self.exam_tokens = 0
         self.exam_prompt_tokens = 0
         self.exam_cached_prompt_tokens = 0
+        self._paid: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        """By student: prompt and completion tokens."""
 
-    def pay(self, result: Result | DialogueOutcome, completion_tokens: int) -> None:
+    def pay(self, student: str, result: Result | DialogueOutcome, completion_tokens: int) -> None:
         """Add the tokens of an exam or of a dialogue before it."""
+        prompt, completion = self._paid[student]
+        self._paid[student] = prompt + result.prompt_tokens, completion + completion_tokens
         self.exam_tokens += completion_tokens
         self.exam_prompt_tokens += result.prompt_tokens
         self.exam_cached_prompt_tokens += result.cached_prompt_tokens
@@ -70,5 +76,6 @@ class ProblemState:
             exam_tokens=self.exam_tokens,
             exam_prompt_tokens=self.exam_prompt_tokens,
             exam_cached_prompt_tokens=self.exam_cached_prompt_tokens,
+            exam_costs=tuple(ExamCost(student, *tokens) for student, tokens in sorted(self._paid.items())),
             votes=votes,
         )

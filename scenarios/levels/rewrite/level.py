@@ -110,6 +110,7 @@ class RewriteLevel:
                     exam_tokens=first.exam_tokens,
                     exam_prompt_tokens=first.exam_prompt_tokens,
                     exam_cached_prompt_tokens=first.exam_cached_prompt_tokens,
+                    exam_costs=first.exam_costs,
                 )
             )
             over = lesson.tp in self._first and self._observe.lesson(lesson.tp) is not None

@@ -1,5 +1,6 @@
 """The results so far are those of the report, and what else is new in the picture: start, keys, a study's grid."""
 
+import io
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,11 @@ from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.results import result_of
 from scenarios.monitor.controls import VIEWS, Look, after, keys_in
 from scenarios.monitor.frame import render
-from scenarios.monitor.grid import CellState, grid
+from scenarios.monitor.grid import grid
+from scenarios.monitor.plain import PlainLines
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.results import dot_plot, in_words
-from scenarios.monitor.state import RunningResults, ShareRow
+from scenarios.monitor.state import CellState, RunningResults, ShareRow
 from scenarios.monitor.view import view
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.methods import chosen_answers, methods
@@ -231,6 +233,19 @@ def test_a_studys_grid_shows_the_cells_around_the_one_that_runs() -> None:
     assert "running" in text and "25 %" in text and "… 14 more; 10 of 20 cells complete" in text
     assert "67 % 50-75" in text
     assert render(grid([], 80, 5), 80).text == ""
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 30), (200, 60), (60, 24), (80, 20)])
+def test_the_classes_of_a_study_stand_above_the_one_that_runs(width: int, height: int) -> None:
+    cells = tuple(CellState(str(n), {"seed": str(n)}, "to come" if n else "running") for n in range(40))
+    shown = replace(snapshot("tp", lessons=30), cells=cells)
+    lines = view(shown, width, height).text.splitlines()
+    assert len(lines) <= height and all(cell_len(line) <= width for line in lines)
+    above = [n for n, line in enumerate(lines) if "── the study's classes ──" in line]
+    assert above == ([0] if height >= 24 else [])
+    assert any("tp" in line for line in lines[height // 4 :])
+    assert "classes ──" not in view(shown, width, height, look=Look(view="log")).text, "other views are the class's"
+    assert "study: 0 of 40 classes complete" in PlainLines(io.StringIO()).lines(shown)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.integers(17, 41))

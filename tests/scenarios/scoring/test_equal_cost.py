@@ -1,6 +1,6 @@
 from msgspec.structs import replace
 
-from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.records.observe import ExamCost, Rationale, TeachingProblemRecord
 from scenarios.scoring.equal_cost import MOST, affordable, further, with_votes
 
 
@@ -32,6 +32,16 @@ def test_without_rationales_exams_or_counted_tokens_nothing_further_is_sampled()
     assert further(lesson(completion=5, prompt=5)) == 0
     assert further(lesson(tr(0), completion=0, prompt=0)) == 0
     assert further(lesson(tr(0, completion=0, prompt=0), completion=5, prompt=5)) == 0
+
+
+def test_a_line_up_pays_for_the_exams_of_its_students_alone() -> None:
+    two = (tr(0, completion=10), tr(1, completion=20, prompt=80))
+    costs = (ExamCost("ada", 100, 20), ExamCost("bob", 300, 50))
+    one = replace(lesson(*two, completion=70, prompt=400), exam_costs=costs)
+    assert affordable(one, ["ada", "bob"]) == affordable(one) == (6, 6, False)
+    # 200 tokens for two rationales and 120 for the exams of ada; 30 completion tokens, and 20.
+    assert affordable(one, ["ada"]) == (3, 3, False)
+    assert affordable(one, ["nobody"]) == (2, 2, False), "no exams: SC"
 
 
 def test_votes_follow_the_rationales_of_the_lesson() -> None:

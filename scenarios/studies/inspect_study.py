@@ -1,0 +1,93 @@
+"""The commands `show` and `export` on the folder of a study; on that of a class they are those of session/inspect_run.
+
+`show` says which classes a study has, and `export` writes all of them as one set of tables.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from broker.errors import ScenarioError
+from scenarios.report.console import print_json, say
+from scenarios.report.formatting import many
+from scenarios.report.layout import Ruled, Trimmed
+from scenarios.session import inspect_run
+from scenarios.session.exit_codes import COMPLETE
+from scenarios.studies.folder import StudyFolder
+from scenarios.studies.terms import value_label
+
+
+def show(
+    run_dir: Annotated[Path, Parameter(help="The folder of a class or a study.")],
+    /,
+    *names: Annotated[
+        str,
+        Parameter(
+            help="Of a class. TP: its number or the beginning of its id. TR: its repeat, `greedy`, or the beginning of "
+            "its id. STUDENT: its name. At level 3 instead the beginning of a set's key."
+        ),
+    ],
+    as_json: Annotated[bool, Parameter("--json", help="Print JSON.", negative="")] = False,
+) -> int:
+    """Show a teaching problem, a rationale, its exams, and their prompts: show RUN [TP [TR [STUDENT]]].
+
+    Of a study: its classes.
+    """
+    study = StudyFolder(run_dir)
+    if not study.used:
+        return inspect_run.show(run_dir, *names, as_json=as_json)
+    if names:
+        raise ScenarioError(f"{study} is a study: name one of its classes: python run.py show {study}/runs/CLASS ...")
+    rows = [(cell, study.run(cell)) for cell in study.cells()]
+    if as_json:
+        print_json(
+            [
+                {"cell": cell.name, "folder": f"runs/{cell.name}", "factors": cell.factors, "seed": cell.seed}
+                | {"status": run.status}
+                for cell, run in rows
+            ]
+        )
+        return COMPLETE
+    table = Ruled(f"{study.study().study}: {many(len(rows), 'class', 'classes')} in {study}/runs")
+    table.add_column("class", fold=True)
+    table.add_columns("status", right=False)
+    table.add_column("so far", fold=True)
+    for cell, run in rows:
+        table.add_row(cell.name, run.status, run.figures())
+    out = Console()
+    out.print(Trimmed(table))
+    begun = next((run for _, run in rows if run.used), None)
+    say(out, f"Show one of them: python run.py show {begun}" if begun else study.go_on)
+    return COMPLETE
+
+
+def export(
+    run_dir: Annotated[Path, Parameter(help="The folder of a class or a study.")],
+    /,
+    *,
+    to: Annotated[Literal["parquet", "csv", "jsonl"], Parameter(help="The format of the files.")],
+    out_dir: Annotated[Path | None, Parameter("--out", help="A new folder for the files; default: RUN/export.")] = None,
+) -> int:
+    """Write the records of a class, or of all classes of a study, as tables; docs/data.md explains their columns."""
+    from scenarios.report.export import export as write
+
+    study = StudyFolder(run_dir)
+    if not study.used:
+        return inspect_run.export(run_dir, to=to, out_dir=out_dir)
+    cells = study.cells()
+    begun = {cell.name: cell for cell in cells if study.run(cell).used}
+    if not begun:
+        raise ScenarioError(f"{study}: no class of this study has begun, so there is nothing to write. {study.go_on}")
+    folders = {name: study.run(cell).path for name, cell in begun.items()}
+    factors: dict[str, dict[str, Any]] = {
+        name: {factor: value_label(value) for factor, value in cell.factors.items()} | {"seed": cell.seed}
+        for name, cell in begun.items()
+    }
+    done = write(folders, to, out_dir or study.path / "export", inspect_run.recorded, factors)
+    out = Console()
+    inspect_run.tell_exported(out, done, to)
+    if left := len(cells) - len(begun):
+        say(out, f"{many(left, 'class', 'classes')} of the study left out: not begun.")
+    return COMPLETE
