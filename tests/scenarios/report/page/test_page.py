@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from scenarios.levels.base import Request
 from scenarios.report.page import texts
+from scenarios.store.prompts import Parts
 from tests import classes
 from tests.scenarios.report.page.browser import OpenPage, browser
 from tests.scenarios.report.page.played import play, text_of, written
@@ -61,6 +62,10 @@ def test_a_click_shows_problem_gold_answer_rationale_exams_and_the_text_of_one(b
     again = OpenPage(browser, small, opened.page.evaluate("location.hash"))
     again.page.wait_for_selector("#exam-title")
     assert again.drawer == opened.drawer
+    opened.page.locator("#drawer details").last.locator("summary").click()
+    asked = opened.page.get_by_label("Exact prompt").last.inner_text().split("\n")
+    assert [line for line in asked if line.startswith("[")] == ["[instructions]", "[asked]", "[the answer begins with]"]
+    assert any(line.startswith("prompt of weak: ") for line in asked) and asked[-1] == "Answer:"
 
 
 def test_two_rationales_stand_side_by_side(browser: Browser, small: Path) -> None:
@@ -100,12 +105,17 @@ def test_search_and_filters_choose_problems(browser: Browser, small: Path) -> No
 
 
 def test_markup_in_texts_is_shown_as_it_is_and_never_runs(browser: Browser, tmp_path: Path) -> None:
-    page = written(play(tmp_path / "run", text=lambda request: f"{HOSTILE}{text_of(request)}"))
+    def prompt(request: Request) -> Parts:
+        return [("begun", ""), ("user", f"{HOSTILE}{request.id}")]
+
+    page = written(play(tmp_path / "run", text=lambda request: f"{HOSTILE}{text_of(request)}", prompt=prompt))
     opened = OpenPage(browser, page)
     opened.cell(1)
     opened.page.locator("#drawer .exams button").first.click()
     opened.page.wait_for_selector("#exam-title")
-    assert opened.drawer.count("<script>window.ran = 1</script>") == 2
+    for details in opened.page.locator("#drawer details > summary").all():
+        details.click()
+    assert opened.drawer.count("<script>window.ran = 1</script>") == 4
     assert not opened.errors
     assert opened.refuses(HOSTILE)
 
@@ -128,6 +138,12 @@ def test_personas_in_many_languages_are_shown(browser: Browser, tmp_path: Path) 
     assert PERSONA[:20] in opened.page.locator("#run pre").inner_text()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
     assert not opened.errors and not opened.violations()
+
+
+def test_a_prompt_that_was_not_kept_is_said(browser: Browser, tmp_path: Path) -> None:
+    opened = OpenPage(browser, written(play(tmp_path / "run", prompt=lambda request: ())))
+    opened.cell(1)
+    assert "The prompt was not kept" in opened.drawer and not opened.errors
 
 
 @pytest.mark.parametrize(("results", "ending"), [(0, "interrupted"), (7, "interrupted"), (40, "failed")])
