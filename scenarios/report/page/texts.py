@@ -171,10 +171,10 @@ def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, give
 def _exams(store: Store, id: str, number: int) -> Iterator[tuple[Any, ...]]:
     """The recorded exams under one rationale, each with the number of its text; the id of its prompt comes last."""
     rows = store.query(
-        "SELECT request_id, agent, ep, repeat, "
+        "SELECT request_id, agent, ep, repeat, "  # noqa: S608 - our own names
         # Not the view latest_grade: joined to so few rows, it is made anew of all grades every time.
         "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1), "
-        f"answer, text, failed, detail, {store.column('prompt')} FROM result r "  # noqa: S608 - our own names
+        f"answer, text, failed, detail, {store.column('prompt')} FROM result r "
         # The index on tr leaves out rows without one.
         "WHERE tr = ? AND tr <> '' AND kind = 'Examine' ORDER BY agent, ep, repeat",
         id,

@@ -12,7 +12,7 @@ from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Outcome
 from scenarios.report.count_notes import counted
-from scenarios.report.page import activity, figures, flips, rounds, training
+from scenarios.report.page import activity, analysis, figures, flips, line_ups, rounds, training
 from scenarios.report.page.answer import answer
 from scenarios.report.page.document import document
 from scenarios.report.page.doubts import doubts
@@ -95,9 +95,14 @@ def write_page(
             methods=figures.methods(summary),
             comparisons=[comparison_sentence(pair) for pair in summary.paired if pair.a not in TEACHERS],
             assumption=assumption(summary),
-            line_ups=figures.line_ups(summary),
+            alike=line_ups.alike(summary),
+            line_ups=line_ups.line_ups(summary),
             students=figures.students(summary),
-            swatches=figures.swatches(palette),
+            shapley=analysis.shapley(summary),
+            agreement=analysis.agreement(summary),
+            abilities=analysis.abilities(summary),
+            fidelity=analysis.fidelity(summary),
+            curves=analysis.curves(summary),
             examined=any(cell.score is not None for row in rows for cell in row.cells),
             problems=len(rows),
             flipped=flipped,
