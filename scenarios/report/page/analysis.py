@@ -5,8 +5,8 @@ from functools import partial
 
 import msgspec
 
-from scenarios.report.formatting import figure, interval, many, percent
-from scenarios.report.page.answer import points
+from scenarios.report.formatting import interval, many, percent
+from scenarios.report.page.answer import MINUS, points
 from scenarios.report.page.chart_data import Chart, Dot, PageTable, Point, around_zero
 from scenarios.report.page.charts import dot_plot, line_chart
 from scenarios.report.page.figures import student_colours
@@ -18,8 +18,9 @@ from scenarios.scoring.curves import CurvePoint, CurveValue, DifficultyThird
 from scenarios.scoring.over_problems import OverProblems
 from scenarios.scoring.shapley import StudentValue
 
-DRAWN = ("sc", "m1_max", "m1_sum")
-"""The methods with a line; the tables of curves have all."""
+DRAWN = {"sc": "var(--quiet)", "m1_max": "var(--c5)", "m1_sum": "var(--c1)"}
+"""The methods with a line, and their colours; the tables of curves have all."""
+PALETTE = {LABELS[name]: colour for name, colour in DRAWN.items()}
 STEPS = 10
 """page.css has so many steps of its sequential colours, and one for 0."""
 
@@ -95,10 +96,10 @@ def abilities(summary: Summary) -> Chart | None:
             one.name,
             one.ability,
             one.ci95,
-            f"{one.name}: {figure(one.ability, '.2f')} logits, 95 % {_range(one.ci95)}; "
+            f"{one.name}: {_number(one.ability)} logits, 95 % {_range(one.ci95)}; "
             f"{many(one.exam_answers, 'exam answer')}",
             palette[one.name],
-            (figure(one.ability, ".2f"), _signed(one.teacher_leads_by), _signed(one.gain_sum)),
+            (_number(one.ability), _signed(one.teacher_leads_by), _signed(one.gain_sum)),
         )
         for one in known
     ]
@@ -106,7 +107,7 @@ def abilities(summary: Summary) -> Chart | None:
         ("student", "ability", "95 %", "exam answers", "teacher leads by", "gain of MAX", "gain of SUM"),
         tuple(
             (
-                one.name, figure(one.ability, ".2f"), _range(one.ci95), f"{one.exam_answers:,}",
+                one.name, _number(one.ability), _range(one.ci95), f"{one.exam_answers:,}",
                 _signed(one.teacher_leads_by), _signed(one.gain_max), _signed(one.gain_sum),
             )
             for one in known
@@ -120,12 +121,12 @@ def abilities(summary: Summary) -> Chart | None:
         "in points. Gain: M1 SUM with this student alone, less the majority vote."
     )
     if found.right_minus_wrong is not None:
-        note += f" Right rationales teach better than wrong ones by {found.right_minus_wrong:.2f} logits"
+        note += f" Right rationales teach better than wrong ones by {_number(found.right_minus_wrong)} logits"
         note += f" (95 % {_range(found.right_minus_wrong_ci95)})." if found.right_minus_wrong_ci95 else "."
     if found.gain_sum_by_lead is not None:
         note += (
             " Over students, the teacher's lead and the gain of SUM have a rank correlation of "
-            f"{found.gain_sum_by_lead:.2f}, which describes this class alone."
+            f"{_number(found.gain_sum_by_lead)}, which describes this class alone."
         )
     return dot_plot(
         "Ability of the students", dots, table, domain=(min(-1.0, *ends) - 0.1, max(1.0, *ends) + 0.1), reference=0.0,
@@ -138,7 +139,7 @@ def fidelity(summary: Summary) -> list[str]:
     if summary.fidelity is None:
         return []
     return [
-        f"{one.student} against {one.base}: right by {points(one.accuracy.value)} points "
+        f"{one.student} less {one.base}: {points(one.accuracy.value)} points of right exam answers "
         f"(95 % {points_interval(one.accuracy.ci95)}, p = {one.accuracy.p_value:.2g}); the same result on "
         f"{percent(one.same)} of {many(one.n, 'exam problem')} that both answered"
         + ("" if one.same_with_itself is None else f", one student with itself on {percent(one.same_with_itself)}")
@@ -158,9 +159,9 @@ def agreement(summary: Summary) -> AgreementMatrix | None:
         ("students", "exams", "same result", "kappa", "95 %", "error correlation", "95 %", "Yule's Q", "both wrong"),
         tuple(
             (
-                f"{one.a} and {one.b}", f"{one.n:,}", percent(one.same), figure(one.kappa, ".2f"),
-                _range(one.kappa_ci95), figure(one.error_correlation, ".2f"), _range(one.error_correlation_ci95),
-                figure(one.yules_q, ".2f"), percent(one.double_fault),
+                f"{one.a} and {one.b}", f"{one.n:,}", percent(one.same), _number(one.kappa),
+                _range(one.kappa_ci95), _number(one.error_correlation), _range(one.error_correlation_ci95),
+                _number(one.yules_q), percent(one.double_fault),
             )
             for one in summary.agreement.pairs
         ),
@@ -176,7 +177,7 @@ def _about(found: Agreement) -> str:
     if found.gain_sum_by_kappa is not None:
         note += (
             f" Over {many(found.line_ups, 'line-up')} the mean kappa and the gain of SUM have a rank correlation of "
-            f"{found.gain_sum_by_kappa:.2f}, which describes this class alone."
+            f"{_number(found.gain_sum_by_kappa)}, which describes this class alone."
         )
     return note
 
@@ -187,8 +188,8 @@ def _cell(a: str, b: str, one: PairAgreement | None) -> MatrixCell:
     if one is None or one.kappa is None:
         why = "no exam in common" if one is None else "one of them is right everywhere, or nowhere"
         return MatrixCell("-", None, f"{a} and {b}: {why}")
-    said = f"{a} and {b}: kappa {one.kappa:.2f}, 95 % {_range(one.kappa_ci95)}"
-    return MatrixCell(f"{one.kappa:.2f}".replace("-", "\u2212"), round(STEPS * max(0.0, min(1.0, one.kappa))), said)
+    said = f"{a} and {b}: kappa {_number(one.kappa)}, 95 % {_range(one.kappa_ci95)}"
+    return MatrixCell(_number(one.kappa), round(STEPS * max(0.0, min(1.0, one.kappa))), said)
 
 
 def curves(summary: Summary) -> list[Chart]:
@@ -224,7 +225,9 @@ def _curve(
             for name, value in at.methods.items()
         ),
     )  # fmt: skip
-    return line_chart(title, drawn, table, x=f"{unit} (doubling)", y="right", share=True, log=True, note=note)
+    return line_chart(
+        title, drawn, table, x=f"{unit} (log scale)", y="right", share=True, log=True, palette=PALETTE, note=note
+    )
 
 
 def _by_difficulty(thirds: Sequence[DifficultyThird]) -> Chart | None:
@@ -248,7 +251,14 @@ def _by_difficulty(thirds: Sequence[DifficultyThird]) -> Chart | None:
     )  # fmt: skip
     note = "Problems in thirds by the share of their rationales that are right: hard ones on the left."
     return line_chart(
-        "By difficulty", drawn, table, x="right rationales (%, middle of the third)", y="right", share=True, note=note
+        "By difficulty",
+        drawn,
+        table,
+        x="right rationales (%, middle of the third)",
+        y="right",
+        share=True,
+        palette=PALETTE,
+        note=note,
     )
 
 
@@ -263,7 +273,11 @@ def _points(rows: Iterable[tuple[Mapping[str, CurveValue], Callable[[CurveValue]
 
 
 def _range(ci95: tuple[float, float] | None) -> str:
-    return "-" if ci95 is None else f"{ci95[0]:.2f} to {ci95[1]:.2f}".replace("-", "\u2212")
+    return "-" if ci95 is None else f"{_number(ci95[0])} to {_number(ci95[1])}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}".replace("-", MINUS)
 
 
 def _signed(difference: float | None) -> str:

@@ -58,13 +58,23 @@ def line_chart(
     y: str,
     share: bool = False,
     log: bool = False,
+    palette: Mapping[str, str] | None = None,
     note: str = "",
 ) -> Chart:
-    """Lines over steps, rounds or sizes, each with its name at its end, and bars for intervals where there are any.
+    """Lines over steps, rounds or sizes, each with its name at its end, and its intervals where there are any.
 
-    With `log` the x axis is logarithmic: all x are above 0.
+    Args:
+        title: What it shows.
+        points: Of all lines.
+        table: The same numbers.
+        x: Title of the x axis.
+        y: Title of the y axis.
+        share: Whether y is a share.
+        log: Whether the x axis is logarithmic; then all x are above 0.
+        palette: By line, its colour; then intervals are bands, else bars.
+        note: Sentences below.
     """
-    return _chart(title, partial(vega_lite.line_spec, points, x, y, share, log), table, note)
+    return _chart(title, partial(vega_lite.line_spec, points, x, y, share, log, palette), table, note)
 
 
 def time_line(title: str, spans: Sequence[Span], table: PageTable, states: Mapping[str, str], note: str = "") -> Chart:

@@ -17,7 +17,7 @@ COLUMN = 90
 """Width of a column of text right of a dot plot."""
 LABEL = 190
 NARROW_LABEL = 110
-PADDING = {"left": 14, "right": 8, "top": 4, "bottom": 4}
+PADDING = {"left": 20, "right": 8, "top": 4, "bottom": 4}
 """vl-convert does not know the reader's font, in which labels may be longer."""
 CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
@@ -33,7 +33,7 @@ CONFIG: dict[str, Any] = {
 def _axis(unit: str, *, wide: bool) -> dict[str, Any]:
     expressions = {
         "%": "format(100 * datum.value, '.0f') + ' %'",
-        "points": "format(100 * datum.value, '+.0f')",
+        "points": "datum.value == 0 ? '0' : format(100 * datum.value, '+.0f')",
     }
     title = {"%": None, "points": "percentage points"}.get(unit, unit)
     axis: dict[str, Any] = {"title": title, "tickCount": 5 if wide else 3}
@@ -63,7 +63,7 @@ def dot_spec(
     groups = [dot.label for dot in dots if dot.heading]
     bold = {"condition": {"test": {"field": "value", "oneOf": groups}, "value": "bold"}, "value": "normal"}
     y = {
-        "field": "label", "type": "nominal", "sort": None, "title": None,
+        "field": "label", "type": "nominal", "title": None, "scale": {"domain": [dot.label for dot in dots]},
         "axis": {
             "labelLimit": LABEL if wide else NARROW_LABEL, "domain": False, "ticks": False, "labelPadding": 8,
             **({"labelFontWeight": bold} if groups else {}),
@@ -128,9 +128,19 @@ def _apart(last: Mapping[str, Point], low: float, high: float) -> dict[str, floa
     return at
 
 
-def line_spec(points: Sequence[Point], x: str, y: str, share: bool, log: bool, *, wide: bool) -> dict[str, Any]:
-    """Lines with the name of each series at its end."""
-    palette = colours([point.series for point in points])
+def line_spec(
+    points: Sequence[Point],
+    x: str,
+    y: str,
+    share: bool,
+    log: bool,
+    palette: Mapping[str, str] | None,
+    *,
+    wide: bool,
+) -> dict[str, Any]:
+    """Lines with the name of each series at its end; with a palette, intervals are bands."""
+    bands = palette is not None
+    palette = palette or colours([point.series for point in points])
     last = {point.series: point for point in points}
     ends = [end for point in points for end in (point.y, *(point.ci95 or ()))]
     low, high = (0.0, 1.0) if share else (min(0.0, *ends), max(0.0, *ends))
@@ -168,9 +178,9 @@ def line_spec(points: Sequence[Point], x: str, y: str, share: bool, log: bool, *
         "layer": [
             {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"detail": series}},
             {
-                "mark": {"type": "rule"},
+                "mark": {"type": "area", "opacity": 0.13} if bands else {"type": "rule"},
                 "transform": [{"filter": "datum.low != null"}],
-                "encoding": {"y": up | {"field": "low"}, "y2": {"field": "high"}},
+                "encoding": {"y": up | {"field": "low"}, "y2": {"field": "high"}, "detail": series},
             },
             {"mark": {"type": "point", "filled": True, "size": 40, "opacity": 1}, "encoding": {"description": hover}},
             {

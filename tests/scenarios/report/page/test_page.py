@@ -42,7 +42,7 @@ def test_axe_finds_nothing_serious_and_the_page_never_scrolls_sideways(
 ) -> None:
     opened = OpenPage(browser, small, width=width, dark=dark)
     opened.page.wait_for_selector("#grid .cell")
-    for details in opened.page.locator("main details > summary").all():
+    for details in opened.page.locator("main details > summary:visible").all():
         details.click()
     assert not opened.violations()
     opened.cell(1)
@@ -131,6 +131,37 @@ def test_a_rationale_of_a_megabyte_unfolds_on_click(browser: Browser, tmp_path: 
     assert not opened.errors
 
 
+def test_line_ups_switch_between_all_exams_equal_exams_and_one_student_with_as_many(
+    browser: Browser, small: Path
+) -> None:
+    opened = OpenPage(browser, small)
+    lineups = opened.page.locator("#lineups")
+    for label, title in (("equal exams", "M1 by line-up, equal exams"), ("all its exams", "M1 by line-up")):
+        lineups.get_by_role("radio", name=label).check()
+        expect(lineups.locator(".view:visible h3")).to_have_text(title)
+    lineups.get_by_role("radio", name="as many exams of one student").check()
+    assert "weak would need exam.repeats=" in lineups.locator(".view:visible").inner_text()
+    assert "Each line-up less the majority vote" in lineups.inner_text()
+    assert not opened.errors and not opened.violations()
+
+
+def test_copies_are_said_first_share_a_colour_and_sit_as_many_exams(browser: Browser, tmp_path: Path) -> None:
+    students = '[{"name": "twin", "engine": "simulated", "copies": 2}, {"name": "other", "engine": "simulated"}]'
+    page = written(play(tmp_path / "run", f"students={students}"))
+    opened = OpenPage(browser, page, width=360)
+    assert set(opened.page.evaluate("page.data.colours").values()) == {"var(--c1)", "var(--c2)"}
+    assert not opened.errors and not opened.violations()
+
+    students = '[{"name": "twin", "engine": "simulated", "copies": 3}]'
+    opened = OpenPage(browser, written(play(tmp_path / "copies", f"students={students}")))
+    first = opened.page.locator("#lineups p").first.inner_text()
+    assert "copies of one" in first
+    opened.page.get_by_role("radio", name="as many exams of one student").check()
+    assert "all students are copies of one" in opened.page.locator(".view:visible").inner_text()
+    assert "twin-1" in opened.page.locator("#students .matrix").inner_text()
+    assert not opened.errors and not opened.violations()
+
+
 def test_personas_in_many_languages_are_shown(browser: Browser, tmp_path: Path) -> None:
     students = json.dumps([{"name": "ada", "engine": "simulated", "persona": PERSONA}], ensure_ascii=False)
     opened = OpenPage(browser, written(play(tmp_path / "run", f"students={students}")), width=360)
@@ -182,7 +213,7 @@ def test_many_texts_stand_in_a_folder_and_are_loaded_on_click(
 def test_a_class_of_every_level_has_a_page_that_axe_accepts(browser: Browser, tmp_path: Path, scenario: str) -> None:
     classes.finish(classes.start(tmp_path / "run", scenario=f"scenarios/{scenario}.yaml"))
     opened = OpenPage(browser, tmp_path / "run" / "report.html", width=360)
-    for details in opened.page.locator("main details > summary").all():
+    for details in opened.page.locator("main details > summary:visible").all():
         details.click()
     assert not opened.errors and not opened.violations()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
