@@ -200,7 +200,7 @@ def report(run_dir: Path, /, *, as_json: AsJson = False) -> int:
     from scenarios.studies.folder import StudyFolder
 
     if (of := StudyFolder(run_dir)).used:
-        return report_study(of, out, as_json=as_json)
+        return report_study(of, out, err, as_json=as_json)
     folder = RunFolder(run_dir)
     described = folder.scenario()
     rebuilt = folder.rebuild(described)

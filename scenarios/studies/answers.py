@@ -18,6 +18,7 @@ from scenarios.report.methods import chosen_answers
 from scenarios.report.run_info import facts_from
 from scenarios.scoring.lbt import Sheet, distinct
 from scenarios.scoring.lineups import results_by_problem
+from scenarios.scoring.shapley import values_by_problem
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
@@ -41,6 +42,8 @@ class ClassAnswers(msgspec.Struct, frozen=True):
     differing: int
     """Rationales after which two students had different exam results."""
     simulated: bool
+    adds: dict[str, tuple[list[float], list[float]]] = {}
+    """By student, its Shapley value for each TP, by MAX and by SUM; empty for a single student."""
 
 
 def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> ClassAnswers:
@@ -65,6 +68,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         of_lineups = results_by_problem(sheets, sorted(set(lineups.values())), scenario.scoring, scenario.seed)
         for name, members in lineups.items():
             right[name], right[f"{name}.sum"] = of_lineups[members].m1_max, of_lineups[members].m1_sum
+        adds = _adds(sheets, [student.name for student in scenario.students], scenario)
         known = store.answerers()
     problems = {item.tp.id: item.tp for item in bank.items}
     students = [student.name for student in scenario.students]
@@ -77,6 +81,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         },
         differing=sum(_differ(lesson, students) for lesson in lessons),
         simulated=any(agent.engine == "simulated" for agent in scenario.agents),
+        adds=adds,
     )
 
 
@@ -88,6 +93,15 @@ def unit(bank: Bank, problem: Problem) -> str:
     """
     generated = bank.source.startswith("reasoning-gym ") and not bank.source.endswith(f" {GSM}")
     return f"{bank.source} {digest(problem.id, problem.text) if generated else problem.id}"
+
+
+def _adds(
+    sheets: Sequence[Sheet], students: Sequence[str], scenario: Scenario
+) -> dict[str, tuple[list[float], list[float]]]:
+    if len(students) < 2 or not any(rationale.exams for sheet in sheets for rationale in sheet.lesson.rationales):
+        return {}
+    of_max, of_sum = values_by_problem(sheets, students, scenario.scoring, scenario.seed)
+    return {name: (of_max[:, place].tolist(), of_sum[:, place].tolist()) for place, name in enumerate(students)}
 
 
 def _differ(lesson: TeachingProblemRecord, students: Sequence[str]) -> int:

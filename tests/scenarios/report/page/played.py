@@ -57,10 +57,25 @@ def play(
     folder = RunFolder(path)
     folder.make()
     folder.keep(described)
+    play_in(folder, text=text, prompt=prompt, results=results, ending=ending)
+    return folder
+
+
+def play_in(
+    folder: RunFolder,
+    *,
+    text: Callable[[Request], str] = text_of,
+    prompt: Callable[[Request], Parts] = prompt_of,
+    results: int = 10_000,
+    ending: str = "complete",
+) -> None:
+    """The same of the scenario in a folder."""
+    described = load.read(folder.scenario_file)
     with Store(folder.path, write=True) as store:
         bank = build.build_class(described, folder=folder.path)
         store.keep_bank(bank)
-        store.keep_answerers({agent.name: digest(agent.name) for agent in described.agents})
+        everybody = [described.teacher, *described.students]
+        store.keep_answerers({agent.name: digest(agent.pool) for agent in everybody})
         store.note("", "started", "[]")
         level = folder.level(described, bank, store)
         due = deque(level.begin().requests)
@@ -71,7 +86,6 @@ def play(
             due.extend(level.receive(result_of(record)).requests)
             results -= 1
         store.note("", "session", f'{{"wall_seconds": 1.5, "status": "{ending}"}}')
-    return folder
 
 
 def written(folder: RunFolder) -> Path:

@@ -154,8 +154,8 @@ def test_copies_are_said_first_share_a_colour_and_sit_as_many_exams(browser: Bro
 
     students = '[{"name": "twin", "engine": "simulated", "copies": 3}]'
     opened = OpenPage(browser, written(play(tmp_path / "copies", f"students={students}")))
-    first = opened.page.locator("#lineups p").first.inner_text()
-    assert "copies of one" in first
+    said = opened.page.locator("#lineups p.said").all_inner_texts()
+    assert "twin-1, twin-2 and twin-3 are identical" in said[0] and "copies of one" in said[1]
     opened.page.get_by_role("radio", name="as many exams of one student").check()
     assert "all students are copies of one" in opened.page.locator(".view:visible").inner_text()
     assert "twin-1" in opened.page.locator("#students .matrix").inner_text()
