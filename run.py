@@ -218,7 +218,7 @@ def report(run_dir: RunOrStudyDir, /, *, as_json: AsJson = False) -> int:
     from scenarios.studies.folder import StudyFolder
 
     if (of := StudyFolder(run_dir)).used:
-        return report_study(of, out, as_json=as_json)
+        return report_study(of, out, err, as_json=as_json)
     return report_class(RunFolder(run_dir), out, err, as_json=as_json)
 
 

@@ -68,6 +68,13 @@ def shapley(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, 
     return Shapley(values, sc, m1_max - sc, m1_sum - sc, len(sheets), orders)
 
 
+def values_by_problem(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> "Array":
+    """The Shapley values of the students on each TP: by MAX and by SUM (2 x TPs x students)."""
+    takes_part, weights, _ = _weights(len(students), seed)
+    values: Array = right_by_problem(sheets, students, takes_part, scoring) @ weights
+    return values
+
+
 def _weights(k: int, seed: int) -> tuple["Array", "Array", int | None]:
     """Line-ups (line-ups x k), the weight of each one's value in each student's Shapley value, and the random orders.
 

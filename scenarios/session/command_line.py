@@ -51,7 +51,7 @@ def program(project: Path) -> cyclopts.App:
         ("scenarios.studies.inspect_study:show", "Show any problem, rationale, exam and prompt of a class."),
         (
             "scenarios.studies.inspect_study:export",
-            "Write the records of a class or study as Parquet, CSV or JSON lines.",
+            "Write the records of a class or study as tables: Parquet, CSV, JSON.",
         ),
         ("scenarios.session.inspect_run:replay", "Score recorded answers under another rule, without a model."),
         ("scenarios.session.inspect_run:grade", "Try the grader on a JSON-lines file."),

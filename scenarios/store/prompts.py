@@ -96,3 +96,20 @@ def read(query: Callable[..., Iterable[tuple[Any, ...]]], prompt: int | None) ->
         prompt,
     )
     return [(str(role), str(text)) for role, text in rows]
+
+
+def read_turns(query: Callable[..., Iterable[tuple[Any, ...]]], found: Iterable[int]) -> dict[int, PromptTurn]:
+    """The turns of many prompts by their ids, those that prompts share once; prompts that are not there have none.
+
+    Args:
+        query: `Store.query`.
+        found: `Record.prompt` of each.
+    """
+    rows = query(
+        "WITH RECURSIVE link(id) AS (SELECT value FROM json_each(?) UNION "
+        "  SELECT before FROM link JOIN prompt_turn USING(id) WHERE before <> 0) "
+        "SELECT p.id, p.before, p.role, p.text, t.text FROM link JOIN prompt_turn p USING(id) "
+        "JOIN prompt_text t ON t.id = p.text",
+        msgspec.json.encode(sorted(set(found))).decode(),
+    )
+    return {turn.id: turn for turn in (PromptTurn(*row) for row in rows)}

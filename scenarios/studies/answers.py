@@ -19,6 +19,7 @@ from scenarios.report.run_info import facts_from
 from scenarios.scoring.equal_cost import affordable, with_votes
 from scenarios.scoring.lbt import Same, Sheet, distinct
 from scenarios.scoring.lineups import results_by_problem
+from scenarios.scoring.shapley import values_by_problem
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from scenarios.studies.terms import EQUAL_COST, Lineups
@@ -42,6 +43,8 @@ class ClassAnswers(msgspec.Struct, frozen=True):
     differing: int
     """Rationales after which two students had different exam results."""
     simulated: bool
+    adds: dict[str, tuple[list[float], list[float]]] = {}
+    """By student, its Shapley value for each TP, by MAX and by SUM; empty for a single student."""
 
 
 def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> ClassAnswers:
@@ -68,6 +71,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
             right[name], right[f"{name}.sum"] = of_lineups[members].m1_max, of_lineups[members].m1_sum
         if scenario.lesson.equal_cost:
             right |= _at_cost(lessons, lineups, scenario, grader.same)
+        adds = _adds(sheets, [student.name for student in scenario.students], scenario)
         known = store.answerers()
     problems = {item.tp.id: item.tp for item in bank.items}
     students = [student.name for student in scenario.students]
@@ -80,6 +84,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         },
         differing=sum(_differ(lesson, students) for lesson in lessons),
         simulated=any(agent.engine == "simulated" for agent in scenario.agents),
+        adds=adds,
     )
 
 
@@ -108,6 +113,15 @@ def unit(bank: Bank, problem: Problem) -> str:
     """
     generated = bank.source.startswith("reasoning-gym ") and not bank.source.endswith(f" {GSM}")
     return f"{bank.source} {digest(problem.id, problem.text) if generated else problem.id}"
+
+
+def _adds(
+    sheets: Sequence[Sheet], students: Sequence[str], scenario: Scenario
+) -> dict[str, tuple[list[float], list[float]]]:
+    if len(students) < 2 or not any(rationale.exams for sheet in sheets for rationale in sheet.lesson.rationales):
+        return {}
+    of_max, of_sum = values_by_problem(sheets, students, scenario.scoring, scenario.seed)
+    return {name: (of_max[:, place].tolist(), of_sum[:, place].tolist()) for place, name in enumerate(students)}
 
 
 def _differ(lesson: TeachingProblemRecord, students: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from scenarios.session.plan import PlanRow
 from scenarios.studies import compare as compare_classes
 from scenarios.studies import load, plan, runner, tables
 from scenarios.studies.folder import StudyFolder
+from scenarios.studies.page import write_page
 from scenarios.studies.result import study_result
 from scenarios.studies.runner import ClassSessions
 
@@ -77,7 +78,7 @@ def continue_study(
         return code
     interrupts.words = f"Interrupted; study.json is not written. Later: python run.py report {folder}"
     try:
-        report_study(folder, out, failed=failed, as_json=as_json)
+        code = report_study(folder, out, err, failed=failed, as_json=as_json) or code
     except (LbtError, OSError, sqlite3.Error) as error:
         say(err, f"study.json is not written: {in_words(error)}\nLater: python run.py report {folder}")
         return FAILED
@@ -88,12 +89,20 @@ def continue_study(
 
 
 def report_study(
-    folder: StudyFolder, out: Console, *, failed: dict[str, str] | None = None, as_json: bool = False
+    folder: StudyFolder,
+    out: Console,
+    err: Console,
+    *,
+    failed: dict[str, str] | None = None,
+    as_json: bool = False,
 ) -> int:
-    """Make study.json from the classes' records, and print it; returns the exit code."""
+    """Make study.json and report.html from the classes' records, and print the result; returns the exit code."""
     result = study_result(folder, failed)
     folder.write_result(result)
     show(out, result, tables.result_tables, as_json=as_json)
+    if without_page := write_page(folder, result):
+        say(err, without_page)
+        return FAILED
     return COMPLETE
 
 

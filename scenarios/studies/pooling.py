@@ -8,14 +8,16 @@ docs/studies.md says why this is preferred to a two-stage bootstrap and to a mix
 The statistics themselves come from scenarios/scoring/statistics.py; `compare` is the only place that calls them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 from statistics import NormalDist, stdev
 
 import msgspec
 
 from scenarios.scoring import statistics
+from scenarios.scoring.over_problems import over_problems
 from scenarios.scoring.power import POWER, problems_needed
+from scenarios.scoring.shapley import StudentValue
 from scenarios.scoring.statistics import LEVEL, paired, wilson
 from scenarios.studies.answers import ClassAnswers
 
@@ -54,11 +56,36 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 def by_problem(classes: Sequence[ClassAnswers], term: str) -> dict[str, float]:
     """The mean of `term` over the cells that have a problem, by problem; sorted, so the order of cells is nothing."""
+    return _averaged([(one.units, one.right[term]) for one in classes])
+
+
+def _averaged(columns: Iterable[tuple[Sequence[str], Sequence[float]]]) -> dict[str, float]:
+    """By problem, the mean of its values in all cells; `columns`: problems and values of each cell."""
     values: dict[str, list[float]] = {}
-    for one in classes:
-        for problem, value in zip(one.units, one.right[term], strict=True):
+    for problems, of_cell in columns:
+        for problem, value in zip(problems, of_cell, strict=True):
             values.setdefault(problem, []).append(value)
     return {problem: sum(values[problem]) / len(values[problem]) for problem in sorted(values)}
+
+
+class PooledShapley(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What each student adds to SC, over the cells; empty where the cells have different students, or one student."""
+
+    students: list[StudentValue] = []
+    n: int = 0
+    """Distinct problems."""
+
+
+def shapley(classes: Sequence[ClassAnswers], seed: int) -> PooledShapley:
+    """The Shapley values of the students: on each problem the mean over its cells, then the mean over problems."""
+    if not classes or any(one.answerers != classes[0].answerers or not one.adds for one in classes):
+        return PooledShapley()
+    found, n = [], 0
+    for name in classes[0].adds:
+        by_rule = [list(_averaged([(one.units, one.adds[name][rule]) for one in classes]).values()) for rule in (0, 1)]
+        n = len(by_rule[0])
+        found.append(StudentValue(name, *(over_problems(values, seed) for values in by_rule)))
+    return PooledShapley(found, n)
 
 
 def accuracy(classes: Sequence[ClassAnswers], term: str) -> Accuracy:

@@ -14,7 +14,7 @@ from scenarios.config.schema import Scenario
 from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import Cell, stands_for
-from scenarios.studies.pooling import Accuracy, Difference, accuracy, compare, holm
+from scenarios.studies.pooling import Accuracy, Difference, PooledShapley, accuracy, compare, holm, shapley
 from scenarios.studies.schema import Published, Study
 from scenarios.studies.sentences import answer
 from scenarios.studies.terms import Lineups, lineup_of, named_lineups, primary_terms, terms
@@ -79,7 +79,7 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     methods: dict[str, Accuracy]
     descriptive: list[Difference]
     """Comparisons that were not named beforehand; not corrected."""
-    shapley: dict[str, Any] = {}
+    shapley: PooledShapley = PooledShapley()
     runs: list[CellResult]
     published: list[PublishedResult] = []
 
@@ -175,6 +175,7 @@ def _pooled(
         lineups=found,
         methods=methods,
         descriptive=descriptive,
+        shapley=shapley(classes, seed),
         runs=runs,
         published=[_published(row, complete) for row in study.published],
     )

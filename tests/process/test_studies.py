@@ -68,7 +68,9 @@ def test_a_study_runs_a_class_per_cell_and_pools_them_over_distinct_problems(fin
     assert {(one["a"], one["b"]) for one in found["primary"]} == {("mixed", "copies"), ("mixed", "sc")}
     assert all(one["p_holm"] >= one["p_value"] for one in found["primary"])
     assert [one["name"] for one in found["lineups"]] == ["copies", "mixed"]
-    assert found["shapley"] == {}
+    assert [one["name"] for one in found["shapley"]["students"]] == ["peer-1", "peer-2", "bold"]
+    assert found["shapley"]["n"] == 4
+    assert "runs/" in (finished / "report.html").read_text()
 
 
 def test_a_line_up_of_a_study_is_scored_from_the_records_of_its_class(finished: Path) -> None:

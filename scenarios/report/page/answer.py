@@ -3,6 +3,7 @@
 from scenarios.report.formatting import percent
 from scenarios.report.methods import Comparison
 from scenarios.report.summary import Summary
+from scenarios.scoring.power import needed_sentence
 from scenarios.scoring.statistics import LEVEL
 
 MINUS = "\u2212"
@@ -15,16 +16,11 @@ MEANS = {
 }
 
 
-def answer(summary: Summary, needed: int | None = None) -> str:
-    """The sentence at the top of the page.
-
-    Args:
-        summary: Of the class.
-        needed: How many problems would show the difference; None: not known.
-    """
+def answer(summary: Summary) -> str:
+    """The sentence at the top of the page."""
     if 3 in _levels(summary) and summary.levels.iterate.arms:
         return _iterated(summary)
-    if 2 in _levels(summary) and (sentence := _learnt(summary, needed)):
+    if 2 in _levels(summary) and (sentence := _learnt(summary)):
         return sentence
     found = {(pair.a, pair.b): pair for pair in summary.paired}
     pair = next(
@@ -35,19 +31,19 @@ def answer(summary: Summary, needed: int | None = None) -> str:
     a, b = summary.methods[pair.a], summary.methods[pair.b]
     return (
         f"{MEANS[pair.a]}, the teacher is right on {percent(a.accuracy)} of {_problems(pair.n)}; "
-        f"{MEANS[pair.b]} {percent(b.accuracy)}: {verdict(pair, needed)}"
+        f"{MEANS[pair.b]} {percent(b.accuracy)}: {verdict(pair)}"
     )
 
 
-def verdict(pair: Comparison, needed: int | None = None) -> str:
-    """A difference with its interval, and whether it is told apart from none."""
+def verdict(pair: Comparison) -> str:
+    """A difference with its interval, and whether it is told apart from none; if not, how many problems would."""
     low, high = pair.ci95
     said = f"{points(pair.difference)} points (95 % {points(low)} to {points(high)}, p = {pair.p_value:.2g})."
     if not pair.wins and not pair.losses:
         return f"{said} Both are right and wrong on the same problems."
     if pair.p_value < LEVEL:
         return f"{said} Told apart at p < {LEVEL}."
-    return f"{said} Not told apart" + (f"; about {needed:,} problems would show this difference." if needed else ".")
+    return f"{said} Not told apart. {needed_sentence(pair.wins / pair.n, pair.losses / pair.n)}"
 
 
 def points(difference: float) -> str:
@@ -56,14 +52,14 @@ def points(difference: float) -> str:
     return f"{'+' if value >= 0 else MINUS}{abs(value):.1f}"
 
 
-def _learnt(summary: Summary, needed: int | None) -> str:
+def _learnt(summary: Summary) -> str:
     found = {(pair.a, pair.b): pair for pair in summary.paired}
     if (pair := found.get(("m2", "original"))) is None:
         return ""
     trained, original = summary.methods["m2"], summary.methods["original"]
     return (
         f"Trained on pairs chosen by exams (M2), the teacher is right on {percent(trained.accuracy)} of "
-        f"{_problems(pair.n, 'held-out ')}; before, on {percent(original.accuracy)}: {verdict(pair, needed)}"
+        f"{_problems(pair.n, 'held-out ')}; before, on {percent(original.accuracy)}: {verdict(pair)}"
     )
 
 

@@ -1,6 +1,6 @@
 """What charts are made of: dots, points, spans, tables, and the colours of series."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from markupsafe import Markup
@@ -38,6 +38,8 @@ class Dot(msgspec.Struct, frozen=True):
     colour: str = INK
     columns: tuple[str, ...] = ()
     """Texts right of the plot."""
+    heading: bool = False
+    """It has no dot: its label names the rows below."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -62,3 +64,10 @@ class Span(msgspec.Struct, frozen=True):
 def colours(names: Sequence[str]) -> dict[str, str]:
     """A colour for each name; with more names than colours they begin again."""
     return {name: f"var(--c{number % COLOURS + 1})" for number, name in enumerate(dict.fromkeys(names))}
+
+
+def around_zero(intervals: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """An axis for differences of shares, with 0 in its middle, that all intervals fit on."""
+    reach = max((abs(end) for ci95 in intervals for end in ci95), default=0.0)
+    reach = max(0.1, min(1.0, reach * 1.1))
+    return -reach, reach

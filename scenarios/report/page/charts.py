@@ -30,6 +30,7 @@ def dot_plot(
     reference: float | None = None,
     headings: Sequence[str] = (),
     unit: str = "%",
+    bars: bool = False,
     note: str = "",
 ) -> Chart:
     """A horizontal dot plot with 95 % intervals, one row for each dot.
@@ -42,14 +43,38 @@ def dot_plot(
         reference: A thin vertical line, such as no difference.
         headings: Of the columns of text.
         unit: "%": values are shares. "points": differences of shares. Else: the plain number, of this unit.
-        note: A sentence below.
+        bars: Whether a bar leads from 0 to each dot.
+        note: Sentences below.
     """
-    return _chart(title, partial(vega_lite.dot_spec, dots, domain, reference, headings, unit), table, note)
+    return _chart(title, partial(vega_lite.dot_spec, dots, domain, reference, headings, unit, bars), table, note)
 
 
-def line_chart(title: str, points: Sequence[Point], table: PageTable, *, x: str, y: str, share: bool = False) -> Chart:
-    """Lines over steps or rounds, each with its name at its end, and bars for intervals where there are any."""
-    return _chart(title, partial(vega_lite.line_spec, points, x, y, share), table)
+def line_chart(
+    title: str,
+    points: Sequence[Point],
+    table: PageTable,
+    *,
+    x: str,
+    y: str,
+    share: bool = False,
+    log: bool = False,
+    palette: Mapping[str, str] | None = None,
+    note: str = "",
+) -> Chart:
+    """Lines over steps, rounds or sizes, each with its name at its end, and its intervals where there are any.
+
+    Args:
+        title: What it shows.
+        points: Of all lines.
+        table: The same numbers.
+        x: Title of the x axis.
+        y: Title of the y axis.
+        share: Whether y is a share.
+        log: Whether the x axis is logarithmic; then all x are above 0.
+        palette: By line, its colour; then intervals are bands, else bars.
+        note: Sentences below.
+    """
+    return _chart(title, partial(vega_lite.line_spec, points, x, y, share, log, palette), table, note)
 
 
 def time_line(title: str, spans: Sequence[Span], table: PageTable, states: Mapping[str, str], note: str = "") -> Chart:

@@ -7,7 +7,8 @@ import msgspec
 from scenarios.records.learn import LearnRoundRecord, Measured
 from scenarios.records.observe import Rationale
 from scenarios.report.page.gradebook import BEGINNING
-from scenarios.report.page.texts import PromptOf, RationaleText, TextPack
+from scenarios.report.page.prompt_turns import PackedPrompts, prompt_ids
+from scenarios.report.page.texts import RationaleText, TextPack
 from scenarios.scoring.teacher_metrics import LABELS, named
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank
@@ -39,15 +40,18 @@ def flips(learnt: Sequence[LearnRoundRecord], bank: Bank) -> list[FlippedProblem
     return [flip for one, known in _known(learnt) for flip in _of_round(one, known, bank)]
 
 
-def packs(flipped: Sequence[FlippedProblem], store: Store, bank: Bank, prompt_of: PromptOf) -> Iterator[TextPack]:
+def packs(flipped: Sequence[FlippedProblem], store: Store, bank: Bank) -> Iterator[TextPack]:
     """The texts of each; the number of a teacher stands for the repeat of its rationale."""
     problems = {problem.id: problem for problem in bank.held_out}
     for one in flipped:
+        ids = prompt_ids(store, [of.request for of in one.answers])
+        prompts = PackedPrompts(store, ids.values())
         texts = tuple(
-            RationaleText(number, number, store.text(of.request), prompt_of(of.request))
+            RationaleText(number, number, store.text(of.request), prompts.number(ids.get(of.request)))
             for number, of in enumerate(one.answers)
         )
-        yield TextPack(problems[one.id].text, problems[one.id].answer, (), texts, ())
+        problem = problems[one.id]
+        yield TextPack(problem.text, problem.answer, (), texts, (), prompts.turns, prompts.texts)
 
 
 def _known(learnt: Sequence[LearnRoundRecord]) -> Iterator[tuple[LearnRoundRecord, dict[str, Measured]]]:

@@ -1,20 +1,22 @@
 """The texts of a class for the page: problem, rationales, exams and prompts, packed by teaching problem.
 
-A pack is JSON, compressed, in base 64: the prompts under one rationale share most of their text. Packs stand in the
-page while they are small; those of a large class stand in a folder beside it, a script each, and are loaded on click.
+A pack is JSON, compressed, in base 64. Packs stand in the page while they are small; those of a large class stand in a
+folder beside it, a script each, and are loaded on click.
 """
 
 import base64
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.page.gradebook import GREEDY
+from scenarios.report.page.prompt_turns import PackedPrompts, PackedTurn, prompt_ids
 from scenarios.scoring.lbt import material
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, ProblemGroup
@@ -22,8 +24,6 @@ from scenarios.tasks.problems import Bank, ProblemGroup
 FOLDER = "report-texts"
 INLINE_BYTES = 3_500_000
 """Packs of more than so many characters go to the folder: the page stays below 5 MB."""
-PromptOf = Callable[[str], str | None]
-"""The exact prompt of a request; None: it was not kept."""
 
 
 class ExamText(msgspec.Struct, frozen=True, array_like=True):
@@ -41,7 +41,8 @@ class ExamText(msgspec.Struct, frozen=True, array_like=True):
     text: str
     failed: str
     """Kind and reason of the failure; empty: it succeeded."""
-    prompt: str | None
+    prompt: int | None
+    """Number of the last turn of its prompt; None: it was not kept."""
 
 
 class RationaleText(msgspec.Struct, frozen=True, array_like=True):
@@ -51,7 +52,8 @@ class RationaleText(msgspec.Struct, frozen=True, array_like=True):
     material: int
     """Equal for identical texts, which share their exams."""
     text: str
-    prompt: str | None
+    prompt: int | None
+    """As that of an exam."""
 
 
 class TextPack(msgspec.Struct, frozen=True):
@@ -63,6 +65,10 @@ class TextPack(msgspec.Struct, frozen=True):
     """Id, text and gold answer of each exam problem."""
     rationales: tuple[RationaleText, ...]
     exams: tuple[ExamText, ...]
+    turns: tuple[PackedTurn, ...]
+    """Of all prompts."""
+    parts: tuple[str, ...]
+    """The texts of the turns."""
 
 
 class Packs(msgspec.Struct, frozen=True):
@@ -79,7 +85,6 @@ def keep_packs(
     store: Store,
     lessons: Sequence[TeachingProblemRecord],
     bank: Bank,
-    prompt_of: PromptOf,
     more: Iterable[TextPack] = (),
 ) -> Packs:
     """Pack the texts, followed by `more`, and write them beside the page if they are many.
@@ -93,7 +98,7 @@ def keep_packs(
     shutil.rmtree(partial, ignore_errors=True)
     waiting: list[str] = []
     size = written = 0
-    for found in chain(_packs(store, lessons, bank, prompt_of), more):
+    for found in chain(_packs(store, lessons, bank), more):
         pack = _packed(found)
         waiting.append(pack)
         size += len(pack)
@@ -110,12 +115,10 @@ def keep_packs(
     return Packs(folder=FOLDER)
 
 
-def _packs(
-    store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank, prompt_of: PromptOf
-) -> Iterator[TextPack]:
+def _packs(store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank) -> Iterator[TextPack]:
     groups = {item.tp.id: item for item in bank.items}
     given_up = store.given_up()
-    return (_pack(store, lesson, groups[lesson.tp], prompt_of, given_up) for lesson in lessons)
+    return (_pack(store, lesson, groups[lesson.tp], given_up) for lesson in lessons)
 
 
 def _packed(pack: TextPack) -> str:
@@ -124,51 +127,56 @@ def _packed(pack: TextPack) -> str:
     return base64.b64encode(packed).decode()
 
 
-def _pack(
-    store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, prompt_of: PromptOf, given_up: frozenset[str]
-) -> TextPack:
+def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, given_up: frozenset[str]) -> TextPack:
     rationales = [*([lesson.greedy] if lesson.greedy else []), *lesson.rationales]
     numbers: dict[str, int] = {}
-    ids: dict[str, int] = {}
-    texts = []
-    for one in rationales:
-        ids[one.id] = numbers.setdefault(material(one), len(numbers))
-        repeat = GREEDY if one is lesson.greedy else one.repeat
-        texts.append(RationaleText(repeat, ids[one.id], store.text(one.id), prompt_of(one.id)))
+    ids = {one.id: numbers.setdefault(material(one), len(numbers)) for one in rationales}
+    exams = [row for id, number in ids.items() for row in _exams(store, id, number)]
+    of_rationales = prompt_ids(store, ids)
+    prompts = PackedPrompts(store, [*of_rationales.values(), *(row[-1] for row in exams)])
+    eps = {ep.id: number for number, ep in enumerate(group.eps)}
     return TextPack(
         problem=group.tp.text,
         gold=group.tp.answer,
         eps=tuple((ep.id, ep.text, ep.answer) for ep in group.eps),
-        rationales=tuple(texts),
-        exams=tuple(_exams(store, ids, {ep.id: number for number, ep in enumerate(group.eps)}, prompt_of, given_up)),
+        rationales=tuple(
+            RationaleText(
+                repeat=GREEDY if one is lesson.greedy else one.repeat,
+                material=ids[one.id],
+                text=store.text(one.id),
+                prompt=prompts.number(of_rationales.get(one.id)),
+            )
+            for one in rationales
+        ),
+        exams=tuple(
+            ExamText(
+                material=number,
+                student=agent,
+                ep=eps[ep],
+                repeat=repeat,
+                correct=None if value is None else bool(value),
+                answer=answer,
+                text=text,
+                failed=f"{failed}: {detail}" if failed else "",
+                prompt=prompts.number(prompt),
+            )
+            for number, request, agent, ep, repeat, value, answer, text, failed, detail, prompt in exams
+            if request not in given_up and ep in eps  # one that failed and was asked again is left out
+        ),
+        turns=prompts.turns,
+        parts=prompts.texts,
     )
 
 
-def _exams(
-    store: Store, ids: Mapping[str, int], eps: Mapping[str, int], prompt_of: PromptOf, given_up: frozenset[str]
-) -> Iterator[ExamText]:
-    """The exam answers under these rationales; one that failed and was asked again is left out."""
-    for id, number in ids.items():
-        rows = store.query(
-            "SELECT request_id, agent, ep, repeat, "
-            # Not the view latest_grade: joined to so few rows, it is made anew of all grades every time.
-            "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1), "
-            "answer, text, failed, detail FROM result r "
-            # The index on tr leaves out rows without one.
-            "WHERE tr = ? AND tr <> '' AND kind = 'Examine' ORDER BY agent, ep, repeat",
-            id,
-        )
-        for request, agent, ep, repeat, value, answer, text, failed, detail in rows:
-            if request in given_up or ep not in eps:
-                continue
-            yield ExamText(
-                material=number,
-                student=str(agent),
-                ep=eps[str(ep)],
-                repeat=int(str(repeat)),
-                correct=None if value is None else bool(value),
-                answer=None if answer is None else str(answer),
-                text=str(text),
-                failed=f"{failed}: {detail}" if failed else "",
-                prompt=prompt_of(str(request)),
-            )
+def _exams(store: Store, id: str, number: int) -> Iterator[tuple[Any, ...]]:
+    """The recorded exams under one rationale, each with the number of its text; the id of its prompt comes last."""
+    rows = store.query(
+        "SELECT request_id, agent, ep, repeat, "  # noqa: S608 - our own names
+        # Not the view latest_grade: joined to so few rows, it is made anew of all grades every time.
+        "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1), "
+        f"answer, text, failed, detail, {store.column('prompt')} FROM result r "
+        # The index on tr leaves out rows without one.
+        "WHERE tr = ? AND tr <> '' AND kind = 'Examine' ORDER BY agent, ep, repeat",
+        id,
+    )
+    return ((number, *row) for row in rows)

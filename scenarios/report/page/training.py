@@ -6,7 +6,7 @@ from scenarios.records.learn import ARM_LABELS, numbered
 from scenarios.report.formatting import figure, interval, percent
 from scenarios.report.learn import LearnComparison, LearnRoundSummary
 from scenarios.report.page.answer import points
-from scenarios.report.page.chart_data import Chart, Dot, PageTable, Point
+from scenarios.report.page.chart_data import Chart, Dot, PageTable, Point, around_zero
 from scenarios.report.page.charts import dot_plot, line_chart
 from scenarios.report.summary import Summary
 from scenarios.scoring.teacher_metrics import LABELS
@@ -83,11 +83,10 @@ def _differences(shown: list[LearnComparison], every: list[LearnComparison]) -> 
             for pair in every
         ),
     )  # fmt: skip
-    reach = max((abs(end) for pair in shown for end in pair.ci95), default=0.0)
-    reach = max(0.1, min(1.0, reach * 1.1))
     return dot_plot(
-        "One teacher less another, on the same problems", dots, table, domain=(-reach, reach), reference=0.0,
-        headings=("points", "better", "worse", "p"), unit="points", note="Greedy answers. Thin line: no difference.",
+        "One teacher less another, on the same problems", dots, table,
+        domain=around_zero(pair.ci95 for pair in shown), reference=0.0, headings=("points", "better", "worse", "p"),
+        unit="points", note="Greedy answers. Thin line: no difference.",
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ COLUMN = 90
 """Width of a column of text right of a dot plot."""
 LABEL = 190
 NARROW_LABEL = 110
-PADDING = {"left": 14, "right": 8, "top": 4, "bottom": 4}
+PADDING = {"left": 20, "right": 8, "top": 4, "bottom": 4}
 """vl-convert does not know the reader's font, in which labels may be longer."""
 CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
@@ -33,7 +33,7 @@ CONFIG: dict[str, Any] = {
 def _axis(unit: str, *, wide: bool) -> dict[str, Any]:
     expressions = {
         "%": "format(100 * datum.value, '.0f') + ' %'",
-        "points": "format(100 * datum.value, '+.0f')",
+        "points": "datum.value == 0 ? '0' : format(100 * datum.value, '+.0f')",
     }
     title = {"%": None, "points": "percentage points"}.get(unit, unit)
     axis: dict[str, Any] = {"title": title, "tickCount": 5 if wide else 3}
@@ -46,22 +46,28 @@ def dot_spec(
     reference: float | None,
     headings: Sequence[str],
     unit: str,
+    bars: bool,
     *,
     wide: bool,
 ) -> dict[str, Any]:
-    """The rows of a dot plot, with columns of text where it is wide."""
+    """The rows of a dot plot, with columns of text where it is wide, and with bars from 0 where these are wanted."""
     width, row = (WIDE, ROW) if wide else (NARROW, NARROW_ROW)
     values = [
         {
             "label": dot.label, "value": dot.value, "low": dot.ci95[0] if dot.ci95 else None,
             "high": dot.ci95[1] if dot.ci95 else None, "hover": dot.hover, "colour": dot.colour,
-            **{f"column{number}": text for number, text in enumerate(dot.columns)},
+            **{f"column{number}": text for number, text in enumerate(dot.columns or [""] * len(headings))},
         }
         for dot in dots
     ]  # fmt: skip
+    groups = [dot.label for dot in dots if dot.heading]
+    bold = {"condition": {"test": {"field": "value", "oneOf": groups}, "value": "bold"}, "value": "normal"}
     y = {
-        "field": "label", "type": "nominal", "sort": None, "title": None,
-        "axis": {"labelLimit": LABEL if wide else NARROW_LABEL, "domain": False, "ticks": False, "labelPadding": 8},
+        "field": "label", "type": "nominal", "title": None, "scale": {"domain": [dot.label for dot in dots]},
+        "axis": {
+            "labelLimit": LABEL if wide else NARROW_LABEL, "domain": False, "ticks": False, "labelPadding": 8,
+            **({"labelFontWeight": bold} if groups else {}),
+        },
     }  # fmt: skip
     colour = {"field": "colour", "type": "nominal", "scale": None}
     scale = {"domain": list(domain), "nice": False}
@@ -70,7 +76,13 @@ def dot_spec(
     def x(field: str) -> dict[str, Any]:
         return {"field": field, "type": "quantitative", "scale": scale, "axis": _axis(unit, wide=wide)}
 
+    bar = {
+        "mark": {"type": "bar", "height": 14, "opacity": 0.35},
+        "transform": [{"filter": "datum.value != null"}],
+        "encoding": {"x": x("value"), "x2": {"datum": 0}, "color": colour},
+    }
     layers: list[dict[str, Any]] = [
+        *([bar] if bars else []),
         {
             "mark": {"type": "rule", "strokeWidth": 2},
             "transform": [{"filter": "datum.low != null"}],
@@ -116,9 +128,19 @@ def _apart(last: Mapping[str, Point], low: float, high: float) -> dict[str, floa
     return at
 
 
-def line_spec(points: Sequence[Point], x: str, y: str, share: bool, *, wide: bool) -> dict[str, Any]:
-    """Lines with the name of each series at its end."""
-    palette = colours([point.series for point in points])
+def line_spec(
+    points: Sequence[Point],
+    x: str,
+    y: str,
+    share: bool,
+    log: bool,
+    palette: Mapping[str, str] | None,
+    *,
+    wide: bool,
+) -> dict[str, Any]:
+    """Lines with the name of each series at its end; with a palette, intervals are bands."""
+    bands = palette is not None
+    palette = palette or colours([point.series for point in points])
     last = {point.series: point for point in points}
     ends = [end for point in points for end in (point.y, *(point.ci95 or ()))]
     low, high = (0.0, 1.0) if share else (min(0.0, *ends), max(0.0, *ends))
@@ -138,7 +160,9 @@ def line_spec(points: Sequence[Point], x: str, y: str, share: bool, *, wide: boo
     axis: dict[str, Any] = {"title": x, "grid": False, "tickCount": 6}
     if len(at) <= (TICKS if wide else TICKS // 2):
         axis |= {"values": at, "format": "d"}
-    across = {"field": "x", "type": "quantitative", "axis": axis}
+    across: dict[str, Any] = {"field": "x", "type": "quantitative", "axis": axis}
+    if log:
+        across["scale"] = {"type": "log", "base": 2, "domain": [at[0], max(at[-1], 2 * at[0])], "nice": False}
     up = {
         "field": "y", "type": "quantitative", "scale": scale,
         "axis": _axis("%", wide=wide) | {"title": y} if share else {"title": y, "tickCount": 5},
@@ -154,9 +178,9 @@ def line_spec(points: Sequence[Point], x: str, y: str, share: bool, *, wide: boo
         "layer": [
             {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"detail": series}},
             {
-                "mark": {"type": "rule"},
+                "mark": {"type": "area", "opacity": 0.13} if bands else {"type": "rule"},
                 "transform": [{"filter": "datum.low != null"}],
-                "encoding": {"y": up | {"field": "low"}, "y2": {"field": "high"}},
+                "encoding": {"y": up | {"field": "low"}, "y2": {"field": "high"}, "detail": series},
             },
             {"mark": {"type": "point", "filled": True, "size": 40, "opacity": 1}, "encoding": {"description": hover}},
             {

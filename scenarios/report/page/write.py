@@ -12,13 +12,13 @@ from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Outcome
 from scenarios.report.count_notes import counted
-from scenarios.report.page import activity, figures, flips, rounds, training
+from scenarios.report.page import activity, analysis, figures, flips, line_ups, rounds, training
 from scenarios.report.page.answer import answer
 from scenarios.report.page.document import document
 from scenarios.report.page.doubts import doubts
 from scenarios.report.page.flips import FlippedProblem
 from scenarios.report.page.gradebook import ProblemRow, gradebook
-from scenarios.report.page.texts import Packs, PromptOf, keep_packs
+from scenarios.report.page.texts import Packs, keep_packs
 from scenarios.report.run_info import Status
 from scenarios.report.summary import Summary
 from scenarios.report.tables import assumption, comparison_sentence
@@ -54,7 +54,6 @@ def write_page(
     same: Same,
     *,
     shown: str,
-    prompt_of: PromptOf = lambda request_id: None,
 ) -> None:
     """Write report.html into the folder of a run, and the folder of its texts if they are many.
 
@@ -67,15 +66,14 @@ def write_page(
         store: The gradebook.
         same: Whether two answers are equivalent.
         shown: The folder as a user types it, for commands.
-        prompt_of: The exact prompt of a request, where it was kept.
 
     Raises:
         OSError: a file cannot be written.
     """
     rows = gradebook(outcome.lessons, same, scenario, bank)
     flipped = flips.flips(outcome.learnt, bank)
-    more = flips.packs(flipped, store, bank, prompt_of)
-    packs = keep_packs(run, store, outcome.lessons, bank, prompt_of, more)
+    more = flips.packs(flipped, store, bank)
+    packs = keep_packs(run, store, outcome.lessons, bank, more)
     palette = figures.student_colours(summary)
     data = GradebookData([student.name for student in summary.students], palette, rows, flipped, packs)
     write_atomically(
@@ -97,9 +95,14 @@ def write_page(
             methods=figures.methods(summary),
             comparisons=[comparison_sentence(pair) for pair in summary.paired if pair.a not in TEACHERS],
             assumption=assumption(summary),
-            line_ups=figures.line_ups(summary),
+            alike=line_ups.alike(summary),
+            line_ups=line_ups.line_ups(summary),
             students=figures.students(summary),
-            swatches=figures.swatches(palette),
+            shapley=analysis.shapley(summary),
+            agreement=analysis.agreement(summary),
+            abilities=analysis.abilities(summary),
+            fidelity=analysis.fidelity(summary),
+            curves=analysis.curves(summary),
             examined=any(cell.score is not None for row in rows for cell in row.cells),
             problems=len(rows),
             flipped=flipped,

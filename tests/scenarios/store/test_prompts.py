@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.store.prompts import Parts, chain, read
+from scenarios.store.prompts import Parts, chain, read, read_turns
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
 
@@ -31,6 +31,8 @@ def test_every_prompt_reads_back_and_each_text_and_each_beginning_is_kept_once(p
                 keep(store, f"{number:03}", parts)
         with Store(Path(folder)) as store:
             assert [read(store.query, r.prompt) for r in store.results()] == prompts
+            turns = read_turns(store.query, [r.prompt for r in store.results() if r.prompt is not None])
+            assert turns == {turn.id: turn for parts in prompts for turn in chain(parts)}
             texts = {text for parts in prompts for _, text in parts}
             beginnings = {tuple(parts[:end]) for parts in prompts for end in range(1, len(parts) + 1)}
             assert store.query("SELECT count(*) FROM prompt_text") == [(len(texts),)]

@@ -139,10 +139,18 @@
       make("h3", {}, `Problem ${problem.id}`), block(texts.problem, "Problem"), make("p", {}, "Gold answer: ", make("code", { dir: "auto" }, texts.gold)),
       make("h3", {}, title(repeat)),
       make("p", {}, make("span", { class: "verdict" }, correct ? "Right: " : "Wrong: "), make("code", { dir: "auto" }, answer ?? "no answer found"), ` ${scores} ${marks}`),
-      block(text, "Rationale"), prompted(prompt), ...exams(texts, material, exam, choose));
+      block(text, "Rationale"), prompted(texts, prompt), ...exams(texts, material, exam, choose));
   }
 
-  const prompted = (prompt) => (prompt === null ? null : make("details", {}, make("summary", {}, "Exact prompt"), block(prompt, "Prompt")));
+  /** A prompt as `show` prints it, by the number of its last turn. Its first turn begins the answer, so it stands last. */
+  function prompted(texts, last) {
+    if (last === null) return make("p", { class: "note" }, "The prompt was not kept: an earlier version of this program asked, or the agent is a program of yours, which makes its own prompts.");
+    const turns = [];
+    for (let number = last; number >= 0; number = texts.turns[number][0]) turns.push(texts.turns[number]);
+    const [begun, ...rest] = turns.reverse();
+    const whole = [...rest, begun].map(([, heading, text]) => `[${heading}]\n${texts.parts[text]}`).join("\n\n");
+    return make("details", {}, make("summary", {}, "Exact prompt"), block(whole, "Exact prompt"));
+  }
 
   function exams(texts, material, chosen, choose) {
     const sat = texts.exams.filter((one) => one[0] === material);
@@ -173,7 +181,7 @@
       make("h3", { id: "exam-title" }, `${student} on ${id}${repeat ? `, repeat ${repeat + 1}` : ""}`), block(asked, "Exam problem"),
       make("p", {}, "Gold answer: ", make("code", { dir: "auto" }, gold)),
       failed ? make("p", { class: "empty" }, `It failed: ${failed}`) : make("p", {}, make("span", { class: "verdict" }, correct ? "Right: " : "Wrong: "), make("code", { dir: "auto" }, answer ?? "no answer found")),
-      failed ? null : block(text, "The student's text"), prompted(prompt),
+      failed ? null : block(text, "The student's text"), prompted(texts, prompt),
     ].filter(Boolean);
   }
 
@@ -215,7 +223,7 @@
       const texts = await pack(problems.length + number);
       shown = [block(texts.problem, "Problem"), make("p", {}, "Gold answer: ", make("code", { dir: "auto" }, texts.gold)),
         ...one.answers.flatMap((of, index) => [make("h3", {}, of.teacher), make("p", {}, make("span", { class: "verdict" }, of.correct ? "Right: " : "Wrong: "), make("code", { dir: "auto" }, of.answer ?? "no answer found")),
-          block(texts.rationales[index][2], of.teacher), prompted(texts.rationales[index][3])].filter(Boolean))];
+          block(texts.rationales[index][2], of.teacher), prompted(texts, texts.rationales[index][3])].filter(Boolean))];
     } catch (error) { shown = [make("p", { class: "empty" }, error.message)]; }
     if (now.flip !== state().flip) return;
     page.open(`${one.id}, held out`, [], [make("div", { class: "panel" }, ...shown)], { focus: true, closed: leave });

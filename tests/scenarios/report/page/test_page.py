@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from scenarios.levels.base import Request
 from scenarios.report.page import texts
+from scenarios.store.prompts import Parts
 from tests import classes
 from tests.scenarios.report.page.browser import OpenPage, browser
 from tests.scenarios.report.page.played import play, text_of, written
@@ -41,7 +42,7 @@ def test_axe_finds_nothing_serious_and_the_page_never_scrolls_sideways(
 ) -> None:
     opened = OpenPage(browser, small, width=width, dark=dark)
     opened.page.wait_for_selector("#grid .cell")
-    for details in opened.page.locator("main details > summary").all():
+    for details in opened.page.locator("main details > summary:visible").all():
         details.click()
     assert not opened.violations()
     opened.cell(1)
@@ -61,6 +62,10 @@ def test_a_click_shows_problem_gold_answer_rationale_exams_and_the_text_of_one(b
     again = OpenPage(browser, small, opened.page.evaluate("location.hash"))
     again.page.wait_for_selector("#exam-title")
     assert again.drawer == opened.drawer
+    opened.page.locator("#drawer details").last.locator("summary").click()
+    asked = opened.page.get_by_label("Exact prompt").last.inner_text().split("\n")
+    assert [line for line in asked if line.startswith("[")] == ["[instructions]", "[asked]", "[the answer begins with]"]
+    assert any(line.startswith("prompt of weak: ") for line in asked) and asked[-1] == "Answer:"
 
 
 def test_two_rationales_stand_side_by_side(browser: Browser, small: Path) -> None:
@@ -100,12 +105,17 @@ def test_search_and_filters_choose_problems(browser: Browser, small: Path) -> No
 
 
 def test_markup_in_texts_is_shown_as_it_is_and_never_runs(browser: Browser, tmp_path: Path) -> None:
-    page = written(play(tmp_path / "run", text=lambda request: f"{HOSTILE}{text_of(request)}"))
+    def prompt(request: Request) -> Parts:
+        return [("begun", ""), ("user", f"{HOSTILE}{request.id}")]
+
+    page = written(play(tmp_path / "run", text=lambda request: f"{HOSTILE}{text_of(request)}", prompt=prompt))
     opened = OpenPage(browser, page)
     opened.cell(1)
     opened.page.locator("#drawer .exams button").first.click()
     opened.page.wait_for_selector("#exam-title")
-    assert opened.drawer.count("<script>window.ran = 1</script>") == 2
+    for details in opened.page.locator("#drawer details > summary").all():
+        details.click()
+    assert opened.drawer.count("<script>window.ran = 1</script>") == 4
     assert not opened.errors
     assert opened.refuses(HOSTILE)
 
@@ -121,6 +131,37 @@ def test_a_rationale_of_a_megabyte_unfolds_on_click(browser: Browser, tmp_path: 
     assert not opened.errors
 
 
+def test_line_ups_switch_between_all_exams_equal_exams_and_one_student_with_as_many(
+    browser: Browser, small: Path
+) -> None:
+    opened = OpenPage(browser, small)
+    lineups = opened.page.locator("#lineups")
+    for label, title in (("equal exams", "M1 by line-up, equal exams"), ("all its exams", "M1 by line-up")):
+        lineups.get_by_role("radio", name=label).check()
+        expect(lineups.locator(".view:visible h3")).to_have_text(title)
+    lineups.get_by_role("radio", name="as many exams of one student").check()
+    assert "weak would need exam.repeats=" in lineups.locator(".view:visible").inner_text()
+    assert "Each line-up less the majority vote" in lineups.inner_text()
+    assert not opened.errors and not opened.violations()
+
+
+def test_copies_are_said_first_share_a_colour_and_sit_as_many_exams(browser: Browser, tmp_path: Path) -> None:
+    students = '[{"name": "twin", "engine": "simulated", "copies": 2}, {"name": "other", "engine": "simulated"}]'
+    page = written(play(tmp_path / "run", f"students={students}"))
+    opened = OpenPage(browser, page, width=360)
+    assert set(opened.page.evaluate("page.data.colours").values()) == {"var(--c1)", "var(--c2)"}
+    assert not opened.errors and not opened.violations()
+
+    students = '[{"name": "twin", "engine": "simulated", "copies": 3}]'
+    opened = OpenPage(browser, written(play(tmp_path / "copies", f"students={students}")))
+    said = opened.page.locator("#lineups p.said").all_inner_texts()
+    assert "twin-1, twin-2 and twin-3 are identical" in said[0] and "copies of one" in said[1]
+    opened.page.get_by_role("radio", name="as many exams of one student").check()
+    assert "all students are copies of one" in opened.page.locator(".view:visible").inner_text()
+    assert "twin-1" in opened.page.locator("#students .matrix").inner_text()
+    assert not opened.errors and not opened.violations()
+
+
 def test_personas_in_many_languages_are_shown(browser: Browser, tmp_path: Path) -> None:
     students = json.dumps([{"name": "ada", "engine": "simulated", "persona": PERSONA}], ensure_ascii=False)
     opened = OpenPage(browser, written(play(tmp_path / "run", f"students={students}")), width=360)
@@ -128,6 +169,12 @@ def test_personas_in_many_languages_are_shown(browser: Browser, tmp_path: Path) 
     assert PERSONA[:20] in opened.page.locator("#run pre").inner_text()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
     assert not opened.errors and not opened.violations()
+
+
+def test_a_prompt_that_was_not_kept_is_said(browser: Browser, tmp_path: Path) -> None:
+    opened = OpenPage(browser, written(play(tmp_path / "run", prompt=lambda request: ())))
+    opened.cell(1)
+    assert "The prompt was not kept" in opened.drawer and not opened.errors
 
 
 @pytest.mark.parametrize(("results", "ending"), [(0, "interrupted"), (7, "interrupted"), (40, "failed")])
@@ -166,7 +213,7 @@ def test_many_texts_stand_in_a_folder_and_are_loaded_on_click(
 def test_a_class_of_every_level_has_a_page_that_axe_accepts(browser: Browser, tmp_path: Path, scenario: str) -> None:
     classes.finish(classes.start(tmp_path / "run", scenario=f"scenarios/{scenario}.yaml"))
     opened = OpenPage(browser, tmp_path / "run" / "report.html", width=360)
-    for details in opened.page.locator("main details > summary").all():
+    for details in opened.page.locator("main details > summary:visible").all():
         details.click()
     assert not opened.errors and not opened.violations()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360

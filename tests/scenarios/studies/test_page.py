@@ -1,0 +1,117 @@
+"""The page of a study in a real browser: its answer, charts and classes, whatever is missing or hostile."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+from rich.console import Console
+
+from scenarios.studies import load, page
+from scenarios.studies.commands import report_study
+from scenarios.studies.folder import StudyFolder
+from tests import classes
+from tests.scenarios.report.page.browser import OpenPage, browser
+from tests.scenarios.report.page.played import play_in, written
+
+__all__ = ["browser"]
+
+SMALL = ("set.task.problems=3", "set.lesson.rationales=3")
+HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
+
+
+def begin(path: Path, *overrides: str) -> StudyFolder:
+    study, cells = load.read(classes.ROOT / "scenarios/studies/smoke.yaml", (*SMALL, *overrides))
+    return StudyFolder.begin(path, study, cells)
+
+
+def report(folder: StudyFolder) -> Path:
+    quiet = Console(quiet=True)
+    assert report_study(folder, quiet, quiet) == 0
+    return folder.path / "report.html"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    """A small study of four classes, with the page of each."""
+    folder = begin(tmp_path_factory.mktemp("study") / "study")
+    for cell in folder.cells():
+        play_in(folder.run(cell))
+        written(folder.run(cell))
+    return folder
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (1920, True)])
+def test_the_page_of_a_study_answers_first_and_axe_accepts_it(
+    browser: Browser, study: StudyFolder, width: int, dark: bool
+) -> None:
+    opened = OpenPage(browser, report(study), width=width, dark=dark)
+    answer = opened.page.locator(".answer").inner_text()
+    assert answer.index("mixed against copies") < answer.index("mixed against sc") < answer.index("Holm")
+    opened.page.get_by_role("radio", name="SUM").check()
+    expect(opened.page.locator("#lineups .view:visible h3")).to_have_text("Line-ups, M1 SUM")
+    for details in opened.page.locator("main details > summary:visible").all():
+        details.click()
+    assert not opened.errors and not opened.violations()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_each_class_is_a_link_to_its_own_page(browser: Browser, study: StudyFolder) -> None:
+    opened = OpenPage(browser, report(study))
+    links = opened.page.locator("#classes a")
+    assert links.count() == 4
+    links.first.click()
+    opened.page.wait_for_selector("#grid .cell")
+    assert "/runs/" in opened.page.url and not opened.errors
+
+
+def test_pooled_shapley_values_sum_to_the_pooled_gain(study: StudyFolder) -> None:
+    report(study)
+    result = json.loads((study.path / "study.json").read_bytes())
+    added = sum(one["m1_sum"]["value"] for one in result["shapley"]["students"])
+    everybody, sc = (result["methods"][name]["accuracy"] for name in ("m1_sum", "sc"))
+    assert added == pytest.approx(everybody - sc, abs=1e-9)
+
+
+def test_classes_with_different_students_have_no_pooled_shapley_values(browser: Browser, tmp_path: Path) -> None:
+    folder = begin(tmp_path / "study", "seeds=[1]")
+    for number, cell in enumerate(folder.cells()):
+        run = folder.run(cell)
+        text = run.scenario_file.read_text().replace("name: peer-2", f"name: other-{number}")
+        run.scenario_file.write_text(text)
+    (study_file := folder.study_file).write_text(study_file.read_text().replace("- peer-2", "- strong"))
+    for cell in folder.cells():
+        play_in(folder.run(cell))
+    opened = OpenPage(browser, report(folder))
+    assert json.loads((folder.path / "study.json").read_bytes())["shapley"] == {}
+    assert "different students" in opened.page.locator("#students").inner_text()
+
+
+@pytest.mark.parametrize("complete", [0, 1])
+def test_an_unfinished_study_says_what_is_left_out_and_links_to_no_page_that_is_not_there(
+    browser: Browser, tmp_path: Path, complete: int
+) -> None:
+    folder = begin(tmp_path / "study", f"students=[{{name: ada, engine: simulated, persona: {json.dumps(HOSTILE)}}}]",
+                   "lineups={one: [ada]}", "primary=[one - sc]")  # fmt: skip
+    for cell in folder.cells()[:complete]:
+        play_in(folder.run(cell))
+    opened = OpenPage(browser, report(folder))
+    said = opened.page.locator("main").inner_text()
+    assert f"{complete} of 4 classes are complete" in said and "python run.py resume" in said
+    assert f"Left out: {4 - complete} of 4 classes" in said
+    assert opened.page.locator("#classes a").count() == 0
+    assert not opened.errors and not opened.violations() and opened.page.evaluate("window.ran") is None
+
+
+def test_an_error_in_the_page_costs_nothing_else(study: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = report(study).read_bytes()
+
+    def fails(*_: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(page, "page", fails)
+    err = Console(file=io.StringIO(), width=200)
+    assert report_study(study, Console(quiet=True), err) == 1
+    assert "report.html is not written" in err.file.getvalue()  # type: ignore[attr-defined]
+    assert (study.path / "report.html").read_bytes() == before
