@@ -118,7 +118,10 @@ def test_students_and_line_ups_have_their_rows() -> None:
     figures = "50.0 % (19 to 81) +0.0 (-39 to +39) 41.2 % 66.7 % (30 to 90) +16.7 (-32 to +60) 62.5 %"
     assert rows(text, "peer") == ["peer 72 40.0 % ████░░░░░░ 30 to 50 % 50.0 % 33.3 %", f"peer 2 {figures}"]
     assert rows(text, "peer, tiny") == [f"peer, tiny 4 {figures}"]
-    assert rows(printed(summary()), "peer, tiny")[0] == "peer, tiny 4 50.0 % (19 to 81) +0.0 (-39 to +39) 41.2 % 66.7 % (30 to 90)"
+    assert (
+        rows(printed(summary()), "peer, tiny")[0]
+        == "peer, tiny 4 50.0 % (19 to 81) +0.0 (-39 to +39) 41.2 % 66.7 % (30 to 90)"
+    )
 
 
 def test_line_ups_that_are_not_told_apart_from_sc_and_identical_students_say_so() -> None:
