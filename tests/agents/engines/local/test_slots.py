@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -91,3 +92,35 @@ def test_where_memory_is_shared_only_what_is_needed_is_taken_and_old_and_new_slo
     assert roomy.fit(2, 129)
     roomy.reserve(129, [5, 7])
     assert roomy.all.shape[:1] + roomy.all.shape[4:5] == (8, 256)
+
+
+def test_running_rows_keep_what_they_hold_where_no_memory_is_left_to_move_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever of the allocations of tensors fails."""
+
+    def allocate_until(limit: int, allocate: Any) -> Any:
+        def limited(*args: Any, **more: Any) -> Any:
+            made.append(1)
+            if len(made) > limit:
+                raise torch.OutOfMemoryError("no memory left")
+            return allocate(*args, **more)
+
+        return limited
+
+    refused = 0
+    for limit in range(4):
+        made: list[int] = []
+        running = slots(16 * SLOT)
+        running.reserve(128, [])
+        rows = [running.all[slot, ..., :128, :].fill_(slot + 1).clone() for slot in range(3)]
+        with monkeypatch.context() as patched:
+            for name in ("clone", "new_empty"):
+                patched.setattr(torch.Tensor, name, allocate_until(limit, getattr(torch.Tensor, name)))
+            try:
+                running.reserve(256, [128] * 3)
+            except torch.OutOfMemoryError:
+                refused += 1
+        for slot, row in enumerate(rows):
+            assert torch.equal(running.all[slot, ..., :128, :], row)
+    assert refused
