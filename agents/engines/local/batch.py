@@ -173,7 +173,7 @@ class Batch:
         if not self.rows:
             if self._slots.capacity == 1:
                 return waiting.pop(0)
-            self._slots.capacity //= 2
+            self._slots.halve()
         elif len(self.rows) == 1:
             return self.rows[0]
         else:

@@ -94,6 +94,12 @@ class Slots:
         """Allocate no larger block while rows run: there was no memory for one."""
         self._memory = self._block.nbytes
 
+    def halve(self) -> None:
+        """Take half of the memory and of the rows from now on: there was none for the block. No row may run."""
+        self.capacity = max(1, self.capacity // 2)
+        self._memory //= 2
+        self._least = min(self._least, self._memory)
+
     def _limit(self, room: int) -> int:
         return max(1, min(self.capacity, self._memory // (self.per_token * room)))
 
