@@ -151,3 +151,15 @@ def test_requests_run_in_a_smaller_block_where_others_took_the_memory_of_the_old
         batch.join(waiting)
     assert batch.relieve(waiting) is None
     assert len(batch.join(waiting)) == 2
+
+
+def test_a_row_that_joins_again_needs_no_more_memory_than_before() -> None:
+    batch = Batch(model(), capacity=1, memory=16 * SLOT, prefix_memory=0)
+    row = BatchRow([0] * 100, Sampling(max_tokens=100), 0)
+    rooms = []
+    for _ in range(2):
+        batch.join([row])
+        rooms.append(batch._slots.all.shape[4])
+        batch.leave(row)
+        row.tokens += [0] * 90
+    assert rooms == [256, 256]
