@@ -216,7 +216,9 @@ def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
     lesson, teacher, tps = scenario.lesson, scenario.teacher, scenario.task.problems
     question, length = _question(scenario, problem_tokens), lesson.sampling.max_tokens
     trs = tps * lesson.rationales
-    yield _Batch("greedy", teacher, tps * lesson.greedy, question, length)
+    # At temperature 0 the only sampled TR is the greedy one.
+    greedy = lesson.greedy and lesson.sampling.temperature != 0
+    yield _Batch("greedy", teacher, tps * greedy, question, length)
     yield _Batch("teaching_rationales", teacher, trs, question, length)
     # The TRs of every round are graded.
     graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)

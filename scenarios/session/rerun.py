@@ -83,8 +83,6 @@ class Extension:
             count = f"{many(len(lost), 'request')} ({answered:,} answered) are not among those that it asks so far"
             raise _refused([*self._changed, count])
         store.keep_bank(larger)
-        votes = [id for id, one in before.items() if one.stage == VOTES and id in after]
-        store.name_stages({id: after[id].stage for id in votes})
 
     def _asked(self, scenario: Scenario, bank: Bank, store: Store, answerers: Mapping[str, str]) -> dict[str, Request]:
         """Every request of the scenario as far as the results in the store tell, by id."""

@@ -29,6 +29,7 @@ from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, Outcome, Setup
+from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
 from scenarios.report.spend import server_notes_in, spent_in
 from scenarios.session.runner import Ending
@@ -270,12 +271,15 @@ class RunFolder:
     def ending(self, scenario: Scenario, store: Store) -> Ending | None:
         """The ending of a class that has all its results already and needs no process; None: results are missing.
 
-        An earlier version may not have recorded what the results are for, so this records it.
+        This records what the results are for: an earlier version may not have done so, and a further TR may be wanted
+        as a TR with exams, by a larger class or in place of one that failed.
         """
         if (bank := store.bank()) is None:
             return None
         level = self.level(scenario, bank, store)
         step, reused = replay(level, level.begin(), store.find)
+        votes = {id for (id,) in store.rows("SELECT request_id FROM result WHERE stage = ?", VOTES)}
+        store.name_stages({one.id: one.stage for one in step.shared if one.id in votes and one.stage != VOTES})
         if not level.finished:
             return None
         store.keep_asked(step.wanted)

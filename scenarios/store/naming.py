@@ -18,5 +18,5 @@ def name_first_twins(db: sqlite3.Connection) -> None:
 
 
 def name_stages(db: sqlite3.Connection, stages: Mapping[str, str]) -> None:
-    """Say what results are for now, by request id: a larger class may want them for something else."""
+    """Say what results are for now, by request id."""
     db.executemany("UPDATE result SET stage = ? WHERE request_id = ?", [(stage, id) for id, stage in stages.items()])

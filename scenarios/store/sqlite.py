@@ -185,7 +185,7 @@ class Store:
             naming.name_first_twins(self._db)
 
     def name_stages(self, stages: Mapping[str, str]) -> None:
-        """Say what results are for now, by request id: a larger class may want them for something else."""
+        """Say what results are for now, by request id."""
         with self._transaction():
             naming.name_stages(self._db, stages)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from scenarios.store.sqlite import Store
 from tests import classes
 
 SLOW = ("task.problems=6", "teacher.engine_args.tokens_per_second=300", "students.*.engine_args.tokens_per_second=300")
@@ -186,6 +187,19 @@ def test_failed_requests_are_listed_and_asked_again_on_demand(tmp_path: Path) ->
     again = classes.say("resume", out, "--retry-failed", "--monitor", "off", code=3)
     assert "failed" in again
     assert len(classes.gradebook(out)) > len(first)
+
+
+def test_a_further_rationale_that_takes_the_place_of_a_failed_one_is_recorded_as_one_with_exams(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    small = ("task.problems=4", "lesson.rationales=3", "lesson.equal_cost=true")
+    classes.finish(classes.start(out, *small, "teacher.engine_args.failure_rate=0.25"), code=3)
+    with Store(out) as store:
+        ((before,),) = store.query("SELECT count(*) FROM result WHERE stage = 'votes'")
+    classes.say("resume", out, "--retry-failed", "--monitor", "off", code=3)
+    counts = json.loads((out / "summary.json").read_text())["counts"]
+    with Store(out) as store:
+        ((rationales,),) = store.query("SELECT count(*) FROM teaching_rationale")
+    assert before and rationales == counts["teaching_rationales"]
 
 
 def test_a_full_disk_ends_the_class_resumable(tmp_path: Path, undisturbed: Gradebook) -> None:

@@ -134,8 +134,8 @@ class Batch:
         leaders: list[Tokens] = []
         new_tokens = scored = 0
         for row in list(waiting):
-            length = len(row.tokens)
-            if not self._slots.fit(len(self.rows), length + row.sampling.max_tokens):
+            length, room = len(row.tokens), row.prompt_tokens + row.sampling.max_tokens
+            if not self._slots.fit(len(self.rows), room):
                 break
             found, keys_values = self._prefixes.find(row.tokens)
             found = min(found, length - row.logits_wanted)
@@ -146,7 +146,7 @@ class Batch:
             if joined and (new_tokens + length - found > PREFILL or scored > SCORED):
                 break
             try:
-                self._slots.reserve(length + row.sampling.max_tokens, [row.held for row in self.rows])
+                self._slots.reserve(room, [row.held for row in self.rows])
             except (RuntimeError, MemoryError) as error:
                 if not (self.rows and out_of_memory(error)):
                     raise
@@ -173,7 +173,7 @@ class Batch:
         if not self.rows:
             if self._slots.capacity == 1:
                 return waiting.pop(0)
-            self._slots.capacity //= 2
+            self._slots.halve()
         elif len(self.rows) == 1:
             return self.rows[0]
         else:

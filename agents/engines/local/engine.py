@@ -21,7 +21,7 @@ from agents.engines import arguments, thoughts
 from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings, first_line
 from agents.engines.chat import Chat
 from agents.engines.local.batch import Batch, BatchRow
-from agents.engines.local.gpu_memory import take_share
+from agents.engines.local.gpu_memory import free_mb, take_share
 from agents.engines.local.loading import context_of, explain, load, pick_device, pick_dtype
 from agents.engines.local.slots import out_of_memory, release_cached_memory
 from agents.engines.local.worker_queue import Outcome, PromptItem, WeightSwitch, WorkItem
@@ -130,7 +130,7 @@ class TransformersEngine:
         dtype = pick_dtype(device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
         take_share(device, settings.memory_share)
         chat, model = load(settings.folder, device, dtype)
-        slots_mb, prefixes_mb = cache_sizes(device, settings.cache_mb, options)
+        slots_mb, prefixes_mb = cache_sizes(device, settings.cache_mb, options, settings.memory_share)
         self.capacity = settings.capacity or CAPACITY[device.type]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
         self.device = f"cpu ({threads})" if device.type == "cpu" else str(device)
@@ -250,16 +250,19 @@ class TransformersEngine:
         return thoughts.completion(text, begun, usage, keep=self._settings.keep_thoughts)
 
 
-def cache_sizes(device: torch.device, cache_mb: int, options: arguments.TransformersOptions) -> tuple[int, int]:
+def cache_sizes(
+    device: torch.device, cache_mb: int, options: arguments.TransformersOptions, share: float = 0.0
+) -> tuple[int, int]:
     """Return the MB for the keys and values of running requests, and those for recent prompts.
 
     Args:
         device: where the model is, after it was loaded.
         cache_mb: MB that the plan gives to both on CUDA; 0: it does not say.
         options: of the scenario; they go before.
+        share: see `take_share`.
     """
     if device.type == "cuda":
-        cache_mb = cache_mb or torch.cuda.mem_get_info(device)[0] // MB // 2
+        cache_mb = cache_mb or free_mb(device, share) // 2
         prefixes = cache_mb // PREFIX_PART if options.prefix_cache_mb is None else options.prefix_cache_mb
         return options.kv_cache_mb or max(0, cache_mb - prefixes), prefixes
     prefixes = PREFIX_CACHE_MB if options.prefix_cache_mb is None else options.prefix_cache_mb

@@ -5,6 +5,8 @@ import time
 
 import torch
 
+from agents.placement.memory import MB
+
 log = logging.getLogger(__name__)
 
 WAIT_S = 30.0
@@ -33,3 +35,16 @@ def take_share(device: torch.device, share: float) -> None:
             log.warning("%.1f GB are free on %s, and %.1f GB are this agent's", free / 1e9, device, share * total / 1e9)
             return
         time.sleep(POLL_S)
+
+
+def free_mb(device: torch.device, share: float) -> int:
+    """Return the MB of a CUDA device that are free to this process.
+
+    Args:
+        device: the device to compute on.
+        share: of the device's memory, as `take_share` took it.
+    """
+    free, total = torch.cuda.mem_get_info(device)
+    if share:
+        free = min(free, int(share * total) - torch.cuda.memory_allocated(device))
+    return max(0, free // MB)

@@ -68,11 +68,17 @@ class Slots:
         return rows < self._limit(room) and (needed <= there or needed + there <= self._memory)
 
     def reserve(self, tokens: int, held: Sequence[int]) -> None:
-        """Make every slot hold `tokens`, and keep the first `held` tokens of each running row."""
+        """Make every slot hold `tokens`, and keep the first `held` tokens of each running row.
+
+        Raises:
+            RuntimeError, MemoryError: memory lacks; the slots of running rows are as they were.
+        """
         room = room_for(tokens)
         if held and room <= self.all.shape[4]:
             return
         old, needed = self.all, self._bytes(room)
+        # Allocated before anything changes: where memory lacks, the running rows stay whole.
+        moved = old.new_empty((*old.shape[1:4], max(held), old.shape[5])) if held else old
         if not needed <= self._block.nbytes <= max(needed, self._memory):
             if not held:
                 # No row has to move, so the old block is freed before the new one is allocated.
@@ -81,11 +87,18 @@ class Slots:
         self.all = self._divide(self._limit(room), room)
         # Longer slots begin further back in the block. From the last row on, none overwrites a row that has not moved.
         for slot in reversed(range(len(held))):
-            self.all[slot, ..., : held[slot], :] = old[slot, ..., : held[slot], :].clone()
+            part = moved[..., : held[slot], :].copy_(old[slot, ..., : held[slot], :])
+            self.all[slot, ..., : held[slot], :] = part
 
     def keep_block(self) -> None:
         """Allocate no larger block while rows run: there was no memory for one."""
         self._memory = self._block.nbytes
+
+    def halve(self) -> None:
+        """Take half of the memory and of the rows from now on: there was none for the block. No row may run."""
+        self.capacity = max(1, self.capacity // 2)
+        self._memory //= 2
+        self._least = min(self._least, self._memory)
 
     def _limit(self, room: int) -> int:
         return max(1, min(self.capacity, self._memory // (self.per_token * room)))

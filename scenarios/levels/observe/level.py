@@ -59,6 +59,8 @@ class ObserveLevel:
         lesson, exam = scenario.lesson, scenario.exam
         shared = (scenario.seed, bank.demonstrations)
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
+        self._greedy_is_sampled = lesson.greedy and self._greedy == lesson.sampling
+        """At temperature 0 the greedy TR and the only sampled one are one request."""
         self._sampling = {s.name: scenario.sampling_of(s) for s in scenario.students}
         self._exam_keys = {
             name: asker.key("Examine", name, sampling, *shared) for name, sampling in self._sampling.items()
@@ -106,7 +108,7 @@ class ObserveLevel:
         per_repeat = sum(number * eps for number, eps in materials) * len(self._scenario.students)
         dialogues = sum(number for number, _ in materials) * len(self._scenario.students)
         return {
-            "greedy": len(self._lessons) * lesson.greedy,
+            "greedy": len(self._lessons) * (lesson.greedy and not self._greedy_is_sampled),
             "teach": len(self._lessons) * lesson.rationales,
             **({"ask": dialogues, "explain": dialogues - self._dialogues.spared} if self._dialogues else {}),
             "exam": per_repeat * exam.repeats,
@@ -167,7 +169,7 @@ class ObserveLevel:
     def _teach(self, lesson: ProblemState) -> list[Request]:
         tp, settings = lesson.item.tp, self._scenario.lesson
         requests: list[Request] = []
-        if settings.greedy:
+        if settings.greedy and not self._greedy_is_sampled:
             requests.append(self._asker.teach(tp, "greedy", self._greedy))
             self._awaited_rationales[requests[0].id] = (lesson, None)
         n = settings.rationales
@@ -261,6 +263,8 @@ class ObserveLevel:
             return Step(feedback=self._feedback_to_students(lesson))
         key = digest(result.text)
         lesson.rationales[slot] = (rationale, key)
+        if self._greedy_is_sampled and result.request_id in lesson.asked:
+            lesson.greedy = msgspec.structs.replace(rationale, repeat=-1)
         if result.answer is None or key in lesson.materials:
             return Step(feedback=self._feedback_to_students(lesson))
         material = lesson.materials[key] = RationaleState(result.request_id)

@@ -332,3 +332,18 @@ def test_another_solution_is_another_grade() -> None:
         return {r.id for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"}
 
     assert not ids("") & ids("so.\nAnswer: 1")
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_at_temperature_0_the_only_sampled_rationale_is_the_greedy_one(failed: bool) -> None:
+    one = level(lesson=Lesson(rationales=1, sampling=Sampling(temperature=0.0)))
+    teach = one.begin().requests
+    assert len({request.id for request in teach}) == len(teach) == 2
+    assert one.totals()["greedy"] + one.totals()["teach"] == 2
+    for request in teach:
+        one.receive(Result(request.id, "", None, False, failed="engine" if failed else "", completion_tokens=5))
+    assert one.finished
+    for lesson in one.outcome().lessons:
+        ids = [rationale.id for rationale in lesson.rationales]
+        assert ids == ([] if failed else [lesson.greedy.id if lesson.greedy else ""])
+        assert (lesson.greedy is None) is failed

@@ -483,6 +483,13 @@ def test_a_drawn_token_is_one_that_top_k_and_top_p_leave(
     assert rank == 0 or float(shares[:rank].sum()) < top_p + 1e-6
 
 
+@pytest.mark.parametrize("sampling", [Sampling(top_p=0.9), Sampling(top_k=2)])
+def test_a_number_that_float32_rounds_to_1_draws_an_allowed_token(sampling: Sampling) -> None:
+    last, other = row(sampling), row(Sampling(top_k=0))
+    last.draws = [torch.tensor(1 - 2**-53, dtype=torch.float32).item()]
+    assert choose(torch.tensor([[5.0, 4.0, -9.0, -9.0]] * 2), [last, other])[0] in (0, 1)
+
+
 def test_draws_follow_the_models_shares() -> None:
     sampling = Sampling(temperature=1.0, top_k=0, max_tokens=1)
     shares = torch.tensor([0.5, 0.3, 0.15, 0.05])

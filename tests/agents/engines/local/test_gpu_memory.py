@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from agents.engines.arguments import TransformersOptions
 from agents.engines.local import gpu_memory
+from agents.engines.local.engine import cache_sizes
 from agents.engines.local.gpu_memory import take_share
 
 CUDA = torch.device("cuda:0")
@@ -40,3 +42,13 @@ def test_other_devices_and_an_undecided_share_are_left_alone(shares: list[float]
     take_share(torch.device("cpu"), 0.5)
     take_share(CUDA, 0.0)
     assert shares == []
+
+
+@pytest.mark.parametrize(("share", "sizes"), [(0.0, (24, 6)), (0.3, (4, 1)), (0.1, (0, 0))])
+def test_caches_without_a_plan_fit_into_the_share(
+    share: float, sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU of 100 MB has 60 free, and the model takes 20."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60 * 10**6, 100 * 10**6))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20 * 10**6)
+    assert cache_sizes(CUDA, 0, TransformersOptions(), share) == sizes

@@ -3,24 +3,31 @@
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.slots import Slots
+from broker.work_messages import Sampling
 
 TOKEN = 2 * 2 * 2 * 16 * 4
 """Bytes: two layers, keys and values, two heads, 16 numbers of 4 bytes."""
 SLOT = 128 * TOKEN
 
 
-def slots(memory: int, *, capacity: int = 8, device: str = "cpu", context: int = 8192) -> Slots:
+def model(device: str = "cpu", context: int = 8192) -> SimpleNamespace:
     config = SimpleNamespace(
         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=context
     )
-    return Slots(SimpleNamespace(config=config, dtype=torch.float32, device=torch.device(device)), capacity, memory)
+    return SimpleNamespace(config=config, dtype=torch.float32, device=torch.device(device))
+
+
+def slots(memory: int, *, capacity: int = 8, device: str = "cpu", context: int = 8192) -> Slots:
+    return Slots(model(device, context), capacity, memory)
 
 
 def resident() -> int:
@@ -91,3 +98,68 @@ def test_where_memory_is_shared_only_what_is_needed_is_taken_and_old_and_new_slo
     assert roomy.fit(2, 129)
     roomy.reserve(129, [5, 7])
     assert roomy.all.shape[:1] + roomy.all.shape[4:5] == (8, 256)
+
+
+def test_running_rows_keep_what_they_hold_where_no_memory_is_left_to_move_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever of the allocations of tensors fails."""
+
+    def allocate_until(limit: int, allocate: Any) -> Any:
+        def limited(*args: Any, **more: Any) -> Any:
+            made.append(1)
+            if len(made) > limit:
+                raise torch.OutOfMemoryError("no memory left")
+            return allocate(*args, **more)
+
+        return limited
+
+    refused = 0
+    for limit in range(4):
+        made: list[int] = []
+        running = slots(16 * SLOT)
+        running.reserve(128, [])
+        rows = [running.all[slot, ..., :128, :].fill_(slot + 1).clone() for slot in range(3)]
+        with monkeypatch.context() as patched:
+            for name in ("clone", "new_empty"):
+                patched.setattr(torch.Tensor, name, allocate_until(limit, getattr(torch.Tensor, name)))
+            try:
+                running.reserve(256, [128] * 3)
+            except torch.OutOfMemoryError:
+                refused += 1
+        for slot, row in enumerate(rows):
+            assert torch.equal(running.all[slot, ..., :128, :], row)
+    assert refused
+
+
+def test_requests_run_in_a_smaller_block_where_others_took_the_memory_of_the_old_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    allocate = Slots._zeros
+
+    def limited(self: Slots, size: int) -> torch.Tensor:
+        if size > 8 * SLOT:
+            raise torch.OutOfMemoryError("no memory left")
+        return allocate(self, size)
+
+    batch = Batch(model(), capacity=8, memory=16 * SLOT, prefix_memory=0)
+    batch.join([BatchRow([0] * 3000, Sampling(max_tokens=8), 0)])  # alone, in a larger block
+    batch.leave(batch.rows[0])
+    monkeypatch.setattr(Slots, "_zeros", limited)
+    waiting = [BatchRow([0] * 50, Sampling(max_tokens=8), 0) for _ in range(2)]
+    with pytest.raises(torch.OutOfMemoryError):
+        batch.join(waiting)
+    assert batch.relieve(waiting) is None
+    assert len(batch.join(waiting)) == 2
+
+
+def test_a_row_that_joins_again_needs_no_more_memory_than_before() -> None:
+    batch = Batch(model(), capacity=1, memory=16 * SLOT, prefix_memory=0)
+    row = BatchRow([0] * 100, Sampling(max_tokens=100), 0)
+    rooms = []
+    for _ in range(2):
+        batch.join([row])
+        rooms.append(batch._slots.all.shape[4])
+        batch.leave(row)
+        row.tokens += [0] * 90
+    assert rooms == [256, 256]
