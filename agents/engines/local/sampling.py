@@ -59,5 +59,7 @@ def draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
     below = shares.cumsum(-1)
     draws = column(row.draws[len(row.completion)] for row in rows)
     picked = (below <= draws * below[:, -1:]).sum(-1, keepdim=True)
-    chosen: list[int] = tokens.gather(1, picked.clamp(max=max(kept) - 1))[:, 0].tolist()
+    # A number next to 1 is 1 in float32, and would fall behind the last allowed token.
+    last = (shares > 0).sum(-1, keepdim=True) - 1
+    chosen: list[int] = tokens.gather(1, picked.minimum(last))[:, 0].tolist()
     return chosen
