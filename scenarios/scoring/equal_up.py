@@ -30,7 +30,8 @@ class EqualUp(msgspec.Struct, frozen=True):
     """Accuracy of the line-up minus that of the one student, by MAX."""
     sum_difference: OverProblems | None
     needs_repeats: int | None
-    """The `exam.repeats` with which the student would have as many as the line-up has now; None: it has."""
+    """The `exam.repeats` with which the student would have as many on every TP as the line-up has now. None: it has,
+    or it has no EA on some TP, so that repeats do not help."""
 
 
 def equal_up(
@@ -65,7 +66,9 @@ def equal_up(
         common, _ = table.common(takes_part)
         sizes[number] = common.sum(axis=1)
         for kind in range(len(own)):
-            if sizes[number, 1 + kind] >= sizes[number, 0]:
+            if not sizes[number, 0]:  # without exams both choose alike
+                right[:, number, kind] = whole[:, number]
+            elif sizes[number, 1 + kind] >= sizes[number, 0]:
                 ((of_max, of_sum, _),) = table.by_exams(common[1 + kind], [int(sizes[number, 0])], seed)
                 right[:, number, kind] = of_max, of_sum
     if not sizes[:, 0].any():
@@ -75,8 +78,10 @@ def equal_up(
     for kind, name in enumerate(own):
         mean = float(sizes[:, 0].mean())
         if (sizes[:, 1 + kind] < sizes[:, 0]).any():
-            has = sizes[:, 1 + kind].mean()
-            needed = ceil(repeats * mean / has) if has else None
+            # It takes as many repeats on every TP, so the TP that lacks most decides.
+            taken = [(int(wanted), int(has)) for wanted, has in sizes[:, [0, 1 + kind]] if wanted]
+            helps = all(has for _, has in taken)
+            needed = max(ceil(repeats * wanted / has) for wanted, has in taken) if helps else None
             found.append(EqualUp(tuple(line_up), name, mean, None, None, None, None, needed))
             continue
         of_max, of_sum = right[:, :, kind]
