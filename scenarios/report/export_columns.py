@@ -126,7 +126,9 @@ TABLES = {
             Column("model", "text", "model of the scenario", "the engine has none"),
             Column("engine", "text", "engine of the scenario"),
             Column("persona", "text", "its persona", "it has none"),
-            Column("exam_answers", "integer", "number of its EAs"),
+            Column(
+                "exam_answers", "integer", "number of its EAs at all levels; the report counts those of the first level"
+            ),
             Column("exam_right", "integer", "how many of these are right"),
             Column("accuracy", "number", "exam_right / exam_answers", "it has no EAs", "share, 0 to 1"),
             Column("failed", "integer", "requests of any kind that failed"),

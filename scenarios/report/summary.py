@@ -36,7 +36,7 @@ class StudentSummary(msgspec.Struct, frozen=True):
 
     name: str
     exam_accuracy: float | None
-    """Over all its EAs, each asked once."""
+    """Over its EAs at level 1, each asked once; at level 3 alone, over those of its rounds."""
     ci95: tuple[float, float]
     """Over TPs, since the EAs of one TP go together. At level 3 alone as if all EAs were independent."""
     exam_answers: int

@@ -5,14 +5,17 @@ version1/ has the run of a class at levels 1 and 3 with simulated agents: its cl
 
 import gzip
 import json
+import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests import classes
+from tests.process.test_show_and_export import examples
 
 RECORDED = Path(__file__).parent / "version1"
 
@@ -45,6 +48,19 @@ def test_the_report_of_a_run_of_version_1_has_the_same_results(old_run: Path) ->
 
 def test_a_run_of_version_1_can_be_watched(old_run: Path) -> None:
     assert "complete" in classes.say("watch", old_run)
+
+
+@pytest.mark.parametrize("example", examples(), ids=["pandas", "polars"])
+def test_the_examples_of_the_data_page_leave_out_the_exams_of_level_3(
+    example: str, old_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(example.split()[1])
+    classes.say("export", old_run, "--to", "parquet")
+    run: Callable[[str, dict[str, object]], None] = exec
+    run(example.replace('"runs/smoke/export"', repr(str(old_run / "export"))), {})
+    said = capsys.readouterr().out
+    for student in json.loads((RECORDED / "summary.json").read_text("utf-8"))["students"]:
+        assert re.search(rf"{student['name']}\W+{student['exam_accuracy']}\W+{student['exam_answers']}\b", said)
 
 
 def test_resume_names_the_version_that_made_a_run_and_changes_nothing(old_run: Path) -> None:

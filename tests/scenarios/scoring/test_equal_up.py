@@ -1,6 +1,7 @@
 """A line-up against one student with as many exams."""
 
 import pytest
+from msgspec.structs import replace
 
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.equal_up import EqualUp, equal_up
@@ -23,6 +24,35 @@ def test_a_student_without_copies_needs_more_repeats() -> None:
         (name, 12.0, 6) for name in ("s0", "s1", "s2")
     ]
     assert {(one.m1_max, one.max_difference) for one in found} == {(None, None)}
+
+
+def test_the_repeats_are_enough_on_the_problem_that_lacks_most() -> None:
+    lessons = made_up([0.0, 1.0, 2.0], tps=2, eps=4)
+    lessons = kept(lessons, lambda tr, exam: (tr.id[:3], exam.student) != ("tp0", "s0") or exam.ep == "ep0")
+    found = compared(lessons, {n: n for n in ("s0", "s1", "s2")}, ("s0", "s1", "s2"))
+    # 1 of the 9 exams of tp0, 4 of the 12 of tp1.
+    assert [(one.student, one.exams_per_rationale, one.needs_repeats) for one in found] == [
+        ("s0", 10.5, 9),
+        ("s1", 10.5, 3),
+        ("s2", 10.5, 3),
+    ]
+
+
+def test_a_problem_without_exams_is_no_difference() -> None:
+    kinds = {"s0": "s0", "s1": "s0", "s2": "s2"}
+    examined = made_up([0.0, 0.0, 1.0], tps=1, eps=2)
+    unexamined = replace(
+        lesson(rationale(0, "1"), rationale(1, "2", right=True), rationale(2, "2", right=True)), tp="unexamined"
+    )
+    for ties in ("votes", "first"):
+        scoring = replace(SCORING, ties=ties)
+        one, both = (
+            equal_up([Sheet(tp, same) for tp in lessons], tuple(kinds), kinds, ("s0", "s2"), scoring, 1)[0]
+            for lessons in (examined, [*examined, unexamined])
+        )
+        assert one.max_difference is not None
+        assert both.max_difference is not None
+        assert both.max_difference.value == pytest.approx(one.max_difference.value / 2)
 
 
 def test_copies_have_as_many_exams_as_the_mixed_line_up() -> None:
