@@ -151,10 +151,11 @@ def _named(requests: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> Seating:
             )
             raise PlacementError(message, agent=request.agent, key=("gpu",))
         granted = _granted_mb(request, [gpus[i] for i in chosen])
-        if granted < request.model_mb:
+        least = request.model_mb + memory.CONTEXT_MB * len(chosen) if request.model_mb else 0
+        if granted < least:
             raise PlacementError(
-                f"{request.memory_share:g} is {_gb(granted)}, "
-                f"less than the weights of its model, {_gb(request.model_mb)}",
+                f"{request.memory_share:g} is {_gb(granted)}, less than the weights of its model and the context of "
+                f"its process, {_gb(least)}",
                 agent=request.agent,
                 key=("memory_share",),
             )

@@ -53,6 +53,12 @@ def problems_needed(wins: float, losses: float, power: float = POWER, most: int 
     return high
 
 
+def about(problems: int) -> str:
+    """A number of problems in two digits, rounded up: the rates that it was computed from are not more exact."""
+    unit = 10 ** max(0, len(str(problems)) - 2)
+    return f"about {-(-problems // unit) * unit:,} problem{'' if problems == 1 else 's'}"
+
+
 def needed_sentence(wins: float, losses: float) -> str:
     """What `problems_needed` says, in words, with the usual power; the arguments are shares of all problems."""
     if wins == losses:
@@ -60,4 +66,4 @@ def needed_sentence(wins: float, losses: float) -> str:
     needed = problems_needed(wins, losses)
     if needed is None:
         return f"Not even {MOST:,} problems would show this difference."
-    return f"About {needed:,} problems would show this difference."
+    return f"{about(needed).capitalize()} would show this difference."

@@ -8,7 +8,7 @@ import msgspec
 from scenarios.monitor.texts import roughly
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled
-from scenarios.scoring.power import problems_needed
+from scenarios.scoring.power import about, problems_needed
 from scenarios.studies.load import CellClass
 from scenarios.studies.pooling import Difference
 
@@ -104,9 +104,7 @@ def in_words(found: MeasuredCells | None) -> str:
 
 def needed(one: Difference) -> str:
     """How many problems would show a primary comparison as it is so far. Its p-value waits for the end of the study."""
-    takes = (
-        "no number of problems would show it" if one.needed is None else f"about {many(one.needed, 'problem')} show it"
-    )
+    takes = "no number of problems would show it" if one.needed is None else f"{about(one.needed)} show it"
     return (
         f"{one.a} - {one.b} is {100 * one.difference:+.1f} points so far, on {many(one.n, 'problem')}; if that is the "
         f"true difference, {takes}."

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from scenarios.report.formatting import many, points
-from scenarios.scoring.statistics import caution
+from scenarios.scoring.power import about
+from scenarios.scoring.statistics import LEVEL, caution
 from scenarios.studies.answers import ClassAnswers
 from scenarios.studies.pooling import Difference
 from scenarios.studies.terms import Lineups
@@ -22,7 +23,9 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
     if not result.primary:
         found.append("The study names no primary comparison: everything below is descriptive.")
     if len(result.primary) > 1:
-        found.append(f"These p-values are corrected for {len(result.primary)} comparisons (Holm).")
+        found.append(
+            f"These p-values are corrected for {len(result.primary)} comparisons (Holm); the intervals are not."
+        )
     found += _missing(result)
     if result.simulated:
         found.append("The agents are simulated: the figures say nothing about any language model.")
@@ -40,9 +43,11 @@ def in_words(one: Difference) -> str:
     )
     if one.shown:
         return f"{said} {a if one.difference > 0 else b} is better by more than chance explains."
+    if one.p_value < LEVEL:
+        return f"{said} Not told apart: alone it would be (p = {one.p_value:.2g}), but not among all comparisons."
     if one.needed is None:
         return f"{said} Statistically tied."
-    return f"{said} Statistically tied; about {many(one.needed, 'problem')} would show a difference of this size."
+    return f"{said} Statistically tied; {about(one.needed)} would show a difference of this size."
 
 
 def _spoken(term: str) -> str:

@@ -69,11 +69,11 @@ def test_a_class_that_is_extended_twice_is_the_class_that_began_so(run: Path, tm
 
 def test_an_extension_that_is_interrupted_goes_on_with_resume(run: Path, tmp_path: Path) -> None:
     before = classes.results(run)
-    process = classes.extend(run, *LARGE, "students.*.engine_args={tokens_per_second: 500}")
+    process = classes.extend(run, *LARGE, "students.*.engine_args={tokens_per_second: 5}")
     classes.wait_until(process, lambda: classes.results(run) > before)
     process.send_signal(signal.SIGINT)
     assert f"python run.py resume {run}" in classes.finish(process, code=130)
-    classes.finish(classes.resume(run))
+    classes.finish(classes.resume(run, "students.*.engine_args={}"))
     whole = tmp_path / "whole"
     classes.finish(classes.start(whole, *SMALL, *LARGE))
     assert classes.gradebook(run) == classes.gradebook(whole)

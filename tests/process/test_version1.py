@@ -20,9 +20,14 @@ from tests.process.test_show_and_export import examples
 RECORDED = Path(__file__).parent / "version1"
 
 
-def dump(run: Path) -> list[str]:
+def rows(run: Path) -> list[tuple[object, ...]]:
+    """What the class recorded; a writer adds columns and tables of later versions."""
     with closing(sqlite3.connect(run / "class.db")) as db:
-        return list(db.iterdump())
+        return [
+            row
+            for table in ("event", "answerer", "grade", "problem")
+            for row in db.execute(f"SELECT * FROM {table}")  # noqa: S608  (our own names)
+        ] + list(db.execute("SELECT request_id, text, answer, at FROM result"))
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def test_the_examples_of_the_data_page_leave_out_the_exams_of_level_3(
 
 
 def test_resume_names_the_version_that_made_a_run_and_changes_nothing(old_run: Path) -> None:
-    before = dump(old_run)
+    before = rows(old_run)
     said = classes.say("resume", old_run, code=2)
     assert "were made with version 1 of the prompts; this program has version 2" in " ".join(said.split())
-    assert dump(old_run) == before
+    assert rows(old_run) == before

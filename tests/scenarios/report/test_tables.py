@@ -107,7 +107,7 @@ def test_comparisons_are_sentences() -> None:
     text = one_line(printed(summary()))
     assert (
         "M1 SUM against SC: +16.7 points (95 % interval -16.7 to +50.0); better on 2, worse on 1 of 6; p = 0.63. "
-        "About 149 problems would show this difference."
+        "About 150 problems would show this difference."
     ) in text
     assert "p < 0.05 with a chance of 80 % if the methods differ as often as here." in text
     assert "M1 SUM and M1 MAX: right and wrong on the same 6 problems." in text

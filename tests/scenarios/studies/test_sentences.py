@@ -45,7 +45,7 @@ DIVERSE = a_class({"peer-1": "x", "peer-2": "x", "bold": "y"})
 
 
 def test_a_tie_says_how_many_problems_would_show_the_difference() -> None:
-    said = in_words(DIFFERENCE)
+    said = in_words(msgspec.structs.replace(DIFFERENCE, p_value=0.08))
     assert said.startswith(
         "mixed against copies: +10.0 points (95 % interval -5.0 to +25.0); better on 5, worse on 2 of 30"
     )
@@ -55,6 +55,8 @@ def test_a_tie_says_how_many_problems_would_show_the_difference() -> None:
 def test_the_corrected_p_value_decides() -> None:
     apart = msgspec.structs.replace(DIFFERENCE, p_holm=0.02)
     assert in_words(apart).endswith("mixed is better by more than chance explains.")
+    not_among_all = "p = 0.08. Not told apart: alone it would be (p = 0.04), but not among all comparisons."
+    assert in_words(DIFFERENCE).endswith(not_among_all)
 
 
 def test_students_that_are_copies_of_one_are_said_first() -> None:

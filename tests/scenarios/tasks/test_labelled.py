@@ -12,7 +12,7 @@ import pytest
 from msgspec import inspect as types
 
 from broker.errors import TaskError
-from scenarios.config import reference, schema
+from scenarios.config import iterate_schema, reference
 from scenarios.config.iterate_schema import LabelledTask
 from scenarios.tasks.problems import Problem, folded
 from scenarios.tasks.sources import jsonlines
@@ -137,7 +137,7 @@ def test_the_seed_decides_and_the_hash_seed_of_the_process_does_not(tmp_path: Pa
     made = build(MINE, 1, folder=tmp_path)
     assert texts(build(MINE, 2, folder=tmp_path).train) != texts(made.train)
     code = (
-        "from pathlib import Path; from scenarios.config.schema import LabelledTask;"
+        "from pathlib import Path; from scenarios.config.iterate_schema import LabelledTask;"
         "from scenarios.tasks.sources.labelled import *;"
         f"print([build(t, 1, folder=Path({str(tmp_path)!r})) for t in ({MINE!r}, LabelledTask(train=4, dev=0))])"
     )
@@ -169,7 +169,7 @@ def test_a_file_whose_texts_all_have_both_labels_is_refused(tmp_path: Path) -> N
 
 def test_checking_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from pathlib import Path; from scenarios.config.schema import *;"
+        "import sys; from pathlib import Path; from scenarios.config.iterate_schema import *;"
         "from scenarios.tasks.sources.labelled import *;"
         "check(LabelledTask(), folder=Path());"
         "print([m for m in ('reasoning_gym', 'datasets', 'numpy', 'torch') if m in sys.modules])"
@@ -179,7 +179,7 @@ def test_checking_imports_nothing_heavy() -> None:
 
 
 def test_the_section_can_be_described() -> None:
-    docs = reference.field_docs(schema)
+    docs = reference.field_docs(iterate_schema)
     kind = types.type_info(LabelledTask)
     assert isinstance(kind, types.StructType)
     page = reference.section_text("iterate.task", kind, docs)

@@ -38,7 +38,7 @@ def test_no_text_ends_the_script_that_holds_it(text: str) -> None:
     ("wins", "losses", "p", "said"),
     [
         (9, 2, 0.04, "Told apart at p < 0.05."),
-        (4, 2, 0.6, "Not told apart. About 373 problems would show this difference."),
+        (4, 2, 0.6, "Not told apart. About 380 problems would show this difference."),
         (0, 0, 1.0, "Both are right and wrong on the same problems."),
     ],
 )
