@@ -105,7 +105,7 @@ def differences(title: str, found: Sequence[Difference]) -> Chart | None:
     corrected = any(one.p_holm is not None for one in found)
     dots = [
         Dot(
-            f"{one.a} less {one.b}", one.difference, one.ci95, in_words(one),
+            f"{one.a} minus {one.b}", one.difference, one.ci95, in_words(one),
             "var(--accent)" if corrected else "var(--ink)",
             (points(one.difference), f"{one.wins:,}", f"{one.losses:,}", _p(one)),
         )
@@ -115,7 +115,7 @@ def differences(title: str, found: Sequence[Difference]) -> Chart | None:
         ("comparison", "points", "95 %", "better", "worse", "problems", "p", "p (Holm)", "problems needed"),
         tuple(
             (
-                f"{one.a} less {one.b}", points(one.difference), f"{points(one.ci95[0])} to {points(one.ci95[1])}",
+                f"{one.a} minus {one.b}", points(one.difference), f"{points(one.ci95[0])} to {points(one.ci95[1])}",
                 f"{one.wins:,}", f"{one.losses:,}", f"{one.n:,}", f"{one.p_value:.2g}",
                 "-" if one.p_holm is None else f"{one.p_holm:.2g}", "-" if one.needed is None else f"{one.needed:,}",
             )

@@ -115,10 +115,10 @@ def abilities(summary: Summary) -> Chart | None:
     )  # fmt: skip
     ends = [end for one in known for end in (one.ability or 0.0, *(one.ci95 or ()))]
     note = (
-        "Logits of one item response model of students, exam problems and rationales: 0 is half of the exam problems "
-        f"of mean difficulty right. Between exam problems the standard deviation is {found.difficulty_sd:.2f}, between "
-        f"the rationales of a problem {found.quality_sd:.2f}. Teacher leads by: its right answers less the student's, "
-        "in points. Gain: M1 SUM with this student alone, less the majority vote."
+        "In logits, by one item response model of students, exam problems and rationales; 0 means right on half of "
+        f"the exam problems of mean difficulty. Standard deviation between exam problems: {found.difficulty_sd:.2f}, "
+        f"between rationales of a problem: {found.quality_sd:.2f}. Teacher leads by: its right answers minus the "
+        "student's, in points. Gain: M1 SUM with this student alone, minus the majority vote."
     )
     if found.right_minus_wrong is not None:
         note += f" Right rationales teach better than wrong ones by {_number(found.right_minus_wrong)} logits"
@@ -139,7 +139,7 @@ def fidelity(summary: Summary) -> list[str]:
     if summary.fidelity is None:
         return []
     return [
-        f"{one.student} less {one.base}: {points(one.accuracy.value)} points of right exam answers "
+        f"{one.student} minus {one.base}: {points(one.accuracy.value)} points of right exam answers "
         f"(95 % {points_interval(one.accuracy.ci95)}, p = {one.accuracy.p_value:.2g}); the same result on "
         f"{percent(one.same)} of {many(one.n, 'exam problem')} that both answered"
         + ("" if one.same_with_itself is None else f", one student with itself on {percent(one.same_with_itself)}")

@@ -31,7 +31,7 @@ class LineUpCharts(msgspec.Struct, frozen=True):
     to_sc: Chart | None
     """Less SC on the same problems; None: a summary of an earlier version lacks the differences."""
     up: Chart | None
-    """Everybody less one student with as many exams."""
+    """Everybody minus one student with as many exams."""
     without_up: str
     """Why `up` is None."""
 
@@ -147,7 +147,7 @@ def _to_sc(ups: Sequence[LineUp], summary: Summary) -> Chart | None:
         up, one = pair
         name = _name(up, summary)
         said = (
-            f"{name} less SC: {points(one.difference)} points, 95 % {points_interval(one.ci95)}, p = {one.p_value:.2g}"
+            f"{name} minus SC: {points(one.difference)} points, 95 % {points_interval(one.ci95)}, p = {one.p_value:.2g}"
         )
         columns = (points(one.difference), str(one.wins), str(one.losses), f"{one.p_value:.2g}")
         return Dot(name, one.difference, one.ci95, said, _colour(up, summary), columns)
@@ -164,17 +164,17 @@ def _to_sc(ups: Sequence[LineUp], summary: Summary) -> Chart | None:
     )  # fmt: skip
     dots, left_out = grouped(by_sum, lambda pair: _size(pair[0]), dot)
     note = (
-        "M1 SUM of each line-up less the majority vote (SC), on the same problems. p is not corrected for the number "
-        "of line-ups. A dot right of the thin line is better than SC; an interval that crosses it does not tell."
+        "M1 SUM of each line-up minus the majority vote (SC), on the same problems. p is not corrected for the number "
+        "of line-ups. A dot right of the thin line: better than SC. An interval that crosses the line: not told apart."
     )
     return dot_plot(
-        "Each line-up less the majority vote", dots, table, domain=around_zero(one.ci95 for _, one in by_sum),
+        "Each line-up minus the majority vote", dots, table, domain=around_zero(one.ci95 for _, one in by_sum),
         reference=0.0, headings=("points", "better", "worse", "p"), unit="points", note=note + left_out,
     )  # fmt: skip
 
 
 def _up(summary: Summary) -> tuple[Chart | None, str]:
-    """Everybody less one student with as many exams; or why there is no such chart."""
+    """Everybody minus one student with as many exams; or why there is no such chart."""
     enough = [one for one in summary.equal_up if one.sum_difference and one.max_difference]
     missing = [one for one in summary.equal_up if one.needs_repeats]
     if not summary.equal_up:
@@ -186,10 +186,10 @@ def _up(summary: Summary) -> tuple[Chart | None, str]:
     found = [(one.student, one.m1_sum, one.sum_difference) for one in enough if one.sum_difference]
     dots = [
         Dot(
-            f"all less {name}",
+            f"all minus {name}",
             by_sum.value,
             by_sum.ci95,
-            f"everybody less {name} with as many exams: {points(by_sum.value)} points, "
+            f"everybody minus {name} with as many exams: {points(by_sum.value)} points, "
             f"95 % {points_interval(by_sum.ci95)}, p = {by_sum.p_value:.2g}",
             palette[name],
             (points(by_sum.value), percent(alone), f"{by_sum.p_value:.2g}"),
@@ -197,7 +197,7 @@ def _up(summary: Summary) -> tuple[Chart | None, str]:
         for name, alone, by_sum in found
     ]
     table = PageTable(
-        ("one student", "exam answers a rationale", "by", "it alone", "all less it", "95 %", "p"),
+        ("one student", "exam answers a rationale", "by", "it alone", "all minus it", "95 %", "p"),
         tuple(
             (
                 one.student, f"{one.exams_per_rationale:g}", rule, percent(alone), points(by.value),
@@ -208,11 +208,11 @@ def _up(summary: Summary) -> tuple[Chart | None, str]:
         ),
     )  # fmt: skip
     note = (
-        "M1 SUM with everybody, less M1 SUM with one student that takes as many exams by its repeats and copies. Right "
+        "M1 SUM with everybody, minus M1 SUM with one student that has as many exams by repeats and copies. Right "
         f"of the thin line: different students are worth more than more exams of one.{lacking}"
     )
     chart = dot_plot(
-        "Everybody less one student with as many exams", dots, table,
+        "Everybody minus one student with as many exams", dots, table,
         domain=around_zero(by_sum.ci95 for *_, by_sum in found), reference=0.0,
         headings=("points", "it alone", "p"), unit="points", note=note,
     )  # fmt: skip

@@ -62,7 +62,7 @@ def _charts(one: LearnRoundSummary) -> Iterator[Chart]:
 
 
 def _differences(shown: list[LearnComparison], every: list[LearnComparison]) -> Chart:
-    """Teachers less other teachers, problem by problem."""
+    """Teachers minus other teachers, problem by problem."""
     dots = [
         Dot(
             _pair(pair), pair.difference, pair.ci95,
@@ -84,11 +84,11 @@ def _differences(shown: list[LearnComparison], every: list[LearnComparison]) -> 
         ),
     )  # fmt: skip
     return dot_plot(
-        "One teacher less another, on the same problems", dots, table,
+        "One teacher minus another, on the same problems", dots, table,
         domain=around_zero(pair.ci95 for pair in shown), reference=0.0, headings=("points", "better", "worse", "p"),
         unit="points", note="Greedy answers. Thin line: no difference.",
     )  # fmt: skip
 
 
 def _pair(pair: LearnComparison) -> str:
-    return f"{LABELS.get(pair.a, pair.a)} less {LABELS.get(pair.b, pair.b)}"
+    return f"{LABELS.get(pair.a, pair.a)} minus {LABELS.get(pair.b, pair.b)}"

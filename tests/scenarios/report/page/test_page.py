@@ -141,7 +141,7 @@ def test_line_ups_switch_between_all_exams_equal_exams_and_one_student_with_as_m
         expect(lineups.locator(".view:visible h3")).to_have_text(title)
     lineups.get_by_role("radio", name="as many exams of one student").check()
     assert "weak would need exam.repeats=" in lineups.locator(".view:visible").inner_text()
-    assert "Each line-up less the majority vote" in lineups.inner_text()
+    assert "Each line-up minus the majority vote" in lineups.inner_text()
     assert not opened.errors and not opened.violations()
 
 
