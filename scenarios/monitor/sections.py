@@ -65,7 +65,7 @@ def section(name: str, snapshot: Snapshot, width: int, height: int, look: Look) 
         return ViewSection(name, teachers, notes, lambda: teachers_table(teachers, width))
     if name == "gradebook":
         lessons = latest(snapshot.lessons, height - 1, lambda row: (row.exams > 0, row.last))
-        notes = [*summary(snapshot), *shown_of(lessons, snapshot.lessons, "lessons")]
+        notes = [*summary(snapshot), *shown_of(lessons, snapshot.lessons, "TPs")]
         return ViewSection(name, lessons, notes, lambda: lessons_table(lessons, snapshot.students, width))
     if name == "events":
         return ViewSection(name, snapshot.events, [], lambda: events(snapshot, height))
@@ -130,11 +130,11 @@ def events(snapshot: Snapshot, height: int) -> RenderableType:
 
 
 def summary(snapshot: Snapshot) -> list[str]:
-    """How often the teacher is right alone, and by its best TR."""
+    """How often the teacher is right alone, and by its top TR, the one with the highest LbT score."""
     alone = [row.greedy for row in snapshot.lessons if row.greedy is not None]
     best = [row.best.correct for row in snapshot.lessons if row.best and row.best.complete]
     parts = [f"greedy right {sum(alone)} of {len(alone)}"] if alone else []
-    return [*parts, f"best TR right {sum(best)} of {len(best)}"] if best else parts
+    return [*parts, f"top TR right {sum(best)} of {len(best)}"] if best else parts
 
 
 Row = TypeVar("Row", LessonRow, RoundRow, TrainingRow, TeacherRow)

@@ -132,7 +132,7 @@ def agents_table(agents: Sequence[AgentRow], width: int, over: bool, chosen: int
 
 
 def lessons_table(rows: Sequence[LessonRow], students: Sequence[str], width: int) -> Table:
-    """A row per TP: its exams by student, and the best TR so far."""
+    """A row per TP: its exams by student, and the top TR so far."""
     best = [row.best for row in rows]
     styles = ["" if b and b.complete else "dim" for b in best]
     scores = [cell(f"{b.score:.2f}" if b else "", style) for b, style in zip(best, styles, strict=True)]
@@ -146,7 +146,7 @@ def lessons_table(rows: Sequence[LessonRow], students: Sequence[str], width: int
             for n, name in enumerate(students)
         ),
         TableColumn("greedy", 40, [cell(*RIGHT[row.greedy]) for row in rows], right=True),
-        TableColumn("best TR", 1, scores, right=True),
+        TableColumn("top TR", 1, scores, right=True),
         TableColumn("", 1, [cell(*RIGHT[b.correct if b else None]) for b in best]),
         TableColumn("its answer", 2, answers, least=6),
     ]  # fmt: skip

@@ -41,17 +41,17 @@ def interval(ci95: tuple[float, float] | None) -> str:
 def points(difference: float, ci95: tuple[float, float]) -> str:
     """A difference of two shares in percentage points, with its interval."""
     low, high = ci95
-    return f"{100 * difference:+.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{signed(difference)} points (95 % interval {signed(low)} to {signed(high)})"
 
 
 def signed(difference: float | None) -> str:
     """A difference of two shares in percentage points, without a unit; a dash where there is none."""
-    return "-" if difference is None else f"{100 * difference:+.1f}"
+    return "-" if difference is None else f"{100 * difference:+z.1f}"
 
 
 def signed_interval(ci95: tuple[float, float]) -> str:
     """The interval of a difference, as `signed` writes it."""
-    return f"{100 * ci95[0]:+.0f} to {100 * ci95[1]:+.0f}"
+    return f"{100 * ci95[0]:+z.0f} to {100 * ci95[1]:+z.0f}"
 
 
 def uncorrected(comparisons: int) -> str:

@@ -26,7 +26,7 @@ def conclude(
         The exit code.
     """
     if ending.status == "interrupted":
-        summary_so_far = f"Its summary so far: python run.py report {folder}" if folder.used else ""
+        summary_so_far = f"The summary so far of this class: python run.py report {folder}" if folder.used else ""
         say(err, f"{interrupts.words}\n{summary_so_far}".strip())
         return INTERRUPTED
     # How to go on comes first: the summary of a large class takes a while.

@@ -187,7 +187,12 @@ class RunFolder:
             ScenarioError: the folder contains no run, or an override is wrong.
         """
         if not self.used:
-            raise ScenarioError(f"{self} is not the folder of a run: it has no scenario.yaml with a class.db")
+            what = (
+                "is the folder of a study; its classes are in runs/"
+                if (self.path / "study.yaml").is_file()
+                else ("is not the folder of a run: it has no scenario.yaml with a class.db")
+            )
+            raise ScenarioError(f"{self} {what}")
         return load.read(self.scenario_file, overrides)
 
     def bank(self, scenario: Scenario, store: Store) -> Bank:

@@ -76,7 +76,7 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
             seeds = f" (seeds {scenarios[0].seed} and {scenario.seed})" if scenarios[0].seed != scenario.seed else ""
             raise ScenarioError(
                 f"{folders[0]} and {folder} have no teaching problem in common{seeds}: the seed draws them\n"
-                "Compare runs with one seed; a study (python run.py study) pools several seeds."
+                "Compare runs with one seed; a study pools seeds, and counts a template with other numbers as one."
             )
         sizes = len(answers[0].tps), len(one.tps)
         if len(common) < max(sizes):

@@ -96,7 +96,7 @@ def in_words(found: MeasuredCells | None) -> str:
         return f"All is done: {took}."
     others = f"the {left.classes:,} others take" if left.classes > 1 else "the other one takes"
     return (
-        f"Finished: {took}. At that rate {others} about {roughly(left.seconds)}: "
+        f"{took}; at that rate {others} about {roughly(left.seconds)}: "
         f"{left.requests:,.0f} requests, {left.prompt_tokens:,.0f} prompt tokens and {left.completion_tokens:,.0f} "
         "completion tokens."
     )

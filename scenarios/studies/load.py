@@ -73,6 +73,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, list[CellCla
         ScenarioError: the file, the base scenario or a cell is wrong.
     """
     source = source_of(path, overrides)
+    if "study" not in source.tree.value and "teacher" in source.tree.value:
+        raise ScenarioError(f"{path} is a scenario, not a study: python run.py {path}")
     try:
         study = load.convert(source.tree, Study)
         study = _with_base(study, path)

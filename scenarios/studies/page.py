@@ -21,6 +21,8 @@ from scenarios.studies.terms import label, value_label
 NAME = "report.html"
 LINE_UPS_BY_CLASS = 6
 """With more line-ups the table of classes has none."""
+MEMBERS = 40
+"""The most characters of the students' names that stand beside a line-up in a chart."""
 
 
 class CellRow(msgspec.Struct, frozen=True):
@@ -137,6 +139,12 @@ def _p(one: Difference) -> str:
     return f"{one.p_value if one.p_holm is None else one.p_holm:.2g}"
 
 
+def _with_members(one: LineupResult) -> str:
+    """A line-up with its students, where they are few enough for a label."""
+    members = ", ".join(one.students)
+    return one.name if members == one.name or len(members) > MEMBERS else f"{one.name} ({members})"
+
+
 def _line_ups(result: StudyResult, rule: str) -> Chart:
     """The line-ups by MAX or by SUM, pooled over the cells."""
     from scenarios.report.page.line_ups import grouped
@@ -147,7 +155,9 @@ def _line_ups(result: StudyResult, rule: str) -> Chart:
     def dot(one: LineupResult) -> Dot:
         ci95 = one.m1_max_ci95 if rule == "max" else one.m1_sum_ci95
         said = f"{one.name} ({', '.join(one.students)}): {percent(accuracy(one))}, 95 % {interval(ci95)}"
-        return Dot(one.name, accuracy(one), ci95, said, "var(--ink)", (percent(accuracy(one)), interval(ci95)))
+        return Dot(
+            _with_members(one), accuracy(one), ci95, said, "var(--ink)", (percent(accuracy(one)), interval(ci95))
+        )
 
     ordered = sorted(result.lineups, key=lambda one: (len(one.students), -accuracy(one)))
     dots, left_out = grouped(ordered, lambda one: len(one.students), dot)

@@ -36,7 +36,9 @@ def result_tables(result: StudyResult) -> RenderableType:
 def _lineups(result: StudyResult) -> Ruled:
     best = sorted(result.lineups, key=lambda one: -one.m1_max)[:ROWS_SHOWN]
     shown = [one for one in result.lineups if one in best]
-    table = Ruled(f"Line-ups, over {many(result.lineups[0].n, 'distinct problem')} of all classes", _left_out(result))
+    table = Ruled(
+        f"Line-ups, over {many(result.lineups[0].n, 'distinct problem')} of all complete classes", _left_out(result)
+    )
     table.add_column("line-up", fold=True)
     table.add_column("students", fold=True)
     costs = any(one.sc_at_cost is not None for one in shown)

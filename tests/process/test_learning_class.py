@@ -125,7 +125,7 @@ def test_an_interrupted_class_is_reported_as_far_as_it_came(tmp_path: Path) -> N
     classes.wait_until(process, lambda: classes.results(out) >= 30)
     process.send_signal(signal.SIGINT)
     stopped = classes.finish(process, code=130)
-    assert f"Its summary so far: python run.py report {out}" in stopped
+    assert f"The summary so far of this class: python run.py report {out}" in stopped
     assert not (out / "summary.json").exists()
     said = " ".join(classes.say("report", out).split())
     assert "Level 2, round 1 (unfinished)" in said or "interrupted" in said

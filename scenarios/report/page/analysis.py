@@ -130,7 +130,7 @@ def abilities(summary: Summary) -> Chart | None:
         )
     return dot_plot(
         "Ability of the students", dots, table, domain=(min(-1.0, *ends) - 0.1, max(1.0, *ends) + 0.1), reference=0.0,
-        headings=("ability", "lead", "gain"), unit="logits", note=note,
+        headings=("ability", "teacher leads by", "gain"), unit="logits", note=note,
     )  # fmt: skip
 
 

@@ -26,9 +26,10 @@ def _doubts(summary: Summary) -> Iterator[str]:
     yield from _students(summary)
     for name, method in summary.methods.items():
         if method.tie_share and method.accuracy_random_ties is not None:
+            of_all = percent(method.accuracy_random_ties)
             yield (
                 f"{LABELS.get(name, name)}: on {percent(method.tie_share)} of the problems several answers had the "
-                f"best score. Drawn at random among these it would be right on {percent(method.accuracy_random_ties)}."
+                f"best score. With ties broken at random it would be right on {of_all} of all problems."
             )
     counts = summary.counts
     for n, of, what in (

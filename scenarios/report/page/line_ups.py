@@ -179,7 +179,11 @@ def _up(summary: Summary) -> tuple[Chart | None, str]:
     missing = [one for one in summary.equal_up if one.needs_repeats]
     if not summary.equal_up:
         return None, "There is nothing to compare: all students are copies of one, or no exam can be compared."
-    lacking = "".join(f" {one.student} would need exam.repeats={one.needs_repeats}." for one in missing)
+    needs = sorted({one.needs_repeats for one in missing if one.needs_repeats})
+    lacking = "".join(
+        f" {listed([one.student for one in missing if one.needs_repeats == n])} would need exam.repeats={n}."
+        for n in needs
+    )
     if not enough:
         return None, f"No student has as many exam answers as all have together.{lacking}"
     palette = student_colours(summary)

@@ -83,7 +83,9 @@ def write_page(
             data,
             scripts=("gradebook.js",),
             adds_scripts=bool(packs.folder),
-            title=summary.scenario,
+            title=f"{run.name} · {summary.scenario}" if (study := _study(run)) else summary.scenario,
+            cell=run.name if study else "",
+            study=study,
             summary=summary,
             levels=summary.level if isinstance(summary.level, list) else [summary.level],
             status=status(summary.status, shown),
@@ -137,6 +139,11 @@ def _failures(summary: Summary) -> list[tuple[str, str, str, str]]:
     """Agent, kind, detail, and how often; those alike share a row."""
     alike = Counter((one.agent, one.kind, one.detail) for one in summary.failures)
     return [(*failure, f"{times:,}") for failure, times in alike.most_common(FAILURES)]
+
+
+def _study(run: Path) -> str:
+    """The page of the study that the class is part of, as a link; empty: it is part of none."""
+    return f"../../{NAME}" if run.parent.name == "runs" and (run.parents[1] / "study.yaml").is_file() else ""
 
 
 def _began(store: Store) -> str:

@@ -94,7 +94,7 @@ def test_the_key_facts_are_there_at_every_size(
         assert word in text
     if filled:
         assert "tp2" in text
-        assert "best TR" in text
+        assert "top TR" in text
     if height >= 24:
         assert f"{shown.stages[2].done} / 24" in text
         assert ("tp1" in text) == (filled is not None)
@@ -113,7 +113,7 @@ def test_the_gradebook_says_who_was_right(store: Store, tmp_path: Path) -> None:
     one, two = (next(line for line in lines if f" {tp} " in line) for tp in ("tp1", "tp2"))
     assert re.search(r"12/12 .*0\.50.*0\.33.*✗.*1\.00  ✓  18", one)
     assert re.search(r"✓ .*0\.25  ✗  5", two)
-    assert any("greedy right 1 of 2 · best TR right 1 of 2" in line for line in lines)
+    assert any("greedy right 1 of 2 · top TR right 1 of 2" in line for line in lines)
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -132,11 +132,11 @@ def test_the_lessons_that_are_shown_are_the_latest_in_the_order_of_the_task() ->
     lines = view(snapshot("tp", lessons=60), 100, 30).text.splitlines()
     shown = [int(found[1]) for line in lines if (found := re.match(r" tp(\d+) .*2304", line))]
     assert shown == list(range(60 - len(shown), 60))
-    assert f"{len(shown)} of 60 lessons shown" in "\n".join(lines)
+    assert f"{len(shown)} of 60 TPs shown" in "\n".join(lines)
 
 
 def test_a_title_keeps_its_last_notes_where_there_is_no_room_for_all() -> None:
-    notes = ["5 of 12 lessons shown", "greedy right 6 of 12"]
+    notes = ["5 of 12 TPs shown", "greedy right 6 of 12"]
     wide, narrow, none = (rule("gradebook", notes, width).plain for width in (80, 48, 24))
     assert notes[0] in wide and notes[1] in wide
     assert notes[0] not in narrow and notes[1] in narrow
@@ -234,7 +234,7 @@ def test_a_table_with_room_for_all_counts_nothing() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 def test_rows_that_are_not_shown_are_counted_at_every_width(width: int) -> None:
-    assert re.search(r"\d of 30 lessons shown", view(snapshot("a", lessons=30, stages=1), width, 22).text)
+    assert re.search(r"\d of 30 TPs shown", view(snapshot("a", lessons=30, stages=1), width, 22).text)
 
 
 @given(st.integers(1, 500), st.integers(1, 500))

@@ -22,7 +22,7 @@ def test_a_class_that_is_left_takes_what_finished_classes_with_its_factors_took(
     # Twice as many requests as the small one, as many as the large one, and the mean of both for another teacher.
     assert found.left.seconds == pytest.approx(120 + 600 + 330)
     assert (found.left.requests, found.left.prompt_tokens) == (100 + 50 + 50, 1200)
-    assert "Finished: 2 classes took 11 min. At that rate the 3 others take about" in in_words(found)
+    assert "2 classes took 11 min; at that rate the 3 others take about" in in_words(found)
 
 
 def test_without_a_finished_class_there_is_no_rate_and_with_all_of_them_nothing_is_left() -> None:

@@ -11,8 +11,8 @@
   const swatch = (name) => make("span", { class: `swatch dot${(data.colours[name].match(/\d+/) || [""])[0]}`, "aria-hidden": "true" });
 
   /* A cell is [repeat, answer, correct, score, by student, chosen by, ended]. */
-  const named = (repeat) => (repeat === GREEDY ? "greedy" : `${repeat + 1}`);
-  const title = (repeat) => (repeat === GREEDY ? "Greedy rationale" : `Rationale ${repeat + 1}`);
+  const named = (repeat) => (repeat === GREEDY ? "greedy" : `${repeat}`);
+  const title = (repeat) => (repeat === GREEDY ? "Greedy rationale" : `Rationale ${repeat}`);
 
   // --- the state in the address ---------------------------------------------------------------------------
   let last = DEFAULTS;
@@ -161,11 +161,11 @@
     const found = new Map(sat.map((one) => [keyOf(one), one]));
     const button = (one) => {
       const [sign, said] = one[7] ? ["!", "failed"] : one[4] === null ? ["?", "not graded"] : one[4] ? ["\u2713", "right"] : ["\u2717", "wrong"];
-      const label = `${one[1]} on exam problem ${one[2] + 1}, repeat ${one[3] + 1}: ${said}`;
+      const label = `${one[1]} on exam problem ${one[2] + 1}, repeat ${one[3]}: ${said}`;
       return make("button", { type: "button", class: said, "aria-label": label, "aria-pressed": String(keyOf(one) === chosen), onclick: () => choose(keyOf(one)) }, sign);
     };
     const table = make("table", { class: "numbers exams" }, make("caption", {}, "Exams under this rationale: click one to read it"),
-      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "student"), ...slots.map(([ep, repeat]) => make("th", { scope: "col" }, `problem ${ep + 1}${repeat ? `, repeat ${repeat + 1}` : ""}`)))),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "student"), ...slots.map(([ep, repeat]) => make("th", { scope: "col" }, `problem ${ep + 1}, repeat ${repeat}`)))),
       make("tbody", {}, ...names.map((name) => make("tr", {}, make("th", { scope: "row" }, data.colours[name] ? swatch(name) : null, name), ...slots.map(([ep, repeat]) => {
         const one = found.get(`${name}/${ep}/${repeat}`);
         return make("td", {}, one ? button(one) : "-");
@@ -178,7 +178,7 @@
     const [, student, ep, repeat, correct, answer, text, failed, prompt] = one;
     const [id, asked, gold] = texts.eps[ep];
     return [
-      make("h3", { id: "exam-title" }, `${student} on ${id}${repeat ? `, repeat ${repeat + 1}` : ""}`), block(asked, "Exam problem"),
+      make("h3", { id: "exam-title" }, `${student} on ${id}, repeat ${repeat}`), block(asked, "Exam problem"),
       make("p", {}, "Gold answer: ", make("code", { dir: "auto" }, gold)),
       failed ? make("p", { class: "empty" }, `It failed: ${failed}`) : make("p", {}, make("span", { class: "verdict" }, correct ? "Right: " : "Wrong: "), make("code", { dir: "auto" }, answer ?? "no answer found")),
       failed ? null : block(text, "The student's text"), prompted(texts, prompt),
