@@ -385,7 +385,7 @@ def test_files_that_are_no_scenario_at_all(path: Path) -> None:
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "none.yaml", f"{tmp_path}/none.yaml: no such file"),
-        (tmp_path, f"{tmp_path}: cannot be read: Is a directory"),
+        (tmp_path, f"{tmp_path} is a folder; this needs a scenario file or a study file"),
         (Path("a\0b"), "'a\\x00b': not a file name: embedded null byte"),
     ):
         with pytest.raises(ScenarioError) as caught:
