@@ -24,8 +24,8 @@ class Asker:
     Args:
         setup: what the level is made from.
         level: the level that the requests are recorded under.
-        own_sampling: the requests to students are drawn with the sampling of each; false: all with the same, or not
-            drawn, so students that differ in their sampling alone are identical.
+        own_sampling: true: requests are drawn with each student's own sampling. false: they are not, so students that
+            differ only in their sampling count as identical.
     """
 
     def __init__(self, setup: Setup, level: int = 1, *, own_sampling: bool = True) -> None:

@@ -145,7 +145,7 @@ def equal_requests(iteration: Iteration) -> EqualRequests | None:
 
 
 def arm_comparisons(iteration: Iteration) -> list[ArmComparison]:
-    """The class less every other arm, at equal numbers of requests and at the end, and less its own start."""
+    """The class minus every other arm, at equal numbers of requests and at the end, and minus its own start."""
     _, equal = _at_equal_requests(iteration)
     ends = _at_the_end(iteration)
     wanted: list[tuple[When, Mapping[str, Mapping[int, _Best]]]] = [("equal_requests", equal), ("end", ends)]

@@ -93,12 +93,12 @@ def _at_equal_requests(equal: EqualRequests, comparisons: Sequence[ArmComparison
             ("requests", lambda row: f"{row[0].requests:,.0f}"),
             ("training", lambda row: percent(row[0].teacher_f1_train.mean)),
             ("held out", lambda row: percent(row[0].teacher_f1_test.mean)),
-            ("class\nless it", lambda row: signed(row[1].difference) if row[1] else ""),
+            ("class\n- arm", lambda row: signed(row[1].difference) if row[1] else ""),
             ("95 %", lambda row: signed_interval(row[1].ci95) if row[1] else ""),
             ("p", lambda row: f"{row[1].p_value:.2g}" if row[1] else ""),
         ],
         "The best set that each had kept after as many requests as the one with the fewest needed in all. requests: "
-        "until the end of the last round within them. class less it: points of held-out F1; the interval and p are "
+        "until the end of the last round within them. class - arm: points of held-out F1; the interval and p are "
         "over held-out items, with the sets of these runs, and p is not corrected for the number of comparisons.",
     )
 

@@ -203,7 +203,7 @@ def student_values(found: Shapley) -> Ruled:
     how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
     table = Ruled(
         "What each student adds to SC, in points",
-        "Shapley values: the mean of what a student adds to whoever is in the line-up before it; together they are the "
+        "Shapley values: what a student adds when it joins, averaged over all orders of joining; together they are the "
         f"gain of M1 with everybody over SC. 95 %: over teaching problems.{how}",
     )
     table.add_column("student", fold=True)

@@ -1,10 +1,10 @@
 """How much each student adds to M1: its Shapley value, from the same records as the line-ups.
 
-The value of a line-up is the accuracy of M1 with its exams, that of nobody is SC's. A Shapley value is the mean, over
-all orders in which the students may join, of what the student adds when it joins (Shapley, 1953). The values of one TP
-are linear in the values of its line-ups, so the whole is a mean over TPs, and its interval is that of a mean over TPs.
-The values of all students sum to what M1 with everybody gains over SC. Written out, since it is one product of
-matrices: shapiq, a kept library, gives no values per TP, and imports scikit-learn and pandas.
+The value of a line-up is the accuracy of M1 with its exams; without students it is the accuracy of SC. A Shapley value
+is what a student adds when it joins, averaged over all orders in which the students may join (Shapley, 1953). The
+values of one TP are linear in the values of its line-ups, so the whole is a mean over TPs, and its interval is that of
+a mean over TPs. The values of all students sum to what M1 with everybody gains over SC. Written out, since it is one
+product of matrices: shapiq, a kept library, gives no values per TP, and imports scikit-learn and pandas.
 """
 
 from collections.abc import Sequence

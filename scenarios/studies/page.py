@@ -203,8 +203,8 @@ def _shapley(result: StudyResult) -> Chart | None:
     if not found.students:
         return None
     note = (
-        "By M1 SUM. A bar is the Shapley value: the mean of what the student adds to whoever is in the line-up before "
-        f"it, on each problem the mean over its classes. Intervals are over {many(found.n, 'distinct problem')}."
+        "By M1 SUM. A bar is the Shapley value: what the student adds when it joins, averaged over all orders and, "
+        f"on each problem, over its classes. Intervals are over {many(found.n, 'distinct problem')}."
     )
     return value_bars(found.students, colours([one.name for one in found.students]), note)
 

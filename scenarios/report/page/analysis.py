@@ -50,8 +50,8 @@ def shapley(summary: Summary) -> Chart | None:
     found = summary.shapley
     how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
     note = (
-        "By M1 SUM. A bar is the Shapley value: the mean of what the student adds to whoever is in the line-up before "
-        f"it. Together they are the gain of M1 SUM with everybody over the majority vote, {points(found.gain_sum)} "
+        "By M1 SUM. A bar is the Shapley value: what the student adds when it joins, averaged over all orders. "
+        f"Together they are the gain of M1 SUM with everybody over the majority vote, {points(found.gain_sum)} "
         f"points ({points(found.gain_max)} by MAX). Intervals are over {many(found.n, 'problem')}.{how}"
     )
     return value_bars(found.students, student_colours(summary), note)

@@ -129,7 +129,7 @@ def _equal(ups: Sequence[LineUp], summary: Summary) -> Chart:
     sc = _sc(summary)
     note = (
         "M1 SUM with every line-up cut down to as many exam answers as the smallest one has, the mean over random "
-        f"draws: what is left is who sits them. The thin line is the majority vote, {percent(sc)}."
+        f"draws: so line-ups differ only in who takes the exams. The thin line is the majority vote, {percent(sc)}."
     )
     note += left_out + _shown(summary)
     return dot_plot(
@@ -174,7 +174,7 @@ def _to_sc(ups: Sequence[LineUp], summary: Summary) -> Chart | None:
 
 
 def _up(summary: Summary) -> tuple[Chart | None, str]:
-    """Everybody minus one student with as many exams; or why there is no such chart."""
+    """A chart of everybody minus one student with as many exams, or the reason why there is none."""
     enough = [one for one in summary.equal_up if one.sum_difference and one.max_difference]
     missing = [one for one in summary.equal_up if one.needs_repeats]
     if not summary.equal_up:
