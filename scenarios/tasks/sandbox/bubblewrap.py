@@ -15,6 +15,8 @@ from typing import Literal
 
 import msgspec
 
+from scenarios.tasks.sandbox import seccomp
+
 FOLDER_MB = 64
 """Size of the folder that programs can write to."""
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/nix/store")
@@ -59,7 +61,10 @@ def commands() -> Iterator[Command]:
 
 
 def _user_namespace() -> tuple[str, ...]:
-    return ("--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534")
+    # bubblewrap forbids more user namespaces by a file in /proc/sys, which is read-only in containers; the filter does
+    # it everywhere, where there is one.
+    further = () if seccomp.program() else ("--disable-userns",)
+    return ("--unshare-user", *further, "--uid", "65534", "--gid", "65534")
 
 
 def _inside() -> tuple[str, ...]:

@@ -26,7 +26,7 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 
 
 OWN_USERS = 1_800_000_000
-"""First of the user ids of supervisors that root starts; each has its own, since the kernel counts processes by user."""
+"""First of the user ids of supervisors that root starts; each has its own, since processes are counted by user."""
 
 
 class WorkerGone(Exception):
