@@ -72,13 +72,9 @@ def _inside() -> tuple[str, ...]:
     size = str(FOLDER_MB << 20)
     mounts = ["--size", size, "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108  (a new file system)
     shown = sorted(path for path in {*LIBRARIES, *_python()} if os.path.exists(path))
+    # Folders above a mount would be closed to the user that a supervisor of root becomes.
     for folder in sorted({str(parent) for path in (*shown, "/dev/null") for parent in Path(path).parents} - {"/"}):
-        mounts += [
-            "--perms",
-            "0755",
-            "--dir",
-            folder,
-        ]  # else root's, and closed to the user that the supervisor becomes
+        mounts += ["--perms", "0755", "--dir", folder]
     for path in shown:
         mounts += ["--ro-bind", path, path]
     for device in DEVICES:
@@ -88,13 +84,12 @@ def _inside() -> tuple[str, ...]:
 
 
 def _python() -> set[str]:
-    """The interpreter's files, without a folder that lies in another one of them or of the libraries."""
-    library = sysconfig.get_config_var("LIBDIR")  # of libpython
+    """The interpreter's files, without those that lie in a folder of others or of the libraries."""
     paths = {
         interpreter(),
+        os.path.join(sys.base_exec_prefix, "lib"),  # libpython, where there is one
         sysconfig.get_path("stdlib"),
         sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix}),
     }
-    paths |= {library} if library else set()
     folders = {Path(path) for path in (*LIBRARIES, *paths)}
     return {path for path in paths if not folders & set(Path(path).parents)}

@@ -125,5 +125,6 @@ def _confined(workers: int) -> list[Worker]:
             return [first, *(Worker(command, number) for number in range(1, workers))]
         said.append(f"a program {outcome.detail}")
         first.close()
-    why = "; ".join(dict.fromkeys(said)) or "bubblewrap is not installed"
+    own = [text for text in said if text.startswith("bwrap:")]  # its own words say more than an error of ours
+    why = "; ".join(dict.fromkeys(own or said)) or "bubblewrap is not installed"
     raise SandboxError(f"programs of models cannot be run safely on this machine: {why}\n{INSTALL}")

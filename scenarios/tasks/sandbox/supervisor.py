@@ -145,7 +145,7 @@ def limit(seconds: float, memory: int, file_bytes: int, processes: int) -> None:
     """Set the kernel's limits of this process and of all that it starts; `processes` 0: no limit."""
     os.setsid()
     wanted = {
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # no core file, and with 1, unlike 0, no program of the system that collects them
         resource.RLIMIT_CPU: math.ceil(seconds) + 1,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_NOFILE: OPEN_FILES,

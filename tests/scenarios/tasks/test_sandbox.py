@@ -1,6 +1,7 @@
 """Programs of models run, and the hostile ones are contained."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -172,6 +173,22 @@ def test_a_sandbox_that_disappears_ends_in_an_error_that_says_so(monkeypatch: py
             process.kill()
         monkeypatch.setattr(worker.Worker, "_confined", lambda self, rules: ["/no/bwrap", "--"])
         with pytest.raises(SandboxError, match=r"ended 3 times during one call: .*/no/bwrap"):
+            made.run(SQUARE, "square", [[2]])
+        monkeypatch.undo()
+        assert made.run(SQUARE, "square", [[3]]) == [Outcome(9)]
+
+
+@confined
+def test_after_an_interrupted_call_the_next_one_gets_its_own_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    send = socket.send_fds
+
+    def interrupted(*args: Any) -> None:
+        send(*args)
+        raise KeyboardInterrupt
+
+    with Sandbox() as made:
+        monkeypatch.setattr(socket, "send_fds", interrupted)
+        with pytest.raises(KeyboardInterrupt):
             made.run(SQUARE, "square", [[2]])
         monkeypatch.undo()
         assert made.run(SQUARE, "square", [[3]]) == [Outcome(9)]
