@@ -120,7 +120,7 @@ def watch(child: int, seconds: float, control: socket.socket, mode: str) -> tupl
         waited, last = waited + min(now - last, 1.0), now
         late = used > seconds or waited > GRACE_S + STARVED * used
         if late:
-            kill(child, mode)
+            os.kill(child, signal.SIGKILL)  # it may not have made its group yet
         ended = os.wait4(child, 0 if late else os.WNOHANG)
     kill(child, mode)
     with contextlib.suppress(ChildProcessError):
