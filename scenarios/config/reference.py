@@ -1,6 +1,6 @@
 """Prints docs/scenarios.md, the reference of scenario files: `python -m scenarios.config.reference`.
 
-Keys, types, bounds and defaults come from the structs of schema.py and iterate_schema.py, and meanings from the
+Keys, types, bounds and defaults come from the structs of schema.py and what it imports, and meanings from the
 docstrings under their fields in their source. scenarios/config/load.py uses `in_words` for its errors.
 """
 
@@ -17,7 +17,7 @@ from msgspec import NODEFAULT
 from msgspec import inspect as types
 
 from broker import work_messages
-from scenarios.config import iterate_schema, schema
+from scenarios.config import iterate_schema, published, schema
 from scenarios.config.schema import Scenario
 
 PATTERNS = {
@@ -201,7 +201,8 @@ def section_text(place: str, kind: types.StructType, docs: dict[str, dict[str, s
     lines = [heading, "", " ".join(inspect.cleandoc(kind.cls.__doc__ or "").split()), ""]
     lines += ["| key | takes | default | meaning |", "|---|---|---|---|"]
     for field in kind.fields:
-        meaning = docs.get(kind.cls.__name__, {}).get(field.name, "")
+        found = (docs.get(cls.__name__, {}).get(field.name) for cls in kind.cls.__mro__)
+        meaning = next(filter(None, found), "")
         if not meaning and isinstance(field.type, types.StructType | types.VarTupleType):
             meaning = "See below."
         cells = (f"`{field.encode_name}`", in_words(field.type), _default(field), meaning)
@@ -221,7 +222,7 @@ def leading_comment(text: str) -> str:
 
 def page() -> str:
     """The text of docs/scenarios.md."""
-    docs = field_docs(work_messages) | field_docs(iterate_schema) | field_docs(schema)
+    docs = field_docs(work_messages) | field_docs(iterate_schema) | field_docs(published) | field_docs(schema)
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]
     parts.append(RULES)
