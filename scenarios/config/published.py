@@ -38,3 +38,8 @@ class PublishedFigures(PublishedShares, frozen=True, kw_only=True):
     """Level 2: the teacher trained on final scores (M2)."""
     source: str = ""
     """Where the figures are from, such as `the paper, table 2`."""
+
+    @property
+    def by_method(self) -> dict[str, float]:
+        """The figures that are given, by method of summary.json."""
+        return {METHOD[name]: value for name, value in self.given.items()}

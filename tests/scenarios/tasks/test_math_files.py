@@ -195,7 +195,7 @@ def test_a_family_can_be_measured_on_a_file(tmp_path: Path) -> None:
         ("The cable is $\\boxed{12\\text{ cm}}$ long.", "12\\text{ cm}"),
         ("Hence $x \\in \\boxed{[0,1)}$.", "[0,1)"),
         ("The set is $\\boxed{\\{1,2,5\\}}$.", "\\{1,2,5\\}"),
-        ("$\\boxed{\\begin{pmatrix} 1 & 0 \\\\ 0 & 2 \\end{pmatrix}}$", "\\begin{pmatrix} 1 & 0 \\\\ 0 & 2 \\end{pmatrix}"),
+        ("$\\boxed{\\begin{pmatrix}1&0\\\\0&2\\end{pmatrix}}$", "\\begin{pmatrix}1&0\\\\0&2\\end{pmatrix}"),
         ("$\\boxed{(-\\infty,2] \\cup (3,\\infty)}$", "(-\\infty,2] \\cup (3,\\infty)"),
         ("First $\\boxed{7}$ is tried, and it fails. So it is $\\boxed{9}$.", "9"),
         ("The roots are $\\boxed{2}$ and $\\boxed{3}$.", "2, 3"),
@@ -252,7 +252,7 @@ def test_a_mistake_in_a_folder_is_named_with_its_file(tmp_path: Path, problems: 
 
 def test_a_folder_of_files_with_lines_says_to_name_one(tmp_path: Path) -> None:
     lines(tmp_path / "train.jsonl", math500(1))
-    with pytest.raises(TaskError, match="name one of its .jsonl files instead"):
+    with pytest.raises(TaskError, match=r"name one of its \.jsonl files instead"):
         files.read(tmp_path)
 
 
