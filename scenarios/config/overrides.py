@@ -113,6 +113,7 @@ class Edit:
     def __init__(self, source: Source, written: Source) -> None:
         self._source = source
         self._written = written
+        source.tree.value.pop("published", None)  # those figures are about the base alone
 
     def put_path(self, path: str, value: Any, origin: Key) -> None:
         """Set the entry at a dotted path. A section, but for WHOLE, changes only the entries that it names."""
