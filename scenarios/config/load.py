@@ -68,7 +68,7 @@ def checked(source: Source) -> Scenario:
         ScenarioError: an entry is wrong; no other error is raised.
     """
     try:
-        scenario = _resolve(convert(source.tree, Scenario), source.path)
+        scenario = _resolve(convert(source.tree, Scenario), os.path.abspath(os.path.expanduser(source.folder)))
         for mistake in mistakes(scenario):
             raise mistake
         scenario = msgspec.structs.replace(scenario, students=_with_copies(scenario.students))
@@ -167,9 +167,8 @@ def _nearest(name: str, kind: types.Type) -> str:
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
 
 
-def _resolve(scenario: Scenario, path: Path) -> Scenario:
-    """Make file names absolute, and resolve entries that depend on others."""
-    folder = os.path.abspath(os.path.expanduser(path.parent))
+def _resolve(scenario: Scenario, folder: str) -> Scenario:
+    """Make file names absolute, which are relative to `folder`, and resolve entries that depend on others."""
 
     def absolute(name: str | None) -> str | None:
         return os.path.join(folder, os.path.expanduser(name)) if name else name

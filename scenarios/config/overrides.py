@@ -26,6 +26,8 @@ class Source:
 
     def __init__(self, path: Path, tree: Tree) -> None:
         self.path = path
+        self.folder = path.parent
+        """Names of files are relative to it."""
         self.tree = tree
         self.overridden: dict[Key, str] = {}
 
@@ -102,6 +104,19 @@ def beside(path: Path, name: str) -> str:
     return os.path.join(os.path.abspath(os.path.expanduser(path.parent)), os.path.expanduser(name))
 
 
+def absolute(name: str, value: Any, path: Path) -> Any:
+    """The value of the entry `name` with names of files and of model folders, relative to the file `path`, absolute."""
+    if isinstance(value, dict):
+        return {key: absolute(str(key), entry, path) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [absolute(name, entry, path) for entry in value]
+    if not isinstance(value, str) or not value:
+        return value
+    inside = beside(path, value)
+    is_model = name == "model" and (value.startswith((".", "~")) or os.path.isdir(inside))
+    return os.path.normpath(inside) if is_model or name in FILES else value
+
+
 class Edit:
     """Puts entries of a file into the tree of its base, each with its line in that file.
 
@@ -129,25 +144,13 @@ class Edit:
 
     def put(self, steps: Sequence[str], value: Any, origin: Key) -> None:
         """Set the entry at `steps`, with the line of `origin` in the file."""
-        value = self._located(steps[-1], value)
+        value = absolute(steps[-1], value, self._written.path)
         written, depth = self._written, len(origin)
         scalars = {key[depth:]: text for key, text in written.tree.written.items() if key[:depth] == origin}
         self._source.assign(steps, Tree(value, {}, scalars), written.place(origin))
         for key in (*written.tree.lines, *written.overridden):
             if key[:depth] == origin and len(key) > depth:
                 self._source.overridden[(*steps, *key[depth:])] = written.place(key)
-
-    def _located(self, name: str, value: Any) -> Any:
-        """Names of files and of model folders are relative to the file; make them absolute."""
-        if isinstance(value, dict):
-            return {key: self._located(key, entry) for key, entry in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._located(name, entry) for entry in value]
-        if not isinstance(value, str) or not value:
-            return value
-        inside = beside(self._written.path, value)
-        is_model = name == "model" and (value.startswith((".", "~")) or os.path.isdir(inside))
-        return os.path.normpath(inside) if is_model or name in FILES else value
 
 
 def source_of(path: Path, overrides: Sequence[str]) -> Source:
@@ -193,6 +196,8 @@ def _on_base(written: Source) -> Source:
     if second := {"base", "study"} & source.tree.value.keys():
         what = "is a study" if "study" in second else "has a base itself"
         raise written.error(key, f"{path} {what}; name a scenario without a base")
+    source.tree.value.update(absolute("", source.tree.value, path))
+    source.folder = written.path.parent
     edit = Edit(source, written)
     try:
         for entry, value in entries.items():

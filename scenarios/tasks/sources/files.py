@@ -94,10 +94,10 @@ def check(
         entries = [entry for entry in entries if entry.tp.id not in left_out]
         there += f", {len(entries):,} of them not in learn.held_out_file"
     if task.exam_files:
-        named_here = entries
+        all_of_them = entries
         entries = _examined(entries, [folder / name for name in task.exam_files], exam)
-        without = {entry.tp.id for entry in named_here} - {entry.tp.id for entry in entries}
-        there = f"{len(entries):,} of {path} have {exam.problems:,} exam problems in task.exam_files"
+        without = {entry.tp.id for entry in all_of_them} - {entry.tp.id for entry in entries}
+        there += f"; {len(entries):,} have {exam.problems:,} exam problems in task.exam_files"
         there += f" (not {_some(sorted(without))})" if without else ""
     if task.problems > len(entries):
         raise TaskError(f"{task.problems} are asked for, and {there}", key=("task", "problems"))

@@ -78,7 +78,7 @@ def folder(path: Path, key: Key) -> Iterator[tuple[Path, dict[str, Any]]]:
         if left < 0 or len(raw) > MAX_LINE:
             what = f"{file} is longer than {MAX_LINE:,}" if left >= 0 else f"{path} has more than {MAX_BYTES:,}"
             raise TaskError(f"{what} bytes; take large files out", key=key)
-        yield file, _decode(raw.removeprefix(BOM), str(file))
+        yield file, _decode(raw.removeprefix(BOM), str(file), whole=True)
     if not files:
         hint = "; name one of its .jsonl files instead" if any(path.glob("*.jsonl")) else ""
         raise TaskError(f"{path}: a folder without problems (SUBJECT/NUMBER.json){hint}", key=key)
@@ -113,15 +113,15 @@ def decoded(raw: bytes, where: str) -> str:
         raise TaskError(f"{where}: not UTF-8 text") from None
 
 
-def _decode(raw: bytes, where: str) -> dict[str, Any]:
+def _decode(raw: bytes, where: str, *, whole: bool = False) -> dict[str, Any]:
+    """The object in a line, or in a `whole` file; a mistake there is named with its line."""
     text = decoded(raw, where)
     try:
         data = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        within = raw.rstrip()
-        if b"\n" in within:  # a file of its own
+        if whole:
             at = re.search(r"\(byte (\d+)\)$", str(error))
-            line = within.count(b"\n", 0, int(at[1]) if at else len(within)) + 1
+            line = raw.rstrip().count(b"\n", 0, int(at[1]) if at else len(raw)) + 1
             where += f", line {line}"
         raise TaskError(f"{where}: not JSON: {error}") from None
     if not isinstance(data, dict):

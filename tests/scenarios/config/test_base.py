@@ -38,6 +38,8 @@ def test_a_section_changes_only_the_entries_that_it_names(row: Path) -> None:
 
 def test_overrides_come_last_and_what_is_written_back_needs_no_base(row: Path, tmp_path: Path) -> None:
     found = read(row, ["students.*.persona=Be brief.", "lesson.rationales=3"])
+    named = read(row, ["task.file=given.jsonl"])
+    assert named.task.file == f"{row.parent}/given.jsonl"
     assert (found.students[0].persona, found.lesson.rationales) == ("Be brief.", 3)
     copy = tmp_path / "copy.yaml"
     copy.write_text(dump(found))
