@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
         return self.problems[0]
 
 
-class ProblemLine(msgspec.Struct, frozen=True, kw_only=True):
+class SourceLine(msgspec.Struct, frozen=True, kw_only=True):
     """What all shapes have."""
 
     id: str | int = ""
@@ -57,13 +57,13 @@ class Variant(msgspec.Struct, frozen=True):
     solution: str
 
 
-class FunctionalLine(ProblemLine, frozen=True, kw_only=True):
+class FunctionalLine(SourceLine, frozen=True, kw_only=True):
     """A problem with variants: other numbers, the same solution steps."""
 
     variants: tuple[Variant, ...]
 
 
-class MathLine(ProblemLine, frozen=True, kw_only=True):
+class MathLine(SourceLine, frozen=True, kw_only=True):
     """A problem of MATH or MATH500."""
 
     problem: str
@@ -74,7 +74,7 @@ class MathLine(ProblemLine, frozen=True, kw_only=True):
     """MATH500: the path of the problem in MATH."""
 
 
-class PlainLine(ProblemLine, frozen=True, kw_only=True):
+class PlainLine(SourceLine, frozen=True, kw_only=True):
     """A question and its answer."""
 
     question: str
@@ -84,7 +84,7 @@ class PlainLine(ProblemLine, frozen=True, kw_only=True):
     solution: str = ""
 
 
-Line = TypeVar("Line", bound=ProblemLine)
+Line = TypeVar("Line", bound=SourceLine)
 
 
 def named(id: str) -> str:
