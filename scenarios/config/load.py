@@ -28,13 +28,13 @@ from scenarios.config.validate import ScenarioMistake, copy_names, dotted, mista
 from scenarios.config.yaml_tree import Tree, shown, surprise
 
 FREE = re.compile(
-    r"name|time_share|metrics|(scoring|limits|broker)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
+    r"name|time_share|metrics|(scoring|limits|broker|published)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
     rf"|memory_share|max_context|engine_args\.({'|'.join(sorted(EXECUTION_ONLY))}))"
 )
 """Entries that change no request. Another model or engine changes requests only if it answers otherwise, which
 `Store.keep_answerers` finds out once its weights are loaded."""
 REPLAYABLE = re.compile(
-    r"name|metrics|(scoring|limits|broker)\..*|task\.problems|lesson\.(rationales|equal_cost)|exam\.(problems|repeats|score)"
+    r"name|metrics|(scoring|limits|broker|published)\..*|task\.problems|lesson\.(rationales|equal_cost)|exam\.(problems|repeats|score)"
     r"|learn\.(?!held_out).*"
 )
 """Entries that a replay may change: it needs no new answer, or reports which ones are missing."""
@@ -68,7 +68,7 @@ def checked(source: Source) -> Scenario:
         ScenarioError: an entry is wrong; no other error is raised.
     """
     try:
-        scenario = _resolve(convert(source.tree, Scenario), source.path)
+        scenario = _resolve(convert(source.tree, Scenario), os.path.abspath(os.path.expanduser(source.folder)))
         for mistake in mistakes(scenario):
             raise mistake
         scenario = msgspec.structs.replace(scenario, students=_with_copies(scenario.students))
@@ -167,9 +167,8 @@ def _nearest(name: str, kind: types.Type) -> str:
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
 
 
-def _resolve(scenario: Scenario, path: Path) -> Scenario:
-    """Make file names absolute, and resolve entries that depend on others."""
-    folder = os.path.abspath(os.path.expanduser(path.parent))
+def _resolve(scenario: Scenario, folder: str) -> Scenario:
+    """Make file names absolute, which are relative to `folder`, and resolve entries that depend on others."""
 
     def absolute(name: str | None) -> str | None:
         return os.path.join(folder, os.path.expanduser(name)) if name else name
@@ -180,7 +179,13 @@ def _resolve(scenario: Scenario, path: Path) -> Scenario:
         named = agent.model.startswith((".", "~")) or (agent.model and os.path.isdir(inside))
         return os.path.normpath(inside) if named and agent.engine not in WITHOUT_FOLDER else agent.model
 
-    task = msgspec.structs.replace(scenario.task, file=absolute(scenario.task.file))
+    task = msgspec.structs.replace(
+        scenario.task,
+        file=absolute(scenario.task.file),
+        only=absolute(scenario.task.only),
+        exam_files=tuple(absolute(name) or "" for name in scenario.task.exam_files),
+    )
+    learn = msgspec.structs.replace(scenario.learn, held_out_file=absolute(scenario.learn.held_out_file))
     texts = scenario.iterate.task
     texts = msgspec.structs.replace(texts, file=absolute(texts.file), test_file=absolute(texts.test_file))
     iterate = msgspec.structs.replace(scenario.iterate, task=texts)
@@ -192,7 +197,9 @@ def _resolve(scenario: Scenario, path: Path) -> Scenario:
 
     students = tuple(settled(student) for student in scenario.students)
     teacher = settled(scenario.teacher)
-    return msgspec.structs.replace(scenario, task=task, iterate=iterate, teacher=teacher, students=students)
+    return msgspec.structs.replace(
+        scenario, task=task, learn=learn, iterate=iterate, teacher=teacher, students=students
+    )
 
 
 def _with_copies(students: Sequence[Agent]) -> tuple[Agent, ...]:

@@ -1,4 +1,4 @@
-"""Applies overrides to the tree of a scenario file, and records the line or override that each part comes from.
+"""Puts a scenario file on its base, applies overrides, and records the line or override that each part comes from.
 
 scenarios/config/load.py converts the tree to the structs of scenarios/config/schema.py.
 """
@@ -15,12 +15,19 @@ from broker.protocol import pool_of
 from scenarios.config.validate import ScenarioMistake, dotted
 from scenarios.config.yaml_tree import MAX_BYTES, Tree, TreeError, parse, parse_value, shown
 
+WHOLE = "engine_args"
+"""The section whose keys depend on another entry, the engine: it is replaced as a whole."""
+FILES = ("file", "test_file", "only", "exam_files", "held_out_file")
+"""Entries that name files."""
+
 
 class Source:
     """A tree of values with the origin of each part: a line of the file, or an override."""
 
     def __init__(self, path: Path, tree: Tree) -> None:
         self.path = path
+        self.folder = path.parent
+        """Names of files are relative to it."""
         self.tree = tree
         self.overridden: dict[Key, str] = {}
 
@@ -92,12 +99,75 @@ class Source:
         self.overridden[key] = origin
 
 
+def beside(path: Path, name: str) -> str:
+    """A file name relative to the folder of `path`, as an absolute path."""
+    return os.path.join(os.path.abspath(os.path.expanduser(path.parent)), os.path.expanduser(name))
+
+
+def absolute(name: str, value: Any, path: Path) -> Any:
+    """The value of the entry `name` with names of files and of model folders, relative to the file `path`, absolute."""
+    if isinstance(value, dict):
+        return {key: absolute(str(key), entry, path) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [absolute(name, entry, path) for entry in value]
+    if not isinstance(value, str) or not value:
+        return value
+    inside = beside(path, value)
+    is_model = name == "model" and (value.startswith((".", "~")) or os.path.isdir(inside))
+    return os.path.normpath(inside) if is_model or name in FILES else value
+
+
+class Edit:
+    """Puts entries of a file into the tree of its base, each with its line in that file.
+
+    Args:
+        source: the base.
+        written: the file: a study, or a scenario.
+    """
+
+    def __init__(self, source: Source, written: Source) -> None:
+        self._source = source
+        self._written = written
+        source.tree.value.pop("published", None)  # those figures are about the base alone
+
+    def put_path(self, path: str, value: Any, origin: Key) -> None:
+        """Set the entry at a dotted path. A section, but for WHOLE, changes only the entries that it names."""
+        if isinstance(value, dict) and value and not path.endswith(WHOLE):
+            for name, entry in value.items():
+                self.put_path(f"{path}.{name}", entry, (*origin, name))
+            return
+        try:
+            self.put(tuple(path.split(".")), value, origin)
+        except ScenarioMistake as mistake:
+            where = f"{dotted(mistake.key)}: " if mistake.key else ""
+            raise ScenarioMistake(origin, f"{where}{mistake.message}") from None
+
+    def put(self, steps: Sequence[str], value: Any, origin: Key) -> None:
+        """Set the entry at `steps`, with the line of `origin` in the file."""
+        value = absolute(steps[-1], value, self._written.path)
+        written, depth = self._written, len(origin)
+        scalars = {key[depth:]: text for key, text in written.tree.written.items() if key[:depth] == origin}
+        self._source.assign(steps, Tree(value, {}, scalars), written.place(origin))
+        for key in (*written.tree.lines, *written.overridden):
+            if key[:depth] == origin and len(key) > depth:
+                self._source.overridden[(*steps, *key[depth:])] = written.place(key)
+
+
 def source_of(path: Path, overrides: Sequence[str]) -> Source:
     """The tree of a file with the overrides applied.
 
     Raises:
         ScenarioError: the file or an override cannot be used.
     """
+    source = _read(path)
+    if "base" in source.tree.value and "study" not in source.tree.value:
+        source = _on_base(source)
+    for override in overrides:
+        _override(source, override)
+    return source
+
+
+def _read(path: Path) -> Source:
     try:
         source = Source(path, parse(_text(path)))
     except TreeError as error:
@@ -106,8 +176,34 @@ def source_of(path: Path, overrides: Sequence[str]) -> Source:
         raise ScenarioError(f"{path}: the file is empty; docs/scenarios.md shows a small one")
     if not isinstance(source.tree.value, dict):
         raise ScenarioError(f"{path}: needs sections (key: value), has {shown(source.tree.value)}")
-    for override in overrides:
-        _override(source, override)
+    return source
+
+
+def _on_base(written: Source) -> Source:
+    """The base of a scenario with the entries of the scenario put into it.
+
+    Raises:
+        ScenarioError: the base cannot be used.
+    """
+    entries = dict(written.tree.value)
+    name, key = entries.pop("base"), ("base",)
+    if not isinstance(name, str) or not name:
+        raise written.error(key, f"needs the name of a scenario file, has {shown(name)}")
+    path = Path(os.path.normpath(beside(written.path, name)))
+    if not path.is_file():
+        raise written.error(key, f"{path}: no such file; name a scenario, relative to this one")
+    source = _read(path)
+    if second := {"base", "study"} & source.tree.value.keys():
+        what = "is a study" if "study" in second else "has a base itself"
+        raise written.error(key, f"{path} {what}; name a scenario without a base")
+    source.tree.value.update(absolute("", source.tree.value, path))
+    source.folder = written.path.parent
+    edit = Edit(source, written)
+    try:
+        for entry, value in entries.items():
+            edit.put_path(str(entry), value, (entry,))
+    except ScenarioMistake as mistake:
+        raise written.error(mistake.key, mistake.message) from None
     return source
 
 

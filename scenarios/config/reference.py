@@ -1,6 +1,6 @@
 """Prints docs/scenarios.md, the reference of scenario files: `python -m scenarios.config.reference`.
 
-Keys, types, bounds and defaults come from the structs of schema.py and iterate_schema.py, and meanings from the
+Keys, types, bounds and defaults come from the structs of schema.py and what it imports, and meanings from the
 docstrings under their fields in their source. scenarios/config/load.py uses `in_words` for its errors.
 """
 
@@ -17,7 +17,7 @@ from msgspec import NODEFAULT
 from msgspec import inspect as types
 
 from broker import work_messages
-from scenarios.config import iterate_schema, schema
+from scenarios.config import iterate_schema, published, schema
 from scenarios.config.schema import Scenario
 
 PATTERNS = {
@@ -61,6 +61,11 @@ A complete file; all other keys have the defaults below:
 YAML 1.1 reads `no`, `off` and `on` as false and true, `1:30` as a number, and `1e-3` as text. So put names and personas
 that look like anything but text in quotes, and write small numbers as `1.0e-3`.
 
+A scenario can begin with another one: `base: FILE`, relative to the scenario. Everything else in the file then changes
+the base: a section changes only the entries that it names, but a list and `engine_args` are replaced as a whole. Names
+of files are relative to the file that they stand in. A base has no base itself, and its `published` figures are not
+taken over. `scenarios/paper/m1_math_gpt4o_mini.yaml` is an example.
+
 ## Changing an entry for one run
 
 `--set KEY.PATH=VALUE` changes one entry without changing the file; use it as often as you like. The path names sections
@@ -93,6 +98,7 @@ RULES = """\
 - Levels 1 and 2 need a `task` with either a `family` or a `file`. Level 3 alone has no `task`; its texts come from
   `iterate.task`.
 - A class has 1 to 64 students; level 3 alone with `iterate.itself` needs none.
+- `task.only` and `task.exam_files` go with `task.file`; [your-own-problems.md](your-own-problems.md) explains them.
 - An agent without `model` is simulated; the engines `transformers` and `openai` need a model. `gpu` names a GPU once.
 - In `sampling`, `temperature` and `top_k` are at least 0, `top_p` is above 0 and at most 1, and `max_tokens` is at
   least 1. If `temperature` is 0 or `top_k` is 1, every draw gives the same text, so `rationales` or `repeats` must be
@@ -201,7 +207,8 @@ def section_text(place: str, kind: types.StructType, docs: dict[str, dict[str, s
     lines = [heading, "", " ".join(inspect.cleandoc(kind.cls.__doc__ or "").split()), ""]
     lines += ["| key | takes | default | meaning |", "|---|---|---|---|"]
     for field in kind.fields:
-        meaning = docs.get(kind.cls.__name__, {}).get(field.name, "")
+        found = (docs.get(cls.__name__, {}).get(field.name) for cls in kind.cls.__mro__)
+        meaning = next(filter(None, found), "")
         if not meaning and isinstance(field.type, types.StructType | types.VarTupleType):
             meaning = "See below."
         cells = (f"`{field.encode_name}`", in_words(field.type), _default(field), meaning)
@@ -221,7 +228,7 @@ def leading_comment(text: str) -> str:
 
 def page() -> str:
     """The text of docs/scenarios.md."""
-    docs = field_docs(work_messages) | field_docs(iterate_schema) | field_docs(schema)
+    docs = field_docs(work_messages) | field_docs(iterate_schema) | field_docs(published) | field_docs(schema)
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]
     parts.append(RULES)

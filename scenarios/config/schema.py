@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from broker.work_messages import Recipe, Sampling
 from scenarios.config.iterate_schema import Iterate
+from scenarios.config.published import PublishedFigures
 from scenarios.config.section import Count, Positive, Seconds, Section, Share
 
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
@@ -25,7 +26,14 @@ class Task(Section, frozen=True, kw_only=True):
     family: str | None = None
     """The name of a reasoning-gym family, such as gsm_symbolic; `python run.py doctor` lists the checked ones."""
     file: str | None = None
-    """Your own JSON-lines file, relative to the scenario file; docs/your-own-problems.md has its shapes."""
+    """Your own JSON-lines file, or a folder of MATH, relative to the scenario file; docs/your-own-problems.md has the
+    shapes."""
+    only: str | None = None
+    """A text file with an id on each line: of the `file`, only these problems are used."""
+    exam_files: tuple[str, ...] = ()
+    """Files or folders with other draws of the problems in `file`, such as snapshots of MATH(): the EPs of a TP are the
+    problems with its id in them, in the order given. TPs are drawn from those problems that have `exam.problems` of
+    them."""
     problems: Positive = 6
     """Number of teaching problems (TPs)."""
     difficulty: Annotated[float, Meta(ge=0, le=2)] = 1.0
@@ -167,6 +175,9 @@ class Learn(Section, frozen=True, kw_only=True):
     held_out: Count = 20
     """Problems that are not taught, on which teachers are measured; from other templates if the family has
     templates."""
+    held_out_file: str | None = None
+    """A file or folder of the same shapes as `task.file`, from which the seed draws the held-out problems. What it has
+    is not taught."""
     samples: Count = 4
     """k: sampled answers of each teacher to each held-out problem, besides the greedy one; pass@1 is their mean."""
     rationales: Count = 2
@@ -250,6 +261,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     iterate: Iterate = Iterate()
     limits: Limits = Limits()
     broker: Broker = Broker()
+    published: PublishedFigures = PublishedFigures()
     metrics: Literal["jsonl", "tensorboard"] = "jsonl"
     """Where the figures of trainings and rounds go, step by step. jsonl: the run's `metrics.jsonl`. tensorboard: also
     event files in its folder `metrics`; needs `pip install -e ".[metrics]"`."""
@@ -310,3 +322,8 @@ class Scenario(Section, frozen=True, kw_only=True):
     def held_out(self) -> int:
         """Number of problems that the class does not teach but measures teachers on."""
         return self.learn.held_out if 2 in self.levels else 0
+
+    @property
+    def held_out_file(self) -> str | None:
+        """The file that these problems come from; None: the source of the others."""
+        return self.learn.held_out_file if self.held_out else None

@@ -66,9 +66,18 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
         )
     if not scenario.students and (scenario.solves or not scenario.iterate.itself):
         yield ScenarioMistake(("students",), NO_STUDENTS)
-    for name in ("family", "file"):
-        if getattr(task, name) == "":
-            yield ScenarioMistake(("task", name), "is empty; name one, or leave the key out")
+    for section, name in (("task", "family"), ("task", "file"), ("task", "only"), ("learn", "held_out_file")):
+        if getattr(getattr(scenario, section), name) == "":
+            yield ScenarioMistake((section, name), "is empty; name one, or leave the key out")
+    for name in ("only", "exam_files"):
+        if getattr(task, name) and task.file is None:
+            yield ScenarioMistake(("task", name), "is about the problems of task.file; give a file, or take this out")
+    if "" in task.exam_files:
+        yield ScenarioMistake(("task", "exam_files"), "has an empty name; take it out")
+    if scenario.learn.held_out_file and not scenario.learn.held_out:
+        yield ScenarioMistake(
+            ("learn", "held_out"), "is 0, so learn.held_out_file has no use; ask for more, or take the file out"
+        )
     if (n := sum(student.copies for student in scenario.students)) > MAX_STUDENTS:
         yield ScenarioMistake(("students",), f"{n} students; at most {MAX_STUDENTS} fit a class")
     keys: list[Key] = [("teacher",), *(("students", i) for i in range(len(scenario.students)))]

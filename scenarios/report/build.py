@@ -15,11 +15,20 @@ from scenarios.records.rewrite import Rewriting
 from scenarios.report import learn, methods
 from scenarios.report.agents import agents_of
 from scenarios.report.analysis import Analysis, analyse
+from scenarios.report.breakdown import breakdown
 from scenarios.report.counts import counts, failed
 from scenarios.report.iterate import exam_results, summarize_rounds
 from scenarios.report.rewrite import summarize_rewriting
 from scenarios.report.run_info import RunFacts, Status
-from scenarios.report.summary import BestPossible, LearnRounds, Levels, MeasuredAssumption, StudentSummary, Summary
+from scenarios.report.summary import (
+    BestPossible,
+    LearnRounds,
+    Levels,
+    MeasuredAssumption,
+    PublishedAccuracies,
+    StudentSummary,
+    Summary,
+)
 from scenarios.report.training_records import training_records
 from scenarios.report.unanswered import unanswered
 from scenarios.scoring.dense import dense
@@ -71,6 +80,7 @@ def summarize(
     rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
     found = analyse(scenario, sheets, line_ups) if solves else Analysis()
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
+    parts, published = breakdown(counted, chosen, store), scenario.published.by_method
     return Summary(
         scenario=scenario.name,
         level=list(scenario.level) if isinstance(scenario.level, tuple) else scenario.level,
@@ -104,6 +114,9 @@ def summarize(
         curves=found.curves,
         fidelity=found.fidelity,
         equal_up=found.equal_up,
+        by_level=parts.by_level,
+        by_subject=parts.by_subject,
+        published=PublishedAccuracies(scenario.published.source, published) if published else None,
         dense=dense(sheets, names, scoring, seed) if scenario.exam.score == "logprob" and solves else None,
     )
 

@@ -69,6 +69,10 @@ TABLES = {
             Column("answer", "text", "gold answer"),
             Column("form", "text", "number, latex, word or yes_no"),
             Column("solution", "text", "worked solution", "its source has none"),
+            Column(
+                "level", "text", "how hard its source says it is, such as Level 5 (MATH)", "its source says nothing"
+            ),
+            Column("subject", "text", "subject, such as Algebra (MATH)", "its source says nothing"),
         ),
     ),
     "rationales": TableOf(

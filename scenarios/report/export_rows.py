@@ -40,10 +40,13 @@ PLACE = "stage, level, round"
 
 def problems(store: Store) -> Iterator[Row]:
     """By use, in the order of the class."""
+    level, subject = (store.column(name, "problem") for name in ("level", "subject"))
     return store.rows(
-        "SELECT p.id, CASE WHEN p.part <> 'taught' THEN p.part WHEN p.position = 0 THEN 'teaching' ELSE 'exam' END, "
-        "t.id, p.item + 1, p.text, p.answer, p.form, NULLIF(p.solution, '') FROM problem p LEFT JOIN problem t "
-        "ON p.part = 'taught' AND p.position > 0 AND t.part = 'taught' AND t.item = p.item AND t.position = 0 "
+        "SELECT p.id, CASE WHEN p.part <> 'taught' THEN p.part WHEN p.position = 0 THEN 'teaching' ELSE 'exam' END, "  # noqa: S608 - our own names
+        "t.id, p.item + 1, p.text, p.answer, p.form, NULLIF(p.solution, ''), "
+        f"NULLIF({level}, ''), NULLIF({subject}, '') "
+        "FROM problem p LEFT JOIN (SELECT id, part, item, position FROM problem) t ON p.part = 'taught' "
+        "AND p.position > 0 AND t.part = 'taught' AND t.item = p.item AND t.position = 0 "
         "ORDER BY p.part, p.item, p.position"
     )
 

@@ -1,15 +1,15 @@
 """The printed report of level 2: per round, the arms and their trainings, and how the teachers compare."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scenarios.records.learn import ARM_LABELS, numbered
 from scenarios.report.formatting import figure, interval, many, percent, signed, signed_interval, uncorrected
-from scenarios.report.layout import Ruled, Sentences, tabulated
-from scenarios.report.learn import LearnRoundSummary
-from scenarios.report.summary import Summary
+from scenarios.report.layout import Cell, Ruled, Sentences, plain, tabulated
+from scenarios.report.learn import LearnRoundSummary, TeacherSummary
+from scenarios.report.summary import PublishedAccuracies, Summary
 from scenarios.scoring.teacher_metrics import LABELS, Measure
 
 MEASURES: dict[Measure, str] = {"greedy": "greedy", "sampled": "pass@1", "lbt": "LbT"}
@@ -28,7 +28,7 @@ def rounds(summary: Summary) -> Iterator[RenderableType]:
         if one.notes:
             yield Group(*(Sentences(note) for note in one.notes))
         if any(row.n or row.lbt_problems for row in one.teachers):
-            yield teachers(one)
+            yield teachers(one, summary.published)
             if (by_seed := seeds(one)).row_count:
                 yield by_seed
             if (compared := comparisons(one)).row_count:
@@ -56,9 +56,14 @@ def arms(one: LearnRoundSummary) -> Ruled:
     )
 
 
-def teachers(one: LearnRoundSummary) -> Ruled:
+def teachers(one: LearnRoundSummary, published: PublishedAccuracies | None = None) -> Ruled:
     """Each teacher: its accuracy on held-out problems, and the LbT score of its new rationales."""
     n = max(row.n for row in one.teachers)
+    shares = {name: share for name, share in published.methods.items() if name in LABELS} if published else {}
+    beside: list[tuple[str, Callable[[TeacherSummary], Cell]]] = [
+        ("published", lambda row: percent(shares.get(row.teacher), digits=2))
+    ]
+    note = f" published, greedy: {plain(published.source)}." if shares and published and published.source else ""
     return tabulated(
         f"The teachers, measured on {many(n, 'held-out problem')}",
         one.teachers,
@@ -66,13 +71,14 @@ def teachers(one: LearnRoundSummary) -> Ruled:
             ("teacher", lambda row: LABELS.get(row.teacher, row.teacher)),
             ("greedy", lambda row: percent(row.greedy)),
             ("95 %", lambda row: interval(row.ci95 if row.n else None)),
+            *(beside if shares else ()),
             ("pass@1", lambda row: percent(row.sampled)),
             ("with an\nanswer", lambda row: percent(row.answered, digits=0)),
             ("tokens", lambda row: figure(row.length, ".0f")),
             ("LbT\nscore", lambda row: figure(row.lbt, ".2f")),
             ("drift", lambda row: figure(row.drift, ".3f")),
         ],
-        _explained(one),
+        _explained(one) + note,
     )
 
 

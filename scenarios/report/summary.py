@@ -7,6 +7,7 @@ The names are a contract with scripts that read them: more may be added, none re
 import msgspec
 
 from scenarios.report.agents import AgentSummary
+from scenarios.report.breakdown import PartAccuracy
 from scenarios.report.counts import ClassCounts, FailedRequests
 from scenarios.report.iterate import IterateSummary
 from scenarios.report.learn import LearnRoundSummary
@@ -53,6 +54,14 @@ class MeasuredAssumption(Assumption, frozen=True):
 
     ci95: tuple[float, float] | None = None
     """Of `right_beats_wrong`, over TPs; None where there is no pair."""
+
+
+class PublishedAccuracies(msgspec.Struct, frozen=True):
+    """Published results that the scenario names, to be read beside `methods`."""
+
+    source: str
+    methods: dict[str, float]
+    """By method of this summary."""
 
 
 class LearnRounds(msgspec.Struct, frozen=True):
@@ -111,6 +120,11 @@ class Summary(msgspec.Struct, frozen=True):
     """Also null for a single student."""
     equal_up: list[EqualUp] = []
     """Everybody against each student with as many EAs; empty where all students are copies of one."""
+    by_level: list[PartAccuracy] = []
+    """SC and M1 MAX by the level that the source names for a TP; empty where it names none, as is the next."""
+    by_subject: list[PartAccuracy] = []
+    published: PublishedAccuracies | None = None
+    """Where the scenario has published figures."""
 
     @property
     def solves(self) -> bool:

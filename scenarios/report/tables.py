@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.report import learn_tables, unanswered
+from scenarios.report import breakdown, learn_tables, unanswered
 from scenarios.report.count_notes import counted
 from scenarios.report.formatting import entries, interval, many, percent, points, uncorrected
 from scenarios.report.iterate_tables import round_tables
@@ -56,6 +56,7 @@ def summary_tables(summary: Summary) -> RenderableType:
         if summary.shapley and len(summary.shapley.students) > 1:
             parts.append(student_values(summary.shapley))
         parts.append(line_ups(summary))
+        parts += breakdown.tables(summary.by_level, summary.by_subject)
         parts.append(Sentences(assumption(summary)))
         parts += [Sentences(agreement(summary.dense))] if summary.dense else []
     elif summary.solves:
@@ -105,8 +106,11 @@ def methods(summary: Summary) -> Ruled:
         solutions = many(summary.counts.solutions, "solution")
         table.note += f" log p: students also read {solutions} in prompts of {cost:,} tokens, which are left out."
     table.note += _at_cost(summary)
+    published = {name: value for name, value in published_methods(summary).items() if name not in TEACHERS}
+    if published and summary.published and summary.published.source:
+        table.note += f" published: {plain(summary.published.source)}."
     table.add_column("method")
-    table.add_columns("right", "", "95 %", "tokens", "ties", "ties at\nrandom")
+    table.add_columns("right", "", "95 %", *(["published"] if published else ()), "tokens", "ties", "ties at\nrandom")
     for name, method in summary.methods.items():
         if name in TEACHERS:  # on other problems
             continue
@@ -115,13 +119,19 @@ def methods(summary: Summary) -> Ruled:
             percent(method.accuracy),
             Bar(method.accuracy),
             interval(method.ci95 if method.n else None),
+            *([percent(published.get(name), digits=2)] if published else ()),
             f"{method.completion_tokens:,}",
             percent(method.tie_share, digits=0),
             percent(method.accuracy_random_ties),
         )
     best = summary.best_possible.accuracy
-    table.add_row(Text(LABELS["best_possible"], style="dim"), percent(best), Bar(best), "", "", "", "")
+    table.add_row(Text(LABELS["best_possible"], style="dim"), percent(best), Bar(best), *([""] * (4 + bool(published))))
     return table
+
+
+def published_methods(summary: Summary) -> dict[str, float]:
+    """The published accuracies, by method; empty where the scenario names none."""
+    return summary.published.methods if summary.published else {}
 
 
 def _at_cost(summary: Summary) -> str:

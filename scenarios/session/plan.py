@@ -109,9 +109,10 @@ def _order_learn(scenario: Scenario, counted: Counts) -> Iterator[str]:
         f"{teacher} is trained on them ({recipe.method}, {'an adapter' if recipe.lora else 'all weights'}): "
         f"{', '.join(learn.arms)}, each {_times(learn.seeds)} from the same weights, on equally many."
     )
+    of = f" of {Path(learn.held_out_file).name}" if learn.held_out_file else ""
     again = f" The teacher of {learn.lead} then begins the next of {learn.rounds} rounds." if learn.rounds > 1 else ""
     yield (
-        f"The original and every trained teacher answer {many(learn.held_out, 'held-out problem')} greedily and "
+        f"The original and every trained teacher answer {many(learn.held_out, 'held-out problem')}{of} greedily and "
         f"{_times(learn.samples)} sampled; the trained ones write {many(learn.rationales, 'new rationale')} per "
         f"teaching problem for the same exams.{again}"
     )

@@ -1,7 +1,7 @@
 """How many requests and tokens a class needs at most, computed from its scenario before anything starts.
 
 The counts are products of the scenario's numbers. Playing the levels against a worst-case answerer would give them
-too, but takes 24 microseconds a request: 8 seconds for the exams of scenarios/paper/m2_math.yaml, and a plan has 2.
+too, but takes 24 microseconds a request: 11 seconds for the exams of scenarios/paper/m2_math.yaml, and a plan has 2.
 Token counts are estimates from above. scenarios/session/plan.py formats the counts.
 """
 

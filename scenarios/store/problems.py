@@ -12,6 +12,7 @@ from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
 TAUGHT = "taught"
 """The part of the problems that are TPs with their EPs; the others are held_out, train, dev and test."""
 LABELLED = ("train", "dev", "test")
+COLUMNS = Problem.__struct_fields__
 
 
 def write(db: sqlite3.Connection, bank: Bank) -> None:
@@ -29,9 +30,9 @@ def write(db: sqlite3.Connection, bank: Bank) -> None:
     if not begun:
         db.execute("INSERT INTO source VALUES (?)", (bank.source,))
     db.executemany(
-        "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
+        "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
         [
-            (p.id, item, position, p.text, p.answer, p.form, p.solution, part)
+            (p.id, item, position, p.text, p.answer, p.form, p.solution, part, p.level, p.subject)
             for part, item, problems in groups
             for position, p in enumerate(problems)
         ],
@@ -43,14 +44,14 @@ def write(db: sqlite3.Connection, bank: Bank) -> None:
         )
 
 
-def read(db: sqlite3.Connection) -> Bank | None:
-    """The problems; None: there are none yet."""
+def read(db: sqlite3.Connection, columns: Sequence[str]) -> Bank | None:
+    """The problems; None: there are none yet. `columns`: SQL for COLUMNS, some of which an old class.db lacks."""
     source = db.execute("SELECT text FROM source").fetchone()
     if source is None:
         return None
     parts: dict[str, dict[int, list[Problem]]] = {}
     for part, item, *problem in db.execute(
-        "SELECT part, item, id, text, answer, form, solution FROM problem ORDER BY item, position"
+        f"SELECT part, item, {', '.join(columns)} FROM problem ORDER BY item, position"  # noqa: S608 - our own names
     ):
         parts.setdefault(part, {}).setdefault(item, []).append(Problem(*problem))
     single = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}

@@ -27,11 +27,13 @@ SCHEMA_VERSION = 2
 
 SCHEMA = Path(__file__).with_name("schema.sql").read_text("utf-8")
 ADDED_COLUMNS = {
-    "temperature": ("REAL", "NULL"),
-    "thought_tokens": ("INTEGER NOT NULL DEFAULT 0", "0"),
-    "prompt": ("INTEGER", "NULL"),
+    ("result", "temperature"): ("REAL", "NULL"),
+    ("result", "thought_tokens"): ("INTEGER NOT NULL DEFAULT 0", "0"),
+    ("result", "prompt"): ("INTEGER", "NULL"),
+    ("problem", "level"): ("TEXT NOT NULL DEFAULT ''", "''"),
+    ("problem", "subject"): ("TEXT NOT NULL DEFAULT ''", "''"),
 }
-"""Columns that class.db of earlier versions lacks: their type, and the SQL that is read in their place."""
+"""Columns that class.db of earlier versions lacks, by table: their type, and the SQL that is read in their place."""
 
 
 COLUMNS = tuple(name for name in Record.__struct_fields__ if name != "correct")
@@ -96,10 +98,15 @@ class Store:
             raise StoreError(
                 f"{self.path} is a gradebook of version {version}; this program reads version {SCHEMA_VERSION}"
             )
-        known = {row[1] for row in db.execute("PRAGMA table_info(result)")}
+        tables = {table for table, _ in ADDED_COLUMNS}
+        known = {(table, row[1]) for table in tables for row in db.execute(f"PRAGMA table_info({table})")}
         self._missing = frozenset(ADDED_COLUMNS.keys() - known)
         if write and self._missing:
-            added = " ".join(f"ALTER TABLE result ADD COLUMN {n} {ADDED_COLUMNS[n][0]};" for n in self._missing)
+            added = " ".join(
+                f"ALTER TABLE {table} ADD COLUMN {name} {ADDED_COLUMNS[table, name][0]};"
+                for table, name in ADDED_COLUMNS
+                if (table, name) in self._missing
+            )
             db.executescript(f"BEGIN; {added} {SCHEMA} COMMIT;")
             self._missing = frozenset()
         columns = ", ".join(map(self.column, COLUMNS))
@@ -225,7 +232,7 @@ class Store:
 
     def bank(self) -> Bank | None:
         """The problems as they were kept; None: there are none yet."""
-        return problems.read(self._db)
+        return problems.read(self._db, [self.column(name, "problem") for name in problems.COLUMNS])
 
     def keep_totals(self, totals: Mapping[str, int]) -> None:
         """Record how many requests each stage will have, as far as it is known."""
@@ -295,9 +302,9 @@ class Store:
         wanted = set(kinds)
         return [ClassEvent(*row) for row in rows if not wanted or row[3] in wanted]
 
-    def column(self, name: str) -> str:
-        """SQL for a column of `result`, even if class.db is of an earlier version that lacks it."""
-        return ADDED_COLUMNS[name][1] if name in self._missing else name
+    def column(self, name: str, table: str = "result") -> str:
+        """SQL for a column of a table, even if class.db is of an earlier version that lacks it."""
+        return ADDED_COLUMNS[table, name][1] if (table, name) in self._missing else name
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """The rows of a read-only query, for the monitor and for reports."""

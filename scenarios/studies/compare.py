@@ -117,9 +117,11 @@ def _task_differences(a: Scenario, b: Scenario) -> list[str]:
     """How two tasks differ in more than the number of problems and the folder of a file."""
 
     def task(scenario: Scenario) -> Scenario:
-        file = scenario.task.file
-        name = Path(file).name if file else None
-        return msgspec.structs.replace(scenario, task=msgspec.structs.replace(scenario.task, file=name, problems=1))
+        one = scenario.task
+        file, only = (Path(name).name if name else None for name in (one.file, one.only))
+        exam_files = tuple(Path(name).name for name in one.exam_files)
+        one = msgspec.structs.replace(one, file=file, only=only, exam_files=exam_files, problems=1)
+        return msgspec.structs.replace(scenario, task=one)
 
     return [line for line in load.difference(task(a), task(b)) if line.startswith("task.")]
 

@@ -13,20 +13,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from broker.errors import Key, ScenarioError
+from broker.errors import ScenarioError
 from scenarios.config import load
-from scenarios.config.overrides import Source, source_of
+from scenarios.config.overrides import Edit, Source, beside, source_of
 from scenarios.config.schema import Scenario
-from scenarios.config.validate import ScenarioMistake, dotted
-from scenarios.config.yaml_tree import Tree, shown
+from scenarios.config.validate import ScenarioMistake
+from scenarios.config.yaml_tree import shown
 from scenarios.studies.schema import Study
 from scenarios.studies.terms import label, named_lineups, primary_terms
 
 SHORT = {"teacher": "model", "task": "family"}
 """Factors that are sections: the entry that a plain value is for."""
-WHOLE = "engine_args"
-"""The section whose keys depend on another entry, the engine: it is replaced as a whole."""
-FILES = ("file", "test_file")
 MOST_CELLS = 200
 
 
@@ -94,7 +91,7 @@ def _with_base(study: Study, path: Path) -> Study:
         ScenarioMistake: there is no base.
         ScenarioError: the base cannot be read.
     """
-    base = Path(os.path.normpath(_beside(path, study.base)))
+    base = Path(os.path.normpath(beside(path, study.base)))
     if not base.is_file():
         raise ScenarioMistake(("base",), f"{base}: no such file; name a scenario, relative to this study")
     tree = source_of(base, ()).tree.value
@@ -102,11 +99,6 @@ def _with_base(study: Study, path: Path) -> Study:
         raise ScenarioMistake(("base",), f"{base} is a study; the base is a scenario")
     seed = tree.get("seed", 0)
     return msgspec.structs.replace(study, base=str(base), seeds=study.seeds or (seed if isinstance(seed, int) else 0,))
-
-
-def _beside(path: Path, name: str) -> str:
-    """A file name relative to the folder of `path`, as an absolute path."""
-    return os.path.join(os.path.abspath(os.path.expanduser(path.parent)), os.path.expanduser(name))
 
 
 def grid(study: Study) -> Iterator[Cell]:
@@ -164,7 +156,7 @@ def _cell_class(study: Study, cell: Cell, written: Source) -> CellClass:
         ScenarioError, ScenarioMistake: an entry is wrong.
     """
     source = source_of(Path(study.base), ())
-    edit = _Edit(source, written)
+    edit = Edit(source, written)
     edit.put(("name",), study.study, ("study",))
     for path, value in study.set.items():
         edit.put_path(path, value, ("set", path))
@@ -176,53 +168,6 @@ def _cell_class(study: Study, cell: Cell, written: Source) -> CellClass:
         edit.put_path(f"{path}.{short}" if short else path, value, ("cross", path, place))
     edit.put(("seed",), cell.seed, ("seeds",))
     return CellClass(cell, load.checked(source), source)
-
-
-class _Edit:
-    """Puts entries of a study into the tree of its base.
-
-    Args:
-        source: the base.
-        written: the study.
-    """
-
-    def __init__(self, source: Source, written: Source) -> None:
-        self._source = source
-        self._written = written
-
-    def put_path(self, path: str, value: Any, origin: Key) -> None:
-        """Set the entry at a dotted path. A section, but for WHOLE, changes only the entries that it names."""
-        if isinstance(value, dict) and value and not path.endswith(WHOLE):
-            for name, entry in value.items():
-                self.put_path(f"{path}.{name}", entry, (*origin, name))
-            return
-        try:
-            self.put(tuple(path.split(".")), value, origin)
-        except ScenarioMistake as mistake:
-            where = f"{dotted(mistake.key)}: " if mistake.key else ""
-            raise ScenarioMistake(origin, f"{where}{mistake.message}") from None
-
-    def put(self, steps: Sequence[str], value: Any, origin: Key) -> None:
-        """Set the entry at `steps`, with the line of `origin` in the study."""
-        value = self._located(steps[-1], value)
-        written, depth = self._written, len(origin)
-        scalars = {key[depth:]: text for key, text in written.tree.written.items() if key[:depth] == origin}
-        self._source.assign(steps, Tree(value, {}, scalars), written.place(origin))
-        for key in (*written.tree.lines, *written.overridden):
-            if key[:depth] == origin and len(key) > depth:
-                self._source.overridden[(*steps, *key[depth:])] = written.place(key)
-
-    def _located(self, name: str, value: Any) -> Any:
-        """Names of files and of model folders are relative to the study; make them absolute."""
-        if isinstance(value, dict):
-            return {key: self._located(key, entry) for key, entry in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._located(name, entry) for entry in value]
-        if not isinstance(value, str) or not value:
-            return value
-        inside = _beside(self._written.path, value)
-        is_model = name == "model" and (value.startswith((".", "~")) or os.path.isdir(inside))
-        return os.path.normpath(inside) if is_model or name in FILES else value
 
 
 def _check(study: Study, one: CellClass) -> None:

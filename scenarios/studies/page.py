@@ -6,6 +6,7 @@ import msgspec
 
 from broker.files import write_atomically
 from scenarios.config import load
+from scenarios.config.published import METHOD
 from scenarios.report.formatting import interval, many, percent, uncorrected
 from scenarios.report.page.answer import points
 from scenarios.report.page.chart_data import Chart, Dot, PageTable, around_zero, colours
@@ -218,7 +219,8 @@ def _published(result: StudyResult) -> PageTable | None:
             ours = row.ours.get(name)
             where = ", ".join(filter(None, [label(row.where), row.lineup]))
             here = percent(ours.accuracy if ours else None)
-            rows.append((where, name, percent(value, digits=2), here, interval(ours.ci95 if ours else None)))
+            method = LABELS[METHOD[name]]
+            rows.append((where, method, percent(value, digits=2), here, interval(ours.ci95 if ours else None)))
     return PageTable(("row", "method", "published", "here", "95 %"), tuple(rows))
 
 

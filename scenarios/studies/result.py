@@ -215,7 +215,7 @@ def _others(lineups: Sequence[LineupResult], primary: Sequence[tuple[str, str]])
 def _published(row: Published, complete: Sequence[tuple[Cell, ClassAnswers]]) -> PublishedResult:
     """A published row with what the study found in the same cells."""
     names = {"greedy": "greedy", "sc": "sc", "max": row.lineup, "sum": f"{row.lineup}.sum"}
-    numbers = {name: getattr(row, name) for name in names if getattr(row, name) is not None}
+    numbers = row.given
     here = [
         answers
         for cell, answers in complete

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from scenarios.config.published import PublishedShares
 from scenarios.config.schema import Name
-from scenarios.config.section import Section, Share
+from scenarios.config.section import Section
 
 
-class Published(Section, frozen=True, kw_only=True):
+class Published(PublishedShares, frozen=True, kw_only=True):
     """One row of published results, which the report prints beside those of the study."""
 
     where: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -17,11 +18,6 @@ class Published(Section, frozen=True, kw_only=True):
     Default: all cells."""
     lineup: str
     """The name of a line-up."""
-    greedy: Share | None = None
-    """Accuracies from 0 to 1, as are the next three."""
-    sc: Share | None = None
-    max: Share | None = None
-    sum: Share | None = None
 
 
 class Study(Section, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from scenarios.config.published import METHOD
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.layout import Ruled, Sentences, Trimmed, plain
 from scenarios.report.tables import LABELS
@@ -111,7 +112,7 @@ def _published_rows(result: StudyResult) -> Iterator[tuple[str, str, str, str, s
             name = ", ".join(filter(None, [label(row.where), row.lineup]))
             yield (
                 name,
-                {"greedy": "greedy", "sc": "SC", "max": "M1 MAX", "sum": "M1 SUM"}[method],
+                LABELS[METHOD[method]],
                 percent(value, digits=2),
                 percent(ours.accuracy if ours else None),
                 interval(ours.ci95 if ours else None),

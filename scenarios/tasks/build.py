@@ -16,6 +16,7 @@ from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from scenarios.tasks.sources import files, gym, labelled
 from scenarios.tasks.sources.families import FAMILIES
+from scenarios.tasks.sources.shapes import Entry
 
 
 class TaskSizes(NamedTuple):
@@ -39,7 +40,8 @@ def build_class(scenario: Scenario, *, folder: Path) -> Bank:
     """
     bank = Bank("", (), ())
     if scenario.solves:
-        bank = build(scenario.task, scenario.exam, scenario.seed, folder=folder, held_out=scenario.held_out)
+        held_out, file = scenario.held_out, scenario.held_out_file
+        bank = build(scenario.task, scenario.exam, scenario.seed, folder=folder, held_out=held_out, held_out_file=file)
     if scenario.classifies:
         texts = labelled.build(scenario.iterate.task, scenario.seed, folder=folder)
         _refuse_large_sets(scenario, len(texts.train))
@@ -57,13 +59,15 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
     """
     problem_tokens, texts = 0, labelled.TextSizes(0, 0, 0)
     if scenario.solves:
-        task, exam, path = scenario.task, scenario.exam, _path(scenario.task, folder)
+        _refuse_two_sources(scenario.task)
+        task, exam, file = scenario.task, scenario.exam, scenario.held_out_file
+        apart, alone, never = _held_out(file, scenario.held_out, scenario.seed, folder)
         if task.family is None:
-            entries = files.check(path, task, exam, scenario.held_out)
-            _from_file(entries, path, task, exam, scenario.seed, scenario.held_out)
+            entries = files.check(task, exam, apart, folder=folder, never=never)
+            _from_file(entries, task, exam, scenario.seed, apart, alone)
             problem_tokens = files.typical_tokens(entries)
         else:
-            problem_tokens = check(task, exam, folder=folder, held_out=scenario.held_out)
+            problem_tokens = check(task, exam, folder=folder, held_out=apart)
     if scenario.classifies:
         texts = labelled.check(scenario.iterate.task, folder=folder)
         if texts.train is not None:
@@ -85,18 +89,22 @@ def _refuse_large_sets(scenario: Scenario, train: int) -> None:
         )
 
 
-def build(task: Task, exam: Exam, seed: int, *, folder: Path, held_out: int = 0) -> Bank:
-    """Draw the problems of a class and `held_out` more; `task.file` is relative to `folder`.
+def build(
+    task: Task, exam: Exam, seed: int, *, folder: Path, held_out: int = 0, held_out_file: str | None = None
+) -> Bank:
+    """Draw the problems of a class and `held_out` more; names of files are relative to `folder`.
 
     Raises:
         TaskError: the task cannot be built.
     """
-    path = _path(task, folder)
+    _refuse_two_sources(task)
+    apart, alone, never = _held_out(held_out_file, held_out, seed, folder)
     if task.family is None:
-        return _from_file(files.check(path, task, exam, held_out), path, task, exam, seed, held_out)
-    gym.check(task, held_out)
-    items = gym.build(task, exam, seed, held_out)
-    alone = gym.hold_out(task, seed, held_out, items)
+        entries = files.check(task, exam, apart, folder=folder, never=never)
+        return _from_file(entries, task, exam, seed, apart, alone)
+    gym.check(task, apart)
+    items = gym.build(task, exam, seed, apart)
+    alone = alone or gym.hold_out(task, seed, apart, items)
     return _bank(f"reasoning-gym {task.family}", items, alone, demonstrations(task.family, task.demonstrations))
 
 
@@ -109,16 +117,24 @@ def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> int:
     Raises:
         TaskError: the task cannot be built.
     """
-    path = _path(task, folder)
+    _refuse_two_sources(task)
     if task.family is None:
-        return files.typical_tokens(files.check(path, task, exam, held_out))
+        return files.typical_tokens(files.check(task, exam, held_out, folder=folder))
     gym.check(task, held_out)
     return FAMILIES[task.family].tokens
 
 
-def _from_file(entries: list[files.Entry], path: Path, task: Task, exam: Exam, seed: int, held_out: int) -> Bank:
-    items, alone = files.draw(entries, path, task, exam, seed, held_out)
-    return _bank(path.name, items, alone, demonstrations(items[0].tp.form, task.demonstrations))
+def _held_out(file: str | None, count: int, seed: int, folder: Path) -> tuple[int, tuple[Problem, ...], frozenset[str]]:
+    """How many problems of the task are held out, those of a file of their own instead, and what is never taught."""
+    return (0, *files.hold_out(folder / file, count, seed)) if file else (count, (), frozenset())
+
+
+def _from_file(entries: list[Entry], task: Task, exam: Exam, seed: int, apart: int, alone: tuple[Problem, ...]) -> Bank:
+    """The bank of a file's problems; `apart` of them are held out, or the problems `alone`."""
+    items, left = files.draw(entries, task, exam, seed, apart)
+    return _bank(
+        Path(task.file or "").name, items, alone or left, demonstrations(items[0].tp.form, task.demonstrations)
+    )
 
 
 def _bank(
@@ -130,9 +146,8 @@ def _bank(
         raise TaskError(f"{source}: {error}") from None
 
 
-def _path(task: Task, folder: Path) -> Path:
-    """The path of the task's file; `folder` for a family."""
+def _refuse_two_sources(task: Task) -> None:
+    """Raises TaskError: the task names both a family and a file, or neither."""
     if (task.family is None) == (task.file is None):
         both = "both are given" if task.family is not None else "neither is given"
         raise TaskError(f"give a `family` of reasoning-gym or a `file`, and not the other; {both}", key=("task",))
-    return folder / (task.file or "")

@@ -90,6 +90,15 @@ def parse(text: str, form: AnswerForm) -> str | None:
     return _unmarked(text, form) if not marks else None
 
 
+def boxed(text: str) -> str | None:
+    """The answer in the last box of a worked solution, in LaTeX; None if there is none.
+
+    Boxes before it that form a list with it belong to the answer.
+    """
+    boxes = [mark for mark in MARKS.finditer(text) if mark["box"] or mark["token"]]
+    return normal(_marked(text, boxes[-1]), "latex") if boxes else None
+
+
 def _end(text: str, marks: list[re.Match[str]], form: AnswerForm) -> int:
     """The position where the solution ends and another problem or turn begins.
 

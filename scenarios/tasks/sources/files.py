@@ -1,121 +1,125 @@
-r"""Reads and draws problems from a JSON-lines file of the user in one of two shapes; a file has one shape.
+"""Reads and draws problems from a JSON-lines file of the user, or from a folder with a JSON file for each problem.
 
-Functional: `{"id": ..., "variants": [{"problem": ..., "solution": "... \\boxed{7}"}, ...]}`. The first variant is
-the TP, the others are its EPs, in their order; answers are LaTeX, taken from the last box of the solution.
-Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form`, `solution` (worked out, for exam.score: logprob) and
-`group`. EPs are other problems of the file of the same form, and of the same group where the TP has one, drawn by the
-seed. scenarios/tasks/grading/gold.py reads the gold answers. docs/your-own-problems.md describes the shapes for users.
-Every error names file and line.
+All objects of a file or folder have one shape of scenarios/tasks/sources/shapes.py. EPs are the variants of a
+functional line; the problems with the TP's id in `task.exam_files`; or else other problems of the file of the same
+form, and of the same group (in MATH: subject) where the TP has one, drawn by the seed. Every error names file and line.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from broker.errors import TaskError
+from broker.errors import Key, TaskError
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Exam, Task
-from scenarios.tasks.grading.answers import parse
-from scenarios.tasks.grading.gold import Answer, read_gold
-from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Problem, ProblemGroup, same_text, worked_out
+from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Problem, ProblemGroup, folded, same_text
 from scenarios.tasks.sources import jsonlines
 from scenarios.tasks.sources.gym import number
+from scenarios.tasks.sources.shapes import SHAPES, Entry, named, shape_of
+
+FILE: Key = ("task", "file")
+SPLITS = ("train", "test")
+"""Folders of MATH that are part of the ids of its problems."""
+SHOWN = 3
+"""Most ids that an error names."""
 
 
-class Variant(msgspec.Struct, frozen=True):
-    """One problem of a functional line."""
+def read(path: Path, key: Key = FILE, unnamed: str = "line-") -> list[Entry]:
+    """All problems of a file or folder.
 
-    problem: str
-    solution: str
-
-
-class FunctionalLine(msgspec.Struct, frozen=True):
-    """A problem with variants: other numbers, the same solution steps."""
-
-    variants: tuple[Variant, ...]
-    id: str | int = ""
-
-
-class PlainLine(msgspec.Struct, frozen=True):
-    """A question and its answer."""
-
-    question: str
-    answer: Answer
-    id: str | int = ""
-    form: str | None = None
-    group: str | int | None = None
-    solution: str = ""
-
-
-Line = TypeVar("Line", FunctionalLine, PlainLine)
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One line of the file, checked."""
-
-    line: int
-    problems: tuple[Problem, ...]
-    """The TP, and for functional lines its EPs."""
-    group: str | None = None
-
-
-def read(path: Path) -> list[Entry]:
-    """All problems of a file.
+    Args:
+        path: the file or folder.
+        key: the scenario's entry that names it.
+        unnamed: before the number of a line in the id of a problem without one. A problem in a folder is named by its
+            path: `test/algebra/10`.
 
     Raises:
         TaskError: the file or a line cannot be used.
     """
     entries: list[Entry] = []
     shape: str | None = None
-    lines_of: dict[str, int] = {}
-    for n, where, data in jsonlines.objects(path, ("task", "file")):
-        shape = shape or ("variants" if "variants" in data else "question")
+    places: dict[str, str] = {}
+    for where, default_id, data in _objects(path, key, unnamed):
+        shape = shape or shape_of(data, where)
         if shape not in data:
-            raise TaskError(f"{where}: no `{shape}`, which the lines before it have" if entries else _neither(where))
-        entry = (_functional if shape == "variants" else _plain)(data, n, where)
-        problem_id = entry.problems[0].id
-        if problem_id in lines_of:
-            raise TaskError(f"{where}: the id {problem_id!r} is already in line {lines_of[problem_id]}")
-        lines_of[problem_id] = n
+            others = "files" if path.is_dir() else "lines"
+            raise TaskError(f"{where}: no `{shape}`, which the {others} before it have")
+        entry = SHAPES[shape](data, default_id, where)
+        if entry.tp.id in places:
+            raise TaskError(f"{where}: the id {entry.tp.id!r} is already in {places[entry.tp.id]}")
+        places[entry.tp.id] = where.removeprefix(str(path)).lstrip(", /")
         entries.append(entry)
     if not entries:
-        raise TaskError(f"{path} holds no problems", key=("task", "file"))
+        raise TaskError(f"{path} holds no problems", key=key)
     return entries
 
 
-def check(path: Path, task: Task, exam: Exam, held_out: int = 0) -> list[Entry]:
-    """Read a file and refuse it if it has fewer problems than the task asks for.
+def _objects(path: Path, key: Key, unnamed: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Place, id by place, and content of every object."""
+    if not path.is_dir():
+        for n, where, data in jsonlines.objects(path, key):
+            yield where, f"{unnamed}{n}", data
+        return
+    root = next((part.parent for part in (path, path.parent) if part.name in SPLITS), path)
+    for file, data in jsonlines.folder(path, key):
+        yield str(file), named(file.relative_to(root).as_posix()), data
+
+
+def check(
+    task: Task, exam: Exam, held_out: int = 0, *, folder: Path, never: Collection[str] = frozenset()
+) -> list[Entry]:
+    """Read the file of a task, and refuse it if it has fewer problems than the task asks for.
+
+    Args:
+        task: it names a file, relative to `folder` like all that it names.
+        exam: its number of problems counts.
+        held_out: problems that are held out of the same file.
+        folder: of the scenario.
+        never: ids of problems that are not taught.
 
     Raises:
-        TaskError: the file or a line cannot be used; the file has too few problems, a line too few variants or a group
+        TaskError: a file or a line cannot be used; the file has too few problems, a line too few variants or a group
             too few other problems.
     """
+    path = folder / (task.file or "")
     entries = read(path)
+    there = f"{path} has {len(entries):,}"
+    if task.only is not None:
+        entries = _listed(entries, path, folder / task.only)
+        there = f"task.only leaves {len(entries):,} of {path}"
+    if left_out := {entry.tp.id for entry in entries} & set(never):
+        entries = [entry for entry in entries if entry.tp.id not in left_out]
+        there += f", {len(entries):,} of them not in learn.held_out_file"
+    if task.exam_files:
+        all_of_them = entries
+        entries = _examined(entries, [folder / name for name in task.exam_files], exam)
+        without = {entry.tp.id for entry in all_of_them} - {entry.tp.id for entry in entries}
+        there += f"; {len(entries):,} have {exam.problems:,} exam problems in task.exam_files"
+        there += f" (not {_some(sorted(without))})" if without else ""
     if task.problems > len(entries):
-        raise TaskError(f"{task.problems} are asked for, and {path} has {len(entries)}", key=("task", "problems"))
+        raise TaskError(f"{task.problems} are asked for, and {there}", key=("task", "problems"))
     if task.problems + held_out > len(entries):
         raise TaskError(
-            f"{held_out} problems besides the {task.problems} of task.problems are asked for, and {path} has "
-            f"{len(entries)}",
+            f"{held_out} problems besides the {task.problems} of task.problems are asked for, and {there}",
             key=("learn", "held_out"),
         )
-    if _functional_file(entries):
+    if _has_exams(entries):
         for entry in entries:
-            _enough(len(entry.problems) - 1, exam, f"{path}, line {entry.line}", "variants besides the first")
+            _enough(len(entry.problems) - 1, exam, entry.where, "variants besides the first")
         return entries
     groups = Counter(_kin(entry) for entry in entries)
     for entry in entries:
-        _enough(groups[_kin(entry)] - 1, exam, f"{path}, line {entry.line}", _others(entry))
+        _enough(groups[_kin(entry)] - 1, exam, entry.where, _others(entry))
     return entries
 
 
 def draw(
-    entries: list[Entry], path: Path, task: Task, exam: Exam, seed: int, held_out: int = 0
+    entries: list[Entry], task: Task, exam: Exam, seed: int, held_out: int = 0
 ) -> tuple[tuple[ProblemGroup, ...], tuple[Problem, ...]]:
-    """Draw problems from the entries of a file that `check` accepted, without replacement.
+    """Draw problems from entries that `check` accepted, without replacement.
 
     Returns:
         The groups that are taught, and `held_out` other problems. These are the last in the order of drawing, so that
@@ -126,81 +130,96 @@ def draw(
     """
     drawn = _drawn(entries, seed, "tp")
     left = drawn[: len(drawn) - held_out]
-    alone = tuple(entry.problems[0] for entry in drawn[len(left) :][::-1])
+    alone = tuple(entry.tp for entry in drawn[len(left) :][::-1])
     chosen = left[: task.problems]
-    if _functional_file(entries):
-        return tuple(ProblemGroup(e.problems[0], e.problems[1 : exam.problems + 1]) for e in chosen), alone
-    return tuple(_with_others(entry, left, exam, seed, path) for entry in chosen), alone
+    if _has_exams(entries):
+        return tuple(ProblemGroup(e.tp, e.problems[1 : exam.problems + 1]) for e in chosen), alone
+    return tuple(_with_others(entry, left, exam, seed) for entry in chosen), alone
+
+
+def hold_out(path: Path, count: int, seed: int) -> tuple[tuple[Problem, ...], frozenset[str]]:
+    """Draw the held-out problems of a class from a file of their own.
+
+    Args:
+        path: the file or folder.
+        count: how many.
+        seed: of the class.
+
+    Returns:
+        The problems, and the ids of all in the file: a class that is measured on more of them has the same TPs.
+
+    Raises:
+        TaskError: the file cannot be used, or has fewer.
+    """
+    entries = read(path, ("learn", "held_out_file"), unnamed="held-out-line-")
+    if count > len(entries):
+        raise TaskError(f"{count} are asked for, and {path} has {len(entries):,}", key=("learn", "held_out"))
+    drawn = tuple(entry.tp for entry in _drawn(entries, seed, "held out")[:count])
+    return drawn, frozenset(entry.tp.id for entry in entries)
 
 
 def typical_tokens(entries: Sequence[Entry]) -> int:
     """The estimated tokens of a problem of median length."""
-    lengths = sorted(len(entry.problems[0].text) for entry in entries)
+    lengths = sorted(len(entry.tp.text) for entry in entries)
     return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN + 1
 
 
-def _functional(data: dict[str, Any], n: int, where: str) -> Entry:
-    line = _convert(data, FunctionalLine, where)
-    if len(line.variants) < 2:
-        raise TaskError(f"{where}: `variants` needs a teaching problem and at least one exam problem")
-    tp_id = _id(line, n)
-    problems: list[Problem] = []
-    for k, variant in enumerate(line.variants):
-        gold = _boxed(variant.solution, f"{where}: variants[{k}].solution")
-        text = _text(variant.problem, f"{where}: variants[{k}].problem")
-        if k and same_text(text, problems[0].text):
-            raise TaskError(f"{where}: variants[{k}] is the same problem as variants[0]; an exam needs others")
-        id = tp_id if k == 0 else f"{tp_id}/ep{k}"
-        problems.append(Problem(id, text, gold, "latex", worked_out(variant.solution, gold)))
-    return Entry(n, tuple(problems))
+def _listed(entries: Sequence[Entry], path: Path, listing: Path) -> list[Entry]:
+    """The entries whose ids are in a file, one on each line; `#` begins a comment."""
+    key, places = ("task", "only"), dict[str, int]()
+    for n, where, raw in jsonlines.lines(listing, key):
+        id = named(jsonlines.decoded(raw, where).strip())
+        if id.startswith("#") or not id:
+            continue
+        if id in places:
+            raise TaskError(f"{where}: {id} is already in line {places[id]}")
+        places[id] = n
+    if missing := [id for id in places if id not in {entry.tp.id for entry in entries}]:
+        raise TaskError(
+            f"{listing} names {len(missing):,} of {len(places):,} problems that {path} does not have: {_some(missing)}",
+            key=key,
+        )
+    if not places:
+        raise TaskError(f"{listing} names no problem", key=key)
+    return [entry for entry in entries if entry.tp.id in places]
 
 
-def _plain(data: dict[str, Any], n: int, where: str) -> Entry:
-    line = _convert(data, PlainLine, where)
-    text = _text(line.question, f"{where}: `question`")
-    gold = read_gold(line.answer, line.form, where)
-    problem = Problem(
-        _id(line, n), text, gold.answer, gold.form, worked_out(line.solution or gold.solution, gold.answer)
-    )
-    return Entry(n, (problem,), None if line.group is None else str(line.group))
+def _examined(entries: Sequence[Entry], exam_files: Sequence[Path], exam: Exam) -> list[Entry]:
+    """The entries that have enough problems of their id in these files, with these as EPs, in the order of the files.
+
+    Problems with the text of the TP, or of another EP, are left out.
+    """
+    others: dict[str, list[Problem]] = {}
+    for n, path in enumerate(exam_files):
+        for entry in read(path, ("task", "exam_files"), unnamed=f"exam-file-{n}-line-"):
+            others.setdefault(entry.tp.id, []).extend(entry.problems)
+    found = []
+    for entry in entries:
+        tp = entry.tp
+        distinct = {folded(one.text): one for one in reversed((tp, *others.get(tp.id, ())))}
+        eps = [one for text, one in reversed(distinct.items()) if text != folded(tp.text)]
+        if len(eps) >= exam.problems:
+            renamed = (msgspec.structs.replace(ep, id=f"{tp.id}/ep{k}") for k, ep in enumerate(eps, 1))
+            found.append(msgspec.structs.replace(entry, problems=(tp, *renamed)))
+    return found
 
 
-def _id(line: FunctionalLine | PlainLine, n: int) -> str:
-    return f"line-{n}" if line.id == "" else str(line.id)
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:SHOWN]) + (", ..." if len(ids) > SHOWN else "")
 
 
-def _convert(data: dict[str, Any], cls: type[Line], where: str) -> Line:
-    try:
-        return msgspec.convert(data, cls)
-    except msgspec.ValidationError as error:
-        raise TaskError(f"{where}: {error}") from None
-
-
-def _text(value: str, where: str) -> str:
-    if not value.strip():
-        raise TaskError(f"{where} is empty")
-    return value.strip()
-
-
-def _boxed(solution: str, where: str) -> str:
-    start = max(solution.rfind("\\boxed"), solution.rfind("\\fbox"))
-    gold = parse(solution[start:], "latex") if start >= 0 else None
-    if gold is None:
-        raise TaskError(f"{where} has no answer in a \\boxed{{...}}")
-    return gold
-
-
-def _functional_file(entries: list[Entry]) -> bool:
+def _has_exams(entries: Sequence[Entry]) -> bool:
+    """Whether the entries have EPs already."""
     return len(entries[0].problems) > 1
 
 
 def _kin(entry: Entry) -> tuple[str | None, AnswerForm]:
-    return entry.group, entry.problems[0].form
+    return entry.group, entry.tp.form
 
 
 def _others(entry: Entry) -> str:
     group = f" and of its group {entry.group!r}" if entry.group is not None else ""
-    return f"other problems of its form ({entry.problems[0].form}){group}"
+    return f"other problems of its form ({entry.tp.form}){group}"
 
 
 def _enough(there: int, exam: Exam, where: str, what: str) -> None:
@@ -210,18 +229,14 @@ def _enough(there: int, exam: Exam, where: str, what: str) -> None:
         )
 
 
-def _neither(where: str) -> str:
-    return f"{where}: neither `variants` (functional problems) nor `question` and `answer` (plain ones)"
-
-
-def _drawn(entries: list[Entry], seed: int, *why: str) -> list[Entry]:
+def _drawn(entries: Sequence[Entry], seed: int, *why: str) -> list[Entry]:
     """`entries` in an order drawn by the seed; it stays the same in a longer file or a larger task."""
-    return sorted(entries, key=lambda entry: number(seed, *why, entry.problems[0].id))
+    return sorted(entries, key=lambda entry: number(seed, *why, entry.tp.id))
 
 
-def _with_others(entry: Entry, entries: list[Entry], exam: Exam, seed: int, path: Path) -> ProblemGroup:
-    tp = entry.problems[0]
-    kin = [e for e in entries if _kin(e) == _kin(entry) and not same_text(e.problems[0].text, tp.text)]
-    _enough(len(kin), exam, f"{path}, line {entry.line}", _others(entry) + " with another text")
-    eps = [e.problems[0] for e in _drawn(kin, seed, "ep", tp.id)[: exam.problems]]
+def _with_others(entry: Entry, entries: Sequence[Entry], exam: Exam, seed: int) -> ProblemGroup:
+    tp = entry.tp
+    kin = [e for e in entries if _kin(e) == _kin(entry) and not same_text(e.tp.text, tp.text)]
+    _enough(len(kin), exam, entry.where, _others(entry) + " with another text")
+    eps = [e.tp for e in _drawn(kin, seed, "ep", tp.id)[: exam.problems]]
     return ProblemGroup(tp, tuple(msgspec.structs.replace(ep, id=f"{tp.id}/ep/{ep.id}") for ep in eps))

@@ -1,8 +1,9 @@
-"""Reads JSON-lines files of bounded size; every error names the line.
+"""Reads JSON-lines files, and folders of JSON files, of bounded size; every error names file and line.
 
 files.py and labels.py, beside this file, check the objects.
 """
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ MAX_BYTES = 64 << 20
 MAX_LINE = 1 << 20
 """Most bytes of one line: its content must fit a message."""
 BOM = b"\xef\xbb\xbf"
+DEPTHS = ("*.json", "*/*.json", "*/*/*.json")
+"""Where the problems of a folder are: MATH has `test/algebra/10.json`."""
 
 
 def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -28,6 +31,16 @@ def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
     Raises:
         TaskError: the file cannot be read or is too large, or a line is no JSON object.
+    """
+    for n, where, raw in lines(path, key):
+        yield n, where, _decode(raw, where)
+
+
+def lines(path: Path, key: Key) -> Iterator[tuple[int, str, bytes]]:
+    """The lines of a file that are not blank, as `objects` has them.
+
+    Raises:
+        TaskError: the file cannot be read or is too large.
     """
     _refuse_unreadable(path, key)
     try:
@@ -42,9 +55,33 @@ def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
                     raise TaskError(f"{where}: the file has grown beyond {MAX_BYTES:,} bytes while it was read")
                 raw = raw.removeprefix(BOM) if n == 1 else raw
                 if raw.strip():
-                    yield n, where, _decode(raw, where)
+                    yield n, where, raw
     except OSError as error:
         raise TaskError(f"{path}: {error.strerror or error}", key=key) from None
+
+
+def folder(path: Path, key: Key) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The objects in the JSON files of a folder, in the order of their paths.
+
+    Raises:
+        TaskError: there is none, a file cannot be read or is no JSON object, or all of them are too large.
+    """
+    left = MAX_BYTES
+    files = sorted(file for depth in DEPTHS for file in path.glob(depth))
+    for file in files:
+        _refuse_unreadable(file, key)
+        try:
+            raw = file.read_bytes()
+        except OSError as error:
+            raise TaskError(f"{file}: {error.strerror or error}", key=key) from None
+        left -= len(raw)
+        if left < 0 or len(raw) > MAX_LINE:
+            what = f"{file} is longer than {MAX_LINE:,}" if left >= 0 else f"{path} has more than {MAX_BYTES:,}"
+            raise TaskError(f"{what} bytes; take large files out", key=key)
+        yield file, _decode(raw.removeprefix(BOM), str(file), whole=True)
+    if not files:
+        hint = "; name one of its .jsonl files instead" if any(path.glob("*.jsonl")) else ""
+        raise TaskError(f"{path}: a folder without problems (SUBJECT/NUMBER.json){hint}", key=key)
 
 
 def _refuse_unreadable(path: Path, key: Key) -> None:
@@ -64,12 +101,28 @@ def _refuse_unreadable(path: Path, key: Key) -> None:
         raise TaskError(f"{path} has {about.st_size:,} bytes, and at most {MAX_BYTES:,} are read; cut it", key=key)
 
 
-def _decode(raw: bytes, where: str) -> dict[str, Any]:
+def decoded(raw: bytes, where: str) -> str:
+    """`raw` as text.
+
+    Raises:
+        TaskError: it is not UTF-8.
+    """
     try:
-        data = msgspec.json.decode(raw.decode("utf-8"))
+        return raw.decode("utf-8")
     except UnicodeDecodeError:
         raise TaskError(f"{where}: not UTF-8 text") from None
+
+
+def _decode(raw: bytes, where: str, *, whole: bool = False) -> dict[str, Any]:
+    """The object in a line, or in a `whole` file; a mistake there is named with its line."""
+    text = decoded(raw, where)
+    try:
+        data = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
+        if whole:
+            at = re.search(r"\(byte (\d+)\)$", str(error))
+            line = raw.rstrip().count(b"\n", 0, int(at[1]) if at else len(raw)) + 1
+            where += f", line {line}"
         raise TaskError(f"{where}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise TaskError(f"{where}: a JSON object is wanted, not {type(data).__name__}")

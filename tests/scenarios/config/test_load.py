@@ -125,7 +125,7 @@ REPLACED = [
     ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
     ("    persona", "    xyz", f"good.yaml:12: students.1.xyz (peer): no such key; there are {AGENT_KEYS}"),
     ("seed: 7", '"a\\nb": 7', "good.yaml:2: 'a\\nb': no such key; there are name, level, seed, task, teacher, "
-     "students, time_share, lesson, exam, learn, scoring, iterate, limits, broker, metrics"),
+     "students, time_share, lesson, exam, learn, scoring, iterate, limits, broker, published, metrics"),
     ("  name: ada\n", "", f"good.yaml:6: teacher.name: is missing; it needs {NAME}"),
     ("students:", "learners:", "good.yaml:9: learners: no such key; did you mean 'learn'?"),
     ("problems: 6", "problems: ten", "good.yaml:5: task.problems: needs a whole number, at least 1, has 'ten'"),

@@ -123,7 +123,9 @@ def test_at_level_2_a_scoring_rule_changes_requests(path: Path) -> None:
 
 def test_every_section_either_may_change_or_decides_requests(path: Path) -> None:
     asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam", "learn", "iterate"}
-    assert asked | {"name", "time_share", "scoring", "limits", "broker", "metrics"} == set(Scenario.__struct_fields__)
+    assert asked | {"name", "time_share", "scoring", "limits", "broker", "published", "metrics"} == set(
+        Scenario.__struct_fields__
+    )
     scenario = good(path)
     assert asked_differs(scenario, good(path, "seed=1")) == ["seed: 7 -> 1"]
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from scenarios.config.load import asked_differs, dump, read
@@ -74,9 +75,44 @@ def test_the_papers_class_of_level_2_has_the_papers_numbers() -> None:
     scenario = read(FOLDER / "paper" / "m2_math.yaml")
     learn, recipe = scenario.learn, scenario.learn.training
     assert (scenario.task.problems, scenario.lesson.rationales) == (1564, 32)
+    assert (scenario.exam.problems, scenario.exam.repeats, learn.held_out) == (3, 3, 500)
+    assert scenario.published.by_method == {"original": 0.29, "correctness_dpo": 0.304, "m2": 0.322}
     assert (learn.weight, learn.gap, learn.pairs_per_tp) == (0.5, 0.3, 8)
     assert (recipe.learning_rate, recipe.batch, recipe.epochs, recipe.beta) == (5e-7, 16, 1, 0.1)
     assert (recipe.method, recipe.nll_weight, recipe.lora) == ("dpo", 50, False)
+
+
+MATH = sorted((FOLDER / "paper").glob("m1_math_*.yaml"))
+
+
+@pytest.mark.parametrize("path", MATH, ids=lambda path: path.stem)
+def test_a_row_of_the_papers_table_has_the_papers_class_and_figures(path: Path) -> None:
+    scenario = read(path)
+    assert scenario.name == path.stem
+    assert (scenario.task.problems, scenario.lesson.rationales, scenario.lesson.greedy) == (181, 256, True)
+    assert (scenario.exam.problems, scenario.exam.repeats, scenario.levels) == (3, 3, (1,))
+    sampling = (0.7, 20, 1.0)
+    assert {(s.temperature, s.top_k, s.top_p) for s in (scenario.lesson.sampling, scenario.exam.sampling)} == {sampling}
+    planned = count(scenario, 100)
+    assert planned.teaching_rationales == 46_336
+    assert planned.exam_answers == 417_024 * len(scenario.students)
+    assert scenario.task.file == f"{path.parent}/math500.jsonl"
+    assert scenario.task.exam_files == (f"{path.parent}/math_functional.jsonl",)
+
+
+def test_every_row_of_the_table_is_a_class_with_the_figures_of_the_study() -> None:
+    rows = msgspec.yaml.decode((FOLDER / "studies" / "paper_table2.yaml").read_bytes())
+    models = {student["name"]: student["model"] for student in rows["students"]}
+    in_study = {
+        (row["where"]["teacher"], *(models[name] for name in rows["lineups"][row["lineup"]])): {
+            name: row[name] for name in ("greedy", "sc", "max", "sum")
+        }
+        for row in rows["published"]
+    }
+    classes = [read(path) for path in MATH]
+    found = {(one.teacher.model, *(s.model for s in one.students)): one.published.given for one in classes}
+    assert found == in_study
+    assert len(MATH) == len(found) == 11
 
 
 def test_the_main_class_has_three_students_of_three_kinds() -> None:

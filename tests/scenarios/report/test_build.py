@@ -15,6 +15,7 @@ from rich.console import Console
 from broker.errors import StoreError
 from broker.server_notes import ServerNotes
 from broker.work_messages import AnswerForm
+from scenarios.config.published import PublishedFigures
 from scenarios.config.schema import Agent, Exam, Scenario, Task
 from scenarios.config.schema import Lesson as LessonSection
 from scenarios.records.iterate import Answers, ArmRun, IterateRoundRecord, Iteration, OwnAnswers
@@ -27,6 +28,7 @@ from scenarios.report.tables import summary_tables
 from scenarios.scoring.statistics import clustered, wilson
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
+from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.scenarios.levels import iterated
 
 SAMPLE = """
@@ -262,6 +264,33 @@ def test_the_students_are_analysed(held: Class) -> None:
     summary = held.summary(replace(SCENARIO, students=(SCENARIO.students[0], terse)))
     assert (summary["fidelity"]["pairs"], summary["fidelity"]["to_base"][0]["base"]) == (1, "ada")
     assert [one["needs_repeats"] for one in summary["equal_up"]] == [2, 2]
+
+
+def test_results_are_broken_down_by_level_and_subject_where_the_problems_name_them(held: Class) -> None:
+    assert (held.summary()["by_level"], held.summary()["by_subject"]) == ([], [])
+    levels = ["Level 10", "Level 9", *[""] * len(held.lessons)]
+    tps = [
+        Problem(lesson.tp, f"{lesson.tp}?", "1", "number", level=level, subject="Algebra")
+        for lesson, level in zip(held.lessons, levels, strict=False)
+    ]
+    held.store.keep_bank(Bank("made up", tuple(ProblemGroup(tp, ()) for tp in tps), ()))
+    found = held.summary()
+    assert [part["name"] for part in found["by_level"]] == ["Level 9", "Level 10", ""][: len(held.lessons)]
+    (algebra,) = found["by_subject"]
+    for method in ("sc", "m1_max"):
+        of_class = found["methods"][method]
+        assert (algebra[method], algebra[f"{method}_ci95"], algebra["n"]) == (
+            of_class["accuracy"], of_class["ci95"], of_class["n"],
+        )  # fmt: skip
+        assert sum(part[method] * part["n"] for part in found["by_level"]) == of_class["accuracy"] * of_class["n"]
+
+
+def test_published_figures_are_in_the_summary_by_method(held: Class) -> None:
+    assert held.summary()["published"] is None
+    published = PublishedFigures(source="the paper", sc=0.5, max=0.75, m2=0.3)
+    assert held.summary(replace(SCENARIO, published=published))["published"] == {
+        "source": "the paper", "methods": {"sc": 0.5, "m1_max": 0.75, "m2": 0.3},
+    }  # fmt: skip
 
 
 def test_a_class_without_exams_has_no_analysis_of_students(held: Class) -> None:

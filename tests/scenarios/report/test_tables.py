@@ -103,6 +103,24 @@ def test_every_method_has_its_row() -> None:
     assert "multi_student  level 1, seed 7, complete, 4 min 12 s" in text
 
 
+def test_published_figures_stand_beside_ours() -> None:
+    text = printed(summary(published={"source": "the [bold]paper", "methods": {"sc": 0.6464, "m2": 0.3}}), width=120)
+    assert rows(text, "SC") == ["SC 50.0 % █████░░░░░ 25 to 75 % 64.64 % 1,234,567 50 % 50.0 %"]
+    assert rows(text, "M1 SUM") == ["M1 SUM 66.7 % ███████░░░ 33 to 83 % - 1,234,567 67 % 66.7 %"]
+    assert "published: the [bold]paper." in one_line(text)
+    assert "published" not in printed(summary())
+
+
+def test_levels_and_subjects_have_their_rows() -> None:
+    part = {"n": 3, "sc": 1 / 3, "sc_ci95": [0.06, 0.79], "m1_max": None, "m1_max_ci95": None}
+    hard = part | {"name": "Level 5", "m1_max": 2 / 3, "m1_max_ci95": [0.21, 0.94]}
+    text = printed(summary(by_level=[hard, part | {"name": ""}]))
+    assert rows(text, "Level 5") == ["Level 5 3 33.3 % 6 to 79 % 66.7 % 21 to 94 %"]
+    assert rows(text, "not named") == ["not named 3 33.3 % 6 to 79 % - -"]
+    assert "By level" in text
+    assert "By subject" not in text
+
+
 def test_comparisons_are_sentences() -> None:
     text = one_line(printed(summary()))
     assert (

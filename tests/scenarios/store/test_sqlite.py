@@ -277,17 +277,31 @@ def test_one_answer_may_serve_several_arms_runs_rounds_and_agents(tmp_path: Path
         ]
 
 
+def group(tp: str, level: str) -> ProblemGroup:
+    own = [Problem(id, f"{id}?", "1", "number", level=level, subject=level and "Algebra") for id in (tp, f"{tp}/ep1")]
+    return ProblemGroup(own[0], (own[1],))
+
+
 def test_a_gradebook_of_an_earlier_version_is_read_as_it_is_and_completed_when_it_is_written(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         record(store, teach("a"))
+        store.keep_bank(Bank("file", (group("p1", "Level 1"),), ()))
     with closing(sqlite3.connect(tmp_path / "class.db")) as db:
         db.executescript("DROP VIEW set_answer; DROP TABLE asked; ALTER TABLE result DROP COLUMN temperature;")
         db.execute("ALTER TABLE result DROP COLUMN thought_tokens")
+        for label in ("subject", "level"):
+            db.execute(f"ALTER TABLE problem DROP COLUMN {label}")
     with Store(tmp_path) as store:
         assert [(r.request_id, r.temperature, r.thought_tokens) for r in store.results()] == [("a", None, 0)]
         assert (store.column("thought_tokens"), store.column("text")) == ("0", "text")
         assert store.find("a") is not None
+        old = store.bank()
+        assert old == Bank("file", (group("p1", ""),), ())
+        larger = Bank("file", (group("p1", "Level 1"), group("p2", "Level 2")), ())
+        assert [item.tp.id for item in old.grown(larger).items] == ["p1", "p2"]
     with Store(tmp_path, write=True) as store:
+        store.keep_bank(larger)
+        assert store.bank() == Bank("file", (group("p1", ""), group("p2", "Level 2")), ())
         record(store, teach("b", temperature=0.5, thought_tokens=3))
         store.keep_asked([("b", "class", 0, 0, "teacher", "score")])
         found = [(r.request_id, r.temperature, r.thought_tokens) for r in store.results()]

@@ -18,6 +18,7 @@ from scenarios.tasks.grading.gold import Answer, read_gold
 from scenarios.tasks.problems import Problem
 from scenarios.tasks.sources import files, jsonlines
 from scenarios.tasks.sources.labels import TextPool
+from scenarios.tasks.sources.shapes import shape_of
 
 HERE = Path(__file__).parent
 JUDGED = HERE / "graded_answers.jsonl"
@@ -197,7 +198,7 @@ def test_every_example_of_the_page_is_accepted(tmp_path: Path) -> None:
             pool.finish("example")
             assert sorted(text.positive for text in pool.texts.values()) == [False, True, True]
         else:
-            shape = "variants" if "variants" in first else "question"
+            shape = shape_of(first, "example")
             seen.add("####" if "####" in str(first.get("answer")) else shape)
             assert len(files.read(path)) == 3
-    assert seen == {"question", "####", "variants", "label", "gold"}
+    assert seen == {"question", "####", "variants", "problem", "label", "gold"}
