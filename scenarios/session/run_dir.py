@@ -291,10 +291,8 @@ class RunFolder:
         return Ending("complete", reused=reused)
 
     @contextlib.contextmanager
-    def recorded(self, scenario: Scenario, needed: Callable[[Bank], Bank] | None = None) -> "Iterator[RecordedClass]":
-        """The recorded results under `scenario`; the store is open within the context.
-
-        `needed` leaves, of all problems, those whose results are read.
+    def recorded(self, scenario: Scenario, keep: Callable[[Bank], Bank] = lambda b: b) -> "Iterator[RecordedClass]":
+        """The recorded results of the problems that `keep` returns; the store is open within the context.
 
         Raises:
             ScenarioError: the class has no problems yet.
@@ -305,8 +303,7 @@ class RunFolder:
         with Store(self.path) as store, ClassGrader() as grader:
             if (bank := store.bank()) is None:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
-            asked = self.only(scenario, bank)
-            asked = needed(asked) if needed else asked
+            asked = keep(self.only(scenario, bank))
             level = sequence.make(Setup(scenario, asked, store.answerers(), store.given_up()))
             step, _ = replay(level, level.begin(), store.find)
             facts = msgspec.structs.replace(
