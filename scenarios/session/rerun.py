@@ -81,7 +81,7 @@ class Extension:
             return
         larger = bank.grown(build.build_class(self.scenario, folder=self._folder.path))
         store.check_answerers(answerers)
-        before = self._asked(self._before, bank, store, store.answerers() | answerers)
+        before = self._asked(self._before, bank, store, {**store.answerers(), **answerers})
         # The log-probabilities of solutions choose the pairs of one arm alone.
         ahead = MEASURED if "dense" in self.scenario.learn.arms else MEASURED | {"grade"}
         after = self._asked(self.scenario, larger, store, answerers, ahead)
