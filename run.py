@@ -293,8 +293,7 @@ def begin(scenario: "Scenario", make: "Callable[[], RunFolder]", where: Path, mo
     models = resolve.fetch_models(agents, err)
     if any(one.model and not one.model.at_hand for one in agents):
         agents = agents_of(scenario)  # the sizes of fetched models are known, not guessed
-    folder = make()
-    folder.make()
+    (folder := make()).make()
     folder.keep(scenario)  # before class.db, without which a scenario is no run yet
     return hold(scenario, folder, agents, models, monitor, **more)
 
