@@ -35,6 +35,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
+from broker.errors import PlacementError
 from broker.logs import configure_terminal
 from broker.streams import protect
 from scenarios.report.console import print_json, say
@@ -93,7 +94,7 @@ def run(
         if out_dir:
             RunFolder(out_dir).refuse_used()
         make = partial(RunFolder, out_dir) if out_dir else partial(RunFolder.new, Path("runs"), described.name)
-        return begin(described, make, monitor)
+        return begin(described, make, out_dir or Path("runs"), monitor)
 
 
 @app.command
@@ -182,6 +183,7 @@ def plan(
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)
         counted, agents, training, rows, warnings = place(described, machine)
+        warnings += training.disk_shortage(Path("runs")) if training and not machine else []
     if as_json:
         more = {"training": training, "warnings": warnings, "keys": keys_sent(agents)}
         print_json(plans.to_dict(described, counted, rows) | more)
@@ -279,18 +281,19 @@ def place(scenario: "Scenario", machine: "hardware.Machine | None" = None) -> "P
     return counted, agents, training, [PlanRow(**one.planned()) for one in agents], warnings
 
 
-def begin(scenario: "Scenario", make: "Callable[[], RunFolder]", monitor: MonitorMode, **more: Any) -> int:
-    """Begin a class in the folder that `make` returns, once it is known that it can run; see `hold`."""
+def begin(scenario: "Scenario", make: "Callable[[], RunFolder]", where: Path, monitor: MonitorMode, **more: Any) -> int:
+    """Begin a class in the folder that `make` returns, on the disk of `where`, if it can run; see `hold`."""
     from agents.placement import resolve
     from agents.placement.crew import check_ready
 
-    _, agents, *_ = place(scenario)
+    _, agents, training, *_ = place(scenario)
+    if training and (shortage := training.disk_shortage(where)):
+        raise PlacementError(*shortage, agent=scenario.teacher.name)
     check_ready(agents, in_turn=scenario.time_share)
     models = resolve.fetch_models(agents, err)
     if any(one.model and not one.model.at_hand for one in agents):
         agents = agents_of(scenario)  # the sizes of fetched models are known, not guessed
-    folder = make()
-    folder.make()
+    (folder := make()).make()
     folder.keep(scenario)  # before class.db, without which a scenario is no run yet
     return hold(scenario, folder, agents, models, monitor, **more)
 
@@ -301,7 +304,7 @@ def go_on(scenario: "Scenario", folder: "RunFolder", *, monitor: MonitorMode, **
     from scenarios.report.metrics import check_installed
 
     if not folder.used:
-        return begin(scenario, lambda: folder, monitor, **more)
+        return begin(scenario, lambda: folder, folder.path, monitor, **more)
     check_installed(scenario)
     agents = agents_of(scenario, recorded_tokens=folder.problem_tokens())
     return hold(scenario, folder, agents, resolve.fetch_models(agents, err), monitor, **more)

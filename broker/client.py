@@ -115,11 +115,6 @@ class Client:
         return self._session.welcome
 
     @property
-    def unsettled(self) -> int:
-        """How many messages are kept because they are not settled."""
-        return len(self._session.kept)
-
-    @property
     def dropped(self) -> int:
         """How many received messages could not be read."""
         return self._session.dropped
@@ -139,10 +134,6 @@ class Client:
     def wait_welcome(self, timeout: float | None = None) -> Welcome | None:
         """Wait for the broker's Welcome; None: it did not answer in time."""
         return self.welcome if self._wait(lambda: self._session.greeted, timeout) else None
-
-    def wait_settled(self, timeout: float | None = None) -> bool:
-        """Wait until all kept messages are settled. Returns whether they are."""
-        return self._wait(lambda: not self._session.kept, timeout)
 
     def send(
         self, message: Message, *, to: str = "", request_id: str = "", affinity: str = "", keep: bool = False

@@ -96,6 +96,13 @@ def gradebook(out: Path) -> set[tuple[str, str, str | None, bool | None]]:
         return {(r.request_id, r.text, r.answer, r.correct) for r in store.results()}
 
 
+def tables(out: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of all tables of the gradebook."""
+    with Store(out) as store:
+        names = [str(name) for (name,) in store.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")]
+        return {name: store.query(f"SELECT * FROM {name}") for name in names}  # noqa: S608 - our own names
+
+
 def events(out: Path, kind: str) -> list[str]:
     with Store(out) as store:
         return [f"{e.agent} {e.detail}" for e in store.events(kinds=[kind])]

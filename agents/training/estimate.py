@@ -1,4 +1,4 @@
-"""Estimate memory and time of a training, without torch or files.
+"""Estimate memory, disk and time of a training, without torch or files.
 
 Rules of thumb, extrapolated from trainings of SmolLM2-135M on a CPU (tests/benchmarks/training.py prints both); nothing
 was measured on GPUs. `plan` refuses a training that does not fit.
@@ -15,12 +15,18 @@ SPEED = {"cpu": 70e9, "cuda": 40e12, "mps": 2e12}
 
 
 class Estimate(NamedTuple):
-    """Memory and time of a training."""
+    """Memory, disk and time of a training."""
 
     memory_gb: float
     """Peak memory of the device; on a CPU of the process."""
     seconds: float
     """From the first step to the last."""
+    host_gb: float
+    """Memory of the machine beside that of a GPU: a checkpoint is copied into it before it is written. Else 0."""
+    checkpoint_gb: float
+    """Of the disk: what is trained and its two moments in float32."""
+    weights_gb: float
+    """Of the disk: the new weights in float32."""
 
 
 def estimate(
@@ -46,8 +52,10 @@ def estimate(
     frozen = 2 if dtype == "bfloat16" else 4
     # Layers and width grow together, and an adapter has two thin matrices for each square one.
     adapter = 27 * recipe.lora_rank * parameters**0.5
-    # Parameters, gradients and two moments, 4 bytes each; and one more copy while checkpoints or results are written.
-    trained = 16 * (adapter if recipe.lora else parameters)
+    values = adapter if recipe.lora else parameters
+    checkpoint = 12 * values
+    # Parameters, gradients and two moments, 4 bytes each. An Apple GPU shares the memory of copied checkpoints.
+    trained = 16 * values + (checkpoint if device == "mps" else 0)
     passing = tokens_per_pair * (2 if recipe.method == "kto" else 0.5 if recipe.method == "sft" else 1)
     # Kept of each token: the inputs of all layers, then all of one layer at a time, and a tile of logits.
     kept = passing * 30 * parameters**0.5 + 4e8
@@ -57,7 +65,13 @@ def estimate(
     passes = 3 + (0 if recipe.lora else 1) + (0 if recipe.method == "sft" else 1) + (2 if recipe.method == "kto" else 0)
     used = tokens_per_pair * (0.5 if recipe.method == "sft" else 1)
     operations = 2 * passes * parameters * used * pairs * recipe.epochs
-    return Estimate(memory / 1e9, operations / (SPEED[device] * (cores if device == "cpu" else 1)))
+    return Estimate(
+        memory / 1e9,
+        operations / (SPEED[device] * (cores if device == "cpu" else 1)),
+        PROCESS_GB["cpu"] + checkpoint / 1e9 if device == "cuda" else 0.0,
+        checkpoint / 1e9,
+        4 * values / 1e9,
+    )
 
 
 def lower(recipe: Recipe) -> str:

@@ -1,9 +1,10 @@
-"""Check before a class starts whether its teacher can be trained, and forecast memory and time.
+"""Check before a class starts whether its teacher can be trained, and forecast memory, disk and time.
 
 The teacher's engine is stopped during a training, so the training uses its seat; other agents keep theirs.
 """
 
 import contextlib
+import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,12 +34,34 @@ class TrainingForecast(msgspec.Struct, frozen=True):
     seconds: float
     pairs: int
     trainings: int
+    host_gb: float
+    """Memory of the machine beside that of a GPU; 0: the training has no GPU of its own memory."""
+    disk_gb: float
+    """Of the run's folder: the new weights of all trainings, and two checkpoints while a new one is written."""
 
     def in_words(self, name: str) -> str:
         """Format the forecast as a sentence."""
         minutes = max(1, round(self.seconds / 60))
-        takes = f"about {self.memory_gb:.1f} GB in place of its engine, and {minutes} min for {self.pairs:,} pairs"
-        return f"{name}: each of {self.trainings} trainings takes {takes}, at most"
+        host = f", {self.host_gb:.1f} GB of the machine" if self.host_gb else ""
+        takes = (
+            f"about {self.memory_gb:.1f} GB in place of its engine{host}, and {minutes} min for {self.pairs:,} pairs"
+        )
+        return (
+            f"{name}: each of {self.trainings} trainings takes {takes}, at most; "
+            f"all together take {self.disk_gb:.1f} GB of the run's disk"
+        )
+
+    def disk_shortage(self, folder: Path) -> list[str]:
+        """Return what to do where the disk of a run's folder, which need not exist, is too small; empty: it is not."""
+        there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+        free = shutil.disk_usage(there).free / 1e9
+        if free >= self.disk_gb:
+            return []
+        return [
+            f"the trainings write up to {self.disk_gb:.1f} GB into the run's folder, and {free:.1f} GB are free on its "
+            "disk.\nMake room, name a folder on a larger disk with --out, lower learn.rounds or learn.seeds, or set "
+            "learn.training.lora: true."
+        ]
 
 
 def forecast(
@@ -82,14 +105,21 @@ def forecast(
     dtype = dtype_of(teacher.config, there)
     parameters = teacher.model.size_mb * MB / (teacher.model.shape.weight_bytes or BYTES["bfloat16"])
     needs = estimate(parameters, recipe, pairs, tokens_per_pair, dtype, device, teacher.seat.threads)
-    room = _room_gb(agents, there, in_turn=in_turn)
-    if needs.memory_gb > room:
-        raise PlacementError(
-            f"a training needs about {needs.memory_gb:.1f} GB, and {room:.1f} GB are there for it.\n"
-            + lower(recipe).replace("recipe.", "learn.training."),
-            agent=teacher.name,
-        )
-    return TrainingForecast(needs.memory_gb, needs.seconds, pairs, trainings)
+    host_room = _host_room_gb(agents[1:], there, in_turn=in_turn)
+    room = _gpu_room_gb(teacher, there) if teacher.seat.gpus else host_room
+    device_advice = lower(recipe).replace("recipe.", "learn.training.")
+    host_advice = "its checkpoints are copied there: set learn.training.lora: true, or take a smaller teacher"
+    for need, free, of, advice in (
+        (needs.memory_gb, room, "", device_advice),
+        (needs.host_gb, host_room, " of the machine's memory", host_advice),
+    ):
+        if need > free:
+            raise PlacementError(
+                f"a training needs about {need:.1f} GB{of}, and {free:.1f} GB are there for it.\n{advice}",
+                agent=teacher.name,
+            )
+    disk_gb = trainings * needs.weights_gb + 2 * needs.checkpoint_gb
+    return TrainingForecast(needs.memory_gb, needs.seconds, pairs, trainings, needs.host_gb, disk_gb)
 
 
 def missing_for_training(teacher: ResolvedAgent) -> list[str]:
@@ -155,14 +185,16 @@ def check_tokenizer(folder: Path, agent: str) -> None:
         raise EngineStartError(f"{folder}: {NO_PADDING}", agent=agent, key=("model",))
 
 
-def _room_gb(agents: Sequence[ResolvedAgent], machine: hardware.Machine, *, in_turn: bool) -> float:
-    """Return the GB for the teacher's training: its share of one GPU, or what other agents leave of the memory."""
-    teacher, *others = agents
-    if teacher.seat.gpus:
-        if seats.MPS in teacher.seat.gpus:
-            return teacher.seat.memory_share * machine.memory_mb * seats.UNIFIED / 1000
-        # A training computes on the first of the agent's GPUs.
-        first = next(gpu for gpu in machine.gpus if gpu.token == teacher.seat.gpus[0])
-        return teacher.seat.memory_share * first.memory_mb / 1000
+def _gpu_room_gb(teacher: ResolvedAgent, machine: hardware.Machine) -> float:
+    """Return the GB for the teacher's training on its GPU: its share of the memory."""
+    if seats.MPS in teacher.seat.gpus:
+        return teacher.seat.memory_share * machine.memory_mb * seats.UNIFIED / 1000
+    # A training computes on the first of the agent's GPUs.
+    first = next(gpu for gpu in machine.gpus if gpu.token == teacher.seat.gpus[0])
+    return teacher.seat.memory_share * first.memory_mb / 1000
+
+
+def _host_room_gb(others: Sequence[ResolvedAgent], machine: hardware.Machine, *, in_turn: bool) -> float:
+    """Return the GB of the machine's memory that the other agents leave."""
     taken = 0.0 if in_turn else sum(one.seat.memory.total_mb for one in others if one.seat.memory and not one.seat.gpus)
     return (machine.usable_mb - taken) / 1000

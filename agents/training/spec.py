@@ -42,7 +42,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Least time between checkpoints, which is also at least fifty times the duration of the last one."""
 
 
-class TrainingStep(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="step"):
+class TrainingStep(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="step"):
     """A step is done. Also sent once before the first step, with the step from which the training continues."""
 
     step: int
@@ -60,7 +60,7 @@ class TrainingStep(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", 
     """Time to import libraries and to load tokenizer and weights. Only in the event before the first step."""
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="done"):
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="done"):
     """The training has new weights."""
 
     trained: str
@@ -78,7 +78,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="don
     an adapter also changed: the share of weights that differ from the base, both rounded to the engine's dtype."""
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="said", tag="failed"):
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="failed"):
     """The training has no new weights; the reason in one to three lines. Its input is unchanged."""
 
     failed: str

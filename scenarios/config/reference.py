@@ -86,9 +86,11 @@ that `auto` chose.
 
 `extend` also accepts larger numbers (`task.problems`, `lesson.rationales`, `exam.problems`, `exam.repeats`), further
 students at the end of the list, `lesson.equal_cost`, and levels after the last one, if everything that was asked is
-asked again. It is not, and so the class is refused, where level 2 or 3 has begun (they depend on all results before),
-where a further identical student moves the repeats of the others (`exam.repeats` above 1), and where the problems
-cannot be drawn again.
+asked again. It is not, and so the class is refused, where level 2 or 3 has begun and the new results would change what
+it asked (more rationales or exams would change the pairs of a training; `lesson.equal_cost`, `learn.samples` and
+`learn.rationales` do not), where a further identical student moves the repeats of the others (`exam.repeats` above 1),
+and where the problems cannot be drawn again. A refused class stays as it was. Further rationales that a larger class
+cannot buy are kept in its records and not counted.
 """
 
 RULES = """\

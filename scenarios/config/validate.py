@@ -3,6 +3,7 @@
 `mistakes` takes a `Scenario` and yields errors, each with the key to change. scenarios/config/load.py adds the line.
 """
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -199,6 +200,10 @@ def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iter
     if agent.engine in ("transformers", "openai") and agent.model in ("", "simulated"):
         what = "the name that the server knows" if agent.engine == "openai" else "a model's name or folder"
         yield ScenarioMistake((*key, "model"), f"is missing; the engine {agent.engine} needs {what}")
+    # Any other name goes with `engine: simulated`, so that `--set teacher.engine=simulated` suits every scenario.
+    meant = difflib.get_close_matches(agent.model.casefold(), ["simulated"], cutoff=0.8)
+    if agent.engine in ("auto", "simulated") and meant and agent.model != "simulated":
+        yield ScenarioMistake((*key, "model"), f"no model is called {shown(agent.model)}; did you mean simulated?")
     if agent.model == "":
         yield ScenarioMistake((*key, "model"), "is empty; name one, or leave the key out")
     if agent.gpu == ():

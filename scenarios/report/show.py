@@ -12,6 +12,7 @@ import msgspec
 
 from broker.errors import ScenarioError
 from broker.work_messages import AnswerForm
+from scenarios.config.schema import Scenario
 from scenarios.records.observe import Rationale, TeachingProblemRecord
 from scenarios.report.named import near, pick
 from scenarios.report.recorded import RecordedClass
@@ -21,7 +22,7 @@ from scenarios.scoring.lbt import ChosenAnswer, Rule, Sheet, lbt_scores
 from scenarios.store import prompts
 from scenarios.store.prompts import Parts
 from scenarios.store.rows import Record
-from scenarios.tasks.problems import Problem
+from scenarios.tasks.problems import Bank, Problem
 
 RULES: dict[str, Rule] = {"SC": "sc", "MAX": "max", "SUM": "sum"}
 GREEDY = "greedy"
@@ -153,6 +154,27 @@ class StudentView(msgspec.Struct, frozen=True):
 Shown = ClassListing | ProblemView | RationaleView | StudentView | SetView
 
 
+def needed(scenario: Scenario, names: Sequence[str], bank: Bank) -> Bank:
+    """The problems whose results `find` needs for these names: at level 1 a TP depends on no other.
+
+    Raises:
+        ScenarioError: no problem has this name.
+    """
+    if not names or scenario.levels != (1,):
+        return bank
+    name = _named(bank, [], names[0])
+    return msgspec.structs.replace(bank, items=tuple(item for item in bank.items if item.tp.id == name))
+
+
+def _named(bank: Bank, sets: Sequence[str], wanted: str) -> str:
+    """The id of the TP, or the key of the exemplar set, that is wanted."""
+    problems = [item.tp.id for item in bank.items]
+    if wanted.isdecimal() and wanted not in problems and 1 <= int(wanted) <= len(problems):
+        return problems[int(wanted) - 1]
+    noun = "exemplar set" if not problems else "teaching problem or exemplar set" if sets else "teaching problem"
+    return pick(noun, wanted, [*problems, *sets], f"there are {len(problems)}, numbered from 1" if problems else "")
+
+
 def find(one: RecordedClass, names: Sequence[str]) -> Shown:
     """What the names of a command stand for: none, TP, TP and TR, or TP, TR and student; or an exemplar set.
 
@@ -163,14 +185,10 @@ def find(one: RecordedClass, names: Sequence[str]) -> Shown:
     """
     if not names:
         return ClassListing(one.scenario.name, one.facts.status, _problem_lines(one), set_lines(one.outcome.iteration))
-    problems = [item.tp.id for item in one.bank.items]
     sets = sorted({line.key for line in set_lines(one.outcome.iteration)})
     first, *others = names
-    if first.isdecimal() and first not in problems and 1 <= int(first) <= len(problems):
-        first = problems[int(first) - 1]
-    noun = "exemplar set" if not problems else "teaching problem or exemplar set" if sets else "teaching problem"
-    name = pick(noun, first, [*problems, *sets], f"there are {len(problems)}, numbered from 1" if problems else "")
-    if name not in problems:
+    name = _named(one.bank, sets, first)
+    if name in sets:
         if others:
             raise ScenarioError(f"{name} is an exemplar set: nothing can be named after it")
         return find_set(one, name)

@@ -10,7 +10,7 @@ from scenarios.config.schema import Scenario
 from scenarios.report.console import say, show_summary
 from scenarios.report.formatting import many
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
-from scenarios.session.page_writing import write_page
+from scenarios.session.page_writing import write_run_page
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import Ending
 
@@ -48,7 +48,7 @@ def conclude(
     except (LbtError, OSError) as error:
         say(err, f"The metrics are not written: {in_words(error)}\nLater: python run.py report {folder}")
     interrupts.words = f"Interrupted; report.html is not written. Later: python run.py report {folder}"
-    if without_page := write_page(folder, scenario, rebuilt):
+    if without_page := write_run_page(folder, scenario, rebuilt):
         say(err, without_page)
     if ending.status == "failed":
         return FAILED
@@ -68,7 +68,7 @@ def report_class(folder: RunFolder, out: Console, err: Console, *, as_json: bool
     show_summary(out, rebuilt.summary, as_json=as_json)
     folder.write_summary(rebuilt.summary)
     folder.write_metrics(scenario, rebuilt.summary)
-    if without_page := write_page(folder, scenario, rebuilt):
+    if without_page := write_run_page(folder, scenario, rebuilt):
         say(err, without_page)
         return FAILED
     return COMPLETE

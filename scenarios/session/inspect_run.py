@@ -1,6 +1,7 @@
 """The commands that need no agent and change no run: `show`, `export` and `replay` read one, `grade` reads a file."""
 
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -42,7 +43,8 @@ def show(
     if len(names) > MOST:
         raise ScenarioError(f"not understood: {' '.join(names[MOST:])}; show RUN [TP [TR [STUDENT]]]")
     folder = RunFolder(run_dir)
-    with folder.recorded(folder.scenario()) as recorded:
+    scenario = folder.scenario()
+    with folder.recorded(scenario, partial(shows.needed, scenario, names)) as recorded:
         shown = shows.find(recorded, names)
     if as_json:
         print_json(shown)

@@ -6,7 +6,7 @@ from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 
 
-def write_page(folder: RunFolder, scenario: Scenario, rebuilt: Rebuilt) -> str:
+def write_run_page(folder: RunFolder, scenario: Scenario, rebuilt: Rebuilt) -> str:
     """Write report.html; an older one stays where that fails.
 
     Returns:
@@ -17,7 +17,7 @@ def write_page(folder: RunFolder, scenario: Scenario, rebuilt: Rebuilt) -> str:
 
         with Store(folder.path) as store, ClassGrader() as grader:
             if (bank := store.bank()) is not None:
-                write.write_page(
+                write.write_class_page(
                     folder.path,
                     scenario,
                     rebuilt.summary,

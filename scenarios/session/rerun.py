@@ -1,6 +1,7 @@
 """A recorded class under a changed scenario: which changes `resume`, `extend` and `replay` accept."""
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.console import Console
 
@@ -8,7 +9,7 @@ from broker.errors import ScenarioError
 from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels import sequence
-from scenarios.levels.base import Request, Setup
+from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
 from scenarios.report.console import say, show_summary
@@ -19,6 +20,10 @@ from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from scenarios.tasks import build
 from scenarios.tasks.problems import Bank
+
+MEASURED = frozenset({"greedy", VOTES, "measure", "probe", "probe_exam", "test"})
+"""Stages whose results are reported, and decide no request of another of these stages or of any other; but new TRs of
+a new teacher (`probe`) are examined (`probe_exam`)."""
 
 
 def to_resume(folder: RunFolder, overrides: Sequence[str]) -> Scenario:
@@ -69,13 +74,17 @@ class Extension:
 
         Raises:
             ScenarioError: old requests would change or vanish.
+            StoreError: an agent is another answerer now.
             TaskError: the source of the problems cannot draw more and keep the old ones.
         """
         if (bank := store.bank()) is None:  # it stopped before it had any problems
             return
         larger = bank.grown(build.build_class(self.scenario, folder=self._folder.path))
-        before = self._asked(self._before, bank, store, store.answerers())
-        after = self._asked(self.scenario, larger, store, answerers)
+        store.check_answerers(answerers)
+        before = self._asked(self._before, bank, store, {**store.answerers(), **answerers})
+        # The log-probabilities of solutions choose the pairs of one arm alone.
+        ahead = MEASURED if "dense" in self.scenario.learn.arms else MEASURED | {"grade"}
+        after = self._asked(self.scenario, larger, store, answerers, ahead)
         # How many further rationales there are depends on the cost of all exams, which are not there yet.
         lost = [id for id, one in before.items() if one.stage != VOTES and (id not in after or after[id].to != one.to)]
         if lost:
@@ -84,13 +93,27 @@ class Extension:
             raise _refused([*self._changed, count])
         store.keep_bank(larger)
 
-    def _asked(self, scenario: Scenario, bank: Bank, store: Store, answerers: Mapping[str, str]) -> dict[str, Request]:
-        """Every request of the scenario as far as the results in the store tell, by id."""
+    def _asked(
+        self,
+        scenario: Scenario,
+        bank: Bank,
+        store: Store,
+        answerers: Mapping[str, str],
+        ahead: Collection[str] = (),
+    ) -> dict[str, Request]:
+        """Every request of the scenario as far as the results in the store tell, by id.
+
+        `ahead`: missing results of these stages decide nothing, so the level goes on as if the requests had failed.
+        """
         asked: dict[str, Request] = {}
         level = sequence.make(Setup(scenario, self._folder.only(scenario, bank), answerers, store.given_up()))
-        step, _ = replay(level, level.begin(), store.find)
-        for request in (*step.shared, *step.requests):
-            asked.setdefault(request.id, request)
+        steps = deque([level.begin()])
+        while steps:
+            step, _ = replay(level, steps.popleft(), store.find)
+            for request in (*step.shared, *step.requests):
+                asked.setdefault(request.id, request)
+            missing = [request.id for request in step.requests if request.stage in ahead]
+            steps += [level.receive(Result(id, "", None, False, failed="missing")) for id in missing]
         return asked
 
 

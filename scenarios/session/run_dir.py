@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
@@ -291,8 +291,8 @@ class RunFolder:
         return Ending("complete", reused=reused)
 
     @contextlib.contextmanager
-    def recorded(self, scenario: Scenario) -> "Iterator[RecordedClass]":
-        """The recorded results under `scenario`; the store is open within the context.
+    def recorded(self, scenario: Scenario, keep: Callable[[Bank], Bank] = lambda b: b) -> "Iterator[RecordedClass]":
+        """The recorded results of the problems that `keep` returns; the store is open within the context.
 
         Raises:
             ScenarioError: the class has no problems yet.
@@ -303,7 +303,8 @@ class RunFolder:
         with Store(self.path) as store, ClassGrader() as grader:
             if (bank := store.bank()) is None:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
-            level = self.level(scenario, bank, store)
+            asked = keep(self.only(scenario, bank))
+            level = sequence.make(Setup(scenario, asked, store.answerers(), store.given_up()))
             step, _ = replay(level, level.begin(), store.find)
             facts = msgspec.structs.replace(
                 facts_from(store), spent=spent_in(self.path), server_notes=server_notes_in(self.path)

@@ -116,9 +116,9 @@ def hold(
         begins = not store.answerers()
         _check_prompts(store, folder, agents)
         answerers = {name: agents.answerers[pool] for name, pool in scenario.pools.items()}
-        store.keep_answerers(answerers)
         if extension:
             extension.prepare(store, answerers)
+        store.keep_answerers(answerers)
         folder.keep(scenario)
         interrupts.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
         if retry_failed:

@@ -240,8 +240,8 @@ class Store:
             self._db.execute("DELETE FROM total")
             self._db.executemany("INSERT INTO total VALUES (?, ?)", sorted(totals.items()))
 
-    def keep_answerers(self, answerers: Mapping[str, str]) -> None:
-        """Record who answers: by agent name, the digest that request ids are made of.
+    def check_answerers(self, answerers: Mapping[str, str]) -> None:
+        """Check who answers: by agent name, the digest that request ids are made of.
 
         Raises:
             StoreError: an agent with recorded answers was another answerer before; its answers would be mixed up.
@@ -255,6 +255,10 @@ class Store:
                 "other weights, engine or prompts.\n"
                 "Start a new class (python run.py SCENARIO.yaml --set ...), or bring the earlier model back."
             )
+
+    def keep_answerers(self, answerers: Mapping[str, str]) -> None:
+        """Record who answers; see `check_answerers`, which is called first."""
+        self.check_answerers(answerers)
         with self._transaction():
             self._db.executemany(
                 "INSERT INTO answerer VALUES (?, ?) ON CONFLICT(agent) DO UPDATE SET digest = excluded.digest",

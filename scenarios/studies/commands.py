@@ -16,7 +16,7 @@ from scenarios.session.plan import PlanRow
 from scenarios.studies import compare as compare_classes
 from scenarios.studies import load, plan, runner, tables
 from scenarios.studies.folder import StudyFolder
-from scenarios.studies.page import write_page
+from scenarios.studies.page import write_study_page
 from scenarios.studies.result import study_result
 from scenarios.studies.runner import ClassSessions
 
@@ -100,7 +100,7 @@ def report_study(
     result = study_result(folder, failed)
     folder.write_result(result)
     show(out, result, tables.result_tables, as_json=as_json)
-    if without_page := write_page(folder, result):
+    if without_page := write_study_page(folder, result):
         say(err, without_page)
         return FAILED
     return COMPLETE

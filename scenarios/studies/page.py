@@ -36,7 +36,7 @@ class CellRow(msgspec.Struct, frozen=True):
     figures: list[str]
 
 
-def write_page(folder: StudyFolder, result: StudyResult) -> str:
+def write_study_page(folder: StudyFolder, result: StudyResult) -> str:
     """Write report.html into the folder of a study; an older one stays where that fails.
 
     Returns:

@@ -14,11 +14,13 @@ from statistics import NormalDist, stdev
 
 import msgspec
 
+from scenarios.report import methods
+from scenarios.report.methods import Comparison
 from scenarios.scoring import statistics
 from scenarios.scoring.over_problems import over_problems
 from scenarios.scoring.power import POWER, problems_needed
 from scenarios.scoring.shapley import StudentValue
-from scenarios.scoring.statistics import LEVEL, paired, wilson
+from scenarios.scoring.statistics import LEVEL, wilson
 from scenarios.studies.answers import ClassAnswers
 
 
@@ -30,21 +32,11 @@ class Accuracy(msgspec.Struct, frozen=True):
     n: int
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """Two methods or line-ups on the same problems; `a` minus `b`."""
+class Difference(Comparison, frozen=True, kw_only=True):
+    """Two methods or line-ups on the same distinct problems; `a` minus `b`."""
 
-    a: str
-    b: str
-    difference: float
-    ci95: tuple[float, float]
-    wins: int
-    """Problems on which a is better."""
-    losses: int
-    p_value: float
     p_holm: float | None = None
     """Corrected for the number of primary comparisons; None: descriptive."""
-    n: int
-    """Distinct problems."""
     needed: int | None = None
     """About how many problems would show a difference of this size (80 % power at 5 %); None: none would."""
 
@@ -102,18 +94,8 @@ def compare(classes: Sequence[ClassAnswers], a: str, b: str, seed: int) -> Diffe
 
 def difference(a: str, b: str, of_a: Sequence[float], of_b: Sequence[float], seed: int) -> Difference:
     """`a` minus `b` from their values per problem, in the same order."""
-    found = paired(of_a, of_b, seed)
-    return Difference(
-        a=a,
-        b=b,
-        difference=found.difference,
-        ci95=found.ci95,
-        wins=found.wins,
-        losses=found.losses,
-        p_value=found.p_value,
-        n=len(of_a),
-        needed=needed([x - y for x, y in zip(of_a, of_b, strict=True)]),
-    )
+    found = methods.compare(a, b, of_a, of_b, seed)
+    return Difference(**msgspec.structs.asdict(found), needed=needed([x - y for x, y in zip(of_a, of_b, strict=True)]))
 
 
 def needed(differences: Sequence[float]) -> int | None:

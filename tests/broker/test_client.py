@@ -126,9 +126,9 @@ def test_peers_send_a_restarted_broker_all_that_it_must_know() -> None:
                     ann.send(Answered(text="56"), request_id=request_id, keep=True)
                 answer(ann, 1)
                 await_results(classroom, "r1", "r2", "r3")
-                assert ann.unsettled == 4
+                assert len(ann._session.kept) == 4
                 classroom.send(Ack(request_ids=("r0", "r1", "r2", "r3")))
-                assert ann.wait_settled(PATIENCE_S)
+                assert ann._wait(lambda: not ann._session.kept, PATIENCE_S)
                 second = classroom.welcome
                 assert first and second and first.epoch != second.epoch
 

@@ -56,9 +56,9 @@ def test_a_question_is_answered_acknowledged_and_forgotten() -> None:
             ann.send(Answered(text="56"), request_id="r1", affinity="x", keep=True)
             [answered] = await_message(classroom, is_a(Answered))
             assert answered == (Answered(text="56"), "ann", "r1", "x")
-            assert ann.unsettled == 1
+            assert len(ann._session.kept) == 1
             classroom.send(Ack(request_ids=("r1",)))
-            assert ann.wait_settled(PATIENCE_S)
+            assert ann._wait(lambda: not ann._session.kept, PATIENCE_S)
 
 
 def test_many_questions_reach_all_of_a_pool() -> None:

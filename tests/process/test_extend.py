@@ -119,8 +119,10 @@ def test_an_extension_that_would_change_what_was_asked_is_refused(
 def test_an_identical_student_that_would_take_over_the_repeats_of_another_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "run"
     classes.finish(classes.start(out, *SMALL, TOO_LATE, "students.0.copies=2"))
+    before = classes.tables(out)
     said = extend(out, "students.0.copies=3", code=2)
     assert "are not among those that it asks so far" in said
+    assert classes.tables(out) == before
 
 
 def test_a_file_that_has_changed_since_is_refused(tmp_path: Path) -> None:
@@ -131,5 +133,7 @@ def test_a_file_that_has_changed_since_is_refused(tmp_path: Path) -> None:
     classes.finish(classes.start(out, *SMALL, one))
     extend(out, "task.problems=4")
     problems.write_text("\n".join(lines).replace("What is", "How much is"))
-    said = " ".join(extend(out, "task.problems=5", code=2).split())
+    before = classes.tables(out)
+    said = " ".join(extend(out, "task.problems=5", STUDENTS, code=2).split())
     assert "problems.jsonl gives other problems for the larger class than this class has" in said
+    assert classes.tables(out) == before

@@ -1,6 +1,7 @@
 """Whole classes of level 2 with simulated engines: pairs, trainings, new teachers, and what happens when they die."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,25 @@ def test_another_rule_of_pairs_is_shown_without_its_training(finished: Path) -> 
     said = classes.say("replay", finished, "--set", "learn.gap=0.6")
     assert "Never asked in this run, and so left out: 3 trainings, and all that would have followed" in said
     assert "train" in said
+
+
+def test_a_class_of_level_2_is_extended_by_what_decides_no_training(finished: Path, tmp_path: Path) -> None:
+    out, whole = Path(shutil.copytree(finished, tmp_path / "run")), tmp_path / "whole"
+    more = ("learn.samples=2", "learn.rationales=2", "lesson.equal_cost=true", "exam.score=logprob")
+    classes.finish(classes.extend(out, *more))
+    classes.finish(classes.start(whole, *SLOW, *more, scenario=SMOKE))
+    assert gradebook(finished) < gradebook(out) == gradebook(whole)
+    rounds = [summary(one)["levels"]["2"]["rounds"][0] for one in (out, whole)]
+    assert all(rounds[0][name] == rounds[1][name] for name in ("teachers", "paired", "notes"))
+    assert summary(out)["methods"] == summary(whole)["methods"]
+
+
+@pytest.mark.parametrize("more", ["lesson.rationales=6", "exam.repeats=2", "task.problems=5"])
+def test_an_extension_that_would_change_a_training_is_refused(more: str, finished: Path) -> None:
+    before = classes.tables(finished)
+    said = " ".join(classes.finish(classes.extend(finished, more), code=2).split())
+    assert f"{more.partition('=')[0]}: " in said and "are not among those that it asks so far" in said
+    assert classes.tables(finished) == before
 
 
 def test_a_resumed_class_that_is_complete_starts_nothing(finished: Path) -> None:

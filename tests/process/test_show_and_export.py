@@ -6,11 +6,16 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scenarios.report import show
+from scenarios.session.run_dir import RunFolder
+from scenarios.store.rows import Record
+from scenarios.store.sqlite import Store
 from tests import classes
 
 HOSTILE = "[bold]first[/bold] \x1b[31mred\x1b[0m \x00 \u202eback\nsecond line"
@@ -55,6 +60,22 @@ def test_a_problem_can_be_named_by_its_number_or_its_id_and_a_rationale_by_its_r
     line = next(one for one in by_number["rationales"] if one["repeat"] == 3)
     assert shown(finished, "2", "3") == shown(finished, "2", line["id"][:12])
     assert shown(finished, "2", "greedy")["rationale"]["repeat"] is None
+
+
+def test_one_problem_is_shown_from_its_own_results_alone(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(finished)
+    scenario, names, read = folder.scenario(), ["2", "0", "weak"], []
+    with folder.recorded(scenario) as whole:
+        expected = show.find(whole, names)
+
+    def find(self: Store, request_id: str) -> Record | None:
+        read.append(found := next(self.results("r.request_id = ?", request_id)))
+        return found
+
+    monkeypatch.setattr(Store, "find", find)
+    with folder.recorded(scenario, partial(show.needed, scenario, names)) as part:
+        assert show.find(part, names) == expected
+    assert {record.tp for record in read} == {part.bank.items[1].tp.id}
 
 
 def test_every_exam_is_shown_with_the_prompt_that_was_sent(finished: Path) -> None:

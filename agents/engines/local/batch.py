@@ -30,6 +30,10 @@ PART = 64
 WORTH_WAITING = 16
 """A prompt waits a step for another one that joins if it then finds at least this many more cached tokens."""
 
+RECOVERY = 100
+"""After a lack of memory one more row may run after every so many steps, since others may have freed theirs. If memory
+lacks again, one step in so many is computed twice. Which rows run together decides no text, except by rounding."""
+
 
 class BatchRow:
     """A running completion, or a text to score."""
@@ -92,7 +96,7 @@ class Prefixes:
         return length, self._entries[-1][2]
 
     def add(self, tokens: Sequence[int], keys_values: torch.Tensor) -> None:
-        """Keep a copy, unless an entry holds all of it; drop an entry that it extends."""
+        """Keep a copy if there is memory and no entry holds all of it; drop an entry that it extends."""
         size = keys_values.numel() * keys_values.element_size()
         length, _ = self.find(tokens)
         if size > self._limit or length == len(tokens):
@@ -101,8 +105,21 @@ class Prefixes:
             self._drop(-1)
         while self._bytes + size > self._limit:
             self._drop(0)
-        self._entries.append((self.weights, np.asarray(tokens, dtype=np.int64), keys_values.clone()))
+        try:
+            copy = keys_values.clone()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return
+        self._entries.append((self.weights, np.asarray(tokens, dtype=np.int64), copy))
         self._bytes += size
+
+    def drop(self) -> bool:
+        """Drop all entries. Returns whether there were any."""
+        found = bool(self._entries)
+        self._entries.clear()
+        self._bytes = 0
+        return found
 
     def _drop(self, index: int) -> None:
         *_, keys_values = self._entries.pop(index)
@@ -119,6 +136,8 @@ class Batch:
         self._slots = Slots(model, capacity, memory)
         self._prefixes = Prefixes(prefix_memory)
         self._prefix_memory = prefix_memory
+        self._steps = 0
+        """Number of steps since memory lacked."""
 
     def use(self, model: Any, weights: str) -> None:
         """Compute from now on with this model of the same shapes, and with the cache of these weights.
@@ -164,12 +183,16 @@ class Batch:
         return joined
 
     def relieve(self, waiting: list[BatchRow]) -> BatchRow | None:
-        """After a lack of memory, run fewer rows from now on.
+        """After a lack of memory, run fewer rows; every RECOVERY steps one more may run again.
 
-        The last row goes back to `waiting`, where it keeps its tokens. Returns a row that lacks memory although it
-        runs alone, or would: it cannot be computed.
+        The last row goes back to `waiting`, where it keeps its tokens. A row that runs alone, or would, is tried again
+        without cached prompts. Returns one that lacks memory nevertheless: it cannot be computed.
         """
+        self._steps = 0
+        dropped = len(self.rows) < 2 and self._prefixes.drop()
         release_cached_memory()
+        if dropped:
+            return None
         if not self.rows:
             if self._slots.capacity == 1:
                 return waiting.pop(0)
@@ -193,6 +216,9 @@ class Batch:
             for row, tokens in zip(self.rows, held, strict=True):
                 row.held = tokens
             raise
+        self._steps += 1
+        if self._steps % RECOVERY == 0:
+            self._slots.recover()
 
     def _step(self) -> None:
         joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]

@@ -46,7 +46,7 @@ class Slots:
         dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
         self._sizes = layers, key_heads, dim
         self._dtype, self._device = model.dtype, model.device
-        self.capacity, self._memory = capacity, memory
+        self.capacity, self._memory = self._granted = capacity, memory
         self.per_token: int = 2 * layers * key_heads * dim * model.dtype.itemsize
         """Bytes of keys and values of one token."""
         longest = room_for(config.max_position_embeddings)
@@ -60,7 +60,7 @@ class Slots:
 
     def fit(self, rows: int, tokens: int) -> bool:
         """Whether a row that will grow to `tokens` can join `rows` others now."""
-        if not rows:
+        if not rows or (rows < min(self.capacity, len(self.all)) and room_for(tokens) <= self.all.shape[4]):
             return True
         room = max(room_for(tokens), self.all.shape[4])
         needed, there = self._bytes(room), self._block.nbytes
@@ -74,8 +74,10 @@ class Slots:
             RuntimeError, MemoryError: memory lacks; the slots of running rows are as they were.
         """
         room = room_for(tokens)
-        if held and room <= self.all.shape[4]:
-            return
+        if held:
+            room = max(room, self.all.shape[4])
+            if room == self.all.shape[4] and len(held) < len(self.all):
+                return
         old, needed = self.all, self._bytes(room)
         # Allocated before anything changes: where memory lacks, the running rows stay whole.
         moved = old.new_empty((*old.shape[1:4], max(held), old.shape[5])) if held else old
@@ -91,14 +93,22 @@ class Slots:
             self.all[slot, ..., : held[slot], :] = part
 
     def keep_block(self) -> None:
-        """Allocate no larger block while rows run: there was no memory for one."""
+        """Allocate no larger block while rows run, until `recover`: there was no memory for one."""
         self._memory = self._block.nbytes
 
     def halve(self) -> None:
-        """Take half of the memory and of the rows from now on: there was none for the block. No row may run."""
+        """Take half of the memory and of the rows, until `recover`: there was none for the block. No row may run."""
         self.capacity = max(1, self.capacity // 2)
         self._memory //= 2
         self._least = min(self._least, self._memory)
+
+    def recover(self) -> None:
+        """Allow the memory of the beginning again, and one more row, up to the capacity of the beginning.
+
+        A larger block is allocated once no row runs, if the old one leaves no room beside it.
+        """
+        capacity, self._memory = self._granted
+        self.capacity = min(capacity, self.capacity + 1)
 
     def _limit(self, room: int) -> int:
         return max(1, min(self.capacity, self._memory // (self.per_token * room)))

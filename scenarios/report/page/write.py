@@ -44,7 +44,7 @@ class GradebookData(msgspec.Struct, frozen=True):
     """Those of the problems, followed by those of the flipped ones."""
 
 
-def write_page(
+def write_class_page(
     run: Path,
     scenario: Scenario,
     summary: Summary,

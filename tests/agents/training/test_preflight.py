@@ -1,7 +1,9 @@
 """What a training will take, before anything starts."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -63,6 +65,34 @@ def test_what_cannot_fit_is_refused_with_what_to_lower() -> None:
     with pytest.raises(PlacementError, match=r"teacher: a training needs about .* GB, and .* are there") as why:
         foreseen("memory=6 cores=2", Recipe(lora=False))
     assert "learn.training.lora: true" in str(why.value)
+
+
+def test_the_checkpoints_of_a_training_on_a_gpu_need_memory_of_the_machine() -> None:
+    found = foreseen("gpus=2x24 memory=64", Recipe(lora=False))
+    assert found is not None and found.host_gb > 12 * 0.49
+    assert "GB of the machine, and" in found.in_words("ada")
+    with pytest.raises(PlacementError, match=r"needs about 6\.\d GB of the machine's memory, and 5\.\d GB are there"):
+        foreseen("gpus=2x24 memory=6", Recipe(lora=False))
+
+
+def test_a_disk_that_is_too_small_for_weights_and_checkpoints_is_named_with_both_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, whole = (foreseen("memory=64 cores=2", Recipe(lora=lora)) for lora in (True, False))
+    assert adapter is not None and whole is not None
+    assert whole.disk_gb == pytest.approx((3 * 4 + 2 * 12) * 0.494, rel=0.02)
+    assert f"{whole.disk_gb:.1f} GB of the run's disk" in whole.in_words("ada")
+    asked: list[Path] = []
+
+    def usage(path: Path) -> Any:
+        asked.append(path)
+        return SimpleNamespace(free=17.5e9)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert adapter.disk_shortage(tmp_path) == []
+    (said,) = whole.disk_shortage(tmp_path / "a" / "run")
+    assert f"up to {whole.disk_gb:.1f} GB into the run's folder, and 17.5 GB are free" in said
+    assert len(said.splitlines()) == 2 and asked == [tmp_path, tmp_path]
 
 
 def test_students_who_stay_leave_less_room_than_those_who_take_turns() -> None:

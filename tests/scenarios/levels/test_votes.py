@@ -52,15 +52,21 @@ def answer(request: Request, failed: frozenset[str] = frozenset()) -> Result:
 
 
 def play(
-    one: ObserveLevel, order: random.Random | None = None, failed: frozenset[str] = frozenset()
+    one: ObserveLevel, order: random.Random | None = None, failed: frozenset[str] = frozenset(), long: int = -1
 ) -> dict[str, Request]:
-    """Answer everything that is due, in the order it came or in a random one; returns what was asked."""
+    """Answer everything that is due, in the order it came or in a random one; returns what was asked.
+
+    `long`: the repeat of which every TR takes many tokens.
+    """
     waiting, asked = list(one.begin().requests), {}
     while waiting:
         request = waiting.pop(order.randrange(len(waiting)) if order else 0)
         assert request.id not in asked
         asked[request.id] = request
-        waiting += one.receive(answer(request, failed)).requests
+        result = answer(request, failed)
+        if request.kind == "Teach" and request.repeat == long:
+            result = replace(result, completion_tokens=2000)
+        waiting += one.receive(result).requests
     assert one.finished
     return asked
 
@@ -91,6 +97,18 @@ def test_a_class_with_more_rationales_asks_the_same() -> None:
     further_ones = votes(play(level()))
     more = {r.id for r in level(replace(SCENARIO, lesson=Lesson(rationales=3 + len(further_ones)))).begin().requests}
     assert {vote.id for vote in further_ones} <= more
+
+
+def test_a_larger_class_counts_the_earlier_further_rationales_that_its_tokens_buy_and_asks_none_anew() -> None:
+    """Its TRs may be dearer on average, so that its exams buy fewer than the smaller class has."""
+    before = votes(play(level(), long=3))
+    larger = level(replace(SCENARIO, lesson=Lesson(rationales=4, equal_cost=True)))
+    asked = votes(play(larger, long=3))
+    lesson = larger.outcome().lessons[0]
+    assert 0 < len(lesson.votes) == further(lesson) < len(before) - 1
+    assert (
+        [vote.id for vote in lesson.votes] == [one.id for one in asked] == [one.id for one in before[1:]][: len(asked)]
+    )
 
 
 @given(st.integers(0, 2**32))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.report.page import write
-from scenarios.session.page_writing import write_page
+from scenarios.session.page_writing import write_run_page
 from tests.scenarios.report.page.played import play, written
 
 
@@ -19,9 +19,9 @@ def test_an_error_in_the_page_is_said_in_a_line_and_leaves_the_last_page(
     def fails(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", str(page))
 
-    monkeypatch.setattr(write, "write_page", fails)
+    monkeypatch.setattr(write, "write_class_page", fails)
     scenario = folder.scenario()
-    said = write_page(folder, scenario, folder.rebuild(scenario))
+    said = write_run_page(folder, scenario, folder.rebuild(scenario))
     assert "report.html is not written" in said and "No space left" in said and f"report {folder}" in said
     assert len(said.splitlines()) == 2
     assert page.read_bytes() == before

@@ -300,6 +300,45 @@ def test_memory_that_lacks_for_all_requests_together_loses_none_of_them(
     assert max(tried) > 2 >= tried[-1]
 
 
+def test_a_request_that_lacks_memory_alone_runs_where_dropping_the_cached_prompts_makes_room(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Batch._step
+    lacked: list[int] = []
+
+    def short_of_memory(self: Batch) -> None:
+        if len(self.rows[0].tokens) > 150 and self._prefixes.find(self.rows[0].tokens)[0]:
+            lacked.append(len(self.rows))
+            raise torch.OutOfMemoryError("no memory left")
+        step(self)
+
+    (alone,) = answers(tiny, [prompt("long " * 30)], together=False)
+    monkeypatch.setattr(Batch, "_step", short_of_memory)
+    _, big = answers(tiny, [prompt("Who?"), prompt("long " * 30)], together=False)
+    assert big.text == alone.text
+    assert lacked == [1, 1], "once for a prompt before it, and once for its own"
+
+
+def test_requests_run_together_again_some_steps_after_memory_lacked(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, tried = Batch._step, []
+
+    def short_of_memory(self: Batch) -> None:
+        tried.append(len(self.rows))
+        step(self)
+        if len(tried) <= 3 and len(self.rows) > 1:
+            raise torch.OutOfMemoryError("no memory left")
+
+    prompts = [prompt(q) for q in QUESTIONS]
+    apart = [one.text for one in answers(tiny, prompts, together=False)]
+    monkeypatch.setattr(Batch, "_step", short_of_memory)
+    monkeypatch.setattr("agents.engines.local.batch.RECOVERY", 2)
+    assert [one.text for one in answers(tiny, prompts, together=True)] == apart
+    few = tried.index(1)
+    assert few < len(tried) and max(tried[few:]) > 2
+
+
 def test_a_request_that_finds_no_memory_beside_others_waits_for_them(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -528,6 +567,21 @@ def test_a_prefix_that_goes_on_from_another_takes_its_place() -> None:
     assert prefixes.find([1, 2, 3, 4, 5])[0] == 5
     prefixes.add([0] * 6, keys_values(6))
     assert prefixes.find([1, 2, 3, 4, 5])[0] == 5
+
+
+def test_a_prefix_for_which_there_is_no_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no memory left")
+
+    prefixes = Prefixes(limit=4 * 5)
+    prefixes.add([1, 2], keys_values(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.Tensor, "clone", refused)
+        prefixes.add([3, 4, 5], keys_values(3))
+    assert prefixes.find([3, 4, 5]) == (0, None)
+    assert prefixes.find([1, 2])[0] == 2
+    prefixes.add([3, 4, 5], keys_values(3))
+    assert prefixes.find([3, 4, 5])[0] == 3
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")

@@ -74,6 +74,41 @@ def test_on_a_cpu_slots_grow_and_shrink_within_one_block_and_rows_keep_what_they
         assert (made.all.untyped_storage().data_ptr(), block.nbytes()) == (block.data_ptr(), size * SLOT)
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 640), st.integers(0, 8), st.sampled_from(["", "relieve", "recover"])), min_size=1)
+)
+def test_every_row_that_fits_has_a_slot_whatever_was_lowered_and_raised_before(
+    steps: list[tuple[int, int, str]],
+) -> None:
+    made = slots(20 * SLOT)
+    rows: list[torch.Tensor] = []
+    for number, (tokens, staying, then) in enumerate(steps):
+        del rows[staying:]
+        if made.fit(len(rows), tokens):
+            made.reserve(tokens, [row.shape[3] for row in rows])
+            rows.append(made.all[len(rows), ..., :tokens, :].fill_(number + 1).clone())
+        for slot, row in enumerate(rows):
+            assert torch.equal(made.all[slot, ..., : row.shape[3], :], row)
+        if then == "relieve":
+            made.capacity = max(1, len(rows) - 1)
+        elif then == "recover":
+            made.recover()
+
+
+def test_memory_and_rows_that_were_given_up_come_back() -> None:
+    made = slots(8 * SLOT)
+    made.halve()
+    made.reserve(128, [])
+    assert made.all.shape[0] == made.capacity == 4
+    made.recover()
+    assert made.capacity == 5
+    for _ in range(9):
+        made.recover()
+    assert made.capacity == 8 and not made.fit(4, 128), "beside the old block there is no room for a larger one"
+    made.reserve(128, [])
+    assert made.all.shape[0] == 8
+
+
 def test_a_row_that_needs_more_than_all_slots_may_take_runs_alone_and_leaves_nothing_behind() -> None:
     made = slots(4 * SLOT)
     assert made.fit(0, 1000)

@@ -11,7 +11,7 @@ from broker.protocol import digest
 from scenarios.config import load
 from scenarios.levels.base import Request
 from scenarios.levels.results import result_of
-from scenarios.session.page_writing import write_page
+from scenarios.session.page_writing import write_run_page
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.prompts import Parts, chain
 from scenarios.store.rows import Record
@@ -94,7 +94,7 @@ def written(folder: RunFolder) -> Path:
     scenario = folder.scenario()
     rebuilt = folder.rebuild(scenario)
     folder.write_summary(rebuilt.summary)
-    assert write_page(folder, scenario, rebuilt) == ""
+    assert write_run_page(folder, scenario, rebuilt) == ""
     return folder.path / "report.html"
 
 
