@@ -70,6 +70,8 @@ class Seat(msgspec.Struct, frozen=True):
     why: str
     memory: Memory | None = None
     """Estimated memory; None: it loads no model."""
+    exclusive: bool = False
+    """Whether one of its GPUs serves one process at a time."""
 
     @property
     def engine_share(self) -> float:
@@ -247,7 +249,8 @@ def _gpu_seat(
     device = f"{where} ({gpus[0].name}, {share * 100:.0f} %)"
     granted = share * min(gpu.memory_mb for gpu in gpus) * len(gpus)
     taken = memory.on_gpus(request.model_mb, granted, len(gpus))
-    return Seat(request.agent, tokens, share, machine.cores, GPU_AGENT_THREADS, device, why, taken)
+    alone = any(gpu.exclusive for gpu in gpus)
+    return Seat(request.agent, tokens, share, machine.cores, GPU_AGENT_THREADS, device, why, taken, alone)
 
 
 def _label(i: int, gpus: Sequence[Gpu]) -> str:
