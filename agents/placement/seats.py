@@ -275,7 +275,8 @@ def _overfull(i: int, seating: Seating, requests: Sequence[SeatRequest], gpus: S
 def _no_room(request: SeatRequest, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
     share = "" if request.memory_share is None else f", memory_share {request.memory_share:g}"
     closed = f"A GPU here serves one process at a time{OPEN}\n" if any(gpu.exclusive for gpu in gpus) else ""
-    left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}" for i, room in enumerate(rooms))
+    held = [f", where other programs hold {_gb(gpu.used_mb)}" if gpu.used_mb else "" for gpu in gpus]
+    left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}{held[i]}" for i, room in enumerate(rooms))
     return (
         f"needs about {_gb(need_mb(request.model_mb))} on one GPU (weights {_gb(request.model_mb)}{share}). "
         f"Left: {left}.\n{closed}"

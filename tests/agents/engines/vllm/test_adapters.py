@@ -169,7 +169,7 @@ def test_adapters_answer_beside_the_base_in_one_batch_as_if_they_were_merged(
     )
     try:
         running.start()
-        asked = [prompt(question) for question in ("Who has most pens?", "What is 3 + 3?", "What is 7 + 1?")]
+        asked = [prompt(question) for question in ("Who has most pens of all?", "What is 3 + 3?", "Why?")]
 
         def said(*weights: str) -> list[list[str]]:
             mixed = [msgspec.structs.replace(each, weights=which) for which in weights for each in asked]
@@ -177,16 +177,19 @@ def test_adapters_answer_beside_the_base_in_one_batch_as_if_they_were_merged(
             assert all(isinstance(each, Completion) for each in done), done
             return [[each.text for each in done[n : n + 3]] for n in range(0, len(done), 3)]
 
-        by_base, by_one, by_other = said("", one, other)
+        def likely(*weights: str) -> list[float]:
+            pairs = [(msgspec.structs.replace(asked[1], weights=which), solved(3)) for which in weights]
+            return [each.logprob for each in grade(running, *pairs)]
+
+        beside, scored = said("", one, other), likely("", one, other)
         assert "computes with the weights" not in caplog.text
-        assert by_base != by_one != by_other != by_base
-        assert said(whole) == [by_one]
-        by_whole, beside = (
-            grade(running, (msgspec.structs.replace(asked[1], weights=which), solved(3)))[0] for which in (whole, one)
-        )
-        assert beside.logprob == pytest.approx(by_whole.logprob, abs=1e-4)
-        assert said(unclear)[0] not in (by_base, by_one)
+        assert beside[0] != beside[1] and beside[0] != beside[2]
+        assert min(abs(scored[a] - scored[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.01
+        assert said(whole) == [beside[1]]
+        assert likely(whole) == pytest.approx([scored[1]], abs=1e-4)
+        assert abs(likely(unclear)[0] - scored[0]) > 0.01
         assert f"merges the adapter {unclear[:12]}, since vLLM cannot keep it beside" in caplog.text
-        assert said(other, "", one) == [by_other, by_base, by_one]
+        assert said(other, "", one) == [beside[2], beside[0], beside[1]]
+        assert likely(one, "") == pytest.approx([scored[1], scored[0]], abs=1e-4)
     finally:
         running.stop()
