@@ -41,6 +41,7 @@ VLLM_SETTLED = {
     "seed": "write seed of the scenario",
     "enable_lora": "the class settles it, by learn.training.lora",
     "max_lora_rank": "the class settles it, by learn.training.lora_rank",
+    "max_loras": "the class settles it, by learn.training.lora_rank",
     "enable_sleep_mode": "the class settles it: where the agent is trained",
 }
 """Arguments that other keys of a scenario set."""

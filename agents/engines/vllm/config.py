@@ -5,11 +5,12 @@ import functools
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from agents.engines.base import EngineStartError, Settings
 from agents.engines.local.loading import pick_dtype
-from agents.engines.vllm.weights import EXTENSION
+from agents.engines.vllm.weights import EXTENSION, adaptable
 from agents.models.fetch import locked
 from agents.placement.memory import MB, VLLM_CACHE_BYTES
 from broker.endpoints import user_folder
@@ -26,7 +27,7 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM takes as `max_lora_rank`."""
 LORAS = 4
 """Most adapters in one batch, of rank 64 or less: fewer of a higher rank, since each takes memory from the start."""
-LORA_KEYS = ("enable_lora", "max_lora_rank", "max_loras")
+LORA_KEYS = ("enable_lora", "max_lora_rank", "max_loras", "lora_target_modules")
 ENVIRONMENT = {
     # A forked core would inherit this process's sockets and threads.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
@@ -81,21 +82,23 @@ def arguments(settings: Settings, kind: str, gpu_mb: int = 0) -> dict[str, Any]:
         if settings.cache_mb:
             # Then vLLM need not measure what is free, and agents on one GPU may load at the same time.
             args["kv_cache_memory_bytes"] = settings.cache_mb * MB
-    return args | lora_arguments(settings.lora_rank, args["dtype"]) | settings.options
+    return args | lora_arguments(settings.lora_rank, args["dtype"], settings.folder) | settings.options
 
 
-def lora_arguments(rank: int, dtype: str) -> dict[str, Any]:
+def lora_arguments(rank: int, dtype: str, base: Path | None) -> dict[str, Any]:
     """Return the arguments with which vLLM keeps adapters beside its base weights; empty: it merges them.
 
     Args:
         rank: of the adapters; 0: there are none.
         dtype: of the computation. In float32 nothing is lost by merging, answers are faster, and vLLM's kernels for
             adapters on GPUs do not compute in it.
+        base: folder of the base model.
     """
-    if not rank or dtype == "float32":
+    if not rank or not base or dtype == "float32":
         return {}
     most = next(each for each in LORA_RANKS if each >= rank)
-    return dict(zip(LORA_KEYS, (True, most, max(1, min(LORAS, LORAS * 64 // most))), strict=True))
+    at_once = max(1, min(LORAS, LORAS * 64 // most))
+    return dict(zip(LORA_KEYS, (True, most, at_once, adaptable(base)), strict=True))
 
 
 def cpu_dtype() -> str:

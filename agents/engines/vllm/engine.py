@@ -25,7 +25,7 @@ from agents.engines.local.loading import chat_of, check_numbers
 from agents.engines.vllm import scoring
 from agents.engines.vllm.config import ENVIRONMENT, LORA_KEYS, alone_on, arguments, check_seat
 from agents.engines.vllm.errors import LogExcerpt, explain, gist
-from agents.engines.vllm.weights import source
+from agents.engines.vllm.weights import adaptable, source
 from agents.engines.weight_scheduler import WeightScheduler
 from agents.models import trained_weights
 from agents.placement.memory import CONTEXT_MB, MB
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 PROGRESS_EVERY = 8
 """Tokens between two progress reports, each of which takes time in the process that feeds the engine."""
-NO_LORA = "does not support LoRA"
+NO_LORA = "LoRA"
 """Part of vLLM's words about a model beside which it keeps no adapters."""
 SHUTDOWN_S = {"cpu": 0.0, "cuda": 5.0}
 """Time for a core to shut down. On a CPU nothing outlives it, and a training may be waiting."""
@@ -278,10 +278,14 @@ class VllmEngine:
         settings = self._settings
         assert settings.folder is not None  # noqa: S101  (start ended well)
         folder = Path(settings.weights_folder) / weights
-        if trained_weights.adapter(folder, settings.folder) is None:
+        adapter = trained_weights.adapter(folder, settings.folder)
+        if adapter is None:
             return None
         request = LoRARequest(weights, len(self._adapters) + 1, str(folder))
         try:
+            # vLLM would leave others out without a word.
+            if others := {name.split(".")[-1] for name in adapter.modules}.difference(adaptable(settings.folder)):
+                raise ValueError(f"it changes {', '.join(sorted(others))}")
             with self._failures():
                 await self._llm.add_lora(request)
         except EngineDead:

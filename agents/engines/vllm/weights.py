@@ -4,6 +4,7 @@ In bfloat16 and float16 merging would round small trainings away, so there vLLM 
 can. In float32 merged adapters are exact and faster. `Reloading` runs in the processes of the workers.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,16 @@ class TensorSource(NamedTuple):
     adapter: str = ""
     """File of an adapter to merge; empty: there is none."""
     scale: float = 0.0
+
+
+def adaptable(base: Path) -> list[str]:
+    """Return the last names of the modules that adapters may change beside the base: those of the layers.
+
+    With adapters of the output layer vLLM cannot compute log-probabilities of a prompt: its core dies.
+    """
+    shapes = trained_weights.shapes(base)
+    weights = [name for name in shapes if len(shapes[name]) == 2 and re.search(r"\.\d+\..*\.weight$", name)]
+    return sorted({name.split(".")[-2] for name in weights})
 
 
 def source(base: Path, run_weights: str, weights: str) -> TensorSource:

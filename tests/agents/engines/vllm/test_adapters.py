@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import shutil
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from agents import engines
 from agents.engines.base import Completion, EngineDead, EngineFailure, Settings
@@ -26,15 +29,23 @@ LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 @pytest.mark.parametrize(
     ("rank", "most", "at_once"), [(1, 1, 4), (16, 16, 4), (33, 64, 4), (128, 128, 2), (512, 512, 1)]
 )
-def test_vllm_keeps_adapters_of_the_classes_rank_beside_the_base(rank: int, most: int, at_once: int) -> None:
-    told = arguments(msgspec.structs.replace(ON_A_GPU, lora_rank=rank), "cuda")
+def test_vllm_keeps_adapters_of_the_classes_rank_beside_the_base(
+    rank: int, most: int, at_once: int, tmp_path: Path
+) -> None:
+    told = arguments(msgspec.structs.replace(ON_A_GPU, lora_rank=rank, folder=save(tmp_path / "m", "llama")), "cuda")
+    # Not the output layer, with which a core dies when it scores a text.
+    assert told["lora_target_modules"] == sorted(LINEAR)
     assert (told["enable_lora"], told["max_lora_rank"], told["max_loras"]) == (True, most, at_once)
 
 
-def test_adapters_are_merged_where_nothing_is_lost_by_it_and_nobody_without_adapters_pays_for_them() -> None:
+def test_adapters_are_merged_where_nothing_is_lost_by_it_and_nobody_without_adapters_pays_for_them(
+    tmp_path: Path,
+) -> None:
     for changes in ({"dtype": "float32"}, {"lora_rank": 0}):
         assert "enable_lora" not in arguments(msgspec.structs.replace(ON_A_GPU, **changes), "cuda")
-    told = arguments(msgspec.structs.replace(ON_A_GPU, gpus=0, dtype="bfloat16"), "cpu")
+    told = arguments(
+        msgspec.structs.replace(ON_A_GPU, gpus=0, dtype="bfloat16", folder=save(tmp_path / "m", "llama")), "cpu"
+    )
     assert told["enable_lora"] and told["max_lora_rank"] == 16
 
 
@@ -81,6 +92,17 @@ def engine_with(core: Core, base: Path, weights: Path, switched: list[str]) -> V
     return engine
 
 
+def with_output_layer(base: Path, weights: Path, digest: str) -> str:
+    """An adapter like another one that also changes the output layer."""
+    shutil.copytree(weights / digest, weights / "new")
+    file = weights / "new" / "adapter_model.safetensors"
+    rows, width = load_file(base / "model.safetensors")["lm_head.weight"].shape
+    name = "base_model.model.lm_head.lora"
+    more = {f"{name}_A.weight": torch.zeros(make.RANK, width), f"{name}_B.weight": torch.zeros(rows, make.RANK)}
+    save_file(load_file(file) | more, file)
+    return make.settle(weights / "new")
+
+
 def test_an_adapter_is_loaded_once_and_switches_nothing_and_complete_weights_replace_the_base(
     tmp_path: Path, vllm: ModuleType
 ) -> None:
@@ -103,12 +125,16 @@ def test_an_adapter_that_vllm_does_not_take_is_merged_and_the_log_says_why(
     base, weights = save(tmp_path / "base", "llama"), tmp_path / "weights"
     one, _ = make.adapter(base, weights, 1)
     broken, _ = make.adapter(base, weights, 2, r=8)
+    outer, _ = make.adapter(base, weights, 3, size=0.1)
+    outer = with_output_layer(base, weights, outer)
     switched: list[str] = []
     engine = engine_with(Core(ValueError("unexpected target modules")), base, weights, switched)
     assert turns(engine, one, one) == [None, None]
     assert switched == [one]
     assert f"merges the adapter {one[:12]}, since vLLM cannot keep it beside" in caplog.text
     assert "unexpected target modules" in caplog.text
+    assert turns(engine_with(Core(), base, weights, []), outer) == [None]
+    assert f"merges the adapter {outer[:12]}, since vLLM cannot keep it beside: it changes lm_head" in caplog.text
     (refused,) = turns(engine, broken)
     assert isinstance(refused, EngineFailure) and "other shapes" in str(refused)
     (ended,) = turns(engine_with(Core(fakes.Dead()), base, weights, []), one)
@@ -128,12 +154,12 @@ def test_a_model_beside_which_vllm_keeps_no_adapters_starts_without_them(
 
     vllm.AsyncLLM = SimpleNamespace(from_engine_args=from_engine_args)  # type: ignore[attr-defined]
     engine = VllmEngine(ON_A_GPU)
-    assert engine._loaded({"model": "m"} | lora_arguments(16, "auto")) == "started"
+    assert engine._loaded({"model": "m", "enable_lora": True, "max_loras": 4}) == "started"
     assert asked[1] == {"model": "m"}
     assert "cannot keep adapters beside this model, so it merges them" in caplog.text
     vllm.AsyncLLM.from_engine_args = lambda args: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        engine._loaded(lora_arguments(16, "auto"))
+        engine._loaded({"enable_lora": True})
 
 
 @pytest.mark.models
@@ -152,7 +178,7 @@ def test_adapters_answer_beside_the_base_in_one_batch_as_if_they_were_merged(
     unclear, _ = make.adapter(base, folder, 3, size=0.05)
     whole = make.complete(base, folder, added)
     # In float32, where answers can be compared word by word.
-    monkeypatch.setattr(config, "lora_arguments", lambda rank, dtype: lora_arguments(rank, "bfloat16"))
+    monkeypatch.setattr(config, "lora_arguments", lambda rank, dtype, base: lora_arguments(rank, "bfloat16", base))
     caplog.set_level(logging.INFO)
     running = Running(
         Settings(

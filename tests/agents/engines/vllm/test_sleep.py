@@ -13,9 +13,7 @@ from agents.engines.vllm.engine import VllmEngine
 from agents.placement.memory import CONTEXT_MB
 
 GPU_MB = 80_000
-SETTINGS = Settings(
-    model="m", folder=Path("/m"), capacity=0, threads=1, gpus=1, memory_share=0.4, lora_rank=16, sleeps=True
-)
+SETTINGS = Settings(model="m", folder=Path("/m"), capacity=0, threads=1, gpus=1, memory_share=0.4, sleeps=True)
 ROOM = 0.4 * GPU_MB + CONTEXT_MB
 """What a training may take."""
 
