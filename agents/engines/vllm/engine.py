@@ -260,9 +260,10 @@ class VllmEngine:
     @contextlib.asynccontextmanager
     async def _turn(self, weights: str) -> AsyncIterator[Any]:
         """Hold the engine at these weights; yields vLLM's request for an adapter, or None."""
-        async with self._adding:
-            if self._beside and weights and weights not in self._adapters:
-                self._adapters[weights] = await self._add(weights)
+        if self._beside and weights and weights not in self._adapters:
+            async with self._adding:
+                if weights not in self._adapters:
+                    self._adapters[weights] = await self._add(weights)
         adapter = self._adapters.get(weights)
         async with self._rounds.turn("" if adapter else weights):
             yield adapter
