@@ -331,7 +331,8 @@ def hold(
     from scenarios.session import conclusion, session
 
     where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
-    connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share)
+    recipe = scenario.learn.training if 2 in scenario.levels else None
+    connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share, recipe=recipe)
     shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=console, study=study)
     ran_in, ending = session.hold(
         scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed, extension=extension

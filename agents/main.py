@@ -230,6 +230,8 @@ def settings(spec: AgentSpec) -> Settings:
         cache_mb=spec.cache_mb,
         seed=prompts.seed_of(digest(spec.seed, spec.name)),
         weights_folder=spec.weights_folder,
+        lora_rank=spec.lora_rank,
+        sleeps=spec.sleeps,
         keep_thoughts=spec.thoughts == "keep",
         options=spec.engine_args,
     )

@@ -42,6 +42,10 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine_args: dict[str, Any] = {}
     weights_folder: str = ""
     """Folder of the run with trained weights, in subfolders named by digest; empty: there is none."""
+    lora_rank: int = 0
+    """Rank of the adapters among them; 0: the agent is not trained, or all its weights are."""
+    sleeps: bool = False
+    """The engine may stay on its GPU with little memory while the agent trains there."""
     training_folder: str = ""
     """Folder of the run with preference pairs and checkpoints; empty: there is none."""
     late: bool = False

@@ -39,6 +39,10 @@ VLLM_SETTLED = {
     "dtype": "write dtype of the agent",
     "max_model_len": "write max_context of the agent",
     "seed": "write seed of the scenario",
+    "enable_lora": "the class settles it, by learn.training.lora",
+    "max_lora_rank": "the class settles it, by learn.training.lora_rank",
+    "max_loras": "the class settles it, by learn.training.lora_rank",
+    "enable_sleep_mode": "the class settles it: where the agent is trained",
 }
 """Arguments that other keys of a scenario set."""
 WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}

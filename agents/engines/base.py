@@ -118,6 +118,10 @@ class Settings(msgspec.Struct, frozen=True):
     """For engines that draw from one stream; differs between the agents of a class."""
     weights_folder: str = ""
     """Folder of the run with trained weights, in subfolders named by digest; empty: there is none."""
+    lora_rank: int = 0
+    """Rank of the adapters among them; 0: the agent is not trained, or all its weights are."""
+    sleeps: bool = False
+    """The engine may stay on its GPU with little memory while the agent trains there."""
     keep_thoughts: bool = False
     """Leave the thoughts of reasoning models in the text: see agents/engines/thoughts.py."""
     options: dict[str, Any] = {}
@@ -166,5 +170,8 @@ class Engine(Protocol):
             EngineDead: the engine computes nothing more.
         """
 
-    async def stop(self) -> None:
-        """Free the device's memory and end all threads. Safe to call twice."""
+    async def stop(self, *, again: bool = False) -> None:
+        """Free the device's memory and end all threads. Safe to call twice.
+
+        `again`: the engine starts again soon, and may keep a little memory and a process if this makes it faster.
+        """

@@ -46,7 +46,7 @@ class LazyEngine:
         """See Engine."""
         return await self._engine.logprobs(prompt, solution)
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         """See Engine."""
         if self._making.done() and not self._making.exception():
-            await self._engine.stop()
+            await self._engine.stop(again=again)

@@ -58,9 +58,9 @@ class PrefixStats:
         usage = _cacheable(scored.usage, share * (scored.usage.prompt_tokens - scored.tokens))
         return msgspec.structs.replace(scored, usage=usage)
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         """See Engine."""
-        await self._engine.stop()
+        await self._engine.stop(again=again)
 
     def shared(self, turns: Sequence[Turn], weights: str = "") -> float:
         """Remember `turns`; return their share, in characters, with which an earlier prompt of these weights began."""

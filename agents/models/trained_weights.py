@@ -137,7 +137,7 @@ def adapter(folder: Path, base: Path) -> Adapter | None:
     """
     try:
         if weights.adapter_base(folder):
-            return _adapter(folder, _shapes(base))
+            return _adapter(folder, shapes(base))
         _check_complete(folder, base)
     except (ModelError, OSError, msgspec.DecodeError) as error:
         raise _unsupported(f"the weights {folder.name[:12]} do not fit: {_one_line(error)}") from error
@@ -154,15 +154,15 @@ def _adapter(folder: Path, base: Shapes) -> Adapter:
         if not (match := LORA.fullmatch(name)):
             raise ModelError(f"{name} is not part of a LoRA adapter")
         parts.setdefault(match["module"], {})[match["part"]] = shape
-    for module, shapes in parts.items():
+    for module, part_shapes in parts.items():
         out_in = base.get(f"{module}.weight", ())
-        if len(out_in) != 2 or shapes != {"A": (config.r, out_in[1]), "B": (out_in[0], config.r)}:
+        if len(out_in) != 2 or part_shapes != {"A": (config.r, out_in[1]), "B": (out_in[0], config.r)}:
             raise ModelError(f"{module} has other shapes in the base model, or is not there")
     return Adapter(file, config.lora_alpha / config.r, tuple(parts))
 
 
 def _check_complete(folder: Path, base: Path) -> None:
-    ours, theirs = _shapes(base), _shapes(folder)
+    ours, theirs = shapes(base), shapes(folder)
     # Some programs write an output layer that equals the input layer, and some do not.
     for name in (ours.keys() ^ theirs.keys()) - {"lm_head.weight"}:
         raise ModelError(f"the tensor {name} is in one of the models and not in the other")
@@ -177,7 +177,8 @@ def _check_complete(folder: Path, base: Path) -> None:
             raise ModelError(f"config.json has another {entry}")
 
 
-def _shapes(folder: Path) -> Shapes:
+def shapes(folder: Path) -> Shapes:
+    """Return the shapes of a model's tensors, by name."""
     return {name: shape for file in weights.weights_of(folder) for name, shape in _header(folder / file).items()}
 
 

@@ -12,6 +12,7 @@ from agents.placement.resolve import ResolvedAgent, ScenarioAgent
 from agents.placement.server_keys import key_env
 from agents.spec import AgentSpec
 from broker import server_notes
+from broker.work_messages import Recipe
 
 
 def agent_spec(
@@ -24,6 +25,7 @@ def agent_spec(
     answer_key: Path,
     run: Path,
     in_turn: bool = False,
+    recipe: Recipe | None = None,
 ) -> AgentSpec:
     """Return the spec of one agent process. An external agent has one too: it says how it is expected to answer.
 
@@ -36,10 +38,12 @@ def agent_spec(
         answer_key: file with the gold answers, for simulated agents.
         run: folder of the run.
         in_turn: agents start when they are asked something.
+        recipe: how the teacher is trained; None: it is not.
     """
     config: ScenarioAgent = agent.config
     model = models[agent.model.name] if agent.model else None
     args = dict(config.engine_args)
+    trained = recipe is not None and agent.role == "teacher"
     if agent.engine == "simulated":
         args["answer_key"] = str(answer_key)
     elif agent.engine == "openai":
@@ -69,6 +73,9 @@ def agent_spec(
         thoughts=config.thoughts,
         engine_args=args,
         weights_folder=str(run / "weights"),
+        lora_rank=recipe.lora_rank if trained and recipe and recipe.lora else 0,
+        # Nothing may stay on a GPU that serves one process, or that the agents use in turn.
+        sleeps=trained and bool(agent.seat.gpus) and not agent.seat.exclusive and not in_turn,
         training_folder=str(run / "training"),
         late=in_turn and agent.role == "teacher" and agent.engine in engines.WITH_LOCAL_MODEL,
         prompts=prompts.VERSION,

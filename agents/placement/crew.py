@@ -12,7 +12,7 @@ from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.server_keys import check_keys, keys_sent
 from agents.training import preflight
 from broker.errors import LbtError, PlacementError
-from broker.work_messages import Message
+from broker.work_messages import Message, Recipe
 
 if TYPE_CHECKING:
     from agents.doctor import Check, Verdict
@@ -64,6 +64,7 @@ class Crew:
         answer_key: where simulated agents find the gold answers.
         seed: of the class.
         in_turn: the agents take turns.
+        recipe: how the teacher is trained; None: it is not.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Crew:
         answer_key: Path,
         seed: int,
         in_turn: bool,
+        recipe: Recipe | None = None,
     ) -> None:
         self._agents = agents
         self._answer_key = answer_key
@@ -90,6 +92,7 @@ class Crew:
                 answer_key=answer_key,
                 run=run,
                 in_turn=in_turn,
+                recipe=recipe,
             )
             for one in agents
         ]

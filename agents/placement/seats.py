@@ -70,6 +70,8 @@ class Seat(msgspec.Struct, frozen=True):
     why: str
     memory: Memory | None = None
     """Estimated memory; None: it loads no model."""
+    exclusive: bool = False
+    """Whether one of its GPUs serves one process at a time."""
 
     @property
     def engine_share(self) -> float:
@@ -247,7 +249,8 @@ def _gpu_seat(
     device = f"{where} ({gpus[0].name}, {share * 100:.0f} %)"
     granted = share * min(gpu.memory_mb for gpu in gpus) * len(gpus)
     taken = memory.on_gpus(request.model_mb, granted, len(gpus))
-    return Seat(request.agent, tokens, share, machine.cores, GPU_AGENT_THREADS, device, why, taken)
+    alone = any(gpu.exclusive for gpu in gpus)
+    return Seat(request.agent, tokens, share, machine.cores, GPU_AGENT_THREADS, device, why, taken, alone)
 
 
 def _label(i: int, gpus: Sequence[Gpu]) -> str:
@@ -272,7 +275,8 @@ def _overfull(i: int, seating: Seating, requests: Sequence[SeatRequest], gpus: S
 def _no_room(request: SeatRequest, rooms: Sequence[float], gpus: Sequence[Gpu]) -> str:
     share = "" if request.memory_share is None else f", memory_share {request.memory_share:g}"
     closed = f"A GPU here serves one process at a time{OPEN}\n" if any(gpu.exclusive for gpu in gpus) else ""
-    left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}" for i, room in enumerate(rooms))
+    held = [f", where other programs hold {_gb(gpu.used_mb)}" if gpu.used_mb else "" for gpu in gpus]
+    left = ", ".join(f"{_gb(max(room, 0))} on GPU {_label(i, gpus)}{held[i]}" for i, room in enumerate(rooms))
     return (
         f"needs about {_gb(need_mb(request.model_mb))} on one GPU (weights {_gb(request.model_mb)}{share}). "
         f"Left: {left}.\n{closed}"

@@ -151,7 +151,7 @@ class TrainingCoordinator:
             if not self._cancelled:
                 if not self._stopped:
                     self._stopped = True
-                    await self._engine.stop()
+                    await self._engine.stop(again=True)
                 return await self._train_with_restarts(request_id, spec)
             if self._process and self._process.poll() is None:  # it was kept for this training
                 await asyncio.to_thread(process.end, self._process)

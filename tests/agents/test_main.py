@@ -110,7 +110,7 @@ class Voice:
         self.scored.append((prompt, solution))
         return Scored(-0.5, 6, Usage(prompt_tokens=13))
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         self.stopped = True
 
 

@@ -42,13 +42,13 @@ PHASES = (
     Phase("context", 15, 60, "needs CUDA"),
     Phase("right", 60, 150),
     Phase("kernels", 20, 60),
-    Phase("speed", 60, 120),
+    Phase("speed", 75, 180),
     Phase("sharing", 50, 120),
     Phase("give_back", 15, 60),
     Phase("train", 90, 180),
     Phase("whole_class", 50, 120, "tests/process/test_real_training.py runs it on the CPU"),
-    Phase("on_vllm", 90, 180, "needs CUDA"),
-    Phase("large", 100, 200, "needs CUDA"),
+    Phase("on_vllm", 150, 300, "needs CUDA, or --only"),
+    Phase("large", 120, 240),
 )
 """Cheap ones first, and the model of 7B last: the machine may be taken back."""
 Found = dict[str, Any]

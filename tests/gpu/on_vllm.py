@@ -1,15 +1,20 @@
-"""vLLM on the GPU, if it is installed: four agents in their shares, and scores beside those of transformers."""
+"""vLLM, if it is installed: four agents in their shares, scores beside those of other libraries, and its speed."""
 
 import asyncio
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
+
 from agents import engines
 from agents.engines.base import Settings
 from tests.agents.engines.local.test_engine import prompt, save
-from tests.gpu.checks import Setting, check, phase, skip
-from tests.gpu.right import SOLUTIONS
+from tests.agents.models import trained_weights
+from tests.gpu import models
+from tests.gpu.checks import Setting, check, info, phase, skip
+from tests.gpu.right import BOUNDS, SOLUTIONS, score
 from tests.gpu.sharing import share
+from tests.gpu.speed import Load, rates
 
 FAR = 0.02
 """Most difference of mean log-probabilities in nats between the engines, in float32."""
@@ -19,19 +24,61 @@ def run(setting: Setting) -> None:
     if find_spec("vllm") is None:
         skip("four agents on one GPU", "vllm is not installed")
         return
-    folder = save(setting.folder / "small", "qwen2")
-    one, other = (asyncio.run(scores(name, folder)) for name in ("vllm", "transformers"))
+    folder, weights = save(setting.folder / "small", "qwen2"), setting.folder / "adapters"
+    adapter, _ = trained_weights.adapter(folder, weights, 1, target_modules="all-linear")
+    one, other = (asyncio.run(scores(setting, name, folder)) for name in ("vllm", "transformers"))
+    beside("scores beside those of transformers", one, other, FAR)
+    for dtype, how in (("float32", "merged"), ("bfloat16", "beside the base")):
+        one = asyncio.run(scores(setting, "vllm", folder, dtype, str(weights), adapter))
+        other = [score(folder, text, dtype, setting.device, weights / adapter) for text in SOLUTIONS]
+        beside(f"{dtype}, an adapter {how}: scores beside those of peft", one, other, max(FAR, BOUNDS[dtype]))
+    speed(setting)
+    if setting.cuda:
+        share(setting, "vllm", "1.5B", 4)
+    else:
+        skip("four agents on one GPU", "needs CUDA")
+
+
+def beside(name: str, one: list[float], other: list[float], most: float) -> None:
     far = max(abs(a - b) for a, b in zip(one, other, strict=True))
-    check("scores beside those of transformers", far <= FAR, far, "nats", f"at most {FAR}")
-    share(setting, "vllm", "1.5B", 4)
+    check(name, far <= most, far, "nats", f"at most {most}")
 
 
-async def scores(name: str, folder: Path) -> list[float]:
-    settings = Settings("tiny", folder, 8, 1, dtype="float32", gpus=1, memory_share=0.3, cache_mb=1000)
+def speed(setting: Setting) -> None:
+    """Measure what the phase `speed` measures of the transformers engine; also with an adapter beside the base."""
+    folder, weights = setting.folder / "half", setting.folder / "weights"
+    parameters = models.save(folder, models.size(setting, "0.5B", "tiny"), setting.device)
+    adapter, added = trained_weights.adapter(folder, weights, 1, target_modules="all-linear")
+    merged = trained_weights.complete(folder, weights, added)
+    rows, new = models.size(setting, (64, 100), (4, 8))
+    loads = [Load(rows, new, weights=each) for each in (adapter, merged)]
+    found = rates(setting, "vllm", folder, parameters, loads, weights)
+    info("an adapter beside the base over merged weights", found[loads[0]] / found[loads[1]])
+
+
+async def scores(
+    setting: Setting, name: str, folder: Path, dtype: str = "float32", weights_folder: str = "", weights: str = ""
+) -> list[float]:
+    settings = Settings(
+        "tiny",
+        folder,
+        8,
+        1,
+        dtype=dtype,  # type: ignore[arg-type]
+        gpus=int(setting.cuda),
+        memory_share=0.3 if setting.cuda else 0.0,
+        cache_mb=1000 if setting.cuda else 0,
+        weights_folder=weights_folder,
+        lora_rank=trained_weights.RANK if weights else 0,
+        options={} if setting.cuda or name != "vllm" else {"kv_cache_memory_bytes": 64 << 20},
+    )
     engine = engines.make(name, settings)
     await engine.start(lambda request_id, tokens: None)
     try:
-        asked = (engine.logprobs(prompt("2 + 3?"), f" {text}") for text in SOLUTIONS)
+        asked = (
+            engine.logprobs(msgspec.structs.replace(prompt("2 + 3?"), weights=weights), f" {text}")
+            for text in SOLUTIONS
+        )
         return [each.logprob for each in await asyncio.gather(*asked)]
     finally:
         await engine.stop()

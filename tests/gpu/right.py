@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 import transformers
 
@@ -69,10 +70,12 @@ def answers(folder: Path, asked: list[Prompt], dtype: str, only: int | None = No
     return with_engine(folder, use, dtype=dtype, capacity=8)
 
 
-def score(folder: Path, solution: str, dtype: str, device: str) -> float:
-    """Return the mean log-probability of a solution's tokens by a forward pass of the library."""
+def score(folder: Path, solution: str, dtype: str, device: str, adapter: Path | None = None) -> float:
+    """Return the mean log-probability of a solution's tokens by a forward pass of the library, or of peft."""
     own = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
+    if adapter:
+        model = peft.PeftModel.from_pretrained(model, adapter)
     asked = prompt("2 + 3?")
     messages = [{"role": turn.role, "content": turn.text} for turn in asked.turns]
     text = own.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + asked.begun

@@ -112,7 +112,7 @@ class TransformersEngine:
             self._queue.put(item)
         return await asyncio.wrap_future(item.future)
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         """End the worker; requests under way get an EngineDead."""
         worker, self._worker = self._worker, None
         # Only if a worker runs: a worker that starts later would end at once.

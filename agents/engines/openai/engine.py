@@ -153,7 +153,7 @@ class OpenAIEngine:
             "a server tells no log-probabilities of a given text: exam.score: logprob needs vllm or transformers",
         )
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         """Close the connections."""
         if self._client is not None:
             await self._client.close()

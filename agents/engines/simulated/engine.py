@@ -114,7 +114,7 @@ class SimulatedEngine:
             why = error.strerror if isinstance(error, OSError) else f"it is damaged: {error}"
             raise EngineExhausted(f"there is no answer key at {path}: {why}; a resumed class writes it anew") from error
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         """Do nothing: the engine holds no resources."""
 
     # --- the model --------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ import functools
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from agents.engines.base import EngineStartError, Settings
 from agents.engines.local.loading import pick_dtype
-from agents.engines.vllm.weights import EXTENSION
+from agents.engines.vllm.weights import EXTENSION, adaptable
 from agents.models.fetch import locked
 from agents.placement.memory import MB, VLLM_CACHE_BYTES
 from broker.endpoints import user_folder
@@ -18,8 +19,15 @@ log = logging.getLogger(__name__)
 
 CAPACITY = {"cpu": 64, "cuda": 256}
 """Requests at once if the scenario sets no capacity."""
+LARGE_GPU_MB, LARGE_BATCH = 40_000, 8192
+"""GPUs of this memory compute this many tokens in one step. vLLM's default for an embedded engine is 2048."""
 BLOCK = 32
 """Tokens per cached block on a CPU (vLLM's default: 128), since only whole blocks of a prefix are cached."""
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values that vLLM takes as `max_lora_rank`."""
+LORAS = 4
+"""Most adapters in one batch, of rank 64 or less: fewer of a higher rank, since each takes memory from the start."""
+LORA_KEYS = ("enable_lora", "max_lora_rank", "max_loras", "lora_target_modules")
 ENVIRONMENT = {
     # A forked core would inherit this process's sockets and threads.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
@@ -29,8 +37,14 @@ ENVIRONMENT = {
 }
 
 
-def arguments(settings: Settings, kind: str) -> dict[str, Any]:
-    """Return vLLM's arguments for a kind of device (`cpu`, `cuda`); `engine_args` of the scenario override them."""
+def arguments(settings: Settings, kind: str, gpu_mb: int = 0) -> dict[str, Any]:
+    """Return vLLM's arguments; `engine_args` of the scenario override them.
+
+    Args:
+        settings: of the agent.
+        kind: kind of device: `cpu` or `cuda`.
+        gpu_mb: memory of its GPU; 0: unknown.
+    """
     args: dict[str, Any] = {
         "model": str(settings.folder),
         "trust_remote_code": False,
@@ -59,12 +73,32 @@ def arguments(settings: Settings, kind: str) -> dict[str, Any]:
             args["dtype"] = cpu_dtype()
     else:
         args["tensor_parallel_size"] = max(1, settings.gpus)
+        if gpu_mb >= LARGE_GPU_MB:
+            args["max_num_batched_tokens"] = LARGE_BATCH
+        if settings.sleeps:
+            args["enable_sleep_mode"] = True
         if settings.memory_share:
             args["gpu_memory_utilization"] = settings.memory_share
         if settings.cache_mb:
             # Then vLLM need not measure what is free, and agents on one GPU may load at the same time.
             args["kv_cache_memory_bytes"] = settings.cache_mb * MB
-    return args | settings.options
+    return args | lora_arguments(settings.lora_rank, args["dtype"], settings.folder) | settings.options
+
+
+def lora_arguments(rank: int, dtype: str, base: Path | None) -> dict[str, Any]:
+    """Return the arguments with which vLLM keeps adapters beside its base weights; empty: it merges them.
+
+    Args:
+        rank: of the adapters; 0: there are none.
+        dtype: of the computation. In float32 nothing is lost by merging, answers are faster, and vLLM's kernels for
+            adapters on GPUs do not compute in it.
+        base: folder of the base model.
+    """
+    if not rank or not base or dtype == "float32":
+        return {}
+    most = next(each for each in LORA_RANKS if each >= rank)
+    at_once = max(1, min(LORAS, LORAS * 64 // most))
+    return dict(zip(LORA_KEYS, (True, most, at_once, adaptable(base)), strict=True))
 
 
 def cpu_dtype() -> str:

@@ -1,8 +1,9 @@
 """Engine on vLLM: the asynchronous engine in the agent's process, the core in a child process.
 
 Prompts are tokens from the same chat as in the transformers engine. vLLM batches, caches prefixes and streams, for one
-set of weights at a time. On GPUs each request has its own seed. On a CPU a seeded request kills the core when a prompt
-is prefilled in parts, so all requests draw from one stream. Rounding depends on the batch on both devices.
+set of complete weights at a time; adapters are beside the base or merged (agents/engines/vllm/weights.py). On GPUs each
+request has its own seed. On a CPU a seeded request kills the core when a prompt is prefilled in parts, so all requests
+draw from one stream. Rounding depends on the batch on both devices.
 """
 
 import asyncio
@@ -10,8 +11,9 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
 
 from agents.engines import thoughts
@@ -21,10 +23,12 @@ from agents.engines.chat import Chat
 from agents.engines.local.engine import check_sampling
 from agents.engines.local.loading import chat_of, check_numbers
 from agents.engines.vllm import scoring
-from agents.engines.vllm.config import ENVIRONMENT, alone_on, arguments, check_seat
+from agents.engines.vllm.config import ENVIRONMENT, LORA_KEYS, alone_on, arguments, check_seat
 from agents.engines.vllm.errors import LogExcerpt, explain, gist
-from agents.engines.vllm.weights import source
+from agents.engines.vllm.weights import adaptable, source
 from agents.engines.weight_scheduler import WeightScheduler
+from agents.models import trained_weights
+from agents.placement.memory import CONTEXT_MB, MB
 from broker.work_messages import Usage
 
 log = logging.getLogger(__name__)
@@ -33,6 +37,8 @@ T = TypeVar("T")
 
 PROGRESS_EVERY = 8
 """Tokens between two progress reports, each of which takes time in the process that feeds the engine."""
+NO_LORA = "LoRA"
+"""Part of vLLM's words about a model beside which it keeps no adapters."""
 SHUTDOWN_S = {"cpu": 0.0, "cuda": 5.0}
 """Time for a core to shut down. On a CPU nothing outlives it, and a training may be waiting."""
 
@@ -65,14 +71,25 @@ class VllmEngine:
         self._cores: list[BaseProcess] = []
         """The core processes."""
         self._rounds = WeightScheduler(self._switch)
+        self._gpu_mb = 0
+        """Memory of its GPU; 0 on the CPU."""
+        self._sleeps = False
+        """Whether the core can sleep during a training."""
+        self._beside = False
+        """Whether vLLM keeps adapters beside the base."""
+        self._adapters: dict[str, Any] = {}
+        """vLLM's request for each adapter beside the base; None: the weights replace the base."""
+        self._adding = asyncio.Lock()
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
-        """Load the model in a child process; takes half a minute, most of it imports of vLLM."""
+        """Load the model in a child process; takes half a minute, most of it imports of vLLM. If it sleeps, wake it."""
         self._progress = on_progress
-        self._rounds = WeightScheduler(self._switch)
-        self._log = LogExcerpt()
-        await asyncio.to_thread(self._load)
-        self._log = LogExcerpt()
+        if not await self._wake():
+            self._rounds = WeightScheduler(self._switch)
+            self._adapters.clear()
+            self._log = LogExcerpt()
+            await asyncio.to_thread(self._load)
+            self._log = LogExcerpt()
         self._closed = ""
 
     async def generate(self, prompt: Prompt) -> Completion:
@@ -98,12 +115,14 @@ class VllmEngine:
         """Score one text in the running batch."""
         return await self._until_closed(self._score(prompt, solution))
 
-    async def stop(self) -> None:
-        """End the core; requests under way get an EngineDead."""
+    async def stop(self, *, again: bool = False) -> None:
+        """End the core; requests under way get an EngineDead. With `again` the core sleeps where it may."""
         self._closed = self._closed or "the engine was stopped"
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if again and await self._sleep():
+            return
         llm, self._llm = self._llm, None
         if llm:
             if llm.output_handler:
@@ -111,21 +130,47 @@ class VllmEngine:
                 llm.output_handler.cancel()
             await asyncio.to_thread(llm.shutdown, SHUTDOWN_S["cpu" if self._kind == "cpu" else "cuda"])
 
+    async def _sleep(self) -> bool:
+        """Move the weights from the GPU to the machine's memory. Returns whether that leaves room for a training."""
+        if not (self._llm and self._sleeps):
+            return False
+        try:
+            await self._llm.sleep(level=1)
+            free = min(await self._llm.collective_rpc("free_mb"))
+        except Exception as error:
+            log.warning("vLLM cannot sleep, so it ends: %s", gist(error))
+            return False
+        need = self._settings.memory_share * self._gpu_mb + CONTEXT_MB
+        log.info("vLLM sleeps: %.1f GB of its GPU are free; a training may need %.1f GB", free / 1000, need / 1000)
+        return bool(free >= need)
+
+    async def _wake(self) -> bool:
+        """Wake a core that sleeps; it has the weights and adapters that it had before. Returns whether it is awake."""
+        if not self._llm:
+            return False
+        try:
+            if await self._llm.wake_up():
+                return True
+            log.warning("vLLM did not wake up, so it starts anew")
+        except Exception as error:
+            log.warning("vLLM cannot wake up, so it starts anew: %s", gist(error))
+        await self.stop()
+        return False
+
     def _load(self) -> None:
         settings = self._settings
         try:
             self._chat = chat_of(settings.folder)
             check_numbers(settings.folder)
             os.environ.update({"OMP_NUM_THREADS": str(max(1, settings.threads)), **ENVIRONMENT})
-            from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.platforms import current_platform
-            from vllm.v1.engine.async_llm import AsyncLLM
 
             kind = current_platform.device_type
             check_seat(kind, settings)
-            args = arguments(settings, kind)
+            self._gpu_mb = current_platform.get_device_total_memory() // MB if kind == "cuda" else 0
+            args = arguments(settings, kind, self._gpu_mb)
             with alone_on(os.environ.get("CUDA_VISIBLE_DEVICES", "") if kind == "cuda" else ""):
-                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
+                self._llm = self._loaded(args)
         except Exception as error:
             why = self._log.failed_core(str(error)) or self._log.root_cause()
             raise explain(error, why, settings) from error
@@ -134,9 +179,25 @@ class VllmEngine:
         self._context = self._llm.model_config.max_model_len
         self._kind = kind
         self._structured = not args["skip_tokenizer_init"]
+        self._sleeps = bool(args.get("enable_sleep_mode"))
+        self._beside = self._llm.vllm_config.lora_config is not None
         self.capacity = args["max_num_seqs"]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
         self.device = f"cpu ({threads})" if kind == "cpu" else f"{max(1, settings.gpus)} GPU{'s' * (settings.gpus > 1)}"
+
+    def _loaded(self, args: dict[str, Any]) -> Any:
+        """Start vLLM; without adapters beside the base if it cannot keep any beside this model."""
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        try:
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
+        except Exception as error:
+            if "enable_lora" not in args or NO_LORA not in f"{error} {self._log.root_cause()}":
+                raise
+        log.warning("vLLM cannot keep adapters beside this model, so it merges them")
+        self._log = LogExcerpt()
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**{key: args[key] for key in args if key not in LORA_KEYS}))
 
     async def _complete(self, prompt: Prompt) -> Completion:
         taken = time.monotonic()
@@ -152,11 +213,11 @@ class VllmEngine:
             )
         completion: list[int] = []
         cached, reason = 0, None
-        async with self._rounds.turn(prompt.weights):
+        async with self._turn(prompt.weights) as adapter:
             with self._failures():
                 sampling = self._sampling(prompt, chat)
                 async for out in self._llm.generate(
-                    scoring.token_prompt(tokens, prompt.weights), sampling, prompt.request_id
+                    scoring.token_prompt(tokens, prompt.weights), sampling, prompt.request_id, lora_request=adapter
                 ):
                     (delta,) = out.outputs
                     completion += delta.token_ids
@@ -186,14 +247,55 @@ class VllmEngine:
             raise EngineFailure(
                 "context", f"{len(tokens)} tokens with the solution, and one more: the context holds {self._context}"
             )
-        async with self._rounds.turn(prompt.weights):
+        by_id = scoring.scores_by_id(self._llm, self._kind)
+        async with self._turn(prompt.weights) as adapter:
             with self._failures():
                 logprob, cached = await scoring.score(
-                    self._llm, prompt, tokens, start, by_id=scoring.scores_by_id(self._llm, self._kind)
+                    self._llm, prompt, tokens, start, by_id=by_id, lora_request=adapter
                 )
         self._progress(prompt.request_id, 0)
         usage = Usage(prompt_tokens=len(tokens), cached_tokens=cached, seconds=time.monotonic() - taken)
         return Scored(logprob, len(tokens) - start, usage)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, weights: str) -> AsyncIterator[Any]:
+        """Hold the engine at these weights; yields vLLM's request for an adapter, or None."""
+        if self._beside and weights and weights not in self._adapters:
+            async with self._adding:
+                if weights not in self._adapters:
+                    self._adapters[weights] = await self._add(weights)
+        adapter = self._adapters.get(weights)
+        async with self._rounds.turn("" if adapter else weights):
+            yield adapter
+
+    async def _add(self, weights: str) -> Any:
+        """Load an adapter beside the base and return vLLM's request for it; None: the weights must replace the base.
+
+        Raises:
+            EngineFailure: the weights do not fit this model.
+        """
+        from vllm.lora.request import LoRARequest
+
+        settings = self._settings
+        assert settings.folder is not None  # noqa: S101  (start ended well)
+        folder = Path(settings.weights_folder) / weights
+        adapter = trained_weights.adapter(folder, settings.folder)
+        if adapter is None:
+            return None
+        request = LoRARequest(weights, len(self._adapters) + 1, str(folder))
+        try:
+            # vLLM would leave others out without a word.
+            if others := {name.split(".")[-1] for name in adapter.modules}.difference(adaptable(settings.folder)):
+                raise ValueError(f"it changes {', '.join(sorted(others))}")
+            with self._failures():
+                await self._llm.add_lora(request)
+        except EngineDead:
+            raise
+        except Exception as error:
+            log.warning("merges the adapter %s, since vLLM cannot keep it beside: %s", weights[:12], gist(error))
+            return None
+        log.info("keeps the adapter %s beside the base", weights[:12])
+        return request
 
     async def _switch(self, weights: str) -> None:
         """Make the core compute with other weights. Prompts name their weights, so its cache stays correct."""

@@ -27,11 +27,11 @@ def scores_by_id(llm: Any, kind: str) -> bool:
 
 
 async def score(
-    llm: Any, prompt: Prompt, tokens: Sequence[int], start: int, *, by_id: bool = False
+    llm: Any, prompt: Prompt, tokens: Sequence[int], start: int, *, by_id: bool = False, **more: Any
 ) -> tuple[float, int]:
     """Return the mean log-probability in nats of `tokens[start:]`, and the number of cached tokens.
 
-    `by_id`: see `scores_by_id`.
+    `by_id`: see `scores_by_id`. `more`: other arguments of vLLM's `generate`.
 
     Raises:
         EngineFailure: vLLM returns no log-probabilities.
@@ -44,7 +44,7 @@ async def score(
         if by_id:
             sampling = _sampling_by_id(tokens[start:], start, skip_cache=skip_cache)
         mean, cached = None, 0
-        async for out in llm.generate(token_prompt(tokens, prompt.weights), sampling, prompt.request_id):
+        async for out in llm.generate(token_prompt(tokens, prompt.weights), sampling, prompt.request_id, **more):
             cached = out.num_cached_tokens or 0
             if by_id:
                 mean = _mean([] if (rows := out.prompt_token_id_logprobs) is None else rows[:, 0].tolist())

@@ -1,15 +1,17 @@
 """Switch the weights of a running vLLM: its workers read the files and merge adapters.
 
-vLLM could also keep adapters beside the base, but on a CPU answers with an adapter then take several times as long, and
-answers of the base become slower, too (docs/performance.md). `Reloading` runs in the processes of the workers.
+In bfloat16 and float16 merging would round small trainings away, so there vLLM keeps adapters beside the base where it
+can. In float32 merged adapters are exact and faster. `Reloading` runs in the processes of the workers.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agents.models import trained_weights
 from agents.models.weights import weights_of
+from agents.placement.memory import MB
 
 EXTENSION = f"{__name__}.Reloading"
 
@@ -21,6 +23,16 @@ class TensorSource(NamedTuple):
     adapter: str = ""
     """File of an adapter to merge; empty: there is none."""
     scale: float = 0.0
+
+
+def adaptable(base: Path) -> list[str]:
+    """Return the last names of the modules that adapters may change beside the base: those of the layers.
+
+    With adapters of the output layer vLLM cannot compute log-probabilities of a prompt: its core dies.
+    """
+    shapes = trained_weights.shapes(base)
+    weights = [name for name in shapes if len(shapes[name]) == 2 and re.search(r"\.\d+\..*\.weight$", name)]
+    return sorted({name.split(".")[-2] for name in weights})
 
 
 def source(base: Path, run_weights: str, weights: str) -> TensorSource:
@@ -38,6 +50,12 @@ def source(base: Path, run_weights: str, weights: str) -> TensorSource:
 
 class Reloading:
     """Extension of vLLM's workers."""
+
+    def free_mb(self) -> float:
+        """Return the free memory of the worker's GPU."""
+        import torch
+
+        return torch.cuda.mem_get_info()[0] / MB
 
     def load_weights_from(self, files: Sequence[str], adapter: str, scale: float) -> None:
         """Load these weights. Each worker keeps its own part of them."""

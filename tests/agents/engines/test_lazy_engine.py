@@ -27,7 +27,7 @@ class Quiet:
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
         raise NotImplementedError
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         self.log.append("stop")
 
 

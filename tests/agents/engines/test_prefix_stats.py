@@ -23,7 +23,7 @@ class Silent:
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
         return Scored(-1.0, 20, Usage(prompt_tokens=120))
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         """Nothing to stop."""
 
 

@@ -18,6 +18,7 @@ from agents.placement.memory import Workload
 from agents.training import preflight
 from broker.errors import ModelError, PlacementError
 from broker.protocol import Role
+from broker.work_messages import Recipe
 from scenarios.config.schema import Agent
 from tests.agents.engines.local.test_engine import CONTEXT, save
 
@@ -420,3 +421,29 @@ def test_only_an_engine_that_may_have_to_make_room_first_thing_is_late(
         one, {}, seed=1, endpoint="", keys="", answer_key=run / "key", run=run, in_turn=in_turn
     )
     assert spec.late == late
+
+
+@pytest.mark.parametrize(
+    ("role", "gpu", "recipe", "in_turn", "told"),
+    [
+        ("teacher", "one", Recipe(lora_rank=8), False, (8, True)),
+        ("teacher", "one", Recipe(lora=False), False, (0, True)),
+        ("teacher", "exclusive", Recipe(), False, (16, False)),
+        ("teacher", "none", Recipe(), False, (16, False)),
+        ("teacher", "one", Recipe(), True, (16, False)),
+        ("teacher", "one", None, False, (0, False)),
+        ("student", "one", Recipe(), False, (0, False)),
+    ],
+)
+def test_a_teacher_is_told_of_its_adapters_and_whether_its_engine_may_stay_on_the_gpu(
+    role: Role, gpu: str, recipe: Recipe | None, in_turn: bool, told: tuple[int, bool]
+) -> None:
+    (teacher,) = resolve.resolve_agents(TEACHER, [])
+    gpus = () if gpu == "none" else ("0",)
+    seat = msgspec.structs.replace(teacher.seat, gpus=gpus, exclusive=gpu == "exclusive")
+    one = msgspec.structs.replace(teacher, role=role, engine="vllm", seat=seat)
+    run = Path("/run")
+    spec = agent_process.agent_spec(
+        one, {}, seed=1, endpoint="", keys="", answer_key=run / "key", run=run, in_turn=in_turn, recipe=recipe
+    )
+    assert (spec.lora_rank, spec.sleeps) == told

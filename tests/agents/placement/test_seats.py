@@ -212,6 +212,19 @@ def test_a_gpu_that_others_fill_disturbs_nobody_who_sits_elsewhere() -> None:
     ]
 
 
+def test_a_second_class_on_a_gpu_gets_what_the_first_leaves_or_is_refused_with_what_that_holds() -> None:
+    def after(share: float | None) -> Machine:
+        (first,) = place([SeatRequest("a", "auto", 1000, share)], machine(A10))
+        return Machine((0,), 64_000, (Gpu("0", "A10", A10, used_mb=int(first.memory_share * A10)),))
+
+    whole, part = after(None), after(0.4)
+    assert "Left: 0.0 GB on GPU 0 (A10, 24.0 GB), where other programs hold 22.8 GB.\n" in refusal(autos(1000), whole)
+    named = refusal([SeatRequest("b", 0, 1000)], whole)
+    assert "22.8 GB may be used, less 22.8 GB that other programs hold" in named
+    (second,) = place(autos(1000), part)
+    assert second.memory_share == pytest.approx(0.55, abs=0.01)
+
+
 def test_shares_of_more_than_there_is_are_refused() -> None:
     assert "cannot hold a 12.0 GB + b 12.0 GB" in refusal(
         [SeatRequest("a", 0, 10, 0.5), SeatRequest("b", 0, 10, 0.5)], machine(A10)

@@ -130,7 +130,7 @@ class Voice:
     async def logprobs(self, prompt: Prompt, solution: str) -> Scored:
         raise NotImplementedError
 
-    async def stop(self) -> None:
+    async def stop(self, *, again: bool = False) -> None:
         self.log.append("stop")
 
 
@@ -308,7 +308,7 @@ def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> No
             super().__init__()
             self.stopping, self.asked = threading.Event(), threading.Event()
 
-        async def stop(self) -> None:
+        async def stop(self, *, again: bool = False) -> None:
             await super().stop()
             self.stopping.set()
             await asyncio.to_thread(self.asked.wait, 120)

@@ -263,6 +263,22 @@ def test_a_broken_worker_fails_all_that_wait_and_all_that_come(tiny: Path) -> No
     assert "a fault in the loop" in str(outcomes[-1])
 
 
+def test_a_gpu_that_disappears_while_requests_run_ends_the_engine_with_the_drivers_words(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Batch) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later")
+
+    monkeypatch.setattr(Batch, "step", lost)
+
+    async def use(engine: TransformersEngine) -> list[Any]:
+        return await asyncio.gather(*(engine.generate(prompt(q)) for q in QUESTIONS), return_exceptions=True)
+
+    outcomes = with_engine(tiny, use)
+    assert {type(outcome) for outcome in outcomes} == {EngineDead}
+    assert str(outcomes[0]).endswith("CUDA error: unspecified launch failure")
+
+
 def test_memory_that_a_single_request_exhausts_fails_that_request(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = Batch.step
 

@@ -51,6 +51,15 @@ def test_on_gpus_the_seat_becomes_tensor_parallelism_and_a_share_of_their_memory
     assert told["enable_prefix_caching"] and "enforce_eager" not in told
 
 
+@pytest.mark.parametrize(("gpu_mb", "tokens"), [(24_000, None), (40_000, 8192), (141_000, 8192), (0, None)])
+def test_a_large_gpu_computes_more_tokens_in_a_step_unless_the_scenario_says_how_many(
+    gpu_mb: int, tokens: int | None
+) -> None:
+    assert arguments(ON_GPUS, "cuda", gpu_mb).get("max_num_batched_tokens") == tokens
+    fewer = msgspec.structs.replace(ON_GPUS, options={"max_num_batched_tokens": 512})
+    assert arguments(fewer, "cuda", gpu_mb)["max_num_batched_tokens"] == 512
+
+
 def test_on_a_cpu_memory_is_bounded_and_nothing_is_compiled() -> None:
     told = arguments(SETTINGS, "cpu")
     assert (told["kv_cache_memory_bytes"], told["enforce_eager"], told["max_num_seqs"]) == (2 << 30, True, 64)
