@@ -25,6 +25,8 @@ class Problem(msgspec.Struct, frozen=True):
     form: AnswerForm
     solution: str = ""
     """A worked solution that ends in the gold answer, where the source has one. Only a `Grade` sends it to agents."""
+    level: str = ""
+    subject: str = ""
 
     @property
     def worked(self) -> str:

@@ -7,6 +7,9 @@ from markupsafe import Markup
 
 COLOURS = 7
 """How many colours page.css has for series: the set of Okabe and Ito without black."""
+MINUS = "\u2212"
+THIN = "\u202f"
+"""A narrow space at which no line breaks."""
 INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--line)"
 
 

@@ -7,6 +7,7 @@ a browser refuses to fetch a file beside a page that was opened from a disk.
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,15 +16,21 @@ import msgspec
 from markupsafe import Markup
 
 from scenarios.report.formatting import percent
+from scenarios.report.page.chart_data import MINUS, THIN
 
-THIN = "\u202f"
-"""A narrow space at which no line breaks."""
+HYPHEN_AS_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
 ASSETS = Path(__file__).with_name("assets")
 DATA_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def document(
-    template: str, data: object, *, scripts: Sequence[str] = (), adds_scripts: bool = False, **context: object
+    template: str,
+    data: object,
+    *,
+    scripts: Sequence[str] = (),
+    adds_scripts: bool = False,
+    frames: bool = False,
+    **context: object,
 ) -> bytes:
     """The bytes of a page.
 
@@ -32,13 +39,14 @@ def document(
         data: What the script of the page reads, as JSON.
         scripts: Files of assets/ that follow page.js.
         adds_scripts: Whether it loads texts from the folder beside the page.
+        frames: Whether it shows other pages of its folder in frames.
         context: What the template shows. All strings are escaped, whoever wrote them.
     """
     style, script = _read("page.css"), "".join(map(_read, ("page.js", *scripts)))
     allowed = f"'sha256-{_digest(script)}'" + (" 'strict-dynamic'" if adds_scripts else "")
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'sha256-{_digest(style)}'; "
-        "base-uri 'none'; form-action 'none'"
+        "base-uri 'none'; form-action 'none'" + ("; frame-src 'self' file:" if frames else "")
     )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS),
@@ -47,7 +55,7 @@ def document(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": lambda share: unbroken(percent(share)), "sentence": unbroken}
+    environment.filters |= {"percent": lambda share: typeset(percent(share)), "sentence": typeset}
     page = environment.get_template(template).render(
         policy=policy,
         # Files of this program, and JSON without a character that ends a script.
@@ -59,9 +67,9 @@ def document(
     return page.encode("utf-8", "replace")
 
 
-def unbroken(sentence: str) -> str:
-    """A text of this program with a narrow space before each percent sign, at which no line breaks."""
-    return sentence.replace(" %", f"{THIN}%")
+def typeset(sentence: str) -> str:
+    """A text of this program with narrow spaces before percent signs, at which no line breaks, and with minus signs."""
+    return HYPHEN_AS_MINUS.sub(MINUS, sentence.replace(" %", f"{THIN}%"))
 
 
 def as_data(data: object) -> str:

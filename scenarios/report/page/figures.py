@@ -1,9 +1,12 @@
 """The charts of the methods of level 1 and of the students' exams. All numbers are the summary's."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+
+from msgspec import UNSET, UnsetType
 
 from scenarios.report.formatting import interval, many, percent
-from scenarios.report.page.chart_data import Chart, Dot, PageTable, colours
+from scenarios.report.methods import Method
+from scenarios.report.page.chart_data import INK, Chart, Dot, PageTable, colours
 from scenarios.report.page.charts import dot_plot
 from scenarios.report.summary import Summary
 from scenarios.report.tables import LABELS
@@ -17,9 +20,23 @@ BASELINES = ("greedy", "sc")
 
 def student_colours(summary: Summary) -> dict[str, str]:
     """The colour that a student keeps everywhere; copies of one student share it."""
-    kinds = {student.name: student.copy_of or student.name for student in summary.students}
-    palette = colours(list(kinds.values()))
-    return {name: palette[kind] for name, kind in kinds.items()}
+    return copies_alike(copied(summary))
+
+
+def copied(summary: Summary) -> dict[str, str]:
+    """By student: the student of the file that it is a copy of, or its own name."""
+    return {student.name: student.copy_of or student.name for student in summary.students}
+
+
+def copies_alike(copied: Mapping[str, str]) -> dict[str, str]:
+    """A colour for each student, equal for copies of one; see `copied`."""
+    palette = colours(list(copied.values()))
+    return {name: palette[kind] for name, kind in copied.items()}
+
+
+def line_up_colour(students: Collection[str], copied: Mapping[str, str]) -> str:
+    """That of its only student, or of the one that all of them are copies of."""
+    return copies_alike(copied)[next(iter(students))] if len({copied[name] for name in students}) == 1 else INK
 
 
 def methods(summary: Summary) -> Chart | None:
@@ -28,6 +45,7 @@ def methods(summary: Summary) -> Chart | None:
     if not summary.solves or not best.n:
         return None
     found = {name: method for name, method in summary.methods.items() if name not in TEACHERS and method.n}
+    priced = any(method.cost is not UNSET for method in found.values())
     dots = [
         Dot(
             LABELS.get(name, name),
@@ -41,6 +59,7 @@ def methods(summary: Summary) -> Chart | None:
                 f"{method.prompt_tokens:,}",
                 f"{method.cached_prompt_tokens:,}",
                 f"{method.completion_tokens:,}",
+                *([_money(method)] if priced else []),
             ),
         )
         for name, method in found.items()
@@ -50,23 +69,32 @@ def methods(summary: Summary) -> Chart | None:
             LABELS.get(name, name), percent(method.accuracy), interval(method.ci95), f"{method.n:,}",
             percent(method.tie_share), percent(method.accuracy_random_ties), f"{method.rationales:,}",
             f"{method.prompt_tokens:,}", f"{method.cached_prompt_tokens:,}", f"{method.completion_tokens:,}",
+            *([_money(method)] if priced else []),
         )
         for name, method in found.items()
     ]  # fmt: skip
-    rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", "-", "-", "-", "-", "-", "-"))
+    nothing = ("-",) * (7 if priced else 6)
+    rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", *nothing))
     table = PageTable(
         (
             "method", "right", "95 %", "problems", "ties", "right with ties at random", "rationales", "prompt tokens",
-            "of these cached", "completion tokens",
+            "of these cached", "completion tokens", *(["cost"] if priced else []),
         ),
         tuple(rows),
     )  # fmt: skip
     note = f"The thin line is the best that any choice could reach: a right rationale on {percent(best.accuracy)}. "
     note += "Tokens are those of all problems: prompts, cached ones among them, and completions."
-    headings = ("right", "prompt", "cached", "completion")
+    headings = ["right", "prompt", "cached", "completion"]
+    if priced:
+        headings.append("cost")
+        note += " Cost: of these tokens by the prices in the scenario, in their currency."
     return dot_plot(
         "How often the teacher's answer is right", dots, table, reference=best.accuracy, headings=headings, note=note
     )
+
+
+def _money(method: Method) -> str:
+    return "-" if isinstance(method.cost, UnsetType) else f"{method.cost:.4g}"
 
 
 def students(summary: Summary) -> Chart | None:

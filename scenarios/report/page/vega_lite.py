@@ -7,8 +7,12 @@ from scenarios.report.page.chart_data import FAINT, GRID, INK, Dot, Point, Span,
 
 ROW, NARROW_ROW = 28, 24
 """Height of a row of a dot plot, in pixels."""
-WIDE, NARROW = 360, 170
-"""Width of the plot itself, in pixels."""
+WIDE, NARROW = 1090, 170
+"""Width of a wide drawing, and of the plot itself in a narrow one, in pixels."""
+CHARACTER = 7.5
+"""Width of a character of a label, estimated."""
+BESIDE = 420
+"""Width of the plot of a line chart; two stand side by side."""
 LINES = 180
 """Height of a line chart."""
 TICKS = 12
@@ -40,6 +44,12 @@ def _axis(unit: str, *, wide: bool) -> dict[str, Any]:
     return axis | ({"labelExpr": expressions[unit]} if unit in expressions else {})
 
 
+def _left_over(dots: Sequence[Dot], headings: Sequence[str]) -> int:
+    """The width of the plot of a wide dot plot: what its labels and columns of text leave."""
+    longest = max((len(dot.label) for dot in dots), default=0)
+    return round(WIDE - min(LABEL, CHARACTER * longest) - COLUMN * len(headings))
+
+
 def dot_spec(
     dots: Sequence[Dot],
     domain: tuple[float, float],
@@ -51,7 +61,7 @@ def dot_spec(
     wide: bool,
 ) -> dict[str, Any]:
     """The rows of a dot plot, with columns of text where it is wide, and with bars from 0 where these are wanted."""
-    width, row = (WIDE, ROW) if wide else (NARROW, NARROW_ROW)
+    width, row = (_left_over(dots, headings), ROW) if wide else (NARROW, NARROW_ROW)
     values = [
         {
             "label": dot.label, "value": dot.value, "low": dot.ci95[0] if dot.ci95 else None,
@@ -171,7 +181,7 @@ def line_spec(
     series = {"field": "series", "type": "nominal"}
     hover = {"field": "hover", "type": "nominal"}
     return {
-        "width": WIDE + 80 if wide else NARROW + 20,
+        "width": BESIDE if wide else NARROW + 20,
         "height": LINES,
         "data": {"values": values},
         "encoding": {"x": across, "y": up, "color": colour},
@@ -200,7 +210,7 @@ def span_spec(spans: Sequence[Span], states: Mapping[str, str], *, wide: bool) -
     rows = list(dict.fromkeys(one.row for one in spans))
     present = [state for state in states if any(one.state == state for one in spans)]
     return {
-        "width": WIDE + 180 if wide else NARROW + 20,
+        "width": round(WIDE - min(LABEL, CHARACTER * max(map(len, rows), default=0))) if wide else NARROW + 20,
         "height": ROW * max(len(rows), 1),
         "data": {"values": values},
         "mark": {"type": "bar", "height": 14},
