@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from scenarios.report.page import vega_lite
-from scenarios.report.page.chart_data import THIN, Chart, Dot, PageTable, Point, Span
+from scenarios.report.page.chart_data import THIN, Chart, Dot, PageTable, Point, Span, typeset
 
 HOVER = re.compile(r'(<(?:path|line|rect|text)\b[^>]*?) aria-label="([^"]*)"([^>]*?)(/>|>)')
 UNUSED = re.compile(r' (?:role|aria-roledescription|aria-label|aria-hidden|font-family)="[^"]*"')
@@ -110,4 +110,4 @@ def _titled(mark: re.Match[str]) -> str:
     if 'role="graphics-symbol"' not in begin + rest:
         return f"{begin}{rest}{end}"
     close = f"</{name}>" if end == "/>" else ""
-    return f"{begin}{rest}><title>{said}</title>{close}"
+    return f"{begin}{rest}><title>{typeset(said)}</title>{close}"

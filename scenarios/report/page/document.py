@@ -7,7 +7,6 @@ a browser refuses to fetch a file beside a page that was opened from a disk.
 
 import base64
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +15,8 @@ import msgspec
 from markupsafe import Markup
 
 from scenarios.report.formatting import percent
-from scenarios.report.page.chart_data import MINUS, THIN
+from scenarios.report.page.chart_data import typeset
 
-HYPHEN_AS_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
 ASSETS = Path(__file__).with_name("assets")
 DATA_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -65,11 +63,6 @@ def document(
         **context,
     )
     return page.encode("utf-8", "replace")
-
-
-def typeset(sentence: str) -> str:
-    """A text of this program with narrow spaces before percent signs, at which no line breaks, and with minus signs."""
-    return HYPHEN_AS_MINUS.sub(MINUS, sentence.replace(" %", f"{THIN}%"))
 
 
 def as_data(data: object) -> str:

@@ -1,6 +1,7 @@
 """Vega-Lite specifications of the charts, for a wide and for a narrow screen."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from scenarios.report.page.chart_data import FAINT, GRID, INK, Dot, Point, Span, colours
@@ -18,9 +19,9 @@ LINES = 180
 TICKS = 12
 """A line chart with no more values of x has a tick at each."""
 COLUMN = 90
-"""Width of a column of text right of a dot plot."""
+"""Least width of a column of text right of a dot plot."""
 LABEL = 190
-NARROW_LABEL = 110
+NARROW_LABEL = 125
 PADDING = {"left": 20, "right": 8, "top": 4, "bottom": 4}
 """vl-convert does not know the reader's font, in which labels may be longer."""
 CONFIG: dict[str, Any] = {
@@ -47,7 +48,12 @@ def _axis(unit: str, *, wide: bool) -> dict[str, Any]:
 def _left_over(dots: Sequence[Dot], headings: Sequence[str]) -> int:
     """The width of the plot of a wide dot plot: what its labels and columns of text leave."""
     longest = max((len(dot.label) for dot in dots), default=0)
-    return round(WIDE - min(LABEL, CHARACTER * longest) - COLUMN * len(headings))
+    return round(WIDE - min(LABEL, CHARACTER * longest) - sum(map(_column, headings)))
+
+
+def _column(heading: str) -> int:
+    """The width of a column of text."""
+    return max(COLUMN, round(CHARACTER * len(heading)) + 20)
 
 
 def dot_spec(
@@ -107,8 +113,9 @@ def dot_spec(
     if reference is not None:
         line = {"mark": {"type": "rule", "color": FAINT, "strokeWidth": 1}, "data": {"values": [{}]}}
         layers.insert(0, line | {"encoding": {"x": {"datum": reference, "type": "quantitative"}, "y": None}})
-    for number, heading in enumerate(headings if wide else ()):
-        place = {"x": {"value": width + COLUMN * (number + 1)}}
+    ends = [*accumulate(map(_column, headings), initial=width)][1:]
+    for number, (heading, right) in enumerate(zip(headings, ends, strict=True) if wide else ()):
+        place = {"x": {"value": right}}
         layers += [
             {
                 "mark": {"type": "text", "align": "right"},
