@@ -1,8 +1,9 @@
 """The charts of the methods of level 1 and of the students' exams. All numbers are the summary's."""
 
+import math
 from collections.abc import Collection, Mapping
 
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.methods import Method
@@ -45,7 +46,7 @@ def methods(summary: Summary) -> Chart | None:
     if not summary.solves or not best.n:
         return None
     found = {name: method for name, method in summary.methods.items() if name not in TEACHERS and method.n}
-    priced = any(method.cost is not UNSET for method in found.values())
+    costs = _costs(found)
     dots = [
         Dot(
             LABELS.get(name, name),
@@ -59,7 +60,7 @@ def methods(summary: Summary) -> Chart | None:
                 f"{method.prompt_tokens:,}",
                 f"{method.cached_prompt_tokens:,}",
                 f"{method.completion_tokens:,}",
-                *([_money(method)] if priced else []),
+                *([costs[name]] if costs else []),
             ),
         )
         for name, method in found.items()
@@ -69,23 +70,23 @@ def methods(summary: Summary) -> Chart | None:
             LABELS.get(name, name), percent(method.accuracy), interval(method.ci95), f"{method.n:,}",
             percent(method.tie_share), percent(method.accuracy_random_ties), f"{method.rationales:,}",
             f"{method.prompt_tokens:,}", f"{method.cached_prompt_tokens:,}", f"{method.completion_tokens:,}",
-            *([_money(method)] if priced else []),
+            *([costs[name]] if costs else []),
         )
         for name, method in found.items()
     ]  # fmt: skip
-    nothing = ("-",) * (7 if priced else 6)
+    nothing = ("-",) * (7 if costs else 6)
     rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", *nothing))
     table = PageTable(
         (
             "method", "right", "95 %", "problems", "ties", "right with ties at random", "rationales", "prompt tokens",
-            "of these cached", "completion tokens", *(["cost"] if priced else []),
+            "of these cached", "completion tokens", *(["cost"] if costs else []),
         ),
         tuple(rows),
     )  # fmt: skip
     note = f"The thin line is the best that any choice could reach: a right rationale on {percent(best.accuracy)}. "
     note += "Tokens are those of all problems: prompts, cached ones among them, and completions."
     headings = ["right", "prompt", "cached", "completion"]
-    if priced:
+    if costs:
         headings.append("cost")
         note += " Cost: of these tokens by the prices in the scenario, in their currency."
     return dot_plot(
@@ -93,8 +94,12 @@ def methods(summary: Summary) -> Chart | None:
     )
 
 
-def _money(method: Method) -> str:
-    return "-" if isinstance(method.cost, UnsetType) else f"{method.cost:.4g}"
+def _costs(found: Mapping[str, Method]) -> dict[str, str]:
+    """What each method costs, with equally many digits after the point: two of the smallest cost; empty: no prices."""
+    known = {name: method.cost for name, method in found.items() if not isinstance(method.cost, UnsetType)}
+    least = min((cost for cost in known.values() if cost), default=1.0)
+    digits = max(2, 1 - math.floor(math.log10(least)))
+    return {name: f"{known[name]:,.{digits}f}" if name in known else "-" for name in found} if known else {}
 
 
 def students(summary: Summary) -> Chart | None:
