@@ -2,7 +2,8 @@
 
 The Content-Security-Policy allows the style and the script of this file by their digests, and nothing else. Where the
 texts stand in a folder beside the page, `strict-dynamic` lets the script of the page, and nothing else, add scripts:
-a browser refuses to fetch a file beside a page that was opened from a disk.
+a browser refuses to fetch a file beside a page that was opened from a disk. The page of a study shows those of its
+classes in frames: where it was opened from a disk, not every browser counts files as of its own origin ('self').
 """
 
 import base64
