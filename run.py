@@ -213,14 +213,14 @@ def watch(run_dir: RunOrStudyDir, /) -> int:
 
 @app.command
 def report(run_dir: RunOrStudyDir, /, *, as_json: AsJson = False) -> int:
-    """Rebuild the summary and the page of a class, or the comparison of a study, from the records of every answer."""
+    """Rebuild summary and page of a class, or of a study and all its classes, from the records of every answer."""
     from scenarios.session.conclusion import report_class
     from scenarios.session.run_dir import RunFolder
-    from scenarios.studies.commands import report_study
+    from scenarios.studies.commands import rebuild_study
     from scenarios.studies.folder import StudyFolder
 
     if (of := StudyFolder(run_dir)).used:
-        return report_study(of, out, err, as_json=as_json)
+        return rebuild_study(of, out, err, as_json=as_json)
     return report_class(RunFolder(run_dir), out, err, as_json=as_json)
 
 

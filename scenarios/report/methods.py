@@ -1,10 +1,11 @@
 """How right the answers of each method are, and how two methods compare on the same teaching problems."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from scenarios.config.schema import Scenario
+from scenarios.config.schema import Agent, Scenario
 from scenarios.records.observe import Rationale, TeachingProblemRecord
 from scenarios.scoring.dense import dense_scores
 from scenarios.scoring.equal_cost import affordable, with_votes
@@ -22,6 +23,8 @@ COMPARISONS = (
     ("m1_sum", "sc_at_cost"), ("m1_max", "sc_at_cost"),
     ("m1_sum", "sc_at_completion_cost"), ("m1_max", "sc_at_completion_cost"),
 )  # fmt: skip
+PRICES = ("price_per_million_prompt", "price_per_million_completion")
+"""Entries of engine_args; a cached prompt token has the full price."""
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -44,6 +47,10 @@ class Method(msgspec.Struct, frozen=True):
     """Of TPs on which several answers had the best score."""
     accuracy_random_ties: float | None = None
     """Expected accuracy if ties were broken at random."""
+    cost: float | msgspec.UnsetType = msgspec.UNSET
+    """Of these tokens by the prices in the scenario, in their currency; an agent without prices costs nothing. Left out
+    where no agent has prices; by log-probabilities, which read solutions besides; and for M1 with dialogues, in which
+    tokens of teacher and student are counted together."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -90,7 +97,11 @@ def methods(
     """Every method of the scenario, with or without answers."""
     names = [*METHODS, *(DENSE_METHODS if scenario.exam.score == "logprob" else ())]
     names += EQUAL_COST_METHODS if scenario.lesson.equal_cost else ()
-    return {name: _method(chosen.get(name, ()), _cost(name, lessons)) for name in names}
+    found = {name: _method(chosen.get(name, ()), _cost(name, lessons)) for name in names}
+    return {
+        name: msgspec.structs.replace(method, cost=_money(name, lessons, scenario)) if method.n else method
+        for name, method in found.items()
+    }
 
 
 def _counted(method: str, lesson: TeachingProblemRecord) -> TeachingProblemRecord:
@@ -132,6 +143,29 @@ def _cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, in
 def _tokens(rationales: Sequence[Rationale]) -> dict[str, int]:
     names = ("completion_tokens", "prompt_tokens", "cached_prompt_tokens")
     return {name: sum(getattr(rationale, name) for rationale in rationales) for name in names}
+
+
+def _money(method: str, lessons: Sequence[TeachingProblemRecord], scenario: Scenario) -> float | msgspec.UnsetType:
+    """What the tokens of a method cost; see `Method.cost`."""
+    agents = {one.name: one for one in (scenario.teacher, *scenario.students)}
+    examines = method not in ("greedy", "sc", *EQUAL_COST_METHODS)
+    talked = any(rationale.talks for lesson in lessons for rationale in lesson.rationales)
+    if not any(map(_priced, agents.values())) or method in DENSE_METHODS or (examines and talked):
+        return msgspec.UNSET
+    own = _cost(method if not examines else "sc", lessons)
+    exams = [one for lesson in lessons if examines for one in lesson.exam_costs]
+    return _price(scenario.teacher, own["prompt_tokens"], own["completion_tokens"]) + math.fsum(
+        _price(agents[one.student], one.prompt_tokens, one.completion_tokens) for one in exams
+    )
+
+
+def _priced(agent: Agent) -> bool:
+    return any(agent.engine_args.get(name) for name in PRICES)
+
+
+def _price(agent: Agent, *tokens: int) -> float:
+    """The price of prompt tokens and of completion tokens."""
+    return sum(n * float(agent.engine_args.get(name, 0)) for name, n in zip(PRICES, tokens, strict=True)) / 1_000_000
 
 
 def comparisons(chosen: Mapping[str, Sequence[ChosenAnswer]], seed: int) -> list[Comparison]:

@@ -11,7 +11,7 @@ from scenarios.report.console import say, show_summary
 from scenarios.report.formatting import many
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
 from scenarios.session.page_writing import write_run_page
-from scenarios.session.run_dir import RunFolder
+from scenarios.session.run_dir import Rebuilt, RunFolder
 from scenarios.session.runner import Ending
 
 
@@ -66,9 +66,14 @@ def report_class(folder: RunFolder, out: Console, err: Console, *, as_json: bool
     scenario = folder.scenario()
     rebuilt = folder.rebuild(scenario)
     show_summary(out, rebuilt.summary, as_json=as_json)
-    folder.write_summary(rebuilt.summary)
-    folder.write_metrics(scenario, rebuilt.summary)
-    if without_page := write_run_page(folder, scenario, rebuilt):
+    if without_page := write_again(folder, scenario, rebuilt):
         say(err, without_page)
         return FAILED
     return COMPLETE
+
+
+def write_again(folder: RunFolder, scenario: Scenario, rebuilt: Rebuilt) -> str:
+    """Write summary.json, the metrics and report.html of a class. Returns what `write_run_page` does."""
+    folder.write_summary(rebuilt.summary)
+    folder.write_metrics(scenario, rebuilt.summary)
+    return write_run_page(folder, scenario, rebuilt)

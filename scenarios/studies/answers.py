@@ -45,6 +45,8 @@ class ClassAnswers(msgspec.Struct, frozen=True):
     simulated: bool
     adds: dict[str, tuple[list[float], list[float]]] = {}
     """By student, its Shapley value for each TP, by MAX and by SUM; empty for a single student."""
+    taught: Sequence[Problem] = ()
+    """The TPs."""
 
 
 def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> ClassAnswers:
@@ -85,6 +87,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         differing=sum(_differ(lesson, students) for lesson in lessons),
         simulated=any(agent.engine == "simulated" for agent in scenario.agents),
         adds=adds,
+        taught=[problems[lesson.tp] for lesson in lessons],
     )
 
 

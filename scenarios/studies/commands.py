@@ -11,13 +11,14 @@ from broker.interrupts import Interrupts
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say, show
 from scenarios.session.command_line import AsJson, RunDir
+from scenarios.session.conclusion import write_again
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED
 from scenarios.session.plan import PlanRow
 from scenarios.studies import compare as compare_classes
 from scenarios.studies import load, plan, runner, tables
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.page import write_study_page
-from scenarios.studies.result import study_result
+from scenarios.studies.result import read_study
 from scenarios.studies.runner import ClassSessions
 
 
@@ -97,13 +98,28 @@ def report_study(
     as_json: bool = False,
 ) -> int:
     """Make study.json and report.html from the classes' records, and print the result; returns the exit code."""
-    result = study_result(folder, failed)
-    folder.write_result(result)
-    show(out, result, tables.result_tables, as_json=as_json)
-    if without_page := write_study_page(folder, result):
+    found = read_study(folder, failed)
+    folder.write_result(found.result)
+    show(out, found.result, tables.result_tables, as_json=as_json)
+    if without_page := write_study_page(folder, found):
         say(err, without_page)
         return FAILED
     return COMPLETE
+
+
+def rebuild_study(folder: StudyFolder, out: Console, err: Console, *, as_json: bool = False) -> int:
+    """Write the summary and the page of every class anew, then do as `report_study`; returns the exit code."""
+    code = COMPLETE
+    for run in (run for run in map(folder.run, folder.cells()) if run.used):
+        try:
+            scenario = run.scenario()
+            without_page = write_again(run, scenario, run.rebuild(scenario))
+        except (LbtError, OSError, sqlite3.Error) as error:
+            without_page = f"{run}: its summary and its page stay as they are: {in_words(error)}"
+        if without_page:
+            say(err, without_page)
+            code = FAILED
+    return report_study(folder, out, err, as_json=as_json) or code
 
 
 def plan_study(

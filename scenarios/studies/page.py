@@ -1,6 +1,6 @@
 """Writes report.html of a study: its answer, line-ups, comparisons and classes, from study.json's figures alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -9,17 +9,18 @@ from scenarios.config import load
 from scenarios.config.published import METHOD
 from scenarios.report.formatting import interval, many, percent, uncorrected
 from scenarios.report.page.answer import points
-from scenarios.report.page.chart_data import Chart, Dot, PageTable, around_zero, colours
+from scenarios.report.page.chart_data import Chart, Dot, PageTable, around_zero
 from scenarios.report.page.charts import dot_plot
+from scenarios.report.page.figures import copies_alike, line_up_colour
 from scenarios.report.tables import LABELS
 from scenarios.session.run_dir import RunFolder
+from scenarios.studies.beside import PAGE, beside
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.pooling import Difference
-from scenarios.studies.result import CellResult, LineupResult, StudyResult
+from scenarios.studies.result import CellResult, LineupResult, StudyRecords, StudyResult
 from scenarios.studies.sentences import in_words
 from scenarios.studies.terms import label, value_label
 
-NAME = "report.html"
 LINE_UPS_BY_CLASS = 6
 """With more line-ups the table of classes has none."""
 MEMBERS = 40
@@ -36,14 +37,14 @@ class CellRow(msgspec.Struct, frozen=True):
     figures: list[str]
 
 
-def write_study_page(folder: StudyFolder, result: StudyResult) -> str:
+def write_study_page(folder: StudyFolder, found: StudyRecords) -> str:
     """Write report.html into the folder of a study; an older one stays where that fails.
 
     Returns:
         Why it is not written and what to do, as a sentence; empty: it is written.
     """
     try:
-        write_atomically(folder.path / NAME, page(folder, result))
+        write_atomically(folder.path / PAGE, page(folder, found))
         return ""
     except ImportError as error:
         why = f"the package {error.name} is not installed: pip install -e ."
@@ -52,15 +53,19 @@ def write_study_page(folder: StudyFolder, result: StudyResult) -> str:
     return f"report.html is not written: {why}\nstudy.json is. Later: python run.py report {folder}"
 
 
-def page(folder: StudyFolder, result: StudyResult) -> bytes:
+def page(folder: StudyFolder, found: StudyRecords) -> bytes:
     """The bytes of the page."""
     from scenarios.report.page.document import document
 
-    study = folder.study()
+    study, result = folder.study(), found.result
+    copied = {one.name: one.pool for one in found.scenario.students} if found.scenario else {}
+    classes = beside(folder, found.classes)
     first, doubts = _answer(result)
     return document(
         "study.html.j2",
-        {},
+        classes,
+        scripts=("beside.js",),
+        frames=True,
         title=result.study,
         result=result,
         complete=sum(run.status == "complete" for run in result.runs),
@@ -71,13 +76,16 @@ def page(folder: StudyFolder, result: StudyResult) -> bytes:
         answer=first,
         doubts=[*doubts, *([uncorrected(len(result.descriptive))] if len(result.descriptive) > 1 else [])],
         primary=differences("Primary comparisons, named before the study ran", result.primary),
-        line_ups=[(rule.upper(), _line_ups(result, rule), "") for rule in ("max", "sum")] if result.lineups else [],
+        line_ups=[(rule.upper(), _line_ups(result, rule, copied), "") for rule in ("max", "sum")]
+        if result.lineups
+        else [],
         methods=_methods(result),
-        shapley=_shapley(result),
+        shapley=_shapley(result, copied),
         descriptive=differences("Other comparisons: neither planned nor corrected", result.descriptive),
         published=_published(result),
         columns=["problems", "SC", *(one.name for one in _in_cells(result))],
         cells=[_cell(run, result, folder) for run in result.runs],
+        beside=classes,
         settings=load.dump(study),
     )
 
@@ -146,7 +154,7 @@ def _with_members(one: LineupResult) -> str:
     return one.name if members == one.name or len(members) > MEMBERS else f"{one.name} ({members})"
 
 
-def _line_ups(result: StudyResult, rule: str) -> Chart:
+def _line_ups(result: StudyResult, rule: str, copied: Mapping[str, str]) -> Chart:
     """The line-ups by MAX or by SUM, pooled over the cells."""
     from scenarios.report.page.line_ups import grouped
 
@@ -157,8 +165,9 @@ def _line_ups(result: StudyResult, rule: str) -> Chart:
         ci95 = one.m1_max_ci95 if rule == "max" else one.m1_sum_ci95
         said = f"{one.name} ({', '.join(one.students)}): {percent(accuracy(one))}, 95 % {interval(ci95)}"
         return Dot(
-            _with_members(one), accuracy(one), ci95, said, "var(--ink)", (percent(accuracy(one)), interval(ci95))
-        )
+            _with_members(one), accuracy(one), ci95, said, line_up_colour(one.students, copied),
+            (percent(accuracy(one)), interval(ci95)),
+        )  # fmt: skip
 
     ordered = sorted(result.lineups, key=lambda one: (len(one.students), -accuracy(one)))
     dots, left_out = grouped(ordered, lambda one: len(one.students), dot)
@@ -197,7 +206,7 @@ def _methods(result: StudyResult) -> Chart | None:
     return dot_plot("Methods", dots, table, headings=("right", "95 %"), note=note)
 
 
-def _shapley(result: StudyResult) -> Chart | None:
+def _shapley(result: StudyResult, copied: Mapping[str, str]) -> Chart | None:
     from scenarios.report.page.analysis import value_bars
 
     found = result.shapley
@@ -207,7 +216,7 @@ def _shapley(result: StudyResult) -> Chart | None:
         "By M1 SUM. A bar is the Shapley value: what the student adds when it joins, averaged over all orders and, "
         f"on each problem, over its classes. Intervals are over {many(found.n, 'distinct problem')}."
     )
-    return value_bars(found.students, colours([one.name for one in found.students]), note)
+    return value_bars(found.students, copies_alike(copied), note)
 
 
 def _published(result: StudyResult) -> PageTable | None:
@@ -232,7 +241,7 @@ def _cell(run: CellResult, result: StudyResult, folder: StudyFolder) -> CellRow:
     """A class; its page may be missing, of a class that never ran."""
     figures = [f"{run.n:,}" if run.n else "-", percent(run.methods.get("sc"))]
     figures += [percent(run.lineups.get(one.name, {}).get("m1_max")) for one in _in_cells(result)]
-    link = f"{run.folder}/{NAME}"
+    link = f"{run.folder}/{PAGE}"
     has_page = (folder.path / link).is_file()
     status = f"{run.status}: {run.reason}" if run.reason else run.status
     return CellRow(label({**run.factors, "seed": run.seed}), link if has_page else "", status, figures)

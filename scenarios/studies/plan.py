@@ -26,7 +26,7 @@ from scenarios.studies.estimate import (
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import MOST_CELLS, CellClass
 from scenarios.studies.pooling import Difference
-from scenarios.studies.result import study_result
+from scenarios.studies.result import read_study
 from scenarios.studies.runner import distinct, located
 from scenarios.studies.schema import Study
 from scenarios.studies.terms import label, named_lineups
@@ -131,7 +131,7 @@ def study_plan(
         measured=measured(list(map(msgspec.structs.asdict, cells)), summaries) if begun else None,
         most_problems=most_problems(classes),
         power=power(),
-        found=study_result(begun).primary if begun and any(summaries) else [],
+        found=read_study(begun).result.primary if begun and any(summaries) else [],
     )
 
 

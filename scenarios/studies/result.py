@@ -5,7 +5,7 @@ from 0 to 1.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -84,7 +84,17 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     published: list[PublishedResult] = []
 
 
-def study_result(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> StudyResult:
+class StudyRecords(NamedTuple):
+    """A study as its classes' records have it."""
+
+    result: StudyResult
+    scenario: Scenario | None
+    """Of the first complete class; None: there is none."""
+    classes: Sequence[tuple[Cell, ClassAnswers]]
+    """The complete ones."""
+
+
+def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> StudyRecords:
     """The result of a study from its classes' records alone.
 
     Args:
@@ -123,7 +133,7 @@ def study_result(folder: StudyFolder, failed: Mapping[str, str] | None = None) -
                 result = _with_figures(result, answers, in_cell)
                 scenario, lineups = scenario or described, lineups or in_cell
         runs.append(result)
-    return _pooled(study, runs, complete, scenario, lineups or {})
+    return StudyRecords(_pooled(study, runs, complete, scenario, lineups or {}), scenario, complete)
 
 
 def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups) -> CellResult:

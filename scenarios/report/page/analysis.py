@@ -6,8 +6,8 @@ from functools import partial
 import msgspec
 
 from scenarios.report.formatting import interval, many, percent
-from scenarios.report.page.answer import MINUS, points
-from scenarios.report.page.chart_data import Chart, Dot, PageTable, Point, around_zero
+from scenarios.report.page.answer import points
+from scenarios.report.page.chart_data import MINUS, Chart, Dot, PageTable, Point, around_zero
 from scenarios.report.page.charts import dot_plot, line_chart
 from scenarios.report.page.figures import student_colours
 from scenarios.report.page.line_ups import points_interval

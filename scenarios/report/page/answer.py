@@ -2,11 +2,11 @@
 
 from scenarios.report.formatting import percent
 from scenarios.report.methods import Comparison
+from scenarios.report.page.chart_data import MINUS
 from scenarios.report.summary import Summary
 from scenarios.scoring.power import needed_sentence
 from scenarios.scoring.statistics import LEVEL
 
-MINUS = "\u2212"
 WITHOUT = "There is no answer yet: no problem is complete. It comes once all rationales and exams of one are there."
 MEANS = {
     "m1_sum": "Choosing by exams (M1 SUM)",

@@ -1,5 +1,6 @@
-"""What charts are made of: dots, points, spans, tables, and the colours of series."""
+"""What charts are made of: dots, points, spans, tables, the colours of series, and how figures are typeset."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -7,6 +8,10 @@ from markupsafe import Markup
 
 COLOURS = 7
 """How many colours page.css has for series: the set of Okabe and Ito without black."""
+MINUS = "\u2212"
+THIN = "\u202f"
+"""A narrow space at which no line breaks."""
+HYPHEN_AS_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
 INK, FAINT, GRID = "var(--ink)", "var(--faint)", "var(--line)"
 
 
@@ -71,3 +76,9 @@ def around_zero(intervals: Iterable[tuple[float, float]]) -> tuple[float, float]
     reach = max((abs(end) for ci95 in intervals for end in ci95), default=0.0)
     reach = max(0.1, min(1.0, reach * 1.1))
     return -reach, reach
+
+
+def typeset(sentence: str) -> str:
+    """A text of this program with minus signs, and with spaces at which no line breaks around percent signs and p."""
+    unbroken = sentence.replace(" %", f"{THIN}%").replace("p = ", "p\u00a0=\u00a0")
+    return HYPHEN_AS_MINUS.sub(MINUS, unbroken)

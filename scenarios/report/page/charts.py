@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from scenarios.report.page import vega_lite
-from scenarios.report.page.chart_data import Chart, Dot, PageTable, Point, Span
+from scenarios.report.page.chart_data import THIN, Chart, Dot, PageTable, Point, Span, typeset
 
 HOVER = re.compile(r'(<(?:path|line|rect|text)\b[^>]*?) aria-label="([^"]*)"([^>]*?)(/>|>)')
 UNUSED = re.compile(r' (?:role|aria-roledescription|aria-label|aria-hidden|font-family)="[^"]*"')
@@ -98,6 +98,7 @@ def draw(spec: Mapping[str, Any], title: str) -> Markup:
     # Nothing but the description of marks is left to assistive technology: the table has the numbers.
     svg = HOVER.sub(_titled, EMPTY_PATH.sub("", svg))
     svg = UNUSED.sub("", svg).replace(FOREIGN, "", 1)
+    svg = svg.replace(" %", f"{THIN}%")
     # vl-convert has escaped what is in the drawing.
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1))  # noqa: S704
 
@@ -109,4 +110,4 @@ def _titled(mark: re.Match[str]) -> str:
     if 'role="graphics-symbol"' not in begin + rest:
         return f"{begin}{rest}{end}"
     close = f"</{name}>" if end == "/>" else ""
-    return f"{begin}{rest}><title>{said}</title>{close}"
+    return f"{begin}{rest}><title>{typeset(said)}</title>{close}"

@@ -2,7 +2,8 @@
 
 The Content-Security-Policy allows the style and the script of this file by their digests, and nothing else. Where the
 texts stand in a folder beside the page, `strict-dynamic` lets the script of the page, and nothing else, add scripts:
-a browser refuses to fetch a file beside a page that was opened from a disk.
+a browser refuses to fetch a file beside a page that was opened from a disk. The page of a study shows those of its
+classes in frames: where it was opened from a disk, not every browser counts files as of its own origin ('self').
 """
 
 import base64
@@ -15,15 +16,20 @@ import msgspec
 from markupsafe import Markup
 
 from scenarios.report.formatting import percent
+from scenarios.report.page.chart_data import typeset
 
-THIN = "\u202f"
-"""A narrow space at which no line breaks."""
 ASSETS = Path(__file__).with_name("assets")
 DATA_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def document(
-    template: str, data: object, *, scripts: Sequence[str] = (), adds_scripts: bool = False, **context: object
+    template: str,
+    data: object,
+    *,
+    scripts: Sequence[str] = (),
+    adds_scripts: bool = False,
+    frames: bool = False,
+    **context: object,
 ) -> bytes:
     """The bytes of a page.
 
@@ -32,13 +38,14 @@ def document(
         data: What the script of the page reads, as JSON.
         scripts: Files of assets/ that follow page.js.
         adds_scripts: Whether it loads texts from the folder beside the page.
+        frames: Whether it shows other pages of its folder in frames.
         context: What the template shows. All strings are escaped, whoever wrote them.
     """
     style, script = _read("page.css"), "".join(map(_read, ("page.js", *scripts)))
     allowed = f"'sha256-{_digest(script)}'" + (" 'strict-dynamic'" if adds_scripts else "")
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'sha256-{_digest(style)}'; "
-        "base-uri 'none'; form-action 'none'"
+        "base-uri 'none'; form-action 'none'" + ("; frame-src 'self' file:" if frames else "")
     )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS),
@@ -47,7 +54,7 @@ def document(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": lambda share: unbroken(percent(share)), "sentence": unbroken}
+    environment.filters |= {"percent": lambda share: typeset(percent(share)), "sentence": typeset}
     page = environment.get_template(template).render(
         policy=policy,
         # Files of this program, and JSON without a character that ends a script.
@@ -57,11 +64,6 @@ def document(
         **context,
     )
     return page.encode("utf-8", "replace")
-
-
-def unbroken(sentence: str) -> str:
-    """A text of this program with a narrow space before each percent sign, at which no line breaks."""
-    return sentence.replace(" %", f"{THIN}%")
 
 
 def as_data(data: object) -> str:

@@ -1,9 +1,13 @@
 """The charts of the methods of level 1 and of the students' exams. All numbers are the summary's."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
+
+from msgspec import UnsetType
 
 from scenarios.report.formatting import interval, many, percent
-from scenarios.report.page.chart_data import Chart, Dot, PageTable, colours
+from scenarios.report.methods import Method
+from scenarios.report.page.chart_data import INK, Chart, Dot, PageTable, colours
 from scenarios.report.page.charts import dot_plot
 from scenarios.report.summary import Summary
 from scenarios.report.tables import LABELS, published_methods
@@ -17,9 +21,23 @@ BASELINES = ("greedy", "sc")
 
 def student_colours(summary: Summary) -> dict[str, str]:
     """The colour that a student keeps everywhere; copies of one student share it."""
-    kinds = {student.name: student.copy_of or student.name for student in summary.students}
-    palette = colours(list(kinds.values()))
-    return {name: palette[kind] for name, kind in kinds.items()}
+    return copies_alike(copied(summary))
+
+
+def copied(summary: Summary) -> dict[str, str]:
+    """By student: the student of the file that it is a copy of, or its own name."""
+    return {student.name: student.copy_of or student.name for student in summary.students}
+
+
+def copies_alike(copied: Mapping[str, str]) -> dict[str, str]:
+    """A colour for each student, equal for copies of one; see `copied`."""
+    palette = colours(list(copied.values()))
+    return {name: palette[kind] for name, kind in copied.items()}
+
+
+def line_up_colour(students: Collection[str], copied: Mapping[str, str]) -> str:
+    """That of its only student, or of the one that all of them are copies of."""
+    return copies_alike(copied)[next(iter(students))] if len({copied[name] for name in students}) == 1 else INK
 
 
 def methods(summary: Summary) -> Chart | None:
@@ -29,6 +47,7 @@ def methods(summary: Summary) -> Chart | None:
         return None
     found = {name: method for name, method in summary.methods.items() if name not in TEACHERS and method.n}
     published = {name: share for name, share in published_methods(summary).items() if name not in TEACHERS}
+    costs = _costs(found)
     dots = [
         Dot(
             LABELS.get(name, name),
@@ -42,6 +61,7 @@ def methods(summary: Summary) -> Chart | None:
                 f"{method.prompt_tokens:,}",
                 f"{method.cached_prompt_tokens:,}",
                 f"{method.completion_tokens:,}",
+                *([costs[name]] if costs else []),
             ),
         )
         for name, method in found.items()
@@ -52,14 +72,16 @@ def methods(summary: Summary) -> Chart | None:
             percent(method.tie_share), percent(method.accuracy_random_ties), f"{method.rationales:,}",
             f"{method.prompt_tokens:,}", f"{method.cached_prompt_tokens:,}", f"{method.completion_tokens:,}",
             *([percent(published.get(name), digits=2)] if published else ()),
+            *([costs[name]] if costs else ()),
         )
         for name, method in found.items()
     ]  # fmt: skip
-    rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", *["-"] * (6 + bool(published))))
+    nothing = ["-"] * (6 + bool(published) + bool(costs))
+    rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", *nothing))
     table = PageTable(
         (
             "method", "right", "95 %", "problems", "ties", "right with ties at random", "rationales", "prompt tokens",
-            "of these cached", "completion tokens", *(["published"] if published else ()),
+            "of these cached", "completion tokens", *(["published"] if published else ()), *(["cost"] if costs else ()),
         ),
         tuple(rows),
     )  # fmt: skip
@@ -68,10 +90,21 @@ def methods(summary: Summary) -> Chart | None:
     if published and summary.published:
         figures = ", ".join(f"{LABELS[name]} {percent(share, digits=2)}" for name, share in published.items())
         note += f" Published ({summary.published.source or 'elsewhere'}): {figures}."
-    headings = ("right", "prompt", "cached", "completion")
+    headings = ["right", "prompt", "cached", "completion"]
+    if costs:
+        headings.append("cost")
+        note += " Cost: of these tokens by the prices in the scenario, in their currency."
     return dot_plot(
         "How often the teacher's answer is right", dots, table, reference=best.accuracy, headings=headings, note=note
     )
+
+
+def _costs(found: Mapping[str, Method]) -> dict[str, str]:
+    """What each method costs, with equally many digits after the point: two of the smallest cost; empty: no prices."""
+    known = {name: method.cost for name, method in found.items() if not isinstance(method.cost, UnsetType)}
+    least = min((cost for cost in known.values() if cost), default=1.0)
+    digits = max(2, 1 - math.floor(math.log10(least)))
+    return {name: f"{known[name]:,.{digits}f}" if name in known else "-" for name in found} if known else {}
 
 
 def students(summary: Summary) -> Chart | None:

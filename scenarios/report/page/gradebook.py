@@ -34,7 +34,7 @@ class RationaleCell(msgspec.Struct, frozen=True, array_like=True):
     ended: bool
 
 
-class ProblemRow(msgspec.Struct, frozen=True):
+class ProblemRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """One teaching problem in the gradebook."""
 
     id: str
@@ -53,6 +53,9 @@ class ProblemRow(msgspec.Struct, frozen=True):
     """How many different answers the rationales give."""
     solved: float | None
     """The share of right rationales."""
+    level: str = ""
+    subject: str = ""
+    """As its source says; empty: it does not."""
 
 
 def gradebook(
@@ -84,6 +87,8 @@ def _row(
         differ=examined and any(chosen[name].answer != chosen["sc"].answer for name in ("max", "sum")),
         answers=len(sheet.groups),
         solved=sum(one.correct for one in rationales) / len(rationales) if rationales else None,
+        level=problem.level,
+        subject=problem.subject,
     )
 
 

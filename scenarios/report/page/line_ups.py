@@ -10,7 +10,7 @@ from scenarios.report.formatting import interval, listed, many, percent
 from scenarios.report.page.answer import points
 from scenarios.report.page.chart_data import Chart, Dot, PageTable, around_zero
 from scenarios.report.page.charts import dot_plot
-from scenarios.report.page.figures import student_colours
+from scenarios.report.page.figures import copied, line_up_colour, student_colours
 from scenarios.report.summary import Summary
 from scenarios.scoring import fidelity
 from scenarios.scoring.lineups import LineUp, LineUpDifference
@@ -246,11 +246,7 @@ def _size(up: LineUp) -> int:
 
 
 def _colour(up: LineUp, summary: Summary) -> str:
-    """That of its only student, or of the one that all of them are copies of."""
-    palette = student_colours(summary)
-    of = {palette[name] for name in up.students}
-    copies = {one.name: one.copy_of or one.name for one in summary.students}
-    return of.pop() if len({copies[name] for name in up.students}) == 1 else "var(--ink)"
+    return line_up_colour(up.students, copied(summary))
 
 
 def _sc(summary: Summary) -> float | None:

@@ -1,22 +1,27 @@
 """Vega-Lite specifications of the charts, for a wide and for a narrow screen."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from scenarios.report.page.chart_data import FAINT, GRID, INK, Dot, Point, Span, colours
 
 ROW, NARROW_ROW = 28, 24
 """Height of a row of a dot plot, in pixels."""
-WIDE, NARROW = 360, 170
-"""Width of the plot itself, in pixels."""
+WIDE, NARROW = 1090, 170
+"""Width of a wide drawing, and of the plot itself in a narrow one, in pixels."""
+CHARACTER = 7.5
+"""Width of a character of a label, estimated."""
+BESIDE = 420
+"""Width of the plot of a line chart; two stand side by side."""
 LINES = 180
 """Height of a line chart."""
 TICKS = 12
 """A line chart with no more values of x has a tick at each."""
 COLUMN = 90
-"""Width of a column of text right of a dot plot."""
+"""Least width of a column of text right of a dot plot."""
 LABEL = 190
-NARROW_LABEL = 110
+NARROW_LABEL = 125
 PADDING = {"left": 20, "right": 8, "top": 4, "bottom": 4}
 """vl-convert does not know the reader's font, in which labels may be longer."""
 CONFIG: dict[str, Any] = {
@@ -40,6 +45,17 @@ def _axis(unit: str, *, wide: bool) -> dict[str, Any]:
     return axis | ({"labelExpr": expressions[unit]} if unit in expressions else {})
 
 
+def _left_over(dots: Sequence[Dot], headings: Sequence[str]) -> int:
+    """The width of the plot of a wide dot plot: what its labels and columns of text leave."""
+    longest = max((len(dot.label) for dot in dots), default=0)
+    return round(WIDE - min(LABEL, CHARACTER * longest) - sum(map(_column, headings)))
+
+
+def _column(heading: str) -> int:
+    """The width of a column of text."""
+    return max(COLUMN, round(CHARACTER * len(heading)) + 20)
+
+
 def dot_spec(
     dots: Sequence[Dot],
     domain: tuple[float, float],
@@ -51,7 +67,7 @@ def dot_spec(
     wide: bool,
 ) -> dict[str, Any]:
     """The rows of a dot plot, with columns of text where it is wide, and with bars from 0 where these are wanted."""
-    width, row = (WIDE, ROW) if wide else (NARROW, NARROW_ROW)
+    width, row = (_left_over(dots, headings), ROW) if wide else (NARROW, NARROW_ROW)
     values = [
         {
             "label": dot.label, "value": dot.value, "low": dot.ci95[0] if dot.ci95 else None,
@@ -97,8 +113,9 @@ def dot_spec(
     if reference is not None:
         line = {"mark": {"type": "rule", "color": FAINT, "strokeWidth": 1}, "data": {"values": [{}]}}
         layers.insert(0, line | {"encoding": {"x": {"datum": reference, "type": "quantitative"}, "y": None}})
-    for number, heading in enumerate(headings if wide else ()):
-        place = {"x": {"value": width + COLUMN * (number + 1)}}
+    ends = [*accumulate(map(_column, headings), initial=width)][1:]
+    for number, (heading, right) in enumerate(zip(headings, ends, strict=True) if wide else ()):
+        place = {"x": {"value": right}}
         layers += [
             {
                 "mark": {"type": "text", "align": "right"},
@@ -171,7 +188,7 @@ def line_spec(
     series = {"field": "series", "type": "nominal"}
     hover = {"field": "hover", "type": "nominal"}
     return {
-        "width": WIDE + 80 if wide else NARROW + 20,
+        "width": BESIDE if wide else NARROW + 20,
         "height": LINES,
         "data": {"values": values},
         "encoding": {"x": across, "y": up, "color": colour},
@@ -200,7 +217,7 @@ def span_spec(spans: Sequence[Span], states: Mapping[str, str], *, wide: bool) -
     rows = list(dict.fromkeys(one.row for one in spans))
     present = [state for state in states if any(one.state == state for one in spans)]
     return {
-        "width": WIDE + 180 if wide else NARROW + 20,
+        "width": round(WIDE - min(LABEL, CHARACTER * max(map(len, rows), default=0))) if wide else NARROW + 20,
         "height": ROW * max(len(rows), 1),
         "data": {"values": values},
         "mark": {"type": "bar", "height": 14},

@@ -19,7 +19,7 @@ from scenarios.config.published import PublishedFigures
 from scenarios.config.schema import Agent, Exam, Scenario, Task
 from scenarios.config.schema import Lesson as LessonSection
 from scenarios.records.iterate import Answers, ArmRun, IterateRoundRecord, Iteration, OwnAnswers
-from scenarios.records.observe import ExamAnswer, ExamGrade, Rationale, TeachingProblemRecord
+from scenarios.records.observe import ExamAnswer, ExamCost, ExamGrade, Rationale, TeachingProblemRecord
 from scenarios.report.build import summarize, write_summary
 from scenarios.report.run_info import AgentFacts, RunFacts, facts_from
 from scenarios.report.spend import server_notes_in
@@ -195,6 +195,26 @@ def test_the_methods_of_the_class_worked_out_by_hand(held: Class) -> None:
 def test_a_method_costs_what_it_needs(held: Class) -> None:
     costs = {name: m["completion_tokens"] for name, m in held.summary()["methods"].items()}
     assert costs == {"greedy": 40, "sc": 120, "m1_max": 280, "m1_sum": 280, "m1_avg": 280}
+
+
+def test_the_money_of_a_method_is_that_of_its_tokens_and_left_out_where_no_price_is_known(held: Class) -> None:
+    paid = (ExamCost("ada", 200, 40), ExamCost("bob", 150, 40))
+    held.lessons = [replace(lesson, exam_costs=paid) for lesson in held.lessons]
+    assert not any("cost" in method for method in held.summary()["methods"].values())
+    tess, ada, bob = SCENARIO.teacher, *SCENARIO.students
+    dear = {"price_per_million_prompt": 2.0, "price_per_million_completion": 20.0}
+    priced = replace(
+        SCENARIO,
+        teacher=replace(tess, engine_args={"price_per_million_completion": 10.0}),
+        students=(replace(ada, engine_args=dear), bob),
+    )
+    costs = {name: 1e6 * method["cost"] for name, method in held.summary(priced)["methods"].items()}
+    # 10 for each of 40 and 120 completion tokens of the teacher; 2 x 1,200 for ada's exams, nothing for bob's.
+    assert costs == pytest.approx({"greedy": 400, "sc": 1200, "m1_max": 3600, "m1_sum": 3600, "m1_avg": 3600})
+    talked = [replace(one, talks=2) for one in held.lessons[0].rationales]
+    held.lessons[0] = replace(held.lessons[0], rationales=tuple(talked))
+    methods = held.summary(priced)["methods"]
+    assert [name for name, method in methods.items() if "cost" in method] == ["greedy", "sc"]
 
 
 def test_self_consistency_at_m1s_cost_has_as_many_votes_as_m1s_tokens_buy(held: Class) -> None:

@@ -8,9 +8,11 @@ import pytest
 from playwright.sync_api import Browser, expect
 from rich.console import Console
 
+from scenarios.report.page import figures
 from scenarios.studies import load, page
-from scenarios.studies.commands import report_study
+from scenarios.studies.commands import rebuild_study, report_study
 from scenarios.studies.folder import StudyFolder
+from scenarios.studies.result import read_study
 from tests import classes
 from tests.scenarios.report.page.browser import OpenPage, browser
 from tests.scenarios.report.page.played import play_in, written
@@ -64,6 +66,63 @@ def test_each_class_is_a_link_to_its_own_page(browser: Browser, study: StudyFold
     links.first.click()
     opened.page.wait_for_selector("#grid .cell")
     assert "/runs/" in opened.page.url and not opened.errors
+
+
+def test_a_problem_opens_the_pages_of_two_classes_side_by_side(browser: Browser, study: StudyFolder) -> None:
+    opened = OpenPage(browser, report(study))
+    controls = opened.page.locator("#choice")
+    controls.get_by_label("Show").select_option("all")
+    expect(opened.page.locator("#common")).to_contain_text("of 3 common problems")
+    controls.get_by_label("Answer of").select_option("sc")
+    opened.page.locator("#pairs a").first.click()
+    opened.page.wait_for_selector("#drawer.two")
+    again = OpenPage(browser, study.path / "report.html", opened.page.evaluate("location.hash"))
+    tp = opened.page.locator("#drawer-title").inner_text()
+    for one in (opened, again):
+        frames = [one.page.locator("#drawer iframe").nth(number).content_frame for number in (0, 1)]
+        for frame in frames:
+            expect(frame.locator("#drawer .panel")).to_contain_text("SC")
+            expect(frame.locator("#drawer-title")).to_contain_text(tp)
+        assert len({frame.locator(".head h1").inner_text() for frame in frames}) == 2
+        assert not one.errors
+    assert not opened.violations()
+    opened.page.get_by_role("button", name="Close").click()
+    opened.page.wait_for_selector("#drawer", state="hidden")
+
+
+def test_classes_without_a_common_problem_are_not_set_side_by_side(browser: Browser, tmp_path: Path) -> None:
+    folder = begin(tmp_path / "study", "cross={}")
+    for cell in folder.cells():
+        play_in(folder.run(cell))
+        written(folder.run(cell))
+    opened = OpenPage(browser, report(folder))
+    assert "other seeds and tasks draw other problems" in opened.page.locator("#beside").inner_text()
+    assert not opened.errors
+
+
+def test_copies_of_a_student_share_its_colour(tmp_path: Path) -> None:
+    students = "students=[{name: twin, engine: simulated, copies: 2}, {name: other, engine: simulated}]"
+    folder = begin(tmp_path / "study", students, "lineups={one: [twin.1], both: [twin], mixed: [twin.1, other]}",
+                   "primary=[]", "cross={}", "seeds=[1]")  # fmt: skip
+    play_in(folder.run(folder.cells()[0]))
+    found = read_study(folder)
+    assert found.scenario
+    copied = {one.name: one.pool for one in found.scenario.students}
+    colours = {one.name: figures.line_up_colour(one.students, copied) for one in found.result.lineups}
+    assert colours == {"one": "var(--c1)", "both": "var(--c1)", "mixed": "var(--ink)"}
+    assert report(folder).is_file()
+
+
+def test_report_writes_the_pages_of_all_classes_again(study: StudyFolder) -> None:
+    cells = [study.run(cell).path for cell in study.cells()]
+    before = [(path / "report.html").read_bytes() for path in cells]
+    (cells[0] / "report.html").write_text("made by an earlier version")
+    (cells[1] / "report.html").unlink()
+    (cells[2] / "summary.json").unlink()
+    quiet = Console(quiet=True)
+    assert rebuild_study(study, quiet, quiet) == 0
+    assert [(path / "report.html").read_bytes() for path in cells] == before
+    assert (cells[2] / "summary.json").is_file()
 
 
 def test_pooled_shapley_values_sum_to_the_pooled_gain(study: StudyFolder) -> None:

@@ -1,11 +1,11 @@
-/* The gradebook: a table of rationales, its filters, and the drawer. All of its state is in the address, after #. */
+/* The gradebook: a table of rationales, its filters, and the drawer. */
 (() => {
   const grid = document.getElementById("grid");
   if (!grid) return;
-  const { data, make, percent, block, pack, drawer } = page;
+  const { data, make, percent, block, pack, drawer, state } = page;
   const { students, problems } = data;
   const GREEDY = -1;
-  const DEFAULTS = { tp: "", tr: "", exam: "", pin: "", flip: "", q: "", show: "all", by: "all", sort: "order" };
+  const DEFAULTS = { tp: "", tr: "", exam: "", pin: "", flip: "", q: "", show: "all", level: "", subject: "", by: "all", sort: "order" };
   const controls = document.getElementById("controls");
   const numbers = new Map(problems.map((problem, number) => [problem.id, number]));
   const swatch = (name) => make("span", { class: `swatch dot${(data.colours[name].match(/\d+/) || [""])[0]}`, "aria-hidden": "true" });
@@ -14,23 +14,10 @@
   const named = (repeat) => (repeat === GREEDY ? "greedy" : `${repeat}`);
   const title = (repeat) => (repeat === GREEDY ? "Greedy rationale" : `Rationale ${repeat}`);
 
-  // --- the state in the address ---------------------------------------------------------------------------
-  let last = DEFAULTS;
-  function state() {
-    if (location.hash.length > 1 && !location.hash.includes("=")) return last; // a link to a section of the page
-    const found = { ...DEFAULTS };
-    for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (name in DEFAULTS) found[name] = value;
-    last = found;
-    return found;
-  }
   let takesFocus = false;
   function go(changes, { replace = false, focus = false } = {}) {
-    const next = Object.entries({ ...state(), ...changes }).filter(([name, value]) => value !== DEFAULTS[name]);
-    const hash = `#${new URLSearchParams(next)}`;
     takesFocus = focus;
-    if (hash === location.hash || (hash === "#" && !location.hash)) render();
-    else if (replace) location.replace(hash);
-    else location.hash = hash;
+    page.go(changes, { replace });
   }
 
   // --- the table ------------------------------------------------------------------------------------------
@@ -41,6 +28,7 @@
     missed: (problem) => problem.right.sum === false && problem.cells.some((cell) => cell[2]),
     tied: (problem) => problem.tied,
   };
+  const KINDS = ["level", "subject"]; // texts of problems; a source may give none
   const SORT = {
     order: (a, b) => numbers.get(a.id) - numbers.get(b.id),
     hard: (a, b) => (a.solved ?? 2) - (b.solved ?? 2),
@@ -76,15 +64,16 @@
   const PAUSE_MS = 30; // between two parts, for what the reader does meanwhile
   let drawn = "";
   async function draw(now) {
-    const key = JSON.stringify([now.q, now.show, now.by, now.sort]);
+    const key = JSON.stringify([now.q, now.show, now.level, now.subject, now.by, now.sort]);
     if (key === drawn) return;
     drawn = key;
     const keep = Object.hasOwn(KEEP, now.show) ? KEEP[now.show] : KEEP.all;
     const sort = Object.hasOwn(SORT, now.sort) ? SORT[now.sort] : SORT.order;
     const found = await search(now.q);
     if (key !== drawn) return;
-    const rows = problems.filter((problem) => keep(problem) && found(problem)).sort(sort);
-    grid.tHead.replaceChildren(make("tr", {}, make("th", { scope: "col" }, "problem"), ...repeats.map((repeat) => make("th", { scope: "col" }, named(repeat)))));
+    const kind = (problem) => KINDS.every((name) => !now[name] || problem[name] === now[name]);
+    const rows = problems.filter((problem) => keep(problem) && kind(problem) && found(problem)).sort(sort);
+    grid.tHead.replaceChildren(make("tr", {}, make("th", { scope: "col" }, "problem"), ...repeats.map((repeat) => make("th", { scope: "col" }, make("span", { class: repeat === GREEDY ? "upright" : null }, named(repeat))))));
     const body = grid.tBodies[0];
     body.replaceChildren();
     const rest = rows.map((problem) => () => rowOf(problem, now.by));
@@ -121,7 +110,8 @@
   function located(tp, tr) {
     const number = numbers.get(tp);
     if (number === undefined) return null;
-    const cell = problems[number].cells.find((one) => named(one[0]) === tr) ?? problems[number].cells[0];
+    const { cells } = problems[number]; // tr is a repeat, greedy, or a rule: then the rationale that it chose
+    const cell = cells.find((one) => named(one[0]) === tr) ?? cells.find((one) => one[5].includes(tr)) ?? cells[0];
     return cell ? { number, problem: problems[number], cell } : null;
   }
 
@@ -185,7 +175,10 @@
     ].filter(Boolean);
   }
 
-  const cellAt = (tp, tr) => grid.querySelector(`.cell[data-tp="${CSS.escape(tp)}"][data-tr="${CSS.escape(tr)}"]`);
+  function cellAt(tp, tr) {
+    const place = located(tp, tr);
+    return place && grid.querySelector(`.cell[data-tp="${CSS.escape(tp)}"][data-tr="${named(place.cell[0])}"]`);
+  }
   /** Mark the cell whose texts are shown. */
   function mark(now) {
     for (const cell of grid.querySelectorAll("[aria-current]")) cell.removeAttribute("aria-current");
@@ -262,21 +255,25 @@
   });
   controls.addEventListener("submit", (event) => event.preventDefault());
   controls.addEventListener("input", (event) => go({ [event.target.name]: event.target.value }, { replace: true }));
-  window.addEventListener("hashchange", () => render());
 
-  async function render() {
-    const now = state();
+  async function render(now) {
     const focus = takesFocus;
     takesFocus = false;
-    for (const name of ["q", "show", "by", "sort"]) if (controls.elements[name].value !== now[name]) controls.elements[name].value = now[name];
+    for (const { name, value } of [...controls.elements]) if (name in now && value !== now[name]) controls.elements[name].value = now[name];
     await draw(now);
     await show(now, focus);
   }
 
   controls.elements.by.append(...students.map((name) => make("option", { value: name }, name)));
+  for (const name of KINDS) {
+    const values = [...new Set(problems.map((problem) => problem[name]))].filter(Boolean).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    if (!values.length) continue;
+    const options = values.map((value) => make("option", { value }, value));
+    controls.elements.by.parentElement.before(make("label", {}, name[0].toUpperCase() + name.slice(1), make("select", { name }, make("option", { value: "" }, "all"), ...options)));
+  }
   if (data.texts.folder) controls.elements.q.placeholder = "in problems and answers";
   const legend = document.getElementById("legend");
   const sample = (kinds, label) => make("span", {}, make("span", { class: `cell ${kinds}` }), label);
   legend.append(sample("s0", "0 %"), sample("s5", "50 %"), sample("s10", "100 %"), sample("none", "no score"), sample("s0 right", "right"), sample("s0 max", "MAX"), sample("s0 sc", "majority"));
-  render();
+  page.follow(DEFAULTS, render);
 })();

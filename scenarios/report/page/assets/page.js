@@ -1,5 +1,5 @@
 "use strict";
-/* What pages share: the data, making elements, packed texts, the drawer. Texts become text nodes, never markup. */
+/* What pages share: data, elements, the state in the address, packed texts, the drawer. Texts become text nodes, never markup. */
 const page = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
 
@@ -13,6 +13,55 @@ const page = (() => {
     element.append(...children.filter((child) => child !== null));
     return element;
   }
+
+  /* The state of the page is in its address, after #: what is not there has its default. */
+  const defaults = {};
+  const renders = [];
+  let last = defaults;
+  function state() {
+    if (location.hash.length > 1 && !location.hash.includes("=")) return { ...defaults, ...last }; // a link to a section of the page
+    const found = { ...defaults };
+    for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (Object.hasOwn(defaults, name)) found[name] = value;
+    last = found;
+    return found;
+  }
+  function go(changes, { replace = false } = {}) {
+    const next = Object.entries({ ...state(), ...changes }).filter(([name, value]) => value !== defaults[name]);
+    const hash = `#${new URLSearchParams(next)}`;
+    if (hash === location.hash || (hash === "#" && !location.hash)) render();
+    else if (replace) location.replace(hash);
+    else location.hash = hash;
+  }
+  const render = () => { for (const one of renders) one(state()); };
+  /** Call `show` with the state, now and whenever it changes; `names` are those that it adds, with their defaults. */
+  function follow(names, show) {
+    Object.assign(defaults, names);
+    renders.push(show);
+    show(state());
+  }
+  window.addEventListener("hashchange", render);
+
+  /* Which view each switch shows, and which tables of charts are open. */
+  const switches = new Map([...document.querySelectorAll(".switch fieldset")].map((one) => [one.elements[0].name, one]));
+  const tables = new Map();
+  for (const one of document.querySelectorAll("details[data-table]")) {
+    const name = one.dataset.table.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+    tables.set(tables.has(name) ? `${name}-${tables.size}` : name, one);
+  }
+  for (const [name, fieldset] of switches) fieldset.addEventListener("change", (event) => go({ [name]: event.target.value }, { replace: true }));
+  for (const details of tables.values()) {
+    details.addEventListener("toggle", () => {
+      const open = [...tables].filter(([, one]) => one.open).map(([name]) => name).join(".");
+      if (open !== state().tables) go({ tables: open }, { replace: true });
+    });
+  }
+  follow({ tables: "", ...Object.fromEntries([...switches.keys()].map((name) => [name, "1"])) }, (now) => {
+    for (const [name, { elements }] of switches) ([...elements].find((one) => one.value === now[name]) ?? elements[0]).checked = true;
+    const open = now.tables.split(".");
+    for (const [name, one] of tables) one.open = open.includes(name);
+  });
+  const linked = state();
+  if (!location.hash.includes("tp=")) ([...switches].find(([name]) => linked[name] !== "1")?.[1] ?? [...tables.values()].find((one) => one.open))?.scrollIntoView();
 
   const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(1)}\u202f%`);
 
@@ -72,5 +121,5 @@ const page = (() => {
   document.getElementById("drawer-close").addEventListener("click", () => onclose());
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !drawer.hidden) onclose(); });
 
-  return { data, make, percent, block, pack, open, close, drawer };
+  return { data, make, percent, block, pack, open, close, drawer, state, go, follow };
 })();

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import Browser, expect
 
 from scenarios.levels.base import Request
 from scenarios.report.page import texts
 from scenarios.store.prompts import Parts
+from scenarios.store.sqlite import Store
+from scenarios.tasks.problems import Bank
 from tests import classes
 from tests.scenarios.report.page.browser import OpenPage, browser
 from tests.scenarios.report.page.played import play, text_of, written
@@ -102,6 +105,56 @@ def test_search_and_filters_choose_problems(browser: Browser, small: Path) -> No
     expect(filtered.page.locator("#found")).to_contain_text("problems")
     assert filtered.page.get_by_label("Show").input_value() == "differ"
     assert not (opened.errors or filtered.errors)
+
+
+def test_problems_are_filtered_by_level_and_subject_where_they_have_some(
+    browser: Browser, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert OpenPage(browser, small).page.get_by_label("Level").count() == 0
+    kinds = [("Level 10", "algebra"), ("Level 2", "algebra"), ("", "<b>geometry")]
+    kept = Store.bank
+
+    def bank(store: Store) -> Bank | None:
+        found = kept(store)
+        assert found
+        items = [
+            replace(item, tp=replace(item.tp, level=level, subject=subject))
+            for item, (level, subject) in zip(found.items, kinds, strict=True)
+        ]
+        return replace(found, items=tuple(items))
+
+    monkeypatch.setattr(Store, "bank", bank)
+    opened = OpenPage(browser, written(play(tmp_path / "run")), "#subject=algebra")
+    expect(opened.page.locator("#found")).to_have_text("2 of 3 problems")
+    assert opened.page.get_by_label("Level").locator("option").all_inner_texts() == ["all", "Level 2", "Level 10"]
+    opened.page.get_by_label("Level").select_option("Level 2")
+    expect(opened.page.locator("#found")).to_have_text("1 of 3 problems")
+    opened.page.get_by_label("Subject").select_option("<b>geometry")
+    expect(opened.page.locator("#found")).to_have_text("0 of 3 problems")
+    assert not opened.errors and not opened.violations()
+
+
+def test_the_address_holds_the_views_and_the_open_tables(browser: Browser, small: Path) -> None:
+    opened = OpenPage(browser, small)
+    opened.page.get_by_role("radio", name="equal exams").check()
+    opened.page.locator("#methods summary").click()
+    opened.page.get_by_label("Sort by").select_option("hard")
+    opened.page.wait_for_function("page.state().tables && page.state().sort === 'hard'")
+    hash = opened.page.evaluate("location.hash")
+    again = OpenPage(browser, small, hash)
+    expect(again.page.get_by_role("radio", name="equal exams")).to_be_checked()
+    expect(again.page.locator("#methods table")).to_be_visible()
+    assert again.page.locator("main details[open]").count() == 1
+    assert again.page.get_by_label("Sort by").input_value() == "hard"
+    assert again.page.evaluate("location.hash") == hash
+    assert not opened.errors and not again.errors
+
+
+def test_the_columns_of_the_gradebook_have_one_width(browser: Browser, small: Path) -> None:
+    opened = OpenPage(browser, small)
+    opened.page.wait_for_selector("#grid .cell")
+    widths = "[...document.querySelectorAll('#grid thead th')].slice(1).map((one) => one.offsetWidth)"
+    assert len(set(opened.page.evaluate(widths))) == 1
 
 
 def test_markup_in_texts_is_shown_as_it_is_and_never_runs(browser: Browser, tmp_path: Path) -> None:

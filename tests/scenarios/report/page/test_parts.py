@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.report.methods import Comparison
-from scenarios.report.page import texts
+from scenarios.report.page import figures, texts
 from scenarios.report.page.answer import verdict
 from scenarios.report.page.chart_data import Dot, PageTable
 from scenarios.report.page.charts import dot_plot
@@ -47,6 +47,17 @@ def test_a_verdict_says_no_more_than_its_p_value(wins: int, losses: int, p: floa
     sentence = verdict(pair)
     assert sentence.endswith(said)
     assert sentence.startswith("+10.0 points (95 % \u22122.0 to +28.0, p = ")
+
+
+def test_methods_have_a_column_of_costs_where_prices_are_known(tmp_path: Path) -> None:
+    prices = "{base_url: 'http://localhost:9/v1', price_per_million_prompt: 1, price_per_million_completion: 10}"
+    teacher = ("teacher.engine=openai", "teacher.model=m", f"teacher.engine_args={prices}")
+    free, priced = play(tmp_path / "free"), play(tmp_path / "priced", *teacher)
+    without, found = (figures.methods(folder.rebuild(folder.scenario()).summary) for folder in (free, priced))
+    assert without and "cost" not in without.table.columns
+    assert found and found.table.columns[-1] == "cost" and "cost" in found.wide
+    # 20 tokens for each of 3 problems, and of 3 rationales under each; the students have no prices.
+    assert [row[-1] for row in found.table.rows] == ["0.00060", "0.00180", "0.00180", "0.00180", "0.00180", "-"]
 
 
 def test_names_in_a_drawing_are_escaped_and_shown_on_hover() -> None:
