@@ -104,12 +104,14 @@ def study(
     *,
     out_dir: OutDir = None,
     overrides: Overrides = (),
+    seed: Seed = None,
     monitor: MonitorMode = "live",
     as_json: AsJson = False,
 ) -> int:
     """Run many classes from one study file, and compare line-ups of students over all of them."""
     from scenarios.studies.commands import run_study
 
+    overrides = with_seed(overrides, seed, of_study=True)
     hold_cell = partial(go_on, monitor=monitor, console=err if as_json else out)
     return run_study(study, overrides, out_dir, place, hold_cell, INTERRUPTS, out, err, as_json=as_json)
 
@@ -148,8 +150,8 @@ def extend(run_dir: RunDir, /, *, overrides: Overrides = (), monitor: MonitorMod
 
     folder = RunFolder(run_dir)
     larger = (extension := Extension(folder, overrides)).scenario
-    if extension.changes_nothing:
-        say(out, f"Nothing that the class asks changes. {folder.go_on}")
+    if unchanged := extension.unchanged:
+        say(out, unchanged)
         return COMPLETE
     with load.located(folder.scenario_file, overrides):
         return go_on(larger, folder, monitor=monitor, extension=extension)
@@ -177,8 +179,9 @@ def plan(
 
     elsewhere = [one.removeprefix("machine.") for one in overrides if one.startswith("machine.")]
     machine = hardware.described(elsewhere) if elsewhere else None
-    overrides = with_seed([one for one in overrides if not one.startswith("machine.")], seed)
-    if is_study(scenario):
+    of_study = is_study(scenario)
+    overrides = with_seed([one for one in overrides if not one.startswith("machine.")], seed, of_study=of_study)
+    if of_study:
         return plan_study(scenario, overrides, lambda of: place(of, machine)[3:], out, as_json=as_json)
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)

@@ -48,6 +48,8 @@ def export(
     out: Path,
     replayed: Replayed,
     factors: Mapping[str, Mapping[str, Factor]] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Exported:
     """Write every table that these classes have rows for.
 
@@ -58,6 +60,7 @@ def export(
         replayed: see `Replayed`; it is called for classes with levels 2 or 3.
         factors: by run, the settings in which the runs of a study differ: further columns after `run`,
             as text, such as `factor_teacher`.
+        overwrite: replace the tables that an earlier export wrote in this form, once all new ones are written.
 
     Raises:
         ScenarioError: a file is there already, or a library is missing; nothing was written.
@@ -66,8 +69,11 @@ def export(
     export_files.check(form)
     out.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     paths = {name: out / f"{name}.{form}" for name in TABLES}
-    if there := [path.name for path in paths.values() if path.exists()]:
-        raise ScenarioError(f"{out} holds {', '.join(there)} already: remove them, or name another folder with --out")
+    there = [path.name for path in paths.values() if path.exists()]
+    if there and not overwrite:
+        raise ScenarioError(
+            f"{out} holds {', '.join(there)} already: replace them with --overwrite, or name another folder with --out"
+        )
     names = list(dict.fromkeys(name for of in (factors or {}).values() for name in of))
     many = len(folders) > 1 or factors is not None
     before = [Column("run", "text", "")] * many + [Column(f"{FACTOR}{name}", "text", "") for name in names]
@@ -77,8 +83,11 @@ def export(
             found = _all_rows(table, folders, replayed, factors or {}, names, many)
             if n := _write(form, Path(partial, paths[table].name), [*before, *one.columns], found):
                 rows[table] = n
-        for table in rows:
-            Path(partial, paths[table].name).rename(paths[table])
+        for table, path in paths.items():
+            if table in rows:
+                Path(partial, path.name).replace(path)
+            else:
+                path.unlink(missing_ok=True)
     absent = {name: one.absent or "there are no rows yet" for name, one in TABLES.items() if name not in rows}
     return Exported(str(out), rows, absent)
 

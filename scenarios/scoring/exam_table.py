@@ -133,7 +133,7 @@ class ExamTable:
     def whole(self, takes_part: "Array") -> "Array":
         """Whether each line-up chooses right with all its exams: by MAX and SUM (2 x line-ups).
 
-        A line-up without an exam that can be compared chooses by votes, as SC does.
+        Without an exam that can be compared all answers are tied, as in `Sheet.choose`.
 
         Args:
             takes_part: line-ups x students.
@@ -143,12 +143,11 @@ class ExamTable:
         right = np.zeros((2, len(takes_part)), dtype=bool)
         if not len(self._votes):
             return right
-        by_votes = self._chosen(self._votes[:, None])
         block = max(1, CELLS // (len(self._parts) + self._sat.size + 1))
         for first in range(0, len(takes_part), block):
             common, _ = self.common(takes_part[first : first + block])
             for rule, of_groups in enumerate(self._max_and_sum(self.scores(common))):
-                right[rule, first : first + block] = np.where(common.any(axis=1), self._chosen(of_groups), by_votes)
+                right[rule, first : first + block] = self._chosen(of_groups)
         return right
 
     def by_exams(self, common: "Array", sizes: Sequence[int], seed: int) -> list[list[float]]:
@@ -258,6 +257,8 @@ def right_by_problem(
 ) -> "Array":
     """Whether MAX and SUM choose right, by TP and line-up (2 x TPs x line-ups); see `ExamTable.whole`.
 
+    A line-up whose students have no exam on any TP chooses as SC does.
+
     Args:
         sheets: the TPs.
         students: the columns of `takes_part`.
@@ -267,6 +268,10 @@ def right_by_problem(
     import numpy as np
 
     right = np.zeros((2, len(sheets), len(takes_part)), dtype=bool)
+    answered = [one for sheet in sheets for one in sheet.lesson.rationales if one.answer is not None]
+    names = {exam.student for one in answered for exam in one.exams}
+    examined = takes_part[:, [name in names for name in students]].any(axis=1)
     for number, sheet in enumerate(sheets):
-        right[:, number] = ExamTable(sheet, students, scoring).whole(takes_part)
+        whole = ExamTable(sheet, students, scoring).whole(takes_part)
+        right[:, number] = np.where(examined, whole, sheet.choose("sc", (), scoring).correct)
     return right

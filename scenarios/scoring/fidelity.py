@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from broker.engine_args import EXECUTION_ONLY
 from broker.protocol import digest
 from scenarios.config.schema import Agent
 from scenarios.scoring.exam_counts import ExamCounts
@@ -56,7 +57,7 @@ class Fidelity(msgspec.Struct, frozen=True):
     """Whether the students of a class are more than one student."""
 
     to_base: list[StudentDifference]
-    """Every student that has a base: another student of its model, without a persona where there is one."""
+    """Every student that has a base: see `bases`."""
     smallest_p: float
     """Of all pairs of students that are not copies, corrected by Holm's method for their number; 1 without a pair."""
     pairs: int
@@ -88,17 +89,23 @@ def kinds(students: Sequence[Agent]) -> dict[str, str]:
 
 
 def bases(students: Sequence[Agent]) -> dict[str, str]:
-    """By student, the one to compare it with: of its model and engine, without persona if possible, else the first.
+    """By student, the one to compare it with: of its model, without persona if possible, else the first.
 
-    Students without another of their model, and copies of such a student, have none.
+    The engine and those of its arguments that decide answers belong to the model: a simulated student of another
+    ability is another model. Students without another of their model, and copies of such a student, have none.
     """
     found, kind = {}, kinds(students)
     for student in students:
-        family = [one for one in students if (one.model, one.engine) == (student.model, student.engine)]
+        family = [one for one in students if _model(one) == _model(student)]
         base = min(family, key=lambda one: bool(one.persona))
         if kind[base.name] != kind[student.name]:
             found[student.name] = base.name
     return found
+
+
+def _model(student: Agent) -> tuple[str, str, dict[str, Any]]:
+    args = {name: value for name, value in student.engine_args.items() if name not in EXECUTION_ONLY}
+    return student.model, student.engine, args
 
 
 def fidelity(counts: Sequence[ExamCounts], students: Sequence[Agent], seed: int) -> Fidelity | None:

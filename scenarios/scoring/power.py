@@ -11,14 +11,17 @@ MOST = 10_000
 """Problems beyond which the answer is that there are too many."""
 
 
-def problems_needed(wins: float, losses: float, power: float = POWER, most: int = MOST) -> int | None:
-    """The number of problems on which p falls below 0.05, in the direction of the difference, with chance `power`.
+def problems_needed(
+    wins: float, losses: float, power: float = POWER, most: int = MOST, level: float = LEVEL
+) -> int | None:
+    """The number of problems on which p falls below `level`, in the direction of the difference, with chance `power`.
 
     Args:
         wins: the share of all problems on which one method is better, from 0 to 1.
         losses: the share on which it is worse.
         power: above 0, below 1.
         most: the largest number that is tried.
+        level: what p has to fall below; with k comparisons 0.05 / k, which Holm's method asks of the smallest p-value.
 
     Returns:
         The number, or None: there is no difference, or `most` problems do not show it.
@@ -36,9 +39,9 @@ def problems_needed(wins: float, losses: float, power: float = POWER, most: int 
     differ = wins + losses
     decided = np.arange(most + 1)
     # So many wins among the problems that differ are the fewest that the two-sided test rejects with.
-    needed = decided - binom.ppf(LEVEL / 2, decided, 0.5) + 1
+    needed = decided - binom.ppf(level / 2, decided, 0.5) + 1
     tied = 2 * binom.sf(needed - 1, decided, 0.5)
-    needed += tied >= LEVEL
+    needed += tied >= level
     chance = binom.sf(needed - 1, decided, max(wins, losses) / differ)
 
     def enough(n: int) -> bool:

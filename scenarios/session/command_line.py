@@ -20,13 +20,14 @@ Overrides = Annotated[
     tuple[str, ...],
     Parameter("--set", help="Override an entry: --set task.problems=12", negative="", show_default=False),
 ]
-Seed = Annotated[str | None, Parameter("--seed", help="Replace the scenario's seed.")]
+Seed = Annotated[str | None, Parameter("--seed", help="Replace the seed, or the seeds of a study.")]
 AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="", show_default=False)]
 ScenarioFile = Annotated[Path, Parameter(help="A scenario file, such as scenarios/multi_student.yaml.")]
 StudyFile = Annotated[Path, Parameter(help="A study file, such as scenarios/studies/diversity.yaml.")]
 PlannedFile = Annotated[Path, Parameter(help="A scenario or study file.")]
 RunDir = Annotated[Path, Parameter(help="The folder of a class, such as runs/multi_student-20260101-120000.")]
 RunOrStudyDir = Annotated[Path, Parameter(help="The folder of a class or a study.")]
+Overwrite = Annotated[bool, Parameter(help="Replace the tables of an earlier export.", negative="", show_default=False)]
 RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="", show_default=False)]
 OutDir = Annotated[Path | None, Parameter("--out", help="The run's folder; default: runs/NAME-TIME.")]
 MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="How to show progress.")]
@@ -60,9 +61,9 @@ def program(project: Path) -> cyclopts.App:
     return app
 
 
-def with_seed(overrides: Sequence[str], seed: str | None) -> tuple[str, ...]:
+def with_seed(overrides: Sequence[str], seed: str | None, *, of_study: bool = False) -> tuple[str, ...]:
     """`overrides` plus the one for `--seed`."""
-    return (*overrides,) if seed is None else (*overrides, f"seed={seed}")
+    return (*overrides,) if seed is None else (*overrides, f"seeds=[{seed}]" if of_study else f"seed={seed}")
 
 
 def check_command(words: Sequence[str], commands: Sequence[str]) -> None:

@@ -55,6 +55,8 @@ def conclude(
     show_summary(out, summary)
     before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
     say(out, f"All of it is in {folder}{before}.")
+    if ending.nothing_asked:
+        say(out, f"Nothing was left to do. This again: python run.py report {folder}")
     if summary.counts.failed:
         say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
     empty = any(one.empty and one.is_total for one in summary.unanswered)

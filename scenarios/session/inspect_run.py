@@ -13,7 +13,7 @@ from scenarios.report.console import print_json, say
 from scenarios.report.console import show as print_result
 from scenarios.report.formatting import many
 from scenarios.report.recorded import RecordedClass
-from scenarios.session.command_line import AsJson, Overrides, RunDir
+from scenarios.session.command_line import AsJson, Overrides, Overwrite, RunDir
 from scenarios.session.exit_codes import COMPLETE
 from scenarios.session.run_dir import RunFolder
 
@@ -59,13 +59,15 @@ def export(
     *,
     to: Annotated[Literal["parquet", "csv", "jsonl"], Parameter(help="The format of the files.")],
     out_dir: Annotated[Path | None, Parameter("--out", help="A new folder for the files; default: RUN/export.")] = None,
+    overwrite: Overwrite = False,
 ) -> int:
     """Write the records of a class as tables; docs/data.md explains their columns."""
     from scenarios.report.export import export as write
 
     folder = RunFolder(run_dir)
     folder.scenario()  # refuses what is no run
-    tell_exported(Console(), write({str(folder): folder.path}, to, out_dir or folder.path / "export", recorded), to)
+    out = out_dir or folder.path / "export"
+    tell_exported(Console(), write({str(folder): folder.path}, to, out, recorded, overwrite=overwrite), to)
     return COMPLETE
 
 

@@ -14,6 +14,7 @@ from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
 from scenarios.report.console import say, show_summary
 from scenarios.report.formatting import many
+from scenarios.report.run_info import facts_from
 from scenarios.report.summary import Summary
 from scenarios.report.unanswered import ASKED
 from scenarios.session.run_dir import RunFolder
@@ -61,9 +62,14 @@ class Extension:
             raise _refused(fixed)
 
     @property
-    def changes_nothing(self) -> bool:
-        """Whether the class asks the same as before."""
-        return not self._changed
+    def unchanged(self) -> str:
+        """What to say where the class asks the same as before; empty: it asks more."""
+        if self._changed:
+            return ""
+        with Store(self._folder.path) as store:
+            complete = facts_from(store).status == "complete"
+        result = f"It is complete: there is nothing to do. Its result: python run.py report {self._folder}"
+        return f"Nothing that the class asks changes. {result if complete else self._folder.go_on}"
 
     def prepare(self, store: Store, answerers: Mapping[str, str]) -> None:
         """Draw the new problems, and check that everything that was asked is asked again.

@@ -288,7 +288,7 @@ class RunFolder:
         if not level.finished:
             return None
         store.keep_asked(step.wanted)
-        return Ending("complete", reused=reused)
+        return Ending("complete", reused=reused, nothing_asked=True)
 
     @contextlib.contextmanager
     def recorded(self, scenario: Scenario, keep: Callable[[Bank], Bank] = lambda b: b) -> "Iterator[RecordedClass]":

@@ -51,6 +51,8 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str = ""
     reused: int = 0
     """Results that were in the store already."""
+    nothing_asked: bool = False
+    """All results were there, so no process was started."""
 
 
 class ClassRunner:

@@ -13,10 +13,13 @@ from scenarios.config.schema import Scenario
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Sentences, Trimmed
 from scenarios.report.tables import LABELS
+from scenarios.scoring.lineups import lineups
 from scenarios.session.run_dir import RunFolder
 from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.pooling import Difference, difference
+from scenarios.studies.tables import ROWS_SHOWN
+from scenarios.studies.terms import lineup_of
 
 
 class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +35,10 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MethodDifference(msgspec.Struct, frozen=True, kw_only=True):
-    """One method in two runs: the later run minus the first."""
+    """One method or line-up in two runs: the later run minus the first."""
 
     method: str
+    """Of a line-up its students, `a+b` (its MAX), and `a+b.sum`."""
     n: int
     """Problems that both runs have."""
     accuracy: tuple[float, float]
@@ -47,6 +51,8 @@ class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     runs: list[ComparedRun]
     paired: list[MethodDifference]
+    lineups: list[MethodDifference] = []
+    """Line-ups of some of the students, of runs with the same students as the first, by name."""
     notes: list[str]
 
 
@@ -68,8 +74,18 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
                 f"{folders[0]} and {folder} have different tasks, so their problems cannot be paired:\n"
                 + "; ".join(different)
             )
-    answers = [read_answers(one, scenario, {}) for one, scenario in zip(folders, scenarios, strict=True)]
-    paired, notes = [], []
+    students = [student.name for student in scenarios[0].students]
+    # The seed of the first: with many students it draws pairs.
+    shared = {"+".join(one): one for one in lineups(students, scenarios[0].seed) if len(one) < len(students)}
+    answers = [
+        read_answers(one, scenario, shared if {each.name for each in scenario.students} == set(students) else {})
+        for one, scenario in zip(folders, scenarios, strict=True)
+    ]
+    of_lineups = [f"{name}{rule}" for rule in ("", ".sum") for name in shared]
+    of_methods = [term for term in answers[0].right if not lineup_of(term, shared)]
+    paired: list[MethodDifference] = []
+    of_some: list[MethodDifference] = []
+    notes: list[str] = []
     for folder, scenario, one in zip(folders[1:], scenarios[1:], answers[1:], strict=True):
         common = [tp for tp in answers[0].tps if tp in set(one.tps)]
         if not common:
@@ -84,9 +100,10 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
                 f"{folders[0]} has {many(sizes[0], 'problem')} and {folder} {sizes[1]:,}; compared are the "
                 f"{len(common):,} that both have."
             )
-        paired += _methods(str(folder), str(folders[0]), one, answers[0], common, scenarios[0].seed)
-    if len(paired) > 1:
-        notes.append(f"The p-values are not corrected for {many(len(paired), 'comparison')}.")
+        for found, terms in ((paired, of_methods), (of_some, of_lineups)):
+            found += _differences(str(folder), str(folders[0]), one, answers[0], terms, common, scenarios[0].seed)
+    if (compared := len(paired) + len(of_some)) > 1:
+        notes.append(f"The p-values are not corrected for {many(compared, 'comparison')}.")
     if any(one.simulated for one in answers):
         notes.append("Some agents are simulated: the figures say nothing about any language model.")
     runs = [
@@ -99,7 +116,7 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
         )
         for folder, scenario, one in zip(folders, scenarios, answers, strict=True)
     ]
-    return RunComparison(runs=runs, paired=paired, notes=notes)
+    return RunComparison(runs=runs, paired=paired, lineups=of_some, notes=notes)
 
 
 def _folder(path: Path) -> RunFolder:
@@ -126,12 +143,18 @@ def _task_differences(a: Scenario, b: Scenario) -> list[str]:
     return [line for line in load.difference(task(a), task(b)) if line.startswith("task.")]
 
 
-def _methods(
-    name: str, first_name: str, one: ClassAnswers, first: ClassAnswers, common: Sequence[str], seed: int
+def _differences(
+    name: str,
+    first_name: str,
+    one: ClassAnswers,
+    first: ClassAnswers,
+    terms: Sequence[str],
+    common: Sequence[str],
+    seed: int,
 ) -> list[MethodDifference]:
-    """The methods that both runs have, on their common problems."""
+    """The methods and line-ups among `terms` that both runs have, on their common problems."""
     found = []
-    for method in [method for method in first.right if method in one.right]:
+    for method in [term for term in terms if term in one.right and term in first.right]:
         values = [dict(zip(each.tps, each.right[method], strict=True)) for each in (one, first)]
         of_one, of_first = ([of[tp] for tp in common] for of in values)
         found.append(
@@ -152,20 +175,30 @@ def tables(found: RunComparison) -> RenderableType:
     for run in others:
         rows = [one for one in found.paired if one.difference.a == run.run]
         table = Ruled(f"{run.run} against {first.run}, {many(rows[0].n, 'problem')}")
-        table.add_column("method")
-        table.add_columns("right", "first run", "points", "95 %", "better", "worse", "p")
-        for one in rows:
-            low, high = one.difference.ci95
-            table.add_row(
-                LABELS.get(one.method, one.method),
-                *(f"{100 * share:.1f} %" for share in one.accuracy),
-                f"{100 * one.difference.difference:+.1f}",
-                f"{100 * low:+.1f} to {100 * high:+.1f}",
-                f"{one.difference.wins:,}",
-                f"{one.difference.losses:,}",
-                f"{one.difference.p_value:.2g}",
-            )
+        parts.append(_filled(table, "method", rows))
+        by_max = [one for one in found.lineups if one.difference.a == run.run and not one.method.endswith(".sum")]
+        if by_max:
+            more = f"{len(by_max) - ROWS_SHOWN} more, and " if len(by_max) > ROWS_SHOWN else ""
+            table = Ruled("The same by line-up (MAX)", f"--json has {more}SUM.")
+            parts.append(_filled(table, "line-up", by_max[:ROWS_SHOWN]))
         differs = [line for line in run.differs if not line.startswith("name:")]
-        parts += [table, Sentences(f"What differs: {'; '.join(differs) if differs else 'nothing but the run'}.")]
+        parts.append(Sentences(f"What differs: {'; '.join(differs) if differs else 'nothing but the run'}."))
     parts += [Sentences(note) for note in found.notes]
     return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
+
+
+def _filled(table: Ruled, what: str, rows: Sequence[MethodDifference]) -> Ruled:
+    table.add_column(what, fold=True)
+    table.add_columns("right", "first run", "points", "95 %", "better", "worse", "p")
+    for one in rows:
+        low, high = one.difference.ci95
+        table.add_row(
+            LABELS.get(one.method, one.method),
+            *(f"{100 * share:.1f} %" for share in one.accuracy),
+            f"{100 * one.difference.difference:+.1f}",
+            f"{100 * low:+.1f} to {100 * high:+.1f}",
+            f"{one.difference.wins:,}",
+            f"{one.difference.losses:,}",
+            f"{one.difference.p_value:.2g}",
+        )
+    return table

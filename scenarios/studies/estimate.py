@@ -9,6 +9,7 @@ from scenarios.monitor.texts import roughly
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled
 from scenarios.scoring.power import about, problems_needed
+from scenarios.scoring.statistics import LEVEL
 from scenarios.studies.load import CellClass
 from scenarios.studies.pooling import Difference
 
@@ -29,14 +30,16 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeasuredCells(msgspec.Struct, frozen=True, kw_only=True):
-    """What the finished classes of a study took, and what the others will take at that rate."""
+    """What the finished classes of a study took, and what the others will still take at that rate."""
 
     finished: Spent
+    recorded: Spent
+    """Of classes that have begun and are not finished; `left` is without it."""
     left: Spent
 
 
 class ShownBy(msgspec.Struct, frozen=True):
-    """How many distinct problems show a difference with 80 % power, at a p-value below 5 %."""
+    """How many distinct problems show a difference with 80 % power, at a p-value below 5 % after correction."""
 
     difference: float
     worse: float
@@ -45,32 +48,40 @@ class ShownBy(msgspec.Struct, frozen=True):
     """None: more than MOST."""
 
 
-def measured(planned: Sequence[Mapping[str, Any]], summaries: Sequence[Mapping[str, Any]]) -> MeasuredCells | None:
-    """The time and the tokens that are left, from the classes that are finished; None: none is.
+def measured(
+    planned: Sequence[Mapping[str, Any]],
+    summaries: Sequence[Mapping[str, Any]],
+    recorded: Sequence[Spent | None] = (),
+) -> MeasuredCells | None:
+    """The time and the tokens that are left, from what is recorded; None: nothing is.
 
     A class that is left takes the part of its plan, and the time a request, of the finished classes with its factors;
-    where there are none, of all.
+    where there are none, of all. What it has recorded already is subtracted. Before a class is finished, the rate is
+    that of the classes that have begun, and each takes its whole plan.
 
     Args:
         planned: of each class `factors`, `requests`, `prompt_tokens` and `completion_tokens`, at most.
         summaries: summary.json of each class in the same order; empty where it is not finished.
+        recorded: what each class that is not finished has recorded; None: it is finished, or has not begun.
     """
     spent = [_spent(one) for one in summaries]
+    begun = list(recorded) or [None] * len(spent)
     finished = [n for n, one in enumerate(spent) if one]
-    if not finished:
+    so_far = _total([one for one in begun if one])
+    if not finished and not so_far.requests:
         return None
     left = []
-    for plan, own in zip(planned, spent, strict=True):
+    for plan, own, has in zip(planned, spent, begun, strict=True):
         if own:
             continue
         alike = [n for n in finished if planned[n]["factors"] == plan["factors"]] or finished
-        took = _total([one for n in alike if (one := spent[n])])
-        shares = {
-            name: plan[name] * getattr(took, name) / max(1, sum(planned[n][name] for n in alike))
-            for name in ("requests", "prompt_tokens", "completion_tokens")
-        }
-        left.append(Spent(classes=1, seconds=took.seconds * shares["requests"] / max(1, took.requests), **shares))
-    return MeasuredCells(finished=_total([one for one in spent if one]), left=_total(left))
+        took = _total([one for n in alike if (one := spent[n])]) if alike else so_far
+        rest = {}
+        for name in ("requests", "prompt_tokens", "completion_tokens"):
+            of_plan = getattr(took, name) / max(1, sum(planned[n][name] for n in alike)) if alike else 1.0
+            rest[name] = max(0.0, plan[name] * of_plan - (getattr(has, name) if has else 0))
+        left.append(Spent(classes=1, seconds=took.seconds * rest["requests"] / max(1, took.requests), **rest))
+    return MeasuredCells(finished=_total([one for one in spent if one]), recorded=so_far, left=_total(left))
 
 
 def _spent(summary: Mapping[str, Any]) -> Spent | None:
@@ -88,15 +99,21 @@ def in_words(found: MeasuredCells | None) -> str:
     """How long the study takes, in a sentence or two."""
     if found is None:
         return (
-            "How long it takes is not known: no class is finished, so there is no measured rate. Once one is, "
+            "How long it takes is not known: nothing is answered yet, so there is no measured rate. Once something is, "
             "`plan` on the folder of the study estimates the rest."
         )
-    took = f"{many(found.finished.classes, 'class', 'classes')} took {roughly(found.finished.seconds)}"
-    if not (left := found.left).classes:
-        return f"All is done: {took}."
-    others = f"the {left.classes:,} others take" if left.classes > 1 else "the other one takes"
+    done, begun, left = found.finished, found.recorded, found.left
+    parts = [f"{many(done.classes, 'class', 'classes')} took {roughly(done.seconds)}"] if done.classes else []
+    if not left.classes:
+        return f"All is done: {parts[0]}."
+    if begun.requests:
+        unfinished = many(begun.classes, "unfinished class", "unfinished classes")
+        parts.append(f"{unfinished} recorded {many(int(begun.requests), 'request')} in {roughly(begun.seconds)}")
+    about = "about" if done.classes else "at most about"
+    rest = "the rest takes" if begun.requests else "the other one takes"
+    others = rest if begun.requests or left.classes == 1 else f"the {left.classes:,} others take"
     return (
-        f"{took}; at that rate {others} about {roughly(left.seconds)}: "
+        f"{' and '.join(parts)}; at that rate {others} {about} {roughly(left.seconds)}: "
         f"{left.requests:,.0f} requests, {left.prompt_tokens:,.0f} prompt tokens and {left.completion_tokens:,.0f} "
         "completion tokens."
     )
@@ -104,7 +121,8 @@ def in_words(found: MeasuredCells | None) -> str:
 
 def needed(one: Difference) -> str:
     """How many problems would show a primary comparison as it is so far. Its p-value waits for the end of the study."""
-    takes = "no number of problems would show it" if one.needed is None else f"{about(one.needed)} show it"
+    among = f" among {many(one.comparisons, 'comparison')}" if one.comparisons > 1 else ""
+    takes = "no number of problems would show it" if one.needed is None else f"{about(one.needed)} show it{among}"
     return (
         f"{one.a} - {one.b} is {100 * one.difference:+.1f} points so far, on {many(one.n, 'problem')}; if that is the "
         f"true difference, {takes}."
@@ -117,21 +135,24 @@ def most_problems(classes: Sequence[CellClass]) -> int:
     return sum(sizes.values())
 
 
-def power() -> list[ShownBy]:
-    """How many problems show a few differences."""
+def power(comparisons: int = 1) -> list[ShownBy]:
+    """How many problems show a few differences, where so many comparisons are corrected together."""
     return [
-        ShownBy(points, worse, problems_needed(points + worse, worse, most=MOST))
+        ShownBy(points, worse, problems_needed(points + worse, worse, most=MOST, level=LEVEL / max(1, comparisons)))
         for points in POINTS
         for worse in LOSSES
     ]
 
 
-def power_table(rows: Sequence[ShownBy], most: int) -> Ruled:
+def power_table(rows: Sequence[ShownBy], most: int, comparisons: int = 1) -> Ruled:
     """The table of `power`, with what a study of at most so many problems has."""
-    table = Ruled(
-        "How many distinct problems show a difference (80 % power, p < 0.05)",
-        f"This study has at most {many(most, 'distinct problem')}. With several primary comparisons it takes more.",
-    )
+    title, note = "How many distinct problems show a difference", f"This study has at most {most:,} of them."
+    if comparisons > 1:
+        title += f" among {comparisons} comparisons (80 % power, p < 0.05 after correction)"
+        note += f" Counted for p < 0.05 / {comparisons}, which the correction (Holm) asks of the smallest p-value."
+    else:
+        title += " (80 % power, p < 0.05)"
+    table = Ruled(title, note)
     table.add_columns("points", *(f"worse on {100 * worse:.0f} %" for worse in LOSSES))
     for points in POINTS:
         found = [one.problems for one in rows if one.difference == points]

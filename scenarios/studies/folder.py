@@ -26,6 +26,7 @@ from scenarios.session import rerun
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.running import is_running
 from scenarios.store.sqlite import Store
+from scenarios.studies.estimate import Spent
 from scenarios.studies.load import Cell, CellClass, grid
 from scenarios.studies.schema import Study
 
@@ -175,6 +176,25 @@ class CellFolder(RunFolder):
         with Store(self.path) as store:
             status = facts_from(store).status
         return "running" if status != "complete" and is_running(self.path) else status
+
+    def spent(self) -> Spent:
+        """What its class, which has begun, has recorded so far."""
+        with Store(self.path) as store:
+            ((requests, prompt, completion),) = store.rows(
+                "SELECT count(*), total(prompt_tokens), total(completion_tokens) FROM result"
+            )
+            seconds = facts_from(store).wall_seconds
+        return Spent(classes=1, seconds=seconds, requests=requests, prompt_tokens=prompt, completion_tokens=completion)
+
+    def progress(self) -> str:
+        """How many of its requests are answered, in words; empty: it has not begun, or is complete."""
+        if self.status in ("not begun", "complete"):
+            return ""
+        with Store(self.path) as store:
+            ((done, total),) = store.rows(
+                "SELECT (SELECT count(*) FROM result), (SELECT COALESCE(sum(requests), 0) FROM total)"
+            )
+        return f"{done:,} of about {max(done, total):,} requests"
 
     def summary(self) -> dict[str, Any]:
         """summary.json as it was last written; empty if it was not."""

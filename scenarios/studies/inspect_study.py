@@ -14,6 +14,7 @@ from scenarios.report.console import print_json, say
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Trimmed
 from scenarios.session import inspect_run
+from scenarios.session.command_line import Overwrite
 from scenarios.session.exit_codes import COMPLETE
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.terms import value_label
@@ -45,7 +46,7 @@ def show(
         print_json(
             [
                 {"cell": cell.name, "folder": f"runs/{cell.name}", "factors": cell.factors, "seed": cell.seed}
-                | {"status": run.status}
+                | {"status": run.status, "progress": run.progress()}
                 for cell, run in rows
             ]
         )
@@ -55,7 +56,7 @@ def show(
     table.add_columns("status", right=False)
     table.add_column("so far", fold=True)
     for cell, run in rows:
-        table.add_row(cell.name, run.status, run.figures())
+        table.add_row(cell.name, run.status, run.progress() or run.figures())
     out = Console()
     out.print(Trimmed(table))
     begun = next((run for _, run in rows if run.used), None)
@@ -69,13 +70,14 @@ def export(
     *,
     to: Annotated[Literal["parquet", "csv", "jsonl"], Parameter(help="The format of the files.")],
     out_dir: Annotated[Path | None, Parameter("--out", help="A new folder for the files; default: RUN/export.")] = None,
+    overwrite: Overwrite = False,
 ) -> int:
     """Write the records of a class, or of all classes of a study, as tables; docs/data.md explains their columns."""
     from scenarios.report.export import export as write
 
     study = StudyFolder(run_dir)
     if not study.used:
-        return inspect_run.export(run_dir, to=to, out_dir=out_dir)
+        return inspect_run.export(run_dir, to=to, out_dir=out_dir, overwrite=overwrite)
     cells = study.cells()
     begun = {cell.name: cell for cell in cells if study.run(cell).used}
     if not begun:
@@ -85,7 +87,8 @@ def export(
         name: {factor: value_label(value) for factor, value in cell.factors.items()} | {"seed": cell.seed}
         for name, cell in begun.items()
     }
-    done = write(folders, to, out_dir or study.path / "export", inspect_run.recorded, factors)
+    to_folder = out_dir or study.path / "export"
+    done = write(folders, to, to_folder, inspect_run.recorded, factors, overwrite=overwrite)
     out = Console()
     inspect_run.tell_exported(out, done, to)
     if left := len(cells) - len(begun):

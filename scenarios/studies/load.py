@@ -7,6 +7,7 @@ checks each class as if it were a file, and an error names the line of the study
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, list[CellCla
     Raises:
         ScenarioError: the file, the base scenario or a cell is wrong.
     """
+    _refuse_entries_of_classes(overrides)
     source = source_of(path, overrides)
     if "study" not in source.tree.value and "teacher" in source.tree.value:
         raise ScenarioError(f"{path} is a scenario, not a study: python run.py {path}")
@@ -82,6 +84,19 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, list[CellCla
     except ScenarioMistake as mistake:
         raise source.error(mistake.key, mistake.message) from None
     return study, classes
+
+
+def _refuse_entries_of_classes(overrides: Sequence[str]) -> None:
+    """Raises ScenarioError for an override of an entry that the classes have, and the study in its section `set`."""
+    for override in overrides:
+        path, _, value = override.partition("=")
+        first = path.partition(".")[0]
+        if first in {*Scenario.__struct_encode_fields__} - {*Study.__struct_encode_fields__}:
+            written = f"seeds=[{value}]" if path == "seed" else f"set.{override}"
+            raise ScenarioError(
+                f"--set {path}: this is an entry of the classes, not of the study\n"
+                f"For all its classes: --set {shlex.quote(written)}"
+            )
 
 
 def _with_base(study: Study, path: Path) -> Study:

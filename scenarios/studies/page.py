@@ -1,6 +1,6 @@
 """Writes report.html of a study: its answer, line-ups, comparisons and classes, from study.json's figures alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -19,10 +19,9 @@ from scenarios.studies.folder import StudyFolder
 from scenarios.studies.pooling import Difference
 from scenarios.studies.result import CellResult, LineupResult, StudyRecords, StudyResult
 from scenarios.studies.sentences import in_words
+from scenarios.studies.tables import by_class
 from scenarios.studies.terms import label, value_label
 
-LINE_UPS_BY_CLASS = 6
-"""With more line-ups the table of classes has none."""
 MEMBERS = 40
 """The most characters of the students' names that stand beside a line-up in a chart."""
 
@@ -61,6 +60,8 @@ def page(folder: StudyFolder, found: StudyRecords) -> bytes:
     copied = {one.name: one.pool for one in found.scenario.students} if found.scenario else {}
     classes = beside(folder, found.classes)
     first, doubts = _answer(result)
+    columns, note = by_class(result)
+    uncounted = len(result.descriptive) + len(result.leave_one_out)
     return document(
         "study.html.j2",
         classes,
@@ -74,7 +75,7 @@ def page(folder: StudyFolder, found: StudyRecords) -> bytes:
         factors=_factors(result.runs),
         problems=next((one.n for one in result.methods.values()), 0),
         answer=first,
-        doubts=[*doubts, *([uncorrected(len(result.descriptive))] if len(result.descriptive) > 1 else [])],
+        doubts=[*doubts, *([uncorrected(uncounted)] if uncounted > 1 else [])],
         primary=differences("Primary comparisons, named before the study ran", result.primary),
         line_ups=[(rule.upper(), _line_ups(result, rule, copied), "") for rule in ("max", "sum")]
         if result.lineups
@@ -83,8 +84,10 @@ def page(folder: StudyFolder, found: StudyRecords) -> bytes:
         shapley=_shapley(result, copied),
         descriptive=differences("Other comparisons: neither planned nor corrected", result.descriptive),
         published=_published(result),
-        columns=["problems", "SC", *(one.name for one in _in_cells(result))],
-        cells=[_cell(run, result, folder) for run in result.runs],
+        leave_one_out=differences("All students against all but one: not corrected", result.leave_one_out),
+        columns=["problems", "SC", *columns],
+        cells_note=note or "No class is complete.",
+        cells=[_cell(run, columns.values(), folder) for run in result.runs],
         beside=classes,
         settings=load.dump(study),
     )
@@ -137,6 +140,8 @@ def differences(title: str, found: Sequence[Difference]) -> Chart | None:
         "Paired over distinct problems. A line-up stands for its MAX, NAME.sum for its SUM. Thin line: no difference."
     )
     note += " p is corrected for the number of comparisons (Holm), intervals are not." if corrected else ""
+    if (k := found[0].comparisons) > 1:
+        note += f" The problems needed are counted for p below 0.05 / {k} before correction."
     note += f" The first {ROWS} are drawn; the table has all {len(found)}." if len(found) > ROWS else ""
     return dot_plot(
         title, dots, table, domain=around_zero(one.ci95 for one in found), reference=0.0,
@@ -233,14 +238,10 @@ def _published(result: StudyResult) -> PageTable | None:
     return PageTable(("row", "method", "published", "here", "95 %"), tuple(rows))
 
 
-def _in_cells(result: StudyResult) -> list[LineupResult]:
-    return result.lineups if len(result.lineups) <= LINE_UPS_BY_CLASS else []
-
-
-def _cell(run: CellResult, result: StudyResult, folder: StudyFolder) -> CellRow:
-    """A class; its page may be missing, of a class that never ran."""
+def _cell(run: CellResult, lineups: Iterable[str], folder: StudyFolder) -> CellRow:
+    """A class with the MAX of these line-ups; its page may be missing, of a class that never ran."""
     figures = [f"{run.n:,}" if run.n else "-", percent(run.methods.get("sc"))]
-    figures += [percent(run.lineups.get(one.name, {}).get("m1_max")) for one in _in_cells(result)]
+    figures += [percent(run.lineups.get(name, {}).get("m1_max")) for name in lineups]
     link = f"{run.folder}/{PAGE}"
     has_page = (folder.path / link).is_file()
     status = f"{run.status}: {run.reason}" if run.reason else run.status

@@ -113,6 +113,7 @@ def study_plan(
         )
     runs = [begun.run(one.cell) for one in classes] if begun else []
     summaries = [run.summary() if run.status == "complete" else {} for run in runs]
+    recorded = [run.spent() if run.used and not summary else None for run, summary in zip(runs, summaries, strict=True)]
     if len(classes) > MOST_CELLS:
         warnings[f"{len(classes):,} classes are more than the {MOST_CELLS} that `study` runs."] = None
     if not study.primary:
@@ -128,9 +129,9 @@ def study_plan(
         separate_requests=sum(cell.separate_requests for cell in cells),
         agents=agents,
         warnings=list(warnings),
-        measured=measured(list(map(msgspec.structs.asdict, cells)), summaries) if begun else None,
+        measured=measured(list(map(msgspec.structs.asdict, cells)), summaries, recorded) if begun else None,
         most_problems=most_problems(classes),
-        power=power(),
+        power=power(len(study.primary)),
         found=read_study(begun).result.primary if begun and any(summaries) else [],
     )
 
@@ -171,7 +172,7 @@ def tables(plan: StudyPlan) -> RenderableType:
         compared = many(len(plan.primary), "primary comparison")
         parts.append(Sentences(f"{compared}, corrected together: {', '.join(plan.primary)}."))
     parts += [Sentences(needed(one)) for one in plan.found]
-    parts.append(power_table(plan.power, plan.most_problems))
+    parts.append(power_table(plan.power, plan.most_problems, len(plan.primary)))
     parts += map(seating, {msgspec.json.encode(rows): rows for rows in plan.agents}.values())
     parts += [Sentences(f"Warning: {warning}", style="yellow") for warning in plan.warnings]
     return Trimmed(Group(*(one for part in parts for one in (part, Text()))))

@@ -9,7 +9,7 @@ The statistics themselves come from scenarios/scoring/statistics.py; `compare` i
 """
 
 from collections.abc import Iterable, Sequence
-from math import ceil
+from math import ceil, log2
 from statistics import NormalDist, stdev
 
 import msgspec
@@ -38,7 +38,10 @@ class Difference(Comparison, frozen=True, kw_only=True):
     p_holm: float | None = None
     """Corrected for the number of primary comparisons; None: descriptive."""
     needed: int | None = None
-    """About how many problems would show a difference of this size (80 % power at 5 %); None: none would."""
+    """About how many problems would show a difference of this size with 80 % power, at a p-value below 5 % divided by
+    `comparisons`; None: none would."""
+    comparisons: int = 1
+    """How many primary comparisons are corrected together; 1: descriptive, or the only one."""
 
     @property
     def shown(self) -> bool:
@@ -86,33 +89,40 @@ def accuracy(classes: Sequence[ClassAnswers], term: str) -> Accuracy:
     return Accuracy(sum(values) / len(values), wilson(sum(values), len(values)), len(values))
 
 
-def compare(classes: Sequence[ClassAnswers], a: str, b: str, seed: int) -> Difference:
-    """`a` minus `b`, paired by problem."""
+def compare(classes: Sequence[ClassAnswers], a: str, b: str, seed: int, comparisons: int = 1) -> Difference:
+    """`a` minus `b`, paired by problem; one of so many `comparisons` that are corrected together."""
     of_a, of_b = (list(by_problem(classes, term).values()) for term in (a, b))
-    return difference(a, b, of_a, of_b, seed)
+    return difference(a, b, of_a, of_b, seed, comparisons)
 
 
-def difference(a: str, b: str, of_a: Sequence[float], of_b: Sequence[float], seed: int) -> Difference:
-    """`a` minus `b` from their values per problem, in the same order."""
-    found = methods.compare(a, b, of_a, of_b, seed)
-    return Difference(**msgspec.structs.asdict(found), needed=needed([x - y for x, y in zip(of_a, of_b, strict=True)]))
+def difference(
+    a: str, b: str, of_a: Sequence[float], of_b: Sequence[float], seed: int, comparisons: int = 1
+) -> Difference:
+    """`a` minus `b` from their values per problem, in the same order; see `compare`."""
+    return Difference(
+        **msgspec.structs.asdict(methods.compare(a, b, of_a, of_b, seed)),
+        needed=needed([x - y for x, y in zip(of_a, of_b, strict=True)], comparisons),
+        comparisons=comparisons,
+    )
 
 
-def needed(differences: Sequence[float]) -> int | None:
+def needed(differences: Sequence[float], comparisons: int = 1) -> int | None:
     """How many problems would show a mean difference as large as this one, if they vary as these do.
 
-    At POWER and a two-sided level of 5 %: exactly where all values are right or wrong, else by the normal
-    approximation, and not below what the test itself needs.
+    At POWER and a two-sided level of 5 % divided by the number of comparisons, which Holm's correction asks of the
+    smallest p-value: exactly where all values are right or wrong, else by the normal approximation, and not below what
+    the test itself needs.
     """
+    level = LEVEL / comparisons
     if all(one in (-1, 0, 1) for one in differences) and differences:
         n = len(differences)
-        return problems_needed(differences.count(1) / n, differences.count(-1) / n)
+        return problems_needed(differences.count(1) / n, differences.count(-1) / n, level=level)
     mean = sum(differences) / len(differences) if differences else 0.0
     if len(differences) < 2 or abs(mean) < 1e-9:
         return None
     normal = NormalDist()
-    z = normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)
-    return max(6, ceil((z * stdev(differences) / mean) ** 2))
+    z = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
+    return max(ceil(1 - log2(level)), ceil((z * stdev(differences) / mean) ** 2))
 
 
 def holm(differences: Sequence[Difference]) -> list[Difference]:

@@ -17,7 +17,7 @@ from scenarios.studies.load import Cell, stands_for
 from scenarios.studies.pooling import Accuracy, Difference, PooledShapley, accuracy, compare, holm, shapley
 from scenarios.studies.schema import Published, Study
 from scenarios.studies.sentences import answer
-from scenarios.studies.terms import Lineups, lineup_of, named_lineups, primary_terms, terms
+from scenarios.studies.terms import Lineups, lineup_of, named_lineups, primary_terms, terms, without_each
 
 
 class LineupResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +79,9 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     methods: dict[str, Accuracy]
     descriptive: list[Difference]
     """Comparisons that were not named beforehand; not corrected."""
+    leave_one_out: list[Difference] = []
+    """All students against all but one of them, by MAX and by SUM; not corrected. Empty where the cells have different
+    students, or one student."""
     shapley: PooledShapley = PooledShapley()
     runs: list[CellResult]
     published: list[PublishedResult] = []
@@ -113,7 +116,9 @@ def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> 
     for cell in cells:
         run = folder.run(cell)
         described = run.to_run(())
-        in_cell = named_lineups(study, [student.name for student in described.students], described.seed)
+        students = [student.name for student in described.students]
+        in_cell = named_lineups(study, students, described.seed)
+        scored = {**in_cell, **without_each(students)}
         status = "failed" if run.status == "not begun" and failed.get(cell.name) else run.status
         result = CellResult(
             cell=cell.name,
@@ -125,24 +130,24 @@ def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> 
         )
         if status == "complete":
             try:
-                answers = read_answers(run, described, in_cell)
+                answers = read_answers(run, described, scored)
             except (LbtError, OSError) as error:
                 result = msgspec.structs.replace(result, status="failed", reason=in_words(error))
             else:
                 complete.append((cell, answers))
-                result = _with_figures(result, answers, in_cell)
+                result = _with_figures(result, answers, in_cell, scored)
                 scenario, lineups = scenario or described, lineups or in_cell
         runs.append(result)
     return StudyRecords(_pooled(study, runs, complete, scenario, lineups or {}), scenario, complete)
 
 
-def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups) -> CellResult:
-    """A complete cell with its own accuracies."""
+def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups, scored: Lineups) -> CellResult:
+    """A complete cell with its own accuracies; `scored` has all line-ups that terms of the answers name."""
     shares = {term: sum(values) / len(values) for term, values in answers.right.items() if values}
     return msgspec.structs.replace(
         result,
         n=len(answers.tps),
-        methods={term: share for term, share in shares.items() if not lineup_of(term, lineups)},
+        methods={term: share for term, share in shares.items() if not lineup_of(term, scored)},
         lineups={
             name: {key: shares[term] for key, term in _terms_of(name).items() if term in shares} for name in lineups
         },
@@ -171,7 +176,7 @@ def _pooled(
     pairs: list[tuple[str, str]] = []
     if scenario is not None:
         pairs = primary_terms(study, scenario, lineups)
-        primary = holm([compare(classes, a, b, seed) for a, b in pairs])
+        primary = holm([compare(classes, a, b, seed, len(pairs)) for a, b in pairs])
         known = [term for term in terms(scenario, lineups) if all(term in one.right for one in classes)]
         methods = {term: accuracy(classes, term) for term in known if not lineup_of(term, lineups)}
         found = [_lineup(name, members, classes) for name, members in lineups.items()]
@@ -185,6 +190,7 @@ def _pooled(
         lineups=found,
         methods=methods,
         descriptive=descriptive,
+        leave_one_out=_leave_one_out(classes, seed),
         shapley=shapley(classes, seed),
         runs=runs,
         published=[_published(row, complete) for row in study.published],
@@ -207,6 +213,15 @@ def _lineup(name: str, members: tuple[str, ...], classes: Sequence[ClassAnswers]
         sc_at_cost=at_cost.accuracy if at_cost else None,
         sc_at_cost_ci95=at_cost.ci95 if at_cost else None,
     )
+
+
+def _leave_one_out(classes: Sequence[ClassAnswers], seed: int) -> list[Difference]:
+    """See `StudyResult.leave_one_out`."""
+    students = list(classes[0].answerers) if classes else []
+    if any(set(one.answerers) != set(students) for one in classes):
+        return []
+    everyone, *others = without_each(students) or [""]
+    return [compare(classes, everyone + rule, one + rule, seed) for rule in ("", ".sum") for one in others]
 
 
 def _others(lineups: Sequence[LineupResult], primary: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

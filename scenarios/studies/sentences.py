@@ -23,9 +23,9 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
     if not result.primary:
         found.append("The study names no primary comparison: everything below is descriptive.")
     if len(result.primary) > 1:
-        found.append(
-            f"These p-values are corrected for {len(result.primary)} comparisons (Holm); the intervals are not."
-        )
+        k = len(result.primary)
+        numbers = f", and so are the numbers of problems (p < 0.05 / {k})" if any(map(_takes, result.primary)) else ""
+        found.append(f"These p-values are corrected for {k} comparisons (Holm){numbers}; the intervals are not.")
     found += _missing(result)
     if result.simulated:
         found.append("The agents are simulated: the figures say nothing about any language model.")
@@ -44,10 +44,18 @@ def in_words(one: Difference) -> str:
     if one.shown:
         return f"{said} {a if one.difference > 0 else b} is better by more than chance explains."
     if one.p_value < LEVEL:
-        return f"{said} Not told apart: alone it would be (p = {one.p_value:.2g}), but not among all comparisons."
-    if one.needed is None:
-        return f"{said} Statistically tied."
-    return f"{said} Statistically tied; {about(one.needed)} would show a difference of this size."
+        said += f" Not told apart: alone it would be (p = {one.p_value:.2g}), but not among all comparisons"
+    else:
+        said += " Statistically tied"
+    return f"{said}{_takes(one)}."
+
+
+def _takes(one: Difference) -> str:
+    """How many problems would show a difference that is not shown, as the end of a sentence; empty: none would."""
+    if one.shown or one.needed is None:
+        return ""
+    among = f" after correction for {one.comparisons} comparisons" if one.comparisons > 1 else ""
+    return f"; {about(one.needed)} would show a difference of this size{among}"
 
 
 def _spoken(term: str) -> str:

@@ -15,6 +15,8 @@ from scenarios.studies.terms import label
 
 ROWS_SHOWN = 40
 """Line-ups and descriptive comparisons of which more are in study.json alone."""
+LINE_UPS_BY_CLASS = 6
+"""With more line-ups the table of classes has two of them."""
 
 
 def result_tables(result: StudyResult) -> RenderableType:
@@ -29,6 +31,8 @@ def result_tables(result: StudyResult) -> RenderableType:
         parts += [_lineups(result), _methods(result)]
     if result.descriptive:
         parts.append(_comparisons("Other comparisons (descriptive: neither planned nor corrected)", result.descriptive))
+    if result.leave_one_out:
+        parts.append(_comparisons("All students against all but one (descriptive)", result.leave_one_out))
     parts += [_published(result)] if result.published else []
     parts.append(_cells(result))
     return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
@@ -80,15 +84,31 @@ def _comparisons(title: str, differences: list[Difference]) -> Ruled:
     return table
 
 
+def by_class(result: StudyResult) -> tuple[dict[str, str], str]:
+    """The line-ups in the table of classes by the heading of their column, and a note.
+
+    With many line-ups these are the best of them over all classes, and the one with all students.
+    """
+    lineups, more = result.lineups, "study.json has SUM and the other methods."
+    if len(lineups) <= LINE_UPS_BY_CLASS:
+        return {one.name: one.name for one in lineups}, f"MAX of each line-up; {more}" if lineups else ""
+    best = max(lineups, key=lambda one: one.m1_max)
+    everyone = max(lineups, key=lambda one: len(one.students))
+    shown = {"best": best.name}
+    if set(everyone.students) >= {name for one in lineups for name in one.students}:
+        shown["everyone"] = everyone.name
+    note = f"MAX; best is {best.name}, with the highest MAX over all classes"
+    return shown, f"{note}. study.json has all {len(lineups)} line-ups, SUM and the other methods."
+
+
 def _cells(result: StudyResult) -> Ruled:
-    names = [one.name for one in result.lineups if len(result.lineups) <= 6]
-    note = "MAX of each line-up; --json has SUM and the other methods."
-    table = Ruled("Each class by itself", note if names else "")
+    columns, note = by_class(result)
+    table = Ruled("Each class by itself", note)
     table.add_column("class", fold=True)
     table.add_columns("status", right=False)
-    table.add_columns("TPs", "SC", *names)
+    table.add_columns("TPs", "SC", *columns)
     for run in result.runs:
-        figures = [percent(run.lineups.get(name, {}).get("m1_max")) for name in names]
+        figures = [percent(run.lineups.get(name, {}).get("m1_max")) for name in columns.values()]
         table.add_row(
             label({**run.factors, "seed": run.seed}), run.status, f"{run.n}", percent(run.methods.get("sc")), *figures
         )

@@ -15,7 +15,9 @@ from scenarios.studies.schema import Study
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 EQUAL_COST = tuple(EQUAL_COST_METHODS)
 """Methods of classes with lesson.equal_cost: SC at the cost of all students or, after a line-up and a dot, of those."""
-RESERVED = (*METHODS, *DENSE_METHODS, *EQUAL_COST, "all")
+EVERYONE = "all"
+"""The line-up of all students, whatever the study calls it: this name is in RESERVED."""
+RESERVED = (*METHODS, *DENSE_METHODS, *EQUAL_COST, EVERYONE)
 Lineups = Mapping[str, tuple[str, ...]]
 """The students of each line-up by its name."""
 
@@ -55,20 +57,34 @@ def named_lineups(study: Study, students: Sequence[str], seed: int) -> Lineups:
     return found
 
 
+def without_each(students: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The line-up of all students, first, and those without one of them; empty for one student."""
+    if len(students) < 2:
+        return {}
+    rest = {f"{EVERYONE} without {one}": tuple(name for name in students if name != one) for one in students}
+    return {EVERYONE: tuple(students), **rest}
+
+
 def _members(lineup: str, names: Sequence[str], students: Sequence[str]) -> tuple[str, ...]:
     """The students that a line-up names. `peer.2` is the copy peer-2, and `peer` alone stands for all its copies."""
     chosen: list[str] = []
     for index, name in enumerate(names):
         key = ("lineups", lineup, index)
         exact = name if name in students else re.sub(r"\.(\d+)$", r"-\1", name)
-        copies = [one for one in students if re.fullmatch(rf"{re.escape(name)}-\d+", one)]
-        found = [exact] if exact in students else copies
+        found = [exact] if exact in students else _copies(name, students)
         if not found:
-            raise ScenarioMistake(key, f"{shown(name)} is no student of this study; {near(name, students)}")
+            stem = re.sub(r"[.-]\d+$", "", name)
+            there = [f"{stem}.{one.removeprefix(f'{stem}-')}" for one in _copies(stem, students)]
+            hint = f"there are {', '.join(there)}" if there else near(name, students)
+            raise ScenarioMistake(key, f"{shown(name)} is no student of this study; {hint}")
         if again := [one for one in found if one in chosen]:
             raise ScenarioMistake(key, f"{again[0]} is in this line-up twice; write copies: 2 at the student for that")
         chosen += found
     return tuple(chosen)
+
+
+def _copies(name: str, students: Sequence[str]) -> list[str]:
+    return [one for one in students if re.fullmatch(rf"{re.escape(name)}-\d+", one)]
 
 
 def terms(scenario: Scenario, lineups: Collection[str]) -> list[str]:

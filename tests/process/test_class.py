@@ -91,7 +91,9 @@ def test_report_makes_the_same_summary_from_the_gradebook_alone(finished: Path) 
 
 def test_a_finished_class_resumes_to_itself_without_starting_anything(finished: Path) -> None:
     before = classes.events(finished, "joined")
-    assert "reused from earlier sessions" in classes.say("resume", finished)
+    said = classes.say("resume", finished)
+    assert "reused from earlier sessions" in said
+    assert f"Nothing was left to do. This again: python run.py report {finished}" in said
     assert classes.events(finished, "joined") == before
 
 

@@ -64,7 +64,9 @@ def test_a_class_that_is_extended_twice_is_the_class_that_began_so(run: Path, tm
     assert classes.gradebook(run) == classes.gradebook(whole)
     assert views(run) == views(whole)
     assert (run / "scenario.yaml").read_text() == (whole / "scenario.yaml").read_text()
-    assert "Nothing that the class asks changes" in extend(run, "lesson.rationales=6")
+    said = extend(run, "lesson.rationales=6")
+    assert "Nothing that the class asks changes. It is complete: there is nothing to do." in said
+    assert f"python run.py report {run}" in said and "Go on with" not in said
 
 
 def test_an_extension_that_is_interrupted_goes_on_with_resume(run: Path, tmp_path: Path) -> None:

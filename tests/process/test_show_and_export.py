@@ -170,12 +170,27 @@ def test_the_examples_of_the_page_compute_what_the_summary_has(
     run(example.replace('"runs/smoke/export"', repr(str(tables))), {})
     said = capsys.readouterr().out
     summary = json.loads((finished / "summary.json").read_text())
-    assert f"M1 MAX {summary['methods']['m1_max']['accuracy']:.4f} on 12 problems" in said
+    first = json.loads(classes.say("replay", finished, "--set", "scoring.ties=first", "--json"))
+    for ties, methods in (("votes", summary["methods"]), ("first", first["methods"])):
+        assert f"M1 MAX {methods['m1_max']['accuracy']:.4f} on 12 problems (ties: {ties})" in said
     for student in summary["students"]:
         assert re.search(rf"{student['name']}\W+{student['exam_accuracy']:.6f}\W+{student['exam_answers']}\b", said)
 
 
 def test_a_second_export_is_refused_and_changes_nothing(finished: Path, tables: Path) -> None:
     before = {path.name: path.read_bytes() for path in tables.iterdir()}
-    assert "already: remove them, or name another folder" in classes.say("export", finished, "--to", "parquet", code=2)
+    assert "already: replace them with --overwrite, or" in classes.say("export", finished, "--to", "parquet", code=2)
     assert {path.name: path.read_bytes() for path in tables.iterdir()} == before
+
+
+def test_an_export_replaces_the_tables_of_an_earlier_one_where_asked_and_nothing_else(
+    finished: Path, tmp_path: Path
+) -> None:
+    out, plain = tmp_path / "tables", ("export", finished, "--to", "jsonl")
+    classes.say(*plain, "--out", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "exams.jsonl").write_text("of a smaller class")
+    (out / "sets.jsonl").write_text("of a class with level 3")
+    (out / "notes.txt").write_text("mine")
+    classes.say(*plain, "--out", out, "--overwrite")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before | {"notes.txt": b"mine"}

@@ -70,6 +70,12 @@ def test_a_study_runs_a_class_per_cell_and_pools_them_over_distinct_problems(fin
     assert [one["name"] for one in found["lineups"]] == ["copies", "mixed"]
     assert [one["name"] for one in found["shapley"]["students"]] == ["peer-1", "peer-2", "bold"]
     assert found["shapley"]["n"] == 4
+    names = [f"all without {name}" for name in ("peer-1", "peer-2", "bold")]
+    assert [one["b"] for one in found["leave_one_out"]] == [*names, *(f"{name}.sum" for name in names)]
+    m1_max = found["methods"]["m1_max"]["accuracy"]
+    copies = next(one for one in found["lineups"] if one["name"] == "copies")
+    assert found["leave_one_out"][2]["difference"] == pytest.approx(m1_max - copies["m1_max"])
+    assert not any(name.startswith("all") for name in found["methods"])
     assert "runs/" in (finished / "report.html").read_text()
 
 
@@ -132,6 +138,11 @@ def test_a_study_interrupted_in_its_second_class_goes_on_there(
     assert not (out / "study.json").exists()
     assert "Left out: 1 of 2 classes" in classes.say("report", out)
     kept = classes.gradebook(second)
+    progress = json.loads(classes.say("show", out, "--json"))[1]["progress"]
+    assert re.fullmatch(rf"{len(kept)} of about \d+ requests", progress)
+    plan = json.loads(classes.say("plan", out, "--json"))["measured"]
+    assert plan["recorded"]["requests"] == len(kept)
+    assert plan["left"]["requests"] == plan["finished"]["requests"] - len(kept)
     said = classes.say("resume", out, "--monitor", "off")
     assert "cell 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in said
     assert kept < classes.gradebook(second) == classes.gradebook(finished / "runs" / HIGH)
@@ -210,6 +221,8 @@ def test_the_plan_of_a_study_says_what_sharing_saves(study_file: Path) -> None:
     said = classes.say("plan", study_file)
     assert "1.5 times as many" in said and "How long it takes is not known" in said
     assert plan["most_problems"] == 4
+    plan = json.loads(classes.say("plan", study_file, "--seed", "5", "--json"))
+    assert {one["seed"] for one in plan["cells"]} == {5}
 
 
 def test_the_plan_of_a_study_that_has_begun_measures_its_finished_classes(finished: Path) -> None:
@@ -233,8 +246,14 @@ def test_two_classes_are_compared_by_problem(finished: Path) -> None:
         assert one["accuracy"] == [later, first]
         assert one["difference"]["difference"] == pytest.approx(later - first)
         assert one["difference"]["n"] == 4
+    by_name = {one["method"]: one["accuracy"] for one in found["lineups"]}
+    assert len(by_name) == 2 * 6
+    of_runs = {run["cell"]: run["lineups"]["mixed"] for run in result(finished)["runs"]}
+    for rule, term in (("m1_max", "peer-1+bold"), ("m1_sum", "peer-1+bold.sum")):
+        assert by_name[term] == [of_runs[HIGH][rule], of_runs[LOW][rule]]
     assert found["runs"][1]["differs"] == ["teacher.engine_args.ability: -0.5 -> 1.0"]
-    assert "M1 MAX" in classes.say("compare", low, high)
+    said = classes.say("compare", low, high)
+    assert "M1 MAX" in said and "The same by line-up (MAX)" in said and "peer-1+bold" in said
 
 
 def test_compare_says_which_part_of_the_problems_is_common_and_refuses_other_tasks(

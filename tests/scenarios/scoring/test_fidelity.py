@@ -34,6 +34,16 @@ def test_the_base_of_a_persona_is_the_model_without_it_or_else_the_first_of_the_
     assert bases((agent(0, persona="careful"), agent(1, persona="hasty"))) == {"s1": "s0"}
 
 
+def test_a_simulated_student_of_another_ability_is_another_model() -> None:
+    strong = {"ability": 2.0}
+    students = (
+        agent(0, engine="simulated"),
+        agent(1, engine="simulated", engine_args=strong),
+        agent(2, engine="simulated", engine_args=strong | {"tokens_per_second": 5}, persona="x"),
+    )
+    assert bases(students) == {"s2": "s1"}
+
+
 def test_a_persona_that_makes_a_student_worse_is_seen() -> None:
     found = compared(made_up([1.0, -1.0], tps=30), PLAIN, TERSE)
     assert found is not None

@@ -1,6 +1,8 @@
 """What each student adds: by the definition, by its axioms, and for students that are one."""
 
 from itertools import permutations
+from random import Random
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.lbt import Rule, Sheet
 from scenarios.scoring.over_problems import over_problems
 from scenarios.scoring.shapley import EXACT_STUDENTS, Shapley, shapley
-from tests.scenarios.scoring.students import made_up
+from tests.scenarios.scoring.students import kept, made_up
 from tests.scenarios.scoring.test_lbt import BOTH, COINS, ROSES, SCORING, lesson, rationale, same
 
 
@@ -49,6 +51,31 @@ def test_the_values_sum_to_the_whole_gain(k: int) -> None:
     assert sum(one.m1_max.value for one in found.students) == pytest.approx(found.gain_max, abs=1e-9)
     assert sum(one.m1_sum.value for one in found.students) == pytest.approx(found.gain_sum, abs=1e-9)
     assert (found.orders is None) == (k <= EXACT_STUDENTS)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 999),
+    st.integers(1, 4),
+    st.floats(0, 1),
+    st.sampled_from(["votes", "first"]),
+    st.sampled_from(["answers", "students"]),
+)
+def test_the_values_sum_to_what_the_class_itself_gains_whatever_exams_failed_and_however_ties_are_broken(
+    seed: int, k: int, share: float, ties: Literal["votes", "first"], merge: Literal["answers", "students"]
+) -> None:
+    draw, names, scoring = Random(seed), tuple(f"s{number}" for number in range(k)), Scoring(ties=ties, merge=merge)
+    lessons = kept(made_up([0.0] * k, tps=4, trs=4, eps=1, seed=seed), lambda _, __: draw.random() < share)
+    sheets = [Sheet(one, same) for one in lessons]
+    if (found := shapley(sheets, names, scoring, 1)) is None:
+        assert not any(one.exams for lesson in lessons for one in lesson.rationales)
+        return
+    sc = sum(one.choose("sc", names, scoring).correct for one in sheets)
+    rules: tuple[Rule, ...] = ("max", "sum")
+    for rule in rules:
+        own = (sum(one.choose(rule, names, scoring).correct for one in sheets) - sc) / len(sheets)
+        added = sum(getattr(one, f"m1_{rule}").value for one in found.students)
+        assert added == pytest.approx(own, abs=1e-9) == getattr(found, f"gain_{rule}")
 
 
 def test_sampled_orders_come_near_the_exact_values_and_depend_on_the_seed_alone(

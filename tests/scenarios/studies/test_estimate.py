@@ -1,8 +1,11 @@
 """What is left of a study, from its finished classes, and what its number of problems can show."""
 
-import pytest
+import io
 
-from scenarios.studies.estimate import in_words, measured, power, power_table
+import pytest
+from rich.console import Console
+
+from scenarios.studies.estimate import Spent, in_words, measured, power, power_table
 
 
 def planned(factor: str, requests: int = 100) -> dict[str, object]:
@@ -26,9 +29,35 @@ def test_a_class_that_is_left_takes_what_finished_classes_with_its_factors_took(
 
 
 def test_without_a_finished_class_there_is_no_rate_and_with_all_of_them_nothing_is_left() -> None:
-    assert "no measured rate" in in_words(measured([planned("small")], [{}]))
+    assert "so there is no measured rate" in in_words(measured([planned("small")], [{}]))
     assert in_words(measured([planned("small")], [summary(60)])) == "All is done: 1 class took 1 min."
     assert "the other one takes" in in_words(measured([planned("a"), planned("a")], [summary(60), {}]))
+
+
+def begun(seconds: float, requests: float, prompt: float = 0, completion: float = 0) -> Spent:
+    return Spent(classes=1, seconds=seconds, requests=requests, prompt_tokens=prompt, completion_tokens=completion)
+
+
+def test_what_an_unfinished_class_has_recorded_is_not_left() -> None:
+    cells = [planned("small"), planned("small"), planned("small")]
+    found = measured(cells, [summary(60), {}, {}], [None, begun(30, 20, 160, 50), None])
+    assert found is not None
+    # 50 requests each as in the finished one, less the 20 that are there; 60 s for 50 requests.
+    assert (found.left.requests, found.left.prompt_tokens, found.left.completion_tokens) == (80, 640, 200)
+    assert found.left.seconds == pytest.approx(96)
+    assert in_words(found).startswith(
+        "1 class took 1 min and 1 unfinished class recorded 20 requests in 30 s; at that rate the rest takes about"
+    )
+
+
+def test_before_a_class_is_finished_the_rate_is_that_of_what_is_recorded() -> None:
+    found = measured([planned("small"), planned("large")], [{}, {}], [begun(30, 20, 160, 50), None])
+    assert found is not None
+    assert (found.left.requests, found.left.seconds) == (80 + 100, 1.5 * 180)
+    assert "1 unfinished class recorded 20 requests in 30 s; at that rate the rest takes at most about" in in_words(
+        found
+    )
+    assert measured([planned("small")], [{}], [begun(3, 0)]) is None
 
 
 def test_a_smaller_difference_takes_more_problems() -> None:
@@ -37,3 +66,13 @@ def test_a_smaller_difference_takes_more_problems() -> None:
         needed = [one.problems for one in rows if one.worse == worse]
         assert all(needed) and sorted(needed, key=lambda n: -(n or 0)) == needed
     assert power_table(rows, 40).row_count == 3
+
+
+def test_several_primary_comparisons_take_more_problems_and_the_table_says_so() -> None:
+    for alone, among in zip(power(), power(4), strict=True):
+        assert (alone.problems or 0) < (among.problems or 10**6)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(power_table(power(4), 40, 4))
+    assert isinstance(console.file, io.StringIO)
+    said = " ".join(console.file.getvalue().split())
+    assert "among 4 comparisons (80 % power, p < 0.05 after correction)" in said and "p < 0.05 / 4" in said

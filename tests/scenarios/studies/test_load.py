@@ -119,6 +119,11 @@ def test_all_line_ups_are_named_by_their_students(file: Path) -> None:
         ),
         ("name: peer-2", "name: peer-1", ":6: students.1.name: 'peer-1' is taken by students.0"),
         (", bold]", ", bolt]", ":11: lineups.mixed.1: 'bolt' is no student of this study; did you mean 'bold'?"),
+        (
+            "[peer.1, bold]",
+            "[peer.3]",
+            ":11: lineups.mixed.0: 'peer.3' is no student of this study; there are peer.1, ",
+        ),
         ("[peer.1, bold]", "[]", ":11: lineups.mixed: names nobody"),
         ("[peer.1, bold]", "[peer.1, peer-1]", ":11: lineups.mixed.1: peer-1 is in this line-up twice"),
         ("[peer.1, bold]", "bold", ":11: lineups.mixed: needs a list of students' names, has 'bold'"),
@@ -147,6 +152,22 @@ def test_all_line_ups_are_named_by_their_students(file: Path) -> None:
 )
 def test_a_mistake_is_reported_with_its_line_and_key(file: Path, old: str, new: str, error: str) -> None:
     assert error in refusal(file, old, new)
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("task.problems=4", "--set set.task.problems=4"),
+        ("exam={problems: 1}", "--set 'set.exam={problems: 1}'"),
+        ("seed=3", "--set 'seeds=[3]'"),
+    ],
+)
+def test_an_override_of_an_entry_of_the_classes_is_refused_with_the_one_for_a_study(
+    file: Path, override: str, hint: str
+) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load.read(file, [override])
+    assert str(caught.value).endswith(f"For all its classes: {hint}")
 
 
 def test_a_mistake_in_the_base_is_reported_with_its_own_line(file: Path) -> None:

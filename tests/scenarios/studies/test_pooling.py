@@ -62,6 +62,14 @@ def test_more_problems_are_needed_for_a_smaller_difference() -> None:
     assert needed([0.0] * 10) is None and needed([1.0, -1.0]) is None and needed([]) is None
 
 
+def test_a_comparison_among_several_takes_more_problems_than_the_same_one_alone() -> None:
+    for values in ([1.0] * 3 + [-1.0] + [0.0] * 6, [0.5] * 3 + [-0.5] + [0.0] * 6):
+        alone, *among = [needed(values, k) or 0 for k in (1, 2, 5)]
+        assert 0 < alone < among[0] < among[1]
+    one = cell(["p", "q", "r"], a=[1, 1, 0], b=[0, 1, 1])
+    assert (compare([one], "a", "b", 1).comparisons, compare([one], "a", "b", 1, 3).comparisons) == (1, 3)
+
+
 @pytest.mark.parametrize("shared", [True, False], ids=["every seed has the same problems", "seeds draw other problems"])
 def test_a_study_of_equal_line_ups_finds_a_difference_in_at_most_one_of_twenty(shared: bool) -> None:
     """Problems differ in difficulty and teachers in ability; the line-ups differ in nothing."""

@@ -55,8 +55,25 @@ def test_a_tie_says_how_many_problems_would_show_the_difference() -> None:
 def test_the_corrected_p_value_decides() -> None:
     apart = msgspec.structs.replace(DIFFERENCE, p_holm=0.02)
     assert in_words(apart).endswith("mixed is better by more than chance explains.")
-    not_among_all = "p = 0.08. Not told apart: alone it would be (p = 0.04), but not among all comparisons."
-    assert in_words(DIFFERENCE).endswith(not_among_all)
+    not_among_all = "p = 0.08. Not told apart: alone it would be (p = 0.04), but not among all comparisons"
+    assert not_among_all in in_words(DIFFERENCE)
+
+
+def test_numbers_of_problems_are_for_the_comparison_among_all() -> None:
+    among = msgspec.structs.replace(DIFFERENCE, comparisons=3)
+    takes = "; about 84 problems would show a difference of this size after correction for 3 comparisons."
+    assert in_words(among).endswith(takes)
+    tied = msgspec.structs.replace(among, p_value=0.08)
+    assert in_words(tied).endswith(f"Statistically tied{takes}")
+    three = answer(result(among, tied, tied), [DIVERSE], LINEUPS)
+    assert (
+        "These p-values are corrected for 3 comparisons (Holm), and so are the numbers of problems (p < 0.05 / 3); the "
+        "intervals are not." in three
+    )
+    none = msgspec.structs.replace(DIFFERENCE, needed=None)
+    assert "These p-values are corrected for 2 comparisons (Holm); the intervals are not." in answer(
+        result(none, none), [DIVERSE], LINEUPS
+    )
 
 
 def test_students_that_are_copies_of_one_are_said_first() -> None:

@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -57,6 +58,22 @@ def test_no_line_is_wider_than_the_terminal_and_no_control_character_is_printed(
     said = printed(RESULT, width)
     assert max(map(len, said.splitlines())) <= width
     assert "\x1b[31m" not in said
+
+
+def test_of_many_line_ups_each_class_shows_the_best_and_everyone() -> None:
+    names = ["a", "b", "c", "a+b", "a+c", "b+c", "a+b+c"]
+    shares = [0.2, 0.3, 0.4, 0.5, 0.8, 0.6, 0.7]
+    lineups = [
+        msgspec.structs.replace(LINEUP, name=name, students=tuple(name.split("+")), m1_max=share)
+        for name, share in zip(names, shares, strict=True)
+    ]
+    run = msgspec.structs.replace(
+        RESULT.runs[0], lineups={name: {"m1_max": share} for name, share in zip(names, shares, strict=True)}
+    )
+    said = printed(msgspec.structs.replace(RESULT, lineups=lineups, runs=[run]), 120).split("Each class by itself")[1]
+    assert said.splitlines()[1].split() == ["class", "status", "TPs", "SC", "best", "everyone"]
+    assert "40.0 %  80.0 %    70.0 %" in said
+    assert "MAX; best is a+c, with the highest MAX over all classes. study.json has all 7 line-ups" in said
 
 
 def test_of_many_line_ups_those_with_the_best_answers_are_printed() -> None:
