@@ -181,6 +181,7 @@ def _resolve(scenario: Scenario, path: Path) -> Scenario:
         return os.path.normpath(inside) if named and agent.engine not in WITHOUT_FOLDER else agent.model
 
     task = msgspec.structs.replace(scenario.task, file=absolute(scenario.task.file))
+    exam = msgspec.structs.replace(scenario.exam, bank=absolute(scenario.exam.bank))
     texts = scenario.iterate.task
     texts = msgspec.structs.replace(texts, file=absolute(texts.file), test_file=absolute(texts.test_file))
     iterate = msgspec.structs.replace(scenario.iterate, task=texts)
@@ -192,7 +193,7 @@ def _resolve(scenario: Scenario, path: Path) -> Scenario:
 
     students = tuple(settled(student) for student in scenario.students)
     teacher = settled(scenario.teacher)
-    return msgspec.structs.replace(scenario, task=task, iterate=iterate, teacher=teacher, students=students)
+    return msgspec.structs.replace(scenario, task=task, exam=exam, iterate=iterate, teacher=teacher, students=students)
 
 
 def _with_copies(students: Sequence[Agent]) -> tuple[Agent, ...]:

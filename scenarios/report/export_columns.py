@@ -69,6 +69,13 @@ TABLES = {
             Column("answer", "text", "gold answer"),
             Column("form", "text", "number, latex, word or yes_no"),
             Column("solution", "text", "worked solution", "its source has none"),
+            Column(
+                "similarity",
+                "number",
+                "cosine similarity of a retrieved EP to its TP; of a TP, that of the nearest EP",
+                "not retrieved (exam.maker)",
+                "-1 to 1",
+            ),
         ),
     ),
     "rationales": TableOf(

@@ -40,12 +40,17 @@ PLACE = "stage, level, round"
 
 def problems(store: Store) -> Iterator[Row]:
     """By use, in the order of the class."""
-    return store.rows(
+    bank, near = store.bank(), dict[str, float]()
+    for item in bank.items if bank else ():
+        ids = (item.tp.id, *(ep.id for ep in item.eps))
+        near |= zip(ids, (*item.similarities[:1], *item.similarities), strict=False)
+    rows = store.rows(
         "SELECT p.id, CASE WHEN p.part <> 'taught' THEN p.part WHEN p.position = 0 THEN 'teaching' ELSE 'exam' END, "
         "t.id, p.item + 1, p.text, p.answer, p.form, NULLIF(p.solution, '') FROM problem p LEFT JOIN problem t "
         "ON p.part = 'taught' AND p.position > 0 AND t.part = 'taught' AND t.item = p.item AND t.position = 0 "
         "ORDER BY p.part, p.item, p.position"
     )
+    return ((*row, near.get(row[0])) for row in rows)
 
 
 def rationales(store: Store) -> Iterator[Row]:

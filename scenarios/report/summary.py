@@ -8,6 +8,7 @@ import msgspec
 
 from scenarios.report.agents import AgentSummary
 from scenarios.report.counts import ClassCounts, FailedRequests
+from scenarios.report.exams import ExamSource
 from scenarios.report.iterate import IterateSummary
 from scenarios.report.learn import LearnRoundSummary
 from scenarios.report.methods import Comparison, Method
@@ -111,6 +112,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Also null for a single student."""
     equal_up: list[EqualUp] = []
     """Everybody against each student with as many EAs; empty where all students are copies of one."""
+    exams: ExamSource | None = None
+    """Where the exam problems come from; null with exam.maker: variants."""
 
     @property
     def solves(self) -> bool:

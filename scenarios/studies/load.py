@@ -26,7 +26,7 @@ SHORT = {"teacher": "model", "task": "family"}
 """Factors that are sections: the entry that a plain value is for."""
 WHOLE = "engine_args"
 """The section whose keys depend on another entry, the engine: it is replaced as a whole."""
-FILES = ("file", "test_file")
+FILES = ("file", "test_file", "bank")
 MOST_CELLS = 200
 
 

@@ -4,6 +4,8 @@
 scenarios/tasks/sources know how problems are drawn.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +14,21 @@ import msgspec
 from broker.errors import TaskError
 from broker.work_messages import Exemplar
 from scenarios.config.schema import Exam, Scenario, Task
+from scenarios.tasks import embedding, exam_makers
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from scenarios.tasks.sources import files, gym, labelled
 from scenarios.tasks.sources.families import FAMILIES
+
+DRAWN = 200
+"""Problems of a family that `exam.maker: retrieval` chooses from: about two draws of each template of gsm_symbolic."""
+
+
+Make = Callable[[Sequence[Problem], Iterable[Problem], str, Exam], tuple[ProblemGroup, ...]]
+
+
+ExamBank = tuple[Iterable[Problem], str]
+"""The problems that EPs are chosen from, and their source for messages."""
 
 
 class TaskSizes(NamedTuple):
@@ -60,7 +73,7 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
         task, exam, path = scenario.task, scenario.exam, _path(scenario.task, folder)
         if task.family is None:
             entries = files.check(path, task, exam, scenario.held_out)
-            _from_file(entries, path, task, exam, scenario.seed, scenario.held_out)
+            _from_file(entries, path, task, exam, scenario.seed, scenario.held_out, exam_makers.check)
             problem_tokens = files.typical_tokens(entries)
         else:
             problem_tokens = check(task, exam, folder=folder, held_out=scenario.held_out)
@@ -93,11 +106,20 @@ def build(task: Task, exam: Exam, seed: int, *, folder: Path, held_out: int = 0)
     """
     path = _path(task, folder)
     if task.family is None:
-        return _from_file(files.check(path, task, exam, held_out), path, task, exam, seed, held_out)
+        entries = files.check(path, task, exam, held_out)
+        return _from_file(entries, path, task, exam, seed, held_out, exam_makers.make)
     gym.check(task, held_out)
-    items = gym.build(task, exam, seed, held_out)
+    source = f"reasoning-gym {task.family}"
+    if exam.maker == "variants":
+        items = gym.build(task, exam, seed, held_out)
+    else:
+        tps = [item.tp for item in gym.build(task, msgspec.structs.replace(exam, problems=0), seed, held_out)]
+        endless = gym.others(task, seed)
+        others = islice(endless, DRAWN) if exam.maker == "retrieval" else endless
+        bank: ExamBank = _exam_bank(exam, seed, folder) or (others, source)
+        items = exam_makers.make(tps, *bank, exam)
     alone = gym.hold_out(task, seed, held_out, items)
-    return _bank(f"reasoning-gym {task.family}", items, alone, demonstrations(task.family, task.demonstrations))
+    return _bank(source, items, alone, demonstrations(task.family, task.demonstrations))
 
 
 def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> int:
@@ -113,12 +135,31 @@ def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> int:
     if task.family is None:
         return files.typical_tokens(files.check(path, task, exam, held_out))
     gym.check(task, held_out)
+    if exam.maker == "retrieval":
+        embedding.check(exam.embedding)
+    if bank := _exam_bank(exam, 0, folder):
+        exam_makers.check((), *bank, exam)
     return FAMILIES[task.family].tokens
 
 
-def _from_file(entries: list[files.Entry], path: Path, task: Task, exam: Exam, seed: int, held_out: int) -> Bank:
-    items, alone = files.draw(entries, path, task, exam, seed, held_out)
+def _from_file(
+    entries: list[files.Entry], path: Path, task: Task, exam: Exam, seed: int, held_out: int, make: Make
+) -> Bank:
+    if exam.maker == "variants":
+        items, alone = files.draw(entries, path, task, exam, seed, held_out)
+    else:
+        tps, others, alone = files.draw_apart(entries, task, seed, held_out)
+        bank: ExamBank = _exam_bank(exam, seed, path.parent) or (others, path.name)
+        items = make(tps, *bank, exam)
     return _bank(path.name, items, alone, demonstrations(items[0].tp.form, task.demonstrations))
+
+
+def _exam_bank(exam: Exam, seed: int, folder: Path) -> ExamBank | None:
+    """The problems in `exam.bank`; None: EPs are chosen from the task's problems."""
+    if exam.bank is None:
+        return None
+    path = folder / exam.bank
+    return files.bank(path, seed), path.name
 
 
 def _bank(

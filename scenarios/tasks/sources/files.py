@@ -4,7 +4,8 @@ Functional: `{"id": ..., "variants": [{"problem": ..., "solution": "... \\boxed{
 the TP, the others are its EPs, in their order; answers are LaTeX, taken from the last box of the solution.
 Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form`, `solution` (worked out, for exam.score: logprob) and
 `group`. EPs are other problems of the file of the same form, and of the same group where the TP has one, drawn by the
-seed. scenarios/tasks/grading/gold.py reads the gold answers. docs/your-own-problems.md describes the shapes for users.
+seed. (So it is with `exam.maker: variants`; scenarios/tasks/exam_makers.py has the other makers.)
+scenarios/tasks/grading/gold.py reads the gold answers. docs/your-own-problems.md describes the shapes for users.
 Every error names file and line.
 """
 
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from broker.errors import TaskError
+from broker.errors import Key, TaskError
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Exam, Task
 from scenarios.tasks.grading.answers import parse
@@ -62,8 +63,8 @@ class Entry(msgspec.Struct, frozen=True):
     group: str | None = None
 
 
-def read(path: Path) -> list[Entry]:
-    """All problems of a file.
+def read(path: Path, key: Key = ("task", "file")) -> list[Entry]:
+    """All problems of a file, which the entry `key` of the scenario names.
 
     Raises:
         TaskError: the file or a line cannot be used.
@@ -71,7 +72,7 @@ def read(path: Path) -> list[Entry]:
     entries: list[Entry] = []
     shape: str | None = None
     lines_of: dict[str, int] = {}
-    for n, where, data in jsonlines.objects(path, ("task", "file")):
+    for n, where, data in jsonlines.objects(path, key):
         shape = shape or ("variants" if "variants" in data else "question")
         if shape not in data:
             raise TaskError(f"{where}: no `{shape}`, which the lines before it have" if entries else _neither(where))
@@ -82,7 +83,7 @@ def read(path: Path) -> list[Entry]:
         lines_of[problem_id] = n
         entries.append(entry)
     if not entries:
-        raise TaskError(f"{path} holds no problems", key=("task", "file"))
+        raise TaskError(f"{path} holds no problems", key=key)
     return entries
 
 
@@ -102,6 +103,8 @@ def check(path: Path, task: Task, exam: Exam, held_out: int = 0) -> list[Entry]:
             f"{len(entries)}",
             key=("learn", "held_out"),
         )
+    if exam.maker != "variants":
+        return entries
     if _functional_file(entries):
         for entry in entries:
             _enough(len(entry.problems) - 1, exam, f"{path}, line {entry.line}", "variants besides the first")
@@ -124,13 +127,33 @@ def draw(
     Raises:
         TaskError: too few other problems differ from a TP in their text.
     """
-    drawn = _drawn(entries, seed, "tp")
-    left = drawn[: len(drawn) - held_out]
-    alone = tuple(entry.problems[0] for entry in drawn[len(left) :][::-1])
+    left, alone = _split(entries, seed, held_out)
     chosen = left[: task.problems]
     if _functional_file(entries):
         return tuple(ProblemGroup(e.problems[0], e.problems[1 : exam.problems + 1]) for e in chosen), alone
     return tuple(_with_others(entry, left, exam, seed, path) for entry in chosen), alone
+
+
+def draw_apart(
+    entries: list[Entry], task: Task, seed: int, held_out: int = 0
+) -> tuple[list[Problem], list[Problem], tuple[Problem, ...]]:
+    """Draw the same TPs as `draw`, without EPs.
+
+    Returns:
+        The TPs; all problems that are not held out, the TPs last, of which EPs may be chosen; the held-out problems.
+    """
+    left, alone = _split(entries, seed, held_out)
+    problems = [entry.problems[0] for entry in left]
+    return problems[: task.problems], problems[::-1], alone
+
+
+def bank(path: Path, seed: int) -> list[Problem]:
+    """The problems of a bank of EPs in an order drawn by the seed; of a line with variants, the first.
+
+    Raises:
+        TaskError: the file or a line cannot be used.
+    """
+    return [entry.problems[0] for entry in _drawn(read(path, ("exam", "bank")), seed, "bank")]
 
 
 def typical_tokens(entries: Sequence[Entry]) -> int:
@@ -212,6 +235,13 @@ def _enough(there: int, exam: Exam, where: str, what: str) -> None:
 
 def _neither(where: str) -> str:
     return f"{where}: neither `variants` (functional problems) nor `question` and `answer` (plain ones)"
+
+
+def _split(entries: list[Entry], seed: int, held_out: int) -> tuple[list[Entry], tuple[Problem, ...]]:
+    """The entries in the order of drawing without the last ones, and the problems of these: they are held out."""
+    drawn = _drawn(entries, seed, "tp")
+    left = drawn[: len(drawn) - held_out]
+    return left, tuple(entry.problems[0] for entry in drawn[len(left) :][::-1])
 
 
 def _drawn(entries: list[Entry], seed: int, *why: str) -> list[Entry]:
