@@ -185,6 +185,7 @@ def _resolve(scenario: Scenario, folder: str) -> Scenario:
         only=absolute(scenario.task.only),
         exam_files=tuple(absolute(name) or "" for name in scenario.task.exam_files),
     )
+    exam = msgspec.structs.replace(scenario.exam, bank=absolute(scenario.exam.bank))
     learn = msgspec.structs.replace(scenario.learn, held_out_file=absolute(scenario.learn.held_out_file))
     texts = scenario.iterate.task
     texts = msgspec.structs.replace(texts, file=absolute(texts.file), test_file=absolute(texts.test_file))
@@ -198,7 +199,7 @@ def _resolve(scenario: Scenario, folder: str) -> Scenario:
     students = tuple(settled(student) for student in scenario.students)
     teacher = settled(scenario.teacher)
     return msgspec.structs.replace(
-        scenario, task=task, learn=learn, iterate=iterate, teacher=teacher, students=students
+        scenario, task=task, exam=exam, learn=learn, iterate=iterate, teacher=teacher, students=students
     )
 
 

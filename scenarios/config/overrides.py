@@ -17,7 +17,7 @@ from scenarios.config.yaml_tree import MAX_BYTES, Tree, TreeError, parse, parse_
 
 WHOLE = "engine_args"
 """The section whose keys depend on another entry, the engine: it is replaced as a whole."""
-FILES = ("file", "test_file", "only", "exam_files", "held_out_file")
+FILES = ("file", "test_file", "only", "exam_files", "held_out_file", "bank")
 """Entries that name files."""
 
 

@@ -130,8 +130,20 @@ class Lesson(Section, frozen=True, kw_only=True):
 class Exam(Section, frozen=True, kw_only=True):
     """The students' exam under each TR."""
 
-    maker: Literal["variants"] = "variants"
-    """variants: other draws of the TP's template (functional variants)."""
+    maker: Literal["variants", "fixed", "retrieval"] = "variants"
+    """Where the exam problems (EPs) of a TP come from. variants: other draws of the TP's template (functional
+    variants), or other problems of its group; fixed: the same EPs for every TP; retrieval: the problems of `exam.bank`
+    that are nearest to the TP. docs/exam-makers.md compares them."""
+    bank: str | None = None
+    """fixed and retrieval: a file with the problems to choose EPs from, of any shape that `task.file` takes. Default:
+    the task's other problems."""
+    embedding: str = "wordllama"
+    """retrieval: what measures how near two problems are. wordllama needs `pip install -e ".[retrieval]"` and no
+    network; any other name is a model of sentence-transformers (a hub id, or the absolute path of a folder), such as
+    the paper's sentence-transformers/all-mpnet-base-v2, and needs `pip install -e ".[embeddings]"`."""
+    abstain_below: Annotated[float, Meta(ge=-1, le=1)] | None = None
+    """retrieval: a TP whose nearest EP is less similar than this (cosine, -1 to 1) has no exams, and SC chooses its
+    answer. Default: every TP has exams."""
     problems: Positive = 2
     """Exam problems (EPs) per TP."""
     repeats: Positive = 1

@@ -176,7 +176,9 @@ class Follower:
             return None
         if (bank := self._store.bank()) is None:
             return None
-        self._lessons = Lessons(self._scenario, {item.tp.id: item.tp.form for item in bank.items}, answerers)
+        forms = {item.tp.id: item.tp.form for item in bank.items}
+        abstaining = {item.tp.id for item in bank.items if item.abstains}
+        self._lessons = Lessons(self._scenario, forms, answerers, abstaining)
         ((grades,),) = self._store.query(LAST_GRADE)
         self._grades = int(str(grades))
         self._graded_again = dict(cast("list[tuple[str, float]]", self._store.query(GRADED_AGAIN)))

@@ -5,7 +5,7 @@ once all its results are in.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 
 from msgspec.structs import replace
@@ -63,14 +63,22 @@ class Lessons:
         forms: of the answers of each TP.
         answerers: by agent; students with the same one and the same sampling take
             different repeats.
+        abstaining: the TPs that have no exams.
     """
 
-    def __init__(self, scenario: Scenario, forms: Mapping[str, AnswerForm], answerers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        forms: Mapping[str, AnswerForm],
+        answerers: Mapping[str, str],
+        abstaining: Collection[str] = (),
+    ) -> None:
         self._scoring = scenario.scoring
         self._rationales = scenario.lesson.rationales
         self._students = tuple(student.name for student in scenario.students)
         self._exams_per_text = len(self._students) * scenario.exam.problems * scenario.exam.repeats
         self._forms = forms
+        self._abstaining = abstaining
         group_of = {
             one.name: (answerers.get(one.name, one.name), scenario.sampling_of(one)) for one in scenario.students
         }
@@ -128,6 +136,7 @@ class Lessons:
         arrived = lesson.failed + sum(len(text.rationales) for text in texts)
         to_examine = sum(text.rationale.answer is not None for text in texts) + max(0, self._rationales - arrived)
         exams, exams_total = sum(text.exam_results for text in texts), to_examine * self._exams_per_text
+        exams_total *= tp not in self._abstaining
         if arrived >= self._rationales and exams >= exams_total and lesson.chosen is None:
             lesson.chosen = self._choose(tp, lesson)
             self._standing = None
@@ -177,7 +186,9 @@ class Lessons:
             for exams in [tuple(text.exams)]
             for one in text.rationales
         ]
-        sheet = Sheet(TeachingProblemRecord(tp, self._forms[tp], None, tuple(rationales)), self._same)
+        abstains = tp in self._abstaining
+        record = TeachingProblemRecord(tp, self._forms[tp], None, tuple(rationales), abstains=abstains)
+        sheet = Sheet(record, self._same)
         return {name: sheet.choose(rule, self._students, self._scoring).correct for name, rule in RULES.items()}
 
     def _same(self, one: str, other: str, form: AnswerForm) -> bool:

@@ -83,3 +83,7 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """The same tokens by student, sorted by name."""
     votes: tuple[Rationale, ...] = ()
     """Further TRs (`lesson.equal_cost`), which are never examined, sorted by repeat, without failed ones."""
+    similarities: tuple[float, ...] = ()
+    """Of its EPs to it, if they were retrieved (`ProblemGroup.similarities`)."""
+    abstains: bool = False
+    """No EP was near enough (`exam.abstain_below`): there are no exams, and SC chooses the answer."""

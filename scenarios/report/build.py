@@ -17,6 +17,7 @@ from scenarios.report.agents import agents_of
 from scenarios.report.analysis import Analysis, analyse
 from scenarios.report.breakdown import breakdown
 from scenarios.report.counts import counts, failed
+from scenarios.report.exams import exam_source
 from scenarios.report.iterate import exam_results, summarize_rounds
 from scenarios.report.rewrite import summarize_rewriting
 from scenarios.report.run_info import RunFacts, Status
@@ -117,13 +118,14 @@ def summarize(
         by_level=parts.by_level,
         by_subject=parts.by_subject,
         published=PublishedAccuracies(scenario.published.source, published) if published else None,
+        exams=exam_source(scenario.exam, lessons),
         dense=dense(sheets, names, scoring, seed) if scenario.exam.score == "logprob" and solves else None,
     )
 
 
 def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
     """Whether every result about this TP is there."""
-    grades = len(scenario.students) * scenario.exam.problems
+    grades = 0 if lesson.abstains else len(scenario.students) * scenario.exam.problems
     exams = grades * scenario.exam.repeats
     return (
         len(lesson.rationales) == scenario.lesson.rationales

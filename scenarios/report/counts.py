@@ -51,6 +51,8 @@ class ClassCounts(msgspec.Struct, frozen=True, kw_only=True):
     exam_answers_left_out: int = 0
     """By the scores, since the same exam failed under another TR of the TP."""
     problems_without_common_exams: int = 0
+    problems_without_exams: int = 0
+    """TPs whose nearest exam problem is less similar than exam.abstain_below; SC chooses their answers."""
     later_exam_answers: int = 0
     """Level 2: under new TRs."""
     unparsable_later_exam_answers: int = 0
@@ -111,6 +113,7 @@ def counts(
         mixed_grades=sum(group.mixed for sheet in sheets for group in sheet.groups),
         exam_answers_left_out=left_out,
         problems_without_common_exams=incomparable,
+        problems_without_exams=sum(lesson.abstains for lesson in lessons),
         later_exam_answers=later.n,
         unparsable_later_exam_answers=later.unparsable,
         teacher_exam_answers=with_sets["itself"].n,

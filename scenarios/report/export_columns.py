@@ -73,6 +73,13 @@ TABLES = {
                 "level", "text", "how hard its source says it is, such as Level 5 (MATH)", "its source says nothing"
             ),
             Column("subject", "text", "subject, such as Algebra (MATH)", "its source says nothing"),
+            Column(
+                "similarity",
+                "number",
+                "cosine similarity of a retrieved EP to its TP; of a TP, that of the nearest EP",
+                "not retrieved (exam.maker)",
+                "-1 to 1",
+            ),
         ),
     ),
     "rationales": TableOf(

@@ -40,8 +40,12 @@ PLACE = "stage, level, round"
 
 def problems(store: Store) -> Iterator[Row]:
     """By use, in the order of the class."""
+    bank, near = store.bank(), dict[str, float]()
+    for item in bank.items if bank else ():
+        ids = (item.tp.id, *(ep.id for ep in item.eps))
+        near |= zip(ids, (*item.similarities[:1], *item.similarities), strict=False)
     level, subject = (store.column(name, "problem") for name in ("level", "subject"))
-    return store.rows(
+    rows = store.rows(
         "SELECT p.id, CASE WHEN p.part <> 'taught' THEN p.part WHEN p.position = 0 THEN 'teaching' ELSE 'exam' END, "  # noqa: S608 - our own names
         "t.id, p.item + 1, p.text, p.answer, p.form, NULLIF(p.solution, ''), "
         f"NULLIF({level}, ''), NULLIF({subject}, '') "
@@ -49,6 +53,7 @@ def problems(store: Store) -> Iterator[Row]:
         "AND p.position > 0 AND t.part = 'taught' AND t.item = p.item AND t.position = 0 "
         "ORDER BY p.part, p.item, p.position"
     )
+    return ((*row, near.get(row[0])) for row in rows)
 
 
 def rationales(store: Store) -> Iterator[Row]:

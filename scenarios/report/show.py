@@ -99,6 +99,8 @@ class ProblemView(msgspec.Struct, frozen=True):
     gold: str
     form: AnswerForm
     exam_problems: list[Problem]
+    similarities: list[float]
+    """Of retrieved exam problems; without exam problems, of those that were not near enough."""
     students: list[str]
     rationales: list[RationaleLine]
 
@@ -264,6 +266,7 @@ def _problem(one: RecordedClass, tp: str) -> ProblemView:
         gold=item.tp.answer,
         form=item.tp.form,
         exam_problems=list(item.eps),
+        similarities=list(item.similarities),
         students=students,
         rationales=list(lines.values()),
     )

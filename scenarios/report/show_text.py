@@ -5,6 +5,7 @@ Every text is data: control characters are removed (broker/printable.py), and no
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -114,7 +115,12 @@ def _problem(shown: ProblemView) -> Iterator[Piece]:
     yield _data(shown.text)
     yield Text()
     yield _data(f"Gold answer: {shown.gold}", "")
-    yield _data(f"Exam problems: {', '.join(ep.id for ep in shown.exam_problems)}", "")
+    near = [f" (similarity {similarity:.2f})" for similarity in shown.similarities]
+    if shown.exam_problems:
+        named = zip_longest((ep.id for ep in shown.exam_problems), near, fillvalue="")
+        yield _data(f"Exam problems: {', '.join(id + how for id, how in named)}", "")
+    else:
+        yield _data(f"No exam problem is near enough{''.join(near[:1])}: SC chooses the answer.", "")
     yield Text()
 
 

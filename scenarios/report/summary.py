@@ -9,6 +9,7 @@ import msgspec
 from scenarios.report.agents import AgentSummary
 from scenarios.report.breakdown import PartAccuracy
 from scenarios.report.counts import ClassCounts, FailedRequests
+from scenarios.report.exams import ExamSource
 from scenarios.report.iterate import IterateSummary
 from scenarios.report.learn import LearnRoundSummary
 from scenarios.report.methods import Comparison, Method
@@ -125,6 +126,8 @@ class Summary(msgspec.Struct, frozen=True):
     by_subject: list[PartAccuracy] = []
     published: PublishedAccuracies | None = None
     """Where the scenario has published figures."""
+    exams: ExamSource | None = None
+    """Where the exam problems come from; null with exam.maker: variants."""
 
     @property
     def solves(self) -> bool:

@@ -37,7 +37,7 @@ class ExamTable:
         import numpy as np
 
         self._tp = sheet.lesson.tp
-        self._ties = scoring.ties
+        self._ties = "votes" if sheet.lesson.abstains else scoring.ties
         marks_of = {
             m.id: {exam.slot: exam.correct for exam in m.exams} for group in sheet.groups for m in group.members
         }

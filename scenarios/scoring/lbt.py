@@ -169,7 +169,7 @@ class Sheet:
     def choose(
         self, rule: Rule, students: Sequence[str], scoring: Scoring, scorer: Scorer = lbt_scores
     ) -> ChosenAnswer:
-        """The answer that `rule` chooses.
+        """The answer that `rule` chooses. On a TP that has no exams (`abstains`) MAX, SUM and AVG choose as SC does.
 
         Args:
             rule: How scores become a choice.
@@ -182,6 +182,8 @@ class Sheet:
             if greedy is None or greedy.answer is None:
                 return ChosenAnswer(None, False)
             return ChosenAnswer(greedy.answer, greedy.correct, False, float(greedy.correct))
+        if self.lesson.abstains:
+            rule = "sc"
         asked = (students, scoring.merge, scorer)
         if rule != "sc" and self._scores[0] != asked:  # several rules ask for the same scores one after the other
             self._scores = (asked, scorer(self.lesson.rationales, students, scoring.merge))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scenarios.config.schema import Scenario
+from scenarios.config.schema import Exam, Scenario
 from scenarios.config.validate import copy_names
 from scenarios.levels.iterate.budget import originals
 from scenarios.report.console import print_json, say
@@ -62,9 +62,14 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
     source = task.family or Path(task.file or "").name
     greedy = " once greedily, then" if lesson.greedy else ""
     yield (
-        f"{many(task.problems, 'teaching problem')} of {source}, each with {many(exam.problems, 'exam problem')}, "
-        f"drawn with seed {scenario.seed}."
+        f"{many(task.problems, 'teaching problem')} of {source}, {_exam_problems(exam)}, drawn with seed "
+        f"{scenario.seed}."
     )
+    if exam.abstain_below is not None:
+        yield (
+            f"A problem whose nearest exam problem is less similar than {exam.abstain_below:g} has no exams, and "
+            "self-consistency decides; how many there are shows when the class begins."
+        )
     yield f"{teacher} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale."
     yield (
         f"As soon as a rationale has an answer, {_answer([student.name for student in scenario.students])} its exam "
@@ -90,6 +95,14 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
         )
     baselines = "greedy decoding and self-consistency" if lesson.greedy else "self-consistency"
     yield f"Per problem, exam scores choose an answer (MAX, SUM), next to {baselines}."
+
+
+def _exam_problems(exam: Exam) -> str:
+    number, of = many(exam.problems, "exam problem"), Path(exam.bank or "").name or "the others"
+    if exam.maker == "fixed":
+        return f"all with the same {number} of {of}"
+    nearest = f", the nearest of {of} by {exam.embedding}" * (exam.maker == "retrieval")
+    return f"each with {number}{nearest}"
 
 
 def _order_learn(scenario: Scenario, counted: Counts) -> Iterator[str]:

@@ -37,6 +37,11 @@ def write(db: sqlite3.Connection, bank: Bank) -> None:
             for position, p in enumerate(problems)
         ],
     )
+    if any(one.similarities for one in bank.items):  # a class.db of an earlier version lacks the table
+        db.executemany(
+            "INSERT INTO exam_similarity VALUES (?, ?, ?) ON CONFLICT(tp, rank) DO NOTHING",
+            [(one.tp.id, rank, similarity) for one in bank.items for rank, similarity in enumerate(one.similarities)],
+        )
     if db.execute("SELECT 1 FROM demonstration").fetchone() is None:
         db.executemany(
             "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
@@ -56,11 +61,24 @@ def read(db: sqlite3.Connection, columns: Sequence[str]) -> Bank | None:
         parts.setdefault(part, {}).setdefault(item, []).append(Problem(*problem))
     single = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}
     labelled = db.execute("SELECT source, description FROM labelled").fetchone()
+    near = _similarities(db)
     demonstrations = db.execute("SELECT problem, rationale FROM demonstration ORDER BY seq")
     return Bank(
         source=source[0],
-        items=tuple(ProblemGroup(tp, tuple(eps)) for tp, *eps in parts.get(TAUGHT, {}).values()),
+        items=tuple(
+            ProblemGroup(tp, tuple(eps), tuple(near.get(tp.id, ()))) for tp, *eps in parts.get(TAUGHT, {}).values()
+        ),
         demonstrations=tuple(Exemplar(*row) for row in demonstrations),
         held_out=single.get("held_out", ()),
         labelled=Labelled(*labelled, *(single.get(part, ()) for part in LABELLED)) if labelled else None,
     )
+
+
+def _similarities(db: sqlite3.Connection) -> dict[str, list[float]]:
+    """By TP, the similarities of its retrieved EPs."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'exam_similarity'").fetchone() is None:
+        return {}  # a class.db of an earlier version
+    found: dict[str, list[float]] = {}
+    for tp, similarity in db.execute("SELECT tp, similarity FROM exam_similarity ORDER BY tp, rank"):
+        found.setdefault(tp, []).append(similarity)
+    return found

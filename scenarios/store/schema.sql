@@ -29,6 +29,10 @@ CREATE TABLE IF NOT EXISTS problem(
   text TEXT NOT NULL, answer TEXT NOT NULL, form TEXT NOT NULL, solution TEXT NOT NULL,
   part TEXT NOT NULL, level TEXT NOT NULL DEFAULT '', subject TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 
+-- How near exam problems that were retrieved are to their TP, the nearest first; also of a TP without exams.
+CREATE TABLE IF NOT EXISTS exam_similarity(
+  tp TEXT NOT NULL, rank INTEGER NOT NULL, similarity REAL NOT NULL, PRIMARY KEY(tp, rank)) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS labelled(source TEXT NOT NULL, description TEXT NOT NULL);
 
 CREATE TABLE IF NOT EXISTS total(stage TEXT PRIMARY KEY, requests INTEGER NOT NULL) WITHOUT ROWID;

@@ -4,6 +4,8 @@
 scenarios/tasks/sources know how problems are drawn.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +14,22 @@ import msgspec
 from broker.errors import TaskError
 from broker.work_messages import Exemplar
 from scenarios.config.schema import Exam, Scenario, Task
+from scenarios.tasks import embedding, exam_makers
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from scenarios.tasks.sources import files, gym, labelled
 from scenarios.tasks.sources.families import FAMILIES
 from scenarios.tasks.sources.shapes import Entry
+
+DRAWN = 200
+"""Problems of a family that `exam.maker: retrieval` chooses from: about two draws of each template of gsm_symbolic."""
+
+
+Make = Callable[[Sequence[Problem], Iterable[Problem], str, Exam], tuple[ProblemGroup, ...]]
+
+
+ExamBank = tuple[Iterable[Problem], str]
+"""The problems that EPs are chosen from, and their source for messages."""
 
 
 class TaskSizes(NamedTuple):
@@ -64,7 +77,7 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
         apart, alone, never = _held_out(file, scenario.held_out, scenario.seed, folder)
         if task.family is None:
             entries = files.check(task, exam, apart, folder=folder, never=never)
-            _from_file(entries, task, exam, scenario.seed, apart, alone)
+            _from_file(entries, task, exam, scenario.seed, apart, alone, folder, exam_makers.check)
             problem_tokens = files.typical_tokens(entries)
         else:
             problem_tokens = check(task, exam, folder=folder, held_out=apart)
@@ -101,11 +114,19 @@ def build(
     apart, alone, never = _held_out(held_out_file, held_out, seed, folder)
     if task.family is None:
         entries = files.check(task, exam, apart, folder=folder, never=never)
-        return _from_file(entries, task, exam, seed, apart, alone)
+        return _from_file(entries, task, exam, seed, apart, alone, folder, exam_makers.make)
     gym.check(task, apart)
-    items = gym.build(task, exam, seed, apart)
+    source = f"reasoning-gym {task.family}"
+    if exam.maker == "variants":
+        items = gym.build(task, exam, seed, apart)
+    else:
+        tps = [item.tp for item in gym.build(task, msgspec.structs.replace(exam, problems=0), seed, apart)]
+        endless = gym.others(task, seed)
+        others = islice(endless, DRAWN) if exam.maker == "retrieval" else endless
+        bank: ExamBank = _exam_bank(exam, seed, folder) or (others, source)
+        items = exam_makers.make(tps, *bank, exam)
     alone = alone or gym.hold_out(task, seed, apart, items)
-    return _bank(f"reasoning-gym {task.family}", items, alone, demonstrations(task.family, task.demonstrations))
+    return _bank(source, items, alone, demonstrations(task.family, task.demonstrations))
 
 
 def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> int:
@@ -121,6 +142,10 @@ def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> int:
     if task.family is None:
         return files.typical_tokens(files.check(task, exam, held_out, folder=folder))
     gym.check(task, held_out)
+    if exam.maker == "retrieval":
+        embedding.check(exam.embedding)
+    if bank := _exam_bank(exam, 0, folder):
+        exam_makers.check((), *bank, exam)
     return FAMILIES[task.family].tokens
 
 
@@ -129,12 +154,33 @@ def _held_out(file: str | None, count: int, seed: int, folder: Path) -> tuple[in
     return (0, *files.hold_out(folder / file, count, seed)) if file else (count, (), frozenset())
 
 
-def _from_file(entries: list[Entry], task: Task, exam: Exam, seed: int, apart: int, alone: tuple[Problem, ...]) -> Bank:
+def _from_file(
+    entries: list[Entry],
+    task: Task,
+    exam: Exam,
+    seed: int,
+    apart: int,
+    alone: tuple[Problem, ...],
+    folder: Path,
+    make: Make,
+) -> Bank:
     """The bank of a file's problems; `apart` of them are held out, or the problems `alone`."""
-    items, left = files.draw(entries, task, exam, seed, apart)
-    return _bank(
-        Path(task.file or "").name, items, alone or left, demonstrations(items[0].tp.form, task.demonstrations)
-    )
+    name = Path(task.file or "").name
+    if exam.maker == "variants":
+        items, left = files.draw(entries, task, exam, seed, apart)
+    else:
+        tps, others, left = files.draw_apart(entries, task, seed, apart)
+        bank: ExamBank = _exam_bank(exam, seed, folder) or (others, name)
+        items = make(tps, *bank, exam)
+    return _bank(name, items, alone or left, demonstrations(items[0].tp.form, task.demonstrations))
+
+
+def _exam_bank(exam: Exam, seed: int, folder: Path) -> ExamBank | None:
+    """The problems in `exam.bank`; None: EPs are chosen from the task's problems."""
+    if exam.bank is None:
+        return None
+    path = folder / exam.bank
+    return files.bank(path, seed), path.name
 
 
 def _bank(

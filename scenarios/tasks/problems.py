@@ -40,6 +40,13 @@ class ProblemGroup(msgspec.Struct, frozen=True):
 
     tp: Problem
     eps: tuple[Problem, ...]
+    similarities: tuple[float, ...] = ()
+    """Of EPs by retrieval: cosine similarity of each to the TP, or, without EPs, of those that were not near enough."""
+
+    @property
+    def abstains(self) -> bool:
+        """Whether the TP has no exams since no EP is near enough (`exam.abstain_below`)."""
+        return bool(self.similarities) and not self.eps
 
 
 class Labelled(msgspec.Struct, frozen=True):
@@ -130,14 +137,17 @@ class Bank(msgspec.Struct, frozen=True):
         Raises:
             TaskError: the bank has fewer.
         """
-        if problems > len(self.items) or any(exams > len(item.eps) for item in self.items):
-            each = min((len(item.eps) for item in self.items), default=0)
+        each = min((len(item.eps) for item in self.items if not item.abstains), default=exams)
+        if problems > len(self.items) or exams > each:
             raise TaskError(
                 f"this class has {len(self.items)} teaching problems with {each} exam problems each; "
                 f"{problems} with {exams} would be other questions: start a new run for them"
             )
         return msgspec.structs.replace(
-            self, items=tuple(ProblemGroup(item.tp, item.eps[:exams]) for item in self.items[:problems])
+            self,
+            items=tuple(
+                ProblemGroup(item.tp, item.eps[:exams], item.similarities[:exams]) for item in self.items[:problems]
+            ),
         )
 
 

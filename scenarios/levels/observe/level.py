@@ -106,7 +106,7 @@ class ObserveLevel:
         lesson, exam = self._scenario.lesson, self._scenario.exam
         materials = [(len(one.materials) + one.awaited_rationales, len(one.item.eps)) for one in self._lessons]
         per_repeat = sum(number * eps for number, eps in materials) * len(self._scenario.students)
-        dialogues = sum(number for number, _ in materials) * len(self._scenario.students)
+        dialogues = sum(number for number, eps in materials if eps) * len(self._scenario.students)
         return {
             "greedy": len(self._lessons) * (lesson.greedy and not self._greedy_is_sampled),
             "teach": len(self._lessons) * lesson.rationales,
@@ -268,6 +268,8 @@ class ObserveLevel:
         if result.answer is None or key in lesson.materials:
             return Step(feedback=self._feedback_to_students(lesson))
         material = lesson.materials[key] = RationaleState(result.request_id)
+        if lesson.item.abstains:
+            return Step(feedback=self._feedback_to_students(lesson))
         if self._dialogues:
             return Step(requests=self._ask(lesson, material, key, self._dialogues))
         return Step(requests=tuple(self._examine(lesson, material, key, self._exam_keys)))

@@ -78,4 +78,6 @@ class ProblemState:
             exam_cached_prompt_tokens=self.exam_cached_prompt_tokens,
             exam_costs=tuple(ExamCost(student, *tokens) for student, tokens in sorted(self._paid.items())),
             votes=votes,
+            similarities=self.item.similarities,
+            abstains=self.item.abstains,
         )

@@ -2,7 +2,8 @@
 
 All objects of a file or folder have one shape of scenarios/tasks/sources/shapes.py. EPs are the variants of a
 functional line; the problems with the TP's id in `task.exam_files`; or else other problems of the file of the same
-form, and of the same group (in MATH: subject) where the TP has one, drawn by the seed. Every error names file and line.
+form, and of the same group (in MATH: subject) where the TP has one, drawn by the seed. (So it is with `exam.maker:
+variants`; scenarios/tasks/exam_makers.py has the other makers.) Every error names file and line.
 """
 
 from collections import Counter
@@ -106,6 +107,8 @@ def check(
             f"{held_out} problems besides the {task.problems} of task.problems are asked for, and {there}",
             key=("learn", "held_out"),
         )
+    if exam.maker != "variants":
+        return entries
     if _has_exams(entries):
         for entry in entries:
             _enough(len(entry.problems) - 1, exam, entry.where, "variants besides the first")
@@ -128,9 +131,7 @@ def draw(
     Raises:
         TaskError: too few other problems differ from a TP in their text.
     """
-    drawn = _drawn(entries, seed, "tp")
-    left = drawn[: len(drawn) - held_out]
-    alone = tuple(entry.tp for entry in drawn[len(left) :][::-1])
+    left, alone = _split(entries, seed, held_out)
     chosen = left[: task.problems]
     if _has_exams(entries):
         return tuple(ProblemGroup(e.tp, e.problems[1 : exam.problems + 1]) for e in chosen), alone
@@ -156,6 +157,28 @@ def hold_out(path: Path, count: int, seed: int) -> tuple[tuple[Problem, ...], fr
         raise TaskError(f"{count} are asked for, and {path} has {len(entries):,}", key=("learn", "held_out"))
     drawn = tuple(entry.tp for entry in _drawn(entries, seed, "held out")[:count])
     return drawn, frozenset(entry.tp.id for entry in entries)
+
+
+def draw_apart(
+    entries: list[Entry], task: Task, seed: int, held_out: int = 0
+) -> tuple[list[Problem], list[Problem], tuple[Problem, ...]]:
+    """Draw the same TPs as `draw`, without EPs.
+
+    Returns:
+        The TPs; all problems that are not held out, the TPs last, of which EPs may be chosen; the held-out problems.
+    """
+    left, alone = _split(entries, seed, held_out)
+    problems = [entry.tp for entry in left]
+    return problems[: task.problems], problems[::-1], alone
+
+
+def bank(path: Path, seed: int) -> list[Problem]:
+    """The problems of a bank of EPs in an order drawn by the seed; of a line with variants, the first.
+
+    Raises:
+        TaskError: the file or a line cannot be used.
+    """
+    return [entry.tp for entry in _drawn(read(path, ("exam", "bank")), seed, "bank")]
 
 
 def typical_tokens(entries: Sequence[Entry]) -> int:
@@ -227,6 +250,13 @@ def _enough(there: int, exam: Exam, where: str, what: str) -> None:
         raise TaskError(
             f"{where}: {there} {what}, and exam.problems asks for {exam.problems}", key=("exam", "problems")
         )
+
+
+def _split(entries: Sequence[Entry], seed: int, held_out: int) -> tuple[list[Entry], tuple[Problem, ...]]:
+    """The entries in the order of drawing without the last ones, and the problems of these: they are held out."""
+    drawn = _drawn(entries, seed, "tp")
+    left = drawn[: len(drawn) - held_out]
+    return left, tuple(entry.tp for entry in drawn[len(left) :][::-1])
 
 
 def _drawn(entries: Sequence[Entry], seed: int, *why: str) -> list[Entry]:

@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
@@ -101,6 +101,24 @@ def hold_out(task: Task, seed: int, held_out: int, items: Sequence[ProblemGroup]
         problem_id, draw = _numbered(task, i, kept)
         seen.append(_new(f"held_out/{problem_id}", draw, seed, FAMILIES[task.family or ""].form, seen))
     return tuple(seen[len(seen) - held_out :])
+
+
+def others(task: Task, seed: int) -> Iterator[Problem]:
+    """Draw problems for exams, each with another text than those before it, for as long as there are any.
+
+    They do not depend on the number of TPs, and may repeat the text of one. Templates come in the opposite order to
+    that of the TPs, without those that are held out first.
+
+    Raises:
+        TaskError: the family, or one of its templates, has no further problem.
+    """
+    order, _ = _templates(task, seed, 0)
+    templates = order[: max(1, len(order) - len(order) // 5)][::-1]
+    seen: list[Problem] = []
+    while True:
+        problem_id, draw = _numbered(task, len(seen), templates)
+        seen.append(_new(f"exam/{problem_id}", draw, seed, FAMILIES[task.family or ""].form, seen))
+        yield seen[-1]
 
 
 def dataset(name: str, settings: Mapping[str, Any]) -> Any:

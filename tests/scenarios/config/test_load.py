@@ -536,6 +536,25 @@ def test_further_rationales_for_sc_are_refused_where_they_have_no_effect(path: P
     assert "goes with levels 1 and 2; this class has level 3 alone, so take it out" in alone
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["exam.bank=b.jsonl"], "--set exam.bank: is for exam.maker: fixed or retrieval, not variants; take it out"),
+        (
+            ["exam.abstain_below=0.5"],
+            "--set exam.abstain_below: is for exam.maker: retrieval, not variants; take it out",
+        ),
+        (
+            ["exam.maker=fixed", "exam.embedding=x/y"],
+            "--set exam.embedding: is for exam.maker: retrieval, not fixed; take it out",
+        ),
+        (["exam.maker=retrieval", "exam.bank="], "--set exam.bank: is empty; name one, or leave the key out"),
+    ],
+)
+def test_entries_that_the_exam_maker_does_not_use_are_refused(path: Path, overrides: list[str], message: str) -> None:
+    assert error_of(path, GOOD, *overrides) == message
+
+
 def test_the_sampling_of_one_student_is_refused_where_it_has_no_effect(path: Path) -> None:
     mistake = error_of(path, LEVEL_3, "students.0.sampling.top_k=5")
     assert "is for exams on rationales; level 3 draws all answers with iterate.answering: take it out" in mistake

@@ -347,3 +347,18 @@ def test_at_temperature_0_the_only_sampled_rationale_is_the_greedy_one(failed: b
         ids = [rationale.id for rationale in lesson.rationales]
         assert ids == ([] if failed else [lesson.greedy.id if lesson.greedy else ""])
         assert (lesson.greedy is None) is failed
+
+
+@pytest.mark.parametrize("questions", [0, 1])
+def test_a_problem_without_a_near_exam_problem_has_no_exams_and_is_complete_with_its_rationales(questions: int) -> None:
+    near, far = bank().items
+    problems = Bank("made up", (near, ProblemGroup(far.tp, (), (0.2, 0.1))), ())
+    answerers = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
+    one = ObserveLevel(Setup(scenario(exam=Exam(problems=2, questions=questions)), problems, answerers))
+    asked, told = play(one)
+    assert {request.tp for request in asked if request.kind != "Teach"} == {near.tp.id}
+    assert one.finished
+    assert one.totals()["exam"] == sum(request.kind == "Examine" for request in asked)
+    assert far.tp.id not in {due.feedback.about for due in told}
+    record = one.lesson(far.tp.id)
+    assert record is not None and record.abstains and record.similarities == (0.2, 0.1)

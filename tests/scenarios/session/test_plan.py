@@ -239,3 +239,17 @@ def test_a_narrow_plan_shows_every_agent_and_figure(width: int) -> None:
     whole = "".join(text.split())
     for part in ("a-student-with-a-name", "org/a-model-with-a-name", "GPU0", "12.1", "48%", "about,atmost"):
         assert part in whole, text
+
+
+@pytest.mark.parametrize(
+    ("exam", "words"),
+    [
+        ({"maker": "fixed"}, "all with the same 2 exam problems of the others"),
+        ({"maker": "retrieval"}, "each with 2 exam problems, the nearest of the others by wordllama"),
+        ({"maker": "retrieval", "bank": "/some/bank.jsonl"}, "the nearest of bank.jsonl by wordllama"),
+        ({"maker": "retrieval", "abstain_below": 0.5}, "less similar than 0.5 has no exams"),
+    ],
+)
+def test_the_plan_says_where_exam_problems_come_from(exam: dict[str, object], words: str) -> None:
+    one = scenario("exam.problems=2", *(f"exam.{key}={value}" for key, value in exam.items()))
+    assert words in " ".join(order(one, count(one, 50)))
