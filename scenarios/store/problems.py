@@ -36,6 +36,10 @@ def write(db: sqlite3.Connection, bank: Bank) -> None:
             for position, p in enumerate(problems)
         ],
     )
+    db.executemany(
+        "INSERT INTO program VALUES (?, ?) ON CONFLICT(problem) DO NOTHING",
+        [(p.id, p.program) for _, _, problems in groups for p in problems if p.program],
+    )
     if db.execute("SELECT 1 FROM demonstration").fetchone() is None:
         db.executemany(
             "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
@@ -49,10 +53,14 @@ def read(db: sqlite3.Connection) -> Bank | None:
     if source is None:
         return None
     parts: dict[str, dict[int, list[Problem]]] = {}
+    known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'program'").fetchone()  # not in an earlier version
+    programs = dict(db.execute("SELECT problem, task FROM program")) if known else {}
     for part, item, *problem in db.execute(
         "SELECT part, item, id, text, answer, form, solution FROM problem ORDER BY item, position"
     ):
-        parts.setdefault(part, {}).setdefault(item, []).append(Problem(*problem))
+        parts.setdefault(part, {}).setdefault(item, []).append(
+            Problem(*problem, program=programs.get(problem[0], ""))
+        )
     single = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}
     labelled = db.execute("SELECT source, description FROM labelled").fetchone()
     demonstrations = db.execute("SELECT problem, rationale FROM demonstration ORDER BY seq")

@@ -30,6 +30,8 @@ ADDED_COLUMNS = {
     "temperature": ("REAL", "NULL"),
     "thought_tokens": ("INTEGER NOT NULL DEFAULT 0", "0"),
     "prompt": ("INTEGER", "NULL"),
+    "behaviour": ("TEXT NOT NULL DEFAULT ''", "''"),
+    "hidden": ("REAL", "NULL"),
 }
 """Columns that class.db of earlier versions lacks: their type, and the SQL that is read in their place."""
 

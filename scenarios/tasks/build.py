@@ -13,8 +13,10 @@ from broker.errors import TaskError
 from broker.work_messages import Exemplar
 from scenarios.config.schema import Exam, Scenario, Task
 from scenarios.tasks.demonstrations import demonstrations
+from scenarios.tasks.grading.code import check_sandbox
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from scenarios.tasks.sources import files, gym, labelled
+from scenarios.tasks.sources.code_files import HUMAN_EVAL, human_eval
 from scenarios.tasks.sources.families import FAMILIES
 
 
@@ -60,6 +62,8 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
         task, exam, path = scenario.task, scenario.exam, _path(scenario.task, folder)
         if task.family is None:
             entries = files.check(path, task, exam, scenario.held_out)
+            if entries[0].problems[0].form == "code":
+                check_sandbox(task.sandbox)
             _from_file(entries, path, task, exam, scenario.seed, scenario.held_out)
             problem_tokens = files.typical_tokens(entries)
         else:
@@ -135,4 +139,5 @@ def _path(task: Task, folder: Path) -> Path:
     if (task.family is None) == (task.file is None):
         both = "both are given" if task.family is not None else "neither is given"
         raise TaskError(f"give a `family` of reasoning-gym or a `file`, and not the other; {both}", key=("task",))
-    return folder / (task.file or "")
+    path = folder / (task.file or "")
+    return human_eval() if path.name == HUMAN_EVAL and not path.exists() else path

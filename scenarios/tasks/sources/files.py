@@ -1,10 +1,11 @@
-r"""Reads and draws problems from a JSON-lines file of the user in one of two shapes; a file has one shape.
+r"""Reads and draws problems from a JSON-lines file of the user; all lines of a file have one shape.
 
 Functional: `{"id": ..., "variants": [{"problem": ..., "solution": "... \\boxed{7}"}, ...]}`. The first variant is
 the TP, the others are its EPs, in their order; answers are LaTeX, taken from the last box of the solution.
 Plain: `{"question": ..., "answer": ...}`, optionally `id`, `form`, `solution` (worked out, for exam.score: logprob) and
 `group`. EPs are other problems of the file of the same form, and of the same group where the TP has one, drawn by the
 seed. scenarios/tasks/grading/gold.py reads the gold answers. docs/your-own-problems.md describes the shapes for users.
+Lines of code problems are read by code_files.py; their EPs are drawn like those of plain ones.
 Every error names file and line.
 """
 
@@ -21,7 +22,7 @@ from scenarios.config.schema import Exam, Task
 from scenarios.tasks.grading.answers import parse
 from scenarios.tasks.grading.gold import Answer, read_gold
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Problem, ProblemGroup, same_text, worked_out
-from scenarios.tasks.sources import jsonlines
+from scenarios.tasks.sources import code_files, jsonlines
 from scenarios.tasks.sources.gym import number
 
 
@@ -72,10 +73,14 @@ def read(path: Path) -> list[Entry]:
     shape: str | None = None
     lines_of: dict[str, int] = {}
     for n, where, data in jsonlines.objects(path, ("task", "file")):
-        shape = shape or ("variants" if "variants" in data else "question")
+        shape = shape or _shape(data)
         if shape not in data:
             raise TaskError(f"{where}: no `{shape}`, which the lines before it have" if entries else _neither(where))
-        entry = (_functional if shape == "variants" else _plain)(data, n, where)
+        if shape in code_files.SHAPES:
+            problem, group = code_files.read(data, shape, n, where)
+            entry = Entry(n, (problem,), group)
+        else:
+            entry = (_functional if shape == "variants" else _plain)(data, n, where)
         problem_id = entry.problems[0].id
         if problem_id in lines_of:
             raise TaskError(f"{where}: the id {problem_id!r} is already in line {lines_of[problem_id]}")
@@ -137,6 +142,12 @@ def typical_tokens(entries: Sequence[Entry]) -> int:
     """The estimated tokens of a problem of median length."""
     lengths = sorted(len(entry.problems[0].text) for entry in entries)
     return lengths[len(lengths) // 2] // CHARACTERS_PER_TOKEN + 1
+
+
+def _shape(data: dict[str, Any]) -> str:
+    """The key that marks the shape of a file, by its first line."""
+    known = next((key for key in ("variants", "question") if key in data), "")
+    return known or code_files.shape_of(data) or "question"
 
 
 def _functional(data: dict[str, Any], n: int, where: str) -> Entry:
@@ -211,7 +222,10 @@ def _enough(there: int, exam: Exam, where: str, what: str) -> None:
 
 
 def _neither(where: str) -> str:
-    return f"{where}: neither `variants` (functional problems) nor `question` and `answer` (plain ones)"
+    return (
+        f"{where}: neither `variants` (functional problems) nor `question` and `answer` (plain ones) nor `statement` and "
+        "`signature` (code problems)"
+    )
 
 
 def _drawn(entries: list[Entry], seed: int, *why: str) -> list[Entry]:

@@ -1,9 +1,11 @@
-"""Reads JSON-lines files of bounded size; every error names the line.
+"""Reads JSON-lines files of bounded size, also packed ones (.gz); every error names the line.
 
 files.py and labels.py, beside this file, check the objects.
 """
 
+import gzip
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """
     _refuse_unreadable(path, key)
     try:
-        with path.open("rb") as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             n, left = 0, MAX_BYTES
             while raw := file.readline(MAX_LINE + 1):
                 n, left = n + 1, left - len(raw)
@@ -43,8 +45,9 @@ def objects(path: Path, key: Key) -> Iterator[tuple[int, str, dict[str, Any]]]:
                 raw = raw.removeprefix(BOM) if n == 1 else raw
                 if raw.strip():
                     yield n, where, _decode(raw, where)
-    except OSError as error:
-        raise TaskError(f"{path}: {error.strerror or error}", key=key) from None
+    except (OSError, EOFError, zlib.error) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        raise TaskError(f"{path}: {why or error}", key=key) from None
 
 
 def _refuse_unreadable(path: Path, key: Key) -> None:

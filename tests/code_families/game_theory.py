@@ -1,0 +1,142 @@
+"""Games of two players who both play as well as possible."""
+
+import random
+
+from tests.code_families import CodeProblem, lists
+
+draw = random.Random("game theory")
+
+
+def slow_pile(n: int, moves: list[int]) -> bool:
+    return any(not slow_pile(n - move, moves) for move in moves if move <= n)
+
+
+def slow_halving(n: int) -> bool:
+    return n > 0 and (not slow_halving(n - 1) or not slow_halving(n // 2))
+
+
+def slow_row(coins: list[int]) -> int:
+    if not coins:
+        return 0
+    # The first player takes one, and then gets what the other one leaves.
+    left, right = coins[1:], coins[:-1]
+    return max(coins[0] + sum(left) - slow_row(left), coins[-1] + sum(right) - slow_row(right))
+
+
+def slow_piles(a: int, b: int) -> bool:
+    moves = [(a - take, b) for take in range(1, a + 1)] + [(a, b - take) for take in range(1, b + 1)]
+    return any(not slow_piles(*after) for after in moves)
+
+
+def slow_digits(n: int) -> bool:
+    return any(not slow_digits(n - int(digit)) for digit in str(n) if digit != "0")
+
+
+def slow_strip(cells: str) -> bool:
+    def wins(at: int) -> bool:
+        return any(not wins(to) for to in (at + 1, at + 2) if to < len(cells) and cells[to] == ".")
+
+    return wins(0)
+
+
+PROBLEMS = [
+    CodeProblem(
+        "pile",
+        "Two players take turns at a pile of n stones. In a turn a player takes away as many stones as one of the numbers "
+        "in moves says. Who cannot move loses. Both play as well as possible. Say whether the player who begins wins.",
+        """def beginner_wins(n: int, moves: list[int]) -> bool:
+    wins = [False] * (n + 1)
+    for stones in range(1, n + 1):
+        wins[stones] = any(move <= stones and not wins[stones - move] for move in moves)
+    return wins[n]""",
+        slow_pile,
+        [[4, [1, 2]], [3, [1, 2]], [5, [2, 3]]],
+        [
+            [0, [1, 2]], [1, [1]], [2, [1]], [1, [2]], [10, []], [0, []], [6, [1, 2]], [7, [7]], [14, [7]],
+            [8, [1, 3, 4]], [9, [1, 3, 4]],
+            *([draw.randint(5, 18), sorted(draw.sample(range(1, 8), 3))] for _ in range(14)),
+        ],
+    ),
+    CodeProblem(
+        "halving",
+        "Two players share a number n. In a turn a player either makes it smaller by 1, or replaces it by half of it, "
+        "rounded down. Who makes it 0 wins. Both play as well as possible. Say whether the player who begins wins; with "
+        "n = 0 the player who begins has lost.",
+        """def halving_game(n: int) -> bool:
+    wins = [False] * (n + 1)
+    for number in range(1, n + 1):
+        wins[number] = not wins[number - 1] or not wins[number // 2]
+    return wins[n]""",
+        slow_halving,
+        [[1], [2], [3]],
+        [[n] for n in (0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 20, 23, 24, 31, 32, 33, 40)],
+    ),
+    CodeProblem(
+        "row",
+        "Coins lie in a row. Two players take turns; in a turn a player takes the first or the last coin of the row. Both "
+        "want as much money as possible. Return how much the player who begins gets.",
+        """def first_share(coins: list[int]) -> int:
+    n = len(coins)
+    if n == 0:
+        return 0
+    lead = list(coins)
+    for length in range(2, n + 1):
+        for i in range(n - length + 1):
+            lead[i] = max(coins[i] - lead[i + 1], coins[i + length - 1] - lead[i])
+    return (sum(coins) + lead[0]) // 2""",
+        slow_row,
+        [[[3, 9, 1]], [[4, 7]], [[2, 8, 3, 5]]],
+        [
+            [[]], [[6]], [[5, 5]], [[1, 100, 1]], [[0, 0, 0]], [[1, 2, 3, 4, 5]], [[8, 15, 3, 7]], [[20, 30, 2, 2, 2, 10]],
+            *([coins] for coins in lists(draw, 16, 9, 0, 30)),
+        ],
+    ),
+    CodeProblem(
+        "two-piles",
+        "There are two piles, of a and of b matches. Two players take turns; in a turn a player takes one or more matches "
+        "from one of the piles. Who takes the last match of all wins. Both play as well as possible. Say whether the "
+        "player who begins wins; with no match at all the player who begins has lost.",
+        """def two_piles(a: int, b: int) -> bool:
+    return a != b""",
+        slow_piles,
+        [[1, 1], [2, 1], [0, 3]],
+        [
+            [0, 0], [1, 0], [0, 1], [2, 2], [3, 3], [5, 5], [6, 6], [5, 6], [6, 0], [1, 6], [4, 3], [3, 4], [2, 5], [4, 4],
+            [6, 5], [1, 2], [0, 5], [3, 1], [2, 6], [4, 6],
+        ],
+    ),
+    CodeProblem(
+        "digits",
+        "Two players share a number n. In a turn a player chooses a digit of the number that is not 0 and subtracts it from "
+        "the number. Who makes it 0 wins. Both play as well as possible. Say whether the player who begins wins; with "
+        "n = 0 the player who begins has lost.",
+        """def digit_game(n: int) -> bool:
+    wins = [False] * (n + 1)
+    for number in range(1, n + 1):
+        wins[number] = any(digit != '0' and not wins[number - int(digit)] for digit in str(number))
+    return wins[n]""",
+        slow_digits,
+        [[7], [10], [12]],
+        [[n] for n in (0, 1, 9, 11, 13, 14, 15, 19, 20, 21, 22, 25, 28, 30, 31, 33, 37, 40, 44, 50, 57, 60)],
+    ),
+    CodeProblem(
+        "strip",
+        "A token stands on the first cell of a strip. In the text cells, '.' is a free cell and '#' a blocked one; the first "
+        "one is free. Two players take turns; in a turn a player moves the token 1 or 2 cells to the right, onto a free "
+        "cell. Who cannot move loses. Both play as well as possible. Say whether the player who begins wins.",
+        """def strip_game(cells: str) -> bool:
+    wins = [False] * (len(cells) + 2)
+    for at in range(len(cells) - 1, -1, -1):
+        wins[at] = any(
+            to < len(cells) and cells[to] == '.' and not wins[to] for to in (at + 1, at + 2)
+        )
+    return wins[0]""",
+        slow_strip,
+        [["..."], ["...."], [".#."]],
+        [
+            ["."], [".."], [".#"], [".##"], [".##."], ["....."], ["......"], [".#.#."], [".#..#"], ["..##.."], [".#.#.#."],
+            [".#.#.#.#."], [".......#"], [".#......"],
+            *(["." + "".join(draw.choice("...#") for _ in range(draw.randint(5, 16)))] for _ in range(12)),
+        ],
+    ),
+]  # fmt: skip
