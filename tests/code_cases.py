@@ -27,7 +27,7 @@ def lines(problems: list[CodeProblem]) -> bytes:
 def _line(problem: CodeProblem) -> dict[str, object]:
     seen = [*problem.visible]
     hidden = [args for n, args in enumerate(problem.hidden) if args not in seen and args not in problem.hidden[:n]]
-    line = {
+    line: dict[str, object] = {
         "id": problem.id,
         "statement": problem.statement,
         "signature": problem.solution.partition("\n")[0].removesuffix(":"),

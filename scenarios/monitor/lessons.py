@@ -207,7 +207,7 @@ class Lessons:
         if not ranked:
             return None
         complete, score, _, _, rationale = max(ranked, key=lambda one: one[:4])
-        return Best(rationale.answer or "", float(score), rationale.correct, complete)
+        return Best(rationale.shown or "", float(score), rationale.correct, complete)
 
     def _score(self, text: _ExaminedText) -> Fraction:
         if text.score is None:

@@ -61,6 +61,11 @@ class Rationale(msgspec.Struct, frozen=True):
         """What answers are compared by: programs by what they do."""
         return self.behaviour or self.answer or ""
 
+    @property
+    def shown(self) -> str | None:
+        """The answer in a table; of a program, a name that programs that do the same share."""
+        return f"program {self.behaviour[:8]}" if self.behaviour else self.answer
+
 
 class ExamCost(msgspec.Struct, frozen=True):
     """The tokens of one student's distinct exams under one TP and of the dialogues before them.

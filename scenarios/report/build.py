@@ -104,6 +104,7 @@ def summarize(
         curves=found.curves,
         fidelity=found.fidelity,
         equal_up=found.equal_up,
+        unprotected=scenario.task.sandbox == "none",
         dense=dense(sheets, names, scoring, seed) if scenario.exam.score == "logprob" and solves else None,
     )
 

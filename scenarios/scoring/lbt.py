@@ -35,7 +35,7 @@ class ChosenAnswer(msgspec.Struct, frozen=True):
     """The answer that a rule chooses for one TP."""
 
     answer: str | None
-    """None: there was no answer to choose from."""
+    """As tables show it. None: there was no answer to choose from."""
     correct: bool
     tied: bool = False
     """Several answers had the best score."""
@@ -183,7 +183,7 @@ class Sheet:
             greedy = self.lesson.greedy
             if greedy is None or greedy.answer is None:
                 return ChosenAnswer(None, False)
-            return ChosenAnswer(greedy.answer, greedy.correct, False, float(greedy.correct), greedy.hidden)
+            return ChosenAnswer(greedy.shown, greedy.correct, False, float(greedy.correct), greedy.hidden)
         asked = (students, scoring.merge, scorer)
         if rule != "sc" and self._scores[0] != asked:  # several rules ask for the same scores one after the other
             self._scores = (asked, scorer(self.lesson.rationales, students, scoring.merge))
@@ -199,7 +199,7 @@ class Sheet:
         chosen = tied[0] if scoring.ties == "first" else max(tied, key=lambda group: len(group.members))
         expected = sum(group.correct for group in tied) / len(tied)
         answer = chosen.representative
-        return ChosenAnswer(answer.answer, chosen.correct, len(tied) > 1, expected, answer.hidden)
+        return ChosenAnswer(answer.shown, chosen.correct, len(tied) > 1, expected, answer.hidden)
 
 
 def _score(group: Group, scores: Mapping[str, Fraction | float], rule: Rule) -> Fraction | float:

@@ -6,6 +6,8 @@ They are written once; a class that is extended gets more of them.
 import sqlite3
 from collections.abc import Sequence
 
+import msgspec
+
 from broker.work_messages import Exemplar
 from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
 
@@ -58,9 +60,8 @@ def read(db: sqlite3.Connection) -> Bank | None:
     for part, item, *problem in db.execute(
         "SELECT part, item, id, text, answer, form, solution FROM problem ORDER BY item, position"
     ):
-        parts.setdefault(part, {}).setdefault(item, []).append(
-            Problem(*problem, program=programs.get(problem[0], ""))
-        )
+        one = msgspec.structs.replace(Problem(*problem), program=programs.get(problem[0], ""))
+        parts.setdefault(part, {}).setdefault(item, []).append(one)
     single = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}
     labelled = db.execute("SELECT source, description FROM labelled").fetchone()
     demonstrations = db.execute("SELECT problem, rationale FROM demonstration ORDER BY seq")

@@ -99,14 +99,13 @@ WORKED: dict[str, tuple[Exemplar, ...]] = {
             ),
             block(
                 "Look at each pair of neighbouring days.\nCount the pairs whose second number is larger.",
-                "def good_days(sales: list[int]) -> int:\n"
-                "    return sum(1 for a, b in zip(sales, sales[1:]) if b > a)",
+                "def good_days(sales: list[int]) -> int:\n    return sum(1 for a, b in zip(sales, sales[1:]) if b > a)",
             ),
         ),
         Exemplar(
             statement(
-                "A frog sits on stone 0 and wants to reach stone n. It jumps 1 or 3 stones forward. In how many ways can "
-                "it reach stone n exactly?",
+                "A frog sits on stone 0 and wants to reach stone n. It jumps 1 or 3 stones forward. In how many ways "
+                "can it reach stone n exactly?",
                 "def ways_to_jump(n: int) -> int",
                 "ways_to_jump",
                 (Case([3], 2), Case([4], 3)),

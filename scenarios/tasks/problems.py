@@ -36,6 +36,11 @@ class Problem(msgspec.Struct, frozen=True):
         return self.solution or f"{ANSWER_MARK} {self.answer}"
 
     @property
+    def shown(self) -> str:
+        """The gold answer in a table; a program is too long for one."""
+        return ("a program" if self.answer else "none") if self.program else self.answer
+
+    @property
     def function(self) -> str:
         """Form code: the function that a program defines; else empty."""
         return program_task(self.program).function if self.program else ""

@@ -33,12 +33,12 @@ class ProgramTask(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs: tuple[list[Any], ...] = ()
     """Argument lists on which programs are compared (SUM), besides those of the visible cases."""
     seconds: Annotated[float, Meta(gt=0, le=60)] = 2.0
-    """Time limit of one program for all of its calls."""
+    """Time limit of one call, in seconds."""
     before: str = ""
     """Code that runs before the program: imports and helpers that the problem gives."""
     check: str = ""
-    """Code that defines `check(candidate)`, which raises where the program is wrong. It replaces the visible cases where
-    these are no plain data (HumanEval)."""
+    """Code that defines `check(candidate)`, which raises where the program is wrong. It replaces the visible cases
+    where these are no plain data (HumanEval)."""
 
     @property
     def called(self) -> str:

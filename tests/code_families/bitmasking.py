@@ -66,8 +66,9 @@ def _square() -> list[list[int]]:
 PROBLEMS = [
     CodeProblem(
         "subsets",
-        "Count the ways to choose some of the numbers, each at most once, so that they add up to total. Choosing none adds "
-        "up to 0. Equal numbers in different places are different choices. There are at most 12 numbers.",
+        "Count the ways to choose some of the numbers, each at most once, so that they add up to total. Choosing "
+        "none adds up to 0. Equal numbers in different places are different choices. There are at most 12 "
+        "numbers.",
         """def count_choices(numbers: list[int], total: int) -> int:
     n, found = len(numbers), 0
     for mask in range(1 << n):
@@ -77,15 +78,16 @@ PROBLEMS = [
         slow_subsets,
         [[[1, 2, 3], 3], [[5, 5], 5], [[4, 6], 3]],
         [
-            [[], 0], [[], 1], [[7], 7], [[7], 0], [[0], 0], [[0, 0], 0], [[-1, 1], 0], [[1, 1, 1, 1], 2], [[2, 4, 6], 12],
+            [[], 0], [[], 1], [[7], 7], [[7], 0], [[0], 0], [[0, 0], 0], [[-1, 1], 0], [[1, 1, 1, 1], 2],
+            [[2, 4, 6], 12],
             [[2, 4, 6], 13],
             *([numbers, draw.randint(0, 20)] for numbers in lists(draw, 14, 10, -3, 9)),
         ],
     ),
     CodeProblem(
         "split",
-        "Boxes are put onto two carts, every box onto one of them. Return the smallest possible difference between the "
-        "total weights of the two carts. A cart may stay empty. There are at most 12 boxes.",
+        "Boxes are put onto two carts, every box onto one of them. Return the smallest possible difference "
+        "between the total weights of the two carts. A cart may stay empty. There are at most 12 boxes.",
         """def smallest_difference(weights: list[int]) -> int:
     n, whole = len(weights), sum(weights)
     best = whole
@@ -102,9 +104,9 @@ PROBLEMS = [
     ),
     CodeProblem(
         "lights",
-        "n lamps, numbered from 0, are off. Each switch is a list of lamps; pressing it turns those of them on that are off, "
-        "and those off that are on. Return the fewest switches to press, each at most once, so that all lamps are on; -1 "
-        "if that is not possible. There are at most 8 switches.",
+        "n lamps, numbered from 0, are off. Each switch is a list of lamps; pressing it turns those of them on "
+        "that are off, and those off that are on. Return the fewest switches to press, each at most once, so that "
+        "all lamps are on; -1 if that is not possible. There are at most 8 switches.",
         """def fewest_switches(n: int, switches: list[list[int]]) -> int:
     best = -1
     for mask in range(1 << len(switches)):
@@ -128,8 +130,8 @@ PROBLEMS = [
     ),
     CodeProblem(
         "guests",
-        "n guests, numbered from 0, may be invited. Each entry of quarrels is a pair of guests who cannot both come. Return "
-        "the largest number of guests who can be invited together. n is at most 10.",
+        "n guests, numbered from 0, may be invited. Each entry of quarrels is a pair of guests who cannot both "
+        "come. Return the largest number of guests who can be invited together. n is at most 10.",
         """def most_guests(n: int, quarrels: list[list[int]]) -> int:
     best = 0
     for mask in range(1 << n):
@@ -146,8 +148,9 @@ PROBLEMS = [
     ),
     CodeProblem(
         "shops",
-        "wanted is a list of things to buy, and each shop is a list of the things that it has. Return the fewest shops to "
-        "visit so that everything wanted can be bought; -1 if that is not possible. There are at most 8 shops.",
+        "wanted is a list of things to buy, and each shop is a list of the things that it has. Return the fewest "
+        "shops to visit so that everything wanted can be bought; -1 if that is not possible. There are at most 8 "
+        "shops.",
         """def fewest_shops(wanted: list[str], shops: list[list[str]]) -> int:
     bit = {thing: 1 << i for i, thing in enumerate(set(wanted))}
     goal = sum(bit.values())
@@ -165,15 +168,16 @@ PROBLEMS = [
         [[["tea", "milk"], [["tea"], ["milk"]]], [["tea"], [["salt"], ["tea", "salt"]]], [["rice"], [["tea"]]]],
         [
             [[], []], [[], [["tea"]]], [["tea"], []], [["tea"], [[]]], [["tea", "tea"], [["tea"]]],
-            [["a", "b", "c"], [["a", "b"], ["b", "c"], ["a", "c"]]], [["a", "b", "c"], [["a"], ["b"], ["c"], ["a", "b", "c"]]],
+            [["a", "b", "c"], [["a", "b"], ["b", "c"], ["a", "c"]]],
+            [["a", "b", "c"], [["a"], ["b"], ["c"], ["a", "b", "c"]]],
             [["a", "b"], [["a", "z"], ["z"]]],
             *(_shops() for _ in range(16)),
         ],
     ),
     CodeProblem(
         "jobs",
-        "cost[i][j] says what person i asks for doing job j. There are as many jobs as people, and each person does exactly "
-        "one job. Return the smallest possible total cost. There are at most 7 people.",
+        "cost[i][j] says what person i asks for doing job j. There are as many jobs as people, and each person "
+        "does exactly one job. Return the smallest possible total cost. There are at most 7 people.",
         """def cheapest_jobs(cost: list[list[int]]) -> int:
     n = len(cost)
     best = [float('inf')] * (1 << n)

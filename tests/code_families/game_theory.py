@@ -42,8 +42,9 @@ def slow_strip(cells: str) -> bool:
 PROBLEMS = [
     CodeProblem(
         "pile",
-        "Two players take turns at a pile of n stones. In a turn a player takes away as many stones as one of the numbers "
-        "in moves says. Who cannot move loses. Both play as well as possible. Say whether the player who begins wins.",
+        "Two players take turns at a pile of n stones. In a turn a player takes away as many stones as one of the "
+        "numbers in moves says. Who cannot move loses. Both play as well as possible. Say whether the player who "
+        "begins wins.",
         """def beginner_wins(n: int, moves: list[int]) -> bool:
     wins = [False] * (n + 1)
     for stones in range(1, n + 1):
@@ -59,9 +60,9 @@ PROBLEMS = [
     ),
     CodeProblem(
         "halving",
-        "Two players share a number n. In a turn a player either makes it smaller by 1, or replaces it by half of it, "
-        "rounded down. Who makes it 0 wins. Both play as well as possible. Say whether the player who begins wins; with "
-        "n = 0 the player who begins has lost.",
+        "Two players share a number n. In a turn a player either makes it smaller by 1, or replaces it by half of "
+        "it, rounded down. Who makes it 0 wins. Both play as well as possible. Say whether the player who begins "
+        "wins; with n = 0 the player who begins has lost.",
         """def halving_game(n: int) -> bool:
     wins = [False] * (n + 1)
     for number in range(1, n + 1):
@@ -73,8 +74,8 @@ PROBLEMS = [
     ),
     CodeProblem(
         "row",
-        "Coins lie in a row. Two players take turns; in a turn a player takes the first or the last coin of the row. Both "
-        "want as much money as possible. Return how much the player who begins gets.",
+        "Coins lie in a row. Two players take turns; in a turn a player takes the first or the last coin of the "
+        "row. Both want as much money as possible. Return how much the player who begins gets.",
         """def first_share(coins: list[int]) -> int:
     n = len(coins)
     if n == 0:
@@ -87,29 +88,31 @@ PROBLEMS = [
         slow_row,
         [[[3, 9, 1]], [[4, 7]], [[2, 8, 3, 5]]],
         [
-            [[]], [[6]], [[5, 5]], [[1, 100, 1]], [[0, 0, 0]], [[1, 2, 3, 4, 5]], [[8, 15, 3, 7]], [[20, 30, 2, 2, 2, 10]],
+            [[]], [[6]], [[5, 5]], [[1, 100, 1]], [[0, 0, 0]], [[1, 2, 3, 4, 5]], [[8, 15, 3, 7]],
+            [[20, 30, 2, 2, 2, 10]],
             *([coins] for coins in lists(draw, 16, 9, 0, 30)),
         ],
     ),
     CodeProblem(
         "two-piles",
-        "There are two piles, of a and of b matches. Two players take turns; in a turn a player takes one or more matches "
-        "from one of the piles. Who takes the last match of all wins. Both play as well as possible. Say whether the "
-        "player who begins wins; with no match at all the player who begins has lost.",
+        "There are two piles, of a and of b matches. Two players take turns; in a turn a player takes one or more "
+        "matches from one of the piles. Who takes the last match of all wins. Both play as well as possible. Say "
+        "whether the player who begins wins; with no match at all the player who begins has lost.",
         """def two_piles(a: int, b: int) -> bool:
     return a != b""",
         slow_piles,
         [[1, 1], [2, 1], [0, 3]],
         [
-            [0, 0], [1, 0], [0, 1], [2, 2], [3, 3], [5, 5], [6, 6], [5, 6], [6, 0], [1, 6], [4, 3], [3, 4], [2, 5], [4, 4],
+            [0, 0], [1, 0], [0, 1], [2, 2], [3, 3], [5, 5], [6, 6], [5, 6], [6, 0], [1, 6], [4, 3], [3, 4], [2, 5],
+            [4, 4],
             [6, 5], [1, 2], [0, 5], [3, 1], [2, 6], [4, 6],
         ],
     ),
     CodeProblem(
         "digits",
-        "Two players share a number n. In a turn a player chooses a digit of the number that is not 0 and subtracts it from "
-        "the number. Who makes it 0 wins. Both play as well as possible. Say whether the player who begins wins; with "
-        "n = 0 the player who begins has lost.",
+        "Two players share a number n. In a turn a player chooses a digit of the number that is not 0 and "
+        "subtracts it from the number. Who makes it 0 wins. Both play as well as possible. Say whether the player "
+        "who begins wins; with n = 0 the player who begins has lost.",
         """def digit_game(n: int) -> bool:
     wins = [False] * (n + 1)
     for number in range(1, n + 1):
@@ -121,9 +124,10 @@ PROBLEMS = [
     ),
     CodeProblem(
         "strip",
-        "A token stands on the first cell of a strip. In the text cells, '.' is a free cell and '#' a blocked one; the first "
-        "one is free. Two players take turns; in a turn a player moves the token 1 or 2 cells to the right, onto a free "
-        "cell. Who cannot move loses. Both play as well as possible. Say whether the player who begins wins.",
+        "A token stands on the first cell of a strip. In the text cells, '.' is a free cell and '#' a blocked "
+        "one; the first one is free. Two players take turns; in a turn a player moves the token 1 or 2 cells to "
+        "the right, onto a free cell. Who cannot move loses. Both play as well as possible. Say whether the "
+        "player who begins wins.",
         """def strip_game(cells: str) -> bool:
     wins = [False] * (len(cells) + 2)
     for at in range(len(cells) - 1, -1, -1):
@@ -134,7 +138,8 @@ PROBLEMS = [
         slow_strip,
         [["..."], ["...."], [".#."]],
         [
-            ["."], [".."], [".#"], [".##"], [".##."], ["....."], ["......"], [".#.#."], [".#..#"], ["..##.."], [".#.#.#."],
+            ["."], [".."], [".#"], [".##"], [".##."], ["....."], ["......"], [".#.#."], [".#..#"], ["..##.."],
+            [".#.#.#."],
             [".#.#.#.#."], [".......#"], [".#......"],
             *(["." + "".join(draw.choice("...#") for _ in range(draw.randint(5, 16)))] for _ in range(12)),
         ],

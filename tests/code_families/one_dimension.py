@@ -1,7 +1,7 @@
 """Dynamic programming along one dimension."""
 
 import random
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from tests.code_families import CodeProblem, lists
 
@@ -10,7 +10,7 @@ draw = random.Random("one dimension")
 
 def slow_stalls(profits: list[int]) -> int:
     chosen = [some for size in range(len(profits) + 1) for some in combinations(range(len(profits)), size)]
-    apart = [some for some in chosen if all(b - a > 2 for a, b in zip(some, some[1:], strict=False))]
+    apart = [some for some in chosen if all(b - a > 2 for a, b in pairwise(some))]
     return max(sum(profits[stall] for stall in some) for some in apart)
 
 
@@ -26,7 +26,7 @@ def slow_tolls(tolls: list[int]) -> int:
 def slow_fence(n: int) -> int:
     def fences(left: int, boards: list[int]) -> int:
         if left == 0:
-            return int(all(a == 1 or b == 1 for a, b in zip(boards, boards[1:], strict=False)))
+            return int(all(a == 1 or b == 1 for a, b in pairwise(boards)))
         return sum(fences(left - board, [*boards, board]) for board in (1, 2) if board <= left)
 
     return fences(n, [])
@@ -47,7 +47,7 @@ def slow_staircase(numbers: list[int]) -> int:
     best = 0
     for size in range(len(numbers) + 1):
         for some in combinations(numbers, size):
-            if all(b == a + 1 for a, b in zip(some, some[1:], strict=False)):
+            if all(b == a + 1 for a, b in pairwise(some)):
                 best = size
     return best
 
@@ -61,8 +61,8 @@ def slow_readings(text: str, words: list[str]) -> int:
 PROBLEMS = [
     CodeProblem(
         "stalls",
-        "profits[i] is what stall i of a market street earns. Open stalls must have at least two closed stalls between them. "
-        "Return the largest total profit. No stall has to be open.",
+        "profits[i] is what stall i of a market street earns. Open stalls must have at least two closed stalls "
+        "between them. Return the largest total profit. No stall has to be open.",
         """def best_stalls(profits: list[int]) -> int:
     best = [0] * (len(profits) + 3)
     for i in range(len(profits) - 1, -1, -1):
@@ -78,8 +78,9 @@ PROBLEMS = [
     ),
     CodeProblem(
         "tolls",
-        "A path has steps numbered from 0, and tolls[i] is the price of standing on step i. You begin before step 0 and go 1, "
-        "2 or 3 steps forward each time, until you are beyond the last step. Return the smallest total price.",
+        "A path has steps numbered from 0, and tolls[i] is the price of standing on step i. You begin before step "
+        "0 and go 1, 2 or 3 steps forward each time, until you are beyond the last step. Return the smallest "
+        "total price.",
         """def cheapest_walk(tolls: list[int]) -> int:
     n = len(tolls)
     cost = [0] * (n + 3)
@@ -89,15 +90,16 @@ PROBLEMS = [
         slow_tolls,
         [[[5, 1, 4]], [[2]], [[9, 9, 1, 9, 9]]],
         [
-            [[]], [[3, 3]], [[1, 1, 1]], [[4, 4, 4, 4]], [[0, 0, 0, 0, 0]], [[7, 1, 7, 7, 1, 7]], [[1, 2, 3, 4, 5, 6, 7]],
+            [[]], [[3, 3]], [[1, 1, 1]], [[4, 4, 4, 4]], [[0, 0, 0, 0, 0]], [[7, 1, 7, 7, 1, 7]],
+            [[1, 2, 3, 4, 5, 6, 7]],
             [[7, 6, 5, 4, 3, 2, 1]], [[100, 1, 100, 100, 100]],
             *([tolls] for tolls in lists(draw, 15, 13, 0, 15)),
         ],
     ),
     CodeProblem(
         "fence",
-        "A fence of length n is built in a row from boards of length 1 and boards of length 2. Two boards of length 2 may not "
-        "be next to each other. Count the different fences; there is one fence of length 0.",
+        "A fence of length n is built in a row from boards of length 1 and boards of length 2. Two boards of "
+        "length 2 may not be next to each other. Count the different fences; there is one fence of length 0.",
         """def count_fences(n: int) -> int:
     short, long = [0] * (n + 1), [0] * (n + 1)
     short[0] = 1
@@ -112,8 +114,8 @@ PROBLEMS = [
     ),
     CodeProblem(
         "stamps",
-        "A letter costs total. stamps are the values of the stamps that can be bought, each as often as you like. Return the "
-        "fewest stamps that are worth exactly total; -1 if that is not possible.",
+        "A letter costs total. stamps are the values of the stamps that can be bought, each as often as you like. "
+        "Return the fewest stamps that are worth exactly total; -1 if that is not possible.",
         """def fewest_stamps(stamps: list[int], total: int) -> int:
     far = total + 1
     best = [0] + [far] * total
@@ -132,8 +134,8 @@ PROBLEMS = [
     ),
     CodeProblem(
         "staircase",
-        "From a list of numbers strike out any, so that each number that is left is exactly 1 larger than the one left before "
-        "it. Return the largest possible number of numbers left.",
+        "From a list of numbers strike out any, so that each number that is left is exactly 1 larger than the one "
+        "left before it. Return the largest possible number of numbers left.",
         """def longest_staircase(numbers: list[int]) -> int:
     best = {}
     for number in numbers:
@@ -149,8 +151,8 @@ PROBLEMS = [
     ),
     CodeProblem(
         "readings",
-        "A text without spaces is read as words of a list, one after the other, each as often as needed. Count the ways to read "
-        "the whole text. The words of the list differ. The empty text is read in one way.",
+        "A text without spaces is read as words of a list, one after the other, each as often as needed. Count "
+        "the ways to read the whole text. The words of the list differ. The empty text is read in one way.",
         """def count_readings(text: str, words: list[str]) -> int:
     ways = [1] + [0] * len(text)
     for end in range(1, len(text) + 1):

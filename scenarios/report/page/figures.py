@@ -6,7 +6,7 @@ from scenarios.report.formatting import interval, many, percent
 from scenarios.report.page.chart_data import Chart, Dot, PageTable, colours
 from scenarios.report.page.charts import dot_plot
 from scenarios.report.summary import Summary
-from scenarios.report.tables import LABELS
+from scenarios.report.tables import LABELS, S_SCORE
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 
 EMPHASIS = "var(--accent)"
@@ -28,6 +28,7 @@ def methods(summary: Summary) -> Chart | None:
     if not summary.solves or not best.n:
         return None
     found = {name: method for name, method in summary.methods.items() if name not in TEACHERS and method.n}
+    of_programs = any(method.s_score is not None for method in found.values())
     dots = [
         Dot(
             LABELS.get(name, name),
@@ -41,6 +42,7 @@ def methods(summary: Summary) -> Chart | None:
                 f"{method.prompt_tokens:,}",
                 f"{method.cached_prompt_tokens:,}",
                 f"{method.completion_tokens:,}",
+                *[percent(method.s_score)] * of_programs,
             ),
         )
         for name, method in found.items()
@@ -50,20 +52,23 @@ def methods(summary: Summary) -> Chart | None:
             LABELS.get(name, name), percent(method.accuracy), interval(method.ci95), f"{method.n:,}",
             percent(method.tie_share), percent(method.accuracy_random_ties), f"{method.rationales:,}",
             f"{method.prompt_tokens:,}", f"{method.cached_prompt_tokens:,}", f"{method.completion_tokens:,}",
+            *[percent(method.s_score)] * of_programs,
         )
         for name, method in found.items()
     ]  # fmt: skip
-    rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", "-", "-", "-", "-", "-", "-"))
+    rest = ["-"] * (6 + of_programs)
+    rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", *rest))
     table = PageTable(
         (
             "method", "right", "95 %", "problems", "ties", "right with ties at random", "rationales", "prompt tokens",
-            "of these cached", "completion tokens",
+            "of these cached", "completion tokens", *["S-score"] * of_programs,
         ),
         tuple(rows),
     )  # fmt: skip
     note = f"The thin line is the best that any choice could reach: a right rationale on {percent(best.accuracy)}. "
     note += "Tokens are those of all problems: prompts, cached ones among them, and completions."
-    headings = ("right", "prompt", "cached", "completion")
+    note += f" {S_SCORE}" if of_programs else ""
+    headings = ("right", "prompt", "cached", "completion", *["S-score"] * of_programs)
     return dot_plot(
         "How often the teacher's answer is right", dots, table, reference=best.accuracy, headings=headings, note=note
     )

@@ -66,7 +66,8 @@ class ProgramGrader:
     def _run_visible(self, program: str, spec: str) -> bool:
         task = program_task(spec)
         if task.check:
-            code = f"{_whole(program, task)}\n\n{task.check}\n\ndef {CHECKED}():\n    check({task.called})\n    return True\n"
+            checked = f"def {CHECKED}():\n    check({task.called})\n    return True"
+            code = "\n\n".join((_whole(program, task), task.check, checked))
             (outcome,) = self._run(code, CHECKED, [[]], task)
             return not outcome.error and outcome.value is True
         outcomes = self._run(_whole(program, task), task.called, [case.args for case in task.visible], task)
@@ -88,7 +89,8 @@ class ProgramGrader:
         if self._sandbox is None:
             self._sandbox = self._open.enter_context(Sandbox(workers=1, kind=self._kind))
         limits = Limits(seconds=task.seconds, memory_mb=MEMORY_MB, output_bytes=OUTPUT_BYTES)
-        return self._sandbox.run(code, function, list(calls), limits)
+        outcomes: Sequence[Outcome] = self._sandbox.run(code, function, list(calls), limits)
+        return outcomes
 
 
 def _whole(program: str, task: ProgramTask) -> str:

@@ -147,9 +147,7 @@ def _human_eval(data: dict[str, Any], n: int, where: str) -> tuple[Problem, str 
         raise TaskError(f"{where}: `prompt` does not define `entry_point` {line.entry_point!r}")
     before = line.prompt[: line.prompt.rindex(f"def {line.entry_point}(")]
     cases = _asserted(line.test, "candidate")
-    task = _task(
-        where, function=line.entry_point, visible=cases or (), before=before, check="" if cases else line.test
-    )
+    task = _task(where, function=line.entry_point, visible=cases or (), before=before, check="" if cases else line.test)
     solution = line.prompt + line.canonical_solution if line.canonical_solution else ""
     text = f"Complete this function; write it as a whole.\n\n{line.prompt.strip()}"
     return _problem(line.task_id, n, text, solution, task), None
@@ -261,7 +259,7 @@ def _case(test: ast.expr, name: str) -> Case:
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         test, value = test.operand, False
     elif isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.Is):
-        test, value = test.left, _plain(ast.literal_eval(test.comparators[0]))
+        value, test = _plain(ast.literal_eval(test.comparators[0])), test.left
     if not (isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == name):
         raise ValueError("an assertion that compares no call of the function")
     given = [*test.args, *(keyword.value for keyword in test.keywords)]
