@@ -1,11 +1,27 @@
 """Choices among a few things, whose sets fit the bits of a whole number."""
 
 import random
-from itertools import chain, combinations, permutations, product
+from itertools import combinations, permutations, product
 
 from tests.code_families import CodeProblem, lists
 
 draw = random.Random("bitmasking")
+
+
+def slow_rights(users: list[int], wanted: int) -> int:
+    def bits(number: int) -> set[int]:
+        return {place for place in range(20) if number // 2**place % 2 == 1}
+
+    return sum(bits(wanted) <= bits(user) for user in users)
+
+
+def slow_lamps(n: int, presses: list[int]) -> int:
+    lamps = [False] * n
+    for press in presses:
+        for lamp in range(n):
+            if press // 2**lamp % 2 == 1:
+                lamps[lamp] = not lamps[lamp]
+    return lamps.count(True)
 
 
 def slow_subsets(numbers: list[int], total: int) -> int:
@@ -17,25 +33,9 @@ def slow_split(weights: list[int]) -> int:
     return min(abs(sum(sign * weight for sign, weight in zip(of, weights, strict=True))) for of in signs)
 
 
-def slow_lights(n: int, switches: list[list[int]]) -> int:
-    for size in range(len(switches) + 1):
-        for some in combinations(switches, size):
-            pressed = list(chain.from_iterable(some))
-            if all(pressed.count(lamp) % 2 == 1 for lamp in range(n)):
-                return size
-    return -1
-
-
 def slow_guests(n: int, quarrels: list[list[int]]) -> int:
     groups = [set(some) for size in range(n + 1) for some in combinations(range(n), size)]
     return max(len(group) for group in groups if not any(a in group and b in group for a, b in quarrels))
-
-
-def slow_shops(wanted: list[str], shops: list[list[str]]) -> int:
-    for size in range(len(shops) + 1):
-        if any(set(wanted) <= set(chain.from_iterable(some)) for some in combinations(shops, size)):
-            return size
-    return -1
 
 
 def slow_jobs(cost: list[list[int]]) -> int:
@@ -43,19 +43,9 @@ def slow_jobs(cost: list[list[int]]) -> int:
     return min(sum(cost[person][job] for person, job in enumerate(order)) for order in permutations(range(n)))
 
 
-def _switches() -> list[object]:
-    n = draw.randint(2, 5)
-    return [n, [sorted(draw.sample(range(n), draw.randint(1, n))) for _ in range(draw.randint(2, 6))]]
-
-
 def _quarrels() -> list[object]:
     n = draw.randint(3, 8)
     return [n, [sorted(draw.sample(range(n), 2)) for _ in range(draw.randint(1, 9))]]
-
-
-def _shops() -> list[object]:
-    goods = ["milk", "bread", "rice", "tea", "salt", "soap"][: draw.randint(3, 6)]
-    return [goods, [sorted(draw.sample(goods, draw.randint(1, 3))) for _ in range(draw.randint(2, 6))]]
 
 
 def _square() -> list[list[int]]:
@@ -64,6 +54,39 @@ def _square() -> list[list[int]]:
 
 
 PROBLEMS = [
+    CodeProblem(
+        "rights",
+        "The rights of a user are the bits of a number that are 1. users has the number of each user. Count the "
+        "users who have all the rights in wanted.",
+        """def count_allowed(users: list[int], wanted: int) -> int:
+    return sum(1 for user in users if user & wanted == wanted)""",
+        slow_rights,
+        [[[7, 5, 2], 5], [[1, 2, 3], 2], [[4, 6], 3]],
+        [
+            [[], 1], [[0], 0], [[0], 1], [[5, 5], 5], [[1, 2, 4, 8], 0], [[255, 127, 64], 192], [[8, 9, 10, 11], 8],
+            [[3], 4], [[1023], 1023],
+            *([users, draw.randint(0, 15)] for users in lists(draw, 15, 8, 0, 31)),
+        ],
+    ),
+    CodeProblem(
+        "lamps",
+        "n lamps are off. Each number in presses switches those lamps whose bits in it are 1: lamp 0 has the bit "
+        "of value 1, lamp 1 that of value 2, and so on. To switch a lamp turns it on if it is off, and off if it "
+        "is on. Return how many lamps are on in the end. Every number in presses is below 2 to the power of n.",
+        """def lamps_on(n: int, presses: list[int]) -> int:
+    state = 0
+    for press in presses:
+        state ^= press
+    return bin(state).count('1')""",
+        slow_lamps,
+        [[3, [1, 3]], [2, [3]], [4, [5, 5, 9]]],
+        [
+            [0, []], [1, []], [1, [1]], [1, [1, 1]], [1, [0]], [3, [7, 2]], [3, [1, 2, 4]], [4, [15, 15, 15]],
+            [8, [255, 1]],
+            [5, [16, 8, 16]],
+            *([4, presses] for presses in lists(draw, 15, 7, 0, 15)),
+        ],
+    ),
     CodeProblem(
         "subsets",
         "Count the ways to choose some of the numbers, each at most once, so that they add up to total. Choosing "
@@ -103,32 +126,6 @@ PROBLEMS = [
         ],
     ),
     CodeProblem(
-        "lights",
-        "n lamps, numbered from 0, are off. Each switch is a list of lamps; pressing it turns those of them on "
-        "that are off, and those off that are on. Return the fewest switches to press, each at most once, so that "
-        "all lamps are on; -1 if that is not possible. There are at most 8 switches.",
-        """def fewest_switches(n: int, switches: list[list[int]]) -> int:
-    best = -1
-    for mask in range(1 << len(switches)):
-        lamps = 0
-        for i, switch in enumerate(switches):
-            if mask >> i & 1:
-                for lamp in switch:
-                    lamps ^= 1 << lamp
-        if lamps == (1 << n) - 1:
-            pressed = bin(mask).count('1')
-            if best < 0 or pressed < best:
-                best = pressed
-    return best""",
-        slow_lights,
-        [[2, [[0], [1]]], [2, [[0], [1], [0, 1]]], [2, [[0]]]],
-        [
-            [0, []], [1, []], [1, [[0]]], [1, [[0], [0]]], [3, [[0, 1], [1, 2]]], [3, [[0, 1, 2], [0], [1], [2]]],
-            [4, [[0, 1], [2, 3], [1, 2], [0, 3]]], [3, [[0, 1], [1], [1, 2]]], [0, [[]]],
-            *(_switches() for _ in range(15)),
-        ],
-    ),
-    CodeProblem(
         "guests",
         "n guests, numbered from 0, may be invited. Each entry of quarrels is a pair of guests who cannot both "
         "come. Return the largest number of guests who can be invited together. n is at most 10.",
@@ -144,34 +141,6 @@ PROBLEMS = [
             [0, []], [1, []], [5, []], [2, [[0, 1]]], [2, [[0, 1], [1, 0]]], [4, [[0, 1], [0, 2], [0, 3]]],
             [5, [[0, 1], [1, 2], [2, 3], [3, 4], [4, 0]]], [6, [[0, 1], [2, 3], [4, 5]]],
             *(_quarrels() for _ in range(16)),
-        ],
-    ),
-    CodeProblem(
-        "shops",
-        "wanted is a list of things to buy, and each shop is a list of the things that it has. Return the fewest "
-        "shops to visit so that everything wanted can be bought; -1 if that is not possible. There are at most 8 "
-        "shops.",
-        """def fewest_shops(wanted: list[str], shops: list[list[str]]) -> int:
-    bit = {thing: 1 << i for i, thing in enumerate(set(wanted))}
-    goal = sum(bit.values())
-    offers = [sum(bit[thing] for thing in set(shop) if thing in bit) for shop in shops]
-    best = -1
-    for mask in range(1 << len(shops)):
-        have = 0
-        for i, offer in enumerate(offers):
-            if mask >> i & 1:
-                have |= offer
-        if have == goal and (best < 0 or bin(mask).count('1') < best):
-            best = bin(mask).count('1')
-    return best""",
-        slow_shops,
-        [[["tea", "milk"], [["tea"], ["milk"]]], [["tea"], [["salt"], ["tea", "salt"]]], [["rice"], [["tea"]]]],
-        [
-            [[], []], [[], [["tea"]]], [["tea"], []], [["tea"], [[]]], [["tea", "tea"], [["tea"]]],
-            [["a", "b", "c"], [["a", "b"], ["b", "c"], ["a", "c"]]],
-            [["a", "b", "c"], [["a"], ["b"], ["c"], ["a", "b", "c"]]],
-            [["a", "b"], [["a", "z"], ["z"]]],
-            *(_shops() for _ in range(16)),
         ],
     ),
     CodeProblem(

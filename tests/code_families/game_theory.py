@@ -7,6 +7,18 @@ from tests.code_families import CodeProblem, lists
 draw = random.Random("game theory")
 
 
+def slow_matches(n: int) -> bool:
+    return any(not slow_matches(n - take) for take in (1, 2) if take <= n)
+
+
+def slow_largest(coins: list[int]) -> int:
+    left, players = list(coins), [0, 0]
+    for turn in range(len(coins)):
+        players[turn % 2] += max(left)
+        left.remove(max(left))
+    return players[0]
+
+
 def slow_pile(n: int, moves: list[int]) -> bool:
     return any(not slow_pile(n - move, moves) for move in moves if move <= n)
 
@@ -28,18 +40,31 @@ def slow_piles(a: int, b: int) -> bool:
     return any(not slow_piles(*after) for after in moves)
 
 
-def slow_digits(n: int) -> bool:
-    return any(not slow_digits(n - int(digit)) for digit in str(n) if digit != "0")
-
-
-def slow_strip(cells: str) -> bool:
-    def wins(at: int) -> bool:
-        return any(not wins(to) for to in (at + 1, at + 2) if to < len(cells) and cells[to] == ".")
-
-    return wins(0)
-
-
 PROBLEMS = [
+    CodeProblem(
+        "matches",
+        "Two players take turns at n matches. In a turn a player takes 1 or 2 matches. Who takes the last match "
+        "wins. Both play as well as possible. Say whether the player who begins wins; with no match that player "
+        "has lost.",
+        """def wins_with_matches(n: int) -> bool:
+    return n % 3 != 0""",
+        slow_matches,
+        [[3], [4], [5]],
+        [[n] for n in (0, 1, 2, *range(6, 25))],
+    ),
+    CodeProblem(
+        "largest",
+        "Two players take turns at a heap of coins. In a turn a player takes the coin that is worth most of those "
+        "that are left. Return the total value of the coins of the player who begins.",
+        """def value_of_first(coins: list[int]) -> int:
+    return sum(sorted(coins, reverse=True)[::2])""",
+        slow_largest,
+        [[[5, 1, 3]], [[4, 7]], [[2, 2, 9, 4]]],
+        [
+            [[]], [[8]], [[3, 3]], [[1, 2, 3, 4, 5]], [[10, 0, 10, 0]], [[0, 0, 0]], [[6, 5, 4, 3, 2, 1]], [[100, 1]],
+            *([coins] for coins in lists(draw, 16, 9, 0, 40)),
+        ],
+    ),
     CodeProblem(
         "pile",
         "Two players take turns at a pile of n stones. In a turn a player takes away as many stones as one of the "
@@ -106,42 +131,6 @@ PROBLEMS = [
             [0, 0], [1, 0], [0, 1], [1, 1], [3, 3], [5, 5], [6, 6], [5, 6], [6, 0], [1, 6], [4, 3], [3, 4], [2, 5],
             [4, 4],
             [6, 5], [1, 2], [0, 5], [3, 1], [2, 6], [4, 6],
-        ],
-    ),
-    CodeProblem(
-        "digits",
-        "Two players share a number n. In a turn a player chooses a digit of the number that is not 0 and "
-        "subtracts it from the number. Who makes it 0 wins. Both play as well as possible. Say whether the player "
-        "who begins wins; with n = 0 the player who begins has lost.",
-        """def digit_game(n: int) -> bool:
-    wins = [False] * (n + 1)
-    for number in range(1, n + 1):
-        wins[number] = any(digit != '0' and not wins[number - int(digit)] for digit in str(number))
-    return wins[n]""",
-        slow_digits,
-        [[7], [10], [12]],
-        [[n] for n in (0, 1, 9, 11, 13, 14, 15, 19, 20, 21, 22, 25, 28, 30, 31, 33, 37, 40, 44, 50, 57, 60)],
-    ),
-    CodeProblem(
-        "strip",
-        "A token stands on the first cell of a strip. In the text cells, '.' is a free cell and '#' a blocked "
-        "one; the first one is free. Two players take turns; in a turn a player moves the token 1 or 2 cells to "
-        "the right, onto a free cell. Who cannot move loses. Both play as well as possible. Say whether the "
-        "player who begins wins.",
-        """def strip_game(cells: str) -> bool:
-    wins = [False] * (len(cells) + 2)
-    for at in range(len(cells) - 1, -1, -1):
-        wins[at] = any(
-            to < len(cells) and cells[to] == '.' and not wins[to] for to in (at + 1, at + 2)
-        )
-    return wins[0]""",
-        slow_strip,
-        [["..."], ["...."], [".#."]],
-        [
-            ["."], [".."], [".#"], [".##"], [".##."], ["....."], ["......"], [".#.#."], [".#..#"], ["..##.."],
-            [".#.#.#."],
-            [".#.#.#.#."], [".......#"], [".#......"],
-            *(["." + "".join(draw.choice("...#") for _ in range(draw.randint(5, 16)))] for _ in range(12)),
         ],
     ),
 ]  # fmt: skip

@@ -8,19 +8,23 @@ from tests.code_families import CodeProblem, lists
 draw = random.Random("one dimension")
 
 
+def slow_stairs(n: int) -> int:
+    return 1 if n == 0 else sum(slow_stairs(n - step) for step in (1, 2, 3) if step <= n)
+
+
+def slow_rising(values: list[int]) -> int:
+    runs = [values[i:j] for i in range(len(values)) for j in range(i + 1, len(values) + 1)]
+    return max((len(run) for run in runs if all(a < b for a, b in pairwise(run))), default=0)
+
+
+def slow_days(profits: list[int]) -> int:
+    return max(sum(profits[i:j]) for i in range(len(profits)) for j in range(i + 1, len(profits) + 1))
+
+
 def slow_stalls(profits: list[int]) -> int:
     chosen = [some for size in range(len(profits) + 1) for some in combinations(range(len(profits)), size)]
     apart = [some for some in chosen if all(b - a > 2 for a, b in pairwise(some))]
     return max(sum(profits[stall] for stall in some) for some in apart)
-
-
-def slow_tolls(tolls: list[int]) -> int:
-    def cheapest(at: int) -> int:
-        if at >= len(tolls):
-            return 0
-        return tolls[at] + min(cheapest(at + step) for step in (1, 2, 3))
-
-    return min(cheapest(start) for start in (0, 1, 2))
 
 
 def slow_fence(n: int) -> int:
@@ -43,22 +47,58 @@ def slow_stamps(stamps: list[int], total: int) -> int:
     return letters
 
 
-def slow_staircase(numbers: list[int]) -> int:
-    best = 0
-    for size in range(len(numbers) + 1):
-        for some in combinations(numbers, size):
-            if all(b == a + 1 for a, b in pairwise(some)):
-                best = size
-    return best
-
-
-def slow_readings(text: str, words: list[str]) -> int:
-    if not text:
-        return 1
-    return sum(slow_readings(text[len(word) :], words) for word in words if text.startswith(word))
-
-
 PROBLEMS = [
+    CodeProblem(
+        "stairs",
+        "A child climbs n steps and takes 1, 2 or 3 of them at a time. In how many ways can it climb exactly n "
+        "steps? There is one way to climb 0 steps.",
+        """def ways_to_climb(n: int) -> int:
+    ways = [1] + [0] * n
+    for i in range(1, n + 1):
+        ways[i] = sum(ways[i - step] for step in (1, 2, 3) if step <= i)
+    return ways[n]""",
+        slow_stairs,
+        [[3], [4], [5]],
+        [[n] for n in (0, 1, 2, *range(6, 23))],
+    ),
+    CodeProblem(
+        "rising",
+        "Return the number of days of the longest time in which the price rose every day. A time is a part of the "
+        "list without gaps; its first day counts, too. The empty list has 0 days.",
+        """def longest_rise(prices: list[int]) -> int:
+    best = run = 0
+    last = None
+    for price in prices:
+        run = run + 1 if last is not None and price > last else 1
+        best, last = max(best, run), price
+    return best""",
+        slow_rising,
+        [[[1, 2, 2, 3, 4]], [[5, 4]], [[3, 1, 4, 6, 5]]],
+        [
+            [[]], [[7]], [[2, 2, 2]], [[1, 2, 3, 4, 5]], [[5, 4, 3, 2, 1]], [[1, 3, 2, 4, 3, 5]], [[-2, -1, 0]],
+            [[0, 0, 1]],
+            [[1, 2, 1, 2, 3]],
+            *([prices] for prices in lists(draw, 15, 12, -5, 9)),
+        ],
+    ),
+    CodeProblem(
+        "days",
+        "profits has what a shop earned on each day; a loss is below 0. Return the largest total of one or more "
+        "days in a row. There is at least one day.",
+        """def best_days(profits: list[int]) -> int:
+    best = ending = profits[0]
+    for profit in profits[1:]:
+        ending = max(profit, ending + profit)
+        best = max(best, ending)
+    return best""",
+        slow_days,
+        [[[2, -1, 3]], [[-4, -2]], [[1, -5, 4, 1]]],
+        [
+            [[5]], [[-5]], [[0]], [[0, 0]], [[-1, 0, -1]], [[1, 2, 3]], [[-3, -2, -1]], [[8, -20, 9]], [[3, -1, -1, 3]],
+            [[-2, 1, -3, 4, -1, 2, 1, -5, 4]],
+            *([profits] for profits in lists(draw, 15, 12, -9, 9)),
+        ],
+    ),
     CodeProblem(
         "stalls",
         "profits[i] is what stall i of a market street earns. Open stalls must have at least two closed stalls "
@@ -74,26 +114,6 @@ PROBLEMS = [
             [[]], [[7]], [[0]], [[1, 2]], [[3, 2, 1]], [[1, 1, 1, 1]], [[10, 0, 0, 10, 0, 0, 10]], [[1, 9, 1, 1, 9, 1]],
             [[5, 6, 7, 8, 9]],
             *([profits] for profits in lists(draw, 15, 11, 0, 20)),
-        ],
-    ),
-    CodeProblem(
-        "tolls",
-        "A path has steps numbered from 0, and tolls[i] is the price of standing on step i. You begin before step "
-        "0 and go 1, 2 or 3 steps forward each time, until you are beyond the last step. Return the smallest "
-        "total price.",
-        """def cheapest_walk(tolls: list[int]) -> int:
-    n = len(tolls)
-    cost = [0] * (n + 3)
-    for i in range(n - 1, -1, -1):
-        cost[i] = tolls[i] + min(cost[i + 1], cost[i + 2], cost[i + 3])
-    return min(cost[0], cost[1], cost[2])""",
-        slow_tolls,
-        [[[5, 1, 4]], [[2]], [[9, 9, 1, 9, 9]]],
-        [
-            [[]], [[3, 3]], [[1, 1, 1]], [[4, 4, 4, 4]], [[0, 0, 0, 0, 0]], [[7, 1, 7, 7, 1, 7]],
-            [[1, 2, 3, 4, 5, 6, 7]],
-            [[7, 6, 5, 4, 3, 2, 1]], [[100, 1, 100, 100, 100]],
-            *([tolls] for tolls in lists(draw, 15, 13, 0, 15)),
         ],
     ),
     CodeProblem(
@@ -130,46 +150,6 @@ PROBLEMS = [
             [[], 0], [[], 3], [[5], 0], [[5], 5], [[5], 4], [[2], 9], [[1], 12], [[1, 6, 10], 12], [[1, 7, 10], 14],
             [[3, 5], 7], [[6, 9, 20], 43],
             *([sorted(draw.sample(range(2, 13), 3)), draw.randint(10, 60)] for _ in range(13)),
-        ],
-    ),
-    CodeProblem(
-        "staircase",
-        "From a list of numbers strike out any, so that each number that is left is exactly 1 larger than the one "
-        "left before it. Return the largest possible number of numbers left.",
-        """def longest_staircase(numbers: list[int]) -> int:
-    best = {}
-    for number in numbers:
-        best[number] = max(best.get(number, 0), best.get(number - 1, 0) + 1)
-    return max(best.values(), default=0)""",
-        slow_staircase,
-        [[[1, 5, 2, 3]], [[4, 4, 4]], [[3, 2, 1]]],
-        [
-            [[]], [[9]], [[1, 2, 3, 4, 5]], [[2, 4, 6, 8]], [[1, 1, 2, 2, 3]], [[-1, 0, 1]], [[5, 1, 6, 2, 7, 3]],
-            [[3, 1, 2, 3, 4, 2, 5]], [[0, 0]],
-            *([numbers] for numbers in lists(draw, 15, 11, 0, 7)),
-        ],
-    ),
-    CodeProblem(
-        "readings",
-        "A text without spaces is read as words of a list, one after the other, each as often as needed. Count "
-        "the ways to read the whole text. The words of the list differ. The empty text is read in one way.",
-        """def count_readings(text: str, words: list[str]) -> int:
-    ways = [1] + [0] * len(text)
-    for end in range(1, len(text) + 1):
-        for word in words:
-            if text[:end].endswith(word):
-                ways[end] += ways[end - len(word)]
-    return ways[len(text)]""",
-        slow_readings,
-        [["abab", ["a", "b", "ab"]], ["cat", ["cat", "c"]], ["dog", ["do", "og"]]],
-        [
-            ["", ["a"]], ["", []], ["a", []], ["a", ["a"]], ["a", ["b"]], ["aa", ["a"]], ["aaaa", ["a", "aa"]],
-            ["aaaaaa", ["aa", "aaa"]], ["abcabc", ["abc", "ab", "c"]], ["sunday", ["sun", "day", "sunday"]],
-            *(
-                ["".join(draw.choice("ab") for _ in range(draw.randint(3, 10))), sorted(draw.sample(WORDS, 4))]
-                for WORDS in [["a", "b", "ab", "ba", "aa", "bb", "aba", "bab"]]
-                for _ in range(14)
-            ),
         ],
     ),
 ]  # fmt: skip

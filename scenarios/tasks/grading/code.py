@@ -89,8 +89,7 @@ class ProgramGrader:
         if self._sandbox is None:
             self._sandbox = self._open.enter_context(Sandbox(workers=1, kind=self._kind))
         limits = Limits(seconds=task.seconds, memory_mb=MEMORY_MB, output_bytes=OUTPUT_BYTES)
-        outcomes: Sequence[Outcome] = self._sandbox.run(code, function, list(calls), limits)
-        return outcomes
+        return self._sandbox.run(code, function, calls, limits)
 
 
 def _whole(program: str, task: ProgramTask) -> str:
@@ -146,5 +145,8 @@ def check_sandbox(kind: Kind) -> None:
     Raises:
         TaskError: with what to install.
     """
-    if kind != "none" and (why := available()):
+    if kind == "none":
+        return
+    _, why = available()
+    if why:
         raise TaskError(why, key=("task", "sandbox"))
