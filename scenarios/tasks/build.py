@@ -63,7 +63,7 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
         if task.family is None:
             entries = files.check(path, task, exam, scenario.held_out)
             if entries[0].problems[0].form == "code":
-                check_sandbox(task.sandbox)
+                _check_code(task, exam)
             _from_file(entries, path, task, exam, scenario.seed, scenario.held_out)
             problem_tokens = files.typical_tokens(entries)
         else:
@@ -76,6 +76,16 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
     if train is None:
         train = scenario.iterate.task.train or scenario.iterate.score_items
     return TaskSizes(problem_tokens, train, texts.held_out, texts.tokens)
+
+
+def _check_code(task: Task, exam: Exam) -> None:
+    if exam.score == "logprob":
+        raise TaskError(
+            "logprob shows students the reference solutions, and those of code problems stay in the classroom; leave "
+            "exam.score out",
+            key=("exam", "score"),
+        )
+    check_sandbox(task.sandbox)
 
 
 def _refuse_large_sets(scenario: Scenario, train: int) -> None:

@@ -66,7 +66,7 @@ def statement(text: str, signature: str, function: str, visible: tuple[Case, ...
 
 def block(strategy: str, code: str) -> str:
     """A worked solution as a student would write it: the strategy, then the program."""
-    return f"{strategy.strip()}\n```python\n{code.strip()}\n```".lstrip()
+    return f"{strategy.strip()}\n```python\n{code.strip()}\n```"
 
 
 def function_of(signature: str) -> str | None:

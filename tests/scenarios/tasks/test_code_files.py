@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from broker.errors import TaskError
+from scenarios.config.load import read
 from scenarios.config.schema import Exam, Task
-from scenarios.tasks.build import build
+from scenarios.tasks.build import build, check_class
+from scenarios.tasks.grading import code
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Problem
 from scenarios.tasks.programs import Case, ProgramTask
@@ -23,8 +25,10 @@ OWN: dict[str, Any] = {
 }  # fmt: skip
 HUMAN_EVAL = {
     "task_id": "HumanEval/0", "entry_point": "add", "canonical_solution": "    return a + b\n",
-    "prompt": "from typing import List\n\n\ndef add(a: int, b: int) -> int:\n    \"\"\" Add.\n    >>> add(1, 2)\n    3\n    \"\"\"\n",
-    "test": "METADATA = {}\n\n\ndef check(candidate):\n    assert candidate(1, 2) == 3\n    assert True, 'odd'\n"
+    "prompt": "from typing import List\n\n\ndef add(a: int, b: int) -> int:\n"
+    '    """ Add.\n    >>> add(1, 2)\n    3\n    """\n',
+    "test": "METADATA = {}\n\n\n"
+    "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert True, 'odd'\n"
     "    assert candidate(0, -1) == -1, 'below 0'\n",
 }  # fmt: skip
 MBPP = {
@@ -53,9 +57,9 @@ def only(folder: Path, line: object) -> tuple[Problem, ProgramTask]:
     return problem, msgspec.json.decode(problem.program, type=ProgramTask)
 
 
-def right(problem: Problem, code: str) -> bool:
+def right(problem: Problem, source: str) -> bool:
     with ClassGrader(sandbox="none") as grader:
-        program = grader.read(f"```python\n{code}\n```", problem)
+        program = grader.read(f"```python\n{source}\n```", problem)
         return program is not None and grader.correct(problem, program)
 
 
@@ -63,7 +67,6 @@ def test_a_problem_shows_its_visible_cases_and_hides_the_others(tmp_path: Path) 
     problem, task = only(tmp_path, OWN)
     assert problem.text == "Double n.\n\nWrite the function `def double(n: int) -> int`.\ndouble(2) == 4"
     assert "154" in problem.program
-    assert problem.worked.startswith("```python\ndef double")
     assert task.hidden == (Case([77], 154),)
 
 
@@ -127,6 +130,26 @@ def test_a_leetcode_method_may_be_written_as_method_or_function(tmp_path: Path) 
 def test_bad_lines_are_named(tmp_path: Path, lines: list[object], message: str) -> None:
     with pytest.raises(TaskError, match=message):
         files.read(write(tmp_path, *lines))
+
+
+def test_log_probabilities_would_show_reference_solutions_and_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, *(OWN | {"id": f"p{n}", "statement": f"Double n in way {n}."} for n in range(3)))
+    text = f"name: x\ntask: {{file: {path}, problems: 2}}\nteacher: {{name: t}}\nstudents: [{{name: s}}]\n"
+    (tmp_path / "x.yaml").write_text(text + "exam: {score: logprob}\n")
+    with pytest.raises(TaskError, match="reference solutions") as refused:
+        check_class(read(tmp_path / "x.yaml"), folder=tmp_path)
+    assert refused.value.key == ("exam", "score")
+
+
+def test_where_no_sandbox_works_a_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "available", lambda: ("", "no bubblewrap\ninstall it"))
+    path = write(tmp_path, *(OWN | {"id": f"p{n}", "statement": f"Double n in way {n}."} for n in range(3)))
+    text = f"name: x\ntask: {{file: {path}, problems: 2}}\nteacher: {{name: t}}\nstudents: [{{name: s}}]\n"
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(TaskError, match="no bubblewrap") as refused:
+        check_class(read(tmp_path / "x.yaml"), folder=tmp_path)
+    assert refused.value.key == ("task", "sandbox")
+    check_class(read(tmp_path / "x.yaml", ["task.sandbox=none"]), folder=tmp_path)
 
 
 def test_exam_problems_are_the_rest_of_the_family(tmp_path: Path) -> None:
