@@ -22,6 +22,7 @@ BENCHMARKS = {
     "monitor": "monitor",
     "pipelining": "pipelining",
     "prefix": "prefix",
+    "sandbox": "sandbox",
     "startup": "startup",
     "startup-vllm": "startup_vllm",
     "store": "store",

@@ -7,6 +7,14 @@ from tests.code_families import CodeProblem, lists
 draw = random.Random("game theory")
 
 
+def slow_one_each(a: int, b: int) -> bool:
+    taken = 0
+    while a + b > 0:
+        a, b = (a - 1, b) if a else (a, b - 1)
+        taken += 1
+    return taken % 2 == 1
+
+
 def slow_matches(n: int) -> bool:
     return any(not slow_matches(n - take) for take in (1, 2) if take <= n)
 
@@ -23,10 +31,6 @@ def slow_pile(n: int, moves: list[int]) -> bool:
     return any(not slow_pile(n - move, moves) for move in moves if move <= n)
 
 
-def slow_halving(n: int) -> bool:
-    return n > 0 and (not slow_halving(n - 1) or not slow_halving(n // 2))
-
-
 def slow_row(coins: list[int]) -> int:
     if not coins:
         return 0
@@ -41,6 +45,19 @@ def slow_piles(a: int, b: int) -> bool:
 
 
 PROBLEMS = [
+    CodeProblem(
+        "one-each",
+        "There are a red and b blue balls. Two players take turns; in a turn a player takes exactly one ball of any colour. "
+        "Who takes the last ball wins. Say whether the player who begins wins; with no ball that player has lost.",
+        """def wins_with_balls(a: int, b: int) -> bool:
+    return (a + b) % 2 == 1""",
+        slow_one_each,
+        [[1, 0], [2, 2], [2, 3]],
+        [
+            [0, 0], [0, 1], [1, 1], [2, 0], [0, 2], [1, 2], [2, 1], [3, 3], [3, 2], [10, 0], [0, 11], [7, 8], [8, 7], [9, 9],
+            *([draw.randint(0, 30), draw.randint(0, 30)] for _ in range(10)),
+        ],
+    ),
     CodeProblem(
         "matches",
         "Two players take turns at n matches. In a turn a player takes 1 or 2 matches. Who takes the last match "
@@ -82,20 +99,6 @@ PROBLEMS = [
             [8, [1, 3, 4]], [9, [1, 3, 4]],
             *([draw.randint(5, 18), sorted(draw.sample(range(1, 8), 3))] for _ in range(14)),
         ],
-    ),
-    CodeProblem(
-        "halving",
-        "Two players share a number n. In a turn a player either makes it smaller by 1, or replaces it by half of "
-        "it, rounded down. Who makes it 0 wins. Both play as well as possible. Say whether the player who begins "
-        "wins; with n = 0 the player who begins has lost.",
-        """def halving_game(n: int) -> bool:
-    wins = [False] * (n + 1)
-    for number in range(1, n + 1):
-        wins[number] = not wins[number - 1] or not wins[number // 2]
-    return wins[n]""",
-        slow_halving,
-        [[2], [3], [4]],
-        [[n] for n in (0, 1, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 20, 23, 24, 31, 32, 33, 40)],
     ),
     CodeProblem(
         "row",

@@ -15,6 +15,8 @@ from typing import Literal
 
 import msgspec
 
+from scenarios.tasks.sandbox import seccomp
+
 FOLDER_MB = 64
 """Size of the folder that programs can write to."""
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/nix/store")
@@ -59,7 +61,10 @@ def commands() -> Iterator[Command]:
 
 
 def _user_namespace() -> tuple[str, ...]:
-    return ("--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534")
+    # bubblewrap forbids more user namespaces by a file in /proc/sys, which is read-only in containers; the filter does
+    # it everywhere, where there is one.
+    further = () if seccomp.program() else ("--disable-userns",)
+    return ("--unshare-user", *further, "--uid", "65534", "--gid", "65534")
 
 
 def _inside() -> tuple[str, ...]:
@@ -67,13 +72,9 @@ def _inside() -> tuple[str, ...]:
     size = str(FOLDER_MB << 20)
     mounts = ["--size", size, "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108  (a new file system)
     shown = sorted(path for path in {*LIBRARIES, *_python()} if os.path.exists(path))
+    # Folders above a mount would be closed to the user that a supervisor of root becomes.
     for folder in sorted({str(parent) for path in (*shown, "/dev/null") for parent in Path(path).parents} - {"/"}):
-        mounts += [
-            "--perms",
-            "0755",
-            "--dir",
-            folder,
-        ]  # else root's, and closed to the user that the supervisor becomes
+        mounts += ["--perms", "0755", "--dir", folder]
     for path in shown:
         mounts += ["--ro-bind", path, path]
     for device in DEVICES:
@@ -83,13 +84,12 @@ def _inside() -> tuple[str, ...]:
 
 
 def _python() -> set[str]:
-    """The interpreter's files, without a folder that lies in another one of them or of the libraries."""
-    library = sysconfig.get_config_var("LIBDIR")  # of libpython
+    """The interpreter's files, without those that lie in a folder of others or of the libraries."""
     paths = {
         interpreter(),
+        os.path.join(sys.base_exec_prefix, "lib"),  # libpython, where there is one
         sysconfig.get_path("stdlib"),
         sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix}),
     }
-    paths |= {library} if library else set()
     folders = {Path(path) for path in (*LIBRARIES, *paths)}
     return {path for path in paths if not folders & set(Path(path).parents)}

@@ -113,16 +113,18 @@ def _call(worker: Worker, code: str, function: str, arguments: Sequence[Any], li
 
 def _confined(workers: int) -> list[Worker]:
     """Workers in bubblewrap, the first of which runs."""
-    said = "bubblewrap is not installed"
+    said: list[str] = []
     for command in bubblewrap.commands():
         first = Worker(command)
         try:
             outcome = first.call(PROOF, "answer", [], DEFAULT)
         except WorkerGone as error:
-            said = str(error) or said
+            said.append(str(error))
             continue
         if outcome.value == "works":
             return [first, *(Worker(command, number) for number in range(1, workers))]
-        said = outcome.detail
+        said.append(f"a program {outcome.detail}")
         first.close()
-    raise SandboxError(f"programs of models cannot be run safely on this machine: {said}\n{INSTALL}")
+    own = [text for text in said if text.startswith("bwrap:")]  # its own words say more than an error of ours
+    why = "; ".join(dict.fromkeys(own or said)) or "bubblewrap is not installed"
+    raise SandboxError(f"programs of models cannot be run safely on this machine: {why}\n{INSTALL}")

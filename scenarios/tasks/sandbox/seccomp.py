@@ -5,8 +5,8 @@ parts of the kernel that a program does not need; sockets of other kinds than AF
 virtual machine from every network namespace); memory that outlives a program or that no limit counts; changes of the
 supervisor's limits and priority.
 
-libseccomp's Python module is not on PyPI, and the wheels that wrap it need the system's library; a deny list of this
-length is one loop. The numbers are those of the kernel's headers (asm/unistd_64.h, asm-generic/unistd.h).
+The Python bindings of libseccomp need the system's library, and those without it are young; a list of this length is
+one loop. The numbers are those of the kernel's headers (asm/unistd_64.h, asm-generic/unistd.h).
 """
 
 import errno

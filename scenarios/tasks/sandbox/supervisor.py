@@ -3,8 +3,8 @@
 Its source is given to `python -c`, so it uses the standard library alone. A call comes over the socket at standard
 input: one `CALL` with two files. The first holds the task (JSON: `code`, `function`, `arguments`), the second takes the
 answer (JSON: `value`, or `error` and `detail`). The supervisor reads neither: every process that it forks can read its
-memory, which must hold no program. When the process has ended or is out of time, every process in the sandbox is killed,
-and an `END` goes back.
+memory, which must hold no program. When the process has ended or is out of time, every process in the sandbox is
+killed, and an `END` goes back.
 
 Inside bubblewrap the supervisor is process 1 of its own process namespace: the kernel delivers no signal from inside
 that it does not handle, its end is the end of all others, and it inherits every process that a program leaves.
@@ -13,6 +13,7 @@ that it does not handle, its end is the end of all others, and it inherits every
 # What is not used here is what programs use most: each process has it without loading it.
 import bisect  # noqa: F401
 import collections  # noqa: F401
+import contextlib
 import dataclasses  # noqa: F401
 import functools  # noqa: F401
 import heapq  # noqa: F401
@@ -103,50 +104,48 @@ def unchanged(changed: int) -> bool:
 
 def watch(child: int, seconds: float, control: socket.socket, mode: str) -> tuple[bool, int]:
     """Wait for the child, kill what is left, and return whether it ran out of time, and its exit code."""
-    ended = os.pidfd_open(child) if LINUX else -1
-    watched = [control.fileno(), ended] if LINUX else [control.fileno()]
+    wake, tick = [], TICK_S / 10
+    with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3, other systems
+        wake, tick = [os.pidfd_open(child)], TICK_S
     waited, last, late = 0.0, time.monotonic(), False
-    while not late:
-        ready, _, _ = select.select(watched, [], [], TICK_S if LINUX else TICK_S / 10)
+    ended = os.wait4(child, os.WNOHANG)
+    while not ended[0]:
+        ready, _, _ = select.select([control.fileno(), *wake], [], [], tick)
         if control.fileno() in ready:  # nothing is sent during a call: the other side is gone
             kill(child, mode)
             os._exit(0)
-        if ended in ready or (not LINUX and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
-            break
         used = time.clock_gettime((~child << 3) | 2) if LINUX else 0.0  # the clock of the child's processor time
         # A step is cut, so that the time in which this machine or this process was stopped does not count.
         now = time.monotonic()
         waited, last = waited + min(now - last, 1.0), now
         late = used > seconds or waited > GRACE_S + STARVED * used
-    if LINUX:
-        os.close(ended)
+        if late:
+            kill(child, mode)
+        ended = os.wait4(child, 0 if late else os.WNOHANG)
     kill(child, mode)
-    _, status, usage = os.wait4(child, 0)
-    try:
+    with contextlib.suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
-    except ChildProcessError:
-        pass
+    for descriptor in wake:
+        os.close(descriptor)
+    _, status, usage = ended
     return late or usage.ru_utime + usage.ru_stime > seconds, os.waitstatus_to_exitcode(status)
 
 
 def kill(child: int, mode: str) -> None:
-    """Kill the child and all that it has started. The child is not waited for yet, so its id is its own."""
-    try:
+    """Kill all that the program has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left
         if mode == "alone" and os.getpid() == 1:
             os.kill(-1, signal.SIGKILL)
         else:
-            os.kill(child, signal.SIGKILL)
             os.killpg(child, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # it has ended, or ended before it made its group
 
 
 def limit(seconds: float, memory: int, file_bytes: int, processes: int) -> None:
     """Set the kernel's limits of this process and of all that it starts; `processes` 0: no limit."""
     os.setsid()
     wanted = {
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # no core file, and with 1, unlike 0, no program of the system that collects them
         resource.RLIMIT_CPU: math.ceil(seconds) + 1,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_NOFILE: OPEN_FILES,

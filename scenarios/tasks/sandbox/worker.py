@@ -23,10 +23,8 @@ FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")
 """Of the interpreter: no installed packages, no other folder for modules, no compiled files."""
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 """All of it. With one seed, the same program has the same sets."""
-
-
 OWN_USERS = 1_800_000_000
-"""First of the user ids of supervisors that root starts; each has its own, since the kernel counts processes by user."""
+"""First of the user ids of supervisors that root starts; each has its own, since processes are counted by user."""
 
 
 class WorkerGone(Exception):
@@ -75,6 +73,9 @@ class Worker:
             said = self._said() or str(error)
             self.close()
             raise WorkerGone(said) from None
+        except BaseException:  # Ctrl-C, for example: the end of this call must not be read as that of the next one
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the supervisor and all that runs inside. Safe to call twice; the next call starts another."""

@@ -63,7 +63,7 @@ def f(given):
     children = [os.fork() for _ in range(2)]
     while True:
         pass""",
-        ("timeout", "crashed"),
+        ("timeout", "crashed", "exception"),
     ),
     "other processes": Hostile(
         """import os
@@ -112,7 +112,11 @@ def f(given):
         LIBC + "def f(given):\n    return [c.unshare(0x10000000), ctypes.get_errno()]", values=REFUSED
     ),
     "user namespace by clone": Hostile(
-        LIBC + "def f(given):\n    return [c.syscall(56, 0x10000000 | 17, 0, 0, 0, 0), ctypes.get_errno()]",
+        LIBC
+        + """import os
+def f(given):
+    clone = 56 if os.uname().machine == 'x86_64' else 220
+    return [c.syscall(clone, 0x10000000 | 17, 0, 0, 0, 0), ctypes.get_errno()]""",
         values=REFUSED,
     ),
     "mount": Hostile(
@@ -361,6 +365,17 @@ def f(given):
     threading.Thread(target=work).start()
     return 1""",
         values=(1,),
+    ),
+    "earlier programs in memory": Hostile(
+        """import gc
+def f(given):
+    earlier = ''.join(['given', "['num", "ber'] + 1"])  # of the good program
+    found = []
+    for thing in gc.get_objects():
+        inside = list(thing.values()) if isinstance(thing, dict) else thing if isinstance(thing, (list, tuple)) else []
+        found += [text for text in inside if isinstance(text, (str, bytes)) and earlier in str(text)]
+    return len(found)""",
+        values=(0,),
     ),
     "a daemon after the answer": Hostile(
         """import os, time
