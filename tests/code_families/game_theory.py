@@ -47,14 +47,15 @@ def slow_piles(a: int, b: int) -> bool:
 PROBLEMS = [
     CodeProblem(
         "one-each",
-        "There are a red and b blue balls. Two players take turns; in a turn a player takes exactly one ball of any colour. "
-        "Who takes the last ball wins. Say whether the player who begins wins; with no ball that player has lost.",
+        "There are a red and b blue balls. Two players take turns; in a turn a player takes exactly one ball of any "
+        "colour. Who takes the last ball wins. Say whether the player who begins wins; with no ball that player has lost.",
         """def wins_with_balls(a: int, b: int) -> bool:
     return (a + b) % 2 == 1""",
         slow_one_each,
         [[1, 0], [2, 2], [2, 3]],
         [
-            [0, 0], [0, 1], [1, 1], [2, 0], [0, 2], [1, 2], [2, 1], [3, 3], [3, 2], [10, 0], [0, 11], [7, 8], [8, 7], [9, 9],
+            [0, 0], [0, 1], [1, 1], [2, 0], [0, 2], [1, 2], [2, 1], [3, 3], [3, 2], [10, 0], [0, 11], [7, 8], [8, 7],
+            [9, 9],
             *([draw.randint(0, 30), draw.randint(0, 30)] for _ in range(10)),
         ],
     ),
