@@ -47,8 +47,9 @@ def slow_piles(a: int, b: int) -> bool:
 PROBLEMS = [
     CodeProblem(
         "one-each",
-        "There are a red and b blue balls. Two players take turns; in a turn a player takes exactly one ball of any "
-        "colour. Who takes the last ball wins. Say whether the player who begins wins; with no ball that player has lost.",
+        "There are a red and b blue balls. Two players take turns; in a turn a player takes exactly one ball of "
+        "any colour. Who takes the last ball wins. Say whether the player who begins wins; with no ball that "
+        "player has lost.",
         """def wins_with_balls(a: int, b: int) -> bool:
     return (a + b) % 2 == 1""",
         slow_one_each,

@@ -1,7 +1,7 @@
 """Dynamic programming along one dimension."""
 
 import random
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 from tests.code_families import CodeProblem, lists
 
@@ -12,19 +12,17 @@ def slow_stairs(n: int) -> int:
     return 1 if n == 0 else sum(slow_stairs(n - step) for step in (1, 2, 3) if step <= n)
 
 
+def slow_boards(n: int) -> int:
+    return 1 if n == 0 else sum(slow_boards(n - board) for board in (1, 2) if board <= n)
+
+
+def slow_payments(coins: list[int], total: int) -> int:
+    return 1 if total == 0 else sum(slow_payments(coins, total - coin) for coin in coins if coin <= total)
+
+
 def slow_rising(values: list[int]) -> int:
     runs = [values[i:j] for i in range(len(values)) for j in range(i + 1, len(values) + 1)]
     return max((len(run) for run in runs if all(a < b for a, b in pairwise(run))), default=0)
-
-
-def slow_days(profits: list[int]) -> int:
-    return max(sum(profits[i:j]) for i in range(len(profits)) for j in range(i + 1, len(profits) + 1))
-
-
-def slow_stalls(profits: list[int]) -> int:
-    chosen = [some for size in range(len(profits) + 1) for some in combinations(range(len(profits)), size)]
-    apart = [some for some in chosen if all(b - a > 2 for a, b in pairwise(some))]
-    return max(sum(profits[stall] for stall in some) for some in apart)
 
 
 def slow_fence(n: int) -> int:
@@ -48,6 +46,37 @@ def slow_stamps(stamps: list[int], total: int) -> int:
 
 
 PROBLEMS = [
+    CodeProblem(
+        "boards",
+        "A row of length n is laid out with boards of length 1 and boards of length 2. In how many ways can that "
+        "be done? There is one way for a row of length 0.",
+        """def ways_to_lay(n: int) -> int:
+    ways = [1] + [0] * n
+    for i in range(1, n + 1):
+        ways[i] = ways[i - 1] + (ways[i - 2] if i >= 2 else 0)
+    return ways[n]""",
+        slow_boards,
+        [[2], [4], [5]],
+        [[n] for n in (0, 1, 3, *range(6, 23))],
+    ),
+    CodeProblem(
+        "payments",
+        "A machine takes coins one after the other, of the values in coins, each as often as you like. In how "
+        "many orders can coins be put in that are worth exactly total? There is one way to pay 0. The values "
+        "differ.",
+        """def ways_to_pay(coins: list[int], total: int) -> int:
+    ways = [1] + [0] * total
+    for i in range(1, total + 1):
+        ways[i] = sum(ways[i - coin] for coin in coins if coin <= i)
+    return ways[total]""",
+        slow_payments,
+        [[[1, 2], 3], [[2, 5], 7], [[3], 4]],
+        [
+            [[], 0], [[], 3], [[1], 0], [[1], 9], [[2], 9], [[5], 5], [[7], 5], [[1, 2, 5], 5], [[2, 4], 7],
+            [[4, 6], 20],
+            *([sorted(draw.sample(range(1, 9), 3)), draw.randint(4, 15)] for _ in range(14)),
+        ],
+    ),
     CodeProblem(
         "stairs",
         "A child climbs n steps and takes 1, 2 or 3 of them at a time. In how many ways can it climb exactly n "
@@ -79,41 +108,6 @@ PROBLEMS = [
             [[0, 0, 1]],
             [[1, 2, 1, 2, 3]],
             *([prices] for prices in lists(draw, 15, 12, -5, 9)),
-        ],
-    ),
-    CodeProblem(
-        "days",
-        "profits has what a shop earned on each day; a loss is below 0. Return the largest total of one or more "
-        "days in a row. There is at least one day.",
-        """def best_days(profits: list[int]) -> int:
-    best = ending = profits[0]
-    for profit in profits[1:]:
-        ending = max(profit, ending + profit)
-        best = max(best, ending)
-    return best""",
-        slow_days,
-        [[[2, -1, 3]], [[-4, -2]], [[1, -5, 4, 1]]],
-        [
-            [[5]], [[-5]], [[0]], [[0, 0]], [[-1, 0, -1]], [[1, 2, 3]], [[-3, -2, -1]], [[8, -20, 9]], [[3, -1, -1, 3]],
-            [[-2, 1, -3, 4, -1, 2, 1, -5, 4]],
-            *([profits] for profits in lists(draw, 15, 12, -9, 9)),
-        ],
-    ),
-    CodeProblem(
-        "stalls",
-        "profits[i] is what stall i of a market street earns. Open stalls must have at least two closed stalls "
-        "between them. Return the largest total profit. No stall has to be open.",
-        """def best_stalls(profits: list[int]) -> int:
-    best = [0] * (len(profits) + 3)
-    for i in range(len(profits) - 1, -1, -1):
-        best[i] = max(best[i + 1], profits[i] + best[i + 3])
-    return best[0]""",
-        slow_stalls,
-        [[[5, 1, 1, 6]], [[2, 9, 3]], [[4, 4, 4]]],
-        [
-            [[]], [[7]], [[0]], [[1, 2]], [[3, 2, 1]], [[1, 1, 1, 1]], [[10, 0, 0, 10, 0, 0, 10]], [[1, 9, 1, 1, 9, 1]],
-            [[5, 6, 7, 8, 9]],
-            *([profits] for profits in lists(draw, 15, 11, 0, 20)),
         ],
     ),
     CodeProblem(

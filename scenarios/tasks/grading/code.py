@@ -74,16 +74,19 @@ class ProgramGrader:
         return all(passes(outcome, case) for outcome, case in zip(outcomes, task.visible, strict=True))
 
     def _run_all(self, program: str, spec: str) -> Behaviour:
-        task, code = program_task(spec), _whole(program, program_task(spec))
-        compared = self._run(code, task.called, task.compared, task) if task.compared else []
+        task = program_task(spec)
+        compared, hidden = task.compared, [case.args for case in task.hidden]
+        calls = {msgspec.json.encode(args): args for args in (*compared, *hidden)}  # each once
+        made = self._run(_whole(program, task), task.called, list(calls.values()), task) if calls else []
+        outcomes = dict(zip(calls, made, strict=True))
+        on_inputs = [outcomes[msgspec.json.encode(args)] for args in compared]
         # Without inputs, only programs with the same text are known to do the same.
-        found = [one.error or _canonical(one.value) for one in compared] if compared else [program]
+        found = [one.error or _canonical(one.value) for one in on_inputs] if compared else [program]
         behaviour = digest(msgspec.json.encode(found).decode(), self._passes(program, spec))
-        if not task.hidden:
+        if not hidden:
             return Behaviour(behaviour, None)
-        outcomes = self._run(code, task.called, [case.args for case in task.hidden], task)
-        passed = sum(passes(outcome, case) for outcome, case in zip(outcomes, task.hidden, strict=True))
-        return Behaviour(behaviour, passed / len(task.hidden))
+        passed = sum(passes(outcomes[msgspec.json.encode(case.args)], case) for case in task.hidden)
+        return Behaviour(behaviour, passed / len(hidden))
 
     def _run(self, code: str, function: str, calls: Sequence[list[Any]], task: ProgramTask) -> Sequence[Outcome]:
         if self._sandbox is None:
