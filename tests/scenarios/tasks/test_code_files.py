@@ -17,6 +17,7 @@ from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Problem
 from scenarios.tasks.programs import Case, ProgramTask
 from scenarios.tasks.sources import code_files, files
+from tests import classes, code_cases
 
 OWN: dict[str, Any] = {
     "id": "double", "statement": "Double n.", "signature": "def double(n: int) -> int:",
@@ -179,3 +180,11 @@ def test_the_installed_humaneval_has_164_problems_whose_solutions_are_right() ->
     with ClassGrader(sandbox="none") as grader:
         wrong = [one.problems[0].id for one in entries if not grader.correct(one.problems[0], one.problems[0].answer)]
     assert wrong == []
+
+
+@pytest.mark.parametrize("family", code_cases.FAMILIES)
+def test_the_papers_settings_for_code_examine_on_the_rest_of_a_family(family: str) -> None:
+    scenario = read(classes.ROOT / "scenarios" / "paper" / f"m1_code_{family}.yaml", ["task.sandbox=none"])
+    check_class(scenario, folder=classes.ROOT)
+    assert (scenario.lesson.rationales, scenario.exam.problems, scenario.exam.sampling.temperature) == (8, 5, 0)
+    assert (scenario.lesson.sampling.temperature, scenario.lesson.sampling.top_p) == (0.6, 0.9)
