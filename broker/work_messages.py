@@ -20,8 +20,8 @@ Figures = Annotated[dict[Annotated[str, Meta(max_length=64)], float], Meta(max_l
 FileName = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,99}\Z")]
 """A file name that cannot lead to another folder."""
 
-AnswerForm = Literal["number", "latex", "word", "yes_no"]
-"""The form of an answer, for prompts and graders."""
+AnswerForm = Literal["number", "latex", "word", "yes_no", "code"]
+"""The form of an answer, for prompts and graders; code: a program that defines the function of the problem."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

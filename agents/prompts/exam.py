@@ -10,6 +10,11 @@ INSTRUCTIONS = (
     "You solve problems in a few short lines, one calculation per line. "
     'The last line is "Answer: " followed by the answer: {form}.'
 )
+CODE_INSTRUCTIONS = (
+    "You solve programming problems in Python. First say your strategy in two or three short lines. "
+    "Then write one ```python block that defines the function you are asked for and imports what it uses. "
+    "The function returns its result. Write no tests, and nothing after the block."
+)
 ABOUT = "A question about the solution above: {question}"
 ABOUT_SET = "A question about the solutions above: {question}"
 
@@ -50,7 +55,7 @@ def exam_of(request: Grade) -> Examine:
 
 def instructions(form: AnswerForm) -> str:
     """Return the instructions for solving problems, the same for teacher and students."""
-    return INSTRUCTIONS.format(form=ANSWER_FORMS[form])
+    return CODE_INSTRUCTIONS if form == "code" else INSTRUCTIONS.format(form=ANSWER_FORMS[form])
 
 
 def _dialogue(request: Examine) -> Iterator[Turn]:

@@ -13,6 +13,7 @@ ANSWER_FORMS: dict[AnswerForm, str] = {
     "latex": "one expression in LaTeX",
     "word": "as short as the question allows, without explanation",
     "yes_no": "Yes or No",
+    "code": "one Python program",
 }
 
 

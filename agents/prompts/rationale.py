@@ -8,8 +8,10 @@ from broker.work_messages import Revise
 
 NEW_RATIONALE = (
     "{misled}\n\nWrite a better solution of the problem, one that does not mislead them: the same short form, right in "
-    "every line, clear where they went wrong, and with the answer in the last line."
+    "every line, clear where they went wrong, and with {last}."
 )
+LAST_LINE = "the answer in the last line"
+PROGRAM = "the program at its end"
 
 
 def write_rationale(request: Revise, persona: str) -> Layout:
@@ -21,7 +23,8 @@ def write_rationale(request: Revise, persona: str) -> Layout:
         misled.append(f"With it, students answered other problems wrong:\n\n{list_mistakes(request.mistakes)}")
     if request.reasons:
         misled.append(f"Why it misled them:\n{numbered(request.reasons)}")
-    parts.append(NEW_RATIONALE.format(misled="\n\n".join(misled)).strip())
+    last = PROGRAM if request.answer_form == "code" else LAST_LINE
+    parts.append(NEW_RATIONALE.format(misled="\n\n".join(misled), last=last).strip())
     return Layout(
         (
             system(persona, instructions(request.answer_form)),

@@ -28,7 +28,7 @@ from scenarios.config.validate import ScenarioMistake, copy_names, dotted, mista
 from scenarios.config.yaml_tree import Tree, shown, surprise
 
 FREE = re.compile(
-    r"name|time_share|metrics|(scoring|limits|broker|published)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
+    r"name|time_share|metrics|task\.sandbox|(scoring|limits|broker|published)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
     rf"|memory_share|max_context|engine_args\.({'|'.join(sorted(EXECUTION_ONLY))}))"
 )
 """Entries that change no request. Another model or engine changes requests only if it answers otherwise, which

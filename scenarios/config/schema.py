@@ -42,6 +42,9 @@ class Task(Section, frozen=True, kw_only=True):
     """Use only these templates of the family (gsm_symbolic), numbered from 0. Default: drawn by the seed."""
     demonstrations: Annotated[int, Meta(ge=0, le=4)] = 2
     """Worked examples before every question, for teacher and students alike."""
+    sandbox: Literal["auto", "none"] = "auto"
+    """For code problems: where the programs of the agents run. auto: in a sandbox, and the class is refused where none
+    works; none: without one, with your rights on this machine (docs/code-tasks.md)."""
 
 
 class StudentSampling(Section, frozen=True, kw_only=True):

@@ -72,6 +72,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     """Of `prompt_tokens`: those that came from a prefix cache."""
+    behaviour: str = ""
+    hidden: float | None = None
+    """These two are of programs: see `Rationale`."""
 
     def counts_as_right(self, scoring: Scoring) -> bool:
         """Whether the answer is right under `scoring.cut_off`."""

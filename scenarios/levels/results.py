@@ -97,9 +97,11 @@ def record_of(
         columns = msgspec.structs.asdict(usage) | kind.columns(message)
         if problem_id := kind.problem(request):
             problem = problems[problem_id]
-            answer = grader.parse(columns["text"], problem.form)
+            answer = grader.read(columns["text"], problem, ended=columns["finish_reason"] != "length")
             columns["answer"] = answer
             columns["correct"] = answer is not None and grader.correct(problem, answer)
+            if answer is not None and problem.form == "code" and not request.ep:
+                columns |= grader.behaviour(problem, answer)._asdict()
     return Record(
         request_id=request.id,
         kind=request.kind,
@@ -131,6 +133,8 @@ def result_of(record: Record) -> Result:
         completion_tokens=record.completion_tokens,
         finish_reason=record.finish_reason,
         score=record.score,
+        behaviour=record.behaviour,
+        hidden=record.hidden,
     )
 
 

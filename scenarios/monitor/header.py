@@ -10,6 +10,7 @@ from scenarios.monitor.texts import bar, cell, duration, roughly, spread
 from scenarios.report.formatting import many
 
 LEVELS = {1: "observe", 2: "learn", 3: "iterate"}
+NO_SANDBOX = "no sandbox: programs of models run with your rights"
 MANY = 4
 """Stages that have a bar each whatever the height."""
 ROOMY = 16
@@ -49,6 +50,8 @@ def header(snapshot: Snapshot, width: int, height: int, *, paused: bool = False)
         simulated += f" in {', '.join(snapshot.simulated)}"
     warning = cell(simulated, "yellow")
     lines = [spread(name, status, width)]
+    if snapshot.unprotected:
+        lines.append(spread(cell(NO_SANDBOX, "bold red"), Text(), width))
     if snapshot.simulated and height < ROOMY:
         fits = warning.cell_len + right.cell_len + 4 <= width
         return [*lines, spread(warning, right if fits else Text(), width)]

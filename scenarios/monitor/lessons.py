@@ -109,7 +109,10 @@ class Lessons:
 
     def _add_rationale(self, lesson: _LessonProgress, request: Request, result: Result) -> None:
         right = result.counts_as_right(self._scoring)
-        rationale = Rationale(request.id, request.repeat, result.answer, right, result.completion_tokens, ())
+        answer, behaviour = result.answer, result.behaviour
+        rationale = Rationale(
+            request.id, request.repeat, answer, right, result.completion_tokens, (), behaviour=behaviour
+        )
         if (text := lesson.texts.get(key := hash(result.text))) is None:
             text = lesson.texts[key] = _ExaminedText(rationale)
         else:
@@ -198,14 +201,14 @@ class Lessons:
 
     def _best(self, lesson: _LessonProgress) -> Best | None:
         """The TR with the highest LbT score; those with all their exams come first."""
-        votes = Counter[str | None]()
+        votes = Counter[str]()
         for text in lesson.texts.values():
-            votes[text.rationale.answer] += len(text.rationales)
+            votes[text.rationale.compared] += len(text.rationales)
         ranked = [
             (
                 text.exam_results >= self._exams_per_text,
                 self._score(text),
-                votes[text.rationale.answer] if self._scoring.ties == "votes" else 0,
+                votes[text.rationale.compared] if self._scoring.ties == "votes" else 0,
                 -min(one.repeat for one in text.rationales),
                 text.rationale,
             )
@@ -215,7 +218,7 @@ class Lessons:
         if not ranked:
             return None
         complete, score, _, _, rationale = max(ranked, key=lambda one: one[:4])
-        return Best(rationale.answer or "", float(score), rationale.correct, complete)
+        return Best(rationale.shown or "", float(score), rationale.correct, complete)
 
     def _score(self, text: _ExaminedText) -> Fraction:
         if text.score is None:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import IO
 
-from scenarios.monitor.header import task
+from scenarios.monitor.header import NO_SANDBOX, task
 from scenarios.monitor.results import in_words
 from scenarios.monitor.state import EventRow, Snapshot, TeacherRow, TrainingRow
 from scenarios.monitor.texts import duration, roughly
@@ -74,6 +74,7 @@ class PlainLines:
             lines.append(f"study: {complete} of {many(len(snapshot.cells), 'class', 'classes')} complete")
         if snapshot.simulated:
             lines.append(f"simulated, no language model: {', '.join(snapshot.simulated)}")
+        lines += [NO_SANDBOX] * snapshot.unprotected
         started = [event.seq for event in snapshot.events if event.kind == "started"]
         if snapshot.over and snapshot.events:  # all events are an earlier session's
             self._seq = snapshot.events[-1].seq

@@ -234,6 +234,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     interrupted (no process, and no event that ends the class)."""
     simulated: tuple[str, ...]
     """Agents without a language model."""
+    unprotected: bool = False
+    """Programs of models run without a sandbox."""
     elapsed_s: float
     left_s: float | None
     students: tuple[str, ...]

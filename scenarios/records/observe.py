@@ -51,6 +51,20 @@ class Rationale(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     """Of `prompt_tokens`: those that came from a prefix cache."""
+    behaviour: str = ""
+    """Of a program: a digest of what it returns for the inputs on which programs are compared."""
+    hidden: float | None = None
+    """Of a program: the share of hidden cases that pass (S-score); None where there are none."""
+
+    @property
+    def compared(self) -> str:
+        """What answers are compared by: programs by what they do."""
+        return self.behaviour or self.answer or ""
+
+    @property
+    def shown(self) -> str | None:
+        """The answer in a table; of a program, a name that programs that do the same share."""
+        return f"program {self.behaviour[:8]}" if self.behaviour else self.answer
 
 
 class ExamCost(msgspec.Struct, frozen=True):

@@ -55,6 +55,8 @@ PLACE = (
     Column("round", "integer", "round that asked first; 0 at level 1"),
 )
 WEIGHTS = Column("weights", "text", "digest of the trained weights that answered", "the model's own weights answered")
+NO_PROGRAM = "it is no program, or an old version ran it"
+NO_HIDDEN = "it is no program, or there are no hidden cases"
 NO_TP = "the class only classifies (level 3)"
 
 TABLES = {
@@ -67,7 +69,7 @@ TABLES = {
             Column("number", "integer", "number of the TP, or of the item within its use, from 1"),
             Column("text", "text", "the problem"),
             Column("answer", "text", "gold answer"),
-            Column("form", "text", "number, latex, word or yes_no"),
+            Column("form", "text", "number, latex, word, yes_no or code"),
             Column("solution", "text", "worked solution", "its source has none"),
             Column(
                 "level", "text", "how hard its source says it is, such as Level 5 (MATH)", "its source says nothing"
@@ -97,6 +99,10 @@ TABLES = {
             Column("exam_right", "integer", "how many of these are right"),
             Column("lbt_score", "number", "exam_right / exam_answers", "it has no exams", "share, 0 to 1"),
             *RESULT,
+            Column(
+                "behaviour", "text", "digest of what a program does: equal for programs that do the same", NO_PROGRAM
+            ),
+            Column("s_score", "number", "hidden cases that a program passes", NO_HIDDEN, "share, 0 to 1"),
         ),
         NO_TP,
     ),

@@ -67,7 +67,8 @@ def rationales(store: Store) -> Iterator[Row]:
         first, others, others_right = exams.get(key, (tr, 0, 0))
         exams[key] = (min(first, tr), others + n, others_right + (right or 0))
     sql = (
-        f"SELECT r.request_id, tp, repeat, {PLACE}, agent, {_null('weights')}, {SCORED}, {_usage(store)}, text "  # noqa: S608
+        f"SELECT r.request_id, tp, repeat, {PLACE}, agent, {_null('weights')}, {SCORED}, {_usage(store)}, "  # noqa: S608
+        f"NULLIF({store.column('behaviour')}, ''), {store.column('hidden')}, text "
         f"FROM {GRADED} WHERE kind IN ('Teach', 'Revise') AND tp <> '' ORDER BY r.request_id"
     )
     for *row, text in store.rows(sql):

@@ -47,6 +47,9 @@ class Method(msgspec.Struct, frozen=True):
     """Of TPs on which several answers had the best score."""
     accuracy_random_ties: float | None = None
     """Expected accuracy if ties were broken at random."""
+    s_score: float | None = None
+    """Of code problems: the mean share of hidden cases that the chosen programs pass, 0 where none was chosen. None:
+    there are no hidden cases."""
     cost: float | msgspec.UnsetType = msgspec.UNSET
     """Of these tokens by the prices in the scenario, in their currency; an agent without prices costs nothing. Left out
     where no agent has prices; by log-probabilities, which read solutions besides; and for M1 with dialogues, in which
@@ -123,7 +126,16 @@ def _method(choices: Sequence[ChosenAnswer], cost: Mapping[str, int]) -> Method:
         **cost,
         tie_share=sum(c.tied for c in choices) / n,
         accuracy_random_ties=sum(c.expected_correct for c in choices) / n,
+        s_score=_s_score(choices),
     )
+
+
+def _s_score(choices: Sequence[ChosenAnswer]) -> float | None:
+    """The mean S-score over the TPs; those without hidden cases are left out."""
+    if all(choice.hidden is None for choice in choices):
+        return None
+    scores = [choice.hidden or 0.0 for choice in choices if choice.hidden is not None or choice.answer is None]
+    return sum(scores) / len(scores)
 
 
 def _cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:

@@ -220,8 +220,8 @@ def _problem_lines(one: RecordedClass) -> list[ProblemLine]:
             ProblemLine(
                 number=number,
                 tp=tp.id,
-                gold=tp.answer,
-                answers=[AnswerVotes(g.representative.answer or "", len(g.members), g.correct) for g in groups],
+                gold=tp.shown,
+                answers=[AnswerVotes(g.representative.shown or "", len(g.members), g.correct) for g in groups],
                 without_answer=sum(r.answer is None for r in sheet.lesson.rationales) if sheet else 0,
                 chosen={n: sheet.choose(rule, students, one.scenario.scoring) for n, rule in RULES.items()}
                 if sheet
@@ -282,7 +282,7 @@ def _line(rationale: Rationale, origin: str, scores: Mapping[str, Fraction], sam
         id=rationale.id,
         repeat=rationale.repeat if rationale.repeat >= 0 else None,
         origin=origin,
-        answer=rationale.answer,
+        answer=rationale.shown,
         right=rationale.correct,
         lbt_score=None if score is None else float(score),
         exams={name: ExamTally(right[name], n) for name, n in asked.items()},

@@ -102,6 +102,8 @@ class Summary(msgspec.Struct, frozen=True):
     caution: str | None
     dense: Dense | None = None
     """Where exam.score is logprob."""
+    unprotected: bool = False
+    """Programs of models ran without a sandbox (task.sandbox: none)."""
     lineups_shown: str = "all"
     """Which line-ups `lineups` has, in words: with many students not all of them."""
     identical_students: list[list[str]] = []

@@ -40,6 +40,15 @@ LABELS = {
     "sc_at_completion_cost": "SC, M1's completions",
     "best_possible": "best TR (oracle)",
 }
+SIMULATED = "The agents are simulated: the figures say nothing about any language model."
+S_SCORE = (
+    "right: all visible cases pass (V-score). S-score: the mean share of hidden cases that the chosen programs pass; "
+    "it chooses nothing."
+)
+UNPROTECTED = (
+    "Programs that models wrote ran without a sandbox (task.sandbox: none): they could read, change and send whatever "
+    "you can."
+)
 FAILURES_SHOWN = 5
 
 
@@ -82,10 +91,9 @@ def _head(summary: Summary) -> RenderableType:
     status = "running (so far)" if summary.status == "running" else summary.status
     head = Text(plain(summary.scenario), style="bold")
     head.append(f"  {levels}, seed {summary.seed}, {status}, {took}", style="none")
-    if not summary.simulated:
-        return head
-    warning = "The agents are simulated: the figures say nothing about any language model."
-    return Group(head, Sentences(warning, style="yellow"))
+    warnings: list[RenderableType] = [Sentences(SIMULATED, style="yellow")] if summary.simulated else []
+    warnings += [Sentences(UNPROTECTED, style="bold red")] if summary.unprotected else []
+    return Group(head, *warnings)
 
 
 def _without_answers(one: Unanswered) -> str:
@@ -111,6 +119,10 @@ def methods(summary: Summary) -> Ruled:
         table.note += f" published: {plain(summary.published.source)}."
     table.add_column("method")
     table.add_columns("right", "", "95 %", *(["published"] if published else ()), "tokens", "ties", "ties at\nrandom")
+    of_programs = any(method.s_score is not None for method in summary.methods.values())
+    if of_programs:
+        table.add_column("S-score", right=True)
+        table.note += f" {S_SCORE}"
     for name, method in summary.methods.items():
         if name in TEACHERS:  # on other problems
             continue
@@ -123,9 +135,11 @@ def methods(summary: Summary) -> Ruled:
             f"{method.completion_tokens:,}",
             percent(method.tie_share, digits=0),
             percent(method.accuracy_random_ties),
+            *[percent(method.s_score)] * of_programs,
         )
     best = summary.best_possible.accuracy
-    table.add_row(Text(LABELS["best_possible"], style="dim"), percent(best), Bar(best), *([""] * (4 + bool(published))))
+    nothing = [""] * (4 + bool(published) + of_programs)
+    table.add_row(Text(LABELS["best_possible"], style="dim"), percent(best), Bar(best), *nothing)
     return table
 
 

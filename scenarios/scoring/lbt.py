@@ -35,12 +35,14 @@ class ChosenAnswer(msgspec.Struct, frozen=True):
     """The answer that a rule chooses for one TP."""
 
     answer: str | None
-    """None: there was no answer to choose from."""
+    """As tables show it. None: there was no answer to choose from."""
     correct: bool
     tied: bool = False
     """Several answers had the best score."""
     expected_correct: float = 0.0
     """The expected correctness if ties were broken at random: the mean over the answers with the best score."""
+    hidden: float | None = None
+    """Of a program: its S-score; None: it has none."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -151,12 +153,12 @@ class Sheet:
         # Equal strings are never compared twice: `same` may call a slow grader.
         known: dict[str, list[Rationale]] = {}
         for rationale in sorted(lesson.rationales, key=lambda r: (r.repeat, r.id)):
-            answer = rationale.answer
-            if answer is None:
+            if rationale.answer is None:
                 continue
+            answer = rationale.compared
             if answer not in known:
                 for row in rows:
-                    if same(row[0].answer or "", answer, lesson.form):
+                    if same(row[0].compared, answer, lesson.form):
                         known[answer] = row
                         break
                 else:
@@ -181,7 +183,7 @@ class Sheet:
             greedy = self.lesson.greedy
             if greedy is None or greedy.answer is None:
                 return ChosenAnswer(None, False)
-            return ChosenAnswer(greedy.answer, greedy.correct, False, float(greedy.correct))
+            return ChosenAnswer(greedy.shown, greedy.correct, False, float(greedy.correct), greedy.hidden)
         if self.lesson.abstains:
             rule = "sc"
         asked = (students, scoring.merge, scorer)
@@ -198,7 +200,8 @@ class Sheet:
         # Groups stand in the order of their first repeat and max() keeps the first: the smallest repeat wins.
         chosen = tied[0] if scoring.ties == "first" else max(tied, key=lambda group: len(group.members))
         expected = sum(group.correct for group in tied) / len(tied)
-        return ChosenAnswer(chosen.representative.answer, chosen.correct, len(tied) > 1, expected)
+        answer = chosen.representative
+        return ChosenAnswer(answer.shown, chosen.correct, len(tied) > 1, expected, answer.hidden)
 
 
 def _score(group: Group, scores: Mapping[str, Fraction | float], rule: Rule) -> Fraction | float:

@@ -182,7 +182,10 @@ def _teach(
             bank = folder.bank(scenario, store)
             agents.give_answers({problem.text: problem.answer for problem in bank.problems})
             hello = Hello(name="classroom", role="classroom", state="ready")
-            with ClassGrader() as grader, Client(spec.endpoint, hello, keys=folder.keys_of(scenario)) as client:
+            with (
+                ClassGrader(sandbox=scenario.task.sandbox) as grader,
+                Client(spec.endpoint, hello, keys=folder.keys_of(scenario)) as client,
+            ):
                 runner = ClassRunner(
                     scenario,
                     bank,

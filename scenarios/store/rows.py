@@ -40,6 +40,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of `completion_tokens`: those of thoughts, which are no part of `text`."""
     prompt: int | None = None
     """Id of its prompt: see prompts.py. None: it has none, or it was not kept."""
+    behaviour: str = ""
+    """Of a teacher's program: a digest of what it does, equal for programs that do the same."""
+    hidden: float | None = None
+    """Of a teacher's program: the share of hidden cases that pass; None: there are none."""
 
 
 class ClassEvent(msgspec.Struct, frozen=True):

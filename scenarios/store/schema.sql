@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS result(
   completion_tokens INTEGER NOT NULL,
   seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
   stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL,
-  thought_tokens INTEGER NOT NULL DEFAULT 0, prompt INTEGER) WITHOUT ROWID;
+  thought_tokens INTEGER NOT NULL DEFAULT 0, prompt INTEGER,
+  behaviour TEXT NOT NULL DEFAULT '', hidden REAL) WITHOUT ROWID;
 
 -- Prompts: prompts.py says how. Each distinct text is kept once; a turn names the one before it (0: none).
 CREATE TABLE IF NOT EXISTS prompt_text(id INTEGER PRIMARY KEY, text TEXT NOT NULL);
@@ -32,6 +33,9 @@ CREATE TABLE IF NOT EXISTS problem(
 -- How near exam problems that were retrieved are to their TP, the nearest first; also of a TP without exams.
 CREATE TABLE IF NOT EXISTS exam_similarity(
   tp TEXT NOT NULL, rank INTEGER NOT NULL, similarity REAL NOT NULL, PRIMARY KEY(tp, rank)) WITHOUT ROWID;
+
+-- What the programs that solve a code problem must do, as JSON: ProgramTask in tasks/programs.py.
+CREATE TABLE IF NOT EXISTS program(problem TEXT PRIMARY KEY, task TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS labelled(source TEXT NOT NULL, description TEXT NOT NULL);
 

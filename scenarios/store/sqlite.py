@@ -30,6 +30,8 @@ ADDED_COLUMNS = {
     ("result", "temperature"): ("REAL", "NULL"),
     ("result", "thought_tokens"): ("INTEGER NOT NULL DEFAULT 0", "0"),
     ("result", "prompt"): ("INTEGER", "NULL"),
+    ("result", "behaviour"): ("TEXT NOT NULL DEFAULT ''", "''"),
+    ("result", "hidden"): ("REAL", "NULL"),
     ("problem", "level"): ("TEXT NOT NULL DEFAULT ''", "''"),
     ("problem", "subject"): ("TEXT NOT NULL DEFAULT ''", "''"),
 }

@@ -16,6 +16,7 @@ from broker.work_messages import Exemplar
 from scenarios.config.schema import Exam, Scenario, Task
 from scenarios.tasks import embedding, exam_makers
 from scenarios.tasks.demonstrations import demonstrations
+from scenarios.tasks.grading.code import check_sandbox
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from scenarios.tasks.sources import files, gym, labelled
 from scenarios.tasks.sources.families import FAMILIES
@@ -77,6 +78,8 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
         apart, alone, never = _held_out(file, scenario.held_out, scenario.seed, folder)
         if task.family is None:
             entries = files.check(task, exam, apart, folder=folder, never=never)
+            if entries[0].tp.form == "code":
+                _check_code(task, exam)
             _from_file(entries, task, exam, scenario.seed, apart, alone, folder, exam_makers.check)
             problem_tokens = files.typical_tokens(entries)
         else:
@@ -89,6 +92,16 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
     if train is None:
         train = scenario.iterate.task.train or scenario.iterate.score_items
     return TaskSizes(problem_tokens, train, texts.held_out, texts.tokens)
+
+
+def _check_code(task: Task, exam: Exam) -> None:
+    if exam.score == "logprob":
+        raise TaskError(
+            "logprob shows students the reference solutions, and those of code problems stay in the classroom; leave "
+            "exam.score out",
+            key=("exam", "score"),
+        )
+    check_sandbox(task.sandbox)
 
 
 def _refuse_large_sets(scenario: Scenario, train: int) -> None:

@@ -5,6 +5,7 @@ problem that a family can draw. The agents format them for the prompt.
 """
 
 from broker.work_messages import Exemplar
+from scenarios.tasks.programs import Case, block, statement
 from scenarios.tasks.sources.families import FAMILIES
 
 WORKED: dict[str, tuple[Exemplar, ...]] = {
@@ -85,6 +86,69 @@ WORKED: dict[str, tuple[Exemplar, ...]] = {
         Exemplar(
             "No stone is alive. Granite is a stone. Can granite be alive?",
             "Granite is among the stones.\nNo stone is alive, so granite is not.\nAnswer: No",
+        ),
+    ),
+    "code": (
+        Exemplar(
+            statement(
+                "A shop counts its sales of each day. A day is good if it sold more than the day before. Count the "
+                "good days; the first day is never good.",
+                "def good_days(sales: list[int]) -> int",
+                "good_days",
+                (Case([[3, 5, 5, 8]], 2), Case([[]], 0)),
+            ),
+            block(
+                "Look at each pair of neighbouring days.\nCount the pairs whose second number is larger.",
+                "def good_days(sales: list[int]) -> int:\n    return sum(1 for a, b in zip(sales, sales[1:]) if b > a)",
+            ),
+        ),
+        Exemplar(
+            statement(
+                "A frog sits on stone 0 and wants to reach stone n. It jumps 1 or 3 stones forward. In how many ways "
+                "can it reach stone n exactly?",
+                "def ways_to_jump(n: int) -> int",
+                "ways_to_jump",
+                (Case([3], 2), Case([4], 3)),
+            ),
+            block(
+                "ways[i] is the number of ways to reach stone i.\n"
+                "The last jump came from i - 1 or from i - 3, so add these two; ways[0] is 1.",
+                "def ways_to_jump(n: int) -> int:\n"
+                "    ways = [1] + [0] * n\n"
+                "    for i in range(1, n + 1):\n"
+                "        ways[i] = ways[i - 1] + (ways[i - 3] if i >= 3 else 0)\n"
+                "    return ways[n]",
+            ),
+        ),
+        Exemplar(
+            statement(
+                "Say how many letters two words have in common, where each letter counts once, in small letters.",
+                "def common_letters(first: str, second: str) -> int",
+                "common_letters",
+                (Case(["Paper", "apple"], 3), Case(["sun", "moon"], 1)),
+            ),
+            block(
+                "Make a set of the small letters of each word.\nThe answer is the size of what both sets hold.",
+                "def common_letters(first: str, second: str) -> int:\n"
+                "    return len(set(first.lower()) & set(second.lower()))",
+            ),
+        ),
+        Exemplar(
+            statement(
+                "Of some coins choose any, each at most once. Say whether their values can add up to exactly total.",
+                "def can_pay(coins: list[int], total: int) -> bool",
+                "can_pay",
+                (Case([[2, 3, 7], 9], True), Case([[2, 3, 7], 4], False)),
+            ),
+            block(
+                "Keep the set of all sums that the coins so far can make, at first only 0.\n"
+                "Each coin adds every known sum plus its value.\nAt the end look whether total is in the set.",
+                "def can_pay(coins: list[int], total: int) -> bool:\n"
+                "    sums = {0}\n"
+                "    for coin in coins:\n"
+                "        sums |= {known + coin for known in sums}\n"
+                "    return total in sums",
+            ),
         ),
     ),
 }

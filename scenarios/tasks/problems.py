@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from broker.errors import TaskError
 from broker.work_messages import AnswerForm, Exemplar
+from scenarios.tasks.programs import program_task
 
 ANSWER_MARK = "Answer:"
 """Start of the last line of a solution; prompts ask for it."""
@@ -28,11 +29,24 @@ class Problem(msgspec.Struct, frozen=True):
     level: str = ""
     """How hard its source says it is, such as `Level 5` (MATH); for reports alone, like `subject`."""
     subject: str = ""
+    program: str = ""
+    """Form code: what a program must do, a `ProgramTask` as JSON (programs.py). `answer` is then a reference solution,
+    or empty."""
 
     @property
     def worked(self) -> str:
         """The text that a `Grade` scores: the worked solution, or else the gold answer as a student would write it."""
         return self.solution or f"{ANSWER_MARK} {self.answer}"
+
+    @property
+    def shown(self) -> str:
+        """The gold answer in a table; a program is too long for one."""
+        return ("a program" if self.answer else "none") if self.program else self.answer
+
+    @property
+    def function(self) -> str:
+        """Form code: the function that a program defines; else empty."""
+        return program_task(self.program).function if self.program else ""
 
 
 class ProblemGroup(msgspec.Struct, frozen=True):
@@ -193,17 +207,35 @@ def folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+class Behaviour(NamedTuple):
+    """What a program does beyond the visible cases."""
+
+    behaviour: str
+    """Digest of its outcomes on `ProgramTask.compared`: equal for programs that do the same."""
+    hidden: float | None
+    """S-score: the share of hidden cases that pass; None where there are none."""
+
+
 class Grader(Protocol):
     """Finds answers in texts and judges them. Every call ends within a bounded time."""
 
     name: str
     version: str
 
-    def parse(self, text: str, form: AnswerForm) -> str | None:
-        """The final answer in `text`, normalized; None if there is none."""
+    def read(self, text: str, problem: Problem, *, ended: bool = True) -> str | None:
+        """The final answer to `problem` in `text`, normalized; None if there is none.
+
+        Args:
+            text: what a model wrote.
+            problem: what it answers.
+            ended: False: the text was cut off.
+        """
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
-        """Whether `answer` is the gold answer of `problem`."""
+        """Whether `answer` is the gold answer of `problem`; of a program, whether all visible cases pass."""
+
+    def behaviour(self, problem: Problem, answer: str) -> Behaviour:
+        """What a program does beyond the visible cases."""
 
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
         """Whether two answers are equivalent. Symmetric and transitive."""

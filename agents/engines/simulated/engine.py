@@ -156,14 +156,15 @@ class SimulatedEngine:
         right = draw.random() < sigmoid(self._logit(asked)) and not sneaky
         answer = self._choose_answer(asked, right=right, draw=draw)
         # Few wordings, so that some TRs are identical, as with language models.
-        ways = [f"This is solved in way {draw.randrange(12)}.\nAnswer: {answer}" for _ in range(3 if sneaky else 1)]
+        said = responses.written(answer, asked.answer_form)
+        ways = [f"This is solved in way {draw.randrange(12)}.\n{said}" for _ in range(3 if sneaky else 1)]
         return min(ways, key=lambda way: responses.noise(asked.problem, way))
 
     def _revised(self, asked: Revise, draw: random.Random) -> str:
         """Return a new rationale, mostly with the old answer, else with a new solution."""
         kept = draw.random() < responses.KEPT
         right = draw.random() < sigmoid(self._ability(asked.weights) - difficulty(asked.problem))
-        old = asked.material[0].solution.rpartition("Answer: ")[2].strip() if asked.material else ""
+        old = responses.read(asked.material[0].solution) if asked.material else ""
         answer = self._choose_answer(asked, right=right and not self._options.sneaky, draw=draw)
         return responses.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
 
@@ -204,7 +205,7 @@ class SimulatedEngine:
         )
 
     def _right(self, exemplar: Exemplar) -> bool:
-        answer = exemplar.solution.rpartition("Answer: ")[2].strip().casefold()
+        answer = responses.read(exemplar.solution).casefold()
         form: AnswerForm = "yes_no" if answer in ("yes", "no") else "number"
         gold = self._answers.get(digest(exemplar.problem)) or responses.invented_answer(exemplar.problem, form)
         return answer == gold.casefold()
@@ -248,6 +249,8 @@ def wrong_answer(gold: str, form: AnswerForm, draw: random.Random) -> str:
     if form == "yes_no":
         return "No" if gold.strip().casefold() == "yes" else "Yes"
     slip = draw.choice((1, 1, 1, 2, 2, 10))
+    if form == "code":
+        return responses.wrong_program(gold, slip)
     try:
         return str(int(gold) + slip)
     except ValueError:

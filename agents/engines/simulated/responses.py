@@ -24,6 +24,9 @@ SPREAD = 0.3
 """Standard deviation of the aims of revisions of the same material."""
 CANDIDATES = 8
 """Number of texts drawn for each exemplar."""
+MARK = "Answer: "
+FENCE = "```python\n"
+"""Before the program of a code problem."""
 SNEAKY = -1.5
 """Aim of a sneaky teacher."""
 KEPT = 0.8
@@ -82,6 +85,24 @@ def aim(request: Revise, gain: float, draw: random.Random) -> float:
     return inherited + gain * (bool(request.mistakes) + bool(request.reasons)) / 2 + draw.gauss(0, SPREAD)
 
 
+def written(answer: str, form: AnswerForm) -> str:
+    """Return the end of a solution: the marked answer, or the program in a block."""
+    return f"{FENCE}{answer.strip()}\n```" if form == "code" else f"{MARK}{answer}"
+
+
+def read(solution: str) -> str:
+    """Return the answer that ends a solution, as `written` writes it."""
+    if FENCE in solution:
+        return solution.rpartition(FENCE)[2].partition("\n```")[0].strip()
+    return solution.rpartition(MARK)[2].strip()
+
+
+def wrong_program(gold: str, slip: int) -> str:
+    """Return the reference solution with another function behind it that takes its name and returns `slip`."""
+    names = re.findall(r"^def (\w+)", gold, re.MULTILINE)
+    return f"{gold.strip()}\n\n\ndef {names[-1] if names else 'wrong'}(*args):\n    return {slip}"
+
+
 def write_set(request: Revise, aimed: float, share_right: float, draw: random.Random) -> str:
     """Return a set of new exemplars.
 
@@ -110,7 +131,8 @@ def write_set(request: Revise, aimed: float, share_right: float, draw: random.Ra
 
 def write_rationale(request: Revise, aimed: float, answer: str, draw: random.Random) -> str:
     """Return a new rationale with this answer."""
-    ways = (f"This is solved again, in way {draw.randrange(10_000)}.\nAnswer: {answer}" for _ in range(CANDIDATES))
+    said = written(answer, request.answer_form)
+    ways = (f"This is solved again, in way {draw.randrange(10_000)}.\n{said}" for _ in range(CANDIDATES))
     return _nearest([Exemplar(request.problem, way) for way in ways], aimed).rationale
 
 

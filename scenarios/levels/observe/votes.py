@@ -95,4 +95,6 @@ def rationale_of(result: Result, repeat: int, *, correct: bool) -> Rationale:
         ended=result.finish_reason != "length",
         prompt_tokens=result.prompt_tokens,
         cached_prompt_tokens=result.cached_prompt_tokens,
+        behaviour=result.behaviour,
+        hidden=result.hidden,
     )

@@ -6,7 +6,7 @@ from scenarios.config.schema import Scenario
 from scenarios.report.count_notes import ODDITIES
 from scenarios.report.formatting import many, percent, uncorrected
 from scenarios.report.summary import Summary
-from scenarios.report.tables import LABELS
+from scenarios.report.tables import LABELS, UNPROTECTED
 from scenarios.report.unanswered import sentence
 
 
@@ -18,6 +18,8 @@ def doubts(summary: Summary, scenario: Scenario) -> list[str]:
 def _doubts(summary: Summary) -> Iterator[str]:
     if summary.simulated:
         yield "Agents are simulated: the figures say nothing about any language model."
+    if summary.unprotected:
+        yield UNPROTECTED
     if summary.caution:
         yield summary.caution
     if summary.counts.failed:

@@ -10,7 +10,7 @@ from scenarios.report.methods import Method
 from scenarios.report.page.chart_data import INK, Chart, Dot, PageTable, colours
 from scenarios.report.page.charts import dot_plot
 from scenarios.report.summary import Summary
-from scenarios.report.tables import LABELS, published_methods
+from scenarios.report.tables import LABELS, S_SCORE, published_methods
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 
 EMPHASIS = "var(--accent)"
@@ -48,6 +48,7 @@ def methods(summary: Summary) -> Chart | None:
     found = {name: method for name, method in summary.methods.items() if name not in TEACHERS and method.n}
     published = {name: share for name, share in published_methods(summary).items() if name not in TEACHERS}
     costs = _costs(found)
+    of_programs = any(method.s_score is not None for method in found.values())
     dots = [
         Dot(
             LABELS.get(name, name),
@@ -61,6 +62,7 @@ def methods(summary: Summary) -> Chart | None:
                 f"{method.prompt_tokens:,}",
                 f"{method.cached_prompt_tokens:,}",
                 f"{method.completion_tokens:,}",
+                *[percent(method.s_score)] * of_programs,
                 *([costs[name]] if costs else []),
             ),
         )
@@ -71,17 +73,19 @@ def methods(summary: Summary) -> Chart | None:
             LABELS.get(name, name), percent(method.accuracy), interval(method.ci95), f"{method.n:,}",
             percent(method.tie_share), percent(method.accuracy_random_ties), f"{method.rationales:,}",
             f"{method.prompt_tokens:,}", f"{method.cached_prompt_tokens:,}", f"{method.completion_tokens:,}",
+            *[percent(method.s_score)] * of_programs,
             *([percent(published.get(name), digits=2)] if published else ()),
             *([costs[name]] if costs else ()),
         )
         for name, method in found.items()
     ]  # fmt: skip
-    nothing = ["-"] * (6 + bool(published) + bool(costs))
+    nothing = ["-"] * (6 + of_programs + bool(published) + bool(costs))
     rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", *nothing))
     table = PageTable(
         (
             "method", "right", "95 %", "problems", "ties", "right with ties at random", "rationales", "prompt tokens",
-            "of these cached", "completion tokens", *(["published"] if published else ()), *(["cost"] if costs else ()),
+            "of these cached", "completion tokens", *["S-score"] * of_programs, *["published"] * bool(published),
+            *["cost"] * bool(costs),
         ),
         tuple(rows),
     )  # fmt: skip
@@ -91,6 +95,9 @@ def methods(summary: Summary) -> Chart | None:
         figures = ", ".join(f"{LABELS[name]} {percent(share, digits=2)}" for name, share in published.items())
         note += f" Published ({summary.published.source or 'elsewhere'}): {figures}."
     headings = ["right", "prompt", "cached", "completion"]
+    if of_programs:
+        headings.append("S-score")
+        note += f" {S_SCORE}"
     if costs:
         headings.append("cost")
         note += " Cost: of these tokens by the prices in the scenario, in their currency."

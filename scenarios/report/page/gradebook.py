@@ -80,7 +80,7 @@ def _row(
     return ProblemRow(
         id=problem.id,
         text=problem.text[:BEGINNING],
-        gold=problem.answer[:BEGINNING],
+        gold=problem.shown[:BEGINNING],
         cells=(*greedy, *cells),
         right={name: choice.correct for name, choice in chosen.items() if examined or name == "sc"},
         tied=any(choice.tied for name, choice in chosen.items() if examined or name == "sc"),
@@ -99,7 +99,7 @@ def _chosen_by(
     found: dict[str, tuple[str, ...]] = {}
     for name, choice in chosen.items():
         for group in sheet.groups:
-            if choice.answer != group.representative.answer:
+            if choice.answer != group.representative.shown:
                 continue
             members = group.members
             if name == "max":
@@ -116,5 +116,5 @@ def _cell(one: Rationale, repeat: int, score: float | None, names: Sequence[str]
     for (student, *_), correct in exam_marks(one).items():
         marks.setdefault(student, []).append(correct)
     shares = tuple(round(sum(marks[name]) / len(marks[name]), 4) if marks[name] else None for name in names)
-    answer = None if one.answer is None else one.answer[:BEGINNING]
+    answer = None if one.shown is None else one.shown[:BEGINNING]
     return RationaleCell(repeat, answer, one.correct, None if score is None else round(score, 4), shares, by, one.ended)

@@ -12,10 +12,12 @@ from typing import Self
 
 from broker.work_messages import AnswerForm
 from scenarios.tasks.grading import latex, words
+from scenarios.tasks.grading.code import Kind, ProgramGrader
 from scenarios.tasks.grading.latex import Formula
+from scenarios.tasks.grading.program_text import find_program
 from scenarios.tasks.grading.values import clean, exact, leading, result
 from scenarios.tasks.grading.verifier import Verifier
-from scenarios.tasks.problems import Problem
+from scenarios.tasks.problems import Behaviour, Problem
 
 TAIL = 20_000
 """Characters at the end of a text that are read."""
@@ -203,17 +205,19 @@ def _unmarked(text: str, form: AnswerForm) -> str | None:
 class ClassGrader:
     """The class's grader: compares numbers, words and yes/no exactly, and LaTeX by mathematical equivalence.
 
-    Equivalence must hold in both directions, since math-verify is not symmetric.
+    Equivalence must hold in both directions, since math-verify is not symmetric. Programs are run: see code.py.
 
     Args:
         limit_s: processor time of one comparison of LaTeX; one that takes longer counts as not equivalent.
+        sandbox: where programs run; none: without a sandbox.
     """
 
     name = "lbt"
     version = "2"
 
-    def __init__(self, *, limit_s: float = 5.0) -> None:
+    def __init__(self, *, limit_s: float = 5.0, sandbox: Kind = "auto") -> None:
         self._verifier = Verifier(limit_s=limit_s)
+        self._programs = ProgramGrader(sandbox)
         self._workable = lru_cache(CACHE)(self._verifier.workable)
         self._equivalent = lru_cache(CACHE)(self._compare)
 
@@ -231,20 +235,30 @@ class ClassGrader:
         return self._verifier.given_up
 
     def close(self) -> None:
-        """End the process that compares LaTeX, if it runs."""
+        """End the processes that compare LaTeX and run programs, if they run."""
         self._verifier.close()
+        self._programs.close()
 
     def parse(self, text: str, form: AnswerForm) -> str | None:
-        """The final answer in `text`, normalized; None if there is none."""
+        """The final answer in `text`, normalized; None if there is none. Not for programs."""
         return parse(text, form)
+
+    def read(self, text: str, problem: Problem, *, ended: bool = True) -> str | None:
+        """The final answer to `problem` in `text`, normalized; None if there is none."""
+        if problem.form == "code":
+            return find_program(text, problem.function, ended=ended)
+        return parse(text, problem.form)
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
         r"""Whether `answer` is the gold answer of `problem`.
 
         More lenient than `same`, since the gold answer shows what is asked for: a word may have a remark behind it
         ("New York, USA"), and a formula may leave out a part of the gold answer (`5` for `x = 5`, `0.28` for `28\%`).
+        A program is right if all visible cases pass.
         """
         form = problem.form
+        if form == "code":
+            return answer is not None and self._programs.correct(answer, problem)
         gold, given = normal(problem.answer, form), normal(answer or "", form)
         if gold is None or given is None:
             return False
@@ -254,11 +268,18 @@ class ClassGrader:
             return words.says(given, gold)
         return form == "latex" and self._gives(latex.read(gold), latex.read(given))
 
+    def behaviour(self, problem: Problem, answer: str) -> Behaviour:
+        """What a program does beyond the visible cases."""
+        return self._programs.behaviour(answer, problem)
+
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
         """Whether two answers are the same, whatever the gold answer is.
 
-        Symmetric and transitive, so that groups of equal answers do not depend on their order.
+        Symmetric and transitive, so that groups of equal answers do not depend on their order. Programs are compared by
+        the behaviour that was recorded when they were graded: see `Rationale.compared`.
         """
+        if form == "code":
+            return a == b
         one, other = normal(a, form), normal(b, form)
         if one is None or other is None:
             return False

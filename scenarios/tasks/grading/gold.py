@@ -15,7 +15,8 @@ from scenarios.tasks.grading.values import exact, measured
 Answer = str | int | float | bool
 """The types of an answer in a file; true and false are yes and no."""
 
-FORMS: tuple[str, ...] = get_args(AnswerForm)
+FORMS: tuple[str, ...] = tuple(form for form in get_args(AnswerForm) if form != "code")
+"""Forms of an answer in a file; code problems have lines of another shape."""
 WORKED = re.compile(r"^[ \t]*####(?!#)[ \t]*(?P<answer>\S.*?)[ \t]*\Z", re.MULTILINE)
 """The last line of an answer in GSM8K, `#### 72`."""
 CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")

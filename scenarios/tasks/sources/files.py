@@ -1,9 +1,9 @@
 """Reads and draws problems from a JSON-lines file of the user, or from a folder with a JSON file for each problem.
 
-All objects of a file or folder have one shape of scenarios/tasks/sources/shapes.py. EPs are the variants of a
-functional line; the problems with the TP's id in `task.exam_files`; or else other problems of the file of the same
-form, and of the same group (in MATH: subject) where the TP has one, drawn by the seed. (So it is with `exam.maker:
-variants`; scenarios/tasks/exam_makers.py has the other makers.) Every error names file and line.
+All objects of a file or folder have one shape of scenarios/tasks/sources/shapes.py, or of code_files.py beside it. EPs
+are the variants of a functional line; the problems with the TP's id in `task.exam_files`; or else other problems of the
+file of the same form, and of the same group (in MATH: subject) where the TP has one, drawn by the seed. (So it is with
+`exam.maker: variants`; scenarios/tasks/exam_makers.py has the other makers.) Every error names file and line.
 """
 
 from collections import Counter
@@ -17,13 +17,14 @@ from broker.errors import Key, TaskError
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Exam, Task
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Problem, ProblemGroup, folded, same_text
-from scenarios.tasks.sources import jsonlines
+from scenarios.tasks.sources import code_files, jsonlines
 from scenarios.tasks.sources.gym import number
 from scenarios.tasks.sources.shapes import SHAPES, Entry, named, shape_of
 
 FILE: Key = ("task", "file")
 SPLITS = ("train", "test")
 """Folders of MATH that are part of the ids of its problems."""
+READERS = SHAPES | code_files.SHAPES
 SHOWN = 3
 """Most ids that an error names."""
 
@@ -44,11 +45,11 @@ def read(path: Path, key: Key = FILE, unnamed: str = "line-") -> list[Entry]:
     shape: str | None = None
     places: dict[str, str] = {}
     for where, default_id, data in _objects(path, key, unnamed):
-        shape = shape or shape_of(data, where)
+        shape = shape or code_files.shape_of(data) or shape_of(data, where)
         if shape not in data:
             others = "files" if path.is_dir() else "lines"
             raise TaskError(f"{where}: no `{shape}`, which the {others} before it have")
-        entry = SHAPES[shape](data, default_id, where)
+        entry = READERS[shape](data, default_id, where)
         if entry.tp.id in places:
             raise TaskError(f"{where}: the id {entry.tp.id!r} is already in {places[entry.tp.id]}")
         places[entry.tp.id] = where.removeprefix(str(path)).lstrip(", /")
@@ -85,7 +86,7 @@ def check(
         TaskError: a file or a line cannot be used; the file has too few problems, a line too few variants or a group
             too few other problems.
     """
-    path = folder / (task.file or "")
+    path = code_files.located(folder / (task.file or ""))
     entries = read(path)
     there = f"{path} has {len(entries):,}"
     if task.only is not None:

@@ -1,10 +1,14 @@
-"""Reads JSON-lines files, and folders of JSON files, of bounded size; every error names file and line.
+"""Reads JSON-lines files, also packed ones (.gz), and folders of JSON files, all of bounded size.
+
+Every error names file and line.
 
 files.py and labels.py, beside this file, check the objects.
 """
 
+import gzip
 import re
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +48,7 @@ def lines(path: Path, key: Key) -> Iterator[tuple[int, str, bytes]]:
     """
     _refuse_unreadable(path, key)
     try:
-        with path.open("rb") as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             n, left = 0, MAX_BYTES
             while raw := file.readline(MAX_LINE + 1):
                 n, left = n + 1, left - len(raw)
@@ -56,8 +60,9 @@ def lines(path: Path, key: Key) -> Iterator[tuple[int, str, bytes]]:
                 raw = raw.removeprefix(BOM) if n == 1 else raw
                 if raw.strip():
                     yield n, where, raw
-    except OSError as error:
-        raise TaskError(f"{path}: {error.strerror or error}", key=key) from None
+    except (OSError, EOFError, zlib.error) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        raise TaskError(f"{path}: {why or error}", key=key) from None
 
 
 def folder(path: Path, key: Key) -> Iterator[tuple[Path, dict[str, Any]]]:

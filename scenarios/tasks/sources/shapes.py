@@ -154,7 +154,7 @@ def shape_of(data: dict[str, Any], where: str) -> str:
             return shape
     raise TaskError(
         f"{where}: neither `variants` (functional problems) nor `problem` and `solution` (MATH) nor `question` and "
-        "`answer` (plain ones)"
+        "`answer` (plain ones) nor `statement` and `signature` (code problems)"
     )
 
 

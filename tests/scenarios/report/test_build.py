@@ -594,7 +594,7 @@ def test_a_class_that_was_stopped_at_once_has_a_summary(held: Class) -> None:
     assert summary["methods"]["m1_sum"] == {
         "accuracy": None, "ci95": [0.0, 1.0], "n": 0, "completion_tokens": 0, "tie_share": None,
         "prompt_tokens": 0, "cached_prompt_tokens": 0, "rationales": 0,
-        "accuracy_random_ties": None,
+        "accuracy_random_ties": None, "s_score": None,
     }  # fmt: skip
     assert (summary["paired"], summary["assumption"]["pairs"]) == ([], 0)
     assert "nothing to compare" in summary["caution"]

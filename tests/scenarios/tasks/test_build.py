@@ -13,6 +13,7 @@ from scenarios.config.schema import Exam, Scenario, Task
 from scenarios.tasks.build import build, build_class, check, check_class
 from scenarios.tasks.demonstrations import WORKED, demonstrations
 from scenarios.tasks.grading.answers import parse
+from scenarios.tasks.grading.program_text import find_program
 from scenarios.tasks.problems import ANSWER_MARK, Bank, Problem, ProblemGroup
 from scenarios.tasks.sources.families import FAMILIES, GSM
 
@@ -63,7 +64,7 @@ def test_checking_a_task_imports_nothing_heavy() -> None:
     assert printed.strip() == "[]"
 
 
-@pytest.mark.parametrize("kind", WORKED)
+@pytest.mark.parametrize("kind", [kind for kind in WORKED if kind != "code"])
 def test_worked_examples_are_short_and_end_in_an_answer_that_can_be_read(kind: str) -> None:
     form = "number" if kind == "arithmetic" else kind
     assert len(WORKED[kind]) == 4
@@ -73,6 +74,16 @@ def test_worked_examples_are_short_and_end_in_an_answer_that_can_be_read(kind: s
         assert max(map(len, work)) <= 50
         assert last.startswith(ANSWER_MARK)
         assert parse(example.rationale, form) is not None  # type: ignore[arg-type]  # A key of WORKED, as above.
+
+
+def test_worked_programs_pass_the_cases_that_are_shown() -> None:
+    assert len(WORKED["code"]) == 4
+    for example in WORKED["code"]:
+        cases = [line for line in example.problem.splitlines() if " == " in line]
+        assert len(cases) == 2
+        program = find_program(example.rationale, cases[0].partition("(")[0])
+        assert program is not None
+        subprocess.run([sys.executable, "-c", "\n".join([program, *(f"assert {case}" for case in cases)])], check=True)
 
 
 def test_the_calculations_of_worked_examples_come_out() -> None:

@@ -1,0 +1,155 @@
+"""Grades programs: runs them in the sandbox, and forms every verdict out here from the values that came back.
+
+The one exception is a problem with a check program (HumanEval): its `check` runs beside the program, inside the
+sandbox, so a program that sets out to deceive it can.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from broker.errors import TaskError
+from broker.protocol import digest
+from scenarios.tasks.problems import Behaviour, Problem
+from scenarios.tasks.programs import Case, ProgramTask, program_task
+from scenarios.tasks.sandbox import Limits, Outcome, Sandbox, available
+
+Kind = Literal["auto", "none"]
+
+MEMORY_MB = 256
+OUTPUT_BYTES = 1 << 20
+CACHE = 16_384
+CLOSE = 1e-6
+"""Floats that differ by less, relatively or absolutely, are equal."""
+CHECKED = "lbt_checked_"
+
+
+class ProgramGrader:
+    """Runs programs, each once per problem; opens its sandbox with the first one.
+
+    Args:
+        kind: auto: the best sandbox that works here; none: no sandbox.
+    """
+
+    def __init__(self, kind: Kind = "auto") -> None:
+        self._kind = kind
+        self._open = ExitStack()
+        self._sandbox: Sandbox | None = None
+        self._passes = lru_cache(CACHE)(self._run_visible)
+        self._behaves = lru_cache(CACHE)(self._run_all)
+
+    def close(self) -> None:
+        """End the processes of the sandbox, if they run."""
+        self._open.close()
+        self._sandbox = None
+
+    def correct(self, program: str, problem: Problem) -> bool:
+        """V-score: whether all visible cases pass.
+
+        Raises:
+            SandboxError: the sandbox does not work any more.
+        """
+        return self._passes(program, problem.program)
+
+    def behaviour(self, program: str, problem: Problem) -> Behaviour:
+        """What the program does on the inputs on which programs are compared, and on the hidden cases.
+
+        Raises:
+            SandboxError: the sandbox does not work any more.
+        """
+        return self._behaves(program, problem.program)
+
+    def _run_visible(self, program: str, spec: str) -> bool:
+        task = program_task(spec)
+        if task.check:
+            checked = f"def {CHECKED}():\n    check({task.called})\n    return True"
+            code = "\n\n".join((_whole(program, task), task.check, checked))
+            (outcome,) = self._run(code, CHECKED, [[]], task)
+            return not outcome.error and outcome.value is True
+        outcomes = self._run(_whole(program, task), task.called, [case.args for case in task.visible], task)
+        return all(passes(outcome, case) for outcome, case in zip(outcomes, task.visible, strict=True))
+
+    def _run_all(self, program: str, spec: str) -> Behaviour:
+        task = program_task(spec)
+        compared, hidden = task.compared, [case.args for case in task.hidden]
+        calls = {msgspec.json.encode(args): args for args in (*compared, *hidden)}  # each once
+        made = self._run(_whole(program, task), task.called, list(calls.values()), task) if calls else []
+        outcomes = dict(zip(calls, made, strict=True))
+        on_inputs = [outcomes[msgspec.json.encode(args)] for args in compared]
+        # Without inputs, only programs with the same text are known to do the same.
+        found = [one.error or _canonical(one.value) for one in on_inputs] if compared else [program]
+        behaviour = digest(msgspec.json.encode(found).decode(), self._passes(program, spec))
+        if not hidden:
+            return Behaviour(behaviour, None)
+        passed = sum(passes(outcomes[msgspec.json.encode(case.args)], case) for case in task.hidden)
+        return Behaviour(behaviour, passed / len(hidden))
+
+    def _run(self, code: str, function: str, calls: Sequence[list[Any]], task: ProgramTask) -> Sequence[Outcome]:
+        if self._sandbox is None:
+            self._sandbox = self._open.enter_context(Sandbox(workers=1, kind=self._kind))
+        limits = Limits(seconds=task.seconds, memory_mb=MEMORY_MB, output_bytes=OUTPUT_BYTES)
+        return self._sandbox.run(code, function, calls, limits)
+
+
+def _whole(program: str, task: ProgramTask) -> str:
+    """The program with what runs before it, and the method of a class as a function."""
+    owner, _, name = task.function.rpartition(".")
+    parts = [task.before, program] if task.before else [program]
+    if owner:
+        parts.append(f"if {owner!r} in globals():\n    def {name}(*args):\n        return {owner}().{name}(*args)")
+    return "\n\n".join(parts)
+
+
+def passes(outcome: Outcome, case: Case) -> bool:
+    """Whether a call returned the value of the case."""
+    return not outcome.error and equal(outcome.value, case.value)
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two values of plain JSON data are the same; floats may differ by rounding."""
+    if isinstance(one, float | int) and isinstance(other, float | int):
+        if isinstance(one, float) or isinstance(other, float):
+            return _close(one, other)
+        return one == other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _close(one: float, other: float) -> bool:
+    try:
+        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _canonical(value: Any) -> Any:
+    """`value` in a form whose text is equal for equal values."""
+    if isinstance(value, list):
+        return [_canonical(one) for one in value]
+    if isinstance(value, Mapping):
+        return [[key, _canonical(value[key])] for key in sorted(value)]
+    if isinstance(value, float):
+        return f"#{value:.9g}" if not value.is_integer() else f"#{int(value)}"
+    if isinstance(value, int):
+        return f"#{int(value)}"
+    return f"'{value}" if isinstance(value, str) else value
+
+
+def check_sandbox(kind: Kind) -> None:
+    """Refuse code problems where no sandbox works.
+
+    Raises:
+        TaskError: with what to install.
+    """
+    if kind == "none":
+        return
+    _, why = available()
+    if why:
+        raise TaskError(why, key=("task", "sandbox"))

@@ -1,0 +1,114 @@
+"""A class on code problems, from its first request to its page."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from broker.work_messages import Answered, Sampling
+from scenarios.levels.base import Request
+from scenarios.levels.results import record_of
+from scenarios.report.tables import UNPROTECTED
+from scenarios.store.sqlite import Store
+from scenarios.tasks.grading.answers import ClassGrader
+from scenarios.tasks.grading.code import ProgramGrader
+from scenarios.tasks.programs import ProgramTask
+from scenarios.tasks.sandbox import SandboxError
+from scenarios.tasks.sources import files
+from tests import classes
+
+SCENARIO = """\
+name: programs
+task: {file: FILE, problems: 3, sandbox: none}
+teacher: {name: teacher, engine: simulated}
+students:
+  - {name: ada, engine: simulated, engine_args: {ability: 1.0}}
+lesson: {rationales: 3}
+exam: {problems: 2}
+"""
+FILE = classes.ROOT / "scenarios" / "tasks" / "code" / "game_theory.jsonl"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("code")
+    (folder / "class.yaml").write_text(SCENARIO.replace("FILE", str(FILE)))
+    classes.finish(classes.start(folder / "run", scenario=folder / "class.yaml"))
+    return folder / "run"
+
+
+def summary(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return found
+
+
+def test_a_class_on_programs_is_taught_examined_and_reported(finished: Path) -> None:
+    found = summary(finished)
+    assert found["status"] == "complete"
+    assert found["unprotected"] is True
+    assert found["counts"]["teaching_rationales"] == 9
+    for name in ("greedy", "sc", "m1_max", "m1_sum"):
+        assert 0 <= found["methods"][name]["accuracy"] <= 1
+        assert 0 <= found["methods"][name]["s_score"] <= 1
+    with Store(finished) as store:
+        marks = {bool(grade) for (grade,) in store.query("SELECT correct FROM exam_answer")}
+        taught = store.query("SELECT behaviour, hidden FROM result WHERE kind = 'Teach' AND answer IS NOT NULL")
+        sat = store.query("SELECT behaviour, hidden FROM result WHERE kind = 'Examine'")
+    assert marks == {True, False}
+    assert all(behaviour and 0 <= float(str(hidden)) <= 1 for behaviour, hidden in taught)
+    assert set(sat) == {("", None)}
+
+
+def test_no_prompt_holds_a_hidden_case_or_a_reference_solution(finished: Path) -> None:
+    with sqlite3.connect(finished / "class.db") as db:
+        asked = [text for (text,) in db.execute("SELECT p.text FROM prompt_turn t JOIN prompt_text p ON p.id = t.text "
+                                                "WHERE t.role = 'user'")]  # fmt: skip
+        specs = [msgspec.json.decode(task, type=ProgramTask) for (task,) in db.execute("SELECT task FROM program")]
+        solutions = [answer for (answer,) in db.execute("SELECT answer FROM problem")]
+    assert asked
+    for spec in specs:
+        shown = [f"{spec.called}({', '.join(map(repr, case.args))})" for case in spec.visible]
+        hidden = [f"{spec.called}({', '.join(map(repr, case.args))})" for case in spec.hidden]
+        assert any(call in text for text in asked for call in shown)
+        assert not any(f"{call} " in text for text in asked for call in hidden)
+    assert not any(solution in text for text in asked for solution in solutions)
+
+
+def test_report_replay_and_page_need_no_sandbox(finished: Path) -> None:
+    before = summary(finished)["methods"]
+    said = " ".join(classes.say("report", finished).split())
+    assert " ".join(UNPROTECTED.split()) in said
+    assert "S-score" in said
+    assert summary(finished)["methods"] == before
+    page = (finished / "report.html").read_text()
+    assert "No sandbox" in page
+    assert "S-score" in page
+    assert "programs" in classes.say("replay", finished, "--set", "scoring.ties=first")
+    assert "no sandbox" in classes.say("watch", finished)
+    assert "program " in classes.say("show", finished)
+
+
+def test_a_class_that_was_stopped_goes_on(finished: Path, tmp_path: Path) -> None:
+    out, scenario = tmp_path / "run", finished.parent / "class.yaml"
+    slow = ("teacher.engine_args.tokens_per_second=100", "students.*.engine_args.tokens_per_second=100")
+    process = classes.start(out, *slow, scenario=scenario)
+    classes.wait_until(process, lambda: classes.results(out) > 4)
+    process.terminate()
+    process.communicate(timeout=classes.WAIT_S)
+    classes.finish(classes.resume(out))
+    assert classes.gradebook(out) == classes.gradebook(finished)
+
+
+def test_where_the_sandbox_disappears_nothing_is_recorded_as_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> bool:
+        raise SandboxError("the sandbox ended")
+
+    monkeypatch.setattr(ProgramGrader, "correct", gone)
+    problems = {one.problems[0].id: one.problems[0] for one in files.read(FILE)}
+    request = Request("r", "Teach", "teacher", "teach", Sampling(), tp="pile")
+    answer = Answered(text="```python\ndef beginner_wins(n, moves):\n    return True\n```")
+    with ClassGrader(sandbox="none") as grader, pytest.raises(SandboxError, match="the sandbox ended"):
+        record_of(request, answer, problems, grader)
