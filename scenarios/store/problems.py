@@ -6,8 +6,6 @@ They are written once; a class that is extended gets more of them.
 import sqlite3
 from collections.abc import Sequence
 
-import msgspec
-
 from broker.work_messages import Exemplar
 from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
 
@@ -32,9 +30,9 @@ def write(db: sqlite3.Connection, bank: Bank) -> None:
     if not begun:
         db.execute("INSERT INTO source VALUES (?)", (bank.source,))
     db.executemany(
-        "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
+        "INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING",
         [
-            (p.id, item, position, p.text, p.answer, p.form, p.solution, part, p.level, p.subject)
+            (p.id, item, position, p.text, p.answer, p.form, p.solution, part, p.level, p.subject, p.program)
             for part, item, problems in groups
             for position, p in enumerate(problems)
         ],
@@ -44,10 +42,6 @@ def write(db: sqlite3.Connection, bank: Bank) -> None:
             "INSERT INTO exam_similarity VALUES (?, ?, ?) ON CONFLICT(tp, rank) DO NOTHING",
             [(one.tp.id, rank, similarity) for one in bank.items for rank, similarity in enumerate(one.similarities)],
         )
-    db.executemany(
-        "INSERT INTO program VALUES (?, ?) ON CONFLICT(problem) DO NOTHING",
-        [(p.id, p.program) for _, _, problems in groups for p in problems if p.program],
-    )
     if db.execute("SELECT 1 FROM demonstration").fetchone() is None:
         db.executemany(
             "INSERT INTO demonstration(problem, rationale) VALUES (?, ?)",
@@ -61,13 +55,10 @@ def read(db: sqlite3.Connection, columns: Sequence[str]) -> Bank | None:
     if source is None:
         return None
     parts: dict[str, dict[int, list[Problem]]] = {}
-    known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'program'").fetchone()  # not in an earlier version
-    programs = dict(db.execute("SELECT problem, task FROM program")) if known else {}
     for part, item, *problem in db.execute(
         f"SELECT part, item, {', '.join(columns)} FROM problem ORDER BY item, position"  # noqa: S608 - our own names
     ):
-        one = msgspec.structs.replace(Problem(*problem), program=programs.get(problem[0], ""))
-        parts.setdefault(part, {}).setdefault(item, []).append(one)
+        parts.setdefault(part, {}).setdefault(item, []).append(Problem(*problem))
     single = {part: tuple(one for (one,) in items.values()) for part, items in parts.items() if part != TAUGHT}
     labelled = db.execute("SELECT source, description FROM labelled").fetchone()
     near = _similarities(db)

@@ -28,14 +28,12 @@ CREATE TABLE IF NOT EXISTS event(
 CREATE TABLE IF NOT EXISTS problem(
   id TEXT PRIMARY KEY, item INTEGER NOT NULL, position INTEGER NOT NULL,
   text TEXT NOT NULL, answer TEXT NOT NULL, form TEXT NOT NULL, solution TEXT NOT NULL,
-  part TEXT NOT NULL, level TEXT NOT NULL DEFAULT '', subject TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+  part TEXT NOT NULL, level TEXT NOT NULL DEFAULT '', subject TEXT NOT NULL DEFAULT '',
+  program TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 
 -- How near exam problems that were retrieved are to their TP, the nearest first; also of a TP without exams.
 CREATE TABLE IF NOT EXISTS exam_similarity(
   tp TEXT NOT NULL, rank INTEGER NOT NULL, similarity REAL NOT NULL, PRIMARY KEY(tp, rank)) WITHOUT ROWID;
-
--- What the programs that solve a code problem must do, as JSON: ProgramTask in tasks/programs.py.
-CREATE TABLE IF NOT EXISTS program(problem TEXT PRIMARY KEY, task TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS labelled(source TEXT NOT NULL, description TEXT NOT NULL);
 

@@ -34,6 +34,7 @@ ADDED_COLUMNS = {
     ("result", "hidden"): ("REAL", "NULL"),
     ("problem", "level"): ("TEXT NOT NULL DEFAULT ''", "''"),
     ("problem", "subject"): ("TEXT NOT NULL DEFAULT ''", "''"),
+    ("problem", "program"): ("TEXT NOT NULL DEFAULT ''", "''"),
 }
 """Columns that class.db of earlier versions lacks, by table: their type, and the SQL that is read in their place."""
 

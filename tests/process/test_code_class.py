@@ -66,7 +66,7 @@ def test_no_prompt_holds_a_hidden_case_or_a_reference_solution(finished: Path) -
     with sqlite3.connect(finished / "class.db") as db:
         asked = [text for (text,) in db.execute("SELECT p.text FROM prompt_turn t JOIN prompt_text p ON p.id = t.text "
                                                 "WHERE t.role = 'user'")]  # fmt: skip
-        specs = [msgspec.json.decode(task, type=ProgramTask) for (task,) in db.execute("SELECT task FROM program")]
+        specs = [msgspec.json.decode(task, type=ProgramTask) for (task,) in db.execute("SELECT program FROM problem")]
         solutions = [answer for (answer,) in db.execute("SELECT answer FROM problem")]
     assert asked
     for spec in specs:

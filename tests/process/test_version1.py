@@ -25,9 +25,12 @@ def rows(run: Path) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(run / "class.db")) as db:
         return [
             row
-            for table in ("event", "answerer", "grade", "problem")
+            for table in ("event", "answerer", "grade")
             for row in db.execute(f"SELECT * FROM {table}")  # noqa: S608  (our own names)
-        ] + list(db.execute("SELECT request_id, text, answer, at FROM result"))
+        ] + [
+            *db.execute("SELECT request_id, text, answer, at FROM result"),
+            *db.execute("SELECT id, item, position, text, answer, form, solution, part FROM problem"),
+        ]
 
 
 @pytest.fixture

@@ -289,7 +289,7 @@ def test_a_gradebook_of_an_earlier_version_is_read_as_it_is_and_completed_when_i
     with closing(sqlite3.connect(tmp_path / "class.db")) as db:
         db.executescript("DROP VIEW set_answer; DROP TABLE asked; ALTER TABLE result DROP COLUMN temperature;")
         db.execute("ALTER TABLE result DROP COLUMN thought_tokens")
-        for label in ("subject", "level"):
+        for label in ("program", "subject", "level"):
             db.execute(f"ALTER TABLE problem DROP COLUMN {label}")
     with Store(tmp_path) as store:
         assert [(r.request_id, r.temperature, r.thought_tokens) for r in store.results()] == [("a", None, 0)]
