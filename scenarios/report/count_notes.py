@@ -1,5 +1,6 @@
 """The sentences below the tables of a report: how many answers the figures are made of, and what was odd."""
 
+from scenarios.report import allocation
 from scenarios.report.formatting import many, percent
 from scenarios.report.summary import Summary
 from scenarios.scoring.equal_cost import MOST
@@ -45,7 +46,8 @@ def counted(summary: Summary) -> str:
         if (n := getattr(counts, name))
     ]
     notes = _shared(summary) + _cached(summary) + _thoughts(summary) + _spent(summary) + _at_servers(summary)
-    return "; ".join(parts) + "." + notes
+    fewer = f" {allocation.sentences(summary.allocation)}" if summary.allocation else ""
+    return "; ".join(parts) + "." + notes + fewer
 
 
 def _unreadable(n: int, of: int, so: str) -> str:

@@ -7,6 +7,7 @@ The names are a contract with scripts that read them: more may be added, none re
 import msgspec
 
 from scenarios.report.agents import AgentSummary
+from scenarios.report.allocation import AllocatedExams
 from scenarios.report.breakdown import PartAccuracy
 from scenarios.report.counts import ClassCounts, FailedRequests
 from scenarios.report.iterate import IterateSummary
@@ -125,6 +126,8 @@ class Summary(msgspec.Struct, frozen=True):
     by_subject: list[PartAccuracy] = []
     published: PublishedAccuracies | None = None
     """Where the scenario has published figures."""
+    allocation: AllocatedExams | None = None
+    """Where exam.allocation is not full: what it saved, and what is left out."""
 
     @property
     def solves(self) -> bool:

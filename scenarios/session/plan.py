@@ -50,14 +50,14 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
 def order(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
     """The steps of the class in their order, a sentence each."""
     return (
-        *(_order_observe(scenario) if scenario.solves else ()),
+        *(_order_observe(scenario, counted) if scenario.solves else ()),
         *(_order_learn(scenario, counted) if 2 in scenario.levels else ()),
         *(_order_rewrite(scenario) if scenario.rewrites else ()),
         *(_order_iterate(scenario, counted) if scenario.classifies else ()),
     )
 
 
-def _order_observe(scenario: Scenario) -> Iterator[str]:
+def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
     lesson, exam, task, teacher = scenario.lesson, scenario.exam, scenario.task, scenario.teacher.name
     source = task.family or Path(task.file or "").name
     greedy = " once greedily, then" if lesson.greedy else ""
@@ -76,6 +76,15 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
     for student in scenario.students:
         if own := scenario.own_sampling(student):
             yield f"{student.name} draws its exam answers otherwise than exam.sampling says: {entries(own)}."
+    if exam.allocation != "full":
+        yield (
+            f"These are at most {many(counted.exam_answers, 'exam')}: they are asked in rounds, once all rationales of "
+            "a problem are there, and none where all have one answer or no exam could change the choice"
+            + (
+                ", or for answers that do worse than others by confidence bounds." * (exam.allocation == "halving")
+                or "."
+            )
+        )
     if exam.questions:
         yield f"Before its exam each student asks one question about the rationale, and {teacher} answers it."
     if exam.score == "logprob":
