@@ -268,8 +268,9 @@ def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str]
 def beyond_extension(old: Scenario, new: Scenario, without_answers: Collection[str] = ()) -> list[str]:
     """The changes that no extension can make: those of requests, other than the entries in GROWING and new students."""
     now = {student.name: student for student in new.students}
-    if "full" not in (old.exam.allocation, new.exam.allocation):
-        return [f"exam.allocation: {old.exam.allocation} asks by the exams before, which more of them would change"]
+    how = old.exam.allocation
+    if how == new.exam.allocation != "full" and asked_differs(old, new, without_answers):
+        return [f"exam.allocation: {how} asked only the exams that this class needed; a class that can grow asks all"]
     gone = [f"students: {student.name} would be gone" for student in old.students if student.name not in now]
     same = msgspec.structs.replace(new, students=tuple(now.get(student.name, student) for student in old.students))
     changed = asked_differs(old, same, without_answers)

@@ -16,7 +16,7 @@ from scenarios.config.schema import Scoring
 from scenarios.scoring.lbt import Slot, on_common_slots
 
 ERRORS = 0.9
-"""Standard errors from a score to its bound: measured by `python -m tests.benchmarks adaptive`."""
+"""Standard errors from a score to its bound. With fewer, more is saved and accuracy suffers: docs/results.md."""
 RULES = ("max", "sum", "avg")
 """The rules of lbt.py that exams decide."""
 

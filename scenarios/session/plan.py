@@ -66,9 +66,10 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
         f"drawn with seed {scenario.seed}."
     )
     yield f"{teacher} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale."
+    begins = "As soon as a rationale has an answer" if exam.allocation == "full" else "Under each rationale"
     yield (
-        f"As soon as a rationale has an answer, {_answer([student.name for student in scenario.students])} its exam "
-        f"problems, each {_times(exam.repeats)}, with the rationale as their example."
+        f"{begins}, {_answer([student.name for student in scenario.students])} its exam problems, each "
+        f"{_times(exam.repeats)}, with the rationale as their example."
     )
     for entry in scenario.entries:
         if entry.copies > 1:
@@ -77,13 +78,11 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
         if own := scenario.own_sampling(student):
             yield f"{student.name} draws its exam answers otherwise than exam.sampling says: {entries(own)}."
     if exam.allocation != "full":
+        worse = ", or for answers that do worse than another by confidence bounds" * (exam.allocation == "halving")
         yield (
-            f"These are at most {many(counted.exam_answers, 'exam')}: they are asked in rounds, once all rationales of "
-            "a problem are there, and none where all have one answer or no exam could change the choice"
-            + (
-                ", or for answers that do worse than others by confidence bounds." * (exam.allocation == "halving")
-                or "."
-            )
+            f"These are at most {many(counted.exam_answers, 'exam')}. They begin once all rationales of a problem are "
+            "there, and come in rounds: none where all rationales have one answer, none once no exam can change the "
+            f"choice{worse}."
         )
     if exam.questions:
         yield f"Before its exam each student asks one question about the rationale, and {teacher} answers it."

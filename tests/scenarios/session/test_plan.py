@@ -239,3 +239,13 @@ def test_a_narrow_plan_shows_every_agent_and_figure(width: int) -> None:
     whole = "".join(text.split())
     for part in ("a-student-with-a-name", "org/a-model-with-a-name", "GPU0", "12.1", "48%", "about,atmost"):
         assert part in whole, text
+
+
+def test_the_plan_says_that_fewer_exams_are_at_most_so_many() -> None:
+    for how, worse in (("lossless", False), ("halving", True)):
+        described = scenario(*PAPER, f"exam.allocation={how}")
+        steps = order(described, count(described, 100))
+        (step,) = (step for step in steps if "These are at most" in step)
+        assert "417,024 exams" in step
+        assert ("confidence bounds" in step) == worse
+        assert not any(step.startswith("As soon as") for step in steps)
