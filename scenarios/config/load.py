@@ -34,10 +34,12 @@ FREE = re.compile(
 """Entries that change no request. Another model or engine changes requests only if it answers otherwise, which
 `Store.keep_answerers` finds out once its weights are loaded."""
 REPLAYABLE = re.compile(
-    r"name|metrics|(scoring|limits|broker|published)\..*|task\.problems|lesson\.(rationales|equal_cost)|exam\.(problems|repeats|score)"
+    r"name|metrics|(scoring|limits|broker|published)\..*|task\.problems|lesson\.(rationales|equal_cost)|exam\.(problems|repeats|score|allocation)"
     r"|learn\.(?!held_out).*"
 )
 """Entries that a replay may change: it needs no new answer, or reports which ones are missing."""
+RENAMED = re.compile(r"name|metrics|(limits|broker|published)\..*")
+"""Entries that a replay may change where exams were left out by the scores: others would need more of them."""
 GROWING = re.compile(
     r"level|task\.problems|lesson\.(rationales|greedy|equal_cost)|exam\.(problems|repeats|score)|(learn|iterate)\..*"
 )
@@ -253,8 +255,8 @@ def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str]
 
     `without_answers` names agents that have given no answer yet: their `engine_args` may change.
     """
-    # At level 2 the scores choose the training data.
-    asked = ("scoring.",) if 2 in new.levels else ()
+    # At level 2 the scores choose the training data; where exams come in rounds they choose the next exams.
+    asked = ("scoring.",) if 2 in new.levels or new.exam.allocation != "full" else ()
     places = {"teacher": new.teacher} | {f"students.{i}": student for i, student in enumerate(new.entries)}
     free = tuple(f"{place}.engine_args." for place, agent in places.items() if agent.name in without_answers)
     return [
@@ -267,6 +269,9 @@ def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str]
 def beyond_extension(old: Scenario, new: Scenario, without_answers: Collection[str] = ()) -> list[str]:
     """The changes that no extension can make: those of requests, other than the entries in GROWING and new students."""
     now = {student.name: student for student in new.students}
+    how = old.exam.allocation
+    if how == new.exam.allocation != "full" and asked_differs(old, new, without_answers):
+        return [f"exam.allocation: {how} asked only the exams that this class needed; a class that can grow asks all"]
     gone = [f"students: {student.name} would be gone" for student in old.students if student.name not in now]
     same = msgspec.structs.replace(new, students=tuple(now.get(student.name, student) for student in old.students))
     changed = asked_differs(old, same, without_answers)
@@ -277,6 +282,9 @@ def beyond_replay(old: Scenario, new: Scenario) -> list[str]:
     """The changes that a replay of the same records cannot make."""
     known = {student.name: student for student in old.students}
     strangers = [f"students: {s.name} was not in this class as such" for s in new.students if known.get(s.name) != s]
+    if (how := old.exam.allocation) != "full":
+        beyond = [line for line in difference(old, new) if not RENAMED.fullmatch(line.partition(": ")[0])]
+        return [*beyond, f"exam.allocation: {how} asked only the exams that its own rules need"] if beyond else []
     same = msgspec.structs.replace(new, students=old.students)
     return strangers + [line for line in difference(old, same) if not REPLAYABLE.fullmatch(line.partition(": ")[0])]
 

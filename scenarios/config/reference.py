@@ -90,7 +90,7 @@ asked again. It is not, and so the class is refused, where level 2 or 3 has begu
 it asked (more rationales or exams would change the pairs of a training; `lesson.equal_cost`, `learn.samples` and
 `learn.rationales` do not), where a further identical student moves the repeats of the others (`exam.repeats` above 1),
 and where the problems cannot be drawn again. A refused class stays as it was. Further rationales that a larger class
-cannot buy are kept in its records and not counted.
+cannot buy are kept in its records and not counted. A class whose `exam.allocation` is not `full` is not extended.
 """
 
 RULES = """\

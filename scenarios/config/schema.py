@@ -154,6 +154,9 @@ class Exam(Section, frozen=True, kw_only=True):
     questions: Annotated[int, Meta(ge=0, le=1)] = 0
     """1: before the exam under a TR every student asks one question about it, and the teacher answers; the student's
     exam prompts contain both. This takes two more completions per TR and student."""
+    allocation: Literal["full", "lossless", "halving"] = "full"
+    """Level 1: which exams are asked. full: all. lossless: in rounds, without those that cannot change the choice of
+    MAX, SUM or AVG. halving: also without those of answers that do worse, by confidence bounds; docs/results.md."""
     sampling: Sampling = Sampling()
     score: Literal["accuracy", "logprob"] = "accuracy"
     """accuracy: the share of right exam answers (paper). logprob: also the log-probability of each EP's worked

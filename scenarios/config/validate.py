@@ -104,6 +104,7 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     times = exam.repeats if drawn_so or not scenario.students else 1
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, times, "exam.repeats")
     yield from _equal_cost_mistakes(scenario)
+    yield from _allocation_mistakes(scenario)
     if exam.questions and not scenario.solves:
         yield ScenarioMistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
     if exam.questions and 2 in scenario.levels:
@@ -203,6 +204,25 @@ def _equal_cost_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
         yield ScenarioMistake(where, "goes with levels 1 and 2; this class has level 3 alone, so take it out")
     if lesson.sampling.temperature == 0 or lesson.sampling.top_k == 1:
         yield ScenarioMistake(where, "asks for further draws, and lesson.sampling always draws the same text")
+
+
+def _allocation_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
+    """What needs every exam answer, where `exam.allocation` does not ask for all."""
+    exam, levels = scenario.exam, scenario.levels
+    if exam.allocation == "full":
+        return
+    needs_all = {
+        "is about exams under rationales, and level 3 with exemplars has none": levels == (3,)
+        and not scenario.rewrites,
+        "level 3 with iterate.material: rationale rewrites by the mistakes in every exam": scenario.rewrites,
+        "level 2 makes its pairs from every exam": 2 in levels,
+        "exam.score: logprob compares the scores of every exam": exam.score == "logprob",
+        "lesson.equal_cost samples as many rationales as every exam costs": scenario.lesson.equal_cost,
+        "exam.questions asks about every rationale before its first exam": bool(exam.questions),
+    }
+    for why, is_so in needs_all.items():
+        if is_so:
+            yield ScenarioMistake(("exam", "allocation"), f"{exam.allocation}: {why}; take one of the two out")
 
 
 def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iterator[ScenarioMistake]:

@@ -16,6 +16,7 @@ from scenarios.records.iterate import Iteration
 from scenarios.records.learn import LearnRoundRecord
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
+from scenarios.scoring.lbt import Same
 from scenarios.tasks.problems import Bank
 
 TextOf = Callable[[str], str]
@@ -159,6 +160,8 @@ class Setup(msgspec.Struct, frozen=True):
     """Failed requests that are asked again as a new repeat."""
     weights: str = ""
     """Digest of the teacher's trained weights; empty: its original weights."""
+    same: Same = lambda one, other, form: one == other
+    """Whether two answers are equivalent: `exam.allocation` asks it."""
 
     def with_weights(self, weights: str) -> "Setup":
         """The same class with other weights for the teacher."""

@@ -148,8 +148,11 @@ class Follower:
         if version == self._version and not self.behind:
             return
         self._version = version
-        for tp in self._feed(level, self._new_results()):
-            self.lessons[tp] = self._lessons.row(tp)
+        fed = self._feed(level, self._new_results())
+        fewer = self._scenario.exam.allocation != "full"
+        records = {lesson.tp: lesson for lesson in level.outcome().lessons} if fewer else {}
+        for tp in fed:
+            self.lessons[tp] = self._lessons.row(tp, records.get(tp))
         self.totals = {stage: total for stage, total in level.totals().items() if total}
         self.asked, self.waiting = Counter(), Counter()
         for (at_level, _, stage, agent), count in self._open.items():
@@ -182,7 +185,7 @@ class Follower:
         ((grades,),) = self._store.query(LAST_GRADE)
         self._grades = int(str(grades))
         self._graded_again = dict(cast("list[tuple[str, float]]", self._store.query(GRADED_AGAIN)))
-        level = RunFolder(self._store.path.parent).level(self._scenario, bank, self._store)
+        level = RunFolder(self._store.path.parent).level(self._scenario, bank, self._store, self._lessons.grader.same)
         self._add_requests(level.begin())
         return level
 

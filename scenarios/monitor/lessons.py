@@ -85,7 +85,7 @@ class Lessons:
         group_sizes = Counter(group_of.values())
         self._slots = {name: scenario.exam.repeats * group_sizes[group] for name, group in group_of.items()}
         """By student: after so many repeats, a failed exam was asked again."""
-        self._grader = ClassGrader()
+        self.grader = ClassGrader()
         self._lessons: dict[str, _LessonProgress] = defaultdict(_LessonProgress)
         self._text_of: dict[str, _ExaminedText] = {}
         """By request id of the TR."""
@@ -132,16 +132,17 @@ class Lessons:
             lesson.answered[student] += 1
             self._standing = None
 
-    def row(self, tp: str) -> LessonRow:
-        """Sum up one TP."""
+    def row(self, tp: str, record: TeachingProblemRecord | None = None) -> LessonRow:
+        """Sum up one TP; `record`: what the level knows of it, where not all its exams are asked."""
         lesson = self._lessons[tp]
         texts = lesson.texts.values()
         arrived = lesson.failed + sum(len(text.rationales) for text in texts)
         to_examine = sum(text.rationale.answer is not None for text in texts) + max(0, self._rationales - arrived)
         exams, exams_total = sum(text.exam_results for text in texts), to_examine * self._exams_per_text
         exams_total *= tp not in self._abstaining
+        exams_total -= record.saved.exams if record else 0
         if arrived >= self._rationales and exams >= exams_total and lesson.chosen is None:
-            lesson.chosen = self._choose(tp, lesson)
+            lesson.chosen = self._choose(record or self._record(tp, lesson))
             self._standing = None
         return LessonRow(
             tp=tp,
@@ -181,8 +182,12 @@ class Lessons:
             )
         return self._standing
 
-    def _choose(self, tp: str, lesson: _LessonProgress) -> dict[str, bool]:
+    def _choose(self, record: TeachingProblemRecord) -> dict[str, bool]:
         """Whether the answer that each rule chooses is right."""
+        sheet = Sheet(record, self._same)
+        return {name: sheet.choose(rule, self._students, self._scoring).correct for name, rule in RULES.items()}
+
+    def _record(self, tp: str, lesson: _LessonProgress) -> TeachingProblemRecord:
         rationales = [
             replace(one, exams=exams)
             for text in lesson.texts.values()
@@ -190,14 +195,12 @@ class Lessons:
             for one in text.rationales
         ]
         abstains = tp in self._abstaining
-        record = TeachingProblemRecord(tp, self._forms[tp], None, tuple(rationales), abstains=abstains)
-        sheet = Sheet(record, self._same)
-        return {name: sheet.choose(rule, self._students, self._scoring).correct for name, rule in RULES.items()}
+        return TeachingProblemRecord(tp, self._forms[tp], None, tuple(rationales), abstains=abstains)
 
     def _same(self, one: str, other: str, form: AnswerForm) -> bool:
         # Comparing formulas takes a process of its own. Here they are the same if they are spelt the same; the report
         # looks closer.
-        return form != "latex" and self._grader.same(one, other, form)
+        return form != "latex" and self.grader.same(one, other, form)
 
     def _best(self, lesson: _LessonProgress) -> Best | None:
         """The TR with the highest LbT score; those with all their exams come first."""

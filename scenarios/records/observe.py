@@ -51,6 +51,8 @@ class Rationale(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     """Of `prompt_tokens`: those that came from a prefix cache."""
+    dropped: bool = False
+    """Its exams ended early, since others did better (`exam.allocation: halving`); then it is not chosen."""
     behaviour: str = ""
     """Of a program: a digest of what it returns for the inputs on which programs are compared."""
     hidden: float | None = None
@@ -78,6 +80,27 @@ class ExamCost(msgspec.Struct, frozen=True):
     completion_tokens: int
 
 
+class Saved(msgspec.Struct, frozen=True):
+    """Exams of one TP that `exam.allocation: full` would have asked, by the reason why they were not."""
+
+    by_agreement: int = 0
+    """All TRs have one answer."""
+    by_certainty: int = 0
+    """No EA could change the choice any more."""
+    by_halving: int = 0
+    """Other answers did better, by confidence bounds."""
+
+    @property
+    def exams(self) -> int:
+        """All of them."""
+        return self.by_agreement + self.by_certainty + self.by_halving
+
+    def __add__(self, more: "Saved") -> "Saved":
+        return Saved(
+            *(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(more), strict=True))
+        )
+
+
 class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """One TP with its TRs and their exams."""
 
@@ -101,3 +124,5 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """Of its EPs to it, if they were retrieved (`ProblemGroup.similarities`)."""
     abstains: bool = False
     """No EP was near enough (`exam.abstain_below`): there are no exams, and SC chooses the answer."""
+    saved: Saved = Saved()
+    """Exams that `exam.allocation` did not ask so far."""

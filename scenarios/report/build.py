@@ -14,6 +14,7 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
 from scenarios.report import learn, methods
 from scenarios.report.agents import agents_of
+from scenarios.report.allocation import allocated, exams_per_rationale
 from scenarios.report.analysis import Analysis, analyse
 from scenarios.report.breakdown import breakdown
 from scenarios.report.counts import counts, failed
@@ -75,11 +76,13 @@ def summarize(
     scoring, seed = scenario.scoring, scenario.seed
 
     chosen = methods.chosen_answers(scenario, counted, sheets, same)
-    line_ups = compare_lineups(sheets, names, scoring, seed) if solves else []
+    fewer = allocated(scenario, counted)
+    compared = [] if fewer else sheets  # line-ups and students are compared by all exams, or not at all
+    line_ups = compare_lineups(compared, names, scoring, seed) if solves else []
     failures = failed(store, given_up)
     agents = agents_of(store, facts, failures, iteration, scenario.pools)
     rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
-    found = analyse(scenario, sheets, line_ups) if solves else Analysis()
+    found = analyse(scenario, compared, line_ups) if solves else Analysis()
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
     parts, published = breakdown(counted, chosen, store), scenario.published.by_method
     return Summary(
@@ -98,7 +101,7 @@ def summarize(
         lineups=line_ups,
         lineups_shown=shown(len(names)),
         identical_students=_identical(names, store.answerers()),
-        assumption=_assumption(counted, names, scoring),
+        assumption=_assumption([] if fewer else counted, names, scoring),
         levels=Levels(
             learn=LearnRounds(rounds),
             iterate=msgspec.structs.replace(summarize_rounds(iteration), rationales=rewritten),
@@ -117,6 +120,7 @@ def summarize(
         equal_up=found.equal_up,
         by_level=parts.by_level,
         by_subject=parts.by_subject,
+        allocation=fewer,
         published=PublishedAccuracies(scenario.published.source, published) if published else None,
         exams=exam_source(scenario.exam, lessons),
         unprotected=scenario.task.sandbox == "none",
@@ -127,11 +131,12 @@ def summarize(
 def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
     """Whether every result about this TP is there."""
     grades = 0 if lesson.abstains else len(scenario.students) * scenario.exam.problems
-    exams = grades * scenario.exam.repeats
+    exams = 0 if lesson.abstains else exams_per_rationale(scenario)
+    answered = [one for one in distinct(lesson) if one.answer is not None]
     return (
         len(lesson.rationales) == scenario.lesson.rationales
         and (lesson.greedy is not None or not scenario.lesson.greedy)
-        and all(r.answer is None or len(r.exams) == exams for r in lesson.rationales)
+        and sum(len(one.exams) for one in answered) + lesson.saved.exams == exams * len(answered)
         and (not scenario.lesson.equal_cost or len(lesson.votes) == further(lesson))
         and (
             scenario.exam.score != "logprob"

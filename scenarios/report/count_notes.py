@@ -1,5 +1,6 @@
 """The sentences below the tables of a report: how many answers the figures are made of, and what was odd."""
 
+from scenarios.report import allocation
 from scenarios.report.exams import exam_source_sentence
 from scenarios.report.formatting import many, percent
 from scenarios.report.summary import Summary
@@ -46,8 +47,9 @@ def counted(summary: Summary) -> str:
         if (n := getattr(counts, name))
     ]
     notes = _shared(summary) + _cached(summary) + _thoughts(summary) + _spent(summary) + _at_servers(summary)
+    fewer = f" {allocation.sentences(summary.allocation)}" if summary.allocation else ""
     source = exam_source_sentence(summary.exams)
-    return "; ".join(parts) + "." + f" {source}" * bool(source) + notes
+    return "; ".join(parts) + "." + f" {source}" * bool(source) + notes + fewer
 
 
 def _unreadable(n: int, of: int, so: str) -> str:

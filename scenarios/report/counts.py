@@ -131,7 +131,7 @@ def _left_out(lessons: Sequence[TeachingProblemRecord], students: Sequence[str])
     """EAs that the scores leave out, since another TR of the TP lacks them; and TPs on which that leaves none."""
     left_out = incomparable = 0
     for lesson in lessons:
-        different = distinct(lesson)
+        different = [rationale for rationale in distinct(lesson) if not rationale.dropped]
         answered = sum(exam.student in students for rationale in different for exam in rationale.exams)
         marks = {rationale.id: exam_marks(rationale) for rationale in different if rationale.answer is not None}
         compared = sum(map(len, on_common_slots(marks, students).values()))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from scenarios.config.schema import Agent, Scenario
 from scenarios.records.observe import Rationale, TeachingProblemRecord
@@ -17,6 +18,7 @@ DENSE_METHODS: dict[str, Rule] = {"m1_max_logprob": "max", "m1_sum_logprob": "su
 """Where exam.score is logprob: the same rules over dense scores."""
 EQUAL_COST_METHODS: dict[str, Rule] = {"sc_at_cost": "sc", "sc_at_completion_cost": "sc"}
 """Where lesson.equal_cost is true: SC of as many TRs as M1's tokens buy, all of them or completions alone."""
+M1 = ("m1_max", "m1_sum", "m1_avg")
 COMPARISONS = (
     ("m1_sum", "sc"), ("m1_sum", "greedy"), ("m1_max", "sc"), ("m1_max", "greedy"), ("m1_sum", "m1_max"),
     ("m1_sum_logprob", "sc"), ("m1_sum_logprob", "m1_sum"), ("m1_max_logprob", "m1_max"),
@@ -75,7 +77,8 @@ def chosen_answers(
     """By method, the answer to each TP; without exams there are none by M1, and without grades none by log p."""
     students, scoring = tuple(student.name for student in scenario.students), scenario.scoring
     rationales = [rationale for lesson in lessons for rationale in lesson.rationales]
-    examined = any(rationale.exams for rationale in rationales)
+    fewer = scenario.exam.allocation != "full"  # then a TP without exams has a choice, too
+    examined = any(rationale.exams for rationale in rationales) or (fewer and bool(rationales))
     chosen = {
         name: [sheet.choose(rule, students, scoring) for sheet in sheets]
         for name, rule in METHODS.items()
@@ -101,8 +104,10 @@ def methods(
     names = [*METHODS, *(DENSE_METHODS if scenario.exam.score == "logprob" else ())]
     names += EQUAL_COST_METHODS if scenario.lesson.equal_cost else ()
     found = {name: _method(chosen.get(name, ()), _cost(name, lessons)) for name in names}
+    if scenario.exam.allocation != "full":  # exams ended before it was known whether answers would tie
+        found |= {name: replace(found[name], tie_share=None, accuracy_random_ties=None) for name in M1}
     return {
-        name: msgspec.structs.replace(method, cost=_money(name, lessons, scenario)) if method.n else method
+        name: replace(method, cost=_money(name, lessons, scenario)) if method.n else method
         for name, method in found.items()
     }
 

@@ -7,6 +7,7 @@ The names are a contract with scripts that read them: more may be added, none re
 import msgspec
 
 from scenarios.report.agents import AgentSummary
+from scenarios.report.allocation import AllocatedExams
 from scenarios.report.breakdown import PartAccuracy
 from scenarios.report.counts import ClassCounts, FailedRequests
 from scenarios.report.exams import ExamSource
@@ -130,6 +131,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Where the scenario has published figures."""
     exams: ExamSource | None = None
     """Where the exam problems come from; null with exam.maker: variants."""
+    allocation: AllocatedExams | None = None
+    """Where exam.allocation is not full: what it saved, and what is left out."""
 
     @property
     def solves(self) -> bool:

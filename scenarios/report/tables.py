@@ -64,7 +64,7 @@ def summary_tables(summary: Summary) -> RenderableType:
         parts += [methods(summary), comparisons(summary), students(summary)]
         if summary.shapley and len(summary.shapley.students) > 1:
             parts.append(student_values(summary.shapley))
-        parts.append(line_ups(summary))
+        parts += [] if summary.allocation else [line_ups(summary)]
         parts += breakdown.tables(summary.by_level, summary.by_subject)
         parts.append(Sentences(assumption(summary)))
         parts += [Sentences(agreement(summary.dense))] if summary.dense else []
@@ -247,6 +247,8 @@ def _added(found: OverProblems) -> tuple[str, str]:
 def assumption(summary: Summary) -> str:
     """The paper's assumption, as measured in this class."""
     found = summary.assumption
+    if summary.allocation:
+        return "Whether right rationales teach better than wrong ones is left out: it needs every exam answer."
     if found.right_beats_wrong is None or found.ties is None:
         return (
             "Do right rationales teach better than wrong ones? No teaching problem had an examined right one and an "

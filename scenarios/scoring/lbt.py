@@ -133,9 +133,16 @@ def exact_mean(numbers: Sequence[bool | Fraction]) -> Fraction:
 
 
 def lbt_scores(rationales: Iterable[Rationale], students: Sequence[str], merge: Merge) -> dict[str, Fraction]:
-    """The LbT scores of the TRs of one TP by id: the share of right exam answers. See `mean_marks`."""
-    marks = {one.id: exam_marks(one) for one in rationales if one.answer is not None}
-    return mean_marks(marks, students, merge, exact_mean)
+    """The LbT scores of the TRs of one TP by id: the share of right exam answers. See `mean_marks`.
+
+    TRs that were dropped have fewer exams (`exam.allocation`): each has the score of its own.
+    """
+    answered = [one for one in rationales if one.answer is not None]
+    scores = mean_marks({one.id: exam_marks(one) for one in answered if not one.dropped}, students, merge, exact_mean)
+    for one in answered:
+        if one.dropped:
+            scores |= mean_marks({one.id: exam_marks(one)}, students, merge, exact_mean)
+    return scores
 
 
 def lbt_score(rationale: Rationale, students: Sequence[str], merge: Merge) -> Fraction:
@@ -188,7 +195,8 @@ class Sheet:
             rule = "sc"
         asked = (students, scoring.merge, scorer)
         if rule != "sc" and self._scores[0] != asked:  # several rules ask for the same scores one after the other
-            self._scores = (asked, scorer(self.lesson.rationales, students, scoring.merge))
+            compared = [one for one in self.lesson.rationales if not one.dropped]
+            self._scores = (asked, scorer(compared, students, scoring.merge))
         return self._best([_score(group, self._scores[1], rule) for group in self.groups], scoring)
 
     def _best(self, scores: Sequence[Fraction | float], scoring: Scoring) -> ChosenAnswer:

@@ -50,14 +50,14 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
 def order(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
     """The steps of the class in their order, a sentence each."""
     return (
-        *(_order_observe(scenario) if scenario.solves else ()),
+        *(_order_observe(scenario, counted) if scenario.solves else ()),
         *(_order_learn(scenario, counted) if 2 in scenario.levels else ()),
         *(_order_rewrite(scenario) if scenario.rewrites else ()),
         *(_order_iterate(scenario, counted) if scenario.classifies else ()),
     )
 
 
-def _order_observe(scenario: Scenario) -> Iterator[str]:
+def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
     lesson, exam, task, teacher = scenario.lesson, scenario.exam, scenario.task, scenario.teacher.name
     source = task.family or Path(task.file or "").name
     greedy = " once greedily, then" if lesson.greedy else ""
@@ -71,9 +71,10 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
             "self-consistency decides; how many there are shows when the class begins."
         )
     yield f"{teacher} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale."
+    begins = "As soon as a rationale has an answer" if exam.allocation == "full" else "Under each rationale"
     yield (
-        f"As soon as a rationale has an answer, {_answer([student.name for student in scenario.students])} its exam "
-        f"problems, each {_times(exam.repeats)}, with the rationale as their example."
+        f"{begins}, {_answer([student.name for student in scenario.students])} its exam problems, each "
+        f"{_times(exam.repeats)}, with the rationale as their example."
     )
     for entry in scenario.entries:
         if entry.copies > 1:
@@ -81,6 +82,13 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
     for student in scenario.students:
         if own := scenario.own_sampling(student):
             yield f"{student.name} draws its exam answers otherwise than exam.sampling says: {entries(own)}."
+    if exam.allocation != "full":
+        worse = ", or for answers that do worse than another by confidence bounds" * (exam.allocation == "halving")
+        yield (
+            f"These are at most {many(counted.exam_answers, 'exam')}. They begin once all rationales of a problem are "
+            "there, and come in rounds: none where all rationales have one answer, none once no exam can change the "
+            f"choice{worse}."
+        )
     if exam.questions:
         yield f"Before its exam each student asks one question about the rationale, and {teacher} answers it."
     if exam.score == "logprob":

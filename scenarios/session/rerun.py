@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 
+from msgspec.structs import replace
 from rich.console import Console
 
 from broker.errors import ScenarioError
@@ -13,10 +14,14 @@ from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
 from scenarios.report.console import say, show_summary
-from scenarios.report.formatting import many
+from scenarios.report.formatting import many, percent
+from scenarios.report.methods import M1, chosen_answers
 from scenarios.report.run_info import facts_from
 from scenarios.report.summary import Summary
+from scenarios.report.tables import LABELS
 from scenarios.report.unanswered import ASKED
+from scenarios.scoring.lbt import Sheet
+from scenarios.scoring.statistics import mean
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from scenarios.tasks import build
@@ -131,7 +136,9 @@ def _refused(changed: Sequence[str]) -> ScenarioError:
 
 
 def replayed(folder: RunFolder, overrides: Sequence[str]) -> tuple[Summary, dict[str, object], str]:
-    """The summary under changed rules, what changed and was never asked as data, and the latter as a sentence.
+    """The summary under changed rules, what changed and was never asked as data, and sentences on the latter.
+
+    Where fewer exams are asked than in the run, also the share of TPs with the same choice.
 
     Raises:
         ScenarioError: the records do not suffice for these changes.
@@ -142,12 +149,33 @@ def replayed(folder: RunFolder, overrides: Sequence[str]) -> tuple[Summary, dict
     with load.located(folder.scenario_file, overrides):
         summary, missing = folder.summarize(new)
     replay: dict[str, object] = {"changed": load.difference(old, new), "never_asked": missing}
+    said = []
+    if new.exam.allocation != "full" and old.exam.allocation == "full":
+        same, n = _same_choices(folder, new)
+        replay["same_choices"] = same
+        shares = ", ".join(f"{LABELS[name]} {percent(share)}" for name, share in same.items())
+        said = [f"The same choice as with all exams, of {many(n, 'problem')}: {shares}."]
     if not missing:
-        return summary, replay, ""
+        return summary, replay, "\n".join(said)
     counted = ", ".join(f"{n:,} {ASKED.get(stage, f'requests of stage {stage}')}" for stage, n in missing.items())
     # Levels 2 and 3 wait for results before they ask on.
     then = "" if new.levels == (1,) else ", and all that would have followed"
-    return summary, replay, f"Never asked in this run, and so left out: {counted}{then}"
+    return summary, replay, "\n".join([*said, f"Never asked in this run, and so left out: {counted}{then}"])
+
+
+def _same_choices(folder: RunFolder, fewer: Scenario) -> tuple[dict[str, float | None], int]:
+    """By method, the share of TPs on which a class with fewer exams chooses as one with all; and the number of TPs."""
+    full = replace(fewer, exam=replace(fewer.exam, allocation="full"))
+    chosen = []
+    for scenario in (full, fewer):
+        with folder.recorded(scenario) as found:
+            lessons = found.outcome.lessons
+            sheets = [Sheet(lesson, found.same) for lesson in lessons]
+            chosen.append(chosen_answers(scenario, lessons, sheets, found.same))
+    pairs = {
+        name: list(zip(chosen[0].get(name, ()), chosen[1][name], strict=False)) for name in M1 if name in chosen[1]
+    }
+    return {name: mean(a.answer == b.answer for a, b in of) for name, of in pairs.items()}, len(lessons)
 
 
 def show_replayed(console: Console, folder: RunFolder, overrides: Sequence[str], *, as_json: bool) -> None:

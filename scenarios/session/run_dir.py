@@ -32,6 +32,7 @@ from scenarios.levels.base import Level, Outcome, Setup
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
 from scenarios.report.spend import server_notes_in, spent_in
+from scenarios.scoring.lbt import Same
 from scenarios.session.runner import Ending
 from scenarios.session.running import is_running, members
 from scenarios.store.sqlite import Store
@@ -241,13 +242,13 @@ class RunFolder:
             auth.make_keys(self.keys, missing)
         return self.keys
 
-    def level(self, scenario: Scenario, bank: Bank, store: Store) -> Level:
-        """A new level of `scenario` with the problems of this run.
+    def level(self, scenario: Scenario, bank: Bank, store: Store, same: Same) -> Level:
+        """A new level of `scenario` with the problems of this run; `same`: whether two answers are equivalent.
 
         Raises:
             TaskError: the scenario needs more problems than the run has.
         """
-        return sequence.make(Setup(scenario, self.only(scenario, bank), store.answerers(), store.given_up()))
+        return sequence.make(Setup(scenario, self.only(scenario, bank), store.answerers(), store.given_up(), same=same))
 
     @staticmethod
     def only(scenario: Scenario, bank: Bank) -> Bank:
@@ -281,8 +282,9 @@ class RunFolder:
         """
         if (bank := store.bank()) is None:
             return None
-        level = self.level(scenario, bank, store)
-        step, reused = replay(level, level.begin(), store.find)
+        with ClassGrader() as grader:
+            level = self.level(scenario, bank, store, grader.same)
+            step, reused = replay(level, level.begin(), store.find)
         votes = {id for (id,) in store.rows("SELECT request_id FROM result WHERE stage = ?", VOTES)}
         store.name_stages({one.id: one.stage for one in step.shared if one.id in votes and one.stage != VOTES})
         if not level.finished:
@@ -304,11 +306,10 @@ class RunFolder:
             if (bank := store.bank()) is None:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
             asked = keep(self.only(scenario, bank))
-            level = sequence.make(Setup(scenario, asked, store.answerers(), store.given_up()))
+            level = sequence.make(Setup(scenario, asked, store.answerers(), store.given_up(), same=grader.same))
             step, _ = replay(level, level.begin(), store.find)
-            facts = msgspec.structs.replace(
-                facts_from(store), spent=spent_in(self.path), server_notes=server_notes_in(self.path)
-            )
+            spent, notes = spent_in(self.path), server_notes_in(self.path)
+            facts = msgspec.structs.replace(facts_from(store), spent=spent, server_notes=notes)
             if facts.status != "complete" and is_running(self.path):
                 facts = msgspec.structs.replace(facts, status="running")
             yield RecordedClass(scenario, bank, store, level.outcome(), step.requests, facts, grader.same)
@@ -334,8 +335,7 @@ class RunFolder:
                 iteration=found.outcome.iteration,
                 rewriting=found.outcome.rewriting,
             )
-            missing = dict(Counter(request.stage for request in found.due))
-            return Rebuilt(summary, missing, found.outcome)
+            return Rebuilt(summary, dict(Counter(request.stage for request in found.due)), found.outcome)
 
     def write_summary(self, summary: "Summary") -> None:
         """Write summary.json."""

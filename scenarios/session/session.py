@@ -189,7 +189,7 @@ def _teach(
                 runner = ClassRunner(
                     scenario,
                     bank,
-                    folder.level(scenario, bank, store),
+                    folder.level(scenario, bank, store, grader.same),
                     grader,
                     store,
                     client,

@@ -60,7 +60,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
             raise ScenarioError(f"{folder}: this class is not complete; {folder.go_on}")
         if not scenario.solves:
             raise ScenarioError(f"{folder}: this class has no teaching problems, so there is nothing to compare")
-        level = folder.level(scenario, bank, store)
+        level = folder.level(scenario, bank, store, grader.same)
         replay(level, level.begin(), store.find)
         lessons = level.outcome().lessons
         sheets = [Sheet(lesson, grader.same) for lesson in lessons]

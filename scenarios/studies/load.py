@@ -190,6 +190,9 @@ def _check(study: Study, one: CellClass) -> None:
     scenario = one.scenario
     if not scenario.solves:
         raise ScenarioMistake(("base",), "has level 3 alone; a study compares line-ups on the problems of level 1")
+    if scenario.exam.allocation != "full":
+        why = "a study compares line-ups and what each student adds, which needs every exam"
+        raise ScenarioMistake(("base",), f"exam.allocation: {scenario.exam.allocation}: {why}; set it to full")
     lineups = named_lineups(study, [student.name for student in scenario.students], scenario.seed)
     primary_terms(study, scenario, lineups)
     for index, row in enumerate(study.published):

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 BENCHMARKS = {
+    "adaptive": "adaptive",
     "analysis": "analysis",
     "coverage": "coverage",
     "engine-transformers": "engine_transformers",

@@ -25,6 +25,7 @@ from scenarios.session.run_dir import RunFolder
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
 from scenarios.tasks import build
+from scenarios.tasks.grading.answers import ClassGrader
 from tests import classes
 
 STUDENTS = ", ".join(f"{{name: student{n}, engine: simulated}}" for n in range(6))
@@ -44,7 +45,7 @@ def fill(folder: RunFolder, seed: int) -> int:
         store.note("", "started", "[]")
         bank = store.bank()
         assert bank is not None
-        level = folder.level(described, bank, store)
+        level = folder.level(described, bank, store, ClassGrader().same)
         due, count = deque(level.begin().requests), 0
         while due:
             records = [made_up(due.popleft()) for _ in range(min(GROUP, len(due)))]

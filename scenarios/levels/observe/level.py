@@ -6,6 +6,7 @@ who then solves every EP, with repeats (paper, section 3). scenarios/scoring/lbt
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from scenarios.levels.asker import UNSAMPLED, Asker
 from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.observe.dialogue import Dialogue, DialogueOutcome, Dialogues
 from scenarios.levels.observe.problem_state import ProblemState, RationaleState
+from scenarios.levels.observe.rounds import Rounds
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.observe.votes import Votes, rationale_of
 from scenarios.records.observe import ExamAnswer, ExamGrade, TeachingProblemRecord
@@ -68,6 +70,7 @@ class ObserveLevel:
         self._grade_keys = {s.name: asker.key("Grade", s.name, *shared) for s in scenario.students}
         self._dialogues = Dialogues(setup, asker) if exam.questions else None
         self._votes = Votes(setup, asker) if lesson.equal_cost else None
+        self._rounds = Rounds(setup) if exam.allocation != "full" else None
         self._lessons = [ProblemState(item, lesson.rationales) for item in bank.items]
         self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
         self._awaited_rationales: dict[str, tuple[ProblemState, int | None]] = {}
@@ -111,7 +114,7 @@ class ObserveLevel:
             "greedy": len(self._lessons) * (lesson.greedy and not self._greedy_is_sampled),
             "teach": len(self._lessons) * lesson.rationales,
             **({"ask": dialogues, "explain": dialogues - self._dialogues.spared} if self._dialogues else {}),
-            "exam": per_repeat * exam.repeats,
+            "exam": per_repeat * exam.repeats - sum(one.saved.exams for one in self._lessons),
             **({"grade": per_repeat} if exam.score == "logprob" else {}),
             **({VOTES: self._votes.requests} if self._votes else {}),
         }
@@ -207,7 +210,9 @@ class ObserveLevel:
         key: str,
         students: Iterable[str],
         dialogue: Dialogue | None = None,
+        only: tuple[int, int] | None = None,
     ) -> list[Request]:
+        """The exams of students under a TR: all, or `only` those with this number of the EP and of the repeat."""
         exam, tp = self._scenario.exam, lesson.item.tp
         seen = (dialogue.key,) if dialogue else ()
         requests = []
@@ -216,6 +221,8 @@ class ObserveLevel:
             for number, ep in enumerate(lesson.item.eps):
                 ep_key = digest(self._exam_keys[student], tp.text, key, ep.text, ep.form, *seen)
                 for slot in range(exam.repeats):
+                    if only not in (None, (number, slot)):
+                        continue
                     request = self._asker.request(
                         "Examine",
                         student,
@@ -232,7 +239,7 @@ class ObserveLevel:
                     requests.append(request)
                 if exam.score == "logprob":
                     requests.append(self._grade(lesson, material, key, student, ep))
-            material.pending += len(lesson.item.eps) * exam.repeats
+            material.pending += 1 if only else len(lesson.item.eps) * exam.repeats
         return requests
 
     def _grade(self, lesson: ProblemState, material: RationaleState, key: str, student: str, ep: Problem) -> Request:
@@ -260,14 +267,16 @@ class ObserveLevel:
             return Step()
         lesson.awaited_rationales -= 1
         if result.failed:
-            return Step(feedback=self._feedback_to_students(lesson))
+            return self._go_on(lesson)
         key = digest(result.text)
         lesson.rationales[slot] = (rationale, key)
         if self._greedy_is_sampled and result.request_id in lesson.asked:
             lesson.greedy = msgspec.structs.replace(rationale, repeat=-1)
         if result.answer is None or key in lesson.materials:
-            return Step(feedback=self._feedback_to_students(lesson))
+            return self._go_on(lesson)
         material = lesson.materials[key] = RationaleState(result.request_id)
+        if self._rounds:
+            return self._go_on(lesson)
         if lesson.item.abstains:
             return Step(feedback=self._feedback_to_students(lesson))
         if self._dialogues:
@@ -283,8 +292,24 @@ class ObserveLevel:
             lesson.pay(student, result, result.completion_tokens)
         if material.pending:
             return Step()
+        if self._rounds:
+            return self._go_on(lesson)
         to_teacher = FeedbackDue(self._teacher, self._feedback(lesson, material.tr, material.answers))
         return Step(feedback=(to_teacher, *self._feedback_to_students(lesson)))
+
+    def _go_on(self, lesson: ProblemState) -> Step:
+        """The next round of a TP, where its exams come in rounds; or its feedback, once it is complete."""
+        if self._rounds is None or not lesson.over:
+            return Step(feedback=self._feedback_to_students(lesson))
+        if due := self._rounds.next(lesson):
+            exams = [
+                self._examine(lesson, lesson.materials[key], key, self._exam_keys, only=(due.ep, due.repeat))
+                for key in due.materials
+            ]
+            return Step(requests=tuple(chain.from_iterable(exams)))
+        examined = [one for one in lesson.materials.values() if one.answers]
+        about = [FeedbackDue(self._teacher, self._feedback(lesson, one.tr, one.answers)) for one in examined]
+        return Step(feedback=(*about, *self._feedback_to_students(lesson)))
 
     def is_correct(self, result: Result) -> bool:
         """Whether an answer counts as correct under `scoring.cut_off`."""

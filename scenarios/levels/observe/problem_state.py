@@ -6,7 +6,7 @@ import msgspec
 
 from scenarios.levels.base import Result
 from scenarios.levels.observe.dialogue import DialogueOutcome
-from scenarios.records.observe import ExamAnswer, ExamCost, ExamGrade, Rationale, TeachingProblemRecord
+from scenarios.records.observe import ExamAnswer, ExamCost, ExamGrade, Rationale, Saved, TeachingProblemRecord
 from scenarios.tasks.problems import ProblemGroup
 
 
@@ -22,6 +22,8 @@ class RationaleState:
         """Number of exams and dialogues that are awaited."""
         self.talks = 0
         self.silent = 0
+        self.dropped = False
+        """Whether its exams ended early (`exam.allocation: halving`)."""
 
 
 class ProblemState:
@@ -37,6 +39,7 @@ class ProblemState:
         self.awaited_rationales = rationales
         self.asked: set[str] = set()
         """Request ids of all sampled TRs."""
+        self.saved = Saved()
         self.exam_tokens = 0
         self.exam_prompt_tokens = 0
         self.exam_cached_prompt_tokens = 0
@@ -63,9 +66,11 @@ class ProblemState:
             material = self.materials.get(key)
             exams = tuple(sorted(material.answers, key=msgspec.structs.astuple)) if material else ()
             grades = tuple(sorted(material.grades, key=msgspec.structs.astuple)) if material else ()
-            talks, silent = (material.talks, material.silent) if material else (0, 0)
+            talks, silent, dropped = (material.talks, material.silent, material.dropped) if material else (0, 0, False)
             rationales.append(
-                msgspec.structs.replace(rationale, exams=exams, material=key, grades=grades, talks=talks, silent=silent)
+                msgspec.structs.replace(
+                    rationale, exams=exams, material=key, grades=grades, talks=talks, silent=silent, dropped=dropped
+                )
             )
         tp = self.item.tp
         return TeachingProblemRecord(
@@ -80,4 +85,5 @@ class ProblemState:
             votes=votes,
             similarities=self.item.similarities,
             abstains=self.item.abstains,
+            saved=self.saved,
         )

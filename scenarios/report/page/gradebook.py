@@ -76,7 +76,7 @@ def _row(
     greedy = [_cell(lesson.greedy, GREEDY, None, names, ())] if lesson.greedy else []
     rationales = lesson.rationales
     cells = [_cell(one, one.repeat, scores.get(one.id), names, by.get(one.id, ())) for one in rationales]
-    examined = any(one.exams for one in rationales)
+    examined = any(one.exams for one in rationales) or lesson.saved.exams > 0
     return ProblemRow(
         id=problem.id,
         text=problem.text[:BEGINNING],

@@ -555,6 +555,26 @@ def test_entries_that_the_exam_maker_does_not_use_are_refused(path: Path, overri
     assert error_of(path, GOOD, *overrides) == message
 
 
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (["level=2"], "level 2 makes its pairs from every exam"),
+        (["level=[1, 2]"], "level 2 makes its pairs from every exam"),
+        (["exam.score=logprob"], "exam.score: logprob compares the scores of every exam"),
+        (["lesson.equal_cost=true"], "lesson.equal_cost samples as many rationales as every exam costs"),
+        (["exam.questions=1"], "exam.questions asks about every rationale before its first exam"),
+        (
+            ["level=3", "iterate.material=rationale"],
+            "level 3 with iterate.material: rationale rewrites by the mistakes",
+        ),
+    ],
+)
+def test_fewer_exams_are_refused_with_what_needs_all(path: Path, overrides: list[str], why: str) -> None:
+    for how in ("lossless", "halving"):
+        mistake = error_of(path, GOOD, f"exam.allocation={how}", *overrides)
+        assert f"--set exam.allocation: {how}: {why}" in mistake
+
+
 def test_the_sampling_of_one_student_is_refused_where_it_has_no_effect(path: Path) -> None:
     mistake = error_of(path, LEVEL_3, "students.0.sampling.top_k=5")
     assert "is for exams on rationales; level 3 draws all answers with iterate.answering: take it out" in mistake

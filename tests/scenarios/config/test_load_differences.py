@@ -6,7 +6,7 @@ import pytest
 
 from broker.engine_args import EXECUTION_ONLY
 from scenarios.config import yaml_tree
-from scenarios.config.load import asked_differs, beyond_replay, difference, dump, read
+from scenarios.config.load import asked_differs, beyond_extension, beyond_replay, difference, dump, read
 from scenarios.config.schema import Scenario
 from tests.scenarios.config.test_load import GOOD
 
@@ -134,3 +134,24 @@ def test_another_score_may_be_replayed_and_not_resumed(path: Path) -> None:
     old, new = good(path), good(path, "exam.score=logprob")
     assert beyond_replay(old, new) == []
     assert asked_differs(old, new) == ["exam.score: 'accuracy' -> 'logprob'"]
+
+
+def test_a_class_with_all_exams_is_replayed_with_fewer_and_no_other_way_round(path: Path) -> None:
+    full, fewer = good(path), good(path, "exam.allocation=halving")
+    assert beyond_replay(full, fewer) == []
+    assert beyond_replay(fewer, good(path, "exam.allocation=halving", "name=other")) == []
+    why = "exam.allocation: halving asked only the exams that its own rules need"
+    for one in ("exam.allocation=full", "exam.allocation=lossless"):
+        assert beyond_replay(fewer, good(path, one))[-1] == why
+    for one in ("scoring.ties=first", "lesson.rationales=2", "students=[{name: tiny}]"):
+        assert beyond_replay(fewer, good(path, "exam.allocation=halving", one))[-1] == why
+
+
+def test_a_class_with_fewer_exams_keeps_its_scoring_and_does_not_grow(path: Path) -> None:
+    fewer = good(path, "exam.allocation=lossless")
+    other = good(path, "exam.allocation=lossless", "scoring.ties=first")
+    assert asked_differs(fewer, other) == ["scoring.ties: 'votes' -> 'first'"]
+    (why,) = beyond_extension(fewer, good(path, "exam.allocation=lossless", "task.problems=9"))
+    assert "asked only the exams that this class needed" in why
+    assert beyond_extension(fewer, fewer) == []
+    assert beyond_extension(good(path), fewer) == ["exam.allocation: 'full' -> 'lossless'"]

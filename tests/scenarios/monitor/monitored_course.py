@@ -13,6 +13,7 @@ from scenarios.session.news import line
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
+from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Bank, Labelled, Problem, ProblemGroup
 from tests.scenarios.levels.iterated import SMALL, part
 from tests.scenarios.levels.iterated import answer as answer_iterate
@@ -72,7 +73,7 @@ class Played:
         begin(store, described)
         kept = store.bank()
         assert kept is not None
-        self.level = RunFolder(store.path.parent).level(described, kept, store)
+        self.level = RunFolder(store.path.parent).level(described, kept, store, ClassGrader().same)
         self._due: deque[Request] = deque()
         self._take(self.level.begin())
 

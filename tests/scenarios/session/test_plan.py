@@ -253,3 +253,13 @@ def test_a_narrow_plan_shows_every_agent_and_figure(width: int) -> None:
 def test_the_plan_says_where_exam_problems_come_from(exam: dict[str, object], words: str) -> None:
     one = scenario("exam.problems=2", *(f"exam.{key}={value}" for key, value in exam.items()))
     assert words in " ".join(order(one, count(one, 50)))
+
+
+def test_the_plan_says_that_fewer_exams_are_at_most_so_many() -> None:
+    for how, worse in (("lossless", False), ("halving", True)):
+        described = scenario(*PAPER, f"exam.allocation={how}")
+        steps = order(described, count(described, 100))
+        (step,) = (step for step in steps if "These are at most" in step)
+        assert "417,024 exams" in step
+        assert ("confidence bounds" in step) == worse
+        assert not any(step.startswith("As soon as") for step in steps)

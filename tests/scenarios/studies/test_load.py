@@ -184,6 +184,11 @@ def test_a_study_compares_classes_with_teaching_problems(file: Path) -> None:
         load.read(file)
 
 
+def test_a_study_needs_every_exam(file: Path) -> None:
+    said = refusal(file, "task.problems: 5,", "task.problems: 5, exam.allocation: lossless,")
+    assert "exam.allocation: lossless: a study compares line-ups" in said
+
+
 def test_a_study_written_back_gives_the_same_cells(file: Path) -> None:
     study, found = load.read(file)
     copy = file.parent / "copy.yaml"

@@ -17,6 +17,7 @@ from scenarios.store.prompts import Parts, chain
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
 from scenarios.tasks import build
+from scenarios.tasks.grading.answers import ClassGrader
 from tests import classes
 
 SMALL = ("task.problems=3", "lesson.rationales=3", "exam.problems=2")
@@ -78,7 +79,7 @@ def play_in(
         everybody = [described.teacher, *described.students]
         store.keep_answerers({agent.name: digest(agent.pool) for agent in everybody})
         store.note("", "started", "[]")
-        level = folder.level(described, bank, store)
+        level = folder.level(described, bank, store, ClassGrader().same)
         due = deque(level.begin().requests)
         while due and results:
             turns = chain(prompt(due[0]))
