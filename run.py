@@ -158,14 +158,7 @@ def extend(run_dir: RunDir, /, *, overrides: Overrides = (), monitor: MonitorMod
 
 
 @app.command
-def plan(
-    scenario: PlannedFile,
-    /,
-    *,
-    overrides: Overrides = (),
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> int:
+def plan(scenario: PlannedFile, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False) -> int:
     """Show what a class or study would ask and which agent gets which device; start nothing.
 
     `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for another machine.
