@@ -15,6 +15,7 @@ from scenarios.records.rewrite import Rewriting
 from scenarios.report import learn, methods
 from scenarios.report.agents import agents_of
 from scenarios.report.analysis import Analysis, analyse
+from scenarios.report.baselines import baselines
 from scenarios.report.breakdown import breakdown
 from scenarios.report.counts import counts, failed
 from scenarios.report.iterate import exam_results, summarize_rounds
@@ -35,7 +36,7 @@ from scenarios.scoring.dense import dense
 from scenarios.scoring.equal_cost import further
 from scenarios.scoring.lbt import Same, Sheet, assumption, best_possible, distinct
 from scenarios.scoring.lineups import LineUp, compare_lineups, shown
-from scenarios.scoring.statistics import caution, clustered
+from scenarios.scoring.statistics import caution, clustered, wilson
 from scenarios.store.sqlite import Store
 
 
@@ -91,7 +92,8 @@ def summarize(
         agents=agents,
         counts=counts(store, lessons, sheets, names, facts, failures, iteration),
         methods=methods.methods(scenario, counted, chosen) | (learn.methods(rounds, learnt) if rounds else {}),
-        best_possible=BestPossible(best_possible(counted), len(sheets)),
+        best_possible=_best_possible(counted),
+        baselines=baselines(scenario, counted, sheets, chosen),
         paired=methods.comparisons(chosen, seed) + learn.comparisons(rounds),
         students=_students(lessons, None if solves else iteration, scenario, line_ups),
         lineups=line_ups,
@@ -119,6 +121,11 @@ def summarize(
         published=PublishedAccuracies(scenario.published.source, published) if published else None,
         dense=dense(sheets, names, scoring, seed) if scenario.exam.score == "logprob" and solves else None,
     )
+
+
+def _best_possible(lessons: Sequence[TeachingProblemRecord]) -> BestPossible:
+    share, n = best_possible(lessons), len(lessons)
+    return BestPossible(share, n, None if share is None else wilson(share * n, n))
 
 
 def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:

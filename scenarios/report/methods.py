@@ -90,7 +90,7 @@ def methods(
     """Every method of the scenario, with or without answers."""
     names = [*METHODS, *(DENSE_METHODS if scenario.exam.score == "logprob" else ())]
     names += EQUAL_COST_METHODS if scenario.lesson.equal_cost else ()
-    return {name: _method(chosen.get(name, ()), _cost(name, lessons)) for name in names}
+    return {name: _method(chosen.get(name, ()), cost(name, lessons)) for name in names}
 
 
 def _counted(method: str, lesson: TeachingProblemRecord) -> TeachingProblemRecord:
@@ -101,7 +101,7 @@ def _counted(method: str, lesson: TeachingProblemRecord) -> TeachingProblemRecor
     return with_votes(lesson, bought.by_tokens if method == "sc_at_cost" else bought.by_completion)
 
 
-def _method(choices: Sequence[ChosenAnswer], cost: Mapping[str, int]) -> Method:
+def _method(choices: Sequence[ChosenAnswer], spent: Mapping[str, int]) -> Method:
     n, right = len(choices), sum(c.correct for c in choices)
     if not n:
         return Method()
@@ -109,24 +109,24 @@ def _method(choices: Sequence[ChosenAnswer], cost: Mapping[str, int]) -> Method:
         accuracy=right / n,
         ci95=wilson(right, n),
         n=n,
-        **cost,
+        **spent,
         tie_share=sum(c.tied for c in choices) / n,
         accuracy_random_ties=sum(c.expected_correct for c in choices) / n,
     )
 
 
-def _cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:
+def cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:
     """The tokens that a method needs, and the TRs that it chooses from: fields of `Method`."""
     if method == "greedy":
         return _tokens([lesson.greedy for lesson in lessons if lesson.greedy])
     counted = [_counted(method, lesson) for lesson in lessons]
     rationales = [rationale for lesson in counted for rationale in lesson.rationales]
-    cost = _tokens(rationales) | {"rationales": len(rationales)}
+    spent = _tokens(rationales) | {"rationales": len(rationales)}
     if method not in ("sc", *DENSE_METHODS, *EQUAL_COST_METHODS):
-        cost["completion_tokens"] += sum(lesson.exam_tokens for lesson in lessons)
-        cost["prompt_tokens"] += sum(lesson.exam_prompt_tokens for lesson in lessons)
-        cost["cached_prompt_tokens"] += sum(lesson.exam_cached_prompt_tokens for lesson in lessons)
-    return cost
+        spent["completion_tokens"] += sum(lesson.exam_tokens for lesson in lessons)
+        spent["prompt_tokens"] += sum(lesson.exam_prompt_tokens for lesson in lessons)
+        spent["cached_prompt_tokens"] += sum(lesson.exam_cached_prompt_tokens for lesson in lessons)
+    return spent
 
 
 def _tokens(rationales: Sequence[Rationale]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from scenarios.report.baselines import HEADINGS, rows
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.page.chart_data import Chart, Dot, PageTable, colours
 from scenarios.report.page.charts import dot_plot
@@ -46,7 +47,7 @@ def methods(summary: Summary) -> Chart | None:
         )
         for name, method in found.items()
     ]
-    rows = [
+    cells = [
         (
             LABELS.get(name, name), percent(method.accuracy), interval(method.ci95), f"{method.n:,}",
             percent(method.tie_share), percent(method.accuracy_random_ties), f"{method.rationales:,}",
@@ -55,13 +56,21 @@ def methods(summary: Summary) -> Chart | None:
         )
         for name, method in found.items()
     ]  # fmt: skip
-    rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", *["-"] * (6 + bool(published))))
+    cells.append(
+        (
+            LABELS["best_possible"],
+            percent(best.accuracy),
+            interval(best.ci95),
+            f"{best.n:,}",
+            *["-"] * (6 + bool(published)),
+        )
+    )
     table = PageTable(
         (
             "method", "right", "95 %", "problems", "ties", "right with ties at random", "rationales", "prompt tokens",
             "of these cached", "completion tokens", *(["published"] if published else ()),
         ),
-        tuple(rows),
+        tuple(cells),
     )  # fmt: skip
     note = f"The thin line is the best that any choice could reach: a right rationale on {percent(best.accuracy)}. "
     note += "Tokens are those of all problems: prompts, cached ones among them, and completions."
@@ -72,6 +81,11 @@ def methods(summary: Summary) -> Chart | None:
     return dot_plot(
         "How often the teacher's answer is right", dots, table, reference=best.accuracy, headings=headings, note=note
     )
+
+
+def baselines(summary: Summary) -> PageTable | None:
+    """The baselines of M1; None where there are none."""
+    return PageTable(HEADINGS, tuple(rows(summary.baselines))) if summary.baselines else None
 
 
 def students(summary: Summary) -> Chart | None:

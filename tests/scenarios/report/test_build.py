@@ -189,7 +189,26 @@ def test_the_methods_of_the_class_worked_out_by_hand(held: Class) -> None:
     assert summary["methods"]["m1_sum"]["tie_share"] == 0.0
     assert {m["n"] for m in summary["methods"].values()} == {2}
     assert summary["methods"]["sc"]["ci95"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
-    assert summary["best_possible"] == {"accuracy": 1.0, "n": 2}
+    assert summary["best_possible"] == {"accuracy": 1.0, "n": 2, "ci95": pytest.approx(wilson(2, 2))}
+
+
+def test_the_baselines_stand_beside_the_rule_that_they_are_a_control_for(held: Class) -> None:
+    found = held.summary()["baselines"]
+    # A random rationale: 1 of 3 right on roses; on coins 1 of the 2 with an answer. All are as long.
+    assert {name: one["accuracy"] for name, one in found.items()} == pytest.approx(
+        {"random_pick": 5 / 12, "shortest": 5 / 12, "length_matched": 0.0}
+    )
+    assert {name: one["completion_tokens"] for name, one in found.items()} == {
+        "random_pick": 40, "shortest": 120, "length_matched": 280,
+    }  # fmt: skip
+    pair = found["random_pick"]["against"]
+    assert (pair["a"], pair["b"], pair["difference"]) == ("m1_max", "random_pick", pytest.approx(7 / 12))
+    held.lessons = [
+        replace(one, rationales=tuple(replace(r, exams=()) for r in one.rationales)) for one in held.lessons
+    ]
+    assert {name: one["against"] for name, one in held.summary()["baselines"].items()} == {
+        "random_pick": None, "shortest": None,
+    }  # fmt: skip
 
 
 def test_a_method_costs_what_it_needs(held: Class) -> None:
