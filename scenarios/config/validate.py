@@ -104,6 +104,12 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     times = exam.repeats if drawn_so or not scenario.students else 1
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, times, "exam.repeats")
     yield from _equal_cost_mistakes(scenario)
+    if len(set(scenario.baselines)) < len(scenario.baselines):
+        yield ScenarioMistake(("baselines",), "names one baseline twice")
+    if scenario.baselines and scenario.levels[0] == 3:
+        yield ScenarioMistake(
+            ("baselines",), "goes with levels 1 and 2; this class begins with level 3, so take it out"
+        )
     if exam.questions and not scenario.solves:
         yield ScenarioMistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
     if exam.questions and 2 in scenario.levels:

@@ -32,6 +32,7 @@ from scenarios.report.summary import (
 )
 from scenarios.report.training_records import training_records
 from scenarios.report.unanswered import unanswered
+from scenarios.scoring.baselines import has_baselines
 from scenarios.scoring.dense import dense
 from scenarios.scoring.equal_cost import further
 from scenarios.scoring.lbt import Same, Sheet, assumption, best_possible, distinct
@@ -93,7 +94,7 @@ def summarize(
         counts=counts(store, lessons, sheets, names, facts, failures, iteration),
         methods=methods.methods(scenario, counted, chosen) | (learn.methods(rounds, learnt) if rounds else {}),
         best_possible=_best_possible(counted),
-        baselines=baselines(scenario, counted, sheets, chosen),
+        baselines=baselines(scenario, counted, sheets, chosen, same),
         paired=methods.comparisons(chosen, seed) + learn.comparisons(rounds),
         students=_students(lessons, None if solves else iteration, scenario, line_ups),
         lineups=line_ups,
@@ -137,6 +138,7 @@ def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
         and (lesson.greedy is not None or not scenario.lesson.greedy)
         and all(r.answer is None or len(r.exams) == exams for r in lesson.rationales)
         and (not scenario.lesson.equal_cost or len(lesson.votes) == further(lesson))
+        and has_baselines(scenario, lesson)
         and (
             scenario.exam.score != "logprob"
             or all(r.answer is None or len(r.grades) == grades for r in lesson.rationales)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from scenarios.config.schema import Scenario
-from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.records.observe import Rationale, TeachingProblemRecord, Tokens
 from scenarios.scoring.dense import dense_scores
 from scenarios.scoring.equal_cost import affordable, with_votes
 from scenarios.scoring.lbt import ChosenAnswer, Rule, Same, Sheet
@@ -118,10 +118,10 @@ def _method(choices: Sequence[ChosenAnswer], spent: Mapping[str, int]) -> Method
 def cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:
     """The tokens that a method needs, and the TRs that it chooses from: fields of `Method`."""
     if method == "greedy":
-        return _tokens([lesson.greedy for lesson in lessons if lesson.greedy])
+        return tokens([lesson.greedy for lesson in lessons if lesson.greedy])
     counted = [_counted(method, lesson) for lesson in lessons]
     rationales = [rationale for lesson in counted for rationale in lesson.rationales]
-    spent = _tokens(rationales) | {"rationales": len(rationales)}
+    spent = tokens(rationales) | {"rationales": len(rationales)}
     if method not in ("sc", *DENSE_METHODS, *EQUAL_COST_METHODS):
         spent["completion_tokens"] += sum(lesson.exam_tokens for lesson in lessons)
         spent["prompt_tokens"] += sum(lesson.exam_prompt_tokens for lesson in lessons)
@@ -129,7 +129,8 @@ def cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int
     return spent
 
 
-def _tokens(rationales: Sequence[Rationale]) -> dict[str, int]:
+def tokens(rationales: Sequence[Rationale | Tokens]) -> dict[str, int]:
+    """The tokens of these requests, as fields of `Method`."""
     names = ("completion_tokens", "prompt_tokens", "cached_prompt_tokens")
     return {name: sum(getattr(rationale, name) for rationale in rationales) for name in names}
 

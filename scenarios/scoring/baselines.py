@@ -1,14 +1,18 @@
-"""Rules that M1 is compared with, which choose from the same TRs without looking at the exams.
+"""Rules that M1 is compared with, which choose without looking at the exams.
 
-How right each is on one TP, from 0 to 1: where several TRs could be picked, the mean over them. Like M1 they pick among
-the TRs with an answer.
+The first three need no request; how right they are on a TP is a share: where several TRs could be picked, the mean over
+them. The others need those of `baselines` in the scenario. Like M1 all pick among answers that can be read.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 
-from scenarios.config.schema import Scoring
-from scenarios.records.observe import Rationale
-from scenarios.scoring.lbt import Group, Sheet, lbt_scores, material
+import msgspec
+
+from broker.work_messages import Sampling
+from scenarios.config.schema import Scenario, Scoring
+from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.scoring.lbt import ChosenAnswer, Group, Merge, Same, Sheet, exact_mean, lbt_scores, material, mean_marks
 
 Candidate = tuple[Rationale, Group]
 """A TR with an answer, and the group of its answer."""
@@ -40,6 +44,56 @@ def length_matched(sheet: Sheet, students: Sequence[str], scoring: Scoring) -> f
     others = [one for one in candidates if material(one[0]) != material(picked)]
     length = picked.completion_tokens
     return _expected(_least(others or candidates, lambda rationale: abs(rationale.completion_tokens - length)))
+
+
+def draws(scenario: Scenario, sampling: Sampling) -> int:
+    """How often a student answers a TP alone, and a teacher judges a TR: as often as one student is examined on a TR.
+
+    Once where every draw gives the same text.
+    """
+    if sampling.temperature == 0 or sampling.top_k == 1:
+        return 1
+    return scenario.exam.problems * scenario.exam.repeats
+
+
+def has_baselines(scenario: Scenario, lesson: TeachingProblemRecord) -> bool:
+    """Whether every result is there that `baselines` asks for about a TP."""
+    alone = {of.student: len(of.answers) for of in lesson.alone}
+    ratings = draws(scenario, scenario.lesson.sampling)
+    return (
+        (
+            "students_alone" not in scenario.baselines
+            or all(alone.get(one.name) == draws(scenario, scenario.sampling_of(one)) for one in scenario.students)
+        )
+        and (
+            "self_evaluation" not in scenario.baselines
+            or all(one.answer is None or len(one.ratings) == ratings for one in lesson.rationales)
+        )
+        and ("universal" not in scenario.baselines or lesson.universal is not None)
+    )
+
+
+def majority_alone(sheet: Sheet, same: Same, scoring: Scoring, student: str = "") -> ChosenAnswer:
+    """The answer that most of the students' own answers to the TP agree on; of one student alone, if it is named."""
+    answers = [answer for of in sheet.lesson.alone if student in ("", of.student) for answer in of.answers]
+    return Sheet(msgspec.structs.replace(sheet.lesson, rationales=tuple(answers)), same).choose("sc", (), scoring)
+
+
+def rating_scores(rationales: Iterable[Rationale], students: Sequence[str], merge: Merge) -> dict[str, Fraction]:
+    """The share of its teacher's judgements by which a TR is right, by id; `students` has the teacher's name."""
+    marks = {
+        one.id: {rating.slot: rating.correct for rating in one.ratings} for one in rationales if one.answer is not None
+    }
+    return mean_marks(marks, students, merge, exact_mean)
+
+
+def universal(sheet: Sheet) -> ChosenAnswer:
+    """The answer of the TR that the teacher named; wrong where it named none."""
+    named = sheet.lesson.universal.tr if sheet.lesson.universal else ""
+    for rationale, group in _candidates(sheet):
+        if rationale.id == named:
+            return ChosenAnswer(group.representative.answer, group.correct, expected_correct=float(group.correct))
+    return ChosenAnswer(None, False)
 
 
 def _candidates(sheet: Sheet) -> list[Candidate]:

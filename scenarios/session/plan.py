@@ -88,6 +88,13 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
             f"When a problem is complete, {teacher} writes as many further rationales as its exams cost in tokens, "
             f"at most {MOST}; they are not examined, and vote for SC at M1's cost."
         )
+    repeats = _times(exam.problems * exam.repeats)
+    if "students_alone" in scenario.baselines:
+        yield f"Without a rationale each student also answers each teaching problem {repeats} (a baseline)."
+    if "self_evaluation" in scenario.baselines:
+        yield f"{teacher} says of each rationale {repeats} whether it is right (self-evaluation, a baseline)."
+    if "universal" in scenario.baselines:
+        yield f"{teacher} names the rationale of a problem that agrees best with the others (universal SC, a baseline)."
     baselines = "greedy decoding and self-consistency" if lesson.greedy else "self-consistency"
     yield f"Per problem, exam scores choose an answer (MAX, SUM), next to {baselines}."
 
@@ -178,6 +185,10 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
     yield "exam_answers", "exam answers (EAs)", AT_MOST
     if counted.further_rationales:
         yield "further_rationales", "further TRs, for SC at M1's cost", "about, at most"
+    if counted.alone_answers:
+        yield "alone_answers", "students' answers without a TR", ""
+    if counted.judgements:
+        yield "judgements", "judgements of rationales", AT_MOST
     if counted.questions:
         yield "questions", "questions, and as many answers", AT_MOST
     if counted.grades:

@@ -14,6 +14,7 @@ from broker.protocol import digest
 from broker.work_messages import Examine, Exemplar, Feedback, Grade, Message, Teach
 from scenarios.levels.asker import UNSAMPLED, Asker
 from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step, TextOf
+from scenarios.levels.observe.baselines import Baselines
 from scenarios.levels.observe.dialogue import Dialogue, DialogueOutcome, Dialogues
 from scenarios.levels.observe.problem_state import ProblemState, RationaleState
 from scenarios.levels.observe.votes import STAGE as VOTES
@@ -68,6 +69,7 @@ class ObserveLevel:
         self._grade_keys = {s.name: asker.key("Grade", s.name, *shared) for s in scenario.students}
         self._dialogues = Dialogues(setup, asker) if exam.questions else None
         self._votes = Votes(setup, asker) if lesson.equal_cost else None
+        self._baselines = Baselines(setup, asker) if scenario.baselines else None
         self._lessons = [ProblemState(item, lesson.rationales) for item in bank.items]
         self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
         self._awaited_rationales: dict[str, tuple[ProblemState, int | None]] = {}
@@ -76,20 +78,26 @@ class ObserveLevel:
         self._awaited_grades: dict[str, _AwaitedGrade] = {}
 
     def begin(self) -> Step:
-        """Request every TR: TP by TP, the greedy one first."""
-        return Step(requests=tuple(r for lesson in self._lessons for r in self._teach(lesson)))
+        """Request every TR: TP by TP, the greedy one first; then what baselines need at once."""
+        requests = [request for lesson in self._lessons for request in self._teach(lesson)]
+        if self._baselines:
+            requests += [request for lesson in self._lessons for request in self._baselines.due(lesson)]
+        return Step(requests=tuple(requests))
 
     def receive(self, result: Result) -> Step:
         """A TR makes its exams due; the last exam of a TR makes feedback due, and of a TP its further TRs."""
         if (rationale := self._awaited_rationales.pop(result.request_id, None)) is not None:
-            return self._with_votes(rationale[0], self._receive_rationale(result, *rationale))
+            return self._with_baselines(rationale[0], self._receive_rationale(result, *rationale))
         if (exam := self._awaited_exams.pop(result.request_id, None)) is not None:
-            return self._with_votes(exam.lesson, self._receive_exam(result, exam))
+            return self._with_baselines(exam.lesson, self._receive_exam(result, exam))
         if self._dialogues and self._dialogues.awaits(result.request_id):
             exams = [exam for ended in self._dialogues.receive(result) for exam in self._receive_dialogue(ended)]
             return Step(requests=(*self._dialogues.take(), *exams))
         if self._votes and self._votes.awaits(result.request_id):
             self._votes.receive(result, correct=self.is_correct(result))
+            return Step()
+        if self._baselines and self._baselines.awaits(result.request_id):
+            self._baselines.receive(result, correct=self.is_correct(result))
             return Step()
         if (grade := self._awaited_grades.pop(result.request_id, None)) is not None and result.score is not None:
             grade.material.grades.append(ExamGrade(grade.student, grade.ep, result.score))
@@ -99,7 +107,8 @@ class ObserveLevel:
     def finished(self) -> bool:
         """Whether every TR, exam answer and grade has arrived or failed."""
         awaited = bool(self._awaited_rationales or self._awaited_exams or self._awaited_grades)
-        return not awaited and all(part is None or part.finished for part in (self._dialogues, self._votes))
+        parts = (self._dialogues, self._votes, self._baselines)
+        return not awaited and all(part is None or part.finished for part in parts)
 
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A TR that is awaited counts as distinct and usable."""
@@ -114,6 +123,7 @@ class ObserveLevel:
             "exam": per_repeat * exam.repeats,
             **({"grade": per_repeat} if exam.score == "logprob" else {}),
             **({VOTES: self._votes.requests} if self._votes else {}),
+            **(self._baselines.totals(self._lessons) if self._baselines else {}),
         }
 
     # --- for levels that continue this one --------------------------------------------------------------
@@ -124,7 +134,8 @@ class ObserveLevel:
         return self._record(lesson) if lesson.over else None
 
     def _record(self, lesson: ProblemState) -> TeachingProblemRecord:
-        return lesson.record(self._votes.of(lesson.item.tp.id) if self._votes else ())
+        record = lesson.record(self._votes.of(lesson.item.tp.id) if self._votes else ())
+        return self._baselines.added_to(record) if self._baselines else record
 
     def reopen(self, tp: str, rationales: int) -> None:
         """Keep this TP open for so many more TRs, each announced with `expect`."""
@@ -143,7 +154,10 @@ class ObserveLevel:
         tp, demonstrations = self._problems[request.tp], self._bank.demonstrations
         if request.kind == "Teach":
             return Teach(problem=tp.text, answer_form=tp.form, sampling=request.sampling, demonstrations=demonstrations)
-        material = (Exemplar(tp.text, text_of(request.tr)),)
+        if self._baselines and request.kind == "Judge":
+            return self._baselines.message(request, tp, text_of)
+        # A student that answers a TP alone has none.
+        material = (Exemplar(tp.text, text_of(request.tr)),) if request.tr else ()
         if self._dialogues and request.kind in ("Ask", "Explain"):
             return self._dialogues.message(request, material, text_of)
         ep = self._problems[request.ep]
@@ -244,12 +258,12 @@ class ObserveLevel:
         self._awaited_grades[request.id] = _AwaitedGrade(material, student, ep.id)
         return request
 
-    def _with_votes(self, lesson: ProblemState, step: Step) -> Step:
-        """`step` and, once a TP is complete, its further TRs."""
-        if self._votes is None or not lesson.over:
-            return step
-        votes = self._votes.ask(lesson.item.tp, lesson.record(), lesson.asked)
-        return msgspec.structs.replace(step, requests=(*step.requests, *votes))
+    def _with_baselines(self, lesson: ProblemState, step: Step) -> Step:
+        """`step`, what baselines need and, once a TP is complete, its further TRs."""
+        more = self._baselines.due(lesson) if self._baselines else ()
+        if self._votes and lesson.over:
+            more += self._votes.ask(lesson.item.tp, lesson.record(), lesson.asked)
+        return msgspec.structs.replace(step, requests=(*step.requests, *more))
 
     # --- results ----------------------------------------------------------------------------------------
 

@@ -239,3 +239,12 @@ def test_a_narrow_plan_shows_every_agent_and_figure(width: int) -> None:
     whole = "".join(text.split())
     for part in ("a-student-with-a-name", "org/a-model-with-a-name", "GPU0", "12.1", "48%", "about,atmost"):
         assert part in whole, text
+
+
+def test_baselines_are_asked_as_often_as_one_students_exams_under_a_rationale() -> None:
+    wanted = "baselines=[students_alone, self_evaluation, universal]"
+    plain, dear = count(scenario(*PAPER), 100), count(scenario(*PAPER, wanted), 100)
+    assert (dear.alone_answers, dear.judgements) == (181 * 9, 181 * (256 * 9 + 1))
+    assert dear.requests == plain.requests + dear.alone_answers + dear.judgements
+    said = " ".join(order(scenario(wanted), counts(scenario(wanted))))
+    assert "self-evaluation" in said and "universal SC" in said and "Without a rationale" in said
