@@ -121,6 +121,9 @@ class Lesson(Section, frozen=True, kw_only=True):
     rationales: Positive = 6
     """n: teaching rationales (TRs) sampled per TP."""
     sampling: Sampling = Sampling()
+    material: Literal["rationale", "answer"] = "rationale"
+    """What students are taught of a TR. rationale: all of it. answer: the TP with nothing but its answer (TA), the
+    paper's ablation; level 1 alone. Each TR has exams of its own either way."""
     greedy: bool = True
     """Also answer once at temperature 0, as the greedy baseline."""
     equal_cost: bool = False

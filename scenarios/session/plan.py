@@ -60,6 +60,7 @@ def order(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
 def _order_observe(scenario: Scenario) -> Iterator[str]:
     lesson, exam, task, teacher = scenario.lesson, scenario.exam, scenario.task, scenario.teacher.name
     source = task.family or Path(task.file or "").name
+    taught = "rationale" if lesson.material == "rationale" else "problem and nothing but the answer"
     greedy = " once greedily, then" if lesson.greedy else ""
     yield (
         f"{many(task.problems, 'teaching problem')} of {source}, each with {many(exam.problems, 'exam problem')}, "
@@ -68,7 +69,7 @@ def _order_observe(scenario: Scenario) -> Iterator[str]:
     yield f"{teacher} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale."
     yield (
         f"As soon as a rationale has an answer, {_answer([student.name for student in scenario.students])} its exam "
-        f"problems, each {_times(exam.repeats)}, with the rationale as their example."
+        f"problems, each {_times(exam.repeats)}, with the {taught} as their example."
     )
     for entry in scenario.entries:
         if entry.copies > 1:

@@ -230,7 +230,8 @@ def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
     yield _Batch("teaching_rationales", teacher, trs, question, length)
     # The TRs of every round are graded.
     graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
-    exams = list(_exams(scenario, problem_tokens, trs, length, graded=graded))
+    taught = length if lesson.material == "rationale" else min(length, ANSWER_TOKENS)
+    exams = list(_exams(scenario, problem_tokens, trs, taught, graded=graded))
     yield from exams
     if lesson.equal_cost:
         yield _Batch("further_rationales", teacher, _further(tps, question + length, length, exams), question, length)

@@ -62,6 +62,8 @@ class ObserveLevel:
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
         self._greedy_is_sampled = lesson.greedy and self._greedy == lesson.sampling
         """At temperature 0 the greedy TR and the only sampled one are one request."""
+        self._shortened = () if lesson.material == "rationale" else (lesson.material,)
+        """Part of the ids of exams whose material is not a whole TR."""
         self._sampling = {s.name: scenario.sampling_of(s) for s in scenario.students}
         self._exam_keys = {
             name: asker.key("Examine", name, sampling, *shared) for name, sampling in self._sampling.items()
@@ -74,6 +76,8 @@ class ObserveLevel:
         self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
         self._awaited_rationales: dict[str, tuple[ProblemState, int | None]] = {}
         """By request id: the TP and the repeat; None: the greedy one."""
+        self._answers: dict[str, str] = {}
+        """By request id of a TR that is taught: its answer."""
         self._awaited_exams: dict[str, _AwaitedExam] = {}
         self._awaited_grades: dict[str, _AwaitedGrade] = {}
 
@@ -157,7 +161,7 @@ class ObserveLevel:
         if self._baselines and request.kind == "Judge":
             return self._baselines.message(request, tp, text_of)
         # A student that answers a TP alone has none.
-        material = (Exemplar(tp.text, text_of(request.tr)),) if request.tr else ()
+        material = (Exemplar(tp.text, self._taught(request.tr, text_of)),) if request.tr else ()
         if self._dialogues and request.kind in ("Ask", "Explain"):
             return self._dialogues.message(request, material, text_of)
         ep = self._problems[request.ep]
@@ -177,6 +181,10 @@ class ObserveLevel:
             demonstrations=demonstrations,
             dialogue=self._dialogues.exchange(request.tr, request.to, text_of) if self._dialogues else (),
         )
+
+    def _taught(self, tr: str, text_of: TextOf) -> str:
+        """What students see of a TR: a whole solution, or its last line alone."""
+        return text_of(tr) if self._scenario.lesson.material == "rationale" else f"Answer: {self._answers[tr]}"
 
     # --- requests ---------------------------------------------------------------------------------------
 
@@ -223,7 +231,7 @@ class ObserveLevel:
         dialogue: Dialogue | None = None,
     ) -> list[Request]:
         exam, tp = self._scenario.exam, lesson.item.tp
-        seen = (dialogue.key,) if dialogue else ()
+        seen = (dialogue.key,) if dialogue else self._shortened
         requests = []
         for student in students:
             identical = self._asker.identical(student)
@@ -251,7 +259,7 @@ class ObserveLevel:
 
     def _grade(self, lesson: ProblemState, material: RationaleState, key: str, student: str, ep: Problem) -> Request:
         tp, step = lesson.item.tp, self._grade_asker.identical(student)
-        grade_key = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
+        grade_key = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked, *self._shortened)
         request = self._grade_asker.request(
             "Grade", student, "grade", UNSAMPLED, grade_key, tp=tp.id, tr=material.tr, ep=ep.id, step=step
         )
@@ -282,6 +290,7 @@ class ObserveLevel:
         if result.answer is None or key in lesson.materials:
             return Step(feedback=self._feedback_to_students(lesson))
         material = lesson.materials[key] = RationaleState(result.request_id)
+        self._answers[result.request_id] = result.answer
         if self._dialogues:
             return Step(requests=self._ask(lesson, material, key, self._dialogues))
         return Step(requests=tuple(self._examine(lesson, material, key, self._exam_keys)))

@@ -537,6 +537,11 @@ def test_further_rationales_for_sc_are_refused_where_they_have_no_effect(path: P
     assert "goes with levels 1 and 2; this class has level 3 alone, so take it out" in alone
 
 
+def test_answers_alone_are_taught_at_level_1_alone(path: Path) -> None:
+    assert "goes with level 1 alone" in error_of(path, GOOD, "lesson.material=answer", "level=[1, 2]")
+    assert "nothing to ask about" in error_of(path, GOOD, "lesson.material=answer", "exam.questions=1")
+
+
 def test_baselines_are_named_once_and_belong_to_level_1(path: Path) -> None:
     assert error_of(path, GOOD, "baselines=[universal, universal]") == "--set baselines: names one baseline twice"
     assert "goes with levels 1 and 2" in error_of(path, LEVEL_3, "baselines=[universal]")

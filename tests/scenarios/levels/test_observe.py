@@ -347,3 +347,18 @@ def test_at_temperature_0_the_only_sampled_rationale_is_the_greedy_one(failed: b
         ids = [rationale.id for rationale in lesson.rationales]
         assert ids == ([] if failed else [lesson.greedy.id if lesson.greedy else ""])
         assert (lesson.greedy is None) is failed
+
+
+def test_students_who_are_taught_the_answer_alone_see_nothing_else_of_a_rationale_and_sit_as_many_exams() -> None:
+    whole, bare = level(), level(lesson=Lesson(rationales=3, material="answer"))
+    (before, _), (after, _) = play(whole), play(bare)
+    taught = {request.id for request in before if request.kind == "Teach"}
+    assert taught == {request.id for request in after if request.kind == "Teach"}, "the teacher is asked the same"
+    assert len(before) == len(after)
+    assert {request.id for request in before} & {request.id for request in after} == taught
+    answers = {r.id: r.answer for lesson in bare.outcome().lessons for r in lesson.rationales}
+    for request in after:
+        if request.kind == "Examine":
+            message = bare.message(request, lambda id: "SECRET")
+            assert isinstance(message, Examine)
+            assert [one.solution for one in message.material] == [f"Answer: {answers[request.tr]}"]
