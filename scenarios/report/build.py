@@ -16,7 +16,7 @@ from scenarios.report import learn, methods
 from scenarios.report.agents import agents_of
 from scenarios.report.analysis import Analysis, analyse
 from scenarios.report.baselines import baselines
-from scenarios.report.breakdown import breakdown
+from scenarios.report.breakdown import breakdown, labels
 from scenarios.report.counts import counts, failed
 from scenarios.report.iterate import exam_results, summarize_rounds
 from scenarios.report.rewrite import summarize_rewriting
@@ -75,14 +75,15 @@ def summarize(
     names = tuple(student.name for student in scenario.students)
     scoring, seed = scenario.scoring, scenario.seed
 
+    named = labels(store)
     chosen = methods.chosen_answers(scenario, counted, sheets, same)
     line_ups = compare_lineups(sheets, names, scoring, seed) if solves else []
     failures = failed(store, given_up)
     agents = agents_of(store, facts, failures, iteration, scenario.pools)
     rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
-    found = analyse(scenario, sheets, line_ups) if solves else Analysis()
+    found = analyse(scenario, sheets, line_ups, named) if solves else Analysis()
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
-    parts, published = breakdown(counted, chosen, store), scenario.published.by_method
+    parts, published = breakdown(counted, chosen, named), scenario.published.by_method
     return Summary(
         scenario=scenario.name,
         level=list(scenario.level) if isinstance(scenario.level, tuple) else scenario.level,
