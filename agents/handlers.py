@@ -16,6 +16,7 @@ from broker.work_messages import (
     Explain,
     Grade,
     Graded,
+    Judge,
     Message,
     Reflect,
     Revise,
@@ -55,6 +56,7 @@ HANDLERS: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Awa
     ("teacher", Reflect): answer,
     ("teacher", Revise): answer,
     ("teacher", Explain): answer,
+    ("teacher", Judge): answer,
     # At level 3 a teacher is scored with its own sets, and it may be its own student.
     ("teacher", Examine): answer,
     # At level 2 it says how likely it finds what it wrote with other weights.

@@ -192,6 +192,7 @@ ANSWERS: dict[str, str] = {
     "Revise": "Answered",
     "Ask": "Answered",
     "Explain": "Answered",
+    "Judge": "Answered",
     "Train": "Trained",
 }
 """The kind of result of each kind of request, unless it fails."""

@@ -175,6 +175,20 @@ class Explain(Message, frozen=True, kw_only=True):
     weights: str = ""
 
 
+class Judge(Message, frozen=True, kw_only=True):
+    """Judge solutions of one problem, as a baseline of M1. The last line of the answer is `Answer: ...`.
+
+    Of one solution: Yes if it is right, else No (self-evaluation). Of several, numbered from 1: the number of the one
+    that agrees best with the others (universal self-consistency).
+    """
+
+    problem: str
+    solutions: tuple[str, ...]
+    """Whole TRs."""
+    sampling: Sampling
+    weights: str = ""
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a teacher is trained (paper, M2). All of it is part of the request's id."""
 
@@ -265,7 +279,8 @@ class Answered(Message, frozen=True, kw_only=True):
     """The text of one completion. The classroom parses it as the kind of request demands.
 
     It is a teaching rationale (TR) with its answer for `Teach`, an exam rationale (ER) with its answer for `Examine`,
-    numbered reasons for `Reflect`, new material for `Revise`, a question for `Ask`, its answer for `Explain`.
+    numbered reasons for `Reflect`, new material for `Revise`, a question for `Ask`, its answer for `Explain`,
+    and the reasons for a judgement with its answer for `Judge`.
     """
 
     text: str

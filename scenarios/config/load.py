@@ -34,14 +34,15 @@ FREE = re.compile(
 """Entries that change no request. Another model or engine changes requests only if it answers otherwise, which
 `Store.keep_answerers` finds out once its weights are loaded."""
 REPLAYABLE = re.compile(
-    r"name|metrics|(scoring|limits|broker|published)\..*|task\.problems|lesson\.(rationales|equal_cost)|exam\.(problems|repeats|score|allocation)"
+    r"name|metrics|baselines|(scoring|limits|broker|published)\..*|task\.problems|lesson\.(rationales|equal_cost)"
+    r"|exam\.(problems|repeats|score|allocation)"
     r"|learn\.(?!held_out).*"
 )
 """Entries that a replay may change: it needs no new answer, or reports which ones are missing."""
 RENAMED = re.compile(r"name|metrics|(limits|broker|published)\..*")
 """Entries that a replay may change where exams were left out by the scores: others would need more of them."""
 GROWING = re.compile(
-    r"level|task\.problems|lesson\.(rationales|greedy|equal_cost)|exam\.(problems|repeats|score)|(learn|iterate)\..*"
+    r"level|baselines|task\.problems|lesson\.(rationales|greedy|equal_cost)|exam\.(problems|repeats|score)|(learn|iterate)\..*"
 )
 """Entries that `extend` may change, if all that was asked is asked again; and it may add students."""
 WITHOUT_FOLDER = ("openai", "simulated", "external")

@@ -17,6 +17,7 @@ from scenarios.config.section import Count, Positive, Seconds, Section, Share
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
 LevelNumber = Literal[1, 2, 3]
 ArmName = Literal["m2", "correctness", "shuffled", "dense"]
+BaselineName = Literal["students_alone", "self_evaluation", "universal"]
 EngineName = Literal["auto", "vllm", "transformers", "openai", "simulated", "external"]
 
 
@@ -123,6 +124,9 @@ class Lesson(Section, frozen=True, kw_only=True):
     rationales: Positive = 6
     """n: teaching rationales (TRs) sampled per TP."""
     sampling: Sampling = Sampling()
+    material: Literal["rationale", "answer"] = "rationale"
+    """What students are taught of a TR. rationale: all of it. answer: the TP with nothing but its answer (TA), the
+    paper's ablation; level 1 alone. Each TR has exams of its own either way."""
     greedy: bool = True
     """Also answer once at temperature 0, as the greedy baseline."""
     equal_cost: bool = False
@@ -277,6 +281,10 @@ class Scenario(Section, frozen=True, kw_only=True):
     learn: Learn = Learn()
     scoring: Scoring = Scoring()
     iterate: Iterate = Iterate()
+    baselines: tuple[BaselineName, ...] = ()
+    """Level 1: further baselines of M1. students_alone: each student answers the TP without a TR, as often as it takes
+    exams under one TR; majority. self_evaluation: the teacher says as often of each TR whether it is right; MAX and SUM
+    over the shares of yes. universal: it names the TR that agrees best with the others (one request)."""
     limits: Limits = Limits()
     broker: Broker = Broker()
     published: PublishedFigures = PublishedFigures()

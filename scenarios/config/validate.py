@@ -103,8 +103,15 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     drawn_so = any(scenario.sampling_of(student) == exam.sampling for student in scenario.students)
     times = exam.repeats if drawn_so or not scenario.students else 1
     yield from _sampling_mistakes(("exam", "sampling"), exam.sampling, times, "exam.repeats")
+    yield from _material_mistakes(scenario)
     yield from _equal_cost_mistakes(scenario)
     yield from _allocation_mistakes(scenario)
+    if len(set(scenario.baselines)) < len(scenario.baselines):
+        yield ScenarioMistake(("baselines",), "names one baseline twice")
+    if scenario.baselines and scenario.levels[0] == 3:
+        yield ScenarioMistake(
+            ("baselines",), "goes with levels 1 and 2; this class begins with level 3, so take it out"
+        )
     if exam.questions and not scenario.solves:
         yield ScenarioMistake(("exam", "questions"), "are asked about rationales; this class has none, so take it out")
     if exam.questions and 2 in scenario.levels:
@@ -194,6 +201,16 @@ def _learn_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
         yield ScenarioMistake(
             ("lesson", "rationales"), "1 makes no pairs; level 2 compares two or more rationales of a problem"
         )
+
+
+def _material_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
+    if scenario.lesson.material == "rationale":
+        return
+    where = ("lesson", "material")
+    if scenario.levels != (1,):
+        yield ScenarioMistake(where, "answer goes with level 1 alone; levels 2 and 3 need rationales")
+    if scenario.exam.questions:
+        yield ScenarioMistake(where, "answer leaves nothing to ask about; take exam.questions out")
 
 
 def _equal_cost_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:

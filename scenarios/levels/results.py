@@ -62,6 +62,7 @@ KINDS = {
     "Examine": Kind(problem=attrgetter("ep")),
     "Ask": Kind(),
     "Explain": Kind(),
+    "Judge": Kind(),
     "Reflect": Kind(),
     "Revise": Kind(problem=attrgetter("tp")),  # a set of exemplars solves none: its level parses it
     "Grade": Kind(columns=_score, sampled=False),

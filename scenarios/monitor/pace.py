@@ -7,9 +7,13 @@ depends on its stage.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-STUDENTS = frozenset({"ask", "exam", "grade", "probe_exam"})
+STUDENTS = frozenset({"alone", "ask", "exam", "grade", "probe_exam"})
 """Stages that the students are asked in; in all others it is the teacher."""
-LIKE = dict.fromkeys(("greedy", "votes", "measure", "probe"), "teach") | {"probe_exam": "exam", "test": "score"}
+LIKE = dict.fromkeys(("greedy", "votes", "measure", "probe"), "teach") | {
+    "alone": "exam",
+    "probe_exam": "exam",
+    "test": "score",
+}
 """Stages that take as long as another one does."""
 HALF_LIFE_S = 300.0
 """Seconds of work after which earlier work counts half."""

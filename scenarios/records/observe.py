@@ -46,6 +46,8 @@ class Rationale(msgspec.Struct, frozen=True):
     """False: it was cut off."""
     talks: int = 0
     """Number of questions of students about it and of answers of the teacher."""
+    ratings: tuple[ExamAnswer, ...] = ()
+    """Its teacher's judgements (self-evaluation), sorted by repeat: `correct` where it says that the TR is right."""
     silent: int = 0
     """Number of students whose dialogue failed, who took their exams without one."""
     prompt_tokens: int = 0
@@ -67,6 +69,34 @@ class Rationale(msgspec.Struct, frozen=True):
     def shown(self) -> str | None:
         """The answer in a table; of a program, a name that programs that do the same share."""
         return f"program {self.behaviour[:8]}" if self.behaviour else self.answer
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """The tokens of some requests."""
+
+    completion_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        """The tokens of both."""
+        return Tokens(*map(sum, zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)))
+
+
+class AloneAnswers(msgspec.Struct, frozen=True):
+    """One student's answers to a TP without any teaching material."""
+
+    student: str
+    answers: tuple[Rationale, ...]
+    """Sorted by repeat, without failed ones; they are never examined."""
+
+
+class UniversalChoice(msgspec.Struct, frozen=True):
+    """The TR that the teacher named when it saw all TRs of a TP with an answer."""
+
+    tr: str
+    """Empty: it named none, or there was none."""
+    tokens: Tokens = Tokens()
 
 
 class ExamCost(msgspec.Struct, frozen=True):
@@ -126,3 +156,11 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """No EP was near enough (`exam.abstain_below`): there are no exams, and SC chooses the answer."""
     saved: Saved = Saved()
     """Exams that `exam.allocation` did not ask so far."""
+    alone: tuple[AloneAnswers, ...] = ()
+    """Sorted by student. This and what follows: where `baselines` of the scenario asks for it."""
+    rating_tokens: Tokens = Tokens()
+    """Of all judgements of single TRs."""
+    universal: UniversalChoice | None = None
+    """None: not asked, or failed."""
+    unread_judgements: int = 0
+    """Judgements, of one TR or of all, in which none could be read."""

@@ -1,13 +1,13 @@
 """The analysis of a class's students for the summary, from the same records as its tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from scenarios.config.schema import Scenario
 from scenarios.scoring.abilities import Abilities, abilities
 from scenarios.scoring.agreement import Agreement, agreement
-from scenarios.scoring.curves import AccuracyCurves, curves
+from scenarios.scoring.curves import AccuracyCurves, Prices, curves
 from scenarios.scoring.equal_up import EqualUp, equal_up
 from scenarios.scoring.exam_counts import exam_counts
 from scenarios.scoring.fidelity import Fidelity, fidelity, kinds
@@ -27,13 +27,16 @@ class Analysis(msgspec.Struct, frozen=True):
     equal_up: list[EqualUp] = []
 
 
-def analyse(scenario: Scenario, sheets: Sequence[Sheet], line_ups: Sequence[LineUp]) -> Analysis:
+def analyse(
+    scenario: Scenario, sheets: Sequence[Sheet], line_ups: Sequence[LineUp], labels: Mapping[str, Sequence[str]]
+) -> Analysis:
     """Analyse the exams of a class.
 
     Args:
         scenario: the class; its scoring may be another than the class ran with.
         sheets: the TPs that count.
         line_ups: of the same TPs.
+        labels: the level and the subject of each TP.
     """
     names, scoring, seed = tuple(student.name for student in scenario.students), scenario.scoring, scenario.seed
     sheets = sorted(sheets, key=lambda sheet: sheet.lesson.tp)  # sums of floats depend on their order
@@ -46,7 +49,17 @@ def analyse(scenario: Scenario, sheets: Sequence[Sheet], line_ups: Sequence[Line
         shapley=adds,
         agreement=agreement(counts, names, line_ups, adds.sc),
         abilities=abilities(counts, names, lessons, line_ups, adds.sc),
-        curves=curves(sheets, names, scoring, seed),
+        curves=curves(sheets, names, scoring, seed, labels, prices(scenario)),
         fidelity=fidelity(counts, scenario.students, seed),
         equal_up=equal_up(sheets, names, kinds(scenario.students), names, scoring, seed),
     )
+
+
+def prices(scenario: Scenario) -> dict[str, Prices]:
+    """What a token of each agent with prices costs; the teacher is under the empty name."""
+    found = {}
+    for name, agent in (("", scenario.teacher), *((student.name, student) for student in scenario.students)):
+        prompt, completion = (agent.engine_args.get(f"price_per_million_{of}") or 0 for of in ("prompt", "completion"))
+        if agent.engine == "openai" and (prompt or completion):
+            found[name] = Prices(prompt / 1e6, completion / 1e6)
+    return found

@@ -1,6 +1,5 @@
 """How right SC and M1 MAX are by level and by subject, where the source of the problems names these (MATH)."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -8,6 +7,7 @@ import msgspec
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.formatting import interval, percent
 from scenarios.report.layout import Ruled, tabulated
+from scenarios.scoring.curves import label_order
 from scenarios.scoring.lbt import ChosenAnswer
 from scenarios.scoring.statistics import wilson
 from scenarios.store.sqlite import Store
@@ -38,19 +38,26 @@ class Breakdown(msgspec.Struct, frozen=True):
     by_subject: list[PartAccuracy] = []
 
 
+def labels(store: Store) -> dict[str, tuple[str, str]]:
+    """By problem: its level and its subject, empty where the source names none."""
+    columns = ", ".join(store.column(label, "problem") for label in LABELS)
+    rows = store.rows(f"SELECT id, {columns} FROM problem")  # noqa: S608 - our own names
+    return {id: (str(level or ""), str(subject or "")) for id, level, subject in rows}
+
+
 def breakdown(
-    lessons: Sequence[TeachingProblemRecord], chosen: Mapping[str, Sequence[ChosenAnswer]], store: Store
+    lessons: Sequence[TeachingProblemRecord],
+    chosen: Mapping[str, Sequence[ChosenAnswer]],
+    named: Mapping[str, tuple[str, str]],
 ) -> Breakdown:
     """Both tables.
 
     Args:
         lessons: the TPs that count.
         chosen: by method, the answer to each of them, in their order.
-        store: has the labels.
+        named: the labels of each TP.
     """
-    columns = ", ".join(store.column(label, "problem") for label in LABELS)
-    labels = {id: of for id, *of in store.rows(f"SELECT id, {columns} FROM problem")}  # noqa: S608 - our own names
-    by = [_parts([str(labels.get(one.tp, ("", ""))[place]) for one in lessons], chosen) for place in range(len(LABELS))]
+    by = [_parts([named.get(one.tp, ("", ""))[place] for one in lessons], chosen) for place in range(len(LABELS))]
     return Breakdown(*by)
 
 
@@ -59,7 +66,7 @@ def _parts(names: Sequence[str], chosen: Mapping[str, Sequence[ChosenAnswer]]) -
     if not any(names):
         return []
     found = []
-    for part in sorted(set(names), key=lambda name: (not name, [_number(word) for word in re.split(r"(\d+)", name)])):
+    for part in sorted(set(names), key=label_order):
         places = [place for place, name in enumerate(names) if name == part]
         n, sc = len(places), sum(chosen["sc"][place].correct for place in places)
         by_max = [chosen["m1_max"][place].correct for place in places] if "m1_max" in chosen else []
@@ -74,10 +81,6 @@ def _parts(names: Sequence[str], chosen: Mapping[str, Sequence[ChosenAnswer]]) -
             )
         )
     return found
-
-
-def _number(word: str) -> tuple[int, str]:
-    return (int(word), "") if word.isdecimal() else (-1, word)
 
 
 def tables(by_level: Sequence[PartAccuracy], by_subject: Sequence[PartAccuracy]) -> list[Ruled]:

@@ -16,7 +16,8 @@ from scenarios.report import learn, methods
 from scenarios.report.agents import agents_of
 from scenarios.report.allocation import allocated, exams_per_rationale
 from scenarios.report.analysis import Analysis, analyse
-from scenarios.report.breakdown import breakdown
+from scenarios.report.baselines import baselines
+from scenarios.report.breakdown import breakdown, labels
 from scenarios.report.counts import counts, failed
 from scenarios.report.exams import exam_source
 from scenarios.report.iterate import exam_results, summarize_rounds
@@ -33,11 +34,12 @@ from scenarios.report.summary import (
 )
 from scenarios.report.training_records import training_records
 from scenarios.report.unanswered import unanswered
+from scenarios.scoring.baselines import has_baselines
 from scenarios.scoring.dense import dense
 from scenarios.scoring.equal_cost import further
 from scenarios.scoring.lbt import Same, Sheet, assumption, best_possible, distinct
 from scenarios.scoring.lineups import LineUp, compare_lineups, shown
-from scenarios.scoring.statistics import caution, clustered
+from scenarios.scoring.statistics import caution, clustered, wilson
 from scenarios.store.sqlite import Store
 
 
@@ -75,6 +77,7 @@ def summarize(
     names = tuple(student.name for student in scenario.students)
     scoring, seed = scenario.scoring, scenario.seed
 
+    named = labels(store)
     chosen = methods.chosen_answers(scenario, counted, sheets, same)
     fewer = allocated(scenario, counted)
     compared = [] if fewer else sheets  # line-ups and students are compared by all exams, or not at all
@@ -82,9 +85,9 @@ def summarize(
     failures = failed(store, given_up)
     agents = agents_of(store, facts, failures, iteration, scenario.pools)
     rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
-    found = analyse(scenario, compared, line_ups) if solves else Analysis()
+    found = analyse(scenario, compared, line_ups, named) if solves else Analysis()
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
-    parts, published = breakdown(counted, chosen, store), scenario.published.by_method
+    parts, published = breakdown(counted, chosen, named), scenario.published.by_method
     return Summary(
         scenario=scenario.name,
         level=list(scenario.level) if isinstance(scenario.level, tuple) else scenario.level,
@@ -95,7 +98,8 @@ def summarize(
         agents=agents,
         counts=counts(store, lessons, sheets, names, facts, failures, iteration),
         methods=methods.methods(scenario, counted, chosen) | (learn.methods(rounds, learnt) if rounds else {}),
-        best_possible=BestPossible(best_possible(counted), len(sheets)),
+        best_possible=_best_possible(counted),
+        baselines=baselines(scenario, counted, sheets, chosen, same),
         paired=methods.comparisons(chosen, seed) + learn.comparisons(rounds),
         students=_students(lessons, None if solves else iteration, scenario, line_ups),
         lineups=line_ups,
@@ -128,6 +132,11 @@ def summarize(
     )
 
 
+def _best_possible(lessons: Sequence[TeachingProblemRecord]) -> BestPossible:
+    share, n = best_possible(lessons), len(lessons)
+    return BestPossible(share, n, None if share is None else wilson(share * n, n))
+
+
 def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
     """Whether every result about this TP is there."""
     grades = 0 if lesson.abstains else len(scenario.students) * scenario.exam.problems
@@ -138,6 +147,7 @@ def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
         and (lesson.greedy is not None or not scenario.lesson.greedy)
         and sum(len(one.exams) for one in answered) + lesson.saved.exams == exams * len(answered)
         and (not scenario.lesson.equal_cost or len(lesson.votes) == further(lesson))
+        and has_baselines(scenario, lesson)
         and (
             scenario.exam.score != "logprob"
             or all(r.answer is None or len(r.grades) == grades for r in lesson.rationales)

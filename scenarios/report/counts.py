@@ -36,6 +36,12 @@ class ClassCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Results that the last session found in the gradebook."""
     further_rationales: int = 0
     """For SC at M1's cost (lesson.equal_cost); not examined."""
+    alone_answers: int = 0
+    """Of students to TPs without a TR (baselines)."""
+    unparsable_alone_answers: int = 0
+    judgements: int = 0
+    """Of the teacher about its TRs (baselines)."""
+    unparsable_judgements: int = 0
     problems_with_most_further: int = 0
     """TPs on which M1's tokens would have bought even more."""
     unparsable_rationales: int = 0
@@ -102,6 +108,10 @@ def counts(
         failed=len(failures),
         reused=facts.reused,
         further_rationales=sum(len(lesson.votes) for lesson in lessons),
+        alone_answers=stages["alone"].n,
+        unparsable_alone_answers=stages["alone"].unparsable,
+        judgements=stages["rate"].n + stages["universal"].n,
+        unparsable_judgements=sum(lesson.unread_judgements for lesson in lessons),
         problems_with_most_further=sum(bool(lesson.votes) and affordable(lesson).capped for lesson in lessons),
         unparsable_rationales=sum(rationale.answer is None for rationale in rationales),
         identical_rationales=len(rationales) - len(different),

@@ -36,6 +36,8 @@ def _usage(store: Store) -> str:
 
 SCORED = f"CASE WHEN failed = '' THEN text END, answer, {CORRECT}"
 PLACE = "stage, level, round"
+EXAM = "kind = 'Examine' AND stage <> 'alone'"
+"""Not a student's answer to a TP without a TR, a baseline."""
 
 
 def problems(store: Store) -> Iterator[Row]:
@@ -102,7 +104,7 @@ def students(store: Store, scenario: Scenario) -> Iterator[Row]:
     sums = {
         agent: rest
         for agent, *rest in store.rows(
-            f"SELECT agent, sum(kind = 'Examine' AND failed = ''), sum(CASE WHEN kind = 'Examine' THEN {CORRECT} END), "  # noqa: S608
+            f"SELECT agent, sum({EXAM} AND failed = ''), sum(CASE WHEN {EXAM} THEN {CORRECT} END), "  # noqa: S608
             "sum(failed <> ''), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(seconds) "
             f"FROM {GRADED} GROUP BY agent"
         )

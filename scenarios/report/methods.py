@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from scenarios.config.schema import Agent, Scenario
-from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.records.observe import Rationale, TeachingProblemRecord, Tokens
 from scenarios.scoring.dense import dense_scores
 from scenarios.scoring.equal_cost import affordable, with_votes
 from scenarios.scoring.lbt import ChosenAnswer, Rule, Same, Sheet
@@ -103,7 +103,7 @@ def methods(
     """Every method of the scenario, with or without answers."""
     names = [*METHODS, *(DENSE_METHODS if scenario.exam.score == "logprob" else ())]
     names += EQUAL_COST_METHODS if scenario.lesson.equal_cost else ()
-    found = {name: _method(chosen.get(name, ()), _cost(name, lessons)) for name in names}
+    found = {name: _method(chosen.get(name, ()), cost(name, lessons)) for name in names}
     if scenario.exam.allocation != "full":  # exams ended before it was known whether answers would tie
         found |= {name: replace(found[name], tie_share=None, accuracy_random_ties=None) for name in M1}
     return {
@@ -120,7 +120,7 @@ def _counted(method: str, lesson: TeachingProblemRecord) -> TeachingProblemRecor
     return with_votes(lesson, bought.by_tokens if method == "sc_at_cost" else bought.by_completion)
 
 
-def _method(choices: Sequence[ChosenAnswer], cost: Mapping[str, int]) -> Method:
+def _method(choices: Sequence[ChosenAnswer], spent: Mapping[str, int]) -> Method:
     n, right = len(choices), sum(c.correct for c in choices)
     if not n:
         return Method()
@@ -128,7 +128,7 @@ def _method(choices: Sequence[ChosenAnswer], cost: Mapping[str, int]) -> Method:
         accuracy=right / n,
         ci95=wilson(right, n),
         n=n,
-        **cost,
+        **spent,
         tie_share=sum(c.tied for c in choices) / n,
         accuracy_random_ties=sum(c.expected_correct for c in choices) / n,
         s_score=_s_score(choices),
@@ -143,21 +143,22 @@ def _s_score(choices: Sequence[ChosenAnswer]) -> float | None:
     return sum(scores) / len(scores)
 
 
-def _cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:
+def cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:
     """The tokens that a method needs, and the TRs that it chooses from: fields of `Method`."""
     if method == "greedy":
-        return _tokens([lesson.greedy for lesson in lessons if lesson.greedy])
+        return tokens([lesson.greedy for lesson in lessons if lesson.greedy])
     counted = [_counted(method, lesson) for lesson in lessons]
     rationales = [rationale for lesson in counted for rationale in lesson.rationales]
-    cost = _tokens(rationales) | {"rationales": len(rationales)}
+    spent = tokens(rationales) | {"rationales": len(rationales)}
     if method not in ("sc", *DENSE_METHODS, *EQUAL_COST_METHODS):
-        cost["completion_tokens"] += sum(lesson.exam_tokens for lesson in lessons)
-        cost["prompt_tokens"] += sum(lesson.exam_prompt_tokens for lesson in lessons)
-        cost["cached_prompt_tokens"] += sum(lesson.exam_cached_prompt_tokens for lesson in lessons)
-    return cost
+        spent["completion_tokens"] += sum(lesson.exam_tokens for lesson in lessons)
+        spent["prompt_tokens"] += sum(lesson.exam_prompt_tokens for lesson in lessons)
+        spent["cached_prompt_tokens"] += sum(lesson.exam_cached_prompt_tokens for lesson in lessons)
+    return spent
 
 
-def _tokens(rationales: Sequence[Rationale]) -> dict[str, int]:
+def tokens(rationales: Sequence[Rationale | Tokens]) -> dict[str, int]:
+    """The tokens of these requests, as fields of `Method`."""
     names = ("completion_tokens", "prompt_tokens", "cached_prompt_tokens")
     return {name: sum(getattr(rationale, name) for rationale in rationales) for name in names}
 
@@ -169,7 +170,7 @@ def _money(method: str, lessons: Sequence[TeachingProblemRecord], scenario: Scen
     talked = any(rationale.talks for lesson in lessons for rationale in lesson.rationales)
     if not any(map(_priced, agents.values())) or method in DENSE_METHODS or (examines and talked):
         return msgspec.UNSET
-    own = _cost(method if not examines else "sc", lessons)
+    own = cost(method if not examines else "sc", lessons)
     exams = [one for lesson in lessons if examines for one in lesson.exam_costs]
     return _price(scenario.teacher, own["prompt_tokens"], own["completion_tokens"]) + math.fsum(
         _price(agents[one.student], one.prompt_tokens, one.completion_tokens) for one in exams

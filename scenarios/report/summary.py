@@ -8,6 +8,7 @@ import msgspec
 
 from scenarios.report.agents import AgentSummary
 from scenarios.report.allocation import AllocatedExams
+from scenarios.report.baselines import Baseline
 from scenarios.report.breakdown import PartAccuracy
 from scenarios.report.counts import ClassCounts, FailedRequests
 from scenarios.report.exams import ExamSource
@@ -32,6 +33,8 @@ class BestPossible(msgspec.Struct, frozen=True):
 
     accuracy: float | None
     n: int
+    ci95: tuple[float, float] | None = None
+    """Wilson; over TPs. None without a TP."""
 
 
 class StudentSummary(msgspec.Struct, frozen=True):
@@ -127,6 +130,8 @@ class Summary(msgspec.Struct, frozen=True):
     by_level: list[PartAccuracy] = []
     """SC and M1 MAX by the level that the source names for a TP; empty where it names none, as is the next."""
     by_subject: list[PartAccuracy] = []
+    baselines: dict[str, Baseline] = {}
+    """Controls of M1: rules that choose without the students' exams. Empty where no TP is finished."""
     published: PublishedAccuracies | None = None
     """Where the scenario has published figures."""
     exams: ExamSource | None = None

@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.report import breakdown, learn_tables, unanswered
+from scenarios.report import baselines, breakdown, learn_tables, unanswered
 from scenarios.report.count_notes import counted
 from scenarios.report.formatting import entries, interval, many, percent, points, uncorrected
 from scenarios.report.iterate_tables import round_tables
@@ -61,7 +61,9 @@ def summary_tables(summary: Summary) -> RenderableType:
     if summary.solves and summary.best_possible.n:
         if summary.fidelity and (alike := fidelity.sentence(summary.fidelity)):
             parts.append(Sentences(alike, style="yellow"))
-        parts += [methods(summary), comparisons(summary), students(summary)]
+        parts.append(methods(summary))
+        parts += [baselines.table(summary.baselines)] if summary.baselines else []
+        parts += [comparisons(summary), students(summary)]
         if summary.shapley and len(summary.shapley.students) > 1:
             parts.append(student_values(summary.shapley))
         parts += [] if summary.allocation else [line_ups(summary)]
@@ -137,9 +139,10 @@ def methods(summary: Summary) -> Ruled:
             percent(method.accuracy_random_ties),
             *[percent(method.s_score)] * of_programs,
         )
-    best = summary.best_possible.accuracy
-    nothing = [""] * (4 + bool(published) + of_programs)
-    table.add_row(Text(LABELS["best_possible"], style="dim"), percent(best), Bar(best), *nothing)
+    best = summary.best_possible
+    figures = (percent(best.accuracy), Bar(best.accuracy), interval(best.ci95) if best.ci95 else "")
+    nothing = [""] * (3 + bool(published) + of_programs)
+    table.add_row(Text(LABELS["best_possible"], style="dim"), *figures, *nothing)
     return table
 
 

@@ -19,6 +19,9 @@ ASKED = {
     "greedy": "greedy answers",
     "exam": "exam answers",
     "votes": "further rationales",
+    "alone": "students' answers without a rationale",
+    "rate": "judgements of rationales",
+    "universal": "choices among all rationales",
     "ask": "questions",
     "explain": "answers to questions",
     "measure": "answers to held-out problems",
@@ -34,6 +37,7 @@ ASKED = {
 EXAM = "exam.sampling.max_tokens"
 MAX_TOKENS = {
     "exam": f"{EXAM}, or iterate.answering.max_tokens where sets of exemplars are examined",
+    "alone": EXAM,
     "ask": EXAM,
     "probe_exam": EXAM,
     "reflect": "iterate.writing.max_tokens",

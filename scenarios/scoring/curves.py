@@ -1,4 +1,4 @@
-"""Accuracy by the number of rationales, of exams and of tokens, and by difficulty: from the records, without new calls.
+"""Accuracy by the number of rationales, of exams, of tokens and by money, from the records, without new calls.
 
 With n of the N TRs of a TP a class would have drawn any n of them, so the accuracy is the mean over random subsets of
 TRs; with fewer EAs under each TR likewise over random shares of the exams. Subsets are drawn from the seed and the TP's
@@ -6,13 +6,16 @@ id. The points of one TR and of all TRs are exact. LbT scores are those of the w
 of a TP have in common.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from math import sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from broker.protocol import digest
 from scenarios.config.schema import Scoring
+from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.exam_table import ExamTable
 from scenarios.scoring.lbt import Rule, Sheet
 from scenarios.scoring.statistics import wilson
@@ -29,6 +32,8 @@ Row = tuple[Sheet, Mapping[str, float], float, float]
 """A TP, how right each method is on it, and the shares of its TRs and of its exams that are used."""
 SUBSETS = 100
 """Random subsets of the TRs of a TP that a point is averaged over."""
+PAPER = 24
+"""TRs per TP at which the paper compares M1 with SC of 256."""
 DIGITS = 6
 
 
@@ -40,6 +45,13 @@ class CurveValue(msgspec.Struct, frozen=True):
     """Wilson; over TPs."""
     tokens: float
     """Completion tokens per TP that the method needs here, prompts left out; of exams, their share of all EAs."""
+    sd: float = 0.0
+    """Standard deviation of the accuracy over random subsets, on the same TPs; 0 where there is one subset."""
+    prompt_tokens: float = 0.0
+    """Per TP, likewise; those from a cache in full."""
+    money: float | None = None
+    """Per TP, at the prices of `engine_args`, cached prompts in full; agents without prices cost nothing. None where no
+    agent has prices."""
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
@@ -62,6 +74,21 @@ class DifficultyThird(msgspec.Struct, frozen=True):
     methods: dict[str, CurveValue]
 
 
+class PartCurve(msgspec.Struct, frozen=True):
+    """The TPs of one level or subject."""
+
+    name: str
+    """Empty: the source names none."""
+    rationales: list[CurvePoint]
+
+
+class Prices(NamedTuple):
+    """What an agent's tokens cost, each."""
+
+    prompt: float
+    completion: float
+
+
 class AccuracyCurves(msgspec.Struct, frozen=True):
     """How the accuracy of each method depends on what is spent, and on the TPs."""
 
@@ -71,10 +98,29 @@ class AccuracyCurves(msgspec.Struct, frozen=True):
     """By EAs per TR, taken as evenly over the students as it goes, with all TRs."""
     difficulty: list[DifficultyThird]
     """Thirds without a TP are left out."""
+    levels: list[PartCurve] = []
+    """By TRs per TP, for the TPs of each level; empty where the source names none, as are the subjects."""
+    subjects: list[PartCurve] = []
 
 
-def curves(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, seed: int) -> AccuracyCurves | None:
-    """The curves of a class with everybody's exams; None without exams."""
+def curves(
+    sheets: Sequence[Sheet],
+    students: Sequence[str],
+    scoring: Scoring,
+    seed: int,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    prices: Mapping[str, Prices] | None = None,
+) -> AccuracyCurves | None:
+    """The curves of a class with everybody's exams; None without exams.
+
+    Args:
+        sheets: the TPs that count.
+        students: everybody.
+        scoring: how exams become a choice.
+        seed: of the subsets.
+        labels: level and subject of each TP; default: none.
+        prices: of the agents that cost something; the teacher's is under the empty name.
+    """
     import numpy as np
 
     if not any(rationale.exams for sheet in sheets for rationale in sheet.lesson.rationales):
@@ -84,6 +130,7 @@ def curves(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, s
     everybody = np.ones((1, len(students)), dtype=bool)
     common = [table.common(everybody)[0][0] for table in tables]
     sizes, exams = doubling(most), doubling(max(int(one.sum()) for one in common))
+    sizes = sorted({*sizes, PAPER}) if most > PAPER else sizes
     whole = [_whole(sheet, students, scoring) for sheet in sheets]
 
     by_size: dict[int, list[Row]] = {size: [] for size in sizes}
@@ -102,11 +149,42 @@ def curves(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, s
         if has in by_exams:
             by_exams[has].append((sheet, {name: everything[name] for name in BY_EXAMS}, 1.0, 1.0))
     rows = [(sheet, values, 1.0, 1.0) for sheet, values in zip(sheets, whole, strict=True)]
+    prices = prices or {}
     return AccuracyCurves(
-        [CurvePoint(size, len(found), _values(found)) for size, found in by_size.items() if found],
-        [CurvePoint(size, len(found), _values(found)) for size, found in by_exams.items() if found],
-        _thirds(rows),
+        _curve(by_size, prices),
+        _curve(by_exams, prices),
+        _thirds(rows, prices),
+        *(_parts(by_size, labels or {}, place, prices) for place in range(2)),
     )
+
+
+def _curve(by_size: Mapping[int, Sequence[Row]], prices: Mapping[str, Prices]) -> list[CurvePoint]:
+    return [CurvePoint(size, len(found), _values(found, prices)) for size, found in by_size.items() if found]
+
+
+def _parts(
+    by_size: Mapping[int, Sequence[Row]], labels: Mapping[str, Sequence[str]], place: int, prices: Mapping[str, Prices]
+) -> list[PartCurve]:
+    """A curve for each level (`place` 0) or subject (1); a part without a name comes last."""
+    named = {tp: of[place] for tp, of in labels.items() if of[place]}
+    names = {named.get(row[0].lesson.tp, "") for rows in by_size.values() for row in rows}
+    if not any(names):
+        return []
+    return [
+        PartCurve(
+            name,
+            _curve(
+                {n: [r for r in rows if named.get(r[0].lesson.tp, "") == name] for n, rows in by_size.items()}, prices
+            ),
+        )
+        for name in sorted(names, key=label_order)
+    ]
+
+
+def label_order(name: str) -> tuple[Any, ...]:
+    """Levels and subjects in the order of their names, numbers by value; that without a name last."""
+    words = [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", name)]
+    return not name, words
 
 
 def doubling(most: int) -> list[int]:
@@ -157,25 +235,61 @@ def _by_rationales(
     return found
 
 
-def _values(rows: Sequence[Row]) -> dict[str, CurveValue]:
+def _values(rows: Sequence[Row], prices: Mapping[str, Prices]) -> dict[str, CurveValue]:
     """The methods that have a value on every TP."""
     n = len(rows)
-    lessons = [(sheet.lesson, of_trs, of_exams) for sheet, _, of_trs, of_exams in rows]
-    trs = sum(share * sum(one.completion_tokens for one in lesson.rationales) for lesson, share, _ in lessons)
-    exams = sum(share * lesson.exam_tokens for lesson, _, share in lessons)
-    greedy = sum(lesson.greedy.completion_tokens for lesson, _, _ in lessons if lesson.greedy)
+    spent = [_spent(sheet.lesson, of_trs, of_exams, prices) for sheet, _, of_trs, of_exams in rows]
+    greedy, trs, exams = (_Spent(*map(sum, zip(*column, strict=True))) for column in zip(*spent, strict=True))
     found = {}
     for name in ("greedy", *RULES):
         values = [of_methods[name] for _, of_methods, _, _ in rows if name in of_methods]
         if len(values) == n:
-            tokens = {"greedy": float(greedy), "sc": trs}.get(name, trs + exams) / n
+            all_of_it = _Spent(*map(sum, zip(trs, exams, strict=True)))
+            cost = {"greedy": greedy, "sc": trs}.get(name, all_of_it)
+            sd = sqrt(sum(value * (1 - value) for value in values)) / n  # the subsets of TPs are independent
             low, high = wilson(sum(values), n)
             ci95 = (round(low, DIGITS), round(high, DIGITS))
-            found[name] = CurveValue(round(sum(values) / n, DIGITS), ci95, round(tokens, 1))
+            found[name] = CurveValue(
+                accuracy=round(sum(values) / n, DIGITS),
+                ci95=ci95,
+                tokens=round(cost.completion / n, 1),
+                sd=round(sd, DIGITS),
+                prompt_tokens=round(cost.prompt / n, 1),
+                money=cost.money / n if prices else None,
+            )
     return found
 
 
-def _thirds(rows: Sequence[Row]) -> list[DifficultyThird]:
+class _Spent(NamedTuple):
+    """Tokens and money."""
+
+    completion: float
+    prompt: float
+    money: float
+
+
+def _spent(
+    lesson: TeachingProblemRecord, of_trs: float, of_exams: float, prices: Mapping[str, Prices]
+) -> tuple[_Spent, _Spent, _Spent]:
+    """What the greedy answer to a TP costs, these shares of its TRs, and of its exams."""
+
+    def paid(name: str, completion: float, prompt: float) -> _Spent:
+        price = prices.get(name, Prices(0, 0))
+        return _Spent(completion, prompt, price.completion * completion + price.prompt * prompt)
+
+    trs = lesson.rationales
+    completion, prompt = sum(one.completion_tokens for one in trs), sum(one.prompt_tokens for one in trs)
+    greedy = lesson.greedy
+    by_student = [paid(one.student, one.completion_tokens, one.prompt_tokens) for one in lesson.exam_costs]
+    money = sum(one.money for one in by_student)
+    return (
+        paid("", greedy.completion_tokens, greedy.prompt_tokens) if greedy else _Spent(0, 0, 0),
+        paid("", of_trs * completion, of_trs * prompt),
+        _Spent(of_exams * lesson.exam_tokens, of_exams * lesson.exam_prompt_tokens, of_exams * money),
+    )
+
+
+def _thirds(rows: Sequence[Row], prices: Mapping[str, Prices]) -> list[DifficultyThird]:
     """TPs by the share of their TRs that are right."""
     by_third: dict[int, list[Row]] = {0: [], 1: [], 2: []}
     for row in rows:
@@ -184,7 +298,7 @@ def _thirds(rows: Sequence[Row]) -> list[DifficultyThird]:
         # Whole numbers, so that a third is a third.
         by_third[min(2, 3 * right // len(rationales)) if rationales else 0].append(row)
     return [
-        DifficultyThird(third / 3, (third + 1) / 3, len(found), _values(found))
+        DifficultyThird(third / 3, (third + 1) / 3, len(found), _values(found, prices))
         for third, found in by_third.items()
         if found
     ]

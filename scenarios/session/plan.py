@@ -60,6 +60,7 @@ def order(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
 def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
     lesson, exam, task, teacher = scenario.lesson, scenario.exam, scenario.task, scenario.teacher.name
     source = task.family or Path(task.file or "").name
+    taught = "rationale" if lesson.material == "rationale" else "problem and nothing but the answer"
     greedy = " once greedily, then" if lesson.greedy else ""
     yield (
         f"{many(task.problems, 'teaching problem')} of {source}, {_exam_problems(exam)}, drawn with seed "
@@ -74,7 +75,7 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
     begins = "As soon as a rationale has an answer" if exam.allocation == "full" else "Under each rationale"
     yield (
         f"{begins}, {_answer([student.name for student in scenario.students])} its exam problems, each "
-        f"{_times(exam.repeats)}, with the rationale as their example."
+        f"{_times(exam.repeats)}, with the {taught} as their example."
     )
     for entry in scenario.entries:
         if entry.copies > 1:
@@ -101,6 +102,13 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
             f"When a problem is complete, {teacher} writes as many further rationales as its exams cost in tokens, "
             f"at most {MOST}; they are not examined, and vote for SC at M1's cost."
         )
+    repeats = _times(exam.problems * exam.repeats)
+    if "students_alone" in scenario.baselines:
+        yield f"Without a rationale each student also answers each teaching problem {repeats} (a baseline)."
+    if "self_evaluation" in scenario.baselines:
+        yield f"{teacher} says of each rationale {repeats} whether it is right (self-evaluation, a baseline)."
+    if "universal" in scenario.baselines:
+        yield f"{teacher} names the rationale of a problem that agrees best with the others (universal SC, a baseline)."
     baselines = "greedy decoding and self-consistency" if lesson.greedy else "self-consistency"
     yield f"Per problem, exam scores choose an answer (MAX, SUM), next to {baselines}."
 
@@ -199,6 +207,10 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
     yield "exam_answers", "exam answers (EAs)", AT_MOST
     if counted.further_rationales:
         yield "further_rationales", "further TRs, for SC at M1's cost", "about, at most"
+    if counted.alone_answers:
+        yield "alone_answers", "students' answers without a TR", ""
+    if counted.judgements:
+        yield "judgements", "judgements of rationales", AT_MOST
     if counted.questions:
         yield "questions", "questions, and as many answers", AT_MOST
     if counted.grades:

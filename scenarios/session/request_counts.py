@@ -15,6 +15,7 @@ import msgspec
 from broker.errors import ScenarioError
 from scenarios.config.schema import Agent, Scenario
 from scenarios.levels.iterate.budget import Amounts, originals
+from scenarios.scoring.baselines import draws
 from scenarios.scoring.equal_cost import MOST
 from scenarios.tasks import build
 from scenarios.tasks.demonstrations import demonstrations
@@ -39,6 +40,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """For SC at M1's cost, 0 unless lesson.equal_cost: estimated from prompts and answers of full length."""
     exam_answers: int = 0
     """Identical TRs are examined once, and TRs without an answer not at all: neither is known beforehand."""
+    alone_answers: int = 0
+    """Students' answers to TPs without a TR; 0 unless `baselines` asks for them, as are the next."""
+    judgements: int = 0
+    """The teacher's judgements of single TRs, and its choices among all of a TP."""
     questions: int = 0
     """Students' questions before their exams; the teacher gives as many answers."""
     grades: int = 0
@@ -183,6 +188,9 @@ def _longest_request(scenario: Scenario, problem_tokens: int, exam: int, *, teac
         question += sum(len(each.problem) + len(each.solution) for each in worked) // CHARACTERS_PER_TOKEN
         dialogue = scenario.exam.questions * (exam + lesson)
         teaching.append(question + lesson + scenario.exam.questions * (problem_tokens + dialogue))
+        if "universal" in scenario.baselines:
+            shown = scenario.lesson.rationales * lesson
+            teaching.append(INSTRUCTION_TOKENS + problem_tokens + shown + lesson)
         answer = max(exam, problem_tokens) if scenario.exam.score == "logprob" else exam
         learning.append(question + problem_tokens + lesson + dialogue + answer)
     if scenario.rewrites:
@@ -222,10 +230,12 @@ def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
     yield _Batch("teaching_rationales", teacher, trs, question, length)
     # The TRs of every round are graded.
     graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
-    exams = list(_exams(scenario, problem_tokens, trs, length, graded=graded))
+    taught = length if lesson.material == "rationale" else min(length, ANSWER_TOKENS)
+    exams = list(_exams(scenario, problem_tokens, trs, taught, graded=graded))
     yield from exams
     if lesson.equal_cost:
         yield _Batch("further_rationales", teacher, _further(tps, question + length, length, exams), question, length)
+    yield from _baselines(scenario, problem_tokens)
     if 2 in scenario.levels:
         yield from _learn(scenario, problem_tokens)
     if scenario.rewrites:
@@ -238,6 +248,21 @@ def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
         written = rewritten * iterate.revisions
         yield _Batch("revisions", teacher, written, question + shown, iterate.writing.max_tokens)
         yield from _exams(scenario, problem_tokens, written, iterate.writing.max_tokens, graded=written)
+
+
+def _baselines(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
+    """The requests of `baselines`."""
+    lesson, teacher, tps = scenario.lesson, scenario.teacher, scenario.task.problems
+    question, length, judged = _question(scenario, problem_tokens), lesson.sampling.max_tokens, scenario.baselines
+    shown = INSTRUCTION_TOKENS + problem_tokens
+    for student in scenario.students if "students_alone" in judged else ():
+        sampling = scenario.sampling_of(student)
+        yield _Batch("alone_answers", student, tps * draws(scenario, sampling), question, sampling.max_tokens)
+    if "self_evaluation" in judged:
+        ratings = tps * lesson.rationales * draws(scenario, lesson.sampling)
+        yield _Batch("judgements", teacher, ratings, shown + length, length)
+    if "universal" in judged and lesson.rationales > 1:
+        yield _Batch("judgements", teacher, tps, shown + lesson.rationales * length, length)
 
 
 def _further(tps: int, tokens: int, completion: int, exams: Sequence[_Batch]) -> int:

@@ -11,6 +11,7 @@ from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels import sequence
 from scenarios.levels.base import Request, Result, Setup
+from scenarios.levels.observe.baselines import ALONE, RATE, UNIVERSAL
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
 from scenarios.report.console import say, show_summary
@@ -27,7 +28,7 @@ from scenarios.store.sqlite import Store
 from scenarios.tasks import build
 from scenarios.tasks.problems import Bank
 
-MEASURED = frozenset({"greedy", VOTES, "measure", "probe", "probe_exam", "test"})
+MEASURED = frozenset({"greedy", VOTES, ALONE, RATE, UNIVERSAL, "measure", "probe", "probe_exam", "test"})
 """Stages whose results are reported, and decide no request of another of these stages or of any other; but new TRs of
 a new teacher (`probe`) are examined (`probe_exam`)."""
 
@@ -96,8 +97,12 @@ class Extension:
         # The log-probabilities of solutions choose the pairs of one arm alone.
         ahead = MEASURED if "dense" in self.scenario.learn.arms else MEASURED | {"grade"}
         after = self._asked(self.scenario, larger, store, answerers, ahead)
-        # How many further rationales there are depends on the cost of all exams, which are not there yet.
-        lost = [id for id, one in before.items() if one.stage != VOTES and (id not in after or after[id].to != one.to)]
+        # How many further rationales there are depends on the cost of all exams, which are not there yet; and of more
+        # rationales the teacher chooses anew.
+        free = (VOTES, UNIVERSAL)
+        lost = [
+            id for id, one in before.items() if one.stage not in free and (id not in after or after[id].to != one.to)
+        ]
         if lost:
             answered = sum(store.find(id) is not None for id in lost)
             count = f"{many(len(lost), 'request')} ({answered:,} answered) are not among those that it asks so far"

@@ -14,6 +14,7 @@ from broker.work_messages import (
     Exchange,
     Exemplar,
     Explain,
+    Judge,
     Mistake,
     Reflect,
     Revise,
@@ -50,7 +51,7 @@ BETTER = Revise(
 )
 
 
-def said(request: Reflect | Revise | Ask | Explain) -> str:
+def said(request: Reflect | Revise | Ask | Explain | Judge) -> str:
     """All that is said behind the system turn."""
     return "\n\n".join(turn.text for turn in prompts.layout(request, "").turns[1:])
 
@@ -176,10 +177,11 @@ def test_what_was_wrong_with_an_earlier_answer_is_one_more_turn(request_: Reflec
         BETTER,
         Ask(material=SET, sampling=Sampling()),
         Explain(material=SET, question="Why?", sampling=Sampling()),
+        Judge(problem="2 + 2?", solutions=("Answer: 4",), sampling=Sampling()),
     ],
 )
 def test_turns_alternate_and_a_persona_stands_at_the_head_of_the_first(
-    request_: Reflect | Revise | Ask | Explain,
+    request_: Reflect | Revise | Ask | Explain | Judge,
 ) -> None:
     turns = prompts.layout(request_, "You are terse.").turns
     assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * (len(turns) // 2 - 1), "user"]
@@ -202,6 +204,15 @@ def test_a_teacher_sees_the_question_with_the_material_it_is_about() -> None:
     text = said(Explain(material=SET, question="Why\n\nyes?", sampling=Sampling()))
     assert text.index("All cats are birds.") < text.index("Why yes?")
     assert "All cats are birds." in said(Ask(material=SET, sampling=Sampling()))
+
+
+def test_a_teacher_judges_one_solution_by_yes_or_no_and_several_by_a_number() -> None:
+    check = Judge(problem="2 + 2?", solutions=("Four.\nAnswer: 4",), sampling=Sampling())
+    assert "Answer: Yes" in prompts.layout(check, "").turns[0].text
+    assert said(check).endswith("Problem: 2 + 2?\n\nSolution:\nFour.\nAnswer: 4")
+    compare = Judge(problem="2 + 2?", solutions=("Answer: 4", "Answer: 5"), sampling=Sampling())
+    assert "the number of that solution" in prompts.layout(compare, "").turns[0].text
+    assert said(compare).endswith("Solution 1:\nAnswer: 4\n\nSolution 2:\nAnswer: 5")
 
 
 def test_an_engine_without_structured_output_is_told_of_it_all_the_same() -> None:

@@ -3,7 +3,20 @@ import pytest
 
 from agents import prompts
 from agents.engines.base import Question
-from broker.work_messages import Ask, Examine, Exemplar, Explain, Grade, Recipe, Reflect, Revise, Sampling, Teach, Train
+from broker.work_messages import (
+    Ask,
+    Examine,
+    Exemplar,
+    Explain,
+    Grade,
+    Judge,
+    Recipe,
+    Reflect,
+    Revise,
+    Sampling,
+    Teach,
+    Train,
+)
 
 SHOWN = (Exemplar("1 + 1?", "1 + 1 = 2\nAnswer: 2"),)
 
@@ -94,6 +107,7 @@ def test_a_solution_goes_on_after_the_beginning_as_the_material_does() -> None:
         examine("4 + 4?"),
         Ask(material=SHOWN, sampling=Sampling()),
         Explain(material=SHOWN, question="why?", sampling=Sampling()),
+        Judge(problem="2 + 2?", solutions=("Answer: 4", "Answer: 5"), sampling=Sampling()),
         Reflect(task="t", answer_form="yes_no", material=SHOWN, mistakes=(), reasons=2, sampling=Sampling()),
         Revise(task="t", answer_form="yes_no", count=2, sampling=Sampling()),
         Revise(task="t", answer_form="number", problem="2 + 2?", sampling=Sampling()),

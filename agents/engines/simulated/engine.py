@@ -23,7 +23,7 @@ from agents.engines.simulated.options import UPTAKE, read_options
 from agents.models import trained_weights
 from broker.errors import ModelError
 from broker.protocol import digest
-from broker.work_messages import AnswerForm, Ask, Examine, Exemplar, Explain, Reflect, Revise, Teach, Usage
+from broker.work_messages import AnswerForm, Ask, Examine, Exemplar, Explain, Judge, Reflect, Revise, Teach, Usage
 
 EXPLAINED = 0.5
 """Logits per unit of quality that uptake gains if the student's question about the material was answered."""
@@ -137,6 +137,10 @@ class SimulatedEngine:
                 return f"Let me think about it (way {draw.randrange(50)})."
             case Revise() as asked:
                 return self._revised(asked, draw)
+            case Judge(solutions=(solution,)) as asked:
+                return responses.judged(right=self._right(Exemplar(asked.problem, solution)), draw=draw)
+            case Judge() as asked:
+                return responses.most_consistent(asked.solutions)
             case Teach() | Examine() as asked:
                 return self._solved(asked, draw)
 

@@ -27,6 +27,8 @@ CANDIDATES = 8
 MARK = "Answer: "
 FENCE = "```python\n"
 """Before the program of a code problem."""
+JUDGES_RIGHT = 0.65
+"""Share of right judgements of single solutions."""
 SNEAKY = -1.5
 """Aim of a sneaky teacher."""
 KEPT = 0.8
@@ -134,6 +136,20 @@ def write_rationale(request: Revise, aimed: float, answer: str, draw: random.Ran
     said = written(answer, request.answer_form)
     ways = (f"This is solved again, in way {draw.randrange(10_000)}.\n{said}" for _ in range(CANDIDATES))
     return _nearest([Exemplar(request.problem, way) for way in ways], aimed).rationale
+
+
+def judged(*, right: bool, draw: random.Random) -> str:
+    """Return a judgement of a solution, which is right or not."""
+    says_yes = right if draw.random() < JUDGES_RIGHT else not right
+    return f" By rule {draw.randrange(50)}.\nAnswer: {'Yes' if says_yes else 'No'}"
+
+
+def most_consistent(solutions: tuple[str, ...]) -> str:
+    """Return the number of the first solution whose answer is the most frequent one."""
+    answers = [solution.rpartition("Answer: ")[2].strip() for solution in solutions]
+    votes = Counter(answers)
+    best = max(range(len(answers)), key=lambda place: votes[answers[place]])
+    return f" Most of them say {answers[best]}.\nAnswer: {best + 1}"
 
 
 def spoiled(request: Revise, text: str, draw: random.Random) -> str:

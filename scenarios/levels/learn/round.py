@@ -192,7 +192,12 @@ class LearnRound:
             greedy=greedy,
             equal_cost=lesson.equal_cost and self._number == 1 and not stages,
         )
-        scenario = replace(self._scenario, lesson=lesson, exam=replace(exam, score="accuracy") if stages else exam)
+        scenario = replace(
+            self._scenario,
+            lesson=lesson,
+            exam=replace(exam, score="accuracy") if stages else exam,
+            baselines=self._scenario.baselines if self._number == 1 and not stages else (),
+        )
         return _Part(
             ObserveLevel(replace(self._setup, scenario=scenario, bank=bank or self._bank, weights=weights)), stages
         )

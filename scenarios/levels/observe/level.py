@@ -4,7 +4,6 @@ For each TP the teacher writes one greedy and n sampled TRs. Each distinct TR wi
 who then solves every EP, with repeats (paper, section 3). scenarios/scoring/lbt.py turns the exams into a choice.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import NamedTuple
@@ -12,9 +11,10 @@ from typing import NamedTuple
 import msgspec
 
 from broker.protocol import digest
-from broker.work_messages import Examine, Exemplar, Feedback, Grade, Message, Teach
+from broker.work_messages import Examine, Exemplar, Grade, Message, Teach
 from scenarios.levels.asker import UNSAMPLED, Asker
 from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step, TextOf
+from scenarios.levels.observe.baselines import Baselines
 from scenarios.levels.observe.dialogue import Dialogue, DialogueOutcome, Dialogues
 from scenarios.levels.observe.problem_state import ProblemState, RationaleState
 from scenarios.levels.observe.rounds import Rounds
@@ -63,6 +63,8 @@ class ObserveLevel:
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
         self._greedy_is_sampled = lesson.greedy and self._greedy == lesson.sampling
         """At temperature 0 the greedy TR and the only sampled one are one request."""
+        self._shortened = () if lesson.material == "rationale" else (lesson.material,)
+        """Part of the ids of exams whose material is not a whole TR."""
         self._sampling = {s.name: scenario.sampling_of(s) for s in scenario.students}
         self._exam_keys = {
             name: asker.key("Examine", name, sampling, *shared) for name, sampling in self._sampling.items()
@@ -71,28 +73,37 @@ class ObserveLevel:
         self._dialogues = Dialogues(setup, asker) if exam.questions else None
         self._votes = Votes(setup, asker) if lesson.equal_cost else None
         self._rounds = Rounds(setup) if exam.allocation != "full" else None
+        self._baselines = Baselines(setup, asker) if scenario.baselines else None
         self._lessons = [ProblemState(item, lesson.rationales) for item in bank.items]
         self._by_tp = {lesson.item.tp.id: lesson for lesson in self._lessons}
         self._awaited_rationales: dict[str, tuple[ProblemState, int | None]] = {}
         """By request id: the TP and the repeat; None: the greedy one."""
+        self._answers: dict[str, str] = {}
+        """By request id of a TR that is taught: its answer."""
         self._awaited_exams: dict[str, _AwaitedExam] = {}
         self._awaited_grades: dict[str, _AwaitedGrade] = {}
 
     def begin(self) -> Step:
-        """Request every TR: TP by TP, the greedy one first."""
-        return Step(requests=tuple(r for lesson in self._lessons for r in self._teach(lesson)))
+        """Request every TR: TP by TP, the greedy one first; then what baselines need at once."""
+        requests = [request for lesson in self._lessons for request in self._teach(lesson)]
+        if self._baselines:
+            requests += [request for lesson in self._lessons for request in self._baselines.due(lesson)]
+        return Step(requests=tuple(requests))
 
     def receive(self, result: Result) -> Step:
         """A TR makes its exams due; the last exam of a TR makes feedback due, and of a TP its further TRs."""
         if (rationale := self._awaited_rationales.pop(result.request_id, None)) is not None:
-            return self._with_votes(rationale[0], self._receive_rationale(result, *rationale))
+            return self._with_baselines(rationale[0], self._receive_rationale(result, *rationale))
         if (exam := self._awaited_exams.pop(result.request_id, None)) is not None:
-            return self._with_votes(exam.lesson, self._receive_exam(result, exam))
+            return self._with_baselines(exam.lesson, self._receive_exam(result, exam))
         if self._dialogues and self._dialogues.awaits(result.request_id):
             exams = [exam for ended in self._dialogues.receive(result) for exam in self._receive_dialogue(ended)]
             return Step(requests=(*self._dialogues.take(), *exams))
         if self._votes and self._votes.awaits(result.request_id):
             self._votes.receive(result, correct=self.is_correct(result))
+            return Step()
+        if self._baselines and self._baselines.awaits(result.request_id):
+            self._baselines.receive(result, correct=self.is_correct(result))
             return Step()
         if (grade := self._awaited_grades.pop(result.request_id, None)) is not None and result.score is not None:
             grade.material.grades.append(ExamGrade(grade.student, grade.ep, result.score))
@@ -102,7 +113,8 @@ class ObserveLevel:
     def finished(self) -> bool:
         """Whether every TR, exam answer and grade has arrived or failed."""
         awaited = bool(self._awaited_rationales or self._awaited_exams or self._awaited_grades)
-        return not awaited and all(part is None or part.finished for part in (self._dialogues, self._votes))
+        parts = (self._dialogues, self._votes, self._baselines)
+        return not awaited and all(part is None or part.finished for part in parts)
 
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A TR that is awaited counts as distinct and usable."""
@@ -117,6 +129,7 @@ class ObserveLevel:
             "exam": per_repeat * exam.repeats - sum(one.saved.exams for one in self._lessons),
             **({"grade": per_repeat} if exam.score == "logprob" else {}),
             **({VOTES: self._votes.requests} if self._votes else {}),
+            **(self._baselines.totals(self._lessons) if self._baselines else {}),
         }
 
     # --- for levels that continue this one --------------------------------------------------------------
@@ -127,7 +140,8 @@ class ObserveLevel:
         return self._record(lesson) if lesson.over else None
 
     def _record(self, lesson: ProblemState) -> TeachingProblemRecord:
-        return lesson.record(self._votes.of(lesson.item.tp.id) if self._votes else ())
+        record = lesson.record(self._votes.of(lesson.item.tp.id) if self._votes else ())
+        return self._baselines.added_to(record) if self._baselines else record
 
     def reopen(self, tp: str, rationales: int) -> None:
         """Keep this TP open for so many more TRs, each announced with `expect`."""
@@ -146,7 +160,10 @@ class ObserveLevel:
         tp, demonstrations = self._problems[request.tp], self._bank.demonstrations
         if request.kind == "Teach":
             return Teach(problem=tp.text, answer_form=tp.form, sampling=request.sampling, demonstrations=demonstrations)
-        material = (Exemplar(tp.text, text_of(request.tr)),)
+        if self._baselines and request.kind == "Judge":
+            return self._baselines.message(request, tp, text_of)
+        # A student that answers a TP alone has none.
+        material = (Exemplar(tp.text, self._taught(request.tr, text_of)),) if request.tr else ()
         if self._dialogues and request.kind in ("Ask", "Explain"):
             return self._dialogues.message(request, material, text_of)
         ep = self._problems[request.ep]
@@ -166,6 +183,10 @@ class ObserveLevel:
             demonstrations=demonstrations,
             dialogue=self._dialogues.exchange(request.tr, request.to, text_of) if self._dialogues else (),
         )
+
+    def _taught(self, tr: str, text_of: TextOf) -> str:
+        """What students see of a TR: a whole solution, or its last line alone."""
+        return text_of(tr) if self._scenario.lesson.material == "rationale" else f"Answer: {self._answers[tr]}"
 
     # --- requests ---------------------------------------------------------------------------------------
 
@@ -214,7 +235,7 @@ class ObserveLevel:
     ) -> list[Request]:
         """The exams of students under a TR: all, or `only` those with this number of the EP and of the repeat."""
         exam, tp = self._scenario.exam, lesson.item.tp
-        seen = (dialogue.key,) if dialogue else ()
+        seen = (dialogue.key,) if dialogue else self._shortened
         requests = []
         for student in students:
             identical = self._asker.identical(student)
@@ -244,19 +265,19 @@ class ObserveLevel:
 
     def _grade(self, lesson: ProblemState, material: RationaleState, key: str, student: str, ep: Problem) -> Request:
         tp, step = lesson.item.tp, self._grade_asker.identical(student)
-        grade_key = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked)
+        grade_key = digest(self._grade_keys[student], tp.text, key, ep.text, ep.form, ep.worked, *self._shortened)
         request = self._grade_asker.request(
             "Grade", student, "grade", UNSAMPLED, grade_key, tp=tp.id, tr=material.tr, ep=ep.id, step=step
         )
         self._awaited_grades[request.id] = _AwaitedGrade(material, student, ep.id)
         return request
 
-    def _with_votes(self, lesson: ProblemState, step: Step) -> Step:
-        """`step` and, once a TP is complete, its further TRs."""
-        if self._votes is None or not lesson.over:
-            return step
-        votes = self._votes.ask(lesson.item.tp, lesson.record(), lesson.asked)
-        return msgspec.structs.replace(step, requests=(*step.requests, *votes))
+    def _with_baselines(self, lesson: ProblemState, step: Step) -> Step:
+        """`step`, what baselines need and, once a TP is complete, its further TRs."""
+        more = self._baselines.due(lesson) if self._baselines else ()
+        if self._votes and lesson.over:
+            more += self._votes.ask(lesson.item.tp, lesson.record(), lesson.asked)
+        return msgspec.structs.replace(step, requests=(*step.requests, *more))
 
     # --- results ----------------------------------------------------------------------------------------
 
@@ -275,6 +296,7 @@ class ObserveLevel:
         if result.answer is None or key in lesson.materials:
             return self._go_on(lesson)
         material = lesson.materials[key] = RationaleState(result.request_id)
+        self._answers[result.request_id] = result.answer
         if self._rounds:
             return self._go_on(lesson)
         if lesson.item.abstains:
@@ -294,7 +316,7 @@ class ObserveLevel:
             return Step()
         if self._rounds:
             return self._go_on(lesson)
-        to_teacher = FeedbackDue(self._teacher, self._feedback(lesson, material.tr, material.answers))
+        to_teacher = FeedbackDue(self._teacher, lesson.feedback(material.tr, material.answers))
         return Step(feedback=(to_teacher, *self._feedback_to_students(lesson)))
 
     def _go_on(self, lesson: ProblemState) -> Step:
@@ -308,7 +330,7 @@ class ObserveLevel:
             ]
             return Step(requests=tuple(chain.from_iterable(exams)))
         examined = [one for one in lesson.materials.values() if one.answers]
-        about = [FeedbackDue(self._teacher, self._feedback(lesson, one.tr, one.answers)) for one in examined]
+        about = [FeedbackDue(self._teacher, lesson.feedback(one.tr, one.answers)) for one in examined]
         return Step(feedback=(*about, *self._feedback_to_students(lesson)))
 
     def is_correct(self, result: Result) -> bool:
@@ -316,16 +338,6 @@ class ObserveLevel:
         return result.counts_as_right(self._scenario.scoring)
 
     # --- feedback ---------------------------------------------------------------------------------------
-
-    def _feedback(self, lesson: ProblemState, about: str, answers: list[ExamAnswer]) -> Feedback:
-        asked, right = Counter[str](), Counter[str]()
-        for answer in answers:
-            asked[answer.student] += 1
-            right[answer.student] += answer.correct
-        texts = {ep.id: ep.text for ep in lesson.item.eps}
-        failed = sorted({answer.ep for answer in answers if not answer.correct})
-        scores = {student: round(right[student] / asked[student], 4) for student in sorted(asked)}
-        return Feedback(about=about, lbt_scores=scores, failed=tuple(texts[ep] for ep in failed))
 
     def _feedback_to_students(self, lesson: ProblemState) -> tuple[FeedbackDue, ...]:
         """When a TP is complete, its feedback to every student, on the exams under all its TRs."""
@@ -336,5 +348,5 @@ class ObserveLevel:
         for student in self._exam_keys:
             own = [answer for answer in answers if answer.student == student]
             if own:
-                feedback.append(FeedbackDue(student, self._feedback(lesson, lesson.item.tp.id, own)))
+                feedback.append(FeedbackDue(student, lesson.feedback(lesson.item.tp.id, own)))
         return tuple(feedback)

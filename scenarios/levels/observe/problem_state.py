@@ -1,9 +1,11 @@
 """What level 1 knows of one TP: its TRs, their exams, and what is awaited."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import msgspec
 
+from broker.work_messages import Feedback
 from scenarios.levels.base import Result
 from scenarios.levels.observe.dialogue import DialogueOutcome
 from scenarios.records.observe import ExamAnswer, ExamCost, ExamGrade, Rationale, Saved, TeachingProblemRecord
@@ -58,6 +60,17 @@ class ProblemState:
     def over(self) -> bool:
         """Whether all sampled TRs and exams have arrived or failed."""
         return not self.awaited_rationales and not any(m.pending for m in self.materials.values())
+
+    def feedback(self, about: str, answers: Sequence[ExamAnswer]) -> Feedback:
+        """The feedback on some exams under this TP; `about`: what they were about, a TR or the TP."""
+        asked, right = Counter[str](), Counter[str]()
+        for answer in answers:
+            asked[answer.student] += 1
+            right[answer.student] += answer.correct
+        texts = {ep.id: ep.text for ep in self.item.eps}
+        failed = sorted({answer.ep for answer in answers if not answer.correct})
+        scores = {student: round(right[student] / asked[student], 4) for student in sorted(asked)}
+        return Feedback(about=about, lbt_scores=scores, failed=tuple(texts[ep] for ep in failed))
 
     def record(self, votes: tuple[Rationale, ...] = ()) -> TeachingProblemRecord:
         """Everything that is known now; `votes` are its further TRs."""

@@ -5,16 +5,17 @@ from functools import partial
 
 import msgspec
 
+from scenarios.report.breakdown import UNKNOWN
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.page.answer import points
-from scenarios.report.page.chart_data import MINUS, Chart, Dot, PageTable, Point, around_zero
+from scenarios.report.page.chart_data import MINUS, Chart, Dot, PageTable, Point, around_zero, colours
 from scenarios.report.page.charts import dot_plot, line_chart
 from scenarios.report.page.figures import student_colours
 from scenarios.report.page.line_ups import points_interval
 from scenarios.report.summary import Summary
 from scenarios.report.tables import LABELS
 from scenarios.scoring.agreement import Agreement, PairAgreement
-from scenarios.scoring.curves import CurvePoint, CurveValue, DifficultyThird
+from scenarios.scoring.curves import CurvePoint, CurveValue, DifficultyThird, PartCurve
 from scenarios.scoring.over_problems import OverProblems
 from scenarios.scoring.shapley import StudentValue
 
@@ -203,9 +204,46 @@ def curves(summary: Summary) -> list[Chart]:
                "Fewer exams: the mean over random shares, evenly over the students, with all rationales."),
         _curve("By tokens a problem", found.rationales, "completion tokens", lambda _, value: value.tokens,
                "With fewer rationales, as in the first chart, by the completion tokens that each method needs."),
+        _by_money(found.rationales),
         _by_difficulty(found.difficulty),
+        _by_part("By rationales, for each level", found.levels),
+        _by_part("By rationales, for each subject", found.subjects),
     ]  # fmt: skip
     return [chart for chart in charts if chart is not None]
+
+
+def _by_money(sizes: Sequence[CurvePoint]) -> Chart | None:
+    """None where a drawn method costs nothing, or its price is not known: the axis is logarithmic."""
+    if not all(at.methods[name].money for at in sizes for name in DRAWN if name in at.methods):
+        return None
+    note = "As by tokens, at the prices of the scenario, prompts in full; agents without prices cost nothing."
+    return _curve("By money a problem", sizes, "money", lambda _, value: value.money or 0.0, note)
+
+
+def _by_part(title: str, parts: Sequence[PartCurve]) -> Chart | None:
+    """M1 SUM by rationales, a line for each level or subject; the table has all methods."""
+    points = [
+        Point(part.name or UNKNOWN, at.size, at.methods["m1_sum"].accuracy, at.methods["m1_sum"].ci95)
+        for part in parts
+        for at in part.rationales
+    ]
+    if len({point.x for point in points}) < 2:
+        return None
+    table = PageTable(
+        ("part", "rationales", "method", "right", "95 %", "problems"),
+        tuple(
+            (part.name or UNKNOWN, f"{at.size:,}", LABELS.get(name, name), percent(value.accuracy),
+             interval(value.ci95), f"{at.n:,}")
+            for part in parts
+            for at in part.rationales
+            for name, value in at.methods.items()
+        ),
+    )  # fmt: skip
+    return line_chart(
+        title, points, table, x="rationales (log scale)", y="right", share=True, log=True,
+        palette=colours([part.name or UNKNOWN for part in parts]),
+        note="M1 SUM. Fewer rationales: the mean over random subsets. The table has all methods.",
+    )  # fmt: skip
 
 
 def _curve(

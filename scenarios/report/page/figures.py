@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec import UnsetType
 
+from scenarios.report.baselines import HEADINGS, rows
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.methods import Method
 from scenarios.report.page.chart_data import INK, Chart, Dot, PageTable, colours
@@ -68,7 +69,7 @@ def methods(summary: Summary) -> Chart | None:
         )
         for name, method in found.items()
     ]
-    rows = [
+    cells = [
         (
             LABELS.get(name, name), percent(method.accuracy), interval(method.ci95), f"{method.n:,}",
             percent(method.tie_share), percent(method.accuracy_random_ties), f"{method.rationales:,}",
@@ -80,14 +81,14 @@ def methods(summary: Summary) -> Chart | None:
         for name, method in found.items()
     ]  # fmt: skip
     nothing = ["-"] * (6 + of_programs + bool(published) + bool(costs))
-    rows.append((LABELS["best_possible"], percent(best.accuracy), "-", f"{best.n:,}", *nothing))
+    cells.append((LABELS["best_possible"], percent(best.accuracy), interval(best.ci95), f"{best.n:,}", *nothing))
     table = PageTable(
         (
             "method", "right", "95 %", "problems", "ties", "right with ties at random", "rationales", "prompt tokens",
             "of these cached", "completion tokens", *["S-score"] * of_programs, *["published"] * bool(published),
             *["cost"] * bool(costs),
         ),
-        tuple(rows),
+        tuple(cells),
     )  # fmt: skip
     note = f"The thin line is the best that any choice could reach: a right rationale on {percent(best.accuracy)}. "
     note += "Tokens are those of all problems: prompts, cached ones among them, and completions."
@@ -112,6 +113,11 @@ def _costs(found: Mapping[str, Method]) -> dict[str, str]:
     least = min((cost for cost in known.values() if cost), default=1.0)
     digits = max(2, 1 - math.floor(math.log10(least)))
     return {name: f"{known[name]:,.{digits}f}" if name in known else "-" for name in found} if known else {}
+
+
+def baselines(summary: Summary) -> PageTable | None:
+    """The baselines of M1; None where there are none."""
+    return PageTable(HEADINGS, tuple(rows(summary.baselines))) if summary.baselines else None
 
 
 def students(summary: Summary) -> Chart | None:

@@ -125,7 +125,8 @@ REPLACED = [
     ("  rationales: 6", "  rationals: 6", "good.yaml:14: lesson.rationals: no such key; did you mean 'rationales'?"),
     ("    persona", "    xyz", f"good.yaml:12: students.1.xyz (peer): no such key; there are {AGENT_KEYS}"),
     ("seed: 7", '"a\\nb": 7', "good.yaml:2: 'a\\nb': no such key; there are name, level, seed, task, teacher, "
-     "students, time_share, lesson, exam, learn, scoring, iterate, limits, broker, published, metrics"),
+     "students, time_share, lesson, exam, learn, scoring, iterate, baselines, limits, broker, published, "
+     "metrics"),
     ("  name: ada\n", "", f"good.yaml:6: teacher.name: is missing; it needs {NAME}"),
     ("students:", "learners:", "good.yaml:9: learners: no such key; did you mean 'learn'?"),
     ("problems: 6", "problems: ten", "good.yaml:5: task.problems: needs a whole number, at least 1, has 'ten'"),
@@ -573,6 +574,16 @@ def test_fewer_exams_are_refused_with_what_needs_all(path: Path, overrides: list
     for how in ("lossless", "halving"):
         mistake = error_of(path, GOOD, f"exam.allocation={how}", *overrides)
         assert f"--set exam.allocation: {how}: {why}" in mistake
+
+
+def test_answers_alone_are_taught_at_level_1_alone(path: Path) -> None:
+    assert "goes with level 1 alone" in error_of(path, GOOD, "lesson.material=answer", "level=[1, 2]")
+    assert "nothing to ask about" in error_of(path, GOOD, "lesson.material=answer", "exam.questions=1")
+
+
+def test_baselines_are_named_once_and_belong_to_level_1(path: Path) -> None:
+    assert error_of(path, GOOD, "baselines=[universal, universal]") == "--set baselines: names one baseline twice"
+    assert "goes with levels 1 and 2" in error_of(path, LEVEL_3, "baselines=[universal]")
 
 
 def test_the_sampling_of_one_student_is_refused_where_it_has_no_effect(path: Path) -> None:

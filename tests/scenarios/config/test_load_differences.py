@@ -122,12 +122,18 @@ def test_at_level_2_a_scoring_rule_changes_requests(path: Path) -> None:
 
 
 def test_every_section_either_may_change_or_decides_requests(path: Path) -> None:
-    asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam", "learn", "iterate"}
+    asked = {"level", "seed", "task", "teacher", "students", "lesson", "exam", "learn", "iterate", "baselines"}
     assert asked | {"name", "time_share", "scoring", "limits", "broker", "published", "metrics"} == set(
         Scenario.__struct_fields__
     )
     scenario = good(path)
     assert asked_differs(scenario, good(path, "seed=1")) == ["seed: 7 -> 1"]
+
+
+def test_baselines_may_be_added_to_a_class_and_left_out_of_a_replay(path: Path) -> None:
+    old, new = good(path), good(path, "baselines=[universal]")
+    assert beyond_replay(old, new) == beyond_replay(new, old) == beyond_extension(old, new) == []
+    assert asked_differs(old, new) == ["baselines: [] -> ['universal']"]
 
 
 def test_another_score_may_be_replayed_and_not_resumed(path: Path) -> None:

@@ -362,3 +362,18 @@ def test_a_problem_without_a_near_exam_problem_has_no_exams_and_is_complete_with
     assert far.tp.id not in {due.feedback.about for due in told}
     record = one.lesson(far.tp.id)
     assert record is not None and record.abstains and record.similarities == (0.2, 0.1)
+
+
+def test_students_who_are_taught_the_answer_alone_see_nothing_else_of_a_rationale_and_sit_as_many_exams() -> None:
+    whole, bare = level(), level(lesson=Lesson(rationales=3, material="answer"))
+    (before, _), (after, _) = play(whole), play(bare)
+    taught = {request.id for request in before if request.kind == "Teach"}
+    assert taught == {request.id for request in after if request.kind == "Teach"}, "the teacher is asked the same"
+    assert len(before) == len(after)
+    assert {request.id for request in before} & {request.id for request in after} == taught
+    answers = {r.id: r.answer for lesson in bare.outcome().lessons for r in lesson.rationales}
+    for request in after:
+        if request.kind == "Examine":
+            message = bare.message(request, lambda id: "SECRET")
+            assert isinstance(message, Examine)
+            assert [one.solution for one in message.material] == [f"Answer: {answers[request.tr]}"]

@@ -19,7 +19,16 @@ from scenarios.config.published import PublishedFigures
 from scenarios.config.schema import Agent, Exam, Scenario, Task
 from scenarios.config.schema import Lesson as LessonSection
 from scenarios.records.iterate import Answers, ArmRun, IterateRoundRecord, Iteration, OwnAnswers
-from scenarios.records.observe import ExamAnswer, ExamCost, ExamGrade, Rationale, TeachingProblemRecord
+from scenarios.records.observe import (
+    AloneAnswers,
+    ExamAnswer,
+    ExamCost,
+    ExamGrade,
+    Rationale,
+    TeachingProblemRecord,
+    Tokens,
+    UniversalChoice,
+)
 from scenarios.report.build import summarize, write_summary
 from scenarios.report.run_info import AgentFacts, RunFacts, facts_from
 from scenarios.report.spend import server_notes_in
@@ -189,7 +198,58 @@ def test_the_methods_of_the_class_worked_out_by_hand(held: Class) -> None:
     assert summary["methods"]["m1_sum"]["tie_share"] == 0.0
     assert {m["n"] for m in summary["methods"].values()} == {2}
     assert summary["methods"]["sc"]["ci95"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
-    assert summary["best_possible"] == {"accuracy": 1.0, "n": 2}
+    assert summary["best_possible"] == {"accuracy": 1.0, "n": 2, "ci95": pytest.approx(wilson(2, 2))}
+
+
+def test_the_baselines_stand_beside_the_rule_that_they_are_a_control_for(held: Class) -> None:
+    found = held.summary()["baselines"]
+    # A random rationale: 1 of 3 right on roses; on coins 1 of the 2 with an answer. All are as long.
+    assert {name: one["accuracy"] for name, one in found.items()} == pytest.approx(
+        {"random_pick": 5 / 12, "shortest": 5 / 12, "length_matched": 0.0}
+    )
+    assert {name: one["completion_tokens"] for name, one in found.items()} == {
+        "random_pick": 40, "shortest": 120, "length_matched": 280,
+    }  # fmt: skip
+    pair = found["random_pick"]["against"]
+    assert (pair["a"], pair["b"], pair["difference"]) == ("m1_max", "random_pick", pytest.approx(7 / 12))
+    held.lessons = [
+        replace(one, rationales=tuple(replace(r, exams=()) for r in one.rationales)) for one in held.lessons
+    ]
+    assert {name: one["against"] for name, one in held.summary()["baselines"].items()} == {
+        "random_pick": None, "shortest": None,
+    }  # fmt: skip
+
+
+def test_the_baselines_that_the_scenario_asks_for_have_their_figures_and_costs(held: Class) -> None:
+    def judged(one: Rationale, says: str) -> Rationale:
+        return replace(one, ratings=tuple(ExamAnswer("tess", "", n, yes == "1") for n, yes in enumerate(says)))
+
+    said = {"roses": ("11", "11", "00"), "coins": ("10", "01", "")}  # roses: for the wrong answer; coins: a tie
+    held.lessons = [
+        replace(
+            one,
+            rationales=tuple(judged(*pair) for pair in zip(one.rationales, said[one.tp], strict=True)),
+            alone=tuple(
+                AloneAnswers(
+                    name, tuple(Rationale(f"{name}{n}", n, a, a == "7!", 5, ()) for n, a in enumerate(answers))
+                )
+                for name, answers in (("ada", ("7!", "7!")), ("bob", ("5", "5", "5")))
+            ),
+            rating_tokens=Tokens(30, 300),
+            universal=UniversalChoice(one.rationales[0].id, Tokens(10)),
+        )
+        for one in held.lessons
+    ]
+    wanted = replace(SCENARIO, baselines=("students_alone", "self_evaluation", "universal"))
+    found = held.summary(wanted)["baselines"]
+    own = {name: found[name] for name in found if name not in ("random_pick", "shortest", "length_matched")}
+    assert {name: (one["accuracy"], one["completion_tokens"]) for name, one in own.items()} == {
+        "students_alone": (0.0, 50), "students_alone.ada": (1.0, 20), "students_alone.bob": (0.0, 30),
+        "self_evaluation_max": (0.5, 180), "self_evaluation_sum": (0.5, 180), "universal_sc": (0.5, 140),
+    }  # fmt: skip
+    assert (own["self_evaluation_max"]["tie_share"], own["self_evaluation_max"]["accuracy_random_ties"]) == (0.5, 0.25)
+    assert own["students_alone.ada"]["against"]["a"] == "m1_sum"
+    assert "ada alone" in written(held.summary(wanted))
 
 
 def test_a_method_costs_what_it_needs(held: Class) -> None:
@@ -341,6 +401,7 @@ def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
         "teacher_exam_answers": 0, "unparsable_teacher_exam_answers": 0,
         "formulas_not_compared": 0, "training_answers": 0, "unparsable_training_answers": 0,
         "held_out_answers": 0, "unparsable_held_out_answers": 0, "solutions": 0, "solution_tokens": 0,
+        "alone_answers": 0, "unparsable_alone_answers": 0, "judgements": 0, "unparsable_judgements": 0,
     }  # fmt: skip
     assert (summary["wall_seconds"], summary["status"], summary["simulated"]) == (12.5, "complete", False)
 

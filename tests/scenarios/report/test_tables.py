@@ -103,6 +103,17 @@ def test_every_method_has_its_row() -> None:
     assert "multi_student  level 1, seed 7, complete, 4 min 12 s" in text
 
 
+def test_baselines_have_a_short_table_of_their_own() -> None:
+    pair = {
+        "a": "m1_max", "b": "random_pick", "difference": 0.25, "ci95": [-0.1, 0.5], "wins": 2, "losses": 1,
+        "p_value": 0.25, "n": 6,
+    }  # fmt: skip
+    text = printed(summary(baselines={"random_pick": {**method(0.25), "against": pair}, "shortest": method(0.5)}))
+    assert rows(text, "random") == ["random 25.0 % 12 to 62 % 1,234,567 MAX +25.0 -10 to +50 0.25"]
+    assert rows(text, "shortest") == ["shortest 50.0 % 25 to 75 % 1,234,567 - - -"]
+    assert "Baselines of M1" not in printed(summary())
+
+
 def test_published_figures_stand_beside_ours() -> None:
     text = printed(summary(published={"source": "the [bold]paper", "methods": {"sc": 0.6464, "m2": 0.3}}), width=120)
     assert rows(text, "SC") == ["SC 50.0 % █████░░░░░ 25 to 75 % 64.64 % 1,234,567 50 % 50.0 %"]

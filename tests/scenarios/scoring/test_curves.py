@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from scenarios.config.schema import Scoring
-from scenarios.records.observe import TeachingProblemRecord
-from scenarios.scoring.curves import RULES, AccuracyCurves, curves, doubling
+from scenarios.records.observe import ExamCost, TeachingProblemRecord
+from scenarios.scoring.curves import RULES, AccuracyCurves, Prices, curves, doubling
 from scenarios.scoring.lbt import Sheet
 from tests.scenarios.scoring.students import kept, made_up
 from tests.scenarios.scoring.test_lbt import BOTH, COINS, ROSES, SCORING, lesson, rationale, same
@@ -106,6 +106,40 @@ def test_one_problem_whose_answers_are_all_wrong_has_curves_at_zero() -> None:
 def test_a_problem_without_any_answer_is_wrong() -> None:
     found = drawn([COINS, lesson(rationale(0, None), rationale(1, None), tp="none")])
     assert found.rationales[0].methods["sc"].accuracy <= 0.5
+
+
+def test_money_is_that_of_the_tokens_of_each_agent_and_not_known_without_prices() -> None:
+    tr = replace(rationale(0, "5", ada="10"), prompt_tokens=100)
+    one = replace(lesson(tr, greedy=replace(tr, exams=())), exam_costs=(ExamCost("ada", 50, 20), ExamCost("bob", 9, 9)))
+    sheets = [Sheet(one, same)]
+    paid = curves(sheets, BOTH, SCORING, 1, prices={"": Prices(0.5, 1), "ada": Prices(1, 2)})
+    assert paid is not None
+    point = paid.rationales[0].methods
+    assert {name: value.money for name, value in point.items()} == {
+        "greedy": 60, "sc": 60, "m1_max": 150, "m1_sum": 150, "m1_avg": 150,
+    }  # fmt: skip
+    assert {value.money for value in drawn([one]).rationales[0].methods.values()} == {None}
+
+
+def test_the_spread_over_subsets_is_that_of_classes_drawn_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    lessons = [replace(ROSES, tp=f"r{n}") for n in range(4)]
+    one, *_, last = drawn(lessons).rationales
+    # One of five TRs is right: each TP's one TR is, with 1/5.
+    assert one.methods["sc"].sd == pytest.approx((4 * 0.2 * 0.8) ** 0.5 / 4, abs=1e-6)
+    assert {value.sd for value in last.methods.values()} == {0.0}
+
+
+def test_levels_and_subjects_have_curves_of_their_own() -> None:
+    lessons = made_up([0.0, 1.0], tps=4, trs=30, eps=2, seed=3)
+    named = {one.tp: (level, "") for one, level in zip(lessons, ("10", "2", "2", ""), strict=True)}
+    found = curves([Sheet(one, same) for one in lessons], ("s0", "s1"), SCORING, 1, named)
+    assert found is not None
+    assert [(part.name, part.rationales[0].n) for part in found.levels] == [("2", 2), ("10", 1), ("", 1)]
+    assert found.subjects == []
+    assert [point.size for point in found.levels[0].rationales] == [1, 2, 4, 8, 16, 24, 30]
+    for point, *parts in zip(found.rationales, *(part.rationales for part in found.levels), strict=True):
+        mean = sum(one.n * one.methods["m1_sum"].accuracy for one in parts) / point.n
+        assert point.methods["m1_sum"].accuracy == pytest.approx(mean, abs=1e-5)
 
 
 def test_without_exams_there_are_no_curves() -> None:

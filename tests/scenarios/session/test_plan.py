@@ -263,3 +263,12 @@ def test_the_plan_says_that_fewer_exams_are_at_most_so_many() -> None:
         assert "417,024 exams" in step
         assert ("confidence bounds" in step) == worse
         assert not any(step.startswith("As soon as") for step in steps)
+
+
+def test_baselines_are_asked_as_often_as_one_students_exams_under_a_rationale() -> None:
+    wanted = "baselines=[students_alone, self_evaluation, universal]"
+    plain, dear = count(scenario(*PAPER), 100), count(scenario(*PAPER, wanted), 100)
+    assert (dear.alone_answers, dear.judgements) == (181 * 9, 181 * (256 * 9 + 1))
+    assert dear.requests == plain.requests + dear.alone_answers + dear.judgements
+    said = " ".join(order(scenario(wanted), counts(scenario(wanted))))
+    assert "self-evaluation" in said and "universal SC" in said and "Without a rationale" in said

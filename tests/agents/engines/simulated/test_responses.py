@@ -16,7 +16,19 @@ from agents.engines.simulated import responses
 from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import write_answer_key
 from broker.protocol import digest
-from broker.work_messages import Ask, Examine, Exchange, Exemplar, Explain, Mistake, Reflect, Revise, Sampling, Teach
+from broker.work_messages import (
+    Ask,
+    Examine,
+    Exchange,
+    Exemplar,
+    Explain,
+    Judge,
+    Mistake,
+    Reflect,
+    Revise,
+    Sampling,
+    Teach,
+)
 
 NOUNS = ("owls", "cats", "stones", "trees", "nurses", "rivers", "clocks", "kings")
 ITEMS = {f"Number {n}: does it follow for {NOUNS[n % len(NOUNS)]}?": ("Yes", "No")[n * 7 % 5 % 2] for n in range(160)}
@@ -165,6 +177,16 @@ def test_a_student_whose_question_was_answered_makes_more_of_good_material(key: 
     assert question.endswith("?")
     told, untold = (share_right(key, good, dialogue, ability=-2) for dialogue in ((Exchange(question, answer),), ()))
     assert told > untold + 0.05
+
+
+def test_a_teacher_judges_right_more_often_than_not_and_names_the_answer_that_most_solutions_give(key: Path) -> None:
+    right, wrong = (
+        ask(key, [Judge(problem="2 + 3?", solutions=(f"So.\nAnswer: {n}",), sampling=LONG)], 80) for n in (5, 6)
+    )
+    assert sum("Answer: Yes" in text for text in right) > 40 > sum("Answer: Yes" in text for text in wrong)
+    solutions = ("a\nAnswer: 5", "b\nAnswer: 6", "c\nAnswer: 6")
+    (chosen,) = ask(key, [Judge(problem="2 + 3?", solutions=solutions, sampling=LONG)])
+    assert chosen.endswith("Answer: 2")
 
 
 def test_a_misconception_costs_answers_about_one_thing_until_an_example_of_it_is_taught(key: Path) -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scenarios.report.methods import Comparison
-from scenarios.report.page import figures, texts
+from scenarios.report.page import analysis, figures, texts
 from scenarios.report.page.answer import verdict
 from scenarios.report.page.chart_data import Dot, PageTable
 from scenarios.report.page.charts import dot_plot
 from scenarios.report.page.document import as_data
+from scenarios.scoring.curves import PartCurve
 from tests.scenarios.report.page.played import play, written
 
 NOTHING = PageTable(("name",), ())
@@ -84,3 +86,21 @@ def test_the_folder_of_texts_is_whole_or_absent(tmp_path: Path, monkeypatch: pyt
     written(folder)
     names = {path.name for path in folder.path.iterdir()}
     assert texts.FOLDER in names and not any("partial" in name for name in names)
+
+
+def test_money_and_levels_have_charts_where_they_are_known(tmp_path: Path) -> None:
+    folder = play(tmp_path / "run")
+    summary = folder.rebuild(folder.scenario()).summary
+    assert summary.curves is not None
+    titles = [chart.title for chart in analysis.curves(summary)]
+    assert "By money a problem" not in titles and not any("for each" in title for title in titles)
+    priced = [
+        replace(at, methods={name: replace(one, money=0.01 * one.tokens) for name, one in at.methods.items()})
+        for at in summary.curves.rationales
+    ]
+    levels = [PartCurve("<1>", priced), PartCurve("", priced)]
+    known = replace(summary, curves=replace(summary.curves, rationales=priced, levels=levels))
+    charts = {chart.title: chart for chart in analysis.curves(known)}
+    assert len(charts) == len(titles) + 2
+    assert {row[0] for row in charts["By rationales, for each level"].table.rows} == {"<1>", "not named"}
+    assert charts["By money a problem"].table.columns[0] == "money"

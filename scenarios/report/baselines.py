@@ -1,0 +1,190 @@
+"""How right the baselines of M1 are, each beside the rule of M1 that it is a control for."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from scenarios.config.schema import Scenario
+from scenarios.records.observe import Rationale, TeachingProblemRecord, Tokens
+from scenarios.report.formatting import interval, percent, signed, signed_interval
+from scenarios.report.layout import Ruled
+from scenarios.report.methods import Comparison, Method, compare, cost, tokens
+from scenarios.scoring.baselines import (
+    length_matched,
+    majority_alone,
+    random_pick,
+    rating_scores,
+    shortest,
+    universal,
+)
+from scenarios.scoring.lbt import ChosenAnswer, Same, Sheet
+from scenarios.scoring.statistics import wilson
+
+ALONE, SELF_MAX, SELF_SUM, UNIVERSAL = "students_alone", "self_evaluation_max", "self_evaluation_sum", "universal_sc"
+LABELS = {
+    "random_pick": "random",
+    "shortest": "shortest",
+    "length_matched": "as long as MAX's",
+    ALONE: "students alone",
+    SELF_MAX: "self-eval. MAX",
+    SELF_SUM: "self-eval. SUM",
+    UNIVERSAL: "universal SC",
+}
+AGAINST = {
+    "random_pick": "m1_max",
+    "shortest": "m1_max",
+    "length_matched": "m1_max",
+    ALONE: "m1_sum",
+    SELF_MAX: "m1_max",
+    SELF_SUM: "m1_sum",
+    UNIVERSAL: "m1_sum",
+}
+"""The rule of M1 that each is compared with."""
+RULES = {"m1_max": "MAX", "m1_sum": "SUM"}
+TITLE = "Baselines of M1"
+HEADINGS = ("baseline", "right", "95 %", "tokens", "M1 better", "95 %", "p")
+NOTE = (
+    "They choose without exams. random: the share of right rationales. shortest: by tokens. as long as MAX's: "
+    "another rationale, nearest in tokens to the one that M1 MAX picks. Where several could be picked, the mean. "
+    "alone: the majority of students' answers without a rationale. self-eval.: MAX and SUM by how often the teacher "
+    "says that its rationale is right. universal SC: the rationale that the teacher names as the one that agrees best "
+    "with the others. "
+    "M1 better: by how many points M1 is better on the same problems; p is not corrected."
+)
+
+
+class Baseline(Method, frozen=True):
+    """A baseline. Where several TRs could be picked it counts as right in part."""
+
+    against: Comparison | None = None
+    """M1 minus this; None without exams."""
+
+
+def baselines(
+    scenario: Scenario,
+    lessons: Sequence[TeachingProblemRecord],
+    sheets: Sequence[Sheet],
+    chosen: Mapping[str, Sequence[ChosenAnswer]],
+    same: Same,
+) -> dict[str, Baseline]:
+    """Every baseline of a class; none without a TP.
+
+    Args:
+        scenario: the class.
+        lessons: the TPs that count.
+        sheets: the same.
+        chosen: by method, the answer to each of them, in their order.
+        same: whether two answers are equivalent.
+    """
+    if not sheets:
+        return {}
+    picked = _picked(scenario, sheets, examined="m1_max" in chosen)
+    made = _asked(scenario, sheets, same)
+    found = {name: Baseline(**_share(name, right, lessons)) for name, right in picked.items()}
+    found |= {
+        name: Baseline(
+            **_share(name, [float(one.correct) for one in choices], lessons),
+            tie_share=sum(one.tied for one in choices) / len(choices),
+            accuracy_random_ties=sum(one.expected_correct for one in choices) / len(choices),
+        )
+        for name, choices in made.items()
+    }
+    right = picked | {name: [float(one.correct) for one in choices] for name, choices in made.items()}
+    return {
+        name: msgspec.structs.replace(one, against=_against(name, right[name], chosen, scenario.seed))
+        for name, one in found.items()
+    }
+
+
+def _picked(scenario: Scenario, sheets: Sequence[Sheet], *, examined: bool) -> dict[str, list[float]]:
+    """How right those are that pick a TR, TP by TP."""
+    names, scoring = tuple(student.name for student in scenario.students), scenario.scoring
+    found = {
+        "random_pick": [random_pick(sheet) for sheet in sheets],
+        "shortest": [shortest(sheet) for sheet in sheets],
+    }
+    if examined:
+        found["length_matched"] = [length_matched(sheet, names, scoring) for sheet in sheets]
+    return found
+
+
+def _asked(scenario: Scenario, sheets: Sequence[Sheet], same: Same) -> dict[str, list[ChosenAnswer]]:
+    """The answers of those that `baselines` of the scenario asks for."""
+    scoring, teacher = scenario.scoring, (scenario.teacher.name,)
+    found: dict[str, list[ChosenAnswer]] = {}
+    if "students_alone" in scenario.baselines:
+        names = [student.name for student in scenario.students]
+        for student in ("", *(names if len(names) > 1 else ())):
+            name = f"{ALONE}.{student}" if student else ALONE
+            found[name] = [majority_alone(sheet, same, scoring, student) for sheet in sheets]
+    if "self_evaluation" in scenario.baselines:
+        found[SELF_MAX] = [sheet.choose("max", teacher, scoring, rating_scores) for sheet in sheets]
+        found[SELF_SUM] = [sheet.choose("sum", teacher, scoring, rating_scores) for sheet in sheets]
+    if "universal" in scenario.baselines:
+        found[UNIVERSAL] = [universal(sheet) for sheet in sheets]
+    return found
+
+
+def _share(name: str, right: Sequence[float], lessons: Sequence[TeachingProblemRecord]) -> dict[str, Any]:
+    n = len(right)
+    return {"accuracy": sum(right) / n, "ci95": wilson(sum(right), n), "n": n, **_cost(name, lessons)}
+
+
+def _against(
+    name: str, right: Sequence[float], chosen: Mapping[str, Sequence[ChosenAnswer]], seed: int
+) -> Comparison | None:
+    rule = AGAINST[name.partition(".")[0]]
+    of_m1 = [float(choice.correct) for choice in chosen.get(rule, ())]
+    return compare(rule, name, of_m1, right, seed) if of_m1 else None
+
+
+def _cost(name: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:
+    """Tokens, and TRs: fields of `Method`."""
+    name, _, student = name.partition(".")
+    if name == "random_pick":  # one TR of each TP would do
+        each = [(cost("sc", [lesson]), max(1, len(lesson.rationales))) for lesson in lessons]
+        return {key: round(sum(of_one[key] / n for of_one, n in each)) for key in cost("sc", [])}
+    if name == "length_matched":
+        return cost("m1_max", lessons)
+    more: list[Rationale | Tokens] = []
+    for lesson in lessons:
+        if name == ALONE:
+            more += [answer for of in lesson.alone if student in ("", of.student) for answer in of.answers]
+        elif name == UNIVERSAL:
+            more += [lesson.universal.tokens] if lesson.universal else []
+        elif name in (SELF_MAX, SELF_SUM):
+            more.append(lesson.rating_tokens)
+    spent = Counter(tokens(more))
+    spent.update({} if name == ALONE else cost("sc", lessons))
+    return dict(spent)
+
+
+def rows(found: Mapping[str, Baseline]) -> list[tuple[str, ...]]:
+    """The cells under HEADINGS of each baseline."""
+    return [
+        (_label(name), percent(one.accuracy), interval(one.ci95), f"{one.completion_tokens:,}", *_beside(one.against))
+        for name, one in found.items()
+    ]
+
+
+def _label(name: str) -> str:
+    name, _, student = name.partition(".")
+    return f"{student} alone" if student else LABELS[name]
+
+
+def _beside(pair: Comparison | None) -> tuple[str, ...]:
+    if pair is None:
+        return ("-",) * 3
+    return f"{RULES[pair.a]} {signed(pair.difference)}", signed_interval(pair.ci95), f"{pair.p_value:.2g}"
+
+
+def table(found: Mapping[str, Baseline]) -> Ruled:
+    """The baselines in a short table."""
+    drawn = Ruled(TITLE, NOTE)
+    drawn.add_column(HEADINGS[0])
+    drawn.add_columns(*HEADINGS[1:])
+    for row in rows(found):
+        drawn.add_row(*row)
+    return drawn

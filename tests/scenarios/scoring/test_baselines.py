@@ -1,0 +1,74 @@
+"""Rules that choose without exams, beside which M1 is read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from broker.work_messages import AnswerForm
+from scenarios.config.schema import Scoring
+from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
+from scenarios.scoring.baselines import length_matched, random_pick, shortest
+from scenarios.scoring.lbt import Sheet, best_possible
+
+SCORING = Scoring()
+
+
+def equal(a: str, b: str, form: AnswerForm) -> bool:
+    return a == b
+
+
+def rationale(repeat: int, answer: str | None, tokens: int, mark: bool = False, text: str = "") -> Rationale:
+    """An answer that ends in ! is right."""
+    exams = () if answer is None else (ExamAnswer("ada", "ep", 0, mark),)
+    right = bool(answer and answer.endswith("!"))
+    return Rationale(f"tr{repeat}", repeat, answer, right, tokens, exams, material=text)
+
+
+def sheet(*rationales: Rationale) -> Sheet:
+    return Sheet(TeachingProblemRecord("tp", "number", None, rationales), equal)
+
+
+ONE = sheet(
+    rationale(0, "7!", 30, mark=True),
+    rationale(1, "5", 10),
+    rationale(2, "5", 28),
+    rationale(3, "7!", 32),
+    rationale(4, None, 1),
+)
+
+
+def test_each_picks_among_the_rationales_with_an_answer() -> None:
+    assert (random_pick(ONE), shortest(ONE)) == (2 / 4, 0.0)
+    assert length_matched(ONE, ("ada",), SCORING) == 0.5, "28 and 32 tokens are as far from the 30 that MAX picks"
+
+
+def test_the_pick_of_m1s_length_has_another_text_unless_there_is_none() -> None:
+    twice = sheet(rationale(0, "7!", 30, True, "same"), rationale(1, "7!", 30, True, "same"), rationale(2, "5", 90))
+    assert length_matched(twice, ("ada",), SCORING) == 0.0
+    alone = sheet(rationale(0, "7!", 30, True, "same"), rationale(1, "7!", 30, True, "same"))
+    assert length_matched(alone, ("ada",), SCORING) == 1.0
+
+
+def test_without_an_answer_nothing_is_right() -> None:
+    nothing = sheet(rationale(0, None, 10))
+    assert [random_pick(nothing), shortest(nothing), length_matched(nothing, ("ada",), SCORING)] == [0.0] * 3
+
+
+drawn = st.lists(
+    st.tuples(st.sampled_from(["1!", "2", "3", None]), st.integers(1, 4), st.booleans()), min_size=1, max_size=8
+)
+
+
+@given(drawn)
+def test_none_beats_the_oracle_and_the_order_of_rationales_of_equal_length_is_nothing_to_the_shortest(
+    rows: list[tuple[str | None, int, bool]],
+) -> None:
+    rationales = [rationale(repeat, *row) for repeat, row in enumerate(rows)]
+    one = sheet(*rationales)
+    values = [random_pick(one), shortest(one), length_matched(one, ("ada",), SCORING)]
+    assert all(0 <= value <= (best_possible([one.lesson]) or 0) for value in values)
+    again = [replace(old, repeat=len(rows) - 1 - old.repeat) for old in rationales]
+    assert [random_pick(sheet(*again)), shortest(sheet(*again))] == pytest.approx(values[:2])
+    level = sheet(*(replace(old, completion_tokens=9) for old in rationales))
+    assert shortest(level) == random_pick(level)
