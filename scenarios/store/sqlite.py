@@ -91,8 +91,12 @@ class Store:
             if write:
                 self._ids = {str(row[0]) for row in self._db.execute("SELECT request_id FROM result")}
             self._file = self.path.stat()
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{self.path}: {database_in_words(error)}") from error
+        except BaseException as error:
+            if self._lock:
+                self._lock.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise StoreError(f"{self.path}: {database_in_words(error)}") from error
+            raise
 
     def _open(self, write: bool) -> sqlite3.Connection:
         if write and not self.path.is_file():
@@ -108,7 +112,7 @@ class Store:
         if version != SCHEMA_VERSION:
             db.close()
             if not version:
-                raise StoreError(f"{self.path} is empty: its class did not begin. Remove this file, then start it again")
+                raise StoreError(f"{self.path} is empty: its class did not begin. Remove it, then begin again")
             raise StoreError(
                 f"{self.path} is a gradebook of version {version}; this program reads version {SCHEMA_VERSION}"
             )
