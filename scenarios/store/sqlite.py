@@ -59,7 +59,10 @@ def _begin(path: Path) -> None:
     """
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.executescript(f"{SCHEMA} PRAGMA user_version={SCHEMA_VERSION};")
-        write_atomically(path, db.serialize())
+        try:
+            write_atomically(path, db.serialize())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 class Store:
