@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from scenarios.report.summary import Summary
 
 OURS = re.compile(
-    r"class\.db(-shm|-wal)?|lock|logs|keys|scenario\.yaml|scenario\.partial|\.scenario\.yaml\.\d+\.partial"
+    r"class\.db(-shm|-wal)?|lock|logs|keys|scenario\.yaml|scenario\.partial|\.(scenario\.yaml|class\.db)\.\d+\.partial"
 )
-"""Names of files that a run may leave which ended before it began; the last is of `write_atomically`."""
+"""Names of files that a run may leave which ended before it began; the last are of `write_atomically`."""
 
 PRIVATE = 0o700
 """Mode of a run's folder, which contains gold answers, keys and all texts."""
@@ -304,7 +304,7 @@ class RunFolder:
 
         with Store(self.path) as store, ClassGrader() as grader:
             if (bank := store.bank()) is None:
-                raise ScenarioError(f"{self}: this class stopped before it had any problems; start it anew")
+                raise ScenarioError(f"{self}: this class stopped before it had any problems\n{self.go_on}")
             asked = keep(self.only(scenario, bank))
             level = sequence.make(Setup(scenario, asked, store.answerers(), store.given_up(), same=grader.same))
             step, _ = replay(level, level.begin(), store.find)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from broker.errors import StoreError, database_in_words
-from broker.files import open_lock
+from broker.files import open_lock, write_atomically
 from scenarios.store import naming, problems, prompts
 from scenarios.store.prompts import Chain
 from scenarios.store.rows import ClassEvent, Record
@@ -51,6 +51,20 @@ def _record(row: Sequence[Any]) -> Record:
     return Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
 
 
+def _begin(path: Path) -> None:
+    """Write a gradebook without rows. It is there with all its tables or not at all, whenever this process dies.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(f"{SCHEMA} PRAGMA user_version={SCHEMA_VERSION};")
+        try:
+            write_atomically(path, db.serialize())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 class Store:
     """The gradebook of one run, open for reading, or for reading and writing."""
 
@@ -80,24 +94,28 @@ class Store:
             if write:
                 self._ids = {str(row[0]) for row in self._db.execute("SELECT request_id FROM result")}
             self._file = self.path.stat()
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{self.path}: {database_in_words(error)}") from error
+        except BaseException as error:
+            if self._lock:
+                self._lock.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise StoreError(f"{self.path}: {database_in_words(error)}") from error
+            raise
 
     def _open(self, write: bool) -> sqlite3.Connection:
-        uri = f"{self.path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
+        if write and not self.path.is_file():
+            _begin(self.path)
+        uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         if write:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             db.execute(f"PRAGMA cache_size={-CACHE_KIB}")
             db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-            if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             db.close()
             if not version:
-                raise StoreError(f"{self.path} is empty: its class did not begin. Remove the folder and start it again")
+                raise StoreError(f"{self.path} is empty: its class did not begin. Remove it, then begin again")
             raise StoreError(
                 f"{self.path} is a gradebook of version {version}; this program reads version {SCHEMA_VERSION}"
             )

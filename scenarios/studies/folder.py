@@ -187,14 +187,14 @@ class CellFolder(RunFolder):
         return Spent(classes=1, seconds=seconds, requests=requests, prompt_tokens=prompt, completion_tokens=completion)
 
     def progress(self) -> str:
-        """How many of its requests are answered, in words; empty: it has not begun, or is complete."""
+        """How many of its requests are answered, in words; empty: it has asked none, or is complete."""
         if self.status in ("not begun", "complete"):
             return ""
         with Store(self.path) as store:
             ((done, total),) = store.rows(
                 "SELECT (SELECT count(*) FROM result), (SELECT COALESCE(sum(requests), 0) FROM total)"
             )
-        return f"{done:,} of about {max(done, total):,} requests"
+        return f"{done:,} of about {max(done, total):,} requests" if max(done, total) else ""
 
     def summary(self) -> dict[str, Any]:
         """summary.json as it was last written; empty if it was not."""

@@ -1,6 +1,6 @@
 """Writes report.html of a study: its answer, line-ups, comparisons and classes, from study.json's figures alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -20,7 +20,7 @@ from scenarios.studies.pooling import Difference
 from scenarios.studies.result import CellResult, LineupResult, StudyRecords, StudyResult
 from scenarios.studies.sentences import in_words
 from scenarios.studies.tables import by_class
-from scenarios.studies.terms import label, value_label
+from scenarios.studies.terms import EVERYONE, label, value_label
 
 MEMBERS = 40
 """The most characters of the students' names that stand beside a line-up in a chart."""
@@ -84,7 +84,11 @@ def page(folder: StudyFolder, found: StudyRecords) -> bytes:
         shapley=_shapley(result, copied),
         descriptive=differences("Other comparisons: neither planned nor corrected", result.descriptive),
         published=_published(result),
-        leave_one_out=differences("All students against all but one: not corrected", result.leave_one_out),
+        leave_one_out=differences(
+            "All students minus all without the named one: not corrected",
+            result.leave_one_out,
+            lambda one: one.b.removeprefix(f"{EVERYONE} without "),
+        ),
         columns=["problems", "SC", *columns],
         cells_note=note or "No class is complete.",
         cells=[_cell(run, columns.values(), folder) for run in result.runs],
@@ -110,8 +114,10 @@ def _factors(runs: Sequence[CellResult]) -> list[str]:
     return [f"{factor}: {', '.join(found)}" for factor, found in values.items()]
 
 
-def differences(title: str, found: Sequence[Difference]) -> Chart | None:
-    """Paired differences as a dot plot in the order given; None: there are none."""
+def differences(
+    title: str, found: Sequence[Difference], name: Callable[[Difference], str] = lambda one: f"{one.a} minus {one.b}"
+) -> Chart | None:
+    """Paired differences as a dot plot in the order given, each with its name; None: there are none."""
     if not found:
         return None
     from scenarios.report.page.line_ups import ROWS
@@ -119,7 +125,7 @@ def differences(title: str, found: Sequence[Difference]) -> Chart | None:
     corrected = any(one.p_holm is not None for one in found)
     dots = [
         Dot(
-            f"{one.a} minus {one.b}", one.difference, one.ci95, in_words(one),
+            name(one), one.difference, one.ci95, in_words(one),
             "var(--accent)" if corrected else "var(--ink)",
             (points(one.difference), f"{one.wins:,}", f"{one.losses:,}", _p(one)),
         )

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from broker.errors import LbtError, in_words
+from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import Cell, stands_for
 from scenarios.studies.pooling import Accuracy, Difference, PooledShapley, accuracy, compare, holm, shapley
 from scenarios.studies.schema import Published, Study
-from scenarios.studies.sentences import answer
+from scenarios.studies.sentences import answer, not_equal
 from scenarios.studies.terms import Lineups, lineup_of, named_lineups, primary_terms, terms, without_each
 
 
@@ -112,7 +113,8 @@ def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> 
         failed = {str(run.get("cell")): str(run.get("reason")) for run in folder.result().get("runs", [])}
     runs: list[CellResult] = []
     complete: list[tuple[Cell, ClassAnswers]] = []
-    scenario, lineups = None, None
+    ran: list[Scenario] = []
+    lineups = None
     for cell in cells:
         run = folder.run(cell)
         described = run.to_run(())
@@ -136,9 +138,24 @@ def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> 
             else:
                 complete.append((cell, answers))
                 result = _with_figures(result, answers, in_cell, scored)
-                scenario, lineups = scenario or described, lineups or in_cell
+                ran.append(described)
+                lineups = lineups or in_cell
         runs.append(result)
-    return StudyRecords(_pooled(study, runs, complete, scenario, lineups or {}), scenario, complete)
+    scenario = ran[0] if ran else None
+    found = _pooled(study, runs, complete, scenario, lineups or {})
+    if entries := _grown_apart(study, ran):
+        found = msgspec.structs.replace(found, answer=[not_equal(entries), *found.answer])
+    return StudyRecords(found, scenario, complete)
+
+
+def _grown_apart(study: Study, ran: Sequence[Scenario]) -> list[str]:
+    """The entries that differ between the classes without being factors: some of them were extended."""
+    lines = {line: None for one in ran[1:] for line in load.asked_differs(ran[0], one)}
+    entries = dict.fromkeys(line.partition(": ")[0] for line in lines)
+    grown = [entry for entry in entries if load.GROWING.fullmatch(entry)]
+    if len({tuple(student.name for student in one.students) for one in ran}) > 1:
+        grown.append("students")
+    return [entry for entry in grown if not any(f"{entry}.".startswith(f"{factor}.") for factor in study.cross)]
 
 
 def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups, scored: Lineups) -> CellResult:

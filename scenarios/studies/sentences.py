@@ -33,6 +33,14 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
     return [*found, *filter(None, [caution(n)])]
 
 
+def not_equal(entries: Sequence[str]) -> str:
+    """A sentence for classes that differ in entries that are no factors."""
+    return (
+        f"The classes differ in {', '.join(entries)}, which the study does not vary: `extend` changed some of them. "
+        "What is pooled is comparable once the others are extended alike."
+    )
+
+
 def in_words(one: Difference) -> str:
     """A comparison in a sentence or two."""
     p = one.p_value if one.p_holm is None else one.p_holm

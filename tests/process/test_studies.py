@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -122,6 +123,15 @@ def test_a_finished_study_resumes_to_itself_without_starting_anything(finished: 
 def test_a_resumed_study_asks_what_it_was_made_for(finished: Path) -> None:
     said = classes.say("resume", finished, "--set", "task.problems=5", code=2)
     assert "task.problems: 4 -> 5" in said
+
+
+def test_a_study_says_first_that_one_of_its_classes_was_extended_alone(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    assert "The classes differ" not in " ".join(result(out)["answer"])
+    classes.say("extend", out / "runs" / LOW, "--set", "exam.repeats=2", "--monitor", "off")
+    classes.say("report", out)
+    assert result(out)["answer"][0].startswith("The classes differ in exam.repeats, which the study does not vary")
 
 
 def test_a_study_interrupted_in_its_second_class_goes_on_there(

@@ -14,6 +14,7 @@ from broker.errors import StoreError
 from broker.work_messages import Exemplar
 from scenarios.records.observe import ExamAnswer, Rationale
 from scenarios.scoring.lbt import lbt_score
+from scenarios.session.run_dir import RunFolder
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
@@ -93,7 +94,22 @@ def test_a_second_writer_is_refused_and_a_dead_one_holds_no_lock(tmp_path: Path)
         record(store, teach("a"))
 
 
-def test_a_gradebook_that_a_full_disk_left_empty_is_called_so(tmp_path: Path) -> None:
+def test_a_process_that_dies_while_it_makes_the_gradebook_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        # As after SIGKILL: nothing is renamed and nothing is removed.
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            Store(tmp_path, write=True)
+    assert not (tmp_path / "class.db").exists()
+    RunFolder(tmp_path).make()  # nothing in it is in the way of a class
+    with Store(tmp_path, write=True) as store:
+        record(store, teach("a"))
+
+
+def test_an_empty_gradebook_of_an_earlier_version_is_called_so(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "class.db")) as db:
         db.execute("PRAGMA journal_mode=WAL")
     with pytest.raises(StoreError, match="is empty: its class did not begin"):

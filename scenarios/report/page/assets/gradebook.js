@@ -128,7 +128,7 @@
     return make("div", { class: "panel" },
       make("h3", {}, `Problem ${problem.id}`), block(texts.problem, "Problem"), make("p", {}, "Gold answer: ", make("code", { dir: "auto" }, texts.gold)),
       make("h3", {}, title(repeat)),
-      make("p", {}, make("span", { class: "verdict" }, correct ? "Right: " : "Wrong: "), make("code", { dir: "auto" }, answer ?? "no answer found"), ` ${scores} ${marks}`),
+      make("p", {}, make("span", { class: "verdict" }, correct ? "Right: " : "Wrong: "), make("code", { dir: "auto" }, answer ?? "no answer found"), `. ${scores} ${marks}`),
       block(text, "Rationale"), prompted(texts, prompt), ...exams(texts, material, exam, choose));
   }
 
