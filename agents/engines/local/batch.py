@@ -223,8 +223,6 @@ class Batch:
     def _step(self) -> None:
         joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
         logits = self.logits()
-        for slot, row in joined:
-            self._prefixes.add(row.prompt, self._slots.all[slot, ..., : len(row.prompt), :])
         completed: list[tuple[int, BatchRow]] = []
         end = 0
         for row in self.rows:
@@ -238,6 +236,9 @@ class Batch:
             drawn = logits if len(rows) == len(logits) else logits[[index for index, _ in completed]]
             for row, token in zip(rows, choose(drawn, rows), strict=True):
                 row.tokens.append(token)
+        # Last, so that a step that lacks memory leaves no prompt here, or `relieve` would drop it again and again.
+        for slot, row in joined:
+            self._prefixes.add(row.prompt, self._slots.all[slot, ..., : len(row.prompt), :])
 
     def leave(self, row: BatchRow) -> None:
         """Remove a row; the last row moves into its slot."""
