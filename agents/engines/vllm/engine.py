@@ -8,6 +8,7 @@ draw from one stream. Rounding depends on the batch on both devices.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import time
@@ -79,6 +80,8 @@ class VllmEngine:
         """Whether vLLM keeps adapters beside the base."""
         self._adapters: dict[str, Any] = {}
         """vLLM's request for each adapter beside the base; None: the weights replace the base."""
+        self._numbers = itertools.count(1)
+        """vLLM keeps the adapter that it has under a number, so no number is used twice."""
         self._adding = asyncio.Lock()
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
@@ -282,7 +285,7 @@ class VllmEngine:
         adapter = trained_weights.adapter(folder, settings.folder)
         if adapter is None:
             return None
-        request = LoRARequest(weights, len(self._adapters) + 1, str(folder))
+        request = LoRARequest(weights, next(self._numbers), str(folder))
         try:
             # vLLM would leave others out without a word.
             if others := {name.split(".")[-1] for name in adapter.modules}.difference(adaptable(settings.folder)):
