@@ -125,10 +125,12 @@ def test_no_adapter_gets_the_number_of_one_whose_request_was_cancelled_while_it_
     base, weights = save(tmp_path / "base", "llama"), tmp_path / "weights"
     one, other = (make.adapter(base, weights, seed)[0] for seed in (1, 2))
     told: list[Any] = []
+    loads = asyncio.Event()
 
     class Slow(Core):
         async def add_lora(self, request: Any) -> None:
             told.append(request)
+            loads.set()
             if len(told) == 1:
                 await asyncio.Event().wait()
 
@@ -140,8 +142,7 @@ def test_no_adapter_gets_the_number_of_one_whose_request_was_cancelled_while_it_
 
     async def main() -> None:
         begun = asyncio.create_task(enter(one))
-        while not told:
-            await asyncio.sleep(0)
+        await loads.wait()
         begun.cancel()
         await enter(other)
 
