@@ -32,7 +32,8 @@ WORTH_WAITING = 16
 
 RECOVERY = 100
 """After a lack of memory one more row may run after every so many steps, since others may have freed theirs. If memory
-lacks again, one step in so many is computed twice. Which rows run together decides no text, except by rounding."""
+lacks again, one step in so many is computed twice, and all tokens of one row. Which rows run together decides no text,
+except by rounding."""
 
 
 class BatchRow:
