@@ -50,8 +50,8 @@ def tokenizer(template: str | None = TEMPLATE) -> Any:
     return made
 
 
-def save(folder: Path, kind: str) -> Path:
-    """A random model of two layers, whose greedy text is not one letter over and over."""
+def save(folder: Path, kind: str, **others: Any) -> Path:
+    """A random model of two layers, whose greedy text is not one letter over and over; `others`: of its config."""
     torch.manual_seed(3)
     sizes: dict[str, Any] = {
         "vocab_size": 259,
@@ -64,7 +64,7 @@ def save(folder: Path, kind: str) -> Path:
         "initializer_range": 0.2,
         "bos_token_id": None,
         "eos_token_id": [256, 258],
-    }
+    } | others
     if kind == "qwen2":
         model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes))
     else:
