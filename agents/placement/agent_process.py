@@ -74,8 +74,7 @@ def agent_spec(
         engine_args=args,
         weights_folder=str(run / "weights"),
         lora_rank=recipe.lora_rank if trained and recipe and recipe.lora else 0,
-        # Nothing may stay on a GPU that serves one process, or that the agents use in turn.
-        sleeps=trained and bool(agent.seat.gpus) and not agent.seat.exclusive and not in_turn,
+        sleeps=trained and agent.seat.may_sleep(in_turn=in_turn),
         training_folder=str(run / "training"),
         late=in_turn and agent.role == "teacher" and agent.engine in engines.WITH_LOCAL_MODEL,
         prompts=prompts.VERSION,

@@ -85,6 +85,10 @@ class Seat(msgspec.Struct, frozen=True):
         """MB of keys and values on each GPU; 0 without GPUs."""
         return self.memory.cache_mb // len(self.gpus) if self.memory and self.gpus else 0
 
+    def may_sleep(self, *, in_turn: bool) -> bool:
+        """Whether an engine may stay on its GPUs while its agent trains; `in_turn`: the agents use them in turn."""
+        return bool(self.gpus) and not self.exclusive and not in_turn
+
 
 Seating = Mapping[str, tuple[int, ...]]
 """GPU indices by agent."""

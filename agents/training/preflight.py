@@ -105,13 +105,18 @@ def forecast(
     dtype = dtype_of(teacher.config, there)
     parameters = teacher.model.size_mb * MB / (teacher.model.shape.weight_bytes or BYTES["bfloat16"])
     needs = estimate(parameters, recipe, pairs, tokens_per_pair, dtype, device, teacher.seat.threads)
+    asleep_mb = 0
+    if teacher.engine == "vllm" and teacher.seat.memory and teacher.seat.may_sleep(in_turn=in_turn):
+        asleep_mb = teacher.seat.memory.weights_mb  # they wait in the machine's memory
+    host_gb = needs.host_gb + asleep_mb / 1000
     host_room = _host_room_gb(agents[1:], there, in_turn=in_turn)
     room = _gpu_room_gb(teacher, there) if teacher.seat.gpus else host_room
     device_advice = lower(recipe).replace("recipe.", "learn.training.")
-    host_advice = "its checkpoints are copied there: set learn.training.lora: true, or take a smaller teacher"
+    copied = "its checkpoints and the engine's weights" if asleep_mb else "its checkpoints"
+    host_advice = f"{copied} are copied there: set learn.training.lora: true, or take a smaller teacher"
     for need, free, of, advice in (
         (needs.memory_gb, room, "", device_advice),
-        (needs.host_gb, host_room, " of the machine's memory", host_advice),
+        (host_gb, host_room, " of the machine's memory", host_advice),
     ):
         if need > free:
             raise PlacementError(
@@ -119,7 +124,7 @@ def forecast(
                 agent=teacher.name,
             )
     disk_gb = trainings * needs.weights_gb + 2 * needs.checkpoint_gb
-    return TrainingForecast(needs.memory_gb, needs.seconds, pairs, trainings, needs.host_gb, disk_gb)
+    return TrainingForecast(needs.memory_gb, needs.seconds, pairs, trainings, host_gb, disk_gb)
 
 
 def missing_for_training(teacher: ResolvedAgent) -> list[str]:

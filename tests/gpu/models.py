@@ -14,7 +14,7 @@ from tests.gpu.checks import Setting
 
 CONTEXT = 8192
 SHAPES: dict[str, dict[str, int]] = {
-    "tiny": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "tiny": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2},
     "0.5B": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14},
     "1.5B": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12},
     "7B": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28},
@@ -31,7 +31,7 @@ def save(folder: Path, shape: str, device: str) -> int:
     letters = tokenizer()
     config = transformers.Qwen2Config(
         **SHAPES[shape],
-        num_key_value_heads=4 if shape == "7B" else 2,
+        num_key_value_heads={"tiny": 1, "7B": 4}.get(shape, 2),
         vocab_size=len(letters) if shape == "tiny" else 151_936,
         tie_word_embeddings=shape != "7B",
         max_position_embeddings=CONTEXT,

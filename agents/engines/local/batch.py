@@ -32,7 +32,8 @@ WORTH_WAITING = 16
 
 RECOVERY = 100
 """After a lack of memory one more row may run after every so many steps, since others may have freed theirs. If memory
-lacks again, one step in so many is computed twice. Which rows run together decides no text, except by rounding."""
+lacks again, one step in so many is computed twice, and all tokens of one row. Which rows run together decides no text,
+except by rounding."""
 
 
 class BatchRow:
@@ -223,8 +224,6 @@ class Batch:
     def _step(self) -> None:
         joined = [(slot, row) for slot, row in enumerate(self.rows) if not row.completion]
         logits = self.logits()
-        for slot, row in joined:
-            self._prefixes.add(row.prompt, self._slots.all[slot, ..., : len(row.prompt), :])
         completed: list[tuple[int, BatchRow]] = []
         end = 0
         for row in self.rows:
@@ -238,6 +237,9 @@ class Batch:
             drawn = logits if len(rows) == len(logits) else logits[[index for index, _ in completed]]
             for row, token in zip(rows, choose(drawn, rows), strict=True):
                 row.tokens.append(token)
+        # Last, so that a step that lacks memory leaves no prompt here, or `relieve` would drop it again and again.
+        for slot, row in joined:
+            self._prefixes.add(row.prompt, self._slots.all[slot, ..., : len(row.prompt), :])
 
     def leave(self, row: BatchRow) -> None:
         """Remove a row; the last row moves into its slot."""

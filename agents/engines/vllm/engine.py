@@ -8,6 +8,7 @@ draw from one stream. Rounding depends on the batch on both devices.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import time
@@ -71,14 +72,14 @@ class VllmEngine:
         self._cores: list[BaseProcess] = []
         """The core processes."""
         self._rounds = WeightScheduler(self._switch)
-        self._gpu_mb = 0
-        """Memory of its GPU; 0 on the CPU."""
+        self._gpu_mb = 0  # memory of its GPU; 0 on the CPU
         self._sleeps = False
         """Whether the core can sleep during a training."""
         self._beside = False
         """Whether vLLM keeps adapters beside the base."""
         self._adapters: dict[str, Any] = {}
         """vLLM's request for each adapter beside the base; None: the weights replace the base."""
+        self._numbers = itertools.count(1)  # none is used twice: vLLM keeps the adapter that it has under a number
         self._adding = asyncio.Lock()
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
@@ -279,10 +280,9 @@ class VllmEngine:
         settings = self._settings
         assert settings.folder is not None  # noqa: S101  (start ended well)
         folder = Path(settings.weights_folder) / weights
-        adapter = trained_weights.adapter(folder, settings.folder)
-        if adapter is None:
+        if (adapter := trained_weights.adapter(folder, settings.folder)) is None:
             return None
-        request = LoRARequest(weights, len(self._adapters) + 1, str(folder))
+        request = LoRARequest(weights, next(self._numbers), str(folder))
         try:
             # vLLM would leave others out without a word.
             if others := {name.split(".")[-1] for name in adapter.modules}.difference(adaptable(settings.folder)):

@@ -75,6 +75,17 @@ def test_the_checkpoints_of_a_training_on_a_gpu_need_memory_of_the_machine() -> 
         foreseen("gpus=2x24 memory=6", Recipe(lora=False))
 
 
+def test_the_weights_of_an_engine_that_sleeps_meanwhile_need_memory_of_the_machine_too() -> None:
+    vllm = Agent(name="teacher", model=QWEN, engine="vllm")
+    own, asleep, ended = (
+        foreseen("gpus=2x24 memory=64", teacher=teacher, in_turn=in_turn)
+        for teacher, in_turn in ((TEACHER, False), (vllm, False), (vllm, True))
+    )
+    assert own is not None and asleep is not None and ended is not None
+    assert asleep.host_gb == pytest.approx(own.host_gb + 0.989)
+    assert ended.host_gb == own.host_gb
+
+
 def test_a_disk_that_is_too_small_for_weights_and_checkpoints_is_named_with_both_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,8 +50,8 @@ def tokenizer(template: str | None = TEMPLATE) -> Any:
     return made
 
 
-def save(folder: Path, kind: str) -> Path:
-    """A random model of two layers, whose greedy text is not one letter over and over."""
+def save(folder: Path, kind: str, **others: Any) -> Path:
+    """A random model of two layers, whose greedy text is not one letter over and over; `others`: of its config."""
     torch.manual_seed(3)
     sizes: dict[str, Any] = {
         "vocab_size": 259,
@@ -64,7 +64,7 @@ def save(folder: Path, kind: str) -> Path:
         "initializer_range": 0.2,
         "bos_token_id": None,
         "eos_token_id": [256, 258],
-    }
+    } | others
     if kind == "qwen2":
         model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes))
     else:
@@ -333,6 +333,26 @@ def test_a_request_that_lacks_memory_alone_runs_where_dropping_the_cached_prompt
     _, big = answers(tiny, [prompt("Who?"), prompt("long " * 30)], together=False)
     assert big.text == alone.text
     assert lacked == [1, 1], "once for a prompt before it, and once for its own"
+
+
+def test_a_request_for_whose_draw_memory_lacks_fails_though_its_prompt_found_room_in_the_cache(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+
+    def short_of_memory(*args: object) -> list[int]:
+        nonlocal tried
+        tried += 1
+        # Another kind of error ends the engine, and with it a test that would go on forever.
+        raise torch.OutOfMemoryError("no memory left") if tried < 10 else ValueError("it is tried without end")
+
+    monkeypatch.setattr("agents.engines.local.batch.choose", short_of_memory)
+
+    async def use(engine: TransformersEngine) -> Any:
+        return (await asyncio.gather(engine.generate(prompt("Who?")), return_exceptions=True))[0]
+
+    outcome = with_engine(tiny, use)
+    assert isinstance(outcome, EngineFailure) and "out of memory" in str(outcome)
 
 
 def test_requests_run_together_again_some_steps_after_memory_lacked(

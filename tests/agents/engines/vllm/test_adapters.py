@@ -119,6 +119,38 @@ def test_an_adapter_is_loaded_once_and_switches_nothing_and_complete_weights_rep
     assert switched == [whole, ""]
 
 
+def test_no_adapter_gets_the_number_of_one_whose_request_was_cancelled_while_it_loaded(
+    tmp_path: Path, vllm: ModuleType
+) -> None:
+    base, weights = save(tmp_path / "base", "llama"), tmp_path / "weights"
+    one, other = (make.adapter(base, weights, seed)[0] for seed in (1, 2))
+    told: list[Any] = []
+    loads = asyncio.Event()
+
+    class Slow(Core):
+        async def add_lora(self, request: Any) -> None:
+            told.append(request)
+            loads.set()
+            if len(told) == 1:
+                await asyncio.Event().wait()
+
+    engine = engine_with(Slow(), base, weights, [])
+
+    async def enter(which: str) -> None:
+        async with engine._turn(which):
+            pass
+
+    async def main() -> None:
+        begun = asyncio.create_task(enter(one))
+        await loads.wait()
+        begun.cancel()
+        await enter(other)
+
+    asyncio.run(main())
+    # vLLM keeps what it has under a number, whatever name and folder come with it.
+    assert [name for name, *_ in told] == [one, other] and told[0][1] != told[1][1]
+
+
 def test_an_adapter_that_vllm_does_not_take_is_merged_and_the_log_says_why(
     tmp_path: Path, vllm: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
