@@ -8,6 +8,7 @@ import msgspec
 from scenarios.monitor.texts import roughly
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled
+from scenarios.scoring.power import MOST as MOST_TRIED
 from scenarios.scoring.power import about, problems_needed
 from scenarios.scoring.statistics import LEVEL
 from scenarios.studies.load import CellClass
@@ -122,7 +123,10 @@ def in_words(found: MeasuredCells | None) -> str:
 def needed(one: Difference) -> str:
     """How many problems would show a primary comparison as it is so far. Its p-value waits for the end of the study."""
     among = f" among {many(one.comparisons, 'comparison')}" if one.comparisons > 1 else ""
-    takes = "no number of problems would show it" if one.needed is None else f"{about(one.needed)} show it{among}"
+    if one.needed is None:
+        takes = f"not even {MOST_TRIED:,} problems show it" if abs(one.difference) > 1e-9 else "there is none to show"
+    else:
+        takes = f"{about(one.needed)} show it{among}"
     return (
         f"{one.a} - {one.b} is {100 * one.difference:+.1f} points so far, on {many(one.n, 'problem')}; if that is the "
         f"true difference, {takes}."

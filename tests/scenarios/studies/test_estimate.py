@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from scenarios.studies.estimate import Spent, in_words, measured, power, power_table
+from scenarios.studies.estimate import Spent, in_words, measured, needed, power, power_table
+from scenarios.studies.pooling import difference
 
 
 def planned(factor: str, requests: int = 100) -> dict[str, object]:
@@ -66,6 +67,12 @@ def test_a_smaller_difference_takes_more_problems() -> None:
         needed = [one.problems for one in rows if one.worse == worse]
         assert all(needed) and sorted(needed, key=lambda n: -(n or 0)) == needed
     assert power_table(rows, 40).row_count == 3
+
+
+def test_a_difference_that_takes_too_many_problems_is_not_called_one_that_nothing_shows() -> None:
+    for right, wrong, said in ((21, 20, "not even 10,000 problems show it."), (20, 20, "there is none to show.")):
+        of_a, of_b = [1.0] * right + [0.0] * wrong, [0.0] * right + [1.0] * wrong
+        assert needed(difference("a", "b", [*of_a, *[1.0] * 99], [*of_b, *[1.0] * 99], 1)).endswith(said)
 
 
 def test_several_primary_comparisons_take_more_problems_and_the_table_says_so() -> None:
