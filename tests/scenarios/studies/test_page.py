@@ -83,6 +83,7 @@ def test_a_problem_opens_the_pages_of_two_classes_side_by_side(browser: Browser,
         for frame in frames:
             expect(frame.locator("#drawer .panel")).to_contain_text("SC")
             expect(frame.locator("#drawer-title")).to_contain_text(tp)
+            expect(frame.locator(".kind a")).to_have_attribute("target", "_top")  # not the study within the frame
         assert len({frame.locator(".head h1").inner_text() for frame in frames}) == 2
         assert not one.errors
     assert not opened.violations()
