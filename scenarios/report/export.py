@@ -63,13 +63,19 @@ def export(
         overwrite: replace the tables that an earlier export wrote in this form, once all new ones are written.
 
     Raises:
-        ScenarioError: a file is there already, or a library is missing; nothing was written.
+        ScenarioError: a file is there already (with `overwrite`: one that no export wrote), or a library is missing;
+            nothing was written.
         OSError: a file cannot be written; none is left.
     """
     export_files.check(form)
     out.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     paths = {name: out / f"{name}.{form}" for name in TABLES}
     there = [path.name for path in paths.values() if path.exists()]
+    others = [path.name for name, path in paths.items() if path.exists() and not _exported(name, form, path)]
+    if others:
+        raise ScenarioError(
+            f"{out} holds {', '.join(others)} already, which no export wrote: name another folder with --out"
+        )
     if there and not overwrite:
         raise ScenarioError(
             f"{out} holds {', '.join(there)} already: replace them with --overwrite, or name another folder with --out"
@@ -90,6 +96,11 @@ def export(
                 path.unlink(missing_ok=True)
     absent = {name: one.absent or "there are no rows yet" for name, one in TABLES.items() if name not in rows}
     return Exported(str(out), rows, absent)
+
+
+def _exported(table: str, form: Form, path: Path) -> bool:
+    """Whether a file is this table as some export wrote it; those of other versions have further columns, or fewer."""
+    return {column.name for column in TABLES[table].columns[:3]} <= set(export_files.names(form, path))
 
 
 def _all_rows(

@@ -41,6 +41,24 @@ def opened(form: Form, path: Path, columns: Sequence[Column]) -> Iterator[Writer
         yield writer
 
 
+def names(form: Form, path: Path) -> list[str]:
+    """The columns of a file of this form; empty: it is none."""
+    try:
+        if form == "parquet":
+            from pyarrow import parquet
+
+            found: list[str] = parquet.read_schema(path).names
+        elif form == "csv":
+            with path.open(encoding="utf-8", newline="") as file:
+                found = next(csv.reader(file), [])
+        else:
+            with path.open("rb") as file:
+                found = list(msgspec.json.decode(file.readline(), type=dict[str, Any]))
+    except (OSError, ValueError, csv.Error, msgspec.MsgspecError):
+        return []
+    return found
+
+
 def check(form: Form) -> None:
     """Raises ScenarioError if the library that `form` needs is not installed."""
     if form == "parquet":

@@ -268,10 +268,17 @@ def right_by_problem(
     import numpy as np
 
     right = np.zeros((2, len(sheets), len(takes_part)), dtype=bool)
-    answered = [one for sheet in sheets for one in sheet.lesson.rationales if one.answer is not None]
-    names = {exam.student for one in answered for exam in one.exams}
-    examined = takes_part[:, [name in names for name in students]].any(axis=1)
+    sat = examined(sheets, students, takes_part)
     for number, sheet in enumerate(sheets):
         whole = ExamTable(sheet, students, scoring).whole(takes_part)
-        right[:, number] = np.where(examined, whole, sheet.choose("sc", (), scoring).correct)
+        right[:, number] = np.where(sat, whole, sheet.choose("sc", (), scoring).correct)
     return right
+
+
+def examined(sheets: Sequence[Sheet], students: Sequence[str], takes_part: "Array") -> "Array":
+    """Whether a student of each line-up has an exam on any TP; see `right_by_problem`."""
+    answered = [one for sheet in sheets for one in sheet.lesson.rationales if one.answer is not None]
+    names = {exam.student for one in answered for exam in one.exams}
+    found: Array = takes_part[:, [name in names for name in students]]
+    sat: Array = found.sum(axis=1) > 0
+    return sat

@@ -12,7 +12,7 @@ import msgspec
 
 from broker.protocol import digest
 from scenarios.config.schema import Scoring
-from scenarios.scoring.exam_table import DRAWS, ExamTable
+from scenarios.scoring.exam_table import DRAWS, ExamTable, examined
 from scenarios.scoring.lbt import Sheet
 from scenarios.scoring.statistics import paired, wilson
 
@@ -110,7 +110,7 @@ def results_by_problem(
 
     Args:
         sheets: the TPs.
-        wanted: the line-ups; the empty one chooses as SC does.
+        wanted: the line-ups; one whose students have no exam on any TP chooses as SC does.
         scoring: how students are merged and ties are broken.
         seed: of the shares of exams.
     """
@@ -119,7 +119,7 @@ def results_by_problem(
     students = list(dict.fromkeys(name for one in wanted for name in one)) or [""]  # a column is needed
     takes_part = np.array([[name in one for name in students] for one in wanted], dtype=bool)
     takes_part = takes_part.reshape(len(wanted), len(students))
-    nobody = np.array([not one for one in wanted], dtype=bool)
+    nobody = ~examined(sheets, students, takes_part)
     values = np.zeros((len(sheets), 4, len(wanted)))
     exams = np.zeros(len(wanted), dtype=np.int64)
     for place, sheet in enumerate(sheets):

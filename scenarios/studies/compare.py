@@ -19,7 +19,7 @@ from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.pooling import Difference, difference
 from scenarios.studies.tables import ROWS_SHOWN
-from scenarios.studies.terms import lineup_of
+from scenarios.studies.terms import by_name, lineup_of
 
 
 class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
             )
     students = [student.name for student in scenarios[0].students]
     # The seed of the first: with many students it draws pairs.
-    shared = {"+".join(one): one for one in lineups(students, scenarios[0].seed) if len(one) < len(students)}
+    shared = by_name(one for one in lineups(students, scenarios[0].seed) if len(one) < len(students))
     answers = [
         read_answers(one, scenario, shared if {each.name for each in scenario.students} == set(students) else {})
         for one, scenario in zip(folders, scenarios, strict=True)

@@ -8,6 +8,7 @@ import msgspec
 from scenarios.monitor.texts import roughly
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled
+from scenarios.scoring.power import MOST as MOST_TRIED
 from scenarios.scoring.power import about, problems_needed
 from scenarios.scoring.statistics import LEVEL
 from scenarios.studies.load import CellClass
@@ -49,9 +50,7 @@ class ShownBy(msgspec.Struct, frozen=True):
 
 
 def measured(
-    planned: Sequence[Mapping[str, Any]],
-    summaries: Sequence[Mapping[str, Any]],
-    recorded: Sequence[Spent | None] = (),
+    planned: Sequence[Mapping[str, Any]], finished: Sequence[Spent | None], begun: Sequence[Spent | None]
 ) -> MeasuredCells | None:
     """The time and the tokens that are left, from what is recorded; None: nothing is.
 
@@ -61,34 +60,25 @@ def measured(
 
     Args:
         planned: of each class `factors`, `requests`, `prompt_tokens` and `completion_tokens`, at most.
-        summaries: summary.json of each class in the same order; empty where it is not finished.
-        recorded: what each class that is not finished has recorded; None: it is finished, or has not begun.
+        finished: what each took, in the same order; None: it is not finished.
+        begun: what each class that is not finished has recorded; None: it is finished, or has not begun.
     """
-    spent = [_spent(one) for one in summaries]
-    begun = list(recorded) or [None] * len(spent)
-    finished = [n for n, one in enumerate(spent) if one]
+    done = [n for n, one in enumerate(finished) if one]
     so_far = _total([one for one in begun if one])
-    if not finished and not so_far.requests:
+    if not done and not so_far.requests:
         return None
     left = []
-    for plan, own, has in zip(planned, spent, begun, strict=True):
+    for plan, own, has in zip(planned, finished, begun, strict=True):
         if own:
             continue
-        alike = [n for n in finished if planned[n]["factors"] == plan["factors"]] or finished
-        took = _total([one for n in alike if (one := spent[n])]) if alike else so_far
+        alike = [n for n in done if planned[n]["factors"] == plan["factors"]] or done
+        took = _total([one for n in alike if (one := finished[n])]) if alike else so_far
         rest = {}
         for name in ("requests", "prompt_tokens", "completion_tokens"):
             of_plan = getattr(took, name) / max(1, sum(planned[n][name] for n in alike)) if alike else 1.0
             rest[name] = max(0.0, plan[name] * of_plan - (getattr(has, name) if has else 0))
         left.append(Spent(classes=1, seconds=took.seconds * rest["requests"] / max(1, took.requests), **rest))
-    return MeasuredCells(finished=_total([one for one in spent if one]), recorded=so_far, left=_total(left))
-
-
-def _spent(summary: Mapping[str, Any]) -> Spent | None:
-    if not summary:
-        return None
-    tokens = {name: sum(agent[name] for agent in summary["agents"]) for name in ("prompt_tokens", "completion_tokens")}
-    return Spent(classes=1, seconds=summary["wall_seconds"], requests=summary["counts"]["requests"], **tokens)
+    return MeasuredCells(finished=_total([one for one in finished if one]), recorded=so_far, left=_total(left))
 
 
 def _total(parts: Sequence[Spent]) -> Spent:
@@ -122,7 +112,10 @@ def in_words(found: MeasuredCells | None) -> str:
 def needed(one: Difference) -> str:
     """How many problems would show a primary comparison as it is so far. Its p-value waits for the end of the study."""
     among = f" among {many(one.comparisons, 'comparison')}" if one.comparisons > 1 else ""
-    takes = "no number of problems would show it" if one.needed is None else f"{about(one.needed)} show it{among}"
+    if one.needed is None:
+        takes = f"not even {MOST_TRIED:,} problems show it" if abs(one.difference) > 1e-9 else "there is none to show"
+    else:
+        takes = f"{about(one.needed)} show it{among}"
     return (
         f"{one.a} - {one.b} is {100 * one.difference:+.1f} points so far, on {many(one.n, 'problem')}; if that is the "
         f"true difference, {takes}."

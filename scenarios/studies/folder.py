@@ -183,7 +183,7 @@ class CellFolder(RunFolder):
             ((requests, prompt, completion),) = store.rows(
                 "SELECT count(*), total(prompt_tokens), total(completion_tokens) FROM result"
             )
-            seconds = facts_from(store).wall_seconds
+            seconds = round(facts_from(store).wall_seconds, 3)
         return Spent(classes=1, seconds=seconds, requests=requests, prompt_tokens=prompt, completion_tokens=completion)
 
     def progress(self) -> str:

@@ -112,8 +112,8 @@ def study_plan(
             )
         )
     runs = [begun.run(one.cell) for one in classes] if begun else []
-    summaries = [run.summary() if run.status == "complete" else {} for run in runs]
-    recorded = [run.spent() if run.used and not summary else None for run, summary in zip(runs, summaries, strict=True)]
+    finished = [run.spent() if run.status == "complete" else None for run in runs]
+    unfinished = [run.spent() if run.used and not took else None for run, took in zip(runs, finished, strict=True)]
     if len(classes) > MOST_CELLS:
         warnings[f"{len(classes):,} classes are more than the {MOST_CELLS} that `study` runs."] = None
     if not study.primary:
@@ -129,10 +129,10 @@ def study_plan(
         separate_requests=sum(cell.separate_requests for cell in cells),
         agents=agents,
         warnings=list(warnings),
-        measured=measured(list(map(msgspec.structs.asdict, cells)), summaries, recorded) if begun else None,
+        measured=measured(list(map(msgspec.structs.asdict, cells)), finished, unfinished) if begun else None,
         most_problems=most_problems(classes),
         power=power(len(study.primary)),
-        found=read_study(begun).result.primary if begun and any(summaries) else [],
+        found=read_study(begun).result.primary if begun and any(finished) else [],
     )
 
 

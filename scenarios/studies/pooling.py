@@ -18,7 +18,7 @@ from scenarios.report import methods
 from scenarios.report.methods import Comparison
 from scenarios.scoring import statistics
 from scenarios.scoring.over_problems import over_problems
-from scenarios.scoring.power import POWER, problems_needed
+from scenarios.scoring.power import MOST, POWER, problems_needed
 from scenarios.scoring.shapley import StudentValue
 from scenarios.scoring.statistics import LEVEL, wilson
 from scenarios.studies.answers import ClassAnswers
@@ -39,7 +39,7 @@ class Difference(Comparison, frozen=True, kw_only=True):
     """Corrected for the number of primary comparisons; None: descriptive."""
     needed: int | None = None
     """About how many problems would show a difference of this size with 80 % power, at a p-value below 5 % divided by
-    `comparisons`; None: none would."""
+    `comparisons`; None: there is no difference, or 10,000 problems (`power.MOST`) do not show it."""
     comparisons: int = 1
     """How many primary comparisons are corrected together; 1: descriptive, or the only one."""
 
@@ -111,7 +111,7 @@ def needed(differences: Sequence[float], comparisons: int = 1) -> int | None:
 
     At POWER and a two-sided level of 5 % divided by the number of comparisons, which Holm's correction asks of the
     smallest p-value: exactly where all values are right or wrong, else by the normal approximation, and not below what
-    the test itself needs.
+    the test itself needs. None: there is no difference, or MOST problems do not show it.
     """
     level = LEVEL / comparisons
     if all(one in (-1, 0, 1) for one in differences) and differences:
@@ -122,7 +122,8 @@ def needed(differences: Sequence[float], comparisons: int = 1) -> int | None:
         return None
     normal = NormalDist()
     z = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
-    return max(ceil(1 - log2(level)), ceil((z * stdev(differences) / mean) ** 2))
+    found = max(ceil(1 - log2(level)), ceil((z * stdev(differences) / mean) ** 2))
+    return found if found <= MOST else None
 
 
 def holm(differences: Sequence[Difference]) -> list[Difference]:

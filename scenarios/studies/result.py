@@ -4,6 +4,7 @@ The names are a contract with scripts that read them: more may be added, none re
 from 0 to 1.
 """
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from broker.errors import LbtError, in_words
 from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.studies.answers import ClassAnswers, read_answers
-from scenarios.studies.folder import StudyFolder
+from scenarios.studies.folder import CellFolder, StudyFolder
 from scenarios.studies.load import Cell, stands_for
 from scenarios.studies.pooling import Accuracy, Difference, PooledShapley, accuracy, compare, holm, shapley
 from scenarios.studies.schema import Published, Study
@@ -117,23 +118,23 @@ def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> 
     lineups = None
     for cell in cells:
         run = folder.run(cell)
-        described = run.to_run(())
+        described = load.read(run.scenario_file)
         students = [student.name for student in described.students]
         in_cell = named_lineups(study, students, described.seed)
         scored = {**in_cell, **without_each(students)}
-        status = "failed" if run.status == "not begun" and failed.get(cell.name) else run.status
+        status, reason = _status(run, failed.get(cell.name, ""))
         result = CellResult(
             cell=cell.name,
             folder=f"runs/{cell.name}",
             factors=cell.factors,
             seed=cell.seed,
             status=status,
-            reason=(failed.get(cell.name) or run.stopped_by()) if status == "failed" else "",
+            reason=reason,
         )
         if status == "complete":
             try:
                 answers = read_answers(run, described, scored)
-            except (LbtError, OSError) as error:
+            except (LbtError, OSError, sqlite3.Error) as error:
                 result = msgspec.structs.replace(result, status="failed", reason=in_words(error))
             else:
                 complete.append((cell, answers))
@@ -156,6 +157,15 @@ def _grown_apart(study: Study, ran: Sequence[Scenario]) -> list[str]:
     if len({tuple(student.name for student in one.students) for one in ran}) > 1:
         grown.append("students")
     return [entry for entry in grown if not any(f"{entry}.".startswith(f"{factor}.") for factor in study.cross)]
+
+
+def _status(run: CellFolder, failed: str) -> tuple[str, str]:
+    """How a class stands, and why it failed: what is known as `failed`, or what its class.db says."""
+    try:
+        status = "failed" if (found := run.status) == "not begun" and failed else found
+        return status, (failed or run.stopped_by()) if status == "failed" else ""
+    except (LbtError, OSError, sqlite3.Error) as error:
+        return "failed", in_words(error)
 
 
 def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups, scored: Lineups) -> CellResult:

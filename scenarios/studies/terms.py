@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scenarios.config.schema import Scenario
@@ -40,7 +40,7 @@ def named_lineups(study: Study, students: Sequence[str], seed: int) -> Lineups:
         ScenarioMistake: a line-up is empty, or names a student that the class does not have.
     """
     if not isinstance(study.lineups, dict):
-        return {"+".join(subset): subset for subset in lineups.lineups(students, seed)}
+        return by_name(lineups.lineups(students, seed))
     if not study.lineups:
         raise ScenarioMistake(("lineups",), "names no line-up; name some, or write all")
     found = {}
@@ -55,6 +55,12 @@ def named_lineups(study: Study, students: Sequence[str], seed: int) -> Lineups:
             raise ScenarioMistake(key, "names nobody; name at least one student, or take the line-up out")
         found[name] = _members(name, members, students)
     return found
+
+
+def by_name(line_ups: Iterable[tuple[str, ...]]) -> Lineups:
+    """Line-ups by their students, `a+b`; a student alone that is called as a method is `NAME alone`."""
+    names = (("+".join(one), one) for one in line_ups)
+    return {f"{name} alone" if name in RESERVED else name: one for name, one in names}
 
 
 def without_each(students: Sequence[str]) -> dict[str, tuple[str, ...]]:

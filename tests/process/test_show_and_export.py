@@ -189,8 +189,18 @@ def test_an_export_replaces_the_tables_of_an_earlier_one_where_asked_and_nothing
     out, plain = tmp_path / "tables", ("export", finished, "--to", "jsonl")
     classes.say(*plain, "--out", out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    (out / "exams.jsonl").write_text("of a smaller class")
-    (out / "sets.jsonl").write_text("of a class with level 3")
+    (out / "exams.jsonl").write_bytes(before["exams.jsonl"].splitlines(keepends=True)[0])  # of a smaller class
+    (out / "sets.jsonl").write_text('{"arm": "", "run": 0, "round": 0, "key": "of a class with level 3"}\n')
     (out / "notes.txt").write_text("mine")
     classes.say(*plain, "--out", out, "--overwrite")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before | {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+def test_an_export_never_replaces_or_deletes_what_no_export_wrote(form: str, finished: Path, tmp_path: Path) -> None:
+    for name in ("problems", "sets"):  # a table that it would replace, and one that it would remove
+        (tmp_path / f"{name}.{form}").write_text('{"id": 1, "text": "mine"}\n')
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    said = classes.say("export", finished, "--to", form, "--out", tmp_path, "--overwrite", code=2)
+    assert f"holds problems.{form}, sets.{form} already, which no export wrote" in said
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -235,7 +235,7 @@ def test_the_plan_of_a_study_says_what_sharing_saves(study_file: Path) -> None:
     assert {one["seed"] for one in plan["cells"]} == {5}
 
 
-def test_the_plan_of_a_study_that_has_begun_measures_its_finished_classes(finished: Path) -> None:
+def test_the_plan_of_a_study_that_has_begun_measures_its_finished_classes(finished: Path, tmp_path: Path) -> None:
     plan = json.loads(classes.say("plan", finished, "--json"))
     summaries = [json.loads((finished / "runs" / cell / "summary.json").read_text()) for cell in (LOW, HIGH)]
     took = plan["measured"]["finished"]
@@ -244,6 +244,9 @@ def test_the_plan_of_a_study_that_has_begun_measures_its_finished_classes(finish
     assert plan["measured"]["left"]["classes"] == 0
     assert [(one["a"], one["b"]) for one in plan["found"]] == [("mixed", "copies"), ("mixed", "sc")]
     assert "All is done: 2 classes took" in classes.say("plan", finished)
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    (copy / "runs" / HIGH / "summary.json").unlink()  # interrupted after its last answer
+    assert json.loads(classes.say("plan", copy, "--json"))["measured"] == plan["measured"]
     assert "this study has begun" in classes.say("plan", finished, "--set", "seeds=[1]", code=2)
 
 

@@ -147,12 +147,14 @@ def by_definition(
     table = {}
     for subset in subsets:
         right: dict[tuple[Rule, str], list[float]] = {(r, k): [] for r in ("max", "sum") for k in ("whole", "cut")}
+        sat = any(exam.student in subset for one in lessons for each in one.rationales for exam in each.exams)
         for one in lessons:
             budget = min((len(found) for other in subsets if (found := slots_of(one, other))), default=0)
             for rule in ("max", "sum"):
-                right[rule, "whole"].append(Sheet(one, same).choose(rule, subset, scoring).correct)
+                by: Rule = rule if sat else "sc"
+                right[rule, "whole"].append(Sheet(one, same).choose(by, subset, scoring).correct)
                 cuts = [with_only(one, share(one, subset, budget, seed, draw)) for draw in range(DRAWS)]
-                chosen = [Sheet(cut, same).choose(rule, subset, scoring).correct for cut in cuts]
+                chosen = [Sheet(cut, same).choose(by, subset, scoring).correct for cut in cuts]
                 right[rule, "cut"].append(sum(chosen) / DRAWS)
         table[subset] = ProblemResults(
             right["max", "whole"], right["sum", "whole"], right["max", "cut"], right["sum", "cut"],
@@ -168,7 +170,14 @@ scorings = st.builds(Scoring, merge=st.sampled_from(["answers", "students"]), ti
 @st.composite
 def lessons(draw: st.DrawFn, students: tuple[str, ...]) -> list[TeachingProblemRecord]:
     """Up to three TPs with up to five TRs; some exams are missing, and some are those of a student who is not asked."""
-    slots = [(student, ep, n) for student in (*students, "other") for ep in ("ep1", "ep2") for n in (0, 1)]
+    absent = draw(st.sets(st.sampled_from(students), max_size=1))
+    slots = [
+        (student, ep, n)
+        for student in (*students, "other")
+        if student not in absent
+        for ep in ("ep1", "ep2")
+        for n in (0, 1)
+    ]
     some_missing: list[bool | None] = [*[True, False] * 4, None]
     kinds = draw(st.sampled_from([some_missing, some_missing[:2]]))
     made = []
@@ -211,6 +220,14 @@ def test_blocks_of_line_ups_are_scored_as_all_at_once(monkeypatch: pytest.Monkey
     at_once = compared(class_, students)
     monkeypatch.setattr(module, "CELLS", 1)
     assert compared(class_, students) == at_once
+
+
+def test_a_line_up_without_any_exam_is_sc_whatever_decides_ties() -> None:
+    one = lesson(
+        rationale(0, "a", ada="1"), rationale(1, "b", right=True, ada="0"), rationale(2, "b", right=True, ada="0")
+    )
+    found = results_by_problem([Sheet(one, same)], [("ada",), ("bob",)], Scoring(ties="first"), 1)
+    assert (found["ada",].m1_max, found["bob",].m1_max, found["bob",].m1_sum) == ([0.0], [1.0], [1.0])
 
 
 def test_without_line_ups_there_is_nothing_and_nobody_is_sc() -> None:

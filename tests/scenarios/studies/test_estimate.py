@@ -5,21 +5,21 @@ import io
 import pytest
 from rich.console import Console
 
-from scenarios.studies.estimate import Spent, in_words, measured, power, power_table
+from scenarios.studies.estimate import Spent, in_words, measured, needed, power, power_table
+from scenarios.studies.pooling import difference
 
 
 def planned(factor: str, requests: int = 100) -> dict[str, object]:
     return {"factors": {"teacher": factor}, "requests": requests, "prompt_tokens": 1000, "completion_tokens": 500}
 
 
-def summary(seconds: float, requests: int = 50) -> dict[str, object]:
-    agents = [{"prompt_tokens": 300, "completion_tokens": 100}, {"prompt_tokens": 100, "completion_tokens": 25}]
-    return {"wall_seconds": seconds, "counts": {"requests": requests}, "agents": agents}
+def took(seconds: float, requests: float = 50, prompt: float = 400, completion: float = 125) -> Spent:
+    return Spent(classes=1, seconds=seconds, requests=requests, prompt_tokens=prompt, completion_tokens=completion)
 
 
 def test_a_class_that_is_left_takes_what_finished_classes_with_its_factors_took() -> None:
     cells = [planned("small"), planned("small", 200), planned("large"), planned("large"), planned("other")]
-    found = measured(cells, [summary(60), {}, summary(600), {}, {}])
+    found = measured(cells, [took(60), None, took(600), None, None], [None] * 5)
     assert found is not None
     assert (found.finished.classes, found.finished.seconds, found.finished.completion_tokens) == (2, 660, 250)
     # Twice as many requests as the small one, as many as the large one, and the mean of both for another teacher.
@@ -29,18 +29,14 @@ def test_a_class_that_is_left_takes_what_finished_classes_with_its_factors_took(
 
 
 def test_without_a_finished_class_there_is_no_rate_and_with_all_of_them_nothing_is_left() -> None:
-    assert "so there is no measured rate" in in_words(measured([planned("small")], [{}]))
-    assert in_words(measured([planned("small")], [summary(60)])) == "All is done: 1 class took 1 min."
-    assert "the other one takes" in in_words(measured([planned("a"), planned("a")], [summary(60), {}]))
-
-
-def begun(seconds: float, requests: float, prompt: float = 0, completion: float = 0) -> Spent:
-    return Spent(classes=1, seconds=seconds, requests=requests, prompt_tokens=prompt, completion_tokens=completion)
+    assert "so there is no measured rate" in in_words(measured([planned("small")], [None], [None]))
+    assert in_words(measured([planned("small")], [took(60)], [None])) == "All is done: 1 class took 1 min."
+    assert "the other one takes" in in_words(measured([planned("a"), planned("a")], [took(60), None], [None, None]))
 
 
 def test_what_an_unfinished_class_has_recorded_is_not_left() -> None:
     cells = [planned("small"), planned("small"), planned("small")]
-    found = measured(cells, [summary(60), {}, {}], [None, begun(30, 20, 160, 50), None])
+    found = measured(cells, [took(60), None, None], [None, took(30, 20, 160, 50), None])
     assert found is not None
     # 50 requests each as in the finished one, less the 20 that are there; 60 s for 50 requests.
     assert (found.left.requests, found.left.prompt_tokens, found.left.completion_tokens) == (80, 640, 200)
@@ -51,13 +47,13 @@ def test_what_an_unfinished_class_has_recorded_is_not_left() -> None:
 
 
 def test_before_a_class_is_finished_the_rate_is_that_of_what_is_recorded() -> None:
-    found = measured([planned("small"), planned("large")], [{}, {}], [begun(30, 20, 160, 50), None])
+    found = measured([planned("small"), planned("large")], [None, None], [took(30, 20, 160, 50), None])
     assert found is not None
     assert (found.left.requests, found.left.seconds) == (80 + 100, 1.5 * 180)
     assert "1 unfinished class recorded 20 requests in 30 s; at that rate the rest takes at most about" in in_words(
         found
     )
-    assert measured([planned("small")], [{}], [begun(3, 0)]) is None
+    assert measured([planned("small")], [None], [took(3, 0, 0, 0)]) is None
 
 
 def test_a_smaller_difference_takes_more_problems() -> None:
@@ -66,6 +62,12 @@ def test_a_smaller_difference_takes_more_problems() -> None:
         needed = [one.problems for one in rows if one.worse == worse]
         assert all(needed) and sorted(needed, key=lambda n: -(n or 0)) == needed
     assert power_table(rows, 40).row_count == 3
+
+
+def test_a_difference_that_takes_too_many_problems_is_not_called_one_that_nothing_shows() -> None:
+    for right, wrong, said in ((21, 20, "not even 10,000 problems show it."), (20, 20, "there is none to show.")):
+        of_a, of_b = [1.0] * right + [0.0] * wrong, [0.0] * right + [1.0] * wrong
+        assert needed(difference("a", "b", [*of_a, *[1.0] * 99], [*of_b, *[1.0] * 99], 1)).endswith(said)
 
 
 def test_several_primary_comparisons_take_more_problems_and_the_table_says_so() -> None:

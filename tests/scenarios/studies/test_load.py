@@ -107,6 +107,14 @@ def test_all_line_ups_are_named_by_their_students(file: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_student_that_is_called_as_a_method_does_not_take_its_place(file: Path) -> None:
+    file.write_text(file.read_text().replace("bold\n    persona", "sc\n    persona"))
+    study, (first, *_) = load.read(file, ["lineups=all", "primary=[sc alone - sc]"])
+    lineups = named_lineups(study, [student.name for student in first.scenario.students], 1)
+    assert lineups["sc alone"] == ("sc",) and "sc" not in lineups and "peer-1+sc" in lineups
+    assert primary_terms(study, first.scenario, lineups) == [("sc alone", "sc")]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "error"),
     [

@@ -83,6 +83,7 @@ def test_a_problem_opens_the_pages_of_two_classes_side_by_side(browser: Browser,
         for frame in frames:
             expect(frame.locator("#drawer .panel")).to_contain_text("SC")
             expect(frame.locator("#drawer-title")).to_contain_text(tp)
+            expect(frame.locator(".kind a")).to_have_attribute("target", "_top")  # not the study within the frame
         assert len({frame.locator(".head h1").inner_text() for frame in frames}) == 2
         assert not one.errors
     assert not opened.violations()
@@ -123,6 +124,19 @@ def test_report_writes_the_pages_of_all_classes_again(study: StudyFolder) -> Non
     assert rebuild_study(study, quiet, quiet) == 0
     assert [(path / "report.html").read_bytes() for path in cells] == before
     assert (cells[2] / "summary.json").is_file()
+
+
+def test_a_class_that_cannot_be_read_is_left_out_and_the_others_are_reported(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "study", "seeds=[1]")
+    for cell in folder.cells():
+        play_in(folder.run(cell))
+    (folder.run(folder.cells()[0]).path / "class.db").write_text("no database")
+    err = Console(file=io.StringIO(), width=500)
+    assert rebuild_study(folder, Console(quiet=True), err) == 1
+    assert isinstance(err.file, io.StringIO) and "its summary and its page stay as they are" in err.file.getvalue()
+    result = json.loads((folder.path / "study.json").read_bytes())
+    assert [run["status"] for run in result["runs"]] == ["failed", "complete"]
+    assert "it is damaged" in result["runs"][0]["reason"] and result["primary"]
 
 
 def test_pooled_shapley_values_sum_to_the_pooled_gain(study: StudyFolder) -> None:

@@ -60,6 +60,8 @@ def test_more_problems_are_needed_for_a_smaller_difference() -> None:
     large, small = [1.0] * 6 + [0.0] * 4, [1.0] * 2 + [0.0] * 8
     assert (needed(large) or 0) < (needed(small) or 0)
     assert needed([0.0] * 10) is None and needed([1.0, -1.0]) is None and needed([]) is None
+    tiny = [[1.0] * 21 + [-1.0] * 20 + [0.0] * 99, [0.5] * 21 + [-0.5] * 20 + [0.0] * 99]
+    assert all(needed(values) is None for values in tiny)  # it takes over 10,000, exactly and by the approximation
 
 
 def test_a_comparison_among_several_takes_more_problems_than_the_same_one_alone() -> None:
