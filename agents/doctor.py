@@ -8,7 +8,6 @@ import importlib.metadata
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
