@@ -104,8 +104,8 @@ def test_a_program_may_write_into_its_folder_and_print(sandbox: Sandbox) -> None
 def test_a_program_sees_no_installed_package(sandbox: Sandbox) -> None:
     code = """import glob
 def f(roots):
-    return [path for root in roots for path in glob.glob(f"{root}/**/*-packages/*", recursive=True)]"""
-    (found,) = sandbox.run(code, "f", [[["/lib", "/usr/lib", f"{sys.base_exec_prefix}/lib"]]], Limits(seconds=20))
+    return [path for root in roots for path in glob.glob(f"{root}/python*/*-packages/*")]"""
+    (found,) = sandbox.run(code, "f", [[["/lib", "/usr/lib", f"{sys.base_exec_prefix}/lib"]]])
     assert found == Outcome([])
 
 
