@@ -2,7 +2,8 @@
 
 A session of a class writes `started` (AgentFacts as JSON) when it begins, `complete` when nothing is due any more, and
 `session` (SessionInfo as JSON) when it ends; a killed session writes no end, and still counts. `not_compared` is the
-number of formulas that math-verify gave up in a session, `unprotected` says that programs of models ran without a sandbox.
+number of formulas that math-verify gave up in a session, and `unprotected` says that programs of models ran without a
+sandbox.
 """
 
 from collections import Counter

@@ -1,7 +1,8 @@
 """The commands that start a supervisor in bubblewrap.
 
 Inside there are the interpreter with its standard library, system libraries without Python's installed packages, and a
-few devices, all read-only, and one empty folder in memory. No /proc: nothing needs it, and containers often forbid a new one.
+few devices, all read-only, and one empty folder in memory. No /proc: nothing needs it, and containers often forbid a
+new one.
 """
 
 import importlib.metadata
