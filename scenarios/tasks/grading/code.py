@@ -108,7 +108,8 @@ def _whole(program: str, task: ProgramTask) -> str:
         rest = ast.Module([one for one in body if one not in first], [])
         parts = [*map(ast.unparse, first), task.before, ast.unparse(rest)]
     if owner:
-        parts.append(f"if {owner!r} in globals():\n    def {name}(*args):\n        return {owner}().{name}(*args)")
+        method = f"def {name}(*args, **named):\n        return {owner}().{name}(*args, **named)"
+        parts.append(f"if {owner!r} in globals():\n    {method}")
     return "\n\n".join(parts)
 
 

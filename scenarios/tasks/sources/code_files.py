@@ -10,9 +10,10 @@ docs/your-own-problems.md describes the shapes for users.
 import ast
 import builtins
 import importlib.util
+import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,9 +138,10 @@ def _own(data: dict[str, Any], unnamed: str, where: str) -> Entry:
 
 def _human_eval(data: dict[str, Any], unnamed: str, where: str) -> Entry:
     line = _convert(data, HumanEvalLine, where)
-    if not re.search(rf"^def {re.escape(line.entry_point)}\(", line.prompt, re.MULTILINE):
+    begin = re.search(rf"^def {re.escape(line.entry_point)}\(", line.prompt, re.MULTILINE)
+    if begin is None:
         raise TaskError(f"{where}: `prompt` does not define `entry_point` {line.entry_point!r}")
-    before = line.prompt[: line.prompt.rindex(f"def {line.entry_point}(")]
+    before = line.prompt[: begin.start()]
     cases = _asserted(line.test, "candidate")
     task = _task(where, function=line.entry_point, visible=cases or (), before=before, check="" if cases else line.test)
     solution = line.prompt + line.canonical_solution if line.canonical_solution else ""
@@ -153,7 +155,8 @@ def _mbpp(data: dict[str, Any], unnamed: str, where: str) -> Entry:
     if name is None:
         raise TaskError(f"{where}: `test_list` does not begin with an assertion about a function")
     before = "\n".join((*line.test_imports, line.test_setup_code)).strip()
-    cases, hidden = _asserted("\n".join(line.test_list), name), _asserted("\n".join(line.challenge_test_list), name)
+    named = _parameters(line.code, name)
+    cases, hidden = (_asserted("\n".join(one), name, named) for one in (line.test_list, line.challenge_test_list))
     check = "" if cases else _as_check(line.test_list)
     task = _task(where, function=name, visible=cases or (), hidden=hidden or (), before=before, check=check)
     text = "\n".join([(line.text or line.prompt).strip(), "", f"Write the function `{name}`.", *line.test_list])
@@ -165,7 +168,7 @@ def _leetcode(data: dict[str, Any], unnamed: str, where: str) -> Entry:
     function = line.entry_point.replace("Solution().", "Solution.")
     name = function.rpartition(".")[2]
     calls = [f"assert candidate({one.input}) == {one.output}" for one in line.input_output]
-    cases = _asserted("\n".join(calls) or line.test, "candidate")
+    cases = _asserted("\n".join(calls) or line.test, "candidate", _parameters(line.starter_code, name))
     if not cases and not line.test:
         raise TaskError(f"{where}: neither `input_output` nor `test` has a case that can be read")
     cases = cases or ()
@@ -225,16 +228,29 @@ def _defines(code: str, name: str) -> bool:
         return False
 
 
-def _asserted(code: str, name: str) -> tuple[Case, ...] | None:
-    """The cases of a test whose every assertion is one of a call with plain values; None: it has others, or none."""
+def _parameters(code: str, name: str) -> list[str]:
+    """The parameters of a function that `code` begins or defines, without `self`; empty: they are not found."""
+    head = re.search(rf"^[ \t]*(def {re.escape(name)}\(.*?:)[ \t]*$", code, re.MULTILINE | re.DOTALL)
     try:
-        found = tuple(_cases(ast.parse(code), name))
+        (found,) = ast.parse(f"{head[1]} pass" if head else "").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [one.arg for one in found.args.args if one.arg != "self"] if isinstance(found, ast.FunctionDef) else []
+
+
+def _asserted(code: str, name: str, parameters: Sequence[str] = ()) -> tuple[Case, ...] | None:
+    """The cases of a test whose every assertion is one of a call with plain values; None: it has others, or none.
+
+    Arguments that are named are put in the order of the function's parameters.
+    """
+    try:
+        found = tuple(_cases(ast.parse(code), name, parameters))
     except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
         return None
     return found or None
 
 
-def _cases(tree: ast.Module, name: str) -> Iterator[Case]:
+def _cases(tree: ast.Module, name: str, parameters: Sequence[str]) -> Iterator[Case]:
     """Raises ValueError: something in the test is no such assertion."""
     body: list[ast.stmt] = []
     for one in tree.body:
@@ -246,10 +262,10 @@ def _cases(tree: ast.Module, name: str) -> Iterator[Case]:
             raise ValueError("a statement that is no assertion")
         if isinstance(one.test, ast.Constant) and one.test.value is True:
             continue  # HumanEval has `assert True, "..."`
-        yield _case(one.test, name)
+        yield _case(one.test, name, parameters)
 
 
-def _case(test: ast.expr, name: str) -> Case:
+def _case(test: ast.expr, name: str, parameters: Sequence[str]) -> Case:
     value: Any = True
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         test, value = test.operand, False
@@ -257,7 +273,11 @@ def _case(test: ast.expr, name: str) -> Case:
         value, test = _plain(ast.literal_eval(test.comparators[0])), test.left
     if not (isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == name):
         raise ValueError("an assertion that compares no call of the function")
-    given = [*test.args, *(keyword.value for keyword in test.keywords)]
+    named = {one.arg: one.value for one in test.keywords}
+    in_order = parameters[len(test.args) : len(test.args) + len(named)]
+    if named.keys() != set(in_order):
+        raise ValueError("named arguments that are not the next parameters")
+    given = [*test.args, *(named[parameter] for parameter in in_order)]
     return Case([_plain(ast.literal_eval(one)) for one in given], value)
 
 
@@ -265,13 +285,13 @@ def _plain(value: Any) -> Any:
     """`value` as JSON data.
 
     Raises:
-        ValueError: it is none: a set, a tuple, bytes, or a dict with other keys than text.
+        ValueError: it is none: a set, a tuple, bytes, a dict with other keys than text, or a float beyond all numbers.
     """
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(one) for key, one in value.items()}
-    if value is None or isinstance(value, str | bool | int | float):
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"no plain data: {type(value).__name__}")
 
