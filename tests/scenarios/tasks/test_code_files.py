@@ -71,6 +71,11 @@ def test_a_problem_shows_its_visible_cases_and_hides_the_others(tmp_path: Path) 
     assert task.hidden == (Case([77], 154),)
 
 
+def test_a_problem_may_have_a_level_and_a_subject(tmp_path: Path) -> None:
+    problem, _ = only(tmp_path, OWN | {"level": 2, "type": "Games"})
+    assert (problem.level, problem.subject) == ("Level 2", "Games")
+
+
 def test_humaneval_asserts_on_plain_values_are_cases(tmp_path: Path) -> None:
     problem, task = only(tmp_path, HUMAN_EVAL)
     assert task.visible == (Case([1, 2], 3), Case([0, -1], -1))
