@@ -230,8 +230,9 @@ def doctor(
     from agents.placement.server_keys import keys_sent
     from scenarios.config import load
     from scenarios.session.plan import PlanRow, show_checks
+    from scenarios.tasks.sandbox import available
 
-    checks = doctors.examine()
+    checks = doctors.examine(available())
     agents: Agents = ()
     if scenario:
         described = load.read(scenario, with_seed(overrides, seed))

@@ -8,7 +8,6 @@ import importlib.metadata
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -56,8 +55,8 @@ class Check(msgspec.Struct, frozen=True):
     """What to do; empty: nothing."""
 
 
-def examine() -> list[Check]:
-    """Run all checks, in the order of the output."""
+def examine(sandboxed: tuple[str, str]) -> list[Check]:
+    """Run all checks, in the order of the output; `sandboxed` has the arguments of `sandbox`."""
     machine = look()
     return [
         packages(),
@@ -72,7 +71,7 @@ def examine() -> list[Check]:
         memory(machine),
         *models(),
         run_files(Path.cwd(), _file_system(Path.cwd())),
-        sandbox(),
+        sandbox(*sandboxed),
         open_files(*resource.getrlimit(resource.RLIMIT_NOFILE)),
         *([shared_memory(Path("/dev/shm"))] if sys.platform == "linux" else []),  # noqa: S108  (looked at, not used)
         terminal(sys.stdout.isatty(), os.environ.get("TERM", "")),
@@ -286,23 +285,17 @@ def _file_system(folder: Path) -> str:
     return nearest[1]
 
 
-def sandbox() -> Check:
-    """Check the sandbox for programs that models write."""
-    name = "sandbox"
-    path = shutil.which("bwrap")
-    if not path:
-        return Check(name, "partly", "no bubblewrap; no task of this version needs it", "apt install bubblewrap")
-    command = [path, "--unshare-all", "--ro-bind", "/", "/", "true"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Check(
-            name, "no", f"bubblewrap cannot be run: {error}", "look at `bwrap --unshare-all --ro-bind / / true`"
-        )
-    if done.returncode:
-        said = done.stderr.strip()[:160]
-        return Check(name, "no", f"bubblewrap fails: {said}", "allow user namespaces; no task of this version needs it")
-    return Check(name, "yes", "bubblewrap")
+def sandbox(kind: str, why: str) -> Check:
+    """Check the sandbox for programs that models write.
+
+    Args:
+        kind: the kind that works; empty: none does.
+        why: none works, and in further lines what to do.
+    """
+    if kind:
+        return Check("sandbox", "yes", kind)
+    says, _, do = why.partition("\n")
+    return Check("sandbox", "partly", f"{says}; only code problems need it", do)
 
 
 def open_files(soft: int, hard: int) -> Check:

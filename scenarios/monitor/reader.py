@@ -124,7 +124,7 @@ class Reader:
             task=self._task,
             status=status,
             simulated=tuple(row.name for row in agents if row.engine == "simulated"),
-            unprotected=self._scenario.task.sandbox == "none",
+            unprotected=timeline.unprotected,
             elapsed_s=timeline.elapsed(None if over else now, self.follower.last),
             left_s=left_s,
             students=tuple(student.name for student in self._scenario.students),

@@ -39,6 +39,8 @@ class Timeline:
         """The agents' properties at the start of the session, by name."""
         self.since: dict[str, datetime] = {}
         """When each agent came into its state."""
+        self.unprotected = False
+        """Whether programs of models run, or ran, without a sandbox."""
         self._sessions: list[tuple[str, str]] = []
         """First and last event of each."""
         self._retries = 0
@@ -58,6 +60,7 @@ class Timeline:
             self._sessions[-1] = (self._sessions[-1][0], event.at)
         if event.kind in STATUS and not (event.kind == "joined" and self.status in ("draining", "finished", *OVER)):
             self.status = STATUS[event.kind]
+        self.unprotected |= event.kind == "unprotected"
         if event.kind == "restart":
             self.restarts[event.agent] += 1
         if event.kind in STATES:

@@ -127,7 +127,7 @@ def summarize(
         allocation=fewer,
         published=PublishedAccuracies(scenario.published.source, published) if published else None,
         exams=exam_source(scenario.exam, lessons),
-        unprotected=scenario.task.sandbox == "none",
+        unprotected=facts.unprotected,
         dense=dense(sheets, names, scoring, seed) if scenario.exam.score == "logprob" and solves else None,
     )
 

@@ -2,7 +2,8 @@
 
 A session of a class writes `started` (AgentFacts as JSON) when it begins, `complete` when nothing is due any more, and
 `session` (SessionInfo as JSON) when it ends; a killed session writes no end, and still counts. `not_compared` is the
-number of formulas that math-verify gave up in a session.
+number of formulas that math-verify gave up in a session, and `unprotected` says that programs of models ran without a
+sandbox.
 """
 
 from collections import Counter
@@ -52,6 +53,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     """By process; from the run's folder."""
     not_compared: int = 0
     """Formulas that math-verify could not compare in time, in all sessions: they were compared as text alone."""
+    unprotected: bool = False
+    """Whether programs of models ran without a sandbox, in any session."""
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
@@ -73,11 +76,11 @@ def facts_from(store: Store) -> RunFacts:
     """
     agents: tuple[AgentFacts, ...] = ()
     restarts = Counter[str]()
-    wall, reused, not_compared = 0.0, 0, 0
+    wall, reused, not_compared, unprotected = 0.0, 0, 0, False
     status: Status = "interrupted"
     since = ""
     """When the session that has not ended yet began."""
-    for event in store.events(kinds=("started", "session", "restart", "complete", "not_compared")):
+    for event in store.events(kinds=("started", "session", "restart", "complete", "not_compared", "unprotected")):
         if event.kind == "restart":
             restarts[pool_of(event.agent)] += 1
         elif event.kind == "started":
@@ -90,6 +93,8 @@ def facts_from(store: Store) -> RunFacts:
             since, reused, status = "", session.reused, session.status or status
         elif event.kind == "not_compared":
             not_compared += _detail(event, int)
+        elif event.kind == "unprotected":
+            unprotected = True
         else:
             status = "complete"
     wall += _seconds_alive(store, since, "~")
@@ -99,6 +104,7 @@ def facts_from(store: Store) -> RunFacts:
         status=status,
         reused=reused,
         not_compared=not_compared,
+        unprotected=unprotected,
     )
 
 

@@ -259,14 +259,16 @@ class ClassRunner:
     def _commit(self, results: Mapping[str, Message]) -> list[Record]:
         """Grade and commit the results of unanswered requests, with their prompts."""
         records, chains = [], []
-        for id, message in results.items():
-            if request := self._unanswered.get(id):
-                turns = self._prompt(request)
-                chains.append(turns)
-                prompt = turns[-1].id if turns else None
-                records.append(record_of(request, message, self._problems, self._grader, prompt=prompt))
-        if records:
-            self._store.record(records, grader=self._grader.name, version=self._grader.version, chains=chains)
+        try:
+            for id, message in results.items():
+                if request := self._unanswered.get(id):
+                    turns = self._prompt(request)
+                    prompt = turns[-1].id if turns else None
+                    records.append(record_of(request, message, self._problems, self._grader, prompt=prompt))
+                    chains.append(turns)
+        finally:  # what is graded is kept, also where the grader cannot go on
+            if records:
+                self._store.record(records, grader=self._grader.name, version=self._grader.version, chains=chains)
         return records
 
     def _prompt(self, request: Request) -> Chain:

@@ -200,6 +200,8 @@ def _teach(
                     prompt_of=agents.prompt,
                     turns=TimeSharing(agents.own, launcher, client) if scenario.time_share else None,
                 )
+                if scenario.task.sandbox == "none" and any(one.form == "code" for one in bank.problems):
+                    store.note("", "unprotected", "programs of models run without a sandbox")
                 with interrupts.first(runner.drain):
                     ending = runner.run()
                 if grader.given_up:

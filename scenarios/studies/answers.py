@@ -43,6 +43,8 @@ class ClassAnswers(msgspec.Struct, frozen=True):
     differing: int
     """Rationales after which two students had different exam results."""
     simulated: bool
+    unprotected: bool = False
+    """Whether it ran programs of models without a sandbox."""
     adds: dict[str, tuple[list[float], list[float]]] = {}
     """By student, its Shapley value for each TP, by MAX and by SUM; empty for a single student."""
     taught: Sequence[Problem] = ()
@@ -56,7 +58,8 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         ScenarioError: the class is not complete, or has no teaching problems.
     """
     with Store(folder.path) as store, ClassGrader() as grader:
-        if facts_from(store).status != "complete" or (bank := store.bank()) is None:
+        facts = facts_from(store)
+        if facts.status != "complete" or (bank := store.bank()) is None:
             raise ScenarioError(f"{folder}: this class is not complete; {folder.go_on}")
         if not scenario.solves:
             raise ScenarioError(f"{folder}: this class has no teaching problems, so there is nothing to compare")
@@ -86,6 +89,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         },
         differing=sum(_differ(lesson, students) for lesson in lessons),
         simulated=any(agent.engine == "simulated" for agent in scenario.agents),
+        unprotected=facts.unprotected,
         adds=adds,
         taught=[problems[lesson.tp] for lesson in lessons],
     )

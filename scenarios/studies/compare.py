@@ -12,7 +12,7 @@ from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Sentences, Trimmed
-from scenarios.report.tables import LABELS
+from scenarios.report.tables import LABELS, UNPROTECTED
 from scenarios.scoring.lineups import lineups
 from scenarios.session.run_dir import RunFolder
 from scenarios.studies.answers import ClassAnswers, read_answers
@@ -106,6 +106,7 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
         notes.append(f"The p-values are not corrected for {many(compared, 'comparison')}.")
     if any(one.simulated for one in answers):
         notes.append("Some agents are simulated: the figures say nothing about any language model.")
+    notes += [UNPROTECTED] * any(one.unprotected for one in answers)
     runs = [
         ComparedRun(
             run=str(folder),

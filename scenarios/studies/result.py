@@ -74,6 +74,8 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     """complete: every class is; partial: some are."""
     simulated: bool
+    unprotected: bool = False
+    """A class ran programs of models without a sandbox (task.sandbox: none)."""
     answer: list[str]
     """The result in sentences, what to doubt first."""
     primary: list[Difference]
@@ -212,6 +214,7 @@ def _pooled(
         study=study.study,
         status="complete" if len(complete) == len(runs) else "partial",
         simulated=any(one.simulated for one in classes),
+        unprotected=any(one.unprotected for one in classes),
         answer=[],
         primary=primary,
         lineups=found,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from scenarios.report.formatting import many, points
+from scenarios.report.tables import UNPROTECTED
 from scenarios.scoring.power import about
 from scenarios.scoring.statistics import LEVEL, caution
 from scenarios.studies.answers import ClassAnswers
@@ -29,6 +30,7 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
     found += _missing(result)
     if result.simulated:
         found.append("The agents are simulated: the figures say nothing about any language model.")
+    found += [UNPROTECTED] * result.unprotected
     n = next((one.n for one in result.methods.values()), 0)
     return [*found, *filter(None, [caution(n)])]
 

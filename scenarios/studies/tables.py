@@ -8,7 +8,7 @@ from rich.text import Text
 from scenarios.config.published import METHOD
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.layout import Ruled, Sentences, Trimmed, plain
-from scenarios.report.tables import LABELS
+from scenarios.report.tables import LABELS, UNPROTECTED
 from scenarios.studies.pooling import Difference
 from scenarios.studies.result import StudyResult
 from scenarios.studies.terms import label
@@ -24,7 +24,8 @@ def result_tables(result: StudyResult) -> RenderableType:
     complete = sum(run.status == "complete" for run in result.runs)
     head = Text(plain(result.study), style="bold")
     head.append(f"  study of {many(len(result.runs), 'class', 'classes')}, {complete} complete", style="none")
-    parts: list[RenderableType] = [head, *map(Sentences, result.answer)]
+    parts: list[RenderableType] = [head]
+    parts += [Sentences(one, style="bold red" if one == UNPROTECTED else "") for one in result.answer]
     if result.primary:
         parts.append(_comparisons("Primary comparisons, named before the study ran", result.primary))
     if result.lineups:

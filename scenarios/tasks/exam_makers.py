@@ -99,8 +99,11 @@ def _copies(one: Problem, tp: Problem, similarity: float) -> bool:
     """Whether a problem is the TP itself, or a near duplicate of it."""
     if folded(one.text) == folded(tp.text):
         return True
-    same_answer = one.form == tp.form and normal(one.answer, one.form) == normal(tp.answer, tp.form)
-    return same_answer and similarity >= DUPLICATE
+    if one.form != tp.form or similarity < DUPLICATE:
+        return False
+    if tp.form == "code":  # solutions are many; a problem has the same cases
+        return one.program == tp.program
+    return normal(one.answer, one.form) == normal(tp.answer, tp.form)
 
 
 def _as_eps(tp: Problem, chosen: Sequence[Problem]) -> tuple[Problem, ...]:

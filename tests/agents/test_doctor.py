@@ -32,7 +32,7 @@ def program(folder: Path, name: str, text: str) -> None:
 
 
 def test_everything_is_looked_at_once_and_what_is_not_right_says_why() -> None:
-    checks = examine()
+    checks = examine(("bubblewrap", ""))
     names = [check.name for check in checks]
     assert len(set(names)) == len(names)
     assert {
@@ -52,7 +52,7 @@ def test_everything_is_looked_at_once_and_what_is_not_right_says_why() -> None:
 
 
 def test_looking_imports_nothing_heavy() -> None:
-    code = "import sys; from agents.doctor import examine; examine(); print(*sys.modules)"
+    code = "import sys; from agents.doctor import examine; examine(('', '')); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=600, check=True
     )
@@ -71,7 +71,7 @@ def test_a_part_of_a_gpu_is_said_and_ends_no_examination(monkeypatch: pytest.Mon
     program(tmp_path, "nvidia-smi", "echo 0, GPU-a, NVIDIA A10, 24000, 0")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
-    found = {check.name: check for check in examine()}
+    found = {check.name: check for check in examine(("bubblewrap", ""))}
     assert found["devices"].ok == "no"
     assert "MIG-1" in found["devices"].says
     assert found["open files"].says
@@ -188,7 +188,7 @@ def test_no_gpu_is_no_error_but_a_driver_that_fails_is() -> None:
 def test_the_driver_is_quoted_when_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program(tmp_path, "nvidia-smi", "echo Driver/library version mismatch; exit 18")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    devices = next(check for check in examine() if check.name == "devices")
+    devices = next(check for check in examine(("bubblewrap", "")) if check.name == "devices")
     assert devices.says == "no GPU: nvidia-smi says: Driver/library version mismatch"
 
 
@@ -232,17 +232,11 @@ def test_a_folder_on_a_network_or_without_a_place_for_files_is_refused(tmp_path:
     assert doctor.run_files(tmp_path / "missing", "").ok == "no"
 
 
-@pytest.mark.parametrize(
-    ("script", "verdict"),
-    [("exit 0", "yes"), ("echo 'No permissions to create namespace' >&2; exit 1", "no"), ("", "partly")],
-)
-def test_a_sandbox_that_is_installed_must_also_work(
-    script: str, verdict: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    if script:
-        program(tmp_path, "bwrap", script)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert doctor.sandbox().ok == verdict
+def test_a_machine_without_a_sandbox_says_what_to_install_and_what_needs_one() -> None:
+    assert doctor.sandbox("bubblewrap", "") == Check("sandbox", "yes", "bubblewrap")
+    found = doctor.sandbox("", "no programs here: bubblewrap is not installed\ninstall it\nor do without")
+    says = "no programs here: bubblewrap is not installed; only code problems need it"
+    assert found == Check("sandbox", "partly", says, "install it\nor do without")
 
 
 def test_a_low_limit_on_open_files_says_how_to_raise_it() -> None:

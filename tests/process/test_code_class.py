@@ -91,6 +91,16 @@ def test_report_replay_and_page_need_no_sandbox(finished: Path) -> None:
     assert "program " in classes.say("show", finished)
 
 
+def test_a_study_of_classes_without_a_sandbox_says_so(finished: Path, tmp_path: Path) -> None:
+    base, out = finished.parent / "class.yaml", tmp_path / "out"
+    (tmp_path / "study.yaml").write_text(f"study: trial\nbase: {base}\nseeds: [1]\nprimary: [ada - sc]\n")
+    said = classes.say("study", tmp_path / "study.yaml", "--out", out, "--monitor", "off")
+    assert " ".join(UNPROTECTED.split()) in " ".join(said.split())
+    assert json.loads((out / "study.json").read_text())["unprotected"] is True
+    page = (out / "report.html").read_text()
+    assert "No sandbox" in page and "ran without a sandbox" in page
+
+
 def test_a_class_that_was_stopped_goes_on(finished: Path, tmp_path: Path) -> None:
     out, scenario = tmp_path / "run", finished.parent / "class.yaml"
     slow = ("teacher.engine_args.tokens_per_second=100", "students.*.engine_args.tokens_per_second=100")

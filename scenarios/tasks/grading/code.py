@@ -4,6 +4,7 @@ The one exception is a problem with a check program (HumanEval): its `check` run
 sandbox, so a program that sets out to deceive it can.
 """
 
+import ast
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -70,8 +71,9 @@ class ProgramGrader:
             code = "\n\n".join((_whole(program, task), task.check, checked))
             (outcome,) = self._run(code, CHECKED, [[]], task)
             return not outcome.error and outcome.value is True
-        outcomes = self._run(_whole(program, task), task.called, [case.args for case in task.visible], task)
-        return all(passes(outcome, case) for outcome, case in zip(outcomes, task.visible, strict=True))
+        code = _whole(program, task)
+        # A wrong program is not run further: most of those that never end are stopped once.
+        return all(passes(self._run(code, task.called, [case.args], task)[0], case) for case in task.visible)
 
     def _run_all(self, program: str, spec: str) -> Behaviour:
         task = program_task(spec)
@@ -98,9 +100,16 @@ class ProgramGrader:
 def _whole(program: str, task: ProgramTask) -> str:
     """The program with what runs before it, and the method of a class as a function."""
     owner, _, name = task.function.rpartition(".")
-    parts = [task.before, program] if task.before else [program]
+    parts = [program]
+    if task.before:
+        body = ast.parse(program).body
+        # Python takes these imports only at the beginning.
+        first = [one for one in body if isinstance(one, ast.ImportFrom) and one.module == "__future__"]
+        rest = ast.Module([one for one in body if one not in first], [])
+        parts = [*map(ast.unparse, first), task.before, ast.unparse(rest)]
     if owner:
-        parts.append(f"if {owner!r} in globals():\n    def {name}(*args):\n        return {owner}().{name}(*args)")
+        method = f"def {name}(*args, **named):\n        return {owner}().{name}(*args, **named)"
+        parts.append(f"if {owner!r} in globals():\n    {method}")
     return "\n\n".join(parts)
 
 

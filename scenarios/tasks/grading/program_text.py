@@ -9,7 +9,7 @@ from functools import lru_cache
 LONGEST = 20_000
 """Characters of a program that are read."""
 BLOCK = re.compile(
-    r"^[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*\w*[^\n`]*\n(?P<code>.*?)(?P<closed>^[ \t]*(?P=fence)|\Z)",
+    r"^[ \t]*+(?P<fence>`{3,}+|~{3,}+)[^\n`]*+\n(?P<code>.*?)(?P<closed>^[ \t]*(?P=fence)|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 

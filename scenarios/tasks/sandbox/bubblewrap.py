@@ -1,7 +1,8 @@
 """The commands that start a supervisor in bubblewrap.
 
-Inside there are the interpreter with its standard library, system libraries and a few devices, all read-only, and one
-empty folder in memory. No /proc: nothing needs it, and containers often forbid a new one.
+Inside there are the interpreter with its standard library, system libraries without Python's installed packages, and a
+few devices, all read-only, and one empty folder in memory. No /proc: nothing needs it, and containers often forbid a
+new one.
 """
 
 import importlib.metadata
@@ -77,10 +78,19 @@ def _inside() -> tuple[str, ...]:
         mounts += ["--perms", "0755", "--dir", folder]
     for path in shown:
         mounts += ["--ro-bind", path, path]
+    for path in _packages(shown):
+        mounts += ["--tmpfs", path, "--remount-ro", path]
     for device in DEVICES:
         mounts += ["--dev-bind-try", f"/dev/{device}", f"/dev/{device}"]
     apart = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     return (*mounts, "--remount-ro", "/", *apart, "--as-pid-1", "--chdir", "/tmp", "--cap-drop", "ALL")  # noqa: S108
+
+
+def _packages(shown: list[str]) -> list[str]:
+    """Folders of installed packages in `shown`: one may hold data with the solutions of problems, such as HumanEval."""
+    depths = ("*-packages", "python*/*-packages", "python*/*/*-packages")
+    found = {path for root in shown for depth in depths for path in Path(root).glob(depth) if path.is_dir()}
+    return sorted(str(path) for path in found if not path.is_symlink())
 
 
 def _python() -> set[str]:

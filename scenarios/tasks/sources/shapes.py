@@ -84,7 +84,7 @@ class PlainLine(SourceLine, frozen=True, kw_only=True):
     solution: str = ""
 
 
-Line = TypeVar("Line", bound=SourceLine)
+Line = TypeVar("Line", bound=msgspec.Struct)
 
 
 def named(id: str) -> str:
@@ -93,7 +93,7 @@ def named(id: str) -> str:
 
 
 def _functional(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, FunctionalLine, where)
+    line = convert(data, FunctionalLine, where)
     if len(line.variants) < 2:
         raise TaskError(f"{where}: `variants` needs a teaching problem and at least one exam problem")
     tp_id, labels = _id(line.id, unnamed), line.labels()
@@ -111,7 +111,7 @@ def _functional(data: dict[str, Any], unnamed: str, where: str) -> Entry:
 
 
 def _math(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, MathLine, where)
+    line = convert(data, MathLine, where)
     text = _text(line.problem, f"{where}: `problem`")
     gold = boxed(line.solution) or normal(line.answer, "latex")
     if gold is None:
@@ -123,7 +123,7 @@ def _math(data: dict[str, Any], unnamed: str, where: str) -> Entry:
 
 
 def _plain(data: dict[str, Any], unnamed: str, where: str) -> Entry:
-    line = _convert(data, PlainLine, where)
+    line = convert(data, PlainLine, where)
     text = _text(line.question, f"{where}: `question`")
     gold = read_gold(line.answer, line.form, where)
     solution = worked_out(line.solution or gold.solution, gold.answer)
@@ -166,7 +166,12 @@ def _label(value: object) -> str:
     return " ".join(str(value).split()) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
-def _convert(data: dict[str, Any], cls: type[Line], where: str) -> Line:
+def convert(data: dict[str, Any], cls: type[Line], where: str) -> Line:
+    """The object as a struct.
+
+    Raises:
+        TaskError: a key is missing, or a value is of another type.
+    """
     try:
         return msgspec.convert(data, cls)
     except msgspec.ValidationError as error:

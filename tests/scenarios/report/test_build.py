@@ -696,6 +696,15 @@ def test_the_facts_come_from_the_events_alone(tmp_path: Path) -> None:
         assert facts_from(store) == RunFacts((ada,), 12.5, "complete", 7, not_compared=5)
 
 
+def test_programs_that_ran_without_a_sandbox_are_told_whatever_the_last_session_did(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        store.note("", "started", STARTED)
+        store.note("", "unprotected", "programs of models run without a sandbox")
+        store.note("", "started", STARTED)
+        store.note("", "complete")
+        assert facts_from(store).unprotected
+
+
 def test_a_failed_session_is_no_interruption(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         store.note("", "started", STARTED)

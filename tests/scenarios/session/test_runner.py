@@ -294,6 +294,23 @@ def test_a_grader_that_cannot_work_ends_the_class_resumable(
     assert (ending.status, ending.reason) == ("failed", "math-verify cannot be used")
 
 
+def test_what_is_graded_before_the_grader_breaks_is_kept(
+    store: Store, grader: ClassGrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graded: list[str] = []
+    correct = grader.correct
+
+    def breaks(problem: Problem, answer: str | None) -> bool:
+        if len(graded) == 2:
+            raise VerifierError("it cannot be used")
+        graded.append(problem.id)
+        return correct(problem, answer)
+
+    monkeypatch.setattr(grader, "correct", breaks)
+    assert classroom(store, grader, School(store)).run().status == "failed"
+    assert len(list(store.results())) == len(graded) == 2
+
+
 def test_a_class_whose_class_db_is_removed_stops(store: Store, grader: ClassGrader) -> None:
     store.path.unlink()
     ending = classroom(store, grader, School(store)).run()

@@ -1,6 +1,7 @@
 """Code problems: their programs are found in texts, run on cases, and grouped by what they do."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemReco
 from scenarios.scoring.lbt import Sheet
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.grading.code import equal
-from scenarios.tasks.grading.program_text import find_program
+from scenarios.tasks.grading.program_text import BLOCK, find_program
 from scenarios.tasks.problems import Problem
 from scenarios.tasks.programs import Case, ProgramTask
 from scenarios.tasks.sources import files
@@ -102,6 +103,11 @@ def test_a_program_that_was_cut_off_is_none() -> None:
     assert find_program(f"{fenced(DOUBLE)}And so on and", "double", ended=False) == DOUBLE
 
 
+@pytest.mark.parametrize("line", ["```" + "a" * 2_000_000 + "`", "~" * 2_000_000 + "`"])
+def test_a_long_line_that_opens_no_block_is_read_once(line: str) -> None:
+    assert BLOCK.search(line) is None  # read for each of its characters, it would take hours
+
+
 def test_a_method_counts_where_the_problem_asks_for_one() -> None:
     method = "class Solution:\n\n    def double(self, n):\n        return 2 * n"
     assert find_program(fenced(method), "Solution.double") == method
@@ -147,6 +153,19 @@ def test_values_are_compared_as_data(one: object, other: object, same: bool) -> 
 )
 def test_a_program_is_right_if_all_visible_cases_pass(code: str, right: bool, grader: ClassGrader) -> None:
     assert grader.correct(problem(seconds=0.5), code) == right
+
+
+def test_a_program_that_imports_from_the_future_runs_behind_what_the_problem_gives(grader: ClassGrader) -> None:
+    code = f'"""Twice."""\nfrom __future__ import annotations\n\n{DOUBLE.replace("(n)", "(n: List[Unknown])")}'
+    assert grader.correct(problem(before="from typing import List"), code)
+    assert grader.correct(problem(function="Solution.double", before="import math"), code)
+
+
+def test_a_wrong_program_is_not_run_on_further_cases(grader: ClassGrader, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    code = f"def double(n):\n    open({str(seen)!r}, 'a').write('x')\n    return 0"
+    assert not grader.correct(problem(), code)
+    assert seen.read_text() == "x"
 
 
 def test_the_s_score_is_the_share_of_hidden_cases_and_none_without_any(grader: ClassGrader) -> None:

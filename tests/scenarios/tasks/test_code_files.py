@@ -71,6 +71,11 @@ def test_a_problem_shows_its_visible_cases_and_hides_the_others(tmp_path: Path) 
     assert task.hidden == (Case([77], 154),)
 
 
+def test_a_problem_may_have_a_level_and_a_subject(tmp_path: Path) -> None:
+    problem, _ = only(tmp_path, OWN | {"level": 2, "type": "Games"})
+    assert (problem.level, problem.subject) == ("Level 2", "Games")
+
+
 def test_humaneval_asserts_on_plain_values_are_cases(tmp_path: Path) -> None:
     problem, task = only(tmp_path, HUMAN_EVAL)
     assert task.visible == (Case([1, 2], 3), Case([0, -1], -1))
@@ -108,6 +113,32 @@ def test_a_leetcode_method_may_be_written_as_method_or_function(tmp_path: Path) 
     assert right(problem, problem.answer)
     assert right(problem, "def addTwo(a, b):\n    return a + b")
     assert not right(problem, "class Solution:\n    def addTwo(self, a, b):\n        return a")
+
+
+def test_named_arguments_go_to_the_parameters_of_their_names(tmp_path: Path) -> None:
+    method = "class Solution:\n    def minus(self, a: int, b: int = 0) -> int:\n        "
+    line = LEETCODE | {"entry_point": "Solution().minus", "starter_code": method, "completion": f"{method}return a - b"}
+    problem, task = only(tmp_path, line | {"input_output": [{"input": "b = 1, a = 3", "output": "2"}]})
+    assert task.visible == (Case([3, 1], 2),)
+    assert right(problem, problem.answer)
+    test = "def check(candidate):\n    assert candidate(b = 1, a = 3) in (2, 3)"
+    problem, task = only(tmp_path, line | {"input_output": [], "test": test})
+    assert task.check == test
+    assert right(problem, problem.answer)
+    code = "def minus(a, b=0):\n    return a - b"
+    for call, args in {"minus(b=1, a=3)": [3, 1], "minus(3, b=1)": [3, 1], "minus(a=2)": [2]}.items():
+        _, task = only(tmp_path, MBPP | {"code": code, "test_list": [f"assert {call} == 2"]})
+        assert task.visible == (Case(args, 2),)
+    _, task = only(tmp_path, MBPP | {"code": "", "test_list": ["assert minus(b=1, a=3) == 2"]})
+    assert task.check
+
+
+def test_a_humaneval_docstring_may_name_the_function_and_a_test_an_endless_number(tmp_path: Path) -> None:
+    prompt = 'def add(a, b):\n    """Write def add(a, b)."""\n'
+    test = "def check(candidate):\n    assert candidate(1, 1e999) == 1e999"
+    problem, task = only(tmp_path, HUMAN_EVAL | {"prompt": prompt, "test": test})
+    assert (task.before, task.check) == ("", test)
+    assert right(problem, "def add(a, b):\n    return a + b")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,18 @@ def test_retrieved_exams_are_about_the_same_and_the_nearest_comes_first(tmp_path
         assert list(item.similarities) == sorted(item.similarities, reverse=True)
 
 
+def test_code_problems_that_read_alike_but_have_other_cases_are_no_copies() -> None:
+    text = (
+        "A text holds {} brackets, some of which open and some of which close. Say whether every bracket that opens "
+        "has one behind it that closes it, and whether every bracket that closes has one before it that opens."
+    )
+    angle, square = (Problem(id, text.format(id), "", "code", program=f'"{id}"') for id in ("angle", "square"))
+    retyped = replace(angle, id="retyped", text=angle.text.removesuffix("."))
+    (item,) = exam_makers.make([angle], [square, retyped], "bank", replace(NEAREST, problems=1))
+    assert item.similarities[0] > exam_makers.DUPLICATE
+    assert [ep.id for ep in item.eps] == ["angle/ep/square"]
+
+
 def test_retrieval_needs_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a connection")

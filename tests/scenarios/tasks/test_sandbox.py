@@ -101,6 +101,15 @@ def test_a_program_may_write_into_its_folder_and_print(sandbox: Sandbox) -> None
 
 
 @confined
+def test_a_program_sees_no_installed_package(sandbox: Sandbox) -> None:
+    code = """import glob
+def f(roots):
+    return [path for root in roots for path in glob.glob(f"{root}/python*/*-packages/*")]"""
+    (found,) = sandbox.run(code, "f", [[["/lib", "/usr/lib", f"{sys.base_exec_prefix}/lib"]]])
+    assert found == Outcome([])
+
+
+@confined
 def test_calls_after_five_that_ran_out_of_time_are_not_made(sandbox: Sandbox) -> None:
     code = "def f(x):\n    while x:\n        pass"
     found = sandbox.run(code, "f", [[0], *[[1]] * 6, [0]], Limits(seconds=0.1))
