@@ -283,6 +283,12 @@ def test_compare_says_which_part_of_the_problems_is_common_and_refuses_other_tas
     classes.finish(classes.start(tmp_path / "seed", "task.problems=2", *small[:2], "seed=2"))
     said = classes.say("compare", first, tmp_path / "seed", code=2)
     assert "no teaching problem in common (seeds 1 and 2)" in said
+    runs = [first, *(tmp_path / name for name in ("other", "fewer", "seed"))]
+    found = json.loads(classes.say("compare", *runs, "--json"))
+    assert [one["run"] for one in found["runs"]] == [str(runs[0]), str(runs[2])]
+    left_out = f"with {first} (seed 1): {runs[1]} (another task), {runs[3]} (seed 2)."
+    assert found["notes"][1] == f"Left out, for no problem in common {left_out}"
+    assert "line-ups by MAX and SUM" in classes.say("compare", first, finished / "runs" / LOW)
 
 
 def test_the_example_in_the_docs_is_what_that_study_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
