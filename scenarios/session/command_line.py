@@ -1,6 +1,7 @@
 """What the commands of run.py share: their program, their options, and the words for a command line that is wrong."""
 
 import difflib
+import re
 import shlex
 import sqlite3
 import tomllib
@@ -13,6 +14,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from broker.errors import LbtError, ScenarioError, in_words
+from scenarios.config.yaml_tree import shown
 from scenarios.report.console import say
 from scenarios.session.exit_codes import COMPLETE, FAILED, WRONG
 
@@ -62,8 +64,16 @@ def program(project: Path) -> cyclopts.App:
 
 
 def with_seed(overrides: Sequence[str], seed: str | None, *, of_study: bool = False) -> tuple[str, ...]:
-    """`overrides` plus the one for `--seed`."""
-    return (*overrides,) if seed is None else (*overrides, f"seeds=[{seed}]" if of_study else f"seed={seed}")
+    """`overrides` plus the one for `--seed`.
+
+    Raises:
+        ScenarioError: the seed is no whole number.
+    """
+    if seed is None:
+        return (*overrides,)
+    if not re.fullmatch(r"-?[0-9]+", seed):
+        raise ScenarioError(f"--seed: a whole number is wanted, not {shown(seed)}")
+    return (*overrides, f"seeds=[{seed}]" if of_study else f"seed={seed}")
 
 
 def check_command(words: Sequence[str], commands: Sequence[str]) -> None:

@@ -159,7 +159,8 @@ def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
         (["pln", "scenarios/smoke.yaml"], "did you mean plan?"),
         (["scenarios/smoke.yaml", "scenarios/level1.yaml"], "not understood: scenarios/level1.yaml"),
         (["--out", "somewhere"], "SCENARIO requires an argument"),
-        (["plan", "scenarios/smoke.yaml", "--seed", "x"], "seed: needs a whole number, has 'x'"),
+        (["plan", "scenarios/smoke.yaml", "--seed", "x"], "--seed: a whole number is wanted, not 'x'"),
+        (["study", "scenarios/studies/smoke.yaml", "--seed", "x"], "--seed: a whole number is wanted, not 'x'"),
     ],
 )
 def test_an_unknown_command_line(words: list[str], says: str) -> None:
