@@ -75,7 +75,7 @@ def page(folder: StudyFolder, found: StudyRecords) -> bytes:
         factors=_factors(result.runs),
         problems=next((one.n for one in result.methods.values()), 0),
         answer=first,
-        doubts=[*doubts, *([uncorrected(uncounted)] if uncounted > 1 else [])],
+        doubts=[*doubts, *([uncorrected(uncounted, others=bool(result.primary))] if uncounted > 1 else [])],
         primary=differences("Primary comparisons, named before the study ran", result.primary),
         line_ups=[(rule.upper(), _line_ups(result, rule, copied), "") for rule in ("max", "sum")]
         if result.lineups
