@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 from rich.console import Console
 
 from scenarios.report.page import figures
+from scenarios.store.sqlite import Store
 from scenarios.studies import load, page
 from scenarios.studies.commands import rebuild_study, report_study
 from scenarios.studies.folder import StudyFolder
@@ -137,6 +138,18 @@ def test_a_class_that_cannot_be_read_is_left_out_and_the_others_are_reported(tmp
     result = json.loads((folder.path / "study.json").read_bytes())
     assert [run["status"] for run in result["runs"]] == ["failed", "complete"]
     assert "it is damaged" in result["runs"][0]["reason"] and result["primary"]
+
+
+def test_a_class_that_stopped_before_it_had_problems_is_no_failure_of_report(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "study", "seeds=[1]")
+    first, second = map(folder.run, folder.cells())
+    with Store(first.path, write=True) as store:
+        store.note("", "session", '{"wall_seconds": 1.5, "status": "interrupted"}')
+    play_in(second)
+    err = Console(file=io.StringIO(), width=500)
+    assert rebuild_study(folder, Console(quiet=True), err) == 0
+    assert isinstance(err.file, io.StringIO) and err.file.getvalue().count(str(first)) == 1
+    assert first.status == "interrupted" and first.progress() == "" and (second.path / "summary.json").is_file()
 
 
 def test_pooled_shapley_values_sum_to_the_pooled_gain(study: StudyFolder) -> None:
