@@ -26,7 +26,7 @@ Seed = Annotated[str | None, Parameter("--seed", help="Replace the seed, or the 
 AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="", show_default=False)]
 ScenarioFile = Annotated[Path, Parameter(help="A scenario file, such as scenarios/multi_student.yaml.")]
 StudyFile = Annotated[Path, Parameter(help="A study file, such as scenarios/studies/diversity.yaml.")]
-PlannedFile = Annotated[Path, Parameter(help="A scenario or study file.")]
+PlannedFile = Annotated[Path, Parameter(help="A scenario or study file, or the folder of a study.")]
 RunDir = Annotated[Path, Parameter(help="The folder of a class, such as runs/multi_student-20260101-120000.")]
 RunOrStudyDir = Annotated[Path, Parameter(help="The folder of a class or a study.")]
 Overwrite = Annotated[bool, Parameter(help="Replace the tables of an earlier export.", negative="", show_default=False)]

@@ -141,6 +141,8 @@ def test_the_folder_of_a_run_is_no_scenario(tmp_path: Path) -> None:
     run.mkdir()
     (run / "scenario.yaml").write_text(GOOD)
     assert f"is the folder of a run: python run.py resume|report|watch '{run}'" in classes.say(run, code=2)
+    said = classes.say("plan", run, code=2)
+    assert "`plan` also takes the folder of a study" in said and f"python run.py plan '{run}/scenario.yaml'" in said
 
 
 def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
