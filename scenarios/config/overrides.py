@@ -215,10 +215,10 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise ScenarioError(f"{path}: no such file") from None
     except IsADirectoryError:
-        if (file := Path(os.path.expanduser(path), "scenario.yaml")).is_file():
+        if (of_class := Path(os.path.expanduser(path), "scenario.yaml")).is_file():
             raise ScenarioError(
                 f"{path} is the folder of a class; this needs a scenario file or a study file, and `plan` also takes "
-                f"the folder of a study\nWhat the class asks: python run.py plan {shlex.quote(str(file))}"
+                f"the folder of a study\nWhat the class asks: python run.py plan {shlex.quote(str(of_class))}"
             ) from None
         raise ScenarioError(f"{path} is a folder; this needs a scenario file or a study file") from None
     except OSError as error:
