@@ -1,5 +1,6 @@
 """Studies as a user runs them: many classes of real processes, and one comparison."""
 
+import html
 import json
 import re
 import shutil
@@ -132,6 +133,19 @@ def test_a_study_says_first_that_one_of_its_classes_was_extended_alone(finished:
     classes.say("extend", out / "runs" / LOW, "--set", "exam.repeats=2", "--monitor", "off")
     classes.say("report", out)
     assert result(out)["answer"][0].startswith("The classes differ in exam.repeats, which the study does not vary")
+
+
+def test_a_study_says_that_study_yaml_is_older_than_classes_that_were_extended_alike(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    for cell in (LOW, HIGH):
+        classes.say("extend", out / "runs" / cell, "--set", "lesson.rationales=4", "--monitor", "off")
+    said = "The classes were extended, and study.yaml shows the old numbers: lesson.rationales: 3 -> 4."
+    assert said in " ".join(classes.say("report", out).split())
+    assert result(out)["answer"][-1] == said not in result(finished)["answer"]
+    assert said in html.unescape((out / "report.html").read_text())
 
 
 def test_a_study_interrupted_in_its_second_class_goes_on_there(
