@@ -52,8 +52,10 @@ def test_the_page_of_a_study_answers_first_and_axe_accepts_it(
     opened = OpenPage(browser, report(study), width=width, dark=dark)
     answer = opened.page.locator(".answer").inner_text()
     assert answer.index("mixed against copies") < answer.index("mixed against sc") < answer.index("Holm")
-    opened.page.get_by_role("radio", name="SUM").check()
-    expect(opened.page.locator("#lineups .view:visible h3")).to_have_text("Line-ups, M1 SUM")
+    for rule in ("MAX", "SUM"):
+        opened.page.get_by_role("radio", name=rule).check()
+        expect(opened.page.locator("#lineups .view:visible h3")).to_have_text(f"Line-ups, M1 {rule}")
+        expect(opened.page.locator("#students .by-rule:visible h3")).to_contain_text(f"majority vote, M1 {rule}")
     for details in opened.page.locator("main details > summary:visible").all():
         details.click()
     assert not opened.errors and not opened.violations()
@@ -84,11 +86,12 @@ def test_a_problem_opens_the_pages_of_two_classes_side_by_side(browser: Browser,
         for frame in frames:
             expect(frame.locator("#drawer .panel")).to_contain_text("SC")
             expect(frame.locator("#drawer-title")).to_contain_text(tp)
+            expect(frame.locator("#drawer-close")).to_have_text("Close in this class Esc")
             expect(frame.locator(".kind a")).to_have_attribute("target", "_top")  # not the study within the frame
         assert len({frame.locator(".head h1").inner_text() for frame in frames}) == 2
         assert not one.errors
     assert not opened.violations()
-    opened.page.get_by_role("button", name="Close").click()
+    opened.page.get_by_role("button", name="Close both classes").click()
     opened.page.wait_for_selector("#drawer", state="hidden")
 
 
