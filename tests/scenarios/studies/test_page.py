@@ -52,6 +52,9 @@ def test_the_page_of_a_study_answers_first_and_axe_accepts_it(
     opened = OpenPage(browser, report(study), width=width, dark=dark)
     answer = opened.page.locator(".answer").inner_text()
     assert answer.index("mixed against copies") < answer.index("mixed against sc") < answer.index("Holm")
+    expect(opened.page.locator("#doubt")).to_contain_text(
+        "comparisons (descriptive) are on the same problems, and p is not"
+    )
     for rule in ("MAX", "SUM"):
         opened.page.get_by_role("radio", name=rule).check()
         expect(opened.page.locator("#lineups .view:visible h3")).to_have_text(f"Line-ups, M1 {rule}")
