@@ -6,6 +6,7 @@ scenarios/config/load.py converts the tree to the structs of scenarios/config/sc
 import copy
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,11 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise ScenarioError(f"{path}: no such file") from None
     except IsADirectoryError:
+        if (of_class := Path(os.path.expanduser(path), "scenario.yaml")).is_file():
+            raise ScenarioError(
+                f"{path} is the folder of a class; this needs a scenario file or a study file, and `plan` also takes "
+                f"the folder of a study\nWhat the class asks: python run.py plan {shlex.quote(str(of_class))}"
+            ) from None
         raise ScenarioError(f"{path} is a folder; this needs a scenario file or a study file") from None
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -54,10 +54,11 @@ def signed_interval(ci95: tuple[float, float]) -> str:
     return f"{100 * ci95[0]:+z.0f} to {100 * ci95[1]:+z.0f}"
 
 
-def uncorrected(comparisons: int) -> str:
-    """A caveat for several p-values."""
+def uncorrected(comparisons: int, *, others: bool = False) -> str:
+    """A caveat for several p-values; `others`: the p-values of some more comparisons are corrected."""
+    which = f"The other {comparisons} comparisons (descriptive) are" if others else f"{comparisons} comparisons"
     return (
-        f"{comparisons} comparisons on the same problems, and p is not corrected for their number: where nothing "
+        f"{which} on the same problems, and p is not corrected for their number: where nothing "
         "differs, one in twenty falls below 0.05 by chance."
     )
 

@@ -1,6 +1,7 @@
 """What the commands of run.py share: their program, their options, and the words for a command line that is wrong."""
 
 import difflib
+import re
 import shlex
 import sqlite3
 import tomllib
@@ -13,6 +14,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from broker.errors import LbtError, ScenarioError, in_words
+from scenarios.config.yaml_tree import shown
 from scenarios.report.console import say
 from scenarios.session.exit_codes import COMPLETE, FAILED, WRONG
 
@@ -24,7 +26,7 @@ Seed = Annotated[str | None, Parameter("--seed", help="Replace the seed, or the 
 AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="", show_default=False)]
 ScenarioFile = Annotated[Path, Parameter(help="A scenario file, such as scenarios/multi_student.yaml.")]
 StudyFile = Annotated[Path, Parameter(help="A study file, such as scenarios/studies/diversity.yaml.")]
-PlannedFile = Annotated[Path, Parameter(help="A scenario or study file.")]
+PlannedFile = Annotated[Path, Parameter(help="A scenario or study file, or the folder of a study.")]
 RunDir = Annotated[Path, Parameter(help="The folder of a class, such as runs/multi_student-20260101-120000.")]
 RunOrStudyDir = Annotated[Path, Parameter(help="The folder of a class or a study.")]
 Overwrite = Annotated[bool, Parameter(help="Replace the tables of an earlier export.", negative="", show_default=False)]
@@ -62,8 +64,16 @@ def program(project: Path) -> cyclopts.App:
 
 
 def with_seed(overrides: Sequence[str], seed: str | None, *, of_study: bool = False) -> tuple[str, ...]:
-    """`overrides` plus the one for `--seed`."""
-    return (*overrides,) if seed is None else (*overrides, f"seeds=[{seed}]" if of_study else f"seed={seed}")
+    """`overrides` plus the one for `--seed`.
+
+    Raises:
+        ScenarioError: the seed is no whole number.
+    """
+    if seed is None:
+        return (*overrides,)
+    if not re.fullmatch(r"-?[0-9]+", seed):
+        raise ScenarioError(f"--seed: a whole number is wanted, not {shown(seed)}")
+    return (*overrides, f"seeds=[{seed}]" if of_study else f"seed={seed}")
 
 
 def check_command(words: Sequence[str], commands: Sequence[str]) -> None:

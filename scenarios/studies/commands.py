@@ -112,6 +112,9 @@ def rebuild_study(folder: StudyFolder, out: Console, err: Console, *, as_json: b
     code = COMPLETE
     for run in (run for run in map(folder.run, folder.cells()) if run.used):
         try:
+            if not run.has_problems:
+                say(err, f"{run}: no summary and no page yet: this class stopped before it had any problems.")
+                continue
             scenario = run.scenario()
             without_page = write_again(run, scenario, run.rebuild(scenario))
         except (LbtError, OSError, sqlite3.Error) as error:

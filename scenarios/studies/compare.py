@@ -59,8 +59,10 @@ class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
 def compare_runs(paths: Sequence[Path]) -> RunComparison:
     """Compare every later run with the first, by each method, on the problems that both have.
 
+    A run that has no problem of the first is left out, and a note says so.
+
     Raises:
-        ScenarioError: fewer than two runs, one that is not complete, or runs of different tasks.
+        ScenarioError: fewer than two runs, one that is not complete, or all but the first would be left out.
     """
     if len(paths) < 2:
         raise ScenarioError("compare needs two runs or more: python run.py compare RUN RUN")
@@ -68,45 +70,58 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
     if len({folder.path for folder in folders}) < len(folders):
         raise ScenarioError("the same run is named twice")
     scenarios = [folder.scenario() for folder in folders]
-    for folder, scenario in zip(folders[1:], scenarios[1:], strict=True):
-        if different := _task_differences(scenarios[0], scenario):
-            raise ScenarioError(
-                f"{folders[0]} and {folder} have different tasks, so their problems cannot be paired:\n"
-                + "; ".join(different)
-            )
     students = [student.name for student in scenarios[0].students]
     # The seed of the first: with many students it draws pairs.
     shared = by_name(one for one in lineups(students, scenarios[0].seed) if len(one) < len(students))
-    answers = [
-        read_answers(one, scenario, shared if {each.name for each in scenario.students} == set(students) else {})
-        for one, scenario in zip(folders, scenarios, strict=True)
-    ]
+    first = read_answers(folders[0], scenarios[0], shared)
     of_lineups = [f"{name}{rule}" for rule in ("", ".sum") for name in shared]
-    of_methods = [term for term in answers[0].right if not lineup_of(term, shared)]
+    of_methods = [term for term in first.right if not lineup_of(term, shared)]
+    compared = [(folders[0], scenarios[0], first)]
     paired: list[MethodDifference] = []
     of_some: list[MethodDifference] = []
     notes: list[str] = []
-    for folder, scenario, one in zip(folders[1:], scenarios[1:], answers[1:], strict=True):
-        common = [tp for tp in answers[0].tps if tp in set(one.tps)]
+    left_out: list[str] = []
+    refusals: list[str] = []
+    for folder, scenario in zip(folders[1:], scenarios[1:], strict=True):
+        if different := _task_differences(scenarios[0], scenario):
+            left_out.append(f"{folder} (another task)")
+            refusals.append(
+                f"{folders[0]} and {folder} have different tasks, so their problems cannot be paired:\n"
+                + "; ".join(different)
+            )
+            continue
+        same_students = {each.name for each in scenario.students} == set(students)
+        one = read_answers(folder, scenario, shared if same_students else {})
+        common = [tp for tp in first.tps if tp in set(one.tps)]
         if not common:
             seeds = f" (seeds {scenarios[0].seed} and {scenario.seed})" if scenarios[0].seed != scenario.seed else ""
-            raise ScenarioError(
+            left_out.append(f"{folder} (seed {scenario.seed})")
+            refusals.append(
                 f"{folders[0]} and {folder} have no teaching problem in common{seeds}: the seed draws them\n"
                 "Compare runs with one seed; a study pools seeds, and counts a template with other numbers as one."
             )
-        sizes = len(answers[0].tps), len(one.tps)
+            continue
+        compared.append((folder, scenario, one))
+        sizes = len(first.tps), len(one.tps)
         if len(common) < max(sizes):
             notes.append(
                 f"{folders[0]} has {many(sizes[0], 'problem')} and {folder} {sizes[1]:,}; compared are the "
                 f"{len(common):,} that both have."
             )
         for found, terms in ((paired, of_methods), (of_some, of_lineups)):
-            found += _differences(str(folder), str(folders[0]), one, answers[0], terms, common, scenarios[0].seed)
-    if (compared := len(paired) + len(of_some)) > 1:
-        notes.append(f"The p-values are not corrected for {many(compared, 'comparison')}.")
-    if any(one.simulated for one in answers):
+            found += _differences(str(folder), str(folders[0]), one, first, terms, common, scenarios[0].seed)
+    if len(compared) == 1:
+        raise ScenarioError(refusals[0])
+    if left_out:
+        notes.append(
+            f"Left out, for no problem in common with {folders[0]} (seed {scenarios[0].seed}): {', '.join(left_out)}."
+        )
+    if (comparisons := len(paired) + len(of_some)) > 1:
+        rules = ", line-ups by MAX and SUM" if of_some else ""
+        notes.append(f"The p-values are not corrected for {many(comparisons, 'comparison')}{rules}.")
+    if any(one.simulated for _, _, one in compared):
         notes.append("Some agents are simulated: the figures say nothing about any language model.")
-    notes += [UNPROTECTED] * any(one.unprotected for one in answers)
+    notes += [UNPROTECTED] * any(one.unprotected for _, _, one in compared)
     runs = [
         ComparedRun(
             run=str(folder),
@@ -115,7 +130,7 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
             n=len(one.tps),
             differs=load.difference(scenarios[0], scenario),
         )
-        for folder, scenario, one in zip(folders, scenarios, answers, strict=True)
+        for folder, scenario, one in compared
     ]
     return RunComparison(runs=runs, paired=paired, lineups=of_some, notes=notes)
 

@@ -177,6 +177,12 @@ class CellFolder(RunFolder):
             status = facts_from(store).status
         return "running" if status != "complete" and is_running(self.path) else status
 
+    @property
+    def has_problems(self) -> bool:
+        """Whether its class, which has begun, came to the point where it had its problems."""
+        with Store(self.path) as store:
+            return store.bank() is not None
+
     def spent(self) -> Spent:
         """What its class, which has begun, has recorded so far."""
         with Store(self.path) as store:

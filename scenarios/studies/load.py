@@ -164,6 +164,27 @@ def refuse_many(cells: int) -> None:
         )
 
 
+def outgrown(study: Study, cell: Cell, written: Path, ran: Path) -> list[str]:
+    """What `extend` changed in a class, as KEY: OLD -> NEW.
+
+    Args:
+        study: the study.
+        cell: of the class.
+        written: the study file, which still has the old entries.
+        ran: the scenario file of the class.
+
+    Raises:
+        ScenarioError: a file cannot be read.
+    """
+    source = source_of(ran, ())
+    now = load.convert(source.tree, Scenario)
+    _put(study, cell, source, source_of(written, ()))
+    was = load.convert(source.tree, Scenario)
+    lines = [line for line in load.difference(was, now) if load.GROWING.fullmatch(line.partition(": ")[0])]
+    counts = len(was.students), len(now.students)
+    return lines + [f"students: {counts[0]} -> {counts[1]}"] * (counts[0] < counts[1])
+
+
 def _cell_class(study: Study, cell: Cell, written: Source) -> CellClass:
     """The class of a cell: the base with the entries of the study.
 
@@ -171,6 +192,12 @@ def _cell_class(study: Study, cell: Cell, written: Source) -> CellClass:
         ScenarioError, ScenarioMistake: an entry is wrong.
     """
     source = source_of(Path(study.base), ())
+    _put(study, cell, source, written)
+    return CellClass(cell, load.checked(source), source)
+
+
+def _put(study: Study, cell: Cell, source: Source, written: Source) -> None:
+    """Put the entries of a study into the scenario of one of its classes."""
     edit = Edit(source, written)
     edit.put(("name",), study.study, ("study",))
     for path, value in study.set.items():
@@ -182,7 +209,6 @@ def _cell_class(study: Study, cell: Cell, written: Source) -> CellClass:
         short = SHORT.get(path) if not isinstance(value, dict) else None
         edit.put_path(f"{path}.{short}" if short else path, value, ("cross", path, place))
     edit.put(("seed",), cell.seed, ("seeds",))
-    return CellClass(cell, load.checked(source), source)
 
 
 def _check(study: Study, one: CellClass) -> None:

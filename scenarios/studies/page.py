@@ -1,6 +1,7 @@
 """Writes report.html of a study: its answer, line-ups, comparisons and classes, from study.json's figures alone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,8 @@ from scenarios.studies.sentences import in_words
 from scenarios.studies.tables import by_class
 from scenarios.studies.terms import EVERYONE, label, value_label
 
+RULES: Final = ("max", "sum")
+"""In the order of their switch."""
 MEMBERS = 40
 """The most characters of the students' names that stand beside a line-up in a chart."""
 
@@ -75,11 +78,9 @@ def page(folder: StudyFolder, found: StudyRecords) -> bytes:
         factors=_factors(result.runs),
         problems=next((one.n for one in result.methods.values()), 0),
         answer=first,
-        doubts=[*doubts, *([uncorrected(uncounted)] if uncounted > 1 else [])],
+        doubts=[*doubts, *([uncorrected(uncounted, others=bool(result.primary))] if uncounted > 1 else [])],
         primary=differences("Primary comparisons, named before the study ran", result.primary),
-        line_ups=[(rule.upper(), _line_ups(result, rule, copied), "") for rule in ("max", "sum")]
-        if result.lineups
-        else [],
+        line_ups=[(rule.upper(), _line_ups(result, rule, copied), "") for rule in RULES] if result.lineups else [],
         methods=_methods(result),
         shapley=_shapley(result, copied),
         descriptive=differences("Other comparisons: neither planned nor corrected", result.descriptive),
@@ -217,17 +218,21 @@ def _methods(result: StudyResult) -> Chart | None:
     return dot_plot("Methods", dots, table, headings=("right", "95 %"), note=note)
 
 
-def _shapley(result: StudyResult, copied: Mapping[str, str]) -> Chart | None:
+def _shapley(result: StudyResult, copied: Mapping[str, str]) -> list[Chart]:
+    """What each student adds by the rules, in the order of their switch; empty where that is not pooled."""
     from scenarios.report.page.analysis import value_bars
 
     found = result.shapley
     if not found.students:
-        return None
+        return []
     note = (
-        "By M1 SUM. A bar is the Shapley value: what the student adds when it joins, averaged over all orders and, "
-        f"on each problem, over its classes. Intervals are over {many(found.n, 'distinct problem')}."
+        "A bar is the Shapley value: what the student adds when it joins, averaged over all orders and, on each "
+        f"problem, over its classes. Intervals are over {many(found.n, 'distinct problem')}."
     )
-    return value_bars(found.students, copies_alike(copied), note)
+    return [
+        value_bars(found.students, copies_alike(copied), f"By M1 {rule.upper()}, like the line-ups above. {note}", rule)
+        for rule in RULES
+    ]
 
 
 def _published(result: StudyResult) -> PageTable | None:

@@ -15,10 +15,10 @@ from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import CellFolder, StudyFolder
-from scenarios.studies.load import Cell, stands_for
+from scenarios.studies.load import Cell, outgrown, stands_for
 from scenarios.studies.pooling import Accuracy, Difference, PooledShapley, accuracy, compare, holm, shapley
 from scenarios.studies.schema import Published, Study
-from scenarios.studies.sentences import answer, not_equal
+from scenarios.studies.sentences import answer, extended, not_equal
 from scenarios.studies.terms import Lineups, lineup_of, named_lineups, primary_terms, terms, without_each
 
 
@@ -148,6 +148,10 @@ def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> 
     found = _pooled(study, runs, complete, scenario, lineups or {})
     if entries := _grown_apart(study, ran):
         found = msgspec.structs.replace(found, answer=[not_equal(entries), *found.answer])
+    elif complete:
+        first = complete[0][0]
+        if changes := outgrown(study, first, folder.study_file, folder.run(first).scenario_file):
+            found = msgspec.structs.replace(found, answer=[*found.answer, extended(changes)])
     return StudyRecords(found, scenario, complete)
 
 

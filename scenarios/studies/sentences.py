@@ -43,6 +43,11 @@ def not_equal(entries: Sequence[str]) -> str:
     )
 
 
+def extended(changes: Sequence[str]) -> str:
+    """A sentence for classes that were all extended alike, with what the study file still says."""
+    return f"The classes were extended, and study.yaml shows the old numbers: {', '.join(changes)}."
+
+
 def in_words(one: Difference) -> str:
     """A comparison in a sentence or two."""
     p = one.p_value if one.p_holm is None else one.p_holm

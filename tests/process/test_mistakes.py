@@ -141,6 +141,8 @@ def test_the_folder_of_a_run_is_no_scenario(tmp_path: Path) -> None:
     run.mkdir()
     (run / "scenario.yaml").write_text(GOOD)
     assert f"is the folder of a run: python run.py resume|report|watch '{run}'" in classes.say(run, code=2)
+    said = classes.say("plan", run, code=2)
+    assert "`plan` also takes the folder of a study" in said and f"python run.py plan '{run}/scenario.yaml'" in said
 
 
 def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
@@ -159,7 +161,8 @@ def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
         (["pln", "scenarios/smoke.yaml"], "did you mean plan?"),
         (["scenarios/smoke.yaml", "scenarios/level1.yaml"], "not understood: scenarios/level1.yaml"),
         (["--out", "somewhere"], "SCENARIO requires an argument"),
-        (["plan", "scenarios/smoke.yaml", "--seed", "x"], "seed: needs a whole number, has 'x'"),
+        (["plan", "scenarios/smoke.yaml", "--seed", "x"], "--seed: a whole number is wanted, not 'x'"),
+        (["study", "scenarios/studies/smoke.yaml", "--seed", "x"], "--seed: a whole number is wanted, not 'x'"),
     ],
 )
 def test_an_unknown_command_line(words: list[str], says: str) -> None:

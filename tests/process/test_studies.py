@@ -1,5 +1,6 @@
 """Studies as a user runs them: many classes of real processes, and one comparison."""
 
+import html
 import json
 import re
 import shutil
@@ -132,6 +133,19 @@ def test_a_study_says_first_that_one_of_its_classes_was_extended_alone(finished:
     classes.say("extend", out / "runs" / LOW, "--set", "exam.repeats=2", "--monitor", "off")
     classes.say("report", out)
     assert result(out)["answer"][0].startswith("The classes differ in exam.repeats, which the study does not vary")
+
+
+def test_a_study_says_that_study_yaml_is_older_than_classes_that_were_extended_alike(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    for cell in (LOW, HIGH):
+        classes.say("extend", out / "runs" / cell, "--set", "lesson.rationales=4", "--monitor", "off")
+    said = "The classes were extended, and study.yaml shows the old numbers: lesson.rationales: 3 -> 4."
+    assert said in " ".join(classes.say("report", out).split())
+    assert result(out)["answer"][-1] == said not in result(finished)["answer"]
+    assert said in html.unescape((out / "report.html").read_text())
 
 
 def test_a_study_interrupted_in_its_second_class_goes_on_there(
@@ -283,6 +297,12 @@ def test_compare_says_which_part_of_the_problems_is_common_and_refuses_other_tas
     classes.finish(classes.start(tmp_path / "seed", "task.problems=2", *small[:2], "seed=2"))
     said = classes.say("compare", first, tmp_path / "seed", code=2)
     assert "no teaching problem in common (seeds 1 and 2)" in said
+    runs = [first, *(tmp_path / name for name in ("other", "fewer", "seed"))]
+    found = json.loads(classes.say("compare", *runs, "--json"))
+    assert [one["run"] for one in found["runs"]] == [str(runs[0]), str(runs[2])]
+    left_out = f"with {first} (seed 1): {runs[1]} (another task), {runs[3]} (seed 2)."
+    assert found["notes"][1] == f"Left out, for no problem in common {left_out}"
+    assert "line-ups by MAX and SUM" in classes.say("compare", first, finished / "runs" / LOW)
 
 
 def test_the_example_in_the_docs_is_what_that_study_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

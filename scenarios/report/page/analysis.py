@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 import msgspec
 
@@ -58,26 +59,29 @@ def shapley(summary: Summary) -> Chart | None:
     return value_bars(found.students, student_colours(summary), note)
 
 
-def value_bars(values: Sequence[StudentValue], palette: Mapping[str, str], note: str) -> Chart:
-    """Bars of Shapley values by SUM; the table has MAX as well."""
+def value_bars(
+    values: Sequence[StudentValue], palette: Mapping[str, str], note: str, rule: Literal["max", "sum"] = "sum"
+) -> Chart:
+    """Bars of Shapley values by SUM or MAX; the table has both."""
+    drawn = [(one, one.m1_max if rule == "max" else one.m1_sum) for one in values]
     dots = [
         Dot(
             one.name,
-            one.m1_sum.value,
-            one.m1_sum.ci95,
-            f"{one.name} adds {points(one.m1_sum.value)} points, 95 % {points_interval(one.m1_sum.ci95)}",
+            found.value,
+            found.ci95,
+            f"{one.name} adds {points(found.value)} points, 95 % {points_interval(found.ci95)}",
             palette[one.name],
             (points(one.m1_sum.value), points(one.m1_max.value)),
         )
-        for one in values
+        for one, found in drawn
     ]
     table = PageTable(
         ("student", "to SUM", "95 %", "p", "to MAX", "95 %", "p"),
         tuple((one.name, *_value(one.m1_sum), *_value(one.m1_max)) for one in values),
     )
     return dot_plot(
-        "What each student adds to the majority vote", dots, table,
-        domain=around_zero(one.m1_sum.ci95 for one in values), reference=0.0, headings=("to SUM", "to MAX"),
+        f"What each student adds to the majority vote, M1 {rule.upper()}", dots, table,
+        domain=around_zero(found.ci95 for _, found in drawn), reference=0.0, headings=("to SUM", "to MAX"),
         unit="points", bars=True, note=note,
     )  # fmt: skip
 

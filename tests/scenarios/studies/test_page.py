@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 from rich.console import Console
 
 from scenarios.report.page import figures
+from scenarios.store.sqlite import Store
 from scenarios.studies import load, page
 from scenarios.studies.commands import rebuild_study, report_study
 from scenarios.studies.folder import StudyFolder
@@ -51,8 +52,13 @@ def test_the_page_of_a_study_answers_first_and_axe_accepts_it(
     opened = OpenPage(browser, report(study), width=width, dark=dark)
     answer = opened.page.locator(".answer").inner_text()
     assert answer.index("mixed against copies") < answer.index("mixed against sc") < answer.index("Holm")
-    opened.page.get_by_role("radio", name="SUM").check()
-    expect(opened.page.locator("#lineups .view:visible h3")).to_have_text("Line-ups, M1 SUM")
+    expect(opened.page.locator("#doubt")).to_contain_text(
+        "comparisons (descriptive) are on the same problems, and p is not"
+    )
+    for rule in ("MAX", "SUM"):
+        opened.page.get_by_role("radio", name=rule).check()
+        expect(opened.page.locator("#lineups .view:visible h3")).to_have_text(f"Line-ups, M1 {rule}")
+        expect(opened.page.locator("#students .by-rule:visible h3")).to_contain_text(f"majority vote, M1 {rule}")
     for details in opened.page.locator("main details > summary:visible").all():
         details.click()
     assert not opened.errors and not opened.violations()
@@ -83,11 +89,12 @@ def test_a_problem_opens_the_pages_of_two_classes_side_by_side(browser: Browser,
         for frame in frames:
             expect(frame.locator("#drawer .panel")).to_contain_text("SC")
             expect(frame.locator("#drawer-title")).to_contain_text(tp)
+            expect(frame.locator("#drawer-close")).to_have_text("Close in this class Esc")
             expect(frame.locator(".kind a")).to_have_attribute("target", "_top")  # not the study within the frame
         assert len({frame.locator(".head h1").inner_text() for frame in frames}) == 2
         assert not one.errors
     assert not opened.violations()
-    opened.page.get_by_role("button", name="Close").click()
+    opened.page.get_by_role("button", name="Close both classes").click()
     opened.page.wait_for_selector("#drawer", state="hidden")
 
 
@@ -137,6 +144,18 @@ def test_a_class_that_cannot_be_read_is_left_out_and_the_others_are_reported(tmp
     result = json.loads((folder.path / "study.json").read_bytes())
     assert [run["status"] for run in result["runs"]] == ["failed", "complete"]
     assert "it is damaged" in result["runs"][0]["reason"] and result["primary"]
+
+
+def test_a_class_that_stopped_before_it_had_problems_is_no_failure_of_report(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "study", "seeds=[1]")
+    first, second = map(folder.run, folder.cells())
+    with Store(first.path, write=True) as store:
+        store.note("", "session", '{"wall_seconds": 1.5, "status": "interrupted"}')
+    play_in(second)
+    err = Console(file=io.StringIO(), width=500)
+    assert rebuild_study(folder, Console(quiet=True), err) == 0
+    assert isinstance(err.file, io.StringIO) and err.file.getvalue().count(str(first)) == 1
+    assert first.status == "interrupted" and first.progress() == "" and (second.path / "summary.json").is_file()
 
 
 def test_pooled_shapley_values_sum_to_the_pooled_gain(study: StudyFolder) -> None:

@@ -56,7 +56,8 @@
 
   function rowOf(problem, by) {
     const cells = new Map(problem.cells.map((cell) => [cell[0], cell]));
-    const name = make("span", { class: "name", title: problem.text }, `${problem.id}: ${problem.text}`);
+    const id = make("span", { class: "id" }, make("bdi", {}, problem.id));
+    const name = make("span", { class: "name", title: `${problem.id}: ${problem.text}` }, id, make("span", {}, `: ${problem.text}`));
     return make("tr", {}, make("th", { scope: "row" }, name), ...repeats.map((repeat) => make("td", {}, cells.has(repeat) ? cellOf(problem, cells.get(repeat), by) : null)));
   }
 

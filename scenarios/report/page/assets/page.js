@@ -118,7 +118,9 @@ const page = (() => {
     if (focus) title.focus({ preventScroll: true });
   }
   const close = () => { drawer.hidden = true; };
-  document.getElementById("drawer-close").addEventListener("click", () => onclose());
+  const closer = document.getElementById("drawer-close");
+  if (window.parent !== window) closer.firstChild.data = "Close in this class "; // beside another one
+  closer.addEventListener("click", () => onclose());
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !drawer.hidden) onclose(); });
 
   return { data, make, percent, block, pack, open, close, drawer, state, go, follow };

@@ -150,6 +150,15 @@ def test_the_address_holds_the_views_and_the_open_tables(browser: Browser, small
     assert not opened.errors and not again.errors
 
 
+def test_on_a_narrow_screen_a_problem_is_named_by_the_end_of_its_id(browser: Browser, small: Path) -> None:
+    opened = OpenPage(browser, small, width=400)
+    name = opened.page.locator("#grid tbody .name").first
+    seen, whole = (name.locator(part).bounding_box() for part in (".id", "bdi"))
+    assert seen and whole and whole["width"] > seen["width"]
+    assert whole["x"] < seen["x"] and whole["x"] + whole["width"] == pytest.approx(seen["x"] + seen["width"], abs=1)
+    assert ": " in name.inner_text()
+
+
 def test_the_columns_of_the_gradebook_have_one_width(browser: Browser, small: Path) -> None:
     opened = OpenPage(browser, small)
     opened.page.wait_for_selector("#grid .cell")
