@@ -116,6 +116,7 @@ def watch(child: int, seconds: float, patience: float, control: socket.socket, m
     with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3, other systems
         wake, tick = [os.pidfd_open(child)], TICK_S
     waited, used, last, late = 0.0, 0.0, time.monotonic(), False
+    idle = IDLE_S if LINUX else IDLE_S + seconds  # elsewhere the child's clock is read at its end alone
     begun: tuple[float, float] | None = None  # what this process and the program had used when this one began
     ended = os.wait4(child, os.WNOHANG)
     while not ended[0]:
@@ -130,7 +131,7 @@ def watch(child: int, seconds: float, patience: float, control: socket.socket, m
         waited, last = waited + min(now - last, 1.0), now
         late = used > seconds
         if begun:
-            late = late or time.process_time() - begun[0] > IDLE_S + SHARE * (used - begun[1])
+            late = late or time.process_time() - begun[0] > idle + SHARE * (used - begun[1])
         elif waited - used > patience:
             begun = time.process_time(), used
         if late:
