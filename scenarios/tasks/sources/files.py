@@ -198,6 +198,20 @@ def bank(path: Path, seed: int) -> list[Problem]:
     return [entry.tp for entry in _drawn(read(path, ("exam", "bank")), seed, "bank")]
 
 
+def refuse_mixed(problems: Sequence[Problem], tp_form: AnswerForm, source: object, key: Key) -> None:
+    """Refuse code problems beside TPs of another form, and others beside code: a TR is no example for them.
+
+    Raises:
+        TaskError: with the first such problem.
+    """
+    for one in problems:
+        if (one.form == "code") != (tp_form == "code"):
+            what = "asks for a program, and the teaching problems do not"
+            if one.form != "code":
+                what = "does not ask for a program, and the teaching problems do"
+            raise TaskError(f"{source}: {one.id} {what}; name a file of problems like those", key=key)
+
+
 def typical_tokens(entries: Sequence[Entry]) -> int:
     """The estimated tokens of a problem of median length."""
     lengths = sorted(len(entry.tp.text) for entry in entries)
@@ -230,8 +244,10 @@ def _examined(entries: Sequence[Entry], exam_files: Sequence[Path], exam: Exam) 
     Problems with the text of the TP, or of another EP, are left out.
     """
     others: dict[str, list[Problem]] = {}
+    key: Key = ("task", "exam_files")
     for n, path in enumerate(exam_files):
-        for entry in read(path, ("task", "exam_files"), unnamed=f"exam-file-{n}-line-"):
+        for entry in read(path, key, unnamed=f"exam-file-{n}-line-"):
+            refuse_mixed(entry.problems, entries[0].tp.form, path, key)
             others.setdefault(entry.tp.id, []).extend(entry.problems)
     found = []
     for entry in entries:
