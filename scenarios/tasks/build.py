@@ -18,7 +18,7 @@ from scenarios.tasks import embedding, exam_makers
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.grading.code import check_sandbox
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
-from scenarios.tasks.sources import files, gym, labelled
+from scenarios.tasks.sources import code_files, files, gym, labelled
 from scenarios.tasks.sources.families import FAMILIES
 from scenarios.tasks.sources.shapes import Entry
 
@@ -94,6 +94,16 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
     if train is None:
         train = scenario.iterate.task.train or scenario.iterate.score_items
     return TaskSizes(problem_tokens, train, texts.held_out, texts.tokens)
+
+
+def asks_for_programs(scenario: Scenario, *, folder: Path) -> bool:
+    """Whether the teaching problems of a class are code problems; their file is read for that.
+
+    Raises:
+        TaskError: the file cannot be used.
+    """
+    file = scenario.task.file if scenario.solves else None
+    return file is not None and files.read(code_files.located(folder / file))[0].tp.form == "code"
 
 
 def _check_code(task: Task, exam: Exam) -> None:
