@@ -39,7 +39,7 @@ CALL = struct.Struct("!ddQQI")
 END = struct.Struct("!?i?d")
 """Whether time ran out; the exit code, negative for a signal; whether the folder is as it was; seconds of waiting."""
 READY = b"ready"
-IDLE_S = 2.0
+IDLE_S = 3.0
 """Processor time that the supervisor gets while a program uses none, before it stops the program."""
 SHARE = 4
 """Most processor time that the supervisor may get beyond that, in multiples of what the program uses meanwhile."""
