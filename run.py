@@ -186,7 +186,7 @@ def plan(scenario: PlannedFile, /, *, overrides: Overrides = (), seed: Seed = No
     else:
         words = [training.in_words(described.teacher.name)] if training else []
         out.print(plans.tables(described, counted, rows, words + keys_sent(agents)))
-        say(err, *(f"Warning: {warning}" for warning in warnings))
+        say(err, *(f"Warning: {warning}" for warning in warnings), style="yellow")
     return COMPLETE
 
 
@@ -264,7 +264,7 @@ def place(scenario: "Scenario", machine: "hardware.Machine | None" = None) -> "P
     from agents.placement import crew, hardware
     from agents.training import preflight
     from scenarios.report.metrics import check_installed
-    from scenarios.session.plan import PlanRow
+    from scenarios.session.plan import PlanRow, unprotected
     from scenarios.session.request_counts import counts
 
     check_installed(scenario)
@@ -275,6 +275,7 @@ def place(scenario: "Scenario", machine: "hardware.Machine | None" = None) -> "P
         on = machine or hardware.look()
         training = preflight.forecast(agents, scenario.learn.training, **asked, machine=on, in_turn=in_turn)
     warnings = [] if machine else crew.warnings(agents, in_turn=in_turn, training=trains)
+    warnings += unprotected(scenario)
     return counted, agents, training, [PlanRow(**one.planned()) for one in agents], warnings
 
 

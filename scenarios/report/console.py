@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 
-def say(console: Console, *texts: str) -> None:
+def say(console: Console, *texts: str, style: str = "") -> None:
     """Print sentences, a line each; control characters in names and model texts are removed."""
     for text in texts:
-        console.print(Text(printable_lines(text)), soft_wrap=True)
+        console.print(Text(printable_lines(text), style=style), soft_wrap=True)
 
 
 def print_json(found: object) -> None:

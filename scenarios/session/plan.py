@@ -16,6 +16,7 @@ from scenarios.report.console import print_json, say
 from scenarios.report.formatting import entries, many
 from scenarios.scoring.equal_cost import MOST
 from scenarios.session.request_counts import Counts
+from scenarios.tasks.build import asks_for_programs
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -55,6 +56,16 @@ def order(scenario: Scenario, counted: Counts) -> tuple[str, ...]:
         *(_order_rewrite(scenario) if scenario.rewrites else ()),
         *(_order_iterate(scenario, counted) if scenario.classifies else ()),
     )
+
+
+def unprotected(scenario: Scenario) -> list[str]:
+    """A warning where programs of models would run without a sandbox; its files are in the current folder."""
+    if scenario.task.sandbox != "none" or not asks_for_programs(scenario, folder=Path()):
+        return []
+    return [
+        "programs that models write run without a sandbox (task.sandbox: none): they can read, change and send "
+        "whatever you can"
+    ]
 
 
 def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 from broker.errors import TaskError
-from broker.work_messages import Exemplar
+from broker.work_messages import AnswerForm, Exemplar
 from scenarios.config.schema import Exam, Scenario, Task
 from scenarios.tasks import embedding, exam_makers
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.grading.code import check_sandbox
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
-from scenarios.tasks.sources import files, gym, labelled
+from scenarios.tasks.sources import code_files, files, gym, labelled
 from scenarios.tasks.sources.families import FAMILIES
 from scenarios.tasks.sources.shapes import Entry
 
@@ -80,10 +80,12 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
             entries = files.check(task, exam, apart, folder=folder, never=never)
             if entries[0].tp.form == "code":
                 _check_code(task, exam)
+            _refuse_mixed(alone, entries[0].tp.form, file)
             _from_file(entries, task, exam, scenario.seed, apart, alone, folder, exam_makers.check)
             problem_tokens = files.typical_tokens(entries)
         else:
             problem_tokens = check(task, exam, folder=folder, held_out=apart)
+            _refuse_mixed(alone, FAMILIES[task.family].form, file)
     if scenario.classifies:
         texts = labelled.check(scenario.iterate.task, folder=folder)
         if texts.train is not None:
@@ -92,6 +94,16 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
     if train is None:
         train = scenario.iterate.task.train or scenario.iterate.score_items
     return TaskSizes(problem_tokens, train, texts.held_out, texts.tokens)
+
+
+def asks_for_programs(scenario: Scenario, *, folder: Path) -> bool:
+    """Whether the teaching problems of a class are code problems; their file is read for that.
+
+    Raises:
+        TaskError: the file cannot be used.
+    """
+    file = scenario.task.file if scenario.solves else None
+    return file is not None and files.read(code_files.located(folder / file))[0].tp.form == "code"
 
 
 def _check_code(task: Task, exam: Exam) -> None:
@@ -127,8 +139,11 @@ def build(
     apart, alone, never = _held_out(held_out_file, held_out, seed, folder)
     if task.family is None:
         entries = files.check(task, exam, apart, folder=folder, never=never)
+        _refuse_mixed(alone, entries[0].tp.form, held_out_file)
         return _from_file(entries, task, exam, seed, apart, alone, folder, exam_makers.make)
     gym.check(task, apart)
+    form = FAMILIES[task.family].form
+    _refuse_mixed(alone, form, held_out_file)
     source = f"reasoning-gym {task.family}"
     if exam.maker == "variants":
         items = gym.build(task, exam, seed, apart)
@@ -136,7 +151,7 @@ def build(
         tps = [item.tp for item in gym.build(task, msgspec.structs.replace(exam, problems=0), seed, apart)]
         endless = gym.others(task, seed)
         others = islice(endless, DRAWN) if exam.maker == "retrieval" else endless
-        bank: ExamBank = _exam_bank(exam, seed, folder) or (others, source)
+        bank: ExamBank = _exam_bank(exam, seed, folder, form) or (others, source)
         items = exam_makers.make(tps, *bank, exam)
     alone = alone or gym.hold_out(task, seed, apart, items)
     return _bank(source, items, alone, demonstrations(task.family, task.demonstrations))
@@ -157,7 +172,7 @@ def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> int:
     gym.check(task, held_out)
     if exam.maker == "retrieval":
         embedding.check(exam.embedding)
-    if bank := _exam_bank(exam, 0, folder):
+    if bank := _exam_bank(exam, 0, folder, FAMILIES[task.family].form):
         exam_makers.check((), *bank, exam)
     return FAMILIES[task.family].tokens
 
@@ -183,17 +198,24 @@ def _from_file(
         items, left = files.draw(entries, task, exam, seed, apart)
     else:
         tps, others, left = files.draw_apart(entries, task, seed, apart)
-        bank: ExamBank = _exam_bank(exam, seed, folder) or (others, name)
+        bank: ExamBank = _exam_bank(exam, seed, folder, entries[0].tp.form) or (others, name)
         items = make(tps, *bank, exam)
     return _bank(name, items, alone or left, demonstrations(items[0].tp.form, task.demonstrations))
 
 
-def _exam_bank(exam: Exam, seed: int, folder: Path) -> ExamBank | None:
-    """The problems in `exam.bank`; None: EPs are chosen from the task's problems."""
+def _refuse_mixed(held_out: Sequence[Problem], form: AnswerForm, file: str | None) -> None:
+    """Refuse held-out problems of `file` that teachers of TPs of this form cannot be measured on."""
+    files.refuse_mixed(held_out, form, file, ("learn", "held_out_file"))
+
+
+def _exam_bank(exam: Exam, seed: int, folder: Path, form: AnswerForm) -> ExamBank | None:
+    """The problems in `exam.bank`, for TPs of this form; None: EPs are chosen from the task's problems."""
     if exam.bank is None:
         return None
     path = folder / exam.bank
-    return files.bank(path, seed), path.name
+    problems = files.bank(path, seed)
+    files.refuse_mixed(problems, form, path, ("exam", "bank"))
+    return problems, path.name
 
 
 def _bank(

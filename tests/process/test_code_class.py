@@ -91,6 +91,15 @@ def test_report_replay_and_page_need_no_sandbox(finished: Path) -> None:
     assert "program " in classes.say("show", finished)
 
 
+def test_the_plan_of_a_class_or_study_says_that_programs_run_without_a_sandbox(tmp_path: Path) -> None:
+    (tmp_path / "class.yaml").write_text(SCENARIO.replace("FILE", str(FILE)))
+    (tmp_path / "study.yaml").write_text("study: s\nbase: class.yaml\nseeds: [1]\n")
+    for planned in ("class.yaml", "study.yaml"):
+        assert "run without a sandbox" in " ".join(classes.say("plan", tmp_path / planned).split()), planned
+    safe = classes.say("plan", classes.ROOT / "scenarios" / "smoke.yaml", "--set", "task.sandbox=none")
+    assert "sandbox" not in safe
+
+
 def test_a_study_of_classes_without_a_sandbox_says_so(finished: Path, tmp_path: Path) -> None:
     base, out = finished.parent / "class.yaml", tmp_path / "out"
     (tmp_path / "study.yaml").write_text(f"study: trial\nbase: {base}\nseeds: [1]\nprimary: [ada - sc]\n")

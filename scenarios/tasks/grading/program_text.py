@@ -4,6 +4,7 @@ import ast
 import re
 import textwrap
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 
 LONGEST = 20_000
@@ -13,13 +14,17 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
+OUTSIDE = {"input", "print", "stdin", "assert"}
+"""Names that tell code which prints, reads input or tests."""
+
 
 @lru_cache(16_384)
 def find_program(text: str, function: str, *, ended: bool = True) -> str | None:
     """The program in `text` that defines `function`, in the layout of `ast.unparse`; None if there is none.
 
     The last fenced block that defines the function counts; without one, the text itself. Statements beside the
-    definitions that print, read input or test are left out, since they are no part of the function.
+    definitions that print, read input or test are left out, since they are no part of the function; so are bare calls
+    of functions of the text that do (`main()`).
 
     Args:
         text: the whole answer of a model.
@@ -42,7 +47,8 @@ def _program(code: str, function: str) -> str | None:
             tree = ast.parse(code)
             if not _defines(tree, function):
                 return None
-            tree.body = [statement for statement in tree.body if not _is_beside(statement)]
+            own = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
+            tree.body = [statement for statement in tree.body if not _is_beside(statement, own)]
             program = ast.unparse(tree)
             compile(program, "program", "exec", dont_inherit=True)  # also finds a `return` outside of functions
             program.encode()  # text of JSON may hold half a surrogate pair
@@ -67,11 +73,30 @@ def _defines(tree: ast.Module, function: str) -> bool:
     return name in methods or name in functions
 
 
-def _is_beside(statement: ast.stmt) -> bool:
-    """Whether a statement of the module prints, reads input or tests."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
-        return False
-    if isinstance(statement, ast.Assert):
-        return True
-    names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-    return bool(names & {"input", "print"}) or (isinstance(statement, ast.If) and "__name__" in names)
+def _is_beside(statement: ast.stmt, own: Mapping[str, ast.FunctionDef]) -> bool:
+    """Whether a statement of the module prints, reads input or tests, itself or as a bare call of an `own` function."""
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom():
+            return False
+        case ast.If() if "__name__" in _names(statement):
+            return True
+        case ast.Expr(ast.Call(ast.Name(name))) if name in own:
+            return not OUTSIDE.isdisjoint(_reached(name, own))
+    return not OUTSIDE.isdisjoint(_names(statement))
+
+
+def _reached(name: str, own: Mapping[str, ast.FunctionDef]) -> set[str]:
+    """The names in a function, and in the `own` functions that it reaches."""
+    reached, todo = {name}, [name]
+    while todo:
+        if (function := own.get(todo.pop())) is not None:
+            todo += (more := _names(function) - reached)
+            reached |= more
+    return reached
+
+
+def _names(tree: ast.AST) -> set[str]:
+    """The names in a tree, `stdin` of `sys.stdin`, and `assert` for an assertion."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "stdin"}
+    return names | {"assert" for node in ast.walk(tree) if isinstance(node, ast.Assert)}

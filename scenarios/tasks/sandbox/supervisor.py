@@ -34,15 +34,15 @@ import time
 import types
 import typing
 
-CALL = struct.Struct("!dQQI")
-"""Seconds of processor time, bytes of memory, bytes of a file, processes."""
-END = struct.Struct("!?i?")
-"""Whether time ran out; the exit code, negative for a signal; whether the folder is as it was."""
+CALL = struct.Struct("!ddQQI")
+"""Seconds of processor time, seconds of waiting, bytes of memory, bytes of a file, processes."""
+END = struct.Struct("!?i?d")
+"""Whether time ran out; the exit code, negative for a signal; whether the folder is as it was; seconds of waiting."""
 READY = b"ready"
-GRACE_S = 5.0
-"""Wall-clock time of a program that only waits."""
-STARVED = 60
-"""Wall-clock time of a program, in multiples of the processor time that it has got: a busy machine makes it wait."""
+IDLE_S = 3.0
+"""Processor time that the supervisor gets while a program uses none, before it stops the program."""
+SHARE = 4
+"""Most processor time that the supervisor may get beyond that, in multiples of what the program uses meanwhile."""
 TICK_S = 0.02
 """How often the processor time is looked at."""
 OPEN_FILES = 64
@@ -69,7 +69,7 @@ def main(mode: str, uid: int) -> None:
         if not data:
             return
         task, answer = files
-        seconds, memory, file_bytes, processes = CALL.unpack(data)
+        seconds, patience, memory, file_bytes, processes = CALL.unpack(data)
         child = os.fork()
         if not child:
             try:
@@ -79,8 +79,8 @@ def main(mode: str, uid: int) -> None:
                 os._exit(1)
         os.close(task)
         os.close(answer)
-        late, code = watch(child, seconds, control, mode)
-        control.sendall(END.pack(late, code, unchanged(changed)))
+        late, code, waited = watch(child, seconds, patience, control, mode)
+        control.sendall(END.pack(late, code, unchanged(changed), waited))
 
 
 def become(uid: int) -> None:
@@ -102,15 +102,26 @@ def unchanged(changed: int) -> bool:
         return False
 
 
-def watch(child: int, seconds: float, control: socket.socket, mode: str) -> tuple[bool, int]:
-    """Wait for the child, kill what is left, and return whether it ran out of time, and its exit code."""
+def watch(child: int, seconds: float, patience: float, control: socket.socket, mode: str) -> tuple[bool, int, float]:
+    """Wait for the child, and kill what is left.
+
+    A busy machine makes a program wait, too. So when the program has waited longer than `patience`, this process begins
+    to compute as well: the machine gives two processes that only compute about the same. A program that uses far less
+    than this process gets waits by its own choice, and is stopped.
+
+    Returns:
+        Whether it ran out of time; its exit code; for how many seconds it did not compute.
+    """
     wake, tick = [], TICK_S / 10
     with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3, other systems
         wake, tick = [os.pidfd_open(child)], TICK_S
-    waited, last, late = 0.0, time.monotonic(), False
+    waited, used, last, late = 0.0, 0.0, time.monotonic(), False
+    idle = IDLE_S if LINUX else IDLE_S + seconds  # elsewhere the child's clock is read at its end alone
+    begun: tuple[float, float] | None = None  # what this process and the program had used when this one began
     ended = os.wait4(child, os.WNOHANG)
     while not ended[0]:
-        ready, _, _ = select.select([control.fileno(), *wake], [], [], tick)
+        # Without a pause this process computes.
+        ready, _, _ = select.select([control.fileno(), *wake], [], [], 0.0 if begun else tick)
         if control.fileno() in ready:  # nothing is sent during a call: the other side is gone
             kill(child, mode)
             os._exit(0)
@@ -118,7 +129,11 @@ def watch(child: int, seconds: float, control: socket.socket, mode: str) -> tupl
         # A step is cut, so that the time in which this machine or this process was stopped does not count.
         now = time.monotonic()
         waited, last = waited + min(now - last, 1.0), now
-        late = used > seconds or waited > GRACE_S + STARVED * used
+        late = used > seconds
+        if begun:
+            late = late or time.process_time() - begun[0] > idle + SHARE * (used - begun[1])
+        elif waited - used > patience:
+            begun = time.process_time(), used
         if late:
             os.kill(child, signal.SIGKILL)  # it may not have made its group yet
         ended = os.wait4(child, 0 if late else os.WNOHANG)
@@ -129,7 +144,8 @@ def watch(child: int, seconds: float, control: socket.socket, mode: str) -> tupl
     for descriptor in wake:
         os.close(descriptor)
     _, status, usage = ended
-    return late or usage.ru_utime + usage.ru_stime > seconds, os.waitstatus_to_exitcode(status)
+    late = late or usage.ru_utime + usage.ru_stime > seconds
+    return late, os.waitstatus_to_exitcode(status), max(waited - used, 0.0)
 
 
 def kill(child: int, mode: str) -> None:

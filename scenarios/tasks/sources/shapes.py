@@ -143,21 +143,6 @@ Raises:
 """
 
 
-def shape_of(data: dict[str, Any], where: str) -> str:
-    """The shape of an object: a key of `SHAPES`.
-
-    Raises:
-        TaskError: it has none.
-    """
-    for shape in SHAPES:
-        if shape in data:
-            return shape
-    raise TaskError(
-        f"{where}: neither `variants` (functional problems) nor `problem` and `solution` (MATH) nor `question` and "
-        "`answer` (plain ones) nor `statement` and `signature` (code problems)"
-    )
-
-
 def _id(id: str | int, unnamed: str) -> str:
     return unnamed if id == "" else str(id)
 

@@ -20,6 +20,9 @@ from scenarios.tasks.sources import files
 from tests import code_cases
 
 DOUBLE = "def double(n):\n    return 2 * n"
+MAIN = "def main():\n    n = int(input())\n    double(n)"
+TRY = "def try_it():\n    main()"
+TABLE = "table = []\n\ndef fill():\n    table.append(1)\nfill()"
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,10 @@ def test_every_shipped_solution_passes_its_own_cases(family: str, grader: ClassG
         (fenced("def double(n):\n    print(n)\n    return 2 * n"), "def double(n):\n    print(n)\n    return 2 * n"),
         (fenced("def double(größe):\n    return 2 * größe"), "def double(größe):\n    return 2 * größe"),
         (fenced("x = 1\ndef double(n):\n    return 2 * n"), "x = 1\n\ndef double(n):\n    return 2 * n"),
+        (fenced(f"{DOUBLE}\ndef main():\n    n = int(input())\n    double(n)\nmain()"), f"{DOUBLE}\n\n{MAIN}"),
+        (fenced(f"{DOUBLE}\n\n{MAIN}\n\n{TRY}\ntry_it()"), f"{DOUBLE}\n\n{MAIN}\n\n{TRY}"),
+        (fenced(f"{DOUBLE}\nimport sys\nn = int(sys.stdin.readline())"), f"{DOUBLE}\nimport sys"),
+        (fenced(f"{DOUBLE}\n\n{TABLE}"), f"{DOUBLE}\n{TABLE}"),  # the function may need what it fills
         ("", None),
         ("The answer is 4.", None),
         (fenced("def twice(n):\n    return 2 * n"), None),

@@ -11,7 +11,7 @@ import pytest
 from broker.errors import TaskError
 from scenarios.config.load import read
 from scenarios.config.schema import Exam, Task
-from scenarios.tasks.build import build, check_class
+from scenarios.tasks.build import build, build_class, check_class
 from scenarios.tasks.grading import code
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Problem
@@ -182,6 +182,38 @@ def test_where_no_sandbox_works_a_class_is_refused(tmp_path: Path, monkeypatch: 
         check_class(read(tmp_path / "x.yaml"), folder=tmp_path)
     assert refused.value.key == ("task", "sandbox")
     check_class(read(tmp_path / "x.yaml", ["task.sandbox=none"]), folder=tmp_path)
+
+
+HELD_OUT = "exam: {problems: 1}\nlevel: 2\nlearn: {held_out: 1, held_out_file: OTHER.jsonl}"
+
+
+@pytest.mark.parametrize(
+    ("task", "entry", "other", "key"),
+    [
+        ("family: chain_sum", "exam: {problems: 1, maker: fixed, bank: OTHER.jsonl}", "code", ("exam", "bank")),
+        ("file: numbers.jsonl", "exam: {problems: 1, maker: retrieval, bank: OTHER.jsonl}", "code", ("exam", "bank")),
+        ("file: code.jsonl", "exam: {problems: 1, maker: fixed, bank: OTHER.jsonl}", "numbers", ("exam", "bank")),
+        ("family: chain_sum", HELD_OUT, "code", ("learn", "held_out_file")),
+        ("file: numbers.jsonl", HELD_OUT, "code", ("learn", "held_out_file")),
+        ("file: code.jsonl", HELD_OUT, "numbers", ("learn", "held_out_file")),
+        ("exam_files: [OTHER.jsonl], file: numbers.jsonl", "", "code", ("task", "exam_files")),
+        ("exam_files: [OTHER.jsonl], file: code.jsonl", "", "numbers", ("task", "exam_files")),
+    ],
+)
+def test_code_problems_and_others_are_not_mixed(
+    task: str, entry: str, other: str, key: tuple[str, str], tmp_path: Path
+) -> None:
+    code = [OWN | {"id": f"c{n}", "statement": f"Double n in way {n}."} for n in range(3)]
+    numbers = [{"id": f"n{n}", "question": f"{n} + 1?", "answer": n + 1} for n in range(3)]
+    for name, lines in (("code", code), ("numbers", numbers)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    task = f"task: {{{task}, problems: 2, sandbox: none}}"
+    text = f"name: x\n{task}\nteacher: {{name: t}}\nstudents: [{{name: s}}]\n{entry}".replace("OTHER", other)
+    (tmp_path / "x.yaml").write_text(text)
+    for door in (check_class, build_class):
+        with pytest.raises(TaskError, match=rf"{other}.jsonl: .\d (asks|does not ask) for a program") as refused:
+            door(read(tmp_path / "x.yaml"), folder=tmp_path)
+        assert refused.value.key == key
 
 
 def test_exam_problems_are_the_rest_of_the_family(tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ from scenarios.report.graded_file import grade_file
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.grading.gold import Answer, read_gold
 from scenarios.tasks.problems import Problem
-from scenarios.tasks.sources import code_files, files, jsonlines
+from scenarios.tasks.sources import files, jsonlines
 from scenarios.tasks.sources.labels import TextPool
-from scenarios.tasks.sources.shapes import shape_of
 
 HERE = Path(__file__).parent
 JUDGED = HERE / "graded_answers.jsonl"
@@ -198,7 +197,7 @@ def test_every_example_of_the_page_is_accepted(tmp_path: Path) -> None:
             pool.finish("example")
             assert sorted(text.positive for text in pool.texts.values()) == [False, True, True]
         else:
-            shape = code_files.shape_of(first) or shape_of(first, "example")
+            shape = files.shape_of(first, "example")
             seen.add("####" if "####" in str(first.get("answer")) else shape)
             assert len(files.read(path)) == 3
     assert seen == {"question", "####", "variants", "problem", "signature", "label", "gold"}

@@ -117,6 +117,39 @@ def test_calls_after_five_that_ran_out_of_time_are_not_made(sandbox: Sandbox) ->
     assert "not run" in found[-1].detail and "not run" not in found[5].detail
 
 
+PACED = """import time
+def f(work, pause):
+    while time.process_time() < work:
+        begun = time.process_time()
+        while time.process_time() < begun + 0.01:
+            pass
+        time.sleep(pause)
+    return 'done'"""
+
+
+def test_a_program_that_waits_most_of_its_time_is_stopped_although_it_uses_little() -> None:
+    with Sandbox(kind="none") as made:
+        (found,) = made.run(PACED, "f", [[1.0, 0.5]], Limits(seconds=2.0))
+    assert found.error == "timeout"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux, which puts processes on one core")
+def test_a_program_that_computes_is_not_stopped_where_the_machine_gives_it_little() -> None:
+    # The program and its supervisor share one core with processes that only compute.
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(16)]
+    try:
+        with Sandbox(kind="none") as made:
+            (found,) = made.run(PACED, "f", [[0.6, 0.0]], Limits(seconds=10.0))
+    finally:
+        os.sched_setaffinity(0, cores)
+        for other in others:
+            other.kill()
+            other.wait()
+    assert found == Outcome("done")
+
+
 @confined
 def test_threads_share_the_workers_and_get_their_own_outcomes(sandbox: Sandbox) -> None:
     with ThreadPoolExecutor(8) as threads:
