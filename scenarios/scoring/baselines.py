@@ -39,7 +39,7 @@ def length_matched(sheet: Sheet, students: Sequence[str], scoring: Scoring) -> f
         return 0.0
     answer = sheet.choose("max", students, scoring).answer
     scores = lbt_scores(sheet.lesson.rationales, students, scoring.merge)
-    chosen = [rationale for rationale, group in candidates if group.representative.answer == answer]
+    chosen = [rationale for rationale, group in candidates if group.representative.shown == answer]
     picked = max(chosen, key=lambda rationale: scores.get(rationale.id, 0))  # with equal scores the first by repeat
     others = [one for one in candidates if material(one[0]) != material(picked)]
     length = picked.completion_tokens
@@ -92,7 +92,8 @@ def universal(sheet: Sheet) -> ChosenAnswer:
     named = sheet.lesson.universal.tr if sheet.lesson.universal else ""
     for rationale, group in _candidates(sheet):
         if rationale.id == named:
-            return ChosenAnswer(group.representative.answer, group.correct, expected_correct=float(group.correct))
+            one = group.representative
+            return ChosenAnswer(one.shown, one.correct, expected_correct=float(one.correct), hidden=one.hidden)
     return ChosenAnswer(None, False)
 
 

@@ -50,6 +50,11 @@ def test_the_pick_of_m1s_length_has_another_text_unless_there_is_none() -> None:
     assert length_matched(alone, ("ada",), SCORING) == 1.0
 
 
+def test_the_pick_of_m1s_length_is_found_among_programs_which_tables_show_by_another_name() -> None:
+    programs = [replace(one, behaviour=f"{one.answer}-digest") for one in ONE.lesson.rationales if one.answer]
+    assert length_matched(sheet(*programs), ("ada",), SCORING) == 0.5
+
+
 def test_without_an_answer_nothing_is_right() -> None:
     nothing = sheet(rationale(0, None, 10))
     assert [random_pick(nothing), shortest(nothing), length_matched(nothing, ("ada",), SCORING)] == [0.0] * 3
