@@ -1,11 +1,13 @@
-"""Notes for the summary that an agent at a server writes to the run's folder: one JSON file, `server-AGENT`, a process.
+"""Notes for the summary that agents write to the run's folder; scenarios/report reads them.
 
-agents/engines/openai writes them; scenarios/report reads them.
+An agent at a server (agents/engines/openai) writes one JSON file, `server-AGENT`, a process. An agent on vLLM that
+merges an adapter into weights of 16 bits writes `weights/DIGEST.merged`, with the dtype of these weights.
 """
 
 import msgspec
 
 PREFIX = "server-"
+MERGED = ".merged"
 
 
 class ServerNotes(msgspec.Struct, frozen=True):

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import classes
 from tests.gpu import cards
-from tests.gpu.__main__ import PHASES
+from tests.gpu.__main__ import DEADLINE_S, PHASES
 
 
 def test_the_run_for_gpus_passes_on_a_cpu_and_says_what_it_left_out(tmp_path: Path) -> None:
@@ -23,6 +25,12 @@ def test_the_run_for_gpus_passes_on_a_cpu_and_says_what_it_left_out(tmp_path: Pa
         own = [each for each in told["checks"] if each["name"].split(":")[0] == phase.name]
         assert {each["state"] for each in own} == {"SKIP"} if phase.no_cpu else own
         assert all(each["note"] for each in own if each["state"] == "SKIP")
+
+
+@pytest.mark.parametrize("vllm", [True, False])
+def test_all_phases_fit_into_the_time_of_the_run(vllm: bool) -> None:
+    seconds = [phase.seconds for phase in PHASES if phase.with_vllm in (None, vllm)]
+    assert sum(seconds) <= DEADLINE_S < 9 * 60
 
 
 def test_without_a_gpu_the_run_fails_and_says_so(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from scenarios.config.schema import Scenario
 from scenarios.records.observe import Rationale, TeachingProblemRecord, Tokens
 from scenarios.report.formatting import interval, percent, signed, signed_interval
 from scenarios.report.layout import Ruled
-from scenarios.report.methods import Comparison, Method, compare, cost, tokens
+from scenarios.report.methods import Comparison, Method, compare, cost, s_score, tokens
 from scenarios.scoring.baselines import (
+    by_visible_cases,
     length_matched,
     majority_alone,
     random_pick,
@@ -23,10 +24,12 @@ from scenarios.scoring.lbt import ChosenAnswer, Same, Sheet
 from scenarios.scoring.statistics import wilson
 
 ALONE, SELF_MAX, SELF_SUM, UNIVERSAL = "students_alone", "self_evaluation_max", "self_evaluation_sum", "universal_sc"
+BY_CASES = "by_visible_cases"
 LABELS = {
     "random_pick": "random",
     "shortest": "shortest",
     "length_matched": "as long as MAX's",
+    BY_CASES: "by visible cases",
     ALONE: "students alone",
     SELF_MAX: "self-eval. MAX",
     SELF_SUM: "self-eval. SUM",
@@ -36,12 +39,13 @@ AGAINST = {
     "random_pick": "m1_max",
     "shortest": "m1_max",
     "length_matched": "m1_max",
+    BY_CASES: "m1_max",
     ALONE: "m1_sum",
     SELF_MAX: "m1_max",
     SELF_SUM: "m1_sum",
     UNIVERSAL: "m1_sum",
 }
-"""The rule of M1 that each is compared with."""
+"""The rule of M1 that each is compared with: on accuracy, by visible cases on S-scores."""
 RULES = {"m1_max": "MAX", "m1_sum": "SUM"}
 TITLE = "Baselines of M1"
 HEADINGS = ("baseline", "right", "95 %", "tokens", "M1 better", "95 %", "p")
@@ -55,11 +59,17 @@ NOTE = (
 )
 
 
+CASES_NOTE = (
+    "by visible cases: a program that passes all of them, which is right wherever any rationale is; so M1 better is "
+    "here a difference of S-scores."
+)
+
+
 class Baseline(Method, frozen=True):
     """A baseline. Where several TRs could be picked it counts as right in part."""
 
     against: Comparison | None = None
-    """M1 minus this; None without exams."""
+    """M1 minus this; None without exams. by_visible_cases: of S-scores, on the TPs with hidden cases."""
 
 
 def baselines(
@@ -88,14 +98,15 @@ def baselines(
             **_share(name, [float(one.correct) for one in choices], lessons),
             tie_share=sum(one.tied for one in choices) / len(choices),
             accuracy_random_ties=sum(one.expected_correct for one in choices) / len(choices),
+            s_score=s_score(choices),
         )
         for name, choices in made.items()
     }
     right = picked | {name: [float(one.correct) for one in choices] for name, choices in made.items()}
-    return {
-        name: msgspec.structs.replace(one, against=_against(name, right[name], chosen, scenario.seed))
-        for name, one in found.items()
-    }
+    pairs = {name: _against(name, right[name], chosen, scenario.seed) for name in found if name != BY_CASES}
+    if BY_CASES in made:
+        pairs[BY_CASES] = _on_hidden_cases(made[BY_CASES], chosen, scenario.seed)
+    return {name: msgspec.structs.replace(one, against=pairs[name]) for name, one in found.items()}
 
 
 def _picked(scenario: Scenario, sheets: Sequence[Sheet], *, examined: bool) -> dict[str, list[float]]:
@@ -111,9 +122,11 @@ def _picked(scenario: Scenario, sheets: Sequence[Sheet], *, examined: bool) -> d
 
 
 def _asked(scenario: Scenario, sheets: Sequence[Sheet], same: Same) -> dict[str, list[ChosenAnswer]]:
-    """The answers of those that `baselines` of the scenario asks for."""
+    """The answers of the others: by visible cases, and those that `baselines` of the scenario asks for."""
     scoring, teacher = scenario.scoring, (scenario.teacher.name,)
     found: dict[str, list[ChosenAnswer]] = {}
+    if any(sheet.lesson.form == "code" for sheet in sheets):
+        found[BY_CASES] = [by_visible_cases(sheet, same, scoring) for sheet in sheets]
     if "students_alone" in scenario.baselines:
         names = [student.name for student in scenario.students]
         for student in ("", *(names if len(names) > 1 else ())):
@@ -140,6 +153,16 @@ def _against(
     return compare(rule, name, of_m1, right, seed) if of_m1 else None
 
 
+def _on_hidden_cases(
+    picked: Sequence[ChosenAnswer], chosen: Mapping[str, Sequence[ChosenAnswer]], seed: int
+) -> Comparison | None:
+    """S-scores of M1 and of the choice by visible cases; a TP counts if either choice has one."""
+    rule = AGAINST[BY_CASES]
+    both = [(a.hidden, b.hidden) for a, b in zip(chosen.get(rule, ()), picked, strict=False)]
+    values = [(a or 0.0, b or 0.0) for a, b in both if (a, b) != (None, None)]
+    return compare(rule, BY_CASES, [a for a, _ in values], [b for _, b in values], seed) if values else None
+
+
 def _cost(name: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]:
     """Tokens, and TRs: fields of `Method`."""
     name, _, student = name.partition(".")
@@ -161,10 +184,27 @@ def _cost(name: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int]
     return dict(spent)
 
 
+def headings(found: Mapping[str, Baseline]) -> list[str]:
+    """The headings of `rows`."""
+    return [*HEADINGS[:4], *(["S-score"] if BY_CASES in found else []), *HEADINGS[4:]]
+
+
+def note(found: Mapping[str, Baseline]) -> str:
+    """What the table means."""
+    return f"{NOTE} {CASES_NOTE}" if BY_CASES in found else NOTE
+
+
 def rows(found: Mapping[str, Baseline]) -> list[tuple[str, ...]]:
-    """The cells under HEADINGS of each baseline."""
+    """The cells under the headings of each baseline."""
     return [
-        (_label(name), percent(one.accuracy), interval(one.ci95), f"{one.completion_tokens:,}", *_beside(one.against))
+        (
+            _label(name),
+            percent(one.accuracy),
+            interval(one.ci95),
+            f"{one.completion_tokens:,}",
+            *([percent(one.s_score)] if BY_CASES in found else ()),
+            *_beside(one.against),
+        )
         for name, one in found.items()
     ]
 
@@ -182,9 +222,10 @@ def _beside(pair: Comparison | None) -> tuple[str, ...]:
 
 def table(found: Mapping[str, Baseline]) -> Ruled:
     """The baselines in a short table."""
-    drawn = Ruled(TITLE, NOTE)
-    drawn.add_column(HEADINGS[0])
-    drawn.add_columns(*HEADINGS[1:])
+    drawn = Ruled(TITLE, note(found))
+    first, *others = headings(found)
+    drawn.add_column(first)
+    drawn.add_columns(*others)
     for row in rows(found):
         drawn.add_row(*row)
     return drawn

@@ -84,7 +84,8 @@ def summarize(
     line_ups = compare_lineups(compared, names, scoring, seed) if solves else []
     failures = failed(store, given_up)
     agents = agents_of(store, facts, failures, iteration, scenario.pools)
-    rounds = learn.summarize_rounds(scenario, learnt, training_records(store), complete=complete)
+    records = training_records(store)
+    rounds = learn.summarize_rounds(scenario, learnt, records, complete=complete, merged=facts.merged)
     found = analyse(scenario, compared, line_ups, named) if solves else Analysis()
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
     parts, published = breakdown(counted, chosen, named), scenario.published.by_method

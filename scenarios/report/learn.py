@@ -8,7 +8,7 @@ import msgspec
 
 from scenarios.config.schema import Scenario
 from scenarios.records.learn import MACHINE_DEPENDENT, Gaps, LearnRoundRecord, Measured, Training
-from scenarios.report.learn_notes import notes
+from scenarios.report.learn_notes import merge_notes, notes
 from scenarios.report.methods import Comparison, Method, compare
 from scenarios.report.training_records import TrainingRecords
 from scenarios.scoring.statistics import mean, wilson
@@ -121,7 +121,12 @@ class LearnRoundSummary(msgspec.Struct, frozen=True):
 
 
 def summarize_rounds(
-    scenario: Scenario, learnt: Sequence[LearnRoundRecord], records: TrainingRecords, *, complete: bool
+    scenario: Scenario,
+    learnt: Sequence[LearnRoundRecord],
+    records: TrainingRecords,
+    *,
+    complete: bool,
+    merged: Mapping[str, str] | None = None,
 ) -> list[LearnRoundSummary]:
     """Every round that has begun.
 
@@ -130,12 +135,14 @@ def summarize_rounds(
         learnt: its rounds.
         records: curves and times of its trainings.
         complete: of a complete class every problem counts; else those on which all is there.
+        merged: see `RunFacts.merged`; None: nothing was.
     """
     known: dict[str, Measured] = {}
     found = []
     for one in learnt:
         known |= {measured.weights: measured for measured in one.measured}
-        found.append(_round(scenario, one, known, records, complete))
+        told = [*notes(scenario, one), *merge_notes(one, merged or {})]
+        found.append(_round(scenario, one, known, records, told, complete))
     return found
 
 
@@ -171,7 +178,12 @@ def comparisons(rounds: Sequence[LearnRoundSummary]) -> list[Comparison]:
 
 
 def _round(
-    scenario: Scenario, one: LearnRoundRecord, known: Mapping[str, Measured], records: TrainingRecords, complete: bool
+    scenario: Scenario,
+    one: LearnRoundRecord,
+    known: Mapping[str, Measured],
+    records: TrainingRecords,
+    told: list[str],
+    complete: bool,
 ) -> LearnRoundSummary:
     teachers = named(one)
     values, left_out = how_well(scenario, one, known, complete=complete)
@@ -181,7 +193,7 @@ def _round(
         arms=[_arm(training, records) for training in one.trainings],
         teachers=[_teacher(name, of_seeds, known, values[name]) for name, of_seeds in teachers.items()],
         paired=list(_comparisons(values, scenario.seed)),
-        notes=list(notes(scenario, one)),
+        notes=told,
         lbt_left_out=left_out,
     )
 

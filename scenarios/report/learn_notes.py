@@ -1,6 +1,6 @@
 """Notes on the arms of a round of level 2, a sentence each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from scenarios.config.schema import Scenario
@@ -64,6 +64,16 @@ def notes(scenario: Scenario, one: LearnRoundRecord) -> Iterator[str]:
     if one.finished and one.number < learn.rounds and not any(t.weights for t in trainings if t.arm == learn.lead):
         again = _rounds(one.number + 1, learn.rounds)
         yield f"{ARM_LABELS[learn.lead]} made no new teacher, so {again} would be the same again."
+
+
+def merge_notes(one: LearnRoundRecord, merged: Mapping[str, str]) -> Iterator[str]:
+    """Which trained teachers answered with merged adapters; `merged`: see `RunFacts.merged`."""
+    for training in one.trainings:
+        if training.weights and (dtype := merged.get(training.weights)):
+            yield (
+                f"{training.label}: vLLM merged its adapter into {dtype} weights, which rounds small trainings away: "
+                "set teacher.dtype to float32, or teacher.engine to transformers."
+            )
 
 
 def _rounds(first: int, last: int) -> str:

@@ -131,11 +131,11 @@ def _method(choices: Sequence[ChosenAnswer], spent: Mapping[str, int]) -> Method
         **spent,
         tie_share=sum(c.tied for c in choices) / n,
         accuracy_random_ties=sum(c.expected_correct for c in choices) / n,
-        s_score=_s_score(choices),
+        s_score=s_score(choices),
     )
 
 
-def _s_score(choices: Sequence[ChosenAnswer]) -> float | None:
+def s_score(choices: Sequence[ChosenAnswer]) -> float | None:
     """The mean S-score over the TPs; those without hidden cases are left out."""
     if all(choice.hidden is None for choice in choices):
         return None

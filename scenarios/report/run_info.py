@@ -51,6 +51,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     """By process; from the run's folder."""
     server_notes: dict[str, ServerNotes] = {}
     """By process; from the run's folder."""
+    merged: dict[str, str] = {}
+    """By digest of an adapter that vLLM merged into weights of 16 bits: their dtype; from the run's folder."""
     not_compared: int = 0
     """Formulas that math-verify could not compare in time, in all sessions: they were compared as text alone."""
     unprotected: bool = False

@@ -1,7 +1,8 @@
-"""What agents have spent at servers, and what these servers do not take.
+"""What agents have spent at servers, what these servers do not take, and which adapters vLLM merged.
 
-Both stand in files that the agents' processes keep in the run's folder: `spent-AGENT` and `server-AGENT`. Agents write
-them with every call, so they say more than the last heartbeat of a class that was killed.
+All stand in files that the agents' processes keep in the run's folder: `spent-AGENT`, `server-AGENT`, and
+`weights/DIGEST.merged`. Agents write them as it happens, so they say more than the last heartbeat of a class that was
+killed.
 """
 
 import contextlib
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from broker.server_notes import MERGED, ServerNotes
 from broker.server_notes import PREFIX as NOTES
-from broker.server_notes import ServerNotes
 
 PREFIX = "spent-"
 
@@ -35,4 +36,13 @@ def server_notes_in(folder: Path) -> dict[str, ServerNotes]:
     for file in sorted(folder.glob(f"{NOTES}*")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
             found[file.name.removeprefix(NOTES)] = msgspec.json.decode(file.read_bytes(), type=ServerNotes)
+    return found
+
+
+def merged_in(folder: Path) -> dict[str, str]:
+    """The dtype of the weights that an adapter was merged into, by the adapter's digest."""
+    found: dict[str, str] = {}
+    for file in sorted((folder / "weights").glob(f"*{MERGED}")):
+        with contextlib.suppress(OSError):
+            found[file.name.removesuffix(MERGED)] = file.read_text("utf-8", "replace")
     return found

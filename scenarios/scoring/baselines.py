@@ -1,7 +1,8 @@
 """Rules that M1 is compared with, which choose without looking at the exams.
 
-The first three need no request; how right they are on a TP is a share: where several TRs could be picked, the mean over
-them. The others need those of `baselines` in the scenario. Like M1 all pick among answers that can be read.
+Those that pick one TR need no request; how right they are on a TP is a share: where several TRs could be picked, the
+mean over them. The choice by visible cases needs none either. The others need those of `baselines` in the scenario.
+Like M1 all pick among answers that can be read.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -39,11 +40,21 @@ def length_matched(sheet: Sheet, students: Sequence[str], scoring: Scoring) -> f
         return 0.0
     answer = sheet.choose("max", students, scoring).answer
     scores = lbt_scores(sheet.lesson.rationales, students, scoring.merge)
-    chosen = [rationale for rationale, group in candidates if group.representative.answer == answer]
+    chosen = [rationale for rationale, group in candidates if group.representative.shown == answer]
     picked = max(chosen, key=lambda rationale: scores.get(rationale.id, 0))  # with equal scores the first by repeat
     others = [one for one in candidates if material(one[0]) != material(picked)]
     length = picked.completion_tokens
     return _expected(_least(others or candidates, lambda rationale: abs(rationale.completion_tokens - length)))
+
+
+def by_visible_cases(sheet: Sheet, same: Same, scoring: Scoring) -> ChosenAnswer:
+    """A program that passes all visible cases: the one that most TRs agree on. Where none passes, the choice of SC.
+
+    It is right wherever any TR is, as the cases that grade a program choose it: only its S-score can be compared.
+    """
+    passing = tuple(one for one in sheet.lesson.rationales if one.correct)
+    kept = Sheet(msgspec.structs.replace(sheet.lesson, rationales=passing), same) if passing else sheet
+    return kept.choose("sc", (), scoring)
 
 
 def draws(scenario: Scenario, sampling: Sampling) -> int:
@@ -92,7 +103,8 @@ def universal(sheet: Sheet) -> ChosenAnswer:
     named = sheet.lesson.universal.tr if sheet.lesson.universal else ""
     for rationale, group in _candidates(sheet):
         if rationale.id == named:
-            return ChosenAnswer(group.representative.answer, group.correct, expected_correct=float(group.correct))
+            one = group.representative
+            return ChosenAnswer(one.shown, one.correct, expected_correct=float(one.correct), hidden=one.hidden)
     return ChosenAnswer(None, False)
 
 

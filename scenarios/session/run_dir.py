@@ -31,7 +31,7 @@ from scenarios.levels import sequence
 from scenarios.levels.base import Level, Outcome, Setup
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
-from scenarios.report.spend import server_notes_in, spent_in
+from scenarios.report.spend import merged_in, server_notes_in, spent_in
 from scenarios.scoring.lbt import Same
 from scenarios.session.runner import Ending
 from scenarios.session.running import is_running, members
@@ -308,8 +308,8 @@ class RunFolder:
             asked = keep(self.only(scenario, bank))
             level = sequence.make(Setup(scenario, asked, store.answerers(), store.given_up(), same=grader.same))
             step, _ = replay(level, level.begin(), store.find)
-            spent, notes = spent_in(self.path), server_notes_in(self.path)
-            facts = msgspec.structs.replace(facts_from(store), spent=spent, server_notes=notes)
+            spent, notes, merged = spent_in(self.path), server_notes_in(self.path), merged_in(self.path)
+            facts = msgspec.structs.replace(facts_from(store), spent=spent, server_notes=notes, merged=merged)
             if facts.status != "complete" and is_running(self.path):
                 facts = msgspec.structs.replace(facts, status="running")
             yield RecordedClass(scenario, bank, store, level.outcome(), step.requests, facts, grader.same)

@@ -53,6 +53,11 @@ def test_a_class_on_programs_is_taught_examined_and_reported(finished: Path) -> 
     for name in ("greedy", "sc", "m1_max", "m1_sum"):
         assert 0 <= found["methods"][name]["accuracy"] <= 1
         assert 0 <= found["methods"][name]["s_score"] <= 1
+    by_cases, oracle = found["baselines"]["by_visible_cases"], found["best_possible"]["accuracy"]
+    assert by_cases["accuracy"] == oracle, "the visible cases are the grade"
+    against = by_cases["against"]
+    assert (against["a"], against["n"]) == ("m1_max", 3)
+    assert against["difference"] == pytest.approx(found["methods"]["m1_max"]["s_score"] - by_cases["s_score"])
     with Store(finished) as store:
         marks = {bool(grade) for (grade,) in store.query("SELECT correct FROM exam_answer")}
         taught = store.query("SELECT behaviour, hidden FROM result WHERE kind = 'Teach' AND answer IS NOT NULL")

@@ -4,11 +4,11 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from agents.engines.base import EngineStartError, Settings
+from agents.engines.base import EngineStartError, Prompt, Settings
 from agents.engines.local.loading import pick_dtype
 from agents.engines.vllm.weights import EXTENSION, adaptable
 from agents.models.fetch import locked
@@ -28,6 +28,8 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 LORAS = 4
 """Most adapters in one batch, of rank 64 or less: fewer of a higher rank, since each takes memory from the start."""
 LORA_KEYS = ("enable_lora", "max_lora_rank", "max_loras", "lora_target_modules")
+PROGRESS_EVERY = 8
+"""Tokens between two progress reports, each of which takes time in the process that feeds the engine."""
 ENVIRONMENT = {
     # A forked core would inherit this process's sockets and threads.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
@@ -99,6 +101,34 @@ def lora_arguments(rank: int, dtype: str, base: Path | None) -> dict[str, Any]:
     most = next(each for each in LORA_RANKS if each >= rank)
     at_once = max(1, min(LORAS, LORAS * 64 // most))
     return dict(zip(LORA_KEYS, (True, most, at_once, adaptable(base)), strict=True))
+
+
+def sampling_params(prompt: Prompt, stops: Collection[int], kind: str, *, structured: bool) -> Any:
+    """Return vLLM's parameters of one request.
+
+    Args:
+        prompt: the request.
+        stops: tokens that end an answer.
+        kind: kind of device: `cpu` or `cuda`.
+        structured: whether this vLLM keeps to a structure.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    sampling = prompt.sampling
+    structure = prompt.structure if structured else None
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        seed=None if kind == "cpu" else prompt.seed,
+        structured_outputs=StructuredOutputsParams(regex=structure) if structure else None,
+        stop_token_ids=sorted(stops),
+        detokenize=False,
+        output_kind=RequestOutputKind.DELTA,
+        stream_interval=PROGRESS_EVERY,
+    )
 
 
 def cpu_dtype() -> str:

@@ -24,20 +24,20 @@ from agents.engines.chat import Chat
 from agents.engines.local.engine import check_sampling
 from agents.engines.local.loading import chat_of, check_numbers
 from agents.engines.vllm import scoring
-from agents.engines.vllm.config import ENVIRONMENT, LORA_KEYS, alone_on, arguments, check_seat
-from agents.engines.vllm.errors import LogExcerpt, explain, gist
+from agents.engines.vllm.config import ENVIRONMENT, LORA_KEYS, alone_on, arguments, check_seat, sampling_params
+from agents.engines.vllm.errors import LogExcerpt, explain, gist, out_of_memory
 from agents.engines.vllm.weights import adaptable, source
 from agents.engines.weight_scheduler import WeightScheduler
 from agents.models import trained_weights
 from agents.placement.memory import CONTEXT_MB, MB
+from broker.files import write_atomically
+from broker.server_notes import MERGED
 from broker.work_messages import Usage
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PROGRESS_EVERY = 8
-"""Tokens between two progress reports, each of which takes time in the process that feeds the engine."""
 NO_LORA = "LoRA"
 """Part of vLLM's words about a model beside which it keeps no adapters."""
 SHUTDOWN_S = {"cpu": 0.0, "cuda": 5.0}
@@ -216,7 +216,7 @@ class VllmEngine:
         cached, reason = 0, None
         async with self._turn(prompt.weights) as adapter:
             with self._failures():
-                sampling = self._sampling(prompt, chat)
+                sampling = sampling_params(prompt, chat.stops, self._kind, structured=self._structured)
                 async for out in self._llm.generate(
                     scoring.token_prompt(tokens, prompt.weights), sampling, prompt.request_id, lora_request=adapter
                 ):
@@ -273,7 +273,7 @@ class VllmEngine:
         """Load an adapter beside the base and return vLLM's request for it; None: the weights must replace the base.
 
         Raises:
-            EngineFailure: the weights do not fit this model.
+            EngineFailure: the weights do not fit this model, or now there is no memory for the adapter.
         """
         from vllm.lora.request import LoRARequest
 
@@ -292,6 +292,11 @@ class VllmEngine:
         except EngineDead:
             raise
         except Exception as error:
+            if out_of_memory(error):  # the next request for it may find memory; a merge would stay
+                name = weights[:12]
+                raise EngineFailure(
+                    "engine", f"out of memory: cannot load the adapter {name}: {gist(error)}"
+                ) from error
             log.warning("merges the adapter %s, since vLLM cannot keep it beside: %s", weights[:12], gist(error))
             return None
         log.info("keeps the adapter %s beside the base", weights[:12])
@@ -305,6 +310,9 @@ class VllmEngine:
         try:
             with self._failures():
                 await self._llm.collective_rpc("load_weights_from", args=tuple(tensors))
+            dtype = str(self._llm.model_config.dtype).removeprefix("torch.")
+            if tensors.adapter and dtype != "float32":
+                write_atomically(Path(settings.weights_folder) / f"{weights}{MERGED}", dtype.encode(), sync=False)
         except EngineDead:
             raise
         except Exception as error:
@@ -329,22 +337,3 @@ class VllmEngine:
             raise EngineFailure("unsupported", f"vLLM refuses the request: {gist(error)}") from error
         except EngineGenerateError as error:
             raise EngineFailure("engine", f"vLLM failed on the request: {gist(error.__cause__ or error)}") from error
-
-    def _sampling(self, prompt: Prompt, chat: Chat) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        sampling = prompt.sampling
-        structure = prompt.structure if self._structured else None
-        return SamplingParams(
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            max_tokens=sampling.max_tokens,
-            seed=None if self._kind == "cpu" else prompt.seed,
-            structured_outputs=StructuredOutputsParams(regex=structure) if structure else None,
-            stop_token_ids=sorted(chat.stops),
-            detokenize=False,
-            output_kind=RequestOutputKind.DELTA,
-            stream_interval=PROGRESS_EVERY,
-        )

@@ -90,6 +90,11 @@ def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStar
     return EngineStartError(says)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether a request failed for lack of memory, which another one may not meet."""
+    return isinstance(error, MemoryError) or bool(MEMORY.search(str(error)))
+
+
 def gist(error: BaseException) -> str:
     """Return the first line of an error's text; for a failed validation, the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -21,6 +21,7 @@ from scenarios.levels.observe.rounds import Rounds
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.observe.votes import Votes, rationale_of
 from scenarios.records.observe import ExamAnswer, ExamGrade, TeachingProblemRecord
+from scenarios.tasks import programs
 from scenarios.tasks.problems import Problem
 
 
@@ -63,7 +64,8 @@ class ObserveLevel:
         self._greedy = msgspec.structs.replace(lesson.sampling, temperature=0.0)
         self._greedy_is_sampled = lesson.greedy and self._greedy == lesson.sampling
         """At temperature 0 the greedy TR and the only sampled one are one request."""
-        self._shortened = () if lesson.material == "rationale" else (lesson.material,)
+        of_programs = any(problem.form == "code" for problem in bank.problems)
+        self._shortened = () if lesson.material == "rationale" else ("program" if of_programs else "answer",)
         """Part of the ids of exams whose material is not a whole TR."""
         self._sampling = {s.name: scenario.sampling_of(s) for s in scenario.students}
         self._exam_keys = {
@@ -185,8 +187,11 @@ class ObserveLevel:
         )
 
     def _taught(self, tr: str, text_of: TextOf) -> str:
-        """What students see of a TR: a whole solution, or its last line alone."""
-        return text_of(tr) if self._scenario.lesson.material == "rationale" else f"Answer: {self._answers[tr]}"
+        """What students see of a TR: a whole solution, or its answer alone, in the form in which solutions end."""
+        if self._scenario.lesson.material == "rationale":
+            return text_of(tr)
+        answer = self._answers[tr]
+        return programs.block("", answer).strip() if "program" in self._shortened else f"Answer: {answer}"
 
     # --- requests ---------------------------------------------------------------------------------------
 

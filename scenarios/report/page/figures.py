@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec import UnsetType
 
-from scenarios.report.baselines import HEADINGS, rows
+from scenarios.report.baselines import headings, rows
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.methods import Method
 from scenarios.report.page.chart_data import INK, Chart, Dot, PageTable, colours
@@ -117,7 +117,7 @@ def _costs(found: Mapping[str, Method]) -> dict[str, str]:
 
 def baselines(summary: Summary) -> PageTable | None:
     """The baselines of M1; None where there are none."""
-    return PageTable(HEADINGS, tuple(rows(summary.baselines))) if summary.baselines else None
+    return PageTable(tuple(headings(summary.baselines)), tuple(rows(summary.baselines))) if summary.baselines else None
 
 
 def students(summary: Summary) -> Chart | None:

@@ -11,7 +11,7 @@ from broker.files import write_atomically
 from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Outcome
-from scenarios.report.baselines import NOTE
+from scenarios.report.baselines import note
 from scenarios.report.count_notes import counted
 from scenarios.report.page import activity, analysis, figures, flips, line_ups, rounds, training
 from scenarios.report.page.answer import answer
@@ -97,7 +97,7 @@ def write_class_page(
             doubts=doubts(summary, scenario),
             methods=figures.methods(summary),
             baselines=figures.baselines(summary),
-            about_baselines=NOTE,
+            about_baselines=note(summary.baselines),
             comparisons=[comparison_sentence(pair) for pair in summary.paired if pair.a not in TEACHERS],
             assumption=assumption(summary),
             alike=line_ups.alike(summary),

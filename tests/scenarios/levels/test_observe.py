@@ -377,3 +377,17 @@ def test_students_who_are_taught_the_answer_alone_see_nothing_else_of_a_rational
             message = bare.message(request, lambda id: "SECRET")
             assert isinstance(message, Examine)
             assert [one.solution for one in message.material] == [f"Answer: {answers[request.tr]}"]
+
+
+def test_students_who_are_taught_the_answer_alone_of_a_code_problem_see_the_program_as_a_block() -> None:
+    tp, ep = (Problem(name, name, "def f(): return 1", "code", program='{"function": "f"}') for name in "ab")
+    code = Bank("made up", (ProblemGroup(tp, (ep,)),), ())
+    asked = scenario(lesson=Lesson(rationales=1, material="answer"), exam=Exam(problems=1))
+    one = ObserveLevel(Setup(asked, code, {name: f"is {name}" for name in ("teacher", *STUDENTS)}))
+    (teach,) = (request for request in one.begin().requests if request.stage == "teach")
+    exams = one.receive(Result(teach.id, "TALK", "def f():\n    return 2", True)).requests
+    for request in exams:
+        message = one.message(request, lambda id: "SECRET")
+        assert isinstance(message, Examine)
+        assert [each.solution for each in message.material] == ["```python\ndef f():\n    return 2\n```"]
+    assert exams

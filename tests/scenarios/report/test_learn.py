@@ -89,10 +89,15 @@ ROUND = LearnRoundRecord(
 
 
 def summary(
-    one: LearnRoundRecord = ROUND, *, complete: bool = True, scenario: Scenario = SCENARIO
+    one: LearnRoundRecord = ROUND,
+    *,
+    complete: bool = True,
+    scenario: Scenario = SCENARIO,
+    merged: dict[str, str] | None = None,
 ) -> LearnRoundSummary:
     curves = {"r-m2": [{"step": 1.0, "loss": 0.25, "peak_memory_mb": 512.0}]}
-    (found,) = summarize_rounds(scenario, [one], TrainingRecords(curves, {"r-m2": 60.0}), complete=complete)
+    records = TrainingRecords(curves, {"r-m2": 60.0})
+    (found,) = summarize_rounds(scenario, [one], records, complete=complete, merged=merged)
     return found
 
 
@@ -282,6 +287,15 @@ def test_a_training_that_its_engine_sees_needs_no_note() -> None:
     assert not any("rounded" in note for note in summary().notes)
     seen = replace(M2, figures={"pairs": 2, "changed": 0.01})
     assert not any("rounded" in note for note in summary(replace(ROUND, trainings=(seen,))).notes)
+
+
+def test_a_teacher_whose_adapter_was_merged_is_named() -> None:
+    note = (
+        "M2: vLLM merged its adapter into bfloat16 weights, which rounds small trainings away: set teacher.dtype to "
+        "float32, or teacher.engine to transformers."
+    )
+    told = summary(merged={M2.weights: "bfloat16", "of another run": "bfloat16"}).notes
+    assert [one for one in told if "merged" in one] == [note]
 
 
 def test_every_arm_without_pairs_is_told_of_once_and_so_is_a_round_that_never_comes() -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
-from scenarios.scoring.baselines import length_matched, random_pick, shortest
+from scenarios.scoring.baselines import by_visible_cases, length_matched, random_pick, shortest
 from scenarios.scoring.lbt import Sheet, best_possible
 
 SCORING = Scoring()
@@ -48,6 +48,31 @@ def test_the_pick_of_m1s_length_has_another_text_unless_there_is_none() -> None:
     assert length_matched(twice, ("ada",), SCORING) == 0.0
     alone = sheet(rationale(0, "7!", 30, True, "same"), rationale(1, "7!", 30, True, "same"))
     assert length_matched(alone, ("ada",), SCORING) == 1.0
+
+
+def test_the_pick_of_m1s_length_is_found_among_programs_which_tables_show_by_another_name() -> None:
+    programs = [replace(one, behaviour=f"{one.answer}-digest") for one in ONE.lesson.rationales if one.answer]
+    assert length_matched(sheet(*programs), ("ada",), SCORING) == 0.5
+
+
+def program(repeat: int, behaviour: str, correct: bool, hidden: float) -> Rationale:
+    return Rationale(f"tr{repeat}", repeat, f"code {repeat}", correct, 9, (), behaviour=behaviour, hidden=hidden)
+
+
+@pytest.mark.parametrize(
+    ("programs", "shown", "hidden"),
+    [
+        ([program(0, "a", False, 0.9), program(1, "b", True, 0.2), program(2, "c", True, 0.5)], "program b", 0.2),
+        ([program(0, "a", True, 0.1), program(1, "b", True, 0.2), program(2, "b", True, 0.2)], "program b", 0.2),
+        ([program(0, "a", False, 0.1), program(1, "b", False, 0.2), program(2, "b", False, 0.2)], "program b", 0.2),
+        ([], None, None),
+    ],
+)
+def test_by_visible_cases_a_passing_program_is_picked_by_votes_then_by_repeat_and_else_by_votes_alone(
+    programs: list[Rationale], shown: str | None, hidden: float | None
+) -> None:
+    picked = by_visible_cases(sheet(*programs), equal, SCORING)
+    assert (picked.answer, picked.hidden) == (shown, hidden)
 
 
 def test_without_an_answer_nothing_is_right() -> None:

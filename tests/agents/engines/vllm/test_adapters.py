@@ -17,6 +17,7 @@ from agents.engines.base import Completion, EngineDead, EngineFailure, Settings
 from agents.engines.vllm import config
 from agents.engines.vllm.config import arguments, lora_arguments
 from agents.engines.vllm.engine import VllmEngine
+from scenarios.report.spend import merged_in
 from tests.agents.engines.local.test_engine import save
 from tests.agents.engines.vllm import fakes
 from tests.agents.engines.vllm.test_engine import Running, grade, prompt, solved
@@ -52,14 +53,18 @@ def test_adapters_are_merged_where_nothing_is_lost_by_it_and_nobody_without_adap
 class Core:
     """What the engine uses of vLLM; it takes adapters, or says why not."""
 
-    def __init__(self, refuses: Exception | None = None) -> None:
+    def __init__(self, refuses: Exception | None = None, dtype: torch.dtype = torch.bfloat16) -> None:
         self.added: list[Any] = []
-        self._refuses = refuses
+        self.refuses = refuses
+        self.model_config = SimpleNamespace(dtype=dtype)
 
     async def add_lora(self, request: Any) -> None:
-        if self._refuses:
-            raise self._refuses
+        if self.refuses:
+            raise self.refuses
         self.added.append(request)
+
+    async def collective_rpc(self, method: str, args: Any) -> None:
+        """It loads all weights."""
 
 
 @pytest.fixture
@@ -81,14 +86,16 @@ def turns(engine: VllmEngine, *weights: str) -> list[Any]:
     return asyncio.run(main())
 
 
-def engine_with(core: Core, base: Path, weights: Path, switched: list[str]) -> VllmEngine:
+def engine_with(core: Core, base: Path, weights: Path, switched: list[str] | None = None) -> VllmEngine:
     engine = VllmEngine(msgspec.structs.replace(ON_A_GPU, folder=base, weights_folder=str(weights)))
 
     async def switch(which: str) -> None:
+        assert switched is not None
         switched.append(which)
 
     engine._llm, engine._beside = core, True
-    engine._rounds._switch = switch
+    if switched is not None:
+        engine._rounds._switch = switch
     return engine
 
 
@@ -171,6 +178,36 @@ def test_an_adapter_that_vllm_does_not_take_is_merged_and_the_log_says_why(
     assert isinstance(refused, EngineFailure) and "other shapes" in str(refused)
     (ended,) = turns(engine_with(Core(fakes.Dead()), base, weights, []), one)
     assert isinstance(ended, EngineDead)
+
+
+@pytest.mark.parametrize(
+    "says",
+    ["Call to add_lora method failed: CUDA out of memory. Tried to allocate 20.00 MiB.", "can't allocate memory"],
+)
+def test_an_adapter_that_finds_no_memory_fails_its_request_and_is_loaded_for_the_next_one(
+    tmp_path: Path, vllm: ModuleType, says: str
+) -> None:
+    base, weights = save(tmp_path / "base", "llama"), tmp_path / "weights"
+    one, _ = make.adapter(base, weights, 1)
+    core, switched = Core(RuntimeError(says)), list[str]()
+    engine = engine_with(core, base, weights, switched)
+    (failed,) = turns(engine, one)
+    assert isinstance(failed, EngineFailure) and failed.kind == "engine" and "out of memory" in str(failed)
+    core.refuses = None
+    assert turns(engine, one, one) == [core.added[0]] * 2
+    assert (len(core.added), switched) == (1, [])
+
+
+@pytest.mark.parametrize(("dtype", "told"), [(torch.bfloat16, "bfloat16"), (torch.float32, "")])
+def test_a_merge_that_rounds_is_written_down_for_the_report(
+    tmp_path: Path, vllm: ModuleType, dtype: torch.dtype, told: str
+) -> None:
+    base, weights = save(tmp_path / "base", "llama"), tmp_path / "weights"
+    one, added = make.adapter(base, weights, 1)
+    whole = make.complete(base, weights, added)
+    engine = engine_with(Core(ValueError("unexpected target modules"), dtype), base, weights)
+    assert turns(engine, whole, one, "") == [None] * 3
+    assert merged_in(tmp_path) == ({one: told} if told else {})
 
 
 def test_a_model_beside_which_vllm_keeps_no_adapters_starts_without_them(
