@@ -455,7 +455,7 @@ def test_ctrl_c_while_the_summary_is_computed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", ["drawing", "loading"])
 def test_ctrl_c_before_the_class_has_begun(stage: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = classes.start(out, "students.*.engine_args.tokens_per_second=5")
+    process = classes.start(out, "students.*.engine_args.tokens_per_second=0.05")
     classes.wait_until(process, lambda: (out / "logs" / "broker.log").exists())
     if stage == "loading":
         classes.wait_until(process, lambda: bool(classes.events(out, "joined")))
