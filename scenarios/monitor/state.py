@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from scenarios.report.formatting import money
+
 OVER = frozenset({"stopped", "complete", "interrupted"})
 """Statuses of a class that no process works on."""
 
@@ -280,8 +282,4 @@ def spending(spent: float | None, budget: float | None) -> str:
     """`0.42 of 2.50`, `0.42` without a budget; empty without prices."""
     if spent is None:
         return ""
-    return _amount(spent) if budget is None else f"{_amount(spent)} of {_amount(budget)}"
-
-
-def _amount(value: float) -> str:
-    return f"{value:,.2f}" if value >= 1 or not value else f"{value:.3g}"
+    return money(spent) if budget is None else f"{money(spent)} of {money(budget)}"

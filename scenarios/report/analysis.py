@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from scenarios.config.prices import Prices, prices
 from scenarios.config.schema import Scenario
 from scenarios.scoring.abilities import Abilities, abilities
 from scenarios.scoring.agreement import Agreement, agreement
-from scenarios.scoring.curves import AccuracyCurves, Prices, curves
+from scenarios.scoring.curves import AccuracyCurves, curves
 from scenarios.scoring.equal_up import EqualUp, equal_up
 from scenarios.scoring.exam_counts import exam_counts
 from scenarios.scoring.fidelity import Fidelity, fidelity, kinds
@@ -49,17 +50,13 @@ def analyse(
         shapley=adds,
         agreement=agreement(counts, names, line_ups, adds.sc),
         abilities=abilities(counts, names, lessons, line_ups, adds.sc),
-        curves=curves(sheets, names, scoring, seed, labels, prices(scenario)),
+        curves=curves(sheets, names, scoring, seed, labels, prices_of(scenario)),
         fidelity=fidelity(counts, scenario.students, seed),
         equal_up=equal_up(sheets, names, kinds(scenario.students), names, scoring, seed),
     )
 
 
-def prices(scenario: Scenario) -> dict[str, Prices]:
+def prices_of(scenario: Scenario) -> dict[str, Prices]:
     """What a token of each agent with prices costs; the teacher is under the empty name."""
-    found = {}
-    for name, agent in (("", scenario.teacher), *((student.name, student) for student in scenario.students)):
-        prompt, completion = (agent.engine_args.get(f"price_per_million_{of}") or 0 for of in ("prompt", "completion"))
-        if agent.engine == "openai" and (prompt or completion):
-            found[name] = Prices(prompt / 1e6, completion / 1e6)
-    return found
+    agents = {"": scenario.teacher} | {student.name: student for student in scenario.students}
+    return {name: price for name, agent in agents.items() if any(price := prices(agent))}

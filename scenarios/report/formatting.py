@@ -63,6 +63,11 @@ def uncorrected(comparisons: int, *, others: bool = False) -> str:
     )
 
 
+def money(amount: float) -> str:
+    """An amount in the currency of the prices: two decimals, or three digits of less than 1."""
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.3g}"
+
+
 def many(n: int, noun: str, nouns: str = "") -> str:
     """A number with its noun: `1 exam answer`, `1,216 exam answers`; `nouns` is an irregular plural."""
     return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"

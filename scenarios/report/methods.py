@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from scenarios.config.schema import Agent, Scenario
+from scenarios.config.prices import prices
+from scenarios.config.schema import Scenario
 from scenarios.records.observe import Rationale, TeachingProblemRecord, Tokens
 from scenarios.scoring.dense import dense_scores
 from scenarios.scoring.equal_cost import affordable, with_votes
@@ -25,7 +26,6 @@ COMPARISONS = (
     ("m1_sum", "sc_at_cost"), ("m1_max", "sc_at_cost"),
     ("m1_sum", "sc_at_completion_cost"), ("m1_max", "sc_at_completion_cost"),
 )  # fmt: skip
-PRICES = ("price_per_million_prompt", "price_per_million_completion")
 """Entries of engine_args; a cached prompt token has the full price."""
 
 
@@ -168,22 +168,13 @@ def _money(method: str, lessons: Sequence[TeachingProblemRecord], scenario: Scen
     agents = {one.name: one for one in (scenario.teacher, *scenario.students)}
     examines = method not in ("greedy", "sc", *EQUAL_COST_METHODS)
     talked = any(rationale.talks for lesson in lessons for rationale in lesson.rationales)
-    if not any(map(_priced, agents.values())) or method in DENSE_METHODS or (examines and talked):
+    if not any(any(prices(agent)) for agent in agents.values()) or method in DENSE_METHODS or (examines and talked):
         return msgspec.UNSET
     own = cost(method if not examines else "sc", lessons)
     exams = [one for lesson in lessons if examines for one in lesson.exam_costs]
-    return _price(scenario.teacher, own["prompt_tokens"], own["completion_tokens"]) + math.fsum(
-        _price(agents[one.student], one.prompt_tokens, one.completion_tokens) for one in exams
+    return prices(scenario.teacher).of(own["prompt_tokens"], own["completion_tokens"]) + math.fsum(
+        prices(agents[one.student]).of(one.prompt_tokens, one.completion_tokens) for one in exams
     )
-
-
-def _priced(agent: Agent) -> bool:
-    return any(agent.engine_args.get(name) for name in PRICES)
-
-
-def _price(agent: Agent, *tokens: int) -> float:
-    """The price of prompt tokens and of completion tokens."""
-    return sum(n * float(agent.engine_args.get(name, 0)) for name, n in zip(PRICES, tokens, strict=True)) / 1_000_000
 
 
 def comparisons(chosen: Mapping[str, Sequence[ChosenAnswer]], seed: int) -> list[Comparison]:

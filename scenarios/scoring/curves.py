@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from broker.protocol import digest
+from scenarios.config.prices import Prices
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.exam_table import ExamTable
@@ -80,13 +81,6 @@ class PartCurve(msgspec.Struct, frozen=True):
     name: str
     """Empty: the source names none."""
     rationales: list[CurvePoint]
-
-
-class Prices(NamedTuple):
-    """What an agent's tokens cost, each."""
-
-    prompt: float
-    completion: float
 
 
 class AccuracyCurves(msgspec.Struct, frozen=True):
@@ -274,8 +268,8 @@ def _spent(
     """What the greedy answer to a TP costs, these shares of its TRs, and of its exams."""
 
     def paid(name: str, completion: float, prompt: float) -> _Spent:
-        price = prices.get(name, Prices(0, 0))
-        return _Spent(completion, prompt, price.completion * completion + price.prompt * prompt)
+        price = prices.get(name, Prices())
+        return _Spent(completion, prompt, price.of(prompt, completion))
 
     trs = lesson.rationales
     completion, prompt = sum(one.completion_tokens for one in trs), sum(one.prompt_tokens for one in trs)

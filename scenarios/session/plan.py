@@ -13,7 +13,7 @@ from scenarios.config.schema import Exam, Scenario
 from scenarios.config.validate import copy_names
 from scenarios.levels.iterate.budget import originals
 from scenarios.report.console import print_json, say
-from scenarios.report.formatting import entries, many
+from scenarios.report.formatting import entries, many, money
 from scenarios.scoring.equal_cost import MOST
 from scenarios.session.request_counts import Counts
 from scenarios.tasks.build import asks_for_programs
@@ -258,6 +258,8 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow], notes: 
     amounts.add_column("")
     for field, label, note in _labels(scenario, counted):
         amounts.add_row(label, f"{getattr(counted, field):,}", note)
+    if counted.cost is not None:
+        amounts.add_row("cost", money(counted.cost), "about, at most")
     steps = [Sentences(f"{number}. {step}") for number, step in enumerate(order(scenario, counted), 1)]
     sitting: list[RenderableType] = [Text(), seating(rows)] if rows else []
     sitting += [Sentences(note) for note in notes]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from broker.errors import ScenarioError
+from scenarios.config.prices import prices
 from scenarios.config.schema import Agent, Scenario
 from scenarios.levels.iterate.budget import Amounts, originals
 from scenarios.scoring.baselines import draws
@@ -81,6 +82,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Prefix caching makes most of them cheap."""
     completion_tokens: int = 0
     """As if every answer were as long as max_tokens allows."""
+    cost: float | None = None
+    """Of these tokens by the prices of `engine_args`, in their currency; level 3 as if its dearest agent gave all
+    answers. None: no agent has prices."""
 
 
 class AgentWork(msgspec.Struct, frozen=True):
@@ -132,8 +136,11 @@ def count(scenario: Scenario, problem_tokens: int, train: int = 0, held_out: int
     """
     learn, iterate = scenario.learn, scenario.iterate
     batches = list(_batches(scenario, problem_tokens))
+    cost = sum(_cost(one, one.agent) for one in batches)
     if scenario.classifies:
-        batches += _iterate(scenario, train, held_out, item_tokens)
+        searching = list(_iterate(scenario, train, held_out, item_tokens))
+        cost += sum(max(_cost(one, agent) for agent in scenario.agents) for one in searching)
+        batches += searching
     numbers = Counter[str]()
     for one in batches:
         numbers[one.counted_as] += one.number
@@ -155,8 +162,14 @@ def count(scenario: Scenario, problem_tokens: int, train: int = 0, held_out: int
         requests=sum(one.number for one in batches),
         prompt_tokens=sum(one.number * (one.prompt + _persona_tokens(one.agent)) for one in batches),
         completion_tokens=sum(one.number * one.completion for one in batches),
+        cost=cost if any(any(prices(agent)) for agent in scenario.agents) else None,
         **numbers,
     )
+
+
+def _cost(batch: _Batch, agent: Agent) -> float:
+    """The price of a batch if this agent answers it."""
+    return batch.number * prices(agent).of(batch.prompt + _persona_tokens(agent), batch.completion)
 
 
 def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:

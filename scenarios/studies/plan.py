@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scenarios.config.schema import Scenario
-from scenarios.report.formatting import many
+from scenarios.report.formatting import many, money
 from scenarios.report.layout import Ruled, Sentences, Trimmed
 from scenarios.session.plan import PlanRow, seating
 from scenarios.session.request_counts import count, counts
@@ -42,6 +42,8 @@ class CellPlan(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    cost: float | None
+    """By the prices of the scenario; None: no agent has prices."""
     separate_requests: int
     """The requests of one class for each line-up, with its students alone."""
 
@@ -56,6 +58,8 @@ class StudyPlan(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    cost: float | None
+    """Of all classes; None: no agent has prices."""
     separate_requests: int
     agents: list[list[PlanRow]]
     """Of every distinct class."""
@@ -108,6 +112,7 @@ def study_plan(
                 requests=counted.requests,
                 prompt_tokens=counted.prompt_tokens,
                 completion_tokens=counted.completion_tokens,
+                cost=counted.cost,
                 separate_requests=separate,
             )
         )
@@ -126,6 +131,7 @@ def study_plan(
         requests=sum(cell.requests for cell in cells),
         prompt_tokens=sum(cell.prompt_tokens for cell in cells),
         completion_tokens=sum(cell.completion_tokens for cell in cells),
+        cost=sum(costs) if (costs := [cell.cost for cell in cells if cell.cost is not None]) else None,
         separate_requests=sum(cell.separate_requests for cell in cells),
         agents=agents,
         warnings=list(warnings),
@@ -157,6 +163,8 @@ def tables(plan: StudyPlan) -> RenderableType:
     amounts.add_row("requests", f"{plan.requests:,}", "at most")
     amounts.add_row("prompt tokens", f"{plan.prompt_tokens:,}", "about, at most")
     amounts.add_row("completion tokens", f"{plan.completion_tokens:,}", "at most")
+    if plan.cost is not None:
+        amounts.add_row("cost", money(plan.cost), "about, at most")
     shares = (
         f"All line-ups share the rationales and exams of a class. With a class for each line-up the comparison takes "
         f"{plan.separate_requests:,} requests, {plan.separate_requests / max(1, plan.requests):.1f} times as many."

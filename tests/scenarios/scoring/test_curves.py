@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from scenarios.config.prices import Prices
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import ExamCost, TeachingProblemRecord
-from scenarios.scoring.curves import RULES, AccuracyCurves, Prices, curves, doubling
+from scenarios.scoring.curves import RULES, AccuracyCurves, curves, doubling
 from scenarios.scoring.lbt import Sheet
 from tests.scenarios.scoring.students import kept, made_up
 from tests.scenarios.scoring.test_lbt import BOTH, COINS, ROSES, SCORING, lesson, rationale, same

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -40,6 +41,21 @@ def test_the_papers_class_asks_what_the_paper_says() -> None:
     plan = count(scenario(*PAPER), 100)
     assert (plan.teaching_problems, plan.teaching_rationales, plan.exam_answers) == (181, 46_336, 417_024)
     assert (plan.greedy, plan.requests) == (181, 181 + 46_336 + 417_024)
+
+
+def test_a_plan_has_the_cost_of_its_tokens_where_an_agent_has_prices() -> None:
+    prices = "engine_args={price_per_million_prompt: 2, price_per_million_completion: 8}"
+    assert count(scenario(), 100).cost is None
+    every = count(scenario(f"teacher.{prices}", f"students.0.{prices}"), 100)
+    assert every.cost == pytest.approx((2 * every.prompt_tokens + 8 * every.completion_tokens) / 1e6)
+    teacher, student = (count(scenario(f"{agent}.{prices}"), 100).cost for agent in ("teacher", "students.0"))
+    assert teacher and student and teacher + student == pytest.approx(every.cost)
+    sets = count(scenario(f"teacher.{prices}", name="iterate"), 50, train=40, held_out=20, item_tokens=50)
+    assert sets.cost == pytest.approx((2 * sets.prompt_tokens + 8 * sets.completion_tokens) / 1e6)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(tables(scenario(), every, ROWS))
+    assert re.search(rf"cost +{every.cost:.3g} +about, at most", capture.get())
 
 
 def test_every_student_takes_every_exam() -> None:
