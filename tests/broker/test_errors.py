@@ -22,7 +22,7 @@ BUILT_IN = {
     "LookupError",
     "TypeError",
 }
-CAUGHT_NEARBY = {"ControlInText", "TemplateFailed", "Postponed", "Endless", "Unusable"}
+CAUGHT_NEARBY = {"ControlInText", "TemplateFailed", "Postponed", "Endless", "Unusable", "WorkerGone"}
 """Each is raised and caught in one package and says nothing to a user."""
 
 

@@ -164,7 +164,7 @@ def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     path, out = run(tmp_path), tmp_path / "out"
     out.mkdir()
     (out / "exams.jsonl").write_text("mine")
-    with pytest.raises(ScenarioError, match=r"holds exams\.jsonl already: replace them with --overwrite"):
+    with pytest.raises(ScenarioError, match=r"holds exams\.jsonl already, which no export wrote: name another folder"):
         exports.export({"run": path}, "jsonl", out, never)
     assert [file.name for file in out.iterdir()] == ["exams.jsonl"]
     assert (out / "exams.jsonl").read_text() == "mine"
