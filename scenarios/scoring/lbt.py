@@ -191,25 +191,35 @@ class Sheet:
             if greedy is None or greedy.answer is None:
                 return ChosenAnswer(None, False)
             return ChosenAnswer(greedy.shown, greedy.correct, False, float(greedy.correct), greedy.hidden)
+        if (found := self._chosen(rule, students, scoring, scorer)) is None:
+            return ChosenAnswer(None, False)
+        chosen, tied = found
+        expected = sum(group.correct for group in tied) / len(tied)
+        answer = chosen.representative
+        return ChosenAnswer(answer.shown, chosen.correct, len(tied) > 1, expected, answer.hidden)
+
+    def chosen_group(self, rule: Rule, students: Sequence[str], scoring: Scoring) -> Group | None:
+        """The answer that a rule other than greedy chooses, with its TRs; None: no TR has an answer."""
+        found = self._chosen(rule, students, scoring, lbt_scores)
+        return found[0] if found else None
+
+    def _chosen(
+        self, rule: Rule, students: Sequence[str], scoring: Scoring, scorer: Scorer
+    ) -> tuple[Group, list[Group]] | None:
+        """The chosen answer, and all those with the best score."""
+        if not self.groups:
+            return None
         if self.lesson.abstains:
             rule = "sc"
         asked = (students, scoring.merge, scorer)
         if rule != "sc" and self._scores[0] != asked:  # several rules ask for the same scores one after the other
             compared = [one for one in self.lesson.rationales if not one.dropped]
             self._scores = (asked, scorer(compared, students, scoring.merge))
-        return self._best([_score(group, self._scores[1], rule) for group in self.groups], scoring)
-
-    def _best(self, scores: Sequence[Fraction | float], scoring: Scoring) -> ChosenAnswer:
-        """The answer with the best score; `scores` are in the order of the groups."""
-        if not self.groups:
-            return ChosenAnswer(None, False)
+        scores = [_score(group, self._scores[1], rule) for group in self.groups]
         best = max(scores)
         tied = [group for group, score in zip(self.groups, scores, strict=True) if score == best]
         # Groups stand in the order of their first repeat and max() keeps the first: the smallest repeat wins.
-        chosen = tied[0] if scoring.ties == "first" else max(tied, key=lambda group: len(group.members))
-        expected = sum(group.correct for group in tied) / len(tied)
-        answer = chosen.representative
-        return ChosenAnswer(answer.shown, chosen.correct, len(tied) > 1, expected, answer.hidden)
+        return tied[0] if scoring.ties == "first" else max(tied, key=lambda group: len(group.members)), tied
 
 
 def _score(group: Group, scores: Mapping[str, Fraction | float], rule: Rule) -> Fraction | float:

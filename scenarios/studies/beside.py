@@ -5,13 +5,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from scenarios.report.page import PAGE
 from scenarios.report.page.gradebook import BEGINNING
 from scenarios.report.tables import LABELS
 from scenarios.studies.answers import ClassAnswers
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import Cell
 
-PAGE = "report.html"
 SHOWN = ("m1_max", "m1_sum", "sc", "greedy")
 """Methods, of which the page of a class marks the rationales that they chose."""
 

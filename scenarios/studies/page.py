@@ -9,13 +9,14 @@ from broker.files import write_atomically
 from scenarios.config import load
 from scenarios.config.published import METHOD
 from scenarios.report.formatting import interval, many, percent, uncorrected
+from scenarios.report.page import PAGE
 from scenarios.report.page.answer import points
 from scenarios.report.page.chart_data import Chart, Dot, PageTable, around_zero
 from scenarios.report.page.charts import dot_plot
 from scenarios.report.page.figures import copies_alike, line_up_colour
 from scenarios.report.tables import LABELS
 from scenarios.session.run_dir import RunFolder
-from scenarios.studies.beside import PAGE, beside
+from scenarios.studies.beside import beside
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.pooling import Difference
 from scenarios.studies.result import CellResult, LineupResult, StudyRecords, StudyResult

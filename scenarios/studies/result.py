@@ -252,9 +252,9 @@ def _lineup(name: str, members: tuple[str, ...], classes: Sequence[ClassAnswers]
 def _leave_one_out(classes: Sequence[ClassAnswers], seed: int) -> list[Difference]:
     """See `StudyResult.leave_one_out`."""
     students = list(classes[0].answerers) if classes else []
-    if any(set(one.answerers) != set(students) for one in classes):
+    if len(students) < 2 or any(set(one.answerers) != set(students) for one in classes):
         return []
-    everyone, *others = without_each(students) or [""]
+    everyone, *others = without_each(students)
     return [compare(classes, everyone + rule, one + rule, seed) for rule in ("", ".sum") for one in others]
 
 

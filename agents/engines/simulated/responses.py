@@ -146,10 +146,10 @@ def judged(*, right: bool, draw: random.Random) -> str:
 
 def most_consistent(solutions: tuple[str, ...]) -> str:
     """Return the number of the first solution whose answer is the most frequent one."""
-    answers = [solution.rpartition("Answer: ")[2].strip() for solution in solutions]
+    answers = [read(solution) for solution in solutions]
     votes = Counter(answers)
     best = max(range(len(answers)), key=lambda place: votes[answers[place]])
-    return f" Most of them say {answers[best]}.\nAnswer: {best + 1}"
+    return f" Most of them agree with number {best + 1}.\nAnswer: {best + 1}"
 
 
 def spoiled(request: Revise, text: str, draw: random.Random) -> str:

@@ -13,7 +13,7 @@ from scenarios.config.schema import Scenario
 from scenarios.levels.base import Outcome
 from scenarios.report.baselines import note
 from scenarios.report.count_notes import counted
-from scenarios.report.page import activity, analysis, figures, flips, line_ups, rounds, training
+from scenarios.report.page import PAGE, activity, analysis, figures, flips, line_ups, rounds, training
 from scenarios.report.page.answer import answer
 from scenarios.report.page.document import document
 from scenarios.report.page.doubts import doubts
@@ -28,7 +28,6 @@ from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank
 
-NAME = "report.html"
 FAILURES = 200
 """Failed requests with a row of their own; summary.json has all."""
 
@@ -78,7 +77,7 @@ def write_class_page(
     palette = figures.student_colours(summary)
     data = GradebookData([student.name for student in summary.students], palette, rows, flipped, packs)
     write_atomically(
-        run / NAME,
+        run / PAGE,
         document(
             "class.html.j2",
             data,
@@ -146,7 +145,7 @@ def _failures(summary: Summary) -> list[tuple[str, str, str, str]]:
 
 def _study(run: Path) -> str:
     """The page of the study that the class is part of, as a link; empty: it is part of none."""
-    return f"../../{NAME}" if run.parent.name == "runs" and (run.parents[1] / "study.yaml").is_file() else ""
+    return f"../../{PAGE}" if run.parent.name == "runs" and (run.parents[1] / "study.yaml").is_file() else ""
 
 
 def _began(store: Store) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from broker.errors import TaskError
+from broker.printable import printable
 
 DETAIL = 300
 """Most characters of a detail."""
 DEEPEST = 100
-"""Most nested lists and objects of a value, so that whoever compares or prints it does not fail."""
+"""Most nested lists and objects of a value. Comparing or printing a deeper one would fail."""
 
 
 class SandboxError(TaskError):
@@ -80,7 +81,7 @@ def read(late: bool, code: int, answer: bytes, limits: ProgramLimits) -> CallOut
         case {"value": value, **others} if not others:
             return CallOutcome(error="not json", detail=DEEP) if deep else CallOutcome(value)
         case {"error": str(error), **others} if error in CLAIMS:
-            return CallOutcome(error=error, detail=_printable(str(others.get("detail", ""))[:DETAIL]))
+            return CallOutcome(error=error, detail=printable(str(others.get("detail", ""))[:DETAIL]))
     return CallOutcome(error="crashed", detail="its process wrote something that is no answer")
 
 
@@ -94,7 +95,3 @@ def _finite(text: str) -> float:
 def _depth(data: object) -> int:
     parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
     return 1 + max(map(_depth, parts), default=0)
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
