@@ -305,7 +305,7 @@ class ObserveLevel:
         if self._rounds:
             return self._go_on(lesson)
         if lesson.item.abstains:
-            return Step(feedback=self._feedback_to_students(lesson))
+            return Step(feedback=lesson.feedback_to_students(self._exam_keys))
         if self._dialogues:
             return Step(requests=self._ask(lesson, material, key, self._dialogues))
         return Step(requests=tuple(self._examine(lesson, material, key, self._exam_keys)))
@@ -322,12 +322,12 @@ class ObserveLevel:
         if self._rounds:
             return self._go_on(lesson)
         to_teacher = FeedbackDue(self._teacher, lesson.feedback(material.tr, material.answers))
-        return Step(feedback=(to_teacher, *self._feedback_to_students(lesson)))
+        return Step(feedback=(to_teacher, *lesson.feedback_to_students(self._exam_keys)))
 
     def _go_on(self, lesson: ProblemState) -> Step:
         """The next round of a TP, where its exams come in rounds; or its feedback, once it is complete."""
         if self._rounds is None or not lesson.over:
-            return Step(feedback=self._feedback_to_students(lesson))
+            return Step(feedback=lesson.feedback_to_students(self._exam_keys))
         if due := self._rounds.next(lesson):
             exams = [
                 self._examine(lesson, lesson.materials[key], key, self._exam_keys, only=(due.ep, due.repeat))
@@ -336,22 +336,8 @@ class ObserveLevel:
             return Step(requests=tuple(chain.from_iterable(exams)))
         examined = [one for one in lesson.materials.values() if one.answers]
         about = [FeedbackDue(self._teacher, lesson.feedback(one.tr, one.answers)) for one in examined]
-        return Step(feedback=(*about, *self._feedback_to_students(lesson)))
+        return Step(feedback=(*about, *lesson.feedback_to_students(self._exam_keys)))
 
     def is_correct(self, result: Result) -> bool:
         """Whether an answer counts as correct under `scoring.cut_off`."""
         return result.counts_as_right(self._scenario.scoring)
-
-    # --- feedback ---------------------------------------------------------------------------------------
-
-    def _feedback_to_students(self, lesson: ProblemState) -> tuple[FeedbackDue, ...]:
-        """When a TP is complete, its feedback to every student, on the exams under all its TRs."""
-        if not lesson.over:
-            return ()
-        answers = [answer for material in lesson.materials.values() for answer in material.answers]
-        feedback = []
-        for student in self._exam_keys:
-            own = [answer for answer in answers if answer.student == student]
-            if own:
-                feedback.append(FeedbackDue(student, lesson.feedback(lesson.item.tp.id, own)))
-        return tuple(feedback)

@@ -1,12 +1,12 @@
 """What level 1 knows of one TP: its TRs, their exams, and what is awaited."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from broker.work_messages import Feedback
-from scenarios.levels.base import Result
+from scenarios.levels.base import FeedbackDue, Result
 from scenarios.levels.observe.dialogue import DialogueOutcome
 from scenarios.records.observe import ExamAnswer, ExamCost, ExamGrade, Rationale, Saved, TeachingProblemRecord
 from scenarios.tasks.problems import ProblemGroup
@@ -71,6 +71,14 @@ class ProblemState:
         failed = sorted({answer.ep for answer in answers if not answer.correct})
         scores = {student: round(right[student] / asked[student], 4) for student in sorted(asked)}
         return Feedback(about=about, lbt_scores=scores, failed=tuple(texts[ep] for ep in failed))
+
+    def feedback_to_students(self, students: Iterable[str]) -> tuple[FeedbackDue, ...]:
+        """Once the TP is complete, the feedback of each student who was examined, on the exams under all its TRs."""
+        if not self.over:
+            return ()
+        answers = [answer for material in self.materials.values() for answer in material.answers]
+        by_student = {name: [one for one in answers if one.student == name] for name in students}
+        return tuple(FeedbackDue(name, self.feedback(self.item.tp.id, own)) for name, own in by_student.items() if own)
 
     def record(self, votes: tuple[Rationale, ...] = ()) -> TeachingProblemRecord:
         """Everything that is known now; `votes` are its further TRs."""
