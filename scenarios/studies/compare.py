@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -56,6 +57,14 @@ class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
+class _Run(NamedTuple):
+    """A run that was named."""
+
+    folder: RunFolder
+    scenario: Scenario
+    answers: ClassAnswers
+
+
 def compare_runs(paths: Sequence[Path]) -> RunComparison:
     """Compare every later run with the first, by each method, on the problems that both have.
 
@@ -73,66 +82,73 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
     students = [student.name for student in scenarios[0].students]
     # The seed of the first: with many students it draws pairs.
     shared = by_name(one for one in lineups(students, scenarios[0].seed) if len(one) < len(students))
-    first = read_answers(folders[0], scenarios[0], shared)
-    of_lineups = [f"{name}{rule}" for rule in ("", ".sum") for name in shared]
-    of_methods = [term for term in first.right if not lineup_of(term, shared)]
-    compared = [(folders[0], scenarios[0], first)]
-    paired: list[MethodDifference] = []
-    of_some: list[MethodDifference] = []
+    first = _Run(folders[0], scenarios[0], read_answers(folders[0], scenarios[0], shared))
+    terms_of_lineups = [f"{name}{rule}" for rule in ("", ".sum") for name in shared]
+    terms_of_methods = [term for term in first.answers.right if not lineup_of(term, shared)]
+    compared, paired, by_lineup = [first], list[MethodDifference](), list[MethodDifference]()
     notes: list[str] = []
-    left_out: list[str] = []
-    refusals: list[str] = []
+    refused: dict[str, str] = {}
     for folder, scenario in zip(folders[1:], scenarios[1:], strict=True):
-        if different := _task_differences(scenarios[0], scenario):
-            left_out.append(f"{folder} (another task)")
-            refusals.append(
-                f"{folders[0]} and {folder} have different tasks, so their problems cannot be paired:\n"
+        if different := _task_differences(first.scenario, scenario):
+            refused[f"{folder} (another task)"] = (
+                f"{first.folder} and {folder} have different tasks, so their problems cannot be paired:\n"
                 + "; ".join(different)
             )
             continue
         same_students = {each.name for each in scenario.students} == set(students)
-        one = read_answers(folder, scenario, shared if same_students else {})
-        common = [tp for tp in first.tps if tp in set(one.tps)]
+        run = _Run(folder, scenario, read_answers(folder, scenario, shared if same_students else {}))
+        there = set(run.answers.tps)
+        common = [tp for tp in first.answers.tps if tp in there]
         if not common:
-            seeds = f" (seeds {scenarios[0].seed} and {scenario.seed})" if scenarios[0].seed != scenario.seed else ""
-            left_out.append(f"{folder} (seed {scenario.seed})")
-            refusals.append(
-                f"{folders[0]} and {folder} have no teaching problem in common{seeds}: the seed draws them\n"
-                "Compare runs with one seed; a study pools seeds, and counts a template with other numbers as one."
-            )
+            refused[f"{folder} (seed {scenario.seed})"] = _without_common(first, run)
             continue
-        compared.append((folder, scenario, one))
-        sizes = len(first.tps), len(one.tps)
-        if len(common) < max(sizes):
-            notes.append(
-                f"{folders[0]} has {many(sizes[0], 'problem')} and {folder} {sizes[1]:,}; compared are the "
-                f"{len(common):,} that both have."
-            )
-        for found, terms in ((paired, of_methods), (of_some, of_lineups)):
-            found += _differences(str(folder), str(folders[0]), one, first, terms, common, scenarios[0].seed)
+        compared.append(run)
+        notes += _different_sizes(first, run, len(common))
+        paired += _differences(first, run, terms_of_methods, common)
+        by_lineup += _differences(first, run, terms_of_lineups, common)
     if len(compared) == 1:
-        raise ScenarioError(refusals[0])
-    if left_out:
-        notes.append(
-            f"Left out, for no problem in common with {folders[0]} (seed {scenarios[0].seed}): {', '.join(left_out)}."
-        )
-    if (comparisons := len(paired) + len(of_some)) > 1:
-        rules = ", line-ups by MAX and SUM" if of_some else ""
+        raise ScenarioError(next(iter(refused.values())))
+    if refused:
+        seed = first.scenario.seed
+        notes.append(f"Left out, for no problem in common with {first.folder} (seed {seed}): {', '.join(refused)}.")
+    if (comparisons := len(paired) + len(by_lineup)) > 1:
+        rules = ", line-ups by MAX and SUM" if by_lineup else ""
         notes.append(f"The p-values are not corrected for {many(comparisons, 'comparison')}{rules}.")
-    if any(one.simulated for _, _, one in compared):
+    if any(run.answers.simulated for run in compared):
         notes.append("Some agents are simulated: the figures say nothing about any language model.")
-    notes += [UNPROTECTED] * any(one.unprotected for _, _, one in compared)
+    notes += [UNPROTECTED] * any(run.answers.unprotected for run in compared)
     runs = [
         ComparedRun(
-            run=str(folder),
-            scenario=scenario.name,
-            seed=scenario.seed,
-            n=len(one.tps),
-            differs=load.difference(scenarios[0], scenario),
+            run=str(run.folder),
+            scenario=run.scenario.name,
+            seed=run.scenario.seed,
+            n=len(run.answers.tps),
+            differs=load.difference(first.scenario, run.scenario),
         )
-        for folder, scenario, one in compared
+        for run in compared
     ]
-    return RunComparison(runs=runs, paired=paired, lineups=of_some, notes=notes)
+    return RunComparison(runs=runs, paired=paired, lineups=by_lineup, notes=notes)
+
+
+def _without_common(first: _Run, run: _Run) -> str:
+    """Why two runs of one task cannot be compared."""
+    seeds = first.scenario.seed, run.scenario.seed
+    differ = f" (seeds {seeds[0]} and {seeds[1]})" if seeds[0] != seeds[1] else ""
+    return (
+        f"{first.folder} and {run.folder} have no teaching problem in common{differ}: the seed draws them\n"
+        "Compare runs with one seed; a study pools seeds, and counts a template with other numbers as one."
+    )
+
+
+def _different_sizes(first: _Run, run: _Run, common: int) -> list[str]:
+    """A note where not all problems are common."""
+    sizes = len(first.answers.tps), len(run.answers.tps)
+    if common == max(sizes):
+        return []
+    return [
+        f"{first.folder} has {many(sizes[0], 'problem')} and {run.folder} {sizes[1]:,}; compared are the {common:,} "
+        "that both have."
+    ]
 
 
 def _folder(path: Path) -> RunFolder:
@@ -159,26 +175,19 @@ def _task_differences(a: Scenario, b: Scenario) -> list[str]:
     return [line for line in load.difference(task(a), task(b)) if line.startswith("task.")]
 
 
-def _differences(
-    name: str,
-    first_name: str,
-    one: ClassAnswers,
-    first: ClassAnswers,
-    terms: Sequence[str],
-    common: Sequence[str],
-    seed: int,
-) -> list[MethodDifference]:
+def _differences(first: _Run, run: _Run, terms: Sequence[str], common: Sequence[str]) -> list[MethodDifference]:
     """The methods and line-ups among `terms` that both runs have, on their common problems."""
     found = []
-    for method in [term for term in terms if term in one.right and term in first.right]:
-        values = [dict(zip(each.tps, each.right[method], strict=True)) for each in (one, first)]
-        of_one, of_first = ([of[tp] for tp in common] for of in values)
+    pair = run.answers, first.answers
+    for method in [term for term in terms if all(term in each.right for each in pair)]:
+        values = [dict(zip(each.tps, each.right[method], strict=True)) for each in pair]
+        of_run, of_first = ([of[tp] for tp in common] for of in values)
         found.append(
             MethodDifference(
                 method=method,
                 n=len(common),
-                accuracy=(sum(of_one) / len(common), sum(of_first) / len(common)),
-                difference=difference(name, first_name, of_one, of_first, seed),
+                accuracy=(sum(of_run) / len(common), sum(of_first) / len(common)),
+                difference=difference(str(run.folder), str(first.folder), of_run, of_first, first.scenario.seed),
             )
         )
     return found
