@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -110,10 +111,24 @@ def events(out: Path, kind: str) -> list[str]:
 
 def child(process: subprocess.Popen[str], name: str) -> psutil.Process:
     """The process of one agent, or of the broker, of a running class."""
-    for one in psutil.Process(process.pid).children():
-        if one.cmdline()[-1:] == [name]:
+    for one, line in children(process):
+        if line[-1:] == [name]:
             return one
     raise AssertionError(f"no process is called {name}")
+
+
+def children(process: subprocess.Popen[str]) -> list[tuple[psutil.Process, list[str]]]:
+    """The child processes of a running class with their command lines; without those that have just ended."""
+    found = []
+    for one in psutil.Process(process.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            found.append((one, one.cmdline()))
+    return found
+
+
+def agents(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes of all agents of a running class."""
+    return [one for one, line in children(process) if "agents.main" in line]
 
 
 def first_asked(out: Path) -> float:

@@ -35,8 +35,7 @@ def next_broker(process: subprocess.Popen[str], before: psutil.Process) -> psuti
 
     def there() -> bool:
         nonlocal found
-        children = psutil.Process(process.pid).children()
-        brokers = [one for one in children if one.pid != before.pid and one.cmdline()[-1:] == ["broker"]]
+        brokers = [one for one, line in classes.children(process) if one.pid != before.pid and line[-1:] == ["broker"]]
         found = brokers[0] if brokers else found
         return bool(brokers)
 
@@ -73,7 +72,7 @@ def test_a_broker_that_lost_its_socket_as_it_began_to_serve_is_replaced(tmp_path
     log, socket = out / "logs" / "broker.log", socket_of(out)
     first = classes.child(process, "broker")
     first.suspend()  # so that its successor cannot be reached before the socket is gone
-    agents = [one for one in psutil.Process(process.pid).children() if "agents.main" in one.cmdline()]
+    agents = classes.agents(process)
     for one in agents:
         one.suspend()
     first.kill()
