@@ -241,7 +241,8 @@ def test_agents_that_take_turns_do_the_same_work_one_after_the_other(tmp_path: P
     out = tmp_path / "run"
     process = classes.start(out, *SLOW, *IMPATIENT, "time_share=true")
     classes.finish(process)
-    here, orders = set(), []
+    here: set[str] = set()
+    orders: list[int] = []
     for name, what in re.findall(r"(\w+) (joined|is lost|left)", (out / "logs" / "broker.log").read_text()):
         here = here | {name} if what == "joined" else here - {name}
         orders.append(len(here))
