@@ -39,6 +39,7 @@ from scenarios.scoring.dense import dense
 from scenarios.scoring.equal_cost import further
 from scenarios.scoring.lbt import Same, Sheet, assumption, best_possible, distinct
 from scenarios.scoring.lineups import LineUp, compare_lineups, shown
+from scenarios.scoring.signals import signals
 from scenarios.scoring.statistics import caution, clustered, wilson
 from scenarios.store.sqlite import Store
 
@@ -125,6 +126,7 @@ def summarize(
         equal_up=found.equal_up,
         by_level=parts.by_level,
         by_subject=parts.by_subject,
+        signals=[] if fewer else signals(sheets, names, scoring, scenario.teacher.name),
         allocation=fewer,
         published=PublishedAccuracies(scenario.published.source, published) if published else None,
         exams=exam_source(scenario.exam, lessons),

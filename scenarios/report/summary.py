@@ -26,6 +26,7 @@ from scenarios.scoring.fidelity import Fidelity
 from scenarios.scoring.lbt import Assumption
 from scenarios.scoring.lineups import LineUp
 from scenarios.scoring.shapley import Shapley
+from scenarios.scoring.signals import Signal
 
 
 class BestPossible(msgspec.Struct, frozen=True):
@@ -104,6 +105,8 @@ class Summary(msgspec.Struct, frozen=True):
     levels: Levels
     failures: list[FailedRequests]
     caution: str | None
+    signals: list[Signal] = []
+    """What tells right TRs from wrong ones; empty without such a pair, and where `allocation` left out exams."""
     dense: Dense | None = None
     """Where exam.score is logprob."""
     unprotected: bool = False

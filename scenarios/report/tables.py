@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.report import baselines, breakdown, learn_tables, unanswered
+from scenarios.report import baselines, breakdown, learn_tables, signals, unanswered
 from scenarios.report.count_notes import counted
 from scenarios.report.formatting import entries, interval, many, percent, points, uncorrected
 from scenarios.report.iterate_tables import round_tables
@@ -69,6 +69,7 @@ def summary_tables(summary: Summary) -> RenderableType:
         parts += [] if summary.allocation else [line_ups(summary)]
         parts += breakdown.tables(summary.by_level, summary.by_subject)
         parts.append(Sentences(assumption(summary)))
+        parts += [signals.table(summary.signals)] if summary.signals else []
         parts += [Sentences(agreement(summary.dense))] if summary.dense else []
     elif summary.solves:
         parts.append(Text("No problem is complete yet."))

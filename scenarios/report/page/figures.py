@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec import UnsetType
 
+from scenarios.report import signals
 from scenarios.report.baselines import headings, rows
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.methods import Method
@@ -118,6 +119,11 @@ def _costs(found: Mapping[str, Method]) -> dict[str, str]:
 def baselines(summary: Summary) -> PageTable | None:
     """The baselines of M1; None where there are none."""
     return PageTable(tuple(headings(summary.baselines)), tuple(rows(summary.baselines))) if summary.baselines else None
+
+
+def signals_table(summary: Summary) -> PageTable | None:
+    """What tells right TRs from wrong ones; None where nothing can be said."""
+    return PageTable(signals.HEADINGS, tuple(signals.rows(summary.signals))) if summary.signals else None
 
 
 def students(summary: Summary) -> Chart | None:

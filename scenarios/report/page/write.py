@@ -11,6 +11,7 @@ from broker.files import write_atomically
 from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Outcome
+from scenarios.report import signals
 from scenarios.report.baselines import note
 from scenarios.report.count_notes import counted
 from scenarios.report.page import PAGE, activity, analysis, figures, flips, line_ups, rounds, training
@@ -99,6 +100,8 @@ def write_class_page(
             about_baselines=note(summary.baselines),
             comparisons=[comparison_sentence(pair) for pair in summary.paired if pair.a not in TEACHERS],
             assumption=assumption(summary),
+            signals=figures.signals_table(summary),
+            about_signals=signals.NOTE,
             alike=line_ups.alike(summary),
             line_ups=line_ups.line_ups(summary),
             students=figures.students(summary),
