@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from agents import engines, prompts
+from agents.core_sharing import CoreShare
 from agents.engines.base import Engine, EngineExhausted, EngineFailure, EngineStartError, Settings
 from agents.engines.lazy_engine import LazyEngine
 from agents.engines.prefix_stats import PrefixStats
@@ -44,7 +45,9 @@ class AgentProcess:
         self._spec = spec
         self._engine: Engine = PrefixStats(engine)
         self._client = client
-        self._training = TrainingCoordinator(spec, settings(spec), self._engine, self._start, client)
+        own = settings(spec)
+        self._core_share = own.core_share
+        self._training = TrainingCoordinator(spec, own, self._engine, self._start, client)
         self._started = False
         """Whether the engine has ever started."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -120,6 +123,7 @@ class AgentProcess:
         self._client.working.add(received.request_id)
         self._waiting.add(received.request_id)
         self._tasks[received.request_id] = asyncio.create_task(self._work(received))
+        self._say_at_work()
 
     async def _work(self, received: Received) -> None:
         request_id = received.request_id
@@ -150,6 +154,12 @@ class AgentProcess:
         self._client.working.discard(request_id)
         self._waiting.discard(request_id)
         del self._tasks[request_id]
+        self._say_at_work()
+
+    def _say_at_work(self) -> None:
+        """Leave the cores to other agents while this one has nothing to do."""
+        if self._core_share:
+            self._core_share.say(at_work=bool(self._tasks))
 
     def _report(self, request_id: str, result: Message) -> None:
         self._client.beat(spent=self._engine.spent)
@@ -223,6 +233,7 @@ def settings(spec: AgentSpec) -> Settings:
         folder=Path(spec.folder) if spec.folder else None,
         capacity=spec.capacity,
         threads=spec.threads,
+        core_share=CoreShare(spec.core_seat) if spec.core_seat else None,
         dtype=spec.dtype,
         max_context=spec.max_context,
         gpus=spec.gpus,

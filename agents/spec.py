@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from agents.core_sharing import CoreSeat
 from broker.engine_args import EXECUTION_ONLY
 from broker.protocol import Role, digest
 
@@ -30,6 +31,8 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Device as text."""
     capacity: int = 0
     threads: int = 1
+    core_seat: CoreSeat | None = None
+    """How it uses the cores of idle agents; None: it does not."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_context: int = 0
     gpus: int = 0

@@ -57,6 +57,7 @@ def spawn(
     name: str = "",
     listen: bool = False,
     secrets: Collection[str] = (),
+    descriptors: Collection[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start `python -m module` in a new process group and send it `spec`.
 
@@ -73,6 +74,7 @@ def spawn(
         name: added to its command line, to be seen in lists of processes.
         listen: make standard output a pipe, `stdout` of the returned object, instead.
         secrets: names of secret variables that the child needs; it gets no others.
+        descriptors: those that the child inherits besides its standard streams.
 
     Raises:
         OSError: the log cannot be written, or no process can be made.
@@ -91,6 +93,7 @@ def spawn(
             # `agents`, too: the project's folder comes first, even if PYTHONSAFEPATH excludes the working directory.
             env=child_environment({"PYTHONUNBUFFERED": "1", "PYTHONPATH": python_path(), **env}, secrets),
             start_new_session=True,
+            pass_fds=descriptors,
         )
     _write(process, body)
     return process

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ ENGINES = {
 WITH_LOCAL_MODEL = frozenset({"vllm", "transformers"})
 """Engines that load a model's files from a folder."""
 INSTALL_CUDA_TORCH = "pip install --force-reinstall torch==2.13.0  (from PyPI: on Linux that is the build for CUDA)"
+
+
+def has_flexible_threads(name: str, engine_args: Mapping[str, Any]) -> bool:
+    """Whether an engine on the CPU changes the number of its threads while it runs."""
+    return name == "transformers" and not engine_args.get("fixed_threads", False)
 
 
 def make(name: str, settings: Settings) -> Engine:

@@ -59,6 +59,9 @@ class TransformersOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     kv_cache_mb: Annotated[int, Meta(ge=0)] = 0
     """Most MB (10^6 bytes) for the keys and values of running requests; 0: 2000, on CUDA the rest of the agent's share
     of the memory. If requests need more, fewer run at once."""
+    fixed_threads: bool = False
+    """On a CPU: compute with as many threads as ever, also while other agents leave their cores idle. Slower, but then
+    rounding does not depend on when others work."""
 
 
 def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str] = (), why: str = "") -> Options:

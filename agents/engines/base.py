@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from agents.core_sharing import CoreShare
 from broker.errors import EngineError
 from broker.work_messages import Ask, Examine, Explain, Judge, Reflect, Revise, Sampling, Teach, Usage
 
@@ -105,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Number of requests that run at once; 0: the engine chooses."""
     threads: int
     """CPU threads this agent may use."""
+    core_share: CoreShare | None = None
+    """Says how many threads it may use while other agents are idle; None: as many as ever."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_context: int = 0
     """Tokens of prompt and completion together; 0: the model's own limit."""

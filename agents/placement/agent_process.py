@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from agents import engines, prompts
+from agents.core_sharing import CoreSeat, CoreTable
 from agents.models.catalogue import Model
 from agents.models.home import home_env
 from agents.placement import seats
@@ -81,11 +84,16 @@ def agent_spec(
     )
 
 
-def child_spec(agent: ResolvedAgent, spec: AgentSpec, logs: Path) -> ChildSpec:
-    """Return the child process of one agent, for the launcher."""
+def child_spec(
+    agent: ResolvedAgent, spec: AgentSpec, logs: Path, table: CoreTable | None = None, entry: int | None = None
+) -> ChildSpec:
+    """Return the child process of one agent, for the launcher; `entry`: its entry in the table of agents at work."""
+    if table and entry is not None and (shared := agent.seat.shared):
+        seat = CoreSeat(table.descriptor, entry, table.entries, shared.at_once, shared.threads, shared.most_threads)
+        spec = msgspec.structs.replace(spec, core_seat=seat)
     env = {**agent_env(agent.seat), **(home_env() if spec.folder else {}), "LBT_AGENT": agent.name}
     secrets = tuple(filter(None, [key_env(agent)]))
-    return ChildSpec(agent.name, "agents.main", spec, env, agent.seat.cores, logs / f"{agent.name}.log", secrets)
+    return ChildSpec(agent.name, "agents.main", spec, env, agent.seat.cores, logs / f"{agent.name}.log", secrets, entry)
 
 
 def agent_env(seat: seats.Seat) -> dict[str, str]:

@@ -1,29 +1,55 @@
 """Share the cores of a machine among the agents on the CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
+import msgspec
+
+from agents.core_sharing import MOST_THREADS
 from agents.placement.hardware import Machine
 
 
-def share_cores(agents: Sequence[str], machine: Machine) -> tuple[dict[str, tuple[tuple[int, ...], int]], str]:
-    """Return cores and threads of each agent on the CPU, and the reason."""
+class Cores(msgspec.Struct, frozen=True):
+    """What one agent may use."""
+
+    cores: tuple[int, ...]
+    """The cores that it may run on."""
+    threads: int
+    """While all agents are at work."""
+    most_threads: int
+    """While the others have nothing to do."""
+    at_once: int
+    """How many cores all agents share."""
+
+    @property
+    def device(self) -> str:
+        """As text: `CPU, 1 to 2 threads`."""
+        span = f"{self.threads} to {self.most_threads}" if self.most_threads > self.threads else str(self.threads)
+        return f"CPU, {span} thread{'s' if self.most_threads > 1 else ''}"
+
+
+def share_cores(agents: Mapping[str, bool], machine: Machine) -> tuple[dict[str, Cores], str]:
+    """Return what each agent on the CPU may use, and the reason.
+
+    Args:
+        agents: the agents on the CPU, and whether their engines can change the number of their threads.
+        machine: the machine.
+    """
     count, at_once = len(agents), machine.parallel or len(machine.cores)
     if not count:
         return {}, ""
-    if count > at_once:
-        # Agents share all cores: teacher and students are seldom all busy, so fixed cores would idle half the time.
-        # One thread each, since more threads than cores wait for each other inside every matrix product.
-        return dict.fromkeys(agents, (machine.cores, 1)), _sharing(count, at_once)
-    if machine.parallel:
-        # A quota limits time, not cores: with pinning, all containers of a host would share its first cores.
-        threads = [len(range(i, at_once, count)) for i in range(count)]
-        return (
-            {agent: (machine.cores, threads[i]) for i, agent in enumerate(agents)},
-            _sharing(count, at_once, "a quota of "),
-        )
+    shared = {}
     ends = [round(len(machine.cores) * i / count) for i in range(count + 1)]
-    own = {agent: machine.cores[ends[i] : ends[i + 1]] for i, agent in enumerate(agents)}
-    return {agent: (cores, len(cores)) for agent, cores in own.items()}, _sharing(count, at_once)
+    for i, (agent, flexible) in enumerate(agents.items()):
+        # One thread each at least, since more threads than cores wait for each other inside every matrix product.
+        threads = max(1, len(range(i, at_once, count)))
+        most = max(threads, min(at_once, MOST_THREADS)) if flexible and count > 1 else threads
+        cores = machine.cores
+        if count <= at_once and not machine.parallel and most == threads:
+            # A quota limits time, not cores: with pinning, all containers of a host would share its first cores.
+            cores = machine.cores[ends[i] : ends[i + 1]]
+            threads = most = len(cores)
+        shared[agent] = Cores(cores, threads, most, at_once)
+    return shared, _sharing(count, at_once, "a quota of " if machine.parallel and count <= at_once else "")
 
 
 def _sharing(agents: int, cores: int, quota: str = "") -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agents import prompts
+from agents.core_sharing import CoreTable
 from agents.engines.simulated.options import write_answer_key
 from agents.models.catalogue import Model
 from agents.placement import agent_process, resolve
@@ -133,6 +134,11 @@ class Crew:
 
     def launcher(self, name: str, broker: "BrokerSpec", logs: Path, restarts: int) -> LocalLauncher:
         """The launcher of the broker, as `name`, and of every agent that is not external."""
-        children = [agent_process.child_spec(one, spec, logs) for one, spec in self._started]
+        on_cpu = [one for one, _ in self._started if one.seat.shared]
+        table = CoreTable(len(on_cpu)) if len(on_cpu) > 1 else None
+        children = [
+            agent_process.child_spec(one, spec, logs, table, on_cpu.index(one) if table and one in on_cpu else None)
+            for one, spec in self._started
+        ]
         first = ChildSpec(name, "broker.server", broker, {}, (), logs / f"{name}.log")
-        return LocalLauncher([first, *children], restarts=restarts)
+        return LocalLauncher([first, *children], restarts=restarts, table=table)

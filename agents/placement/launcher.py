@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from agents import exit_status
+from agents.core_sharing import CoreTable
 from agents.placement.process_log import last_words
 from broker.child_process import NO_RESTART, spawn
 from broker.errors import in_words
@@ -41,6 +42,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     cores: tuple[int, ...]
     log: Path
     secrets: tuple[str, ...] = ()
+    core_entry: int | None = None
+    """Its entry in the launcher's table of agents at work."""
 
 
 class ChildEnded(msgspec.Struct, frozen=True):
@@ -93,6 +96,7 @@ class LocalLauncher:
         children: Sequence[ChildSpec],
         *,
         restarts: int,
+        table: CoreTable | None = None,
         backoff_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,11 +105,13 @@ class LocalLauncher:
         Args:
             children: children with different names.
             restarts: most restarts of each child.
+            table: of the agents at work, which children with an entry inherit.
             backoff_s: delay before the first restart; doubles with each death of a process that did not run for long.
             clock: clock for delays, in seconds.
         """
         self._children = {spec.name: _ChildProcess(spec) for spec in children}
         self._budget = restarts
+        self._table = table
         self._backoff_s = backoff_s
         self._clock = clock
         self._exits: queue.SimpleQueue[tuple[_ChildProcess, subprocess.Popen[bytes]]] = queue.SimpleQueue()
@@ -260,6 +266,7 @@ class LocalLauncher:
             cores=spec.cores,
             name=spec.name,
             secrets=spec.secrets,
+            descriptors=() if self._table is None or spec.core_entry is None else (self._table.descriptor,),
         )
         watcher = threading.Thread(target=self._watch, args=(child, process), name=f"watch-{spec.name}", daemon=True)
         try:
@@ -281,6 +288,8 @@ class LocalLauncher:
         with self._reaping:
             _kill_group(process.pid)
             process.wait()
+        if self._table and child.spec.core_entry is not None:
+            self._table.clear(child.spec.core_entry)
         self._exits.put((child, process))
 
     def _kill(self, child: _ChildProcess, process: subprocess.Popen[bytes]) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from agents.engines import has_flexible_threads
 from agents.placement import memory
-from agents.placement.cores import share_cores
+from agents.placement.cores import Cores, share_cores
 from agents.placement.hardware import Gpu, Machine
 from agents.placement.memory import UNKNOWN, Memory, Workload, need_mb
 from broker.errors import PlacementError
@@ -72,6 +73,8 @@ class Seat(msgspec.Struct, frozen=True):
     """Estimated memory; None: it loads no model."""
     exclusive: bool = False
     """Whether one of its GPUs serves one process at a time."""
+    shared: Cores | None = None
+    """What it may use of the cores, of an agent that computes on the CPU."""
 
     @property
     def engine_share(self) -> float:
@@ -111,22 +114,25 @@ def place(requests: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
     on_cpu = [request for request in requests if request.model_mb and request.agent not in seating]
     if short := _short(on_cpu, machine.usable_mb, f"{_gb(machine.memory_mb)} are there", machine):
         raise PlacementError(short)
-    cores, why = share_cores([request.agent for request in on_cpu], machine)
+    flexible = {one.agent: has_flexible_threads(one.engine, one.engine_args) for one in on_cpu}
+    cores, why = share_cores(flexible, machine)
     seats = []
     for request in requests:
         if request.engine == "external":
             seats.append(Seat(request.agent, (), 0.0, (), 0, "external", "joins by itself"))
         elif chosen := seating.get(request.agent, ()):
-            seats.append(
-                _gpu_seat(request, [gpus[i] for i in chosen], chosen, shares[request.agent], machine, len(requests))
-            )
+            at = [gpus[i] for i in chosen]
+            seats.append(_gpu_seat(request, at, chosen, shares[request.agent], machine, len(requests)))
         elif request.model_mb:
-            own, threads = cores[request.agent]
-            reason = "no GPU, as asked" if request.gpu == "none" else "no GPU here"
-            seats.append(Seat(request.agent, (), 0.0, own, threads, _cpu(threads), f"{reason}; {why}", request.on_cpu))
+            seats.append(_cpu_seat(request, cores[request.agent], why))
         else:
-            seats.append(Seat(request.agent, (), 0.0, machine.cores, 1, _cpu(1), "needs no GPU and no model here"))
+            seats.append(Seat(request.agent, (), 0.0, machine.cores, 1, "CPU, 1 thread", "needs no model here"))
     return seats
+
+
+def _cpu_seat(request: SeatRequest, own: Cores, sharing: str) -> Seat:
+    why = f"{'no GPU, as asked' if request.gpu == 'none' else 'no GPU here'}; {sharing}"
+    return Seat(request.agent, (), 0.0, own.cores, own.threads, own.device, why, request.on_cpu, shared=own)
 
 
 # --- GPUs -----------------------------------------------------------------------------------------------
@@ -338,10 +344,6 @@ def _what_fits(on_cpu: Sequence[SeatRequest], usable: float, others: Sequence[st
 
 def _parts(taken: Memory) -> str:
     return " + ".join(f"{mb / 1000:.1f}" for mb in (taken.weights_mb, taken.cache_mb, taken.engine_mb))
-
-
-def _cpu(threads: int) -> str:
-    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _gb(mb: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 BENCHMARKS = {
     "adaptive": "adaptive",
     "analysis": "analysis",
+    "cores": "cores",
     "coverage": "coverage",
     "engine-transformers": "engine_transformers",
     "engine-vllm": "engine_vllm",

@@ -180,6 +180,7 @@ class TransformersEngine:
                     self._forget(batch, waiting)
                     switch_weights(item, model, batch)
             self._forget(batch, waiting)
+            self._set_threads()
             try:
                 batch.join(waiting)
                 if batch.rows:
@@ -205,6 +206,12 @@ class TransformersEngine:
                     self._settle(batch, row, self._scored(row) if row.given else self._completion(row, chat, ended))
             if not batch.rows:
                 unreported.clear()
+
+    def _set_threads(self) -> None:
+        """Take the threads of agents that have nothing to do, and give them back."""
+        share = self._settings.core_share
+        if share and (threads := share.threads()) != torch.get_num_threads():
+            torch.set_num_threads(threads)
 
     def _admit(self, item: PromptItem, chat: Chat, context: int, waiting: list[BatchRow]) -> None:
         """Turn a prompt into a row that waits for the batch, or fail it."""

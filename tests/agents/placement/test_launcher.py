@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from agents import exit_status
+from agents.core_sharing import CoreSeat, CoreShare, CoreTable
 from agents.placement.agent_process import agent_env
 from agents.placement.launcher import (
     STEADY_S,
@@ -95,6 +96,18 @@ def test_all_children_are_started_and_alive(room: Room) -> None:
     assert room.pid() != room.pid()
     assert launcher.alive() == {"tutor", "peer"}
     assert launcher.ended() == []
+
+
+def test_a_child_that_dies_at_work_leaves_its_cores_to_the_others(room: Room) -> None:
+    table = CoreTable(2)
+    peer = msgspec.structs.replace(room.child("peer", Orders(exit_code=1)), core_entry=1)
+    launcher = LocalLauncher([peer], restarts=0, table=table)
+    dying = CoreShare(CoreSeat(table.descriptor, 1, 2, 2, 1, 2))
+    dying.say(at_work=True)
+    launcher.start()
+    assert len(launcher.ended(PATIENCE_S)) == 1
+    assert not table.is_at_work(1)
+    assert launcher.stop(0.0) == []
 
 
 def test_a_child_that_dies_is_started_again_after_a_pause_that_doubles_until_the_budget_is_spent(room: Room) -> None:

@@ -67,7 +67,9 @@ def test_an_argument_of_vllm_is_refused_with_why_auto_is_transformers(
 ) -> None:
     monkeypatch.setattr(engines, "vllm_build", lambda: build)
     ada = Agent(name="ada", model=QWEN, gpu="none", engine_args={"max_num_seqs": 4})
-    with pytest.raises(EngineStartError, match=f"it takes: prefix_cache_mb, kv_cache_mb\nengine auto is .* {why}$"):
+    with pytest.raises(
+        EngineStartError, match=f"it takes: prefix_cache_mb, kv_cache_mb, fixed_threads\nengine auto is .* {why}$"
+    ):
         resolve.resolve_agents(TEACHER, [ada])
 
 

@@ -247,18 +247,38 @@ def test_an_apple_machine_seats_everybody_on_its_one_gpu() -> None:
 # --- cores and memory -----------------------------------------------------------------------------------
 
 
-def test_without_a_gpu_each_agent_gets_cores_of_its_own_and_a_thread_per_core() -> None:
-    seats = place(autos(1000, 1000, 1000), machine(cores=8))
+def on_vllm(*sizes: int) -> list[SeatRequest]:
+    return [SeatRequest(f"a{i}", "none", mb, engine="vllm") for i, mb in enumerate(sizes)]
+
+
+def test_agents_whose_threads_are_fixed_get_cores_of_their_own_and_a_thread_per_core() -> None:
+    seats = place(on_vllm(1000, 1000, 1000), machine(cores=8))
     assert sorted(core for seat in seats for core in seat.cores) == list(range(8))
     assert sorted(seat.threads for seat in seats) == [2, 3, 3]
     assert all(seat.threads == len(seat.cores) for seat in seats)
 
 
+def test_agents_that_can_change_their_threads_may_use_all_cores_while_others_are_idle() -> None:
+    seats = place(autos(1000, 1000, 1000), machine(cores=8))
+    assert {seat.cores for seat in seats} == {tuple(range(8))}
+    assert [seat.threads for seat in seats] == [3, 3, 2]
+    assert [seat.device for seat in seats] == ["CPU, 3 to 8 threads", "CPU, 3 to 8 threads", "CPU, 2 to 8 threads"]
+
+
+def test_no_agent_takes_many_threads_of_others_or_fewer_than_its_own() -> None:
+    seats = place(autos(1000, 1000), machine(cores=64))
+    assert [(len(seat.cores), seat.device) for seat in seats] == [(32, "CPU, 32 threads")] * 2
+    seats = place(autos(*[1000] * 12), machine(cores=48))
+    assert {(len(seat.cores), seat.device) for seat in seats} == {(48, "CPU, 4 to 8 threads")}
+    assert place(autos(1000), machine(cores=4))[0].device == "CPU, 4 threads"
+
+
 def test_with_more_agents_than_cores_each_has_one_thread_and_may_run_anywhere() -> None:
     seats = place(autos(1000, 1000, 1000, 1000), machine(cores=2))
     assert {(seat.cores, seat.threads) for seat in seats} == {((0, 1), 1)}
-    assert seats[0].device == "CPU, 1 thread"
+    assert seats[0].device == "CPU, 1 to 2 threads"
     assert seats[0].why == "no GPU here; 4 agents share 2 cores"
+    assert place(on_vllm(1000, 1000, 1000), machine(cores=2))[0].device == "CPU, 1 thread"
 
 
 def test_simulated_agents_do_not_count_when_cores_are_shared_out() -> None:
