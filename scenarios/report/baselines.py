@@ -109,6 +109,23 @@ def baselines(
     return {name: msgspec.structs.replace(one, against=pairs[name]) for name, one in found.items()}
 
 
+def baseline_names(scenario: Scenario) -> list[str]:
+    """The baselines of a class of this scenario, as far as they are shares of right answers."""
+    students = [student.name for student in scenario.students]
+    alone = [ALONE, *(f"{ALONE}.{name}" for name in students if len(students) > 1)]
+    asked = {"students_alone": alone, "self_evaluation": [SELF_MAX, SELF_SUM], "universal": [UNIVERSAL]}
+    return ["random_pick", "shortest", "length_matched", *(name for one in scenario.baselines for name in asked[one])]
+
+
+def right_by_baseline(
+    scenario: Scenario, sheets: Sequence[Sheet], chosen: Mapping[str, Sequence[ChosenAnswer]], same: Same
+) -> dict[str, list[float]]:
+    """How right each baseline is, TP by TP; see `baselines`."""
+    made = _asked(scenario, sheets, same)
+    right = {name: [float(one.correct) for one in choices] for name, choices in made.items()}
+    return _picked(scenario, sheets, examined="m1_max" in chosen) | right
+
+
 def _picked(scenario: Scenario, sheets: Sequence[Sheet], *, examined: bool) -> dict[str, list[float]]:
     """How right those are that pick a TR, TP by TP."""
     names, scoring = tuple(student.name for student in scenario.students), scenario.scoring

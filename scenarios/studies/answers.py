@@ -14,6 +14,7 @@ from broker.protocol import digest
 from scenarios.config.schema import Scenario
 from scenarios.levels.replay import replay
 from scenarios.records.observe import TeachingProblemRecord
+from scenarios.report.baselines import baseline_names, right_by_baseline
 from scenarios.report.methods import chosen_answers
 from scenarios.report.run_info import facts_from
 from scenarios.scoring.equal_cost import affordable, with_votes
@@ -36,8 +37,8 @@ class ClassAnswers(msgspec.Struct, frozen=True):
     units: list[str]
     """Independent problems: see `unit`."""
     right: dict[str, list[float]]
-    """By method, and by line-up (MAX), `lineup.sum` and `lineup.sc_at_cost`: 1 where the choice for a TP is right,
-    else 0."""
+    """By method, by baseline, and by line-up (MAX), `lineup.sum` and `lineup.sc_at_cost`: 1 where the choice for a TP
+    is right, else 0; of a baseline that may pick one of several, the share of them that is right."""
     answerers: dict[str, str]
     """Of each student: equal for students that differ in nothing but their name."""
     differing: int
@@ -67,10 +68,10 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         replay(level, level.begin(), store.find)
         lessons = level.outcome().lessons
         sheets = [Sheet(lesson, grader.same) for lesson in lessons]
-        right = {
-            method: [float(choice.correct) for choice in choices]
-            for method, choices in chosen_answers(scenario, lessons, sheets, grader.same).items()
-        }
+        chosen = chosen_answers(scenario, lessons, sheets, grader.same)
+        right = {method: [float(choice.correct) for choice in choices] for method, choices in chosen.items()}
+        baselines = right_by_baseline(scenario, sheets, chosen, grader.same)
+        right |= {name: baselines[name] for name in baseline_names(scenario) if name in baselines}
         of_lineups = results_by_problem(sheets, sorted(set(lineups.values())), scenario.scoring, scenario.seed)
         for name, members in lineups.items():
             right[name], right[f"{name}.sum"] = of_lineups[members].m1_max, of_lineups[members].m1_sum

@@ -11,6 +11,7 @@ from rich.text import Text
 from broker.errors import ScenarioError
 from scenarios.config import load
 from scenarios.config.schema import Scenario
+from scenarios.report.baselines import baseline_names
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Sentences, Trimmed
 from scenarios.report.tables import LABELS, UNPROTECTED
@@ -84,7 +85,8 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
     shared = by_name(one for one in lineups(students, scenarios[0].seed) if len(one) < len(students))
     first = _Run(folders[0], scenarios[0], read_answers(folders[0], scenarios[0], shared))
     terms_of_lineups = [f"{name}{rule}" for rule in ("", ".sum") for name in shared]
-    terms_of_methods = [term for term in first.answers.right if not lineup_of(term, shared)]
+    baselines = baseline_names(scenarios[0])
+    terms_of_methods = [term for term in first.answers.right if not lineup_of(term, shared) and term not in baselines]
     compared, paired, by_lineup = [first], list[MethodDifference](), list[MethodDifference]()
     notes: list[str] = []
     refused: dict[str, str] = {}

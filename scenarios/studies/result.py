@@ -13,6 +13,7 @@ import msgspec
 from broker.errors import LbtError, in_words
 from scenarios.config import load
 from scenarios.config.schema import Scenario
+from scenarios.report.baselines import baseline_names
 from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import CellFolder, StudyFolder
 from scenarios.studies.load import Cell, outgrown, stands_for
@@ -211,7 +212,9 @@ def _pooled(
         pairs = primary_terms(study, scenario, lineups)
         primary = holm([compare(classes, a, b, seed, len(pairs)) for a, b in pairs])
         known = [term for term in terms(scenario, lineups) if all(term in one.right for one in classes)]
-        methods = {term: accuracy(classes, term) for term in known if not lineup_of(term, lineups)}
+        unnamed = set(baseline_names(scenario)).difference(*pairs)
+        shown = [term for term in known if not lineup_of(term, lineups) and term not in unnamed]
+        methods = {term: accuracy(classes, term) for term in shown}
         found = [_lineup(name, members, classes) for name, members in lineups.items()]
         descriptive = [compare(classes, a, b, seed) for a, b in _others(found, pairs)]
     result = StudyResult(

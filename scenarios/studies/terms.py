@@ -8,6 +8,8 @@ from typing import Any
 from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
 from scenarios.config.yaml_tree import shown
+from scenarios.report.baselines import LABELS as BASELINES
+from scenarios.report.baselines import baseline_names
 from scenarios.report.methods import DENSE_METHODS, EQUAL_COST_METHODS, METHODS
 from scenarios.scoring import lineups
 from scenarios.studies.schema import Study
@@ -17,7 +19,7 @@ EQUAL_COST = tuple(EQUAL_COST_METHODS)
 """Methods of classes with lesson.equal_cost: SC at the cost of all students or, after a line-up and a dot, of those."""
 EVERYONE = "all"
 """The line-up of all students, whatever the study calls it: this name is in RESERVED."""
-RESERVED = (*METHODS, *DENSE_METHODS, *EQUAL_COST, EVERYONE)
+RESERVED = (*METHODS, *DENSE_METHODS, *EQUAL_COST, EVERYONE, *BASELINES)
 Lineups = Mapping[str, tuple[str, ...]]
 """The students of each line-up by its name."""
 
@@ -101,7 +103,8 @@ def terms(scenario: Scenario, lineups: Collection[str]) -> list[str]:
     if scenario.lesson.equal_cost:
         methods += EQUAL_COST
         of_lineups += EQUAL_COST
-    return [*lineups, *(f"{name}.{method}" for method in of_lineups for name in lineups), *methods]
+    of_each = [f"{name}.{method}" for method in of_lineups for name in lineups]
+    return [*lineups, *of_each, *methods, *baseline_names(scenario)]
 
 
 def primary_terms(study: Study, scenario: Scenario, lineups: Collection[str]) -> list[tuple[str, str]]:

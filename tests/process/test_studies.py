@@ -94,16 +94,23 @@ def test_a_line_up_of_a_study_is_scored_from_the_records_of_its_class(finished: 
 def test_a_line_up_is_compared_with_self_consistency_at_its_own_cost(study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     lineups = "lineups={mixed: [peer.1, bold], everyone: [peer, bold]}"
-    primary = "primary=[mixed - sc_at_cost, sc_at_cost - everyone.sum]"
+    primary = "primary=[mixed - sc_at_cost, sc_at_cost - everyone.sum, everyone - shortest]"
     said = classes.finish(start(study_file, out, lineups, primary, "cross={}", "set.lesson.equal_cost=true"))
     found = result(out)
     assert "mixed against SC at the cost of mixed: " in said
     assert [(one["a"], one["b"]) for one in found["primary"]] == [
         ("mixed", "mixed.sc_at_cost"),
         ("everyone.sc_at_cost", "everyone.sum"),
+        ("everyone", "shortest"),
     ]
     (run,) = found["runs"]
     summary = json.loads((out / run["folder"] / "summary.json").read_text())
+    against = summary["baselines"]["shortest"]["against"]
+    assert [found["primary"][2][key] for key in ("difference", "p_value")] == [
+        against["difference"],
+        against["p_value"],
+    ]
+    assert run["methods"]["shortest"] == summary["baselines"]["shortest"]["accuracy"]
     of_all = run["methods"]["sc_at_cost"]
     assert run["lineups"]["everyone"]["sc_at_cost"] == of_all == summary["methods"]["sc_at_cost"]["accuracy"]
     assert {one["name"]: one["sc_at_cost"] for one in found["lineups"]}["everyone"] == of_all

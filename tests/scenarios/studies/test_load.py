@@ -99,6 +99,20 @@ def test_a_copy_is_named_with_a_dot_or_a_dash_and_all_copies_by_their_student(fi
     assert primary_terms(study, first.scenario, lineups) == [("mixed", "copies"), ("mixed.sum", "sc")]
 
 
+def test_a_baseline_may_be_compared_with_where_the_classes_ask_for_it(file: Path) -> None:
+    study, (first, *_) = load.read(file, ["primary=[mixed - random_pick]"])
+    lineups = named_lineups(study, [student.name for student in first.scenario.students], 1)
+    assert primary_terms(study, first.scenario, lineups) == [("mixed", "random_pick")]
+    asked = "primary=[mixed - self_evaluation_max, mixed - students_alone.bold]"
+    with pytest.raises(ScenarioError, match="'self_evaluation_max' is neither a line-up nor a method"):
+        load.read(file, [asked])
+    study, (first, *_) = load.read(file, [asked, "set.baselines=[self_evaluation, students_alone]"])
+    assert primary_terms(study, first.scenario, lineups) == [
+        ("mixed", "self_evaluation_max"),
+        ("mixed", "students_alone.bold"),
+    ]
+
+
 def test_all_line_ups_are_named_by_their_students(file: Path) -> None:
     study, (first, *_) = load.read(file, ["lineups=all", "primary=[bold+peer-2 - sc]", "primary=[peer-1+bold - sc]"])
     names = named_lineups(study, [student.name for student in first.scenario.students], 1)
