@@ -11,9 +11,9 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from broker.errors import EngineError
-from broker.work_messages import Ask, Examine, Explain, Judge, Reflect, Revise, Sampling, Teach, Usage
+from broker.work_messages import Ask, Examine, Explain, Invent, Judge, Reflect, Revise, Sampling, Teach, Usage
 
-Question = Teach | Examine | Reflect | Revise | Ask | Explain | Judge
+Question = Teach | Examine | Reflect | Revise | Ask | Explain | Judge | Invent
 """Requests that an engine answers by completing a prompt."""
 
 

@@ -82,6 +82,14 @@ TABLES = {
                 "not retrieved (exam.maker)",
                 "-1 to 1",
             ),
+            Column("written_by", "text", "agent that wrote this EP (exam.maker: invented)", "no agent wrote it"),
+            Column(
+                "agreement",
+                "number",
+                "how many of the writer's answers agree on `answer`",
+                "no agent wrote it",
+                "share, 0 to 1",
+            ),
         ),
     ),
     "rationales": TableOf(
