@@ -106,5 +106,5 @@ def invention(exam: InventedExam) -> str:
     """Who wrote EPs, and what became of them: `written by teacher: 6, of which 1 unusable, ...`."""
     return (
         f"written by {exam.writer}: {exam.candidates:,}, of which {exam.unusable:,} empty, cut off or failed, "
-        f"{exam.duplicates:,} near duplicates and {exam.disputed:,} without an agreed answer"
+        f"{many(exam.duplicates, 'near duplicate')} and {exam.disputed:,} without an agreed answer"
     )

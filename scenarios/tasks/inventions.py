@@ -16,11 +16,11 @@ LABEL = re.compile(
     r"\A[\s#*_>]*(?:(?:new|exam|next|another)\s+)?(?:problem|question)[\s\d#*_.]*:[*_]*|\A[\s>*_#]+", re.IGNORECASE
 )
 SOLVED = re.compile(
-    r"^[#*_> \t]{0,8}(?:(?:final|correct|the)[ \t]+)?(?:solution|answer|explanation|hint|note)s?\b[*_ \t]{0,4}"
-    r"(?:[:.\u2013-]|is\b|$)",
+    r"^[#*_> \t]{0,8}(?:(?:(?:final|correct|the)[ \t]+)?(?:solution|answer|explanation|hint|note)s?\b[*_ \t]{0,4}"
+    r"(?:[:.\u2013-]|is\b|$)|(?:new|next|another)[ \t]+(?:problem|question)\b)",
     re.IGNORECASE | re.MULTILINE,
 )
-"""The start of a solution behind the problem."""
+"""The start of a solution or of a further problem behind the problem."""
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 FEWEST = 2
 """The fewest numbers that show a near duplicate."""

@@ -50,8 +50,10 @@ class InventLevel:
         """TPs and candidates, by id."""
         self._new: list[Problem] = []
         """What `Step.problems` says next."""
-        self._usable = dict.fromkeys(self._problems, self._invent.candidates)
-        """By TP: the number of candidates that are answered; before they are known, of all."""
+        self._unread = set(self._problems)
+        """TPs whose candidates are awaited."""
+        self._answers = 0
+        """Requests for answers so far: two TPs may share a candidate."""
         self._flows = Flows()
         self._groups: dict[str, ProblemGroup] = {}
 
@@ -73,8 +75,9 @@ class InventLevel:
 
     def totals(self) -> Mapping[str, int]:
         """Requests per stage. A candidate that is awaited counts as usable."""
-        written = len(self._usable) * self._invent.candidates
-        return {INVENT: written, AGREE: sum(self._usable.values()) * self._invent.answers}
+        of_each = self._invent.candidates
+        awaited = len(self._unread) * of_each * self._invent.answers
+        return {INVENT: len(self._setup.bank.items) * of_each, AGREE: self._answers + awaited}
 
     def outcome(self) -> Outcome:
         """The TPs whose EPs are known."""
@@ -96,13 +99,15 @@ class InventLevel:
 
     def _step(self) -> Step:
         new, self._new = tuple(self._new), []
-        return Step(requests=self._flows.take(), problems=new)
+        due = self._flows.take()
+        self._answers += sum(request.stage == AGREE for request in due)
+        return Step(requests=due, problems=new)
 
     def _invented(self, tp: Problem) -> Flow[None]:
         """Have the EPs of one TP written and answered."""
         written = yield from ask(self._draws("Invent", INVENT, self._invent_key, tp, self._invent.candidates))
         candidates, unusable, duplicates = self._read(tp, written)
-        self._usable[tp.id] = len(candidates)
+        self._unread.discard(tp.id)
         self._register(candidates)
         n = self._invent.answers
         results = yield from ask(
