@@ -30,6 +30,7 @@ class TableOf(NamedTuple):
 
 
 FAILED = "the request failed"
+NO_GRADE = "the request failed, or the gold answer was not known yet (stage agree)"
 NO_ANSWER = "no answer was found, or the request failed"
 RESULT = (
     Column("failed", "text", "kind of the failure: context, engine, deaths, unsupported or refused", "it did not fail"),
@@ -47,7 +48,7 @@ RESULT = (
 SCORED = (
     Column("text", "text", "the completion", FAILED),
     Column("answer", "text", "the answer that the grader found in it", NO_ANSWER),
-    Column("correct", "boolean", "whether it is right by the latest grade, also where it was cut off", FAILED),
+    Column("correct", "boolean", "whether it is right by the latest grade, also where it was cut off", NO_GRADE),
 )
 PLACE = (
     Column("stage", "text", "what it was asked for; docs/results.md lists the stages"),
