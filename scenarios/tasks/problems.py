@@ -150,6 +150,8 @@ class Bank(msgspec.Struct, frozen=True):
 
     def with_exams(self, groups: Sequence[ProblemGroup]) -> "Bank":
         """This bank with these groups in place of those with the same TPs."""
+        if not groups:
+            return self
         by_tp = {group.tp.id: group for group in groups}
         return msgspec.structs.replace(self, items=tuple(by_tp.get(item.tp.id, item) for item in self.items))
 
