@@ -16,6 +16,7 @@ from broker.work_messages import (
     Explain,
     Grade,
     Graded,
+    Invent,
     Judge,
     Message,
     Reflect,
@@ -57,11 +58,13 @@ HANDLERS: dict[tuple[Role, type[Message]], Callable[[Engine, str, str, Any], Awa
     ("teacher", Revise): answer,
     ("teacher", Explain): answer,
     ("teacher", Judge): answer,
-    # At level 3 a teacher is scored with its own sets, and it may be its own student.
+    ("teacher", Invent): answer,
+    # At level 3 a teacher is scored with its own sets, and it may be its own student; and it answers what it invented.
     ("teacher", Examine): answer,
     # At level 2 it says how likely it finds what it wrote with other weights.
     ("teacher", Grade): grade,
     ("student", Examine): answer,
     ("student", Grade): grade,
     ("student", Ask): answer,
+    ("student", Invent): answer,
 }

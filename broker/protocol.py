@@ -193,6 +193,7 @@ ANSWERS: dict[str, str] = {
     "Ask": "Answered",
     "Explain": "Answered",
     "Judge": "Answered",
+    "Invent": "Answered",
     "Train": "Trained",
 }
 """The kind of result of each kind of request, unless it fails."""

@@ -189,6 +189,16 @@ class Judge(Message, frozen=True, kw_only=True):
     weights: str = ""
 
 
+class Invent(Message, frozen=True, kw_only=True):
+    """Write a new problem like this one, for an exam (`exam.maker: invented`). The answer is its text alone."""
+
+    problem: str
+    """The TP."""
+    answer_form: AnswerForm
+    sampling: Sampling
+    weights: str = ""
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a teacher is trained (paper, M2). All of it is part of the request's id."""
 
@@ -280,7 +290,7 @@ class Answered(Message, frozen=True, kw_only=True):
 
     It is a teaching rationale (TR) with its answer for `Teach`, an exam rationale (ER) with its answer for `Examine`,
     numbered reasons for `Reflect`, new material for `Revise`, a question for `Ask`, its answer for `Explain`,
-    and the reasons for a judgement with its answer for `Judge`.
+    the reasons for a judgement with its answer for `Judge`, and a problem for `Invent`.
     """
 
     text: str

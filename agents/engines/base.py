@@ -12,9 +12,9 @@ import msgspec
 
 from agents.core_sharing import CoreShare
 from broker.errors import EngineError
-from broker.work_messages import Ask, Examine, Explain, Judge, Reflect, Revise, Sampling, Teach, Usage
+from broker.work_messages import Ask, Examine, Explain, Invent, Judge, Reflect, Revise, Sampling, Teach, Usage
 
-Question = Teach | Examine | Reflect | Revise | Ask | Explain | Judge
+Question = Teach | Examine | Reflect | Revise | Ask | Explain | Judge | Invent
 """Requests that an engine answers by completing a prompt."""
 
 

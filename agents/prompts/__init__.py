@@ -8,10 +8,10 @@ Texts of problems and of other models are data: they stand in turns of their own
 from functools import lru_cache
 
 from agents.engines.base import Prompt, Question
-from agents.prompts import exemplar_set, judgement, question, rationale, reflection
+from agents.prompts import exemplar_set, invention, judgement, question, rationale, reflection
 from agents.prompts.exam import exam_of, turns
 from agents.prompts.layout import BEGUN, Layout, continuation
-from broker.work_messages import Ask, Examine, Explain, Grade, Judge, Message, Reflect, Revise, Teach
+from broker.work_messages import Ask, Examine, Explain, Grade, Invent, Judge, Message, Reflect, Revise, Teach
 
 __all__ = ["BEGUN", "VERSION", "continuation", "exam_of", "layout", "parts", "prompt", "seed_of", "turns"]
 
@@ -36,6 +36,8 @@ def layout(request: Question, persona: str) -> Layout:
             return question.explain(request, persona)
         case Judge():
             return judgement.judge(request, persona)
+        case Invent():
+            return invention.invent(request, persona)
 
 
 @lru_cache(128)

@@ -42,7 +42,7 @@ REPLAYABLE = re.compile(
 RENAMED = re.compile(r"name|metrics|(limits|broker|published)\..*")
 """Entries that a replay may change where exams were left out by the scores: others would need more of them."""
 GROWING = re.compile(
-    r"level|baselines|task\.problems|lesson\.(rationales|greedy|equal_cost)|exam\.(problems|repeats|score)|(learn|iterate)\..*"
+    r"level|baselines|task\.problems|lesson\.(rationales|greedy|equal_cost)|exam\.(problems|repeats|score|invent\.candidates)|(learn|iterate)\..*"
 )
 """Entries that `extend` may change, if all that was asked is asked again; and it may add students."""
 WITHOUT_FOLDER = ("openai", "simulated", "external")

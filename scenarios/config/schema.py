@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from broker.work_messages import Recipe, Sampling
+from scenarios.config.invention_schema import Invention
 from scenarios.config.iterate_schema import Iterate
 from scenarios.config.published import PublishedFigures
 from scenarios.config.section import Count, Positive, Seconds, Section, Share
@@ -137,22 +138,21 @@ class Lesson(Section, frozen=True, kw_only=True):
 class Exam(Section, frozen=True, kw_only=True):
     """The students' exam under each TR."""
 
-    maker: Literal["variants", "fixed", "retrieval"] = "variants"
-    """Where the exam problems (EPs) of a TP come from. variants: other draws of the TP's template (functional
-    variants), or other problems of its group; fixed: the same EPs for every TP; retrieval: the problems of `exam.bank`
-    that are nearest to the TP. docs/exam-makers.md compares them."""
+    maker: Literal["variants", "fixed", "retrieval", "invented"] = "variants"
+    """Where the exam problems (EPs) of a TP come from. variants: other draws of the TP's template, or other problems of
+    its group; fixed: the same for every TP; retrieval: the problems of `exam.bank` that are nearest to the TP;
+    invented: an agent writes them (`exam.invent`). docs/exam-makers.md compares them."""
     bank: str | None = None
-    """fixed and retrieval: a file with the problems to choose EPs from, of any shape that `task.file` takes. Default:
-    the task's other problems."""
+    """fixed, retrieval: a file to choose EPs from, of any shape that `task.file` takes. Default: the other problems."""
     embedding: str = "wordllama"
     """retrieval: what measures how near two problems are. wordllama needs `pip install -e ".[retrieval]"` and no
     network; any other name is a model of sentence-transformers (a hub id, or the absolute path of a folder), such as
     the paper's sentence-transformers/all-mpnet-base-v2, and needs `pip install -e ".[embeddings]"`."""
     abstain_below: Annotated[float, Meta(ge=-1, le=1)] | None = None
-    """retrieval: a TP whose nearest EP is less similar than this (cosine, -1 to 1) has no exams, and SC chooses its
-    answer. Default: every TP has exams."""
+    """retrieval: a TP without an EP of this similarity (cosine) has no exams; SC chooses. Default: all have exams."""
     problems: Positive = 2
     """Exam problems (EPs) per TP."""
+    invent: Invention = Invention()
     repeats: Positive = 1
     """How often each student answers each EP under each TR."""
     questions: Annotated[int, Meta(ge=0, le=1)] = 0

@@ -15,7 +15,8 @@ from broker.errors import Key, ScenarioError
 from broker.protocol import LAST_PORT
 from broker.work_messages import Sampling
 from scenarios.config.iterate_schema import Iterate
-from scenarios.config.schema import Agent, Exam, Scenario
+from scenarios.config.maker_rules import maker_mistakes
+from scenarios.config.schema import Agent, Scenario
 from scenarios.config.yaml_tree import shown
 
 MAX_STUDENTS = 64
@@ -118,25 +119,15 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
         yield ScenarioMistake(
             ("exam", "questions"), "goes with level 1, and level 3 for rationales; level 2 examines without"
         )
-    yield from _maker_mistakes(exam)
+    by_name = {name: agent for agent in (scenario.teacher, *scenario.students) for name in copy_names(agent)}
+    for where, message in maker_mistakes(scenario, by_name):
+        yield ScenarioMistake(where, message)
     yield from _iterate_mistakes(scenario.iterate)
     if scenario.rewrites:
         yield from _rewrite_mistakes(scenario)
     if not _is_address(scenario.broker.address):
         message = f"needs ipc or tcp://HOST:PORT, the port from 1 to {LAST_PORT}, has {shown(scenario.broker.address)}"
         yield ScenarioMistake(("broker", "address"), message)
-
-
-def _maker_mistakes(exam: Exam) -> Iterator[ScenarioMistake]:
-    """Entries that the exam maker does not use."""
-    without = {"variants": ("bank", "embedding", "abstain_below"), "fixed": ("embedding", "abstain_below")}
-    for name in without.get(exam.maker, ()):
-        if getattr(exam, name) != getattr(Exam(), name):
-            makers = "fixed or retrieval" if name == "bank" else "retrieval"
-            yield ScenarioMistake(("exam", name), f"is for exam.maker: {makers}, not {exam.maker}; take it out")
-    for name in ("bank", "embedding"):
-        if getattr(exam, name) == "":
-            yield ScenarioMistake(("exam", name), "is empty; name one, or leave the key out")
 
 
 def _is_address(address: str) -> bool:

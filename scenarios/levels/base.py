@@ -17,7 +17,7 @@ from scenarios.records.learn import LearnRoundRecord
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
 from scenarios.scoring.lbt import Same
-from scenarios.tasks.problems import Bank
+from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 
 TextOf = Callable[[str], str]
 """Looks up the text of an earlier result by its request id."""
@@ -119,6 +119,8 @@ class Step(msgspec.Struct, frozen=True):
     """What people should read. Shown once, and never again on resume."""
     shared: tuple[Request, ...] = ()
     """Requests that were asked before, so their result is known or awaited."""
+    problems: tuple[Problem, ...] = ()
+    """Problems that agents wrote. One comes again once its gold answer is known; until then it has none."""
 
     @property
     def wanted(self) -> list[tuple[str, str, int, int, str, str]]:
@@ -129,6 +131,8 @@ class Step(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """What is known of a class, finished or not: the input of scores and summaries."""
 
+    invented: tuple[ProblemGroup, ...] = ()
+    """The teaching problems with the EPs that an agent wrote, once they are known (`exam.maker: invented`)."""
     lessons: tuple[TeachingProblemRecord, ...] = ()
     """The teaching problems of level 1, which are those of level 2's first round."""
     learnt: tuple[LearnRoundRecord, ...] = ()

@@ -23,7 +23,7 @@ def replay(level: Level, step: Step, find: Callable[[str], Record | None]) -> tu
         What is due and not recorded, in the level's order, and how many records were used.
     """
     due: list[Request] = []
-    feedback, news, shared = list(step.feedback), list(step.news), list(step.shared)
+    feedback, news, shared, problems = list(step.feedback), list(step.news), list(step.shared), list(step.problems)
     pending = deque(step.requests)
     reused = 0
     while pending:
@@ -39,4 +39,5 @@ def replay(level: Level, step: Step, find: Callable[[str], Record | None]) -> tu
         feedback += more.feedback
         news += more.news
         shared += more.shared
-    return Step(tuple(due), tuple(feedback), tuple(news), tuple(shared)), reused
+        problems += more.problems
+    return Step(tuple(due), tuple(feedback), tuple(news), tuple(shared), tuple(problems)), reused

@@ -63,6 +63,7 @@ KINDS = {
     "Ask": Kind(),
     "Explain": Kind(),
     "Judge": Kind(),
+    "Invent": Kind(),
     "Reflect": Kind(),
     "Revise": Kind(problem=attrgetter("tp")),  # a set of exemplars solves none: its level parses it
     "Grade": Kind(columns=_score, sampled=False),
@@ -100,7 +101,8 @@ def record_of(
             problem = problems[problem_id]
             answer = grader.read(columns["text"], problem, ended=columns["finish_reason"] != "length")
             columns["answer"] = answer
-            columns["correct"] = answer is not None and grader.correct(problem, answer)
+            if problem.answer or problem.program:  # of an invented problem no answer is known yet
+                columns["correct"] = answer is not None and grader.correct(problem, answer)
             if answer is not None and problem.form == "code" and not request.ep:
                 columns |= grader.behaviour(problem, answer)._asdict()
     return Record(

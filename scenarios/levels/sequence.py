@@ -6,6 +6,7 @@ from broker.work_messages import Message
 from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.iterate.level import IterateLevel
 from scenarios.levels.learn.level import LearnLevel
+from scenarios.levels.observe.invention import InventLevel
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.rewrite.level import RewriteLevel
 
@@ -81,16 +82,18 @@ def _joined(one: Step, other: Step) -> Step:
         feedback=(*one.feedback, *other.feedback),
         news=(*one.news, *other.news),
         shared=(*one.shared, *other.shared),
+        problems=(*one.problems, *other.problems),
     )
 
 
 def make(setup: Setup) -> Level:
     """The level or levels of a scenario, before their first request."""
     begin: dict[int, Callable[[Outcome], Level]] = {
-        1: lambda _: ObserveLevel(setup),
+        1: lambda before: ObserveLevel(setup, before.invented),
         2: lambda before: LearnLevel(setup.with_weights(before.weights), before),
         3: lambda before: (
             RewriteLevel(setup) if setup.scenario.rewrites else IterateLevel(setup.with_weights(before.weights), before)
         ),
     }
-    return LevelSequence([begin[number] for number in setup.scenario.levels])
+    first = [lambda _: InventLevel(setup)] if setup.scenario.exam.maker == "invented" else []
+    return LevelSequence([*first, *(begin[number] for number in setup.scenario.levels)])

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Level, Outcome, Request, Result, Step
+from scenarios.levels.observe.invention import AGREE
 from scenarios.monitor.lessons import Lessons
 from scenarios.monitor.state import LessonRow, RunningResults
 from scenarios.session.run_dir import RunFolder
@@ -149,7 +150,8 @@ class Follower:
             return
         self._version = version
         fed = self._feed(level, self._new_results())
-        fewer = self._scenario.exam.allocation != "full"
+        exam = self._scenario.exam
+        fewer = exam.allocation != "full" or exam.maker == "invented"
         records = {lesson.tp: lesson for lesson in level.outcome().lessons} if fewer else {}
         for tp in fed:
             self.lessons[tp] = self._lessons.row(tp, records.get(tp))
@@ -194,8 +196,7 @@ class Follower:
             self._awaited[request.id] = request
             self._unread.append(request.id)
             self._open[request.level, request.round, request.stage, self._pools[request.to]] += 1
-            if request.kind not in GRADED:
-                self._ungraded[request.stage] += 1
+            self._ungraded[request.stage] += not _graded(request)
             if request.level > 1 and _after_lessons(request):
                 self._outcome_changed = True
 
@@ -231,8 +232,7 @@ class Follower:
                 id, text, answer, correct, failed, tokens, finish_reason, score, prompt_tokens, cached_tokens
             )
             self._open[request.level, request.round, request.stage, pool] -= 1
-            if request.kind not in GRADED:
-                self._ungraded[request.stage] -= 1
+            self._ungraded[request.stage] -= not _graded(request)
             self.done[request.stage, pool] += 1
             self._add_requests(level.receive(result))
             self.last = max(self.last, at)
@@ -249,6 +249,11 @@ class Follower:
                 self._lessons.add(request, result, at)
                 changed.add(request.tp)
         return changed
+
+
+def _graded(request: Request) -> bool:
+    """Whether its result has a grade; answers to problems whose gold answer is not known yet have none."""
+    return request.kind in GRADED and request.stage != AGREE
 
 
 def _after_lessons(request: Request) -> bool:

@@ -15,6 +15,7 @@ from scenarios.config.schema import Scenario
 from scenarios.levels.base import Request, Result
 from scenarios.monitor.state import Best, LessonRow, RunningResults, ShareRow
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
+from scenarios.report.allocation import exams_per_rationale
 from scenarios.scoring.lbt import Rule, Sheet, lbt_score
 from scenarios.scoring.statistics import clustered, wilson
 from scenarios.tasks.grading.answers import ClassGrader
@@ -76,7 +77,7 @@ class Lessons:
         self._scoring = scenario.scoring
         self._rationales = scenario.lesson.rationales
         self._students = tuple(student.name for student in scenario.students)
-        self._exams_per_text = len(self._students) * scenario.exam.problems * scenario.exam.repeats
+        self._scenario = scenario
         self._forms = forms
         self._abstaining = abstaining
         group_of = {
@@ -133,13 +134,13 @@ class Lessons:
             self._standing = None
 
     def row(self, tp: str, record: TeachingProblemRecord | None = None) -> LessonRow:
-        """Sum up one TP; `record`: what the level knows of it, where not all its exams are asked."""
+        """Sum up one TP; `record`: what the level knows of it, where its exams are not those of the scenario."""
         lesson = self._lessons[tp]
         texts = lesson.texts.values()
         arrived = lesson.failed + sum(len(text.rationales) for text in texts)
         to_examine = sum(text.rationale.answer is not None for text in texts) + max(0, self._rationales - arrived)
-        exams, exams_total = sum(text.exam_results for text in texts), to_examine * self._exams_per_text
-        exams_total *= tp not in self._abstaining
+        per_text = exams_per_rationale(self._scenario, record or self._record(tp, _LessonProgress()))
+        exams, exams_total = sum(text.exam_results for text in texts), to_examine * per_text
         exams_total -= record.saved.exams if record else 0
         if arrived >= self._rationales and exams >= exams_total and lesson.chosen is None:
             lesson.chosen = self._choose(record or self._record(tp, lesson))
@@ -152,7 +153,7 @@ class Lessons:
             grades=lesson.grades,
             scores={student: lesson.right[student] / n for student, n in lesson.answered.items()},
             greedy=lesson.greedy,
-            best=self._best(lesson),
+            best=self._best(lesson, per_text),
             last=lesson.last,
         )
 
@@ -202,14 +203,14 @@ class Lessons:
         # looks closer.
         return form != "latex" and self.grader.same(one, other, form)
 
-    def _best(self, lesson: _LessonProgress) -> Best | None:
-        """The TR with the highest LbT score; those with all their exams come first."""
+    def _best(self, lesson: _LessonProgress, exams: int) -> Best | None:
+        """The TR with the highest LbT score; those with all their `exams` come first."""
         votes = Counter[str]()
         for text in lesson.texts.values():
             votes[text.rationale.compared] += len(text.rationales)
         ranked = [
             (
-                text.exam_results >= self._exams_per_text,
+                text.exam_results >= exams,
                 self._score(text),
                 votes[text.rationale.compared] if self._scoring.ties == "votes" else 0,
                 -min(one.repeat for one in text.rationales),

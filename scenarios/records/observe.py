@@ -131,6 +131,39 @@ class Saved(msgspec.Struct, frozen=True):
         )
 
 
+class InventedProblem(msgspec.Struct, frozen=True):
+    """An EP that an agent wrote."""
+
+    ep: str
+    agreeing: int
+    """How many of the writer's answers are the one that is its gold answer."""
+
+
+class InventedExam(msgspec.Struct, frozen=True):
+    """The EPs that an agent wrote for one TP (`exam.maker: invented`), and what became of all that it was asked for."""
+
+    writer: str
+    problems: tuple[InventedProblem, ...] = ()
+    """The EPs."""
+    candidates: int = 0
+    """Problems that were asked for."""
+    unusable: int = 0
+    """Those that failed, were empty or cut off."""
+    duplicates: int = 0
+    """Near duplicates of the TP or of an earlier one."""
+    disputed: int = 0
+    """Those without an answer that more than half of the writer's answers gave."""
+    answers: int = 0
+    """How often each was answered."""
+    tokens: Tokens = Tokens()
+    """Of all of these requests."""
+
+    def mark(self, ep: str) -> str:
+        """Words that mark an EP as invented."""
+        (agreeing,) = [one.agreeing for one in self.problems if one.ep == ep]
+        return f"written by {self.writer}; answers agreed by {agreeing} of {self.answers}"
+
+
 class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """One TP with its TRs and their exams."""
 
@@ -153,7 +186,7 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     similarities: tuple[float, ...] = ()
     """Of its EPs to it, if they were retrieved (`ProblemGroup.similarities`)."""
     abstains: bool = False
-    """No EP was near enough (`exam.abstain_below`): there are no exams, and SC chooses the answer."""
+    """It has no EP, so there are no exams, and SC chooses the answer (`exam.abstain_below`, `exam.maker: invented`)."""
     saved: Saved = Saved()
     """Exams that `exam.allocation` did not ask so far."""
     alone: tuple[AloneAnswers, ...] = ()
@@ -162,5 +195,12 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """Of all judgements of single TRs."""
     universal: UniversalChoice | None = None
     """None: not asked, or failed."""
+    invented: InventedExam | None = None
+    """None: its EPs are not invented."""
     unread_judgements: int = 0
     """Judgements, of one TR or of all, in which none could be read."""
+
+    @property
+    def tokens_of_exam_maker(self) -> Tokens:
+        """What its EPs took, which is part of M1's cost."""
+        return self.invented.tokens if self.invented else Tokens()

@@ -41,9 +41,9 @@ def allocated(scenario: Scenario, lessons: Sequence[TeachingProblemRecord]) -> A
     """What was saved on these TPs; None: the class asks all exams."""
     if scenario.exam.allocation == "full":
         return None
-    rationales = [one for lesson in lessons if not lesson.abstains for one in distinct(lesson)]
+    rationales = [(lesson, one) for lesson in lessons if not lesson.abstains for one in distinct(lesson)]
     saved = [lesson.saved for lesson in lessons]
-    full = sum(one.answer is not None for one in rationales) * exams_per_rationale(scenario)
+    full = sum(exams_per_rationale(scenario, of) for of, one in rationales if one.answer is not None)
     return AllocatedExams(
         allocation=scenario.exam.allocation,
         full=full,
@@ -51,13 +51,20 @@ def allocated(scenario: Scenario, lessons: Sequence[TeachingProblemRecord]) -> A
         saved_by_agreement=sum(one.by_agreement for one in saved),
         saved_by_certainty=sum(one.by_certainty for one in saved),
         saved_by_halving=sum(one.by_halving for one in saved),
-        dropped_rationales=sum(one.dropped for one in rationales),
+        dropped_rationales=sum(one.dropped for _, one in rationales),
     )
 
 
-def exams_per_rationale(scenario: Scenario) -> int:
-    """The exams under one TR in a full class."""
-    return len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
+def exams_per_rationale(scenario: Scenario, lesson: TeachingProblemRecord) -> int:
+    """The exams under one TR of a TP in a full class."""
+    return len(scenario.students) * exam_problems(scenario, lesson) * scenario.exam.repeats
+
+
+def exam_problems(scenario: Scenario, lesson: TeachingProblemRecord) -> int:
+    """The number of EPs of a TP."""
+    if lesson.abstains:
+        return 0
+    return len(lesson.invented.problems) if lesson.invented else scenario.exam.problems
 
 
 def sentences(found: AllocatedExams) -> str:

@@ -14,7 +14,7 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.records.rewrite import Rewriting
 from scenarios.report import learn, methods
 from scenarios.report.agents import agents_of
-from scenarios.report.allocation import allocated, exams_per_rationale
+from scenarios.report.allocation import allocated, exam_problems, exams_per_rationale
 from scenarios.report.analysis import Analysis, analyse
 from scenarios.report.baselines import baselines
 from scenarios.report.breakdown import breakdown, labels
@@ -142,8 +142,8 @@ def _best_possible(lessons: Sequence[TeachingProblemRecord]) -> BestPossible:
 
 def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
     """Whether every result about this TP is there."""
-    grades = 0 if lesson.abstains else len(scenario.students) * scenario.exam.problems
-    exams = 0 if lesson.abstains else exams_per_rationale(scenario)
+    grades = len(scenario.students) * exam_problems(scenario, lesson)
+    exams = exams_per_rationale(scenario, lesson)
     answered = [one for one in distinct(lesson) if one.answer is not None]
     return (
         len(lesson.rationales) == scenario.lesson.rationales

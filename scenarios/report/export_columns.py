@@ -30,6 +30,7 @@ class TableOf(NamedTuple):
 
 
 FAILED = "the request failed"
+NO_GRADE = "the request failed, or the gold answer was not known yet (stage agree)"
 NO_ANSWER = "no answer was found, or the request failed"
 RESULT = (
     Column("failed", "text", "kind of the failure: context, engine, deaths, unsupported or refused", "it did not fail"),
@@ -47,7 +48,7 @@ RESULT = (
 SCORED = (
     Column("text", "text", "the completion", FAILED),
     Column("answer", "text", "the answer that the grader found in it", NO_ANSWER),
-    Column("correct", "boolean", "whether it is right by the latest grade, also where it was cut off", FAILED),
+    Column("correct", "boolean", "whether it is right by the latest grade, also where it was cut off", NO_GRADE),
 )
 PLACE = (
     Column("stage", "text", "what it was asked for; docs/results.md lists the stages"),
@@ -81,6 +82,14 @@ TABLES = {
                 "cosine similarity of a retrieved EP to its TP; of a TP, that of the nearest EP",
                 "not retrieved (exam.maker)",
                 "-1 to 1",
+            ),
+            Column("written_by", "text", "agent that wrote this EP (exam.maker: invented)", "no agent wrote it"),
+            Column(
+                "agreement",
+                "number",
+                "how many of the writer's answers agree on `answer`",
+                "no agent wrote it",
+                "share, 0 to 1",
             ),
         ),
     ),

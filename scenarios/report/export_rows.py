@@ -6,6 +6,7 @@ replayed for them.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from scenarios.config.schema import Scenario
@@ -13,7 +14,9 @@ from scenarios.report import learn
 from scenarios.report.recorded import RecordedClass
 from scenarios.report.show_sets import set_lines
 from scenarios.report.training_records import training_records
+from scenarios.store.problems import LABELLED, TAUGHT
 from scenarios.store.sqlite import Store
+from scenarios.tasks.problems import Bank, Problem
 
 Row = Sequence[Any]
 FIGURES = ("loss", "reward_margin", "reward_accuracy", "seconds")
@@ -36,26 +39,33 @@ def _usage(store: Store) -> str:
 
 SCORED = f"CASE WHEN failed = '' THEN text END, answer, {CORRECT}"
 PLACE = "stage, level, round"
-EXAM = "kind = 'Examine' AND stage <> 'alone'"
-"""Not a student's answer to a TP without a TR, a baseline."""
+EXAM = "kind = 'Examine' AND stage NOT IN ('alone', 'agree')"
+"""Not an answer without a TR: of a student to a TP (a baseline), or of the writer of an invented problem to it."""
 
 
-def problems(store: Store) -> Iterator[Row]:
+def problems(bank: Bank | None) -> Iterator[Row]:
     """By use, in the order of the class."""
-    bank, near = store.bank(), dict[str, float]()
-    for item in bank.items if bank else ():
-        ids = (item.tp.id, *(ep.id for ep in item.eps))
-        near |= zip(ids, (*item.similarities[:1], *item.similarities), strict=False)
-    level, subject = (store.column(name, "problem") for name in ("level", "subject"))
-    rows = store.rows(
-        "SELECT p.id, CASE WHEN p.part <> 'taught' THEN p.part WHEN p.position = 0 THEN 'teaching' ELSE 'exam' END, "  # noqa: S608 - our own names
-        "t.id, p.item + 1, p.text, p.answer, p.form, NULLIF(p.solution, ''), "
-        f"NULLIF({level}, ''), NULLIF({subject}, '') "
-        "FROM problem p LEFT JOIN (SELECT id, part, item, position FROM problem) t ON p.part = 'taught' "
-        "AND p.position > 0 AND t.part = 'taught' AND t.item = p.item AND t.position = 0 "
-        "ORDER BY p.part, p.item, p.position"
-    )
-    return ((*row, near.get(row[0])) for row in rows)
+    if bank is None:
+        return
+    labelled = bank.labelled
+    single = {"held_out": bank.held_out} | ({part: getattr(labelled, part) for part in LABELLED} if labelled else {})
+    for part in sorted((*single, TAUGHT)):
+        if part != TAUGHT:
+            for number, problem in enumerate(single[part], 1):
+                yield *_problem(problem, part, None, number), *(None,) * 3
+            continue
+        for number, item in enumerate(bank.items, 1):
+            yield *_problem(item.tp, "teaching", None, number), *(item.similarities[:1] or (None,)), None, None
+            invented = item.invented
+            agreeing = {one.ep: one.agreeing / invented.answers for one in invented.problems} if invented else {}
+            for ep, near in zip_longest(item.eps, item.similarities[: len(item.eps)]):
+                by = invented.writer if invented else None
+                yield *_problem(ep, "exam", item.tp.id, number), near, by, agreeing.get(ep.id)
+
+
+def _problem(one: Problem, use: str, tp: str | None, number: int) -> Row:
+    of_source = (one.solution or None, one.level or None, one.subject or None)
+    return one.id, use, tp, number, one.text, one.answer, one.form, *of_source
 
 
 def rationales(store: Store) -> Iterator[Row]:
@@ -159,7 +169,7 @@ def _learnt(one: RecordedClass) -> list[learn.LearnRoundSummary]:
 
 
 STORED: dict[str, Callable[[Store, Scenario], Iterator[Row]]] = {
-    "problems": lambda store, _: problems(store),
+    "problems": lambda store, _: problems(store.bank()),
     "rationales": lambda store, _: rationales(store),
     "exams": lambda store, _: exams(store),
     "grades": lambda store, _: grades(store),

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from scenarios.config.prices import prices
 from scenarios.config.schema import Scenario
-from scenarios.records.observe import Rationale, TeachingProblemRecord, Tokens
+from scenarios.records.observe import ExamCost, Rationale, TeachingProblemRecord, Tokens
 from scenarios.scoring.dense import dense_scores
 from scenarios.scoring.equal_cost import affordable, with_votes
 from scenarios.scoring.lbt import ChosenAnswer, Rule, Same, Sheet
@@ -154,6 +154,8 @@ def cost(method: str, lessons: Sequence[TeachingProblemRecord]) -> dict[str, int
         spent["completion_tokens"] += sum(lesson.exam_tokens for lesson in lessons)
         spent["prompt_tokens"] += sum(lesson.exam_prompt_tokens for lesson in lessons)
         spent["cached_prompt_tokens"] += sum(lesson.exam_cached_prompt_tokens for lesson in lessons)
+        for name, n in tokens([lesson.tokens_of_exam_maker for lesson in lessons]).items():
+            spent[name] += n
     return spent
 
 
@@ -171,9 +173,11 @@ def _money(method: str, lessons: Sequence[TeachingProblemRecord], scenario: Scen
     if not any(any(prices(agent)) for agent in agents.values()) or method in DENSE_METHODS or (examines and talked):
         return msgspec.UNSET
     own = cost(method if not examines else "sc", lessons)
-    exams = [one for lesson in lessons if examines for one in lesson.exam_costs]
+    examined = lessons if examines else ()
+    paid: list[tuple[str, ExamCost | Tokens]] = [(one.student, one) for lesson in examined for one in lesson.exam_costs]
+    paid += [(lesson.invented.writer, lesson.invented.tokens) for lesson in examined if lesson.invented]
     return prices(scenario.teacher).of(own["prompt_tokens"], own["completion_tokens"]) + math.fsum(
-        prices(agents[one.student]).of(one.prompt_tokens, one.completion_tokens) for one in exams
+        prices(agents[name]).of(one.prompt_tokens, one.completion_tokens) for name, one in paid
     )
 
 

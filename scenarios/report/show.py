@@ -13,7 +13,7 @@ import msgspec
 from broker.errors import ScenarioError
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scenario
-from scenarios.records.observe import Rationale, TeachingProblemRecord
+from scenarios.records.observe import InventedExam, Rationale, TeachingProblemRecord
 from scenarios.report.named import near, pick
 from scenarios.report.recorded import RecordedClass
 from scenarios.report.run_info import Status
@@ -26,7 +26,7 @@ from scenarios.tasks.problems import Bank, Problem
 
 RULES: dict[str, Rule] = {"SC": "sc", "MAX": "max", "SUM": "sum"}
 GREEDY = "greedy"
-LEVEL_1 = frozenset({"greedy", "teach", "ask", "explain", "exam", "grade"})
+LEVEL_1 = frozenset({"invent", "agree", "greedy", "teach", "ask", "explain", "exam", "grade"})
 """Stages of the requests that a teaching problem waits for."""
 
 
@@ -101,6 +101,7 @@ class ProblemView(msgspec.Struct, frozen=True):
     exam_problems: list[Problem]
     similarities: list[float]
     """Of retrieved exam problems; without exam problems, of those that were not near enough."""
+    invented: InventedExam | None
     students: list[str]
     rationales: list[RationaleLine]
 
@@ -223,9 +224,7 @@ def _problem_lines(one: RecordedClass) -> list[ProblemLine]:
                 gold=tp.shown,
                 answers=[AnswerVotes(g.representative.shown or "", len(g.members), g.correct) for g in groups],
                 without_answer=sum(r.answer is None for r in sheet.lesson.rationales) if sheet else 0,
-                chosen={n: sheet.choose(rule, students, one.scenario.scoring) for n, rule in RULES.items()}
-                if sheet
-                else {},
+                chosen={n: sheet.choose(rule, students, one.scenario.scoring) for n, rule in RULES.items() if sheet},
                 awaited=due[tp.id],
             )
         )
@@ -267,6 +266,7 @@ def _problem(one: RecordedClass, tp: str) -> ProblemView:
         form=item.tp.form,
         exam_problems=list(item.eps),
         similarities=list(item.similarities),
+        invented=item.invented,
         students=students,
         rationales=list(lines.values()),
     )

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from broker.printable import printable_lines
+from scenarios.report.exams import invention
 from scenarios.report.formatting import figure, many
 from scenarios.report.layout import Ruled, Sentences, Trimmed
 from scenarios.report.show import (
@@ -116,9 +117,13 @@ def _problem(shown: ProblemView) -> Iterator[Piece]:
     yield Text()
     yield _data(f"Gold answer: {shown.gold}", "")
     near = [f" (similarity {similarity:.2f})" for similarity in shown.similarities]
+    if shown.invented:
+        near = [f" ({shown.invented.mark(one.ep)})" for one in shown.invented.problems]
     if shown.exam_problems:
         named = zip_longest((ep.id for ep in shown.exam_problems), near, fillvalue="")
         yield _data(f"Exam problems: {', '.join(id + how for id, how in named)}", "")
+    elif shown.invented:
+        yield _data(f"No usable exam problem of {invention(shown.invented)}: SC chooses the answer.", "")
     else:
         yield _data(f"No exam problem is near enough{''.join(near[:1])}: SC chooses the answer.", "")
     yield Text()

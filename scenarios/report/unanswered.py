@@ -22,6 +22,8 @@ ASKED = {
     "alone": "students' answers without a rationale",
     "rate": "judgements of rationales",
     "universal": "choices among all rationales",
+    "invent": "invented exam problems",
+    "agree": "the writer's answers to them",
     "ask": "questions",
     "explain": "answers to questions",
     "measure": "answers to held-out problems",

@@ -276,10 +276,18 @@ def _spent(
     greedy = lesson.greedy
     by_student = [paid(one.student, one.completion_tokens, one.prompt_tokens) for one in lesson.exam_costs]
     money = sum(one.money for one in by_student)
+    # What its exam problems took does not depend on the number of TRs or exams.
+    invented = lesson.tokens_of_exam_maker
+    writer = lesson.invented.writer if lesson.invented else ""
+    fixed = paid(writer, invented.completion_tokens, invented.prompt_tokens)
     return (
         paid("", greedy.completion_tokens, greedy.prompt_tokens) if greedy else _Spent(0, 0, 0),
         paid("", of_trs * completion, of_trs * prompt),
-        _Spent(of_exams * lesson.exam_tokens, of_exams * lesson.exam_prompt_tokens, of_exams * money),
+        _Spent(
+            of_exams * lesson.exam_tokens + fixed.completion,
+            of_exams * lesson.exam_prompt_tokens + fixed.prompt,
+            of_exams * money + fixed.money,
+        ),
     )
 
 

@@ -43,6 +43,8 @@ def affordable(lesson: TeachingProblemRecord, students: Collection[str] | None =
             sum(one.prompt_tokens for one in paid),
             sum(one.completion_tokens for one in paid),
         )
+    exam_prompt += lesson.tokens_of_exam_maker.prompt_tokens
+    exam_completion += lesson.tokens_of_exam_maker.completion_tokens
     exams = exam_prompt + exam_completion
     wanted = (_bought(there, prompt + completion, exams), _bought(there, completion, exam_completion))
     by_tokens, by_completion = (min(number, there + MOST) for number in wanted)

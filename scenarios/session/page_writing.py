@@ -22,7 +22,7 @@ def write_run_page(folder: RunFolder, scenario: Scenario, rebuilt: Rebuilt) -> s
                     scenario,
                     rebuilt.summary,
                     rebuilt.outcome,
-                    bank,
+                    bank.with_exams(rebuilt.outcome.invented),
                     store,
                     grader.same,
                     shown=str(folder),

@@ -82,6 +82,13 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
             f"A problem whose nearest exam problem is less similar than {exam.abstain_below:g} has no exams, and "
             "self-consistency decides; how many there are shows when the class begins."
         )
+    if exam.maker == "invented":
+        by = exam.invent.by or teacher
+        yield (
+            f"{by} writes {many(exam.invent.candidates, 'exam problem')} like each, and answers each of them "
+            f"{_times(exam.invent.answers)}; the first ones with an answer that more than half agree on are used. A "
+            "problem for which there are none has no exams, and self-consistency decides."
+        )
     yield f"{teacher} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale."
     begins = "As soon as a rationale has an answer" if exam.allocation == "full" else "Under each rationale"
     yield (
@@ -126,6 +133,8 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
 
 def _exam_problems(exam: Exam) -> str:
     number, of = many(exam.problems, "exam problem"), Path(exam.bank or "").name or "the others"
+    if exam.maker == "invented":
+        return f"each with at most {number} that an agent writes"
     if exam.maker == "fixed":
         return f"all with the same {number} of {of}"
     nearest = f", the nearest of {of} by {exam.embedding}" * (exam.maker == "retrieval")
@@ -215,6 +224,9 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
         yield "teaching_problems", "teaching problems (TPs)", ""
         yield "teaching_rationales", "teaching rationales (TRs)", ""
         yield "greedy", "greedy answers", ""
+    if counted.invented:
+        yield "invented", "exam problems written (EPs)", ""
+        yield "invented_answers", "answers of their writer", AT_MOST
     yield "exam_answers", "exam answers (EAs)", AT_MOST
     if counted.further_rationales:
         yield "further_rationales", "further TRs, for SC at M1's cost", "about, at most"

@@ -12,6 +12,7 @@ from scenarios.config.schema import Scenario
 from scenarios.levels import sequence
 from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.baselines import ALONE, RATE, UNIVERSAL
+from scenarios.levels.observe.invention import AGREE, INVENT
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
 from scenarios.report.console import say, show_summary
@@ -21,11 +22,12 @@ from scenarios.report.run_info import facts_from
 from scenarios.report.summary import Summary
 from scenarios.report.tables import LABELS
 from scenarios.report.unanswered import ASKED
-from scenarios.scoring.lbt import Sheet
+from scenarios.scoring.lbt import Same, Sheet
 from scenarios.scoring.statistics import mean
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from scenarios.tasks import build
+from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import Bank
 
 MEASURED = frozenset({"greedy", VOTES, ALONE, RATE, UNIVERSAL, "measure", "probe", "probe_exam", "test"})
@@ -93,10 +95,13 @@ class Extension:
             return
         larger = bank.grown(build.build_class(self.scenario, folder=self._folder.path))
         store.check_answerers(answerers)
-        before = self._asked(self._before, bank, store, {**store.answerers(), **answerers})
         # The log-probabilities of solutions choose the pairs of one arm alone.
         ahead = MEASURED if "dense" in self.scenario.learn.arms else MEASURED | {"grade"}
-        after = self._asked(self.scenario, larger, store, answerers, ahead)
+        # Of new candidates the exam problems come after those that there are.
+        ahead |= {INVENT, AGREE}
+        with ClassGrader() as grader:
+            before = self._asked(self._before, bank, store, {**store.answerers(), **answerers}, grader.same)
+            after = self._asked(self.scenario, larger, store, answerers, grader.same, ahead)
         # How many further rationales there are depends on the cost of all exams, which are not there yet; and of more
         # rationales the teacher chooses anew.
         free = (VOTES, UNIVERSAL)
@@ -115,6 +120,7 @@ class Extension:
         bank: Bank,
         store: Store,
         answerers: Mapping[str, str],
+        same: Same,
         ahead: Collection[str] = (),
     ) -> dict[str, Request]:
         """Every request of the scenario as far as the results in the store tell, by id.
@@ -122,7 +128,8 @@ class Extension:
         `ahead`: missing results of these stages decide nothing, so the level goes on as if the requests had failed.
         """
         asked: dict[str, Request] = {}
-        level = sequence.make(Setup(scenario, self._folder.only(scenario, bank), answerers, store.given_up()))
+        asks = self._folder.only(scenario, bank)
+        level = sequence.make(Setup(scenario, asks, answerers, store.given_up(), same=same))
         steps = deque([level.begin()])
         while steps:
             step, _ = replay(level, steps.popleft(), store.find)

@@ -312,7 +312,9 @@ class RunFolder:
             facts = msgspec.structs.replace(facts_from(store), spent=spent, server_notes=notes, merged=merged)
             if facts.status != "complete" and is_running(self.path):
                 facts = msgspec.structs.replace(facts, status="running")
-            yield RecordedClass(scenario, bank, store, level.outcome(), step.requests, facts, grader.same)
+            outcome = level.outcome()
+            bank = bank.with_exams(outcome.invented)
+            yield RecordedClass(scenario, bank, store, outcome, step.requests, facts, grader.same)
 
     def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
         """The summary of the recorded results under `scenario`, and the number of missing requests by stage."""
@@ -324,18 +326,12 @@ class RunFolder:
         from scenarios.report.build import summarize
 
         with self.recorded(scenario) as found:
+            outcome = found.outcome
             summary = summarize(
-                scenario,
-                found.outcome.lessons,
-                found.same,
-                found.store,
-                found.facts,
-                found.store.given_up(),
-                learnt=found.outcome.learnt,
-                iteration=found.outcome.iteration,
-                rewriting=found.outcome.rewriting,
-            )
-            return Rebuilt(summary, dict(Counter(request.stage for request in found.due)), found.outcome)
+                scenario, outcome.lessons, found.same, found.store, found.facts, found.store.given_up(),
+                learnt=outcome.learnt, iteration=outcome.iteration, rewriting=outcome.rewriting,
+            )  # fmt: skip
+            return Rebuilt(summary, dict(Counter(request.stage for request in found.due)), outcome)
 
     def write_summary(self, summary: "Summary") -> None:
         """Write summary.json."""

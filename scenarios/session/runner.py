@@ -158,6 +158,7 @@ class ClassRunner:
 
     def _queue(self, step: Step) -> None:
         self._wanted += step.wanted
+        self._problems |= {problem.id: problem for problem in step.problems}
         for request in step.requests:
             self._unanswered[request.id] = request
             pool = self._pools[request.to]

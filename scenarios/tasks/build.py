@@ -172,7 +172,10 @@ def check(task: Task, exam: Exam, *, folder: Path, held_out: int = 0) -> int:
     gym.check(task, held_out)
     if exam.maker == "retrieval":
         embedding.check(exam.embedding)
-    if bank := _exam_bank(exam, 0, folder, FAMILIES[task.family].form):
+    form = FAMILIES[task.family].form
+    if exam.maker == "invented":
+        exam_makers.refuse_form(form)
+    if bank := _exam_bank(exam, 0, folder, form):
         exam_makers.check((), *bank, exam)
     return FAMILIES[task.family].tokens
 

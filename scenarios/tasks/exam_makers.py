@@ -3,6 +3,7 @@
 The sources in scenarios/tasks/sources draw the EPs of `exam.maker: variants` themselves. `retrieval` takes the problems
 nearest to the TP by sentence embedding (arXiv 2406.14629 retrieves EPs so, too). Near duplicates of the TP are left out
 (`_copies`). Equal similarities stand in the order of the problems' ids, so the seed and the texts decide everything.
+With `invented` a TP has none when the class begins: an agent writes them (scenarios/levels/observe/invention.py).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from broker.errors import TaskError
+from broker.work_messages import AnswerForm
 from scenarios.config.schema import Exam
 from scenarios.tasks import embedding
 from scenarios.tasks.grading.answers import normal
@@ -35,6 +37,8 @@ def check(tps: Sequence[Problem], others: Iterable[Problem], source: str, exam: 
     Raises:
         TaskError: too few problems differ from a TP in their text, or a package is missing.
     """
+    if exam.maker == "invented":
+        return _unexamined(tps)
     if exam.maker == "retrieval":
         embedding.check(exam.embedding)
     texts = {folded(problem.text) for problem in others}
@@ -59,7 +63,29 @@ def make(tps: Sequence[Problem], others: Iterable[Problem], source: str, exam: E
     Raises:
         TaskError: there are too few problems, or the embedding cannot be computed.
     """
+    if exam.maker == "invented":
+        return _unexamined(tps)
     return _fixed(tps, others, source, exam) if exam.maker == "fixed" else _nearest(tps, [*others], source, exam)
+
+
+def refuse_form(form: AnswerForm) -> None:
+    """Refuse TPs whose form of answers `exam.maker: invented` cannot be used with.
+
+    Raises:
+        TaskError: their answers are programs, or Yes and No.
+    """
+    why = {
+        "code": "programs have no answer to agree on: a code problem needs cases",
+        "yes_no": "of two answers one is always given by more than half, so agreement says little",
+    }
+    if form in why:
+        raise TaskError(f"invented goes with numbers, words and LaTeX; {why[form]}", key=("exam", "maker"))
+
+
+def _unexamined(tps: Sequence[Problem]) -> tuple[ProblemGroup, ...]:
+    for tp in tps:
+        refuse_form(tp.form)
+    return tuple(ProblemGroup(tp, ()) for tp in tps)
 
 
 def _fixed(tps: Sequence[Problem], others: Iterable[Problem], source: str, exam: Exam) -> tuple[ProblemGroup, ...]:

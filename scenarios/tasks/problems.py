@@ -9,6 +9,7 @@ import msgspec
 
 from broker.errors import TaskError
 from broker.work_messages import AnswerForm, Exemplar
+from scenarios.records.observe import InventedExam
 from scenarios.tasks.programs import program_task
 
 ANSWER_MARK = "Answer:"
@@ -56,11 +57,13 @@ class ProblemGroup(msgspec.Struct, frozen=True):
     eps: tuple[Problem, ...]
     similarities: tuple[float, ...] = ()
     """Of EPs by retrieval: cosine similarity of each to the TP, or, without EPs, of those that were not near enough."""
+    invented: InventedExam | None = None
+    """Of EPs that an agent wrote. A bank in class.db has none: they follow from the results."""
 
     @property
     def abstains(self) -> bool:
-        """Whether the TP has no exams since no EP is near enough (`exam.abstain_below`)."""
-        return bool(self.similarities) and not self.eps
+        """Whether the TP has no exams since no EP is near enough (`exam.abstain_below`), or no invented one usable."""
+        return not self.eps and (bool(self.similarities) or self.invented is not None)
 
 
 class Labelled(msgspec.Struct, frozen=True):
@@ -145,13 +148,20 @@ class Bank(msgspec.Struct, frozen=True):
             labelled=larger.labelled or self.labelled,
         )
 
+    def with_exams(self, groups: Sequence[ProblemGroup]) -> "Bank":
+        """This bank with these groups in place of those with the same TPs."""
+        if not groups:
+            return self
+        by_tp = {group.tp.id: group for group in groups}
+        return msgspec.structs.replace(self, items=tuple(by_tp.get(item.tp.id, item) for item in self.items))
+
     def only(self, problems: int, exams: int) -> "Bank":
         """The first `problems` TPs, with their first `exams` EPs.
 
         Raises:
             TaskError: the bank has fewer.
         """
-        each = min((len(item.eps) for item in self.items if not item.abstains), default=exams)
+        each = min((len(item.eps) for item in self.items if item.eps), default=exams)
         if problems > len(self.items) or exams > each:
             raise TaskError(
                 f"this class has {len(self.items)} teaching problems with {each} exam problems each; "

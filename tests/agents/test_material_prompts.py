@@ -14,6 +14,7 @@ from broker.work_messages import (
     Exchange,
     Exemplar,
     Explain,
+    Invent,
     Judge,
     Mistake,
     Reflect,
@@ -51,7 +52,7 @@ BETTER = Revise(
 )
 
 
-def said(request: Reflect | Revise | Ask | Explain | Judge) -> str:
+def said(request: Reflect | Revise | Ask | Explain | Judge | Invent) -> str:
     """All that is said behind the system turn."""
     return "\n\n".join(turn.text for turn in prompts.layout(request, "").turns[1:])
 
@@ -178,10 +179,11 @@ def test_what_was_wrong_with_an_earlier_answer_is_one_more_turn(request_: Reflec
         Ask(material=SET, sampling=Sampling()),
         Explain(material=SET, question="Why?", sampling=Sampling()),
         Judge(problem="2 + 2?", solutions=("Answer: 4",), sampling=Sampling()),
+        Invent(problem="2 + 2?", answer_form="number", sampling=Sampling()),
     ],
 )
 def test_turns_alternate_and_a_persona_stands_at_the_head_of_the_first(
-    request_: Reflect | Revise | Ask | Explain | Judge,
+    request_: Reflect | Revise | Ask | Explain | Judge | Invent,
 ) -> None:
     turns = prompts.layout(request_, "You are terse.").turns
     assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * (len(turns) // 2 - 1), "user"]
@@ -217,3 +219,9 @@ def test_a_teacher_judges_one_solution_by_yes_or_no_and_several_by_a_number() ->
 
 def test_an_engine_without_structured_output_is_told_of_it_all_the_same() -> None:
     assert prompts.prompt("0f" * 16, REVISE, "").structure == prompts.layout(REVISE, "").structure
+
+
+def test_a_writer_sees_the_problem_and_the_form_of_its_answer_and_nothing_else() -> None:
+    text = said(Invent(problem="How many owls?", answer_form="latex", sampling=Sampling()))
+    assert text.startswith("Problem: How many owls?\n\nWrite one new problem")
+    assert "one expression in LaTeX" in text

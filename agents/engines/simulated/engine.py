@@ -23,7 +23,19 @@ from agents.engines.simulated.options import UPTAKE, read_options
 from agents.models import trained_weights
 from broker.errors import ModelError
 from broker.protocol import digest
-from broker.work_messages import AnswerForm, Ask, Examine, Exemplar, Explain, Judge, Reflect, Revise, Teach, Usage
+from broker.work_messages import (
+    AnswerForm,
+    Ask,
+    Examine,
+    Exemplar,
+    Explain,
+    Invent,
+    Judge,
+    Reflect,
+    Revise,
+    Teach,
+    Usage,
+)
 
 EXPLAINED = 0.5
 """Logits per unit of quality that uptake gains if the student's question about the material was answered."""
@@ -133,6 +145,8 @@ class SimulatedEngine:
                 return f" Why does step {draw.randrange(9) + 1} follow?"
             case Explain():
                 return f" It follows from the line before, by rule {draw.randrange(50)}."
+            case Invent(problem=problem):
+                return "" if unparsable else responses.write_problem(problem, draw)
             case _ if unparsable:
                 return f"Let me think about it (way {draw.randrange(50)})."
             case Revise() as asked:
@@ -173,7 +187,7 @@ class SimulatedEngine:
         return responses.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
 
     def _choose_answer(self, asked: Teach | Examine | Revise, *, right: bool, draw: random.Random) -> str:
-        gold = self._answers.get(digest(asked.problem), "0")
+        gold = self._answers.get(digest(asked.problem)) or responses.invented_answer(asked.problem, asked.answer_form)
         return gold if right else wrong_answer(gold, asked.answer_form, draw)
 
     def _aim(self, asked: Revise, draw: random.Random) -> float:

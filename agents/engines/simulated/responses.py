@@ -34,6 +34,9 @@ SNEAKY = -1.5
 KEPT = 0.8
 """Share of revised rationales that keep the old answer; the others solve the problem anew."""
 
+COPIES = 8
+"""One of so many problems that an agent invents is a copy."""
+
 CAUSES = (
     "The examples never show a case like this one",
     "The examples suggest that the length of a text decides",
@@ -136,6 +139,13 @@ def write_rationale(request: Revise, aimed: float, answer: str, draw: random.Ran
     said = written(answer, request.answer_form)
     ways = (f"This is solved again, in way {draw.randrange(10_000)}.\n{said}" for _ in range(CANDIDATES))
     return _nearest([Exemplar(request.problem, way) for way in ways], aimed).rationale
+
+
+def write_problem(problem: str, draw: random.Random) -> str:
+    """Return the problem with other numbers, or in one of COPIES cases word by word."""
+    if not draw.randrange(COPIES):
+        return f" {problem}"
+    return " " + re.sub(r"\d+", lambda number: str(draw.randrange(2, 10 ** len(number[0]) + 10)), problem)
 
 
 def judged(*, right: bool, draw: random.Random) -> str:

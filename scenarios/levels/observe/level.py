@@ -22,7 +22,7 @@ from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.observe.votes import Votes, rationale_of
 from scenarios.records.observe import ExamAnswer, ExamGrade, TeachingProblemRecord
 from scenarios.tasks import programs
-from scenarios.tasks.problems import Problem
+from scenarios.tasks.problems import Problem, ProblemGroup
 
 
 class _AwaitedExam(NamedTuple):
@@ -48,10 +48,12 @@ class ObserveLevel:
 
     Args:
         setup: what the level is made from.
+        invented: the TPs with the EPs that an agent wrote for them (`exam.maker: invented`).
     """
 
-    def __init__(self, setup: Setup) -> None:
-        scenario, bank = setup.scenario, setup.bank
+    def __init__(self, setup: Setup, invented: tuple[ProblemGroup, ...] = ()) -> None:
+        scenario, bank = setup.scenario, setup.bank.with_exams(invented)
+        self._invented = invented
         self._asker = asker = Asker(setup)
         # Nothing is drawn for a grade: students that differ in their sampling alone would ask the same.
         self._grade_asker = Asker(setup, own_sampling=False)
@@ -155,7 +157,7 @@ class ObserveLevel:
 
     def outcome(self) -> Outcome:
         """Everything that is known now, TP by TP: the input of scoring."""
-        return Outcome(lessons=tuple(self._record(lesson) for lesson in self._lessons))
+        return Outcome(invented=self._invented, lessons=tuple(self._record(lesson) for lesson in self._lessons))
 
     def message(self, request: Request, text_of: TextOf) -> Message:
         """The message of a request. Only that of a `Grade` holds a gold solution."""

@@ -106,5 +106,6 @@ class ProblemState:
             votes=votes,
             similarities=self.item.similarities,
             abstains=self.item.abstains,
+            invented=self.item.invented,
             saved=self.saved,
         )

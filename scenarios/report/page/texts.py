@@ -61,8 +61,8 @@ class TextPack(msgspec.Struct, frozen=True):
 
     problem: str
     gold: str
-    eps: tuple[tuple[str, str, str], ...]
-    """Id, text and gold answer of each exam problem."""
+    eps: tuple[tuple[str, str, str, str], ...]
+    """Id, text and gold answer of each exam problem, and who wrote it, if an agent did."""
     rationales: tuple[RationaleText, ...]
     exams: tuple[ExamText, ...]
     turns: tuple[PackedTurn, ...]
@@ -135,10 +135,11 @@ def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, give
     of_rationales = prompt_ids(store, ids)
     prompts = PackedPrompts(store, [*of_rationales.values(), *(row[-1] for row in exams)])
     eps = {ep.id: number for number, ep in enumerate(group.eps)}
+    invented = group.invented
     return TextPack(
         problem=group.tp.text,
         gold=group.tp.answer,
-        eps=tuple((ep.id, ep.text, ep.answer) for ep in group.eps),
+        eps=tuple((ep.id, ep.text, ep.answer, invented.mark(ep.id) if invented else "") for ep in group.eps),
         rationales=tuple(
             RationaleText(
                 repeat=GREEDY if one is lesson.greedy else one.repeat,

@@ -25,6 +25,7 @@ def test_a_shipped_scenario_is_read_and_planned(path: Path) -> None:
     assert scenario.name == path.stem
     planned = counts(scenario)
     observed = planned.greedy + planned.teaching_rationales + planned.exam_answers
+    observed += planned.invented + planned.invented_answers
     learnt = planned.trainings + planned.measured + planned.likelihoods
     again = planned.later_rationales + planned.later_exam_answers
     iterated = planned.reflections + planned.revisions + planned.own_answers + planned.held_out_answers

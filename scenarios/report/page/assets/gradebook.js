@@ -167,10 +167,10 @@
   function read(texts, one) {
     if (!one) return [];
     const [, student, ep, repeat, correct, answer, text, failed, prompt] = one;
-    const [id, asked, gold] = texts.eps[ep];
+    const [id, asked, gold, written] = texts.eps[ep];
     return [
       make("h3", { id: "exam-title" }, `${student} on ${id}, repeat ${repeat}`), block(asked, "Exam problem"),
-      make("p", {}, "Gold answer: ", make("code", { dir: "auto" }, gold)),
+      make("p", {}, written ? `Gold answer (${written}): ` : "Gold answer: ", make("code", { dir: "auto" }, gold)),
       failed ? make("p", { class: "empty" }, `It failed: ${failed}`) : make("p", {}, make("span", { class: "verdict" }, correct ? "Right: " : "Wrong: "), make("code", { dir: "auto" }, answer ?? "no answer found")),
       failed ? null : block(text, "The student's text"), prompted(texts, prompt),
     ].filter(Boolean);

@@ -22,6 +22,7 @@ from broker.work_messages import (
     Exchange,
     Exemplar,
     Explain,
+    Invent,
     Judge,
     Mistake,
     Reflect,
@@ -187,6 +188,14 @@ def test_a_teacher_judges_right_more_often_than_not_and_names_the_answer_that_mo
     solutions = ("a\nAnswer: 5", "b\nAnswer: 6", "c\nAnswer: 6")
     (chosen,) = ask(key, [Judge(problem="2 + 3?", solutions=solutions, sampling=LONG)])
     assert chosen.endswith("Answer: 2")
+
+
+def test_a_writer_changes_the_numbers_of_a_problem_or_now_and_then_copies_it(key: Path) -> None:
+    problem = "Ann has 12 apples and eats 5."
+    written = ask(key, [Invent(problem=problem, answer_form="number", sampling=LONG)], 200)
+    said = [text.strip() for text in written]
+    assert {re.sub(r"\d+", "N", text) for text in said if text} == {"Ann has N apples and eats N."}
+    assert 5 < said.count(problem) < 60 < len(set(said))
 
 
 def test_a_misconception_costs_answers_about_one_thing_until_an_example_of_it_is_taught(key: Path) -> None:
