@@ -88,6 +88,8 @@ class RationaleLine(msgspec.Struct, frozen=True):
     cut_off: bool
     same_as: str
     """Id of the first TR of this TP with the same text, whose exams it shares; empty: it is the first."""
+    dropped: bool
+    """Its exams ended early, since others did better; then no rule of exams chooses it (`exam.allocation`)."""
 
 
 class ProblemView(msgspec.Struct, frozen=True):
@@ -223,9 +225,7 @@ def _problem_lines(one: RecordedClass) -> list[ProblemLine]:
                 gold=tp.shown,
                 answers=[AnswerVotes(g.representative.shown or "", len(g.members), g.correct) for g in groups],
                 without_answer=sum(r.answer is None for r in sheet.lesson.rationales) if sheet else 0,
-                chosen={n: sheet.choose(rule, students, one.scenario.scoring) for n, rule in RULES.items()}
-                if sheet
-                else {},
+                chosen={n: sheet.choose(rule, students, one.scenario.scoring) for n, rule in RULES.items() if sheet},
                 awaited=due[tp.id],
             )
         )
@@ -273,7 +273,6 @@ def _problem(one: RecordedClass, tp: str) -> ProblemView:
 
 
 def _line(rationale: Rationale, origin: str, scores: Mapping[str, Fraction], same_as: str) -> RationaleLine:
-    score = scores.get(rationale.id)
     asked, right = Counter[str](), Counter[str]()
     for exam in rationale.exams:
         asked[exam.student] += 1
@@ -284,11 +283,12 @@ def _line(rationale: Rationale, origin: str, scores: Mapping[str, Fraction], sam
         origin=origin,
         answer=rationale.shown,
         right=rationale.correct,
-        lbt_score=None if score is None else float(score),
+        lbt_score=float(scores[rationale.id]) if rationale.id in scores else None,
         exams={name: ExamTally(right[name], n) for name, n in asked.items()},
         completion_tokens=rationale.completion_tokens,
         cut_off=not rationale.ended,
         same_as=same_as,
+        dropped=rationale.dropped,
     )
 
 
