@@ -5,6 +5,7 @@ Each fault hits one process drawn by the seed: an agent or the broker (SIGKILL o
 """
 
 import argparse
+import contextlib
 import json
 import random
 import subprocess
@@ -54,7 +55,8 @@ def harm(kills: int, seed: int) -> dict[str, Any]:
         for _ in range(kills):
             goal = classes.results(fire) + BETWEEN
             while process.poll() is None and classes.results(fire) < goal:
-                psutil.wait_procs([psutil.Process(process.pid)], timeout=0.02)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.02)
             if process.poll() is not None:
                 break
             try:
@@ -64,7 +66,7 @@ def harm(kills: int, seed: int) -> dict[str, Any]:
                 continue  # it was just being restarted
             faults.append(fault)
         classes.finish(process)
-        _, left = psutil.wait_procs(family, timeout=120)
+        _, left = psutil.wait_procs(family, timeout=classes.WAIT_S)
         expected, got = classes.gradebook(peace), classes.gradebook(fire)
         ids = [request_id for request_id, *_ in got]
         return {

@@ -1,9 +1,10 @@
 """Real classes for tests and benchmarks: run.py as a user runs it, with simulated engines, and how to disturb one."""
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -35,6 +36,42 @@ def start(out: Path, *overrides: str, scenario: str | Path = SMOKE) -> subproces
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@contextmanager
+def held(
+    out: Path, *overrides: str, enough: int = 1, teacher: int | None = None, students: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A class of which `enough` results are recorded, and which cannot finish before the end of the block.
+
+    Args:
+        out: Its folder.
+        overrides: Of its scenario.
+        enough: Results that the block waits for.
+        teacher: Requests that the teacher answers before; None: all.
+        students: Requests that each process of a student answers before; None: all.
+    """
+    hold = out.with_name(f"{out.name}.hold")
+    hold.touch()
+    after = {"teacher": teacher, "students.*": students}
+    pauses = [
+        f"{who}.engine_args.{entry}"
+        for who, number in after.items()
+        if number is not None
+        for entry in (f"pause_while={hold}", f"pause_after={number}")
+    ]
+    process = start(out, *overrides, *pauses)
+    wait_until(process, lambda: results(out) >= enough)
+    try:
+        yield process
+    finally:
+        hold.unlink()
+
+
+def interrupt(process: subprocess.Popen[str], out: Path) -> None:
+    """Send Ctrl-C to a class, and wait until it finishes what is under way."""
+    process.send_signal(signal.SIGINT)
+    wait_until(process, lambda: bool(events(out, "drain")))
 
 
 def resume(out: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -74,11 +111,13 @@ def say(*words: str | Path, code: int = 0) -> str:
 def wait_until(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
     """Wait until something is so; fails where the class ends before."""
     for _ in range(WAIT_S * 50):
+        ended = process.poll() is not None  # before the look: what it does last is seen, too
         if there():
             return
-        if process.poll() is not None:
+        if ended:
             raise AssertionError(f"the class ended too early: {process.communicate()[0]}")
-        psutil.wait_procs([psutil.Process(process.pid)], timeout=0.02)
+        with suppress(subprocess.TimeoutExpired):  # psutil would take its exit code
+            process.wait(0.02)
     raise AssertionError(f"waited {WAIT_S} s in vain")
 
 
@@ -111,16 +150,16 @@ def events(out: Path, kind: str) -> list[str]:
 
 def child(process: subprocess.Popen[str], name: str) -> psutil.Process:
     """The process of one agent, or of the broker, of a running class."""
-    for one, line in children(process):
+    for one, line in children(process.pid):
         if line[-1:] == [name]:
             return one
     raise AssertionError(f"no process is called {name}")
 
 
-def children(process: subprocess.Popen[str]) -> list[tuple[psutil.Process, list[str]]]:
-    """The child processes of a running class with their command lines; without those that have just ended."""
+def children(pid: int, *, recursive: bool = False) -> list[tuple[psutil.Process, list[str]]]:
+    """The child processes of a process with their command lines; without those that have just ended."""
     found = []
-    for one in psutil.Process(process.pid).children():
+    for one in psutil.Process(pid).children(recursive=recursive):
         with suppress(psutil.NoSuchProcess):
             found.append((one, one.cmdline()))
     return found
@@ -128,7 +167,7 @@ def children(process: subprocess.Popen[str]) -> list[tuple[psutil.Process, list[
 
 def agents(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The processes of all agents of a running class."""
-    return [one for one, line in children(process) if "agents.main" in line]
+    return [one for one, line in children(process.pid) if "agents.main" in line]
 
 
 def first_asked(out: Path) -> float:

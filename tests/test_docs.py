@@ -19,7 +19,7 @@ def test_every_argument_of_a_simulated_agent_is_explained_with_its_default() -> 
         default = getattr(SimulatedOptions(), name)
         if name == "answer_key":  # set by the run
             continue
-        written = str(default).lower() if isinstance(default, bool) else f"{default:g}"
+        written = str(default).lower() if isinstance(default, bool) else f"{default:g}" if default != "" else "none"
         assert re.search(rf"^\| [^|]*`{name}`[^|]* \| {re.escape(written)} \|", ENGINES, re.MULTILINE), name
 
 

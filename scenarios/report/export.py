@@ -57,7 +57,7 @@ def export(
         folders: the runs' folders, by name. Where there are several, each table begins with the column `run`.
         form: of the files.
         out: their folder, which is made if it is missing.
-        replayed: see `Replayed`; it is called for classes with levels 2 or 3.
+        replayed: see `Replayed`; it is called for classes with levels 2 or 3, and with `exam.allocation: halving`.
         factors: by run, the settings in which the runs of a study differ: further columns after `run`,
             as text, such as `factor_teacher`.
         overwrite: replace the tables that an earlier export wrote in this form, once all new ones are written.
@@ -121,13 +121,14 @@ def _all_rows(
 def _rows(table: str, folder: Path, replayed: Replayed) -> Iterator[Row]:
     """The rows of one run."""
     scenario = load.read(folder / "scenario.yaml")
+    halving = scenario.exam.allocation == "halving" and table == "rationales"
     if table == "problems" and scenario.exam.maker == "invented":  # class.db has no exam problems: they follow
         with replayed(folder) as one:
             yield from problems(one.bank)
-    elif table in STORED:
+    elif table in STORED and not halving:
         with Store(folder) as store:
             yield from STORED[table](store, scenario)
-    elif {2, 3} & set(scenario.levels):
+    elif halving or {2, 3} & set(scenario.levels):
         with replayed(folder) as one:
             yield from REPLAYED[table](one)
 

@@ -58,6 +58,7 @@ PLACE = (
 WEIGHTS = Column("weights", "text", "digest of the trained weights that answered", "the model's own weights answered")
 NO_PROGRAM = "it is no program, or an old version ran it"
 NO_HIDDEN = "it is no program, or there are no hidden cases"
+NO_HALVING = "it is no TR, or `exam.allocation` is not `halving`"
 NO_TP = "the class only classifies (level 3)"
 
 TABLES = {
@@ -107,6 +108,7 @@ TABLES = {
             Column("exam_answers", "integer", "number of EAs under it, of all students"),
             Column("exam_right", "integer", "how many of these are right"),
             Column("lbt_score", "number", "exam_right / exam_answers", "it has no exams", "share, 0 to 1"),
+            Column("dropped", "boolean", "whether its exams ended early, since others did better", NO_HALVING),
             *RESULT,
             Column(
                 "behaviour", "text", "digest of what a program does: equal for programs that do the same", NO_PROGRAM

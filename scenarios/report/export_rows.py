@@ -5,7 +5,7 @@ replayed for them.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -68,8 +68,8 @@ def _problem(one: Problem, use: str, tp: str | None, number: int) -> Row:
     return one.id, use, tp, number, one.text, one.answer, one.form, *of_source
 
 
-def rationales(store: Store) -> Iterator[Row]:
-    """Ordered by request id."""
+def rationales(store: Store, dropped: Mapping[str, bool]) -> Iterator[Row]:
+    """Ordered by request id. `dropped`: by request id, whether the exams of a TR ended early."""
     exams: dict[bytes, tuple[str, int, int]] = {}
     for tr, tp, text, n, right in store.rows(
         f"SELECT e.tr, t.tp, t.text, n, n_right FROM (SELECT r.tr, count(*) n, sum({CORRECT}) n_right FROM {GRADED} "  # noqa: S608
@@ -85,7 +85,12 @@ def rationales(store: Store) -> Iterator[Row]:
     )
     for *row, text in store.rows(sql):
         shared, n, right = exams.get(_digest(row[1], text), (None, 0, 0)) if row[8] is not None else (None, 0, 0)
-        yield *row[:11], shared, n, right, right / n if n else None, *row[11:]
+        yield *row[:11], shared, n, right, right / n if n else None, dropped.get(row[0]), *row[11:]
+
+
+def rationales_of_halving(one: RecordedClass) -> Iterator[Row]:
+    """Ordered by request id. Which TRs were dropped follows from the records."""
+    return rationales(one.store, {tr.id: tr.dropped for lesson in one.outcome.lessons for tr in lesson.rationales})
 
 
 def _digest(tp: str, text: str) -> bytes:
@@ -170,11 +175,16 @@ def _learnt(one: RecordedClass) -> list[learn.LearnRoundSummary]:
 
 STORED: dict[str, Callable[[Store, Scenario], Iterator[Row]]] = {
     "problems": lambda store, _: problems(store.bank()),
-    "rationales": lambda store, _: rationales(store),
+    "rationales": lambda store, _: rationales(store, {}),
     "exams": lambda store, _: exams(store),
     "grades": lambda store, _: grades(store),
     "students": students,
 }
 """The tables that come from the store alone."""
-REPLAYED: dict[str, Callable[[RecordedClass], Iterator[Row]]] = {"trainings": trainings, "rounds": rounds, "sets": sets}
-"""The others, of classes with levels 2 or 3."""
+REPLAYED: dict[str, Callable[[RecordedClass], Iterator[Row]]] = {
+    "rationales": rationales_of_halving,
+    "trainings": trainings,
+    "rounds": rounds,
+    "sets": sets,
+}
+"""The others, of classes with levels 2 or 3; and those that the store alone does not give with `exam.allocation`."""

@@ -88,6 +88,8 @@ class RationaleLine(msgspec.Struct, frozen=True):
     cut_off: bool
     same_as: str
     """Id of the first TR of this TP with the same text, whose exams it shares; empty: it is the first."""
+    dropped: bool
+    """Its exams ended early, since others did better; then no rule of exams chooses it (`exam.allocation`)."""
 
 
 class ProblemView(msgspec.Struct, frozen=True):
@@ -273,7 +275,6 @@ def _problem(one: RecordedClass, tp: str) -> ProblemView:
 
 
 def _line(rationale: Rationale, origin: str, scores: Mapping[str, Fraction], same_as: str) -> RationaleLine:
-    score = scores.get(rationale.id)
     asked, right = Counter[str](), Counter[str]()
     for exam in rationale.exams:
         asked[exam.student] += 1
@@ -284,11 +285,12 @@ def _line(rationale: Rationale, origin: str, scores: Mapping[str, Fraction], sam
         origin=origin,
         answer=rationale.shown,
         right=rationale.correct,
-        lbt_score=None if score is None else float(score),
+        lbt_score=float(scores[rationale.id]) if rationale.id in scores else None,
         exams={name: ExamTally(right[name], n) for name, n in asked.items()},
         completion_tokens=rationale.completion_tokens,
         cut_off=not rationale.ended,
         same_as=same_as,
+        dropped=rationale.dropped,
     )
 
 

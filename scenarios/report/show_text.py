@@ -31,6 +31,7 @@ from scenarios.store.prompts import Parts
 INDENT = "  "
 ID_DIGITS = 12
 """How many digits of the ids of requests and sets are printed: enough to name one."""
+DROPPED = "exams ended early, since other rationales did better (exam.allocation)"
 MARKS = {True: "+", False: "-", None: "x"}
 ROLES = {
     "system": "instructions",
@@ -133,7 +134,8 @@ def _rationales(shown: ProblemView) -> Ruled:
     greedy = sum(line.repeat is None for line in shown.rationales)
     table = Ruled(
         f"{many(len(shown.rationales) - greedy, 'rationale')}{' and a greedy answer' * bool(greedy)}",
-        "By student: right exam answers of all. Rationales with the same text share their exams.",
+        "By student: right exam answers of all. Rationales with the same text share their exams."
+        + f" Dropped: {DROPPED}." * any(line.dropped for line in shown.rationales),
     )
     table.add_columns("id", "repeat", right=False)
     table.add_column("answer", fold=True)
@@ -141,7 +143,8 @@ def _rationales(shown: ProblemView) -> Ruled:
     table.add_column("", fold=True)
     for line in shown.rationales:
         exams = [f"{of.right}/{of.n}" if (of := line.exams.get(name)) else "-" for name in shown.students]
-        about = [line.origin, "cut off" * line.cut_off, f"same text as {line.same_as[:ID_DIGITS]}" * bool(line.same_as)]
+        about = [line.origin, "cut off" * line.cut_off, "dropped" * line.dropped]
+        about += [f"same text as {line.same_as[:ID_DIGITS]}"] * bool(line.same_as)
         table.add_row(
             line.id[:ID_DIGITS],
             "greedy" if line.repeat is None else str(line.repeat),
@@ -295,6 +298,8 @@ def _verdict_lines(line: RationaleLine, gold: str) -> Iterator[Piece]:
     yield _data(f"Answer: {answer}; gold: {gold}; {_verdict(line.right)}", "")
     tokens = f"{line.completion_tokens:,}{', cut off' * line.cut_off}"
     yield _data(f"LbT score: {figure(line.lbt_score, '.3f')}; tokens: {tokens}", "")
+    if line.dropped:
+        yield Sentences(f"Dropped: {DROPPED}.")
 
 
 def _name(line: RationaleLine) -> str:

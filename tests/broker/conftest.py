@@ -1,18 +1,15 @@
 """What tests of the wire share."""
 
-import socket
-
 import pytest
 
 from tests.broker.broker_under_test import Broker
+from tests.ports import free_port
 
 
 @pytest.fixture
 def free_ports() -> tuple[str, str]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return tuple(f"tcp://127.0.0.1:{one.getsockname()[1]}" for one in (first, second))  # type: ignore[return-value]
+    port = free_port()
+    return f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port + 1}"
 
 
 @pytest.fixture

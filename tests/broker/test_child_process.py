@@ -137,7 +137,11 @@ def test_a_child_that_dies_before_it_reads_a_word_is_an_exit_code_and_not_an_err
 
 def test_a_module_started_by_hand_names_the_program_that_starts_it() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", CHILD], stdin=subprocess.DEVNULL, capture_output=True, cwd=child_process.ROOT, timeout=60
+        [sys.executable, "-m", CHILD],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=child_process.ROOT,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 1
     assert done.stderr.startswith(b"standard input ended before the spec")

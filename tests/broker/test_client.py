@@ -271,7 +271,7 @@ from broker.protocol import Welcome, envelope, to_frames
 from broker.work_messages import Feedback
 socket = zmq.Context().socket(zmq.ROUTER)
 socket.bind(sys.argv[1])
-if not socket.poll(120_000):
+if not socket.poll(600_000):
     sys.exit("nobody says Hello")
 peer, *_ = socket.recv_multipart()
 socket.send_multipart([peer, *to_frames([envelope(Welcome(epoch=sys.argv[2], heartbeat_s=1.0))])])

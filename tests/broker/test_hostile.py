@@ -228,7 +228,8 @@ def test_an_agent_that_the_class_starts_comes_from_no_other_process() -> None:
                     assert first_word(ann) == "Welcome"
             finally:
                 for child in psutil.Process(grandchild.pid).children():
-                    child.kill()
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
 
 
 # --- floods ---------------------------------------------------------------------------------------------

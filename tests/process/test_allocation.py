@@ -12,7 +12,6 @@ from scenarios.store.sqlite import Store
 from tests import classes
 
 HALVING = "exam.allocation=halving"
-SLOW = "students.*.engine_args.tokens_per_second=400"
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -63,14 +62,27 @@ def test_the_monitor_knows_which_exams_are_not_asked(halved: Path) -> None:
     assert found["MAX"] == summary(halved)["methods"]["m1_max"]["accuracy"]
 
 
+def test_show_and_export_mark_the_dropped_rationales(halved: Path, tmp_path: Path) -> None:
+    classes.say("export", halved, "--to", "jsonl", "--out", tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "rationales.jsonl").read_text().splitlines()]
+    dropped = {row["request_id"] for row in rows if row["dropped"]}
+    assert len(dropped) == summary(halved)["allocation"]["dropped_rationales"] > 0
+    assert {row["stage"] for row in rows if row["dropped"] is None} == {"greedy"}
+    for number in map(str, range(1, 13)):
+        view = json.loads(classes.say("show", halved, number, "--json"))
+        lines = view["rationales"]
+        assert {line["id"] for line in lines if line["dropped"]} == {line["id"] for line in lines} & dropped
+        said = " ".join(classes.say("show", halved, number).split())
+        assert ("Dropped: exams ended early" in said) == any(line["dropped"] for line in lines)
+
+
 def test_a_killed_class_goes_on_to_the_same_results_and_asks_nothing_twice(halved: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = classes.start(out, HALVING, SLOW)
-    classes.wait_until(process, lambda: classes.results(out) > 200)
-    process.kill()
-    process.communicate()
+    with classes.held(out, HALVING, enough=201, students=40) as process:
+        process.kill()
+        process.communicate()
     before = classes.gradebook(out)
-    said = classes.finish(classes.resume(out, "students.*.engine_args.tokens_per_second=100000"))
+    said = classes.finish(classes.resume(out))
     assert f"{len(before)} results reused" in said
     assert classes.gradebook(out) == classes.gradebook(halved)
     assert summary(out)["allocation"] == summary(halved)["allocation"]

@@ -35,7 +35,9 @@ def next_broker(process: subprocess.Popen[str], before: psutil.Process) -> psuti
 
     def there() -> bool:
         nonlocal found
-        brokers = [one for one, line in classes.children(process) if one.pid != before.pid and line[-1:] == ["broker"]]
+        brokers = [
+            one for one, line in classes.children(process.pid) if one.pid != before.pid and line[-1:] == ["broker"]
+        ]
         found = brokers[0] if brokers else found
         return bool(brokers)
 
@@ -45,8 +47,8 @@ def next_broker(process: subprocess.Popen[str], before: psutil.Process) -> psuti
 
 def test_a_broker_that_is_stopped_for_good_is_replaced(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = midway(out, *SOON)
-    classes.child(process, "broker").suspend()
+    with midway(out, *SOON) as process:
+        classes.child(process, "broker").suspend()
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
     assert any(event.startswith("broker no word for") for event in classes.events(out, "quiet"))
@@ -56,8 +58,8 @@ def test_a_broker_that_is_stopped_for_good_is_replaced(tmp_path: Path, undisturb
 
 def test_a_class_without_restarts_names_the_broker_and_can_be_resumed(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = midway(out, "limits.broker_s=3", "limits.restarts=0")
-    classes.child(process, "broker").suspend()
+    with midway(out, "limits.broker_s=3", "limits.restarts=0") as process:
+        classes.child(process, "broker").suspend()
     said = classes.finish(process, code=1)
     assert "the broker cannot be kept running: ended by this program: it said nothing for 3 s" in said
     assert "no restart is left (limits.restarts: 0)" in said
@@ -68,28 +70,28 @@ def test_a_class_without_restarts_names_the_broker_and_can_be_resumed(tmp_path: 
 
 def test_a_broker_that_lost_its_socket_as_it_began_to_serve_is_replaced(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = midway(out, *SOON)
     log, socket = out / "logs" / "broker.log", socket_of(out)
-    first = classes.child(process, "broker")
-    first.suspend()  # so that its successor cannot be reached before the socket is gone
-    agents = classes.agents(process)
-    for one in agents:
-        one.suspend()
-    first.kill()
-    next_broker(process, first)
-    classes.wait_until(process, lambda: log.read_text().count("serving at") == 2)
-    socket.unlink()
-    for one in agents:
-        one.resume()
+    with midway(out, "limits.restarts=20") as process:
+        first = classes.child(process, "broker")
+        first.suspend()  # so that its successor cannot be reached before the socket is gone
+        agents = classes.agents(process)
+        for one in agents:
+            one.suspend()
+        first.kill()
+        next_broker(process, first)
+        classes.wait_until(process, lambda: log.read_text().count("serving at") >= 2)
+        socket.unlink()
+        for one in agents:
+            one.resume()
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
 
 
 def test_a_temporary_folder_that_is_cleaned_ends_no_class(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = midway(out)
-    shutil.rmtree(socket_of(out).parent)
-    classes.child(process, "average").kill()
+    with midway(out) as process:
+        shutil.rmtree(socket_of(out).parent)
+        classes.child(process, "average").kill()
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
     assert any("is gone: does a program clean the temporary folder?" in one for one in classes.events(out, "restart"))
@@ -97,8 +99,8 @@ def test_a_temporary_folder_that_is_cleaned_ends_no_class(tmp_path: Path, undist
 
 def test_a_broker_that_is_terminated_is_started_again(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = midway(out)
-    classes.child(process, "broker").send_signal(signal.SIGTERM)
+    with midway(out) as process:
+        classes.child(process, "broker").send_signal(signal.SIGTERM)
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
     assert classes.events(out, "restart") == ["broker signal 15 (SIGTERM)"]
@@ -106,14 +108,14 @@ def test_a_broker_that_is_terminated_is_started_again(tmp_path: Path, undisturbe
 
 def test_a_class_that_is_suspended_for_long_blames_nobody(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = midway(out, "limits.broker_s=5", "limits.stalled_s=60", "limits.empty_pool_s=5")
-    classroom = psutil.Process(process.pid)
-    family = [classroom, *classroom.children()]
-    for one in family:
-        one.suspend()
-    psutil.wait_procs(family, timeout=8)  # longer than the limits of what is idle
-    for one in reversed(family):
-        one.resume()
+    with midway(out, "limits.broker_s=5", "limits.stalled_s=60", "limits.empty_pool_s=5") as process:
+        classroom = psutil.Process(process.pid)
+        family = [classroom, *classroom.children()]
+        for one in family:
+            one.suspend()
+        psutil.wait_procs(family, timeout=8)  # longer than the limits of what is idle
+        for one in reversed(family):
+            one.resume()
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
     assert classes.events(out, "restart") == []

@@ -12,9 +12,12 @@ import pytest
 import zmq
 
 from broker.endpoints import endpoints
+from broker.gauges import Subscriber
 from scenarios.config import load
 from scenarios.store.sqlite import Store
 from tests import classes
+from tests.broker.test_server import gauges_where
+from tests.ports import free_port
 
 SHIPPED = sorted(path.relative_to(classes.ROOT) for path in (classes.ROOT / "scenarios").glob("*.yaml"))
 SMALL = ("task.family=chain_sum", "task.problems=2", "lesson.rationales=2")
@@ -187,19 +190,26 @@ def test_every_shipped_scenario_runs_with_simulated_engines_on_a_small_task(scen
 
 def test_garbage_on_the_wire_disturbs_nobody(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = classes.start(out, "students.*.engine_args.tokens_per_second=300")
-    classes.wait_until(process, lambda: classes.results(out) > 20)
-    endpoint, _ = endpoints("ipc", out)
-    with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+    endpoint, gauges = endpoints("ipc", out)
+    garbage = (
+        [b""],
+        [b"\xff" * 300] * 5,
+        [b"Hello", b"", b"", b"", b"\xc1"],
+        [b"Answered", b"", b"x", b"", b"{}"],
+    )
+    with (
+        classes.held(out, students=1) as process,
+        Subscriber(gauges) as monitor,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as stranger,
+    ):
         stranger.connect(endpoint)
-        for frames in (
-            [b""],
-            [b"\xff" * 300] * 5,
-            [b"Hello", b"", b"", b"", b"\xc1"],
-            [b"Answered", b"", b"x", b"", b"{}"],
-        ):
+        for frames in garbage:
             stranger.send_multipart(frames)
-        classes.finish(process)
+        # All but the last are dropped; that one is of a stranger, who is told so.
+        gauges_where(monitor, "dropped", len(garbage) - 1)
+        assert stranger.poll(1000 * classes.WAIT_S)
+    classes.finish(process)
     assert classes.gradebook(out) == classes.gradebook(finished)
 
 
@@ -218,16 +228,9 @@ NO_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("[::1]", marks=NO_IPV6)])
 def test_a_class_over_tcp_is_encrypted_and_the_same(host: str, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    port = free_port()
-    classes.finish(classes.start(out, f"broker.address=tcp://{host}:{port}"))
+    classes.finish(classes.start(out, f"broker.address=tcp://{host}:{free_port()}"))
     assert classes.gradebook(out) == classes.gradebook(finished)
     assert {path.stat().st_mode & 0o777 for path in (out / "keys").glob("*") if path.is_file()} == {0o600}
-
-
-def free_port() -> int:
-    """A port with a free one after it, for work and gauges."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        return int(socket.bind_to_random_port("tcp://127.0.0.1", min_port=20000, max_port=40000))
 
 
 def test_an_external_student_joins_by_itself(tmp_path: Path) -> None:

@@ -67,19 +67,59 @@ def test_a_class_on_programs_is_taught_examined_and_reported(finished: Path) -> 
     assert set(sat) == {("", None)}
 
 
-def test_no_prompt_holds_a_hidden_case_or_a_reference_solution(finished: Path) -> None:
-    with sqlite3.connect(finished / "class.db") as db:
+def asked_and_tasks(out: Path) -> tuple[list[str], list[ProgramTask], list[str]]:
+    """The texts of all prompts of a class; the tasks of its problems and their reference solutions."""
+    with sqlite3.connect(out / "class.db") as db:
         asked = [text for (text,) in db.execute("SELECT p.text FROM prompt_turn t JOIN prompt_text p ON p.id = t.text "
                                                 "WHERE t.role = 'user'")]  # fmt: skip
         specs = [msgspec.json.decode(task, type=ProgramTask) for (task,) in db.execute("SELECT program FROM problem")]
-        solutions = [answer for (answer,) in db.execute("SELECT answer FROM problem")]
-    assert asked
+        return asked, specs, [answer for (answer,) in db.execute("SELECT answer FROM problem")]
+
+
+def shows_a_hidden_case(asked: list[str], specs: list[ProgramTask]) -> bool:
+    hidden = [f"{spec.called}({', '.join(map(repr, case.args))}) " for spec in specs for case in spec.hidden]
+    return any(call in text for text in asked for call in hidden)
+
+
+def test_no_prompt_holds_a_hidden_case_or_a_reference_solution(finished: Path) -> None:
+    asked, specs, solutions = asked_and_tasks(finished)
+    assert asked and solutions
     for spec in specs:
         shown = [f"{spec.called}({', '.join(map(repr, case.args))})" for case in spec.visible]
-        hidden = [f"{spec.called}({', '.join(map(repr, case.args))})" for case in spec.hidden]
         assert any(call in text for text in asked for call in shown)
-        assert not any(f"{call} " in text for text in asked for call in hidden)
+    assert not shows_a_hidden_case(asked, specs)
     assert not any(solution in text for text in asked for solution in solutions)
+
+
+LEARNS = ("level=2", "learn.held_out=2", "learn.samples=1", "learn.rationales=1", "learn.gap=0", "learn.arms=[m2]")
+REWRITES = ("level=3", "iterate.material=rationale")
+
+
+@pytest.mark.parametrize("more", [LEARNS, REWRITES], ids=["level 2", "level 3"])
+def test_programs_are_trained_on_and_rewritten(more: tuple[str, ...], finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    classes.finish(classes.start(out, *more, scenario=finished.parent / "class.yaml"))
+    found = summary(out)
+    assert (found["status"], found["counts"]["failed"]) == ("complete", 0)
+    if more == LEARNS:
+        (one,) = found["levels"]["2"]["rounds"]
+        assert [arm["status"] for arm in one["arms"]] == ["trained"]
+        assert {row["teacher"]: row["n"] for row in one["teachers"]} == {"original": 2, "m2": 2}
+        (file,) = (out / "training").glob("pairs-*.jsonl")
+        pairs = [json.loads(line) for line in file.read_text().splitlines()]
+        assert all(pair["answer_form"] == "code" and "def " in pair["chosen"] for pair in pairs) and pairs
+    else:
+        rewriting = found["levels"]["3"]["rationales"]
+        assert rewriting["rewrites"] > 0 < rewriting["rewritten"]
+        assert classes.gradebook(finished) < classes.gradebook(out), "level 1 asks the same"
+        with Store(out) as store:
+            (rewritten,), (exams,) = store.query(
+                "SELECT count(*) FROM result WHERE kind = 'Revise' AND answer LIKE '%def %' UNION ALL "
+                "SELECT count(*) FROM result WHERE kind = 'Examine' AND level = 3 AND failed = ''"
+            )
+        assert rewritten and exams
+    # Right programs of simulated agents are the reference solutions, and rewriting shows the teacher its programs.
+    assert not shows_a_hidden_case(*asked_and_tasks(out)[:2])
 
 
 def test_report_replay_and_page_need_no_sandbox(finished: Path) -> None:

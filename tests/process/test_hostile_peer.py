@@ -14,7 +14,7 @@ from broker.endpoints import endpoints
 from broker.protocol import Hello, Role, envelope, from_frames, to_frames
 from broker.work_messages import Answered
 from tests import classes
-from tests.process.test_class import free_port
+from tests.ports import free_port
 
 SLOW = ("task.problems=6", "teacher.engine_args.tokens_per_second=300", "students.*.engine_args.tokens_per_second=300")
 Gradebook = set[tuple[str, str, str | None, bool | None]]
@@ -46,8 +46,6 @@ def attack(
 
 def test_with_the_key_of_one_student_nobody_is_another(tmp_path: Path, undisturbed: Gradebook) -> None:
     out, address = tmp_path / "run", f"tcp://127.0.0.1:{free_port()}"
-    process = classes.start(out, *SLOW, f"broker.address={address}")
-    classes.wait_until(process, lambda: classes.results(out) > 0)
     ids = [row[0] for row in undisturbed]
     told = []
     hostile: tuple[tuple[str, str, Role, str], ...] = (
@@ -59,10 +57,11 @@ def test_with_the_key_of_one_student_nobody_is_another(tmp_path: Path, undisturb
         ("weak", "weak", "teacher", "teacher"),
         ("monitor", "monitor", "teacher", "teacher"),
     )
-    for key, name, role, pool in hostile:
-        told.append(
-            next(kind for kind in attack(address, name, role, pool, ids, out / "keys", key) if kind != "Unknown")
-        )
+    with classes.held(out, *SLOW, f"broker.address={address}", students=1) as process:
+        for key, name, role, pool in hostile:
+            told.append(
+                next(kind for kind in attack(address, name, role, pool, ids, out / "keys", key) if kind != "Unknown")
+            )
     classes.finish(process)
     assert told == ["Drain"] * len(hostile)
     assert classes.gradebook(out) == undisturbed
@@ -73,12 +72,11 @@ def test_with_the_key_of_one_student_nobody_is_another(tmp_path: Path, undisturb
 
 def test_a_namesake_on_this_machine_is_refused_and_the_class_goes_on(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = classes.start(out, *SLOW)
-    classes.wait_until(process, lambda: classes.results(out) > 0)
     endpoint, _ = endpoints("ipc", out)
     ids = [row[0] for row in undisturbed]
-    for name, role in (("weak", "student"), ("classroom", "classroom"), ("eve", "student")):
-        assert next(kind for kind in attack(endpoint, name, role, "", ids) if kind != "Unknown") == "Drain"  # type: ignore[arg-type]
+    with classes.held(out, *SLOW, students=1) as process:
+        for name, role in (("weak", "student"), ("classroom", "classroom"), ("eve", "student")):
+            assert next(kind for kind in attack(endpoint, name, role, "", ids) if kind != "Unknown") == "Drain"  # type: ignore[arg-type]
     classes.finish(process)
     assert classes.gradebook(out) == undisturbed
     assert classes.events(out, "restart") == []

@@ -1,6 +1,7 @@
 """A whole class of level 2 whose teacher is a real model on vLLM; its student is simulated, which saves a start."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -42,8 +43,12 @@ learn:
 
 def cores(process: psutil.Process) -> list[psutil.Process]:
     """Of vLLM, below this process."""
-    below = [(one, one.name(), one.status()) for one in process.children(recursive=True)]
-    return [one for one, name, status in below if name.startswith("VLLM") and status != psutil.STATUS_ZOMBIE]
+    found = []
+    for one in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if one.name().startswith("VLLM") and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+    return found
 
 
 def likely(out: Path, weights: str) -> list[tuple[float, float]]:

@@ -1,5 +1,6 @@
 """A whole class of level 2 whose teacher is a real model, tiny, with its real engine and a real training's process."""
 
+import contextlib
 import json
 import subprocess
 from pathlib import Path
@@ -11,15 +12,9 @@ from tests import bigrams, classes
 
 def training_of(process: subprocess.Popen[str], out: Path) -> list[psutil.Process]:
     """The process of the training that runs, if one does."""
-    found: list[psutil.Process] = []
     if not list((out / "training").glob("*.jsonl")):
-        return found
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            found += [child] if "agents.training" in child.cmdline() else []
-        except psutil.NoSuchProcess:
-            continue
-    return found
+        return []
+    return [one for one, line in classes.children(process.pid, recursive=True) if "agents.training" in line]
 
 
 def test_a_training_that_is_killed_before_its_first_step_twice_leaves_the_old_teacher_and_all_that_was_done(
@@ -32,8 +27,9 @@ def test_a_training_that_is_killed_before_its_first_step_twice_leaves_the_old_te
     while len(killed) < 2:
         classes.wait_until(process, lambda: any(one.pid not in killed for one in training_of(process, out)))
         for one in training_of(process, out):
-            one.kill()
-            killed.add(one.pid)
+            with contextlib.suppress(psutil.NoSuchProcess):  # the one that was killed before
+                one.kill()
+                killed.add(one.pid)
     said = classes.finish(process, code=3)
     assert "the training ended without a word: signal 9 (SIGKILL)" in " ".join(said.split())
     assert "if memory is short: lower learn.training" in " ".join(said.split())

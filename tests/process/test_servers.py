@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,10 +105,11 @@ def test_every_process_holds_its_own_key_and_no_other_secret(
     found: dict[str, set[str]] = {}
 
     def look() -> None:
-        for child in psutil.Process(process.pid).children(recursive=True):
+        for child, line in classes.children(process.pid, recursive=True):
             with contextlib.suppress(psutil.Error):  # it has ended in the meantime
-                module = " ".join(child.cmdline()[-2:])
-                found[module] = {name for name in child.environ() if name in secrets}
+                held = {name for name in child.environ() if name in secrets}
+                if line == child.cmdline() != process.args:  # one that begins is a copy of run.py for a moment
+                    found[" ".join(line[-2:])] = held
 
     with faults.running() as other:
         other.key = "sk-ada-5678"
@@ -249,12 +251,12 @@ def test_a_wrong_address_is_corrected_as_long_as_the_student_has_answered_nothin
     server: Server, tmp_path: Path
 ) -> None:
     scenario, out = tmp_path / "served.yaml", tmp_path / "run"
-    with faults.running() as gone:
-        pass
-    scenario.write_text(STUDENT_AT_A_SERVER.format(url=gone.url))
-    said = " ".join(
-        classes.say(scenario, "--out", out, "--monitor", "off", "--set", "limits.restarts=0", code=1).split()
-    )
+    with socket.socket() as mute:  # no other server gets its port meanwhile
+        mute.bind(("127.0.0.1", 0))
+        scenario.write_text(STUDENT_AT_A_SERVER.format(url=f"http://127.0.0.1:{mute.getsockname()[1]}/v1"))
+        said = " ".join(
+            classes.say(scenario, "--out", out, "--monitor", "off", "--set", "limits.restarts=0", code=1).split()
+        )
     assert "resume with --set ...engine_args.base_url=URL" in said
     url = f"students.0.engine_args.base_url={server.url}"
     classes.say("resume", out, "--monitor", "off", "--set", url)

@@ -74,9 +74,10 @@ def test_a_run_folder_is_its_owner_s_alone(tmp_path: Path, umask: int, there: bo
 
 
 def test_a_class_leaves_no_socket_behind_complete_or_interrupted_or_killed(tmp_path: Path) -> None:
-    sockets = ipc_folder(tmp_path / "run")
+    sockets, speed = ipc_folder(tmp_path / "run"), "students.*.engine_args.tokens_per_second"
     for end in (signal.SIGINT, signal.SIGKILL, None):
-        process = (classes.resume if (tmp_path / "run").exists() else classes.start)(tmp_path / "run")
+        begin = classes.resume if (tmp_path / "run").exists() else classes.start
+        process = begin(tmp_path / "run", f"{speed}={5 if end else 4000}")
         if end:
             classes.wait_until(process, lambda: (sockets / "work").exists())
             process.send_signal(end)

@@ -160,7 +160,7 @@ def test_a_study_interrupted_in_its_second_class_goes_on_there(
 ) -> None:
     out = tmp_path / "out"
     second = out / "runs" / HIGH
-    slow = ("students.0.engine_args={tokens_per_second: 60}", "students.0.capacity=1", "set.limits.drain_s=0.1")
+    slow = ("students.0.engine_args={tokens_per_second: 20}", "students.0.capacity=1", "set.limits.drain_s=0.1")
     process = start(study_file, out, *slow)
     classes.wait_until(process, lambda: classes.results(second) > 3)
     process.send_signal(signal.SIGINT)

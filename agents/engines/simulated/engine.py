@@ -44,6 +44,9 @@ MISCONCEPTION = 3.0
 OWN = 2.0
 """Logits by which it is easier to label an item that the agent invented than to solve an average problem."""
 
+PAUSE_S = 0.02
+"""Time between two looks for the file of `pause_while`."""
+
 
 class SimulatedEngine:
     """An `Engine` that knows the answer key and the theory."""
@@ -111,6 +114,7 @@ class SimulatedEngine:
     async def _take(self, prompt: Prompt) -> random.Random:
         """Apply injected faults and failures, and return the random numbers of the request."""
         self._taken += 1
+        await self._pause(prompt.request_id, self._taken)
         await self._faults()
         draw = random.Random(prompt.request_id)  # noqa: S311 - a model of chance, not a secret
         if draw.random() < self._options.failure_rate:
@@ -234,6 +238,15 @@ class SimulatedEngine:
         return any(responses.feature(one.problem) == about and self._right(one) for one in material)
 
     # --- injected faults, for tests ----------------------------------------------------------------------
+
+    async def _pause(self, request_id: str, number: int) -> None:
+        """Wait while there is a file that says so; to the broker, the request is under way."""
+        while number > self._options.pause_after and self._paused():
+            self._on_progress(request_id, 0)
+            await asyncio.sleep(PAUSE_S)
+
+    def _paused(self) -> bool:
+        return bool(self._options.pause_while) and Path(self._options.pause_while).exists()
 
     async def _faults(self) -> None:
         options, mark = self._options, self._fault_mark

@@ -43,6 +43,10 @@ class SimulatedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """The agent's first process dies by SIGKILL when it takes this request, counted from 1; 0: never."""
     hang_after: Annotated[int, Meta(ge=0)] = 0
     """The agent's first process makes no progress from this request on; 0: never."""
+    pause_while: str = ""
+    """While this file exists, each process of the agent waits after its first `pause_after` requests."""
+    pause_after: Annotated[int, Meta(ge=0)] = 0
+    """Requests that a process answers before; 0: none."""
     answer_key: str = ""
     """File with the gold answers by digest of the problem; set by the run."""
 

@@ -5,6 +5,7 @@ import pytest
 
 from agents.engines.base import EngineFailure
 from agents.engines.weight_scheduler import JOIN, WeightScheduler
+from tests.classes import WAIT_S
 
 
 class Bench:
@@ -42,7 +43,7 @@ class Bench:
 
 def run(use: Callable[[Bench], Awaitable[None]]) -> Bench:
     bench = Bench()
-    asyncio.run(asyncio.wait_for(use(bench), 60))
+    asyncio.run(asyncio.wait_for(use(bench), WAIT_S))
     return bench
 
 

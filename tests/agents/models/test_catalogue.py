@@ -37,14 +37,14 @@ COMMIT = "c0ffee" * 6 + "c0ff"
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> Path:
     """A cache of the test's own, no registry, no hub."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {
         "LBT_CACHE": str(tmp_path / "cache"),
         "HF_HOME": str(tmp_path / "hf"),
-        "HF_ENDPOINT": f"http://127.0.0.1:{_closed_port()}",
+        "HF_ENDPOINT": f"http://127.0.0.1:{closed_port}",
         "HF_HUB_DISABLE_XET": "1",
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(tmp_path / "registry"),
@@ -55,10 +55,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def _closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port at which nothing listens, nor begins to meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 def _wheel(registry: Path, number: int, data: bytes = b"", member: str = "") -> Wheel:
@@ -441,7 +443,7 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         assert waiting.wait(600)
         assert not entered.wait(0.2)
     assert entered.wait(600)
-    thread.join(60)
+    thread.join(600)
 
 
 def test_a_child_that_fails_has_the_last_word(tmp_path: Path) -> None:
@@ -529,7 +531,7 @@ def _hub(files: dict[str, bytes], *, silent: bool = False, given: list[str] | No
     finally:
         over.set()
         server.shutdown()
-        thread.join(60)
+        thread.join(600)
         server.server_close()
 
 

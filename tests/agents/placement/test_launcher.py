@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from agents import exit_status
@@ -23,6 +22,7 @@ from agents.placement.launcher import (
 from agents.placement.process_log import last_words
 from agents.placement.seats import Seat
 from broker.child_process import NO_RESTART
+from tests import classes
 from tests.agents.placement.children.child import Orders
 from tests.agents.placement.children.witness import PATIENCE_S, Witness
 
@@ -200,7 +200,7 @@ def test_a_child_that_cannot_be_watched_is_ended_and_told_as_one_that_cannot_be_
         with pytest.raises(BlockingIOError):
             launcher.start()
     assert launcher.alive() == set()
-    assert not [child for child in psutil.Process().children() if child.cmdline()[-1:] == ["peer"]]
+    assert not [line for _, line in classes.children(os.getpid()) if line[-1:] == ["peer"]]
 
 
 def test_killing_somebody_else_or_one_who_is_gone_does_nothing(room: Room) -> None:

@@ -36,6 +36,7 @@ from broker.work_messages import (
     Trained,
     Usage,
 )
+from tests.classes import WAIT_S
 
 TEACH = Teach(problem="1 + 1?", answer_form="number", sampling=Sampling())
 BASE = "b" * 64
@@ -82,7 +83,7 @@ class Wire:
 
     def wait_for(self, *ids: str) -> None:
         with self._lock:
-            self._lock.wait_for(lambda: set(ids) <= self.sent.keys() or self.over, 120)
+            self._lock.wait_for(lambda: set(ids) <= self.sent.keys() or self.over, WAIT_S)
             assert set(ids) <= self.sent.keys(), self.sent
 
     @property
@@ -185,7 +186,7 @@ def work(told: AgentSpec, script: Callable[[Wire, Any], None], engine: Any = Non
         other = asyncio.create_task(asyncio.to_thread(all_of_it))
         client: Client = wire  # type: ignore[assignment]
         try:
-            return await asyncio.wait_for(AgentProcess(told, voice, client).run(), 200)
+            return await asyncio.wait_for(AgentProcess(told, voice, client).run(), WAIT_S)
         finally:
             wire.end()
             await other
@@ -294,7 +295,7 @@ def test_a_late_engine_that_cannot_start_says_why_and_is_not_tried_again(folder:
 
     def script(wire: Wire, voice: Voice) -> None:
         wire.say([("a", TEACH), ("b", TEACH)])
-        assert tried.wait(600)
+        assert tried.wait(WAIT_S)
 
     code, wire, _ = work(spec(folder, late=True), script, Nowhere())
     assert (code, wire.goodbye, wire.sent) == (child_process.NO_RESTART, "no such model", {})
@@ -311,11 +312,11 @@ def test_a_second_training_may_come_until_the_engine_is_away(folder: Path) -> No
         async def stop(self, *, again: bool = False) -> None:
             await super().stop()
             self.stopping.set()
-            await asyncio.to_thread(self.asked.wait, 120)
+            await asyncio.to_thread(self.asked.wait, WAIT_S)
 
     def script(wire: Wire, voice: Leaving) -> None:
         wire.say([("s", lesson(folder, "step done", "one"))])
-        assert voice.stopping.wait(600)
+        assert voice.stopping.wait(WAIT_S)
         assert wire.states[-1] == "ready"
         wire.say([("t", lesson(folder, "step step done", "two"))])
         voice.asked.set()
@@ -379,7 +380,7 @@ def test_a_failed_training_that_is_asked_again_goes_on_where_it_was(folder: Path
 def test_an_agent_that_must_leave_kills_its_training_which_goes_on_in_the_next(folder: Path) -> None:
     def leave(wire: Wire, voice: Voice) -> None:
         wire.say([("t", lesson(folder, "wait step done")), ("a", TEACH)])
-        assert wire.heard.wait(600)
+        assert wire.heard.wait(WAIT_S)
 
     code, wire, voice = work(spec(folder), leave)
     # Without a result they go back to the pool with the goodbye.

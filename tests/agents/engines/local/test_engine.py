@@ -20,6 +20,7 @@ from agents.engines.local.loading import load, unmap
 from agents.engines.local.sampling import choose
 from agents.engines.local.slots import Slots
 from broker.work_messages import Sampling, Teach
+from tests.classes import WAIT_S
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ def with_engine(
         engine = TransformersEngine(Settings(model="tiny", folder=folder, **chosen))
         await engine.start(progress)
         try:
-            return await asyncio.wait_for(use(engine), 120)
+            return await asyncio.wait_for(use(engine), WAIT_S)
         finally:
             await engine.stop()
 
@@ -178,7 +179,7 @@ def test_a_request_of_another_length_joins_a_running_batch(tiny: Path) -> None:
 
     async def use(engine: TransformersEngine) -> list[Completion]:
         first = asyncio.create_task(engine.generate(long))
-        assert await asyncio.to_thread(moving.wait, 60)
+        assert await asyncio.to_thread(moving.wait, WAIT_S)
         second = await engine.generate(short)
         return [await first, second]
 
@@ -395,16 +396,23 @@ def test_a_request_that_finds_no_memory_beside_others_waits_for_them(
 
 
 def test_stopping_fails_what_runs_and_may_be_repeated(tiny: Path) -> None:
-    moving = threading.Event()
+    moving, told_to_stop = threading.Event(), threading.Event()
 
     async def use(engine: TransformersEngine) -> list[Any]:
         running = asyncio.create_task(engine.generate(prompt("Tell.", Sampling(temperature=0, max_tokens=300))))
-        assert await asyncio.to_thread(moving.wait, 60)
-        await engine.stop()
+        assert await asyncio.to_thread(moving.wait, WAIT_S)
+        stopping = asyncio.create_task(engine.stop())
+        await asyncio.sleep(0)
+        told_to_stop.set()
+        await stopping
         await engine.stop()
         return list(await asyncio.gather(running, engine.generate(prompt("x")), return_exceptions=True))
 
-    outcomes = with_engine(tiny, use, progress=lambda request_id, tokens: moving.set())
+    def progress(request_id: str, tokens: int) -> None:
+        moving.set()
+        assert told_to_stop.wait(WAIT_S), "the engine would finish before it is stopped"
+
+    outcomes = with_engine(tiny, use, progress=progress)
     assert all(isinstance(outcome, EngineDead) for outcome in outcomes)
     assert not [thread for thread in threading.enumerate() if thread.name == "engine"]
 
@@ -424,7 +432,7 @@ def test_a_caller_that_gives_up_frees_its_slot(tiny: Path) -> None:
 
     async def use(engine: TransformersEngine) -> Completion:
         running = asyncio.create_task(engine.generate(prompt("Tell.", Sampling(temperature=0, max_tokens=300))))
-        assert await asyncio.to_thread(moving.wait, 60)
+        assert await asyncio.to_thread(moving.wait, WAIT_S)
         running.cancel()
         return await engine.generate(prompt("Who?"))
 

@@ -13,6 +13,7 @@ from agents.engines.openai import engine as engines
 from agents.engines.openai.engine import OpenAIEngine
 from tests.agents.engines.openai.at_a_server import Clock, answer, engine, one, prompt
 from tests.agents.engines.openai.openai_server import (
+    WAIT_S,
     Fault,
     Server,
     delta,
@@ -252,7 +253,7 @@ def test_an_answer_without_end_is_cut_off_and_counted(
     completion = sent(server, without_end(piece), notes=str(notes))
     assert completion.usage.finish_reason == "length"
     assert len(completion.text) == 1 << 16
-    assert server.hung_up.wait(60)
+    assert server.hung_up.wait(WAIT_S)
     assert json.loads(notes.read_text())["answers_cut"] == 1
     assert "cut off after 65536 characters" in caplog.text
 
@@ -268,12 +269,12 @@ def test_thoughts_without_end_are_cut_off_too(server: Server) -> None:
 )  # fmt: skip
 def test_a_reply_without_end_that_holds_no_answer_fails_its_request(server: Server, data: bytes) -> None:
     assert "larger than" in str(refusal(server, without_end(data)))
-    assert server.hung_up.wait(60)
+    assert server.hung_up.wait(WAIT_S)
 
 
 def test_an_error_without_end_is_read_in_part(server: Server) -> None:
     assert sent(server, error_without_end).text == " 5\nAnswer: it"
-    assert server.hung_up.wait(60)
+    assert server.hung_up.wait(WAIT_S)
 
 
 @pytest.mark.parametrize("drip", [b": ping\n\n", b"data: " + json.dumps(delta("a")).encode() + b"\n\n"])

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from agents.engines.openai.engine import OpenAIEngine
 from agents.models.catalogue import ensure
 from broker.work_messages import Examine, Exemplar, Sampling
 from tests.agents.engines.openai.at_a_server import answer
+from tests.ports import free_port
 
 pytestmark = pytest.mark.models
 
@@ -29,9 +29,7 @@ pytestmark = pytest.mark.models
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Address of the server, and its name for the model."""
     folder = str(ensure("smollm2-135m-instruct").folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["serve", "--device", "cpu", "--dtype", "bfloat16", "--host", "127.0.0.1", "--port", str(port), folder]
     process = subprocess.Popen(
         [sys.executable, "-m", "transformers.cli.transformers", *words],

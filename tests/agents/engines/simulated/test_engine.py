@@ -52,6 +52,34 @@ def test_the_same_request_always_gets_the_same_text(key: Path) -> None:
     assert ask(key, requests) == ask(key, list(requests))
 
 
+def test_an_agent_waits_after_some_requests_while_a_file_says_so(key: Path, tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    asked = [prompts.prompt(str(number), teach(problem), "") for number, problem in enumerate(PROBLEMS)]
+
+    async def answered() -> tuple[int, list[Completion]]:
+        args = {"answer_key": str(key), "pause_while": str(hold), "pause_after": 3}
+        engine = SimulatedEngine(Settings("simulated", None, 0, 1, options=args))
+        at_work: set[str] = set()
+        all_at_work = asyncio.Event()
+
+        def progress(request_id: str, tokens: int) -> None:
+            at_work.add(request_id)
+            if len(at_work) == len(asked):
+                all_at_work.set()
+
+        await engine.start(progress)
+        tasks = [asyncio.create_task(engine.generate(prompt)) for prompt in asked]
+        await all_at_work.wait()
+        await asyncio.gather(*tasks[:3])
+        done = sum(task.done() for task in tasks)
+        hold.unlink()
+        return done, list(await asyncio.gather(*tasks))
+
+    done, completions = asyncio.run(answered())
+    assert (done, len(completions)) == (3, len(asked))
+
+
 def test_an_abler_agent_is_right_more_often(key: Path) -> None:
     requests: list[Teach | Examine] = [teach(problem) for problem in PROBLEMS]
     weak, middle, strong = (share_right(requests, ask(key, requests, 20, ability=a), 20) for a in (-2, 0, 2))
