@@ -17,7 +17,7 @@ from msgspec import NODEFAULT
 from msgspec import inspect as types
 
 from broker import work_messages
-from scenarios.config import iterate_schema, published, schema
+from scenarios.config import iterate_schema, process_schema, published, schema
 from scenarios.config.schema import Scenario
 
 PATTERNS = {
@@ -231,7 +231,9 @@ def leading_comment(text: str) -> str:
 
 def page() -> str:
     """The text of docs/scenarios.md."""
-    docs = field_docs(work_messages) | field_docs(iterate_schema) | field_docs(published) | field_docs(schema)
+    docs: dict[str, dict[str, str]] = {}
+    for module in (work_messages, iterate_schema, process_schema, published, schema):
+        docs |= field_docs(module)
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]
     parts.append(RULES)

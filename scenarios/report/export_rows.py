@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from scenarios.config.schema import Scenario
+from scenarios.levels.observe.self_debug import REPAIR
 from scenarios.report import learn
 from scenarios.report.recorded import RecordedClass
 from scenarios.report.show_sets import set_lines
@@ -38,6 +39,8 @@ SCORED = f"CASE WHEN failed = '' THEN text END, answer, {CORRECT}"
 PLACE = "stage, level, round"
 EXAM = "kind = 'Examine' AND stage <> 'alone'"
 """Not a student's answer to a TP without a TR, a baseline."""
+FIRST = "stage <> 'exam_repair'"
+"""Not a repair, whose first answer is an EA that was wrong: a repair adds to the right ones alone."""
 
 
 def problems(store: Store) -> Iterator[Row]:
@@ -61,20 +64,25 @@ def problems(store: Store) -> Iterator[Row]:
 def rationales(store: Store) -> Iterator[Row]:
     """Ordered by request id."""
     exams: dict[bytes, tuple[str, int, int]] = {}
+    examined = (
+        f"SELECT r.tr, sum({FIRST}) n, sum({CORRECT}) n_right FROM {GRADED} "  # noqa: S608
+        "WHERE kind = 'Examine' AND failed = '' AND tp <> '' GROUP BY r.tr"
+    )
     for tr, tp, text, n, right in store.rows(
-        f"SELECT e.tr, t.tp, t.text, n, n_right FROM (SELECT r.tr, count(*) n, sum({CORRECT}) n_right FROM {GRADED} "  # noqa: S608
-        "  WHERE kind = 'Examine' AND failed = '' AND tp <> '' GROUP BY r.tr) e JOIN result t ON t.request_id = e.tr"
+        f"SELECT e.tr, t.tp, t.text, n, n_right FROM ({examined}) e JOIN result t ON t.request_id = e.tr"  # noqa: S608
     ):
         key = _digest(tp, text)
         first, others, others_right = exams.get(key, (tr, 0, 0))
         exams[key] = (min(first, tr), others + n, others_right + (right or 0))
     sql = (
         f"SELECT r.request_id, tp, repeat, {PLACE}, agent, {_null('weights')}, {SCORED}, {_usage(store)}, "  # noqa: S608
-        f"NULLIF({store.column('behaviour')}, ''), {store.column('hidden')}, text "
+        f"NULLIF({store.column('behaviour')}, ''), {store.column('hidden')}, "
+        f"NULLIF({store.column('failing')}, ''), CASE stage WHEN '{REPAIR}' THEN tr END, text "
         f"FROM {GRADED} WHERE kind IN ('Teach', 'Revise') AND tp <> '' ORDER BY r.request_id"
     )
     for *row, text in store.rows(sql):
-        shared, n, right = exams.get(_digest(row[1], text), (None, 0, 0)) if row[8] is not None else (None, 0, 0)
+        taught = row[8] is not None and row[3] != REPAIR
+        shared, n, right = exams.get(_digest(row[1], text), (None, 0, 0)) if taught else (None, 0, 0)
         yield *row[:11], shared, n, right, right / n if n else None, *row[11:]
 
 
@@ -87,7 +95,8 @@ def exams(store: Store) -> Iterator[Row]:
     """Ordered by request id."""
     return store.rows(
         f"SELECT r.request_id, {_null('tp')}, tr, ep, repeat, agent, {PLACE}, {_null('weights')}, {SCORED}, "  # noqa: S608
-        f"{_usage(store)} FROM {GRADED} WHERE kind = 'Examine' ORDER BY r.request_id"
+        f"{_usage(store)}, NULLIF({store.column('failing')}, '') FROM {GRADED} WHERE kind = 'Examine' "
+        "ORDER BY r.request_id"
     )
 
 
@@ -104,7 +113,7 @@ def students(store: Store, scenario: Scenario) -> Iterator[Row]:
     sums = {
         agent: rest
         for agent, *rest in store.rows(
-            f"SELECT agent, sum({EXAM} AND failed = ''), sum(CASE WHEN {EXAM} THEN {CORRECT} END), "  # noqa: S608
+            f"SELECT agent, sum({EXAM} AND {FIRST} AND failed = ''), sum(CASE WHEN {EXAM} THEN {CORRECT} END), "  # noqa: S608
             "sum(failed <> ''), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(seconds) "
             f"FROM {GRADED} GROUP BY agent"
         )

@@ -2,32 +2,34 @@
 
 The counts are products of the scenario's numbers. Playing the levels against a worst-case answerer would give them
 too, but takes 24 microseconds a request: 11 seconds for the exams of scenarios/paper/m2_math.yaml, and a plan has 2.
-Token counts are estimates from above. scenarios/session/plan.py formats the counts.
+Token counts are estimates from above. request_batches.py has the products, and scenarios/session/plan.py formats the
+counts.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from broker.errors import ScenarioError
 from scenarios.config.prices import prices
 from scenarios.config.schema import Agent, Scenario
-from scenarios.levels.iterate.budget import Amounts, originals
-from scenarios.scoring.baselines import draws
-from scenarios.scoring.equal_cost import MOST
+from scenarios.session.request_batches import (
+    INSTRUCTION_TOKENS,
+    REPAIR_TOKENS,
+    Batch,
+    class_batches,
+    exemplar_tokens,
+    iterate_batches,
+    persona_tokens,
+    question_tokens,
+)
 from scenarios.tasks import build
 from scenarios.tasks.demonstrations import demonstrations
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN
 
-INSTRUCTION_TOKENS = 80
-"""Tokens of the instructions before every question and of the chat template."""
 MOST_REQUESTS = 10_000_000
 """A level keeps all its requests in memory, about a kilobyte each."""
-ANSWER_TOKENS = 12
-"""Tokens of an exemplar's answer and of the chat template around its turns."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """The teacher's judgements of single TRs, and its choices among all of a TP."""
     questions: int = 0
     """Students' questions before their exams; the teacher gives as many answers."""
+    repairs: int = 0
+    """Programs that fail and are repaired, if all do; 0 without self_debug."""
     grades: int = 0
     """Log-probabilities of worked solutions; 0 unless exam.score is logprob."""
     reflections: int = 0
@@ -96,18 +100,6 @@ class AgentWork(msgspec.Struct, frozen=True):
     """Estimated tokens of prompt and completion of its longest request."""
 
 
-class _Batch(NamedTuple):
-    """Requests of one kind to one agent."""
-
-    counted_as: str
-    """The field of `Counts`; empty: it counts towards the requests alone."""
-    agent: Agent
-    number: int
-    prompt: int
-    """Tokens of one prompt, without the agent's persona."""
-    completion: int
-
-
 def counts(scenario: Scenario) -> Counts:
     """How much `scenario` needs, all its levels together.
 
@@ -135,10 +127,10 @@ def count(scenario: Scenario, problem_tokens: int, train: int = 0, held_out: int
         item_tokens: tokens of one such item.
     """
     learn, iterate = scenario.learn, scenario.iterate
-    batches = list(_batches(scenario, problem_tokens))
+    batches = list(class_batches(scenario, problem_tokens))
     cost = sum(_cost(one, one.agent) for one in batches)
     if scenario.classifies:
-        searching = list(_iterate(scenario, train, held_out, item_tokens))
+        searching = list(iterate_batches(scenario, train, held_out, item_tokens))
         cost += sum(max(_cost(one, agent) for agent in scenario.agents) for one in searching)
         batches += searching
     numbers = Counter[str]()
@@ -154,29 +146,29 @@ def count(scenario: Scenario, problem_tokens: int, train: int = 0, held_out: int
         )
         numbers["pairs_per_problem"] = min(most, rationales * (rationales - 1) // 2)
         numbers["pairs"] = scenario.task.problems * numbers["pairs_per_problem"]
-        answer = _question(scenario, problem_tokens) + scenario.lesson.sampling.max_tokens
+        answer = question_tokens(scenario, problem_tokens) + scenario.lesson.sampling.max_tokens
         numbers["tokens_per_pair"] = 2 * min(answer, learn.training.max_tokens)
     if scenario.classifies:
         numbers["minibatch"], numbers["score_items"] = min(iterate.minibatch, train), min(iterate.score_items, train)
     return Counts(
         requests=sum(one.number for one in batches),
-        prompt_tokens=sum(one.number * (one.prompt + _persona_tokens(one.agent)) for one in batches),
+        prompt_tokens=sum(one.number * (one.prompt + persona_tokens(one.agent)) for one in batches),
         completion_tokens=sum(one.number * one.completion for one in batches),
         cost=cost if any(any(prices(agent)) for agent in scenario.agents) else None,
         **numbers,
     )
 
 
-def _cost(batch: _Batch, agent: Agent) -> float:
+def _cost(batch: Batch, agent: Agent) -> float:
     """The price of a batch if this agent answers it."""
-    return batch.number * prices(agent).of(batch.prompt + _persona_tokens(agent), batch.completion)
+    return batch.number * prices(agent).of(batch.prompt + persona_tokens(agent), batch.completion)
 
 
 def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
     """The work of each agent by its name, when a problem or labelled text has `problem_tokens` tokens."""
     requests = Counter[str]()
     if not scenario.classifies:
-        for one in _batches(scenario, problem_tokens):
+        for one in class_batches(scenario, problem_tokens):
             requests[one.agent.pool] += one.number
     lengths = {student.pool: scenario.sampling_of(student).max_tokens for student in scenario.students}
     # The teacher answers questions and mistakes of every student.
@@ -185,7 +177,7 @@ def agent_work(scenario: Scenario, problem_tokens: int) -> dict[str, AgentWork]:
         agent.name: AgentWork(
             requests[agent.name],
             _longest_request(scenario, problem_tokens, lengths[agent.name], teaches=agent is scenario.teacher)
-            + _persona_tokens(agent),
+            + persona_tokens(agent),
         )
         for agent in scenario.agents
     }
@@ -200,18 +192,21 @@ def _longest_request(scenario: Scenario, problem_tokens: int, exam: int, *, teac
         worked = demonstrations(scenario.task.family or "number", scenario.task.demonstrations)
         question += sum(len(each.problem) + len(each.solution) for each in worked) // CHARACTERS_PER_TOKEN
         dialogue = scenario.exam.questions * (exam + lesson)
+        again = (lesson + REPAIR_TOKENS) * scenario.lesson.self_debug  # also what a repaired TR may be longer
+        teaching.append(question + lesson + again)
         teaching.append(question + lesson + scenario.exam.questions * (problem_tokens + dialogue))
         if "universal" in scenario.baselines:
             shown = scenario.lesson.rationales * lesson
             teaching.append(INSTRUCTION_TOKENS + problem_tokens + shown + lesson)
         answer = max(exam, problem_tokens) if scenario.exam.score == "logprob" else exam
-        learning.append(question + problem_tokens + lesson + dialogue + answer)
+        learning.append(question + problem_tokens + lesson + again + dialogue + answer)
+        learning[-1] += (answer + REPAIR_TOKENS) * scenario.exam.self_debug
     if scenario.rewrites:
         mistakes = iterate.mistakes * (problem_tokens + exam)
         teaching.append(question + problem_tokens + lesson + mistakes + iterate.writing.max_tokens)
         learning.append(question + problem_tokens + iterate.writing.max_tokens + exam)
     if scenario.classifies:
-        exemplars, mistakes = _exemplar_tokens(scenario, problem_tokens)
+        exemplars, mistakes = exemplar_tokens(scenario, problem_tokens)
         learning.append(exemplars + problem_tokens + iterate.answering.max_tokens)
         teaching += [exemplars + mistakes + iterate.writing.max_tokens, learning[-1]]
     return max(teaching if teaches else learning)
@@ -225,128 +220,3 @@ def longest_problem_tokens(scenario: Scenario) -> int:
     """
     sizes = build.check_class(scenario, folder=Path())
     return max(sizes.problem_tokens, sizes.text_tokens)
-
-
-# --- requests by kind -----------------------------------------------------------------------------------
-
-
-def _batches(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
-    """The requests of levels 1 and 2, and of level 3 where it rewrites rationales."""
-    if not scenario.solves:
-        return
-    lesson, teacher, tps = scenario.lesson, scenario.teacher, scenario.task.problems
-    question, length = _question(scenario, problem_tokens), lesson.sampling.max_tokens
-    trs = tps * lesson.rationales
-    # At temperature 0 the only sampled TR is the greedy one.
-    greedy = lesson.greedy and lesson.sampling.temperature != 0
-    yield _Batch("greedy", teacher, tps * greedy, question, length)
-    yield _Batch("teaching_rationales", teacher, trs, question, length)
-    # The TRs of every round are graded.
-    graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
-    taught = length if lesson.material == "rationale" else min(length, ANSWER_TOKENS)
-    exams = list(_exams(scenario, problem_tokens, trs, taught, graded=graded))
-    yield from exams
-    if lesson.equal_cost:
-        yield _Batch("further_rationales", teacher, _further(tps, question + length, length, exams), question, length)
-    yield from _baselines(scenario, problem_tokens)
-    if 2 in scenario.levels:
-        yield from _learn(scenario, problem_tokens)
-    if scenario.rewrites:
-        iterate = scenario.iterate
-        rewritten = tps * min(iterate.beam, originals(scenario)) * len(scenario.students)
-        answer = max(scenario.sampling_of(student).max_tokens for student in scenario.students)
-        shown = problem_tokens + length + iterate.mistakes * (problem_tokens + answer)
-        # A reflection that cannot be read is requested a second time.
-        yield _Batch("reflections", teacher, 2 * rewritten, question + shown, iterate.writing.max_tokens)
-        written = rewritten * iterate.revisions
-        yield _Batch("revisions", teacher, written, question + shown, iterate.writing.max_tokens)
-        yield from _exams(scenario, problem_tokens, written, iterate.writing.max_tokens, graded=written)
-
-
-def _baselines(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
-    """The requests of `baselines`."""
-    lesson, teacher, tps = scenario.lesson, scenario.teacher, scenario.task.problems
-    question, length, judged = _question(scenario, problem_tokens), lesson.sampling.max_tokens, scenario.baselines
-    shown = INSTRUCTION_TOKENS + problem_tokens
-    for student in scenario.students if "students_alone" in judged else ():
-        sampling = scenario.sampling_of(student)
-        yield _Batch("alone_answers", student, tps * draws(scenario, sampling), question, sampling.max_tokens)
-    if "self_evaluation" in judged:
-        ratings = tps * lesson.rationales * draws(scenario, lesson.sampling)
-        yield _Batch("judgements", teacher, ratings, shown + length, length)
-    if "universal" in judged and lesson.rationales > 1:
-        yield _Batch("judgements", teacher, tps, shown + lesson.rationales * length, length)
-
-
-def _further(tps: int, tokens: int, completion: int, exams: Sequence[_Batch]) -> int:
-    """About how many further TRs the tokens of exams buy, at so many all in all and in the completion of each."""
-    paid = [one for one in exams if one.counted_as != "grades"]
-    completions = sum(one.number * one.completion for one in paid)
-    prompts = sum(one.number * (one.prompt + _persona_tokens(one.agent)) for one in paid)
-    return min(tps * MOST, max((prompts + completions) // tokens, completions // completion))
-
-
-def _exams(
-    scenario: Scenario, problem_tokens: int, trs: int, tr_tokens: int, *, graded: int, counted_as: str = "exam_answers"
-) -> Iterator[_Batch]:
-    """The exams under `trs` rationales of `tr_tokens` tokens, the questions before them and the grades of `graded`."""
-    exam, answer = scenario.exam, scenario.lesson.sampling.max_tokens
-    prompt = _question(scenario, problem_tokens) + problem_tokens + tr_tokens
-    asking, grades = trs * exam.questions, graded * exam.problems * (exam.score == "logprob")
-    for student in scenario.students:
-        length = scenario.sampling_of(student).max_tokens
-        dialogue = exam.questions * (length + answer)
-        yield _Batch("questions", student, asking, prompt, length)
-        yield _Batch("", scenario.teacher, asking, prompt + length, answer)
-        yield _Batch(counted_as, student, trs * exam.problems * exam.repeats, prompt + dialogue, length)
-        yield _Batch("grades", student, grades, prompt + problem_tokens, 0)  # a solution: about as long as its problem
-
-
-def _learn(scenario: Scenario, problem_tokens: int) -> Iterator[_Batch]:
-    """The requests of level 2 beyond those of level 1."""
-    learn, teacher, tps = scenario.learn, scenario.teacher, scenario.task.problems
-    question, length = _question(scenario, problem_tokens), scenario.lesson.sampling.max_tokens
-    trainings = learn.rounds * len(learn.arms) * learn.seeds
-    measured = learn.held_out * ((1 + trainings) * (1 + learn.samples) + trainings)
-    # Some TRs of a later round's teacher exist already: those that it was measured with.
-    new = (learn.rounds - 1) * max(0, scenario.lesson.rationales - learn.rationales)
-    trs = tps * (trainings * learn.rationales + new)
-    yield _Batch("trainings", teacher, trainings, -_persona_tokens(teacher), 0)
-    yield _Batch("measured", teacher, measured, question, length)
-    yield _Batch("likelihoods", teacher, 2 * learn.held_out * trainings, question + length, 0)
-    yield _Batch("later_rationales", teacher, trs, question, length)
-    yield from _exams(scenario, problem_tokens, trs, length, graded=0, counted_as="later_exam_answers")
-
-
-def _iterate(scenario: Scenario, train: int, held_out: int, item_tokens: int) -> Iterator[_Batch]:
-    """The requests of level 3 for sets of exemplars."""
-    iterate, teacher = scenario.iterate, scenario.teacher
-    number = Amounts(iterate, len(scenario.students) + iterate.itself, train, held_out).at_most
-    exemplars, mistakes = _exemplar_tokens(scenario, item_tokens)
-    for stage, counted_as in (("reflect", "reflections"), ("write", "revisions")):
-        yield _Batch(counted_as, teacher, number[stage], exemplars + mistakes, iterate.writing.max_tokens)
-    longest = max(scenario.agents, key=_persona_tokens)
-    for stage, counted_as in (("exam", "exam_answers"), ("score", "own_answers"), ("test", "held_out_answers")):
-        yield _Batch(counted_as, longest, number[stage], exemplars + item_tokens, iterate.answering.max_tokens)
-
-
-# --- tokens ---------------------------------------------------------------------------------------------
-
-
-def _question(scenario: Scenario, problem_tokens: int) -> int:
-    """Tokens of a question with its demonstrations: problems whose solutions are about as long again."""
-    return INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)
-
-
-def _exemplar_tokens(scenario: Scenario, item_tokens: int) -> tuple[int, int]:
-    """Tokens of a set of exemplars, and of the mistakes that a reflection or revision shows."""
-    iterate = scenario.iterate
-    mistakes = iterate.mistakes * (iterate.reflections if iterate.mix else 1)
-    return (
-        INSTRUCTION_TOKENS + iterate.exemplars * (item_tokens + ANSWER_TOKENS),
-        mistakes * (item_tokens + iterate.answering.max_tokens),
-    )
-
-
-def _persona_tokens(agent: Agent) -> int:
-    return -(-len(agent.persona) // CHARACTERS_PER_TOKEN)
