@@ -20,7 +20,7 @@ REPAIR_TOKENS = 600
 """Tokens of the failing cases and of what a repair is asked for."""
 
 
-class Batch(NamedTuple):
+class RequestBatch(NamedTuple):
     """Requests of one kind to one agent."""
 
     counted_as: str
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     completion: int
 
 
-def class_batches(scenario: Scenario, problem_tokens: int) -> Iterator[Batch]:
+def class_batches(scenario: Scenario, problem_tokens: int) -> Iterator[RequestBatch]:
     """The requests of levels 1 and 2, and of level 3 where it rewrites rationales."""
     if not scenario.solves:
         return
@@ -41,10 +41,10 @@ def class_batches(scenario: Scenario, problem_tokens: int) -> Iterator[Batch]:
     trs = tps * lesson.rationales
     # At temperature 0 the only sampled TR is the greedy one.
     greedy = lesson.greedy and lesson.sampling.temperature != 0
-    yield Batch("greedy", teacher, tps * greedy, question, length)
-    yield Batch("teaching_rationales", teacher, trs, question, length)
+    yield RequestBatch("greedy", teacher, tps * greedy, question, length)
+    yield RequestBatch("teaching_rationales", teacher, trs, question, length)
     if lesson.self_debug:
-        yield Batch("repairs", teacher, tps * greedy + trs, question + length + REPAIR_TOKENS, length)
+        yield RequestBatch("repairs", teacher, tps * greedy + trs, question + length + REPAIR_TOKENS, length)
     # The TRs of every round are graded.
     graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
     # A repaired TR has the strategy of one text and the program of another.
@@ -52,7 +52,9 @@ def class_batches(scenario: Scenario, problem_tokens: int) -> Iterator[Batch]:
     exams = list(_exams(scenario, problem_tokens, trs, taught, graded=graded))
     yield from exams
     if lesson.equal_cost:
-        yield Batch("further_rationales", teacher, _further(tps, question + length, length, exams), question, length)
+        yield RequestBatch(
+            "further_rationales", teacher, _further(tps, question + length, length, exams), question, length
+        )
     yield from _baselines(scenario, problem_tokens)
     if 2 in scenario.levels:
         yield from _learn(scenario, problem_tokens)
@@ -62,28 +64,28 @@ def class_batches(scenario: Scenario, problem_tokens: int) -> Iterator[Batch]:
         answer = max(scenario.sampling_of(student).max_tokens for student in scenario.students)
         shown = problem_tokens + length + iterate.mistakes * (problem_tokens + answer)
         # A reflection that cannot be read is requested a second time.
-        yield Batch("reflections", teacher, 2 * rewritten, question + shown, iterate.writing.max_tokens)
+        yield RequestBatch("reflections", teacher, 2 * rewritten, question + shown, iterate.writing.max_tokens)
         written = rewritten * iterate.revisions
-        yield Batch("revisions", teacher, written, question + shown, iterate.writing.max_tokens)
+        yield RequestBatch("revisions", teacher, written, question + shown, iterate.writing.max_tokens)
         yield from _exams(scenario, problem_tokens, written, iterate.writing.max_tokens, graded=written)
 
 
-def _baselines(scenario: Scenario, problem_tokens: int) -> Iterator[Batch]:
+def _baselines(scenario: Scenario, problem_tokens: int) -> Iterator[RequestBatch]:
     """The requests of `baselines`."""
     lesson, teacher, tps = scenario.lesson, scenario.teacher, scenario.task.problems
     question, length, judged = question_tokens(scenario, problem_tokens), lesson.sampling.max_tokens, scenario.baselines
     shown = INSTRUCTION_TOKENS + problem_tokens
     for student in scenario.students if "students_alone" in judged else ():
         sampling = scenario.sampling_of(student)
-        yield Batch("alone_answers", student, tps * draws(scenario, sampling), question, sampling.max_tokens)
+        yield RequestBatch("alone_answers", student, tps * draws(scenario, sampling), question, sampling.max_tokens)
     if "self_evaluation" in judged:
         ratings = tps * lesson.rationales * draws(scenario, lesson.sampling)
-        yield Batch("judgements", teacher, ratings, shown + length, length)
+        yield RequestBatch("judgements", teacher, ratings, shown + length, length)
     if "universal" in judged and lesson.rationales > 1:
-        yield Batch("judgements", teacher, tps, shown + lesson.rationales * length, length)
+        yield RequestBatch("judgements", teacher, tps, shown + lesson.rationales * length, length)
 
 
-def _further(tps: int, tokens: int, completion: int, exams: Sequence[Batch]) -> int:
+def _further(tps: int, tokens: int, completion: int, exams: Sequence[RequestBatch]) -> int:
     """About how many further TRs the tokens of exams buy, at so many all in all and in the completion of each."""
     paid = [one for one in exams if one.counted_as != "grades"]
     completions = sum(one.number * one.completion for one in paid)
@@ -93,7 +95,7 @@ def _further(tps: int, tokens: int, completion: int, exams: Sequence[Batch]) -> 
 
 def _exams(
     scenario: Scenario, problem_tokens: int, trs: int, tr_tokens: int, *, graded: int, counted_as: str = "exam_answers"
-) -> Iterator[Batch]:
+) -> Iterator[RequestBatch]:
     """The exams under `trs` rationales of `tr_tokens` tokens, the questions before them and the grades of `graded`."""
     exam, answer = scenario.exam, scenario.lesson.sampling.max_tokens
     prompt = question_tokens(scenario, problem_tokens) + problem_tokens + tr_tokens
@@ -101,16 +103,18 @@ def _exams(
     for student in scenario.students:
         length = scenario.sampling_of(student).max_tokens
         dialogue = exam.questions * (length + answer)
-        yield Batch("questions", student, asking, prompt, length)
-        yield Batch("", scenario.teacher, asking, prompt + length, answer)
-        answers = Batch(counted_as, student, trs * exam.problems * exam.repeats, prompt + dialogue, length)
+        yield RequestBatch("questions", student, asking, prompt, length)
+        yield RequestBatch("", scenario.teacher, asking, prompt + length, answer)
+        answers = RequestBatch(counted_as, student, trs * exam.problems * exam.repeats, prompt + dialogue, length)
         yield answers
         if exam.self_debug:
             yield answers._replace(counted_as="repairs", prompt=answers.prompt + length + REPAIR_TOKENS)
-        yield Batch("grades", student, grades, prompt + problem_tokens, 0)  # a solution: about as long as its problem
+        yield RequestBatch(
+            "grades", student, grades, prompt + problem_tokens, 0
+        )  # a solution: about as long as its problem
 
 
-def _learn(scenario: Scenario, problem_tokens: int) -> Iterator[Batch]:
+def _learn(scenario: Scenario, problem_tokens: int) -> Iterator[RequestBatch]:
     """The requests of level 2 beyond those of level 1."""
     learn, teacher, tps = scenario.learn, scenario.teacher, scenario.task.problems
     question, length = question_tokens(scenario, problem_tokens), scenario.lesson.sampling.max_tokens
@@ -119,23 +123,23 @@ def _learn(scenario: Scenario, problem_tokens: int) -> Iterator[Batch]:
     # Some TRs of a later round's teacher exist already: those that it was measured with.
     new = (learn.rounds - 1) * max(0, scenario.lesson.rationales - learn.rationales)
     trs = tps * (trainings * learn.rationales + new)
-    yield Batch("trainings", teacher, trainings, -persona_tokens(teacher), 0)
-    yield Batch("measured", teacher, measured, question, length)
-    yield Batch("likelihoods", teacher, 2 * learn.held_out * trainings, question + length, 0)
-    yield Batch("later_rationales", teacher, trs, question, length)
+    yield RequestBatch("trainings", teacher, trainings, -persona_tokens(teacher), 0)
+    yield RequestBatch("measured", teacher, measured, question, length)
+    yield RequestBatch("likelihoods", teacher, 2 * learn.held_out * trainings, question + length, 0)
+    yield RequestBatch("later_rationales", teacher, trs, question, length)
     yield from _exams(scenario, problem_tokens, trs, length, graded=0, counted_as="later_exam_answers")
 
 
-def iterate_batches(scenario: Scenario, train: int, held_out: int, item_tokens: int) -> Iterator[Batch]:
+def iterate_batches(scenario: Scenario, train: int, held_out: int, item_tokens: int) -> Iterator[RequestBatch]:
     """The requests of level 3 for sets of exemplars."""
     iterate, teacher = scenario.iterate, scenario.teacher
     number = Amounts(iterate, len(scenario.students) + iterate.itself, train, held_out).at_most
     exemplars, mistakes = exemplar_tokens(scenario, item_tokens)
     for stage, counted_as in (("reflect", "reflections"), ("write", "revisions")):
-        yield Batch(counted_as, teacher, number[stage], exemplars + mistakes, iterate.writing.max_tokens)
+        yield RequestBatch(counted_as, teacher, number[stage], exemplars + mistakes, iterate.writing.max_tokens)
     longest = max(scenario.agents, key=persona_tokens)
     for stage, counted_as in (("exam", "exam_answers"), ("score", "own_answers"), ("test", "held_out_answers")):
-        yield Batch(counted_as, longest, number[stage], exemplars + item_tokens, iterate.answering.max_tokens)
+        yield RequestBatch(counted_as, longest, number[stage], exemplars + item_tokens, iterate.answering.max_tokens)
 
 
 # --- tokens ---------------------------------------------------------------------------------------------

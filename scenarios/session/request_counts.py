@@ -17,7 +17,7 @@ from scenarios.config.schema import Agent, Scenario
 from scenarios.session.request_batches import (
     INSTRUCTION_TOKENS,
     REPAIR_TOKENS,
-    Batch,
+    RequestBatch,
     class_batches,
     exemplar_tokens,
     iterate_batches,
@@ -159,7 +159,7 @@ def count(scenario: Scenario, problem_tokens: int, train: int = 0, held_out: int
     )
 
 
-def _cost(batch: Batch, agent: Agent) -> float:
+def _cost(batch: RequestBatch, agent: Agent) -> float:
     """The price of a batch if this agent answers it."""
     return batch.number * prices(agent).of(batch.prompt + persona_tokens(agent), batch.completion)
 

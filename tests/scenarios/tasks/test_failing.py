@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from broker.work_messages import Answered, Sampling
+from scenarios.levels.base import Request
+from scenarios.levels.results import record_of
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.grading.program_text import find_program, with_program
 from scenarios.tasks.problems import Problem
@@ -86,6 +89,29 @@ def test_without_self_debugging_nothing_is_said() -> None:
     with ClassGrader(sandbox="none") as grader:
         assert grader.failing(problem(), "def double(n):\n    return 4") == ""
         assert not grader.correct(problem(), "def double(n):\n    return 4")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I see no mistake.",
+        "```python\ndef double(n) return n\n```",
+        "```python\ndef twice(n):\n    return n\n```",
+        "é\ud800",
+        "",
+    ],
+)
+def test_a_repair_without_a_program_is_recorded_without_an_answer(grader: ClassGrader, text: str) -> None:
+    one = problem()
+    request = Request("r", "Examine", "ada", "exam_repair", Sampling(), tp="tp", tr="t", ep="p")
+    record = record_of(request, Answered(text=text), {"p": one}, grader)
+    assert (record.answer, record.correct, record.failing) == (None, False, "")
+
+
+def test_half_a_character_in_a_value_is_recorded_as_its_escape(grader: ClassGrader) -> None:
+    found = grader.failing(problem(), "def double(n):\n    return '\\ud800é'").split("\n")
+    assert found[0] == r"double(2) returned '\ud800é'; right is 4"
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize(
