@@ -75,6 +75,11 @@ class Teach(Message, frozen=True, kw_only=True):
     answer_form: AnswerForm
     sampling: Sampling
     demonstrations: tuple[Exemplar, ...] = ()
+    complaint: str = ""
+    """What the program of an earlier answer to this request does on visible cases that it fails, one a line: review
+    and repair it. Empty: there was none."""
+    previous: str = ""
+    """That earlier answer."""
     weights: str = ""
     """Digest of the weights that must answer; empty: the weights that the agent has loaded."""
 
@@ -91,6 +96,9 @@ class Examine(Message, frozen=True, kw_only=True):
     """The student's questions about the material, and its teacher's answers."""
     task: str = ""
     """The task of all problems of this exam, in a sentence or two; empty: the problems state it."""
+    complaint: str = ""
+    """As in `Teach`, like the next."""
+    previous: str = ""
     weights: str = ""
 
 

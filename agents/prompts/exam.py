@@ -1,9 +1,9 @@
-"""Prompt of a `Teach` and of an `Examine`: solve a problem, with or without teaching material."""
+"""Prompt of a `Teach` and of an `Examine`: solve a problem, with or without teaching material, or repair a program."""
 
 from collections.abc import Iterator
 
 from agents.engines.base import Turn
-from agents.prompts.layout import ANSWER_FORMS, as_turns, system
+from agents.prompts.layout import ANSWER_FORMS, BEGUN, as_turns, continuation, system
 from broker.work_messages import AnswerForm, Examine, Grade, Sampling, Teach
 
 INSTRUCTIONS = (
@@ -14,6 +14,11 @@ CODE_INSTRUCTIONS = (
     "You solve programming problems in Python. First say your strategy in two or three short lines. "
     "Then write one ```python block that defines the function you are asked for and imports what it uses. "
     "The function returns its result. Write no tests, and nothing after the block."
+)
+REPAIR = (
+    "Your program fails:\n{complaint}\n\n"
+    "Review it: say in one or two short lines what is wrong. Then write the repaired program, whole, in one ```python "
+    "block, and nothing after the block."
 )
 ABOUT = "A question about the solution above: {question}"
 ABOUT_SET = "A question about the solutions above: {question}"
@@ -35,6 +40,7 @@ def turns(request: Teach | Examine, persona: str) -> tuple[Turn, ...]:
         *as_turns((*request.demonstrations, *material)),
         *(_dialogue(request) if isinstance(request, Examine) else ()),
         Turn("user", request.problem),
+        *_repair(request),
     )
 
 
@@ -56,6 +62,14 @@ def exam_of(request: Grade) -> Examine:
 def instructions(form: AnswerForm) -> str:
     """Return the instructions for solving problems, the same for teacher and students."""
     return CODE_INSTRUCTIONS if form == "code" else INSTRUCTIONS.format(form=ANSWER_FORMS[form])
+
+
+def _repair(request: Teach | Examine) -> tuple[Turn, ...]:
+    """Return the earlier answer and what its program fails; empty where there is none."""
+    if not request.complaint:
+        return ()
+    complaint = REPAIR.format(complaint=request.complaint.strip())
+    return Turn("assistant", BEGUN + continuation(request.previous)), Turn("user", complaint)
 
 
 def _dialogue(request: Examine) -> Iterator[Turn]:

@@ -17,7 +17,7 @@ from msgspec import NODEFAULT
 from msgspec import inspect as types
 
 from broker import work_messages
-from scenarios.config import invention_schema, iterate_schema, published, schema
+from scenarios.config import invention_schema, iterate_schema, process_schema, published, schema
 from scenarios.config.schema import Scenario
 
 PATTERNS = {
@@ -231,7 +231,7 @@ def leading_comment(text: str) -> str:
 
 def page() -> str:
     """The text of docs/scenarios.md."""
-    modules = (work_messages, iterate_schema, invention_schema, published, schema)
+    modules = (work_messages, iterate_schema, process_schema, invention_schema, published, schema)
     docs = {name: fields for module in modules for name, fields in field_docs(module).items()}
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]

@@ -12,8 +12,9 @@ from msgspec import Meta
 from broker.work_messages import Recipe, Sampling
 from scenarios.config.invention_schema import Invention
 from scenarios.config.iterate_schema import Iterate
+from scenarios.config.process_schema import Broker, Limits
 from scenarios.config.published import PublishedFigures
-from scenarios.config.section import Count, Positive, Seconds, Section, Share
+from scenarios.config.section import Count, Positive, Section, Share
 
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
 LevelNumber = Literal[1, 2, 3]
@@ -130,6 +131,9 @@ class Lesson(Section, frozen=True, kw_only=True):
     paper's ablation; level 1 alone. Each TR has exams of its own either way."""
     greedy: bool = True
     """Also answer once at temperature 0, as the greedy baseline."""
+    self_debug: bool = False
+    """Level 1, code problems: a TR whose program fails a visible case is shown to the teacher once more with these
+    cases, for review and repair; its students are taught the repaired program where it passes more of them."""
     equal_cost: bool = False
     """Level 1: when a TP is complete, sample as many further TRs as its exams cost in tokens, at most 512. They are not
     examined; their votes are self-consistency (SC) at M1's cost, the fair baseline of M1."""
@@ -162,6 +166,9 @@ class Exam(Section, frozen=True, kw_only=True):
     """Level 1: which exams are asked. full: all. lossless: in rounds, without those that cannot change the choice of
     MAX, SUM or AVG. halving: also without those of answers that do worse, by confidence bounds; docs/results.md."""
     sampling: Sampling = Sampling()
+    self_debug: bool = False
+    """Level 1, code problems: a student whose program fails a visible case of the EP repairs it once, as the teacher
+    does with `lesson.self_debug`."""
     score: Literal["accuracy", "logprob"] = "accuracy"
     """accuracy: the share of right exam answers (paper). logprob: also the log-probability of each EP's worked
     solution, once per student, TR and EP; the summary then has choices by this dense score, too."""
@@ -225,38 +232,6 @@ class Scoring(Section, frozen=True, kw_only=True):
     """An answer cut off at max_tokens is graded as it is, or always wrong."""
 
 
-class Limits(Section, frozen=True, kw_only=True):
-    """Time limits and restarts."""
-
-    stalled_s: Seconds = 300.0
-    """If an agent makes no progress on a request for this long, the request is taken back and the agent restarted."""
-    loading_s: Seconds = 900.0
-    """An agent that takes longer to load is restarted."""
-    training_s: Seconds = 3600.0
-    """An agent whose training takes longer for one step is restarted; the training continues from its checkpoint."""
-    empty_pool_s: Seconds = 120.0
-    """If an agent that is needed has had no process, running or about to start, for this many seconds, the class stops;
-    it can be resumed."""
-    broker_s: Seconds = 60.0
-    """If the broker's process runs but sends nothing for this long (at least three heartbeats), it is started again.
-    The limit is ten times as long while that process waits for a processor or for the disk."""
-    restarts: Count = 2
-    """Most restarts of each process of an agent, and of the broker."""
-    drain_s: Seconds = 20.0
-    """Time for unfinished requests after Ctrl-C."""
-
-
-class Broker(Section, frozen=True, kw_only=True):
-    """How the processes connect."""
-
-    address: Annotated[str, Meta(pattern="^(ipc$|tcp://)")] = "ipc"
-    """ipc: this machine only. tcp://HOST:PORT: other hosts, too, encrypted (CURVE) with keys in the run's folder. The
-    monitor uses the next port; an IPv6 address is in brackets, tcp://[::1]:5599."""
-    heartbeat_s: Seconds = 2.0
-    """How often an agent sends a heartbeat. If none comes for three times this long, an agent that the run started is
-    shown as silent, and any other counts as lost."""
-
-
 class Scenario(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -296,6 +271,11 @@ class Scenario(Section, frozen=True, kw_only=True):
     def levels(self) -> tuple[int, ...]:
         """The levels of the class in their order."""
         return self.level if isinstance(self.level, tuple) else (self.level,)
+
+    @property
+    def self_debugs(self) -> bool:
+        """Whether agents repair programs that fail visible cases."""
+        return self.lesson.self_debug or self.exam.self_debug
 
     @property
     def rewrites(self) -> bool:

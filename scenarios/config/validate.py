@@ -107,6 +107,7 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     yield from _material_mistakes(scenario)
     yield from _equal_cost_mistakes(scenario)
     yield from _allocation_mistakes(scenario)
+    yield from _self_debug_mistakes(scenario)
     if len(set(scenario.baselines)) < len(scenario.baselines):
         yield ScenarioMistake(("baselines",), "names one baseline twice")
     if scenario.baselines and scenario.levels[0] == 3:
@@ -231,6 +232,19 @@ def _allocation_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     for why, is_so in needs_all.items():
         if is_so:
             yield ScenarioMistake(("exam", "allocation"), f"{exam.allocation}: {why}; take one of the two out")
+
+
+def _self_debug_mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
+    """What does not go with repaired programs; scenarios/tasks refuses problems other than code."""
+    asked = [name for name in ("lesson", "exam") if getattr(scenario, name).self_debug]
+    for name in asked if scenario.levels != (1,) else ():
+        yield ScenarioMistake((name, "self_debug"), "goes with level 1 alone; take it out")
+    if "lesson" in asked and scenario.lesson.equal_cost:
+        message = "goes without lesson.equal_cost, whose further rationales are not repaired; take one of the two out"
+        yield ScenarioMistake(("lesson", "self_debug"), message)
+    if "exam" in asked and "students_alone" in scenario.baselines:
+        message = "goes without the baseline students_alone, whose answers are not repaired; take one of the two out"
+        yield ScenarioMistake(("exam", "self_debug"), message)
 
 
 def _agent_mistakes(key: Key, agent: Agent, sampling: Sampling, of: str) -> Iterator[ScenarioMistake]:

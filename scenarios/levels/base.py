@@ -76,6 +76,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     behaviour: str = ""
     hidden: float | None = None
     """These two are of programs: see `Rationale`."""
+    failing: str = ""
+    """The visible cases that a program fails, one a line; kept in classes with `self_debug` alone."""
 
     def counts_as_right(self, scoring: Scoring) -> bool:
         """Whether the answer is right under `scoring.cut_off`."""
@@ -121,6 +123,15 @@ class Step(msgspec.Struct, frozen=True):
     """Requests that were asked before, so their result is known or awaited."""
     problems: tuple[Problem, ...] = ()
     """Problems that agents wrote. One comes again once its gold answer is known; until then it has none."""
+
+    def __add__(self, more: "Step") -> "Step":
+        """Both, one after the other."""
+        return Step(
+            requests=(*self.requests, *more.requests),
+            feedback=(*self.feedback, *more.feedback),
+            news=(*self.news, *more.news),
+            shared=(*self.shared, *more.shared),
+        )
 
     @property
     def wanted(self) -> list[tuple[str, str, int, int, str, str]]:

@@ -105,6 +105,8 @@ def record_of(
                 columns["correct"] = answer is not None and grader.correct(problem, answer)
             if answer is not None and problem.form == "code" and not request.ep:
                 columns |= grader.behaviour(problem, answer)._asdict()
+            if answer is not None and problem.form == "code":
+                columns["failing"] = grader.failing(problem, answer)
     return Record(
         request_id=request.id,
         kind=request.kind,
@@ -138,6 +140,7 @@ def result_of(record: Record) -> Result:
         score=record.score,
         behaviour=record.behaviour,
         hidden=record.hidden,
+        failing=record.failing,
     )
 
 

@@ -8,6 +8,7 @@ from scenarios.levels.iterate.level import IterateLevel
 from scenarios.levels.learn.level import LearnLevel
 from scenarios.levels.observe.invention import InventLevel
 from scenarios.levels.observe.level import ObserveLevel
+from scenarios.levels.observe.self_debug import SelfDebugLevel
 from scenarios.levels.rewrite.level import RewriteLevel
 
 
@@ -37,8 +38,7 @@ class LevelSequence:
         self._register(step, level)
         if level is not self._begun[-1] or not level.finished:
             return step
-        more = self._next()
-        return _joined(step, more)
+        return step + self._next()
 
     def message(self, request: Request, text_of: TextOf) -> Message | MessageWithFile:
         """The message of a request, made by its level."""
@@ -69,7 +69,7 @@ class LevelSequence:
             self._begun.append(level)
             step = level.begin()
             self._register(step, level)
-            due = _joined(due, step)
+            due += step
         return due
 
     def _register(self, step: Step, level: Level) -> None:
@@ -89,7 +89,7 @@ def _joined(one: Step, other: Step) -> Step:
 def make(setup: Setup) -> Level:
     """The level or levels of a scenario, before their first request."""
     begin: dict[int, Callable[[Outcome], Level]] = {
-        1: lambda before: ObserveLevel(setup, before.invented),
+        1: lambda before: SelfDebugLevel(setup) if setup.scenario.self_debugs else ObserveLevel(setup, before.invented),
         2: lambda before: LearnLevel(setup.with_weights(before.weights), before),
         3: lambda before: (
             RewriteLevel(setup) if setup.scenario.rewrites else IterateLevel(setup.with_weights(before.weights), before)

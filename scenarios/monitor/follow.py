@@ -12,6 +12,7 @@ from typing import Any, cast
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Level, Outcome, Request, Result, Step
 from scenarios.levels.observe.invention import AGREE
+from scenarios.levels.observe.self_debug import REPAIRS
 from scenarios.monitor.lessons import Lessons
 from scenarios.monitor.state import LessonRow, RunningResults
 from scenarios.session.run_dir import RunFolder
@@ -23,9 +24,10 @@ BATCH = 1000
 
 CHANGED = "PRAGMA data_version"
 COLUMNS = """r.request_id, text, answer, {grade}, failed, completion_tokens, finish_reason, score, prompt_tokens,
-  cached_tokens, at"""
+  cached_tokens, {failing}, at"""
 NEWLY_GRADED = f"""
-  SELECT g.seq, {COLUMNS.format(grade="g.value")} FROM grade g CROSS JOIN result r ON r.request_id = g.request_id
+  SELECT g.seq, {COLUMNS.format(grade="g.value", failing="{failing}")}
+  FROM grade g CROSS JOIN result r ON r.request_id = g.request_id
   WHERE g.seq > ? ORDER BY g.seq LIMIT ?"""  # noqa: S608 - our own names
 """Grades are numbered as they come, and every answer has one."""
 GRADED_AGAIN = """
@@ -35,12 +37,12 @@ LAST_GRADE = "SELECT coalesce(max(seq), 0) FROM grade"
 # The latest grade by a subquery: joined to the view, SQLite would read the whole table first.
 LATEST = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1)"
 RESULTS = f"""
-  SELECT {COLUMNS.format(grade=LATEST)}
+  SELECT {COLUMNS.format(grade=LATEST, failing="{failing}")}
   FROM json_each(?) wanted CROSS JOIN result r ON r.request_id = wanted.value"""  # noqa: S608 - our own names
 RESULTS_OF_STAGES = "SELECT request_id FROM result WHERE stage IN (SELECT value FROM json_each(?))"
 GRADED = frozenset({"Teach", "Examine"})
 """Kinds whose results have a grade. Results of other kinds are found by their stages."""
-LESSON_STAGES = frozenset({"greedy", "teach", "exam", "grade"})
+LESSON_STAGES = frozenset({"greedy", "teach", "exam", "grade", *REPAIRS.values()})
 """Stages that levels 1 and 2 begin with."""
 
 
@@ -202,7 +204,7 @@ class Follower:
 
     def _new_results(self) -> list[Row]:
         """Results that may be due: in the order of their grades; at the end, those not found so, too."""
-        graded = cast("list[Row]", self._store.query(NEWLY_GRADED, self._last_grade, BATCH))
+        graded = cast("list[Row]", self._store.query(self._sql(NEWLY_GRADED), self._last_grade, BATCH))
         self._more_grades = len(graded) == BATCH
         if graded:
             self._last_grade = graded[-1][0]
@@ -218,18 +220,22 @@ class Follower:
             ids += [str(row[0]) for row in self._store.query(RESULTS_OF_STAGES, json.dumps(stages))]
         read = {row[0] for row in rows}
         wanted = list(dict.fromkeys(id for id in ids if id in self._awaited and id not in read))
-        return rows + cast("list[Row]", self._store.query(RESULTS, json.dumps(wanted))) if wanted else rows
+        return rows + cast("list[Row]", self._store.query(self._sql(RESULTS), json.dumps(wanted))) if wanted else rows
+
+    def _sql(self, query: str) -> str:
+        """A query with the columns that class.db of earlier versions lacks."""
+        return query.format(failing=self._store.column("failing"))
 
     def _feed(self, level: Level, rows: list[Row]) -> set[str]:
         """Give results to the level; returns the TPs whose lessons changed."""
         changed = set()
-        for id, text, answer, grade, failed, tokens, finish_reason, score, prompt_tokens, cached_tokens, at in rows:
+        for id, text, answer, grade, failed, tokens, finish_reason, score, prompted, cached, failing, at in rows:
             if (request := self._awaited.pop(id, None)) is None:
                 continue  # graded twice, or not due yet
             correct = bool(self._graded_again.get(id, grade) if self._graded_again else grade)
             pool = self._pools[request.to]
             result = Result(
-                id, text, answer, correct, failed, tokens, finish_reason, score, prompt_tokens, cached_tokens
+                id, text, answer, correct, failed, tokens, finish_reason, score, prompted, cached, failing=failing
             )
             self._open[request.level, request.round, request.stage, pool] -= 1
             self._ungraded[request.stage] -= not _graded(request)
@@ -239,8 +245,8 @@ class Follower:
             agent = self.agents[self._pools[request.to]]
             agent.done += 1
             agent.failed += bool(failed)
-            agent.prompt_tokens += prompt_tokens
-            agent.cached_tokens += cached_tokens
+            agent.prompt_tokens += prompted
+            agent.cached_tokens += cached
             agent.completion_tokens += tokens
             agent.last = request
             if request.level > 1 and _after_lessons(request):

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Request, Result
+from scenarios.levels.observe.self_debug import REPAIR, REPAIRS
 from scenarios.monitor.state import Best, LessonRow, RunningResults, ShareRow
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
 from scenarios.report.allocation import exams_per_rationale
@@ -94,13 +95,16 @@ class Lessons:
         """None: something changed since the last call."""
 
     def add(self, request: Request, result: Result, at: str) -> None:
-        """Add one result of the stages greedy, teach, exam and grade, committed at the time `at`."""
+        """Add one result of level 1 that is committed at the time `at`: a TR, an EA, a repair of either, or a grade."""
         lesson = self._lessons[request.tp]
         lesson.last = max(lesson.last, at)
         if request.stage == "exam":
             self._add_exam(lesson, request, result)
         elif request.stage == "greedy":
             lesson.greedy = None if result.failed else result.counts_as_right(self._scoring)
+        elif request.stage in REPAIRS.values():
+            if result.counts_as_right(self._scoring):
+                self._repair(lesson, request, result.answer)
         elif request.stage == "grade":
             lesson.grades += 1
         elif result.failed:
@@ -132,6 +136,20 @@ class Lessons:
                 lesson.right[student] += 1
             lesson.answered[student] += 1
             self._standing = None
+
+    def _repair(self, lesson: _LessonProgress, request: Request, answer: str | None) -> None:
+        """A TR or EA that was wrong is right now. One that got better, and is wrong still, is left as it was."""
+        lesson.chosen = self._standing = None
+        text = self._text_of.get(request.tr)
+        if text is None:
+            lesson.greedy = True
+        elif request.stage == REPAIR:
+            text.rationales = [replace(one, answer=answer, correct=True) for one in text.rationales]
+        else:
+            slot = request.to, request.ep, request.repeat % self._slots[request.to]
+            text.exams = [replace(one, correct=True) if one.slot == slot else one for one in text.exams]
+            text.score = None
+            lesson.right[request.to] += 1
 
     def row(self, tp: str, record: TeachingProblemRecord | None = None) -> LessonRow:
         """Sum up one TP; `record`: what the level knows of it, where its exams are not those of the scenario."""

@@ -7,10 +7,11 @@ depends on its stage.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-STUDENTS = frozenset({"alone", "ask", "exam", "grade", "probe_exam"})
+STUDENTS = frozenset({"alone", "ask", "exam", "exam_repair", "grade", "probe_exam"})
 """Stages that the students are asked in; in all others it is the teacher."""
-LIKE = dict.fromkeys(("greedy", "votes", "measure", "probe"), "teach") | {
+LIKE = dict.fromkeys(("greedy", "repair", "votes", "measure", "probe"), "teach") | {
     "alone": "exam",
+    "exam_repair": "exam",
     "probe_exam": "exam",
     "test": "score",
 }

@@ -48,7 +48,14 @@ def counted(summary: Summary) -> str:
         for name, text in ODDITIES.items()
         if (n := getattr(counts, name))
     ]
-    notes = _shared(summary) + _cached(summary) + _thoughts(summary) + _spent(summary) + _at_servers(summary)
+    notes = (
+        _repaired(summary)
+        + _shared(summary)
+        + _cached(summary)
+        + _thoughts(summary)
+        + _spent(summary)
+        + _at_servers(summary)
+    )
     fewer = f" {allocation.sentences(summary.allocation)}" if summary.allocation else ""
     source = exam_source_sentence(summary.exams)
     return "; ".join(parts) + "." + f" {source}" * bool(source) + notes + fewer
@@ -66,6 +73,18 @@ def _talked(summary: Summary) -> str:
         return ""
     asked = many(talks, "question or answer", "questions and answers")
     return f", and {asked} before them ({each:.1f} completions per rationale in all)"
+
+
+def _repaired(summary: Summary) -> str:
+    """How many programs were repaired, and how many of these then passed."""
+    counts, parts = summary.counts, list[str]()
+    for whose, n, right in (
+        ("the teacher", counts.repairs, counts.repairs_right),
+        ("students in exams", counts.exam_repairs, counts.exam_repairs_right),
+    ):
+        if n:
+            parts.append(f"of {whose} {many(n, 'program')} ({right:,} then passed all visible cases)")
+    return f" Repaired were {' and '.join(parts)}." if parts else ""
 
 
 def _cached(summary: Summary) -> str:

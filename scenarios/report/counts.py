@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from scenarios.levels.observe.self_debug import EXAM_REPAIR, REPAIR
 from scenarios.records.iterate import Iteration
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.run_info import RunFacts
@@ -42,6 +43,13 @@ class ClassCounts(msgspec.Struct, frozen=True, kw_only=True):
     judgements: int = 0
     """Of the teacher about its TRs (baselines)."""
     unparsable_judgements: int = 0
+    repairs: int = 0
+    """Of programs of TRs, greedy ones included, that failed a visible case (lesson.self_debug)."""
+    repairs_right: int = 0
+    """Of these: programs that pass all visible cases now."""
+    exam_repairs: int = 0
+    """The same of programs of EAs (exam.self_debug)."""
+    exam_repairs_right: int = 0
     problems_with_most_further: int = 0
     """TPs on which M1's tokens would have bought even more."""
     unparsable_rationales: int = 0
@@ -112,6 +120,10 @@ def counts(
         unparsable_alone_answers=stages["alone"].unparsable,
         judgements=stages["rate"].n + stages["universal"].n,
         unparsable_judgements=sum(lesson.unread_judgements for lesson in lessons),
+        repairs=stages[REPAIR].n,
+        repairs_right=stages[REPAIR].right,
+        exam_repairs=stages[EXAM_REPAIR].n,
+        exam_repairs_right=stages[EXAM_REPAIR].right,
         problems_with_most_further=sum(bool(lesson.votes) and affordable(lesson).capped for lesson in lessons),
         unparsable_rationales=sum(rationale.answer is None for rationale in rationales),
         identical_rationales=len(rationales) - len(different),
@@ -158,13 +170,14 @@ class _Stage(msgspec.Struct, frozen=True, array_like=True):
     prompt_tokens: int = 0
     rewritten: int = 0
     """Those of level 3."""
+    right: int = 0
 
 
 def _by_stage(store: Store) -> defaultdict[str, _Stage]:
     """The results about teaching problems."""
     rows = store.query(
-        "SELECT stage, count(*), sum(answer IS NULL), sum(prompt_tokens), sum(level = 3) FROM result "
-        "WHERE failed = '' AND tp <> '' GROUP BY stage"
+        "SELECT stage, count(*), sum(answer IS NULL), sum(prompt_tokens), sum(level = 3), sum(coalesce(value, 0) = 1) "
+        "FROM result LEFT JOIN latest_grade USING(request_id) WHERE failed = '' AND tp <> '' GROUP BY stage"
     )
     return defaultdict(_Stage, {str(stage): msgspec.convert(figures, _Stage) for stage, *figures in rows})
 

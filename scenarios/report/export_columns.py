@@ -59,6 +59,9 @@ WEIGHTS = Column("weights", "text", "digest of the trained weights that answered
 NO_PROGRAM = "it is no program, or an old version ran it"
 NO_HIDDEN = "it is no program, or there are no hidden cases"
 NO_HALVING = "it is no TR, or `exam.allocation` is not `halving`"
+FAILING = Column(
+    "failing", "text", "visible cases that its program fails, one a line", "it fails none, or nobody repairs programs"
+)
 NO_TP = "the class only classifies (level 3)"
 
 TABLES = {
@@ -95,7 +98,8 @@ TABLES = {
         ),
     ),
     "rationales": TableOf(
-        "text of a teacher that solves a problem: TRs, greedy answers, answers to held-out problems, rewritten TRs",
+        "text of a teacher that solves a problem: TRs, greedy answers, answers to held-out problems, repaired and "
+        "rewritten TRs",
         (
             Column("request_id", "text", "id of the request; `tr` in other tables"),
             Column("tp", "text", "id of the problem"),
@@ -114,11 +118,13 @@ TABLES = {
                 "behaviour", "text", "digest of what a program does: equal for programs that do the same", NO_PROGRAM
             ),
             Column("s_score", "number", "hidden cases that a program passes", NO_HIDDEN, "share, 0 to 1"),
+            FAILING,
+            Column("repairs", "text", "id of the first TR whose program it repairs (stage repair)", "it is no repair"),
         ),
         NO_TP,
     ),
     "exams": TableOf(
-        "exam answer (EA), failed ones included",
+        "exam answer (EA), failed ones included, and each repair of one (stage exam_repair)",
         (
             Column("request_id", "text", "id of the request"),
             Column("tp", "text", "id of the TP", "level 3 with exemplar sets"),
@@ -130,6 +136,7 @@ TABLES = {
             WEIGHTS,
             *SCORED,
             *RESULT,
+            FAILING,
         ),
     ),
     "grades": TableOf(

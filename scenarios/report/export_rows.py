@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import Any
 
 from scenarios.config.schema import Scenario
+from scenarios.levels.observe.self_debug import REPAIR
 from scenarios.report import learn
 from scenarios.report.recorded import RecordedClass
 from scenarios.report.show_sets import set_lines
@@ -41,6 +42,8 @@ SCORED = f"CASE WHEN failed = '' THEN text END, answer, {CORRECT}"
 PLACE = "stage, level, round"
 EXAM = "kind = 'Examine' AND stage NOT IN ('alone', 'agree')"
 """Not an answer without a TR: of a student to a TP (a baseline), or of the writer of an invented problem to it."""
+FIRST = "stage <> 'exam_repair'"
+"""Not a repair, whose first answer is an EA that was wrong: a repair adds to the right ones alone."""
 
 
 def problems(bank: Bank | None) -> Iterator[Row]:
@@ -71,20 +74,25 @@ def _problem(one: Problem, use: str, tp: str | None, number: int) -> Row:
 def rationales(store: Store, dropped: Mapping[str, bool]) -> Iterator[Row]:
     """Ordered by request id. `dropped`: by request id, whether the exams of a TR ended early."""
     exams: dict[bytes, tuple[str, int, int]] = {}
+    examined = (
+        f"SELECT r.tr, sum({FIRST}) n, sum({CORRECT}) n_right FROM {GRADED} "  # noqa: S608
+        "WHERE kind = 'Examine' AND failed = '' AND tp <> '' GROUP BY r.tr"
+    )
     for tr, tp, text, n, right in store.rows(
-        f"SELECT e.tr, t.tp, t.text, n, n_right FROM (SELECT r.tr, count(*) n, sum({CORRECT}) n_right FROM {GRADED} "  # noqa: S608
-        "  WHERE kind = 'Examine' AND failed = '' AND tp <> '' GROUP BY r.tr) e JOIN result t ON t.request_id = e.tr"
+        f"SELECT e.tr, t.tp, t.text, n, n_right FROM ({examined}) e JOIN result t ON t.request_id = e.tr"  # noqa: S608
     ):
         key = _digest(tp, text)
         first, others, others_right = exams.get(key, (tr, 0, 0))
         exams[key] = (min(first, tr), others + n, others_right + (right or 0))
     sql = (
         f"SELECT r.request_id, tp, repeat, {PLACE}, agent, {_null('weights')}, {SCORED}, {_usage(store)}, "  # noqa: S608
-        f"NULLIF({store.column('behaviour')}, ''), {store.column('hidden')}, text "
+        f"NULLIF({store.column('behaviour')}, ''), {store.column('hidden')}, "
+        f"NULLIF({store.column('failing')}, ''), CASE stage WHEN '{REPAIR}' THEN tr END, text "
         f"FROM {GRADED} WHERE kind IN ('Teach', 'Revise') AND tp <> '' ORDER BY r.request_id"
     )
     for *row, text in store.rows(sql):
-        shared, n, right = exams.get(_digest(row[1], text), (None, 0, 0)) if row[8] is not None else (None, 0, 0)
+        taught = row[8] is not None and row[3] != REPAIR
+        shared, n, right = exams.get(_digest(row[1], text), (None, 0, 0)) if taught else (None, 0, 0)
         yield *row[:11], shared, n, right, right / n if n else None, dropped.get(row[0]), *row[11:]
 
 
@@ -102,7 +110,8 @@ def exams(store: Store) -> Iterator[Row]:
     """Ordered by request id."""
     return store.rows(
         f"SELECT r.request_id, {_null('tp')}, tr, ep, repeat, agent, {PLACE}, {_null('weights')}, {SCORED}, "  # noqa: S608
-        f"{_usage(store)} FROM {GRADED} WHERE kind = 'Examine' ORDER BY r.request_id"
+        f"{_usage(store)}, NULLIF({store.column('failing')}, '') FROM {GRADED} WHERE kind = 'Examine' "
+        "ORDER BY r.request_id"
     )
 
 
@@ -119,7 +128,7 @@ def students(store: Store, scenario: Scenario) -> Iterator[Row]:
     sums = {
         agent: rest
         for agent, *rest in store.rows(
-            f"SELECT agent, sum({EXAM} AND failed = ''), sum(CASE WHEN {EXAM} THEN {CORRECT} END), "  # noqa: S608
+            f"SELECT agent, sum({EXAM} AND {FIRST} AND failed = ''), sum(CASE WHEN {EXAM} THEN {CORRECT} END), "  # noqa: S608
             "sum(failed <> ''), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(seconds) "
             f"FROM {GRADED} GROUP BY agent"
         )

@@ -6,27 +6,27 @@ Everything is read from the records. docs/results.md explains the figures; show_
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Literal
 
 import msgspec
 
 from broker.errors import ScenarioError
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scenario
+from scenarios.levels.observe.self_debug import REPAIRS
 from scenarios.records.observe import InventedExam, Rationale, TeachingProblemRecord
 from scenarios.report.named import near, pick
 from scenarios.report.recorded import RecordedClass
 from scenarios.report.run_info import Status
+from scenarios.report.show_exams import ExamView, RepairView, exam_views, makes_own_prompts, repair_of
 from scenarios.report.show_sets import SetLine, SetView, find_set, set_lines
 from scenarios.scoring.lbt import ChosenAnswer, Rule, Sheet, lbt_scores
 from scenarios.store import prompts
 from scenarios.store.prompts import Parts
-from scenarios.store.rows import Record
 from scenarios.tasks.problems import Bank, Problem
 
 RULES: dict[str, Rule] = {"SC": "sc", "MAX": "max", "SUM": "sum"}
 GREEDY = "greedy"
-LEVEL_1 = frozenset({"invent", "agree", "greedy", "teach", "ask", "explain", "exam", "grade"})
+LEVEL_1 = frozenset({"invent", "agree", "greedy", "teach", "ask", "explain", "exam", "grade", *REPAIRS.values()})
 """Stages of the requests that a teaching problem waits for."""
 
 
@@ -108,34 +108,6 @@ class ProblemView(msgspec.Struct, frozen=True):
     rationales: list[RationaleLine]
 
 
-class ExamView(msgspec.Struct, frozen=True):
-    """One exam answer, or the score of one solution."""
-
-    kind: Literal["Examine", "Grade"]
-    request_id: str
-    student: str
-    ep: str
-    problem: str
-    """Text of the EP."""
-    gold: str
-    repeat: int
-    text: str
-    answer: str | None
-    right: bool | None
-    """None: it failed, or there is nothing to grade."""
-    failed: str
-    """Kind of the failure; empty: it succeeded."""
-    detail: str
-    prompt_tokens: int
-    completion_tokens: int
-    logprob: float | None
-    """Of a `Grade`: the mean log-probability of the solution's tokens, in nats."""
-    prompt: Parts
-    """Empty: it was not kept."""
-    own_prompt: bool
-    """Whether the student is a program of the user's, whose prompts nobody else knows."""
-
-
 class RationaleView(msgspec.Struct, frozen=True):
     """A TR with the answers of all its exams."""
 
@@ -144,6 +116,8 @@ class RationaleView(msgspec.Struct, frozen=True):
     text: str
     prompt: Parts
     own_prompt: bool
+    repair: RepairView | None
+    """None: there was nothing to repair."""
     exams: list[ExamView]
 
 
@@ -201,13 +175,14 @@ def find(one: RecordedClass, names: Sequence[str]) -> Shown:
     if not others:
         return view
     rationale = _pick_rationale(view, others[0])
+    twins = _twins(view, rationale)
+    exams = exam_views(one, twins, view.exam_problems)
     if len(others) == 1:
         (record,) = one.store.results("request_id = ?", rationale.id)
-        own = _makes_own_prompts(one, record)
-        exams = _exams(one, view, rationale)
-        return RationaleView(view, rationale, record.text, prompts.read(one.store.query, record.prompt), own, exams)
+        own, prompt = makes_own_prompts(one, record), prompts.read(one.store.query, record.prompt)
+        return RationaleView(view, rationale, record.text, prompt, own, repair_of(one, record, twins), exams)
     student = near("student", others[1], view.students)
-    return StudentView(view, rationale, student, [e for e in _exams(one, view, rationale) if e.student == student])
+    return StudentView(view, rationale, student, [e for e in exams if e.student == student])
 
 
 def _problem_lines(one: RecordedClass) -> list[ProblemLine]:
@@ -308,45 +283,7 @@ def _pick_rationale(view: ProblemView, wanted: str) -> RationaleLine:
     return by_name[pick(f"rationale of {view.tp}", wanted, list(by_name), range_of)]
 
 
-def _exams(one: RecordedClass, view: ProblemView, rationale: RationaleLine) -> list[ExamView]:
-    """The exams under a TR, which are recorded under any TR with the same text."""
+def _twins(view: ProblemView, rationale: RationaleLine) -> list[str]:
+    """The ids of the TRs with the same text, which share their exams."""
     first = rationale.same_as or rationale.id
-    ids = [line.id for line in view.rationales if first in (line.id, line.same_as)]
-    problems = {ep.id: ep for ep in view.exam_problems}
-    place = {name: n for n, name in enumerate([*view.students, *problems])}
-    records = [r for id in ids for r in one.store.results("tr = ? AND kind IN ('Examine', 'Grade')", id)]
-    given_up = one.store.given_up()
-    views = [
-        ExamView(
-            kind="Grade" if r.kind == "Grade" else "Examine",
-            request_id=r.request_id,
-            student=r.agent,
-            ep=r.ep,
-            problem=problems[r.ep].text,
-            gold=problems[r.ep].answer,
-            repeat=r.repeat,
-            text=r.text,
-            answer=r.answer,
-            right=_right(one, r),
-            failed=r.failed,
-            detail=r.detail,
-            prompt_tokens=r.prompt_tokens,
-            completion_tokens=r.completion_tokens,
-            logprob=r.score,
-            prompt=prompts.read(one.store.query, r.prompt),
-            own_prompt=_makes_own_prompts(one, r),
-        )
-        for r in records
-        if r.ep in problems and r.agent in place and r.request_id not in given_up
-    ]
-    return sorted(views, key=lambda e: (place[e.student], e.kind, place[e.ep], e.repeat))
-
-
-def _right(one: RecordedClass, record: Record) -> bool | None:
-    """Whether an answer counts as right, under `scoring.cut_off`."""
-    cut_off = record.finish_reason == "length" and one.scenario.scoring.cut_off == "wrong"
-    return None if record.correct is None else record.correct and not cut_off
-
-
-def _makes_own_prompts(one: RecordedClass, record: Record) -> bool:
-    return any(agent.name == record.agent and agent.engine == "external" for agent in one.scenario.agents)
+    return [line.id for line in view.rationales if first in (line.id, line.same_as)]

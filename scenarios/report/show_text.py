@@ -17,7 +17,6 @@ from scenarios.report.layout import Ruled, Sentences, Trimmed
 from scenarios.report.show import (
     RULES,
     ClassListing,
-    ExamView,
     ProblemLine,
     ProblemView,
     RationaleLine,
@@ -25,6 +24,7 @@ from scenarios.report.show import (
     Shown,
     StudentView,
 )
+from scenarios.report.show_exams import ExamView, RepairView
 from scenarios.report.show_sets import SetLine, SetView
 from scenarios.store.prompts import Parts
 
@@ -166,6 +166,7 @@ def _rationale(shown: RationaleView, run: str) -> Iterator[Piece]:
     yield _title(_name(shown.rationale))
     yield _data(shown.text)
     yield Text()
+    yield from _repair(shown.repair, shown.prompt)
     yield from _verdict_lines(shown.rationale, shown.problem.gold)
     if not shown.exams:
         yield Sentences("It has no exams.")
@@ -224,9 +225,26 @@ def _answer(exam: ExamView) -> Iterator[Piece]:
     else:
         yield _heading(f"{exam.student} answered")
         yield _data(exam.text)
+        yield from _repair(exam.repair, exam.prompt)
         answer = "none" if exam.answer is None else exam.answer
         yield _data(f"Answer: {answer}; gold: {exam.gold}; {_verdict(bool(exam.right))}", "")
     yield _data(f"Tokens: {exam.prompt_tokens:,} of the prompt, {exam.completion_tokens:,} of the answer", "")
+
+
+def _repair(repair: RepairView | None, before: Parts) -> Iterator[Piece]:
+    """The repair of a program; `before` is the prompt of the first one."""
+    if repair is None:
+        return
+    yield _heading("its program fails visible cases")
+    yield _data(repair.cases)
+    if repair.failed:
+        yield _data(f"Its repair failed ({repair.failed}): {repair.detail}", "")
+        return
+    yield from _prompt(repair.prompt, own=False, same=_common(before, repair.prompt)) if repair.prompt else ()
+    yield _heading(f"repaired: {_verdict(bool(repair.right))}, {'kept' if repair.kept else 'not better, so not kept'}")
+    yield _data(repair.text)
+    yield _data(f"Tokens: {repair.prompt_tokens:,} of the prompt, {repair.completion_tokens:,} of the answer", "")
+    yield Text()
 
 
 def _set(shown: SetView) -> Iterator[Piece]:

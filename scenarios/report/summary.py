@@ -116,7 +116,8 @@ class Summary(msgspec.Struct, frozen=True):
     identical_students: list[list[str]] = []
     """Groups of students with the same model, persona and settings, which differ by their draws alone."""
     completions_per_rationale: float | None = None
-    """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs."""
+    """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs.
+    Repairs are left out: see `counts`."""
 
     unanswered: list[Unanswered] = []
     """By agent and stage: how many answers were empty, and how many requests failed."""

@@ -18,6 +18,8 @@ ASKED = {
     "teach": "teaching rationales",
     "greedy": "greedy answers",
     "exam": "exam answers",
+    "repair": "repairs of the teacher's programs",
+    "exam_repair": "repairs of programs in exams",
     "votes": "further rationales",
     "alone": "students' answers without a rationale",
     "rate": "judgements of rationales",
@@ -40,6 +42,7 @@ EXAM = "exam.sampling.max_tokens"
 MAX_TOKENS = {
     "exam": f"{EXAM}, or iterate.answering.max_tokens where sets of exemplars are examined",
     "alone": EXAM,
+    "exam_repair": EXAM,
     "ask": EXAM,
     "probe_exam": EXAM,
     "reflect": "iterate.writing.max_tokens",

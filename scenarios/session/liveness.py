@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 from broker.client import Client
 from broker.errors import LbtError
 from broker.protocol import Gone, Joined, Lost, Quiet, pool_of
-from scenarios.config.schema import Limits, Scenario
+from scenarios.config.process_schema import Limits
+from scenarios.config.schema import Scenario
 from scenarios.session import broker_watch
 from scenarios.session.broker_watch import BROKER, BrokerWatch
 from scenarios.store.sqlite import Store

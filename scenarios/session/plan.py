@@ -110,6 +110,9 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
         )
     if exam.questions:
         yield f"Before its exam each student asks one question about the rationale, and {teacher} answers it."
+    authors = [teacher] * lesson.self_debug + [student.name for student in scenario.students] * exam.self_debug
+    if authors:
+        yield f"Whose program fails a visible case repairs it once: {', '.join(authors)}."
     if exam.score == "logprob":
         yield (
             "Each student also says once per rationale and exam problem how likely it finds the worked solution; "
@@ -236,6 +239,8 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
         yield "judgements", "judgements of rationales", AT_MOST
     if counted.questions:
         yield "questions", "questions, and as many answers", AT_MOST
+    if counted.repairs:
+        yield "repairs", "programs repaired", AT_MOST
     if counted.grades:
         yield "grades", "solutions graded", AT_MOST
     if counted.trainings:

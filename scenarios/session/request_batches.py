@@ -14,6 +14,8 @@ INSTRUCTION_TOKENS = 80
 """Tokens of the instructions before every question and of the chat template."""
 ANSWER_TOKENS = 12
 """Tokens of an exemplar's answer and of the chat template around its turns."""
+REPAIR_TOKENS = 600
+"""Tokens of the failing cases and of what a repair is asked for."""
 
 
 class RequestBatch(NamedTuple):
@@ -39,9 +41,12 @@ def solving_batches(scenario: Scenario, problem_tokens: int) -> Iterator[Request
     greedy = lesson.greedy and lesson.sampling.temperature != 0
     yield RequestBatch("greedy", teacher, tps * greedy, question, length)
     yield RequestBatch("teaching_rationales", teacher, trs, question, length)
+    if lesson.self_debug:
+        yield RequestBatch("repairs", teacher, tps * greedy + trs, question + length + REPAIR_TOKENS, length)
     # The TRs of every round are graded.
     graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
-    taught = length if lesson.material == "rationale" else min(length, ANSWER_TOKENS)
+    # A repaired TR has the strategy of one text and the program of another.
+    taught = length * (1 + lesson.self_debug) if lesson.material == "rationale" else min(length, ANSWER_TOKENS)
     exams = list(_exams(scenario, problem_tokens, trs, taught, graded=graded))
     yield from exams
     yield from (invented := list(_inventions(scenario, problem_tokens)))
@@ -107,7 +112,10 @@ def _exams(
         dialogue = exam.questions * (length + answer)
         yield RequestBatch("questions", student, asking, prompt, length)
         yield RequestBatch("", scenario.teacher, asking, prompt + length, answer)
-        yield RequestBatch(counted_as, student, trs * exam.problems * exam.repeats, prompt + dialogue, length)
+        answers = RequestBatch(counted_as, student, trs * exam.problems * exam.repeats, prompt + dialogue, length)
+        yield answers
+        if exam.self_debug:
+            yield answers._replace(counted_as="repairs", prompt=answers.prompt + length + REPAIR_TOKENS)
         yield RequestBatch(
             "grades", student, grades, prompt + problem_tokens, 0
         )  # a solution: about as long as its problem

@@ -2,7 +2,8 @@
 
 The counts are products of the scenario's numbers. Playing the levels against a worst-case answerer would give them
 too, but takes 24 microseconds a request: 11 seconds for the exams of scenarios/paper/m2_math.yaml, and a plan has 2.
-Token counts are estimates from above. scenarios/session/plan.py formats the counts.
+Token counts are estimates from above. request_batches.py has the products, and scenarios/session/plan.py formats the
+counts.
 """
 
 from collections import Counter
@@ -15,6 +16,7 @@ from scenarios.config.prices import prices
 from scenarios.config.schema import Agent, Scenario
 from scenarios.session.request_batches import (
     INSTRUCTION_TOKENS,
+    REPAIR_TOKENS,
     RequestBatch,
     exemplar_tokens,
     persona_tokens,
@@ -51,6 +53,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """The teacher's judgements of single TRs, and its choices among all of a TP."""
     questions: int = 0
     """Students' questions before their exams; the teacher gives as many answers."""
+    repairs: int = 0
+    """Programs that fail and are repaired, if all do; 0 without self_debug."""
     grades: int = 0
     """Log-probabilities of worked solutions; 0 unless exam.score is logprob."""
     reflections: int = 0
@@ -192,12 +196,15 @@ def _longest_request(scenario: Scenario, problem_tokens: int, exam: int, *, teac
         worked = demonstrations(scenario.task.family or "number", scenario.task.demonstrations)
         question += sum(len(each.problem) + len(each.solution) for each in worked) // CHARACTERS_PER_TOKEN
         dialogue = scenario.exam.questions * (exam + lesson)
+        again = (lesson + REPAIR_TOKENS) * scenario.lesson.self_debug  # also what a repaired TR may be longer
+        teaching.append(question + lesson + again)
         teaching.append(question + lesson + scenario.exam.questions * (problem_tokens + dialogue))
         if "universal" in scenario.baselines:
             shown = scenario.lesson.rationales * lesson
             teaching.append(INSTRUCTION_TOKENS + problem_tokens + shown + lesson)
         answer = max(exam, problem_tokens) if scenario.exam.score == "logprob" else exam
-        learning.append(question + problem_tokens + lesson + dialogue + answer)
+        learning.append(question + problem_tokens + lesson + again + dialogue + answer)
+        learning[-1] += (answer + REPAIR_TOKENS) * scenario.exam.self_debug
     if scenario.rewrites:
         mistakes = iterate.mistakes * (problem_tokens + exam)
         teaching.append(question + problem_tokens + lesson + mistakes + iterate.writing.max_tokens)

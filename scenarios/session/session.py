@@ -183,7 +183,7 @@ def _teach(
             agents.give_answers({problem.text: problem.answer for problem in bank.problems})
             hello = Hello(name="classroom", role="classroom", state="ready")
             with (
-                ClassGrader(sandbox=scenario.task.sandbox) as grader,
+                ClassGrader(sandbox=scenario.task.sandbox, self_debug=scenario.self_debugs) as grader,
                 Client(spec.endpoint, hello, keys=folder.keys_of(scenario)) as client,
             ):
                 runner = ClassRunner(

@@ -44,6 +44,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of a teacher's program: a digest of what it does, equal for programs that do the same."""
     hidden: float | None = None
     """Of a teacher's program: the share of hidden cases that pass; None: there are none."""
+    failing: str = ""
+    """Of a program, with `self_debug`: the visible cases that it fails, one a line."""
 
 
 class ClassEvent(msgspec.Struct, frozen=True):

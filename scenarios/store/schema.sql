@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS result(
   seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
   stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL,
   thought_tokens INTEGER NOT NULL DEFAULT 0, prompt INTEGER,
-  behaviour TEXT NOT NULL DEFAULT '', hidden REAL) WITHOUT ROWID;
+  behaviour TEXT NOT NULL DEFAULT '', hidden REAL, failing TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 
 -- Prompts: prompts.py says how. Each distinct text is kept once; a turn names the one before it (0: none).
 CREATE TABLE IF NOT EXISTS prompt_text(id INTEGER PRIMARY KEY, text TEXT NOT NULL);
@@ -63,10 +63,13 @@ CREATE VIEW IF NOT EXISTS exam_answer AS
   WHERE kind = 'Examine' AND failed = '';
 
 -- The same score as lbt_score in scoring/lbt.py, of one student; tests/scenarios/store compares them.
+-- A repaired answer (exam_repair) was wrong before, so it counts only where it is right.
 CREATE VIEW IF NOT EXISTS lbt_score AS
-  SELECT t.request_id AS tr, e.student, avg(e.correct) AS score, count(*) AS n
+  SELECT t.request_id AS tr, e.student,
+         CAST(sum(e.correct) AS REAL) / count(*) FILTER (WHERE e.stage <> 'exam_repair') AS score,
+         count(*) FILTER (WHERE e.stage <> 'exam_repair') AS n
   FROM teaching_rationale t
-  JOIN result same ON same.kind = 'Teach' AND same.tp = t.tp AND same.text = t.text
+  JOIN result same ON same.kind = 'Teach' AND same.stage <> 'repair' AND same.tp = t.tp AND same.text = t.text
   JOIN exam_answer e ON e.tr = same.request_id
   GROUP BY t.request_id, e.student;
 

@@ -32,6 +32,7 @@ ADDED_COLUMNS = {
     ("result", "prompt"): ("INTEGER", "NULL"),
     ("result", "behaviour"): ("TEXT NOT NULL DEFAULT ''", "''"),
     ("result", "hidden"): ("REAL", "NULL"),
+    ("result", "failing"): ("TEXT NOT NULL DEFAULT ''", "''"),
     ("problem", "level"): ("TEXT NOT NULL DEFAULT ''", "''"),
     ("problem", "subject"): ("TEXT NOT NULL DEFAULT ''", "''"),
     ("problem", "program"): ("TEXT NOT NULL DEFAULT ''", "''"),

@@ -78,14 +78,20 @@ def check_class(scenario: Scenario, *, folder: Path) -> TaskSizes:
         apart, alone, never = _held_out(file, scenario.held_out, scenario.seed, folder)
         if task.family is None:
             entries = files.check(task, exam, apart, folder=folder, never=never)
-            if entries[0].tp.form == "code":
+            form = entries[0].tp.form
+            if form == "code":
                 _check_code(task, exam)
-            _refuse_mixed(alone, entries[0].tp.form, file)
+            _refuse_mixed(alone, form, file)
             _from_file(entries, task, exam, scenario.seed, apart, alone, folder, exam_makers.check)
             problem_tokens = files.typical_tokens(entries)
         else:
             problem_tokens = check(task, exam, folder=folder, held_out=apart)
-            _refuse_mixed(alone, FAMILIES[task.family].form, file)
+            form = FAMILIES[task.family].form
+            _refuse_mixed(alone, form, file)
+        for section in ("lesson", "exam") if form != "code" else ():
+            if getattr(scenario, section).self_debug:
+                why = "is for code problems, whose programs can fail visible cases; take it out"
+                raise TaskError(why, key=(section, "self_debug"))
     if scenario.classifies:
         texts = labelled.check(scenario.iterate.task, folder=folder)
         if texts.train is not None:

@@ -247,5 +247,8 @@ class Grader(Protocol):
     def behaviour(self, problem: Problem, answer: str) -> Behaviour:
         """What a program does beyond the visible cases."""
 
+    def failing(self, problem: Problem, answer: str) -> str:
+        """The visible cases that a program fails, one a line; empty: it fails none, or nobody asks (`self_debug`)."""
+
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
         """Whether two answers are equivalent. Symmetric and transitive."""

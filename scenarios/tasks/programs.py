@@ -69,6 +69,11 @@ def block(strategy: str, code: str) -> str:
     return f"{strategy.strip()}\n```python\n{code.strip()}\n```"
 
 
+def count_failing(failing: str) -> int:
+    """How many visible cases a program fails, from `Grader.failing`."""
+    return len(failing.split("\n")) if failing else 0
+
+
 def function_of(signature: str) -> str | None:
     """The name of the function in `def name(...) -> ...`; None if that is no Python."""
     try:

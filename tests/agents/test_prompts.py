@@ -101,10 +101,22 @@ def test_a_solution_goes_on_after_the_beginning_as_the_material_does() -> None:
     assert shown == prompts.BEGUN + prompts.continuation("3 + 3 = 6\nAnswer: 6\n")
 
 
+def test_a_repair_goes_on_with_the_chat_of_the_first_answer() -> None:
+    first = examine("4 + 4?")
+    again = msgspec.structs.replace(first, complaint="f(1) returned 2; right is {3}\n", previous="It is `2`. ")
+    turns = prompts.turns(again, "")
+    assert turns[:-2] == prompts.turns(first, "")
+    assert [turn.role for turn in turns[-3:]] == ["user", "assistant", "user"]
+    assert turns[-2].text == f"{prompts.BEGUN} It is `2`."
+    assert "\nf(1) returned 2; right is {3}\n" in turns[-1].text
+    assert prompts.prompt("a", again, "").begun == prompts.BEGUN
+
+
 @pytest.mark.parametrize(
     "request_",
     [
         teach(),
+        msgspec.structs.replace(teach(), complaint="f(1) failed", previous="2"),
         examine("4 + 4?"),
         Ask(material=SHOWN, sampling=Sampling()),
         Explain(material=SHOWN, question="why?", sampling=Sampling()),

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from scenarios.levels.observe.self_debug import EXAM_REPAIR, REPAIR
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.page.gradebook import GREEDY
 from scenarios.report.page.prompt_turns import PackedPrompts, PackedTurn, prompt_ids
@@ -22,6 +23,8 @@ from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, ProblemGroup
 
 FOLDER = "report-texts"
+REPAIRED = "\n\n[repaired, after its program failed visible cases]\n"
+"""Before the text of a repair."""
 INLINE_BYTES = 3_500_000
 """Packs of more than so many characters go to the folder: the page stays below 5 MB."""
 
@@ -144,7 +147,7 @@ def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, give
             RationaleText(
                 repeat=GREEDY if one is lesson.greedy else one.repeat,
                 material=ids[one.id],
-                text=store.text(one.id),
+                text=_text(store, one.id),
                 prompt=prompts.number(of_rationales.get(one.id)),
             )
             for one in rationales
@@ -169,15 +172,35 @@ def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, give
     )
 
 
+# Not the view latest_grade: joined to so few rows, it is made anew of all grades every time.
+VALUE = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1)"
+# The index on tr leaves out rows without one.
+ABOUT = "FROM result r WHERE tr = ? AND tr <> ''"
+
+
+def _text(store: Store, id: str) -> str:
+    """The text of a rationale, with its repair below it."""
+    repairs = store.rows(f"SELECT text {ABOUT} AND stage = ? AND failed = ''", id, REPAIR)
+    return "".join([store.text(id), *(f"{REPAIRED}{text}" for (text,) in repairs)])
+
+
 def _exams(store: Store, id: str, number: int) -> Iterator[tuple[Any, ...]]:
-    """The recorded exams under one rationale, each with the number of its text; the id of its prompt comes last."""
-    rows = store.query(
-        "SELECT request_id, agent, ep, repeat, "  # noqa: S608 - our own names
-        # Not the view latest_grade: joined to so few rows, it is made anew of all grades every time.
-        "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1), "
-        f"answer, text, failed, detail, {store.column('prompt')} FROM result r "
-        # The index on tr leaves out rows without one.
-        "WHERE tr = ? AND tr <> '' AND kind = 'Examine' ORDER BY agent, ep, repeat",
+    """The recorded exams under one rationale, each with the number of its text; the id of its prompt comes last.
+
+    A repair stands below the answer that it repairs, which was wrong before.
+    """
+    found = store.rows(
+        f"SELECT agent, ep, repeat, text, {VALUE} {ABOUT} AND stage = ? AND failed = ''",
         id,
+        EXAM_REPAIR,
     )
-    return ((number, *row) for row in rows)
+    repairs = {tuple(place): repair for *place, text, value in found for repair in [(f"{REPAIRED}{text}", value)]}
+    rows = store.rows(
+        f"SELECT request_id, agent, ep, repeat, {VALUE}, answer, text, failed, detail, {store.column('prompt')} "
+        f"{ABOUT} AND kind = 'Examine' AND stage <> ? ORDER BY agent, ep, repeat",
+        id,
+        EXAM_REPAIR,
+    )
+    for request, agent, ep, repeat, value, answer, text, *rest in rows:
+        repair, then = repairs.get((agent, ep, repeat), ("", value))
+        yield number, request, agent, ep, repeat, then, answer, text + repair, *rest

@@ -210,14 +210,15 @@ class ClassGrader:
     Args:
         limit_s: processor time of one comparison of LaTeX; one that takes longer counts as not equivalent.
         sandbox: where programs run; none: without a sandbox.
+        self_debug: find every visible case that a program fails, not only whether it fails one.
     """
 
     name = "lbt"
     version = "2"
 
-    def __init__(self, *, limit_s: float = 5.0, sandbox: Kind = "auto") -> None:
+    def __init__(self, *, limit_s: float = 5.0, sandbox: Kind = "auto", self_debug: bool = False) -> None:
         self._verifier = Verifier(limit_s=limit_s)
-        self._programs = ProgramGrader(sandbox)
+        self._programs = ProgramGrader(sandbox, every_case=self_debug)
         self._workable = lru_cache(CACHE)(self._verifier.workable)
         self._equivalent = lru_cache(CACHE)(self._compare)
 
@@ -271,6 +272,10 @@ class ClassGrader:
     def behaviour(self, problem: Problem, answer: str) -> Behaviour:
         """What a program does beyond the visible cases."""
         return self._programs.behaviour(answer, problem)
+
+    def failing(self, problem: Problem, answer: str) -> str:
+        """The visible cases that a program fails, one a line; empty without `self_debug`."""
+        return self._programs.failing(answer, problem)
 
     def same(self, a: str, b: str, form: AnswerForm) -> bool:
         """Whether two answers are the same, whatever the gold answer is.

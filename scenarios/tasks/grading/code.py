@@ -15,6 +15,7 @@ import msgspec
 
 from broker.errors import TaskError
 from broker.protocol import digest
+from scenarios.tasks.grading.failing import NOT_RUN, FailedCase, failing_case, happened
 from scenarios.tasks.problems import Behaviour, Problem
 from scenarios.tasks.programs import Case, ProgramTask, program_task
 from scenarios.tasks.sandbox import Limits, Outcome, Sandbox, available
@@ -34,13 +35,15 @@ class ProgramGrader:
 
     Args:
         kind: auto: the best sandbox that works here; none: no sandbox.
+        every_case: run all visible cases of a program that fails one, for `failing`, until one runs out of time.
     """
 
-    def __init__(self, kind: Kind = "auto") -> None:
+    def __init__(self, kind: Kind = "auto", *, every_case: bool = False) -> None:
         self._kind = kind
+        self._every_case = every_case
         self._open = ExitStack()
         self._sandbox: Sandbox | None = None
-        self._passes = lru_cache(CACHE)(self._run_visible)
+        self._fails = lru_cache(CACHE)(self._run_visible)
         self._behaves = lru_cache(CACHE)(self._run_all)
 
     def close(self) -> None:
@@ -54,7 +57,17 @@ class ProgramGrader:
         Raises:
             SandboxError: the sandbox does not work any more.
         """
-        return self._passes(program, problem.program)
+        return not self._fails(program, problem.program)
+
+    def failing(self, program: str, problem: Problem) -> str:
+        """The visible cases that a program fails, one a line; empty without `every_case`.
+
+        Raises:
+            SandboxError: the sandbox does not work any more.
+        """
+        if not self._every_case:
+            return ""
+        return "\n".join(failing_case(problem, failed) for failed in self._fails(program, problem.program))
 
     def behaviour(self, program: str, problem: Problem) -> Behaviour:
         """What the program does on the inputs on which programs are compared, and on the hidden cases.
@@ -64,16 +77,25 @@ class ProgramGrader:
         """
         return self._behaves(program, problem.program)
 
-    def _run_visible(self, program: str, spec: str) -> bool:
+    def _run_visible(self, program: str, spec: str) -> tuple[FailedCase, ...]:
+        """The visible cases that fail; without `every_case` the first of them alone."""
         task = program_task(spec)
         if task.check:
             checked = f"def {CHECKED}():\n    check({task.called})\n    return True"
             code = "\n\n".join((_whole(program, task), task.check, checked))
             (outcome,) = self._run(code, CHECKED, [[]], task)
-            return not outcome.error and outcome.value is True
-        code = _whole(program, task)
-        # A wrong program is not run further: most of those that never end are stopped once.
-        return all(passes(self._run(code, task.called, [case.args], task)[0], case) for case in task.visible)
+            return () if not outcome.error and outcome.value is True else (FailedCase(None, happened(outcome)),)
+        code, failed = _whole(program, task), list[FailedCase]()
+        for number, case in enumerate(task.visible):
+            (outcome,) = self._run(code, task.called, [case.args], task)
+            if passes(outcome, case):
+                continue
+            failed.append(FailedCase(number, happened(outcome)))
+            # A wrong program is not run further: most of those that never end are stopped once.
+            if outcome.error == "timeout" or not self._every_case:
+                failed += [FailedCase(later, NOT_RUN) for later in range(number + 1, len(task.visible))]
+                break
+        return tuple(failed)
 
     def _run_all(self, program: str, spec: str) -> Behaviour:
         task = program_task(spec)
@@ -84,7 +106,7 @@ class ProgramGrader:
         on_inputs = [outcomes[msgspec.json.encode(args)] for args in compared]
         # Without inputs, only programs with the same text are known to do the same.
         found = [one.error or _canonical(one.value) for one in on_inputs] if compared else [program]
-        behaviour = digest(msgspec.json.encode(found).decode(), self._passes(program, spec))
+        behaviour = digest(msgspec.json.encode(found).decode(), not self._fails(program, spec))
         if not hidden:
             return Behaviour(behaviour, None)
         passed = sum(passes(outcomes[msgspec.json.encode(case.args)], case) for case in task.hidden)

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 
+from scenarios.tasks.programs import block
+
 LONGEST = 20_000
 """Characters of a program that are read."""
 BLOCK = re.compile(
@@ -38,6 +40,12 @@ def find_program(text: str, function: str, *, ended: bool = True) -> str | None:
         if (program := _program(textwrap.dedent(found["code"]), function)) is not None:
             return program
     return _program(text, function) if ended and not blocks else None
+
+
+def with_program(text: str, function: str, program: str) -> str:
+    """The strategy of a text, that is what stands before its first program, with `program` below it."""
+    own = (one.start() for one in BLOCK.finditer(text) if _program(textwrap.dedent(one["code"]), function) is not None)
+    return block(text[: next(own, 0)], program).strip()
 
 
 def _program(code: str, function: str) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from msgspec import inspect as types
 
 from broker import work_messages
-from scenarios.config import reference, schema, section
+from scenarios.config import process_schema, reference, schema, section
 from scenarios.config.load import read
 from scenarios.config.reference import EXAMPLE, field_docs, in_words, leading_comment, page, sections
 
@@ -87,5 +87,5 @@ def test_leading_comments_become_one_paragraph() -> None:
 def test_a_default_is_shown_as_it_would_be_written() -> None:
     assert "| `greedy` | true or false | `true` |" in page()
     assert "| `seed` | a whole number | `0` |" in page()
-    assert msgspec.structs.asdict(schema.Limits())["restarts"] == 2
+    assert msgspec.structs.asdict(process_schema.Limits())["restarts"] == 2
     assert "| `restarts` | a whole number, at least 0 | `2` |" in page()

@@ -402,6 +402,7 @@ def test_agents_and_counts_come_from_the_gradebook(held: Class) -> None:
         "formulas_not_compared": 0, "training_answers": 0, "unparsable_training_answers": 0,
         "held_out_answers": 0, "unparsable_held_out_answers": 0, "solutions": 0, "solution_tokens": 0,
         "alone_answers": 0, "unparsable_alone_answers": 0, "judgements": 0, "unparsable_judgements": 0,
+        "repairs": 0, "repairs_right": 0, "exam_repairs": 0, "exam_repairs_right": 0,
     }  # fmt: skip
     assert (summary["wall_seconds"], summary["status"], summary["simulated"]) == (12.5, "complete", False)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from broker.client import Client
-from scenarios.config.schema import Agent, Broker, Limits, Scenario, Task
+from scenarios.config.process_schema import Broker, Limits
+from scenarios.config.schema import Agent, Scenario, Task
 from scenarios.session.broker_watch import BROKER, SOCKET_S, STARVED, BrokerWatch
 from scenarios.store.sqlite import Store
 

@@ -7,7 +7,8 @@ import pytest
 from broker.client import Client
 from broker.protocol import AgentState, Gone, Hello, Joined, Lost, Quiet
 from broker.work_messages import Message
-from scenarios.config.schema import Agent, EngineName, Limits, Scenario, Task
+from scenarios.config.process_schema import Limits
+from scenarios.config.schema import Agent, EngineName, Scenario, Task
 from scenarios.session.broker_watch import BROKER
 from scenarios.session.liveness import TURN_OVER, ClassFailure, Liveness
 from scenarios.store.sqlite import Store

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from broker.errors import ScenarioError
 from broker.files import write_atomically
-from scenarios.config.schema import Agent, Broker, Scenario
+from scenarios.config.process_schema import Broker
+from scenarios.config.schema import Agent, Scenario
 from scenarios.session.run_dir import RunFolder
 
 
