@@ -21,6 +21,7 @@ BENCHMARKS = {
     "iterate": "iterate",
     "memory": "memory",
     "monitor": "monitor",
+    "peers": "peers",
     "pipelining": "pipelining",
     "prefix": "prefix",
     "sandbox": "sandbox",
