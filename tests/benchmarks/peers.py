@@ -8,6 +8,7 @@ from the first prompt to the last answer. Tokens are those of the answers' texts
 
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from agents import engines
 from agents.engines.chat import Chat
 from agents.engines.local.loading import chat_of
 from agents.models.catalogue import ensure
-from tests.benchmarks.peers_class import Attended, Work, attend, prompt_text, teacher
+from tests.benchmarks.peers_class import Attended, Exams, Work, attend, prompt_text, teacher
 from tests.benchmarks.peers_others import Job, Outcome, PeerError, Way, ways
 
 OURS = "class, "
@@ -49,7 +50,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
     found = measure(ensure(model).folder, work, rounds=2 if quick else 3, others=ways(model))
     return {
         "name": "peers",
-        "ratio": max(middle for middle, _, _ in found["times the reference"].values()),
+        "ratio": max((middle for middle, _, _ in found["times the reference"].values()), default=0.0),
         "goal": GOALS["reference"],
         "better": "higher",
         "detail": {"model": model, "work": work._asdict(), **found},
@@ -65,51 +66,52 @@ def measure(folder: Path, work: Work, *, rounds: int, others: Mapping[str, Way])
         left_out[f"{OURS}vllm"] = "the CPU build of vLLM is not installed (docs/engines.md)"
     names = [*(name for name in others if name not in left_out), *(OURS + engine for engine in local)]
     found: dict[str, list[Measured]] = {name: [] for name in names}
+    chat = chat_of(folder)
     with teacher() as url:
         for number in range(rounds):
-            for name, measured in one_round(
-                folder, url, work._replace(seed=work.seed + number), threads, others, names
-            ):
-                if isinstance(measured, Measured):
-                    found[name].append(measured)
-                else:
-                    left_out[name] = measured
+            asked = work._replace(seed=work.seed + number)
+            exams = attended(folder, url, asked, "").answers
+            answers: dict[str, list[str]] = {}
+            took: dict[str, tuple[Attended | Outcome, float]] = {}
+            for name in names:
+                try:
+                    if name.startswith(OURS):
+                        one = attended(folder, url, asked, name.removeprefix(OURS))
+                        answers[name], took[name] = texts_of(exams, one.answers), (one, one.exams_s)
+                    else:
+                        outcome = others[name].answer(job_of(folder, chat, exams, work.max_tokens, threads))
+                        answers[name], took[name] = [text.strip() for text in outcome.texts], (outcome, outcome.seconds)
+                # AssertionError: a class that ended otherwise than it should.
+                except (PeerError, AssertionError) as error:
+                    left_out[name] = f"it failed in round {number + 1}: {str(error)[-300:]}"
+                    continue
+                seconds = took[name][1]
+                print(f"round {number + 1}: {name}: {len(answers[name]) / seconds:.2f} EAs/s", file=sys.stderr)
+            for name in took:
+                found[name].append(measured(chat, *took[name], answers[name], answers.get("reference", [])))
             names = [name for name in names[1:] + names[:1] if name not in left_out]
     kept = {name: found[name] for name in found if name not in left_out}
     return report(kept, left_out) | {"threads": threads, "load": os.getloadavg()}
 
 
-def one_round(
-    folder: Path, url: str, work: Work, threads: int, others: Mapping[str, Way], names: Sequence[str]
-) -> list[tuple[str, Measured | str]]:
-    """What each way did, in the order of their turns, or why it failed."""
-    chat = chat_of(folder)
-    exams = attended(folder, url, work, "").answers
-    asked = [turns for one in exams.values() for turns in one]
+def job_of(folder: Path, chat: Chat, exams: Exams, max_tokens: int, threads: int) -> Job:
+    """The exams as all but a class get them."""
     texts = [[prompt_text(chat, turns) for turns in one] for one in exams.values()]
-    longest = max(len(chat.encode(turns[:-1], turns[-1].text)) for turns in asked)
-    job = Job(folder, texts, work.max_tokens, threads, longest + work.max_tokens)
-    answers: dict[str, list[str]] = {}
-    took: dict[str, tuple[Attended | Outcome, float]] = {}
-    failed: dict[str, str] = {}
-    for name in names:
-        try:
-            if name.startswith(OURS):
-                one = attended(folder, url, work, name.removeprefix(OURS))
-                given = {turns: text for each in one.answers.values() for turns, text in each.items()}
-                answers[name] = [given[turns] for turns in asked]
-                took[name] = one, one.exams_s
-            else:
-                outcome = others[name].answer(job)
-                answers[name] = [text.strip() for text in outcome.texts]
-                took[name] = outcome, outcome.seconds
-        except (PeerError, AssertionError) as error:  # of a class that ended otherwise: AssertionError
-            failed[name] = str(error)
-    standard = answers.get("reference", [])
-    return [
-        (name, failed[name] if name in failed else measured(chat, *took[name], answers[name], standard))
-        for name in names
-    ]
+    longest = max(len(chat.encode(turns[:-1], turns[-1].text)) for one in exams.values() for turns in one)
+    return Job(folder, texts, max_tokens, threads, longest + max_tokens)
+
+
+def texts_of(exams: Exams, answers: Exams) -> list[str]:
+    """A class's answers to these exams, in their order.
+
+    Raises:
+        PeerError: it was asked something else, or an exam has no answer.
+    """
+    given = {turns: text for one in answers.values() for turns, text in one.items()}
+    asked = [turns for one in exams.values() for turns in one]
+    if missing := len(set(asked) ^ set(given)):
+        raise PeerError(f"{missing} of {len(asked)} exams differ, or have no answer")
+    return [given[turns] for turns in asked]
 
 
 def attended(folder: Path, url: str, work: Work, engine: str) -> Attended:

@@ -50,11 +50,14 @@ class Work(NamedTuple):
     family: str = "gsm_symbolic"
 
 
+Exams = dict[str, dict[tuple[Turn, ...], str]]
+"""Answers by TR, then by the turns of the exam, the last of which is the begun answer."""
+
+
 class Attended(NamedTuple):
     """A class that is over."""
 
-    answers: dict[str, dict[tuple[Turn, ...], str]]
-    """By TR, then by the turns of the exam, the last of which is the begun answer."""
+    answers: Exams
     start_s: float
     """From the command to the first exam request."""
     exams_s: float
@@ -111,7 +114,7 @@ def attend(folder: Path, url: str, work: Work, student: str) -> Attended:
         rows = store.query(
             "SELECT tr, prompt, text, at, seconds FROM result WHERE kind = 'Examine' AND failed = '' ORDER BY tr, ep"
         )
-        answers: dict[str, dict[tuple[Turn, ...], str]] = {}
+        answers: Exams = {}
         for tr, prompt, text, *_ in rows:
             answers.setdefault(str(tr), {})[exam(read(store.query, int(str(prompt))))] = str(text)
     spans = [span(at, seconds) for *_, at, seconds in rows]

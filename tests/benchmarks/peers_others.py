@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 from agents import engines
 from agents.engines.base import Settings
-from agents.engines.vllm.config import CAPACITY, ENVIRONMENT, arguments
+from agents.engines.vllm.config import BLOCK, CAPACITY, ENVIRONMENT, arguments
 from agents.models.catalogue import CATALOGUE
 from agents.models.fetch import fetch_gguf
 from agents.models.weights import cache_part, no_progress
+from agents.placement.memory import VLLM_CACHE_BYTES
 from tests.benchmarks.peers_class import PeakMemory
 from tests.classes import ROOT, WAIT_S
 
@@ -172,7 +173,10 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def transformers_serve(job: Job) -> Outcome:
-    """The script at `transformers serve`."""
+    """The script at `transformers serve`, which answers one request after another.
+
+    It batches with `--continuous-batching`, but then takes nine tenths of the free memory for keys and values.
+    """
     words = ["-m", "transformers.cli.transformers", "serve", "--device", "cpu", "--dtype", "bfloat16"]
     return _at_server(job, [*words, "--host", "127.0.0.1", "--port", "PORT", str(job.folder)])
 
@@ -181,7 +185,8 @@ def vllm_server(job: Job) -> Outcome:
     """The script at vLLM's server, with the arguments that this project gives vLLM where the server has them."""
     words = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(job.folder), "--dtype", "bfloat16"]
     words += ["--enforce-eager", "--max-num-seqs", str(CAPACITY["cpu"]), "--host", "127.0.0.1", "--port", "PORT"]
-    return _at_server(job, [*words, "--kv-cache-memory-bytes", str(1 << 31)])
+    words += ["--kv-cache-memory-bytes", str(VLLM_CACHE_BYTES), "--block-size", str(BLOCK)]
+    return _at_server(job, words)
 
 
 def llama_cpp(job: Job) -> Outcome:
@@ -236,13 +241,14 @@ async def _ask_server(job: Job, url: str, process: subprocess.Popen[bytes]) -> t
             )
             return str(found.choices[0].text)
 
+        begin = time.perf_counter()
         while True:
             try:
                 await ask(job.asked[0], WARM_UP_TOKENS)
                 break
             except (openai.APIConnectionError, openai.InternalServerError):
-                if process.poll() is not None:
-                    raise PeerError("the server ended") from None
+                if process.poll() is not None or time.perf_counter() > begin + WAIT_S:
+                    raise PeerError("the server ended, or answers nothing") from None
                 await asyncio.sleep(0.2)
         ready = time.perf_counter()
         try:
