@@ -63,7 +63,7 @@ class Attended(NamedTuple):
     exams_s: float
     """From the first exam request to the last exam answer."""
     class_s: float
-    """From the first request of any kind to the last answer."""
+    """To the last answer, from the first request of any kind, or from when the student was ready, if that was later."""
     busy_s: float
     """In which the student had at least one request."""
     pss_mb: float
@@ -114,6 +114,9 @@ def attend(folder: Path, url: str, work: Work, student: str) -> Attended:
         rows = store.query(
             "SELECT tr, prompt, text, at, seconds FROM result WHERE kind = 'Examine' AND failed = '' ORDER BY tr, ep"
         )
+        # An agent that has nothing to load is ready when it joins.
+        states = store.events(kinds=["joined", "ready"])
+        ready = max(seconds_of(event.at) for event in states if event.agent == "ada")
         answers: Exams = {}
         for tr, prompt, text, *_ in rows:
             answers.setdefault(str(tr), {})[exam(read(store.query, int(str(prompt))))] = str(text)
@@ -123,7 +126,7 @@ def attend(folder: Path, url: str, work: Work, student: str) -> Attended:
         answers=answers,
         start_s=first - begun,
         exams_s=last - first,
-        class_s=classes.last_answered(out) - classes.first_asked(out),
+        class_s=last - max(ready, classes.first_asked(out)),
         busy_s=covered(spans),
         pss_mb=memory.mb,
     )
@@ -143,8 +146,13 @@ def prompt_text(chat: Chat, turns: tuple[Turn, ...]) -> str:
 
 def span(at: object, seconds: object) -> tuple[float, float]:
     """When a request began and ended, in seconds since the epoch."""
-    end = datetime.fromisoformat(str(at)).timestamp()
+    end = seconds_of(at)
     return end - float(str(seconds)), end
+
+
+def seconds_of(at: object) -> float:
+    """A time of class.db in seconds since the epoch."""
+    return datetime.fromisoformat(str(at)).timestamp()
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
