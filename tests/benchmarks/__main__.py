@@ -22,6 +22,7 @@ BENCHMARKS = {
     "iterate": "iterate",
     "memory": "memory",
     "monitor": "monitor",
+    "peers": "peers",
     "pipelining": "pipelining",
     "prefix": "prefix",
     "sandbox": "sandbox",

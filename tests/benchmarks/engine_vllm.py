@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from agents.engines.base import Prompt, Settings
+from agents.engines.base import Settings, Turn
 from agents.engines.vllm.config import ENVIRONMENT, arguments
 from agents.engines.vllm.engine import VllmEngine
 from broker.protocol import digest
@@ -62,7 +62,9 @@ def measure(folder: Path, *, lessons: int, rounds: int, max_tokens: int, seed: i
                         speed, share = runner.run(attend_class(engine, work))
                         cached.append(share)
                     else:
-                        ours.send([(turns_of(prompt), prompt.begun, max_tokens if number else 4) for prompt in work])
+                        ours.send(
+                            [(chat_turns(prompt.turns), prompt.begun, max_tokens if number else 4) for prompt in work]
+                        )
                         speed = ours.recv()
                     speeds[name].append(speed)
             runner.run(engine.stop())
@@ -81,9 +83,9 @@ def measure(folder: Path, *, lessons: int, rounds: int, max_tokens: int, seed: i
     }
 
 
-def turns_of(prompt: Prompt) -> list[dict[str, str]]:
+def chat_turns(turns: Sequence[Turn]) -> list[dict[str, str]]:
     """As chat templates want them."""
-    return [{"role": turn.role, "content": turn.text} for turn in prompt.turns]
+    return [{"role": turn.role, "content": turn.text} for turn in turns]
 
 
 def serve_bare(settings: Settings, pipe: Connection) -> None:
