@@ -30,8 +30,9 @@ async def answer(engine: Engine, persona: str, request_id: str, request: Questio
     prompt = prompts.prompt(request_id, request, persona)
     completion = await engine.generate(prompt)
     text = completion.text
-    if isinstance(request, Reflect) or (isinstance(request, Revise) and not request.problem):
-        # The beginning of a list or a set is part of it; that of a solution is part of the prompts that show it.
+    if isinstance(request, Reflect | Judge) or (isinstance(request, Revise) and not request.problem):
+        # The beginning of a list, a set or a judgement is part of it; that of a solution is part of the prompts that
+        # show it.
         text = prompt.begun + text
     text = text.strip()
     if isinstance(request, Ask):

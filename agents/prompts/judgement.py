@@ -9,10 +9,9 @@ from agents.engines.base import Turn
 from agents.prompts.layout import Layout, system
 from broker.work_messages import Judge
 
-CHECK = (
-    "You check a solution of a problem in a few short lines. "
-    'The last line is "Answer: Yes" if the solution is right, and "Answer: No" if it is wrong.'
-)
+CHECK = "You check solutions of problems. Is this solution right? You answer with one word: Yes or No."
+ANSWER = "Answer:"
+"""The reply to CHECK begins with this, since small models that reason first often end without an answer."""
 COMPARE = (
     "You compare solutions of one problem in a few short lines, and choose the one that agrees best with the others. "
     'The last line is "Answer: " followed by the number of that solution.'
@@ -23,8 +22,9 @@ def judge(request: Judge, persona: str) -> Layout:
     """Ask for a judgement of one solution, or for the choice of one of several."""
     solutions = [solution.strip() for solution in request.solutions]
     if len(solutions) == 1:
-        shown, instructions = [f"Solution:\n{solutions[0]}"], CHECK
+        shown, instructions, begun = [f"Solution:\n{solutions[0]}"], CHECK, ANSWER
     else:
-        shown, instructions = [f"Solution {number}:\n{one}" for number, one in enumerate(solutions, 1)], COMPARE
+        shown = [f"Solution {number}:\n{one}" for number, one in enumerate(solutions, 1)]
+        instructions, begun = COMPARE, "Check:"
     text = "\n\n".join([f"Problem: {request.problem.strip()}", *shown])
-    return Layout((system(persona, instructions), Turn("user", text)), "Check:")
+    return Layout((system(persona, instructions), Turn("user", text)), begun)

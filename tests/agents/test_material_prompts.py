@@ -210,7 +210,9 @@ def test_a_teacher_sees_the_question_with_the_material_it_is_about() -> None:
 
 def test_a_teacher_judges_one_solution_by_yes_or_no_and_several_by_a_number() -> None:
     check = Judge(problem="2 + 2?", solutions=("Four.\nAnswer: 4",), sampling=Sampling())
-    assert "Answer: Yes" in prompts.layout(check, "").turns[0].text
+    chat = prompts.layout(check, "")
+    assert "one word: Yes or No" in chat.turns[0].text
+    assert chat.begun == "Answer:", "which makes a small model answer, and not reason until it is cut off"
     assert said(check).endswith("Problem: 2 + 2?\n\nSolution:\nFour.\nAnswer: 4")
     compare = Judge(problem="2 + 2?", solutions=("Answer: 4", "Answer: 5"), sampling=Sampling())
     assert "the number of that solution" in prompts.layout(compare, "").turns[0].text

@@ -151,7 +151,7 @@ def write_problem(problem: str, draw: random.Random) -> str:
 def judged(*, right: bool, draw: random.Random) -> str:
     """Return a judgement of a solution, which is right or not."""
     says_yes = right if draw.random() < JUDGES_RIGHT else not right
-    return f" By rule {draw.randrange(50)}.\nAnswer: {'Yes' if says_yes else 'No'}"
+    return " Yes" if says_yes else " No"
 
 
 def most_consistent(solutions: tuple[str, ...]) -> str:

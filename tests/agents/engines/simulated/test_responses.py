@@ -184,7 +184,8 @@ def test_a_teacher_judges_right_more_often_than_not_and_names_the_answer_that_mo
     right, wrong = (
         ask(key, [Judge(problem="2 + 3?", solutions=(f"So.\nAnswer: {n}",), sampling=LONG)], 80) for n in (5, 6)
     )
-    assert sum("Answer: Yes" in text for text in right) > 40 > sum("Answer: Yes" in text for text in wrong)
+    assert right.count("Answer: Yes") > 40 > wrong.count("Answer: Yes")
+    assert {*right, *wrong} == {"Answer: Yes", "Answer: No"}
     solutions = ("a\nAnswer: 5", "b\nAnswer: 6", "c\nAnswer: 6")
     (chosen,) = ask(key, [Judge(problem="2 + 3?", solutions=solutions, sampling=LONG)])
     assert chosen.endswith("Answer: 2")
