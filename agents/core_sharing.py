@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 MOST_THREADS = 8
-"""An agent takes no more threads than that beyond its own: small models gain little from more."""
+"""An agent takes threads of others only up to so many with its own: small models gain little from more."""
 AT_WORK, IDLE = 1, 0
 LOOK_S = 0.5
 """How often an agent looks whether its threads had to wait, where other agents are idle."""
