@@ -60,8 +60,9 @@ class CoreTable:
             OSError: there is no room for a file of this length.
         """
         self.entries = entries
-        with tempfile.TemporaryFile() as file:
-            file.truncate(entries)
+        with tempfile.TemporaryFile(buffering=0) as file:
+            # Written, not truncated to its length: where the disk is full, the first use of a hole ends the process.
+            file.write(bytes([IDLE]) * entries)
             self.descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self.descriptor)
         self._bytes = mmap.mmap(self.descriptor, entries)
