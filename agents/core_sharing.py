@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 MOST_THREADS = 8
-"""An agent takes no more threads than that beyond its own: small models gain little from more."""
+"""An agent takes threads of others only up to so many with its own: small models gain little from more."""
 AT_WORK, IDLE = 1, 0
 LOOK_S = 0.5
 """How often an agent looks whether its threads had to wait, where other agents are idle."""
@@ -60,8 +60,9 @@ class CoreTable:
             OSError: there is no room for a file of this length.
         """
         self.entries = entries
-        with tempfile.TemporaryFile() as file:
-            file.truncate(entries)
+        with tempfile.TemporaryFile(buffering=0) as file:
+            # Written, not truncated to its length: where the disk is full, the first use of a hole ends the process.
+            file.write(bytes([IDLE]) * entries)
             self.descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self.descriptor)
         self._bytes = mmap.mmap(self.descriptor, entries)

@@ -27,6 +27,8 @@ class Interrupts:
     def __init__(self) -> None:
         self.words = "Interrupted."
         """Printed when the process ends; empty: nothing."""
+        self.asked = False
+        """Whether a signal was left to a class, which then ends early."""
         self._then: Callable[[], None] | None = None
         self._terminal: list[Any] | None = None
 
@@ -54,6 +56,7 @@ class Interrupts:
         then, self._then = self._then, None
         if then is None:
             self.leave()
+        self.asked = True
         then()
 
     def leave(self) -> NoReturn:

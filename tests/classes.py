@@ -61,8 +61,8 @@ def held(
         for entry in (f"pause_while={hold}", f"pause_after={number}")
     ]
     process = start(out, *overrides, *pauses)
-    wait_until(process, lambda: results(out) >= enough)
     try:
+        wait_until(process, lambda: results(out) >= enough)
         yield process
     finally:
         hold.unlink()

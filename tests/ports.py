@@ -7,7 +7,7 @@ import socket
 FIRST, PAIRS, WORKERS = 20_000, 6_000, 16
 """Below the ports that systems give to connections and to servers that ask for any: nothing takes one of these before
 the server that it is chosen for."""
-_numbers = itertools.count(os.getppid())
+_numbers = itertools.count(os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid())
 """Another run of the tests on this machine begins elsewhere."""
 
 

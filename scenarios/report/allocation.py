@@ -12,7 +12,7 @@ from scenarios.scoring.lbt import distinct
 
 LEFT_OUT = (
     "lineups", "students.m1_max", "students.m1_sum", "shapley", "agreement", "abilities", "curves", "fidelity",
-    "equal_up", "assumption", "methods.m1_*.tie_share", "methods.m1_*.accuracy_random_ties",
+    "equal_up", "assumption", "signals", "methods.m1_*.tie_share", "methods.m1_*.accuracy_random_ties",
 )  # fmt: skip
 """Fields of the summary that are empty."""
 

@@ -46,6 +46,8 @@ AGAINST = {
     UNIVERSAL: "m1_sum",
 }
 """The rule of M1 that each is compared with: on accuracy, by visible cases on S-scores."""
+ENTRIES = {ALONE: "students_alone", SELF_MAX: "self_evaluation", SELF_SUM: "self_evaluation", UNIVERSAL: "universal"}
+"""The entry of the scenario's `baselines` that asks for each of these; the others need none."""
 RULES = {"m1_max": "MAX", "m1_sum": "SUM"}
 TITLE = "Baselines of M1"
 HEADINGS = ("baseline", "right", "95 %", "tokens", "M1 better", "95 %", "p")
@@ -113,8 +115,13 @@ def baseline_names(scenario: Scenario) -> list[str]:
     """The baselines of a class of this scenario, as far as they are shares of right answers."""
     students = [student.name for student in scenario.students]
     alone = [ALONE, *(f"{ALONE}.{name}" for name in students if len(students) > 1)]
-    asked = {"students_alone": alone, "self_evaluation": [SELF_MAX, SELF_SUM], "universal": [UNIVERSAL]}
-    return ["random_pick", "shortest", "length_matched", *(name for one in scenario.baselines for name in asked[one])]
+    asked = [name for name in (*alone, SELF_MAX, SELF_SUM, UNIVERSAL) if entry_of(name) in scenario.baselines]
+    return ["random_pick", "shortest", "length_matched", *asked]
+
+
+def entry_of(name: str) -> str:
+    """The entry of `baselines` that asks for this baseline; empty: it needs none, or it is no baseline."""
+    return ENTRIES.get(name.partition(".")[0], "")
 
 
 def right_by_baseline(

@@ -69,7 +69,7 @@ def run_cells(
     Args:
         folder: of the study, with the scenarios of all classes.
         hold: holds a session of a class.
-        interrupts: what Ctrl-C prints.
+        interrupts: what Ctrl-C prints. After it no further class begins.
         out: the console for progress.
         err: the console for failures.
         overrides: for every class; only such as change no request.
@@ -92,6 +92,9 @@ def run_cells(
             if _is_finished(run) and not retry_failed:
                 say(out, f"{head}: complete already")
                 continue
+            if interrupts.asked:  # the class before it came to its end all the same
+                say(err, interrupts.words)
+                return INTERRUPTED, failed
             say(out, head)
             held = partial(hold, scenario, run, retry_failed=retry_failed, study=study_state(folder, cell.name))
             code, reason = _run(run, held, overrides)

@@ -9,7 +9,7 @@ from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
 from scenarios.config.yaml_tree import shown
 from scenarios.report.baselines import LABELS as BASELINES
-from scenarios.report.baselines import baseline_names
+from scenarios.report.baselines import baseline_names, entry_of
 from scenarios.report.methods import DENSE_METHODS, EQUAL_COST_METHODS, METHODS
 from scenarios.scoring import lineups
 from scenarios.studies.schema import Study
@@ -125,6 +125,8 @@ def primary_terms(study: Study, scenario: Scenario, lineups: Collection[str]) ->
         for side in sides:
             if side.rpartition(".")[2] in EQUAL_COST and side not in known:
                 raise ScenarioMistake(key, f"{side} needs `lesson.equal_cost: true` in the section set")
+            if (entry := entry_of(side)) and entry not in scenario.baselines:
+                raise ScenarioMistake(key, f"{side} needs `baselines: [{entry}]` in the section set")
             if side not in known:
                 raise ScenarioMistake(key, f"{shown(side)} is neither a line-up nor a method; {near(side, known)}")
         for place, other in ((0, 1), (1, 0)):

@@ -1,5 +1,6 @@
 """Agents on the CPU use the cores of those that have nothing to do."""
 
+import os
 import subprocess
 import sys
 
@@ -73,6 +74,10 @@ def test_an_agent_that_died_at_work_is_idle_once_the_table_says_so() -> None:
     assert threads([one], machine) == [1]
     table.clear(1)
     assert threads([one], machine) == [2]
+
+
+def test_the_table_has_its_room_on_the_disk_from_the_start() -> None:
+    assert os.fstat(CoreTable(3).descriptor).st_blocks > 0, "else a full disk ends the process that uses it"
 
 
 def test_other_processes_share_the_table_by_its_descriptor() -> None:

@@ -6,7 +6,6 @@ Every way first answers one short exam that does not count, and gets finished pr
 import asyncio
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from agents.models.weights import cache_part, no_progress
 from agents.placement.memory import VLLM_CACHE_BYTES
 from tests.benchmarks.peers_class import PeakMemory
 from tests.classes import ROOT, WAIT_S
+from tests.ports import free_port
 
 WARM_UP_TOKENS = 4
 GRACE_S = 30
@@ -200,11 +200,9 @@ def llama_cpp(job: Job) -> Outcome:
 
 
 def _at_server(job: Job, words: Sequence[str]) -> Outcome:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     with tempfile.TemporaryDirectory() as hub, open(Path(hub) / "log", "w+") as log:
         env = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(job.threads), "HF_HUB_OFFLINE": "1", "HF_HOME": hub}
+        port = str(free_port())
         command = [sys.executable, *(word.replace("PORT", port) for word in words)]
         begin = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)

@@ -40,6 +40,7 @@ def test_what_was_saved_is_told_apart_and_what_needs_every_exam_is_left_out(halv
     assert all(up["m1_max"] is None for up in found["lineups"])
     assert all(student["m1_sum"] is None for student in found["students"])
     assert found["assumption"]["pairs"] == 0
+    assert found["signals"] == [] and "signals" in saved["left_out"]
     assert found["methods"]["m1_max"]["n"] == 12
     assert found["methods"]["m1_max"]["tie_share"] is None is not found["methods"]["sc"]["tie_share"]
     assert found["counts"]["exam_answers_left_out"] == 0

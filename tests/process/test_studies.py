@@ -180,6 +180,27 @@ def test_a_study_interrupted_in_its_second_class_goes_on_there(
     assert result(out)["primary"] == result(finished)["primary"]
 
 
+def test_no_class_begins_after_an_interrupt_during_the_last_answers_of_another(
+    study_file: Path, tmp_path: Path
+) -> None:
+    out, hold = tmp_path / "out", tmp_path / "hold"
+    hold.touch()
+    student = f"{{name: ada, engine: simulated, engine_args: {{pause_while: {hold}, pause_after: 1}}}}"
+    small = ("set={task.problems: 1, lesson.rationales: 1, exam.problems: 2}", "lineups=all", "primary=[]")
+    process = start(study_file, out, f"students=[{student}]", *small)
+    first, second = out / "runs" / LOW, out / "runs" / HIGH
+    classes.wait_until(process, lambda: classes.results(first) == 3)  # all but an exam answer, which is under way
+    classes.interrupt(process, first)
+    hold.unlink()
+    said = classes.finish(process, code=130)
+    assert f"Go on with: python run.py resume {out}" in said
+    assert classes.results(first) == 4 and (first / "summary.json").is_file() and classes.results(second) == 0
+    assert "cell 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in classes.say(
+        "resume", out, "--monitor", "off"
+    )
+    assert result(out)["status"] == "complete"
+
+
 def test_a_class_that_fails_is_reported_and_the_others_go_on(study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     crash = "cross={teacher: [{engine_args: {crash_after: 2}}, {engine_args: {ability: 1.0}}]}"

@@ -104,7 +104,7 @@ def test_a_baseline_may_be_compared_with_where_the_classes_ask_for_it(file: Path
     lineups = named_lineups(study, [student.name for student in first.scenario.students], 1)
     assert primary_terms(study, first.scenario, lineups) == [("mixed", "random_pick")]
     asked = "primary=[mixed - self_evaluation_max, mixed - students_alone.bold]"
-    with pytest.raises(ScenarioError, match="'self_evaluation_max' is neither a line-up nor a method"):
+    with pytest.raises(ScenarioError, match=r"self_evaluation_max needs `baselines: \[self_evaluation\]`"):
         load.read(file, [asked])
     study, (first, *_) = load.read(file, [asked, "set.baselines=[self_evaluation, students_alone]"])
     assert primary_terms(study, first.scenario, lineups) == [
