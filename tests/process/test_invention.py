@@ -64,6 +64,13 @@ def test_invented_problems_are_marked_wherever_they_are_shown(invented: Path) ->
     assert rows[tp]["written_by"] is None
 
 
+def test_every_exam_answer_is_graded(invented: Path) -> None:
+    with Store(invented) as store:
+        found = {stage: list(store.results("stage = ?", stage)) for stage in ("exam", "agree")}
+    assert found["exam"] and all(one.correct is not None for one in found["exam"])
+    assert found["agree"] and all(one.correct is None for one in found["agree"])
+
+
 def test_what_was_written_costs_m1_and_not_self_consistency(invented: Path) -> None:
     found = summary(invented)
     written = sum(one["tokens"]["completion_tokens"] for one in found["exams"]["invented"].values())
