@@ -1,13 +1,17 @@
 """A class whose agents repair their programs, with real processes: its figures, its texts, killed and resumed."""
 
+import base64
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from scenarios.config import load
 from scenarios.monitor.follow import Follower
+from scenarios.report.page.texts import REPAIRED, TextPack, keep_packs
 from scenarios.scoring.lbt import lbt_scores
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
@@ -107,6 +111,20 @@ def test_show_and_the_page_have_both_programs(finished: Path) -> None:
     assert shown[exam.ep, exam.repeat]["text"] == exam.text
     assert "[repaired: " in classes.say("show", finished, exam.tp, exam.tr, exam.agent)
     assert (finished / "report.html").is_file()
+
+
+def test_the_page_has_a_repair_below_every_text_that_shares_it(finished: Path, tmp_path: Path) -> None:
+    folder, shared = RunFolder(finished), 0
+    with folder.recorded(folder.scenario()) as one:
+        packs = keep_packs(tmp_path, one.store, one.outcome.lessons, one.bank)
+    for pack in packs.inline:
+        texts: dict[int, list[str]] = {}
+        unpacked = msgspec.json.decode(zlib.decompress(base64.b64decode(pack), wbits=31), type=TextPack)
+        for rationale in unpacked.rationales:
+            texts.setdefault(rationale.material, []).append(rationale.text)
+        assert all(len({*twins}) == 1 for twins in texts.values())
+        shared += sum(len(twins) > 1 and REPAIRED in twins[0] for twins in texts.values())
+    assert shared, "two rationales share a repair"
 
 
 def test_repairs_are_exported(finished: Path, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, give
     of_rationales = prompt_ids(store, ids)
     prompts = PackedPrompts(store, [*of_rationales.values(), *(row[-1] for row in exams)])
     eps = {ep.id: number for number, ep in enumerate(group.eps)}
+    repairs = {number: repair for id, number in ids.items() if (repair := _repairs(store, id))}  # twins share one
     invented = group.invented
     return TextPack(
         problem=group.tp.text,
@@ -147,7 +148,7 @@ def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, give
             RationaleText(
                 repeat=GREEDY if one is lesson.greedy else one.repeat,
                 material=ids[one.id],
-                text=_text(store, one.id),
+                text=store.text(one.id) + repairs.get(ids[one.id], ""),
                 prompt=prompts.number(of_rationales.get(one.id)),
             )
             for one in rationales
@@ -178,10 +179,10 @@ VALUE = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY s
 ABOUT = "FROM result r WHERE tr = ? AND tr <> ''"
 
 
-def _text(store: Store, id: str) -> str:
-    """The text of a rationale, with its repair below it."""
+def _repairs(store: Store, id: str) -> str:
+    """The repair of a rationale, to stand below its text; empty: there is none."""
     repairs = store.rows(f"SELECT text {ABOUT} AND stage = ? AND failed = ''", id, REPAIR)
-    return "".join([store.text(id), *(f"{REPAIRED}{text}" for (text,) in repairs)])
+    return "".join(f"{REPAIRED}{text}" for (text,) in repairs)
 
 
 def _exams(store: Store, id: str, number: int) -> Iterator[tuple[Any, ...]]:
