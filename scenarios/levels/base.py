@@ -131,6 +131,7 @@ class Step(msgspec.Struct, frozen=True):
             feedback=(*self.feedback, *more.feedback),
             news=(*self.news, *more.news),
             shared=(*self.shared, *more.shared),
+            problems=(*self.problems, *more.problems),
         )
 
     @property

@@ -76,16 +76,6 @@ class LevelSequence:
         self._level_of |= {request.id: level for request in step.requests}
 
 
-def _joined(one: Step, other: Step) -> Step:
-    return Step(
-        requests=(*one.requests, *other.requests),
-        feedback=(*one.feedback, *other.feedback),
-        news=(*one.news, *other.news),
-        shared=(*one.shared, *other.shared),
-        problems=(*one.problems, *other.problems),
-    )
-
-
 def make(setup: Setup) -> Level:
     """The level or levels of a scenario, before their first request."""
     begin: dict[int, Callable[[Outcome], Level]] = {

@@ -34,6 +34,8 @@ class _ExaminedText:
         """Failed exams, too."""
         self.score: Fraction | None = None
         """The LbT score of `exams`; None: it is not computed yet."""
+        self.repaired: str | None = None
+        """The repaired program where it is right; it is that of further TRs with this text, too."""
 
     @property
     def rationale(self) -> Rationale:
@@ -121,7 +123,7 @@ class Lessons:
         if (text := lesson.texts.get(key := hash(result.text))) is None:
             text = lesson.texts[key] = _ExaminedText(rationale)
         else:
-            text.rationales.append(rationale)
+            text.rationales.append(_repaired(rationale, text))
         self._text_of[request.id] = text
 
     def _add_exam(self, lesson: _LessonProgress, request: Request, result: Result) -> None:
@@ -144,7 +146,8 @@ class Lessons:
         if text is None:
             lesson.greedy = True
         elif request.stage == REPAIR:
-            text.rationales = [replace(one, answer=answer, correct=True) for one in text.rationales]
+            text.repaired = answer
+            text.rationales = [_repaired(one, text) for one in text.rationales]
         else:
             slot = request.to, request.ep, request.repeat % self._slots[request.to]
             text.exams = [replace(one, correct=True) if one.slot == slot else one for one in text.exams]
@@ -247,3 +250,7 @@ class Lessons:
             examined = replace(text.rationale, exams=tuple(text.exams))
             text.score = lbt_score(examined, self._students, self._scoring.merge)
         return text.score
+
+
+def _repaired(rationale: Rationale, text: _ExaminedText) -> Rationale:
+    return rationale if text.repaired is None else replace(rationale, answer=text.repaired, correct=True)

@@ -57,6 +57,6 @@ def analyse(
 
 
 def prices_of(scenario: Scenario) -> dict[str, Prices]:
-    """What a token of each agent with prices costs; the teacher is under the empty name."""
-    agents = {"": scenario.teacher} | {student.name: student for student in scenario.students}
+    """What a token of each agent with prices costs; the teacher is under the empty name, too."""
+    agents = {"": scenario.teacher} | {agent.name: agent for agent in (scenario.teacher, *scenario.students)}
     return {name: price for name, agent in agents.items() if any(price := prices(agent))}

@@ -23,3 +23,6 @@ class RecordedClass(NamedTuple):
     facts: RunFacts
     same: Same
     """Whether two answers are equivalent."""
+    asked: frozenset[str]
+    """Request ids of the results that are used. The store may have more: after `--retry-failed` a repair or an invented
+    exam problem may take the place of what was examined before."""

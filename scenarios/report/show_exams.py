@@ -75,12 +75,11 @@ def exam_views(one: RecordedClass, ids: Sequence[str], eps: Sequence[Problem]) -
     """
     problems = {ep.id: ep for ep in eps}
     place = {name: n for n, name in enumerate([*(student.name for student in one.scenario.students), *problems])}
-    given_up = one.store.given_up()
     records = [
         r
         for id in ids
         for r in one.store.results("tr = ? AND kind IN ('Examine', 'Grade')", id)
-        if r.ep in problems and r.agent in place and r.request_id not in given_up
+        if r.ep in problems and r.agent in place and r.request_id in one.asked
     ]
     repairs = {(r.agent, r.ep, r.repeat): r for r in records if r.stage == EXAM_REPAIR}
     views = []
@@ -116,9 +115,8 @@ def exam_views(one: RecordedClass, ids: Sequence[str], eps: Sequence[Problem]) -
 
 def repair_of(one: RecordedClass, record: Record, ids: Sequence[str]) -> RepairView | None:
     """The repair of a TR; `ids` are those of the TRs with the same text, which share it."""
-    given_up = one.store.given_up()
     found = [r for id in ids for r in one.store.results("tr = ? AND tr <> '' AND stage = ?", id, REPAIR)]
-    return _repair(one, record, next((r for r in found if r.request_id not in given_up), None))
+    return _repair(one, record, next((r for r in found if r.request_id in one.asked), None))
 
 
 def makes_own_prompts(one: RecordedClass, record: Record) -> bool:

@@ -125,8 +125,10 @@ def _problem(shown: ProblemView) -> Iterator[Piece]:
         yield _data(f"Exam problems: {', '.join(id + how for id, how in named)}", "")
     elif shown.invented:
         yield _data(f"No usable exam problem of {invention(shown.invented)}: SC chooses the answer.", "")
-    else:
+    elif shown.similarities:
         yield _data(f"No exam problem is near enough{''.join(near[:1])}: SC chooses the answer.", "")
+    else:
+        yield Sentences("Its exam problems are not known yet.")
     yield Text()
 
 

@@ -117,7 +117,7 @@ class Summary(msgspec.Struct, frozen=True):
     """Groups of students with the same model, persona and settings, which differ by their draws alone."""
     completions_per_rationale: float | None = None
     """Of level 1: a sampled TR, its exams, and the questions and answers before them; identical TRs share theirs.
-    Repairs are left out: see `counts`."""
+    Repairs, and what an agent was asked to invent exam problems, are left out: see `counts` and `exams`."""
 
     unanswered: list[Unanswered] = []
     """By agent and stage: how many answers were empty, and how many requests failed."""

@@ -25,7 +25,7 @@ ASKED = {
     "rate": "judgements of rationales",
     "universal": "choices among all rationales",
     "invent": "invented exam problems",
-    "agree": "the writer's answers to them",
+    "agree": "answers to invented exam problems",
     "ask": "questions",
     "explain": "answers to questions",
     "measure": "answers to held-out problems",
@@ -39,7 +39,10 @@ ASKED = {
 }
 """What a stage asks for; of others their name is shown."""
 EXAM = "exam.sampling.max_tokens"
+WRITER = f"lesson.sampling.max_tokens, or {EXAM} where a student writes the exam problems"
 MAX_TOKENS = {
+    "invent": WRITER,
+    "agree": WRITER,
     "exam": f"{EXAM}, or iterate.answering.max_tokens where sets of exemplars are examined",
     "alone": EXAM,
     "exam_repair": EXAM,

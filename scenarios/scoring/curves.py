@@ -113,7 +113,7 @@ def curves(
         scoring: how exams become a choice.
         seed: of the subsets.
         labels: level and subject of each TP; default: none.
-        prices: of the agents that cost something; the teacher's is under the empty name.
+        prices: of the agents that cost something; the teacher's is under the empty name, too.
     """
     import numpy as np
 

@@ -25,6 +25,7 @@ def write_run_page(folder: RunFolder, scenario: Scenario, rebuilt: Rebuilt) -> s
                     bank.with_exams(rebuilt.outcome.invented),
                     store,
                     grader.same,
+                    rebuilt.asked,
                     shown=str(folder),
                 )
         return ""

@@ -116,9 +116,8 @@ def _exams(
         yield answers
         if exam.self_debug:
             yield answers._replace(counted_as="repairs", prompt=answers.prompt + length + REPAIR_TOKENS)
-        yield RequestBatch(
-            "grades", student, grades, prompt + problem_tokens, 0
-        )  # a solution: about as long as its problem
+        # A solution is about as long as its problem.
+        yield RequestBatch("grades", student, grades, prompt + problem_tokens, 0)
 
 
 def _learn(scenario: Scenario, problem_tokens: int) -> Iterator[RequestBatch]:

@@ -59,6 +59,8 @@ class Rebuilt(NamedTuple):
     missing: dict[str, int]
     """Requests without a result, by stage."""
     outcome: Outcome
+    asked: frozenset[str]
+    """See `RecordedClass.asked`."""
 
 
 class RunFolder:
@@ -314,7 +316,8 @@ class RunFolder:
                 facts = msgspec.structs.replace(facts, status="running")
             outcome = level.outcome()
             bank = bank.with_exams(outcome.invented)
-            yield RecordedClass(scenario, bank, store, outcome, step.requests, facts, grader.same)
+            used = frozenset(one.id for one in step.shared)
+            yield RecordedClass(scenario, bank, store, outcome, step.requests, facts, grader.same, used)
 
     def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
         """The summary of the recorded results under `scenario`, and the number of missing requests by stage."""
@@ -331,7 +334,7 @@ class RunFolder:
                 scenario, outcome.lessons, found.same, found.store, found.facts, found.store.given_up(),
                 learnt=outcome.learnt, iteration=outcome.iteration, rewriting=outcome.rewriting,
             )  # fmt: skip
-            return Rebuilt(summary, dict(Counter(request.stage for request in found.due)), outcome)
+            return Rebuilt(summary, dict(Counter(request.stage for request in found.due)), outcome, found.asked)
 
     def write_summary(self, summary: "Summary") -> None:
         """Write summary.json."""

@@ -64,6 +64,13 @@ def test_invented_problems_are_marked_wherever_they_are_shown(invented: Path) ->
     assert rows[tp]["written_by"] is None
 
 
+def test_every_exam_answer_is_graded(invented: Path) -> None:
+    with Store(invented) as store:
+        found = {stage: list(store.results("stage = ?", stage)) for stage in ("exam", "agree")}
+    assert found["exam"] and all(one.correct is not None for one in found["exam"])
+    assert found["agree"] and all(one.correct is None for one in found["agree"])
+
+
 def test_what_was_written_costs_m1_and_not_self_consistency(invented: Path) -> None:
     found = summary(invented)
     written = sum(one["tokens"]["completion_tokens"] for one in found["exams"]["invented"].values())
@@ -114,7 +121,8 @@ def test_a_class_killed_while_problems_are_written_comes_to_the_same(
     with Store(out) as store:
         assert not store.query("SELECT 1 FROM result WHERE stage = 'exam'")
     assert "Exam problems" not in classes.say("report", out)
-    assert "not complete" in classes.say("report", out)
+    assert "the figures cover 0 of 4 teaching problems" in " ".join(classes.say("report", out).split())
+    assert "near enough" not in classes.say("show", out, "4")
     classes.finish(classes.resume(out, "teacher.engine_args.tokens_per_second=4000"))
     assert classes.gradebook(out) == classes.gradebook(invented)
     assert summary(out)["exams"] == summary(invented)["exams"]

@@ -1,14 +1,21 @@
 """A class whose agents repair their programs, with real processes: its figures, its texts, killed and resumed."""
 
+import base64
 import json
+import shutil
+import sqlite3
+import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from scenarios.config import load
 from scenarios.monitor.follow import Follower
-from scenarios.scoring.lbt import lbt_scores
+from scenarios.report.page.texts import REPAIRED, TextPack, keep_packs
+from scenarios.scoring.lbt import distinct, lbt_scores
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from tests import classes
@@ -109,6 +116,20 @@ def test_show_and_the_page_have_both_programs(finished: Path) -> None:
     assert (finished / "report.html").is_file()
 
 
+def test_the_page_has_a_repair_below_every_text_that_shares_it(finished: Path, tmp_path: Path) -> None:
+    folder, shared = RunFolder(finished), 0
+    with folder.recorded(folder.scenario()) as one:
+        packs = keep_packs(tmp_path, one.store, one.outcome.lessons, one.bank, one.asked)
+    for pack in packs.inline:
+        texts: dict[int, list[str]] = {}
+        unpacked = msgspec.json.decode(zlib.decompress(base64.b64decode(pack), wbits=31), type=TextPack)
+        for rationale in unpacked.rationales:
+            texts.setdefault(rationale.material, []).append(rationale.text)
+        assert all(len({*twins}) == 1 for twins in texts.values())
+        shared += sum(len(twins) > 1 and REPAIRED in twins[0] for twins in texts.values())
+    assert shared, "two rationales share a repair"
+
+
 def test_repairs_are_exported(finished: Path, tmp_path: Path) -> None:
     classes.say("export", finished, "--to", "jsonl", "--out", tmp_path)
     tables = {
@@ -163,6 +184,32 @@ def test_failed_repairs_are_asked_again(finished: Path, tmp_path: Path) -> None:
     places = [(one.agent, one.tr, one.ep, one.repeat) for one in repairs if one.request_id not in given_up and one.ep]
     assert {(one.agent, one.tr, one.ep, one.repeat) for one in repairs if one.ep} == {*places}
     assert summary(out)["status"] == "complete"
+
+
+def test_exams_from_before_a_failed_repair_succeeded_are_not_shown(finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    with Store(out) as store:
+        taught = {one.request_id for one in store.results("stage = 'teach'")}
+        repair = next(one for one in store.results("stage = 'repair'") if one.correct and one.tr in taught)
+    db = sqlite3.connect(out / "class.db")
+    with db:
+        failed = "UPDATE result SET failed = 'engine', text = '', answer = NULL, failing = '' WHERE request_id = ?"
+        db.execute(failed, [repair.request_id])
+        db.execute("DELETE FROM grade WHERE request_id = ?", [repair.request_id])
+    db.close()
+    classes.finish(classes.resume(out), code=3)
+    before = classes.results(out)
+    classes.say("resume", out, "--retry-failed", "--monitor", "off")
+    assert classes.results(out) > before
+    shown = json.loads(classes.say("show", out, repair.tp, repair.tr, "--json"))
+    tally = {name: of["n"] for name, of in shown["rationale"]["exams"].items()}
+    assert Counter(one["student"] for one in shown["exams"]) == tally
+    folder = RunFolder(out)
+    with folder.recorded(folder.scenario()) as one:
+        packs = keep_packs(tmp_path, one.store, one.outcome.lessons, one.bank, one.asked)
+        exams = sum(len(rationale.exams) for lesson in one.outcome.lessons for rationale in distinct(lesson))
+    unpacked = [msgspec.json.decode(zlib.decompress(base64.b64decode(p), 31), type=TextPack) for p in packs.inline]
+    assert sum(len(one.exams) for one in unpacked) == exams
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from scenarios.config.schema import Agent, Scenario
 from scenarios.levels.asker import Asker
 from scenarios.levels.base import Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.flow import Flow, Flows, ask
+from scenarios.levels.observe.problem_state import ProblemState
 from scenarios.records.observe import InventedExam, InventedProblem, Tokens
 from scenarios.tasks.inventions import agreed, fingerprint, read_problem
 from scenarios.tasks.problems import Problem, ProblemGroup
@@ -80,9 +81,12 @@ class InventLevel:
         return {INVENT: len(self._setup.bank.items) * of_each, AGREE: self._answers + awaited}
 
     def outcome(self) -> Outcome:
-        """The TPs whose EPs are known."""
-        items = self._setup.bank.items
-        return Outcome(invented=tuple(self._groups[one.tp.id] for one in items if one.tp.id in self._groups))
+        """The TPs whose EPs are known; and all TPs, of which nothing else is known yet."""
+        items, rationales = self._setup.bank.items, self._setup.scenario.lesson.rationales
+        return Outcome(
+            invented=tuple(self._groups[one.tp.id] for one in items if one.tp.id in self._groups),
+            lessons=tuple(ProblemState(one, rationales).record() for one in items),
+        )
 
     def message(self, request: Request, text_of: TextOf) -> Message:
         """The message of a request: an `Invent`, or an exam without teaching material."""

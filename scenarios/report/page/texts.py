@@ -7,7 +7,7 @@ folder beside it, a script each, and are loaded on click.
 import base64
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,13 @@ def keep_packs(
     store: Store,
     lessons: Sequence[TeachingProblemRecord],
     bank: Bank,
+    asked: Collection[str],
     more: Iterable[TextPack] = (),
 ) -> Packs:
     """Pack the texts, followed by `more`, and write them beside the page if they are many.
 
-    An older folder of texts is replaced.
+    `asked` has the request ids of the results that are used (`RecordedClass.asked`). An older folder of texts is
+    replaced.
 
     Raises:
         OSError: the folder cannot be written.
@@ -101,7 +103,7 @@ def keep_packs(
     shutil.rmtree(partial, ignore_errors=True)
     waiting: list[str] = []
     size = written = 0
-    for found in chain(_packs(store, lessons, bank), more):
+    for found in chain(_packs(store, lessons, bank, asked), more):
         pack = _packed(found)
         waiting.append(pack)
         size += len(pack)
@@ -118,10 +120,11 @@ def keep_packs(
     return Packs(folder=FOLDER)
 
 
-def _packs(store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank) -> Iterator[TextPack]:
+def _packs(
+    store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank, asked: Collection[str]
+) -> Iterator[TextPack]:
     groups = {item.tp.id: item for item in bank.items}
-    given_up = store.given_up()
-    return (_pack(store, lesson, groups[lesson.tp], given_up) for lesson in lessons)
+    return (_pack(store, lesson, groups[lesson.tp], asked) for lesson in lessons)
 
 
 def _packed(pack: TextPack) -> str:
@@ -130,14 +133,15 @@ def _packed(pack: TextPack) -> str:
     return base64.b64encode(packed).decode()
 
 
-def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, given_up: frozenset[str]) -> TextPack:
+def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, asked: Collection[str]) -> TextPack:
     rationales = [*([lesson.greedy] if lesson.greedy else []), *lesson.rationales]
     numbers: dict[str, int] = {}
     ids = {one.id: numbers.setdefault(material(one), len(numbers)) for one in rationales}
-    exams = [row for id, number in ids.items() for row in _exams(store, id, number)]
+    exams = [row for id, number in ids.items() for row in _exams(store, id, number, asked)]
     of_rationales = prompt_ids(store, ids)
     prompts = PackedPrompts(store, [*of_rationales.values(), *(row[-1] for row in exams)])
     eps = {ep.id: number for number, ep in enumerate(group.eps)}
+    repairs = {number: repair for id, number in ids.items() if (repair := _repairs(store, id))}  # twins share one
     invented = group.invented
     return TextPack(
         problem=group.tp.text,
@@ -147,7 +151,7 @@ def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, give
             RationaleText(
                 repeat=GREEDY if one is lesson.greedy else one.repeat,
                 material=ids[one.id],
-                text=_text(store, one.id),
+                text=store.text(one.id) + repairs.get(ids[one.id], ""),
                 prompt=prompts.number(of_rationales.get(one.id)),
             )
             for one in rationales
@@ -164,8 +168,8 @@ def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, give
                 failed=f"{failed}: {detail}" if failed else "",
                 prompt=prompts.number(prompt),
             )
-            for number, request, agent, ep, repeat, value, answer, text, failed, detail, prompt in exams
-            if request not in given_up and ep in eps  # one that failed and was asked again is left out
+            for number, agent, ep, repeat, value, answer, text, failed, detail, prompt in exams
+            if ep in eps
         ),
         turns=prompts.turns,
         parts=prompts.texts,
@@ -178,23 +182,23 @@ VALUE = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY s
 ABOUT = "FROM result r WHERE tr = ? AND tr <> ''"
 
 
-def _text(store: Store, id: str) -> str:
-    """The text of a rationale, with its repair below it."""
+def _repairs(store: Store, id: str) -> str:
+    """The repair of a rationale, to stand below its text; empty: there is none."""
     repairs = store.rows(f"SELECT text {ABOUT} AND stage = ? AND failed = ''", id, REPAIR)
-    return "".join([store.text(id), *(f"{REPAIRED}{text}" for (text,) in repairs)])
+    return "".join(f"{REPAIRED}{text}" for (text,) in repairs)
 
 
-def _exams(store: Store, id: str, number: int) -> Iterator[tuple[Any, ...]]:
+def _exams(store: Store, id: str, number: int, asked: Collection[str]) -> Iterator[tuple[Any, ...]]:
     """The recorded exams under one rationale, each with the number of its text; the id of its prompt comes last.
 
     A repair stands below the answer that it repairs, which was wrong before.
     """
     found = store.rows(
-        f"SELECT agent, ep, repeat, text, {VALUE} {ABOUT} AND stage = ? AND failed = ''",
+        f"SELECT request_id, agent, ep, repeat, text, {VALUE} {ABOUT} AND stage = ? AND failed = ''",
         id,
         EXAM_REPAIR,
     )
-    repairs = {tuple(place): repair for *place, text, value in found for repair in [(f"{REPAIRED}{text}", value)]}
+    repairs = {tuple(place): (f"{REPAIRED}{text}", value) for one, *place, text, value in found if one in asked}
     rows = store.rows(
         f"SELECT request_id, agent, ep, repeat, {VALUE}, answer, text, failed, detail, {store.column('prompt')} "
         f"{ABOUT} AND kind = 'Examine' AND stage <> ? ORDER BY agent, ep, repeat",
@@ -202,5 +206,6 @@ def _exams(store: Store, id: str, number: int) -> Iterator[tuple[Any, ...]]:
         EXAM_REPAIR,
     )
     for request, agent, ep, repeat, value, answer, text, *rest in rows:
-        repair, then = repairs.get((agent, ep, repeat), ("", value))
-        yield number, request, agent, ep, repeat, then, answer, text + repair, *rest
+        if request in asked:  # one that failed and was asked again is left out
+            repair, then = repairs.get((agent, ep, repeat), ("", value))
+            yield number, agent, ep, repeat, then, answer, text + repair, *rest

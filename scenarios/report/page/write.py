@@ -1,7 +1,7 @@
 """Writes report.html of a class from its records: the store, the summary and what the level made of the results."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -53,6 +53,7 @@ def write_class_page(
     bank: Bank,
     store: Store,
     same: Same,
+    asked: Collection[str],
     *,
     shown: str,
 ) -> None:
@@ -66,6 +67,7 @@ def write_class_page(
         bank: The problems.
         store: The gradebook.
         same: Whether two answers are equivalent.
+        asked: Request ids of the results that are used.
         shown: The folder as a user types it, for commands.
 
     Raises:
@@ -74,7 +76,7 @@ def write_class_page(
     rows = gradebook(outcome.lessons, same, scenario, bank)
     flipped = flips.flips(outcome.learnt, bank)
     more = flips.packs(flipped, store, bank)
-    packs = keep_packs(run, store, outcome.lessons, bank, more)
+    packs = keep_packs(run, store, outcome.lessons, bank, asked, more)
     palette = figures.student_colours(summary)
     data = GradebookData([student.name for student in summary.students], palette, rows, flipped, packs)
     write_atomically(

@@ -89,6 +89,20 @@ def test_the_first_accepted_candidates_are_the_exam_with_the_agreed_answer() -> 
     assert examined == {ep.id for group in groups for ep in group.eps}
 
 
+def test_every_exam_problem_is_announced_with_its_gold_answer_before_its_first_exam() -> None:
+    level = sequence.make(setup())
+    step, announced, waiting = level.begin(), dict[str, str](), list[Request]()
+    while True:
+        announced |= {problem.id: problem.answer for problem in step.problems}
+        waiting += step.requests
+        assert all(announced[request.ep] == "9" for request in waiting if request.stage == "exam")
+        if not waiting:
+            break
+        step = level.receive(answer(waiting.pop(0)))
+    eps = [ep.id for group in level.outcome().invented for ep in group.eps]
+    assert len(eps) == 4 and {announced[id] for id in eps} == {"9"}
+
+
 @given(order=st.randoms(use_true_random=False))
 def test_the_order_of_arrival_decides_nothing(order: random.Random) -> None:
     one, other = sequence.make(setup()), sequence.make(setup())

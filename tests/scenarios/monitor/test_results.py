@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.cells import cell_len
 
-from broker.work_messages import AnswerForm
+from broker.work_messages import AnswerForm, Sampling
 from scenarios.config.schema import Scenario
-from scenarios.levels.base import Setup
+from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.results import result_of
 from scenarios.monitor.controls import VIEWS, Look, after, keys_in
 from scenarios.monitor.frame import render
 from scenarios.monitor.grid import grid
+from scenarios.monitor.lessons import Lessons
 from scenarios.monitor.plain import PlainLines
 from scenarios.monitor.reader import Reader
 from scenarios.monitor.results import dot_plot, in_words
@@ -262,3 +263,15 @@ def test_the_picture_of_the_readme_is_drawn_again_the_same() -> None:
     for text in (drawn, picture.PICTURE.read_text("utf-8")):
         assert all(word in text for word in ("gradebook", "MAX", "simulated:"))
         assert "url(http" not in text, "it needs no network"
+
+
+def test_a_repair_counts_for_further_rationales_with_the_same_text() -> None:
+    lessons = Lessons(scenario(), {"p": "code"}, {}, abstaining={"p"})
+    for number, (stage, answer) in enumerate(
+        [("teach", "bad"), ("repair", "good"), ("teach", "bad"), ("teach", "bad")]
+    ):
+        about = "request-0" if stage == "repair" else ""
+        request = Request(f"request-{number}", "Teach", "teacher", stage, Sampling(), "p", about, repeat=number)
+        lessons.add(request, Result(request.id, f"text {answer}", answer, answer == "good"), "now")
+    lessons.row("p")
+    assert {row.name: row.share for row in lessons.standing().methods}["SC"] == 1.0

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from scenarios.config.prices import Prices
-from scenarios.config.schema import Scoring
-from scenarios.records.observe import ExamCost, TeachingProblemRecord
+from scenarios.config.schema import Agent, Scenario, Scoring
+from scenarios.records.observe import ExamCost, InventedExam, TeachingProblemRecord, Tokens
+from scenarios.report.analysis import prices_of
 from scenarios.scoring.curves import RULES, AccuracyCurves, curves, doubling
 from scenarios.scoring.lbt import Sheet
 from tests.scenarios.scoring.students import kept, made_up
@@ -147,3 +148,18 @@ def test_without_exams_there_are_no_curves() -> None:
     assert curves([], BOTH, SCORING, 1) is None
     assert curves([Sheet(lesson(rationale(0, "a")), same)], BOTH, SCORING, 1) is None
     assert (doubling(0), doubling(1), doubling(6)) == ([], [1], [1, 2, 4, 6])
+
+
+def test_what_the_exam_problems_took_is_paid_at_the_price_of_their_writer() -> None:
+    tr = replace(rationale(0, "5", ada="10"), prompt_tokens=100)
+    exam = InventedExam("guru", tokens=Tokens(completion_tokens=20, prompt_tokens=50))
+    paid = Agent(
+        name="guru", engine="openai", engine_args={"price_per_million_prompt": 1, "price_per_million_completion": 2}
+    )
+    scenario = Scenario(name="paid", teacher=paid, students=(Agent(name="ada"),))
+    prices = prices_of(scenario)
+    found = curves([Sheet(replace(lesson(tr), invented=exam), same)], ("ada",), SCORING, 1, prices=prices)
+    assert found is not None
+    point = found.rationales[0].methods
+    assert point["m1_max"].money is not None and point["sc"].money is not None
+    assert point["m1_max"].money - point["sc"].money == pytest.approx(prices[""].of(50, 20)) != 0
