@@ -83,8 +83,8 @@ def _repaired(summary: Summary) -> str:
         ("students in exams", counts.exam_repairs, counts.exam_repairs_right),
     ):
         if n:
-            parts.append(f"of {whose} {many(n, 'program')} ({right:,} then passed all visible cases)")
-    return f" Repaired were {' and '.join(parts)}." if parts else ""
+            parts.append(f"{whose} repaired {many(n, 'program')}, of which {right:,} then passed all visible cases")
+    return f" Self-debugging: {'; '.join(parts)}." if parts else ""
 
 
 def _cached(summary: Summary) -> str:

@@ -58,7 +58,7 @@ def test_repairs_are_counted_and_some_of_them_pass(finished: Path) -> None:
     assert any(one.answer is None for stage in REPAIRS for one in asked[stage]), "it changes nothing"
     assert len(asked["exam_repair"]) == sum(bool(one.failing) for one in asked["exam"])
     said = " ".join(classes.say("report", finished).split())
-    assert f"of the teacher {counts['repairs']} programs ({counts['repairs_right']} then passed" in said
+    assert f"the teacher repaired {counts['repairs']} programs, of which {counts['repairs_right']} then passed" in said
     methods, agents = summary(finished)["methods"], {one["name"]: one for one in summary(finished)["agents"]}
     spent = sum(one["completion_tokens"] for one in agents.values())
     paid = methods["m1_max"]["completion_tokens"] + methods["greedy"]["completion_tokens"]
