@@ -9,7 +9,7 @@ from scenarios.scoring.equal_cost import MOST
 OTHER_ANSWERS = {
     "further_rationales": "further rationales, for SC at the cost of M1",
     "alone_answers": "students' answers to the teaching problems, without a rationale",
-    "judgements": "judgements of the teacher about its rationales",
+    "judgements": "the teacher's judgements of its rationales, and choices among them",
     "later_exam_answers": "exam answers under new rationales",
     "teacher_exam_answers": "exam answers of the teacher as its own student",
     "training_answers": "the teacher's own answers to training items",
