@@ -109,10 +109,12 @@ def test_show_and_the_page_have_both_programs(finished: Path) -> None:
     said = classes.say("show", finished, repair.tp, repair.tr)
     assert "its program fails visible cases" in said
     assert "Your program fails:" in said
+    assert "; gold: " not in said, "the gold program stands at the top"
     of_student = json.loads(classes.say("show", finished, exam.tp, exam.tr, exam.agent, "--json"))
     shown = {(one["ep"], one["repeat"]): one["repair"] for one in of_student["exams"]}
     assert shown[exam.ep, exam.repeat]["text"] == exam.text
-    assert "[repaired: " in classes.say("show", finished, exam.tp, exam.tr, exam.agent)
+    said = classes.say("show", finished, exam.tp, exam.tr, exam.agent)
+    assert "[repaired: " in said and "Answer: its " in said and "[gold answer]" in said
     assert (finished / "report.html").is_file()
 
 
