@@ -126,7 +126,7 @@ def place(requests: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
         elif request.model_mb:
             seats.append(_cpu_seat(request, cores[request.agent], why))
         else:
-            seats.append(Seat(request.agent, (), 0.0, machine.cores, 1, "CPU, 1 thread", "needs no model here"))
+            seats.append(Seat(request.agent, (), 0.0, machine.cores, 1, "CPU, 1 thread", "no model to load here"))
     return seats
 
 

@@ -20,12 +20,19 @@ def maker_mistakes(scenario: Scenario, agents: Mapping[str, Agent]) -> Iterator[
     exam = scenario.exam
     for name, makers in USED_BY.items():
         if exam.maker not in makers and getattr(exam, name) != getattr(Exam(), name):
-            yield ("exam", name), f"is for exam.maker: {' or '.join(makers)}, not {exam.maker}; take it out"
+            below = _only_entry(exam.invent) if name == "invent" else ()
+            yield ("exam", name, *below), f"is for exam.maker: {' or '.join(makers)}, not {exam.maker}; take it out"
     for name in ("bank", "embedding"):
         if getattr(exam, name) == "":
             yield ("exam", name), "is empty; name one, or leave the key out"
     if exam.maker == "invented":
         yield from _invention_mistakes(scenario, exam.invent, agents)
+
+
+def _only_entry(invent: Invention) -> Key:
+    """The entry that differs from its default; empty if there are several."""
+    changed = [key for key in Invention.__struct_fields__ if getattr(invent, key) != getattr(Invention(), key)]
+    return tuple(changed) if len(changed) == 1 else ()
 
 
 def _invention_mistakes(

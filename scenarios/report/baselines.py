@@ -51,20 +51,19 @@ ENTRIES = {ALONE: "students_alone", SELF_MAX: "self_evaluation", SELF_SUM: "self
 RULES = {"m1_max": "MAX", "m1_sum": "SUM"}
 TITLE = "Baselines of M1"
 HEADINGS = ("baseline", "right", "95 %", "tokens", "M1 better", "95 %", "p")
-NOTE = (
-    "They choose without exams. random: the share of right rationales. shortest: by tokens. as long as MAX's: "
-    "another rationale, nearest in tokens to the one that M1 MAX picks. Where several could be picked, the mean. "
-    "alone: the majority of students' answers without a rationale. self-eval.: MAX and SUM by how often the teacher "
-    "says that its rationale is right. universal SC: the rationale that the teacher names as the one that agrees best "
-    "with the others. "
-    "M1 better: by how many points M1 is better on the same problems; p is not corrected."
-)
-
-
-CASES_NOTE = (
-    "by visible cases: a program that passes all of them, which is right wherever any rationale is; so M1 better is "
-    "here a difference of S-scores."
-)
+NOTES = {
+    "random_pick": "They choose without exams. random: the share of right rationales.",
+    "shortest": "shortest: by tokens.",
+    "length_matched": "as long as MAX's: another rationale, nearest in tokens to the one that M1 MAX picks.",
+    "": "Where several could be picked, the mean.",
+    ALONE: "alone: the majority of students' answers without a rationale.",
+    SELF_MAX: "self-eval.: MAX and SUM by how often the teacher says that its rationale is right.",
+    UNIVERSAL: "universal SC: the rationale that the teacher names as the one that agrees best with the others.",
+    "against": "M1 better: by how many points M1 is better on the same problems; p is not corrected.",
+    BY_CASES: "by visible cases: a program that passes all of them, which is right wherever any rationale is; so M1 "
+    "better is here a difference of S-scores.",
+}
+"""Sentences of the legend by the baseline that they explain; those of no baseline are always there."""
 
 
 class Baseline(Method, frozen=True):
@@ -215,7 +214,7 @@ def headings(found: Mapping[str, Baseline]) -> list[str]:
 
 def note(found: Mapping[str, Baseline]) -> str:
     """What the table means."""
-    return f"{NOTE} {CASES_NOTE}" if BY_CASES in found else NOTE
+    return " ".join(said for name, said in NOTES.items() if name in found or name not in LABELS)
 
 
 def rows(found: Mapping[str, Baseline]) -> list[tuple[str, ...]]:

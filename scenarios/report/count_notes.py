@@ -9,7 +9,7 @@ from scenarios.scoring.equal_cost import MOST
 OTHER_ANSWERS = {
     "further_rationales": "further rationales, for SC at the cost of M1",
     "alone_answers": "students' answers to the teaching problems, without a rationale",
-    "judgements": "judgements of the teacher about its rationales",
+    "judgements": "the teacher's judgements of its rationales, and choices among them",
     "later_exam_answers": "exam answers under new rationales",
     "teacher_exam_answers": "exam answers of the teacher as its own student",
     "training_answers": "the teacher's own answers to training items",
@@ -83,8 +83,8 @@ def _repaired(summary: Summary) -> str:
         ("students in exams", counts.exam_repairs, counts.exam_repairs_right),
     ):
         if n:
-            parts.append(f"of {whose} {many(n, 'program')} ({right:,} then passed all visible cases)")
-    return f" Repaired were {' and '.join(parts)}." if parts else ""
+            parts.append(f"{whose} repaired {many(n, 'program')}, of which {right:,} then passed all visible cases")
+    return f" Self-debugging: {'; '.join(parts)}." if parts else ""
 
 
 def _cached(summary: Summary) -> str:

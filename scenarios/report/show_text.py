@@ -26,7 +26,7 @@ from scenarios.report.show import (
 )
 from scenarios.report.show_exams import ExamView, RepairView
 from scenarios.report.show_sets import SetLine, SetView
-from scenarios.store.prompts import Parts
+from scenarios.store.prompts import Parts, common_start
 
 INDENT = "  "
 ID_DIGITS = 12
@@ -169,7 +169,7 @@ def _rationale(shown: RationaleView, run: str) -> Iterator[Piece]:
     yield _data(shown.text)
     yield Text()
     yield from _repair(shown.repair, shown.prompt)
-    yield from _verdict_lines(shown.rationale, shown.problem.gold)
+    yield from _verdict_lines(shown.rationale, shown.problem)
     if not shown.exams:
         yield Sentences("It has no exams.")
         return
@@ -201,7 +201,7 @@ def _exam_table(shown: RationaleView) -> Ruled:
 def _student(shown: StudentView) -> Iterator[Piece]:
     yield from _problem(shown.problem)
     yield _title(f"{_name(shown.rationale)}: the exams of {shown.student}")
-    yield from _verdict_lines(shown.rationale, shown.problem.gold)
+    yield from _verdict_lines(shown.rationale, shown.problem)
     if not shown.exams:
         yield Sentences(f"{shown.student} has no exams under this rationale.")
         return
@@ -209,16 +209,16 @@ def _student(shown: StudentView) -> Iterator[Piece]:
     for number, exam in enumerate(shown.exams, 1):
         yield Text()
         yield _title(f"{number} of {len(shown.exams)}: {exam.ep}, repeat {exam.repeat}")
-        same = _common(before, exam.prompt)
+        same = common_start(before, exam.prompt)
         yield from _prompt(exam.prompt, exam.own_prompt, same)
         before = exam.prompt
         if not exam.prompt:
             yield _heading("exam problem")
             yield _data(exam.problem)
-        yield from _answer(exam)
+        yield from _answer(exam, shown.problem.form == "code")
 
 
-def _answer(exam: ExamView) -> Iterator[Piece]:
+def _answer(exam: ExamView, code: bool) -> Iterator[Piece]:
     if exam.failed:
         yield _data(f"It failed ({exam.failed}): {exam.detail}", "")
         return
@@ -228,8 +228,11 @@ def _answer(exam: ExamView) -> Iterator[Piece]:
         yield _heading(f"{exam.student} answered")
         yield _data(exam.text)
         yield from _repair(exam.repair, exam.prompt)
-        answer = "none" if exam.answer is None else exam.answer
-        yield _data(f"Answer: {answer}; gold: {exam.gold}; {_verdict(bool(exam.right))}", "")
+        program = "its repaired program" if exam.repair and exam.repair.kept else "its program"
+        yield _graded(program if code and exam.answer else exam.answer, "" if code else exam.gold, bool(exam.right))
+        if code:
+            yield _heading("gold answer")
+            yield _data(exam.gold)
     yield _data(f"Tokens: {exam.prompt_tokens:,} of the prompt, {exam.completion_tokens:,} of the answer", "")
 
 
@@ -242,7 +245,7 @@ def _repair(repair: RepairView | None, before: Parts) -> Iterator[Piece]:
     if repair.failed:
         yield _data(f"Its repair failed ({repair.failed}): {repair.detail}", "")
         return
-    yield from _prompt(repair.prompt, own=False, same=_common(before, repair.prompt)) if repair.prompt else ()
+    yield from _prompt(repair.prompt, own=False, same=common_start(before, repair.prompt)) if repair.prompt else ()
     yield _heading(f"repaired: {_verdict(bool(repair.right))}, {'kept' if repair.kept else 'not better, so not kept'}")
     yield _data(repair.text)
     yield _data(f"Tokens: {repair.prompt_tokens:,} of the prompt, {repair.completion_tokens:,} of the answer", "")
@@ -305,21 +308,18 @@ def _prompt(parts: Parts, own: bool, same: int = 0) -> Iterator[Piece]:
             yield _data(text.strip())
 
 
-def _common(a: Parts, b: Parts) -> int:
-    """How many parts two prompts have in common, at their beginning; at least the last one of `b` is its own."""
-    same = 0
-    while same < min(len(a), len(b) - 1) and a[same] == b[same]:
-        same += 1
-    return same if same > 1 else 0
-
-
-def _verdict_lines(line: RationaleLine, gold: str) -> Iterator[Piece]:
-    answer = "none" if line.answer is None else line.answer
-    yield _data(f"Answer: {answer}; gold: {gold}; {_verdict(line.right)}", "")
+def _verdict_lines(line: RationaleLine, problem: ProblemView) -> Iterator[Piece]:
+    # The gold program of a code problem stands above, with its lines.
+    yield _graded(line.answer, "" if problem.form == "code" else problem.gold, line.right)
     tokens = f"{line.completion_tokens:,}{', cut off' * line.cut_off}"
     yield _data(f"LbT score: {figure(line.lbt_score, '.3f')}; tokens: {tokens}", "")
     if line.dropped:
         yield Sentences(f"Dropped: {DROPPED}.")
+
+
+def _graded(answer: str | None, gold: str, right: bool) -> Piece:
+    parts = f"Answer: {'none' if answer is None else answer}", f"gold: {gold}" * bool(gold), _verdict(right)
+    return _data("; ".join(filter(None, parts)), "")
 
 
 def _name(line: RationaleLine) -> str:

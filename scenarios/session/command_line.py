@@ -115,6 +115,9 @@ def explain(error: Exception) -> tuple[str, int]:
         unused: list[str] = getattr(error, "unused_tokens", None) or []
         if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
             return f"{unused[-1]} needs a value", WRONG
+        if isinstance(error, cyclopts.UnknownOptionError) and not str(error).endswith("?"):
+            command = " ".join(["python run.py", *(error.command_chain or ()), "--help"])
+            return f"{error} {command} lists the options.", WRONG
         return f"Too many arguments; not understood: {' '.join(unused)}" if unused else str(error), WRONG
     if isinstance(error, LbtError | OSError | sqlite3.Error):
         database = isinstance(error.__cause__, sqlite3.Error)

@@ -90,6 +90,8 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
             "problem for which there are none has no exams, and self-consistency decides."
         )
     yield f"{teacher} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale."
+    if lesson.self_debug:
+        yield f"{teacher} repairs once each program that fails a visible case; the better one counts and is taught."
     begins = "As soon as a rationale has an answer" if exam.allocation == "full" else "Under each rationale"
     yield (
         f"{begins}, {_answer([student.name for student in scenario.students])} its exam problems, each "
@@ -110,9 +112,8 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
         )
     if exam.questions:
         yield f"Before its exam each student asks one question about the rationale, and {teacher} answers it."
-    authors = [teacher] * lesson.self_debug + [student.name for student in scenario.students] * exam.self_debug
-    if authors:
-        yield f"Whose program fails a visible case repairs it once: {', '.join(authors)}."
+    if exam.self_debug:
+        yield "Each student repairs once each program of its exams that fails a visible case; the better one counts."
     if exam.score == "logprob":
         yield (
             "Each student also says once per rationale and exam problem how likely it finds the worked solution; "

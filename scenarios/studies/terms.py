@@ -8,8 +8,8 @@ from typing import Any
 from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
 from scenarios.config.yaml_tree import shown
+from scenarios.report.baselines import BY_CASES, baseline_names, entry_of
 from scenarios.report.baselines import LABELS as BASELINES
-from scenarios.report.baselines import baseline_names, entry_of
 from scenarios.report.methods import DENSE_METHODS, EQUAL_COST_METHODS, METHODS
 from scenarios.scoring import lineups
 from scenarios.studies.schema import Study
@@ -127,6 +127,10 @@ def primary_terms(study: Study, scenario: Scenario, lineups: Collection[str]) ->
                 raise ScenarioMistake(key, f"{side} needs `lesson.equal_cost: true` in the section set")
             if (entry := entry_of(side)) and entry not in scenario.baselines:
                 raise ScenarioMistake(key, f"{side} needs `baselines: [{entry}]` in the section set")
+            if side == BY_CASES:
+                raise ScenarioMistake(
+                    key, f"{side} is compared by S-score, and a primary comparison is of right answers"
+                )
             if side not in known:
                 raise ScenarioMistake(key, f"{shown(side)} is neither a line-up nor a method; {near(side, known)}")
         for place, other in ((0, 1), (1, 0)):

@@ -75,7 +75,7 @@ def refuse_form(form: AnswerForm) -> None:
         TaskError: their answers are programs, or Yes and No.
     """
     why = {
-        "code": "programs have no answer to agree on: a code problem needs cases",
+        "code": "programs have no answer to agree on",
         "yes_no": "of two answers one is always given by more than half, so agreement says little",
     }
     if form in why:

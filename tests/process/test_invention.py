@@ -174,7 +174,7 @@ def test_what_does_not_go_with_invented_problems_is_refused(overrides: tuple[str
 
 def test_entries_of_invented_problems_are_refused_elsewhere_and_so_are_code_problems(tmp_path: Path) -> None:
     said = classes.say("plan", classes.SMOKE, *classes.sets("exam.invent.answers=9"), code=2)
-    assert "is for exam.maker: invented, not variants" in " ".join(said.split())
+    assert "exam.invent.answers: is for exam.maker: invented, not variants" in " ".join(said.split())
     said = classes.say("plan", "scenarios/code.yaml", *classes.sets("exam.maker=invented"), code=2)
     assert "programs have no answer to agree on" in " ".join(said.split())
     lines = [json.dumps({"question": f"Is {n} even?", "answer": "Yes"}) for n in range(8)]

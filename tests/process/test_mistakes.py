@@ -160,6 +160,7 @@ def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
         ),
         (["pln", "scenarios/smoke.yaml"], "did you mean plan?"),
         (["scenarios/smoke.yaml", "scenarios/level1.yaml"], "not understood: scenarios/level1.yaml"),
+        (["watch", "runs/x", "--foo"], "Unknown option: --foo. python run.py watch --help lists the options."),
         (["--out", "somewhere"], "SCENARIO requires an argument"),
         (["plan", "scenarios/smoke.yaml", "--seed", "x"], "--seed: a whole number is wanted, not 'x'"),
         (["study", "scenarios/studies/smoke.yaml", "--seed", "x"], "--seed: a whole number is wanted, not 'x'"),

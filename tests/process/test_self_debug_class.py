@@ -58,7 +58,7 @@ def test_repairs_are_counted_and_some_of_them_pass(finished: Path) -> None:
     assert any(one.answer is None for stage in REPAIRS for one in asked[stage]), "it changes nothing"
     assert len(asked["exam_repair"]) == sum(bool(one.failing) for one in asked["exam"])
     said = " ".join(classes.say("report", finished).split())
-    assert f"of the teacher {counts['repairs']} programs ({counts['repairs_right']} then passed" in said
+    assert f"the teacher repaired {counts['repairs']} programs, of which {counts['repairs_right']} then passed" in said
     methods, agents = summary(finished)["methods"], {one["name"]: one for one in summary(finished)["agents"]}
     spent = sum(one["completion_tokens"] for one in agents.values())
     paid = methods["m1_max"]["completion_tokens"] + methods["greedy"]["completion_tokens"]
@@ -109,10 +109,12 @@ def test_show_and_the_page_have_both_programs(finished: Path) -> None:
     said = classes.say("show", finished, repair.tp, repair.tr)
     assert "its program fails visible cases" in said
     assert "Your program fails:" in said
+    assert "; gold: " not in said, "the gold program stands at the top"
     of_student = json.loads(classes.say("show", finished, exam.tp, exam.tr, exam.agent, "--json"))
     shown = {(one["ep"], one["repeat"]): one["repair"] for one in of_student["exams"]}
     assert shown[exam.ep, exam.repeat]["text"] == exam.text
-    assert "[repaired: " in classes.say("show", finished, exam.tp, exam.tr, exam.agent)
+    said = classes.say("show", finished, exam.tp, exam.tr, exam.agent)
+    assert "[repaired: " in said and "Answer: its " in said and "[gold answer]" in said
     assert (finished / "report.html").is_file()
 
 

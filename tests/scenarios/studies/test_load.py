@@ -163,6 +163,7 @@ def test_a_student_that_is_called_as_a_method_does_not_take_its_place(file: Path
         ("[1, 2]", "[]", ":15: seeds: needs a list of at least 1"),
         ("[1, 2]", "[1, 1]", ":15: seeds: names a seed twice"),
         ("mixed - copies", "mixed - copis", ":16: primary.0: 'copis' is neither a line-up nor a method; did you mean"),
+        ("mixed - copies", "mixed - by_visible_cases", ":16: primary.0: by_visible_cases is compared by S-score"),
         ("mixed - copies", "mixed-copies", ":16: primary.0: needs A - B with blanks around the minus"),
         ("mixed - copies", "mixed - mixed.max", ":16: primary.0: compares mixed with itself"),
         ("mixed - copies", "mixed - sc_at_cost", ":16: primary.0: sc_at_cost needs `lesson.equal_cost: true`"),
