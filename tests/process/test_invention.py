@@ -49,6 +49,9 @@ def test_invented_problems_are_marked_wherever_they_are_shown(invented: Path) ->
     said = " ".join(classes.say("report", invented).split())
     written = sum(one["candidates"] for one in found.values())
     assert f"Exam problems were written by teacher: {written}, of which" in said
+    left = written - sum(one["unusable"] + one["duplicates"] + one["disputed"] for one in found.values())
+    used = sum(len(one["problems"]) for one in found.values())
+    assert f"; {used} of the other {left} are used." in said
     assert "and may be wrong" in said
     tp, exam = next((tp, one) for tp, one in found.items() if one["problems"])
     first = exam["problems"][0]
