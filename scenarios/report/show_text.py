@@ -26,7 +26,7 @@ from scenarios.report.show import (
 )
 from scenarios.report.show_exams import ExamView, RepairView
 from scenarios.report.show_sets import SetLine, SetView
-from scenarios.store.prompts import Parts
+from scenarios.store.prompts import Parts, in_common
 
 INDENT = "  "
 ID_DIGITS = 12
@@ -56,6 +56,12 @@ def _pieces(shown: Shown, run: str) -> Iterator[Piece]:
             yield from _listing(shown, run)
         case ProblemView():
             yield from _problem(shown)
+            for ep in shown.exam_problems if shown.invented else ():
+                heading = f"{ep.id.removeprefix(f'{shown.tp}/ep/')}, gold answer {ep.shown}"
+                yield from (_heading(heading), _data(ep.text), Text())
+            if not shown.rationales:
+                yield Sentences("It has no rationales yet.")
+                return
             yield Trimmed(_rationales(shown))
             yield _data(f"One of them, with its prompt and exams: python run.py show {run} {shown.number} REPEAT", "")
         case RationaleView():
@@ -90,7 +96,8 @@ def _problems(lines: Sequence[ProblemLine]) -> Ruled:
     for line in lines:
         answers = [f"{one.answer} x{one.votes}{' +' * one.right}" for one in line.answers]
         answers += [f"none x{line.without_answer}"] * bool(line.without_answer)
-        answers += [f"({many(line.awaited, 'request')} due)"] * bool(line.awaited)
+        due = "exam problems are being written" if line.writing else f"{many(line.awaited, 'request')} due"
+        answers += [f"({due})"] * bool(line.writing or line.awaited)
         chosen = [line.chosen.get(rule) for rule in RULES]
         named = ["-" if c is None or c.answer is None else f"{c.answer}{' +' * c.correct}" for c in chosen]
         table.add_row(str(line.number), line.tp, line.gold, ", ".join(answers), *named)
@@ -209,7 +216,7 @@ def _student(shown: StudentView) -> Iterator[Piece]:
     for number, exam in enumerate(shown.exams, 1):
         yield Text()
         yield _title(f"{number} of {len(shown.exams)}: {exam.ep}, repeat {exam.repeat}")
-        same = _common(before, exam.prompt)
+        same = in_common(before, exam.prompt)
         yield from _prompt(exam.prompt, exam.own_prompt, same)
         before = exam.prompt
         if not exam.prompt:
@@ -242,7 +249,7 @@ def _repair(repair: RepairView | None, before: Parts) -> Iterator[Piece]:
     if repair.failed:
         yield _data(f"Its repair failed ({repair.failed}): {repair.detail}", "")
         return
-    yield from _prompt(repair.prompt, own=False, same=_common(before, repair.prompt)) if repair.prompt else ()
+    yield from _prompt(repair.prompt, own=False, same=in_common(before, repair.prompt)) if repair.prompt else ()
     yield _heading(f"repaired: {_verdict(bool(repair.right))}, {'kept' if repair.kept else 'not better, so not kept'}")
     yield _data(repair.text)
     yield _data(f"Tokens: {repair.prompt_tokens:,} of the prompt, {repair.completion_tokens:,} of the answer", "")
@@ -303,14 +310,6 @@ def _prompt(parts: Parts, own: bool, same: int = 0) -> Iterator[Piece]:
         if role == "scored":
             yield _heading(ROLES[role])
             yield _data(text.strip())
-
-
-def _common(a: Parts, b: Parts) -> int:
-    """How many parts two prompts have in common, at their beginning; at least the last one of `b` is its own."""
-    same = 0
-    while same < min(len(a), len(b) - 1) and a[same] == b[same]:
-        same += 1
-    return same if same > 1 else 0
 
 
 def _verdict_lines(line: RationaleLine, gold: str) -> Iterator[Piece]:

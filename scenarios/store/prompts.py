@@ -113,3 +113,11 @@ def read_turns(query: Callable[..., Iterable[tuple[Any, ...]]], found: Iterable[
         msgspec.json.encode(sorted(set(found))).decode(),
     )
     return {turn.id: turn for turn in (PromptTurn(*row) for row in rows)}
+
+
+def in_common(a: Parts, b: Parts) -> int:
+    """How many parts two prompts have in common, at their beginning; at least the last one of `b` is its own."""
+    same = 0
+    while same < min(len(a), len(b) - 1) and a[same] == b[same]:
+        same += 1
+    return same if same > 1 else 0
