@@ -76,8 +76,7 @@ class Teach(Message, frozen=True, kw_only=True):
     sampling: Sampling
     demonstrations: tuple[Exemplar, ...] = ()
     complaint: str = ""
-    """What the program of an earlier answer to this request does on visible cases that it fails, one a line: review
-    and repair it. Empty: there was none."""
+    """Visible cases that the program of an earlier answer fails, one a line: review and repair it. Empty: none."""
     previous: str = ""
     """That earlier answer."""
     weights: str = ""
@@ -97,8 +96,8 @@ class Examine(Message, frozen=True, kw_only=True):
     task: str = ""
     """The task of all problems of this exam, in a sentence or two; empty: the problems state it."""
     complaint: str = ""
-    """As in `Teach`, like the next."""
     previous: str = ""
+    """Both as in `Teach`."""
     weights: str = ""
 
 

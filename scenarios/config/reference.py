@@ -84,14 +84,14 @@ python run.py scenarios/multi_student.yaml --set 'students.*.engine=simulated' -
 affect the speed of an answer but not its text. It also accepts another name or path of the same model, and the engine
 that `auto` chose.
 
-`extend` also accepts larger numbers (`task.problems`, `lesson.rationales`, `exam.problems`, `exam.repeats`), further
-students at the end of the list, `lesson.equal_cost`, `baselines`, and levels after the last one, if everything that was
-asked is asked again. It is not, and so the class is refused, where level 2 or 3 has begun and the new results would
-change what it asked (more rationales or exams would change the pairs of a training; `lesson.equal_cost`,
-`learn.samples` and `learn.rationales` do not), where a further identical student moves the repeats of the others
-(`exam.repeats` above 1), and where the problems cannot be drawn again. A refused class stays as it was. Further
-rationales that a larger class cannot buy are kept in its records and not counted. A class whose `exam.allocation` is
-not `full` is not extended.
+`extend` also accepts larger numbers (`task.problems`, `lesson.rationales`, `exam.problems`, `exam.repeats`,
+`exam.invent.candidates`), further students at the end of the list, `lesson.equal_cost`, `baselines`, and levels after
+the last one, if everything that was asked is asked again. It is not, and so the class is refused, where level 2 or 3
+has begun and the new results would change what it asked (more rationales or exams would change the pairs of a
+training; `lesson.equal_cost`, `learn.samples` and `learn.rationales` do not), where a further identical student moves
+the repeats of the others (`exam.repeats` above 1), and where the problems cannot be drawn again. A refused class
+stays as it was. Further rationales that a larger class cannot buy are kept in its records and not counted. A class
+whose `exam.allocation` is not `full` is not extended.
 """
 
 RULES = """\

@@ -89,11 +89,12 @@ def _invented(exams: Sequence[InventedExam]) -> str:
         duplicates=sum(one.duplicates for one in exams),
         disputed=sum(one.disputed for one in exams),
     )
-    said = f"Exam problems were {invention(total)}; {len(agreeing):,} are used"
+    others = total.candidates - total.unusable - total.duplicates - total.disputed
+    said = f"Exam problems were {invention(total)}; {len(agreeing):,} of the other {others:,} are used"
     if agreeing:
         said += (
             f". Their gold answers are those that more than half of the writer's {exams[0].answers} answers gave "
-            f"({sum(agreeing) / len(agreeing):.1f} on average), and may be wrong"
+            f"(on average {sum(agreeing) / len(agreeing):.1f} of {exams[0].answers}), and may be wrong"
         )
     if fewer:
         said += f". {many(fewer, 'problem')} with fewer than {most}"

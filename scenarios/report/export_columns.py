@@ -30,7 +30,7 @@ class TableOf(NamedTuple):
 
 
 FAILED = "the request failed"
-NO_GRADE = "the request failed, or the gold answer was not known yet (stage agree)"
+NO_TR = "none was read (stages alone and agree)"
 NO_ANSWER = "no answer was found, or the request failed"
 RESULT = (
     Column("failed", "text", "kind of the failure: context, engine, deaths, unsupported or refused", "it did not fail"),
@@ -45,11 +45,12 @@ RESULT = (
     ),
     Column("at", "text", "when it was recorded: UTC, ISO 8601"),
 )
-SCORED = (
+COMPLETION = (
     Column("text", "text", "the completion", FAILED),
     Column("answer", "text", "the answer that the grader found in it", NO_ANSWER),
-    Column("correct", "boolean", "whether it is right by the latest grade, also where it was cut off", NO_GRADE),
 )
+CORRECT = Column("correct", "boolean", "whether it is right by the latest grade, also where it was cut off", FAILED)
+NO_GRADE = f"{FAILED}, or the gold answer was not known yet (stage agree)"
 PLACE = (
     Column("stage", "text", "what it was asked for; docs/results.md lists the stages"),
     Column("level", "integer", "level that asked first"),
@@ -107,7 +108,8 @@ TABLES = {
             *PLACE,
             Column("teacher", "text", "name of the agent"),
             WEIGHTS,
-            *SCORED,
+            *COMPLETION,
+            CORRECT,
             Column("exams_of", "text", "id of the TR with the same text whose exams are shared", "it has no exams"),
             Column("exam_answers", "integer", "number of EAs under it, of all students"),
             Column("exam_right", "integer", "how many of these are right"),
@@ -124,17 +126,19 @@ TABLES = {
         NO_TP,
     ),
     "exams": TableOf(
-        "exam answer (EA), failed ones included, and each repair of one (stage exam_repair)",
+        "exam answer (EA), failed ones included, each repair of one (stage exam_repair), each answer of a student to a "
+        "TP without a TR (stage alone), and each answer of a writer to its candidate for an EP (stage agree)",
         (
             Column("request_id", "text", "id of the request"),
             Column("tp", "text", "id of the TP", "level 3 with exemplar sets"),
-            Column("tr", "text", "id of the TR, or key of the exemplar set, that the student read"),
-            Column("ep", "text", "id of the exam problem"),
+            Column("tr", "text", "id of the TR, or key of the exemplar set, that the student read", NO_TR),
+            Column("ep", "text", "id of the exam problem; of the TP (stage alone); of the candidate (stage agree)"),
             Column("repeat", "integer", "number of the sample, from 0; identical students share the numbers"),
-            Column("student", "text", "name of the agent; at level 3 also the teacher"),
+            Column("student", "text", "name of the agent; at level 3 and in stage agree also the teacher"),
             *PLACE,
             WEIGHTS,
-            *SCORED,
+            *COMPLETION,
+            CORRECT._replace(null=NO_GRADE),
             *RESULT,
             FAILING,
         ),

@@ -109,7 +109,7 @@ def _digest(tp: str, text: str) -> bytes:
 def exams(store: Store) -> Iterator[Row]:
     """Ordered by request id."""
     return store.rows(
-        f"SELECT r.request_id, {_null('tp')}, tr, ep, repeat, agent, {PLACE}, {_null('weights')}, {SCORED}, "  # noqa: S608
+        f"SELECT r.request_id, {_null('tp')}, {_null('tr')}, ep, repeat, agent, {PLACE}, {_null('weights')}, {SCORED}, "  # noqa: S608
         f"{_usage(store)}, NULLIF({store.column('failing')}, '') FROM {GRADED} WHERE kind = 'Examine' "
         "ORDER BY r.request_id"
     )

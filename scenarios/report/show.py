@@ -12,6 +12,7 @@ import msgspec
 from broker.errors import ScenarioError
 from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scenario
+from scenarios.levels.observe.invention import AGREE, INVENT
 from scenarios.levels.observe.self_debug import REPAIRS
 from scenarios.records.observe import InventedExam, Rationale, TeachingProblemRecord
 from scenarios.report.named import near, pick
@@ -26,7 +27,7 @@ from scenarios.tasks.problems import Bank, Problem
 
 RULES: dict[str, Rule] = {"SC": "sc", "MAX": "max", "SUM": "sum"}
 GREEDY = "greedy"
-LEVEL_1 = frozenset({"invent", "agree", "greedy", "teach", "ask", "explain", "exam", "grade", *REPAIRS.values()})
+LEVEL_1 = frozenset({INVENT, AGREE, "greedy", "teach", "ask", "explain", "exam", "grade", *REPAIRS.values()})
 """Stages of the requests that a teaching problem waits for."""
 
 
@@ -52,6 +53,8 @@ class ProblemLine(msgspec.Struct, frozen=True):
     """By rule; empty: there are no TRs yet."""
     awaited: int
     """Requests that are due and have no result."""
+    writing: bool
+    """Whether exam problems of the class are still being written, before any TP is taught (`exam.maker: invented`)."""
 
 
 class ClassListing(msgspec.Struct, frozen=True):
@@ -189,6 +192,7 @@ def _problem_lines(one: RecordedClass) -> list[ProblemLine]:
     students = tuple(student.name for student in one.scenario.students)
     lessons = {lesson.tp: lesson for lesson in one.outcome.lessons}
     due = Counter(request.tp for request in one.due if request.stage in LEVEL_1)
+    writing = any(request.stage in (INVENT, AGREE) for request in one.due)
     lines = []
     for number, item in enumerate(one.bank.items, 1):
         tp = item.tp
@@ -203,6 +207,7 @@ def _problem_lines(one: RecordedClass) -> list[ProblemLine]:
                 without_answer=sum(r.answer is None for r in sheet.lesson.rationales) if sheet else 0,
                 chosen={n: sheet.choose(rule, students, one.scenario.scoring) for n, rule in RULES.items() if sheet},
                 awaited=due[tp.id],
+                writing=writing,
             )
         )
     return lines

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.text import Text
 
-from broker.printable import printable_lines
 from scenarios.report.exams import invention
 from scenarios.report.formatting import figure, many
 from scenarios.report.layout import Ruled, Sentences, Trimmed
@@ -25,22 +24,14 @@ from scenarios.report.show import (
     StudentView,
 )
 from scenarios.report.show_exams import ExamView, RepairView
+from scenarios.report.show_pieces import Piece, data, heading, prompt_pieces, title
 from scenarios.report.show_sets import SetLine, SetView
 from scenarios.store.prompts import Parts, common_start
 
-INDENT = "  "
 ID_DIGITS = 12
 """How many digits of the ids of requests and sets are printed: enough to name one."""
 DROPPED = "exams ended early, since other rationales did better (exam.allocation)"
 MARKS = {True: "+", False: "-", None: "x"}
-ROLES = {
-    "system": "instructions",
-    "user": "asked",
-    "assistant": "answered",
-    "begun": "the answer begins with",
-    "scored": "solution that is scored",
-}
-Piece = RenderableType | Text
 
 
 def print_shown(console: Console, shown: Shown, run: str) -> None:
@@ -56,8 +47,14 @@ def _pieces(shown: Shown, run: str) -> Iterator[Piece]:
             yield from _listing(shown, run)
         case ProblemView():
             yield from _problem(shown)
+            for ep in shown.exam_problems if shown.invented else ():
+                name = ep.id.removeprefix(f"{shown.tp}/ep/")
+                yield from (heading(f"{name}, gold answer {ep.shown}"), data(ep.text), Text())
+            if not shown.rationales:
+                yield Sentences("It has no rationales yet.")
+                return
             yield Trimmed(_rationales(shown))
-            yield _data(f"One of them, with its prompt and exams: python run.py show {run} {shown.number} REPEAT", "")
+            yield data(f"One of them, with its prompt and exams: python run.py show {run} {shown.number} REPEAT", "")
         case RationaleView():
             yield from _rationale(shown, run)
         case StudentView():
@@ -67,15 +64,15 @@ def _pieces(shown: Shown, run: str) -> Iterator[Piece]:
 
 
 def _listing(shown: ClassListing, run: str) -> Iterator[Piece]:
-    yield _title(f"{shown.scenario}, {shown.status}")
+    yield title(f"{shown.scenario}, {shown.status}")
     if shown.problems:
         yield Text()
         yield Trimmed(_problems(shown.problems))
-        yield _data(f"One of them: python run.py show {run} NUMBER", "")
+        yield data(f"One of them: python run.py show {run} NUMBER", "")
     if shown.sets:
         yield Text()
         yield Trimmed(_sets(shown.sets))
-        yield _data(f"One of them: python run.py show {run} SET", "")
+        yield data(f"One of them: python run.py show {run} SET", "")
     if not shown.problems and not shown.sets:
         yield Sentences("No exemplar set is scored yet.")
 
@@ -90,7 +87,8 @@ def _problems(lines: Sequence[ProblemLine]) -> Ruled:
     for line in lines:
         answers = [f"{one.answer} x{one.votes}{' +' * one.right}" for one in line.answers]
         answers += [f"none x{line.without_answer}"] * bool(line.without_answer)
-        answers += [f"({many(line.awaited, 'request')} due)"] * bool(line.awaited)
+        due = "exam problems are being written" if line.writing else f"{many(line.awaited, 'request')} due"
+        answers += [f"({due})"] * bool(line.writing or line.awaited)
         chosen = [line.chosen.get(rule) for rule in RULES]
         named = ["-" if c is None or c.answer is None else f"{c.answer}{' +' * c.correct}" for c in chosen]
         table.add_row(str(line.number), line.tp, line.gold, ", ".join(answers), *named)
@@ -113,20 +111,20 @@ def _sets(lines: Sequence[SetLine]) -> Ruled:
 
 
 def _problem(shown: ProblemView) -> Iterator[Piece]:
-    yield _title(f"Teaching problem {shown.number}: {shown.tp}")
-    yield _data(shown.text)
+    yield title(f"Teaching problem {shown.number}: {shown.tp}")
+    yield data(shown.text)
     yield Text()
-    yield _data(f"Gold answer: {shown.gold}", "")
+    yield data(f"Gold answer: {shown.gold}", "")
     near = [f" (similarity {similarity:.2f})" for similarity in shown.similarities]
     if shown.invented:
         near = [f" ({shown.invented.mark(one.ep)})" for one in shown.invented.problems]
     if shown.exam_problems:
         named = zip_longest((ep.id for ep in shown.exam_problems), near, fillvalue="")
-        yield _data(f"Exam problems: {', '.join(id + how for id, how in named)}", "")
+        yield data(f"Exam problems: {', '.join(id + how for id, how in named)}", "")
     elif shown.invented:
-        yield _data(f"No usable exam problem of {invention(shown.invented)}: SC chooses the answer.", "")
+        yield data(f"No usable exam problem of {invention(shown.invented)}: SC chooses the answer.", "")
     elif shown.similarities:
-        yield _data(f"No exam problem is near enough{''.join(near[:1])}: SC chooses the answer.", "")
+        yield data(f"No exam problem is near enough{''.join(near[:1])}: SC chooses the answer.", "")
     else:
         yield Sentences("Its exam problems are not known yet.")
     yield Text()
@@ -162,11 +160,11 @@ def _rationales(shown: ProblemView) -> Ruled:
 
 def _rationale(shown: RationaleView, run: str) -> Iterator[Piece]:
     yield from _problem(shown.problem)
-    yield _title("The teacher's prompt")
-    yield from _prompt(shown.prompt, shown.own_prompt)
+    yield title("The teacher's prompt")
+    yield from prompt_pieces(shown.prompt, shown.own_prompt)
     yield Text()
-    yield _title(_name(shown.rationale))
-    yield _data(shown.text)
+    yield title(_name(shown.rationale))
+    yield data(shown.text)
     yield Text()
     yield from _repair(shown.repair, shown.prompt)
     yield from _verdict_lines(shown.rationale, shown.problem)
@@ -176,7 +174,7 @@ def _rationale(shown: RationaleView, run: str) -> Iterator[Piece]:
     yield Text()
     yield Trimmed(_exam_table(shown))
     names = f"{shown.problem.number} {_short(shown.rationale)}"
-    yield _data(f"The texts of a student: python run.py show {run} {names} STUDENT", "")
+    yield data(f"The texts of a student: python run.py show {run} {names} STUDENT", "")
 
 
 def _exam_table(shown: RationaleView) -> Ruled:
@@ -200,7 +198,7 @@ def _exam_table(shown: RationaleView) -> Ruled:
 
 def _student(shown: StudentView) -> Iterator[Piece]:
     yield from _problem(shown.problem)
-    yield _title(f"{_name(shown.rationale)}: the exams of {shown.student}")
+    yield title(f"{_name(shown.rationale)}: the exams of {shown.student}")
     yield from _verdict_lines(shown.rationale, shown.problem)
     if not shown.exams:
         yield Sentences(f"{shown.student} has no exams under this rationale.")
@@ -208,69 +206,70 @@ def _student(shown: StudentView) -> Iterator[Piece]:
     before: Parts = ()
     for number, exam in enumerate(shown.exams, 1):
         yield Text()
-        yield _title(f"{number} of {len(shown.exams)}: {exam.ep}, repeat {exam.repeat}")
+        yield title(f"{number} of {len(shown.exams)}: {exam.ep}, repeat {exam.repeat}")
         same = common_start(before, exam.prompt)
-        yield from _prompt(exam.prompt, exam.own_prompt, same)
+        yield from prompt_pieces(exam.prompt, exam.own_prompt, same)
         before = exam.prompt
         if not exam.prompt:
-            yield _heading("exam problem")
-            yield _data(exam.problem)
+            yield heading("exam problem")
+            yield data(exam.problem)
         yield from _answer(exam, shown.problem.form == "code")
 
 
 def _answer(exam: ExamView, code: bool) -> Iterator[Piece]:
     if exam.failed:
-        yield _data(f"It failed ({exam.failed}): {exam.detail}", "")
+        yield data(f"It failed ({exam.failed}): {exam.detail}", "")
         return
     if exam.kind == "Grade":
-        yield _data(f"Mean log-probability of the solution: {figure(exam.logprob, '.4f')} nats per token", "")
+        yield data(f"Mean log-probability of the solution: {figure(exam.logprob, '.4f')} nats per token", "")
     else:
-        yield _heading(f"{exam.student} answered")
-        yield _data(exam.text)
+        yield heading(f"{exam.student} answered")
+        yield data(exam.text)
         yield from _repair(exam.repair, exam.prompt)
         program = "its repaired program" if exam.repair and exam.repair.kept else "its program"
         yield _graded(program if code and exam.answer else exam.answer, "" if code else exam.gold, bool(exam.right))
         if code:
-            yield _heading("gold answer")
-            yield _data(exam.gold)
-    yield _data(f"Tokens: {exam.prompt_tokens:,} of the prompt, {exam.completion_tokens:,} of the answer", "")
+            yield heading("gold answer")
+            yield data(exam.gold)
+    yield data(f"Tokens: {exam.prompt_tokens:,} of the prompt, {exam.completion_tokens:,} of the answer", "")
 
 
 def _repair(repair: RepairView | None, before: Parts) -> Iterator[Piece]:
     """The repair of a program; `before` is the prompt of the first one."""
     if repair is None:
         return
-    yield _heading("its program fails visible cases")
-    yield _data(repair.cases)
+    yield heading("its program fails visible cases")
+    yield data(repair.cases)
     if repair.failed:
-        yield _data(f"Its repair failed ({repair.failed}): {repair.detail}", "")
+        yield data(f"Its repair failed ({repair.failed}): {repair.detail}", "")
         return
-    yield from _prompt(repair.prompt, own=False, same=common_start(before, repair.prompt)) if repair.prompt else ()
-    yield _heading(f"repaired: {_verdict(bool(repair.right))}, {'kept' if repair.kept else 'not better, so not kept'}")
-    yield _data(repair.text)
-    yield _data(f"Tokens: {repair.prompt_tokens:,} of the prompt, {repair.completion_tokens:,} of the answer", "")
+    if repair.prompt:
+        yield from prompt_pieces(repair.prompt, own=False, same=common_start(before, repair.prompt))
+    yield heading(f"repaired: {_verdict(bool(repair.right))}, {'kept' if repair.kept else 'not better, so not kept'}")
+    yield data(repair.text)
+    yield data(f"Tokens: {repair.prompt_tokens:,} of the prompt, {repair.completion_tokens:,} of the answer", "")
     yield Text()
 
 
 def _set(shown: SetView) -> Iterator[Piece]:
-    yield _title(f"Exemplar set {shown.key}")
+    yield title(f"Exemplar set {shown.key}")
     for number, exemplar in enumerate(shown.exemplars, 1):
-        yield _heading(f"{number}, answer {exemplar.answer}")
-        yield _data(exemplar.text)
+        yield heading(f"{number}, answer {exemplar.answer}")
+        yield data(exemplar.text)
         if exemplar.reason:
-            yield _data(f"Reason: {exemplar.reason}")
+            yield data(f"Reason: {exemplar.reason}")
     yield Text()
     yield Trimmed(_sets(shown.rounds))
     for made in shown.made_by:
         yield Text()
         of = f" from set {made.parent[:ID_DIGITS]}" if made.parent else ""
         told = f", shown {many(made.mistakes, 'mistake')}" if made.mistakes else ""
-        yield _title(f"Written in round {made.round} ({made.arm}, run {made.run}){of}{told}")
+        yield title(f"Written in round {made.round} ({made.arm}, run {made.run}){of}{told}")
         for reason in made.reasons:
-            yield _data(f"- {reason}")
-        yield from _prompt(made.prompt, own=False)
-        yield _heading("the teacher wrote")
-        yield _data(made.text)
+            yield data(f"- {reason}")
+        yield from prompt_pieces(made.prompt, own=False)
+        yield heading("the teacher wrote")
+        yield data(made.text)
     if shown.exams:
         yield Text()
         table = Ruled("Its exams")
@@ -282,44 +281,18 @@ def _set(shown: SetView) -> Iterator[Piece]:
         yield Trimmed(table)
 
 
-def _prompt(parts: Parts, own: bool, same: int = 0) -> Iterator[Piece]:
-    """The parts of a prompt, without the first `same` ones, which were printed before."""
-    if not parts:
-        why = (
-            "the agent is a program of yours, which makes its own prompts."
-            if own
-            else "an earlier version of this program asked for it."
-        )
-        yield Sentences(f"The prompt was not kept: {why}")
-        return
-    (_, begun), *turns = parts
-    if same:
-        yield Sentences(f"The prompt begins with the first {many(same - 1, 'part')} of the one above, then:")
-    for role, text in turns[max(same - 1, 0) :]:
-        if role == "scored":
-            continue
-        yield _heading(ROLES.get(role, role))
-        yield _data(text)
-    yield _heading(ROLES["begun"])
-    yield _data(begun)
-    for role, text in turns[-1:]:
-        if role == "scored":
-            yield _heading(ROLES[role])
-            yield _data(text.strip())
-
-
 def _verdict_lines(line: RationaleLine, problem: ProblemView) -> Iterator[Piece]:
     # The gold program of a code problem stands above, with its lines.
     yield _graded(line.answer, "" if problem.form == "code" else problem.gold, line.right)
     tokens = f"{line.completion_tokens:,}{', cut off' * line.cut_off}"
-    yield _data(f"LbT score: {figure(line.lbt_score, '.3f')}; tokens: {tokens}", "")
+    yield data(f"LbT score: {figure(line.lbt_score, '.3f')}; tokens: {tokens}", "")
     if line.dropped:
         yield Sentences(f"Dropped: {DROPPED}.")
 
 
 def _graded(answer: str | None, gold: str, right: bool) -> Piece:
     parts = f"Answer: {'none' if answer is None else answer}", f"gold: {gold}" * bool(gold), _verdict(right)
-    return _data("; ".join(filter(None, parts)), "")
+    return data("; ".join(filter(None, parts)), "")
 
 
 def _name(line: RationaleLine) -> str:
@@ -335,16 +308,3 @@ def _short(line: RationaleLine) -> str:
 
 def _verdict(right: bool) -> str:
     return "right" if right else "wrong"
-
-
-def _title(text: str) -> Text:
-    return Text(printable_lines(text), style="bold")
-
-
-def _heading(text: str) -> Text:
-    return Text(printable_lines(f"[{text}]"), style="cyan")
-
-
-def _data(text: str, indent: str = INDENT) -> Text:
-    """A text of a model or of a task with its lines, each set in."""
-    return Text(indent + printable_lines(text, indent))

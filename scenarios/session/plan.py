@@ -74,7 +74,10 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
     taught = "rationale" if lesson.material == "rationale" else "problem and nothing but the answer"
     greedy = " once greedily, then" if lesson.greedy else ""
     yield (
-        f"{many(task.problems, 'teaching problem')} of {source}, {_exam_problems(exam)}, drawn with seed "
+        f"{many(task.problems, 'teaching problem')} of {source}, drawn with seed {scenario.seed}, each with at most "
+        f"{many(exam.problems, 'exam problem')} that {exam.invent.by or teacher} writes."
+        if exam.maker == "invented"
+        else f"{many(task.problems, 'teaching problem')} of {source}, {_exam_problems(exam)}, drawn with seed "
         f"{scenario.seed}."
     )
     if exam.abstain_below is not None:
@@ -137,8 +140,6 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
 
 def _exam_problems(exam: Exam) -> str:
     number, of = many(exam.problems, "exam problem"), Path(exam.bank or "").name or "the others"
-    if exam.maker == "invented":
-        return f"each with at most {number} that an agent writes"
     if exam.maker == "fixed":
         return f"all with the same {number} of {of}"
     nearest = f", the nearest of {of} by {exam.embedding}" * (exam.maker == "retrieval")
@@ -229,8 +230,8 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
         yield "teaching_rationales", "teaching rationales (TRs)", ""
         yield "greedy", "greedy answers", ""
     if counted.invented:
-        yield "invented", "exam problems written (EPs)", ""
-        yield "invented_answers", "answers of their writer", AT_MOST
+        yield "invented", "candidates for exam problems", ""
+        yield "invented_answers", "their writer's answers", AT_MOST
     yield "exam_answers", "exam answers (EAs)", AT_MOST
     if counted.further_rationales:
         yield "further_rationales", "further TRs, for SC at M1's cost", "about, at most"

@@ -14,15 +14,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from broker.errors import ScenarioError
+from broker.errors import LbtError, ScenarioError
 from broker.files import open_lock, write_atomically
 from scenarios.config import load
 from scenarios.config.overrides import source_of
 from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
-from scenarios.report.formatting import percent
+from scenarios.report.formatting import many, percent
 from scenarios.report.run_info import Status, facts_from
 from scenarios.session import rerun
+from scenarios.session.request_counts import counts
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.running import is_running
 from scenarios.store.sqlite import Store
@@ -193,14 +194,15 @@ class CellFolder(RunFolder):
         return Spent(classes=1, seconds=seconds, requests=requests, prompt_tokens=prompt, completion_tokens=completion)
 
     def progress(self) -> str:
-        """How many of its requests are answered, in words; empty: it has asked none, or is complete."""
+        """How many requests of its plan are answered, in words; empty: it has not begun, or is complete."""
         if self.status in ("not begun", "complete"):
             return ""
         with Store(self.path) as store:
-            ((done, total),) = store.rows(
-                "SELECT (SELECT count(*) FROM result), (SELECT COALESCE(sum(requests), 0) FROM total)"
-            )
-        return f"{done:,} of about {max(done, total):,} requests" if max(done, total) else ""
+            ((done,),) = store.rows("SELECT count(*) FROM result")
+        try:
+            return f"{done:,} of at most {max(done, counts(self.scenario()).requests):,} requests"
+        except LbtError:  # a file of its problems is gone
+            return many(done, "request")
 
     def summary(self) -> dict[str, Any]:
         """summary.json as it was last written; empty if it was not."""

@@ -103,6 +103,9 @@ def study_plan(
                 warnings |= dict.fromkeys(found)
             mine = named_lineups(study, [student.name for student in scenario.students], scenario.seed)
             separate = _separate_requests(scenario, list(mine.values()))
+        for student in scenario.students:
+            if not any(student.name in members for members in mine.values()):
+                warnings[f"{student.name} sits exams, but is in no line-up."] = None
         lineups = lineups or mine
         cells.append(
             CellPlan(
@@ -175,7 +178,9 @@ def tables(plan: StudyPlan) -> RenderableType:
     for cell in plan.cells:
         numbers = (cell.requests, cell.prompt_tokens, cell.completion_tokens)
         classes.add_row(label({**cell.factors, "seed": cell.seed}), *(f"{number:,}" for number in numbers))
-    parts: list[RenderableType] = [amounts, Sentences(shares), Sentences(in_words(plan.measured)), classes]
+    parts: list[RenderableType] = [amounts]
+    parts += [Sentences(shares)] if plan.separate_requests > plan.requests else []
+    parts += [Sentences(in_words(plan.measured)), classes]
     if plan.primary:
         compared = many(len(plan.primary), "primary comparison")
         parts.append(Sentences(f"{compared}, corrected together: {', '.join(plan.primary)}."))

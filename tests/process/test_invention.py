@@ -49,11 +49,15 @@ def test_invented_problems_are_marked_wherever_they_are_shown(invented: Path) ->
     said = " ".join(classes.say("report", invented).split())
     written = sum(one["candidates"] for one in found.values())
     assert f"Exam problems were written by teacher: {written}, of which" in said
+    left = written - sum(one["unusable"] + one["duplicates"] + one["disputed"] for one in found.values())
+    used = sum(len(one["problems"]) for one in found.values())
+    assert f"; {used} of the other {left} are used." in said
     assert "and may be wrong" in said
     tp, exam = next((tp, one) for tp, one in found.items() if one["problems"])
     first = exam["problems"][0]
     mark = f"written by teacher; answers agreed by {first['agreeing']} of 5"
-    assert f"{first['ep']} ({mark})" in classes.say("show", invented, tp)
+    shown = classes.say("show", invented, tp)
+    assert f"{first['ep']} ({mark})" in shown
     classes.say("export", invented, "--to", "jsonl", "--overwrite")
     lines = (invented / "export" / "problems.jsonl").read_text().splitlines()
     rows = {row["id"]: row for row in map(json.loads, lines)}
@@ -62,6 +66,11 @@ def test_invented_problems_are_marked_wherever_they_are_shown(invented: Path) ->
     assert rows[first["ep"]]["written_by"] == "teacher" and rows[first["ep"]]["tp"] == tp
     assert rows[first["ep"]]["agreement"] == first["agreeing"] / 5
     assert rows[tp]["written_by"] is None
+    ep = rows[first["ep"]]
+    assert (
+        f"[{first['ep'].removeprefix(f'{tp}/ep/')}, gold answer {ep['answer']}]\n  {ep['text'].splitlines()[0]}"
+        in shown
+    )
 
 
 def test_every_exam_answer_is_graded(invented: Path) -> None:
@@ -122,7 +131,9 @@ def test_a_class_killed_while_problems_are_written_comes_to_the_same(
         assert not store.query("SELECT 1 FROM result WHERE stage = 'exam'")
     assert "Exam problems" not in classes.say("report", out)
     assert "the figures cover 0 of 4 teaching problems" in " ".join(classes.say("report", out).split())
-    assert "near enough" not in classes.say("show", out, "4")
+    shown = classes.say("show", out, "4")
+    assert "near enough" not in shown and "It has no rationales yet." in shown and "REPEAT" not in shown
+    assert all(one["writing"] for one in listing(out)) and "due)" not in classes.say("show", out)
     classes.finish(classes.resume(out, "teacher.engine_args.tokens_per_second=4000"))
     assert classes.gradebook(out) == classes.gradebook(invented)
     assert summary(out)["exams"] == summary(invented)["exams"]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from scenarios.report.show_text import ROLES
+from scenarios.report.show_pieces import ROLES
 from scenarios.store import prompts
 from scenarios.store.prompts import PromptTurn
 from scenarios.store.sqlite import Store

@@ -49,6 +49,13 @@ def test_differences_name_the_entry_and_both_values(path: Path) -> None:
     ]
 
 
+def test_a_writer_that_is_the_teacher_anyway_is_no_difference(path: Path) -> None:
+    default = good(path, "exam.maker=invented")
+    assert difference(default, good(path, "exam.maker=invented", f"exam.invent.by={default.teacher.name}")) == []
+    student = good(path, "exam.maker=invented", f"exam.invent.by={default.students[0].name}")
+    assert difference(default, student) == [f"exam.invent.by: nothing (null) -> {default.students[0].name!r}"]
+
+
 def test_an_added_or_removed_student_is_one_line_of_the_difference(path: Path) -> None:
     assert difference(good(path), good(path, "students=[{name: tiny}]")) == ["students.1: 'peer' -> not there"]
     third = "students=[{name: tiny}, {name: peer, persona: brief}, {name: third}]"
