@@ -185,8 +185,7 @@ class Explain(Message, frozen=True, kw_only=True):
 class Judge(Message, frozen=True, kw_only=True):
     """Judge solutions of one problem, as a baseline of M1. The last line of the answer is `Answer: ...`.
 
-    Of one solution: Yes if it is right, else No (self-evaluation). Of several, numbered from 1: the number of the one
-    that agrees best with the others (universal self-consistency).
+    Of one: Yes if it is right, else No. Of several, numbered from 1: the one that agrees best with the others.
     """
 
     problem: str
