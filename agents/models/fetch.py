@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import stat
 import subprocess
 import zipfile
 import zlib
@@ -238,12 +239,13 @@ def _check(file: Path, sha256: str) -> None:
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of all files under `folder`, ignoring files that vanish meanwhile."""
+    """Return the bytes of all files under `folder`, ignoring files and folders that vanish meanwhile."""
     total = 0
-    for file in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            if not file.is_symlink() and file.is_file():
-                total += file.stat().st_size
+    for path, _, names in os.walk(folder):  # which passes over a folder that it cannot list
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found = os.lstat(os.path.join(path, name))
+                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
     return total
 
 

@@ -100,7 +100,8 @@ def _its_files(cache: Path) -> Iterator[Path]:
     """Yield the parent of the cache, the cache, and all its files if others may enter it."""
     yield from (cache.parent, cache)
     if cache.stat().st_mode & 0o077:
-        yield from cache.rglob("*")
+        for path, folders, names in os.walk(cache):  # which passes over folders that vanish meanwhile
+            yield from (Path(path, name) for name in (*folders, *names))
 
 
 def cache_part(*names: str) -> Path:

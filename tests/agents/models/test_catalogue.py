@@ -631,3 +631,23 @@ def test_the_marker_names_every_file(tmp_path: Path) -> None:
     marker = msgspec.json.decode((tmp_path / "a" / convert.MARKER).read_bytes(), type=convert.Marker)
     assert marker.files == {"config.json": 33, "model.safetensors": 7000, "tokenizer.json": 2}
     assert not (tmp_path / "a.partial").exists()
+
+
+def test_progress_passes_over_files_and_folders_that_vanish_while_they_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = tmp_path / "kept", tmp_path / "pip-download-abc"
+    for folder in (kept, gone):
+        folder.mkdir()
+        (folder / "part").write_bytes(b"12345")
+    scan = os.scandir
+
+    def slow(path: object) -> object:
+        if path == str(gone) and gone.is_dir():
+            (gone / "part").unlink()
+            gone.rmdir()
+        return scan(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", slow)
+    assert fetch._size(tmp_path) == 5
+    assert not gone.exists()

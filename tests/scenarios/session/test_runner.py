@@ -196,6 +196,7 @@ def test_no_message_for_an_agent_holds_a_gold_answer(store: Store, grader: Class
         assert isinstance(message, Teach | Examine)
         assert set(msgspec.structs.asdict(message)) <= {
             "problem", "answer_form", "sampling", "demonstrations", "weights", "material", "dialogue", "task",
+            "complaint", "previous",
         }  # fmt: skip
 
 
