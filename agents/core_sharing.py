@@ -29,8 +29,7 @@ AT_WORK, IDLE = 1, 0
 LOOK_S = 0.5
 """How often an agent looks whether its threads had to wait, where other agents are idle."""
 WAITS = 0.2
-"""It takes no core of others, or gives them back, where its threads together waited for a core for this share of the
-time."""
+"""It takes no core of others, or gives them back, where its threads waited for this share of the time, all together."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 10.0, 160.0
 """After it gave them back it tries again after a pause, which doubles each time."""
 
@@ -70,10 +69,6 @@ class CoreTable:
     def clear(self, entry: int) -> None:
         """Say that an agent is idle: its process has ended, perhaps in the midst of its work."""
         self._bytes[entry] = IDLE
-
-    def is_at_work(self, entry: int) -> bool:
-        """Whether an agent has requests."""
-        return self._bytes[entry] == AT_WORK
 
 
 def waited_s() -> float | None:

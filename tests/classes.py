@@ -1,5 +1,6 @@
 """Real classes for tests and benchmarks: run.py as a user runs it, with simulated engines, and how to disturb one."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -141,6 +143,12 @@ def tables(out: Path) -> dict[str, list[tuple[object, ...]]]:
     with Store(out) as store:
         names = [str(name) for (name,) in store.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")]
         return {name: store.query(f"SELECT * FROM {name}") for name in names}  # noqa: S608 - our own names
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """What summary.json says."""
+    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return found
 
 
 def events(out: Path, kind: str) -> list[str]:

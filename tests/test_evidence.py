@@ -1,6 +1,7 @@
 """docs/evidence.md shows what the results in docs/evidence say."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ def test_the_document_shows_the_tables_of_a_result(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((classes.ROOT / "scenarios" / "evidence").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_class_of_the_evidence_can_be_read_and_is_in_the_document(path) -> None:  # type: ignore[no-untyped-def]
+def test_every_class_of_the_evidence_can_be_read_and_is_in_the_document(path: Path) -> None:
     study, cells = load.read(path)
     assert study.study == path.stem and cells
     assert re.search(rf"run.py study scenarios/evidence/{path.name}", DOCUMENT)

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,13 +9,9 @@ from scenarios.config import load
 from scenarios.monitor.follow import Follower
 from scenarios.store.sqlite import Store
 from tests import classes
+from tests.classes import summary
 
 HALVING = "exam.allocation=halving"
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import shutil
 import socket
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zmq
@@ -17,17 +16,13 @@ from scenarios.config import load
 from scenarios.store.sqlite import Store
 from tests import classes
 from tests.broker.test_server import gauges_where
+from tests.classes import summary
 from tests.ports import free_port
 
 SHIPPED = sorted(path.relative_to(classes.ROOT) for path in (classes.ROOT / "scenarios").glob("*.yaml"))
 SMALL = ("task.family=chain_sum", "task.problems=2", "lesson.rationales=2")
 SMALL_ITERATE = ("iterate.rounds=1", "iterate.score_items=10", "iterate.revisions=1")
 SIMULATED = ("teacher.engine=simulated", "students.*.engine=simulated")
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +18,7 @@ from scenarios.tasks.programs import ProgramTask
 from scenarios.tasks.sandbox import SandboxError
 from scenarios.tasks.sources import files
 from tests import classes
+from tests.classes import summary
 
 SCENARIO = """\
 name: programs
@@ -38,11 +38,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "class.yaml").write_text(SCENARIO.replace("FILE", str(FILE)))
     classes.finish(classes.start(folder / "run", scenario=folder / "class.yaml"))
     return folder / "run"
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    return found
 
 
 def test_a_class_on_programs_is_taught_examined_and_reported(finished: Path) -> None:

@@ -10,15 +10,11 @@ from scenarios.config import load
 from scenarios.monitor.follow import Follower
 from scenarios.store.sqlite import Store
 from tests import classes
+from tests.classes import summary
 
 INVENTED = ("task.problems=4", "exam.maker=invented")
 SLOW = "teacher.engine_args.tokens_per_second=300"
 WRITES_NOTHING = ("exam.invent.by=weak", "students.0.engine_args={unparsable_rate: 1.0}")
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    return found
 
 
 def listing(out: Path) -> list[dict[str, Any]]:

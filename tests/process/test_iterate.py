@@ -3,7 +3,6 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from broker.errors import StoreError
 from scenarios.store.sqlite import Store
 from tests import classes
+from tests.classes import summary
 
 ITERATE = "scenarios/smoke_iterate.yaml"
 SLOW = (
@@ -18,11 +18,6 @@ SLOW = (
     "teacher.engine_args.tokens_per_second=600", "students.*.engine_args.tokens_per_second=600",
 )  # fmt: skip
 STEPS = (("write", 0), ("exam", 1), ("reflect", 1), ("write", 1), ("score", 1))
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import json
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from broker.work_messages import PreferencePair
 from scenarios.store.sqlite import Store
 from tests import classes
+from tests.classes import summary
 
 SMALL = (
     "task.problems=4",
@@ -36,11 +36,6 @@ def gradebook(out: Path) -> set[tuple[object, ...]]:
 def trainings(out: Path) -> int:
     with Store(out) as store:
         return int(str(store.query("SELECT count(*) FROM result WHERE kind = 'Train'")[0][0]))
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    return found
 
 
 @pytest.fixture(scope="module")

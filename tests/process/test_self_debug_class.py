@@ -7,7 +7,6 @@ import sqlite3
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +18,7 @@ from scenarios.scoring.lbt import distinct, lbt_scores
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.sqlite import Store
 from tests import classes
+from tests.classes import summary
 
 SCENARIO = """\
 name: repaired
@@ -40,11 +40,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "class.yaml").write_text(SCENARIO.replace("FILE", str(FILE)))
     classes.finish(classes.start(folder / "run", scenario=folder / "class.yaml"))
     return folder / "run"
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "summary.json").read_text())
-    return found
 
 
 def test_repairs_are_counted_and_some_of_them_pass(finished: Path) -> None:

@@ -81,7 +81,7 @@ class InventLevel:
         return {INVENT: len(self._setup.bank.items) * of_each, AGREE: self._answers + awaited}
 
     def outcome(self) -> Outcome:
-        """The TPs whose EPs are known; and all TPs, of which nothing else is known yet."""
+        """All TPs, still without TRs, and the exam problems of those that have theirs."""
         items, rationales = self._setup.bank.items, self._setup.scenario.lesson.rationales
         return Outcome(
             invented=tuple(self._groups[one.tp.id] for one in items if one.tp.id in self._groups),

@@ -1,7 +1,7 @@
 """Self-debugging of programs at level 1 (`lesson.self_debug`, `exam.self_debug`; paper, section 3).
 
-Whoever wrote a program that fails a visible case is asked once more, to review and repair it. `ObserveLevel` gets the
-result of a TR or EA only then: with the better program of both, and with the tokens of both.
+An agent whose program fails a visible case is asked once to review and repair it. `ObserveLevel` gets the result after
+the repair: with the better of the two programs, and with the tokens of both.
 """
 
 from collections.abc import Mapping

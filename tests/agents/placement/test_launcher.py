@@ -102,11 +102,12 @@ def test_a_child_that_dies_at_work_leaves_its_cores_to_the_others(room: Room) ->
     table = CoreTable(2)
     peer = msgspec.structs.replace(room.child("peer", Orders(exit_code=1)), core_entry=1)
     launcher = LocalLauncher([peer], restarts=0, table=table)
-    dying = CoreShare(CoreSeat(table.descriptor, 1, 2, 2, 1, 2))
+    one, dying = (CoreShare(CoreSeat(table.descriptor, entry, 2, 2, 1, 2)) for entry in range(2))
     dying.say(at_work=True)
+    assert one._dealt() == 1
     launcher.start()
     assert len(launcher.ended(PATIENCE_S)) == 1
-    assert not table.is_at_work(1)
+    assert one._dealt() == 2
     assert launcher.stop(0.0) == []
 
 
