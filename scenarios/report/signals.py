@@ -28,7 +28,7 @@ def rows(found: Sequence[Signal]) -> list[tuple[str, ...]]:
     """The cells under HEADINGS of each signal."""
     return [
         (
-            _label(one.name),
+            label(one.name),
             f"{one.auc:.2f}",
             f"{one.ci95[0]:.2f} to {one.ci95[1]:.2f}",
             percent(one.higher),
@@ -50,6 +50,7 @@ def table(found: Sequence[Signal]) -> Ruled:
     return drawn
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
+    """What a table calls a signal; of an LbT score, with the student whose exams it counts."""
     _, _, student = name.partition(".")
     return f"LbT {student}" if student else LABELS[name]

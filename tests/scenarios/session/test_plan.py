@@ -98,7 +98,7 @@ def test_the_requests_of_the_agents_add_up_to_all_requests() -> None:
     assert sum(one.requests for one in each.values()) == count(three, 50).requests
 
 
-@pytest.mark.parametrize("agent", ["teacher", "peer"])
+@pytest.mark.parametrize("agent", ["teacher", "small"])
 def test_the_longest_request_grows_with_each_of_its_parts(agent: str) -> None:
     plain = asked_of(agent).tokens
     longer = [asked_of(agent, f"{section}.sampling.max_tokens=220").tokens - plain for section in ("lesson", "exam")]
