@@ -38,8 +38,9 @@ except ModuleNotFoundError as error:
 from broker.errors import PlacementError
 from broker.logs import configure_terminal
 from broker.streams import protect
-from scenarios.report.console import print_json, say
+from scenarios.report.console import say
 from scenarios.session.command_line import (
+    OFF,
     AsJson,
     MonitorMode,
     OutDir,
@@ -51,6 +52,7 @@ from scenarios.session.command_line import (
     ScenarioFile,
     Seed,
     StudyFile,
+    Time,
     with_seed,
 )
 from scenarios.session.exit_codes import COMPLETE
@@ -158,35 +160,34 @@ def extend(run_dir: RunDir, /, *, overrides: Overrides = (), monitor: MonitorMod
 
 
 @app.command
-def plan(scenario: PlannedFile, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False) -> int:
+def plan(
+    scenario: PlannedFile, /, *, overrides: Overrides = (), seed: Seed = None, time: Time = OFF, as_json: AsJson = False
+) -> int:
     """Show what a class or study would ask and which agent gets which device; start nothing.
 
     `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for another machine.
     """
-    from agents.placement import hardware
-    from agents.placement.server_keys import keys_sent
+    from agents.placement import hardware, server_keys, speeds
     from scenarios.config import load
-    from scenarios.session import plan as plans
+    from scenarios.session import plan_output, time_estimate
     from scenarios.studies.commands import plan_study
     from scenarios.studies.load import is_study
 
-    elsewhere = [one.removeprefix("machine.") for one in overrides if one.startswith("machine.")]
-    machine = hardware.described(elsewhere) if elsewhere else None
-    of_study = is_study(scenario)
-    overrides = with_seed([one for one in overrides if not one.startswith("machine.")], seed, of_study=of_study)
+    time.check(of_study := is_study(scenario))
+    machine, others = hardware.take_out(overrides)
+    overrides = with_seed(others, seed, of_study=of_study)
     if of_study:
         return plan_study(scenario, overrides, lambda of: place(of, machine)[3:], out, as_json=as_json)
     with load.located(scenario, overrides):
         described = load.read(scenario, overrides)
         counted, agents, training, rows, warnings = place(described, machine)
         warnings += training.disk_shortage(Path("runs")) if training and not machine else []
-    if as_json:
-        more = {"training": training, "warnings": warnings, "keys": keys_sent(agents)}
-        print_json(plans.to_dict(described, counted, rows) | more)
-    else:
-        words = [training.in_words(described.teacher.name)] if training else []
-        out.print(plans.tables(described, counted, rows, words + keys_sent(agents)))
-        say(err, *(f"Warning: {warning}" for warning in warnings), style="yellow")
+        there = machine or hardware.look()
+        speed = partial(speeds.process_speeds, agents, there, time.rate)
+        gpus = [one.token for one in there.gpus]
+        estimated = time_estimate.of_class(described, speed, gpus, time.answer_tokens) if time.estimate else None
+    keys = server_keys.keys_sent(agents)
+    plan_output.print_plan(described, counted, rows, estimated, training, warnings, keys, out, err, as_json=as_json)
     return COMPLETE
 
 

@@ -29,6 +29,8 @@ GPU_THERE = re.compile(
     r"GPU is lost|fallen off|device handle|version mismatch|Unknown Error|insufficient permissions", re.I
 )
 """Errors of nvidia-smi that imply that there is a GPU. `No devices were found` does not."""
+NAMED_GPUS = {"H100": 80, "H200": 141}
+"""GB of GPUs that a described machine may name."""
 REPAIR = "repair the driver or restart the machine"
 HIDE = "set CUDA_VISIBLE_DEVICES= (empty) to compute on the CPU"
 
@@ -126,8 +128,15 @@ def look() -> Machine:
     )
 
 
+def take_out(overrides: Sequence[str]) -> tuple[Machine | None, list[str]]:
+    """Return the machine that overrides describe (`machine.gpus=8x80`), if they do, and the other overrides."""
+    prefix = "machine."
+    entries = [one.removeprefix(prefix) for one in overrides if one.startswith(prefix)]
+    return described(entries) if entries else None, [one for one in overrides if not one.startswith(prefix)]
+
+
 def described(entries: Sequence[str]) -> Machine:
-    """Return a described machine: `gpus=8x80` or `gpus=24,80` (GB each), `cores=64`, `memory=512` (GB).
+    """Return a described machine: `gpus=8x80`, `gpus=24,80` (GB each) or `gpus=8xH100`, `cores=64`, `memory=512` (GB).
 
     Cores and memory default to this machine; it has only the described GPUs.
 
@@ -151,20 +160,22 @@ def described(entries: Sequence[str]) -> Machine:
                     raise ValueError(key)
         except ValueError:
             raise PlacementError(
-                f"machine.{entry}: describe a machine by machine.gpus=8x80 or =24,80 (GB each), machine.cores=64, "
-                "machine.memory=512 (GB)"
+                f"machine.{entry}: describe a machine by machine.gpus=8x80 or =24,80 (GB each) or =8xH100 (known: "
+                f"{', '.join(NAMED_GPUS)}), machine.cores=64, machine.memory=512 (GB)"
             ) from None
     return machine
 
 
 def _described_gpus(text: str) -> tuple[Gpu, ...]:
-    sizes: list[float] = []
+    gpus: list[tuple[str, float]] = []
     for part in text.split(","):
         count, times, size = part.rpartition("x")
-        sizes += [float(size)] * (int(count) if times else 1)
-    if len(sizes) > 1024 or any(not 0 < size < 1e4 for size in sizes):
+        named = NAMED_GPUS.get(size)
+        gb = named or float(size)
+        gpus += [(size if named else f"{gb:g} GB", gb)] * (int(count) if times else 1)
+    if len(gpus) > 1024 or any(not 0 < gb < 1e4 for _, gb in gpus):
         raise ValueError(text)
-    return tuple(Gpu(str(index), f"{size:g} GB", int(size * 1000)) for index, size in enumerate(sizes))
+    return tuple(Gpu(str(index), name, int(gb * 1000)) for index, (name, gb) in enumerate(gpus))
 
 
 def nvidia_smi() -> tuple[str, str]:

@@ -29,8 +29,12 @@ SLOTS_MB = 2000
 overrides it."""
 PREFIX_CACHE_MB = 256
 """Most MB of the transformers engine for recent prompts; `engine_args.prefix_cache_mb` overrides it."""
-CPU_CAPACITY = 32
-"""Requests that the transformers engine runs at once on a CPU; `capacity` overrides it."""
+REQUESTS_AT_ONCE = {
+    "vllm": {"cpu": 64, "cuda": 256},
+    "transformers": {"cpu": 32, "mps": 32, "cuda": 64},
+    "simulated": {"cpu": 32},
+}
+"""Requests that one process of an agent runs at once, by engine and device; `capacity` overrides it."""
 ROOM = 128
 """The length of slots of the transformers engine is a multiple of this number of tokens."""
 
@@ -106,7 +110,7 @@ def _slots_mb(args: Mapping[str, Any], workload: Workload) -> int:
     slot = room_for(workload.tokens) * workload.token_bytes / MB
     if not slot:
         return limit
-    rows = workload.capacity or CPU_CAPACITY
+    rows = workload.capacity or REQUESTS_AT_ONCE["transformers"]["cpu"]
     # A single request is accepted whatever it needs.
     return int(max(slot, min(limit, slot * min(rows, workload.count or rows))))
 

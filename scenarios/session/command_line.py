@@ -6,6 +6,7 @@ import shlex
 import sqlite3
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +34,46 @@ Overwrite = Annotated[bool, Parameter(help="Replace the tables of an earlier exp
 RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="", show_default=False)]
 OutDir = Annotated[Path | None, Parameter("--out", help="The run's folder; default: runs/NAME-TIME.")]
 MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="How to show progress.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Time:
+    """The options of `plan` about time."""
+
+    estimate: Annotated[
+        bool,
+        Parameter(help="Also estimate time, GPU-hours and idle share of each agent.", negative="", show_default=False),
+    ] = False
+    rate: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="With --estimate: the speed of an agent, --rate NAME=8000@256: 8000 completion tokens/s with 256 "
+            "requests at once; with /50000 behind it, also 50000 prompt tokens/s.",
+            negative="",
+            show_default=False,
+        ),
+    ] = ()
+    answer_tokens: Annotated[
+        int | None, Parameter(help="With --estimate: mean tokens of a completion; default: max_tokens.")
+    ] = None
+
+    def check(self, of_study: bool) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            ScenarioError: an option of the estimate without it, or a study.
+        """
+        if not self.estimate and (self.rate or self.answer_tokens is not None):
+            raise ScenarioError("--rate and --answer-tokens go with plan SCENARIO --estimate")
+        if self.estimate and of_study:
+            raise ScenarioError("--estimate computes the time of one class; give its scenario, not a study")
+        if self.answer_tokens is not None and self.answer_tokens < 1:
+            raise ScenarioError(f"--answer-tokens {self.answer_tokens}: at least 1")
+
+
+OFF = Time()
+"""No estimate."""
 
 
 def program(project: Path) -> cyclopts.App:

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "coverage": "coverage",
     "engine-transformers": "engine_transformers",
     "engine-vllm": "engine_vllm",
+    "estimate": "estimate",
     "handover": "handover",
     "iterate": "iterate",
     "memory": "memory",

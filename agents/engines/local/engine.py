@@ -27,12 +27,12 @@ from agents.engines.local.slots import out_of_memory, release_cached_memory
 from agents.engines.local.worker_queue import Outcome, PromptItem, WeightSwitch, WorkItem
 from agents.engines.weight_scheduler import WeightScheduler
 from agents.engines.weight_switching import SwitchableModel
-from agents.placement.memory import CPU_CAPACITY, MB, PREFIX_CACHE_MB, SLOTS_MB
+from agents.placement.memory import MB, PREFIX_CACHE_MB, REQUESTS_AT_ONCE, SLOTS_MB
 from broker.work_messages import Sampling, Usage
 
 log = logging.getLogger(__name__)
 
-CAPACITY = {"cpu": CPU_CAPACITY, "mps": 32, "cuda": 64}
+CAPACITY = REQUESTS_AT_ONCE["transformers"]
 """Requests at once if the scenario sets no capacity."""
 PREFIX_PART = 5
 """On CUDA one part in this many of an agent's keys and values is for recent prompts."""

@@ -21,6 +21,7 @@ from agents.engines.base import Completion, EngineExhausted, EngineFailure, Prom
 from agents.engines.simulated import responses
 from agents.engines.simulated.options import UPTAKE, read_options
 from agents.models import trained_weights
+from agents.placement.memory import REQUESTS_AT_ONCE
 from broker.errors import ModelError
 from broker.protocol import digest
 from broker.work_messages import (
@@ -55,7 +56,7 @@ class SimulatedEngine:
         self._options = read_options(settings.options)
         self.device = "simulated"
         self.spent: float | None = None
-        self.capacity = settings.capacity or 32
+        self.capacity = settings.capacity or REQUESTS_AT_ONCE["simulated"]["cpu"]
         self._seats = asyncio.Semaphore(self.capacity)
         self._taken = 0
         self._weights_folder = settings.weights_folder

@@ -12,12 +12,12 @@ from agents.engines.base import EngineStartError, Prompt, Settings
 from agents.engines.local.loading import pick_dtype
 from agents.engines.vllm.weights import EXTENSION, adaptable
 from agents.models.fetch import locked
-from agents.placement.memory import MB, VLLM_CACHE_BYTES
+from agents.placement.memory import MB, REQUESTS_AT_ONCE, VLLM_CACHE_BYTES
 from broker.endpoints import user_folder
 
 log = logging.getLogger(__name__)
 
-CAPACITY = {"cpu": 64, "cuda": 256}
+CAPACITY = REQUESTS_AT_ONCE["vllm"]
 """Requests at once if the scenario sets no capacity."""
 LARGE_GPU_MB, LARGE_BATCH = 40_000, 8192
 """GPUs of this memory compute this many tokens in one step. vLLM's default for an embedded engine is 2048."""

@@ -21,6 +21,7 @@ from agents.placement.hardware import (
     hides_all,
     look,
     meminfo_mb,
+    take_out,
     visible_gpus,
 )
 from agents.placement.memory import CONTEXT_MB, Workload, need_mb
@@ -729,7 +730,24 @@ def test_a_machine_can_be_described() -> None:
     assert machine.usable_mb == 460_800  # nothing is known of other programs there
 
 
-@pytest.mark.parametrize("entry", ["gpus=many", "gpus=", "gpus=2x", "cores=a", "memory=", "disks=4", "gpus=9999x80"])
+def test_a_described_machine_may_name_its_gpus() -> None:
+    machine = described(["gpus=2xH100,H200,24"])
+    assert [(gpu.name, gpu.memory_mb) for gpu in machine.gpus] == [
+        ("H100", 80_000), ("H100", 80_000), ("H200", 141_000), ("24 GB", 24_000),
+    ]  # fmt: skip
+
+
+def test_a_machine_is_taken_out_of_the_overrides_of_a_scenario() -> None:
+    machine, others = take_out(["task.problems=3", "machine.gpus=2x80", "machine.memory=64"])
+    assert machine is not None
+    assert (len(machine.gpus), machine.memory_mb, others) == (2, 64_000, ["task.problems=3"])
+    assert take_out(["seed=1"]) == (None, ["seed=1"])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["gpus=8xX100", "gpus=xH100", "gpus=many", "gpus=", "gpus=2x", "cores=a", "memory=", "disks=4", "gpus=9999x80"],
+)
 def test_a_description_that_says_nothing_is_refused_with_what_can_be_said(entry: str) -> None:
     with pytest.raises(PlacementError, match="gpus=8x80"):
         described([entry])
