@@ -105,7 +105,7 @@ def table() -> str:
                 teacher,
                 ", ".join(students),
                 duration(found["hours"]),
-                f"{found['gpu_hours']:.1f}",
+                f"{found['gpu_hours']:.1f}" if found["gpus"] else "none",
                 ", ".join(f"{one['agent']} {100 * one['idle_share']:.0f} %" for one in found["agents"]),
                 duration(fewer["hours"]),
                 f"{duration(unspread['hours'])} on {many(used, 'GPU')}" if used else duration(unspread["hours"]),
