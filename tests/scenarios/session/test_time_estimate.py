@@ -14,7 +14,7 @@ from scenarios.session.time_estimate import TimeEstimate, duration, estimate, of
 from tests import classes
 
 FOLDER = classes.ROOT / "scenarios"
-SIMULATED = ("teacher.engine=simulated", "students.*.engine=simulated")
+SIMULATED = ("teacher.engine=simulated", "students.*.engine=simulated", "task.problems=10", "exam.repeats=1")
 
 
 def scenario(*overrides: str, name: str = "multi_student") -> Scenario:
@@ -60,7 +60,7 @@ def test_shorter_answers_take_less_time_and_no_answer_exceeds_max_tokens() -> No
     described = scenario(*SIMULATED, "students.0.sampling.max_tokens=40")
     found = by_name(estimate(described, 57, speeds(described), answer_tokens=60))
     assert {name: one.completion_tokens // one.requests for name, one in found.items()} == {
-        "teacher": 60, "peer": 40, "tiny": 60, "hasty": 60,
+        "teacher": 60, "small": 40, "hasty": 60, "tiny": 60,
     }  # fmt: skip
     longest = estimate(described, 57, speeds(described), answer_tokens=1000)
     assert longest.hours == estimate(described, 57, speeds(described)).hours
@@ -73,12 +73,12 @@ def test_students_alone_and_questions_are_part_of_the_schedule() -> None:
     described = scenario(*SIMULATED, "exam.questions=1", "baselines=[students_alone]", "task.problems=1")
     found = by_name(estimate(described, 57, speeds(described)))
     assert found["teacher"].requests == 1 + 6 + 3 * 6
-    assert found["peer"].requests == 6 + 12 + 2
+    assert found["small"].requests == 6 + 12 + 2
 
 
 def test_copies_of_a_student_are_answered_by_one_agent() -> None:
     described = scenario(*SIMULATED, "students.0.copies=3")
-    assert by_name(estimate(described, 57, speeds(described)))["peer"].requests == 3 * 120
+    assert by_name(estimate(described, 57, speeds(described)))["small"].requests == 3 * 120
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_gpu_hours_count_every_gpu_and_those_without_agents_are_named() -> None:
     assert found.hours > estimate(described, 57, speeds(described)).hours
     words = text(found)
     assert "No agent sits on GPU 2" in words
-    assert "teacher and peer share GPU 0" in words and "tiny and hasty share GPU 1" in words
+    assert "teacher and small share GPU 0" in words and "hasty and tiny share GPU 1" in words
 
 
 def test_agents_that_take_turns_are_said_to() -> None:
@@ -140,9 +140,9 @@ def test_the_cached_share_of_prompts_is_near_that_of_a_recorded_class() -> None:
     found = estimate(described, 57, speeds(described), answer_tokens=54)
     for name in ("half", "tiny"):
         share = students[name]["cached_prompt_tokens"] / students[name]["prompt_tokens"]
-        assert by_name(found)["peer"].cached_share == pytest.approx(share, abs=0.01)
+        assert by_name(found)["small"].cached_share == pytest.approx(share, abs=0.01)
         # Rationales without an answer, or identical ones, have no exams of their own.
-        assert students[name]["requests"] <= by_name(found)["peer"].requests
+        assert students[name]["requests"] <= by_name(found)["small"].requests
 
 
 def test_prompts_cost_time_where_their_speed_is_given() -> None:
