@@ -18,7 +18,7 @@ from broker.protocol import pool_of
 from run import app
 from scenarios.report.formatting import many
 from scenarios.session.command_line import execute
-from scenarios.session.time_estimate import duration
+from scenarios.session.plan_output import duration
 from tests import classes
 
 PROBLEM_CHARACTERS = 200

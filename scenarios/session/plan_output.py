@@ -7,12 +7,13 @@ import msgspec
 
 from scenarios.config.schema import Scenario
 from scenarios.report.console import print_json, say
+from scenarios.report.formatting import many, percent
 from scenarios.session.plan import PlanRow, tables, to_dict
 from scenarios.session.request_counts import Counts
-from scenarios.session.time_estimate import TimeEstimate, table
+from scenarios.session.time_estimate import TimeEstimate, called
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 
 def print_plan(
@@ -49,5 +50,54 @@ def print_plan(
     words = [training.in_words(scenario.teacher.name)] if training else []
     out.print(tables(scenario, counted, rows, [*words, *keys]))
     if estimated:
-        out.print(table(estimated))
+        out.print(time_table(estimated))
     say(err, *(f"Warning: {warning}" for warning in warnings), style="yellow")
+
+
+def time_table(found: TimeEstimate) -> "RenderableType":
+    """The estimate for people."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from scenarios.report.layout import Ruled, Sentences, Trimmed
+
+    rows = Ruled("How long it takes, estimated")
+    rows.add_column("agent", fold=True)
+    rows.add_column("on", fold=True)
+    for heading in ("requests", "at once", "prompt\ntokens", "cached", "completion\ntokens", "busy", "idle"):
+        rows.add_column(heading, right=True)
+    for one in found.agents:
+        rows.add_row(
+            one.agent,
+            called(*one.devices),
+            f"{one.requests:,}",
+            f"{one.requests_at_once:,.0f}",
+            f"{one.prompt_tokens:,}",
+            percent(one.cached_share, 0),
+            f"{one.completion_tokens:,}",
+            duration(one.hours),
+            percent(one.idle_share, 0),
+        )
+    words = [
+        f"Time: {duration(found.hours)}.{_gpu_words(found)}",
+        "At once: requests of each process while it is busy. Idle: the share of the time in which it has none.",
+    ]
+    return Trimmed(
+        Group(Text(), rows, *map(Sentences, words), Text("\nAssumed", style="bold"), *map(Sentences, found.assumptions))
+    )
+
+
+def _gpu_words(found: TimeEstimate) -> str:
+    if not found.gpus:
+        return ""
+    words = f" {found.gpu_hours:,.1f} GPU-hours on {many(found.gpus, 'GPU')}, busy for {found.busy_gpu_hours:,.1f}."
+    if unused := found.gpus_without_agents:
+        words += f" No agent sits on {called(*unused)}: replicas of an agent would use them."
+    return words
+
+
+def duration(hours: float) -> str:
+    """A time for people: `0.25 s`, `5.3 min`, `2.4 h`."""
+    if hours * 60 < 2:
+        return f"{hours * 3600:.3g} s"
+    return f"{hours * 60:,.1f} min" if hours < 2 else f"{hours:,.1f} h"

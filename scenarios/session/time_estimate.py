@@ -6,19 +6,16 @@ scenarios/session/schedule.py plays the class.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from broker.errors import ScenarioError
 from scenarios.config.schema import Scenario
-from scenarios.report.formatting import listed, many, percent
+from scenarios.report.formatting import listed, many
 from scenarios.session.request_batches import RequestBatch, persona_tokens, solving_batches
 from scenarios.session.schedule import AgentTime, ProcessSpeed, RequestGroup, play
 from scenarios.tasks.build import check_class
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 AT_START = ("greedy", "teaching_rationales", "alone_answers")
 UNDER_RATIONALE = ("questions", "", "exam_answers")
@@ -271,7 +268,7 @@ def _assumptions(
         sharing = [one.agent for one in agents if device in one.devices]
         if len(sharing) > 1 and not turns:
             yield (
-                f"{listed(sharing)} share {_called(device)}: while several have requests, each computes for an equal "
+                f"{listed(sharing)} share {called(device)}: while several have requests, each computes for an equal "
                 "share of the time."
             )
     if turns:
@@ -290,54 +287,11 @@ def _speed_words(speed: ProcessSpeed) -> str:
     )
 
 
-def table(found: TimeEstimate) -> "RenderableType":
-    """The estimate for people."""
-    from rich.console import Group
-    from rich.text import Text
-
-    from scenarios.report.layout import Ruled, Sentences, Trimmed
-
-    rows = Ruled("How long it takes, estimated")
-    rows.add_column("agent", fold=True)
-    rows.add_column("on", fold=True)
-    for heading in ("requests", "at once", "prompt\ntokens", "cached", "completion\ntokens", "busy", "idle"):
-        rows.add_column(heading, right=True)
-    for one in found.agents:
-        rows.add_row(
-            one.agent,
-            ", ".join(map(_called, one.devices)) or "-",
-            f"{one.requests:,}",
-            f"{one.requests_at_once:,.0f}",
-            f"{one.prompt_tokens:,}",
-            percent(one.cached_share, 0),
-            f"{one.completion_tokens:,}",
-            duration(one.hours),
-            percent(one.idle_share, 0),
-        )
-    words = [
-        f"Time: {duration(found.hours)}.{_gpu_words(found)}",
-        "At once: requests of each process while it is busy. Idle: the share of the time in which it has none.",
-    ]
-    return Trimmed(
-        Group(Text(), rows, *map(Sentences, words), Text("\nAssumed", style="bold"), *map(Sentences, found.assumptions))
-    )
-
-
-def _gpu_words(found: TimeEstimate) -> str:
-    if not found.gpus:
-        return ""
-    words = f" {found.gpu_hours:,.1f} GPU-hours on {many(found.gpus, 'GPU')}, busy for {found.busy_gpu_hours:,.1f}."
-    if unused := found.gpus_without_agents:
-        words += f" No agent sits on {listed([_called(one) for one in unused])}: replicas of an agent would use them."
-    return words
-
-
-def _called(device: str) -> str:
-    return f"GPU {device}" if device.isdigit() else device
-
-
-def duration(hours: float) -> str:
-    """A time for people: `0.25 s`, `5.3 min`, `2.4 h`."""
-    if hours * 60 < 2:
-        return f"{hours * 3600:.3g} s"
-    return f"{hours * 60:,.1f} min" if hours < 2 else f"{hours:,.1f} h"
+def called(*devices: str) -> str:
+    """Devices for people: `GPU 0`, `GPU 0, 1, 4`, `GPU 0 to 7`, `CPU`; a dash for none."""
+    if not all(one.isdigit() for one in devices):
+        return ", ".join(devices)
+    numbers = sorted(map(int, devices))
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"GPU {numbers[0]} to {numbers[-1]}"
+    return f"GPU {', '.join(map(str, numbers))}" if numbers else "-"

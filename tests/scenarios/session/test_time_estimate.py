@@ -9,8 +9,9 @@ from rich.console import Console
 from broker.errors import ScenarioError
 from scenarios.config.load import read
 from scenarios.config.schema import Scenario
+from scenarios.session.plan_output import duration, time_table
 from scenarios.session.schedule import ProcessSpeed
-from scenarios.session.time_estimate import TimeEstimate, duration, estimate, of_class, table
+from scenarios.session.time_estimate import TimeEstimate, estimate, of_class
 from tests import classes
 
 FOLDER = classes.ROOT / "scenarios"
@@ -156,8 +157,27 @@ def test_prompts_cost_time_where_their_speed_is_given() -> None:
 def text(found: TimeEstimate, width: int = 400) -> str:
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(table(found))
+        console.print(time_table(found))
     return capture.get()
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        (["3"], "GPU 3"),
+        (["1", "0", "2", "3"], "GPU 0 to 3"),
+        (["0", "4"], "GPU 0, 4"),
+        (["GPU-8a"], "GPU-8a"),
+        ([], "-"),
+    ],
+)
+def test_devices_are_named_in_few_words(devices: list[str], words: str) -> None:
+    described = scenario(*SIMULATED)
+    seated = [steady(one.name, devices=tuple(devices)) for one in described.agents]
+    row = next(
+        line for line in text(estimate(described, 57, seated, devices)).splitlines() if line.startswith("teacher")
+    )
+    assert row.split("  ", 1)[1].strip().startswith(f"{words} ")
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
