@@ -7,6 +7,7 @@ the handlers (agents/handlers.py) and results to the client.
 import asyncio
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -38,6 +39,10 @@ EARLY = 32
 """Requests that an agent with a `late` engine takes: enough to see all waiting trainings."""
 
 
+PATIENCE_S = 600.0
+"""How long an invited agent waits for a broker that does not answer; the class may be resumed meanwhile."""
+
+
 class AgentProcess:
     """A teacher or student process."""
 
@@ -59,9 +64,13 @@ class AgentProcess:
         self._broken: BaseException | None = None
         self._draining = False
         self._exhausted: EngineExhausted | None = None
+        self._unwanted = False
+        """Whether it ends since the broker refuses it or is gone."""
 
     async def run(self) -> int:
         """Serve until drained; return the exit code of the process."""
+        if self._spec.invited:  # Ctrl-C at its host
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._drain)
         try:
             if not self._spec.late:
                 await self._training.ensure_started()
@@ -84,7 +93,7 @@ class AgentProcess:
             self._client.close(goodbye=str(self._exhausted))
             return child_process.NO_RESTART
         self._client.close(goodbye="drained")
-        return 0
+        return child_process.NO_RESTART if self._unwanted else 0
 
     async def _start(self) -> None:
         """Start the engine, at first or after a training."""
@@ -97,7 +106,7 @@ class AgentProcess:
             self._client.beat(state="ready", credit=AHEAD * self._engine.capacity, spent=self._engine.spent)
 
     async def _serve(self) -> None:
-        while not self._broken and not (self._draining and not self._tasks):
+        while not self._broken and not self._unwanted and not (self._draining and not self._tasks):
             for received in await asyncio.to_thread(self._client.receive, POLL_S):
                 match received.message:
                     case message if type(message).__name__ in WORK:
@@ -106,10 +115,17 @@ class AgentProcess:
                         self._log_feedback(received.message)
                     case Drain(reason=reason):
                         if reason:
-                            log.error("the broker refuses this agent: %s", reason)
+                            self._refuse(f"the broker refuses this agent: {reason}")
                         self._drain()
                     case _:
                         log.debug("nothing to do for %s", type(received.message).__name__)
+            if self._spec.invited and (trouble := self._client.trouble(PATIENCE_S)):
+                self._refuse(trouble)
+
+    def _refuse(self, why: str) -> None:
+        """The broker refuses this agent or is gone. One that the run started only leaves, as after any drain."""
+        log.error("%s", why)
+        self._unwanted = self._spec.invited
 
     def _drain(self) -> None:
         self._draining = True
@@ -249,7 +265,11 @@ def settings(spec: AgentSpec) -> Settings:
 
 
 def main() -> int:
-    """Run the agent of the spec on standard input."""
+    """Run the agent of the spec on standard input, or with options join a class of another host."""
+    if sys.argv[1:2] and sys.argv[1].startswith("-"):
+        from agents.placement import invited
+
+        return invited.main(sys.argv[1:])
     spec = child_process.receive(AgentSpec)
     logs.configure()
     # Connect before any heavy import, so that the broker sees the agent loading.

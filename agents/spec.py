@@ -18,7 +18,9 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     endpoint: str
     keys: str = ""
-    """Folder with this agent's CURVE keys; empty: an endpoint without encryption."""
+    """Folder with this agent's CURVE keys, or its invitation; empty: an endpoint without encryption."""
+    invited: bool = False
+    """It joins a class of another host, which neither started its process nor watches it."""
     model: str
     folder: str = ""
     """Folder of the model; empty for engines without a local model."""

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import zmq
 
+from broker import invitation
 from broker.errors import SecurityError
-from broker.files import check_private, private_folder
-from broker.members import BROKER
+from broker.files import check_private, private_folder, write_atomically
+from broker.members import BROKER, CLASSROOM, MONITOR
 
-ZAP_DOMAIN = "class"
+MESSAGES, GAUGES = "class", "gauges"
+"""ZAP domains of the broker's sockets."""
+READERS = (CLASSROOM, MONITOR)
+"""Names whose keys may read the gauges."""
 
 
 def make_keys(folder: Path, names: Iterable[str]) -> None:
@@ -37,6 +41,63 @@ def make_keys(folder: Path, names: Iterable[str]) -> None:
             _write(folder / f"{name}.key", secret)
 
 
+def public_key(folder: Path, name: str) -> str:
+    """The public key of a peer, or of the broker.
+
+    Raises:
+        SecurityError: it is missing or damaged.
+    """
+    return _read(folder / f"{name}.pub").decode()
+
+
+def admit(folder: Path, name: str) -> tuple[str, str]:
+    """Make a key pair for a peer on another host, and accept it; returns the public key and the secret one.
+
+    The secret key is kept nowhere else.
+    """
+    public, secret = zmq.curve_keypair()
+    _write(folder / f"{name}.pub", public)
+    return public.decode(), secret.decode()
+
+
+def revoke(folder: Path, name: str) -> bool:
+    """Accept the key of a peer no longer. Returns whether there was one. A running broker notices at its next tick."""
+    there = (folder / f"{name}.pub").is_file()
+    for suffix in ("pub", "key"):
+        (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+    return there
+
+
+class KeyRing:
+    """The public keys in a folder that changes while a class runs.
+
+    Args:
+        folder: read anew whenever a file was added, replaced or removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._changed_at = 0
+        self._names: dict[str, str] = {}
+
+    def name(self, key: str) -> str:
+        """The name of a public key; empty: it is not accepted, or not yet read."""
+        return self._names.get(key, "")
+
+    def withdrawn(self) -> list[str]:
+        """Read the folder if it has changed. Returns the names whose key is not accepted any more.
+
+        Raises:
+            SecurityError: see `allow_list`; the keys stay as they were.
+        """
+        changed_at = self._folder.stat().st_mtime_ns
+        if changed_at == self._changed_at:
+            return []
+        before, self._names = self._names, {key.decode(): name for key, name in allow_list(self._folder).items()}
+        self._changed_at = changed_at
+        return [name for key, name in before.items() if key not in self._names]
+
+
 def allow_list(folder: Path) -> dict[bytes, str]:
     """The public keys in `folder` and their names, without the broker's own.
 
@@ -47,35 +108,44 @@ def allow_list(folder: Path) -> dict[bytes, str]:
     return {_read(path): path.stem for path in paths if path.stem != BROKER}
 
 
-def secure_server(socket: "zmq.Socket[bytes]", folder: Path) -> None:
+def secure_server(socket: "zmq.Socket[bytes]", folder: Path, domain: str) -> None:
     """Make `socket` the broker's end of CURVE connections. A ZAP handler must run already.
+
+    Args:
+        socket: not bound yet.
+        folder: with the broker's key.
+        domain: MESSAGES, or GAUGES, where only the keys of READERS are accepted.
 
     Raises:
         SecurityError: the broker's key is missing, damaged or open to others.
     """
     socket.curve_secretkey = _read(folder / f"{BROKER}.key", secret=True)
     socket.curve_server = True
-    socket.zap_domain = ZAP_DOMAIN.encode()
+    socket.zap_domain = domain.encode()
     # Without this option, ZeroMQ accepts every key if no ZAP handler runs.
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
 
 def secure_client(socket: "zmq.Socket[bytes]", folder: Path, name: str) -> None:
-    """Make `socket` the end of peer `name` of a CURVE connection.
+    """Make `socket` the end of peer `name` of a CURVE connection. `folder` may be the file of an invitation.
 
     Raises:
         SecurityError: a key is missing, damaged or open to others.
+        ProtocolError: see `invitation.read`.
     """
+    if folder.is_file():
+        invited = invitation.read(folder)
+        socket.curve_serverkey = invited.broker_key.encode()
+        socket.curve_secretkey, socket.curve_publickey = invited.secret_key.encode(), invited.public_key.encode()
+        return
     socket.curve_serverkey = _read(folder / f"{BROKER}.pub")
     secret = _read(folder / f"{name}.key", secret=True)
     socket.curve_secretkey, socket.curve_publickey = secret, zmq.curve_public(secret)
 
 
 def _write(path: Path, key: bytes) -> None:
-    # A start that was interrupted between the two files may have left one.
-    path.unlink(missing_ok=True)
-    path.touch(0o600, exist_ok=False)
-    path.write_bytes(key + b"\n")
+    """Write a key file, which no reader sees in part: the broker reads the folder while a class runs."""
+    write_atomically(path, key + b"\n", sync=False, mode=0o600)
 
 
 def _read(path: Path, *, secret: bool = False) -> bytes:

@@ -7,12 +7,12 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
 
-from broker.auth import ZAP_DOMAIN, allow_list
+from broker.auth import GAUGES, MESSAGES, READERS, allow_list
 from broker.errors import SecurityError
 
 
 class KeyFolderAuthenticator(ThreadAuthenticator):
-    """ZAP handler (ZeroMQ RFC 27) that accepts the keys in a folder; a connection's user id is the name of its key.
+    """ZAP handler (ZeroMQ RFC 27) that accepts the keys in a folder; a connection's user id is its public key.
 
     Args:
         context: of the server's sockets.
@@ -25,7 +25,8 @@ class KeyFolderAuthenticator(ThreadAuthenticator):
         self._folder = folder
         self._refused = refused
         self._names: dict[bytes, str] = {}
-        self.configure_curve_callback(ZAP_DOMAIN, self)
+        for domain in (MESSAGES, GAUGES):
+            self.configure_curve_callback(domain, self)
 
     async def handle_zap_message(self, msg: list[bytes]) -> None:
         """Answer one ZAP request. Mechanisms other than CURVE are refused; the base class would accept NULL."""
@@ -37,11 +38,7 @@ class KeyFolderAuthenticator(ThreadAuthenticator):
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Whether a public key is accepted; called by the base class."""
-        return key in self._names
-
-    def curve_user_id(self, client_public_key: bytes) -> str:
-        """The name of an accepted key; called by the base class."""
-        return self._names[z85.encode(client_public_key)]
+        return key in self._names and (domain != GAUGES or self._names[key] in READERS)
 
     def _is_allowed(self, key: bytes) -> bool:
         try:

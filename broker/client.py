@@ -30,6 +30,8 @@ log = logging.getLogger("client")
 
 GREET_EVERY_S = 1.0
 """Time between two Hellos to a broker that does not answer."""
+REJECTED_S = 5.0
+"""How long a broker may refuse the key of an agent of another host before the agent ends."""
 FLUSH_S = 2.0
 """How long `close` waits for unsent messages to leave."""
 
@@ -44,7 +46,7 @@ class Client:
     Args:
         endpoint: of the broker, see `broker.endpoints`.
         hello: who this peer is, with its first state and credit; `beat` changes them.
-        keys: folder with the CURVE keys of the broker and of `hello.name`; None: no encryption.
+        keys: folder with the CURVE keys of the broker and of `hello.name`, or an invitation; None: no encryption.
         queue: how many messages may wait, in each direction.
     """
 
@@ -57,6 +59,8 @@ class Client:
         # Guards the session, the inbox and the flags; notified when any of them changes in a way a caller may wait for.
         self._changed = threading.Condition()
         self._heard = 0
+        self._greeted_at = time.monotonic()
+        """When the broker was last seen to know this peer; at first, when the client was made."""
         self._beat_now = False
         self._closing = False
         self._goodbye = ""
@@ -123,6 +127,22 @@ class Client:
     def heard(self) -> int:
         """How many messages the broker has sent."""
         return self._heard
+
+    def trouble(self, patience_s: float) -> str:
+        """Why waiting for the broker of an invitation is vain; empty: it is not.
+
+        Args:
+            patience_s: how long a broker may be missing; one that refuses the key may do so for REJECTED_S.
+        """
+        alone_s = 0.0 if self._session.greeted else time.monotonic() - self._greeted_at
+        if self._socket.rejected and alone_s > REJECTED_S:
+            return (
+                f"the broker at {self.endpoint} does not accept the key of {self._session.hello.name}: it was revoked. "
+                "Ask for a new invitation."
+            )
+        if alone_s > patience_s:
+            return f"the broker at {self.endpoint} has not answered for {patience_s:g} s: has the class ended?"
+        return ""
 
     @property
     def missing_socket(self) -> str:
@@ -253,6 +273,8 @@ class Client:
         give_up_at: float | None = None
         while True:
             with self._changed:
+                if self._session.greeted:
+                    self._greeted_at = time.monotonic()
                 blocked = not self._send_all()
                 if self._closing:
                     give_up_at = give_up_at or time.monotonic() + FLUSH_S

@@ -62,6 +62,12 @@ class Clogged(NamedTuple):
     peer: bytes
 
 
+class Revoked(NamedTuple):
+    """The key of a name was revoked; its connection is cut."""
+
+    name: str
+
+
 class Tick(NamedTuple):
     """Time passed."""
 
@@ -72,7 +78,7 @@ class Woke(NamedTuple):
     seconds: float
 
 
-StateEvent = Incoming | Malformed | Clogged | Tick | Woke
+StateEvent = Incoming | Malformed | Clogged | Revoked | Tick | Woke
 
 
 def read(envelope: Envelope) -> Message | Envelope:

@@ -71,20 +71,21 @@ def changeable(path: Path, *, sticky: bool = False) -> str:
     return ""
 
 
-def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
+def write_atomically(path: Path, content: bytes, *, sync: bool = True, mode: int = 0o666) -> None:
     """Write a file so that a reader sees the old content or the new, and never a part of it.
 
     Args:
         path: the file; its folder exists.
         content: the new content.
         sync: whether the new content must survive a power cut. It takes milliseconds.
+        mode: of the new file, without the bits of the umask.
 
     Raises:
         OSError: the file cannot be written; it stays as it was.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(content)
             if sync:
                 file.flush()

@@ -40,6 +40,12 @@ def allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
+def cut(descriptor: int) -> None:
+    """Cut the connection behind a descriptor of this process; a correct peer connects again."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as one:  # it may be closed meanwhile
+        one.shutdown(socket.SHUT_RDWR)
+
+
 class FloodGuard:
     """Watches the memory and the open files of this process. Without /proc (macOS) the memory is not known.
 

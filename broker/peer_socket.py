@@ -28,7 +28,7 @@ class PeerSocket:
         context: owns the sockets.
         endpoint: of the broker.
         name: of the peer.
-        keys: folder with the CURVE keys of the broker and of the peer; None: no encryption.
+        keys: folder with the CURVE keys of the broker and of the peer, or an invitation; None: no encryption.
 
     Raises:
         SecurityError: keys are missing or open to others.
@@ -43,6 +43,8 @@ class PeerSocket:
 
         ZMQ_IMMEDIATE would do the same, but libzmq 4.3 then aborts the process when the broker dies while it is read.
         """
+        self.rejected = False
+        """Whether the broker refused the key at the last attempt to connect."""
         self.data = context.socket(zmq.DEALER)
         self.data.identity = f"{name}-{secrets.token_hex(16)}".encode()
         self.data.linger = LINGER_MS
@@ -88,8 +90,9 @@ class PeerSocket:
         event = int.from_bytes(self.monitor.recv_multipart()[0][:2], sys.byteorder)
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             log.error("the broker at %s does not know the key of %s", self._endpoint, self._name)
+            self.rejected = True
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self.connected = True
+            self.connected, self.rejected = True, False
         elif event == zmq.EVENT_DISCONNECTED:
             self.connected = False
             return True

@@ -26,8 +26,10 @@ MAX_REFUSALS = 256
 MAX_ANNOUNCEMENTS = 4
 """How often between two ticks the classroom is sent `Joined` for one agent."""
 
-End = Literal["goodbye", "process", "silent", "stalled", "replaced", "refused"]
+End = Literal["goodbye", "process", "silent", "stalled", "replaced", "refused", "revoked"]
 """How an agent can end; see `Lost`."""
+BARRED: tuple[End, ...] = ("refused", "revoked")
+"""After these, nothing counts that comes over the same connection."""
 
 
 class Connection:
@@ -109,7 +111,7 @@ class Peers:
         if owner not in (0, process) and not self._processes.is_running(owner):
             self.process_ended(hello.name, owner, f"process {owner} has ended", now)
             connection.end = None
-        if connection.end in ("stalled", "refused") or self.is_replaced(connection):
+        if connection.end in ("stalled", *BARRED) or self.is_replaced(connection):
             return
         known = connection.agent.name if connection.agent else connection.name if connection.end else ""
         parent = 0 if connection.sender.user else self._processes.parent_of(process)
@@ -272,8 +274,7 @@ class Peers:
         connection.agent = None
         self._remember(agent.identity, connection, agent.name, pool.name, why)
         self._out.forget(agent.identity)
-        died = why != "goodbye"
-        if died:
+        if why != "goodbye":
             self._out.warn(f"{agent.name} is lost: {why} {detail}".strip())
         else:
             self._out.log(f"{agent.name} left: {detail or why}")
@@ -281,7 +282,7 @@ class Peers:
         if why in ("silent", "stalled") and agent.name in self.supervised:
             self.members[agent.name].hanging = lost
         self._out.send_to_classroom(lost)
-        self._work.give_back(agent, died=died, detail=detail or why, continued=continued)
+        self._work.give_back(agent, died=why not in ("goodbye", "revoked"), detail=detail or why, continued=continued)
 
     def _end_and_dispatch(self, agent: PoolAgent, why: End, detail: str, now: float) -> None:
         self.end(agent, why, detail)
@@ -291,6 +292,12 @@ class Peers:
         """Handle an agent's Goodbye."""
         self.members.leave(agent.name)
         self._end_and_dispatch(agent, "goodbye", reason, now)
+
+    def revoke(self, name: str, now: float) -> None:
+        """End an agent whose key was revoked. Another key may have its name."""
+        self.members.leave(name)
+        if agent := self.agents.get(name):
+            self._end_and_dispatch(agent, "revoked", "its key was revoked", now)
 
     def remove_classroom(self) -> None:
         """The classroom left, or does not read its messages. It may join again."""
@@ -315,8 +322,7 @@ class Peers:
             record.ended.append(pid)
         if record.hanging and _may_be_same(pid, record.hanging.pid):
             record.hanging = None
-        agent = self.agents.get(name)
-        if agent and _may_be_same(pid, agent.hello.pid):
+        if (agent := self.agents.get(name)) and _may_be_same(pid, agent.hello.pid):
             self._end_and_dispatch(agent, "process", detail, now)
 
     def is_replaced(self, connection: Connection) -> bool:

@@ -130,7 +130,7 @@ class Lost(Message, frozen=True, kw_only=True):
 
     name: str
     pool: str
-    why: Literal["goodbye", "process", "silent", "stalled", "replaced", "refused"]
+    why: Literal["goodbye", "process", "silent", "stalled", "replaced", "refused", "revoked"]
     detail: str = ""
     pid: int = 0
     """Of its process, as in its Hello; 0: unknown."""

@@ -25,8 +25,8 @@ from broker import auth, batching, child_process, logs
 from broker.actions import Forget, LogLine, Send
 from broker.endpoints import check_endpoint, set_family
 from broker.errors import SecurityError
-from broker.events import Clogged, Incoming, Malformed, Sender, StateEvent, Tick, Woke
-from broker.flooding import CHECK_S, FloodGuard, allow_many_connections
+from broker.events import Clogged, Incoming, Malformed, Revoked, Sender, StateEvent, Tick, Woke
+from broker.flooding import CHECK_S, FloodGuard, allow_many_connections, cut
 from broker.members import Member
 from broker.processes import process_of
 from broker.protocol import MAX_BODY, Envelope, Gauges, WireError, encode, from_frames, to_frames
@@ -100,6 +100,9 @@ class BrokerServer:
         )
         self._heartbeat_s = spec.heartbeat_s
         self._keys = Path(spec.keys) if spec.keys else None
+        self._ring = auth.KeyRing(self._keys) if self._keys else None
+        self._files: dict[str, int] = {}
+        """The descriptor of the connection that each name was last heard over, with keys."""
         self._guard = FloodGuard(spec.endpoint, self._kept_mb)
         self._outboxes: defaultdict[bytes, deque[Envelope]] = defaultdict(deque)
         self._warnings = Counter[str]()
@@ -126,12 +129,15 @@ class BrokerServer:
             self._router.sndhwm, self._router.rcvhwm = HIGH_WATER, QUEUE
             self._pub = self._context.socket(zmq.PUB)
             self._pub.sndhwm = 4
-            for socket, endpoint in ((self._router, spec.endpoint), (self._pub, spec.gauges)):
+            for socket, endpoint, domain in (
+                (self._router, spec.endpoint, auth.MESSAGES),
+                (self._pub, spec.gauges, auth.GAUGES),
+            ):
                 socket.linger = LINGER_MS
                 set_family(socket, endpoint)
                 socket.maxmsgsize = MAX_BODY + 1024
                 if self._keys:
-                    auth.secure_server(socket, self._keys)
+                    auth.secure_server(socket, self._keys, domain)
                     self._monitors.append(socket.get_monitor_socket(sum(REFUSED)))
                 socket.bind(endpoint)
         except BaseException:
@@ -172,6 +178,7 @@ class BrokerServer:
             if now >= self._tick_at:
                 late = now - self._tick_at
                 self._tick_at = now + self._tick_s
+                self._check_keys(now)
                 if late > self._heartbeat_s:
                     # Messages that came while this process did not run are read before silent peers are ended.
                     self._handle(Woke(late), now)
@@ -187,7 +194,9 @@ class BrokerServer:
         for _ in range(READS):
             try:
                 peer, *frames = batching.receive(self._router)
-                sender = self._sender(peer)
+                sender = self._sender(peer, now)
+                if sender is None:
+                    continue
                 for envelope in list(from_frames([frame.bytes for frame in frames])):
                     self._handle(Incoming(peer.bytes, envelope, sender), now)
             except zmq.Again:
@@ -195,10 +204,31 @@ class BrokerServer:
             except WireError as error:
                 self._handle(Malformed(str(error)), now)
 
-    def _sender(self, frame: zmq.Frame) -> Sender:
-        if self._keys:
-            return Sender(user=str(frame.get("User-Id")))
-        return Sender(process=process_of(str(frame.get("Peer-Address"))))
+    def _sender(self, frame: zmq.Frame, now: float) -> Sender | None:
+        """Who sent a message; None: the holder of a key that is not accepted any more, whose connection is cut."""
+        if self._ring is None:
+            return Sender(process=process_of(str(frame.get("Peer-Address"))))
+        key, file = str(frame.get("User-Id")), int(frame.get(zmq.SRCFD))
+        if not self._ring.name(key):
+            self._check_keys(now)  # it may be new
+        if name := self._ring.name(key):
+            self._files[name] = file
+            return Sender(user=name)
+        self._warn("dropped: a message of a peer whose key was revoked")
+        cut(file)
+        return None
+
+    def _check_keys(self, now: float) -> None:
+        """End the agents whose keys were revoked, and their connections."""
+        try:
+            revoked = self._ring.withdrawn() if self._ring else []
+        except (SecurityError, OSError) as error:
+            self._warn(f"the keys stay as they were: {error}")
+            return
+        for name in revoked:
+            self._handle(Revoked(name), now)
+            if name in self._files:
+                cut(self._files.pop(name))
 
     # --- out --------------------------------------------------------------------------------------------
 

@@ -12,9 +12,9 @@ import msgspec
 
 from broker import processes
 from broker.actions import Action, ActionList
-from broker.events import Clogged, Incoming, Malformed, StateEvent, Tick, Woke, read
+from broker.events import Clogged, Incoming, Malformed, Revoked, StateEvent, Tick, Woke, read
 from broker.members import Member, Members
-from broker.peers import UNTIMED, Connection, Peers
+from broker.peers import BARRED, UNTIMED, Connection, Peers
 from broker.pool import PoolAgent
 from broker.processes import ProcessTable
 from broker.protocol import (
@@ -75,6 +75,8 @@ class BrokerState:
                 self.out.drop(f"dropped: {reason}")
             case Clogged(peer):
                 self.peers.remove_clogged(peer, now)
+            case Revoked(name):
+                self.peers.revoke(name, now)
             case Tick():
                 self._tick(now)
             case Woke(seconds):
@@ -143,7 +145,7 @@ class BrokerState:
 
         Agents that were refused or replaced may not come back; one that stalled may after a result or progress.
         """
-        if connection.end == "refused":
+        if connection.end in BARRED:
             return
         moves = isinstance(message, Heartbeat) and bool(message.progress)
         if isinstance(message, Envelope) and message.kind in RESULTS:

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -29,10 +29,10 @@ def sets(*overrides: str) -> list[str]:
     return [word for one in overrides for word in ("--set", one)]
 
 
-def start(out: Path, *overrides: str, scenario: str | Path = SMOKE) -> subprocess.Popen[str]:
-    """`python run.py SCENARIO --out OUT`, without a monitor."""
+def start(out: Path, *overrides: str, scenario: str | Path = SMOKE, under: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """`python run.py SCENARIO --out OUT`, without a monitor; `under`: words before the command, as `ip netns exec`."""
     return subprocess.Popen(
-        command(scenario, "--out", out, "--monitor", "off", *sets(*overrides)),
+        [*under, *command(scenario, "--out", out, "--monitor", "off", *sets(*overrides))],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -42,7 +42,12 @@ def start(out: Path, *overrides: str, scenario: str | Path = SMOKE) -> subproces
 
 @contextmanager
 def held(
-    out: Path, *overrides: str, enough: int = 1, teacher: int | None = None, students: int | None = None
+    out: Path,
+    *overrides: str,
+    enough: int = 1,
+    teacher: int | None = None,
+    students: int | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[str]]:
     """A class of which `enough` results are recorded, and which cannot finish before the end of the block.
 
@@ -52,6 +57,7 @@ def held(
         enough: Results that the block waits for.
         teacher: Requests that the teacher answers before; None: all.
         students: Requests that each process of a student answers before; None: all.
+        under: Words before the command.
     """
     hold = out.with_name(f"{out.name}.hold")
     hold.touch()
@@ -62,12 +68,17 @@ def held(
         if number is not None
         for entry in (f"pause_while={hold}", f"pause_after={number}")
     ]
-    process = start(out, *overrides, *pauses)
+    process = start(out, *overrides, *pauses, under=under)
     try:
         wait_until(process, lambda: results(out) >= enough)
         yield process
     finally:
-        hold.unlink()
+        release(out)
+
+
+def release(out: Path) -> None:
+    """Let a class that is held go on."""
+    out.with_name(f"{out.name}.hold").unlink(missing_ok=True)
 
 
 def interrupt(process: subprocess.Popen[str], out: Path) -> None:

@@ -29,6 +29,7 @@ def agent_spec(
     run: Path,
     in_turn: bool = False,
     recipe: Recipe | None = None,
+    invited: bool = False,
 ) -> AgentSpec:
     """Return the spec of one agent process. An external agent has one too: it says how it is expected to answer.
 
@@ -42,6 +43,7 @@ def agent_spec(
         run: folder of the run.
         in_turn: agents start when they are asked something.
         recipe: how the teacher is trained; None: it is not.
+        invited: it joins a class of another host; `keys` is then its invitation.
     """
     config: ScenarioAgent = agent.config
     model = models[agent.model.name] if agent.model else None
@@ -58,6 +60,7 @@ def agent_spec(
         role=agent.role,
         endpoint=endpoint,
         keys=keys,
+        invited=invited,
         model=config.model,
         folder=str(model.folder) if model else "",
         # Of weights at a server only their name there is known; two names are two answerers.

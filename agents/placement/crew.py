@@ -97,11 +97,13 @@ class Crew:
             )
             for one in agents
         ]
-        self._started = [pair for pair in zip(agents, self._specs, strict=True) if pair[0].engine != "external"]
+        self._started = [pair for pair in zip(agents, self._specs, strict=True) if not pair[0].joins]
         self.answerers = {spec.pool: spec.answerer for spec in self._specs}
-        self.weights = {spec.pool: spec.weights for _, spec in self._started}
-        self._personas = {spec.pool: spec.persona for _, spec in self._started}
-        self.own = {pool: [spec.name for _, spec in self._started if spec.pool == pool] for pool in self.weights}
+        self.weights = {spec.pool: spec.weights for spec in self._specs if spec.engine != "external"}
+        self._personas = {spec.pool: spec.persona for spec in self._specs if spec.engine != "external"}
+        self.own: dict[str, list[str]] = {}
+        for _, spec in self._started:
+            self.own.setdefault(spec.pool, []).append(spec.name)
 
     def prompt(self, agent: str, message: Message) -> tuple[tuple[str, str], ...]:
         """The prompt that an agent makes of a request: see `prompts.parts`.
@@ -121,11 +123,16 @@ class Crew:
     def notices(self, keys: Path) -> list[str]:
         """Which key goes to which server, and how to start each external agent."""
         waiting = [spec for spec in self._specs if spec.engine == "external"]
-        return keys_sent([one for one, _ in self._started]) + [
-            f"Start the program of {spec.name} with endpoint {spec.endpoint} and name {spec.name}"
-            + (f", with {spec.name}.key and broker.pub of {keys}." if spec.keys else ".")
-            for spec in waiting
-        ]
+        invited = [f"--role {one.role} --name {one.name}" for one in self._agents if one.config.elsewhere]
+        return (
+            keys_sent([one for one, _ in self._started])
+            + [f"Elsewhere: python run.py invite {keys.parent} {who}" for who in invited]
+            + [
+                f"Start the program of {spec.name} with endpoint {spec.endpoint} and name {spec.name}"
+                + (f", with {spec.name}.key and broker.pub of {keys}." if spec.keys else ".")
+                for spec in waiting
+            ]
+        )
 
     def give_answers(self, answers: Mapping[str, str]) -> None:
         """Write the gold answers, by problem text, for simulated agents; does nothing for a class without them."""
@@ -133,7 +140,7 @@ class Crew:
             write_answer_key(self._answer_key, dict(answers))
 
     def launcher(self, name: str, broker: "BrokerSpec", logs: Path, restarts: int) -> LocalLauncher:
-        """The launcher of the broker, as `name`, and of every agent that is not external."""
+        """The launcher of the broker, as `name`, and of every agent that does not join by itself."""
         on_cpu = [one for one, _ in self._started if one.seat.shared]
         table = CoreTable(len(on_cpu)) if len(on_cpu) > 1 else None
         children = [

@@ -52,6 +52,8 @@ class ScenarioAgent(Protocol):
     def thoughts(self) -> Literal["drop", "keep"]: ...  # noqa: D102
     @property
     def engine_args(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def elsewhere(self) -> bool: ...  # noqa: D102
 
 
 class ResolvedAgent(msgspec.Struct, frozen=True):
@@ -69,6 +71,11 @@ class ResolvedAgent(msgspec.Struct, frozen=True):
     seat: seats.Seat
     dtype: str = ""
     """The dtype it computes in. `auto`: vLLM on a GPU takes the model's. Empty: it computes nothing here."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether it joins by itself: it is a program of the user's, or runs on another host."""
+        return self.engine == "external" or bool(self.config.elsewhere)
 
     def facts(self) -> dict[str, str]:
         """Return what class.db and the report say of the agent."""
@@ -138,15 +145,16 @@ def resolve_agents(
     """
     configs, target = (teacher, *students), machine or hardware.look()
     # With GPUs here, every agent sits on one unless it says `none`, so the engine can be chosen before the seat.
-    on_gpu = [config.gpu != "none" and bool(target.gpus) for config in configs]
+    on_gpu = [config.gpu != "none" and bool(target.gpus) and not config.elsewhere for config in configs]
     chosen = [engines.choose(one.engine, one.model, gpu=gpu) for one, gpu in zip(configs, on_gpu, strict=True)]
     models = []
     for config, engine, gpu in zip(configs, chosen, on_gpu, strict=True):
         with _naming(config.name):
             engines.check_arguments(engine, config.engine_args, engines.why_auto(config.engine, engine, gpu=gpu))
-            if target.gpu_expected and config.gpu != "none" and engine in engines.WITH_LOCAL_MODEL:
+            here = not config.elsewhere
+            if here and target.gpu_expected and config.gpu != "none" and engine in engines.WITH_LOCAL_MODEL:
                 raise PlacementError(f"no GPU can be used: {target.gpu_trouble}", key=("gpu",))
-            if machine is None:  # what is installed here says nothing about a described machine
+            if here and machine is None:  # what is installed here says nothing about a described machine
                 engines.check_installed(engine, gpu=gpu)
             models.append(catalogue.resolve(config.model) if engine in engines.WITH_LOCAL_MODEL else None)
             _check_context(config, engine, models[-1])
@@ -190,7 +198,7 @@ def _place(
     requests: list[list[seats.SeatRequest]] = []
     for config, engine, model in zip(configs, chosen, models, strict=True):
         megabytes, workload = 0, workloads.get(config.name, Workload())
-        if model:
+        if model and not config.elsewhere:
             dtype = dtype_of(config, machine)
             loaded = model.size_mb
             if not sits_on_gpu(config, machine):
@@ -212,7 +220,7 @@ def _place(
                     config.gpu,
                     megabytes,
                     config.memory_share,
-                    engine,
+                    "elsewhere" if config.elsewhere else engine,
                     config.engine_args,
                     workload,
                     model.shape.heads if model else 0,
@@ -225,7 +233,7 @@ def _place(
 
 
 def _computes_in(agent: ResolvedAgent, machine: hardware.Machine) -> str:
-    if agent.model is None or agent.config.dtype != "auto":
+    if agent.model is None or agent.config.dtype != "auto" or agent.joins:
         return agent.config.dtype if agent.model else ""
     return "auto" if agent.engine == "vllm" and agent.seat.gpus else machine.dtype(agent.seat.gpus)
 

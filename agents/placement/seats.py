@@ -118,8 +118,8 @@ def place(requests: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
     cores, why = share_cores(flexible, machine)
     seats = []
     for request in requests:
-        if request.engine == "external":
-            seats.append(Seat(request.agent, (), 0.0, (), 0, "external", "joins by itself"))
+        if request.engine in ("external", "elsewhere"):  # it takes nothing here
+            seats.append(Seat(request.agent, (), 0.0, (), 0, request.engine, "joins by itself"))
         elif chosen := seating.get(request.agent, ()):
             at = [gpus[i] for i in chosen]
             seats.append(_gpu_seat(request, at, chosen, shares[request.agent], machine, len(requests)))

@@ -14,6 +14,7 @@ import msgspec
 from broker.errors import Key, ScenarioError
 from broker.protocol import LAST_PORT
 from broker.work_messages import Sampling
+from scenarios.config.elsewhere_rules import elsewhere_mistakes
 from scenarios.config.iterate_schema import Iterate
 from scenarios.config.maker_rules import maker_mistakes
 from scenarios.config.schema import Agent, Scenario
@@ -123,15 +124,18 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     by_name = {name: agent for agent in (scenario.teacher, *scenario.students) for name in copy_names(agent)}
     for where, message in maker_mistakes(scenario, by_name):
         yield ScenarioMistake(where, message)
+    for where, message in elsewhere_mistakes(scenario):
+        yield ScenarioMistake(where, message)
     yield from _iterate_mistakes(scenario.iterate)
     if scenario.rewrites:
         yield from _rewrite_mistakes(scenario)
-    if not _is_address(scenario.broker.address):
+    if not is_address(scenario.broker.address):
         message = f"needs ipc or tcp://HOST:PORT, the port from 1 to {LAST_PORT}, has {shown(scenario.broker.address)}"
         yield ScenarioMistake(("broker", "address"), message)
 
 
-def _is_address(address: str) -> bool:
+def is_address(address: str) -> bool:
+    """Whether a text is an address of a broker: ipc, or tcp://HOST:PORT."""
     found = ADDRESS.fullmatch(address)
     if found is None:
         return address == "ipc"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST_STUDENTS = 12
 """With more, not all pairs are tested."""
 PERMUTATIONS = 9_999
-PLACEMENT: dict[str, Any] = {"gpu": "auto", "replicas": 1, "capacity": 0, "memory_share": None}
+PLACEMENT: dict[str, Any] = {"gpu": "auto", "replicas": 1, "capacity": 0, "memory_share": None, "elsewhere": False}
 """What decides where an agent runs, not what it answers."""
 
 

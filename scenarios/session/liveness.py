@@ -104,6 +104,7 @@ class Liveness:
         self._launcher = launcher
         self._answerers = answerers
         self._external = {agent.name for agent in scenario.agents if agent.engine == "external"}
+        self._elsewhere = {agent.name for agent in scenario.agents if agent.elsewhere}
         self._broker = BrokerWatch(scenario, store, client, launcher)
         self._clock = clock
         self._checked_at = clock()
@@ -305,6 +306,8 @@ class Liveness:
 
     def _why_empty(self, pool: str) -> str:
         """Why a pool has no member."""
+        if pool in self._elsewhere:
+            return f"no process of it has joined from elsewhere; python run.py invite {self._store.folder}"
         if pool not in self._external:
             return "no process of it runs"
         endpoint = self._client.endpoint

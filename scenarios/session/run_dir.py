@@ -22,7 +22,6 @@ from broker.endpoints import endpoints, lock_ipc_folder
 from broker.errors import ScenarioError, in_words
 from broker.files import write_atomically
 from broker.gauges import Subscriber
-from broker.members import CLASSROOM, MONITOR
 from broker.printable import printable_traceback
 from broker.server import BrokerSpec
 from scenarios.config import load
@@ -34,7 +33,7 @@ from scenarios.levels.replay import replay
 from scenarios.report.spend import merged_in, server_notes_in, spent_in
 from scenarios.scoring.lbt import Same
 from scenarios.session.runner import Ending
-from scenarios.session.running import is_running, members
+from scenarios.session.running import is_running, members, without_keys
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Bank
@@ -238,9 +237,7 @@ class RunFolder:
         """The folder with the class's CURVE keys, which is made if it is missing; None if no keys are needed."""
         if scenario.broker.address == "ipc":
             return None
-        names = [CLASSROOM, MONITOR, *members(scenario)]
-        # The secret key of an external agent may have been moved to its machine.
-        if missing := [name for name in names if not (self.keys / f"{name}.pub").is_file()]:
+        if missing := without_keys(scenario, self.keys):
             auth.make_keys(self.keys, missing)
         return self.keys
 

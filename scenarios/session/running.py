@@ -3,8 +3,8 @@
 import fcntl
 from pathlib import Path
 
-from broker.members import Member
-from broker.protocol import replica
+from broker.members import CLASSROOM, MONITOR, Member
+from broker.protocol import pool_of, replica
 from scenarios.config.schema import Scenario
 
 
@@ -15,6 +15,22 @@ def members(scenario: Scenario) -> dict[str, Member]:
         for agent in scenario.agents
         for number in range(1, agent.replicas + 1)
     }
+
+
+def without_keys(scenario: Scenario, keys: Path) -> list[str]:
+    """The names that the class needs keys of and that have none in the folder `keys`.
+
+    An agent that runs elsewhere gets its key with its invitation. The secret key of an external agent may have been
+    moved to its host.
+    """
+    by_name = {agent.name: agent for agent in scenario.agents}
+    here = [name for name in members(scenario) if not by_name[pool_of(name)].elsewhere]
+    moved = {name for name in here if by_name[pool_of(name)].engine == "external"}
+    return [
+        name
+        for name in (CLASSROOM, MONITOR, *here)
+        if not (keys / f"{name}.pub").is_file() or not (name in moved or (keys / f"{name}.key").is_file())
+    ]
 
 
 def is_running(folder: Path) -> bool:

@@ -59,7 +59,7 @@ class ClassAgents(Protocol):
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """The digest of the weights of each agent in `own`."""
+        """The digest of the weights of each agent with this program's engines."""
 
     def prompt(self, agent: str, message: Message) -> Parts:
         """The prompt that an agent makes of a request; empty: it makes none, or its own."""
