@@ -6,9 +6,10 @@ owner may read it, and nothing of it is logged.
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from broker.child_process import ROOT
 from broker.errors import ProtocolError, SecurityError
@@ -16,6 +17,7 @@ from broker.files import check_private
 from broker.protocol import PROTOCOL
 
 MODE = 0o600
+CurveKey = Annotated[str, Meta(min_length=40, max_length=40)]
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,12 +28,12 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """Name of the agent's process."""
     role: Literal["teacher", "student"]
-    address: str
+    address: Annotated[str, Meta(pattern=r"^tcp://.+:[0-9]+$")]
     """Of the broker, as the agent's host reaches it: tcp://HOST:PORT."""
-    broker_key: str
+    broker_key: CurveKey
     """The broker's public CURVE key."""
-    public_key: str
-    secret_key: str
+    public_key: CurveKey
+    secret_key: CurveKey
     """The agent's own key pair."""
     protocol: int = PROTOCOL
     version: str

@@ -45,7 +45,7 @@ def invite(
     if not agent.elsewhere:
         raise ScenarioError(
             f"{name} is started by the class itself; an agent that joins from another host needs `elsewhere: true` in "
-            "the scenario:\npython run.py resume RUN --set students.0.elsewhere=true"
+            f"the scenario:\npython run.py resume {folder} --set {_entry(scenario, agent)}.elsewhere=true"
         )
     if role != (wanted := members(scenario)[name].role):
         raise ScenarioError(f"--role {role}: {name} is a {wanted} of this class")
@@ -118,6 +118,11 @@ def _agent(scenario: Scenario, name: str) -> Agent:
     if name not in (known := members(scenario)):
         raise ScenarioError(f"this class has no agent {name!r}; it has {', '.join(known)}")
     return next(agent for agent in scenario.agents if agent.name == pool_of(name))
+
+
+def _entry(scenario: Scenario, agent: Agent) -> str:
+    """The agent's section, as --set takes it."""
+    return "teacher" if agent.name == scenario.teacher.name else f"students.{scenario.entries.index(agent)}"
 
 
 def _reached(bound: str, asked: str | None) -> str:

@@ -45,6 +45,35 @@ def test_the_broker_itself_is_not_on_the_list(tmp_path: Path) -> None:
     assert list(auth.allow_list(tmp_path / "keys").values()) == ["ann"]
 
 
+def test_a_ring_names_keys_and_reports_those_that_were_withdrawn_once(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    auth.make_keys(keys, ["bob"])
+    public, secret = auth.admit(keys, "ann")
+    assert zmq.curve_public(secret.encode()).decode() == public == auth.public_key(keys, "ann")
+    assert not (keys / "ann.key").exists(), "the secret key is kept with the invitation alone"
+    ring = auth.KeyRing(keys)
+    assert (ring.withdrawn(), ring.name(public), ring.name(secret)) == ([], "ann", "")
+    assert auth.revoke(keys, "ann") and not auth.revoke(keys, "ann")
+    assert (ring.withdrawn(), ring.withdrawn(), ring.name(public)) == (["ann"], [], "")
+    again, _ = auth.admit(keys, "ann")
+    assert (ring.withdrawn(), ring.name(again), ring.name(public)) == ([], "ann", "")
+    auth.admit(keys, "ann")
+    assert ring.withdrawn() == ["ann"], "another key took the place of the one before"
+
+
+def test_a_ring_keeps_its_keys_while_a_file_is_damaged(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    auth.make_keys(keys, ["ann"])
+    public, ring = auth.public_key(keys, "ann"), auth.KeyRing(keys)
+    assert ring.withdrawn() == []
+    (keys / "bad.pub").write_text("short")
+    with pytest.raises(SecurityError, match=r"bad\.pub"):
+        ring.withdrawn()
+    assert ring.name(public) == "ann"
+    (keys / "bad.pub").unlink()
+    assert (ring.withdrawn(), ring.name(public)) == ([], "ann")
+
+
 @pytest.mark.parametrize("damage", ["missing", "open", "short"])
 def test_a_key_that_is_missing_open_or_damaged_is_refused(damage: str, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
@@ -90,7 +119,9 @@ def test_only_keys_in_the_folder_are_accepted(tmp_path: Path) -> None:
             return list(recorder.sent)
 
         question = [b"1.0", b"7", b"class", b"10.0.0.2", b"", b"CURVE", known]
-        assert replies(question) == [[b"1.0", b"7", b"200", b"OK", b"ann", b""]]
+        assert replies(question) == [[b"1.0", b"7", b"200", b"OK", z85.encode(known), b""]]
+        [reply] = replies([*question[:2], b"gauges", *question[3:]])
+        assert reply[2] == b"400", "agents do not read the gauges"
         assert refused == []
         [reply] = replies([*question[:6], unknown])
         assert (reply[2], reply[4]) == (b"400", b"")

@@ -3,7 +3,7 @@
 import pytest
 
 from broker.actions import Forget, LogLine, Send
-from broker.events import Clogged
+from broker.events import Clogged, Revoked
 from broker.protocol import (
     Ack,
     AgentState,
@@ -418,6 +418,23 @@ def test_goodbye_gives_requests_back_in_their_order_and_without_blame(broker: Br
     assert LogLine("a left: tired") in broker.actions
     broker.agent(b"b", credit=3)
     assert broker.leases(b"b") == ["r1", "r2", "r3"]
+
+
+def test_what_an_agent_held_whose_key_was_revoked_goes_to_others_without_blame_and_its_answers_do_not_count(
+    broker: Broker,
+) -> None:
+    broker.agent(b"a", "ann", credit=2)
+    broker.ask("r1", "r2", "r3")
+    broker.handle(Revoked("ann"))
+    assert [m.why for m in broker.messages_to(C) if isinstance(m, Lost)] == ["revoked"]
+    assert broker.answer(b"a", "r1") == []
+    assert broker.receive(b"a", Hello(name="ann", role="student", pool="p", state="ready", credit=1)) == []
+    broker.agent(b"b", "ann", credit=3)
+    assert broker.leases(b"b") == ["r1", "r2", "r3"]
+
+
+def test_a_key_that_nobody_uses_is_revoked_without_a_word(broker: Broker) -> None:
+    assert broker.handle(Revoked("ann")) == []
 
 
 def test_after_a_death_suspects_come_first_and_one_at_a_time(broker: Broker) -> None:

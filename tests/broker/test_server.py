@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import broker.server as broker_module
-from broker import auth
+from broker import auth, invitation
 from broker.client import Client
 from broker.errors import SecurityError
 from broker.events import Incoming, Tick
@@ -27,6 +27,7 @@ from tests.broker.running import (
     QUESTION,
     answer,
     await_message,
+    await_results,
     broker_process,
     is_a,
     local,
@@ -250,6 +251,59 @@ def test_a_peer_cannot_take_a_name_that_is_not_its_keys(tmp_path: Path, free_por
         with Subscriber(spec.gauges, keys) as monitor:
             gauges_where(monitor, "dropped", 1)
         assert impostor.welcome is None
+
+
+def test_an_invited_agent_whose_key_is_revoked_is_cut_off_and_its_requests_go_to_another(
+    tmp_path: Path, free_ports: tuple[str, str]
+) -> None:
+    keys, file = tmp_path / "keys", tmp_path / "ann.invite"
+    auth.make_keys(keys, ["classroom", "bob"])
+    spec = BrokerSpec(endpoint=free_ports[0], gauges=free_ports[1], keys=str(keys), heartbeat_s=0.2)
+
+    def member(name: str) -> Hello:
+        return Hello(name=name, role="student", pool="p", state="ready", credit=4)
+
+    with serving(spec), Client(spec.endpoint, CLASSROOM, keys=keys) as classroom:
+        invite_ann(keys, file, spec)
+        with Client(spec.endpoint, member("ann"), keys=file) as ann:
+            await_message(classroom, is_a(Joined))
+            classroom.send(QUESTION, to="p", request_id="r1", keep=True)
+            await_message(ann, is_a(Examine))
+            assert ann.trouble(PATIENCE_S) == ""
+            auth.revoke(keys, "ann")
+            [lost] = await_message(classroom, is_a(Lost))
+            assert isinstance(lost.message, Lost) and lost.message.why == "revoked"
+            ann.send(Answered(text="too late"), request_id="r1", keep=True)
+            until = time.monotonic() + PATIENCE_S
+            while not (trouble := ann.trouble(PATIENCE_S)):
+                assert time.monotonic() < until
+                ann.receive(0.05)
+            assert "does not accept the key of ann: it was revoked" in trouble
+            with Client(spec.endpoint, member("bob"), keys=keys) as bob:
+                answer(bob, 1)
+                [result] = await_results(classroom, "r1")
+    assert result.peer == "bob"
+
+
+def invite_ann(keys: Path, file: Path, spec: BrokerSpec) -> None:
+    """Invite `ann` to a broker that serves already."""
+    public, secret = auth.admit(keys, "ann")
+    invitation.write(
+        file,
+        invitation.Invitation(
+            run="r",
+            name="ann",
+            role="student",
+            address=spec.endpoint,
+            broker_key=auth.public_key(keys, "broker"),
+            public_key=public,
+            secret_key=secret,
+            version=invitation.package_version(),
+            answerer="",
+            seed=0,
+            agent={},
+        ),
+    )
 
 
 def test_the_process_serves_until_it_gets_sigterm(tmp_path: Path) -> None:

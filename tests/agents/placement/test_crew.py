@@ -26,6 +26,23 @@ def test_external_agents_are_not_started_but_the_store_knows_how_they_answer(tmp
     assert [one["name"] for one in agents.facts()] == ["teacher", "ada", "ada.2", "bob"]
 
 
+def test_an_agent_elsewhere_is_not_started_but_answers_as_if_it_were_here(tmp_path: Path) -> None:
+    broker = BrokerSpec(endpoint="tcp://h:1", gauges="tcp://h:2", keys="/run/keys")
+
+    def made(*, elsewhere: bool) -> Crew:
+        ada = Agent(name="ada", engine="simulated", persona="You are brief.", elsewhere=elsewhere)
+        agents = resolve.resolve_agents(Agent(name="teacher", engine="simulated"), [ada])
+        return Crew(agents, {}, broker, run=tmp_path, answer_key=tmp_path / "answer-key", seed=1, in_turn=False)
+
+    far, near = made(elsewhere=True), made(elsewhere=False)
+    assert (far.own, near.own) == ({"teacher": ["teacher"]}, {"teacher": ["teacher"], "ada": ["ada"]})
+    assert (far.answerers, far.weights) == (near.answerers, near.weights)
+    exam = Examine(problem="2 + 2?", answer_form="number", sampling=Sampling(), material=())
+    assert far.prompt("ada", exam) == near.prompt("ada", exam) != ()
+    assert far.notices(Path("/run/keys")) == ["Elsewhere: python run.py invite /run --role student --name ada"]
+    assert [one["device"] for one in far.facts()] == ["CPU, 1 thread", "elsewhere"]
+
+
 def test_the_prompts_of_a_program_of_the_user_are_not_known(tmp_path: Path) -> None:
     exam = Examine(problem="2 + 2?", answer_form="number", sampling=Sampling(), material=())
     agents = crew(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import EngineError, ScenarioError, TaskError
-from scenarios.config.load import difference, dump, located, read
+from scenarios.config.load import asked_differs, difference, dump, located, read
 from scenarios.config.schema import Scenario
 
 GOOD = """\
@@ -118,7 +118,7 @@ def test_an_override_can_correct_a_mistake_in_the_file(path: Path) -> None:
 NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
 AGENT_KEYS = (
     "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args, "
-    "copies, sampling"
+    "elsewhere, copies, sampling"
 )
 
 REPLACED = [
@@ -312,6 +312,37 @@ def test_a_seed_too_large_for_the_wire_is_refused(path: Path) -> None:
 )  # fmt: skip
 def test_entries_that_level_2_cannot_use_are_refused(path: Path, overrides: list[str], mistake: str) -> None:
     assert error_of(path, GOOD, "level=2", *overrides) == mistake
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mistake"),
+    [
+        (["students.1.engine=transformers"],
+         "broker.address: ipc is for this host alone, and peer runs "
+         "elsewhere; take tcp://HOST:PORT, an address of this host that the other one can reach"),
+        (["broker.address=tcp://h:1"],
+         "students.1.engine (peer): auto depends on the host, which is another one; name it: transformers or vllm"),
+        (["broker.address=tcp://h:1", "students.1.engine=external"],
+         "a program of yours (engine: external) joins by itself from any host; take this out"),
+        (["broker.address=tcp://h:1", "students.1.engine=openai"],
+         "a server (engine: openai) can be called from this host as well; take this out"),
+        (["broker.address=tcp://h:1", "students.1.engine=transformers", "exam.score=logprob"],
+         "exam.score: logprob would send the gold solutions to another host; take one of them out"),
+        (["broker.address=tcp://h:1", "students.1.engine=transformers", "teacher.elsewhere=true",
+          "teacher.engine=transformers", "level=2"],
+         "level 2 trains the teacher on the host of the class; take this out"),
+    ],
+)  # fmt: skip
+def test_what_an_agent_elsewhere_cannot_do_or_needs_is_named(path: Path, overrides: list[str], mistake: str) -> None:
+    text = GOOD.replace("persona: brief", "model: m\n    elsewhere: true")
+    assert mistake in error_of(path, text, *overrides)
+
+
+def test_an_agent_elsewhere_goes_with_tcp_and_a_named_engine_and_may_be_moved_on_resume(path: Path) -> None:
+    far = ["broker.address=tcp://h:1", "students.1.engine=transformers", "students.1.model=m"]
+    here, there = good(path, *far), good(path, *far, "students.1.elsewhere=true")
+    assert [one.elsewhere for one in there.students] == [False, True]
+    assert asked_differs(here, there) == []
 
 
 def test_entries_that_only_level_2_cannot_use_are_accepted_at_level_1(path: Path) -> None:

@@ -58,13 +58,13 @@ class Processes:
 class Room:
     """An liveness with everything around it in reach of a test."""
 
-    def __init__(self, folder: Path, engine: EngineName = "auto") -> None:
+    def __init__(self, folder: Path, engine: EngineName = "auto", *, elsewhere: bool = False) -> None:
         self.endpoint = "ipc:///room/work"
         scenario = Scenario(
             name="test",
             task=Task(family="x"),
             teacher=Agent(name="teacher"),
-            students=(Agent(name="ada", replicas=2, engine=engine),),
+            students=(Agent(name="ada", replicas=2, engine=engine, elsewhere=elsewhere),),
             limits=LIMITS,
         )
         self.now = 0.0
@@ -312,6 +312,14 @@ def test_an_external_agent_that_has_not_joined_is_told_how_to(tmp_path: Path) ->
         with pytest.raises(ClassFailure) as caught:
             room.passes(10)
     assert str(caught.value) == f"ada: {how}; waited 10 s (limits.empty_pool_s)"
+
+
+def test_an_agent_elsewhere_that_has_not_joined_is_to_be_invited(tmp_path: Path) -> None:
+    room = Room(tmp_path, elsewhere=True)
+    how = f"no process of it has joined from elsewhere; python run.py invite {tmp_path}"
+    with room.store:
+        room.passes(5)
+        assert room.events() == [f"waiting: {how}; waiting 10 s (limits.empty_pool_s)"]
 
 
 def test_an_external_agent_is_a_member_until_the_broker_reports_its_loss(room: Room) -> None:

@@ -1,0 +1,84 @@
+"""Invitations: their file, and what is refused."""
+
+import json
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+
+from broker import invitation
+from broker.errors import ProtocolError, SecurityError
+from broker.invitation import Invitation
+from broker.protocol import PROTOCOL
+
+
+def example() -> Invitation:
+    public, secret = zmq.curve_keypair()
+    return Invitation(
+        run="smoke-1",
+        name="far",
+        role="student",
+        address="tcp://10.0.0.1:5599",
+        broker_key=zmq.curve_keypair()[0].decode(),
+        public_key=public.decode(),
+        secret_key=secret.decode(),
+        version=invitation.package_version(),
+        answerer="abc",
+        seed=7,
+        agent={"name": "far", "model": "simulated"},
+    )
+
+
+def test_an_invitation_is_its_owners_alone_and_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written, file = example(), tmp_path / "far.invite"
+    invitation.write(file, written)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert invitation.read(file) == written
+    assert written.secret_key not in repr(written)
+    with pytest.raises(SecurityError, match="is there already"):
+        invitation.write(file, written)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"version": "0.0.7"}, "version 0.0.7, protocol"), ({"protocol": PROTOCOL + 1}, f"protocol {PROTOCOL + 1}")],
+)
+def test_another_version_is_refused_and_both_are_named(changed: dict[str, object], named: str, tmp_path: Path) -> None:
+    file = tmp_path / "far.invite"
+    invitation.write(file, example())
+    # A field that this version does not have, in place of one that it needs.
+    plain = json.loads(file.read_text()) | changed | {"seed": "of another type"}
+    file.write_text(json.dumps(plain))
+    with pytest.raises(ProtocolError, match=named) as refused:
+        invitation.read(file)
+    assert f"this host has version {invitation.package_version()}, protocol {PROTOCOL}" in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "no JSON", '{"protocol": []}', "\udcff"])
+def test_a_damaged_invitation_is_refused(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "far.invite"
+    file.touch(0o600)
+    file.write_text(content, errors="surrogateescape")
+    with pytest.raises(ProtocolError, match=r"far\.invite"):
+        invitation.read(file)
+
+
+@pytest.mark.parametrize("field", ["broker_key", "public_key", "secret_key"])
+def test_a_damaged_key_is_refused_without_being_shown(field: str, tmp_path: Path) -> None:
+    file, damaged = tmp_path / "far.invite", msgspec.structs.replace(example(), **{field: "not a key at all"})
+    invitation.write(file, damaged)
+    with pytest.raises(ProtocolError) as refused:
+        invitation.read(file)
+    assert field in str(refused.value) and "not a key at all" not in str(refused.value)
+
+
+def test_an_invitation_that_others_can_read_or_that_is_missing_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "far.invite"
+    with pytest.raises(SecurityError, match="no invitation to be read"):
+        invitation.read(file)
+    invitation.write(file, example())
+    file.chmod(0o640)
+    with pytest.raises(SecurityError, match="chmod 600"):
+        invitation.read(file)
