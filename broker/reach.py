@@ -1,6 +1,7 @@
 """Whether a host can reach a broker on another one: what `agents.main --invite` checks before it loads anything."""
 
 import contextlib
+import math
 import re
 import socket
 import threading
@@ -40,7 +41,7 @@ def check_reachable(endpoint: str, name: str, keys: Path, timeout_s: float = REA
     with zmq.Context() as context, contextlib.closing(PeerSocket(context, endpoint, name, keys)) as peer:
         peer.data.linger = 0
         while not peer.connected and not peer.rejected and (left_s := until - time.monotonic()) > 0:
-            if peer.monitor.poll(1000 * left_s):
+            if peer.monitor.poll(math.ceil(1000 * left_s)):
                 peer.read_monitor()
         if peer.rejected:
             raise ProtocolError(
