@@ -99,6 +99,7 @@ def program(project: Path) -> cyclopts.App:
         ),
         ("scenarios.session.inspect_run:replay", "Score recorded answers under another rule, without a model."),
         ("scenarios.session.inspect_run:grade", "Try the grader on a JSON-lines file."),
+        ("scenarios.session.slurm:slurm", "Write a batch file that runs a class on the nodes of a Slurm job."),
         ("scenarios.session.invitations:invite", "Let an agent join a class from another host."),
         ("scenarios.session.invitations:revoke", "Withdraw such an invitation; a running class goes on without it."),
     ):
