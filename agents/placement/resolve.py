@@ -285,12 +285,20 @@ def process_names(config: ScenarioAgent) -> tuple[str, ...]:
 def fetch_models(agents: Sequence[ResolvedAgent], console: Console) -> dict[str, catalogue.Model]:
     """Fetch every model of the class and return them by name; show progress while something is fetched.
 
+    Of a model that only agents elsewhere load, this host needs nothing but the digest, which the catalogue has.
+
     Raises:
         ModelError: a model cannot be fetched.
     """
     models = {agent.model.name: (agent.config.name, agent.model) for agent in agents if agent.model}
+    loaded = {agent.model.name for agent in agents if agent.model and not agent.joins}
+    fetched = {
+        name: catalogue.Model(name, model.folder, model.digest, parameters_mb=0, context=0)
+        for name, (_, model) in models.items()
+        if name not in loaded and model.kind == "catalogue" and model.folder
+    }
+    models = {name: found for name, found in models.items() if name not in fetched}
     quick = all(model.at_hand and model.digest for _, model in models.values())
-    fetched = {}
     with contextlib.nullcontext() if quick else catalogue.progress_bars(console) as progress:
         for name, (agent_name, _) in sorted(models.items()):
             with _naming(agent_name):

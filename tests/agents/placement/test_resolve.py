@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from agents import engines
 from agents.engines.base import EngineStartError
+from agents.models import catalogue
 from agents.models.home import home_env
 from agents.models.weights import cache_folder
 from agents.placement import agent_process, hardware, resolve
@@ -50,6 +52,24 @@ def test_an_external_agent_has_no_model_and_no_device_of_ours() -> None:
     )
     assert (bob.facts()["model"], bob.facts()["device"], bob.planned()["why"]) == ("", "external", "joins by itself")
     assert eve.facts()["model"] == "mine"
+
+
+def test_an_agent_elsewhere_takes_nothing_of_this_host_not_even_a_model_of_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agents.models.catalogue.ensure", lambda name, progress: pytest.fail(f"{name} was fetched"))
+    monkeypatch.setattr(engines, "vllm_build", lambda: "")
+    far = Agent(name="far", model=QWEN, engine="vllm", elsewhere=True, dtype="float32")
+    agents = resolve.resolve_agents(TEACHER, [far])
+    assert (agents[1].seat.device, agents[1].needs, agents[1].memory(), agents[1].dtype) == (
+        "elsewhere",
+        "",
+        {},
+        "float32",
+    )
+    assert resolve.short_now(agents, in_turn=False) == ""
+    models = resolve.fetch_models(agents, Console())
+    assert models[QWEN].digest == catalogue.resolve(QWEN).digest != ""
 
 
 def test_an_external_agent_takes_no_arguments() -> None:
