@@ -246,7 +246,7 @@ class Work:
         agent.pool.recount(agent)
 
     def _adopt(self, agent: PoolAgent, request: QueuedRequest, now: float) -> None:
-        """Lease a waiting request to an agent that works on it already; the agent lives, so it is no suspect."""
+        """Lease a waiting request to an agent that works on it already; the agent lives, so no death counts."""
         request.pool.remove(request)
-        request.suspect = False
+        request.suspect, request.deaths = False, 0
         self._lease(agent, request, now)

@@ -518,6 +518,15 @@ def test_an_agent_that_was_only_silent_gets_its_requests_back(broker: Broker) ->
     assert broker.leases(b"a") == ["r1", "r2"]
 
 
+def test_however_often_a_network_parts_it_does_not_fail_the_request_of_an_agent_that_comes_back(broker: Broker) -> None:
+    broker.agent(b"a")
+    broker.ask("r1")
+    for _ in range(5):
+        assert (C, "Lost", "") in broker.wait(3.1)
+        broker.agent(b"a", working=("r1",))
+        assert broker.leases(b"a") == ["r1"]
+
+
 def test_a_namesake_replaces_an_agent_and_keeps_the_requests_it_works_on(broker: Broker) -> None:
     broker.agent(b"old", "ann", credit=2)
     broker.ask("r1", "r2")
