@@ -15,8 +15,8 @@ import pytest
 from tests import classes
 from tests.ports import free_port
 
-SLOW = ("task.problems=6", "students.*.engine_args.tokens_per_second=2000", "broker.heartbeat_s=1")
-FAR = (*SLOW, "students.0.elsewhere=true")
+SLOW = ("task.problems=6", "students.*.engine_args.tokens_per_second=2000")
+FAR = (*SLOW, "students.0.elsewhere=true", "limits.empty_pool_s=3600")
 IP = shutil.which("ip") or ""
 Gradebook = set[tuple[str, str, str | None, bool | None]]
 
@@ -57,6 +57,11 @@ def joins(out: Path, name: str) -> int:
     return sum(one.startswith(f"{name} ") for one in classes.events(out, "joined"))
 
 
+def losses(out: Path, name: str) -> int:
+    """How often an agent was lost."""
+    return sum(one.startswith(f"{name} ") for one in classes.events(out, "lost"))
+
+
 def event(out: Path, kind: str, start: str) -> Callable[[], bool]:
     return lambda: any(one.startswith(start) for one in classes.events(out, kind))
 
@@ -91,19 +96,19 @@ def test_a_revoked_agent_ends_at_once_and_never_comes_back_and_its_work_is_done_
     with classes.held(out, *local(f"tcp://127.0.0.1:{free_port()}", "students.0.replicas=2"), students=3) as process:
         file = invite(out, "weak")
         with joined(file) as far, joined(invite(out, "weak.2")):
-            classes.wait_until(process, lambda: joins(out, "weak") == 1)
-            classes.wait_until(process, lambda: joins(out, "weak.2") == 1)
+            classes.wait_until(process, lambda: joins(out, "weak") > 0)
+            classes.wait_until(process, lambda: joins(out, "weak.2") > 0)
             classes.say("revoke", out, "--name", "weak")
             said, _ = far.communicate(timeout=classes.WAIT_S)
             assert (far.returncode, "does not accept the key of weak: it was revoked" in said) == (1, True), said
-            assert classes.events(out, "lost") == ["weak revoked: its key was revoked"]
+            assert "weak revoked: its key was revoked" in classes.events(out, "lost")
             with joined(file) as again:
                 said, _ = again.communicate(timeout=classes.WAIT_S)
             assert (again.returncode, "does not accept the key of weak: it was revoked" in said) == (2, True), said
             assert "was revoked before" in classes.say("revoke", out, "--name", "weak", code=2)
             file.unlink()
             with joined(invite(out, "weak")):
-                classes.wait_until(process, lambda: joins(out, "weak") == 2)
+                classes.wait_until(process, lambda: joins(out, "weak") > losses(out, "weak"))
                 classes.release(out)
                 classes.finish(process)
     assert classes.gradebook(out) == undisturbed
@@ -116,7 +121,7 @@ def test_ctrl_c_lets_an_agent_leave_and_another_host_go_on_with_its_work(
     with classes.held(out, *local(f"tcp://127.0.0.1:{free_port()}"), students=3) as process:
         file = invite(out, "weak")
         with joined(file) as far:
-            classes.wait_until(process, lambda: joins(out, "weak") == 1)
+            classes.wait_until(process, lambda: joins(out, "weak") > 0)
             far.send_signal(signal.SIGINT)
             classes.release(out)
             said, _ = far.communicate(timeout=classes.WAIT_S)
@@ -227,18 +232,18 @@ def test_a_slow_network_that_breaks_and_parts_changes_no_gradebook(
     hosts.tell("delay 0.05")
     address = f"broker.address=tcp://10.77.1.2:{hosts.port}"
     with (
-        classes.held(out, *FAR, address, students=20, under=hosts.near) as process,
+        classes.held(out, *FAR, address, "broker.heartbeat_s=1", students=20, under=hosts.near) as process,
         joined(_reachable(out, hosts), hosts.far) as far,
     ):
-        classes.wait_until(process, lambda: joins(out, "weak") == 1)
+        classes.wait_until(process, lambda: joins(out, "weak") > 0)
         hosts.tell("cut")
-        for partition, end in enumerate(("lost silent", "closed while parted"), start=1):
+        for closed in (False, True):
             hosts.tell("part")
-            classes.wait_until(process, lambda n=partition: len(classes.events(out, "lost")) == n)  # type: ignore[misc]
-            if end == "closed while parted":
-                hosts.read(end)
+            classes.wait_until(process, lambda: losses(out, "weak") == joins(out, "weak"))
+            if closed:
+                hosts.read("closed while parted")
             hosts.tell("heal")
-            classes.wait_until(process, lambda n=partition: joins(out, "weak") == n + 1)  # type: ignore[misc]
+            classes.wait_until(process, lambda: joins(out, "weak") > losses(out, "weak"))
         classes.release(out)
         classes.wait_until(process, lambda: classes.results(out) > len(undisturbed) // 2)
         hosts.tell("cut")
@@ -246,4 +251,4 @@ def test_a_slow_network_that_breaks_and_parts_changes_no_gradebook(
         said, _ = far.communicate(timeout=classes.WAIT_S)
     assert (far.returncode, "has left" in said) == (0, True), said
     assert classes.gradebook(out) == undisturbed
-    assert all("weak silent" in one for one in classes.events(out, "lost"))
+    assert losses(out, "weak") == len(classes.events(out, "lost")) >= 2
