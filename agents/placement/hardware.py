@@ -31,6 +31,8 @@ GPU_THERE = re.compile(
 """Errors of nvidia-smi that imply that there is a GPU. `No devices were found` does not."""
 NAMED_GPUS = {"H100": 80, "H200": 141}
 """GB of GPUs that a described machine may name."""
+MOST_GPUS = 1024
+"""Most GPUs of a described machine."""
 REPAIR = "repair the driver or restart the machine"
 HIDE = "set CUDA_VISIBLE_DEVICES= (empty) to compute on the CPU"
 
@@ -170,10 +172,12 @@ def _described_gpus(text: str) -> tuple[Gpu, ...]:
     gpus: list[tuple[str, float]] = []
     for part in text.split(","):
         count, times, size = part.rpartition("x")
-        named = NAMED_GPUS.get(size)
-        gb = named or float(size)
-        gpus += [(size if named else f"{gb:g} GB", gb)] * (int(count) if times else 1)
-    if len(gpus) > 1024 or any(not 0 < gb < 1e4 for _, gb in gpus):
+        name, number = size.upper(), int(count) if times else 1
+        gb = NAMED_GPUS.get(name) or float(size)
+        if not (0 <= number <= MOST_GPUS and 0 < gb < 1e4):
+            raise ValueError(text)
+        gpus += [(name if name in NAMED_GPUS else f"{gb:g} GB", gb)] * number
+    if len(gpus) > MOST_GPUS:
         raise ValueError(text)
     return tuple(Gpu(str(index), name, int(gb * 1000)) for index, (name, gb) in enumerate(gpus))
 

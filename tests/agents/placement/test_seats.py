@@ -731,7 +731,7 @@ def test_a_machine_can_be_described() -> None:
 
 
 def test_a_described_machine_may_name_its_gpus() -> None:
-    machine = described(["gpus=2xH100,H200,24"])
+    machine = described(["gpus=2xH100,h200,24"])
     assert [(gpu.name, gpu.memory_mb) for gpu in machine.gpus] == [
         ("H100", 80_000), ("H100", 80_000), ("H200", 141_000), ("24 GB", 24_000),
     ]  # fmt: skip
@@ -746,7 +746,10 @@ def test_a_machine_is_taken_out_of_the_overrides_of_a_scenario() -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    ["gpus=8xX100", "gpus=xH100", "gpus=many", "gpus=", "gpus=2x", "cores=a", "memory=", "disks=4", "gpus=9999x80"],
+    [
+        *("gpus=8xX100", "gpus=xH100", "gpus=-1xH100", "gpus=99999999999xH100", "gpus=1000x80,25x80", "gpus=many"),
+        *("gpus=", "gpus=2x", "cores=a", "memory=", "disks=4", "gpus=9999x80"),
+    ],
 )
 def test_a_description_that_says_nothing_is_refused_with_what_can_be_said(entry: str) -> None:
     with pytest.raises(PlacementError, match="gpus=8x80"):
