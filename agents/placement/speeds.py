@@ -18,7 +18,8 @@ from agents.placement.resolve import ResolvedAgent
 from agents.placement.seats import MPS
 from broker.errors import PlacementError
 
-RATE = re.compile(r"(?P<agent>[^=]+)=(?P<speed>[0-9.]+)@(?P<at_once>[0-9]+)(/(?P<prompt>[0-9.]+))?")
+RATE = re.compile(r"(?P<agent>[^=]+)=(?P<speed>[0-9.]{1,20})@(?P<at_once>[0-9]{1,9})(/(?P<prompt>[0-9.]{1,20}))?")
+"""The numbers have few enough digits that no time becomes 0 or infinite."""
 HOW = (
     "--rate NAME=8000@256/50000 is 8000 completion tokens/s with 256 requests at once, and 50000 prompt tokens/s; "
     "/50000 may be left out"
@@ -102,17 +103,18 @@ def process_speeds(agents: Sequence[ResolvedAgent], machine: Machine, rates: Seq
 def _of(agent: ResolvedAgent, machine: Machine, given: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     local = agent.engine in WITH_LOCAL_MODEL
     devices = agent.seat.gpus or ((CPU,) if local else ())
-    at_once = agent.config.capacity or 1
+    at_once = agent.config.capacity
     if local or agent.engine == "simulated":
         kind = MPS if MPS in devices else "cuda" if agent.seat.gpus else "cpu"
         kinds = REQUESTS_AT_ONCE[agent.engine]
-        at_once = agent.config.capacity or kinds.get(kind, kinds["cpu"])
+        at_once = at_once or kinds.get(kind, kinds["cpu"])
     elif agent.engine == "openai":
         parallel = server_options(agent.config.engine_args).max_parallel
-        at_once = min(agent.config.capacity or parallel, parallel)
+        at_once = min(at_once or parallel, parallel)
     same = {"agent": agent.config.name, "devices": devices, "at_once": at_once}
-    if agent.config.name in given:
-        return same | given[agent.config.name]
+    if rate := given.get(agent.config.name):
+        # The scenario does not say how many requests an external agent takes at once.
+        return same | rate | {"at_once": at_once or rate["measured_with"]}
     if agent.engine == "simulated":
         each = simulated_options(agent.config.engine_args).tokens_per_second
         return same | _constant(each, at_once, "engine_args.tokens_per_second of the simulated agent")

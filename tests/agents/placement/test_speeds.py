@@ -62,6 +62,12 @@ def test_a_given_rate_replaces_the_published_one_and_serves_unknown_models() -> 
     assert student["source"] == "--rate own=900.5@64/30000"
 
 
+def test_an_external_agent_takes_as_many_requests_as_its_rate_was_measured_with() -> None:
+    teacher, far = Agent(name="teacher", engine="simulated"), Agent(name="far", model="own", engine="external")
+    assert found(teacher, far, rates=("far=100@10",))[1]["at_once"] == 10
+    assert found(teacher, msgspec.structs.replace(far, capacity=4), rates=("far=100@10",))[1]["at_once"] == 4
+
+
 def test_agents_on_the_cpu_share_it() -> None:
     (one,) = found(
         Agent(name="t", model="smollm2-135m-instruct", engine="transformers", gpu="none"), rates=("t=200@16",)
@@ -101,7 +107,10 @@ def test_an_unknown_speed_is_refused_with_what_is_known_and_how_to_give_it(
 
 @pytest.mark.parametrize(
     "rate",
-    ["t", "t=", "t=fast@3", "t=0@3", "t=5@0", "t=5", "t=5@3/0", "t=5@3/x", "=5@3", "t=-5@3", "t=5.5.5@3", "t=nan@3"],
+    [
+        *("t", "t=", "t=fast@3", "t=0@3", "t=5@0", "t=5", "t=5@3/0", "t=5@3/x", "=5@3", "t=-5@3", "t=5.5.5@3"),
+        *("t=nan@3", f"t={9**400}@3", f"t=5@{9**400}", f"t=0.{'0' * 320}1@3", f"t=5@3/{9**400}"),
+    ],
 )
 def test_a_rate_that_cannot_be_read_is_refused_with_its_form(rate: str) -> None:
     with pytest.raises(PlacementError, match=r"cannot be read; --rate NAME=8000@256/50000"):
