@@ -92,7 +92,7 @@ def _gpu_words(found: TimeEstimate) -> str:
         return ""
     words = f" {found.gpu_hours:,.1f} GPU-hours on {many(found.gpus, 'GPU')}, busy for {found.busy_gpu_hours:,.1f}."
     if unused := found.gpus_without_agents:
-        words += f" No agent sits on {called(*unused)}: replicas of an agent would use them."
+        words += f" No agent sits on {called(*unused)}; more replicas of an agent would."
     return words
 
 

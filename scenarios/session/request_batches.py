@@ -45,9 +45,7 @@ def solving_batches(scenario: Scenario, problem_tokens: int) -> Iterator[Request
         yield RequestBatch("repairs", teacher, tps * greedy + trs, question + length + REPAIR_TOKENS, length)
     # The TRs of every round are graded.
     graded = trs * (scenario.learn.rounds if 2 in scenario.levels else 1)
-    # A repaired TR has the strategy of one text and the program of another.
-    taught = length * (1 + lesson.self_debug) if lesson.material == "rationale" else min(length, ANSWER_TOKENS)
-    exams = list(_exams(scenario, problem_tokens, trs, taught, graded=graded))
+    exams = list(_exams(scenario, problem_tokens, trs, taught_tokens(scenario), graded=graded))
     yield from exams
     yield from (invented := list(_inventions(scenario, problem_tokens)))
     if lesson.equal_cost:
@@ -154,6 +152,13 @@ def search_batches(scenario: Scenario, train: int, held_out: int, item_tokens: i
 def question_tokens(scenario: Scenario, problem_tokens: int) -> int:
     """Tokens of a question with its demonstrations: problems whose solutions are about as long again."""
     return INSTRUCTION_TOKENS + problem_tokens * (1 + 2 * scenario.task.demonstrations)
+
+
+def taught_tokens(scenario: Scenario) -> int:
+    """Tokens of what students are taught of a TR."""
+    lesson, length = scenario.lesson, scenario.lesson.sampling.max_tokens
+    # A repaired TR has the strategy of one text and the program of another.
+    return length * (1 + lesson.self_debug) if lesson.material == "rationale" else min(length, ANSWER_TOKENS)
 
 
 def exemplar_tokens(scenario: Scenario, item_tokens: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ requests takes milliseconds. Nothing here knows scenarios or models; scenarios/s
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 
 import msgspec
@@ -28,7 +28,8 @@ class ProcessSpeed(msgspec.Struct, frozen=True, kw_only=True):
     alone: float
     """Completion tokens per second of a request that runs alone."""
     prompt_tokens_per_second: float = 0.0
-    """Prompt tokens that it computes per second; 0: `tokens_per_second` includes the work for prompts."""
+    """Prompt tokens that it computes per second, with `measured_with` requests at once or more; 0: `tokens_per_second`
+    includes the work for prompts."""
     source: str = ""
 
     def each(self, running: float) -> float:
@@ -81,13 +82,13 @@ class Schedule(msgspec.Struct, frozen=True):
     """How often another agent got the machine; 0 unless agents take turns."""
 
 
-def play(groups: Sequence[RequestGroup], speeds: Sequence[ProcessSpeed], *, in_turn: bool = False) -> Schedule:
+def play(groups: Sequence[RequestGroup], speeds: Sequence[ProcessSpeed], *, in_turn: Collection[str] = ()) -> Schedule:
     """Play a class from `groups`, which are due at the start.
 
     Args:
         groups: in the order in which they are sent; every agent in them has a process.
         speeds: the processes, in the order in which their agents take turns.
-        in_turn: the agents take turns: one has the machine until it has nothing left to answer.
+        in_turn: the agents that take turns: one runs until it has nothing left to answer. The others run all the time.
     """
     agents = {one.agent: _Agent([each for each in speeds if each.agent == one.agent]) for one in speeds}
     for group in groups:
@@ -95,11 +96,10 @@ def play(groups: Sequence[RequestGroup], speeds: Sequence[ProcessSpeed], *, in_t
     numbers, now, turns = count(), 0.0, 0
     current: _Agent | None = None
     while any(agent.has_work for agent in agents.values()):
-        present = list(agents.values())
-        if in_turn:
-            if current is None or not current.has_work:
-                current, turns = next(agent for agent in present if agent.has_work), turns + 1
-            present = [current]
+        waiting = [agent for name, agent in agents.items() if name in in_turn and agent.has_work]
+        if waiting and not (current and current.has_work):
+            current, turns = waiting[0], turns + 1
+        present = [agent for name, agent in agents.items() if name not in in_turn or agent is current]
         for agent in present:
             agent.begin(numbers)
         working = [agent for agent in present if agent.running]

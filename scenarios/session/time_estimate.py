@@ -13,7 +13,7 @@ import msgspec
 from broker.errors import ScenarioError
 from scenarios.config.schema import Scenario
 from scenarios.report.formatting import listed, many
-from scenarios.session.request_batches import RequestBatch, persona_tokens, solving_batches
+from scenarios.session.request_batches import RequestBatch, persona_tokens, solving_batches, taught_tokens
 from scenarios.session.schedule import AgentTime, ProcessSpeed, RequestGroup, play
 from scenarios.tasks.build import check_class
 
@@ -113,7 +113,9 @@ def estimate(
     batches = _batches(scenario, problem_tokens)
     fresh = {id(one): _fresh(one, scenario, problem_tokens) for one in batches}
     groups = list(_groups(scenario, batches, fresh))
-    played = play(groups, speeds, in_turn=scenario.time_share)
+    # External agents run elsewhere and take no turns.
+    in_turn = {one.name for one in scenario.agents if scenario.time_share and one.engine != "external"}
+    played = play(groups, speeds, in_turn=in_turn)
     agents = []
     for name, time in played.agents.items():
         own = [one for one in batches if one.agent.pool == name]
@@ -172,7 +174,7 @@ def _fresh(batch: RequestBatch, scenario: Scenario, problem_tokens: int) -> floa
     all exams of one student, and an EP in its repeats.
     """
     exams = scenario.exam.problems * scenario.exam.repeats
-    taught = problem_tokens + scenario.lesson.sampling.max_tokens
+    taught = problem_tokens + taught_tokens(scenario)
     dialogue = scenario.exam.questions * (scenario.lesson.sampling.max_tokens + batch.completion)
     match batch.counted_as:
         case "questions":
@@ -257,6 +259,11 @@ def _assumptions(
         f"A problem has {many(problem_tokens, 'token')}. Every rationale is distinct and has an answer, so all its "
         "exams are asked."
     )
+    if scenario.exam.allocation != "full":
+        yield (
+            f"exam.allocation: {scenario.exam.allocation} asks fewer exams, and none before all TRs of a TP are there; "
+            "the estimate is that of full."
+        )
     yield (
         "Prompts share their beginnings, and a TR stays in the prefix cache until its exams are answered. Keys and "
         "values of all requests at once fit into the memory."
@@ -272,7 +279,7 @@ def _assumptions(
                 "share of the time."
             )
     if turns:
-        yield f"The agents take turns (time_share), {many(turns, 'turn')}; loading the model of each is not counted."
+        yield f"Agents take turns (time_share), {many(turns, 'turn')}; loading the model of each is not counted."
     yield (
         "Not counted: downloads, the start of the engines, retries, grading, the broker, and what a server allows an "
         "account."
@@ -280,11 +287,15 @@ def _assumptions(
 
 
 def _speed_words(speed: ProcessSpeed) -> str:
-    prompts = f", {speed.prompt_tokens_per_second:,.0f} prompt tokens/s" if speed.prompt_tokens_per_second else ""
+    prompts = f", {_rate(speed.prompt_tokens_per_second)} prompt tokens/s" if speed.prompt_tokens_per_second else ""
     return (
-        f"{speed.tokens_per_second:,.0f} completion tokens/s with {speed.measured_with:,} requests at once, "
-        f"{speed.alone:,.0f} with one{prompts}; a process takes {speed.at_once:,} at once. Source: {speed.source}."
+        f"{_rate(speed.tokens_per_second)} completion tokens/s with {many(speed.measured_with, 'request')} at once, "
+        f"{_rate(speed.alone)} with one{prompts}; a process takes {speed.at_once:,} at once. Source: {speed.source}."
     )
+
+
+def _rate(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def called(*devices: str) -> str:

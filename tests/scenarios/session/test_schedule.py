@@ -49,9 +49,17 @@ def test_agents_on_one_gpu_have_half_of_it_while_both_have_requests() -> None:
 
 
 def test_agents_that_take_turns_have_the_machine_until_nothing_is_left_to_answer() -> None:
-    played = play(LESSONS, [steady("teacher", 1, 1), steady("student", 1, 1)], in_turn=True)
+    played = play(LESSONS, [steady("teacher", 1, 1), steady("student", 1, 1)], in_turn=("teacher", "student"))
     assert (played.seconds, played.turns) == (30, 2)
     assert played.agents["student"].busy_s == 10
+
+
+def test_an_agent_that_takes_no_turns_works_beside_the_others() -> None:
+    lessons = [RequestGroup("teacher", 2, 10, then=(EXAM, RequestGroup("far", 1, 5)))]
+    speeds = [steady("teacher", 1, 1), steady("student", 1, 1), steady("far", 1, 1)]
+    played = play(lessons, speeds, in_turn=("teacher", "student"))
+    assert (played.seconds, played.turns) == (30, 2)
+    assert (played.agents["far"].ended_s, played.agents["student"].ended_s) == (25, 30)
 
 
 def test_processes_of_one_agent_share_its_requests() -> None:

@@ -126,7 +126,7 @@ def test_agents_that_take_turns_are_said_to() -> None:
     assert "share GPU" not in text(found)
 
 
-def test_a_class_whose_answers_nobody_gives_has_no_time() -> None:
+def test_the_smallest_class_takes_one_wave_of_the_teacher_and_one_of_the_students() -> None:
     described = scenario(*SIMULATED, "lesson.rationales=1", "lesson.greedy=false", "task.problems=1")
     found = estimate(described, 57, speeds(described))
     assert by_name(found)["teacher"].requests == 1
@@ -144,6 +144,35 @@ def test_the_cached_share_of_prompts_is_near_that_of_a_recorded_class() -> None:
         assert by_name(found)["small"].cached_share == pytest.approx(share, abs=0.01)
         # Rationales without an answer, or identical ones, have no exams of their own.
         assert students[name]["requests"] <= by_name(found)["small"].requests
+
+
+def test_students_who_are_taught_an_answer_alone_compute_no_rationale() -> None:
+    described = scenario(*SIMULATED, "exam.problems=1", "task.demonstrations=0")
+    taught = scenario(*SIMULATED, "exam.problems=1", "task.demonstrations=0", "lesson.material=answer")
+    (whole, short) = (by_name(estimate(one, 57, speeds(one)))["small"] for one in (described, taught))
+    # The prompt: instructions, TP, EP, and the TR of 120 tokens or its answer of 12; the TP, the TR and the EP are new.
+    assert whole.cached_share == pytest.approx(80 / (80 + 57 + 57 + 120))
+    assert short.cached_share == pytest.approx(80 / (80 + 57 + 57 + 12))
+
+
+def test_fewer_exams_by_allocation_are_said_not_to_be_estimated() -> None:
+    described = scenario(*SIMULATED)
+    fewer = scenario(*SIMULATED, "exam.allocation=halving")
+    full, halving = (estimate(one, 57, speeds(one)) for one in (described, fewer))
+    assert full.hours == halving.hours
+    assert "exam.allocation: halving asks fewer exams" in text(halving) and "allocation" not in text(full)
+
+
+def test_an_external_student_takes_no_turns() -> None:
+    others = ("students.0.engine=external", "students.0.engine_args={}", "time_share=true")
+    described = scenario(*SIMULATED, *others)
+    assert estimate(described, 57, speeds(described)).turns == 3
+
+
+def test_a_slow_agent_is_not_said_to_have_no_speed() -> None:
+    described = scenario(*SIMULATED)
+    slow = estimate(described, 57, speeds(described, at_once=32, each=5 / 32))
+    assert "5 completion tokens/s with 32 requests at once, 0.16 with one" in text(slow)
 
 
 def test_prompts_cost_time_where_their_speed_is_given() -> None:
