@@ -182,10 +182,12 @@ def plan(
         described = load.read(scenario, overrides)
         counted, agents, training, rows, warnings = place(described, machine)
         warnings += training.disk_shortage(Path("runs")) if training and not machine else []
-        there = machine or hardware.look()
-        speed = partial(speeds.process_speeds, agents, there, time.rate)
-        gpus = [one.token for one in there.gpus]
-        estimated = time_estimate.of_class(described, speed, gpus, time.answer_tokens) if time.estimate else None
+        estimated = None
+        if time.estimate:
+            there = machine or hardware.look()
+            speed = partial(speeds.process_speeds, agents, there, time.rate)
+            gpus = [one.token for one in there.gpus]
+            estimated = time_estimate.of_class(described, speed, gpus, time.answer_tokens)
     keys = server_keys.keys_sent(agents)
     plan_output.print_plan(described, counted, rows, estimated, training, warnings, keys, out, err, as_json=as_json)
     return COMPLETE
