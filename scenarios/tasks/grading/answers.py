@@ -28,7 +28,9 @@ TRIES = 50
 CACHE = 65_536
 """Comparisons of LaTeX that are cached."""
 READ = 16_384
-"""Marked texts whose answer is cached: gold answers are compared again with every exam."""
+"""Texts, marked ones and whole ones, whose answer is cached: many are equal, and gold answers come with every exam."""
+SHORT = 2_000
+"""Characters of a whole text that is cached, at most, so that the cache takes tens of megabytes."""
 
 MARKS = re.compile(
     r"(?P<strong>(?<![^\W_])answer[*_ \t]{0,4}[:\uff1a=]"
@@ -90,6 +92,9 @@ def parse(text: str, form: AnswerForm) -> str | None:
         if (answer := _answer(text, mark, form)) is not None:
             return answer
     return _unmarked(text, form) if not marks else None
+
+
+_parse_short = lru_cache(READ)(parse)
 
 
 def boxed(text: str) -> str | None:
@@ -221,6 +226,7 @@ class ClassGrader:
         self._programs = ProgramGrader(sandbox, every_case=self_debug)
         self._workable = lru_cache(CACHE)(self._verifier.workable)
         self._equivalent = lru_cache(CACHE)(self._compare)
+        self._right = lru_cache(CACHE)(self._is_gold)
 
     def __enter__(self) -> Self:
         return self
@@ -248,7 +254,7 @@ class ClassGrader:
         """The final answer to `problem` in `text`, normalized; None if there is none."""
         if problem.form == "code":
             return find_program(text, problem.function, ended=ended)
-        return parse(text, problem.form)
+        return (_parse_short if len(text) <= SHORT else parse)(text, problem.form)
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
         r"""Whether `answer` is the gold answer of `problem`.
@@ -257,10 +263,12 @@ class ClassGrader:
         ("New York, USA"), and a formula may leave out a part of the gold answer (`5` for `x = 5`, `0.28` for `28\%`).
         A program is right if all visible cases pass.
         """
-        form = problem.form
-        if form == "code":
+        if problem.form == "code":
             return answer is not None and self._programs.correct(answer, problem)
-        gold, given = normal(problem.answer, form), normal(answer or "", form)
+        return self._right(problem.answer, answer or "", problem.form)
+
+    def _is_gold(self, gold_answer: str, answer: str, form: AnswerForm) -> bool:
+        gold, given = normal(gold_answer, form), normal(answer, form)
         if gold is None or given is None:
             return False
         if gold == given:

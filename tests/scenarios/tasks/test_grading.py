@@ -201,3 +201,13 @@ def test_every_example_of_the_page_is_accepted(tmp_path: Path) -> None:
             seen.add("####" if "####" in str(first.get("answer")) else shape)
             assert len(files.read(path)) == 3
     assert seen == {"question", "####", "variants", "problem", "signature", "label", "gold"}
+
+
+def test_an_equal_text_is_read_by_the_form_of_its_problem_however_often_it_comes(grader: ClassGrader) -> None:
+    number, word = (Problem("p", "?", "7", form) for form in ("number", "word"))
+    for _ in range(2):
+        assert grader.read("Answer: 7.0", number) == "7"
+        assert grader.read("Answer: 7.0", word) == "7.0"
+        assert grader.correct(number, "7") and not grader.correct(word, "7.0") and not grader.correct(number, None)
+    long = "so " * 1000 + "\nAnswer: 7"  # longer than what is remembered
+    assert grader.read(long, number) == grader.read(long[-20:], number) == "7"
