@@ -65,7 +65,8 @@ class PromptWriter:
 
     def write(self, db: sqlite3.Connection, chains: Iterable[Chain]) -> dict[int, PromptTurn]:
         """Insert what is not there yet; the caller holds the transaction. Returns the turns for `committed`."""
-        new = {turn.id: turn for one in chains for turn in one if turn.id not in self._written}
+        distinct = {one[-1].id: one for one in chains if one and one[-1].id not in self._written}
+        new = {turn.id: turn for one in distinct.values() for turn in one if turn.id not in self._written}
         turns = [(turn.id, turn.before, turn.role, turn.text_id) for turn in new.values()]
         texts = {turn.text_id: turn.text for turn in new.values()}
         db.executemany("INSERT INTO prompt_text VALUES (?, ?) ON CONFLICT DO NOTHING", texts.items())

@@ -1,6 +1,7 @@
 -- The tables and views of class.db. Every statement leaves alone what exists: a class.db of an earlier version is
 -- completed by running this file, after the columns that it lacks were added (ADDED_COLUMNS in sqlite.py).
 
+-- With row numbers: ids are digests, so WITHOUT ROWID would write every row to a page of its own.
 CREATE TABLE IF NOT EXISTS result(
   request_id TEXT PRIMARY KEY, kind TEXT NOT NULL, level INTEGER NOT NULL, round INTEGER NOT NULL,
   agent TEXT NOT NULL, tp TEXT NOT NULL, tr TEXT NOT NULL, ep TEXT NOT NULL, repeat INTEGER NOT NULL,
@@ -10,7 +11,7 @@ CREATE TABLE IF NOT EXISTS result(
   seconds REAL NOT NULL, finish_reason TEXT NOT NULL, at TEXT NOT NULL,
   stage TEXT NOT NULL, detail TEXT NOT NULL, weights TEXT NOT NULL, score REAL, temperature REAL,
   thought_tokens INTEGER NOT NULL DEFAULT 0, prompt INTEGER,
-  behaviour TEXT NOT NULL DEFAULT '', hidden REAL, failing TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+  behaviour TEXT NOT NULL DEFAULT '', hidden REAL, failing TEXT NOT NULL DEFAULT '');
 
 -- Prompts: prompts.py says how. Each distinct text is kept once; a turn names the one before it (0: none).
 CREATE TABLE IF NOT EXISTS prompt_text(id INTEGER PRIMARY KEY, text TEXT NOT NULL);
