@@ -7,6 +7,7 @@ versions understand each other. The broker never decodes the body of a request o
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgpack
@@ -242,6 +243,10 @@ def decode(kind: str, body: bytes) -> Message:
     Raises:
         WireError: unknown kind, not MessagePack, too large, or not a message of that kind.
     """
+    return (_decoded_request if kind in WORK else _decoded)(kind, body)
+
+
+def _decoded(kind: str, body: bytes) -> Message:
     cls = KINDS.get(kind)
     if cls is None:
         raise WireError(f"no message is called {kind[:40]!r}")
@@ -256,7 +261,14 @@ def decode(kind: str, body: bytes) -> Message:
 
 def envelope(message: Message, *, peer: str = "", request_id: str = "", affinity: str = "") -> Envelope:
     """`message` with its route, ready to be sent."""
-    return Envelope(type(message).__name__, peer, request_id, affinity, encode(message))
+    kind = type(message).__name__
+    body = _encoded_request(message) if kind in WORK else encode(message)
+    return Envelope(kind, peer, request_id, affinity, body)
+
+
+_encoded_request = lru_cache(maxsize=64)(encode)
+_decoded_request = lru_cache(maxsize=64)(_decoded)
+"""Requests are often equal: the students of a class are asked the same, and the copies of a student share a process."""
 
 
 def to_frames(envelopes: Iterable[Envelope]) -> list[bytes]:

@@ -24,7 +24,7 @@ AnswerForm = Literal["number", "latex", "word", "yes_no", "code"]
 """The form of an answer, for prompts and graders; code: a program that defines the function of the problem."""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, cache_hash=True):
     """Base of all messages."""
 
 

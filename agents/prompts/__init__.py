@@ -19,8 +19,9 @@ VERSION = "2"
 """Part of every request id, since a changed prompt is another question. Raise it with every change of a text."""
 
 
+@lru_cache(128)
 def layout(request: Question, persona: str) -> Layout:
-    """Return the chat of a request."""
+    """Return the chat of a request. The latest ones are remembered, since copies of a student are asked the same."""
     match request:
         case Teach() | Examine():
             return Layout(turns(request, persona), BEGUN)
@@ -45,8 +46,7 @@ def parts(message: Message, persona: str) -> tuple[tuple[str, str], ...]:
     """Return the texts of a request's prompt with their roles, to be kept.
 
     The beginning of the answer is the first (`begun`), before the turns of the chat; of a `Grade`, the solution is the
-    last (`scored`). Empty: no prompt is made of this message. The latest ones are remembered, since the students of a
-    class are asked the same.
+    last (`scored`). Empty: no prompt is made of this message. The latest ones are remembered, too.
     """
     asked = exam_of(message) if isinstance(message, Grade) else message
     if not isinstance(asked, Question):

@@ -6,6 +6,7 @@
 from pathlib import Path
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from broker.protocol import (
     KINDS,
     MAX_BODY,
+    WORK,
     Ack,
     Drain,
     Envelope,
@@ -226,6 +228,16 @@ def test_envelopes_that_share_a_send_come_out_as_they_went_in(sent: list[Envelop
 def test_frames_that_are_no_envelopes_are_refused(frames: list[bytes]) -> None:
     with pytest.raises(WireError):
         list(from_frames(frames))
+
+
+@pytest.mark.parametrize("message", [one for one in SAMPLES if type(one).__name__ in WORK])
+def test_a_request_that_was_encoded_before_has_the_same_body_and_another_has_its_own(message: Message) -> None:
+    for number in range(200):  # more than are remembered
+        other = msgspec.structs.replace(message, weights=f"w{number}")
+        assert envelope(other).body == encode(other)
+        assert decode(type(other).__name__, encode(other)) == other
+    again = decode(type(message).__name__, encode(message))
+    assert envelope(again, request_id="a").body == envelope(message, request_id="b").body == encode(message)
 
 
 def test_a_digest_depends_on_its_parts_and_not_on_the_order_of_keys() -> None:

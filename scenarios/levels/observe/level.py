@@ -11,11 +11,12 @@ from typing import NamedTuple
 import msgspec
 
 from broker.protocol import digest
-from broker.work_messages import Examine, Exemplar, Grade, Message, Teach
+from broker.work_messages import Exemplar, Grade, Message, Teach
 from scenarios.levels.asker import UNSAMPLED, Asker
 from scenarios.levels.base import FeedbackDue, Outcome, Request, Result, Setup, Step, TextOf
 from scenarios.levels.observe.baselines import Baselines
 from scenarios.levels.observe.dialogue import Dialogue, DialogueOutcome, Dialogues
+from scenarios.levels.observe.exam_message import exam_message
 from scenarios.levels.observe.problem_state import ProblemState, RationaleState
 from scenarios.levels.observe.rounds import Rounds
 from scenarios.levels.observe.votes import STAGE as VOTES
@@ -179,14 +180,8 @@ class ObserveLevel:
                 material=material,
                 demonstrations=demonstrations,
             )
-        return Examine(
-            problem=ep.text,
-            answer_form=ep.form,
-            sampling=request.sampling,
-            material=material,
-            demonstrations=demonstrations,
-            dialogue=self._dialogues.exchange(request.tr, request.to, text_of) if self._dialogues else (),
-        )
+        dialogue = self._dialogues.exchange(request.tr, request.to, text_of) if self._dialogues else ()
+        return exam_message(ep.text, ep.form, request.sampling, material, demonstrations, dialogue)
 
     def _taught(self, tr: str, text_of: TextOf) -> str:
         """What students see of a TR: a whole solution, or its answer alone, in the form in which solutions end."""
