@@ -22,6 +22,8 @@ def replay(level: Level, step: Step, find: Callable[[str], Record | None]) -> tu
     Returns:
         What is due and not recorded, in the level's order, and how many records were used.
     """
+    if not step.requests:  # nearly always so, with a result that makes nothing due
+        return step, 0
     due: list[Request] = []
     feedback, news, shared, problems = list(step.feedback), list(step.news), list(step.shared), list(step.problems)
     pending = deque(step.requests)
@@ -35,7 +37,7 @@ def replay(level: Level, step: Step, find: Callable[[str], Record | None]) -> tu
         reused += 1
         shared.append(request)
         more = level.receive(result_of(record))
-        pending.extend(more.requests)
+        pending.extendleft(reversed(more.requests))  # the exams of one TR before the next TR: few wait at a time
         feedback += more.feedback
         news += more.news
         shared += more.shared

@@ -23,7 +23,7 @@ class LevelSequence:
         self._next_parts = list(parts)
         self._begun: list[Level] = []
         self._level_of: dict[str, Level] = {}
-        """The level of every request, by request id."""
+        """The level of every request without a result, by request id."""
 
     def begin(self) -> Step:
         """The requests of the first level."""
@@ -31,7 +31,7 @@ class LevelSequence:
 
     def receive(self, result: Result) -> Step:
         """Pass a result to its level; the last result of a level makes the next one begin."""
-        level = self._level_of.get(result.request_id)
+        level = self._level_of.pop(result.request_id, None)
         if level is None:
             return Step()
         step = level.receive(result)
@@ -73,7 +73,8 @@ class LevelSequence:
         return due
 
     def _register(self, step: Step, level: Level) -> None:
-        self._level_of |= {request.id: level for request in step.requests}
+        for request in step.requests:
+            self._level_of[request.id] = level
 
 
 def make(setup: Setup) -> Level:

@@ -97,7 +97,8 @@ def on_common_slots(marks: Mapping[Key, Mapping[Slot, Mark]], students: Collecti
         marks: of the TRs of one TP.
         students: the line-up; marks by others are left out, and so are TRs without a mark by the line-up.
     """
-    own = {key: {slot: mark for slot, mark in of.items() if slot[0] in students} for key, of in marks.items()}
+    names = frozenset(students)
+    own = {key: {slot: mark for slot, mark in of.items() if slot[0] in names} for key, of in marks.items()}
     examined = {key: of for key, of in own.items() if of}
     common = set.intersection(*map(set, examined.values())) if examined else set()
     return {key: {slot: mark for slot, mark in of.items() if slot in common} for key, of in examined.items()}
@@ -121,7 +122,10 @@ def mean_marks(
     for key, of in on_common_slots(marks, students).items():
         parts = [list(of.values())]
         if merge == "students":
-            parts = [[mark for slot, mark in of.items() if slot[0] == name] for name in students]
+            by_student: dict[str, list[Any]] = {name: [] for name in students}
+            for slot, mark in of.items():
+                by_student[slot[0]].append(mark)
+            parts = list(by_student.values())
         if means := [mean(part) for part in parts if part]:
             scores[key] = mean(means)
     return scores

@@ -76,8 +76,11 @@ class ProblemState:
         """Once the TP is complete, the feedback of each student who was examined, on the exams under all its TRs."""
         if not self.over:
             return ()
-        answers = [answer for material in self.materials.values() for answer in material.answers]
-        by_student = {name: [one for one in answers if one.student == name] for name in students}
+        by_student: dict[str, list[ExamAnswer]] = {name: [] for name in students}
+        for material in self.materials.values():
+            for answer in material.answers:
+                if answer.student in by_student:
+                    by_student[answer.student].append(answer)
         return tuple(FeedbackDue(name, self.feedback(self.item.tp.id, own)) for name, own in by_student.items() if own)
 
     def record(self, votes: tuple[Rationale, ...] = ()) -> TeachingProblemRecord:
