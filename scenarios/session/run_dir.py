@@ -32,6 +32,7 @@ from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
 from scenarios.report.spend import merged_in, server_notes_in, spent_in
 from scenarios.scoring.lbt import Same
+from scenarios.session.request_limits import credit_of_each
 from scenarios.session.runner import Ending
 from scenarios.session.running import is_running, members, without_keys
 from scenarios.store.sqlite import Store
@@ -75,7 +76,6 @@ class RunFolder:
         self.logs = self.path / "logs"
         self.keys = self.path / "keys"
         self.training = self.path / "training"
-        """Training data of teachers."""
         self.answer_key = self.path / "answer-key"
         """The gold answers, for simulated agents alone."""
 
@@ -222,6 +222,7 @@ class RunFolder:
             supervised=("classroom", *supervised),
             members=members(scenario),
             classroom=os.getpid(),
+            credit=credit_of_each(len(scenario.agents)),
         )
 
     def sockets(self, scenario: Scenario) -> AbstractContextManager[None]:

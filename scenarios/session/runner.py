@@ -26,6 +26,7 @@ from scenarios.levels.replay import replay
 from scenarios.levels.results import KINDS, record_of, result_of
 from scenarios.session.liveness import AgentLauncher, ClassFailure, Liveness
 from scenarios.session.news import line
+from scenarios.session.request_limits import ahead_of_students
 from scenarios.session.time_sharing import TimeSharing
 from scenarios.store.prompts import Chain, Parts, chain
 from scenarios.store.rows import Record
@@ -97,11 +98,17 @@ class ClassRunner:
         self._liveness = Liveness(scenario, store, client, launcher, answerers, clock)
         self._weights = weights
         self._keep_file = keep_file
-        self._prompt_of = prompt_of
         self._turns = turns
+        self._teacher = "" if turns else scenario.teacher.name
+        self._due_per_answer = 0
+        """About how many requests to students become due with an answer of the teacher."""
         self._clock = clock
         self._problems: dict[str, Problem] = {problem.id: problem for problem in bank.problems}
         self._text = lru_cache(maxsize=4096)(store.text)
+        # Students of a class are asked the same: equal messages are one object, which is encoded once.
+        self._weighted = lru_cache(maxsize=256)(lambda message, of: msgspec.structs.replace(message, weights=of))
+        self._prompt_of = prompt_of
+        self._chain = lru_cache(maxsize=1024)(chain)
         self._unanswered: dict[str, Request] = {}
         """Requests that are due, sent or not, and have no result."""
         self._backlog: dict[str, deque[Request]] = defaultdict(deque)
@@ -128,6 +135,8 @@ class ClassRunner:
             step, reused = replay(self._level, self._level.begin(), self._store.find)
             self._queue(step)
             self._keep_wanted()
+            if asked := self._outstanding[self._teacher]:
+                self._due_per_answer = sum(self._level.totals().values()) // asked
             while not self._level.finished:
                 if self._drain_asked:
                     self._store.note("", "drain", "finishing what is under way")
@@ -181,7 +190,11 @@ class ClassRunner:
             return
         too_large: dict[str, Message] = {}
         for pool, backlog in self._backlog.items():
-            while backlog and self._outstanding[pool] - len(backlog) < welcome.credit:
+            most = welcome.credit
+            if pool == self._teacher:
+                waiting = self._outstanding.total() - self._outstanding[pool]
+                most = ahead_of_students(most, waiting, self._due_per_answer)
+            while backlog and self._outstanding[pool] - len(backlog) < most:
                 request = backlog.popleft()
                 if request.id in self._unanswered:
                     message = self._message(request)
@@ -202,7 +215,8 @@ class ClassRunner:
                 raise ClassFailure(f"{message.name} cannot be written: {error.strerror}") from error
             message = message.message
         # Every message that asks for work has this field.
-        return msgspec.structs.replace(message, weights=weights)
+        weighted: Message = self._weighted(message, weights)
+        return weighted
 
     # --- receiving --------------------------------------------------------------------------------------
 
@@ -277,7 +291,11 @@ class ClassRunner:
         if not KINDS[request.kind].prompted:
             return ()
         message = self._level.message(request, self._text)
-        return () if isinstance(message, MessageWithFile) else chain(self._prompt_of(request.to, message))
+        return (
+            ()
+            if isinstance(message, MessageWithFile)
+            else self._chain(tuple(self._prompt_of(self._pools[request.to], message)))
+        )
 
     def _deliver(self, records: Iterable[Record]) -> None:
         """Give the level what is committed, and queue what that makes due."""

@@ -26,11 +26,12 @@ from broker.work_messages import (
     Trained,
     Usage,
 )
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.config.schema import Agent, Exam, Lesson, Scenario, StudentCopy, Task
 from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup, Step
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.replay import replay
 from scenarios.levels.results import DETAIL
+from scenarios.session import request_limits
 from scenarios.session.runner import EXTERNAL_FAREWELL_S, FAREWELL_S, ClassRunner
 from scenarios.store.prompts import Parts, read
 from scenarios.store.sqlite import Store
@@ -217,6 +218,38 @@ def test_the_broker_is_sent_no_more_than_its_credit(store: Store, grader: ClassG
     school = School(store, credit=2)
     assert classroom(store, grader, school).run().status == "complete"
     assert school.most_at_once == 2
+
+
+def test_the_teacher_is_held_back_while_students_have_many_requests_and_the_class_is_the_same(
+    store: Store, grader: ClassGrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_limits, "WAITING", 5)
+    waiting = []
+
+    class Watched(School):
+        def receive(self, timeout: float) -> list[Received]:
+            waiting.append(len([1 for pool in self._unfinished.values() if pool == "teacher"]))
+            return super().receive(timeout)
+
+    school = Watched(store)
+    assert classroom(store, grader, school).run().status == "complete"
+    assert len(school.asked) == 3 * 4 + 3 * 4
+    assert max(waiting) == 1, "each of 12 answers is one of 48 requests to come: 4 wait after one answer"
+
+
+def test_a_prompt_of_a_copy_is_that_of_its_agent(store: Store, grader: ClassGrader) -> None:
+    ada = msgspec.structs.asdict(SCENARIO.students[0])
+    copies = tuple(StudentCopy(**{**ada, "name": f"ada-{n}"}, entry="ada") for n in (1, 2))
+    scenario = msgspec.structs.replace(SCENARIO, students=copies)
+    answerers = {**ANSWERERS, "ada-1": ANSWERERS["ada"], "ada-2": ANSWERERS["ada"]}
+    level, client = ObserveLevel(Setup(scenario, BANK, answerers)), School(store)
+    runner = ClassRunner(
+        scenario, BANK, level, grader, store, client, Idle(), answerers=ANSWERERS, weights={"teacher": "w"},  # type: ignore[arg-type]
+        keep_file=kept, prompt_of=lambda agent, message: [("user", agent)],
+    )  # fmt: skip
+    assert runner.run().status == "complete"
+    asked = {record.agent: read(store.query, record.prompt) for record in store.results()}
+    assert asked == {"teacher": [("user", "teacher")], "ada-1": [("user", "ada")], "ada-2": [("user", "ada")]}
 
 
 def test_teacher_and_students_get_their_feedback(store: Store, grader: ClassGrader) -> None:
