@@ -6,6 +6,7 @@ characters, alike for every engine. The engines themselves report how much they 
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -64,9 +65,8 @@ class PrefixStats:
 
     def shared(self, turns: Sequence[Turn], weights: str = "") -> float:
         """Remember `turns`; return their share, in characters, with which an earlier prompt of these weights began."""
-        key, shared, before = weights, 0, True
-        for turn in turns:
-            key = digest(key, turn)
+        shared, before = 0, True
+        for key, turn in zip(_beginnings(weights, tuple(turns)), turns, strict=True):
             before = before and key in self._seen
             shared += len(turn.text) if before else 0
             self._seen[key] = None
@@ -74,6 +74,15 @@ class PrefixStats:
         while len(self._seen) > MAX_PREFIXES:
             self._seen.popitem(last=False)
         return shared / max(1, sum(len(turn.text) for turn in turns))
+
+
+@lru_cache(256)  # equal prompts come one after the other: the repeats of an exam, and those of copies
+def _beginnings(weights: str, turns: tuple[Turn, ...]) -> tuple[str, ...]:
+    """A key for each beginning of a prompt, the shortest first."""
+    keys = [weights]
+    for turn in turns:
+        keys.append(digest(keys[-1], turn))
+    return tuple(keys[1:])
 
 
 def _cacheable(usage: Usage, tokens: float) -> Usage:

@@ -192,7 +192,7 @@ class SimulatedEngine:
         return responses.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
 
     def _choose_answer(self, asked: Teach | Examine | Revise, *, right: bool, draw: random.Random) -> str:
-        gold = self._answers.get(digest(asked.problem)) or responses.invented_answer(asked.problem, asked.answer_form)
+        gold = self._answers.get(_key(asked.problem)) or responses.invented_answer(asked.problem, asked.answer_form)
         return gold if right else wrong_answer(gold, asked.answer_form, draw)
 
     def _aim(self, asked: Revise, draw: random.Random) -> float:
@@ -266,11 +266,18 @@ def _length(prompt: Prompt) -> int:
     return sum(len(turn.text) for turn in prompt.turns) // 4
 
 
+@lru_cache(4096)
+def _key(problem: str) -> str:
+    """The key of a problem in the answer key."""
+    return digest(problem)
+
+
 def sigmoid(logit: float) -> float:
     """Return the probability of a logit."""
     return 1 / (1 + math.exp(-logit))
 
 
+@lru_cache(65_536)
 def difficulty(problem: str) -> float:
     """Return the difficulty in logits: standard normal over problems, drawn from the text."""
     return random.Random(digest("difficulty", problem)).gauss(0, 1)  # noqa: S311

@@ -65,7 +65,7 @@ def feature(problem: str) -> str:
 
 def misjudged(problem: str, share: float) -> bool:
     """Whether a misconception about this share of all topics covers the problem; larger shares contain smaller ones."""
-    return int(digest("misconception", feature(problem))[:8], 16) < share * 16**8
+    return share > 0 and int(digest("misconception", feature(problem))[:8], 16) < share * 16**8
 
 
 def invented_answer(problem: str, form: AnswerForm) -> str:
