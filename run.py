@@ -167,7 +167,7 @@ def plan(
 
     `--set machine.gpus=8x80` (also machine.cores, machine.memory, in GB) plans for another machine.
     """
-    from agents.placement import hardware, server_keys, speeds
+    from agents.placement import hardware, server_keys, shared_processes, speeds
     from scenarios.config import load
     from scenarios.session import plan_output, time_estimate
     from scenarios.studies.commands import plan_study
@@ -188,8 +188,8 @@ def plan(
             speed = partial(speeds.process_speeds, agents, there, time.rate)
             gpus = [one.token for one in there.gpus]
             estimated = time_estimate.of_class(described, speed, gpus, time.answer_tokens)
-    keys = server_keys.keys_sent(agents)
-    plan_output.print_plan(described, counted, rows, estimated, training, warnings, keys, out, err, as_json=as_json)
+    notes = server_keys.keys_sent(agents), shared_processes.in_words(agents, in_turn=described.time_share)
+    plan_output.print_plan(described, counted, rows, estimated, training, warnings, *notes, out, err, as_json=as_json)
     return COMPLETE
 
 

@@ -65,3 +65,9 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
         if self.thoughts == "keep":
             args["thoughts"] = "keep"
         return digest(self.weights, self.persona, self.engine, self.dtype, args, self.prompts)
+
+
+class SharedProcessSpec(msgspec.Struct, frozen=True):
+    """The agents of one process of several: see agents/shared_process.py."""
+
+    agents: tuple[AgentSpec, ...]

@@ -11,6 +11,8 @@ from agents.models.catalogue import Model
 from agents.placement import agent_process, resolve
 from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.server_keys import check_keys, keys_sent
+from agents.placement.shared_processes import SharedProcessLauncher, shares
+from agents.spec import SharedProcessSpec
 from agents.training import preflight
 from broker.errors import LbtError, PlacementError
 from broker.work_messages import Message, Recipe
@@ -139,13 +141,31 @@ class Crew:
         if any(spec.engine == "simulated" for spec in self._specs):
             write_answer_key(self._answer_key, dict(answers))
 
-    def launcher(self, name: str, broker: "BrokerSpec", logs: Path, restarts: int) -> LocalLauncher:
+    def launcher(
+        self, name: str, broker: "BrokerSpec", logs: Path, restarts: int
+    ) -> LocalLauncher | SharedProcessLauncher:
         """The launcher of the broker, as `name`, and of every agent that does not join by itself."""
         on_cpu = [one for one, _ in self._started if one.seat.shared]
         table = CoreTable(len(on_cpu)) if len(on_cpu) > 1 else None
+        shared = shares([one for one, _ in self._started], in_turn=self._in_turn)
+        in_shared = {agent for agents in shared.values() for agent in agents}
         children = [
             agent_process.child_spec(one, spec, logs, table, on_cpu.index(one) if table and one in on_cpu else None)
             for one, spec in self._started
+            if one.name not in in_shared
+        ]
+        specs = {spec.name: spec for spec in self._specs}
+        children += [
+            ChildSpec(
+                process,
+                "agents.shared_process",
+                SharedProcessSpec(tuple(specs[agent] for agent in agents)),
+                {"LBT_AGENT": process},
+                (),
+                logs / f"{process}.log",
+            )
+            for process, agents in shared.items()
         ]
         first = ChildSpec(name, "broker.server", broker, {}, (), logs / f"{name}.log")
-        return LocalLauncher([first, *children], restarts=restarts, table=table)
+        launcher = LocalLauncher([first, *children], restarts=restarts, table=table)
+        return SharedProcessLauncher(launcher, shared) if shared else launcher

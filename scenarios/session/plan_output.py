@@ -24,6 +24,7 @@ def print_plan(
     training: Any,
     warnings: Sequence[str],
     keys: Sequence[str],
+    shared: Sequence[str],
     out: "Console",
     err: "Console",
     *,
@@ -39,6 +40,7 @@ def print_plan(
         training: the forecast of its training, which has words for people; None: nothing is trained.
         warnings: what would keep it from running here now.
         keys: which key goes to which server.
+        shared: which agents share processes.
         out: the console for the plan.
         err: the console for warnings.
         as_json: print JSON.
@@ -48,7 +50,7 @@ def print_plan(
         print_json(plan | ({"estimate": msgspec.to_builtins(estimated)} if estimated else {}))
         return
     words = [training.in_words(scenario.teacher.name)] if training else []
-    out.print(tables(scenario, counted, rows, [*words, *keys]))
+    out.print(tables(scenario, counted, rows, [*words, *shared, *keys]))
     if estimated:
         out.print(time_table(estimated))
     say(err, *(f"Warning: {warning}" for warning in warnings), style="yellow")
