@@ -13,6 +13,7 @@ from scenarios.config.schema import Scenario
 from scenarios.levels.base import Level, Outcome, Request, Result, Step
 from scenarios.levels.observe.invention import AGREE
 from scenarios.levels.observe.self_debug import REPAIRS
+from scenarios.monitor.kinds import kinds
 from scenarios.monitor.lessons import Lessons
 from scenarios.monitor.state import LessonRow, RunningResults
 from scenarios.session.run_dir import RunFolder
@@ -69,7 +70,7 @@ class Follower:
     Attributes:
         events: those that the last look found.
         lessons: the figures of level 1, or of level 2's first round, by TP.
-        agents: by name; the copies of a student together, here and below.
+        agents: by name; the copies of a student together, and in a large class all of one kind (kinds.py); so below.
         done, asked: results, and requests so far, by stage and agent.
         waiting: requests without a result, by agent.
         level: the highest one that asked something; 0: none did.
@@ -81,7 +82,9 @@ class Follower:
     def __init__(self, store: Store, scenario: Scenario) -> None:
         self._store = store
         self._scenario = scenario
-        self._pools = scenario.pools
+        kind = kinds(scenario)
+        self._row_of = {name: kind[pool] for name, pool in scenario.pools.items()}
+        """By name of the teacher and of every student: the agent that answers for it, or its kind."""
         self._seq = 0
         self.events: list[ClassEvent] = []
         self._reset()
@@ -179,7 +182,7 @@ class Follower:
     def _begin(self) -> Level | None:
         """Make the level, once the problems and all who answer are known."""
         answerers = self._store.answerers()
-        if not self._pools.keys() <= answerers.keys():
+        if not self._row_of.keys() <= answerers.keys():
             return None
         if (bank := self._store.bank()) is None:
             return None
@@ -197,7 +200,7 @@ class Follower:
         for request in step.requests:
             self._awaited[request.id] = request
             self._unread.append(request.id)
-            self._open[request.level, request.round, request.stage, self._pools[request.to]] += 1
+            self._open[request.level, request.round, request.stage, self._row_of[request.to]] += 1
             self._ungraded[request.stage] += not _graded(request)
             if request.level > 1 and _after_lessons(request):
                 self._outcome_changed = True
@@ -233,7 +236,7 @@ class Follower:
             if (request := self._awaited.pop(id, None)) is None:
                 continue  # graded twice, or not due yet
             correct = bool(self._graded_again.get(id, grade) if self._graded_again else grade)
-            pool = self._pools[request.to]
+            pool = self._row_of[request.to]
             result = Result(
                 id, text, answer, correct, failed, tokens, finish_reason, score, prompted, cached, failing=failing
             )
@@ -242,7 +245,7 @@ class Follower:
             self.done[request.stage, pool] += 1
             self._add_requests(level.receive(result))
             self.last = max(self.last, at)
-            agent = self.agents[self._pools[request.to]]
+            agent = self.agents[pool]
             agent.done += 1
             agent.failed += bool(failed)
             agent.prompt_tokens += prompted

@@ -14,10 +14,11 @@ from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scenario
 from scenarios.levels.base import Request, Result
 from scenarios.levels.observe.self_debug import REPAIR, REPAIRS
+from scenarios.monitor.kinds import kinds
 from scenarios.monitor.state import Best, LessonRow, RunningResults, ShareRow
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
 from scenarios.report.allocation import exams_per_rationale
-from scenarios.scoring.lbt import Rule, Sheet, lbt_score
+from scenarios.scoring.lbt import Merge, Rule, Sheet, exact_mean
 from scenarios.scoring.statistics import clustered, wilson
 from scenarios.tasks.grading.answers import ClassGrader
 
@@ -32,8 +33,9 @@ class _ExaminedText:
         self.exams: list[ExamAnswer] = []
         self.exam_results = 0
         """Failed exams, too."""
-        self.score: Fraction | None = None
-        """The LbT score of `exams`; None: it is not computed yet."""
+        self.right = Counter[str]()
+        """Right ones among `exams`, by student."""
+        self.sat = Counter[str]()
         self.repaired: str | None = None
         """The repaired program where it is right; it is that of further TRs with this text, too."""
 
@@ -41,6 +43,17 @@ class _ExaminedText:
     def rationale(self) -> Rationale:
         """The TR that came first."""
         return self.rationales[0]
+
+    def add(self, student: str, right: bool, *, again: bool = False) -> None:
+        """Count an exam answer; `again`: its repair, of one that was wrong."""
+        self.right[student] += right
+        self.sat[student] += not again
+
+    def score(self, merge: Merge) -> Fraction:
+        """The LbT score of `exams`, as in scoring/lbt.py, of one TR by itself."""
+        if merge == "answers":
+            return Fraction(self.right.total(), self.sat.total())
+        return exact_mean([Fraction(self.right[name], n) for name, n in self.sat.items()])
 
 
 class _LessonProgress:
@@ -52,7 +65,7 @@ class _LessonProgress:
         self.greedy: bool | None = None
         self.grades = 0
         self.right = Counter[str]()
-        """Right exam answers by student."""
+        """Right exam answers by student, or in a large class by kind of student."""
         self.answered = Counter[str]()
         self.last = ""
         self.chosen: dict[str, bool] | None = None
@@ -80,6 +93,9 @@ class Lessons:
         self._scoring = scenario.scoring
         self._rationales = scenario.lesson.rationales
         self._students = tuple(student.name for student in scenario.students)
+        self._kind_of = kinds(scenario)
+        self._kinds = tuple(dict.fromkeys(self._kind_of[name] for name in self._students))
+        """The students, or in a large class their kinds."""
         self._scenario = scenario
         self._forms = forms
         self._abstaining = abstaining
@@ -133,10 +149,11 @@ class Lessons:
             right = result.counts_as_right(self._scoring)
             student = request.to
             text.exams.append(ExamAnswer(student, request.ep, request.repeat % self._slots[student], right))
-            text.score = None
+            text.add(student, right)
+            kind = self._kind_of[student]
             if right:
-                lesson.right[student] += 1
-            lesson.answered[student] += 1
+                lesson.right[kind] += 1
+            lesson.answered[kind] += 1
             self._standing = None
 
     def _repair(self, lesson: _LessonProgress, request: Request, answer: str | None) -> None:
@@ -151,8 +168,8 @@ class Lessons:
         else:
             slot = request.to, request.ep, request.repeat % self._slots[request.to]
             text.exams = [replace(one, correct=True) if one.slot == slot else one for one in text.exams]
-            text.score = None
-            lesson.right[request.to] += 1
+            text.add(request.to, True, again=True)
+            lesson.right[self._kind_of[request.to]] += 1
 
     def row(self, tp: str, record: TeachingProblemRecord | None = None) -> LessonRow:
         """Sum up one TP; `record`: what the level knows of it, where its exams are not those of the scenario."""
@@ -185,8 +202,7 @@ class Lessons:
             marks: dict[str, list[bool]] = {"greedy": [one.greedy for one in finished if one.greedy is not None]}
             marks |= {name: [one.chosen[name] for one in finished if one.chosen] for name in RULES}
             exams = {
-                name: [(one.right[name], one.answered[name]) for one in self._lessons.values()]
-                for name in self._students
+                name: [(one.right[name], one.answered[name]) for one in self._lessons.values()] for name in self._kinds
             }
             self._standing = RunningResults(
                 len(finished),
@@ -232,7 +248,7 @@ class Lessons:
         ranked = [
             (
                 text.exam_results >= exams,
-                self._score(text),
+                text.score(self._scoring.merge),
                 votes[text.rationale.compared] if self._scoring.ties == "votes" else 0,
                 -min(one.repeat for one in text.rationales),
                 text.rationale,
@@ -244,12 +260,6 @@ class Lessons:
             return None
         complete, score, _, _, rationale = max(ranked, key=lambda one: one[:4])
         return Best(rationale.shown or "", float(score), rationale.correct, complete)
-
-    def _score(self, text: _ExaminedText) -> Fraction:
-        if text.score is None:
-            examined = replace(text.rationale, exams=tuple(text.exams))
-            text.score = lbt_score(examined, self._students, self._scoring.merge)
-        return text.score
 
 
 def _repaired(rationale: Rationale, text: _ExaminedText) -> Rationale:

@@ -5,6 +5,7 @@ It is made of what follow.py reads, pace.py measures and learning.py sums up; re
 
 from scenarios.config.schema import Scenario
 from scenarios.monitor.follow import Follower
+from scenarios.monitor.kinds import kinds
 from scenarios.monitor.learning import Curves, figures, shown
 from scenarios.monitor.pace import STUDENTS, Pace, requests_by_agent
 from scenarios.monitor.state import Learning, StageRow, TrainingRow
@@ -20,6 +21,8 @@ class ClassProgress:
     def __init__(self, follower: Follower, scenario: Scenario) -> None:
         self._follower = follower
         self._scenario = scenario
+        kind = kinds(scenario)
+        self._students = [kind[student.name] for student in scenario.students]
         self._curves = Curves()
         self._pace = Pace()
         self._begun = False
@@ -111,8 +114,7 @@ class ClassProgress:
         if stage == "train":
             return {self._scenario.teacher.name: _training_left(requests, self.learning.trainings)}
         teacher, asked, done = self._scenario.teacher.name, self._follower.asked, self._follower.done
-        students = [student.pool for student in self._scenario.students]
-        shares = requests_by_agent(stage, requests, asked, done, teacher, students)
+        shares = requests_by_agent(stage, requests, asked, done, teacher, self._students)
         return {agent: self._pace.left(agent, stage, n) for agent, n in shares.items()}
 
 

@@ -1,6 +1,6 @@
 """Makes snapshots of a class from its gradebook and the broker's gauges."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import pairwise
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from broker.protocol import Gauges, PeerGauge, pool_of
 from scenarios.config.schema import Agent, Scenario
 from scenarios.monitor.follow import AgentTotals, Follower
+from scenarios.monitor.kinds import MOST, kinds
 from scenarios.monitor.progress import ClassProgress
 from scenarios.monitor.start import Start
 from scenarios.monitor.state import OVER, AgentRow, CellState, LatestText, RunningResults, Snapshot, StudyState
@@ -22,6 +23,8 @@ LONGEST = 4000
 """Characters of a text that are kept."""
 SPEED_S = 5.0
 """Seconds over which tokens per second are taken."""
+STATES = ("starting", "joined", "loading", "restarting", "training", "draining", "ready")
+"""Of several agents in a row, the first of these that one of them has is shown."""
 
 
 class Reader:
@@ -47,6 +50,8 @@ class Reader:
         self._timeline = Timeline()
         self._store = store
         self._scenario = scenario
+        self._kinds = kinds(scenario)
+        self._grouped = len(scenario.students) > MOST
         self._spent = dict(spent or {})
         """The last known amounts: an agent that has left still counts."""
         self._task = ", ".join(source for source in _sources(scenario) if source)
@@ -127,7 +132,7 @@ class Reader:
             unprotected=timeline.unprotected,
             elapsed_s=timeline.elapsed(None if over else now, self.follower.last),
             left_s=left_s,
-            students=tuple(student.name for student in self._scenario.students),
+            students=tuple(dict.fromkeys(self._kinds[student.name] for student in self._scenario.students)),
             agents=agents,
             stages=stages,
             lessons=tuple(lessons[tp] for tp in sorted(lessons, key=lambda tp: self._order[tp])),
@@ -168,31 +173,46 @@ class Reader:
         peers = {p.name: p for p in gauges.peers if p.role != "classroom"} if gauges else {}
         speeds = self._speeds(peers, clock)
         expected = {agent.name: agent for agent in self._scenario.agents}
-        rows = []
+        members: dict[str, list[str]] = {}
         for name in dict.fromkeys([*expected, *peers]):
-            peer = peers.get(name)
-            if peer and peer.spent is not None:
-                self._spent[name] = peer.spent
-            done = self.follower.agents.get(name, AgentTotals())
-            counted = peer or done
+            members.setdefault(self._row(name), []).append(name)
+        rows = []
+        for row, names in members.items():
+            found = [peers[name] for name in names if name in peers]
+            self._spent |= {peer.name: peer.spent for peer in found if peer.spent is not None}
+            done = self.follower.agents.get(row, AgentTotals())
+            prompt = sum(peer.prompt_tokens for peer in found) if found else done.prompt_tokens
+            cached = sum(peer.cached_tokens for peer in found) if found else done.cached_tokens
+            spent = [self._spent[name] for name in names if name in self._spent]
+            budgets = [_budget(expected.get(pool_of(name))) for name in names]
+            pools = {pool_of(name) for name in names} if self._grouped else {found[0].pool if found else names[0]}
+            states = {peers[name].state if name in peers else self._state(name, over) for name in names}
             rows.append(
                 AgentRow(
-                    name=name,
-                    **self._properties(name, expected.get(name), peer),
-                    state=peer.state if peer else "" if over else self._timeline.states.get(name, "starting"),
+                    name=row,
+                    **self._properties(names[0], expected.get(names[0]), peers.get(names[0])),
+                    state=next((state for state in STATES if state in states), min(states)),
                     done=done.done,
                     tokens=done.completion_tokens,
-                    restarts=self._timeline.restarts[name],
-                    queue=gauges.queues.get(peer.pool if peer else name, 0) if gauges else None,
-                    leases=peer.leases if peer else None,
-                    tokens_per_second=speeds.get(name),
-                    cached_share=counted.cached_tokens / counted.prompt_tokens if counted.prompt_tokens else None,
-                    spent=self._spent.get(name),
-                    budget=_budget(expected.get(pool_of(name))),
-                    latest=self._latest(pool_of(name)),
+                    restarts=sum(self._timeline.restarts[name] for name in names),
+                    queue=sum(gauges.queues.get(pool, 0) for pool in pools) if gauges else None,
+                    leases=sum(peer.leases for peer in found) if found else None,
+                    tokens_per_second=speeds.get(row),
+                    cached_share=cached / prompt if prompt else None,
+                    spent=sum(spent) if spent else None,
+                    budget=sum(filter(None, budgets)) if all(budgets) else None,
+                    latest=self._latest(row if self._grouped else pool_of(names[0])),
                 )
             )
         return tuple(rows)
+
+    def _row(self, name: str) -> str:
+        """The row of a process: its own, or in a large class that of its kind."""
+        return self._kinds.get(pool_of(name), name) if self._grouped else name
+
+    def _state(self, name: str, over: bool) -> str:
+        """The state of an agent that is not connected."""
+        return "" if over else self._timeline.states.get(name, "starting")
 
     def _latest(self, agent: str) -> LatestText | None:
         """The last text of an agent. One that has none, such as a training, does not count."""
@@ -218,8 +238,10 @@ class Reader:
         return properties
 
     def _speeds(self, peers: Mapping[str, PeerGauge], clock: float) -> dict[str, float]:
-        """Tokens per second by agent. A count that fell is a new process that started at 0."""
-        counts = {name: peer.completion_tokens for name, peer in peers.items()}
+        """Tokens per second by row. A count that fell is a new process that started at 0."""
+        counts = Counter[str]()
+        for name, peer in peers.items():
+            counts[self._row(name)] += peer.completion_tokens
         self._tokens.append((clock, counts))
         while len(self._tokens) > 2 and self._tokens[1][0] <= clock - SPEED_S:
             self._tokens.popleft()
