@@ -29,17 +29,23 @@ class Analysis(msgspec.Struct, frozen=True):
 
 
 def analyse(
-    scenario: Scenario, sheets: Sequence[Sheet], line_ups: Sequence[LineUp], labels: Mapping[str, Sequence[str]]
+    scenario: Scenario,
+    names: tuple[str, ...],
+    sheets: Sequence[Sheet],
+    line_ups: Sequence[LineUp],
+    labels: Mapping[str, Sequence[str]],
 ) -> Analysis:
     """Analyse the exams of a class.
 
     Args:
         scenario: the class; its scoring may be another than the class ran with.
-        sheets: the TPs that count.
+        names: the students that are analysed, in their order.
+        sheets: the TPs that count, with the exams of these students.
         line_ups: of the same TPs.
         labels: the level and the subject of each TP.
     """
-    names, scoring, seed = tuple(student.name for student in scenario.students), scenario.scoring, scenario.seed
+    scoring, seed = scenario.scoring, scenario.seed
+    students = [student for student in scenario.students if student.name in names]
     sheets = sorted(sheets, key=lambda sheet: sheet.lesson.tp)  # sums of floats depend on their order
     adds = shapley(sheets, names, scoring, seed)
     if adds is None:
@@ -51,8 +57,8 @@ def analyse(
         agreement=agreement(counts, names, line_ups, adds.sc),
         abilities=abilities(counts, names, lessons, line_ups, adds.sc),
         curves=curves(sheets, names, scoring, seed, labels, prices_of(scenario)),
-        fidelity=fidelity(counts, scenario.students, seed),
-        equal_up=equal_up(sheets, names, kinds(scenario.students), names, scoring, seed),
+        fidelity=fidelity(counts, students, seed),
+        equal_up=equal_up(sheets, names, kinds(students), names, scoring, seed),
     )
 
 

@@ -36,6 +36,7 @@ from scenarios.report.training_records import training_records
 from scenarios.report.unanswered import unanswered
 from scenarios.scoring.baselines import has_baselines
 from scenarios.scoring.dense import dense
+from scenarios.scoring.drawn_students import drawn_students, examined_by
 from scenarios.scoring.equal_cost import further
 from scenarios.scoring.lbt import Same, Sheet, assumption, best_possible, distinct
 from scenarios.scoring.lineups import LineUp, compare_lineups, shown
@@ -81,13 +82,16 @@ def summarize(
     named = labels(store)
     chosen = methods.chosen_answers(scenario, counted, sheets, same)
     fewer = allocated(scenario, counted)
+    analysed = drawn_students(names, seed)
     compared = [] if fewer else sheets  # line-ups and students are compared by all exams, or not at all
-    line_ups = compare_lineups(compared, names, scoring, seed) if solves else []
+    if len(analysed) < len(names):
+        compared = [Sheet(examined_by(sheet.lesson, analysed), same) for sheet in compared]
+    line_ups = compare_lineups(compared, analysed, scoring, seed) if solves else []
     failures = failed(store, given_up)
     agents = agents_of(store, facts, failures, iteration, scenario.pools)
     records = training_records(store)
     rounds = learn.summarize_rounds(scenario, learnt, records, complete=complete, merged=facts.merged)
-    found = analyse(scenario, compared, line_ups, named) if solves else Analysis()
+    found = analyse(scenario, analysed, compared, line_ups, named) if solves else Analysis()
     rewritten = summarize_rewriting(rewriting, names, scoring, same, seed)
     parts, published = breakdown(counted, chosen, named), scenario.published.by_method
     return Summary(
@@ -106,6 +110,7 @@ def summarize(
         students=_students(lessons, None if solves else iteration, scenario, line_ups),
         lineups=line_ups,
         lineups_shown=shown(len(names)),
+        students_analysed=list(analysed) if len(analysed) < len(names) else [],
         identical_students=_identical(names, store.answerers()),
         assumption=_assumption([] if fewer else counted, names, scoring),
         levels=Levels(
@@ -126,7 +131,7 @@ def summarize(
         equal_up=found.equal_up,
         by_level=parts.by_level,
         by_subject=parts.by_subject,
-        signals=[] if fewer else signals(sheets, names, scoring, scenario.teacher.name),
+        signals=[] if fewer else signals(compared, analysed, scoring, scenario.teacher.name),
         allocation=fewer,
         published=PublishedAccuracies(scenario.published.source, published) if published else None,
         exams=exam_source(scenario.exam, lessons),

@@ -78,6 +78,13 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def several(names: Sequence[str], most: int = 64) -> str:
+    """Names in a line, or of more than `most` the first and how many more there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:3])} and {len(names) - 3:,} more"
+
+
 def causes(counted: Mapping[str, int]) -> str:
     """How often each cause came: `count: 3, form: 1`."""
     return ", ".join(f"{cause}: {n}" for cause, n in sorted(counted.items()))

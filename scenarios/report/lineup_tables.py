@@ -5,7 +5,8 @@ from itertools import groupby
 
 from rich.text import Text
 
-from scenarios.report.formatting import listed, many, percent
+from scenarios.report.formatting import many, percent
+from scenarios.report.identical import identical_students
 from scenarios.report.layout import Ruled
 from scenarios.report.summary import Summary
 from scenarios.scoring.lineups import ALL_SUBSETS, LineUp
@@ -24,7 +25,7 @@ def line_ups(summary: Summary) -> Ruled:
     table.add_column("students", fold=True)
     table.add_columns("EAs", "MAX\n(95 %)", "MAX - SC,\npoints (95 %)", "MAX,\nequal")
     table.add_columns("SUM\n(95 %)", "SUM - SC,\npoints (95 %)", "SUM,\nequal")
-    names = [student.name for student in summary.students]
+    names = [student.name for student in summary.students_shown]
     ordered = sorted(summary.lineups, key=lambda up: (len(up.students), -(up.m1_max or 0), -(up.m1_sum or 0)))
     some_hidden = False
     for size, group in groupby(ordered, key=lambda up: len(up.students)):
@@ -41,10 +42,7 @@ def line_ups(summary: Summary) -> Ruled:
 
 
 def _notes(summary: Summary, some_hidden: bool) -> Iterator[str]:
-    for alike in summary.identical_students:
-        yield (
-            f"{listed(alike)} are identical (same model, persona and settings): only chance makes their figures differ."
-        )
+    yield from identical_students(summary)
     yield from _told_apart(summary.lineups)
     yield "In brackets: 95 % intervals over problems. - SC: on the same problems. EAs: exam answers under each TR."
     yield "Equal: each line-up cut down to the exams of the smallest, averaged over random draws."

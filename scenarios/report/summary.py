@@ -113,6 +113,9 @@ class Summary(msgspec.Struct, frozen=True):
     """Programs of models ran without a sandbox (task.sandbox: none)."""
     lineups_shown: str = "all"
     """Which line-ups `lineups` has, in words: with many students not all of them."""
+    students_analysed: list[str] = []
+    """Of a class with more than 64 students: those that line-ups, `signals`, `shapley` and what follows it are about,
+    drawn by the seed. Empty: all of them."""
     identical_students: list[list[str]] = []
     """Groups of students with the same model, persona and settings, which differ by their draws alone."""
     completions_per_rationale: float | None = None
@@ -142,6 +145,18 @@ class Summary(msgspec.Struct, frozen=True):
     """Where the exam problems come from; null with exam.maker: variants."""
     allocation: AllocatedExams | None = None
     """Where exam.allocation is not full: what it saved, and what is left out."""
+
+    @property
+    def students_shown(self) -> list[StudentSummary]:
+        """The students that people are shown: those that are analysed."""
+        names = frozenset(self.students_analysed)
+        return [one for one in self.students if not names or one.name in names]
+
+    @property
+    def about_shown(self) -> str:
+        """Which students are shown, in words; empty: all of them."""
+        shown = len(self.students_analysed)
+        return f"{shown} of the {len(self.students):,} students, drawn by the seed" if shown else ""
 
     @property
     def solves(self) -> bool:

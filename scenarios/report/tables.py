@@ -207,13 +207,15 @@ def students(summary: Summary) -> Ruled:
         "95 %: over teaching problems, since exam answers on one problem are correlated. MAX, SUM alone: M1 with this "
         "student alone.",
     )
-    for agent, copies in groupby((one for one in summary.students if one.copy_of), key=lambda one: one.copy_of):
+    shown = summary.students_shown
+    table.note += f" Shown: {summary.about_shown}; summary.json has all." if summary.about_shown else ""
+    for agent, copies in groupby((one for one in shown if one.copy_of), key=lambda one: one.copy_of):
         table.note += f" {', '.join(one.name for one in copies)}: copies of {agent}, the same model with other draws."
-    drawn = [f"{one.name} ({entries(one.sampling)})" for one in summary.students if one.sampling]
+    drawn = [f"{one.name} ({entries(one.sampling)})" for one in shown if one.sampling]
     table.note += f" Drawn otherwise than exam.sampling says: {', '.join(drawn)}." if drawn else ""
     table.add_column("student", fold=True)
     table.add_columns("exams\nsat", "right", "", "95 %", "MAX\nalone", "SUM\nalone")
-    for student in summary.students:
+    for student in shown:
         table.add_row(
             student.name,
             f"{student.exam_answers:,}",

@@ -12,6 +12,7 @@ import msgspec
 
 from broker.protocol import digest
 from scenarios.config.schema import Scoring
+from scenarios.scoring.drawn_students import MOST
 from scenarios.scoring.exam_table import DRAWS, ExamTable, examined
 from scenarios.scoring.lbt import Sheet
 from scenarios.scoring.statistics import paired, wilson
@@ -93,6 +94,8 @@ def lineups(students: Sequence[str], seed: int) -> list[Students]:
 
 def shown(students: int) -> str:
     """Which line-ups `lineups` gives for so many students, in words."""
+    if students > MOST:
+        return f"of {MOST} of the {students:,} students, drawn by the seed: {shown(MOST)} of them"
     if students <= ALL_SUBSETS:
         return "all"
     pairs = comb(students, 2)

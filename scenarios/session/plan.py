@@ -13,7 +13,7 @@ from scenarios.config.schema import Exam, Scenario
 from scenarios.config.validate import copy_names
 from scenarios.levels.iterate.budget import originals
 from scenarios.report.console import print_json, say
-from scenarios.report.formatting import entries, many, money
+from scenarios.report.formatting import entries, many, money, several
 from scenarios.scoring.equal_cost import MOST
 from scenarios.session.request_counts import Counts
 from scenarios.tasks.build import asks_for_programs
@@ -102,7 +102,7 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
     )
     for entry in scenario.entries:
         if entry.copies > 1:
-            yield f"{', '.join(copy_names(entry))} are copies of {entry.name}: one model, each with draws of its own."
+            yield f"{several(copy_names(entry))} are copies of {entry.name}: one model, each with draws of its own."
     for student in scenario.students:
         if own := scenario.own_sampling(student):
             yield f"{student.name} draws its exam answers otherwise than exam.sampling says: {entries(own)}."
@@ -208,7 +208,7 @@ def _order_iterate(scenario: Scenario, counted: Counts) -> Iterator[str]:
 
 def _answer(names: Sequence[str]) -> str:
     """`ada answers`, `ada, bob answer`."""
-    return f"{', '.join(names)} answer{'s' * (len(names) == 1)}"
+    return f"{several(names)} answer{'s' * (len(names) == 1)}"
 
 
 def to_dict(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What each agent did when: the time line of the page, from the events and the times of the results."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -24,6 +24,8 @@ BEGINS = {"started": "", "ready": "waiting", "joined": "waiting", "restart": "lo
 """The state of a process after an event; empty: it is not there. One that joins before it is ready loads until then."""
 SPANS = 150
 """About how many bars an agent has at most: gaps shorter than this part of the class are closed."""
+ROWS = 64
+"""Processes with a row, at most."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -39,26 +41,32 @@ class Session(msgspec.Struct, frozen=True):
         return self.offset + (min(max(time, self.begin), self.end) - self.begin).total_seconds()
 
 
-def activity(store: Store) -> Chart | None:
-    """The time line, a row for each process; None: no agent ever joined."""
+def activity(store: Store, pools: Mapping[str, str]) -> Chart | None:
+    """The time line, a row for each process, at most ROWS; None: no agent ever joined.
+
+    `pools` names, by student, the agent that answers for it: copies share its process.
+    """
     events = store.events()
     sessions = _sessions(events, store)
     if not sessions:
         return None
-    spans = [*_states(events, sessions), *_busy(store, sessions)]
+    spans = [*_states(events, sessions), *_busy(store, sessions, pools)]
     if not spans:
         return None
+    rows = sorted({span.row for span in spans})
+    names = rows[:ROWS]
+    spans = [span for span in spans if span.row in names]
     totals: dict[tuple[str, str], float] = {}
     for span in spans:
         key = (span.row, span.state)
         totals[key] = totals.get(key, 0.0) + span.end - span.begin
-    names = sorted({span.row for span in spans})
     table = PageTable(
         ("process", *(f"{state} (s)" for state in STATES)),
         tuple((name, *(f"{totals.get((name, state), 0.0):,.1f}" for state in STATES)) for name in names),
     )
     order = sorted(spans, key=lambda span: (names.index(span.row), span.state != "waiting", span.begin))
     note = f"{len(sessions)} sessions; the time between them is left out." if len(sessions) > 1 else ""
+    note += f" {len(rows) - ROWS:,} more processes have no row." if len(rows) > ROWS else ""
     return time_line("What each process did", order, table, STATES, note)
 
 
@@ -111,28 +119,29 @@ def _states(events: list[ClassEvent], sessions: list[Session]) -> Iterator[Span]
         yield from ended(name, of.at(of.end))
 
 
-def _busy(store: Store, sessions: list[Session]) -> Iterator[Span]:
+def _busy(store: Store, sessions: list[Session], pools: Mapping[str, str]) -> Iterator[Span]:
     """When agents answered: results carry the seconds they took. Of several processes of one agent, all together."""
     gap = max(sum((one.end - one.begin).total_seconds() for one in sessions) / SPANS, 0.001)
-    rows = store.query("SELECT agent, kind = 'Train', at, seconds FROM result WHERE seconds > 0 ORDER BY agent, 2, at")
-    begin = end = 0.0
-    current: tuple[str, str] | None = None
+    rows = store.rows("SELECT agent, kind = 'Train', at, seconds FROM result WHERE seconds > 0 ORDER BY at")
+    busy: dict[tuple[str, str], tuple[float, float]] = {}
+    """The latest time of each agent, from and until when."""
     for agent, trains, at, seconds in rows:
         time = datetime.fromisoformat(str(at))
         session = _session(sessions, time)
         if session is None:
             continue
-        key = (pool_of(str(agent)), "training" if trains else "busy")
+        key = (pool_of(pools.get(str(agent), str(agent))), "training" if trains else "busy")
         till = session.at(time)
         since = max(session.offset, till - float(str(seconds)))
-        if key == current and since <= end + gap:
-            begin, end = min(begin, since), max(end, till)
+        begin, end = busy.get(key, (since, till))
+        if since <= end + gap:
+            busy[key] = min(begin, since), max(end, till)
             continue
-        yield from _answered(current, begin, end)
-        current, begin, end = key, since, till
-    yield from _answered(current, begin, end)
+        yield _answered(key, begin, end)
+        busy[key] = since, till
+    for key, (begin, end) in busy.items():
+        yield _answered(key, begin, end)
 
 
-def _answered(key: tuple[str, str] | None, begin: float, end: float) -> Iterator[Span]:
-    if key:
-        yield Span(key[0], begin, end, key[1], f"{key[0]}: {key[1]}, {end - begin:,.1f} s")
+def _answered(key: tuple[str, str], begin: float, end: float) -> Span:
+    return Span(key[0], begin, end, key[1], f"{key[0]}: {key[1]}, {end - begin:,.1f} s")

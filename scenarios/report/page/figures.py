@@ -128,7 +128,7 @@ def signals_table(summary: Summary) -> PageTable | None:
 
 def students(summary: Summary) -> Chart | None:
     """How each student did in its exams; None: nobody sat any."""
-    sat = [student for student in summary.students if student.exam_answers]
+    sat = [student for student in summary.students_shown if student.exam_answers]
     if not sat:
         return None
     palette = student_colours(summary)
@@ -156,6 +156,7 @@ def students(summary: Summary) -> Chart | None:
     )  # fmt: skip
     unit = "teaching problems" if summary.solves else "items"
     note = f"Right exam answers of each student. Intervals are over {unit}."
+    note += f" Shown: {summary.about_shown}." if summary.about_shown else ""
     return dot_plot("The students' exams", dots, table, headings=("right", "exams"), note=note)
 
 

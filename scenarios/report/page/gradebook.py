@@ -28,7 +28,7 @@ class RationaleCell(msgspec.Struct, frozen=True, array_like=True):
     score: float | None
     """LbT score; None: it was not examined, or cannot be compared."""
     by_student: tuple[float | None, ...]
-    """The share of right exam answers of each student, in the scenario's order."""
+    """The share of right exam answers of each student of the page, in the scenario's order."""
     chosen_by: tuple[str, ...]
     """Of RULES: MAX chose this very rationale's answer for its score; SC and SUM chose its answer."""
     ended: bool
@@ -59,23 +59,28 @@ class ProblemRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def gradebook(
-    lessons: Sequence[TeachingProblemRecord], same: Same, scenario: Scenario, bank: Bank
+    lessons: Sequence[TeachingProblemRecord], same: Same, scenario: Scenario, bank: Bank, shown: Sequence[str]
 ) -> tuple[ProblemRow, ...]:
-    """The rows of all problems, in the order of the class."""
+    """The rows of all problems, in the order of the class; `shown`: the students with figures of their own."""
     problems = {item.tp.id: item.tp for item in bank.items}
     names = tuple(student.name for student in scenario.students)
-    return tuple(_row(lesson, Sheet(lesson, same), problems[lesson.tp], names, scenario) for lesson in lessons)
+    return tuple(_row(lesson, Sheet(lesson, same), problems[lesson.tp], names, scenario, shown) for lesson in lessons)
 
 
 def _row(
-    lesson: TeachingProblemRecord, sheet: Sheet, problem: Problem, names: Sequence[str], scenario: Scenario
+    lesson: TeachingProblemRecord,
+    sheet: Sheet,
+    problem: Problem,
+    names: Sequence[str],
+    scenario: Scenario,
+    shown: Sequence[str],
 ) -> ProblemRow:
     scores = {id: float(score) for id, score in lbt_scores(lesson.rationales, names, scenario.scoring.merge).items()}
     chosen = {name: sheet.choose(rule, names, scenario.scoring) for name, rule in RULES.items()}
     by = _chosen_by(sheet, chosen, scores)
-    greedy = [_cell(lesson.greedy, GREEDY, None, names, ())] if lesson.greedy else []
+    greedy = [_cell(lesson.greedy, GREEDY, None, shown, ())] if lesson.greedy else []
     rationales = lesson.rationales
-    cells = [_cell(one, one.repeat, scores.get(one.id), names, by.get(one.id, ())) for one in rationales]
+    cells = [_cell(one, one.repeat, scores.get(one.id), shown, by.get(one.id, ())) for one in rationales]
     examined = any(one.exams for one in rationales) or lesson.saved.exams > 0
     return ProblemRow(
         id=problem.id,

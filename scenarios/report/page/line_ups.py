@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from scenarios.report.formatting import interval, listed, many, percent
+from scenarios.report.identical import identical_students
 from scenarios.report.page.answer import points
 from scenarios.report.page.chart_data import Chart, Dot, PageTable, around_zero
 from scenarios.report.page.charts import dot_plot
@@ -38,10 +39,7 @@ class LineUpCharts(msgspec.Struct, frozen=True):
 
 def alike(summary: Summary) -> list[str]:
     """Students that do not differ, which takes the meaning of line-ups away; empty: they differ."""
-    said = [
-        f"{listed(names)} are identical (same model, persona and settings): only chance makes their figures differ."
-        for names in summary.identical_students
-    ]
+    said = identical_students(summary)
     if summary.fidelity and (sentence := fidelity.sentence(summary.fidelity)):
         said.append(sentence)
     return said

@@ -90,11 +90,13 @@ def keep_packs(
     bank: Bank,
     asked: Collection[str],
     more: Iterable[TextPack] = (),
+    *,
+    students: Collection[str] | None = None,
 ) -> Packs:
     """Pack the texts, followed by `more`, and write them beside the page if they are many.
 
-    `asked` has the request ids of the results that are used (`RecordedClass.asked`). An older folder of texts is
-    replaced.
+    `asked` has the request ids of the results that are used (`RecordedClass.asked`), `students` those whose exams are
+    packed (None: all). An older folder of texts is replaced.
 
     Raises:
         OSError: the folder cannot be written.
@@ -103,7 +105,7 @@ def keep_packs(
     shutil.rmtree(partial, ignore_errors=True)
     waiting: list[str] = []
     size = written = 0
-    for found in chain(_packs(store, lessons, bank, asked), more):
+    for found in chain(_packs(store, lessons, bank, asked, students), more):
         pack = _packed(found)
         waiting.append(pack)
         size += len(pack)
@@ -121,10 +123,15 @@ def keep_packs(
 
 
 def _packs(
-    store: Store, lessons: Sequence[TeachingProblemRecord], bank: Bank, asked: Collection[str]
+    store: Store,
+    lessons: Sequence[TeachingProblemRecord],
+    bank: Bank,
+    asked: Collection[str],
+    students: Collection[str] | None,
 ) -> Iterator[TextPack]:
     groups = {item.tp.id: item for item in bank.items}
-    return (_pack(store, lesson, groups[lesson.tp], asked) for lesson in lessons)
+    names = None if students is None else frozenset(students)
+    return (_pack(store, lesson, groups[lesson.tp], asked, names) for lesson in lessons)
 
 
 def _packed(pack: TextPack) -> str:
@@ -133,11 +140,17 @@ def _packed(pack: TextPack) -> str:
     return base64.b64encode(packed).decode()
 
 
-def _pack(store: Store, lesson: TeachingProblemRecord, group: ProblemGroup, asked: Collection[str]) -> TextPack:
+def _pack(
+    store: Store,
+    lesson: TeachingProblemRecord,
+    group: ProblemGroup,
+    asked: Collection[str],
+    students: Collection[str] | None,
+) -> TextPack:
     rationales = [*([lesson.greedy] if lesson.greedy else []), *lesson.rationales]
     numbers: dict[str, int] = {}
     ids = {one.id: numbers.setdefault(material(one), len(numbers)) for one in rationales}
-    exams = [row for id, number in ids.items() for row in _exams(store, id, number, asked)]
+    exams = [row for id, number in ids.items() for row in _exams(store, id, number, asked, students)]
     of_rationales = prompt_ids(store, ids)
     prompts = PackedPrompts(store, [*of_rationales.values(), *(row[-1] for row in exams)])
     eps = {ep.id: number for number, ep in enumerate(group.eps)}
@@ -188,7 +201,9 @@ def _repairs(store: Store, id: str) -> str:
     return "".join(f"{REPAIRED}{text}" for (text,) in repairs)
 
 
-def _exams(store: Store, id: str, number: int, asked: Collection[str]) -> Iterator[tuple[Any, ...]]:
+def _exams(
+    store: Store, id: str, number: int, asked: Collection[str], students: Collection[str] | None
+) -> Iterator[tuple[Any, ...]]:
     """The recorded exams under one rationale, each with the number of its text; the id of its prompt comes last.
 
     A repair stands below the answer that it repairs, which was wrong before.
@@ -206,6 +221,8 @@ def _exams(store: Store, id: str, number: int, asked: Collection[str]) -> Iterat
         EXAM_REPAIR,
     )
     for request, agent, ep, repeat, value, answer, text, *rest in rows:
-        if request in asked:  # one that failed and was asked again is left out
+        if request in asked and (
+            students is None or agent in students
+        ):  # one that failed and was asked again is left out
             repair, then = repairs.get((agent, ep, repeat), ("", value))
             yield number, agent, ep, repeat, then, answer, text + repair, *rest

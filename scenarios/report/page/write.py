@@ -73,12 +73,13 @@ def write_class_page(
     Raises:
         OSError: a file cannot be written.
     """
-    rows = gradebook(outcome.lessons, same, scenario, bank)
+    shown_students = [student.name for student in summary.students_shown]
+    rows = gradebook(outcome.lessons, same, scenario, bank, shown_students)
     flipped = flips.flips(outcome.learnt, bank)
     more = flips.packs(flipped, store, bank)
-    packs = keep_packs(run, store, outcome.lessons, bank, asked, more)
+    packs = keep_packs(run, store, outcome.lessons, bank, asked, more, students=shown_students)
     palette = figures.student_colours(summary)
-    data = GradebookData([student.name for student in summary.students], palette, rows, flipped, packs)
+    data = GradebookData(shown_students, {name: palette[name] for name in shown_students}, rows, flipped, packs)
     write_atomically(
         run / PAGE,
         document(
@@ -107,6 +108,7 @@ def write_class_page(
             alike=line_ups.alike(summary),
             line_ups=line_ups.line_ups(summary),
             students=figures.students(summary),
+            about_shown=summary.about_shown,
             shapley=analysis.shapley(summary),
             agreement=analysis.agreement(summary),
             abilities=analysis.abilities(summary),
@@ -118,12 +120,12 @@ def write_class_page(
             learn=training.rounds(summary),
             iterate=rounds.charts(summary, outcome.iteration),
             trees=rounds.trees(outcome.iteration),
-            activity=activity.activity(store),
+            activity=activity.activity(store, scenario.pools),
             counted=counted(summary),
             failures=_failures(summary),
             again=f"python run.py resume {shown} --retry-failed",
             settings=load.dump(scenario),
-            weights=sorted(store.answerers().items()),
+            weights=sorted({scenario.pools.get(name, name): of for name, of in store.answerers().items()}.items()),
             version=_version(),
         ),
     )

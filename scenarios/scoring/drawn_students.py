@@ -1,0 +1,43 @@
+"""The students that a large class is analysed by: line-ups, Shapley values and the like are about so many at most.
+
+What compares every two students takes memory and time by the square of their number, and nobody reads a thousand rows.
+The methods, the counts and each student's share of right exam answers are of all students in any class.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from broker.protocol import digest
+from scenarios.records.observe import TeachingProblemRecord
+
+MOST = 64
+"""Students that are analysed; of a class with more, so many are drawn by hashing the seed and the names."""
+
+
+def drawn_students(students: Sequence[str], seed: int) -> tuple[str, ...]:
+    """The students that are analysed, in the order of the class: all, or MOST of them."""
+    if len(students) <= MOST:
+        return tuple(students)
+    drawn = set(sorted(students, key=lambda name: digest(seed, "analysed", name))[:MOST])
+    return tuple(name for name in students if name in drawn)
+
+
+def examined_by(lesson: TeachingProblemRecord, students: Sequence[str]) -> TeachingProblemRecord:
+    """A TP as if only these students had taken its exams, with the tokens of their exams."""
+    names = frozenset(students)
+    costs = tuple(cost for cost in lesson.exam_costs if cost.student in names)
+    return replace(
+        lesson,
+        rationales=tuple(
+            replace(
+                one,
+                exams=tuple(exam for exam in one.exams if exam.student in names),
+                grades=tuple(grade for grade in one.grades if grade.student in names),
+            )
+            for one in lesson.rationales
+        ),
+        exam_costs=costs,
+        exam_tokens=sum(cost.completion_tokens for cost in costs),
+        exam_prompt_tokens=sum(cost.prompt_tokens for cost in costs),
+    )
