@@ -100,7 +100,7 @@ RULES = """\
 - Each agent has its own name; `classroom`, `broker` and `monitor` are reserved.
 - Levels 1 and 2 need a `task` with either a `family` or a `file`. Level 3 alone has no `task`; its texts come from
   `iterate.task`.
-- A class has 1 to 64 students; level 3 alone with `iterate.itself` needs none.
+- A class has 1 to 1,000 students; level 3 alone with `iterate.itself` needs none.
 - `task.only` and `task.exam_files` go with `task.file`; [your-own-problems.md](your-own-problems.md) explains them.
 - An agent without `model` is simulated; the engines `transformers` and `openai` need a model. `gpu` names a GPU once.
 - In `sampling`, `temperature` and `top_k` are at least 0, `top_p` is above 0 and at most 1, and `max_tokens` is at

@@ -97,7 +97,7 @@ class Agent(Section, frozen=True, kw_only=True):
     elsewhere: bool = False
     """true: its processes run on other hosts, and each joins by an invitation (`python run.py invite`); see
     docs/cluster.md."""
-    copies: Annotated[int, Meta(ge=1, le=64)] = 1
+    copies: Annotated[int, Meta(ge=1, le=1000)] = 1
     """Students only: with 3, the student `peer` is the students peer-1, peer-2 and peer-3 of the class. They share one
     model and its processes, and draw their own answers: as many exams as three students take, without any diversity."""
     sampling: StudentSampling = StudentSampling()

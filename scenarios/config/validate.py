@@ -20,7 +20,7 @@ from scenarios.config.maker_rules import maker_mistakes
 from scenarios.config.schema import Agent, Scenario
 from scenarios.config.yaml_tree import shown
 
-MAX_STUDENTS = 64
+MAX_STUDENTS = 1000
 LONGEST_NAME = 32
 RESERVED = ("classroom", "broker", "monitor")
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
@@ -82,7 +82,7 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
             ("learn", "held_out"), "is 0, so learn.held_out_file has no use; ask for more, or take the file out"
         )
     if (n := sum(student.copies for student in scenario.students)) > MAX_STUDENTS:
-        yield ScenarioMistake(("students",), f"{n} students; at most {MAX_STUDENTS} fit a class")
+        yield ScenarioMistake(("students",), f"{n:,} students; at most {MAX_STUDENTS:,} fit a class")
     keys: list[Key] = [("teacher",), *(("students", i) for i in range(len(scenario.students)))]
     taken: dict[str, Key] = {}
     for key, agent in zip(keys, (scenario.teacher, *scenario.students), strict=True):

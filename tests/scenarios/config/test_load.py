@@ -401,10 +401,10 @@ def test_a_model_folder_is_relative_to_the_file_and_a_name_is_not_touched(path: 
     assert good(path, "students.1.model=./org/mine", "students.1.engine=openai").students[1].model == "./org/mine"
 
 
-def test_more_than_64_students_are_refused(path: Path) -> None:
-    many = "".join(f"  - name: s{i}\n" for i in range(65))
+def test_more_than_a_thousand_students_are_refused(path: Path) -> None:
+    many = "".join(f"  - name: s{i}\n" for i in range(1000))
     text = GOOD.replace("students:\n", "students:\n" + many)
-    assert error_of(path, text) == "good.yaml:9: students: 67 students; at most 64 fit a class"
+    assert error_of(path, text) == "good.yaml:9: students: 1,002 students; at most 1,000 fit a class"
 
 
 def test_files_that_are_no_scenario_at_all(path: Path) -> None:
@@ -543,9 +543,9 @@ def test_mistakes_in_the_sampling_of_one_student(path: Path, overrides: list[str
 @pytest.mark.parametrize(
     ("overrides", "mistake"),
     [
-        (["students.1.copies=0"], "--set students.1.copies (peer): needs a whole number from 1 to 64, has 0"),
+        (["students.1.copies=0"], "--set students.1.copies (peer): needs a whole number from 1 to 1000, has 0"),
         (["teacher.copies=2"], "--set teacher.copies (ada): is for students; a class has one teacher"),
-        (["students.1.copies=64"], "good.yaml:9: students: 65 students; at most 64 fit a class"),
+        (["students.1.copies=1000"], "good.yaml:9: students: 1,001 students; at most 1,000 fit a class"),
         (["students.0.name=peer-2", "students.1.copies=2"], "--set students.1.copies (peer): a copy would have the "
          "name 'peer-2', which another agent has; names differ"),
         (["teacher.name=peer-1", "students.1.copies=2"], "--set students.1.copies (peer): a copy would have the "
