@@ -30,6 +30,7 @@ BENCHMARKS = {
     "startup": "startup",
     "startup-vllm": "startup_vllm",
     "store": "store",
+    "students": "students",
     "training": "training",
 }
 

@@ -1,0 +1,170 @@
+"""A thousand simulated students: whether ten times the exams take ten times as long, and how much memory a class takes.
+
+Two classes of the same students run one after the other, the second with ten times the teaching problems. The ratio is
+of the processor time of all processes for an exam answer, times ten: on a busy machine it varies less than time. The
+larger class is watched by `run.py watch` on a terminal, whose frames are counted. Processor time begins with the first
+answer, so that the start of the processes does not count.
+"""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests import classes
+
+COPIES, TRS = 20, 4
+CODES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+FRAME = re.compile(rb"exam .*?[\d,]+ / ")
+WIDTH, HEIGHT = 140, 45
+
+
+def scenario(folder: Path, kinds: int, problems: int, exams: int, seed: int) -> Path:
+    """A class of `kinds` x COPIES students of different abilities; each kind has a process."""
+    students = [
+        {
+            "name": f"kind{n:02}",
+            "engine": "simulated",
+            "copies": COPIES,
+            "engine_args": {"ability": round(3 * n / kinds - 1.5, 3), "tokens_per_second": 1e6},
+        }
+        for n in range(kinds)
+    ]
+    written = {
+        "name": "students",
+        "seed": seed,
+        "task": {"family": "gsm_symbolic", "problems": problems},
+        "teacher": {"name": "teacher", "engine": "simulated", "engine_args": {"tokens_per_second": 1e6}},
+        "students": students,
+        "lesson": {"rationales": TRS},
+        "exam": {"problems": exams},
+    }
+    path = folder / f"students-{problems}.yaml"
+    path.write_text(json.dumps(written))  # which is YAML, too
+    return path
+
+
+class Watched:
+    """The frames that `run.py watch` draws of a class while it runs."""
+
+    def __init__(self, out: Path) -> None:
+        self.frames = 0
+        self.first = self.last = 0.0
+        self._terminal, inner = pty.openpty()
+        # Only the variables say how large the terminal is.
+        env = {**os.environ, "COLUMNS": str(WIDTH), "LINES": str(HEIGHT), "TERM": "xterm-256color"}
+        self._process = subprocess.Popen(
+            classes.command("watch", out), cwd=classes.ROOT, stdin=inner, stdout=inner, stderr=inner, env=env
+        )
+        os.close(inner)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                text = os.read(self._terminal, 1 << 16)
+            except OSError:  # the other side is closed
+                return
+            if not text:
+                return
+            if found := len(FRAME.findall(CODES.sub(b"", text))):
+                self.last = time.monotonic()
+                self.first = self.first or self.last
+                self.frames += found
+
+    def end(self) -> float:
+        """Frames a second, once the class is over."""
+        self._process.wait(timeout=classes.WAIT_S)
+        self._thread.join(timeout=10)
+        os.close(self._terminal)
+        return (self.frames - 1) / (self.last - self.first) if self.last > self.first else 0.0
+
+
+def measured(out: Path, described: Path, *, watch: bool) -> dict[str, float]:
+    """Run a class; what it took."""
+    process = classes.start(out, scenario=described)
+    run = psutil.Process(process.pid)
+    cpu: dict[int, float] = {}
+    kinds: dict[int, str] = {}
+    peaks = {"classroom": 0.0, "broker": 0.0, "agents": 0.0}
+    watched: Watched | None = None
+    class_cpu = start_cpu = 0.0
+    begun = False
+    while process.poll() is None:
+        now = dict.fromkeys(peaks, 0.0)
+        for one, line in [(run, ["classroom"]), *_children(process.pid)]:
+            kind = next((k for k, module in MODULES.items() if module in line), None)
+            if kind is None:
+                continue
+            try:
+                now[kind] += one.memory_info().rss / 1e6
+                cpu[one.pid], kinds[one.pid] = sum(one.cpu_times()[:2]), kind
+            except psutil.Error:
+                continue
+        peaks = {kind: max(most, now[kind]) for kind, most in peaks.items()}
+        if not begun and classes.results(out):
+            begun, start_cpu = True, sum(cpu.values())
+            watched = Watched(out) if watch else None
+        if now["agents"]:
+            class_cpu = sum(cpu.values()) - start_cpu
+        psutil.wait_procs([run], timeout=0.2)
+    classes.finish(process)
+    frames = watched.end() if watched else 0.0
+    by_kind = {kind: sum(s for pid, s in cpu.items() if kinds[pid] == kind) for kind in peaks}
+    exams = classes.summary(out)["counts"]["exam_answers"]
+    found = {
+        "exams": exams,
+        "seconds": classes.last_answered(out) - classes.first_asked(out),
+        "class_cpu": class_cpu,
+        "start_cpu": start_cpu,
+        "summary_and_page_cpu": sum(cpu.values()) - class_cpu - start_cpu,
+        **{f"{kind}_cpu": round(seconds, 1) for kind, seconds in by_kind.items()},
+        **{f"{kind}_mb": round(most) for kind, most in peaks.items()},
+        "frames_per_s": round(frames, 2),
+        "processes": sum(kind == "agents" for kind in kinds.values()),
+    }
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+MODULES = {"classroom": "classroom", "broker": "broker.server", "agents": "agents.main"}
+
+
+def _children(pid: int) -> list[tuple[psutil.Process, list[str]]]:
+    try:
+        return classes.children(pid)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def run(quick: bool, seed: int) -> dict[str, Any]:
+    kinds, few, exams = (10, 1, 3) if quick else (50, 5, 5)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        small, large = (
+            measured(folder / f"run{n}", scenario(folder, kinds, n, exams, seed), watch=n > few)
+            for n in (few, 10 * few)
+        )
+    ratio = 10 * (large["class_cpu"] / large["exams"]) / (small["class_cpu"] / small["exams"])
+    return {
+        "name": "students",
+        "ratio": round(ratio, 2),
+        "goal": 10.5,
+        "better": "lower",
+        "detail": {
+            "what": f"processor time of a class of {kinds * COPIES:,} students with ten times the exams",
+            "time_ratio": round(10 * (large["seconds"] / large["exams"]) / (small["seconds"] / small["exams"]), 2),
+            "exams_per_s": round(large["exams"] / large["seconds"]),
+            "exams_per_cpu_s": round(large["exams"] / large["class_cpu"]),
+            "small": small,
+            "large": large,
+        },
+    }
