@@ -205,7 +205,7 @@ class ClassRunner:
         self._deliver(self._commit(too_large))
 
     def _message(self, request: Request) -> Message:
-        """The message of a request, with the weights that must answer it."""
+        """The message of a request, with the weights that must answer it: all that ask for work have this field."""
         weights = request.weights or self._weights.get(self._pools[request.to], "")
         message = self._level.message(request, self._text)
         if isinstance(message, MessageWithFile):
@@ -214,7 +214,6 @@ class ClassRunner:
             except OSError as error:
                 raise ClassFailure(f"{message.name} cannot be written: {error.strerror}") from error
             message = message.message
-        # Every message that asks for work has this field.
         weighted: Message = self._weighted(message, weights)
         return weighted
 
