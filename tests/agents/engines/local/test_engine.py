@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
 from agents.engines.chat import Chat
 from agents.engines.local.attention import causal, without_math_kernel
-from agents.engines.local.batch import Batch, BatchRow, Prefixes
+from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.local.loading import load, unmap
 from agents.engines.local.sampling import choose
@@ -585,47 +585,6 @@ def test_greedy_and_drawn_rows_share_a_batch() -> None:
     logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(1))
     picky = Sampling(temperature=0.5, top_k=1, max_tokens=1)
     assert choose(logits, [row(GREEDY), row(picky), row(GREEDY)]) == logits.argmax(-1).tolist()
-
-
-def keys_values(tokens: int) -> torch.Tensor:
-    return torch.arange(tokens, dtype=torch.float32).view(1, 1, 1, tokens, 1)
-
-
-def test_the_longest_prefix_is_found_and_the_least_recently_used_is_dropped() -> None:
-    prefixes = Prefixes(limit=4 * 8)
-    assert prefixes.find([1, 2]) == (0, None)
-    prefixes.add([1, 2, 3], keys_values(3))
-    prefixes.add([1, 2, 9, 9], keys_values(4))
-    assert prefixes.find([1, 2, 3, 4])[0] == 3
-    assert prefixes.find([1, 2, 9])[0] == 3
-    prefixes.find([1, 2, 3])
-    prefixes.add([7, 7], keys_values(2))
-    assert prefixes.find([1, 2, 9, 9])[0] == 2
-    assert prefixes.find([7, 7, 7])[0] == 2
-
-
-def test_a_prefix_that_goes_on_from_another_takes_its_place() -> None:
-    prefixes = Prefixes(limit=4 * 5)
-    prefixes.add([1, 2, 3], keys_values(3))
-    prefixes.add([1, 2, 3, 4, 5], keys_values(5))
-    assert prefixes.find([1, 2, 3, 4, 5])[0] == 5
-    prefixes.add([0] * 6, keys_values(6))
-    assert prefixes.find([1, 2, 3, 4, 5])[0] == 5
-
-
-def test_a_prefix_for_which_there_is_no_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(self: torch.Tensor) -> torch.Tensor:
-        raise torch.OutOfMemoryError("no memory left")
-
-    prefixes = Prefixes(limit=4 * 5)
-    prefixes.add([1, 2], keys_values(2))
-    with monkeypatch.context() as patched:
-        patched.setattr(torch.Tensor, "clone", refused)
-        prefixes.add([3, 4, 5], keys_values(3))
-    assert prefixes.find([3, 4, 5]) == (0, None)
-    assert prefixes.find([1, 2])[0] == 2
-    prefixes.add([3, 4, 5], keys_values(3))
-    assert prefixes.find([3, 4, 5])[0] == 3
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
