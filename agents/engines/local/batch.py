@@ -47,6 +47,8 @@ class BatchRow:
         self.tokens = tokens
         """Prompt and completion."""
         self.prompt_tokens = len(tokens)
+        self.known: Tokens = np.asarray(tokens[:-1], dtype=np.int64)
+        """The tokens before the last one of the prompt: the slot holds them whenever the row has one new token."""
         self.sampling = sampling
         self.held = 0
         """Number of tokens with keys and values in the slot."""

@@ -13,7 +13,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
 from agents.engines.chat import Chat
-from agents.engines.local.attention import causal, without_math_kernel
 from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.local.loading import load, unmap
@@ -655,17 +654,3 @@ def test_smollm2_says_greedily_what_the_library_lets_it_say(smollm2: Path) -> No
     assert [c.text for c in mixed[:3]] == [c.text for c in alone[:3]] == by_the_library(smollm2, prompts[:3])
     assert sum(c.usage.cached_tokens for c in mixed) > 0
     assert mixed[3].text == alone[3].text
-
-
-@pytest.mark.parametrize("start", [0, 5])
-def test_prefill_without_the_math_kernel_is_the_same_attention(start: int) -> None:
-    torch.manual_seed(0)
-    count, heads, key_heads, dim = 7, 6, 2, 8
-    query = torch.randn(1, heads, count, dim)
-    key, value = torch.randn(2, 1, key_heads, start + count, dim)
-    mask = causal(start, count, query.device)
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True
-    )
-    got = without_math_kernel(query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True)
-    torch.testing.assert_close(got, expected)
