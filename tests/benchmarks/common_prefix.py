@@ -1,12 +1,11 @@
 """Tokens of a student per second of CPU time where exams attend to their common prefix together, over one by one.
 
-Exams of several TRs with the same demonstrations, on one thread; more than run at once, so that some join while others
-leave. Runs alternate between an engine of each way, and every round has new problems. CPU time is that of the whole
-process, prompts included; it depends less on other programs than time does. Also: how many such prompts the prefix
-cache holds, with shared blocks and as whole copies.
+Exams of several TRs with the same demonstrations run in one batch on one thread. Its steps alternate between the two
+ways, after the step that computes the prompts. CPU time is that of the whole process; it depends less on other programs
+than time does. What a whole exam gains is computed from this: its prompt takes the same time either way. Also: how many
+such prompts the prefix cache holds, with shared blocks and as whole copies.
 """
 
-import asyncio
 import random
 import statistics
 import time
@@ -18,21 +17,23 @@ from unittest import mock
 import torch
 
 from agents import prompts
-from agents.engines.base import Prompt, Settings
+from agents.engines.base import Prompt
 from agents.engines.local import attention
-from agents.engines.local.engine import TransformersEngine
-from agents.engines.local.loading import chat_of
+from agents.engines.local.batch import Batch, BatchRow
+from agents.engines.local.loading import chat_of, load, pick_dtype
 from agents.engines.local.prefixes import Prefixes
 from agents.models.weights import shape_of
-from agents.placement.memory import MB, PREFIX_CACHE_MB
+from agents.placement.memory import MB, PREFIX_CACHE_MB, SLOTS_MB
 from broker.protocol import digest
 from broker.work_messages import Examine, Sampling
-from tests.benchmarks.engine_transformers import attend_class, example
+from tests.benchmarks.engine_transformers import example
 
 GOAL = 1.4
 """Of the smaller model with 64 exams at once, as a prototype had it: 352 tokens per second of CPU time, not 246."""
 EXAMS = 4
 """Exams of a TR."""
+ANSWER = 48
+"""Tokens of an answer."""
 
 
 def run(quick: bool, seed: int) -> dict[str, Any]:
@@ -40,43 +41,50 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
     from agents.models.catalogue import ensure
 
     small, larger = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"
-    rounds, max_tokens = (1, 16) if quick else (3, 48)
-    sizes = [(small, 16)] if quick else [(small, 4), (small, 16), (small, 64), (larger, 16), (larger, 64)]
+    sizes = [(small, 16)] if quick else [(small, 4), (small, 16), (small, 32), (small, 64), (larger, 16), (larger, 64)]
     detail = {
-        f"{name}, {rows} at once": asyncio.run(measure(ensure(name).folder, rows, rounds, max_tokens, seed))
+        f"{name}, {rows} at once": measure(ensure(name).folder, rows, 6 if quick else ANSWER // 2, seed)
         for name, rows in sizes
     }
     ratio = detail[f"{small}, {16 if quick else 64} at once"]["ratio"]
     return {"name": "common-prefix", "ratio": ratio, "goal": GOAL, "better": "higher", "detail": detail}
 
 
-async def measure(folder: Path, rows: int, rounds: int, max_tokens: int, seed: int) -> dict[str, Any]:
-    """Interleaved rounds with `rows` exams at once."""
-    settings = Settings(model=folder.name, folder=folder, capacity=rows, threads=1)
-    engines = {way: TransformersEngine(settings) for way in ("together", "one by one")}
-    grouping = {"together": attention.common_prefix, "one by one": lambda rows: (0, [])}
-    for engine in engines.values():
-        await engine.start(lambda request_id, tokens: None)
-    speeds: dict[str, list[float]] = {way: [] for way in engines}
-    for number in range(rounds + 1):
-        work = exams(random.Random(digest(seed, number)), rows + rows // 2 if number else 4, max_tokens)
-        for way in sorted(engines, reverse=bool(number % 2)):
-            with mock.patch.object(attention, "common_prefix", grouping[way]):
-                speeds[way].append((await attend_class(engines[way], work, time.process_time))[0])
-    for engine in engines.values():
-        await engine.stop()
-    # The first round only warms up.
-    kept = {way: values[1:] for way, values in speeds.items()}
-    middle = {way: statistics.median(values) for way, values in kept.items()}
-    tokens = [chat_of(folder).encode(prompt.turns, prompt.begun) for prompt in work]
-    same = next(end for end, at in enumerate(zip(*tokens, strict=False)) if len(set(at)) > 1)
+@torch.inference_mode()
+def measure(folder: Path, rows: int, steps: int, seed: int) -> dict[str, Any]:
+    """A batch of `rows` exams, and `steps` steps of each way."""
+    torch.set_num_threads(1)
+    cpu = torch.device("cpu")
+    chat, model = load(folder, cpu, pick_dtype(cpu))
+    work = exams(random.Random(digest(seed, rows)), rows)
+    waiting = [BatchRow(chat.encode(each.turns, each.begun), each.sampling, each.seed) for each in work]
+    batch = Batch(model, capacity=rows, memory=SLOTS_MB * MB, prefix_memory=PREFIX_CACHE_MB * MB)
+    begin = time.process_time()
+    while waiting:
+        batch.join(waiting)
+        batch.step()
+    prompt_seconds = (time.process_time() - begin) / rows
+    ways = {"together": attention.common_prefix, "one by one": lambda rows: (0, [])}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(steps):
+        for way in sorted(ways, reverse=bool(number % 2)):
+            with mock.patch.object(attention, "common_prefix", ways[way]):
+                begin = time.process_time()
+                batch.step()
+                seconds[way].append((time.process_time() - begin) / rows)
+    step = {way: statistics.median(values) for way, values in seconds.items()}
+    exam = {way: prompt_seconds + ANSWER * value for way, value in step.items()}
+    same, groups = attention.common_prefix(batch.rows)
     return {
-        "ratio": round(middle["together"] / middle["one by one"], 3),
-        "tokens_per_cpu_second": {way: round(value, 1) for way, value in middle.items()},
-        "spread": {way: [round(min(values), 1), round(max(values), 1)] for way, values in kept.items()},
-        "tokens_per_prompt": round(statistics.mean(map(len, tokens))),
-        "of_these_the_same_in_all": same,
-        "prompts_in_the_prefix_cache": cached(exams(random.Random(seed), 400, max_tokens), folder),
+        "ratio": round(step["one by one"] / step["together"], 3),
+        f"ratio_of_exams_with_{ANSWER}_tokens": round(exam["one by one"] / exam["together"], 3),
+        "tokens_per_cpu_second": {way: round(1 / value, 1) for way, value in step.items()},
+        "quartiles": {way: [round(1 / at, 1) for at in statistics.quantiles(seconds[way])[::-2]] for way in ways},
+        "cpu_seconds_per_prompt": round(prompt_seconds, 3),
+        "tokens_per_prompt": round(statistics.mean(row.prompt_tokens for row in batch.rows)),
+        "tokens_of_the_common_prefix": same,
+        "groups": len(groups),
+        "prompts_in_the_prefix_cache": cached(exams(random.Random(seed), 400), folder),
     }
 
 
@@ -94,10 +102,10 @@ def cached(work: Sequence[Prompt], folder: Path) -> dict[str, int]:
     return found
 
 
-def exams(draw: random.Random, count: int, max_tokens: int) -> list[Prompt]:
+def exams(draw: random.Random, count: int) -> list[Prompt]:
     """Return `count` exams with three demonstrations, EXAMS under each TR."""
     demonstrations = tuple(example(random.Random(index)) for index in range(3))
-    sampling = Sampling(temperature=0.7, top_k=20, max_tokens=max_tokens)
+    sampling = Sampling(temperature=0.7, top_k=20, max_tokens=2 * ANSWER)
     found: list[Prompt] = []
     while len(found) < count:
         material = (example(draw),)

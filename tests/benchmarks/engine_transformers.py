@@ -11,7 +11,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +92,17 @@ async def measure(
     }
 
 
-async def attend_class(
-    engine: Engine, work: Sequence[Prompt], clock: Callable[[], float] = time.perf_counter
-) -> tuple[float, float]:
-    """Tokens per second of `clock`, and the share of prompt tokens that came from the prefix cache."""
+async def attend_class(engine: Engine, work: Sequence[Prompt]) -> tuple[float, float]:
+    """Tokens per second, and the share of prompt tokens that came from the prefix cache."""
     free = asyncio.Semaphore(engine.capacity)
 
     async def ask(prompt: Prompt) -> Any:
         async with free:
             return (await engine.generate(prompt)).usage
 
-    begin = clock()
+    begin = time.perf_counter()
     usages = await asyncio.gather(*map(ask, work))
-    seconds = clock() - begin
+    seconds = time.perf_counter() - begin
     asked = sum(usage.prompt_tokens for usage in usages)
     return (
         sum(usage.completion_tokens for usage in usages) / seconds,

@@ -112,6 +112,7 @@ def test_groups_with_different_beginnings_and_rows_without_a_group_run_together(
 def test_whatever_rows_share_the_result_is_the_same(prompts: list[list[int]]) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(attention, "CALL", 0)
+        patched.setattr(attention, "MERGE", 0)
         plan, error = compare([row(tokens) for tokens in prompts], torch.float32)
     known = [tuple(tokens[:-1]) for tokens in prompts]
     shared_once = {
@@ -143,6 +144,8 @@ def grouped(known: Sequence[tuple[int, ...]], length: int) -> list[list[int]]:
         (exams(2, COMMON), 301, [2]),
         ([row(COMMON) for _ in range(5)], 300, [5]),
         ([*exams(4, COMMON[:150], 50), *exams(4, COMMON[:150], 60)], 150, [8]),
+        # Reading more in one call costs less than as many calls as there are TRs.
+        ([each for tr in range(4) for each in exams(4, [*COMMON, 45 + tr, *COMMON[:90]], 60)], 301, [16]),
         ([*exams(4, [*COMMON[:150], 45, *COMMON], 50), *exams(4, [*COMMON[:150], 46, *COMMON], 60)], 452, [4, 4]),
     ],
 )

@@ -61,6 +61,7 @@ def test_greedy_text_is_the_librarys_own_whatever_requests_share(
 ) -> None:
     """Requests join and leave at different times, since their limits differ and five run at once."""
     monkeypatch.setattr(attention, "CALL", 0)
+    monkeypatch.setattr(attention, "MERGE", 0)
     folder = save(tmp_path, kind, max_position_embeddings=1024)
     asked = requests(SYSTEM[:length], [3, 12, 5, 9, 14, 7, 4, 11, 6])
     texts = [completion.text for completion in answers(folder, asked, together=True, capacity=5)]
