@@ -14,6 +14,7 @@ from typing import Any
 BENCHMARKS = {
     "adaptive": "adaptive",
     "analysis": "analysis",
+    "common-prefix": "common_prefix",
     "cores": "cores",
     "coverage": "coverage",
     "engine-transformers": "engine_transformers",

@@ -1,6 +1,12 @@
-"""Attention over the slots of a running batch: registered with transformers, whose models then call `attend`."""
+"""Attention over the slots of a running batch: registered with transformers, whose models then call `attend`.
+
+On a CPU, rows whose prompts begin alike attend to that beginning in one call, which reads its keys and values once for
+all of them. Each row attends to the rest by itself, and the two parts are merged by the logarithms of their sums of
+exponentials.
+"""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +14,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from agents.engines.local.prefixes import shared
 from agents.placement.memory import ROOM
 
 if TYPE_CHECKING:
@@ -15,6 +22,11 @@ if TYPE_CHECKING:
 
 ATTENTION = "classroom_slots"
 """Name under which the library's models find `attend`."""
+FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""Attention that also returns the logarithm of the sum of exponentials, per head and query in float32."""
+CALL, MERGE = 200, 40
+"""The cost of one more call of attention, and of merging the two parts of one row: as much as attending to so many
+keys takes (measured in bfloat16 with AMX)."""
 UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
 """Arguments with which the library's models request other kinds of attention."""
 
@@ -43,6 +55,11 @@ class Plan:
         seen = torch.arange(self.longest) <= torch.tensor(starts[: self.single]).view(-1, 1)
         mask = torch.zeros(seen.shape, dtype=like.dtype).masked_fill_(~seen, float("-inf"))
         self.mask = mask[:, None, None].to(device)
+        self.common, self.groups = common_prefix(rows[: self.single]) if device.type == "cpu" else (0, [])
+        """Number of tokens that the rows of each group begin with, and the slots of each group; 0: no groups."""
+        grouped = {slot for group in self.groups for slot in group}
+        self.apart = [(slot, starts[slot] + 1) for slot in range(self.single) if self.common and slot not in grouped]
+        """Slot and length of the rows that are in no group, if there are groups."""
 
 
 def attend(
@@ -71,11 +88,8 @@ def attend(
     out = torch.empty(query.shape[2], heads, dim, dtype=query.dtype, device=query.device)
     if count := plan.single:
         folded = query[0, :, :count].transpose(0, 1).reshape(count, groups, heads // groups, dim)
-        seen = slice(0, plan.longest)
-        mask = plan.mask.expand(-1, 1, heads // groups, -1)
-        out[:count] = functional.scaled_dot_product_attention(
-            folded, keys[:count, :, seen], values[:count, :, seen], attn_mask=mask, scale=scaling
-        ).reshape(count, heads, dim)
+        together = in_groups if plan.common else one_by_one
+        out[:count] = together(folded, keys, values, plan, scaling).reshape(count, heads, dim)
     begin = plan.single
     for slot, count, mask in plan.spans:
         past = slice(0, mask.shape[1])
@@ -90,6 +104,65 @@ def attend(
         )[0].transpose(0, 1)
         begin += count
     return out[None], None
+
+
+def one_by_one(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: Plan, scale: float) -> torch.Tensor:
+    """Attention of each row's new token to all of the row: query [rows, key heads, query heads of each, dim]."""
+    count, seen = len(query), slice(0, plan.longest)
+    mask = plan.mask.expand(-1, 1, query.shape[2], -1)
+    return functional.scaled_dot_product_attention(
+        query, keys[:count, :, seen], values[:count, :, seen], attn_mask=mask, scale=scale
+    )
+
+
+def in_groups(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: Plan, scale: float) -> torch.Tensor:
+    """The same as `one_by_one`, where the rows of a group attend to their common beginning in one call."""
+    count, key_heads, heads, dim = query.shape
+    own = slice(plan.common, plan.longest)
+    rest, rest_sum = FLASH(
+        query, keys[:count, :, own], values[:count, :, own], attn_mask=plan.mask[..., own], scale=scale
+    )
+    begun, begun_sum = torch.zeros_like(query), rest_sum.new_full(rest_sum.shape, float("-inf"))
+    for group in plan.groups:
+        # Any of the group's slots has the keys.
+        index = group if len(group) < count else slice(None)
+        queries = query[index].transpose(0, 1).reshape(1, key_heads, len(group) * heads, dim)
+        first, beginning = slice(group[0], group[0] + 1), slice(0, plan.common)
+        out, out_sum = FLASH(queries, keys[first, :, beginning], values[first, :, beginning], scale=scale)
+        begun[index] = out.view(key_heads, len(group), heads, dim).transpose(0, 1)
+        begun_sum[index] = out_sum.view(key_heads, len(group), heads).transpose(0, 1)
+    merged = torch.lerp(rest.float(), begun.float(), torch.sigmoid(begun_sum - rest_sum)[..., None]).to(query.dtype)
+    for slot, length in plan.apart:
+        row = slice(slot, slot + 1)
+        merged[row] = functional.scaled_dot_product_attention(
+            query[row], keys[row, :, :length], values[row, :, :length], scale=scale
+        )
+    return merged
+
+
+def common_prefix(rows: "Sequence[BatchRow]") -> tuple[int, list[list[int]]]:
+    """Return the length of prefix that saves most if the rows with an equal prefix attend to it together.
+
+    Returns:
+        The length in tokens, and the indices of the rows of each group; 0 and no groups if nothing is saved.
+    """
+    order = sorted(range(len(rows)), key=lambda index: rows[index].known.tobytes())
+    alike = np.array([shared(rows[a].known, rows[b].known) for a, b in pairwise(order)], dtype=np.int64)
+    """Length of the prefix that each row in this order shares with the next; equal prefixes are neighbours."""
+    best, most = 0, 0
+    for length in set(alike.tolist()):
+        joined = alike >= length
+        # Each group reads the prefix once. It begins with a row that is joined to the next but not to the one before.
+        fewer = int(np.count_nonzero(joined))
+        groups = int(np.count_nonzero(joined & ~np.concatenate([[False], joined[:-1]])))
+        apart = len(rows) - groups - fewer
+        saved = length * fewer - CALL * (groups + apart) - MERGE * len(rows)
+        if (saved, length) > (most, best):
+            best, most = length, saved
+    if not best:
+        return 0, []
+    cuts = np.flatnonzero(alike < best) + 1
+    return best, [sorted(group.tolist()) for group in np.split(np.array(order), cuts) if len(group) > 1]
 
 
 def without_math_kernel(

@@ -2,9 +2,9 @@
 
 All new tokens of a step, whole prompts and single tokens alike, pass through the model as one flat sequence without
 padding; only attention distinguishes rows. Each row has a slot for its keys and values (agents/engines/local/slots.py).
-Keys and values of recent prompts are cached, so a prompt computes only what follows its longest cached prefix. A row
-with a given text is scored in one step and leaves. agents/engines/local/attention.py has the attention,
-agents/engines/local/sampling.py chooses the tokens.
+Keys and values of recent prompts are cached (agents/engines/local/prefixes.py), so a prompt computes only what follows
+its longest cached prefix. A row with a given text is scored in one step and leaves. agents/engines/local/attention.py
+has the attention, agents/engines/local/sampling.py chooses the tokens.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from agents.engines.local.attention import Plan
+from agents.engines.local.prefixes import Prefixes, Tokens, shared
 from agents.engines.local.sampling import choose
 from agents.engines.local.slots import Slots, out_of_memory, release_cached_memory
 from broker.work_messages import Sampling
-
-Tokens = np.ndarray[Any, np.dtype[np.int64]]
 
 PREFILL = 2048
 """Most new prompt tokens in one step, unless a single prompt is longer."""
@@ -48,6 +47,8 @@ class BatchRow:
         self.tokens = tokens
         """Prompt and completion."""
         self.prompt_tokens = len(tokens)
+        self.known: Tokens = np.asarray(tokens[:-1], dtype=np.int64)
+        """The tokens before the last one of the prompt: the slot holds them whenever the row has one new token."""
         self.sampling = sampling
         self.held = 0
         """Number of tokens with keys and values in the slot."""
@@ -71,60 +72,6 @@ class BatchRow:
     def completion(self) -> list[int]:
         """The tokens drawn so far."""
         return self.tokens[self.prompt_tokens :]
-
-
-class Prefixes:
-    """Cache of the keys and values of recent prompts; drops the least recently used."""
-
-    def __init__(self, limit: int) -> None:
-        """`limit`: bytes."""
-        self._limit = limit
-        self._bytes = 0
-        self._entries: list[tuple[str, Tokens, torch.Tensor]] = []
-        self.weights = ""
-        """The current weights; entries of other weights are kept but not found."""
-
-    def find(self, tokens: Sequence[int]) -> tuple[int, torch.Tensor | None]:
-        """Return the longest prefix of `tokens` in an entry, in tokens, and that entry's keys and values."""
-        wanted = np.asarray(tokens, dtype=np.int64)
-        best, length = -1, 0
-        for index, (by, held, _) in enumerate(self._entries):
-            if by == self.weights and (common := shared(held, wanted)) >= max(length, 1):
-                best, length = index, common
-        if best < 0:
-            return 0, None
-        self._entries.append(self._entries.pop(best))
-        return length, self._entries[-1][2]
-
-    def add(self, tokens: Sequence[int], keys_values: torch.Tensor) -> None:
-        """Keep a copy if there is memory and no entry holds all of it; drop an entry that it extends."""
-        size = keys_values.numel() * keys_values.element_size()
-        length, _ = self.find(tokens)
-        if size > self._limit or length == len(tokens):
-            return
-        if length and length == len(self._entries[-1][1]):
-            self._drop(-1)
-        while self._bytes + size > self._limit:
-            self._drop(0)
-        try:
-            copy = keys_values.clone()
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            return
-        self._entries.append((self.weights, np.asarray(tokens, dtype=np.int64), copy))
-        self._bytes += size
-
-    def drop(self) -> bool:
-        """Drop all entries. Returns whether there were any."""
-        found = bool(self._entries)
-        self._entries.clear()
-        self._bytes = 0
-        return found
-
-    def _drop(self, index: int) -> None:
-        *_, keys_values = self._entries.pop(index)
-        self._bytes -= keys_values.numel() * keys_values.element_size()
 
 
 class Batch:
@@ -157,7 +104,7 @@ class Batch:
             length, room = len(row.tokens), row.prompt_tokens + row.sampling.max_tokens
             if not self._slots.fit(len(self.rows), room):
                 break
-            found, keys_values = self._prefixes.find(row.tokens)
+            found, parts = self._prefixes.find(row.tokens)
             found = min(found, length - row.logits_wanted)
             tokens = np.asarray(row.prompt, dtype=np.int64)
             if any(shared(other, tokens) >= min(found + WORTH_WAITING, len(tokens) - 1) > found for other in leaders):
@@ -172,8 +119,7 @@ class Batch:
                     raise
                 self._slots.keep_block()  # it waits until the others have left
                 break
-            if keys_values is not None:
-                self._slots.all[len(self.rows), ..., :found, :] = keys_values[..., :found, :]
+            self._slots.write(len(self.rows), parts, found)
             row.held = row.cached = found
             self.rows.append(row)
             waiting.remove(row)
@@ -281,10 +227,3 @@ def mean_logprob(logits: torch.Tensor, tokens: Sequence[int]) -> float:
         # Summed in float64 on the CPU: Apple GPUs have none.
         total += float((part.gather(1, picked)[:, 0] - part.logsumexp(1)).cpu().double().sum())
     return total / len(tokens)
-
-
-def shared(a: Tokens, b: Tokens) -> int:
-    """Return the number of leading tokens that two prompts share."""
-    length = min(len(a), len(b))
-    differs = a[:length] != b[:length]
-    return int(differs.argmax()) if differs.any() else length

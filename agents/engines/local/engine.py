@@ -136,7 +136,8 @@ class TransformersEngine:
         self.device = f"cpu ({threads})" if device.type == "cpu" else str(device)
         if device.type == "cuda":
             self.device += f" ({torch.cuda.get_device_name(device)})"
-        log.info("computes on %s in %s", self.device, str(dtype).removeprefix("torch."))
+        together = ", requests that begin alike attend to that beginning together" if device.type == "cpu" else ""
+        log.info("computes on %s in %s%s", self.device, str(dtype).removeprefix("torch."), together)
         batch = Batch(model, capacity=self.capacity, memory=slots_mb * MB, prefix_memory=prefixes_mb * MB)
         assert settings.folder is not None  # noqa: S101  (`load` refuses that)
         switchable = SwitchableModel(model, settings.folder, settings.weights_folder)

@@ -92,6 +92,14 @@ class Slots:
             part = moved[..., : held[slot], :].copy_(old[slot, ..., : held[slot], :])
             self.all[slot, ..., : held[slot], :] = part
 
+    def write(self, slot: int, parts: Sequence[torch.Tensor], tokens: int) -> None:
+        """Write the first `tokens` of keys and values that come in successive parts to the beginning of a slot."""
+        begin = 0
+        for part in parts:
+            end = min(begin + part.shape[-2], tokens)
+            self.all[slot, ..., begin:end, :] = part[..., : end - begin, :]
+            begin = end
+
     def keep_block(self) -> None:
         """Allocate no larger block while rows run, until `recover`: there was no memory for one."""
         self._memory = self._block.nbytes

@@ -13,8 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
 from agents.engines.chat import Chat
-from agents.engines.local.attention import causal, without_math_kernel
-from agents.engines.local.batch import Batch, BatchRow, Prefixes
+from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.local.loading import load, unmap
 from agents.engines.local.sampling import choose
@@ -587,47 +586,6 @@ def test_greedy_and_drawn_rows_share_a_batch() -> None:
     assert choose(logits, [row(GREEDY), row(picky), row(GREEDY)]) == logits.argmax(-1).tolist()
 
 
-def keys_values(tokens: int) -> torch.Tensor:
-    return torch.arange(tokens, dtype=torch.float32).view(1, 1, 1, tokens, 1)
-
-
-def test_the_longest_prefix_is_found_and_the_least_recently_used_is_dropped() -> None:
-    prefixes = Prefixes(limit=4 * 8)
-    assert prefixes.find([1, 2]) == (0, None)
-    prefixes.add([1, 2, 3], keys_values(3))
-    prefixes.add([1, 2, 9, 9], keys_values(4))
-    assert prefixes.find([1, 2, 3, 4])[0] == 3
-    assert prefixes.find([1, 2, 9])[0] == 3
-    prefixes.find([1, 2, 3])
-    prefixes.add([7, 7], keys_values(2))
-    assert prefixes.find([1, 2, 9, 9])[0] == 2
-    assert prefixes.find([7, 7, 7])[0] == 2
-
-
-def test_a_prefix_that_goes_on_from_another_takes_its_place() -> None:
-    prefixes = Prefixes(limit=4 * 5)
-    prefixes.add([1, 2, 3], keys_values(3))
-    prefixes.add([1, 2, 3, 4, 5], keys_values(5))
-    assert prefixes.find([1, 2, 3, 4, 5])[0] == 5
-    prefixes.add([0] * 6, keys_values(6))
-    assert prefixes.find([1, 2, 3, 4, 5])[0] == 5
-
-
-def test_a_prefix_for_which_there_is_no_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(self: torch.Tensor) -> torch.Tensor:
-        raise torch.OutOfMemoryError("no memory left")
-
-    prefixes = Prefixes(limit=4 * 5)
-    prefixes.add([1, 2], keys_values(2))
-    with monkeypatch.context() as patched:
-        patched.setattr(torch.Tensor, "clone", refused)
-        prefixes.add([3, 4, 5], keys_values(3))
-    assert prefixes.find([3, 4, 5]) == (0, None)
-    assert prefixes.find([1, 2])[0] == 2
-    prefixes.add([3, 4, 5], keys_values(3))
-    assert prefixes.find([3, 4, 5])[0] == 3
-
-
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
 def test_parameters_that_are_copied_let_go_of_the_file(tmp_path: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(save(tmp_path, "llama"), dtype=torch.float32)
@@ -696,17 +654,3 @@ def test_smollm2_says_greedily_what_the_library_lets_it_say(smollm2: Path) -> No
     assert [c.text for c in mixed[:3]] == [c.text for c in alone[:3]] == by_the_library(smollm2, prompts[:3])
     assert sum(c.usage.cached_tokens for c in mixed) > 0
     assert mixed[3].text == alone[3].text
-
-
-@pytest.mark.parametrize("start", [0, 5])
-def test_prefill_without_the_math_kernel_is_the_same_attention(start: int) -> None:
-    torch.manual_seed(0)
-    count, heads, key_heads, dim = 7, 6, 2, 8
-    query = torch.randn(1, heads, count, dim)
-    key, value = torch.randn(2, 1, key_heads, start + count, dim)
-    mask = causal(start, count, query.device)
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True
-    )
-    got = without_math_kernel(query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True)
-    torch.testing.assert_close(got, expected)
