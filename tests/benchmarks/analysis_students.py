@@ -39,7 +39,7 @@ def main(seed: int) -> None:
     names, scoring = tuple(student.name for student in scenario.students), scenario.scoring
     seconds: dict[str, float] = {}
     ups = timed(seconds, "line_ups", lambda: compare_lineups(sheets, names, scoring, seed))
-    timed(seconds, "analysis", lambda: analyse(scenario, sheets, ups, {}))
+    timed(seconds, "analysis", lambda: analyse(scenario, names, sheets, ups, {}))
     whole, cpu = time.perf_counter() - begun, time.process_time() - used
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
