@@ -12,7 +12,7 @@ from broker.protocol import Envelope, Heartbeat, Hello, PeerGauge
 class QueuedRequest:
     """A request without a result: it waits in its pool, or one agent holds it (has a lease on it)."""
 
-    __slots__ = ("deaths", "envelope", "holder", "holders", "late_senders", "moved", "pool", "suspect")
+    __slots__ = ("envelope", "holder", "holders", "killed", "late_senders", "moved", "pool", "suspect")
 
     def __init__(self, envelope: Envelope, pool: "Pool") -> None:
         self.envelope = envelope
@@ -24,8 +24,8 @@ class QueuedRequest:
         """Connections of agents of the pool that answered it without ever holding it."""
         self.suspect = False
         """An agent died while it held this request: it is leased only to an agent that holds nothing else."""
-        self.deaths = 0
-        """How many agents died while they held this request and nothing else."""
+        self.killed: tuple[bytes, ...] = ()
+        """Connections of the agents that died while they held this request and nothing else."""
         self.moved = 0.0
         """When it was leased, or last made progress."""
 

@@ -127,8 +127,8 @@ class Work:
             request.holder = None
             if died and request.id not in continued:
                 request.suspect = True
-                request.deaths += alone
-            if request.deaths < MAX_DEATHS:
+                request.killed += (agent.identity,) * alone
+            if len(request.killed) < MAX_DEATHS:
                 request.pool.put_back(request)
                 continue
             del self.requests[request.id]
@@ -246,7 +246,8 @@ class Work:
         agent.pool.recount(agent)
 
     def _adopt(self, agent: PoolAgent, request: QueuedRequest, now: float) -> None:
-        """Lease a waiting request to an agent that works on it already; the agent lives, so no death counts."""
+        """Lease a waiting request to an agent that works on it already; the agent lives, so it was not killed."""
         request.pool.remove(request)
-        request.suspect, request.deaths = False, 0
+        request.suspect = False
+        request.killed = tuple(one for one in request.killed if one != agent.identity)
         self._lease(agent, request, now)

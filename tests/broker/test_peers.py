@@ -341,7 +341,7 @@ def test_agents_that_fall_silent_together_do_not_get_each_others_requests(broker
     broker.agent(b"b")
     broker.ask("r1")
     assert broker.wait(3.1) == [(C, "Lost", ""), (C, "Lost", "")]
-    assert broker.state.work.requests["r1"].deaths == 1
+    assert broker.state.work.requests["r1"].killed == (b"a",)
 
 
 def test_anything_that_is_heard_keeps_an_agent_alive(broker: Broker) -> None:
@@ -481,7 +481,7 @@ def test_a_death_among_others_does_not_count_against_a_request(broker: Broker) -
     broker.agent(b"a", credit=2)
     broker.ask("r1", "r2")
     broker.gone("a")
-    assert [(r.suspect, r.deaths) for r in broker.state.work.requests.values()] == [(True, 0), (True, 0)]
+    assert [(r.suspect, r.killed) for r in broker.state.work.requests.values()] == [(True, ()), (True, ())]
 
 
 def test_gone_with_a_process_id_spares_a_successor(broker: Broker) -> None:
@@ -525,6 +525,19 @@ def test_however_often_a_network_parts_it_does_not_fail_the_request_of_an_agent_
         assert (C, "Lost", "") in broker.wait(3.1)
         broker.agent(b"a", working=("r1",))
         assert broker.leases(b"a") == ["r1"]
+
+
+def test_a_request_that_kills_agents_fails_though_each_of_them_was_silent_and_came_back_before(broker: Broker) -> None:
+    broker.ask("r1")
+    for life in (b"1", b"2", b"3"):
+        broker.agent(life, "ann")
+        assert broker.leases(life) == ["r1"]
+        if life != b"3":
+            broker.wait(3.1)
+            broker.agent(life, "ann", working=("r1",))
+        broker.gone("ann")
+    failed = broker.messages_to(C)[-1]
+    assert isinstance(failed, Failed) and failed.kind == "deaths"
 
 
 def test_a_namesake_replaces_an_agent_and_keeps_the_requests_it_works_on(broker: Broker) -> None:
