@@ -6,6 +6,7 @@ docs/protocol.md promises to hold the secret key alone, and are readable by othe
 """
 
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ MESSAGES, GAUGES = "class", "gauges"
 """ZAP domains of the broker's sockets."""
 READERS = (CLASSROOM, MONITOR)
 """Names whose keys may read the gauges."""
+SETTLED_NS = 2_000_000_000
+"""A folder that changed later than this may change once more under the same time: file systems count it coarsely."""
 
 
 def make_keys(folder: Path, names: Iterable[str]) -> None:
@@ -53,9 +56,10 @@ def public_key(folder: Path, name: str) -> str:
 def admit(folder: Path, name: str) -> tuple[str, str]:
     """Make a key pair for a peer on another host, and accept it; returns the public key and the secret one.
 
-    The secret key is kept nowhere else.
+    The secret key is kept nowhere else; one that the peer had here goes, since it fits the public key no longer.
     """
     public, secret = zmq.curve_keypair()
+    (folder / f"{name}.key").unlink(missing_ok=True)
     _write(folder / f"{name}.pub", public)
     return public.decode(), secret.decode()
 
@@ -94,7 +98,7 @@ class KeyRing:
         if changed_at == self._changed_at:
             return []
         before, self._names = self._names, {key.decode(): name for key, name in allow_list(self._folder).items()}
-        self._changed_at = changed_at
+        self._changed_at = changed_at if abs(time.time_ns() - changed_at) > SETTLED_NS else 0
         return [name for key, name in before.items() if key not in self._names]
 
 
@@ -135,8 +139,11 @@ def secure_client(socket: "zmq.Socket[bytes]", folder: Path, name: str) -> None:
     """
     if folder.is_file():
         invited = invitation.read(folder)
-        socket.curve_serverkey = invited.broker_key.encode()
-        socket.curve_secretkey, socket.curve_publickey = invited.secret_key.encode(), invited.public_key.encode()
+        try:
+            socket.curve_serverkey = invited.broker_key.encode()
+            socket.curve_secretkey, socket.curve_publickey = invited.secret_key.encode(), invited.public_key.encode()
+        except zmq.ZMQError as error:
+            raise SecurityError(f"{folder}: a key in it is damaged\nWrite it anew: run.py invite") from error
         return
     socket.curve_serverkey = _read(folder / f"{BROKER}.pub")
     secret = _read(folder / f"{name}.key", secret=True)

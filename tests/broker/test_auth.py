@@ -1,6 +1,7 @@
 """CURVE keys: their files, and which keys the broker accepts."""
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -59,6 +60,29 @@ def test_a_ring_names_keys_and_reports_those_that_were_withdrawn_once(tmp_path: 
     assert (ring.withdrawn(), ring.name(again), ring.name(public)) == ([], "ann", "")
     auth.admit(keys, "ann")
     assert ring.withdrawn() == ["ann"], "another key took the place of the one before"
+
+
+def test_a_ring_notices_two_changes_at_one_time_of_a_coarse_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "SETTLED_NS", 10**18)
+    keys = tmp_path / "keys"
+    auth.make_keys(keys, [])
+    auth.admit(keys, "ann")
+    ring, before = auth.KeyRing(keys), keys.stat()
+    assert ring.withdrawn() == []
+    auth.revoke(keys, "ann")
+    os.utime(keys, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert ring.withdrawn() == ["ann"]
+
+
+def test_a_peer_that_is_invited_keeps_no_secret_key_of_before(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    auth.make_keys(keys, ["ann"])
+    invited, _ = auth.admit(keys, "ann")
+    assert not (keys / "ann.key").exists()
+    auth.make_keys(keys, ["ann"])  # it is started by the class again
+    assert zmq.curve_public((keys / "ann.key").read_bytes().strip()).decode() == auth.public_key(keys, "ann") != invited
 
 
 def test_a_ring_keeps_its_keys_while_a_file_is_damaged(tmp_path: Path) -> None:
