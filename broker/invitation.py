@@ -25,10 +25,10 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
 
     run: str
     """The run's id: the name of its folder."""
-    name: str
-    """Name of the agent's process."""
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}(\.[0-9]{1,9})?\Z")]
+    """Name of the agent's process, and of its log on the joining host."""
     role: Literal["teacher", "student"]
-    address: Annotated[str, Meta(pattern=r"^tcp://.+:[0-9]+$")]
+    address: Annotated[str, Meta(pattern=r"^tcp://\S+:[0-9]{1,5}\Z")]
     """Of the broker, as the agent's host reaches it: tcp://HOST:PORT."""
     broker_key: CurveKey
     """The broker's public CURVE key."""

@@ -69,6 +69,9 @@ def _unreachable(endpoint: str, until: float) -> str:
             except OSError as error:
                 why[0] = error.strerror or str(error)
                 time.sleep(RETRY_S)
+            except (OverflowError, ValueError) as error:  # no port has this number, or no host this name
+                why[0] = str(error)
+                return
             else:
                 why[0] = ""
                 return

@@ -78,10 +78,11 @@ def agent_spec(
         cache_mb=agent.seat.cache_mb,
         thoughts=config.thoughts,
         engine_args=args,
-        weights_folder=str(run / "weights"),
+        # The host of the class, which names the run's folder, has no say in what is written on another host.
+        weights_folder="" if invited else str(run / "weights"),
         lora_rank=recipe.lora_rank if trained and recipe and recipe.lora else 0,
         sleeps=trained and agent.seat.may_sleep(in_turn=in_turn),
-        training_folder=str(run / "training"),
+        training_folder="" if invited else str(run / "training"),
         late=in_turn and agent.role == "teacher" and agent.engine in engines.WITH_LOCAL_MODEL,
         prompts=prompts.VERSION,
     )

@@ -18,7 +18,7 @@ from rich.text import Text
 from agents.placement import agent_process, resolve
 from agents.placement.launcher import ChildSpec, LocalLauncher
 from broker import invitation
-from broker.errors import LbtError, ModelError, PlacementError, in_words
+from broker.errors import LbtError, ModelError, PlacementError, ProtocolError, in_words
 from broker.invitation import Invitation
 from broker.printable import printable_lines
 from broker.protocol import pool_of
@@ -36,7 +36,8 @@ class InvitedAgent(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     model: str
-    engine: str
+    engine: Literal["auto", "transformers", "vllm", "simulated"]
+    """Not `openai`: an invitation could have any variable of this host's environment sent to any server."""
     gpu: Literal["auto", "none"] | int | tuple[int, ...]
     persona: str
     capacity: int
@@ -81,7 +82,10 @@ def prepare(invited: Invitation, file: Path, model: str | None = None) -> ChildS
     section = {**invited.agent, "name": pool_of(invited.name), "replicas": 1, "elsewhere": False}
     if model:
         section["model"] = str(Path(model).absolute()) if Path(model).is_dir() else model
-    config = msgspec.convert(section, InvitedAgent)
+    try:
+        config = msgspec.convert(section, InvitedAgent)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(f"{file}: its agent cannot run on this host: {error}") from error
     run = Path(invited.run_folder)
     if config.engine == "simulated" and not run.is_dir():
         raise PlacementError(

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import zmq
 
-from broker import invitation
+from broker import auth, invitation
 from broker.errors import ProtocolError, SecurityError
 from broker.invitation import Invitation
 from broker.protocol import PROTOCOL
@@ -72,6 +72,25 @@ def test_a_damaged_key_is_refused_without_being_shown(field: str, tmp_path: Path
     with pytest.raises(ProtocolError) as refused:
         invitation.read(file)
     assert field in str(refused.value) and "not a key at all" not in str(refused.value)
+
+
+def test_keys_that_are_none_are_refused_before_a_connection(tmp_path: Path) -> None:
+    file = tmp_path / "far.invite"
+    invitation.write(file, msgspec.structs.replace(example(), secret_key="~" * 40))
+    damaged = pytest.raises(SecurityError, match="a key in it is damaged")
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket, damaged as refused:
+        auth.secure_client(socket, file, "far")
+    assert "~~" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("name", "../far"), ("name", "far\n"), ("address", "tcp://h:1\n"), ("address", "ipc://h:1")]
+)
+def test_a_name_or_an_address_that_is_none_is_refused(field: str, value: str, tmp_path: Path) -> None:
+    file = tmp_path / "far.invite"
+    invitation.write(file, msgspec.structs.replace(example(), **{field: value}))
+    with pytest.raises(ProtocolError, match=rf"\$\.{field}"):
+        invitation.read(file)
 
 
 def test_an_invitation_that_others_can_read_or_that_is_missing_is_refused(tmp_path: Path) -> None:

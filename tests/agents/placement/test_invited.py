@@ -8,7 +8,7 @@ import pytest
 from agents.placement import agent_process, invited, resolve
 from agents.spec import AgentSpec
 from broker import invitation
-from broker.errors import LbtError, ModelError, PlacementError
+from broker.errors import LbtError, ModelError, PlacementError, ProtocolError
 from broker.invitation import Invitation
 from broker.protocol import PROTOCOL
 from scenarios.config.schema import Agent
@@ -59,6 +59,7 @@ def test_the_process_is_that_of_the_scenario_placed_on_this_host(model: Path, tm
     assert (spec.endpoint, spec.keys, spec.invited) == ("tcp://10.0.0.1:5599", str(file), True)
     assert (spec.folder, spec.threads >= 1) == (str(model), True)
     assert (child.name, child.log) == ("far.2", tmp_path / "far.2.log")
+    assert (spec.weights_folder, spec.training_folder) == ("", ""), "the class names no folder to write to"
     assert KEY not in repr(spec), "the process reads its key from the invitation"
 
 
@@ -87,6 +88,22 @@ def test_a_simulated_agent_needs_the_folder_of_the_run(tmp_path: Path) -> None:
     run.mkdir()
     spec = invited.prepare(asked, tmp_path / "far.invite").spec
     assert isinstance(spec, AgentSpec) and spec.engine_args["answer_key"] == str(run / "answer-key")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"engine": "openai", "engine_args": {"base_url": "https://h/v1", "key_env": "HF_TOKEN"}}, "openai"),
+        ({"capacity": "many"}, "capacity"),
+    ],
+)
+def test_an_agent_that_sends_this_hosts_secrets_to_a_server_or_is_none_is_refused(
+    change: dict[str, object], named: str, tmp_path: Path
+) -> None:
+    asked = invitation_of(Agent(name="far", engine="simulated", elsewhere=True), tmp_path)
+    asked = msgspec.structs.replace(asked, agent=asked.agent | change)
+    with pytest.raises(ProtocolError, match=f"its agent cannot run on this host: .*{named}"):
+        invited.prepare(asked, tmp_path / "far.invite")
 
 
 def test_too_little_memory_on_this_host_is_refused(
