@@ -258,7 +258,7 @@ def test_an_invited_agent_whose_key_is_revoked_is_cut_off_and_its_requests_go_to
 ) -> None:
     keys, file = tmp_path / "keys", tmp_path / "ann.invite"
     auth.make_keys(keys, ["classroom", "bob"])
-    spec = BrokerSpec(endpoint=free_ports[0], gauges=free_ports[1], keys=str(keys), heartbeat_s=0.2)
+    spec = BrokerSpec(endpoint=free_ports[0], gauges=free_ports[1], keys=str(keys), heartbeat_s=30.0)
 
     def member(name: str) -> Hello:
         return Hello(name=name, role="student", pool="p", state="ready", credit=4)
