@@ -54,9 +54,9 @@ served() {{
 join() {{ # NAME ROLE NODE GPUS
     local file=$run/invitations/$1.invite
     mkdir -p "$run/invitations"
-    if [ -e "$file" ]; then # of an earlier job
+    if [ -e "$file" ] || [ -e "$run/keys/$1.pub" ]; then # of an earlier job, which may have been killed in between
         "$python" run.py revoke "$run" --name "$1" || true
-        rm "$file"
+        rm -f "$file"
     fi
     "$python" run.py invite "$run" --name "$1" --role "$2" --address "$host:$port" --out "$file"
     local gpus=()
