@@ -129,7 +129,7 @@ def resume(
 ) -> int:
     """Continue an interrupted class or study."""
     from scenarios.config import load
-    from scenarios.session import rerun
+    from scenarios.session import joining, rerun
     from scenarios.session.run_dir import RunFolder
     from scenarios.studies.commands import continue_study
     from scenarios.studies.folder import StudyFolder
@@ -139,8 +139,11 @@ def resume(
         return continue_study(of, hold_cell, INTERRUPTS, out, err, overrides=overrides, retry_failed=retry_failed)
     folder = RunFolder(run_dir)
     described = rerun.to_resume(folder, overrides)
+    more: dict[str, Any] = {"monitor": monitor, "retry_failed": retry_failed}
+    if (joined := joining.go_on_with(folder, go_on, err, overrides, **more)) is not None:
+        return joined
     with load.located(folder.scenario_file, overrides):
-        return go_on(described, folder, monitor=monitor, retry_failed=retry_failed)
+        return go_on(described, folder, **more)
 
 
 @app.command
@@ -208,19 +211,6 @@ def watch(run_dir: RunOrStudyDir, /) -> int:
     scenario = folder.scenario()
     monitor.watch(folder.path, scenario, lambda: folder.subscriber(scenario))
     return COMPLETE
-
-
-@app.command
-def report(run_dir: RunOrStudyDir, /, *, as_json: AsJson = False) -> int:
-    """Rebuild summary and page of a class, or of a study and all its classes, from the records of every answer."""
-    from scenarios.session.conclusion import report_class
-    from scenarios.session.run_dir import RunFolder
-    from scenarios.studies.commands import rebuild_study
-    from scenarios.studies.folder import StudyFolder
-
-    if (of := StudyFolder(run_dir)).used:
-        return rebuild_study(of, out, err, as_json=as_json)
-    return report_class(RunFolder(run_dir), out, err, as_json=as_json)
 
 
 @app.command
@@ -329,7 +319,7 @@ def hold(
     """
     from agents.placement.crew import Crew
     from scenarios.monitor.monitor import Monitor
-    from scenarios.session import conclusion, session
+    from scenarios.session import conclusion, joining, session
 
     where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
     recipe = scenario.learn.training if 2 in scenario.levels else None
@@ -338,6 +328,9 @@ def hold(
     ran_in, ending = session.hold(
         scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed, extension=extension
     )
+    more: dict[str, Any] = {"monitor": monitor, "console": console, "study": study}
+    if ending.joins and (joined := joining.go_on_with(ran_in, go_on, err, **more)) is not None:
+        return joined
     return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, Console(quiet=True) if study else out, err)
 
 

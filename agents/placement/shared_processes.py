@@ -69,8 +69,8 @@ class SharedProcessLauncher:
         self._launcher.bring(self._of(name))
 
     def send_away(self, name: str) -> int:
-        """See LocalLauncher."""
-        return self._launcher.send_away(self._of(name))
+        """See LocalLauncher. An agent that shares its process stays, and 0 is returned: others need the process."""
+        return 0 if name in self._process else self._launcher.send_away(name)
 
     def kill(self, name: str, why: str, pid: int = 0) -> None:
         """See LocalLauncher; the other agents of the process end, too."""

@@ -74,7 +74,7 @@ def checked(source: Source) -> Scenario:
         scenario = _resolve(convert(source.tree, Scenario), os.path.abspath(os.path.expanduser(source.folder)))
         for mistake in mistakes(scenario):
             raise mistake
-        scenario = msgspec.structs.replace(scenario, students=_with_copies(scenario.students))
+        scenario = msgspec.structs.replace(scenario, students=with_copies(scenario.students))
     except ScenarioMistake as mistake:
         raise source.error(mistake.key, mistake.message) from None
     return scenario
@@ -206,7 +206,7 @@ def _resolve(scenario: Scenario, folder: str) -> Scenario:
     )
 
 
-def _with_copies(students: Sequence[Agent]) -> tuple[Agent, ...]:
+def with_copies(students: Sequence[Agent]) -> tuple[Agent, ...]:
     """The students with each copy as one."""
     return tuple(
         StudentCopy(**asdict(student) | {"name": name, "copies": 1}, entry=student.name)

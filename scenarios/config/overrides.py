@@ -160,7 +160,7 @@ def source_of(path: Path, overrides: Sequence[str]) -> Source:
     Raises:
         ScenarioError: the file or an override cannot be used.
     """
-    source = _read(path)
+    source = read_source(path)
     if "base" in source.tree.value and "study" not in source.tree.value:
         source = _on_base(source)
     for override in overrides:
@@ -168,7 +168,17 @@ def source_of(path: Path, overrides: Sequence[str]) -> Source:
     return source
 
 
-def _read(path: Path) -> Source:
+def read_source(path: Path) -> Source:
+    """The tree of a file as it is.
+
+    Raises:
+        ScenarioError: it cannot be read, or has no sections.
+    """
+    """The tree of a file as it is.
+
+    Raises:
+        ScenarioError: it cannot be read, or has no sections.
+    """
     try:
         source = Source(path, parse(_text(path)))
     except TreeError as error:
@@ -193,7 +203,7 @@ def _on_base(written: Source) -> Source:
     path = Path(os.path.normpath(beside(written.path, name)))
     if not path.is_file():
         raise written.error(key, f"{path}: no such file; name a scenario, relative to this one")
-    source = _read(path)
+    source = read_source(path)
     if second := {"base", "study"} & source.tree.value.keys():
         what = "is a study" if "study" in second else "has a base itself"
         raise written.error(key, f"{path} {what}; name a scenario without a base")

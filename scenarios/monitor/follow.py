@@ -6,6 +6,7 @@ depends on what came since the last one, not on what is stored. Nothing is writt
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,10 +14,12 @@ from scenarios.config.schema import Scenario
 from scenarios.levels.base import Level, Outcome, Request, Result, Step
 from scenarios.levels.observe.invention import AGREE
 from scenarios.levels.observe.self_debug import REPAIRS
+from scenarios.levels.steered import SteeredLevel
 from scenarios.monitor.kinds import kinds
 from scenarios.monitor.lessons import Lessons
 from scenarios.monitor.state import LessonRow, RunningResults
 from scenarios.session.run_dir import RunFolder
+from scenarios.store.changes import DROPPED
 from scenarios.store.rows import ClassEvent
 from scenarios.store.sqlite import Store
 
@@ -91,7 +94,7 @@ class Follower:
 
     def _reset(self) -> None:
         """Forget everything but the events that were read."""
-        self._level: Level | None = None
+        self._level: SteeredLevel | None = None
         self._unread: list[str] = []
         """Due and not looked up yet: their results may have been recorded before they were due."""
         self._awaited: dict[str, Request] = {}
@@ -135,6 +138,11 @@ class Follower:
         return sum(agent.failed for agent in self.agents.values())
 
     @property
+    def not_asked(self) -> Mapping[tuple[str, str], int]:
+        """How many requests were not asked of dropped students, by student and stage."""
+        return self._level.not_asked if self._level else {}
+
+    @property
     def at_work(self) -> list[tuple[int, int, str]]:
         """Level, round and stage of the requests without a result."""
         return sorted({place[:3] for place, count in self._open.items() if count})
@@ -145,7 +153,7 @@ class Follower:
         if self.events:
             self._seq = self.events[-1].seq
             self._failures += [event.detail.partition(" ")[0] for event in self.events if event.kind == "failed"]
-            if any(event.kind == "retry" for event in self.events):
+            if any(event.kind in ("retry", DROPPED) for event in self.events):
                 self._reset()  # other requests are due than before
         level = self._level = self._level or self._begin()
         if level is None:
@@ -159,7 +167,7 @@ class Follower:
         fewer = exam.allocation != "full" or exam.maker == "invented"
         records = {lesson.tp: lesson for lesson in level.outcome().lessons} if fewer else {}
         for tp in fed:
-            self.lessons[tp] = self._lessons.row(tp, records.get(tp))
+            self.lessons[tp] = self._lessons.row(tp, records.get(tp), level.exams_not_asked[tp])
         self.totals = {stage: total for stage, total in level.totals().items() if total}
         self.asked, self.waiting = Counter(), Counter()
         for (at_level, _, stage, agent), count in self._open.items():
@@ -179,7 +187,7 @@ class Follower:
         """How often each method is right so far."""
         return self._lessons.standing()
 
-    def _begin(self) -> Level | None:
+    def _begin(self) -> SteeredLevel | None:
         """Make the level, once the problems and all who answer are known."""
         answerers = self._store.answerers()
         if not self._row_of.keys() <= answerers.keys():

@@ -41,6 +41,10 @@ def header(snapshot: Snapshot, width: int, height: int, *, paused: bool = False)
         if name.cell_len + addition.cell_len + status.cell_len + 4 <= width:
             name = Text.assemble(name, addition, no_wrap=True)
     times = f"elapsed {duration(snapshot.elapsed_s)}" if width >= 60 else duration(snapshot.elapsed_s)
+    if snapshot.paused_s >= 1:
+        times += f" · paused {duration(snapshot.paused_s)}"
+    if (budget := snapshot.changes.budget) is not None:
+        times += f" · {snapshot.tokens:,} of {budget:,} tokens"
     if snapshot.left_s:
         times += f" · about {roughly(snapshot.left_s)} left"
     failed = (f"{snapshot.failed} failed", "red") if snapshot.failed else ""

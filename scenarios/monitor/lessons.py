@@ -171,15 +171,21 @@ class Lessons:
             text.add(request.to, True, again=True)
             lesson.right[self._kind_of[request.to]] += 1
 
-    def row(self, tp: str, record: TeachingProblemRecord | None = None) -> LessonRow:
-        """Sum up one TP; `record`: what the level knows of it, where its exams are not those of the scenario."""
+    def row(self, tp: str, record: TeachingProblemRecord | None = None, not_asked: int = 0) -> LessonRow:
+        """Sum up one TP.
+
+        Args:
+            tp: its id.
+            record: what the level knows of it, where its exams are not those of the scenario.
+            not_asked: its exams that are not asked, since their students were dropped.
+        """
         lesson = self._lessons[tp]
         texts = lesson.texts.values()
         arrived = lesson.failed + sum(len(text.rationales) for text in texts)
         to_examine = sum(text.rationale.answer is not None for text in texts) + max(0, self._rationales - arrived)
         per_text = exams_per_rationale(self._scenario, record or self._record(tp, _LessonProgress()))
         exams, exams_total = sum(text.exam_results for text in texts), to_examine * per_text
-        exams_total -= record.saved.exams if record else 0
+        exams_total -= not_asked + (record.saved.exams if record else 0)
         if arrived >= self._rationales and exams >= exams_total and lesson.chosen is None:
             lesson.chosen = self._choose(record or self._record(tp, lesson))
             self._standing = None

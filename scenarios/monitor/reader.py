@@ -16,6 +16,7 @@ from scenarios.monitor.start import Start
 from scenarios.monitor.state import OVER, AgentRow, CellState, LatestText, RunningResults, Snapshot, StudyState
 from scenarios.monitor.timeline import Timeline
 from scenarios.report.formatting import many
+from scenarios.store.changes import dropped_agents, with_not_asked
 from scenarios.store.problems import TAUGHT
 from scenarios.store.sqlite import Store
 
@@ -115,9 +116,10 @@ class Reader:
             status = "starting"
         over = status in OVER
         learning = progress.learning
-        stages = progress.stages(clock)
+        paused_s = timeline.paused(now)
+        stages = progress.stages(clock - paused_s)  # a pause does not make agents slower
         # A class that drains asks nothing more: what is left then is for another session.
-        left_s = None if over or status in ("draining", "finished") else progress.left(stages)
+        left_s = None if over or status in ("paused", "draining", "finished") else progress.left(stages)
         if over:
             stages = tuple(replace(row, left_s=None) if row.left_s else row for row in stages)
             learning = replace(learning, trainings=tuple(replace(row, left_s=None) for row in learning.trainings))
@@ -131,6 +133,7 @@ class Reader:
             simulated=tuple(row.name for row in agents if row.engine == "simulated"),
             unprotected=timeline.unprotected,
             elapsed_s=timeline.elapsed(None if over else now, self.follower.last),
+            paused_s=paused_s,
             left_s=left_s,
             students=tuple(dict.fromkeys(self._kinds[student.name] for student in self._scenario.students)),
             agents=agents,
@@ -145,6 +148,7 @@ class Reader:
             standing=self._standing,
             start=() if over else self._start.rows(agents, self._amount if self._task_known else "", timeline, now),
             read=self.follower.read,
+            changes=with_not_asked(timeline.changes, self.follower.not_asked),
         )
         return replace(found, cells=_cells(self._study, found)) if self._study else found
 
@@ -173,6 +177,7 @@ class Reader:
         peers = {p.name: p for p in gauges.peers if p.role != "classroom"} if gauges else {}
         speeds = self._speeds(peers, clock)
         expected = {agent.name: agent for agent in self._scenario.agents}
+        dropped = dropped_agents(self._scenario, self._timeline.changes.dropped)
         members: dict[str, list[str]] = {}
         for name in dict.fromkeys([*expected, *peers]):
             members.setdefault(self._row(name), []).append(name)
@@ -186,7 +191,14 @@ class Reader:
             spent = [self._spent[name] for name in names if name in self._spent]
             budgets = [_budget(expected.get(pool_of(name))) for name in names]
             pools = {pool_of(name) for name in names} if self._grouped else {found[0].pool if found else names[0]}
-            states = {peers[name].state if name in peers else self._state(name, over) for name in names}
+            states = {
+                "dropped"
+                if pool_of(name) in dropped
+                else peers[name].state
+                if name in peers
+                else self._state(name, over)
+                for name in names
+            }
             rows.append(
                 AgentRow(
                     name=row,

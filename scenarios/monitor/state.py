@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from scenarios.report.formatting import money
+from scenarios.store.changes import Changes
 
 OVER = frozenset({"stopped", "complete", "interrupted"})
 """Statuses of a class that no process works on."""
@@ -232,13 +233,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The level at work."""
     task: str
     status: str
-    """starting, running, waiting, draining, finished (every request is answered, agents leave); complete, stopped,
-    interrupted (no process, and no event that ends the class)."""
+    """starting, running, waiting, paused, draining, finished (every request is answered, agents leave); complete,
+    stopped, interrupted (no process, and no event that ends the class)."""
     simulated: tuple[str, ...]
     """Agents without a language model."""
     unprotected: bool = False
     """Programs of models run without a sandbox."""
     elapsed_s: float
+    paused_s: float = 0.0
+    """Of `elapsed_s`: in pauses."""
     left_s: float | None
     students: tuple[str, ...]
     agents: tuple[AgentRow, ...]
@@ -260,6 +263,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Until all agents of the session are ready."""
     read: float = 1.0
     """Share of the gradebook that is read."""
+    changes: Changes = Changes()
+    """What was changed while it ran."""
     cells: tuple[CellState, ...] = ()
     """Of its study, this class included; empty if it is part of none."""
 
@@ -267,6 +272,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def over(self) -> bool:
         """Whether no process works on the class."""
         return self.status in OVER
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens of all results."""
+        return sum(row.tokens for row in self.agents)
 
     @property
     def spent(self) -> str:

@@ -15,6 +15,7 @@ from scenarios.report.formatting import percent
 STYLES = {
     "running": "green", "ready": "green", "complete": "green", "finished": "green", "joined": "green",
     "training": "green", "left": "dim", "trained": "dim", "starting": "yellow", "waiting": "yellow",
+    "paused": "yellow", "dropped": "yellow", "budget": "yellow",
     "draining": "yellow", "stopped": "yellow", "loading": "yellow", "restarting": "yellow", "restart": "yellow",
     "drain": "yellow", "retry": "yellow", "stranger": "yellow", "no pairs": "yellow",
     "interrupted": "red", "lost": "red", "gone": "red", "failed": "red",

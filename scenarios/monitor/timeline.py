@@ -14,12 +14,14 @@ from scenarios.monitor.state import OVER, EventRow
 from scenarios.monitor.texts import duration
 from scenarios.report.formatting import many
 from scenarios.report.run_info import SessionInfo
+from scenarios.store.changes import BUDGET, PAUSED, RESUMED, Changes, changed, pause_seconds
 from scenarios.store.rows import ClassEvent
 
 KEPT = 200
 """Events that are kept for the view."""
 STATUS = {"started": "running", "joined": "running", "waiting": "waiting", "drain": "draining",
-          "finished": "finished", "stopped": "stopped", "complete": "complete"}  # fmt: skip
+          "finished": "finished", "stopped": "stopped", "complete": "complete",
+          PAUSED: "paused", RESUMED: "running"}  # fmt: skip
 """The status of the class after an event."""
 STATES = {"lost": "lost", "left": "left", "restart": "restarting", "gone": "gone", "joined": "joined", "ready": "ready"}
 """The state of an agent after an event, if the broker does not list it."""
@@ -41,6 +43,9 @@ class Timeline:
         """When each agent came into its state."""
         self.unprotected = False
         """Whether programs of models run, or ran, without a sandbox."""
+        self.changes = Changes()
+        """What was changed while it ran."""
+        self._paused_at: datetime | None = None
         self._sessions: list[tuple[str, str]] = []
         """First and last event of each."""
         self._retries = 0
@@ -58,8 +63,12 @@ class Timeline:
             self.states.clear()
         if event.kind != "retry":  # the next session writes it, before its `started`
             self._sessions[-1] = (self._sessions[-1][0], event.at)
-        if event.kind in STATUS and not (event.kind == "joined" and self.status in ("draining", "finished", *OVER)):
+        quiet = event.kind in ("joined", "waiting") and self.status in ("paused", "draining", "finished", *OVER)
+        if event.kind in STATUS and not quiet:
             self.status = STATUS[event.kind]
+        self.changes = changed(self.changes, event)
+        if event.kind == PAUSED:
+            self._paused_at = datetime.fromisoformat(event.at)
         self.unprotected |= event.kind == "unprotected"
         if event.kind == "restart":
             self.restarts[event.agent] += 1
@@ -90,6 +99,11 @@ class Timeline:
         spans[-1] = (start, now or last)
         return max(0.0, sum((end - begin).total_seconds() for begin, end in spans))
 
+    def paused(self, now: datetime) -> float:
+        """Seconds of all pauses, the one under way included."""
+        under_way = self._paused_at if self.changes.paused else None
+        return self.changes.paused_seconds + (max(0.0, (now - under_way).total_seconds()) if under_way else 0.0)
+
     def _add_row(self, event: ClassEvent) -> None:
         if event.kind == "progress":  # a step of a training: there are many, and they have a section
             return
@@ -103,6 +117,10 @@ class Timeline:
         detail = REQUEST_ID.sub(r"\1…", event.detail)
         if event.kind == "started":  # JSON for programs
             detail = f"with {many(len(_line_up(event.detail)), 'agent')}"
+        elif event.kind == RESUMED:
+            detail = f"after {duration(pause_seconds(event))}"
+        elif event.kind == BUDGET and event.detail.isdecimal():
+            detail = many(int(event.detail), "completion token")
         elif event.kind == "session":
             detail = _session(event.detail)
         elif event.kind == "retry":

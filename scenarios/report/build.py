@@ -74,7 +74,9 @@ def summarize(
         rewriting: The results of level 3 with rationales.
     """
     complete, solves = facts.status == "complete", scenario.solves
-    counted = [lesson for lesson in lessons if complete or _is_whole(lesson, scenario)]
+    left = tuple(student for student in scenario.students if student.name not in facts.changes.dropped)
+    remaining = msgspec.structs.replace(scenario, students=left)
+    counted = [lesson for lesson in lessons if complete or _is_whole(lesson, remaining)]
     sheets = [Sheet(lesson, same) for lesson in counted]
     names = tuple(student.name for student in scenario.students)
     scoring, seed = scenario.scoring, scenario.seed
@@ -136,6 +138,7 @@ def summarize(
         published=PublishedAccuracies(scenario.published.source, published) if published else None,
         exams=exam_source(scenario.exam, lessons),
         unprotected=facts.unprotected,
+        changes=facts.changes,
         dense=dense(sheets, names, scoring, seed) if scenario.exam.score == "logprob" and solves else None,
     )
 
@@ -146,19 +149,21 @@ def _best_possible(lessons: Sequence[TeachingProblemRecord]) -> BestPossible:
 
 
 def _is_whole(lesson: TeachingProblemRecord, scenario: Scenario) -> bool:
-    """Whether every result about this TP is there."""
+    """Whether every result about this TP is there; of other students than those of `scenario` none is needed."""
+    names = {student.name for student in scenario.students}
     grades = len(scenario.students) * exam_problems(scenario, lesson)
     exams = exams_per_rationale(scenario, lesson)
     answered = [one for one in distinct(lesson) if one.answer is not None]
     return (
         len(lesson.rationales) == scenario.lesson.rationales
         and (lesson.greedy is not None or not scenario.lesson.greedy)
-        and sum(len(one.exams) for one in answered) + lesson.saved.exams == exams * len(answered)
+        and sum(exam.student in names for one in answered for exam in one.exams) + lesson.saved.exams
+        == exams * len(answered)
         and (not scenario.lesson.equal_cost or len(lesson.votes) == further(lesson))
         and has_baselines(scenario, lesson)
         and (
             scenario.exam.score != "logprob"
-            or all(r.answer is None or len(r.grades) == grades for r in lesson.rationales)
+            or all(r.answer is None or sum(g.student in names for g in r.grades) == grades for r in lesson.rationales)
         )
     )
 

@@ -22,7 +22,7 @@ ODDITIES = {
     "without_dialogue": "{n} time{s} that a student sat its exam without a question that was answered",
     "cut_off": "{n} text{s} cut off at max_tokens",
     "formulas_not_compared": "{n} formula{s} not compared in time by math-verify, but as text alone",
-    "exam_answers_left_out": "{n} exam answer{s} left out of the scores (the same exam failed under another rationale)",
+    "exam_answers_left_out": "{n} exam answer{s} left out of the scores (unanswered under another rationale)",
     "problems_without_common_exams": "{n} problem{s} without an exam under all rationales (votes decide there)",
     "mixed_grades": "{n} group{s} of equal answers that the grader judged differently (the first counts)",
 }

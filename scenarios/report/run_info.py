@@ -7,7 +7,9 @@ sandbox.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 import msgspec
@@ -15,10 +17,12 @@ import msgspec
 from broker.errors import StoreError
 from broker.protocol import pool_of
 from broker.server_notes import ServerNotes
+from scenarios.store.changes import Changes, changes, with_not_asked
 from scenarios.store.rows import ClassEvent
 from scenarios.store.sqlite import Store
 
-Status = Literal["complete", "running", "interrupted", "failed"]
+Status = Literal["complete", "running", "budget", "interrupted", "failed"]
+"""budget: it ended with what it had, since a budget was spent that `run.py ctl` had set."""
 Detail = TypeVar("Detail")
 
 
@@ -57,6 +61,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     """Formulas that math-verify could not compare in time, in all sessions: they were compared as text alone."""
     unprotected: bool = False
     """Whether programs of models ran without a sandbox, in any session."""
+    changes: Changes = Changes()
+    """What was changed while it ran."""
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
@@ -68,10 +74,14 @@ class SessionInfo(msgspec.Struct, frozen=True):
     """Left out: complete where there is a `complete` event, else interrupted."""
 
 
-def facts_from(store: Store) -> RunFacts:
-    """The facts that the events hold: agents and their restarts, duration, status.
+def facts_from(store: Store, not_asked: Mapping[tuple[str, str], int] = MappingProxyType({})) -> RunFacts:
+    """The facts that the events hold: agents and their restarts, duration, status, changes.
 
     A session that was killed left no `session` event; it counts up to the last thing that it wrote.
+
+    Args:
+        store: the gradebook.
+        not_asked: how many requests were not asked of dropped students, by student and stage.
 
     Raises:
         StoreError: an event that the report needs cannot be read.
@@ -107,6 +117,7 @@ def facts_from(store: Store) -> RunFacts:
         reused=reused,
         not_compared=not_compared,
         unprotected=unprotected,
+        changes=with_not_asked(changes(store), not_asked),
     )
 
 

@@ -15,6 +15,7 @@ from scenarios.config.schema import Scenario
 from scenarios.levels.observe.invention import AGREE, INVENT
 from scenarios.levels.observe.self_debug import REPAIRS
 from scenarios.records.observe import InventedExam, Rationale, TeachingProblemRecord
+from scenarios.report import steering
 from scenarios.report.named import near, pick
 from scenarios.report.recorded import RecordedClass
 from scenarios.report.run_info import Status
@@ -62,6 +63,8 @@ class ClassListing(msgspec.Struct, frozen=True):
 
     scenario: str
     status: Status
+    changes: list[str]
+    """What was changed while it ran, a sentence each."""
     problems: list[ProblemLine]
     sets: list[SetLine]
 
@@ -166,7 +169,9 @@ def find(one: RecordedClass, names: Sequence[str]) -> Shown:
         ScenarioError: nothing in this class has such a name.
     """
     if not names:
-        return ClassListing(one.scenario.name, one.facts.status, _problem_lines(one), set_lines(one.outcome.iteration))
+        status, sets_of_class = one.facts.status, set_lines(one.outcome.iteration)
+        changed = steering.sentences(one.facts.changes, status)
+        return ClassListing(one.scenario.name, status, changed, _problem_lines(one), sets_of_class)
     sets = sorted({line.key for line in set_lines(one.outcome.iteration)})
     first, *others = names
     name = _named(one.bank, sets, first)

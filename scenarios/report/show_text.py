@@ -65,6 +65,8 @@ def _pieces(shown: Shown, run: str) -> Iterator[Piece]:
 
 def _listing(shown: ClassListing, run: str) -> Iterator[Piece]:
     yield title(f"{shown.scenario}, {shown.status}")
+    for sentence in shown.changes:
+        yield Sentences(sentence, style="yellow")
     if shown.problems:
         yield Text()
         yield Trimmed(_problems(shown.problems))

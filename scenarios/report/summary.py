@@ -27,6 +27,7 @@ from scenarios.scoring.lbt import Assumption
 from scenarios.scoring.lineups import LineUp
 from scenarios.scoring.shapley import Shapley
 from scenarios.scoring.signals import Signal
+from scenarios.store.changes import Changes
 
 
 class BestPossible(msgspec.Struct, frozen=True):
@@ -143,6 +144,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Where the scenario has published figures."""
     exams: ExamSource | None = None
     """Where the exam problems come from; null with exam.maker: variants."""
+    changes: Changes = Changes()
+    """What was changed while the class ran (`run.py ctl`)."""
     allocation: AllocatedExams | None = None
     """Where exam.allocation is not full: what it saved, and what is left out."""
 

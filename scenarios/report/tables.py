@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scenarios.report import baselines, breakdown, learn_tables, signals, unanswered
+from scenarios.report import baselines, breakdown, learn_tables, signals, steering, unanswered
 from scenarios.report.count_notes import counted
 from scenarios.report.formatting import entries, interval, many, percent, points, uncorrected
 from scenarios.report.iterate_tables import round_tables
@@ -50,6 +50,7 @@ UNPROTECTED = (
     "you can."
 )
 FAILURES_SHOWN = 5
+STATUS_WORDS = {"running": "running (so far)", "budget": "ended when its budget was spent"}
 
 
 def summary_tables(summary: Summary) -> RenderableType:
@@ -91,12 +92,13 @@ def _head(summary: Summary) -> RenderableType:
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     level = summary.level
     levels = f"level {level}" if isinstance(level, int) else f"levels {', '.join(map(str, level))}"
-    status = "running (so far)" if summary.status == "running" else summary.status
+    status = STATUS_WORDS.get(summary.status, summary.status)
     head = Text(plain(summary.scenario), style="bold")
     head.append(f"  {levels}, seed {summary.seed}, {status}, {took}", style="none")
     warnings: list[RenderableType] = [Sentences(SIMULATED, style="yellow")] if summary.simulated else []
     warnings += [Sentences(UNPROTECTED, style="bold red")] if summary.unprotected else []
-    return Group(head, *warnings)
+    changed = steering.sentences(summary.changes, summary.status)
+    return Group(head, *warnings, *(Sentences(sentence, style="yellow") for sentence in changed))
 
 
 def _without_answers(one: Unanswered) -> str:

@@ -92,12 +92,17 @@ def program(project: Path) -> cyclopts.App:
     # Commands that need no agent; they are imported when they are called.
     for command, help in (
         ("scenarios.studies.commands:compare", "Compare finished classes, problem by problem, with the first."),
+        (
+            "scenarios.studies.inspect_study:report",
+            "Rebuild summary and page of a class, or of a study and all its classes, from the records of every answer.",
+        ),
         ("scenarios.studies.inspect_study:show", "Show any problem, rationale, exam and prompt of a class."),
         (
             "scenarios.studies.inspect_study:export",
             "Write the records of a class or study as tables: Parquet, CSV, JSON.",
         ),
         ("scenarios.session.inspect_run:replay", "Score recorded answers under another rule, without a model."),
+        ("scenarios.monitor.ctl:ctl", "Change a class while it runs, or show how it is going."),
         ("scenarios.session.inspect_run:grade", "Try the grader on a JSON-lines file."),
         ("scenarios.session.slurm:slurm", "Write a batch file that runs a class on the nodes of a Slurm job."),
         ("scenarios.session.invitations:invite", "Let an agent join a class from another host."),

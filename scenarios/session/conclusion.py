@@ -9,10 +9,10 @@ from broker.interrupts import Interrupts
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say, show_summary
 from scenarios.report.formatting import many
+from scenarios.session.ending import Ending
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
 from scenarios.session.page_writing import write_run_page
 from scenarios.session.run_dir import Rebuilt, RunFolder
-from scenarios.session.runner import Ending
 
 
 def conclude(
@@ -30,6 +30,12 @@ def conclude(
         say(err, f"{interrupts.words}\n{summary_so_far}".strip())
         return INTERRUPTED
     # How to go on comes first: the summary of a large class takes a while.
+    if ending.status == "budget":
+        say(
+            err,
+            f"The class ended with what it has: {ending.reason}\nTo go on, give it more: python run.py ctl {folder} "
+            f"budget none; then python run.py resume {folder}",
+        )
     if ending.status == "failed":
         logs = f"Logs are in {folder}/logs. " if folder.logs.is_dir() else ""
         say(err, f"The class stopped: {ending.reason}\n{logs}{folder.go_on}")
@@ -55,12 +61,12 @@ def conclude(
     show_summary(out, summary)
     before = f" ({many(ending.reused, 'result')} reused from earlier sessions)" if ending.reused else ""
     say(out, f"All of it is in {folder}{before}.")
-    if ending.nothing_asked:
+    if ending.nothing_asked and ending.status == "complete":
         say(out, f"Nothing was left to do. This again: python run.py report {folder}")
     if summary.counts.failed:
         say(err, f"Ask failed requests again with: python run.py resume {folder} --retry-failed")
     empty = any(one.empty and one.is_total for one in summary.unanswered)
-    return PARTLY if empty or summary.counts.failed else COMPLETE
+    return PARTLY if empty or summary.counts.failed or ending.status == "budget" else COMPLETE
 
 
 def report_class(folder: RunFolder, out: Console, err: Console, *, as_json: bool) -> int:

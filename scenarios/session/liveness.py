@@ -23,6 +23,8 @@ HOLDS = {"loading": "loading_s", "training": "training_s"}
 """States in which an agent answers nothing, and the entry of `limits` that bounds each."""
 TURN_OVER = "its turn is over"
 """Why an agent left whose processes were ended to make room for the next (`time_share`)."""
+DROPPED_AGENT = "it was dropped"
+"""Why an agent left whose students were all dropped (`run.py ctl RUN drop STUDENT`)."""
 NOTED_S = 3.0
 """How long a pool is empty before that is an event: processes need a moment to start."""
 PAUSE_S = 2.0
@@ -189,8 +191,8 @@ class Liveness:
         self._states.pop(lost.name, None)
         if lost.why == "goodbye" and lost.detail in ("", "drained"):
             self._store.note(lost.name, "left", "finished")
-        elif lost.detail == TURN_OVER:
-            self._store.note(lost.name, "left", TURN_OVER)
+        elif lost.detail in (TURN_OVER, DROPPED_AGENT):
+            self._store.note(lost.name, "left", lost.detail)
         else:
             why = {"goodbye": "", "process": "its process ended: "}.get(lost.why, f"{lost.why}: ")
             self._store.note(lost.name, "lost", f"{why}{lost.detail}"[:500].removesuffix(": "))
@@ -201,15 +203,19 @@ class Liveness:
 
     # --- reports of the launcher ------------------------------------------------------------------------
 
-    def check(self, outstanding: Mapping[str, int]) -> None:
-        """Check processes and pools; `outstanding` is the number of unanswered requests by pool.
+    def check(self, outstanding: Mapping[str, int], *, timed: bool = True) -> None:
+        """Check processes and pools.
+
+        Args:
+            outstanding: the number of unanswered requests by pool.
+            timed: whether the time since the last check counts against agents. That of a pause does not.
 
         Raises:
             ClassFailure: the broker or a pool with requests has ended for good, or is missing for too long.
         """
         now = self._clock()
         passed_s = min(now - self._checked_at, PAUSE_S)
-        self._now += passed_s
+        self._now += passed_s if timed else 0.0
         self._checked_at = now
         for ended in self._launcher.ended():
             self._note_end(ended)

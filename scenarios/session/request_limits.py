@@ -1,5 +1,7 @@
 """How many requests of a large class exist at once: at the broker, and in the classroom. Each takes memory."""
 
+from collections import Counter
+
 AT_BROKER = 1 << 16
 """Requests that the broker has at once, about."""
 CREDIT, LEAST_CREDIT = 1024, 64
@@ -23,3 +25,18 @@ def ahead_of_students(credit: int, waiting: int, due_per_answer: int) -> int:
     """
     least = int(2 * waiting <= WAITING)  # the students do not run out of work meanwhile
     return min(credit, max(least, (WAITING - waiting) // max(1, due_per_answer)))
+
+
+def unfinished(credit: int, teacher: str, outstanding: Counter[str], due_per_answer: int, pool: str) -> int:
+    """How many unfinished requests that were sent a pool may have.
+
+    Args:
+        credit: how many the broker accepts.
+        teacher: the teacher's pool; empty: agents take turns, and none is held back.
+        outstanding: requests without a result by pool, sent or not.
+        due_per_answer: see `ahead_of_students`.
+        pool: the pool in question.
+    """
+    if pool != teacher:
+        return credit
+    return ahead_of_students(credit, outstanding.total() - outstanding[pool], due_per_answer)

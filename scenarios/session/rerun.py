@@ -8,13 +8,14 @@ from rich.console import Console
 
 from broker.errors import ScenarioError
 from scenarios.config import load
-from scenarios.config.schema import Scenario
-from scenarios.levels import sequence
-from scenarios.levels.base import Request, Result, Setup
+from scenarios.config.schema import Agent, Scenario
+from scenarios.config.student_file import with_student
+from scenarios.levels.base import Request, Result
 from scenarios.levels.observe.baselines import ALONE, RATE, UNIVERSAL
 from scenarios.levels.observe.invention import AGREE, INVENT
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
+from scenarios.levels.steered import steered
 from scenarios.report.console import say, show_summary
 from scenarios.report.formatting import many, percent
 from scenarios.report.methods import M1, chosen_answers
@@ -56,14 +57,17 @@ class Extension:
     Args:
         folder: of the run.
         overrides: what changes.
+        joining: students that come after the others.
 
     Raises:
         ScenarioError: the larger scenario would not ask what was asked before.
     """
 
-    def __init__(self, folder: RunFolder, overrides: Sequence[str]) -> None:
+    def __init__(self, folder: RunFolder, overrides: Sequence[str] = (), joining: Sequence[Agent] = ()) -> None:
         self._folder = folder
         self._before, self.scenario = folder.scenario(), folder.scenario(tuple(overrides))
+        for student in joining:
+            self.scenario = with_student(self.scenario, student)
         self._changed = load.asked_differs(self._before, self.scenario)
         without_answers = folder.without_answers(self._before)
         if fixed := load.beyond_extension(self._before, self.scenario, without_answers):
@@ -80,11 +84,19 @@ class Extension:
         return f"Nothing that the class asks changes. {result if complete else self._folder.go_on}"
 
     def prepare(self, store: Store, answerers: Mapping[str, str]) -> None:
+        """Keep the new problems; see `check`, which is called first."""
+        if larger := self.check(store, answerers):
+            store.keep_bank(larger)
+
+    def check(self, store: Store, answerers: Mapping[str, str]) -> Bank | None:
         """Draw the new problems, and check that everything that was asked is asked again.
 
         Args:
-            store: the gradebook, open for writing. It is changed if all is well.
+            store: the gradebook.
             answerers: by name, the digest of everything that decides an agent's answers.
+
+        Returns:
+            All problems; None: the class has none yet.
 
         Raises:
             ScenarioError: old requests would change or vanish.
@@ -92,7 +104,7 @@ class Extension:
             TaskError: the source of the problems cannot draw more and keep the old ones.
         """
         if (bank := store.bank()) is None:  # it stopped before it had any problems
-            return
+            return None
         larger = bank.grown(build.build_class(self.scenario, folder=self._folder.path))
         store.check_answerers(answerers)
         # The log-probabilities of solutions choose the pairs of one arm alone.
@@ -112,7 +124,7 @@ class Extension:
             answered = sum(store.find(id) is not None for id in lost)
             count = f"{many(len(lost), 'request')} ({answered:,} answered) are not among those that it asks so far"
             raise _refused([*self._changed, count])
-        store.keep_bank(larger)
+        return larger
 
     def _asked(
         self,
@@ -129,7 +141,7 @@ class Extension:
         """
         asked: dict[str, Request] = {}
         asks = self._folder.only(scenario, bank)
-        level = sequence.make(Setup(scenario, asks, answerers, store.given_up(), same=same))
+        level = steered(scenario, asks, store, same, answerers)
         steps = deque([level.begin()])
         while steps:
             step, _ = replay(level, steps.popleft(), store.find)

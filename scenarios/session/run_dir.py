@@ -26,14 +26,14 @@ from broker.printable import printable_traceback
 from broker.server import BrokerSpec
 from scenarios.config import load
 from scenarios.config.schema import Scenario
-from scenarios.levels import sequence
-from scenarios.levels.base import Level, Outcome, Setup
+from scenarios.levels.base import Outcome
 from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.replay import replay
+from scenarios.levels.steered import SteeredLevel, steered
 from scenarios.report.spend import merged_in, server_notes_in, spent_in
 from scenarios.scoring.lbt import Same
+from scenarios.session.ending import Ending
 from scenarios.session.request_limits import credit_of_each
-from scenarios.session.runner import Ending
 from scenarios.session.running import is_running, members, without_keys
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from scenarios.report.summary import Summary
 
 OURS = re.compile(
-    r"class\.db(-shm|-wal)?|lock|logs|keys|scenario\.yaml|scenario\.partial|\.(scenario\.yaml|class\.db)\.\d+\.partial"
+    r"class\.db(-shm|-wal)?|lock|logs|keys|control|scenario\.(yaml|partial)|\.(scenario\.yaml|class\.db)\.\d+\.partial"
 )
 """Names of files that a run may leave which ended before it began; the last are of `write_atomically`."""
 
@@ -242,13 +242,13 @@ class RunFolder:
             auth.make_keys(self.keys, missing)
         return self.keys
 
-    def level(self, scenario: Scenario, bank: Bank, store: Store, same: Same) -> Level:
+    def level(self, scenario: Scenario, bank: Bank, store: Store, same: Same) -> SteeredLevel:
         """A new level of `scenario` with the problems of this run; `same`: whether two answers are equivalent.
 
         Raises:
             TaskError: the scenario needs more problems than the run has.
         """
-        return sequence.make(Setup(scenario, self.only(scenario, bank), store.answerers(), store.given_up(), same=same))
+        return steered(scenario, self.only(scenario, bank), store, same)
 
     @staticmethod
     def only(scenario: Scenario, bank: Bank) -> Bank:
@@ -306,10 +306,11 @@ class RunFolder:
             if (bank := store.bank()) is None:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems\n{self.go_on}")
             asked = keep(self.only(scenario, bank))
-            level = sequence.make(Setup(scenario, asked, store.answerers(), store.given_up(), same=grader.same))
+            level = steered(scenario, asked, store, grader.same)
             step, _ = replay(level, level.begin(), store.find)
             spent, notes, merged = spent_in(self.path), server_notes_in(self.path), merged_in(self.path)
-            facts = msgspec.structs.replace(facts_from(store), spent=spent, server_notes=notes, merged=merged)
+            facts = facts_from(store, level.not_asked)
+            facts = msgspec.structs.replace(facts, spent=spent, server_notes=notes, merged=merged)
             if facts.status != "complete" and is_running(self.path):
                 facts = msgspec.structs.replace(facts, status="running")
             outcome = level.outcome()

@@ -7,10 +7,9 @@ results are replayed to the level first. This module knows no method, no engine 
 import contextlib
 import sqlite3
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
+from types import MappingProxyType
 
 import msgspec
 
@@ -20,21 +19,24 @@ from broker.errors import LbtError, StoreError, database_in_words
 from broker.printable import printable
 from broker.protocol import RESULTS, Ack, Drain, Joined, Lost, Quiet, WireError, pool_of
 from broker.work_messages import Failed, Message, Progress
-from scenarios.config.schema import Scenario
-from scenarios.levels.base import Level, MessageWithFile, Request, Step
+from scenarios.config.schema import Agent, Scenario
+from scenarios.levels.base import MessageWithFile, Request, Step
 from scenarios.levels.replay import replay
 from scenarios.levels.results import KINDS, record_of, result_of
-from scenarios.session.liveness import AgentLauncher, ClassFailure, Liveness
+from scenarios.levels.steered import SteeredLevel
+from scenarios.session.control import ControlFolder
+from scenarios.session.due_requests import DueRequests
+from scenarios.session.ending import Ending
+from scenarios.session.liveness import ClassFailure, Liveness
 from scenarios.session.news import line
-from scenarios.session.request_limits import ahead_of_students
+from scenarios.session.request_limits import unfinished
+from scenarios.session.steering import ACKNOWLEDGED, ClassProcesses, Steering
 from scenarios.session.time_sharing import TimeSharing
 from scenarios.store.prompts import Chain, Parts, chain
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Grader, Problem
 
-ACKNOWLEDGED = 4096
-"""Results in one Ack, which must fit a message."""
 POLL_S = 0.1
 """How long the loop waits for results before it checks processes, pools and Ctrl-C."""
 TOTALS_S = 0.5
@@ -43,17 +45,6 @@ FAREWELL_S = 20.0
 """How long a complete class waits for its agents to leave; on a busy machine each needs a moment of the processor."""
 EXTERNAL_FAREWELL_S = 3.0
 """The same where only external agents are left: they may not leave at all, and need not for the run to end."""
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """How a session of a class ended."""
-
-    status: Literal["complete", "interrupted", "failed"]
-    reason: str = ""
-    reused: int = 0
-    """Results that were in the store already."""
-    nothing_asked: bool = False
-    """All results were there, so no process was started."""
 
 
 class ClassRunner:
@@ -69,23 +60,29 @@ class ClassRunner:
         keep_file: writes a file that a message names, whole or not at all.
         prompt_of: the prompt that an agent makes of a message, to be kept; empty: it makes none, or its own.
         turns: decides which agent's processes run, where they do not all fit at once.
+        processes: the names of the processes that `launcher` starts, by agent.
+        control: where commands of `run.py ctl` come in; None: none come.
+        check_student: raises an LbtError where a student cannot join.
     """
 
     def __init__(
         self,
         scenario: Scenario,
         bank: Bank,
-        level: Level,
+        level: SteeredLevel,
         grader: Grader,
         store: Store,
         client: Client,
-        launcher: AgentLauncher,
+        launcher: ClassProcesses,
         *,
         answerers: Mapping[str, str],
         weights: Mapping[str, str],
         keep_file: Callable[[str, bytes], None],
         prompt_of: Callable[[str, Message], Parts] = lambda agent, message: (),
         turns: TimeSharing | None = None,
+        processes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        control: ControlFolder | None = None,
+        check_student: Callable[[Agent], None] = lambda student: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scenario = scenario
@@ -109,12 +106,10 @@ class ClassRunner:
         self._weighted = lru_cache(maxsize=256)(lambda message, of: msgspec.structs.replace(message, weights=of))
         self._prompt_of = prompt_of
         self._chain = lru_cache(maxsize=1024)(chain)
-        self._unanswered: dict[str, Request] = {}
-        """Requests that are due, sent or not, and have no result."""
-        self._backlog: dict[str, deque[Request]] = defaultdict(deque)
-        """Those that are not sent yet, by pool."""
-        self._outstanding = Counter[str]()
-        """Number of unanswered requests by pool."""
+        self._due = DueRequests(self._pools)
+        self._steering = Steering(
+            scenario, store, client, self._due, level, self._queue, control, check_student, launcher, processes, clock
+        )
         self._wanted: list[tuple[str, str, int, int, str, str]] = []
         """What level 3 wants results for, as rows of the table `asked` that are not written yet."""
         self._totals: Mapping[str, int] = {}
@@ -135,19 +130,24 @@ class ClassRunner:
             step, reused = replay(self._level, self._level.begin(), self._store.find)
             self._queue(step)
             self._keep_wanted()
-            if asked := self._outstanding[self._teacher]:
+            if asked := self._due.outstanding[self._teacher]:
                 self._due_per_answer = sum(self._level.totals().values()) // asked
             while not self._level.finished:
-                if self._drain_asked:
-                    self._store.note("", "drain", "finishing what is under way")
-                    self._dismiss(self._scenario.limits.drain_s)
-                    if self._level.finished:
-                        break
-                    self._keep_totals()
-                    return Ending("interrupted", "interrupted", reused)
-                self._send()
-                self._receive(POLL_S)
-                self._check()
+                if spent := self._steering.over_budget:
+                    self._drain("the budget is spent; finishing what is under way")
+                elif self._drain_asked or self._steering.joins:
+                    self._drain("finishing what is under way")
+                else:
+                    self._send()
+                    self._receive(POLL_S)
+                    self._check()
+                    continue
+                if self._level.finished:
+                    break
+                if spent and not self._drain_asked:
+                    return Ending("budget", f"its budget is spent: {spent}", reused)
+                return Ending("interrupted", "interrupted", reused, joins=not self._drain_asked)
+            self._steering.end_pause()
             self._keep_totals()
             self._store.note("", "finished", "(every request is answered)")
             # The launcher would end the processes, too, but perhaps before the last feedback has reached them. A
@@ -161,18 +161,14 @@ class ClassRunner:
             with contextlib.suppress(sqlite3.Error):
                 self._keep_totals()
             return Ending("failed", str(error), reused)
-        return Ending("complete", "", reused)
+        return Ending("complete", "", reused, joins=self._steering.joins)
 
     # --- sending ----------------------------------------------------------------------------------------
 
     def _queue(self, step: Step) -> None:
         self._wanted += step.wanted
         self._problems |= {problem.id: problem for problem in step.problems}
-        for request in step.requests:
-            self._unanswered[request.id] = request
-            pool = self._pools[request.to]
-            self._outstanding[pool] += 1
-            self._backlog[pool].append(request)
+        self._due.add(step.requests)
 
     def _keep_wanted(self) -> None:
         """Write what level 3 wants results for, since several arms, rounds and agents may share one."""
@@ -186,22 +182,16 @@ class ClassRunner:
         A request that is too large for the wire has failed: asked again it would fail again.
         """
         welcome = self._client.welcome
-        if welcome is None:
+        if welcome is None or self._steering.paused:
             return
         too_large: dict[str, Message] = {}
-        for pool, backlog in self._backlog.items():
-            most = welcome.credit
-            if pool == self._teacher:
-                waiting = self._outstanding.total() - self._outstanding[pool]
-                most = ahead_of_students(most, waiting, self._due_per_answer)
-            while backlog and self._outstanding[pool] - len(backlog) < most:
-                request = backlog.popleft()
-                if request.id in self._unanswered:
-                    message = self._message(request)
-                    try:
-                        self._client.send(message, to=pool, request_id=request.id, affinity=request.affinity, keep=True)
-                    except WireError as error:
-                        too_large[request.id] = Failed(kind="unsupported", detail=f"{error}; use shorter texts")
+        most = partial(unfinished, welcome.credit, self._teacher, self._due.outstanding, self._due_per_answer)
+        for pool, request in self._due.to_send(most):
+            message = self._message(request)
+            try:
+                self._client.send(message, to=pool, request_id=request.id, affinity=request.affinity, keep=True)
+            except WireError as error:
+                too_large[request.id] = Failed(kind="unsupported", detail=f"{error}; use shorter texts")
         self._deliver(self._commit(too_large))
 
     def _message(self, request: Request) -> Message:
@@ -252,7 +242,7 @@ class ClassRunner:
 
     def _expects_progress(self, received: Received) -> bool:
         """Whether this is progress of a request that tells it, from the pool that was asked. Each is an event."""
-        request = self._unanswered.get(received.request_id)
+        request = self._due.get(received.request_id)
         return request is not None and KINDS[request.kind].tells_progress and self._asked(request, received)
 
     def _asked(self, request: Request, received: Received) -> bool:
@@ -261,7 +251,7 @@ class ClassRunner:
 
     def _may_answer(self, received: Received) -> bool:
         """Whether a result is from the pool that was asked: the broker does not know requests in the backlog."""
-        request = self._unanswered.get(received.request_id)
+        request = self._due.get(received.request_id)
         if request is None or self._asked(request, received):
             return True
         if received.peer not in self._intruders:
@@ -275,7 +265,7 @@ class ClassRunner:
         records, chains = [], []
         try:
             for id, message in results.items():
-                if request := self._unanswered.get(id):
+                if request := self._due.get(id):
                     turns = self._prompt(request)
                     prompt = turns[-1].id if turns else None
                     records.append(record_of(request, message, self._problems, self._grader, prompt=prompt))
@@ -283,6 +273,7 @@ class ClassRunner:
         finally:  # what is graded is kept, also where the grader cannot go on
             if records:
                 self._store.record(records, grader=self._grader.name, version=self._grader.version, chains=chains)
+                self._steering.spent += sum(record.completion_tokens for record in records)
         return records
 
     def _prompt(self, request: Request) -> Chain:
@@ -299,8 +290,7 @@ class ClassRunner:
     def _deliver(self, records: Iterable[Record]) -> None:
         """Give the level what is committed, and queue what that makes due."""
         for record in records:
-            request = self._unanswered.pop(record.request_id)
-            self._outstanding[self._pools[request.to]] -= 1
+            self._due.remove(record.request_id)
             if record.failed:
                 self._store.note(record.agent, "failed", f"{record.request_id} {record.failed}: {record.detail}"[:500])
             step, _ = replay(self._level, self._level.receive(result_of(record)), self._store.find)
@@ -318,17 +308,22 @@ class ClassRunner:
             self._store.note("", "round", line(news))
 
     def _check(self) -> None:
-        """Check the store's file, processes, pools and turns, and write the totals for the monitor."""
+        """Check the store's file, commands, processes, pools and turns, and write the totals for the monitor."""
         if misplaced := self._store.misplaced:
             raise StoreError(misplaced)
+        self._steering.check()
+        self._keep_wanted()
         if self._clock() >= self._totals_due:
             self._keep_totals()
             self._totals_due = self._clock() + TOTALS_S
-        if self._turns is None:
-            self._liveness.check(self._outstanding)
+        due = self._due.outstanding
+        if self._steering.paused:
+            self._liveness.check({}, timed=False)
+        elif self._turns is None:
+            self._liveness.check(due)
         else:
-            self._turns.check(self._outstanding)
-            self._liveness.check(self._turns.present(self._outstanding))
+            self._turns.check(due)
+            self._liveness.check(self._turns.present(due))
 
     def _keep_totals(self) -> None:
         if (totals := self._level.totals()) != self._totals:
@@ -336,6 +331,13 @@ class ClassRunner:
             self._totals = totals
 
     # --- the end ----------------------------------------------------------------------------------------
+
+    def _drain(self, why: str) -> None:
+        """Ask nothing more, and take what is under way."""
+        self._store.note("", "drain", why)
+        self._steering.end_pause()
+        self._dismiss(self._scenario.limits.drain_s)
+        self._keep_totals()
 
     def _dismiss(self, patience_s: float) -> None:
         """Tell the agents to leave, and take what they still finish until they have left or the time is up."""

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,11 +24,15 @@ from scenarios.config.schema import Scenario
 from scenarios.report.console import say
 from scenarios.report.run_info import facts_from
 from scenarios.session.broker_watch import BROKER
-from scenarios.session.liveness import AgentLauncher
+from scenarios.session.control import ControlFolder
+from scenarios.session.ending import Ending
+from scenarios.session.joining import check_student, note_added
 from scenarios.session.rerun import Extension
 from scenarios.session.run_dir import RunFolder
-from scenarios.session.runner import ClassRunner, Ending
-from scenarios.session.time_sharing import SeatLauncher, TimeSharing
+from scenarios.session.runner import ClassRunner
+from scenarios.session.steering import ClassProcesses, over_budget
+from scenarios.session.time_sharing import TimeSharing
+from scenarios.store.changes import changes, dropped_agents
 from scenarios.store.prompts import Parts
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
@@ -36,7 +41,7 @@ STOP_S = 3.0
 """How long processes may take to end before they are killed."""
 
 
-class ClassLauncher(AgentLauncher, SeatLauncher, Protocol):
+class ClassLauncher(ClassProcesses, Protocol):
     """Starts and ends all processes of a class."""
 
     def start(self, later: Collection[str] = ()) -> None:
@@ -120,11 +125,12 @@ def hold(
             extension.prepare(store, answerers)
         store.keep_answerers(answerers)
         folder.keep(scenario)
+        note_added(store, scenario)
         interrupts.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
         if retry_failed:
             store.give_up_failed()
         try:
-            ending = folder.ending(scenario, store)
+            ending = folder.ending(scenario, store) or over_budget(store)
             if ending is None:
                 agents.check_ready()
             store.note("", "started", json.dumps(agents.facts()))
@@ -175,9 +181,11 @@ def _teach(
     names = [name for members in agents.own.values() for name in members]
     spec = folder.broker(scenario, names)
     launcher = agents.launcher(BROKER, spec, folder.logs, scenario.limits.restarts)
-    launcher.start(later=names if scenario.time_share else [])
+    without_work = dropped_agents(scenario, changes(store).dropped)
+    resting = agents.own if scenario.time_share else without_work & agents.own.keys()
+    launcher.start(later=[name for agent in resting for name in agents.own[agent]])
     try:
-        with monitor:
+        with monitor, ControlFolder(folder.path) as control:
             # Making the problems takes a while: the processes start meanwhile.
             bank = folder.bank(scenario, store)
             agents.give_answers({problem.text: problem.answer for problem in bank.problems})
@@ -199,6 +207,9 @@ def _teach(
                     keep_file=folder.keep_training,
                     prompt_of=agents.prompt,
                     turns=TimeSharing(agents.own, launcher, client) if scenario.time_share else None,
+                    processes=agents.own,
+                    control=control,
+                    check_student=partial(check_student, folder, store),
                 )
                 if scenario.task.sandbox == "none" and any(one.form == "code" for one in bank.problems):
                     store.note("", "unprotected", "programs of models run without a sandbox")

@@ -322,6 +322,10 @@ class Store:
             return str(text)
         raise KeyError(request_id)
 
+    def completion_tokens(self) -> int:
+        """Completion tokens of all results."""
+        return int(next(self.rows("SELECT coalesce(sum(completion_tokens), 0) FROM result"))[0])
+
     def events(self, after: int = 0, kinds: Iterable[str] = ()) -> list[ClassEvent]:
         """Events with a larger number than `after`, oldest first."""
         rows = self._db.execute("SELECT seq, at, agent, kind, detail FROM event WHERE seq > ? ORDER BY seq", (after,))

@@ -46,6 +46,8 @@ class ClassAnswers(msgspec.Struct, frozen=True):
     simulated: bool
     unprotected: bool = False
     """Whether it ran programs of models without a sandbox."""
+    dropped: tuple[str, ...] = ()
+    """Students that were dropped while it ran (`run.py ctl`)."""
     adds: dict[str, tuple[list[float], list[float]]] = {}
     """By student, its Shapley value for each TP, by MAX and by SUM; empty for a single student."""
     taught: Sequence[Problem] = ()
@@ -91,6 +93,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         differing=sum(_differ(lesson, students) for lesson in lessons),
         simulated=any(agent.engine == "simulated" for agent in scenario.agents),
         unprotected=facts.unprotected,
+        dropped=facts.changes.dropped,
         adds=adds,
         taught=[problems[lesson.tp] for lesson in lessons],
     )

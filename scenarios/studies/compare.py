@@ -20,6 +20,7 @@ from scenarios.session.run_dir import RunFolder
 from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.pooling import Difference, difference
+from scenarios.studies.sentences import without_students
 from scenarios.studies.tables import ROWS_SHOWN
 from scenarios.studies.terms import by_name, lineup_of
 
@@ -119,6 +120,7 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
     if any(run.answers.simulated for run in compared):
         notes.append("Some agents are simulated: the figures say nothing about any language model.")
     notes += [UNPROTECTED] * any(run.answers.unprotected for run in compared)
+    notes += without_students({str(run.folder): run.answers.dropped for run in compared if run.answers.dropped})
     runs = [
         ComparedRun(
             run=str(run.folder),

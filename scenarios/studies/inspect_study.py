@@ -1,4 +1,4 @@
-"""The commands `show` and `export` on the folder of a study; on that of a class they are those of session/inspect_run.
+"""The commands `show`, `report` and `export` on the folder of a study, or else of a class (session/inspect_run).
 
 `show` says which classes a study has, and `export` writes all of them as one set of tables.
 """
@@ -14,10 +14,21 @@ from scenarios.report.console import print_json, say
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Trimmed
 from scenarios.session import inspect_run
-from scenarios.session.command_line import Overwrite
+from scenarios.session.command_line import AsJson, Overwrite, RunOrStudyDir
+from scenarios.session.conclusion import report_class
 from scenarios.session.exit_codes import COMPLETE
+from scenarios.session.run_dir import RunFolder
+from scenarios.studies.commands import rebuild_study
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.terms import value_label
+
+
+def report(run_dir: RunOrStudyDir, /, *, as_json: AsJson = False) -> int:
+    """Rebuild summary and page of a class, or of a study and all its classes, from the records of every answer."""
+    out, err = Console(), Console(stderr=True)
+    if (of := StudyFolder(run_dir)).used:
+        return rebuild_study(of, out, err, as_json=as_json)
+    return report_class(RunFolder(run_dir), out, err, as_json=as_json)
 
 
 def show(

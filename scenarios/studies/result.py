@@ -77,6 +77,8 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     simulated: bool
     unprotected: bool = False
     """A class ran programs of models without a sandbox (task.sandbox: none)."""
+    dropped: dict[str, tuple[str, ...]] = {}
+    """By cell: students that were dropped while its class ran (`run.py ctl`)."""
     answer: list[str]
     """The result in sentences, what to doubt first."""
     primary: list[Difference]
@@ -222,6 +224,7 @@ def _pooled(
         status="complete" if len(complete) == len(runs) else "partial",
         simulated=any(one.simulated for one in classes),
         unprotected=any(one.unprotected for one in classes),
+        dropped={cell.name: one.dropped for cell, one in complete if one.dropped},
         answer=[],
         primary=primary,
         lineups=found,

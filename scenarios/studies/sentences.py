@@ -1,6 +1,6 @@
 """The result of a study in sentences: first what takes its meaning away, then each primary comparison."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scenarios.report.formatting import many, points
@@ -31,8 +31,15 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
     if result.simulated:
         found.append("The agents are simulated: the figures say nothing about any language model.")
     found += [UNPROTECTED] * result.unprotected
+    found += without_students(result.dropped)
     n = next((one.n for one in result.methods.values()), 0)
     return [*found, *filter(None, [caution(n)])]
+
+
+def without_students(dropped: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence on classes from which students were dropped; none where there is no such class."""
+    named = "; ".join(f"{name} without {', '.join(students)}" for name, students in dropped.items())
+    return [f"Not as they are described, since students were dropped while they ran: {named}."] if named else []
 
 
 def not_equal(entries: Sequence[str]) -> str:

@@ -17,8 +17,8 @@ from broker.errors import PlacementError, TaskError
 from scenarios.config import load
 from scenarios.report.console import say
 from scenarios.session.conclusion import conclude
+from scenarios.session.ending import Ending
 from scenarios.session.run_dir import RunFolder
-from scenarios.session.runner import Ending
 from tests import classes
 
 GOOD = """\

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from scenarios.config.schema import Scenario
+from scenarios.report import steering
 from scenarios.report.count_notes import ODDITIES
 from scenarios.report.formatting import many, percent, uncorrected
 from scenarios.report.summary import Summary
@@ -20,6 +21,7 @@ def _doubts(summary: Summary) -> Iterator[str]:
         yield "Agents are simulated: the figures say nothing about any language model."
     if summary.unprotected:
         yield UNPROTECTED
+    yield from steering.sentences(summary.changes, summary.status)
     if summary.caution:
         yield summary.caution
     if summary.counts.failed:

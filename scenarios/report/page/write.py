@@ -138,6 +138,11 @@ def status(found: Status, shown: str) -> str:
             return "Complete."
         case "running":
             return f"Running: these are the results so far. python run.py report {shown} writes this page again."
+        case "budget":
+            return (
+                "Ended with what it had when its budget was spent. It continues with: python run.py ctl "
+                f"{shown} budget none; python run.py resume {shown}"
+            )
         case "interrupted":
             return f"Interrupted. It continues with: python run.py resume {shown}"
         case "failed":

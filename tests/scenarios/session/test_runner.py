@@ -31,6 +31,7 @@ from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Resu
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.replay import replay
 from scenarios.levels.results import DETAIL
+from scenarios.levels.steered import SteeredLevel
 from scenarios.session import request_limits
 from scenarios.session.runner import EXTERNAL_FAREWELL_S, FAREWELL_S, ClassRunner
 from scenarios.store.prompts import Parts, read
@@ -175,9 +176,10 @@ def classroom(
 ) -> ClassRunner:
     client: Client = school  # type: ignore[assignment]
     level = level or ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
+    steered = SteeredLevel(level, (), lambda id: store.find(id) is not None)
     return ClassRunner(
-        SCENARIO, BANK, level, grader, store, client, launcher or Idle(), answerers=ANSWERERS, weights={"teacher": "w"},  # type: ignore[arg-type]
-        keep_file=keep, clock=clock, prompt_of=prompt_of,
+        SCENARIO, BANK, steered, grader, store, client, launcher or Idle(), answerers=ANSWERERS,  # type: ignore[arg-type]
+        weights={"teacher": "w"}, keep_file=keep, clock=clock, prompt_of=prompt_of,
     )  # fmt: skip
 
 
