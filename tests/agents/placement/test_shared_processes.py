@@ -104,13 +104,14 @@ def test_a_shared_process_looks_like_one_process_for_each_of_its_agents() -> Non
     assert launcher.starved("bob") and not launcher.starved("cyd")
     assert launcher.last_words("ada") == "of simulated.1"
     assert launcher.last_words("teacher") == "of teacher"
-    assert launcher.send_away("cyd") == 9
+    assert launcher.send_away("teacher") == 9
+    assert launcher.send_away("cyd") == 0, "others need its process"
     assert launcher.stop(1.0) == []
     launcher.start(["cyd", "teacher"])
     launcher.kill("bob", "it hangs", 7)
     launcher.bring("bob")
     assert inner.asked == [
-        ("send_away", "simulated.2"), ("start", "simulated.2", "teacher"), ("kill", "simulated.1", "it hangs", 7),
+        ("send_away", "teacher"), ("start", "simulated.2", "teacher"), ("kill", "simulated.1", "it hangs", 7),
         ("bring", "simulated.1"),
     ]  # fmt: skip
 
