@@ -8,7 +8,7 @@ import pytest
 
 from scenarios.config import load
 from scenarios.session.request_counts import counts
-from tests import classes
+from tests import classes, evidence
 
 README = (classes.ROOT / "README.md").read_text()
 TUTORIAL = (classes.ROOT / "docs" / "first-class.md").read_text()
@@ -50,8 +50,8 @@ def test_the_pages_that_readme_links_to_are_there() -> None:
         assert (classes.ROOT / page).is_file(), page
 
 
-def test_the_sample_of_a_report_is_what_that_class_prints(tmp_path: Path) -> None:
-    (sample,) = re.findall(r"for instance of `scenarios/smoke.yaml`:\n\n```\n(.*?)```", README, re.S)
-    said = classes.finish(classes.start(tmp_path / "run"))
+def test_the_sample_of_a_report_is_that_of_a_recorded_class() -> None:
+    (sample,) = re.findall(r"of `scenarios/multi_student.yaml`.*?:\n\n```\n(.*?)```", README, re.S)
+    printed = evidence.page("multi_student", evidence.results()["multi_student"])
     for part in sample.split("...\n"):
-        assert part in said
+        assert part in printed
