@@ -57,8 +57,9 @@ class SharedProcessLauncher:
         self._process = {agent: process for process, agents in members.items() for agent in agents}
 
     def start(self, later: Collection[str] = ()) -> None:
-        """See LocalLauncher."""
-        self._launcher.start({self._of(name) for name in later})
+        """See LocalLauncher. A process starts later only if all its agents do."""
+        processes = {self._of(name) for name in later}
+        self._launcher.start({one for one in processes if set(self._agents(one)) <= set(later)})
 
     def ended(self, timeout_s: float = 0.0) -> list[ChildEnded]:
         """See LocalLauncher: an entry for each agent of a process that ended."""

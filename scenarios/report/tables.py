@@ -66,7 +66,7 @@ def summary_tables(summary: Summary) -> RenderableType:
         parts += [baselines.table(summary.baselines)] if summary.baselines else []
         parts += [comparisons(summary), students(summary)]
         if summary.shapley and len(summary.shapley.students) > 1:
-            parts.append(student_values(summary.shapley))
+            parts.append(student_values(summary.shapley, summary.about_shown))
         parts += [] if summary.allocation else [line_ups(summary)]
         parts += breakdown.tables(summary.by_level, summary.by_subject)
         parts.append(Sentences(assumption(summary)))
@@ -230,9 +230,10 @@ def students(summary: Summary) -> Ruled:
     return table
 
 
-def student_values(found: Shapley) -> Ruled:
-    """The Shapley values."""
+def student_values(found: Shapley, about: str = "") -> Ruled:
+    """The Shapley values; `about`: which students they are of, where not of all."""
     how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
+    how += f" Everybody: {about}." if about else ""
     table = Ruled(
         "What each student adds to SC, in points",
         "Shapley values: what a student adds when it joins, averaged over all orders of joining; together they are the "

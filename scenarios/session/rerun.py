@@ -65,6 +65,7 @@ class Extension:
 
     def __init__(self, folder: RunFolder, overrides: Sequence[str] = (), joining: Sequence[Agent] = ()) -> None:
         self._folder = folder
+        self.joining = joining
         self._before, self.scenario = folder.scenario(), folder.scenario(tuple(overrides))
         for student in joining:
             self.scenario = with_student(self.scenario, student)

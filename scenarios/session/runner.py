@@ -97,7 +97,7 @@ class ClassRunner:
         self._keep_file = keep_file
         self._turns = turns
         self._teacher = "" if turns else scenario.teacher.name
-        self._due_per_answer = 0
+        self._due_per_answer = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
         """About how many requests to students become due with an answer of the teacher."""
         self._clock = clock
         self._problems: dict[str, Problem] = {problem.id: problem for problem in bank.problems}
@@ -108,7 +108,7 @@ class ClassRunner:
         self._chain = lru_cache(maxsize=1024)(chain)
         self._due = DueRequests(self._pools)
         self._steering = Steering(
-            scenario, store, client, self._due, level, self._queue, control, check_student, launcher, processes, clock
+            scenario, store, client, self._due, level, self._take, control, check_student, launcher, processes, clock
         )
         self._wanted: list[tuple[str, str, int, int, str, str]] = []
         """What level 3 wants results for, as rows of the table `asked` that are not written yet."""
@@ -130,8 +130,6 @@ class ClassRunner:
             step, reused = replay(self._level, self._level.begin(), self._store.find)
             self._queue(step)
             self._keep_wanted()
-            if asked := self._due.outstanding[self._teacher]:
-                self._due_per_answer = sum(self._level.totals().values()) // asked
             while not self._level.finished:
                 if spent := self._steering.over_budget:
                     self._drain("the budget is spent; finishing what is under way")
@@ -161,7 +159,7 @@ class ClassRunner:
             with contextlib.suppress(sqlite3.Error):
                 self._keep_totals()
             return Ending("failed", str(error), reused)
-        return Ending("complete", "", reused, joins=self._steering.joins)
+        return Ending("complete", "", reused, joins=self._steering.joins and not self._drain_asked)
 
     # --- sending ----------------------------------------------------------------------------------------
 
@@ -293,10 +291,14 @@ class ClassRunner:
             self._due.remove(record.request_id)
             if record.failed:
                 self._store.note(record.agent, "failed", f"{record.request_id} {record.failed}: {record.detail}"[:500])
-            step, _ = replay(self._level, self._level.receive(result_of(record)), self._store.find)
-            self._queue(step)
-            self._announce(step)
+            self._take(self._level.receive(result_of(record)))
         self._keep_wanted()
+
+    def _take(self, step: Step) -> None:
+        """Queue what became due and has no result yet, and tell the agents and the monitor what is new."""
+        step, _ = replay(self._level, step, self._store.find)
+        self._queue(step)
+        self._announce(step)
 
     def _announce(self, step: Step) -> None:
         for due in step.feedback:

@@ -122,6 +122,8 @@ def hold(
         _check_prompts(store, folder, agents)
         answerers = {name: agents.answerers[pool] for name, pool in scenario.pools.items()}
         if extension:
+            if extension.joining and not over_budget(store):
+                agents.check_ready()  # a class goes on without a student that cannot join, so nothing is changed before
             extension.prepare(store, answerers)
         store.keep_answerers(answerers)
         folder.keep(scenario)

@@ -47,7 +47,7 @@ class Steering:
         client: the classroom's connection to the broker.
         due: its requests without a result.
         level: its level.
-        queue: adds what became due.
+        take: queues and announces what became due.
         control: where commands come in; None: none come.
         check_student: raises an LbtError where a student cannot join.
         launcher: ends the processes of a student that was dropped.
@@ -62,7 +62,7 @@ class Steering:
         client: Client,
         due: DueRequests,
         level: SteeredLevel,
-        queue: Callable[[Step], None],
+        take: Callable[[Step], None],
         control: ControlFolder | None,
         check_student: Callable[[Agent], None],
         launcher: SeatLauncher,
@@ -74,7 +74,7 @@ class Steering:
         self._client = client
         self._due = due
         self._level = level
-        self._queue = queue
+        self._take = take
         self._control = control
         self._check_student = check_student
         self.joins = False
@@ -178,7 +178,7 @@ class Steering:
         for request in awaited:
             self._due.remove(request.id)
         self._forget([request.id for request in awaited if request.id in sent])
-        self._queue(self._level.drop(student, awaited))
+        self._take(self._level.drop(student, awaited))
         self._end_processes(student)
         left_out = many(self._level.not_asked.total() - before, "request")
         return f"{student} is dropped: {left_out} without a result so far will not be asked; its results stay"

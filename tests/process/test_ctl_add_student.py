@@ -77,14 +77,22 @@ def test_a_student_that_was_to_join_before_a_kill_joins_on_resume(
     assert len(classes.events(out, "added")) == 1
 
 
-def test_a_class_goes_on_without_a_student_that_cannot_join(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("student", "why"),
+    [
+        ("model: ./nowhere", "nowhere"),
+        ("engine: openai, model: m, engine_args: {base_url: 'http://127.0.0.1:9', key_env: NO_SUCH_KEY}", "NO_SUCH_KEY"),
+    ],
+    ids=["no model", "no key"],
+)
+def test_a_class_goes_on_without_a_student_that_cannot_join(tmp_path: Path, student: str, why: str) -> None:
     out, file = tmp_path / "run", tmp_path / "absent.yaml"
-    file.write_text("{name: absent, model: ./nowhere}")
+    file.write_text(f"{{name: absent, {student}}}")
     with classes.held(out, *SMALL, enough=ENOUGH, **HELD) as process:
         ctl(out, "add-student", file)
         classes.wait_until(process, lambda: bool(classes.events(out, "not_added")))
     said = " ".join(classes.finish(process).split())
-    assert "The class goes on without absent, which cannot join it" in said and "nowhere" in said
+    assert "The class goes on without absent, which cannot join it" in said and why in said
     found = classes.summary(out)
     assert [one["name"] for one in found["students"]] == ["weak", "average", "strong"]
     assert (found["status"], found["changes"]["joining"], found["changes"]["added"]) == ("complete", {}, {})

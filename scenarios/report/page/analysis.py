@@ -51,6 +51,7 @@ def shapley(summary: Summary) -> Chart | None:
         return None
     found = summary.shapley
     how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
+    how += f" Everybody: {summary.about_shown}." if summary.about_shown else ""
     note = (
         "By M1 SUM. A bar is the Shapley value: what the student adds when it joins, averaged over all orders. "
         f"Together they are the gain of M1 SUM with everybody over the majority vote, {points(found.gain_sum)} "

@@ -213,6 +213,7 @@ def _up(summary: Summary) -> tuple[Chart | None, str]:
         "M1 SUM with everybody, minus M1 SUM with one student that has as many exams by repeats and copies. Right "
         f"of the thin line: different students are worth more than more exams of one.{lacking}"
     )
+    note += f" Everybody: {summary.about_shown}." if summary.about_shown else ""
     chart = dot_plot(
         "Everybody minus one student with as many exams", dots, table,
         domain=around_zero(by_sum.ci95 for *_, by_sum in found), reference=0.0,
@@ -236,7 +237,7 @@ def points_interval(ci95: tuple[float, float]) -> str:
 
 def _name(up: LineUp, summary: Summary) -> str:
     """The students of a line-up."""
-    return "everybody" if len(up.students) == len(summary.students) > 2 else " + ".join(up.students)
+    return "everybody" if len(up.students) == len(summary.students_shown) > 2 else " + ".join(up.students)
 
 
 def _size(up: LineUp) -> int:

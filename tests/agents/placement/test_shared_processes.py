@@ -107,7 +107,7 @@ def test_a_shared_process_looks_like_one_process_for_each_of_its_agents() -> Non
     assert launcher.send_away("teacher") == 9
     assert launcher.send_away("cyd") == 0, "others need its process"
     assert launcher.stop(1.0) == []
-    launcher.start(["cyd", "teacher"])
+    launcher.start(["ada", "cyd", "teacher"])
     launcher.kill("bob", "it hangs", 7)
     launcher.bring("bob")
     assert inner.asked == [
