@@ -81,7 +81,10 @@ def test_a_student_that_was_to_join_before_a_kill_joins_on_resume(
     ("student", "why"),
     [
         ("model: ./nowhere", "nowhere"),
-        ("engine: openai, model: m, engine_args: {base_url: 'http://127.0.0.1:9', key_env: NO_SUCH_KEY}", "NO_SUCH_KEY"),
+        (
+            "engine: openai, model: m, engine_args: {base_url: 'http://127.0.0.1:9', key_env: NO_SUCH_KEY}",
+            "NO_SUCH_KEY",
+        ),
     ],
     ids=["no model", "no key"],
 )
