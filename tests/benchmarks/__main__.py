@@ -8,6 +8,8 @@ import argparse
 import importlib
 import json
 import platform
+import signal
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -65,6 +67,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="only the last line")
     args = parser.parse_args()
+    # So that a benchmark that is told to end ends what it has started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     module = importlib.import_module(f"tests.benchmarks.{BENCHMARKS[args.name]}")
     found = module.run(args.quick, args.seed)
     found["detail"] = {**found["detail"], "seed": args.seed, "machine": machine()}

@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 from agents import engines
 from agents.engines.base import Settings
@@ -150,9 +152,21 @@ def _in_process(serve: Callable[[Job, Connection], None], job: Job) -> Outcome:
             end = time.perf_counter()
         except EOFError as error:
             raise PeerError("its process ended before it had answered") from error
+        except BaseException:
+            _end_all(process.pid)
+            raise
         finally:
             process.join()
     return Outcome(texts, ready - begin, end - ready, memory.mb)
+
+
+def _end_all(pid: int) -> None:
+    """End a process and all that it started; vLLM's engine outlives the process that it serves."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (*process.children(recursive=True), process):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 @contextmanager
