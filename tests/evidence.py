@@ -22,6 +22,9 @@ FOLDER = Path(__file__).parents[1] / "docs" / "evidence"
 WIDTH = 100
 GAINS, SIGNALS = "gains.svg", "signals.svg"
 HEADINGS = ("class", "teacher, students", "TPs", "EAs", "SC", "M1 SUM", "best TR", "SUM - SC, points", "AUC of LbT")
+TRAINED = ("class", "TPs", "held-out", "original", "M2", "correctness", "shuffled")
+"""Then the differences of M2 from each of the others."""
+TEACHERS = ("original", "m2", "correctness_dpo", "shuffled")
 NAMES = {
     "qwen2.5-coder-1.5b-instruct": "Qwen 1.5B",
     "qwen2.5-coder-0.5b-instruct": "Qwen 0.5B",
@@ -81,6 +84,34 @@ def _row(name: str, one: Summary) -> tuple[str, ...]:
     )
 
 
+def training(found: dict[str, Summary]) -> str:
+    """All results of level 2 in a table in Markdown: pass@1 on held-out problems."""
+    headings = (*TRAINED, *(f"M2 - {name}" for name in ("original", "correctness", "shuffled")))
+    rows = [_trained_row(name, one) for name, one in found.items() if one.level == 2]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [headings, ("---",) * len(headings), *rows])
+
+
+def _trained_row(name: str, one: Summary) -> tuple[str, ...]:
+    last = one.levels.learn.rounds[-1]
+    measured = {row.teacher: row for row in last.teachers}
+    pairs = {(pair.a, pair.b): pair for pair in last.paired if pair.measure == "sampled"}
+    differences = []
+    for other in ("original", "correctness_dpo", "shuffled"):
+        sign, pair = (1, pairs["m2", other]) if ("m2", other) in pairs else (-1, pairs[other, "m2"])
+        low, high = sorted(100 * sign * bound for bound in pair.ci95)
+        better, worse = (pair.wins, pair.losses)[::sign]
+        differences.append(
+            f"{100 * sign * pair.difference:+.1f} ({low:+.1f} to {high:+.1f}); {better} better, {worse} worse"
+        )
+    return (
+        f"[{name}](evidence/{name}.md)",
+        f"{one.counts.teaching_problems}",
+        f"{measured['original'].n}",
+        *(percent(measured[teacher].sampled) for teacher in TEACHERS),
+        *differences,
+    )
+
+
 def who(one: Summary) -> str:
     """The models of a class: the teacher's, and those of its students."""
     teacher, *students = [NAMES.get(agent.model, agent.model) for agent in one.agents]
@@ -137,7 +168,7 @@ def main() -> None:
         (FOLDER / f"{name}.md").write_text(page(name, one), "utf-8")
     for name, drawn in pictures(found).items():
         (FOLDER / name).write_text(drawn, "utf-8")
-    print(overview(found))
+    print(overview(found), training(found), sep="\n\n")
 
 
 if __name__ == "__main__":
