@@ -6,7 +6,8 @@ clock, no I/O.
 
 from collections import Counter
 from collections.abc import Collection
-from typing import NamedTuple
+
+import msgspec
 
 from broker.actions import ActionList
 from broker.pool import Pool, PoolAgent, QueuedRequest
@@ -22,7 +23,7 @@ MAX_DEATHS = 3
 """A request fails after so many deaths of agents that held nothing else."""
 
 
-class Finished(NamedTuple):
+class Finished(msgspec.Struct, frozen=True):
     """A result that the classroom has not acknowledged."""
 
     result: Envelope
@@ -83,12 +84,12 @@ class Work:
         request = self.requests[request_id] = QueuedRequest(asked, pool)
         pool.unfinished += 1
         pool.push(request)
-        agent = next((agent for agent in pool.agents.values() if request_id in agent.claims), None)
-        if agent and not agent.alone:
-            agent.claims.discard(request_id)
-            self._adopt(agent, request, now)
-        else:
-            self.dispatch(pool, now)
+        for agent in pool.agents.values():
+            if request_id in agent.claims and not agent.alone:
+                agent.claims.discard(request_id)
+                self._adopt(agent, request, now)
+                return
+        self.dispatch(pool, now)
 
     def dispatch(self, pool: Pool, now: float) -> None:
         """Lease waiting requests of `pool` as long as an agent has room."""
@@ -172,8 +173,9 @@ class Work:
             objection = "which it does not hold"
         else:
             self._close(request, sender, now)
-            self.finished[request_id] = Finished(result._replace(peer=name), {sender, *request.late_senders}, pool)
-            self.out.forward_to_classroom(self.finished[request_id].result)
+            result = Envelope(result.kind, name, request_id, result.affinity, result.body)  # faster than _replace
+            self.finished[request_id] = Finished(result, {sender, *request.late_senders}, pool)
+            self.out.forward_to_classroom(result)
         if pool in self.pools:
             self.dispatch(self.pools[pool], now)
         return objection
