@@ -148,7 +148,8 @@ class Work:
             Why the result does not count; empty: it does, or the request had one already.
         """
         request_id = result.request_id
-        agent = self.pools[pool].agents.get(sender) if pool in self.pools else None
+        known = self.pools.get(pool)
+        agent = known.agents.get(sender) if known else None
         if agent and request_id in agent.claims:
             agent.claims.discard(request_id)
             agent.pool.recount(agent)
@@ -176,8 +177,8 @@ class Work:
             result = Envelope(result.kind, name, request_id, result.affinity, result.body)  # faster than _replace
             self.finished[request_id] = Finished(result, {sender, *request.late_senders}, pool)
             self.out.forward_to_classroom(result)
-        if pool in self.pools:
-            self.dispatch(self.pools[pool], now)
+        if known:
+            self.dispatch(known, now)
         return objection
 
     def acknowledge(self, request_ids: Collection[str], alive: Collection[bytes], now: float) -> None:

@@ -6,12 +6,14 @@ See tests/benchmarks/broker_load.py for what is driven, and for what is unlike.
 import statistics
 from typing import Any
 
+from broker.protocol import BATCH
 from tests.benchmarks.broker_load import BODY, Setup, compare, figures, ratios
 from tests.benchmarks.broker_load import __doc__ as unlike
 
 SETUPS = {
     "proxy": Setup("proxy", True, 1),
     "broker": Setup("broker", True, 1),
+    "broker as it is": Setup("broker", True, BATCH),
     "proxy over ipc": Setup("proxy", False, 1),
     "broker over ipc": Setup("broker", False, 1),
 }
@@ -29,6 +31,9 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
         "detail": {
             "what": "requests per CPU-second of the broker over those of zmq.proxy, one by one, CURVE over tcp",
             "ratios": [round(one, 3) for one in rounds],
+            "ratios of the broker as it is, whose sends carry all that waits": [
+                round(one, 3) for one in ratios(found, "broker as it is", "proxy")
+            ],
             "ratios over ipc": [round(one, 3) for one in ratios(found, "broker over ipc", "proxy over ipc")],
             **figures(found),
             "bytes of a request": len(BODY),

@@ -7,19 +7,20 @@ the round trip of a request while no other waits. See tests/benchmarks/broker_lo
 import statistics
 from typing import Any
 
+from broker.protocol import BATCH
 from tests.benchmarks.broker_load import BODY, Setup, compare, figures, ratios
 from tests.benchmarks.broker_load import __doc__ as unlike
 
 MANY = {
     "proxy, one by one": Setup("proxy", True, 1),
-    "broker, batched": Setup("broker", True, 64),
+    "broker, batched": Setup("broker", True, BATCH, peers=BATCH),
     "proxy over ipc, one by one": Setup("proxy", False, 1),
-    "broker over ipc, batched": Setup("broker", False, 64),
+    "broker over ipc, batched": Setup("broker", False, BATCH, peers=BATCH),
 }
 FEW = {
     "proxy, one request at a time": Setup("proxy", True, 1, window=1),
     "broker that does not batch, one request at a time": Setup("broker", True, 1, window=1),
-    "broker that batches, one request at a time": Setup("broker", True, 64, window=1),
+    "broker that batches, one request at a time": Setup("broker", True, BATCH, peers=BATCH, window=1),
 }
 
 

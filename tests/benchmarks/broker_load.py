@@ -82,7 +82,9 @@ class Setup(NamedTuple):
     encrypted: bool
     """CURVE over tcp; else ipc."""
     batch: int
-    """Most messages in one send, of the peers and of the broker."""
+    """Most messages in one send of the broker."""
+    peers: int = 1
+    """Most messages in one send of the peers; with more than one they read packed sends."""
     window: int = ASKED
     """Most unfinished requests."""
 
@@ -132,10 +134,11 @@ def cpu_s(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def running(kind: str, encrypted: bool, batch: int) -> "Iterator[Rig]":
+def running(setup: Setup) -> "Iterator[Rig]":
     """A proxy or a broker in a process, and the two peers connected to it."""
     with tempfile.TemporaryDirectory(prefix="lbt") as place:
         folder = Path(place)
+        kind, encrypted = setup.kind, setup.encrypted
         keys = folder / "keys"
         auth.make_keys(keys, NAMES)
         if encrypted:
@@ -149,7 +152,7 @@ def running(kind: str, encrypted: bool, batch: int) -> "Iterator[Rig]":
             supervised=NAMES,
             stalled_s=1e6,
         )
-        middle = Middle(kind, spec, ends[2], batch)
+        middle = Middle(kind, spec, ends[2], setup.batch)
         process = child_process.spawn("tests.benchmarks.broker_middle", middle, env={}, log=folder / "log")
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -160,11 +163,11 @@ def running(kind: str, encrypted: bool, batch: int) -> "Iterator[Rig]":
                 if encrypted:
                     auth.secure_client(socket, keys, name)
                 socket.connect(end)
-                peers.append(Peer(socket, batch))
+                peers.append(Peer(socket, setup.peers))
             if kind == "broker":
                 hellos = (
-                    Hello(name="classroom", role="classroom", packed=batch > 1),
-                    Hello(name="ann", role="student", state="ready", credit=HELD, packed=batch > 1),
+                    Hello(name="classroom", role="classroom", packed=setup.peers > 1),
+                    Hello(name="ann", role="student", state="ready", credit=HELD, packed=setup.peers > 1),
                 )
                 for peer, hello in zip(peers, hellos, strict=True):
                     peer.socket.send_multipart(to_frames([envelope(hello)]))
@@ -250,7 +253,7 @@ def compare(rounds: int, count: int, setups: Mapping[str, Setup]) -> dict[str, l
     """Rounds of `count` requests through each of these, in turn; all of them run all the time."""
     found: dict[str, list[Load]] = {name: [] for name in setups}
     with contextlib.ExitStack() as stack:
-        rigs = {name: stack.enter_context(running(*setup[:3])) for name, setup in setups.items()}
+        rigs = {name: stack.enter_context(running(setup)) for name, setup in setups.items()}
         order = list(setups)
         for name in order:
             rigs[name].measure(setups[name].window, setups[name].window)
