@@ -26,6 +26,7 @@ from broker.protocol import (
     decode,
     envelope,
 )
+from broker.version import package_version
 from broker.work_messages import MAX_COUNT, Failed, Message
 
 
@@ -47,7 +48,9 @@ class DeliverySession:
     """
 
     def __init__(self, hello: Hello) -> None:
-        self.hello = hello if hello.pid else msgspec.structs.replace(hello, pid=os.getpid())
+        self.hello = msgspec.structs.replace(
+            hello, pid=hello.pid or os.getpid(), version=hello.version or package_version(), packed=True
+        )
         self.welcome: Welcome | None = None
         """The last one."""
         self.greeted = False

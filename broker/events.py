@@ -4,6 +4,7 @@
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -41,7 +42,13 @@ class Sender(NamedTuple):
         return self.user or f"process {self.process}"
 
 
-class Incoming(NamedTuple):
+@lru_cache(maxsize=4096)
+def holder_of_key(name: str) -> Sender:
+    """The sender with the key of this name."""
+    return Sender(user=name)
+
+
+class Incoming(msgspec.Struct, frozen=True):
     """A peer sent an envelope."""
 
     peer: bytes
@@ -115,7 +122,7 @@ def checked(hello: Hello) -> Hello:
     for name in (hello.name, hello.pool or hello.name):
         if not NAME.fullmatch(name):
             raise WireError(f"Hello from {name[:64]!r}: a name has 1 to 64 letters, digits, _ . and -")
-    texts = {field: getattr(hello, field) for field in ("answerer", "model", "engine", "device", "prompts")}
+    texts = {field: getattr(hello, field) for field in ("answerer", "model", "engine", "device", "prompts", "version")}
     for field, text in texts.items():
         if len(text.encode()) > 200:
             raise WireError(f"Hello whose {field} is longer than 200 bytes")

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from broker.child_process import ROOT
 from broker.errors import ProtocolError, SecurityError
 from broker.files import check_private
 from broker.protocol import PROTOCOL
+from broker.version import package_version
 
 MODE = 0o600
 CurveKey = Annotated[str, Meta(min_length=40, max_length=40)]
@@ -52,18 +52,6 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without the keys, for logs and tracebacks."""
         return f"Invitation({self.name} to {self.run} at {self.address})"
-
-
-def package_version() -> str:
-    """The version of this program: of pyproject.toml beside it, or of the installed package."""
-    project = ROOT / "pyproject.toml"
-    if project.is_file():
-        import tomllib
-
-        return str(tomllib.loads(project.read_text())["project"]["version"])
-    from importlib.metadata import version
-
-    return version("lbt-classroom")
 
 
 def write(path: Path, invitation: Invitation) -> None:

@@ -9,7 +9,7 @@ import zmq
 
 from broker import auth, batching
 from broker.endpoints import set_family
-from broker.protocol import MAX_BODY, Envelope, WireError, from_frames, to_frames
+from broker.protocol import MAX_BODY, Envelope, WireError, from_frames, pack
 
 log = logging.getLogger("client")
 
@@ -66,7 +66,7 @@ class PeerSocket:
         if not self.connected:
             return False
         try:
-            batching.send(self.data, to_frames(envelopes))
+            batching.send(self.data, pack(envelopes))
         except zmq.Again:
             return False
         return True
@@ -77,7 +77,7 @@ class PeerSocket:
         unreadable = 0
         for _ in range(READS):
             try:
-                received += from_frames([frame.bytes for frame in batching.receive(self.data)])
+                received += from_frames(batching.receive(self.data)[1])
             except zmq.Again:
                 break
             except WireError as error:

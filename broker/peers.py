@@ -5,11 +5,11 @@ Part of the state machine in broker/state.py: no socket, no clock. Whether a pro
 """
 
 from collections.abc import Collection
-from typing import Literal
 
 import msgspec
 
 from broker.actions import ActionList
+from broker.connection import BARRED, Connection, End
 from broker.events import Sender
 from broker.members import Members
 from broker.pool import PoolAgent
@@ -26,29 +26,6 @@ MAX_REFUSALS = 256
 MAX_ANNOUNCEMENTS = 4
 """How often between two ticks the classroom is sent `Joined` for one agent."""
 
-End = Literal["goodbye", "process", "silent", "stalled", "replaced", "refused", "revoked"]
-"""How an agent can end; see `Lost`."""
-BARRED: tuple[End, ...] = ("refused", "revoked")
-"""After these, nothing counts that comes over the same connection."""
-
-
-class Connection:
-    """What the broker knows about one connection, by its routing id."""
-
-    __slots__ = ("agent", "end", "name", "pool", "sender", "unknown_at")
-
-    def __init__(self, sender: Sender) -> None:
-        self.sender = sender
-        """The connection belongs to its first sender."""
-        self.agent: PoolAgent | None = None
-        """The agent that is connected now."""
-        self.end: End | None = None
-        """How the agent that was connected ended, or `refused`; None: neither."""
-        self.name = self.pool = ""
-        """Of the agent that ended or was refused."""
-        self.unknown_at: float | None = None
-        """When it was last sent `Unknown`."""
-
 
 class Peers:
     """The classroom, the agents and their connections.
@@ -61,6 +38,7 @@ class Peers:
         processes: the processes of this machine.
         out: collects the actions.
         work: the requests.
+        version: of this program; a peer that names another one is refused; empty: none is.
     """
 
     def __init__(
@@ -72,8 +50,10 @@ class Peers:
         processes: ProcessTable,
         out: ActionList,
         work: Work,
+        version: str,
     ) -> None:
         self.epoch = epoch
+        self._version = version
         self.heartbeat_s = heartbeat_s
         self.supervised = frozenset(supervised)
         self.members = members
@@ -106,6 +86,7 @@ class Peers:
 
     def greet(self, peer: bytes, connection: Connection, hello: Hello, now: float) -> None:
         """Handle a Hello."""
+        connection.reads_packed = hello.packed
         hello, process = self._identify(hello, connection.sender)
         owner = self.members[hello.name].process
         if owner not in (0, process) and not self._processes.is_running(owner):
@@ -117,6 +98,9 @@ class Peers:
         parent = 0 if connection.sender.user else self._processes.parent_of(process)
         if hello.protocol != PROTOCOL:
             self._refuse(peer, connection, hello, f"speaks protocol {hello.protocol}, and this broker {PROTOCOL}")
+        elif self._version and hello.version not in ("", self._version):
+            versions = f"has version {hello.version} of this program, and this broker {self._version}"
+            self._refuse(peer, connection, hello, f"{versions}: both need the same")
         elif objection := self.members.objection(hello, connection.sender.user, process, parent):
             self._refuse(peer, connection, hello, objection)
         elif hello.role == "classroom":

@@ -12,10 +12,24 @@ from broker.protocol import Envelope, Heartbeat, Hello, PeerGauge
 class QueuedRequest:
     """A request without a result: it waits in its pool, or one agent holds it (has a lease on it)."""
 
-    __slots__ = ("envelope", "holder", "holders", "killed", "late_senders", "moved", "pool", "suspect")
+    __slots__ = (
+        "affinity",
+        "envelope",
+        "holder",
+        "holders",
+        "id",
+        "killed",
+        "late_senders",
+        "moved",
+        "pool",
+        "suspect",
+    )
 
     def __init__(self, envelope: Envelope, pool: "Pool") -> None:
         self.envelope = envelope
+        self.id = envelope.request_id
+        self.affinity = envelope.affinity or envelope.request_id
+        """Requests of the same affinity share a prompt prefix. A request that names none has one that no other has."""
         self.pool = pool
         self.holder: PoolAgent | None = None
         self.holders: tuple[str, ...] = ()
@@ -28,16 +42,6 @@ class QueuedRequest:
         """Connections of the agents that died while they held this request and nothing else."""
         self.moved = 0.0
         """When it was leased, or last made progress."""
-
-    @property
-    def id(self) -> str:
-        """The request id."""
-        return self.envelope.request_id
-
-    @property
-    def affinity(self) -> str:
-        """Requests of the same affinity share a prompt prefix. A request that names none has one that no other has."""
-        return self.envelope.affinity or self.envelope.request_id
 
 
 class PoolAgent:
@@ -92,9 +96,10 @@ class PoolAgent:
     @property
     def room(self) -> int:
         """How many more requests it accepts now."""
-        if self.hello.state != "ready" or self.alone:
+        hello, held = self.hello, len(self.leases)
+        if hello.state != "ready" or (held == 1 and self.alone):
             return 0
-        return self.hello.credit - len(self.leases) - len(self.claims)
+        return hello.credit - held - len(self.claims)
 
     def gauge(self) -> PeerGauge:
         """A snapshot for the monitor."""
@@ -143,7 +148,10 @@ class Pool:
 
     def push(self, request: QueuedRequest) -> None:
         """Add a new request behind the others of its affinity."""
-        self.groups.setdefault(request.affinity, OrderedDict())[request.id] = request
+        group = self.groups.get(request.affinity)
+        if group is None:
+            group = self.groups[request.affinity] = OrderedDict()
+        group[request.id] = request
         self.waiting += 1
 
     def put_back(self, request: QueuedRequest) -> None:
@@ -179,11 +187,14 @@ class Pool:
             agent = next((agent for agent in self.free.values() if not agent.busy), None)
             if agent is None:
                 return None
-            request = next(iter(self.suspects.values()))
+            _, request = self.suspects.popitem(last=False)
         else:
             agent, affinity = self._match()
-            request = next(iter(self.groups[affinity].values()))
-        self.remove(request)
+            group = self.groups[affinity]
+            _, request = group.popitem(last=False)
+            if not group:
+                del self.groups[affinity]
+        self.waiting -= 1
         return agent, request
 
     def _match(self) -> tuple[PoolAgent, str]:

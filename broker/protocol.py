@@ -6,7 +6,7 @@ versions understand each other. The broker never decodes the body of a request o
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -20,6 +20,11 @@ from broker.work_messages import Count, Message
 PROTOCOL = 2
 MAX_BODY = 1 << 20
 """Largest body, in bytes: a larger one is refused when it is sent and dropped when it is received."""
+MAX_ROUTE = 200
+"""Largest route frame, in bytes."""
+TOO_LONG = f"a route frame longer than {MAX_ROUTE} bytes"
+BATCH = 64
+"""Envelopes that share one send."""
 LAST_PORT = 65534
 """Highest port of a broker; its gauges use the next one."""
 
@@ -59,6 +64,10 @@ class Hello(Message, frozen=True, kw_only=True):
     working: RequestIds = ()
     """Requests that it works on already: a restarted broker must not lease them to another agent."""
     protocol: int = PROTOCOL
+    version: str = ""
+    """Of this program; empty: the peer is another program."""
+    packed: bool = False
+    """The peer reads packed sends, see docs/protocol.md."""
 
 
 class Welcome(Message, frozen=True, kw_only=True):
@@ -279,23 +288,49 @@ def to_frames(envelopes: Iterable[Envelope]) -> list[bytes]:
     return frames
 
 
-def from_frames(frames: Sequence[bytes]) -> Iterator[Envelope]:
-    """The envelopes in a multipart message.
+def pack(envelopes: Sequence[Envelope]) -> list[bytes]:
+    """The frames of one message to a peer that reads packed sends: one frame for several envelopes."""
+    return to_frames(envelopes) if len(envelopes) == 1 else [_encode_packed(envelopes)]
+
+
+def from_frames(frames: Sequence[bytes]) -> list[Envelope]:
+    """The envelopes in a multipart message; a single frame is packed.
 
     Raises:
         WireError: the frames are not five for each envelope, or a route frame is not short UTF-8 text.
     """
+    if len(frames) == 1:
+        return _unpack(frames[0])
     if not frames or len(frames) % 5:
         raise WireError(f"{len(frames)} frames: a message has five")
+    found = []
     for start in range(0, len(frames), 5):
-        route = frames[start : start + 4]
-        if max(map(len, route)) > 200:
-            raise WireError("a route frame longer than 200 bytes")
+        kind, peer, request_id, affinity, body = frames[start : start + 5]
+        if len(kind) > MAX_ROUTE or len(peer) > MAX_ROUTE or len(request_id) > MAX_ROUTE or len(affinity) > MAX_ROUTE:
+            raise WireError(TOO_LONG)
         try:
-            kind, peer, request_id, affinity = map(bytes.decode, route)
+            fields = kind.decode(), peer.decode(), request_id.decode(), affinity.decode(), body
+            found.append(tuple.__new__(Envelope, fields))  # faster than its own constructor
         except UnicodeDecodeError as error:
             raise WireError(f"a route frame is not UTF-8: {error}") from error
-        yield Envelope(kind, peer, request_id, affinity, frames[start + 4])
+    return found
+
+
+_encode_packed = msgspec.msgpack.Encoder().encode
+_decode_packed = msgspec.msgpack.Decoder(Annotated[list[Envelope], Meta(max_length=BATCH)]).decode
+
+
+def _unpack(frame: bytes) -> list[Envelope]:
+    try:
+        found = _decode_packed(frame)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a single frame that is no packed send: {str(error)[:200]}") from error
+    short = MAX_ROUTE // 4  # a character has at most four bytes
+    for kind, peer, request_id, affinity, _ in found:
+        long = len(kind) > short or len(peer) > short or len(request_id) > short or len(affinity) > short
+        if long and max(len(text.encode()) for text in (kind, peer, request_id, affinity)) > MAX_ROUTE:
+            raise WireError(TOO_LONG)
+    return found
 
 
 def digest(*parts: Any) -> str:

@@ -4,6 +4,7 @@ It has one ROUTER for all peers, one PUB for gauges, and one thread (over tcp an
 peer does not read waits in an outbox of that peer alone. All decisions are in broker/state.py.
 """
 
+import gc
 import itertools
 import logging
 import math
@@ -25,12 +26,13 @@ from broker import auth, batching, child_process, logs
 from broker.actions import Forget, LogLine, Send
 from broker.endpoints import check_endpoint, set_family
 from broker.errors import SecurityError
-from broker.events import Clogged, Incoming, Malformed, Revoked, Sender, StateEvent, Tick, Woke
+from broker.events import Clogged, Incoming, Malformed, Revoked, Sender, StateEvent, Tick, Woke, holder_of_key
 from broker.flooding import CHECK_S, FloodGuard, allow_many_connections, cut
 from broker.members import Member
 from broker.processes import process_of
-from broker.protocol import MAX_BODY, Envelope, Gauges, WireError, encode, from_frames, to_frames
+from broker.protocol import MAX_BODY, Envelope, Gauges, WireError, encode, from_frames, pack, to_frames
 from broker.state import BrokerState
+from broker.version import package_version
 
 log = logging.getLogger("broker")
 
@@ -51,6 +53,8 @@ HIGH_WATER = 100
 LINGER_MS = 500
 OVERHEAD = 1024
 """Bytes of memory that an envelope takes beside its body."""
+GC_THRESHOLD = 50_000
+"""New objects after which Python looks for cycles; its own default is 700."""
 MAX_WARNINGS = 10
 """Different warnings that are logged per tick."""
 REFUSED = {
@@ -96,13 +100,20 @@ class BrokerServer:
         check_endpoint(spec.gauges, spec.keys)
         epoch = secrets.token_hex(8)
         self._state = BrokerState(
-            spec.heartbeat_s, spec.stalled_s, spec.credit, epoch, spec.supervised, spec.members, spec.classroom
+            spec.heartbeat_s,
+            spec.stalled_s,
+            spec.credit,
+            epoch,
+            spec.supervised,
+            spec.members,
+            spec.classroom,
+            version=package_version(),
         )
         self._heartbeat_s = spec.heartbeat_s
         self._keys = Path(spec.keys) if spec.keys else None
         self._ring = auth.KeyRing(self._keys) if self._keys else None
-        self._files: dict[str, int] = {}
-        """The descriptor of the connection that each name was last heard over, with keys."""
+        self._heard: dict[str, zmq.Frame] = {}
+        """The last routing frame of each name, with keys: it knows the descriptor of the connection."""
         self._guard = FloodGuard(spec.endpoint, self._kept_mb)
         self._outboxes: defaultdict[bytes, deque[Envelope]] = defaultdict(deque)
         self._warnings = Counter[str]()
@@ -193,12 +204,12 @@ class BrokerServer:
         """Handle what has come; a message that cannot be read is dropped, and those after it are handled."""
         for _ in range(READS):
             try:
-                peer, *frames = batching.receive(self._router)
-                sender = self._sender(peer, now)
+                route, (peer, *frames) = batching.receive(self._router)
+                sender = self._sender(route, now)
                 if sender is None:
                     continue
-                for envelope in list(from_frames([frame.bytes for frame in frames])):
-                    self._handle(Incoming(peer.bytes, envelope, sender), now)
+                for envelope in from_frames(frames):
+                    self._handle(Incoming(peer, envelope, sender), now)
             except zmq.Again:
                 return
             except WireError as error:
@@ -208,14 +219,16 @@ class BrokerServer:
         """Who sent a message; None: the holder of a key that is not accepted any more, whose connection is cut."""
         if self._ring is None:
             return Sender(process=process_of(str(frame.get("Peer-Address"))))
-        key, file = str(frame.get("User-Id")), int(frame.get(zmq.SRCFD))
-        if not self._ring.name(key):
+        key = str(frame.get("User-Id"))
+        name = self._ring.name(key)
+        if not name:
             self._check_keys(now)  # it may be new
-        if name := self._ring.name(key):
-            self._files[name] = file
-            return Sender(user=name)
+            name = self._ring.name(key)
+        if name:
+            self._heard[name] = frame
+            return holder_of_key(name)
         self._warn("dropped: a message of a peer whose key was revoked")
-        cut(file)
+        cut(int(frame.get(zmq.SRCFD)))
         return None
 
     def _check_keys(self, now: float) -> None:
@@ -227,8 +240,8 @@ class BrokerServer:
             return
         for name in revoked:
             self._handle(Revoked(name), now)
-            if name in self._files:
-                cut(self._files.pop(name))
+            if name in self._heard:
+                cut(int(self._heard.pop(name).get(zmq.SRCFD)))
 
     # --- out --------------------------------------------------------------------------------------------
 
@@ -265,10 +278,11 @@ class BrokerServer:
     def _flush(self, now: float) -> None:
         """Send each peer what it has room for."""
         for peer, outbox in list(self._outboxes.items()):
+            frames = pack if self._state.reads_packed(peer) else to_frames
             while outbox:
                 batch = batching.first(outbox)
                 try:
-                    batching.send(self._router, [peer, *to_frames(batch)])
+                    batching.send(self._router, [peer, *frames(batch)])
                 except zmq.Again:
                     break
                 except zmq.ZMQError as error:
@@ -315,6 +329,8 @@ def main() -> int:
     spec = child_process.receive(BrokerSpec)
     logs.configure(spec.log)
     allow_many_connections()
+    # Requests and results are many objects without cycles: searching them for cycles took 5 % of the time.
+    gc.set_threshold(GC_THRESHOLD)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C is for the classroom, which drains; the broker must run until it has.

@@ -12,9 +12,10 @@ import msgspec
 
 from broker import processes
 from broker.actions import Action, ActionList
+from broker.connection import BARRED, Connection
 from broker.events import Clogged, Incoming, Malformed, Revoked, StateEvent, Tick, Woke, read
 from broker.members import Member, Members
-from broker.peers import BARRED, UNTIMED, Connection, Peers
+from broker.peers import UNTIMED, Peers
 from broker.pool import PoolAgent
 from broker.processes import ProcessTable
 from broker.protocol import (
@@ -46,6 +47,7 @@ class BrokerState:
         members: see `Members`.
         classroom: see `Members`.
         process_table: looks up processes of this machine.
+        version: of this program; a peer that names another one is refused; empty: none is.
     """
 
     def __init__(
@@ -58,19 +60,21 @@ class BrokerState:
         members: Mapping[str, Member] | None = None,
         classroom: int = 0,
         process_table: ProcessTable = processes,
+        version: str = "",
     ) -> None:
         self.stalled_s = stalled_s
         self.out = ActionList()
         self.work = Work(credit, self.out)
         rules = Members(members or {}, supervised, classroom)
-        self.peers = Peers(epoch, heartbeat_s, supervised, rules, process_table, self.out, self.work)
+        self.peers = Peers(epoch, heartbeat_s, supervised, rules, process_table, self.out, self.work, version)
 
     def handle(self, event: StateEvent, now: float) -> list[Action]:
         """Handle an event. `now` is monotonic, in seconds, and never decreases."""
         actions = self.out.start()
+        if isinstance(event, Incoming):  # nearly always, and faster than a pattern
+            self._receive(event, now)
+            return actions
         match event:
-            case Incoming():
-                self._receive(event, now)
             case Malformed(reason):
                 self.out.drop(f"dropped: {reason}")
             case Clogged(peer):
@@ -87,6 +91,11 @@ class BrokerState:
         """Whether messages for `peer` are worth keeping until it reads."""
         connection = self.peers.connections.get(peer)
         return peer == self.out.classroom or bool(connection and connection.agent)
+
+    def reads_packed(self, peer: bytes) -> bool:
+        """Whether `peer` reads several envelopes in one frame."""
+        connection = self.peers.connections.get(peer)
+        return bool(connection and connection.reads_packed)
 
     def kept(self) -> Iterator[Envelope]:
         """The envelopes that the state keeps: unfinished requests, and results without an acknowledgement."""
@@ -109,28 +118,30 @@ class BrokerState:
     # --- messages ---------------------------------------------------------------------------------------
 
     def _receive(self, event: Incoming, now: float) -> None:
-        peer, envelope, sender = event
+        peer, envelope, sender = event.peer, event.envelope, event.sender
+        kind = envelope.kind
         try:
             message = read(envelope)
         except WireError as error:
             self.out.drop(f"dropped: {error}")
             return
-        connection = self.peers.connection(peer, sender, now)
+        connection = self.peers.connections.get(peer)
+        if connection is None or connection.sender != sender:
+            connection = self.peers.connection(peer, sender, now)
         if connection is None:
             return
-        kind = envelope.kind
         if isinstance(message, Hello):
             self.peers.greet(peer, connection, message, now)
         elif agent := connection.agent:
             self.peers.hear(agent, now)
-            if kind in FROM_AGENT:
-                FROM_AGENT[kind](self, agent, message, now)
+            if handler := FROM_AGENT.get(kind):
+                handler(self, agent, message, now)
             else:
                 self.out.drop(f"{agent.name} sent a {kind}, which only the classroom may send")
         elif peer == self.out.classroom:
             self.peers.classroom_heard = now
-            if kind in FROM_CLASSROOM:
-                FROM_CLASSROOM[kind](self, message, now)
+            if act := FROM_CLASSROOM.get(kind):
+                act(self, message, now)
             else:
                 self.out.drop(f"the classroom sent a {kind}, which only agents may send")
         elif connection.end:

@@ -6,7 +6,8 @@ clock, no I/O.
 
 from collections import Counter
 from collections.abc import Collection
-from typing import NamedTuple
+
+import msgspec
 
 from broker.actions import ActionList
 from broker.pool import Pool, PoolAgent, QueuedRequest
@@ -22,7 +23,7 @@ MAX_DEATHS = 3
 """A request fails after so many deaths of agents that held nothing else."""
 
 
-class Finished(NamedTuple):
+class Finished(msgspec.Struct, frozen=True):
     """A result that the classroom has not acknowledged."""
 
     result: Envelope
@@ -83,12 +84,12 @@ class Work:
         request = self.requests[request_id] = QueuedRequest(asked, pool)
         pool.unfinished += 1
         pool.push(request)
-        agent = next((agent for agent in pool.agents.values() if request_id in agent.claims), None)
-        if agent and not agent.alone:
-            agent.claims.discard(request_id)
-            self._adopt(agent, request, now)
-        else:
-            self.dispatch(pool, now)
+        for agent in pool.agents.values():
+            if request_id in agent.claims and not agent.alone:
+                agent.claims.discard(request_id)
+                self._adopt(agent, request, now)
+                return
+        self.dispatch(pool, now)
 
     def dispatch(self, pool: Pool, now: float) -> None:
         """Lease waiting requests of `pool` as long as an agent has room."""
@@ -147,7 +148,8 @@ class Work:
             Why the result does not count; empty: it does, or the request had one already.
         """
         request_id = result.request_id
-        agent = self.pools[pool].agents.get(sender) if pool in self.pools else None
+        known = self.pools.get(pool)
+        agent = known.agents.get(sender) if known else None
         if agent and request_id in agent.claims:
             agent.claims.discard(request_id)
             agent.pool.recount(agent)
@@ -172,10 +174,11 @@ class Work:
             objection = "which it does not hold"
         else:
             self._close(request, sender, now)
-            self.finished[request_id] = Finished(result._replace(peer=name), {sender, *request.late_senders}, pool)
-            self.out.forward_to_classroom(self.finished[request_id].result)
-        if pool in self.pools:
-            self.dispatch(self.pools[pool], now)
+            result = Envelope(result.kind, name, request_id, result.affinity, result.body)  # faster than _replace
+            self.finished[request_id] = Finished(result, {sender, *request.late_senders}, pool)
+            self.out.forward_to_classroom(result)
+        if known:
+            self.dispatch(known, now)
         return objection
 
     def acknowledge(self, request_ids: Collection[str], alive: Collection[bytes], now: float) -> None:

@@ -94,13 +94,21 @@ def process_speeds(agents: Sequence[ResolvedAgent], machine: Machine, rates: Seq
         rates: what the user says of single agents, as HOW describes.
 
     Raises:
-        PlacementError: an agent's speed is not known, or a rate cannot be read.
+        PlacementError: the speeds of some agents are not known, all of which are named; or a rate cannot be read.
     """
     given = _read_rates(rates, {agent.config.name for agent in agents})
-    return [_of(agent, machine, given) for agent in agents]
+    found = [_of(agent, machine, given) for agent in agents]
+    unknown: dict[tuple[str, str], list[str]] = {}
+    for agent, speed in zip(agents, found, strict=True):
+        if speed is None:
+            unknown.setdefault(_unknown(agent, machine), []).append(agent.config.name)
+    if unknown:
+        raise _refusal({why: list(dict.fromkeys(names)) for why, names in unknown.items()})
+    return [speed for speed in found if speed is not None]
 
 
-def _of(agent: ResolvedAgent, machine: Machine, given: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _of(agent: ResolvedAgent, machine: Machine, given: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The fields of one process; None: its speed is not known."""
     local = agent.engine in WITH_LOCAL_MODEL
     devices = agent.seat.gpus or ((CPU,) if local else ())
     at_once = agent.config.capacity
@@ -119,6 +127,8 @@ def _of(agent: ResolvedAgent, machine: Machine, given: Mapping[str, dict[str, An
         each = simulated_options(agent.config.engine_args).tokens_per_second
         return same | _constant(each, at_once, "engine_args.tokens_per_second of the simulated agent")
     found = _published(agent, machine)
+    if found is None:
+        return None
     if not found.tokens_per_second:
         return same | _constant(found.alone, at_once, found.source)
     fields = ("tokens_per_second", "measured_with", "alone", "source")
@@ -130,23 +140,45 @@ def _constant(each: float, at_once: int, source: str) -> dict[str, Any]:
     return {"tokens_per_second": each * at_once, "measured_with": at_once, "alone": each, "source": source}
 
 
-def _published(agent: ResolvedAgent, machine: Machine) -> PublishedSpeed:
-    names = [gpu.name for gpu in machine.gpus if gpu.token in agent.seat.gpus]
-    model = agent.config.model.rstrip("/").rpartition("/")[2].casefold()
-    of_model = [one for one in PUBLISHED if model in one.models]
-    for one in of_model:
+def _published(agent: ResolvedAgent, machine: Machine) -> PublishedSpeed | None:
+    names = _gpu_names(agent, machine)
+    for one in _of_model(agent):
         on_gpus = agent.engine == "vllm" and len(names) == one.gpus and all(one.gpu in name for name in names)
         if on_gpus if one.gpu else agent.engine == "openai":
             return one
+    return None
+
+
+def _unknown(agent: ResolvedAgent, machine: Machine) -> tuple[str, str]:
+    """What has no known speed, and how the speed of its model is known; empty: it is not."""
+    names = _gpu_names(agent, machine)
     elsewhere = {"openai": "on a server", "external": "elsewhere"}.get(agent.engine, "on a CPU")
     where = f"on {len(names)} x {names[0]}" if names else elsewhere
-    known = ", ".join(f"with vllm on {one.gpus} x {one.gpu}" if one.gpu else "at its server" for one in of_model)
-    raise PlacementError(
-        f"the speed of {agent.config.model} with {agent.engine} {where} is not known"
-        + (f"; it is known {known} (--set machine.gpus=8xH100)" if known else "")
-        + f"\ngive it: {HOW}",
-        agent=agent.config.name,
+    known = (f"with vllm on {one.gpus} x {one.gpu}" if one.gpu else "at its server" for one in _of_model(agent))
+    return f"{agent.config.model} with {agent.engine} {where}", ", ".join(known)
+
+
+def _refusal(unknown: Mapping[tuple[str, str], Sequence[str]]) -> PlacementError:
+    """The error that names all agents whose speed is not known, by what `_unknown` says of them."""
+    agents = [name for names in unknown.values() for name in names]
+    if len(agents) == 1:
+        ((what, known),) = unknown
+        hint = f"; it is known {known} (--set machine.gpus=8xH100)" if known else ""
+        return PlacementError(f"the speed of {what} is not known{hint}\ngive it: {HOW}", agent=agents[0])
+    each = ", ".join(
+        f"{' and '.join(names)} ({what}{'; known ' + known if known else ''})"
+        for (what, known), names in unknown.items()
     )
+    return PlacementError(f"the speeds of these agents are not known: {each}\ngive one --rate for each: {HOW}")
+
+
+def _of_model(agent: ResolvedAgent) -> list[PublishedSpeed]:
+    model = agent.config.model.rstrip("/").rpartition("/")[2].casefold()
+    return [one for one in PUBLISHED if model in one.models]
+
+
+def _gpu_names(agent: ResolvedAgent, machine: Machine) -> list[str]:
+    return [gpu.name for gpu in machine.gpus if gpu.token in agent.seat.gpus]
 
 
 def _read_rates(rates: Sequence[str], agents: set[str]) -> dict[str, dict[str, Any]]:

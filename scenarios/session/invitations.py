@@ -12,6 +12,7 @@ from broker import auth, invitation
 from broker.errors import ScenarioError
 from broker.members import BROKER
 from broker.protocol import LAST_PORT, pool_of
+from broker.version import package_version
 from scenarios.config.schema import Agent, Scenario
 from scenarios.config.validate import is_address
 from scenarios.report.console import say
@@ -72,7 +73,7 @@ def invite(
                 broker_key=auth.public_key(keys, BROKER),
                 public_key=public,
                 secret_key=secret,
-                version=invitation.package_version(),
+                version=package_version(),
                 answerer=answerer,
                 seed=scenario.seed,
                 agent=msgspec.to_builtins(agent),

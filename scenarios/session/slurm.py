@@ -113,6 +113,9 @@ def slurm(
         tuple[str, ...], Parameter(help="A further option of the job, as --sbatch=--partition=gpu.", negative="")
     ] = (),
     file: Annotated[Path | None, Parameter(help="The file to write; default: NAME.sbatch in this folder.")] = None,
+    overwrite: Annotated[
+        bool, Parameter(help="Replace the file if it is there.", negative="", show_default=False)
+    ] = False,
     dry_run: Annotated[bool, Parameter(help="Print the file; write nothing.", negative="", show_default=False)] = False,
 ) -> int:
     """Write a batch file that runs a class on the nodes of a Slurm job."""
@@ -138,7 +141,13 @@ def slurm(
         print(text, end="")
         return COMPLETE
     path = file or Path(f"{described.name}.sbatch")
-    path.write_text(text)
+    try:
+        with path.open("w" if overwrite else "x") as written:
+            written.write(text)
+    except FileExistsError as error:
+        raise ScenarioError(
+            f"{path} is there already: replace it with --overwrite, or name another file with --file"
+        ) from error
     say(Console(), f"{path} runs the class on {nodes} nodes, with its records in {run}. Submit it: sbatch {path}")
     return COMPLETE
 

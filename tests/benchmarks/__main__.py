@@ -16,6 +16,8 @@ from typing import Any
 BENCHMARKS = {
     "adaptive": "adaptive",
     "analysis": "analysis",
+    "broker": "broker",
+    "broker-batched": "broker_batched",
     "common-prefix": "common_prefix",
     "cores": "cores",
     "coverage": "coverage",

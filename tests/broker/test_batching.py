@@ -42,7 +42,7 @@ def test_pyzmq_receives_a_send_by_hand(pair: Pair, sent: list[bytes]) -> None:
 @same_sockets
 def test_a_send_of_pyzmq_is_received_by_hand(pair: Pair, sent: list[bytes]) -> None:
     pair[0].send_multipart(sent)
-    assert [frame.bytes for frame in batching.receive(pair[1])] == sent
+    assert batching.receive(pair[1])[1] == sent
 
 
 @pytest.mark.parametrize("pair", [1], indirect=True)

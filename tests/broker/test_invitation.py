@@ -12,6 +12,7 @@ from broker import auth, invitation
 from broker.errors import ProtocolError, SecurityError
 from broker.invitation import Invitation
 from broker.protocol import PROTOCOL
+from broker.version import package_version
 
 
 def example() -> Invitation:
@@ -24,7 +25,7 @@ def example() -> Invitation:
         broker_key=zmq.curve_keypair()[0].decode(),
         public_key=public.decode(),
         secret_key=secret.decode(),
-        version=invitation.package_version(),
+        version=package_version(),
         answerer="abc",
         seed=7,
         agent={"name": "far", "model": "simulated"},
@@ -53,7 +54,7 @@ def test_another_version_is_refused_and_both_are_named(changed: dict[str, object
     file.write_text(json.dumps(plain))
     with pytest.raises(ProtocolError, match=named) as refused:
         invitation.read(file)
-    assert f"this host has version {invitation.package_version()}, protocol {PROTOCOL}" in str(refused.value)
+    assert f"this host has version {package_version()}, protocol {PROTOCOL}" in str(refused.value)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "no JSON", '{"protocol": []}', "\udcff"])

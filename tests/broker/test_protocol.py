@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.protocol import (
+    BATCH,
     KINDS,
     MAX_BODY,
     WORK,
@@ -35,6 +36,7 @@ from broker.protocol import (
     encode,
     envelope,
     from_frames,
+    pack,
     to_frames,
 )
 from broker.work_messages import (
@@ -219,15 +221,45 @@ envelopes = st.builds(Envelope, route, route, route, route, st.binary(max_size=5
 def test_envelopes_that_share_a_send_come_out_as_they_went_in(sent: list[Envelope]) -> None:
     frames = to_frames(sent)
     assert len(frames) == 5 * len(sent)
-    assert list(from_frames(frames)) == sent
+    assert from_frames(frames) == sent
+    packed = pack(sent)
+    assert len(packed) == (5 if len(sent) == 1 else 1)
+    assert from_frames(packed) == sent
+    assert all(type(one) is Envelope for one in from_frames(packed))
+
+
+def packed(*fields: object, times: int = 1) -> list[bytes]:
+    return [msgpack.packb([fields] * times)]
 
 
 @pytest.mark.parametrize(
-    "frames", [[], [b"Drain"], [b""] * 6, [b"\xff", b"", b"", b"", b""], [b"x" * 201, b"", b"", b"", b""]]
+    "frames",
+    [
+        [],
+        [b"Drain"],
+        [b""] * 6,
+        [b"\xff", b"", b"", b"", b""],
+        [b"x" * 201, b"", b"", b"", b""],
+        [b""],
+        packed("Drain", "", "", ""),
+        packed("Drain", "", "", "", "text"),
+        packed(b"Drain", "", "", "", b""),
+        packed("Drain", "", "", "", b"", times=BATCH + 1),
+        packed("Drain", "x" * 201, "", "", b""),
+        packed("Drain", "\N{SNOWMAN}" * 67, "", "", b""),
+        [packed("Drain", "~", "", "", b"")[0].replace(b"~", b"\xff")],
+        [packed("Drain", "", "", "", b"")[0] + b"more"],
+        [b"\x91" * 100_000],
+    ],
 )
 def test_frames_that_are_no_envelopes_are_refused(frames: list[bytes]) -> None:
     with pytest.raises(WireError):
-        list(from_frames(frames))
+        from_frames(frames)
+
+
+def test_a_packed_send_has_as_many_messages_and_as_long_routes_as_any_other() -> None:
+    sent = [Envelope("Drain", "\N{SNOWMAN}" * 66, "x" * 200, "", b"")] * BATCH
+    assert from_frames(pack(sent)) == from_frames(to_frames(sent)) == sent
 
 
 @pytest.mark.parametrize("message", [one for one in SAMPLES if type(one).__name__ in WORK])

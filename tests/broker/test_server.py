@@ -9,6 +9,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 import broker.server as broker_module
 from broker import auth, invitation
@@ -16,9 +17,23 @@ from broker.client import Client
 from broker.errors import SecurityError
 from broker.events import Incoming, Tick
 from broker.gauges import Subscriber
-from broker.protocol import KINDS, Ack, Envelope, Gauges, Hello, Joined, Lost
+from broker.protocol import (
+    KINDS,
+    Ack,
+    Drain,
+    Envelope,
+    Gauges,
+    Heartbeat,
+    Hello,
+    Joined,
+    Lost,
+    envelope,
+    from_frames,
+    pack,
+)
 from broker.server import BrokerServer, BrokerSpec
 from broker.state import BrokerState
+from broker.version import package_version
 from broker.work_messages import Answered, Examine
 from tests.broker.invariants import check
 from tests.broker.running import (
@@ -26,6 +41,7 @@ from tests.broker.running import (
     PATIENCE_S,
     QUESTION,
     answer,
+    await_kind,
     await_message,
     await_results,
     broker_process,
@@ -102,6 +118,44 @@ def test_a_peer_that_never_reads_delays_no_other_and_is_lost(monkeypatch: pytest
     assert {r.request_id for r in came if isinstance(r.message, Answered)} == {f"a{n}" for n in range(50)}
 
 
+def test_a_peer_of_another_version_is_refused_and_both_versions_are_named() -> None:
+    ours = package_version()
+    with short_folder() as folder, serving(local(folder)):
+        endpoint = local(folder).endpoint
+        other = structs.replace(student("eve"), version="0.0.9")
+        with Client(endpoint, CLASSROOM) as classroom, Client(endpoint, student()):
+            await_message(classroom, is_a(Joined))
+            with raw_peer(endpoint, other) as eve:
+                refusal = await_kind(eve, "Drain")
+                [lost] = await_message(classroom, is_a(Lost))
+            with raw_peer(endpoint, student("own")) as own:  # a program of the user names no version
+                await_kind(own, "Welcome")
+    why = f"has version 0.0.9 of this program, and this broker {ours}: both need the same"
+    assert refusal == Drain(reason=f"eve {why}")
+    assert isinstance(lost.message, Lost)
+    assert (lost.message.name, lost.message.why, lost.message.detail) == ("eve", "refused", why)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_waits_for_a_peer_is_one_frame_if_it_reads_that(packed: bool) -> None:
+    asked = [envelope(QUESTION, peer="ann", request_id=f"r{number}") for number in range(10)]
+    with short_folder() as folder, serving(local(folder, heartbeat_s=30.0)):
+        endpoint = local(folder).endpoint
+        with raw_peer(endpoint, CLASSROOM) as classroom:
+            classroom.send_multipart(pack([*asked, envelope(Heartbeat())]))
+            welcomes = 0
+            while welcomes < 2:  # the second one answers the heartbeat, and shows that the requests were read
+                assert classroom.poll(int(1000 * PATIENCE_S))
+                welcomes += sum(came.kind == "Welcome" for came in from_frames(classroom.recv_multipart()))
+            with raw_peer(endpoint, structs.replace(student(credit=10), packed=packed)) as ann:
+                assert ann.poll(int(1000 * PATIENCE_S))
+                frames = ann.recv_multipart()
+    assert len(frames) == (1 if packed else 5 * 11)
+    welcome, *came = from_frames(frames)
+    assert welcome.kind == "Welcome"
+    assert came == asked
+
+
 GARBAGE: list[list[bytes]] = [
     [b""],
     [b"\xff\xfe"],
@@ -169,8 +223,8 @@ sent = st.builds(
 @settings(max_examples=150, deadline=None, database=None)
 def test_nothing_a_peer_can_send_raises_out_of_the_broker(messages: list[tuple[bytes, Envelope]]) -> None:
     state = BrokerState(1.0, 10.0, 5, "e")
-    for number, (peer, envelope) in enumerate(messages):
-        state.handle(Incoming(peer, envelope), number / 2)
+    for number, (peer, sent) in enumerate(messages):
+        state.handle(Incoming(peer, sent), number / 2)
         state.handle(Tick(), number / 2)
         check(state)
         state.gauges()
@@ -298,7 +352,7 @@ def invite_ann(keys: Path, file: Path, spec: BrokerSpec) -> None:
             broker_key=auth.public_key(keys, "broker"),
             public_key=public,
             secret_key=secret,
-            version=invitation.package_version(),
+            version=package_version(),
             answerer="",
             seed=0,
             agent={},

@@ -11,6 +11,7 @@ from broker import invitation
 from broker.errors import LbtError, ModelError, PlacementError, ProtocolError
 from broker.invitation import Invitation
 from broker.protocol import PROTOCOL
+from broker.version import package_version
 from scenarios.config.schema import Agent
 from tests import bigrams
 
@@ -32,7 +33,7 @@ def invitation_of(agent: Agent, run: Path, name: str = "far.2") -> Invitation:
         broker_key=KEY,
         public_key=KEY,
         secret_key=KEY,
-        version=invitation.package_version(),
+        version=package_version(),
         answerer=spec.answerer,
         seed=7,
         agent=msgspec.to_builtins(agent),

@@ -105,6 +105,23 @@ def test_an_unknown_speed_is_refused_with_what_is_known_and_how_to_give_it(
     assert len(str(refused.value).splitlines()) <= 3
 
 
+def test_all_agents_without_a_known_speed_are_named_at_once() -> None:
+    agents = [
+        agent("org/own-8b", name="ada"),
+        agent("org/own-8b", name="bob", replicas=2),
+        agent(LLAMA, "transformers", name="cyd"),
+        agent(LLAMA, name="dan"),
+    ]
+    with pytest.raises(PlacementError) as refused:
+        found(*agents)
+    first, how = str(refused.value).splitlines()
+    assert first == (
+        "the speeds of these agents are not known: ada and bob (org/own-8b with vllm on 1 x H100), "
+        f"cyd ({LLAMA} with transformers on 1 x H100; known with vllm on 1 x H100)"
+    )
+    assert how.startswith("give one --rate for each: --rate NAME=8000@256/50000")
+
+
 @pytest.mark.parametrize(
     "rate",
     [

@@ -90,6 +90,18 @@ def test_a_job_that_makes_no_sense_is_refused(file: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.sbatch"))
 
 
+def test_a_file_that_is_there_is_replaced_only_if_asked(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = file.parent / "far.sbatch"
+    there.write_text("edited by hand")
+    with pytest.raises(ScenarioError, match=r"far.sbatch is there already: replace it with --overwrite, or .* --file"):
+        slurm(file)
+    assert there.read_text() == "edited by hand"
+    assert slurm(file, dry_run=True) == 0
+    assert slurm(file, overwrite=True) == 0
+    assert there.read_text().startswith("#!/bin/bash")
+    assert "Submit it: sbatch far.sbatch" in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_scenarios_with_simulated_agents_can_be_submitted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
