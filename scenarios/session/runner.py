@@ -127,7 +127,7 @@ class ClassRunner:
         """Run until the level is finished, Ctrl-C, or a failure. Problems of a class are returned, not raised."""
         reused = 0
         try:
-            step, reused = replay(self._level, self._level.begin(), self._store.find)
+            step, reused = replay(self._level, self._level.begin(), self._store.find_all)
             self._queue(step)
             self._keep_wanted()
             while not self._level.finished:
@@ -296,7 +296,7 @@ class ClassRunner:
 
     def _take(self, step: Step) -> None:
         """Queue what became due and has no result yet, and tell the agents and the monitor what is new."""
-        step, _ = replay(self._level, step, self._store.find)
+        step, _ = replay(self._level, step, self._store.find_all)
         self._queue(step)
         self._announce(step)
 
