@@ -104,8 +104,7 @@ class ClassRunner:
         self._text = lru_cache(maxsize=4096)(store.text)
         # Students of a class are asked the same: equal messages are one object, which is encoded once.
         self._weighted = lru_cache(maxsize=256)(lambda message, of: msgspec.structs.replace(message, weights=of))
-        self._prompt_of = prompt_of
-        self._chain = lru_cache(maxsize=1024)(chain)
+        self._chain = lru_cache(maxsize=1024)(lambda pool, message: chain(prompt_of(pool, message)))
         self._due = DueRequests(self._pools)
         self._steering = Steering(
             scenario, store, client, self._due, level, self._take, control, check_student, launcher, processes, clock
@@ -279,11 +278,7 @@ class ClassRunner:
         if not KINDS[request.kind].prompted:
             return ()
         message = self._level.message(request, self._text)
-        return (
-            ()
-            if isinstance(message, MessageWithFile)
-            else self._chain(tuple(self._prompt_of(self._pools[request.to], message)))
-        )
+        return () if isinstance(message, MessageWithFile) else self._chain(self._pools[request.to], message)
 
     def _deliver(self, records: Iterable[Record]) -> None:
         """Give the level what is committed, and queue what that makes due."""
