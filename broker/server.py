@@ -197,8 +197,9 @@ class BrokerServer:
                 sender = self._sender(peer, now)
                 if sender is None:
                     continue
+                identity = peer.bytes
                 for envelope in list(from_frames([frame.bytes for frame in frames])):
-                    self._handle(Incoming(peer.bytes, envelope, sender), now)
+                    self._handle(Incoming(identity, envelope, sender), now)
             except zmq.Again:
                 return
             except WireError as error:
