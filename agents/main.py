@@ -5,10 +5,12 @@ the handlers (agents/handlers.py) and results to the client.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -27,7 +29,7 @@ from broker.client import Client
 from broker.delivery import Received
 from broker.errors import EngineError
 from broker.protocol import WORK, Drain, Hello, WireError, digest
-from broker.work_messages import Failed, Feedback, Message, Train
+from broker.work_messages import Failed, Feedback, Message, Train, Usage
 
 log = logging.getLogger("agent")
 
@@ -37,8 +39,8 @@ AHEAD = 2
 """Requests that an agent holds per request that its engine runs, so that the next one is there when one ends."""
 EARLY = 32
 """Requests that an agent with a `late` engine takes: enough to see all waiting trainings."""
-
-
+NO_USAGE = Usage()
+"""Of a result that says nothing about its tokens."""
 PATIENCE_S = 600.0
 """How long an invited agent waits for a broker that does not answer; the class may be resumed meanwhile."""
 
@@ -59,8 +61,6 @@ class AgentProcess:
         self._checked: set[str] = set()
         """Digests of trained weights that were checked."""
         self._checking = asyncio.Lock()
-        self._waiting: set[str] = set()
-        """Requests without a token yet; they count as progressing while the engine progresses."""
         self._broken: BaseException | None = None
         self._draining = False
         self._exhausted: EngineExhausted | None = None
@@ -106,8 +106,20 @@ class AgentProcess:
             self._client.beat(state="ready", credit=AHEAD * self._engine.capacity, spent=self._engine.spent)
 
     async def _serve(self) -> None:
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+
+        def notify() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(arrived.set)
+
+        self._client.on_receive(notify)
+        arrived.set()  # something may have come before
         while not self._broken and not self._unwanted and not (self._draining and not self._tasks):
-            for received in await asyncio.to_thread(self._client.receive, POLL_S):
+            look = loop.call_later(POLL_S, arrived.set)
+            await arrived.wait()
+            look.cancel()
+            arrived.clear()
+            for received in self._client.receive(0):
                 match received.message:
                     case message if type(message).__name__ in WORK:
                         self._take(received)
@@ -137,7 +149,7 @@ class AgentProcess:
         if received.request_id in self._tasks:
             return
         self._client.working.add(received.request_id)
-        self._waiting.add(received.request_id)
+        self._client.waiting.add(received.request_id)
         self._tasks[received.request_id] = asyncio.create_task(self._work(received))
         self._say_at_work()
 
@@ -168,7 +180,7 @@ class AgentProcess:
         if result is not None:
             self._report(request_id, result)
         self._client.working.discard(request_id)
-        self._waiting.discard(request_id)
+        self._client.waiting.discard(request_id)
         del self._tasks[request_id]
         self._say_at_work()
 
@@ -178,9 +190,10 @@ class AgentProcess:
             self._core_share.say(at_work=bool(self._tasks))
 
     def _report(self, request_id: str, result: Message) -> None:
-        self._client.beat(spent=self._engine.spent)
-        if usage := getattr(result, "usage", None):
-            self._client.beat(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens)
+        usage: Usage = getattr(result, "usage", NO_USAGE)
+        self._client.beat(
+            spent=self._engine.spent, prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens
+        )
         try:
             self._client.send(result, request_id=request_id, keep=True)
         except (ValueError, WireError) as error:
@@ -197,14 +210,17 @@ class AgentProcess:
         answer = HANDLERS.get((spec.role, type(request)))
         if answer is None:
             raise EngineFailure("unsupported", f"a {spec.role} does not answer {type(request).__name__}")
-        async with self._training.answering():
+        await self._training.begin_answering()
+        try:
             return await answer(self._engine, spec.persona, request_id, await self._with_weights(request))
+        finally:
+            self._training.end_answering()
 
     async def _with_weights(self, request: Message) -> Message:
         """Check the trained weights of a request, and drop the name of base weights."""
         spec, weights = self._spec, getattr(request, "weights", "")
         if weights == spec.weights:
-            return msgspec.structs.replace(request, weights="")
+            return _without_weights(request)
         async with self._checking:
             if weights and weights not in self._checked:
                 await asyncio.to_thread(trained_weights.find, spec.weights_folder, weights, spec.weights)
@@ -216,8 +232,14 @@ class AgentProcess:
         log.info("feedback on %s: %s; %d exam problems answered wrongly", feedback.about, scores, len(feedback.failed))
 
     def _progress(self, request_id: str, tokens: int) -> None:
-        self._waiting.discard(request_id)
-        self._client.beat(progress=(request_id, *tuple(self._waiting)), completion_tokens=tokens)
+        self._client.waiting.discard(request_id)
+        self._client.beat(progress=(request_id,), completion_tokens=tokens)
+
+
+@lru_cache(64)
+def _without_weights(request: Message) -> Message:
+    """The request to base weights. Copies of a student are asked the same, and one prompt is made of one object."""
+    return msgspec.structs.replace(request, weights="")
 
 
 def one_line(error: BaseException) -> str:

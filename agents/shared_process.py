@@ -7,7 +7,6 @@ breaks, the process ends, and the launcher starts all of them again.
 import asyncio
 import logging
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agents import engines
@@ -21,8 +20,6 @@ log = logging.getLogger("agent")
 
 async def serve(specs: tuple[AgentSpec, ...]) -> int:
     """Serve as all of these agents until they are drained, or one of them breaks; return the exit code."""
-    # Each agent waits for its messages in a thread.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * len(specs)))
     agents = []
     for spec in specs:
         client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)

@@ -34,6 +34,8 @@ REJECTED_S = 5.0
 """How long a broker may refuse the key of an agent of another host before the agent ends."""
 FLUSH_S = 2.0
 """How long `close` waits for unsent messages to leave."""
+BUSY_S, GATHER_S = 0.01, 0.001
+"""A message that comes so soon after the last one waits for so long, so that several share one send."""
 
 
 class ClientError(ProtocolError):
@@ -66,6 +68,7 @@ class Client:
         self._goodbye = ""
         self._error: Exception | None = None
         self._woken = False
+        self._notify: Callable[[], None] = lambda: None
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._thread = threading.Thread(target=self._run, name=f"client-{hello.name}", daemon=True)
@@ -112,6 +115,11 @@ class Client:
     def working(self) -> set[str]:
         """Ids of requests that the owner works on, for Hello; those that `receive` returned are included anyway."""
         return self._session.working
+
+    @property
+    def waiting(self) -> set[str]:
+        """Those of `working` that the engine has not begun: they count as progressing while any request does."""
+        return self._session.waiting
 
     @property
     def welcome(self) -> Welcome | None:
@@ -203,6 +211,10 @@ class Client:
             self._wake()
         return received
 
+    def on_receive(self, notify: Callable[[], None]) -> None:
+        """Call `notify`, from the client's thread, whenever `receive` has something to return."""
+        self._notify = notify
+
     def beat(
         self,
         state: AgentState | None = None,
@@ -269,7 +281,7 @@ class Client:
         poller.register(self._socket.monitor, zmq.POLLIN)
         wake = self._wake_reader.fileno()
         poller.register(wake, zmq.POLLIN)
-        self._greet_at = self._beat_at = time.monotonic()
+        self._greet_at = self._beat_at = woke_at = time.monotonic()
         give_up_at: float | None = None
         while True:
             with self._changed:
@@ -290,6 +302,9 @@ class Client:
             until = min(due_at, give_up_at or due_at)
             events = dict(poller.poll(math.ceil(1000 * max(0.0, until - time.monotonic()))))
             if wake in events:
+                before, woke_at = woke_at, time.monotonic()
+                if woke_at - before < BUSY_S:
+                    time.sleep(GATHER_S)
                 self._woken = False
                 self._wake_reader.recv(4096)
             if self._socket.monitor in events and self._socket.read_monitor():
@@ -327,3 +342,4 @@ class Client:
             self._session.dropped += unreadable
             self._inbox += filter(None, map(self._session.take, envelopes))
             self._changed.notify_all()
+        self._notify()

@@ -59,6 +59,8 @@ class DeliverySession:
         """Whether a Hello is due at once."""
         self.working: set[str] = set()
         """Requests that the peer's owner works on, beside those that it received and has not answered."""
+        self.waiting: set[str] = set()
+        """Those of `working` that have made no progress yet; they progress while any request does."""
         self.kept: dict[str, Envelope] = {}
         """Messages to be sent again to a broker that may not have them, by request id or kind."""
         self.outbox: deque[Envelope] = deque()
@@ -67,6 +69,9 @@ class DeliverySession:
         self._unanswered: set[str] = set()
         self._send_kept_again = True
         self._progress: set[str] = set()
+        """Requests without a result that made progress since the last heartbeat."""
+        self._progressed = False
+        """Whether any request did."""
         self._completion_tokens = 0
         self._prompt_tokens = 0
         self._cached_tokens = 0
@@ -83,11 +88,12 @@ class DeliverySession:
 
     def heartbeat(self, memory_mb: float = 0.0) -> Envelope:
         """The heartbeat to send now."""
+        progress = self._progress | self.waiting if self._progressed else ()
         return envelope(
             Heartbeat(
                 state=self.hello.state,
                 credit=self.hello.credit,
-                progress=tuple(sorted(self._progress)),
+                progress=tuple(sorted(progress)),
                 completion_tokens=self._completion_tokens,
                 prompt_tokens=self._prompt_tokens,
                 cached_tokens=self._cached_tokens,
@@ -99,6 +105,7 @@ class DeliverySession:
     def beaten(self) -> None:
         """Note that the heartbeat was sent, so its progress need not be sent again."""
         self._progress.clear()
+        self._progressed = False
 
     def post(self, envelope: Envelope, *, keep: bool) -> None:
         """Send an envelope once the broker has welcomed the peer.
@@ -109,6 +116,7 @@ class DeliverySession:
         """
         if envelope.kind in RESULTS:
             self._unanswered.discard(envelope.request_id)
+            self._progress.discard(envelope.request_id)
         if keep:
             self.kept[envelope.request_id or envelope.kind] = envelope
         if self.greeted or not keep:
@@ -131,7 +139,9 @@ class DeliverySession:
 
     def count(self, progress: Collection[str], completion: int, prompt: int, cached: int) -> None:
         """Add progress and token counts to the next heartbeat."""
-        self._progress.update(progress)
+        if progress:
+            self._progress.update(progress)
+            self._progressed = True
         self._completion_tokens = min(self._completion_tokens + completion, MAX_COUNT)
         self._prompt_tokens = min(self._prompt_tokens + prompt, MAX_COUNT)
         self._cached_tokens = min(self._cached_tokens + cached, MAX_COUNT)

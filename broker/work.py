@@ -164,7 +164,7 @@ class Work:
                 objection = "which nobody asked, and too many such results wait"
             else:
                 self.unasked[name] += size
-                self.finished[request_id] = Finished(result._replace(peer=name), {sender}, pool, name)
+                self.finished[request_id] = Finished(_from(name, result), {sender}, pool, name)
                 self.out.forward_to_classroom(self.finished[request_id].result)
         elif request.pool.name != pool:
             objection = "which was asked of another pool"
@@ -254,3 +254,9 @@ class Work:
         request.suspect = False
         request.killed = tuple(one for one in request.killed if one != agent.identity)
         self._lease(agent, request, now)
+
+
+def _from(name: str, result: Envelope) -> Envelope:
+    """The result as one of the agent of this name; `_replace` takes five times as long."""
+    kind, _, request_id, affinity, body = result
+    return Envelope(kind, name, request_id, affinity, body)

@@ -65,24 +65,29 @@ class PrefixStats:
 
     def shared(self, turns: Sequence[Turn], weights: str = "") -> float:
         """Remember `turns`; return their share, in characters, with which an earlier prompt of these weights began."""
-        shared, before = 0, True
-        for key, turn in zip(_beginnings(weights, tuple(turns)), turns, strict=True):
-            before = before and key in self._seen
-            shared += len(turn.text) if before else 0
-            self._seen[key] = None
-            self._seen.move_to_end(key)
-        while len(self._seen) > MAX_PREFIXES:
-            self._seen.popitem(last=False)
-        return shared / max(1, sum(len(turn.text) for turn in turns))
+        seen, shared = self._seen, 0
+        beginnings = _beginnings(weights, tuple(turns))
+        for key, length in beginnings:
+            if key not in seen:
+                break
+            shared = length
+        for key, _ in beginnings:
+            seen[key] = None
+            seen.move_to_end(key)
+        while len(seen) > MAX_PREFIXES:
+            seen.popitem(last=False)
+        return shared / max(1, beginnings[-1][1]) if beginnings else 0.0
 
 
 @lru_cache(256)  # equal prompts come one after the other: the repeats of an exam, and those of copies
-def _beginnings(weights: str, turns: tuple[Turn, ...]) -> tuple[str, ...]:
-    """A key for each beginning of a prompt, the shortest first."""
-    keys = [weights]
+def _beginnings(weights: str, turns: tuple[Turn, ...]) -> tuple[tuple[str, int], ...]:
+    """A key for each beginning of a prompt, the shortest first, and its length in characters."""
+    key, length = weights, 0
+    found: list[tuple[str, int]] = []
     for turn in turns:
-        keys.append(digest(keys[-1], turn))
-    return tuple(keys[1:])
+        key, length = digest(key, turn), length + len(turn.text)
+        found.append((key, length))
+    return tuple(found)
 
 
 def _cacheable(usage: Usage, tokens: float) -> Usage:

@@ -7,10 +7,9 @@ or in the next one.
 """
 
 import asyncio
-import contextlib
 import logging
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from agents.engines.base import Engine, EngineFailure, Settings
@@ -86,9 +85,8 @@ class TrainingCoordinator:
                     raise
                 self._stopped = False
 
-    @contextlib.asynccontextmanager
-    async def answering(self) -> AsyncIterator[None]:
-        """Wait for all trainings, then hold the engine ready within the context; no training begins meanwhile.
+    async def begin_answering(self) -> None:
+        """Wait for all trainings, then hold the engine ready until `end_answering`; no training begins meanwhile.
 
         Raises:
             Postponed: the engine will not start again.
@@ -101,12 +99,12 @@ class TrainingCoordinator:
             await self.ensure_started()
         self._answering += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._answering -= 1
-            if not self._answering:
-                self._idle.set()
+
+    def end_answering(self) -> None:
+        """One request less is being answered."""
+        self._answering -= 1
+        if not self._answering:
+            self._idle.set()
 
     def cancel(self) -> None:
         """Kill a running training and begin no other. A later request continues from the checkpoint."""

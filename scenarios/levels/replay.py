@@ -1,14 +1,18 @@
 """Feeds recorded results to a level. Resume, replay, report and monitor are this one operation."""
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from scenarios.levels.base import Level, Request, Step
 from scenarios.levels.results import result_of
 from scenarios.store.rows import Record
 
+AT_ONCE = 1024
+"""Records that are looked up together; they wait in memory until the level receives them."""
 
-def replay(level: Level, step: Step, find: Callable[[str], Record | None]) -> tuple[Step, int]:
+Find = Callable[[Sequence[str]], Mapping[str, Record]]
+
+
+def replay(level: Level, step: Step, find: Find) -> tuple[Step, int]:
     """Feed a level the recorded results of `step`, and of what they make due in turn.
 
     A request may be recorded before its level makes it due, since another level or an earlier round asked the same.
@@ -17,7 +21,7 @@ def replay(level: Level, step: Step, find: Callable[[str], Record | None]) -> tu
     Args:
         level: receives the results.
         step: what the level made due, `level.begin()` to replay everything.
-        find: looks a request up in the store; None: it has no result.
+        find: looks requests up in the store, `Store.find_all`; those without a result are left out.
 
     Returns:
         What is due and not recorded, in the level's order, and how many records were used.
@@ -26,20 +30,31 @@ def replay(level: Level, step: Step, find: Callable[[str], Record | None]) -> tu
         return step, 0
     due: list[Request] = []
     feedback, news, shared, problems = list(step.feedback), list(step.news), list(step.shared), list(step.problems)
-    pending = deque(step.requests)
+    pending = [_with_records(step.requests, find)]
     reused = 0
     while pending:
-        request = pending.popleft()
-        record = find(request.id)
+        request, record = next(pending[-1], (None, None))
+        if request is None:
+            pending.pop()
+            continue
         if record is None:
             due.append(request)
             continue
         reused += 1
         shared.append(request)
         more = level.receive(result_of(record))
-        pending.extendleft(reversed(more.requests))  # the exams of one TR before the next TR: few wait at a time
+        if more.requests:  # the exams of one TR come before the next TR: few wait at a time
+            pending.append(_with_records(more.requests, find))
         feedback += more.feedback
         news += more.news
         shared += more.shared
         problems += more.problems
     return Step(tuple(due), tuple(feedback), tuple(news), tuple(shared), tuple(problems)), reused
+
+
+def _with_records(requests: Sequence[Request], find: Find) -> Iterator[tuple[Request, Record | None]]:
+    for start in range(0, len(requests), AT_ONCE):
+        some = requests[start : start + AT_ONCE]
+        found = find([request.id for request in some])
+        for request in some:
+            yield request, found.get(request.id)

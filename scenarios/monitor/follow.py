@@ -21,7 +21,7 @@ from scenarios.monitor.state import LessonRow, RunningResults
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.changes import DROPPED
 from scenarios.store.rows import ClassEvent
-from scenarios.store.sqlite import Store
+from scenarios.store.sqlite import LATEST_GRADE, Store
 
 BATCH = 1000
 """Requests that one look reads at most, so that a large class does not hold up the drawing."""
@@ -38,10 +38,8 @@ GRADED_AGAIN = """
   SELECT request_id, value FROM grade WHERE request_id IN (
     SELECT request_id FROM grade GROUP BY request_id HAVING count(*) > 1) ORDER BY seq"""
 LAST_GRADE = "SELECT coalesce(max(seq), 0) FROM grade"
-# The latest grade by a subquery: joined to the view, SQLite would read the whole table first.
-LATEST = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1)"
 RESULTS = f"""
-  SELECT {COLUMNS.format(grade=LATEST, failing="{failing}")}
+  SELECT {COLUMNS.format(grade=LATEST_GRADE, failing="{failing}")}
   FROM json_each(?) wanted CROSS JOIN result r ON r.request_id = wanted.value"""  # noqa: S608 - our own names
 RESULTS_OF_STAGES = "SELECT request_id FROM result WHERE stage IN (SELECT value FROM json_each(?))"
 GRADED = frozenset({"Teach", "Examine"})

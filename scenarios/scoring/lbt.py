@@ -85,7 +85,7 @@ def distinct(lesson: TeachingProblemRecord) -> list[Rationale]:
 
 def exam_marks(rationale: Rationale) -> dict[Slot, bool]:
     """Whether each exam answer under a TR is right."""
-    return {exam.slot: exam.correct for exam in rationale.exams}
+    return {(exam.student, exam.ep, exam.repeat): exam.correct for exam in rationale.exams}
 
 
 def on_common_slots(marks: Mapping[Key, Mapping[Slot, Mark]], students: Collection[str]) -> dict[Key, dict[Slot, Mark]]:

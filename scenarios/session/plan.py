@@ -16,6 +16,7 @@ from scenarios.report.console import print_json, say
 from scenarios.report.formatting import entries, many, money, several
 from scenarios.scoring.equal_cost import MOST
 from scenarios.session.request_counts import Counts
+from scenarios.session.seating import seating
 from scenarios.tasks.build import asks_for_programs
 
 if TYPE_CHECKING:
@@ -283,33 +284,6 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow], notes: 
     sitting: list[RenderableType] = [Text(), seating(rows)] if rows else []
     sitting += [Sentences(note) for note in notes]
     return Trimmed(Group(amounts, *sitting, Text("\nWhat happens, in order", style="bold"), *steps))
-
-
-def seating(rows: Sequence[PlanRow]) -> "RenderableType":
-    """The seats of the agents as tables, with the reasons for them and the memory that each agent uses."""
-    from rich.console import Group
-    from rich.text import Text
-
-    from scenarios.report.formatting import harmless
-    from scenarios.report.layout import Ruled, Sentences, Trimmed
-
-    seats = Ruled("Where the agents run")
-    for heading in ("agent", "role", "model", "size", "engine", "device"):
-        seats.add_column(heading, fold=heading in ("agent", "model", "device"))
-    for row in rows:
-        seats.add_row(*map(harmless, (row.name, row.role, row.model, row.size, row.engine, row.device)))
-    whys = dict.fromkeys(row.why for row in rows if row.why)
-    reasons = [Sentences(f"{', '.join(row.name for row in rows if row.why == why)}: {why}") for why in whys]
-    memory = Ruled("Memory, about, in GB (10^9 bytes)")
-    memory.add_column("agent", fold=True)
-    for heading in ("weights", "keys and\nvalues", "engine\nitself", "in all", "share of\nits GPUs"):
-        memory.add_column(heading, right=True)
-    for row in (row for row in rows if row.weights_mb):
-        mbs = (row.weights_mb, row.cache_mb, row.engine_mb)
-        share = "-" if row.memory_share is None else f"{row.memory_share * 100:.0f} %"
-        memory.add_row(harmless(row.name), *(f"{mb / 1000:.1f}" for mb in (*mbs, sum(mbs))), share)
-    taking: list[RenderableType] = [Text(), memory] if memory.row_count else []
-    return Trimmed(Group(seats, *reasons, *taking))
 
 
 def show_checks(

@@ -145,7 +145,7 @@ class Extension:
         level = steered(scenario, asks, store, same, answerers)
         steps = deque([level.begin()])
         while steps:
-            step, _ = replay(level, steps.popleft(), store.find)
+            step, _ = replay(level, steps.popleft(), store.find_all)
             for request in (*step.shared, *step.requests):
                 asked.setdefault(request.id, request)
             missing = [request.id for request in step.requests if request.stage in ahead]

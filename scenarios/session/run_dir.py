@@ -284,7 +284,7 @@ class RunFolder:
             return None
         with ClassGrader() as grader:
             level = self.level(scenario, bank, store, grader.same)
-            step, reused = replay(level, level.begin(), store.find)
+            step, reused = replay(level, level.begin(), store.find_all)
         votes = {id for (id,) in store.rows("SELECT request_id FROM result WHERE stage = ?", VOTES)}
         store.name_stages({one.id: one.stage for one in step.shared if one.id in votes and one.stage != VOTES})
         if not level.finished:
@@ -307,7 +307,7 @@ class RunFolder:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems\n{self.go_on}")
             asked = keep(self.only(scenario, bank))
             level = steered(scenario, asked, store, grader.same)
-            step, _ = replay(level, level.begin(), store.find)
+            step, _ = replay(level, level.begin(), store.find_all)
             spent, notes, merged = spent_in(self.path), server_notes_in(self.path), merged_in(self.path)
             facts = facts_from(store, level.not_asked)
             facts = msgspec.structs.replace(facts, spent=spent, server_notes=notes, merged=merged)

@@ -8,7 +8,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
@@ -20,7 +20,7 @@ from broker.printable import printable
 from broker.protocol import RESULTS, Ack, Drain, Joined, Lost, Quiet, WireError, pool_of
 from broker.work_messages import Failed, Message, Progress
 from scenarios.config.schema import Agent, Scenario
-from scenarios.levels.base import MessageWithFile, Request, Step
+from scenarios.levels.base import Request, Step
 from scenarios.levels.replay import replay
 from scenarios.levels.results import KINDS, record_of, result_of
 from scenarios.levels.steered import SteeredLevel
@@ -30,13 +30,15 @@ from scenarios.session.ending import Ending
 from scenarios.session.liveness import ClassFailure, Liveness
 from scenarios.session.news import line
 from scenarios.session.request_limits import unfinished
+from scenarios.session.request_messages import RequestMessages
 from scenarios.session.steering import ACKNOWLEDGED, ClassProcesses, Steering
 from scenarios.session.time_sharing import TimeSharing
-from scenarios.store.prompts import Chain, Parts, chain
+from scenarios.store.prompts import Parts
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Grader, Problem
 
+NOTHING = Step()
 POLL_S = 0.1
 """How long the loop waits for results before it checks processes, pools and Ctrl-C."""
 TOTALS_S = 0.5
@@ -93,19 +95,13 @@ class ClassRunner:
         self._store = store
         self._client = client
         self._liveness = Liveness(scenario, store, client, launcher, answerers, clock)
-        self._weights = weights
-        self._keep_file = keep_file
         self._turns = turns
         self._teacher = "" if turns else scenario.teacher.name
         self._due_per_answer = len(scenario.students) * scenario.exam.problems * scenario.exam.repeats
         """About how many requests to students become due with an answer of the teacher."""
         self._clock = clock
         self._problems: dict[str, Problem] = {problem.id: problem for problem in bank.problems}
-        self._text = lru_cache(maxsize=4096)(store.text)
-        # Students of a class are asked the same: equal messages are one object, which is encoded once.
-        self._weighted = lru_cache(maxsize=256)(lambda message, of: msgspec.structs.replace(message, weights=of))
-        self._prompt_of = prompt_of
-        self._chain = lru_cache(maxsize=1024)(chain)
+        self._messages = RequestMessages(level, store, self._pools, weights, keep_file, prompt_of)
         self._due = DueRequests(self._pools)
         self._steering = Steering(
             scenario, store, client, self._due, level, self._take, control, check_student, launcher, processes, clock
@@ -127,7 +123,7 @@ class ClassRunner:
         """Run until the level is finished, Ctrl-C, or a failure. Problems of a class are returned, not raised."""
         reused = 0
         try:
-            step, reused = replay(self._level, self._level.begin(), self._store.find)
+            step, reused = replay(self._level, self._level.begin(), self._store.find_all)
             self._queue(step)
             self._keep_wanted()
             while not self._level.finished:
@@ -185,25 +181,12 @@ class ClassRunner:
         too_large: dict[str, Message] = {}
         most = partial(unfinished, welcome.credit, self._teacher, self._due.outstanding, self._due_per_answer)
         for pool, request in self._due.to_send(most):
-            message = self._message(request)
+            message = self._messages.message(request)
             try:
                 self._client.send(message, to=pool, request_id=request.id, affinity=request.affinity, keep=True)
             except WireError as error:
                 too_large[request.id] = Failed(kind="unsupported", detail=f"{error}; use shorter texts")
         self._deliver(self._commit(too_large))
-
-    def _message(self, request: Request) -> Message:
-        """The message of a request, with the weights that must answer it: all that ask for work have this field."""
-        weights = request.weights or self._weights.get(self._pools[request.to], "")
-        message = self._level.message(request, self._text)
-        if isinstance(message, MessageWithFile):
-            try:
-                self._keep_file(message.name, message.content)
-            except OSError as error:
-                raise ClassFailure(f"{message.name} cannot be written: {error.strerror}") from error
-            message = message.message
-        weighted: Message = self._weighted(message, weights)
-        return weighted
 
     # --- receiving --------------------------------------------------------------------------------------
 
@@ -264,7 +247,7 @@ class ClassRunner:
         try:
             for id, message in results.items():
                 if request := self._due.get(id):
-                    turns = self._prompt(request)
+                    turns = self._messages.prompt(request)
                     prompt = turns[-1].id if turns else None
                     records.append(record_of(request, message, self._problems, self._grader, prompt=prompt))
                     chains.append(turns)
@@ -273,17 +256,6 @@ class ClassRunner:
                 self._store.record(records, grader=self._grader.name, version=self._grader.version, chains=chains)
                 self._steering.spent += sum(record.completion_tokens for record in records)
         return records
-
-    def _prompt(self, request: Request) -> Chain:
-        """The prompt of a request as it is kept; empty: there is none, or it is not known."""
-        if not KINDS[request.kind].prompted:
-            return ()
-        message = self._level.message(request, self._text)
-        return (
-            ()
-            if isinstance(message, MessageWithFile)
-            else self._chain(tuple(self._prompt_of(self._pools[request.to], message)))
-        )
 
     def _deliver(self, records: Iterable[Record]) -> None:
         """Give the level what is committed, and queue what that makes due."""
@@ -296,7 +268,9 @@ class ClassRunner:
 
     def _take(self, step: Step) -> None:
         """Queue what became due and has no result yet, and tell the agents and the monitor what is new."""
-        step, _ = replay(self._level, step, self._store.find)
+        if step == NOTHING:  # nearly always so
+            return
+        step, _ = replay(self._level, step, self._store.find_all)
         self._queue(step)
         self._announce(step)
 

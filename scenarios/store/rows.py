@@ -1,5 +1,9 @@
 """Rows of class.db."""
 
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
 import msgspec
 
 
@@ -46,6 +50,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of a teacher's program: the share of hidden cases that pass; None: there are none."""
     failing: str = ""
     """Of a program, with `self_debug`: the visible cases that it fails, one a line."""
+
+
+COLUMNS = tuple(name for name in Record.__struct_fields__ if name != "correct")
+"""Of the table `result`."""
+VALUES = attrgetter(*COLUMNS)
+
+
+def record_of_row(row: Sequence[Any]) -> Record:
+    """The record of a row of COLUMNS and its latest grade, which is None where it has none."""
+    *values, grade = row
+    return Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
 
 
 class ClassEvent(msgspec.Struct, frozen=True):

@@ -12,15 +12,16 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, Self
+
+import msgspec
 
 from broker.errors import StoreError, database_in_words
 from broker.files import open_lock, write_atomically
 from scenarios.store import naming, problems, prompts
 from scenarios.store.prompts import Chain
-from scenarios.store.rows import ClassEvent, Record
+from scenarios.store.rows import COLUMNS, VALUES, ClassEvent, Record, record_of_row
 from scenarios.tasks.problems import Bank
 
 SCHEMA_VERSION = 2
@@ -39,17 +40,11 @@ ADDED_COLUMNS = {
 }
 """Columns that class.db of earlier versions lacks, by table: their type, and the SQL that is read in their place."""
 
-
-COLUMNS = tuple(name for name in Record.__struct_fields__ if name != "correct")
-VALUES = attrgetter(*COLUMNS)
+LATEST_GRADE = "(SELECT value FROM grade WHERE seq = (SELECT max(seq) FROM grade g WHERE g.request_id = r.request_id))"
+"""SQL for the latest grade of a row of `result r`. Joined to few rows, the view latest_grade is made of all grades."""
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 8000
 """Request ids are digests, so each row is on another page: keep pages in memory, and write them back less often."""
-
-
-def _record(row: Sequence[Any]) -> Record:
-    *values, grade = row
-    return Record(**dict(zip(COLUMNS, values, strict=True)), correct=None if grade is None else bool(grade))
 
 
 def _begin(path: Path) -> None:
@@ -107,10 +102,10 @@ class Store:
             _begin(self.path)
         uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        db.execute(f"PRAGMA cache_size={-CACHE_KIB}")
         if write:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
-            db.execute(f"PRAGMA cache_size={-CACHE_KIB}")
             db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
@@ -133,6 +128,8 @@ class Store:
             self._missing = frozenset()
         columns = ", ".join(map(self.column, COLUMNS))
         self._select = f"SELECT {columns}, value FROM result r LEFT JOIN latest_grade USING(request_id)"  # noqa: S608 - our own names
+        wanted = "WHERE r.request_id IN (SELECT value FROM json_each(?))"
+        self._select_each = f"SELECT {columns}, {LATEST_GRADE} FROM result r {wanted}"  # noqa: S608 - our own names
         return db
 
     def __enter__(self) -> Self:
@@ -237,15 +234,20 @@ class Store:
 
     def find(self, request_id: str) -> Record | None:
         """One result with its latest grade; None: it is not recorded."""
-        if self._ids is not None and request_id not in self._ids:
-            return None  # nearly always so for a new request, and without a query
-        row = self._db.execute(f"{self._select} WHERE r.request_id = ?", (request_id,)).fetchone()
-        return None if row is None else _record(row)
+        return self.find_all((request_id,)).get(request_id)
+
+    def find_all(self, request_ids: Iterable[str]) -> dict[str, Record]:
+        """Results with their latest grades by request id; those that are not recorded are left out."""
+        wanted = [id for id in request_ids if self._ids is None or id in self._ids]
+        if not wanted:  # nearly always so for new requests
+            return {}
+        rows = self._db.execute(self._select_each, (msgspec.json.encode(wanted).decode(),))
+        return {record.request_id: record for record in map(record_of_row, rows)}
 
     def results(self, where: str = "TRUE", *values: object) -> Iterator[Record]:
         """Results with their latest grades, ordered by id; `where` is SQL of this program, such as `tr = ?`."""
         for row in self._db.execute(f"{self._select} WHERE {where} ORDER BY r.request_id", values):
-            yield _record(row)
+            yield record_of_row(row)
 
     def keep_bank(self, bank: Bank) -> None:
         """Record the problems of the class, or those that are new."""

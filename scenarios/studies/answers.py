@@ -5,7 +5,6 @@ This is the one place where a study or a comparison of runs scores answers; scen
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 
 import msgspec
 
@@ -17,6 +16,7 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.baselines import baseline_names, right_by_baseline
 from scenarios.report.methods import chosen_answers
 from scenarios.report.run_info import facts_from
+from scenarios.scoring.drawn_students import drawn_students, examined_by
 from scenarios.scoring.equal_cost import affordable, with_votes
 from scenarios.scoring.lbt import Same, Sheet, distinct
 from scenarios.scoring.lineups import results_by_problem
@@ -49,7 +49,8 @@ class ClassAnswers(msgspec.Struct, frozen=True):
     dropped: tuple[str, ...] = ()
     """Students that were dropped while it ran (`run.py ctl`)."""
     adds: dict[str, tuple[list[float], list[float]]] = {}
-    """By student, its Shapley value for each TP, by MAX and by SUM; empty for a single student."""
+    """By student, its Shapley value for each TP, by MAX and by SUM; of a large class, of those that are analysed. Empty
+    for a single student."""
     taught: Sequence[Problem] = ()
     """The TPs."""
 
@@ -67,7 +68,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
         if not scenario.solves:
             raise ScenarioError(f"{folder}: this class has no teaching problems, so there is nothing to compare")
         level = folder.level(scenario, bank, store, grader.same)
-        replay(level, level.begin(), store.find)
+        replay(level, level.begin(), store.find_all)
         lessons = level.outcome().lessons
         sheets = [Sheet(lesson, grader.same) for lesson in lessons]
         chosen = chosen_answers(scenario, lessons, sheets, grader.same)
@@ -79,7 +80,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
             right[name], right[f"{name}.sum"] = of_lineups[members].m1_max, of_lineups[members].m1_sum
         if scenario.lesson.equal_cost:
             right |= _at_cost(lessons, lineups, scenario, grader.same)
-        adds = _adds(sheets, [student.name for student in scenario.students], scenario)
+        adds = _adds(sheets, [student.name for student in scenario.students], scenario, grader.same)
         known = store.answerers()
     problems = {item.tp.id: item.tp for item in bank.items}
     students = [student.name for student in scenario.students]
@@ -127,10 +128,12 @@ def unit(bank: Bank, problem: Problem) -> str:
 
 
 def _adds(
-    sheets: Sequence[Sheet], students: Sequence[str], scenario: Scenario
+    sheets: Sequence[Sheet], students: Sequence[str], scenario: Scenario, same: Same
 ) -> dict[str, tuple[list[float], list[float]]]:
     if len(students) < 2 or not any(rationale.exams for sheet in sheets for rationale in sheet.lesson.rationales):
         return {}
+    if len(analysed := drawn_students(students, scenario.seed)) < len(students):
+        students, sheets = analysed, [Sheet(examined_by(sheet.lesson, analysed), same) for sheet in sheets]
     of_max, of_sum = values_by_problem(sheets, students, scenario.scoring, scenario.seed)
     return {name: (of_max[:, place].tolist(), of_sum[:, place].tolist()) for place, name in enumerate(students)}
 
@@ -142,5 +145,6 @@ def _differ(lesson: TeachingProblemRecord, students: Sequence[str]) -> int:
         marks = {name: Counter[tuple[str, bool]]() for name in students}
         for exam in rationale.exams:
             marks[exam.student][exam.ep, exam.correct] += 1
-        found += any(marks[a] != marks[b] for a, b in combinations(students, 2))
+        first, *others = marks.values()
+        found += any(other != first for other in others)
     return found

@@ -15,6 +15,7 @@ from scenarios.report.baselines import baseline_names
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Sentences, Trimmed
 from scenarios.report.tables import LABELS, UNPROTECTED
+from scenarios.scoring.drawn_students import drawn_students
 from scenarios.scoring.lineups import lineups
 from scenarios.session.run_dir import RunFolder
 from scenarios.studies.answers import ClassAnswers, read_answers
@@ -82,8 +83,9 @@ def compare_runs(paths: Sequence[Path]) -> RunComparison:
         raise ScenarioError("the same run is named twice")
     scenarios = [folder.scenario() for folder in folders]
     students = [student.name for student in scenarios[0].students]
-    # The seed of the first: with many students it draws pairs.
-    shared = by_name(one for one in lineups(students, scenarios[0].seed) if len(one) < len(students))
+    # The seed of the first: of many students it draws some, and pairs.
+    drawn = drawn_students(students, scenarios[0].seed)
+    shared = by_name(one for one in lineups(drawn, scenarios[0].seed) if len(one) < len(drawn))
     first = _Run(folders[0], scenarios[0], read_answers(folders[0], scenarios[0], shared))
     terms_of_lineups = [f"{name}{rule}" for rule in ("", ".sum") for name in shared]
     baselines = baseline_names(scenarios[0])

@@ -20,6 +20,7 @@ from scenarios.config.overrides import Edit, Source, beside, source_of
 from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
 from scenarios.config.yaml_tree import shown
+from scenarios.scoring.drawn_students import MOST
 from scenarios.studies.schema import Study
 from scenarios.studies.terms import label, named_lineups, primary_terms
 
@@ -219,6 +220,10 @@ def _check(study: Study, one: CellClass) -> None:
     if scenario.exam.allocation != "full":
         why = "a study compares line-ups and what each student adds, which needs every exam"
         raise ScenarioMistake(("base",), f"exam.allocation: {scenario.exam.allocation}: {why}; set it to full")
+    if len(scenario.students) > MOST:
+        key = "base" if study.students is None else "students"
+        why = f"{len(scenario.students):,} students; a study has at most {MOST}, since it compares each with all others"
+        raise ScenarioMistake((key,), f"{why}. Run a class of so many alone, or take students out")
     lineups = named_lineups(study, [student.name for student in scenario.students], scenario.seed)
     primary_terms(study, scenario, lineups)
     for index, row in enumerate(study.published):

@@ -11,8 +11,9 @@ from rich.text import Text
 from scenarios.config.schema import Scenario
 from scenarios.report.formatting import many, money
 from scenarios.report.layout import Ruled, Sentences, Trimmed
-from scenarios.session.plan import PlanRow, seating
+from scenarios.session.plan import PlanRow
 from scenarios.session.request_counts import count, counts
+from scenarios.session.seating import seating
 from scenarios.studies.estimate import (
     MeasuredCells,
     ShownBy,

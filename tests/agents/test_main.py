@@ -58,12 +58,17 @@ class Wire:
 
     def __init__(self, messages: Iterable[tuple[str, Message]]) -> None:
         self.working: set[str] = set()
+        self.waiting: set[str] = set()
         self.sent: dict[str, Message] = {}
         self.beats: list[dict[str, Any]] = []
         self.goodbye: str | None = None
         self._batches = [[Received(m, "", id, "") for id, m in messages], [Received(Drain(), "", "", "")]]
 
+    def on_receive(self, notify: Callable[[], None]) -> None:
+        self._notify = notify
+
     def receive(self, timeout: float) -> list[Received]:
+        self._notify()
         return self._batches.pop(0) if self._batches else []
 
     def send(self, message: Message, *, request_id: str, keep: bool) -> None:
@@ -74,6 +79,8 @@ class Wire:
         self.sent[request_id] = message
 
     def beat(self, **figures: Any) -> None:
+        if "progress" in figures:
+            figures["progress"] = {*figures["progress"], *self.waiting}
         self.beats.append(figures)
 
     def close(self, goodbye: str = "") -> None:
@@ -179,7 +186,7 @@ def test_each_role_knows_its_other_trades_and_hands_over_whole_texts(
     _, wire, _ = work(role, [("a", request_)], lambda prompt: says)
     usage = Usage(prompt_tokens=7, completion_tokens=1)
     assert wire.sent["a"] == msgspec.structs.replace(result, usage=usage)
-    assert {"prompt_tokens": 7, "cached_tokens": 0} in wire.beats
+    assert {"spent": None, "prompt_tokens": 7, "cached_tokens": 0} in wire.beats
 
 
 def test_a_student_grades_a_solution_after_the_prompt_of_its_exam_and_generates_nothing() -> None:

@@ -97,8 +97,8 @@ def measured(out: Path, described: Path, *, watch: bool) -> dict[str, float]:
     kinds: dict[int, str] = {}
     peaks = {"classroom": 0.0, "broker": 0.0, "agents": 0.0}
     watched: Watched | None = None
-    class_cpu = start_cpu = 0.0
-    begun = False
+    begun: dict[str, float] | None = None
+    over = dict.fromkeys(peaks, 0.0)
     while process.poll() is None:
         now = dict.fromkeys(peaks, 0.0)
         for one, line in [(run, ["classroom"]), *_children(process.pid)]:
@@ -111,28 +111,33 @@ def measured(out: Path, described: Path, *, watch: bool) -> dict[str, float]:
             except psutil.Error:
                 continue
         peaks = {kind: max(most, now[kind]) for kind, most in peaks.items()}
-        if not begun and classes.results(out):
-            begun, start_cpu = True, sum(cpu.values())
+        if begun is None and classes.results(out):
+            begun = _by_kind(cpu, kinds)
             watched = Watched(out) if watch else None
         if now["agents"]:
-            class_cpu = sum(cpu.values()) - start_cpu
+            over = _by_kind(cpu, kinds)
         psutil.wait_procs([run], timeout=0.2)
     classes.finish(process)
     frames = watched.end() if watched else 0.0
-    by_kind = {kind: sum(s for pid, s in cpu.items() if kinds[pid] == kind) for kind in peaks}
+    begun = begun or dict.fromkeys(peaks, 0.0)
     exams = classes.summary(out)["counts"]["exam_answers"]
     found = {
         "exams": exams,
         "seconds": classes.last_answered(out) - classes.first_asked(out),
-        "class_cpu": class_cpu,
-        "start_cpu": start_cpu,
-        "summary_and_page_cpu": sum(cpu.values()) - class_cpu - start_cpu,
-        **{f"{kind}_cpu": round(seconds, 1) for kind, seconds in by_kind.items()},
+        "class_cpu": sum(over.values()) - sum(begun.values()),
+        "start_cpu": sum(begun.values()),
+        "summary_and_page_cpu": sum(cpu.values()) - sum(over.values()),
+        **{f"{kind}_ms_per_ea": round(1000 * (over[kind] - begun[kind]) / exams, 4) for kind in peaks},
         **{f"{kind}_mb": round(most) for kind, most in peaks.items()},
         "frames_per_s": round(frames, 2),
         "processes": sum(kind == "agents" for kind in kinds.values()),
     }
-    return {name: round(value, 2) for name, value in found.items()}
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def _by_kind(cpu: dict[int, float], kinds: dict[int, str]) -> dict[str, float]:
+    """Processor time so far of the classroom, the broker and all agents."""
+    return {kind: sum(seconds for pid, seconds in cpu.items() if kinds[pid] == kind) for kind in MODULES}
 
 
 MODULES = {"classroom": "classroom", "broker": "broker.server", "agents": "agents.main"}
@@ -146,7 +151,7 @@ def _children(pid: int) -> list[tuple[psutil.Process, list[str]]]:
 
 
 def run(quick: bool, seed: int) -> dict[str, Any]:
-    kinds, few, exams = (10, 1, 3) if quick else (50, 5, 5)
+    kinds, few, exams = (10, 4, 3) if quick else (50, 5, 5)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         small, large = (
@@ -163,7 +168,8 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
             "what": f"processor time of a class of {kinds * COPIES:,} students with ten times the exams",
             "time_ratio": round(10 * (large["seconds"] / large["exams"]) / (small["seconds"] / small["exams"]), 2),
             "exams_per_s": round(large["exams"] / large["seconds"]),
-            "exams_per_cpu_s": round(large["exams"] / large["class_cpu"]),
+            "cpu_ms_per_ea": round(1000 * large["class_cpu"] / large["exams"], 3),
+            "summary_and_page_ratio": round(large["summary_and_page_cpu"] / small["summary_and_page_cpu"], 2),
             "small": small,
             "large": large,
         },

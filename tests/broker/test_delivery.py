@@ -163,6 +163,16 @@ def test_a_heartbeat_adds_tokens_up_and_tells_progress_until_it_is_sent(agent: D
     assert (second.progress, second.completion_tokens) == ((), 11)
 
 
+def test_requests_that_wait_progress_while_any_does_and_answered_ones_do_not(agent: DeliverySession) -> None:
+    agent.waiting |= {"r2", "r3"}
+    assert decode("Heartbeat", agent.heartbeat().body) == Heartbeat(state="ready", credit=4)
+    agent.count(["r1"], 0, 0, 0)
+    agent.post(envelope(Answered(text="2"), request_id="r1"), keep=True)
+    assert decode("Heartbeat", agent.heartbeat().body) == Heartbeat(state="ready", credit=4, progress=("r2", "r3"))
+    agent.beaten()
+    assert decode("Heartbeat", agent.heartbeat().body) == Heartbeat(state="ready", credit=4)
+
+
 def test_a_heartbeat_reports_the_cost_so_far(agent: DeliverySession) -> None:
     agent.spent = 0.25
     agent.beaten()

@@ -279,7 +279,7 @@ class ObserveLevel:
         more = self._baselines.due(lesson) if self._baselines else ()
         if self._votes and lesson.over:
             more += self._votes.ask(lesson.item.tp, lesson.record(), lesson.asked)
-        return msgspec.structs.replace(step, requests=(*step.requests, *more))
+        return msgspec.structs.replace(step, requests=(*step.requests, *more)) if more else step
 
     # --- results ----------------------------------------------------------------------------------------
 

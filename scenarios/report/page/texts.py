@@ -19,7 +19,7 @@ from scenarios.records.observe import TeachingProblemRecord
 from scenarios.report.page.gradebook import GREEDY
 from scenarios.report.page.prompt_turns import PackedPrompts, PackedTurn, prompt_ids
 from scenarios.scoring.lbt import material
-from scenarios.store.sqlite import Store
+from scenarios.store.sqlite import LATEST_GRADE, Store
 from scenarios.tasks.problems import Bank, ProblemGroup
 
 FOLDER = "report-texts"
@@ -189,8 +189,7 @@ def _pack(
     )
 
 
-# Not the view latest_grade: joined to so few rows, it is made anew of all grades every time.
-VALUE = "(SELECT value FROM grade g WHERE g.request_id = r.request_id ORDER BY seq DESC LIMIT 1)"
+OF_STUDENTS = "(? OR agent IN (SELECT value FROM json_each(?)))"
 # The index on tr leaves out rows without one.
 ABOUT = "FROM result r WHERE tr = ? AND tr <> ''"
 
@@ -209,20 +208,20 @@ def _exams(
     A repair stands below the answer that it repairs, which was wrong before.
     """
     found = store.rows(
-        f"SELECT request_id, agent, ep, repeat, text, {VALUE} {ABOUT} AND stage = ? AND failed = ''",
+        f"SELECT request_id, agent, ep, repeat, text, {LATEST_GRADE} {ABOUT} AND stage = ? AND failed = ''",
         id,
         EXAM_REPAIR,
     )
     repairs = {tuple(place): (f"{REPAIRED}{text}", value) for one, *place, text, value in found if one in asked}
     rows = store.rows(
-        f"SELECT request_id, agent, ep, repeat, {VALUE}, answer, text, failed, detail, {store.column('prompt')} "
-        f"{ABOUT} AND kind = 'Examine' AND stage <> ? ORDER BY agent, ep, repeat",
+        f"SELECT request_id, agent, ep, repeat, {LATEST_GRADE}, answer, text, failed, detail, {store.column('prompt')} "
+        f"{ABOUT} AND kind = 'Examine' AND stage <> ? AND {OF_STUDENTS} ORDER BY agent, ep, repeat",
         id,
         EXAM_REPAIR,
+        students is None,
+        msgspec.json.encode(sorted(students or ())).decode(),
     )
     for request, agent, ep, repeat, value, answer, text, *rest in rows:
-        if request in asked and (
-            students is None or agent in students
-        ):  # one that failed and was asked again is left out
+        if request in asked:  # one that failed and was asked again is left out
             repair, then = repairs.get((agent, ep, repeat), ("", value))
             yield number, agent, ep, repeat, then, answer, text + repair, *rest

@@ -47,6 +47,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.working: set[str] = set()
+        self.waiting: set[str] = set()
         self.sent: dict[str, Message] = {}
         self.told: list[Progress] = []
         self.states: list[str] = []
@@ -56,17 +57,20 @@ class Wire:
         """Set with the first progress."""
         self.over = False
         self._lock = threading.Condition()
-        self._waiting: list[Received] = []
+        self._unread: list[Received] = []
+        self._notify: Callable[[], None] = lambda: None
 
     def say(self, messages: Iterable[tuple[str, Message]]) -> None:
         with self._lock:
-            self._waiting += [Received(message, "", id, "") for id, message in messages]
-            self._lock.notify_all()
+            self._unread += [Received(message, "", id, "") for id, message in messages]
+        self._notify()
+
+    def on_receive(self, notify: Callable[[], None]) -> None:
+        self._notify = notify
 
     def receive(self, timeout: float) -> list[Received]:
         with self._lock:
-            self._lock.wait_for(lambda: self._waiting, timeout)
-            taken, self._waiting = self._waiting, []
+            taken, self._unread = self._unread, []
             return taken
 
     def send(self, message: Message, *, request_id: str, keep: bool = False) -> None:

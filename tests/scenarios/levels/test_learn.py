@@ -81,7 +81,7 @@ class Class:
 
     def play(self, level: Level, order: random.Random | None = None, stop: int = -1) -> Outcome:
         """Answer everything that is due, in the order it came or in a random one; at most `stop` answers."""
-        step, _ = replay(level, level.begin(), self.records.get)
+        step, _ = replay(level, level.begin(), lambda ids: {id: self.records[id] for id in ids if id in self.records})
         due = list(step.requests)
         while due and stop:
             stop -= 1

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from scenarios.config.schema import Scenario
 from scenarios.session.plan import PlanRow, order, tables, to_dict
 from scenarios.session.request_counts import AgentWork, Counts, agent_work, count, counts
 from scenarios.session.run_dir import RunFolder
+from scenarios.session.seating import grouped
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.scenarios.levels.iterated import Played, level
@@ -160,6 +162,12 @@ def test_a_reason_that_agents_share_is_printed_once() -> None:
     with console.capture() as capture:
         console.print(tables(scenario(), counts(scenario()), rows))
     assert "a, b: free" in capture.get()
+
+
+def test_agents_that_are_alike_share_a_row_in_a_large_class_alone() -> None:
+    rows = [*ROWS, *(msgspec.structs.replace(ROWS[1], name=f"tiny-{number}") for number in range(2, 25))]
+    assert [row.name for row in grouped(rows)] == ["teacher", "tiny and 23 more"]
+    assert grouped(rows[:24]) == rows[:24]
 
 
 def test_planning_imports_nothing_heavy() -> None:

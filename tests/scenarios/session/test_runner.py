@@ -531,7 +531,7 @@ def test_a_full_disk_ends_the_class_and_acknowledges_nothing(store: Store, grade
 def test_replaying_the_records_to_a_new_level_resumes_the_class(store: Store, grader: ClassGrader) -> None:
     classroom(store, grader, School(store)).run()
     level = ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
-    step, reused = replay(level, level.begin(), store.find)
+    step, reused = replay(level, level.begin(), store.find_all)
     assert (step.requests, reused, level.finished) == ((), 24, True)
     assert [len(lesson.rationales) for lesson in level.outcome().lessons] == [3, 3, 3]
 

@@ -70,6 +70,7 @@ def test_what_is_recorded_comes_back_as_it_was(tmp_path: Path) -> None:
         assert list(store.results()) == records
         assert store.find("a") == records[0]
         assert store.find("nobody") is None
+        assert store.find_all(["b", "nobody", "a"]) == {"a": records[0], "b": records[1]}
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_holds_no_lock(tmp_path: Path) -> None:

@@ -139,6 +139,11 @@ def test_a_student_that_is_called_as_a_method_does_not_take_its_place(file: Path
             "persna: You are b",
             ":8: students.2.persna (bold): no such key; did you mean 'persona'?",
         ),
+        (
+            "persona: You are b",
+            "copies: 63\n    persona: You are b",
+            "students: 65 students; a study has at most 64, since it compares each with all others",
+        ),
         ("name: peer-2", "name: peer-1", ":6: students.1.name: 'peer-1' is taken by students.0"),
         (", bold]", ", bolt]", ":11: lineups.mixed.1: 'bolt' is no student of this study; did you mean 'bold'?"),
         (
