@@ -221,9 +221,9 @@ def _check(study: Study, one: CellClass) -> None:
         why = "a study compares line-ups and what each student adds, which needs every exam"
         raise ScenarioMistake(("base",), f"exam.allocation: {scenario.exam.allocation}: {why}; set it to full")
     if len(scenario.students) > MOST:
-        key = "base" if study.students is None else "students"
+        where = "base" if study.students is None else "students"
         why = f"{len(scenario.students):,} students; a study has at most {MOST}, since it compares each with all others"
-        raise ScenarioMistake((key,), f"{why}. Run a class of so many alone, or take students out")
+        raise ScenarioMistake((where,), f"{why}. Run a class of so many alone, or take students out")
     lineups = named_lineups(study, [student.name for student in scenario.students], scenario.seed)
     primary_terms(study, scenario, lineups)
     for index, row in enumerate(study.published):
