@@ -263,18 +263,7 @@ class LocalLauncher:
         child.process, child.watcher = process, watcher
 
     def _spawn(self, spec: ChildSpec) -> RunningProcess:
-        kills = exit_status.oom_kills()
-        process = spawn(
-            spec.module,
-            spec.spec,
-            env=spec.env,
-            log=spec.log,
-            cores=spec.cores,
-            name=spec.name,
-            secrets=spec.secrets,
-            descriptors=() if self._table is None or spec.core_entry is None else (self._table.descriptor,),
-        )
-        return LocalProcess(process, kills)
+        return start_here(spec, self._table)
 
     def _watch(self, child: _ChildProcess, process: RunningProcess) -> None:
         """Wait for the exit, and queue it."""
@@ -313,3 +302,23 @@ class LocalLauncher:
         child.deaths_in_a_row += 1
         child.restarts += 1
         return ChildEnded(child.spec.name, detail, True, child.restarts, killed=killed)
+
+
+def start_here(spec: ChildSpec, table: CoreTable | None = None) -> LocalProcess:
+    """Start a child on this host; `table`: of the agents at work, for a child with an entry.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    kills = exit_status.oom_kills()
+    process = spawn(
+        spec.module,
+        spec.spec,
+        env=spec.env,
+        log=spec.log,
+        cores=spec.cores,
+        name=spec.name,
+        secrets=spec.secrets,
+        descriptors=() if table is None or spec.core_entry is None else (table.descriptor,),
+    )
+    return LocalProcess(process, kills)
