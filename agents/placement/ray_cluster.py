@@ -30,8 +30,9 @@ Strategy = Literal["spread", "pack"]
 
 OBJECT_STORE = 80_000_000
 """Bytes of Ray's object store on this host: messages go over the broker, and Ray takes no less."""
-QUIET = {"enable_worker_prestart": False, "prestart_worker_first_driver": False}
-"""Settings of a cluster of this host: no processes in advance, since those of agents have another environment."""
+OWN = {"enable_worker_prestart": False, "prestart_worker_first_driver": False, "memory_monitor_refresh_ms": 0}
+"""Settings of a cluster of this host: no processes in advance, since those of agents have another environment; and none
+is ended where other programs take much memory, since this program has checked that there is enough."""
 ROOM_S = 600.0
 """How long the class waits until Ray has room for all agents."""
 INSTALL = 'pip install -e ".[cluster]"'
@@ -172,7 +173,7 @@ class RayCluster:
         if self.address is None:
             cores = max(self.nodes[0].has["CPU"], math.ceil(cpus))
             options = {"address": "local", "num_cpus": int(cores), "object_store_memory": OBJECT_STORE}
-            options |= {"include_dashboard": False, "_system_config": QUIET}
+            options |= {"include_dashboard": False, "_system_config": OWN}
         handler = signal.getsignal(signal.SIGTERM)
         try:
             with _program() as folder:

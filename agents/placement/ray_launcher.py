@@ -96,6 +96,8 @@ def lost(error: Exception) -> RayReport:
     at = f" {found[1]}" if found else ""
     if "node has died" in said:
         return RayReport(LOST, f"its node{at} was lost")
+    if "low on memory" in said:
+        return RayReport(LOST, f"Ray ended it, since its node{at} has too little memory left")
     if isinstance(error, ray.exceptions.RuntimeEnvSetupError) or getattr(error, "actor_init_failed", False):
         return RayReport(NO_RESTART, f"it cannot be started on node{at or 's of this cluster'}: {lines[-1]}")
     return RayReport(LOST, f"its actor on node{at} was lost: {lines[-1]}")
@@ -203,7 +205,12 @@ class RayLauncher(LocalLauncher):
 
         found = []
         for name, process in self._first.items():
-            with contextlib.suppress(ray.exceptions.RayActorError):
+            try:
                 if refusal := ray.get(process.refusal, timeout=ROOM_S):
                     found.append(f"{name} {refusal}")
+            except ray.exceptions.GetTimeoutError:
+                found.append(f"{name} has not been started by Ray for {ROOM_S:g} s; see the logs of its nodes")
+            except ray.exceptions.RayError as error:
+                if (report := lost(error)).code == NO_RESTART:
+                    found.append(f"{name}: {report.words}")
         return found
