@@ -199,7 +199,7 @@ def plan(
             gpus = [one.token for one in there.gpus]
             estimated = time_estimate.of_class(described, speed, gpus, time.answer_tokens)
     shared = shared_processes.in_words(agents, in_turn=described.time_share)
-    notes = server_keys.keys_sent(agents), shared + [cluster.in_words()] * (cluster is not None)
+    notes = server_keys.keys_sent(agents), shared + ([cluster.in_words()] if cluster else [])
     plan_output.print_plan(described, counted, rows, estimated, training, warnings, *notes, out, err, as_json=as_json)
     return COMPLETE
 

@@ -2,8 +2,8 @@
 
 Each process of an agent has an actor of Ray, in its bundle of one placement group: a bundle is on one node, so all GPUs
 of an agent are. Ray finds the nodes, reserves what agents need there, notices lost nodes, and moves their bundles to
-others. Restarts are those of the launcher, with a new actor each time, so that `limits.restarts` counts every death
-alike and the classroom hears of it before the successor joins.
+others. Restarts are those of the launcher, with a new actor each time: `limits.restarts` counts every death alike, and
+the broker is told of it before the successor joins.
 """
 
 import contextlib

@@ -97,7 +97,7 @@ def test_a_class_on_a_cluster_that_loses_the_node_of_its_agents_has_the_gradeboo
     plan = classes.say("plan", classes.SMOKE, *nodes.words)
     assert f"Ray at {nodes.address}: " in plan
     assert "9 far" in plan
-    words = ("--out", tmp_path / "refused", *nodes.words)
+    words = ("--out", str(tmp_path / "refused"), *nodes.words)
     said = classes.say(classes.SMOKE, *words, *classes.sets("students.0.resources.gone=1"), code=2)
     assert "weak" in said and "needs 0.1 CPU, 1 gone on one node, and no node of the Ray cluster has that" in said
     assert not (tmp_path / "refused").exists()
