@@ -3,10 +3,14 @@
 Ray imports this module on the node. What comes in and goes out are bytes of MessagePack.
 """
 
+import contextlib
+import fcntl
+import os
 import platform
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,6 +24,7 @@ from broker.errors import LbtError, PlacementError, in_words
 from broker.invitation import Invitation
 from broker.reach import REACH_S, check_reachable
 
+LOCK = "lock"
 LOG_TAIL = 1 << 18
 """Bytes of the agent's log that come back to the host of the class."""
 ADVICE = (
@@ -70,12 +75,11 @@ class AgentActor:
     def run(self, order: bytes) -> bytes:
         """Run the agent's process until it ends; returns a RayReport."""
         asked = msgspec.msgpack.decode(order, type=RayOrder)
-        folder = Path(tempfile.mkdtemp(prefix="lbt-ray-"))
         try:
-            report = self._run(asked, folder)
+            with _own_folder() as folder:
+                report = self._run(asked, folder)
         finally:
             self._checked.set()
-            shutil.rmtree(folder, ignore_errors=True)
         return msgspec.msgpack.encode(report)
 
     def leave(self) -> None:
@@ -106,6 +110,24 @@ class AgentActor:
         process.close()
         code = process.returncode or 0
         return RayReport(code, f"on node {_node()}: {process.in_words()}", _tail(child.log))
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A private folder for the agent's key and log; what actors that were killed left behind is removed first."""
+    prefix = f"lbt-ray-{os.getuid()}-"
+    for other in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError), (other / LOCK).open() as lock:  # a living actor has locked it
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(other, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    with (folder / "new").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "new").rename(folder / LOCK)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_versions(order: RayOrder) -> None:

@@ -231,7 +231,7 @@ def _free_port(host: str) -> int:
 @contextlib.contextmanager
 def _program() -> Iterator[str]:
     """A folder with what nodes need of this program, for Ray to copy."""
-    with tempfile.TemporaryDirectory(prefix="lbt-ray-") as name:
+    with tempfile.TemporaryDirectory(prefix="lbt-program-") as name:
         folder = Path(name)
         for package in ("agents", "broker"):
             shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -36,6 +36,21 @@ def refusal(monkeypatch: pytest.MonkeyPatch, *, python: str = platform.python_ve
     return report.words
 
 
+def test_the_key_of_an_actor_that_was_killed_goes_with_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ray_actor._own_folder() as living:
+        killed = living.with_name(f"{living.name}-killed")
+        killed.mkdir()
+        (killed / ray_actor.LOCK).touch()
+        (killed / "ada.invite").touch()
+        with ray_actor._own_folder() as folder:
+            assert set(tmp_path.iterdir()) == {living, folder}
+            assert folder.stat().st_mode & 0o777 == 0o700
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_node_with_other_versions_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(monkeypatch, version="0.0.7")
     ours = f"Python {platform.python_version()}, version {invitation.package_version()} of this program"
