@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from agents.core_sharing import CoreTable
+from agents.placement.invited import LEAVE_S
 from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.ray_actor import AgentActor, RayOrder, RayReport
 from agents.placement.ray_cluster import ROOM_S, RayCluster, in_words
@@ -145,10 +146,13 @@ class RayLauncher(LocalLauncher):
             raise
 
     def stop(self, grace_s: float) -> list[str]:
-        """See LocalLauncher; the room in the cluster is free afterwards."""
+        """See LocalLauncher; the room in the cluster is free afterwards.
+
+        Agents on the cluster have LEAVE_S if any time at all: their logs come back, and their keys go, as they leave.
+        """
         import ray
 
-        hanging = super().stop(grace_s)
+        hanging = super().stop(max(grace_s, LEAVE_S) if grace_s else 0.0)
         if self._group is not None:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.util.remove_placement_group(self._group)
