@@ -180,7 +180,7 @@ class RayCluster:
                 ray.init(
                     **options, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"working_dir": folder}
                 )
-        except (RuntimeError, ConnectionError, ValueError, TimeoutError) as error:
+        except Exception as error:  # Ray raises this class itself, too, as where a node does not start in time
             raise PlacementError(_refused(self.address, str(error))) from error
         finally:
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own in its place
