@@ -25,41 +25,27 @@ if __name__ == "__main__":  # before the imports below, which take a while
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 try:
-    from cyclopts import Parameter
     from rich.console import Console
 
-    from scenarios.session import command_line
+    from scenarios.session import command_line as cli
 except ModuleNotFoundError as error:
     sys.exit(f"The package {error.name} is not installed. Install this project first: pip install -e .")
 
+from agents.placement.clusters import cluster_of
 from broker.errors import PlacementError
 from broker.logs import configure_terminal
 from broker.streams import protect
 from scenarios.report.console import say
-from scenarios.session.command_line import (
-    OFF,
-    AsJson,
-    MonitorMode,
-    OutDir,
-    Overrides,
-    PlannedFile,
-    RetryFailed,
-    RunDir,
-    RunOrStudyDir,
-    ScenarioFile,
-    Seed,
-    StudyFile,
-    Time,
-    with_seed,
-)
 from scenarios.session.exit_codes import COMPLETE
+from scenarios.session.launching import LOCAL, Launching, for_cluster
 
 if TYPE_CHECKING:
     from agents.models.catalogue import Model
     from agents.placement import hardware, resolve
+    from agents.placement.ray_cluster import RayCluster
     from agents.training import preflight
     from scenarios.config.schema import Scenario
     from scenarios.monitor.state import StudyState
@@ -68,64 +54,68 @@ if TYPE_CHECKING:
     from scenarios.session.rerun import Extension
     from scenarios.session.run_dir import RunFolder
 
+    Cluster = RayCluster | None
+    Machine = hardware.Machine | None
     Agents = Sequence[resolve.ResolvedAgent]
     Placed = tuple[Counts, Agents, preflight.TrainingForecast | None, list[PlanRow], list[str]]
 
-app = command_line.program(Path(__file__).with_name("pyproject.toml"))
+app = cli.program(Path(__file__).with_name("pyproject.toml"))
 out, err = Console(), Console(stderr=True)
 
 
 @app.default
 def run(
-    scenario: ScenarioFile,
+    scenario: cli.ScenarioFile,
     /,
     *,
-    out_dir: OutDir = None,
-    overrides: Overrides = (),
-    seed: Seed = None,
-    monitor: MonitorMode = "live",
-    launcher: Annotated[Literal["local"], Parameter(help="Where processes run.")] = "local",
+    out_dir: cli.OutDir = None,
+    overrides: cli.Overrides = (),
+    seed: cli.Seed = None,
+    monitor: cli.MonitorMode = "live",
+    launch: Launching = LOCAL,
 ) -> int:
     """Run a class."""
     from scenarios.config import load
     from scenarios.session.run_dir import RunFolder
 
-    overrides = with_seed(overrides, seed)
+    overrides, cluster = cli.with_seed(overrides, seed), cluster_of(launch)
     with load.located(scenario, overrides):
+        overrides = for_cluster(cluster, load.read(scenario, overrides), overrides)
         described = load.read(scenario, overrides)
         if out_dir:
             RunFolder(out_dir).refuse_used()
         make = partial(RunFolder, out_dir) if out_dir else partial(RunFolder.new, Path("runs"), described.name)
-        return begin(described, make, out_dir or Path("runs"), monitor)
+        return begin(described, make, out_dir or Path("runs"), monitor, cluster=cluster)
 
 
 @app.command
 def study(
-    study: StudyFile,
+    study: cli.StudyFile,
     /,
     *,
-    out_dir: OutDir = None,
-    overrides: Overrides = (),
-    seed: Seed = None,
-    monitor: MonitorMode = "live",
-    as_json: AsJson = False,
+    out_dir: cli.OutDir = None,
+    overrides: cli.Overrides = (),
+    seed: cli.Seed = None,
+    monitor: cli.MonitorMode = "live",
+    as_json: cli.AsJson = False,
 ) -> int:
     """Run many classes from one study file, and compare line-ups of students over all of them."""
     from scenarios.studies.commands import run_study
 
-    overrides = with_seed(overrides, seed, of_study=True)
+    overrides = cli.with_seed(overrides, seed, of_study=True)
     hold_cell = partial(go_on, monitor=monitor, console=err if as_json else out)
     return run_study(study, overrides, out_dir, place, hold_cell, INTERRUPTS, out, err, as_json=as_json)
 
 
 @app.command
 def resume(
-    run_dir: RunOrStudyDir,
+    run_dir: cli.RunOrStudyDir,
     /,
     *,
-    overrides: Overrides = (),
-    retry_failed: RetryFailed = False,
-    monitor: MonitorMode = "live",
+    overrides: cli.Overrides = (),
+    retry_failed: cli.RetryFailed = False,
+    monitor: cli.MonitorMode = "live",
+    launch: Launching = LOCAL,
 ) -> int:
     """Continue an interrupted class or study."""
     from scenarios.config import load
@@ -134,12 +124,14 @@ def resume(
     from scenarios.studies.commands import continue_study
     from scenarios.studies.folder import StudyFolder
 
-    if (of := StudyFolder(run_dir)).used:
+    launch.check((of := StudyFolder(run_dir)).used)
+    if of.used:
         hold_cell = partial(go_on, monitor=monitor)
         return continue_study(of, hold_cell, INTERRUPTS, out, err, overrides=overrides, retry_failed=retry_failed)
-    folder = RunFolder(run_dir)
+    folder, cluster = RunFolder(run_dir), cluster_of(launch)
+    overrides = for_cluster(cluster, rerun.to_resume(folder, overrides), overrides)
     described = rerun.to_resume(folder, overrides)
-    more: dict[str, Any] = {"monitor": monitor, "retry_failed": retry_failed}
+    more: dict[str, Any] = {"monitor": monitor, "retry_failed": retry_failed, "cluster": cluster}
     if (joined := joining.go_on_with(folder, go_on, err, overrides, **more)) is not None:
         return joined
     with load.located(folder.scenario_file, overrides):
@@ -147,24 +139,38 @@ def resume(
 
 
 @app.command
-def extend(run_dir: RunDir, /, *, overrides: Overrides = (), monitor: MonitorMode = "live") -> int:
+def extend(
+    run_dir: cli.RunDir,
+    /,
+    *,
+    overrides: cli.Overrides = (),
+    monitor: cli.MonitorMode = "live",
+    launch: Launching = LOCAL,
+) -> int:
     """Continue a class with more rationales, problems, exams, repeats or students; only what is missing is asked."""
     from scenarios.config import load
     from scenarios.session.rerun import Extension
     from scenarios.session.run_dir import RunFolder
 
-    folder = RunFolder(run_dir)
-    larger = (extension := Extension(folder, overrides)).scenario
-    if unchanged := extension.unchanged:
+    folder, cluster = RunFolder(run_dir), cluster_of(launch)
+    if unchanged := (extension := Extension(folder, overrides)).unchanged:
         say(out, unchanged)
         return COMPLETE
+    extension = Extension(folder, overrides := for_cluster(cluster, extension.scenario, overrides))
     with load.located(folder.scenario_file, overrides):
-        return go_on(larger, folder, monitor=monitor, extension=extension)
+        return go_on(extension.scenario, folder, monitor=monitor, extension=extension, cluster=cluster)
 
 
 @app.command
 def plan(
-    scenario: PlannedFile, /, *, overrides: Overrides = (), seed: Seed = None, time: Time = OFF, as_json: AsJson = False
+    scenario: cli.PlannedFile,
+    /,
+    *,
+    overrides: cli.Overrides = (),
+    seed: cli.Seed = None,
+    time: cli.Time = cli.OFF,
+    launch: Launching = LOCAL,
+    as_json: cli.AsJson = False,
 ) -> int:
     """Show what a class or study would ask and which agent gets which device; start nothing.
 
@@ -177,13 +183,14 @@ def plan(
     from scenarios.studies.load import is_study
 
     time.check(of_study := is_study(scenario))
+    launch.check(time.estimate or of_study)
     machine, others = hardware.take_out(overrides)
-    overrides = with_seed(others, seed, of_study=of_study)
+    overrides = cli.with_seed(others, seed, of_study=of_study)
     if of_study:
         return plan_study(scenario, overrides, lambda of: place(of, machine)[3:], out, as_json=as_json)
     with load.located(scenario, overrides):
-        described = load.read(scenario, overrides)
-        counted, agents, training, rows, warnings = place(described, machine)
+        for_cluster(cluster := cluster_of(launch), described := load.read(scenario, overrides), overrides)
+        counted, agents, training, rows, warnings = place(described, machine, cluster)
         warnings += training.disk_shortage(Path("runs")) if training and not machine else []
         estimated = None
         if time.estimate:
@@ -191,31 +198,20 @@ def plan(
             speed = partial(speeds.process_speeds, agents, there, time.rate)
             gpus = [one.token for one in there.gpus]
             estimated = time_estimate.of_class(described, speed, gpus, time.answer_tokens)
-    notes = server_keys.keys_sent(agents), shared_processes.in_words(agents, in_turn=described.time_share)
+    shared = shared_processes.in_words(agents, in_turn=described.time_share)
+    notes = server_keys.keys_sent(agents), shared + ([cluster.in_words()] if cluster else [])
     plan_output.print_plan(described, counted, rows, estimated, training, warnings, *notes, out, err, as_json=as_json)
     return COMPLETE
 
 
 @app.command
-def watch(run_dir: RunOrStudyDir, /) -> int:
-    """Show a running class live, or the end of a finished one."""
-    from scenarios.monitor import monitor
-    from scenarios.session.run_dir import RunFolder
-    from scenarios.studies.folder import StudyFolder
-    from scenarios.studies.progress import watch_study
-
-    INTERRUPTS.words = ""  # the class goes on
-    if (of := StudyFolder(run_dir)).used:
-        return watch_study(of, out)
-    folder = RunFolder(run_dir)
-    scenario = folder.scenario()
-    monitor.watch(folder.path, scenario, lambda: folder.subscriber(scenario))
-    return COMPLETE
-
-
-@app.command
 def doctor(
-    scenario: ScenarioFile | None = None, /, *, overrides: Overrides = (), seed: Seed = None, as_json: AsJson = False
+    scenario: cli.ScenarioFile | None = None,
+    /,
+    *,
+    overrides: cli.Overrides = (),
+    seed: cli.Seed = None,
+    as_json: cli.AsJson = False,
 ) -> int:
     """Check what works on this machine and how to fix the rest; with a scenario, also show where its agents run."""
     from agents import doctor as doctors
@@ -228,7 +224,7 @@ def doctor(
     checks = doctors.examine(available())
     agents: Agents = ()
     if scenario:
-        described = load.read(scenario, with_seed(overrides, seed))
+        described = load.read(scenario, cli.with_seed(overrides, seed))
         agents, found = crew.check_class(described.name, lambda: agents_of(described), in_turn=described.time_share)
         checks += found
     rows = [PlanRow(**one.planned()) for one in agents]
@@ -236,20 +232,21 @@ def doctor(
     return COMPLETE
 
 
-def agents_of(scenario: "Scenario", machine: "hardware.Machine | None" = None, *, recorded_tokens: int = 0) -> "Agents":
-    """Resolve the agents of a class; `recorded_tokens` is the length of the problems that a run already has."""
-    from agents.placement import resolve
+def agents_of(scenario: "Scenario", machine: "Machine" = None, cluster: "Cluster" = None, tokens: int = 0) -> "Agents":
+    """Resolve the agents of a class; `tokens` is the length of the problems that a run already has."""
+    from agents.placement import ray_bundles, resolve
     from agents.placement.memory import Workload
     from scenarios.session.request_counts import agent_work, longest_problem_tokens
 
-    by_agent = agent_work(scenario, recorded_tokens or longest_problem_tokens(scenario))
-    requests = {name: Workload(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
-    return resolve.resolve_agents(
-        scenario.teacher, scenario.entries, machine, in_turn=scenario.time_share, workloads=requests
-    )
+    by_agent = agent_work(scenario, tokens or longest_problem_tokens(scenario))
+    work = {name: Workload(count=one.requests, tokens=one.tokens) for name, one in by_agent.items()}
+    who = scenario.teacher, scenario.entries, machine
+    if cluster:
+        return ray_bundles.resolve_agents(cluster, *who, trained=2 in scenario.levels, workloads=work)
+    return resolve.resolve_agents(*who, in_turn=scenario.time_share, workloads=work)
 
 
-def place(scenario: "Scenario", machine: "hardware.Machine | None" = None) -> "Placed":
+def place(scenario: "Scenario", machine: "Machine" = None, cluster: "Cluster" = None) -> "Placed":
     """What a class asks, its agents, its training, where the agents run, and what keeps them from running here now.
 
     Refuses a class that this machine, or `machine`, cannot run at all.
@@ -262,7 +259,7 @@ def place(scenario: "Scenario", machine: "hardware.Machine | None" = None) -> "P
 
     check_installed(scenario)
     counted, trains, in_turn = counts(scenario), 2 in scenario.levels, scenario.time_share
-    agents, training = agents_of(scenario, machine), None
+    agents, training = agents_of(scenario, machine, cluster), None
     if trains:
         asked = {name: getattr(counted, name) for name in ("trainings", "pairs", "tokens_per_pair")}
         on = machine or hardware.look()
@@ -272,33 +269,38 @@ def place(scenario: "Scenario", machine: "hardware.Machine | None" = None) -> "P
     return counted, agents, training, [PlanRow(**one.planned()) for one in agents], warnings
 
 
-def begin(scenario: "Scenario", make: "Callable[[], RunFolder]", where: Path, monitor: MonitorMode, **more: Any) -> int:
+def begin(
+    scenario: "Scenario", make: "Callable[[], RunFolder]", where: Path, monitor: cli.MonitorMode,
+    cluster: "Cluster" = None, **more: Any,
+) -> int:  # fmt: skip
     """Begin a class in the folder that `make` returns, on the disk of `where`, if it can run; see `hold`."""
     from agents.placement import resolve
     from agents.placement.crew import check_ready
 
-    _, agents, training, *_ = place(scenario)
+    _, agents, training, *_ = place(scenario, None, cluster)
     if training and (shortage := training.disk_shortage(where)):
         raise PlacementError(*shortage, agent=scenario.teacher.name)
     check_ready(agents, in_turn=scenario.time_share)
     models = resolve.fetch_models(agents, err)
     if any(one.model and not one.model.at_hand for one in agents):
-        agents = agents_of(scenario)  # the sizes of fetched models are known, not guessed
+        agents = agents_of(scenario, None, cluster)  # the sizes of fetched models are known, not guessed
     (folder := make()).make()
     folder.keep(scenario)  # before class.db, without which a scenario is no run yet
-    return hold(scenario, folder, agents, models, monitor, **more)
+    return hold(scenario, folder, agents, models, monitor, cluster=cluster, **more)
 
 
-def go_on(scenario: "Scenario", folder: "RunFolder", *, monitor: MonitorMode, **more: Any) -> int:
+def go_on(
+    scenario: "Scenario", folder: "RunFolder", *, monitor: cli.MonitorMode, cluster: "Cluster" = None, **more: Any
+) -> int:
     """Go on with a class, or begin it if nothing is recorded in `folder`; see `hold`."""
     from agents.placement import resolve
     from scenarios.report.metrics import check_installed
 
     if not folder.used:
-        return begin(scenario, lambda: folder, folder.path, monitor, **more)
+        return begin(scenario, lambda: folder, folder.path, monitor, cluster=cluster, **more)
     check_installed(scenario)
-    agents = agents_of(scenario, recorded_tokens=folder.problem_tokens())
-    return hold(scenario, folder, agents, resolve.fetch_models(agents, err), monitor, **more)
+    agents = agents_of(scenario, None, cluster, folder.problem_tokens())
+    return hold(scenario, folder, agents, resolve.fetch_models(agents, err), monitor, cluster=cluster, **more)
 
 
 def hold(
@@ -306,8 +308,9 @@ def hold(
     folder: "RunFolder",
     agents: "Agents",
     models: "dict[str, Model]",
-    monitor: MonitorMode,
+    monitor: cli.MonitorMode,
     *,
+    cluster: "Cluster" = None,
     retry_failed: bool = False,
     extension: "Extension | None" = None,
     console: Console = out,
@@ -321,14 +324,14 @@ def hold(
     from scenarios.monitor.monitor import Monitor
     from scenarios.session import conclusion, joining, session
 
-    where = partial(Crew, run=folder.path, answer_key=folder.answer_key)
+    where = partial(Crew, run=folder.path, answer_key=folder.answer_key, cluster=cluster)
     recipe = scenario.learn.training if 2 in scenario.levels else None
     connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share, recipe=recipe)
     shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=console, study=study)
     ran_in, ending = session.hold(
         scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed, extension=extension
     )
-    more: dict[str, Any] = {"monitor": monitor, "console": console, "study": study}
+    more: dict[str, Any] = {"monitor": monitor, "console": console, "study": study, "cluster": cluster}
     if ending.joins and (joined := joining.go_on_with(ran_in, go_on, err, **more)) is not None:
         return joined
     return conclusion.conclude(scenario, ran_in, ending, INTERRUPTS, Console(quiet=True) if study else out, err)
@@ -336,7 +339,9 @@ def hold(
 
 def main(words: list[str] | None = None) -> int:
     """Run a command; errors are one to three lines."""
-    return command_line.execute(app, sys.argv[1:] if words is None else words, err)
+    words = sys.argv[1:] if words is None else words
+    INTERRUPTS.words = "" if words[:1] == ["watch"] else INTERRUPTS.words  # the class goes on
+    return cli.execute(app, words, err)
 
 
 if __name__ == "__main__":

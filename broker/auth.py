@@ -53,6 +53,15 @@ def public_key(folder: Path, name: str) -> str:
     return _read(folder / f"{name}.pub").decode()
 
 
+def secret_key(folder: Path, name: str) -> str:
+    """The secret key of a peer.
+
+    Raises:
+        SecurityError: it is missing, damaged or open to others.
+    """
+    return _read(folder / f"{name}.key", secret=True).decode()
+
+
 def admit(folder: Path, name: str) -> tuple[str, str]:
     """Make a key pair for a peer on another host, and accept it; returns the public key and the secret one.
 

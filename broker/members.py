@@ -18,6 +18,8 @@ class Member(msgspec.Struct, frozen=True):
 
     role: Role
     pool: str
+    far: bool = False
+    """Whether its process runs on another host, where this program started it. Its pid means nothing here."""
 
 
 class Name:
@@ -94,6 +96,11 @@ class Members:
         if owner not in (0, process):
             return f"is the name of process {owner}, which still runs"
         return ""
+
+    def process(self, hello: Hello) -> int:
+        """The pid of a peer with a key, if this program started its process on this host; else 0."""
+        member = self._members.get(hello.name)
+        return hello.pid if hello.name in self._supervised and not (member and member.far) else 0
 
     def join(self, name: str, process: int) -> None:
         """Note that a process has the name; 0: its pid is unknown."""

@@ -122,7 +122,7 @@ class Peers:
     def _identify(self, hello: Hello, sender: Sender) -> tuple[Hello, int]:
         """The Hello, over ipc with the pid that the transport knows; and the pid of its local process, or 0."""
         if sender.user:
-            return hello, hello.pid if hello.name in self.supervised else 0
+            return hello, self.members.process(hello)
         process = hello.pid if sender.process is None else sender.process
         return msgspec.structs.replace(hello, pid=process), process
 

@@ -18,7 +18,13 @@ REACH_S = 10.0
 RETRY_S = 0.2
 
 
-def check_reachable(endpoint: str, name: str, keys: Path, timeout_s: float = REACH_S) -> None:
+ADVICE = (
+    "Does the class run, is the address right, does a firewall close the port? "
+    "`run.py invite --address HOST:PORT` writes another address."
+)
+
+
+def check_reachable(endpoint: str, name: str, keys: Path, timeout_s: float = REACH_S, advice: str = ADVICE) -> None:
     """Connect to a broker as the peer `name`, without a message.
 
     Args:
@@ -26,18 +32,15 @@ def check_reachable(endpoint: str, name: str, keys: Path, timeout_s: float = REA
         name: of the peer.
         keys: an invitation, or a folder with keys.
         timeout_s: how long to try.
+        advice: what to do where no connection can be made.
 
     Raises:
         ProtocolError: it cannot be reached, is no broker of this class, or does not accept the key.
         SecurityError: see `auth.secure_client`.
     """
     until = time.monotonic() + timeout_s
-    if why := _unreachable(endpoint, until):
-        raise ProtocolError(
-            f"{endpoint}: no broker can be reached there from this host: {why}\n"
-            "Does the class run, is the address right, does a firewall close the port? "
-            "`run.py invite --address HOST:PORT` writes another address."
-        )
+    if why := unreachable(endpoint, until):
+        raise ProtocolError(f"{endpoint}: no broker can be reached there from this host: {why}\n{advice}")
     with zmq.Context() as context, contextlib.closing(PeerSocket(context, endpoint, name, keys)) as peer:
         peer.data.linger = 0
         while not peer.connected and not peer.rejected and (left_s := until - time.monotonic()) > 0:
@@ -54,10 +57,10 @@ def check_reachable(endpoint: str, name: str, keys: Path, timeout_s: float = REA
             )
 
 
-def _unreachable(endpoint: str, until: float) -> str:
+def unreachable(endpoint: str, until: float) -> str:
     """Why no TCP connection can be made until this time; empty: one was made."""
     match = re.fullmatch(r"tcp://\[?(.*?)\]?:(\d+)", endpoint)
-    assert match  # noqa: S101 - invitations and scenarios have no other endpoints
+    assert match  # noqa: S101 - there are no other endpoints
     why = [f"no answer within {REACH_S:g} s"]
 
     def attempt() -> None:

@@ -29,10 +29,20 @@ def sets(*overrides: str) -> list[str]:
     return [word for one in overrides for word in ("--set", one)]
 
 
-def start(out: Path, *overrides: str, scenario: str | Path = SMOKE, under: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """`python run.py SCENARIO --out OUT`, without a monitor; `under`: words before the command, as `ip netns exec`."""
+def start(
+    out: Path, *overrides: str, scenario: str | Path = SMOKE, under: Sequence[str] = (), words: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """`python run.py SCENARIO --out OUT`, without a monitor.
+
+    Args:
+        out: Its folder.
+        overrides: Of its scenario.
+        scenario: The file.
+        under: Words before the command, as `ip netns exec`.
+        words: Further words of the command.
+    """
     return subprocess.Popen(
-        [*under, *command(scenario, "--out", out, "--monitor", "off", *sets(*overrides))],
+        [*under, *command(scenario, "--out", out, "--monitor", "off", *words, *sets(*overrides))],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -48,6 +58,7 @@ def held(
     teacher: int | None = None,
     students: int | None = None,
     under: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[str]]:
     """A class of which `enough` results are recorded, and which cannot finish before the end of the block.
 
@@ -58,6 +69,7 @@ def held(
         teacher: Requests that the teacher answers before; None: all.
         students: Requests that each process of a student answers before; None: all.
         under: Words before the command.
+        words: Further words of the command.
     """
     hold = out.with_name(f"{out.name}.hold")
     hold.touch()
@@ -68,7 +80,7 @@ def held(
         if number is not None
         for entry in (f"pause_while={hold}", f"pause_after={number}")
     ]
-    process = start(out, *overrides, *pauses, under=under)
+    process = start(out, *overrides, *pauses, under=under, words=words)
     try:
         wait_until(process, lambda: results(out) >= enough)
         yield process

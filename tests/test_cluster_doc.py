@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import run
 from agents.placement import invited
 from scenarios.config.schema import Agent, Scenario
 from scenarios.session.command_line import program
@@ -47,3 +48,16 @@ def test_the_job_and_the_task_start_an_agent_with_the_invitation_that_they_mount
     assert f"{container['volumeMounts'][0]['mountPath']}/far.invite" in container["command"][2]
     [task] = [file for file in FILES if "file_mounts" in file]
     assert all(path in task["setup"] and f"--invite {path}'" in SHELL for path in task["file_mounts"])
+
+
+def test_the_job_of_ray_runs_a_command_that_there_is_and_keeps_its_records_on_the_volume_of_the_head() -> None:
+    [job] = [file for file in FILES if file.get("kind") == "RayJob"]
+    words = shlex.split(job["spec"]["entrypoint"].partition("run.py")[2])
+    _, bound, *_ = run.app.parse_args(words, exit_on_error=False, print_error=False)
+    assert (bound.arguments["launch"].launcher, bound.arguments["launch"].ray_address) == ("ray", "auto")
+    assert (classes.ROOT / words[0]).is_file()
+    pod = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    [container], [volume] = pod["containers"], pod["volumes"]
+    [mount] = container["volumeMounts"]
+    assert mount["name"] == volume["name"]
+    assert bound.arguments["out_dir"].is_relative_to(mount["mountPath"])

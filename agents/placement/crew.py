@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agents import prompts
 from agents.core_sharing import CoreTable
 from agents.engines.simulated.options import write_answer_key
@@ -12,13 +14,16 @@ from agents.placement import agent_process, resolve
 from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.server_keys import check_keys, keys_sent
 from agents.placement.shared_processes import SharedProcessLauncher, shares
-from agents.spec import SharedProcessSpec
+from agents.spec import AgentSpec, SharedProcessSpec
 from agents.training import preflight
+from broker import auth, invitation
 from broker.errors import LbtError, PlacementError
+from broker.members import BROKER
 from broker.work_messages import Message, Recipe
 
 if TYPE_CHECKING:
     from agents.doctor import Check, Verdict
+    from agents.placement.ray_cluster import RayCluster
     from broker.server import BrokerSpec
 
 
@@ -68,6 +73,7 @@ class Crew:
         seed: of the class.
         in_turn: the agents take turns.
         recipe: how the teacher is trained; None: it is not.
+        cluster: where agents with a bundle run.
     """
 
     def __init__(
@@ -81,8 +87,12 @@ class Crew:
         seed: int,
         in_turn: bool,
         recipe: Recipe | None = None,
+        cluster: "RayCluster | None" = None,
     ) -> None:
         self._agents = agents
+        self._run = run
+        self._seed = seed
+        self._cluster = cluster
         self._answer_key = answer_key
         self._in_turn = in_turn
         self._specs = [
@@ -106,6 +116,7 @@ class Crew:
         self.own: dict[str, list[str]] = {}
         for _, spec in self._started:
             self.own.setdefault(spec.pool, []).append(spec.name)
+        self.far = tuple(one.name for one in agents if one.bundle)
 
     def prompt(self, agent: str, message: Message) -> tuple[tuple[str, str], ...]:
         """The prompt that an agent makes of a request: see `prompts.parts`.
@@ -125,7 +136,7 @@ class Crew:
     def notices(self, keys: Path) -> list[str]:
         """Which key goes to which server, and how to start each external agent."""
         waiting = [spec for spec in self._specs if spec.engine == "external"]
-        invited = [f"--role {one.role} --name {one.name}" for one in self._agents if one.config.elsewhere]
+        invited = [f"--role {one.role} --name {one.name}" for one in self._agents if one.joins and one.config.elsewhere]
         return (
             keys_sent([one for one, _ in self._started])
             + [f"Elsewhere: python run.py invite {keys.parent} {who}" for who in invited]
@@ -144,13 +155,21 @@ class Crew:
     def launcher(
         self, name: str, broker: "BrokerSpec", logs: Path, restarts: int
     ) -> LocalLauncher | SharedProcessLauncher:
-        """The launcher of the broker, as `name`, and of every agent that does not join by itself."""
+        """The launcher of the broker, as `name`, and of every agent that does not join by itself.
+
+        Raises:
+            SecurityError: a key of an agent on the cluster cannot be read.
+        """
         on_cpu = [one for one, _ in self._started if one.seat.shared]
         table = CoreTable(len(on_cpu)) if len(on_cpu) > 1 else None
         shared = shares([one for one, _ in self._started], in_turn=self._in_turn)
         in_shared = {agent for agents in shared.values() for agent in agents}
         children = [
-            agent_process.child_spec(one, spec, logs, table, on_cpu.index(one) if table and one in on_cpu else None)
+            self._far_child(one, spec, broker, logs)
+            if one.bundle
+            else agent_process.child_spec(
+                one, spec, logs, table, on_cpu.index(one) if table and one in on_cpu else None
+            )
             for one, spec in self._started
             if one.name not in in_shared
         ]
@@ -167,5 +186,32 @@ class Crew:
             for process, agents in shared.items()
         ]
         first = ChildSpec(name, "broker.server", broker, {}, (), logs / f"{name}.log")
-        launcher = LocalLauncher([first, *children], restarts=restarts, table=table)
+        if self._cluster:
+            from agents.placement.ray_launcher import RayLauncher
+
+            bundles = {one.name: one.bundle for one in self._agents if one.bundle}
+            launcher: LocalLauncher = RayLauncher(
+                [first, *children], self._cluster, bundles, restarts=restarts, table=table
+            )
+        else:
+            launcher = LocalLauncher([first, *children], restarts=restarts, table=table)
         return SharedProcessLauncher(launcher, shared) if shared else launcher
+
+    def _far_child(self, agent: resolve.ResolvedAgent, spec: AgentSpec, broker: "BrokerSpec", logs: Path) -> ChildSpec:
+        """The process of an agent on the cluster: it joins by an invitation, which its node keeps for itself."""
+        keys = Path(broker.keys)
+        own = invitation.Invitation(
+            run=self._run.name,
+            name=agent.name,
+            role=agent.role,
+            address=broker.endpoint,
+            broker_key=auth.public_key(keys, BROKER),
+            public_key=auth.public_key(keys, agent.name),
+            secret_key=auth.secret_key(keys, agent.name),
+            version=invitation.package_version(),
+            answerer=spec.answerer,
+            seed=self._seed,
+            agent=msgspec.to_builtins(agent.config),
+            run_folder=str(self._run),
+        )
+        return ChildSpec(agent.name, "agents.placement.ray_actor", own, {}, (), logs / f"{agent.name}.log")

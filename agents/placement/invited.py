@@ -77,7 +77,18 @@ def prepare(invited: Invitation, file: Path, model: str | None = None) -> ChildS
         model: a name or a folder in place of the scenario's.
 
     Raises:
-        LbtError: the model is missing or another one, an engine is not installed, or the memory does not suffice.
+        LbtError: see `resolve_here` and `process_of`.
+    """
+    return process_of(resolve_here(invited, file, model), invited, file)
+
+
+def resolve_here(invited: Invitation, file: Path, model: str | None = None, *, cores: int = 0) -> resolve.ResolvedAgent:
+    """Choose the place of an invited agent on this host; see `prepare`. Nothing is fetched.
+
+    `cores`: those that it may use, if it computes on the CPU; 0: all.
+
+    Raises:
+        LbtError: there is no such model, an engine is not installed, or the memory does not suffice.
     """
     section = {**invited.agent, "name": pool_of(invited.name), "replicas": 1, "elsewhere": False}
     if model:
@@ -86,18 +97,28 @@ def prepare(invited: Invitation, file: Path, model: str | None = None) -> ChildS
         config = msgspec.convert(section, InvitedAgent)
     except msgspec.ValidationError as error:
         raise ProtocolError(f"{file}: its agent cannot run on this host: {error}") from error
-    run = Path(invited.run_folder)
-    if config.engine == "simulated" and not run.is_dir():
+    if config.engine == "simulated" and not Path(invited.run_folder).is_dir():
         raise PlacementError(
-            f"simulated agents read the answer key in the folder of the run, and this host has no {run}\n"
-            "Share that folder between the hosts, or give the agent a model.",
+            "simulated agents read the answer key in the folder of the run, and this host has no "
+            f"{invited.run_folder}\nShare that folder between the hosts, or give the agent a model.",
             agent=invited.name,
         )
     [agent] = resolve.resolve_agents(config, ())
     if short := resolve.short_now([agent], in_turn=False):
         raise PlacementError(short)
-    models = resolve.fetch_models([agent], console)
-    agent = msgspec.structs.replace(agent, name=invited.name, role=invited.role)
+    seat = agent.seat
+    if cores and seat.shared and cores < seat.threads:
+        seat = msgspec.structs.replace(seat, threads=cores, device=f"CPU, {cores} thread{'s' * (cores > 1)}")
+    return msgspec.structs.replace(agent, name=invited.name, role=invited.role, seat=seat)
+
+
+def process_of(agent: resolve.ResolvedAgent, invited: Invitation, file: Path) -> ChildSpec:
+    """The process of an invited agent that has its place on this host; see `prepare`.
+
+    Raises:
+        LbtError: its model cannot be fetched, or is another one than that of the class.
+    """
+    models, run = resolve.fetch_models([agent], console), Path(invited.run_folder)
     spec = agent_process.agent_spec(
         agent,
         models,
@@ -109,7 +130,7 @@ def prepare(invited: Invitation, file: Path, model: str | None = None) -> ChildS
         invited=True,
     )
     if spec.answerer != invited.answerer:
-        what = f"{config.model} ({spec.weights})" if agent.model else config.engine
+        what = f"{agent.config.model} ({spec.weights})" if agent.model else agent.engine
         raise ModelError(
             f"{what} on this host is not what the class asks: other weights, or other prompts\n"
             "Give both hosts the same model and the same version of this program.",

@@ -4,13 +4,10 @@ One thread per child waits for its exit and puts it on a queue; everything else 
 or `tick`. The delay before a restart doubles each time up to a limit. Processes that a child started die with it.
 """
 
-import contextlib
 import errno
 import os
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -21,6 +18,7 @@ import msgspec
 from agents import exit_status
 from agents.core_sharing import CoreTable
 from agents.placement.process_log import last_words
+from agents.placement.running_process import LocalProcess, RunningProcess
 from broker.child_process import NO_RESTART, spawn
 from broker.errors import in_words
 
@@ -30,6 +28,8 @@ BACKOFF_MAX_S = 30.0
 """Longest delay before a restart."""
 STEADY_S = 60.0
 """A process that ran for this long resets the delay of its restart."""
+FAR = -1
+"""In place of the pid of a process that was sent away, where that is one of another host."""
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
@@ -68,12 +68,10 @@ class _ChildProcess:
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: RunningProcess | None = None
         self.watcher: threading.Thread | None = None
         self.restarts = 0
         self.started_at = 0.0
-        self.oom_kills: int | None = None
-        """Out-of-memory kills of the kernel when the current process started."""
         self.deaths_in_a_row = 0
         """Consecutive deaths of processes that did not run for long."""
         self.killed_for = ""
@@ -114,9 +112,7 @@ class LocalLauncher:
         self._table = table
         self._backoff_s = backoff_s
         self._clock = clock
-        self._exits: queue.SimpleQueue[tuple[_ChildProcess, subprocess.Popen[bytes]]] = queue.SimpleQueue()
-        self._reaping = threading.Lock()
-        """Held while a pid is signalled or reaped, so that no signal reaches a reused pid."""
+        self._exits: queue.SimpleQueue[tuple[_ChildProcess, RunningProcess]] = queue.SimpleQueue()
 
     def start(self, later: Collection[str] = ()) -> None:
         """Start all children at once, except those in `later`.
@@ -144,10 +140,10 @@ class LocalLauncher:
                 return happened
             wait_s = 0.0
             if child.process is process:
-                _close(process)
+                process.close()
                 child.process = None
                 if not child.resting and child.due is None:
-                    happened.append(msgspec.structs.replace(self._event(child, process.returncode), pid=process.pid))
+                    happened.append(msgspec.structs.replace(self._event(child, process), pid=process.pid))
 
     def tick(self) -> list[ChildEnded]:
         """Start what is due; return what could not be started."""
@@ -173,14 +169,14 @@ class LocalLauncher:
         """End a child's process to free its memory, without an entry in `ended`.
 
         Returns:
-            The pid of the process; 0: none runs.
+            The pid of the process; 0: none runs; FAR: it runs on another host.
         """
         child = self._children[name]
         child.resting, child.due = True, None
         if child.process is None:
             return 0
         self._kill(child, child.process)
-        return child.process.pid
+        return child.process.pid or FAR
 
     def kill(self, name: str, why: str, pid: int = 0) -> None:
         """Kill a child and all it started. Counts as a death; `ended` reports it with `why`.
@@ -193,7 +189,7 @@ class LocalLauncher:
             pid: kill only this process; 0: any process of the child.
         """
         child = self._children.get(name)
-        if child and child.process and pid in (0, child.process.pid):
+        if child and child.process and (pid in (0, child.process.pid) or not child.process.pid):
             child.killed_for = why
             self._kill(child, child.process)
 
@@ -203,23 +199,21 @@ class LocalLauncher:
         Returns:
             Names of children whose processes hang in the kernel.
         """
-        running: list[tuple[_ChildProcess, subprocess.Popen[bytes], threading.Thread]] = []
+        running: list[tuple[_ChildProcess, RunningProcess, threading.Thread]] = []
         for child in self._children.values():
             child.due = None
             if child.process and child.watcher:
                 running.append((child, child.process, child.watcher))
-                with self._reaping:
-                    if child.process.returncode is None:
-                        os.kill(child.process.pid, signal.SIGTERM)
+                child.process.terminate()
         deadline = time.monotonic() + grace_s
         for _, _, watcher in running:
             watcher.join(max(0.0, deadline - time.monotonic()))
         for _, process, _ in running:
-            self._signal_group(process)
+            process.kill()
         deadline = time.monotonic() + UNKILLABLE_S
         for child, process, watcher in running:
             watcher.join(max(0.0, deadline - time.monotonic()))
-            _close(process)
+            process.close()
             if not watcher.is_alive():
                 child.process = None
         return sorted(self.alive())
@@ -256,64 +250,45 @@ class LocalLauncher:
     def _start(self, child: _ChildProcess) -> None:
         spec = child.spec
         child.started_at, child.killed_for, child.killed_at = self._clock(), "", None
-        child.oom_kills = exit_status.oom_kills()
         child.log_from = spec.log.stat().st_size if spec.log.is_file() else 0
-        process = spawn(
-            spec.module,
-            spec.spec,
-            env=spec.env,
-            log=spec.log,
-            cores=spec.cores,
-            name=spec.name,
-            secrets=spec.secrets,
-            descriptors=() if self._table is None or spec.core_entry is None else (self._table.descriptor,),
-        )
+        process = self._spawn(spec)
         watcher = threading.Thread(target=self._watch, args=(child, process), name=f"watch-{spec.name}", daemon=True)
         try:
             watcher.start()
         except RuntimeError as error:
-            _kill_group(process.pid)
+            process.kill()
             process.wait()
-            _close(process)
+            process.close()
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
         child.process, child.watcher = process, watcher
 
-    def _watch(self, child: _ChildProcess, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the exit, kill what the child started, reap the child, and queue the exit."""
-        if sys.platform == "linux":
-            # Until it is reaped, its pid still names its group.
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        else:
-            process.wait()
-        with self._reaping:
-            _kill_group(process.pid)
-            process.wait()
+    def _spawn(self, spec: ChildSpec) -> RunningProcess:
+        return start_here(spec, self._table)
+
+    def _watch(self, child: _ChildProcess, process: RunningProcess) -> None:
+        """Wait for the exit, and queue it."""
+        process.wait()
         if self._table and child.spec.core_entry is not None:
             self._table.clear(child.spec.core_entry)
         self._exits.put((child, process))
 
-    def _kill(self, child: _ChildProcess, process: subprocess.Popen[bytes]) -> None:
+    def _kill(self, child: _ChildProcess, process: RunningProcess) -> None:
         if child.killed_at is None:
             child.killed_at = self._clock()
-        self._signal_group(process)
+        process.kill()
 
-    def _signal_group(self, process: subprocess.Popen[bytes]) -> None:
-        with self._reaping:
-            if process.returncode is None:
-                _kill_group(process.pid)
-
-    def _event(self, child: _ChildProcess, code: int) -> ChildEnded:
+    def _event(self, child: _ChildProcess, process: RunningProcess) -> ChildEnded:
         """Return the event of an exit."""
+        code = process.returncode
         match code:
             case 0:
                 return ChildEnded(child.spec.name, "left (exit code 0)", False, child.restarts, left=True)
             case _ if code == NO_RESTART:
-                return ChildEnded(
-                    child.spec.name, f"exit code {code}; starting it again would not help", False, child.restarts
-                )
+                useless = f"{process.in_words()}; starting it again would not help"
+                return ChildEnded(child.spec.name, useless, False, child.restarts)
         if code == -signal.SIGKILL and child.killed_for:
             return self._after(child, f"ended by this program: {child.killed_for}", killed=True)
-        return self._after(child, exit_status.in_words(code, child.oom_kills))
+        return self._after(child, process.in_words())
 
     def _after(self, child: _ChildProcess, detail: str, *, killed: bool = False) -> ChildEnded:
         """Return the event of a death; schedule a restart if one is left."""
@@ -329,12 +304,21 @@ class LocalLauncher:
         return ChildEnded(child.spec.name, detail, True, child.restarts, killed=killed)
 
 
-def _kill_group(group: int) -> None:
-    # The group has ended, or (macOS) only a zombie is left.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+def start_here(spec: ChildSpec, table: CoreTable | None = None) -> LocalProcess:
+    """Start a child on this host; `table`: of the agents at work, for a child with an entry.
 
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin:
-        process.stdin.close()
+    Raises:
+        OSError: it cannot be started.
+    """
+    kills = exit_status.oom_kills()
+    process = spawn(
+        spec.module,
+        spec.spec,
+        env=spec.env,
+        log=spec.log,
+        cores=spec.cores,
+        name=spec.name,
+        secrets=spec.secrets,
+        descriptors=() if table is None or spec.core_entry is None else (table.descriptor,),
+    )
+    return LocalProcess(process, kills)

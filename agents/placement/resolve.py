@@ -71,11 +71,13 @@ class ResolvedAgent(msgspec.Struct, frozen=True):
     seat: seats.Seat
     dtype: str = ""
     """The dtype it computes in. `auto`: vLLM on a GPU takes the model's. Empty: it computes nothing here."""
+    bundle: dict[str, float] = {}
+    """What it takes of a node of a Ray cluster, where Ray places it; it is then `elsewhere`. Empty: it does not."""
 
     @property
     def joins(self) -> bool:
-        """Whether it joins by itself: it is a program of the user's, or runs on another host."""
-        return self.engine == "external" or bool(self.config.elsewhere)
+        """Whether it joins by itself: it is a program of the user's, or was invited from another host."""
+        return self.engine == "external" or bool(self.config.elsewhere and not self.bundle)
 
     def facts(self) -> dict[str, str]:
         """Return what class.db and the report say of the agent."""
@@ -291,7 +293,7 @@ def fetch_models(agents: Sequence[ResolvedAgent], console: Console) -> dict[str,
         ModelError: a model cannot be fetched.
     """
     models = {agent.model.name: (agent.config.name, agent.model) for agent in agents if agent.model}
-    loaded = {agent.model.name for agent in agents if agent.model and not agent.joins}
+    loaded = {agent.model.name for agent in agents if agent.model and not agent.config.elsewhere}
     fetched = {
         name: catalogue.Model(name, model.folder, model.digest, parameters_mb=0, context=0)
         for name, (_, model) in models.items()

@@ -142,7 +142,7 @@ def _named(requests: Sequence[SeatRequest], gpus: Sequence[Gpu]) -> Seating:
     """Seat the agents that name their GPUs, after checking that these exist and have enough memory."""
     seating: dict[str, tuple[int, ...]] = {}
     for request in requests:
-        if isinstance(request.gpu, str):
+        if isinstance(request.gpu, str) or request.engine == "elsewhere":  # its own host checks them
             continue
         chosen = (request.gpu,) if isinstance(request.gpu, int) else request.gpu
         missing = sorted(i for i in chosen if not 0 <= i < len(gpus))

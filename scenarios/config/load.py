@@ -29,7 +29,7 @@ from scenarios.config.yaml_tree import Tree, shown, surprise
 
 FREE = re.compile(
     r"name|time_share|metrics|task\.sandbox|(scoring|limits|broker|published)\..*|(teacher|students\.\d+)\.(model|engine|gpu|replicas|capacity"
-    rf"|memory_share|max_context|elsewhere|engine_args\.({'|'.join(sorted(EXECUTION_ONLY))}))"
+    rf"|memory_share|max_context|elsewhere|resources(\..*)?|engine_args\.({'|'.join(sorted(EXECUTION_ONLY))}))"
 )
 """Entries that change no request. Another model or engine changes requests only if it answers otherwise, which
 `Store.keep_answerers` finds out once its weights are loaded."""

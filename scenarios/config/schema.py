@@ -97,6 +97,9 @@ class Agent(Section, frozen=True, kw_only=True):
     elsewhere: bool = False
     """true: its processes run on other hosts, and each joins by an invitation (`python run.py invite`); see
     docs/cluster.md."""
+    resources: dict[str, Annotated[float, Meta(gt=0)]] = {}  # noqa: RUF012 - msgspec copies it
+    """With `--launcher ray`, what each of its processes needs of its node besides GPUs, by Ray's names: CPU (default
+    1), memory (bytes), or any other, such as accelerator_type:H100."""
     copies: Annotated[int, Meta(ge=1, le=1000)] = 1
     """Students only: with 3, the student `peer` is the students peer-1, peer-2 and peer-3 of the class. They share one
     model and its processes, and draw their own answers: as many exams as three students take, without any diversity."""

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 MOST_STUDENTS = 12
 """With more, not all pairs are tested."""
 PERMUTATIONS = 9_999
-PLACEMENT: dict[str, Any] = {"gpu": "auto", "replicas": 1, "capacity": 0, "memory_share": None, "elsewhere": False}
+PLACEMENT: dict[str, Any] = {
+    "gpu": "auto",
+    "replicas": 1,
+    "capacity": 0,
+    "memory_share": None,
+    "elsewhere": False,
+    "resources": {},
+}
 """What decides where an agent runs, not what it answers."""
 
 

@@ -102,6 +102,7 @@ def program(project: Path) -> cyclopts.App:
             "Write the records of a class or study as tables: Parquet, CSV, JSON.",
         ),
         ("scenarios.session.inspect_run:replay", "Score recorded answers under another rule, without a model."),
+        ("scenarios.studies.progress:watch", "Show a running class live, or the end of a finished one."),
         ("scenarios.monitor.ctl:ctl", "Change a class while it runs, or show how it is going."),
         ("scenarios.session.inspect_run:grade", "Try the grader on a JSON-lines file."),
         ("scenarios.session.slurm:slurm", "Write a batch file that runs a class on the nodes of a Slurm job."),

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
@@ -210,8 +210,8 @@ class RunFolder:
             store.keep_bank(bank)
         return bank
 
-    def broker(self, scenario: Scenario, supervised: Sequence[str] = ()) -> BrokerSpec:
-        """The configuration of the class's broker; `supervised` has the names of the agents that run.py starts."""
+    def broker(self, scenario: Scenario, supervised: Sequence[str] = (), far: Collection[str] = ()) -> BrokerSpec:
+        """The configuration of the class's broker; `supervised`: agents that run.py starts, `far`: on other hosts."""
         endpoint, gauges = endpoints(scenario.broker.address, self.path)
         return BrokerSpec(
             endpoint=endpoint,
@@ -220,7 +220,7 @@ class RunFolder:
             heartbeat_s=scenario.broker.heartbeat_s,
             stalled_s=scenario.limits.stalled_s,
             supervised=("classroom", *supervised),
-            members=members(scenario),
+            members=members(scenario, far),
             classroom=os.getpid(),
             credit=credit_of_each(len(scenario.agents)),
         )

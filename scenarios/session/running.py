@@ -1,6 +1,7 @@
 """Which processes a class has, and whether it runs."""
 
 import fcntl
+from collections.abc import Collection
 from pathlib import Path
 
 from broker.members import CLASSROOM, MONITOR, Member
@@ -8,12 +9,12 @@ from broker.protocol import pool_of, replica
 from scenarios.config.schema import Scenario
 
 
-def members(scenario: Scenario) -> dict[str, Member]:
-    """The members of the class: each process by its name."""
+def members(scenario: Scenario, far: Collection[str] = ()) -> dict[str, Member]:
+    """The members of the class: each process by its name; `far`: those that run.py starts on other hosts."""
     return {
-        replica(agent.name, number): Member("teacher" if agent is scenario.teacher else "student", agent.name)
+        name: Member("teacher" if agent is scenario.teacher else "student", agent.name, name in far)
         for agent in scenario.agents
-        for number in range(1, agent.replicas + 1)
+        for name in (replica(agent.name, number) for number in range(1, agent.replicas + 1))
     }
 
 

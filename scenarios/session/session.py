@@ -63,6 +63,10 @@ class ClassAgents(Protocol):
         """The processes that this program starts, by agent."""
 
     @property
+    def far(self) -> Collection[str]:
+        """Those of these processes that it starts on other hosts."""
+
+    @property
     def weights(self) -> Mapping[str, str]:
         """The digest of the weights of each agent with this program's engines."""
 
@@ -181,7 +185,7 @@ def _teach(
     for sentence in agents.notices(folder.keys):
         say(err, sentence)
     names = [name for members in agents.own.values() for name in members]
-    spec = folder.broker(scenario, names)
+    spec = folder.broker(scenario, names, agents.far)
     launcher = agents.launcher(BROKER, spec, folder.logs, scenario.limits.restarts)
     without_work = dropped_agents(scenario, changes(store).dropped)
     resting = agents.own if scenario.time_share else without_work & agents.own.keys()

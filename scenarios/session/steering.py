@@ -218,7 +218,8 @@ class Steering:
             return
         for name in self._processes.get(agent, ()):
             if pid := self._launcher.send_away(name):
-                self._client.send(Gone(name=name, detail=DROPPED_AGENT, pid=pid))
+                # Below 0 is a process of another host, where its pid means nothing here.
+                self._client.send(Gone(name=name, detail=DROPPED_AGENT, pid=max(pid, 0)))
 
     def _forget(self, ids: Sequence[str]) -> None:
         """Let broker and client forget requests that were sent."""

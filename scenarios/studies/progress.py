@@ -12,6 +12,7 @@ from scenarios.monitor import monitor
 from scenarios.monitor.grid import grid
 from scenarios.monitor.state import OVER, CellState, RunningResults, ShareRow, StudyState
 from scenarios.report.console import say
+from scenarios.session.command_line import RunOrStudyDir
 from scenarios.session.exit_codes import COMPLETE
 from scenarios.session.run_dir import RunFolder
 from scenarios.studies.folder import CellFolder, StudyFolder
@@ -52,6 +53,16 @@ def _state(number: int, cell: Cell, run: CellFolder, short: Mapping[str, int]) -
     return msgspec.structs.replace(
         found, done=counts["requests"], total=counts["requests"], standing=RunningResults(tps, tps, rows)
     )
+
+
+def watch(run_dir: RunOrStudyDir, /) -> int:
+    """Show a running class live, or the end of a finished one."""
+    if (of := StudyFolder(run_dir)).used:
+        return watch_study(of, Console())
+    folder = RunFolder(run_dir)
+    scenario = folder.scenario()
+    monitor.watch(folder.path, scenario, lambda: folder.subscriber(scenario))
+    return COMPLETE
 
 
 def watch_study(

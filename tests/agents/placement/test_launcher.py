@@ -235,7 +235,7 @@ def test_a_process_that_survives_sigkill_for_long_is_unkillable(room: Room, monk
     launcher.start()
     pid = room.pid()
     with monkeypatch.context() as patched:
-        patched.setattr("agents.placement.launcher._kill_group", lambda group: None)
+        patched.setattr("agents.placement.running_process._kill_group", lambda group: None)
         launcher.kill("peer", "it hangs")
         room.clock.now += UNKILLABLE_S
         assert launcher.unkillable() == set()

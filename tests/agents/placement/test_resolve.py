@@ -59,7 +59,7 @@ def test_an_agent_elsewhere_takes_nothing_of_this_host_not_even_a_model_of_the_c
 ) -> None:
     monkeypatch.setattr("agents.models.catalogue.ensure", lambda name, progress: pytest.fail(f"{name} was fetched"))
     monkeypatch.setattr(engines, "vllm_build", lambda: "")
-    far = Agent(name="far", model=QWEN, engine="vllm", elsewhere=True, dtype="float32")
+    far = Agent(name="far", model=QWEN, engine="vllm", elsewhere=True, dtype="float32", gpu=(8, 9))
     agents = resolve.resolve_agents(TEACHER, [far])
     assert (agents[1].seat.device, agents[1].needs, agents[1].memory(), agents[1].dtype) == (
         "elsewhere",

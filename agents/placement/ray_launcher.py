@@ -1,0 +1,220 @@
+"""Start, watch and restart the processes of a class on a Ray cluster; those that stay on this host are its children.
+
+Each process of an agent has an actor of Ray, in its bundle of one placement group: a bundle is on one node, so all GPUs
+of an agent are. Ray finds the nodes, reserves what agents need there, notices lost nodes, and moves their bundles to
+others. Restarts are those of the launcher, with a new actor each time: `limits.restarts` counts every death alike, and
+the broker is told of it before the successor joins.
+"""
+
+import contextlib
+import math
+import platform
+import re
+import signal
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from agents.core_sharing import CoreTable
+from agents.placement.invited import LEAVE_S
+from agents.placement.launcher import ChildSpec, LocalLauncher
+from agents.placement.ray_actor import AgentActor, RayOrder, RayReport
+from agents.placement.ray_cluster import ROOM_S, RayCluster, in_words
+from agents.placement.running_process import RunningProcess
+from broker.child_process import NO_RESTART
+from broker.errors import PlacementError
+from broker.invitation import Invitation
+
+LOST = 1
+"""Exit code of a process that was lost with its node or its actor."""
+
+
+class RayProcess:
+    """A process of an agent on a node of the cluster."""
+
+    pid = 0
+
+    def __init__(self, actor: Any, order: RayOrder, keep_log: Callable[[bytes], None]) -> None:
+        """Start it: `actor` is the handle of a new AgentActor; `keep_log` keeps the log that comes back."""
+        self._actor = actor
+        self._keep_log = keep_log
+        self._report = RayReport(LOST, "")
+        self._ended = threading.Event()
+        self._killed = False
+        self._run = actor.run.remote(msgspec.msgpack.encode(order))
+        self.refusal = actor.refusal.remote()
+        """The result of AgentActor.refusal, to be."""
+
+    @property
+    def returncode(self) -> int | None:
+        """See RunningProcess."""
+        return (-signal.SIGKILL if self._killed else self._report.code) if self._ended.is_set() else None
+
+    def wait(self) -> None:
+        """See RunningProcess."""
+        import ray
+
+        try:
+            self._report = msgspec.msgpack.decode(ray.get(self._run), type=RayReport)
+            ray.get(self.refusal)  # known by now, and lost with the actor
+        except Exception as error:  # of Ray, or of the actor itself
+            self._report = lost(error)
+        with contextlib.suppress(OSError):
+            self._keep_log(self._report.log)
+        self.kill(ended=True)
+        self._ended.set()
+
+    def terminate(self) -> None:
+        """See RunningProcess."""
+        self._actor.leave.remote()
+
+    def kill(self, *, ended: bool = False) -> None:
+        """End the actor; the process ends with it. `ended`: the process has."""
+        import ray
+
+        if not self._ended.is_set():
+            self._killed = self._killed or not ended
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.kill(self._actor)
+
+    def close(self) -> None:
+        """See RunningProcess."""
+
+    def in_words(self) -> str:
+        """See RunningProcess."""
+        return self._report.words
+
+
+def lost(error: Exception) -> RayReport:
+    """The report of a process whose actor gave none."""
+    import ray
+
+    said = str(error)
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or [type(error).__name__]
+    found = re.search(r"^\s*ip: (\S+)", said, re.MULTILINE)
+    at = f" {found[1]}" if found else ""
+    if "node has died" in said:
+        return RayReport(LOST, f"its node{at} was lost")
+    if "low on memory" in said:
+        return RayReport(LOST, f"Ray ended it, since its node{at} has too little memory left")
+    if isinstance(error, ray.exceptions.RuntimeEnvSetupError) or getattr(error, "actor_init_failed", False):
+        return RayReport(NO_RESTART, f"it cannot be started on node{at or 's of this cluster'}: {lines[-1]}")
+    return RayReport(LOST, f"its actor on node{at} was lost: {lines[-1]}")
+
+
+class RayLauncher(LocalLauncher):
+    """The processes of one class, of which some run on a Ray cluster.
+
+    Args:
+        children: of the class. Those of the cluster have an Invitation as their spec.
+        cluster: where they run.
+        bundles: what each of these takes of a node, by name.
+        restarts, table: see LocalLauncher.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[ChildSpec],
+        cluster: RayCluster,
+        bundles: Mapping[str, Mapping[str, float]],
+        *,
+        restarts: int,
+        table: CoreTable | None = None,
+    ) -> None:
+        super().__init__(children, restarts=restarts, table=table)
+        self._cluster = cluster
+        self._bundles = {name: dict(bundle) for name, bundle in bundles.items()}
+        self._group: Any = None
+        self._first: dict[str, RayProcess] = {}
+
+    def start(self, later: Collection[str] = ()) -> None:
+        """Start all children, and wait until every node has said whether it can run its agents.
+
+        Raises:
+            OSError: a child cannot be started; the others are stopped.
+            PlacementError: the cluster has no room, or a node cannot run its agent; nothing is left of the class.
+        """
+        try:
+            self._make_room()
+            super().start(later)
+            if refusals := list(dict.fromkeys(self._refusals())):
+                raise PlacementError("\n".join(refusals[:3]))
+        except BaseException:
+            self.stop(0.0)
+            raise
+
+    def stop(self, grace_s: float) -> list[str]:
+        """See LocalLauncher; the room in the cluster is free afterwards.
+
+        Agents on the cluster have LEAVE_S if any time at all: their logs come back, and their keys go, as they leave.
+        """
+        import ray
+
+        hanging = super().stop(max(grace_s, LEAVE_S) if grace_s else 0.0)
+        if self._group is not None:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.util.remove_placement_group(self._group)
+            self._group = None
+        return hanging
+
+    def _make_room(self) -> None:
+        self._cluster.connect(sum(bundle.get("CPU", 0.0) for bundle in self._bundles.values()))
+        import ray
+
+        self._group = ray.util.placement_group(list(self._bundles.values()), strategy=self._cluster.strategy.upper())
+        if not self._group.wait(ROOM_S):
+            free = in_words(ray.available_resources()) or "nothing"
+            raise PlacementError(
+                f"the Ray cluster has had no room for the agents for {ROOM_S:g} s: others use it. Free now: {free}\n"
+                "Try again later, or add nodes."
+            )
+
+    def _spawn(self, spec: ChildSpec) -> RunningProcess:
+        if not isinstance(spec.spec, Invitation):
+            return super()._spawn(spec)
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        own = dict(self._bundles[spec.name])
+        order = RayOrder(
+            invitation=spec.spec,
+            python=platform.python_version(),
+            host=ray.util.get_node_ip_address(),
+            cores=math.ceil(own.get("CPU", 1.0)),
+        )
+        index = list(self._bundles).index(spec.name)
+        actor = ray.remote(AgentActor).options(
+            num_cpus=own.pop("CPU", 0.0),
+            num_gpus=own.pop("GPU", 0.0),
+            memory=own.pop("memory", None),
+            resources=own,
+            max_concurrency=3,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, index),
+        )
+
+        def keep(log: bytes) -> None:
+            spec.log.parent.mkdir(parents=True, exist_ok=True)
+            with spec.log.open("ab") as file:
+                file.write(log)
+
+        process = RayProcess(actor.remote(), order, keep)
+        self._first.setdefault(spec.name, process)
+        return process
+
+    def _refusals(self) -> list[str]:
+        """Why nodes cannot run their agents. A node that is lost meanwhile says nothing; its agents start again."""
+        import ray
+
+        found = []
+        for name, process in self._first.items():
+            try:
+                if refusal := ray.get(process.refusal, timeout=ROOM_S):
+                    found.append(f"{name} {refusal}")
+            except ray.exceptions.GetTimeoutError:
+                found.append(f"{name} has not been started by Ray for {ROOM_S:g} s; see the logs of its nodes")
+            except ray.exceptions.RayError as error:
+                if (report := lost(error)).code == NO_RESTART:
+                    found.append(f"{name}: {report.words}")
+        return found
