@@ -19,6 +19,7 @@ from agents.training import preflight
 from broker import auth, invitation
 from broker.errors import LbtError, PlacementError
 from broker.members import BROKER
+from broker.version import package_version
 from broker.work_messages import Message, Recipe
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Crew:
             broker_key=auth.public_key(keys, BROKER),
             public_key=auth.public_key(keys, agent.name),
             secret_key=auth.secret_key(keys, agent.name),
-            version=invitation.package_version(),
+            version=package_version(),
             answerer=spec.answerer,
             seed=self._seed,
             agent=msgspec.to_builtins(agent.config),

@@ -23,6 +23,7 @@ from broker.child_process import NO_RESTART
 from broker.errors import LbtError, PlacementError, in_words
 from broker.invitation import Invitation
 from broker.reach import REACH_S, check_reachable
+from broker.version import package_version
 
 LOCK = "lock"
 LOG_TAIL = 1 << 18
@@ -133,7 +134,7 @@ def _own_folder() -> Iterator[Path]:
 def _check_versions(order: RayOrder) -> None:
     """Raises PlacementError: the node has another Python, or another version of this program, than the class."""
     ours = f"Python {order.python}, version {order.invitation.version} of this program"
-    theirs = f"Python {platform.python_version()}, version {invitation.package_version()} of this program"
+    theirs = f"Python {platform.python_version()}, version {package_version()} of this program"
     if theirs != ours:
         raise PlacementError(
             f"it has {theirs}, and the host of the class, {order.host}, has {ours}\nInstall the same on all nodes."

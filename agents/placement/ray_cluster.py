@@ -21,10 +21,10 @@ from typing import Any, Literal, NamedTuple
 
 from agents.placement import hardware
 from agents.placement.resolve import ResolvedAgent
-from broker import invitation
 from broker.child_process import ROOT
 from broker.errors import PlacementError
 from broker.reach import REACH_S, unreachable
+from broker.version import package_version
 
 Strategy = Literal["spread", "pack"]
 
@@ -235,6 +235,6 @@ def _program() -> Iterator[str]:
         folder = Path(name)
         for package in ("agents", "broker"):
             shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        version = invitation.package_version()
+        version = package_version()
         (folder / "pyproject.toml").write_text(f'[project]\nname = "lbt-classroom"\nversion = "{version}"\n')
         yield name

@@ -11,9 +11,9 @@ import pytest
 
 from agents.placement import ray_actor
 from agents.placement.ray_actor import AgentActor, RayOrder, RayReport
-from broker import invitation
 from broker.child_process import NO_RESTART
 from broker.invitation import Invitation
+from broker.version import package_version
 from tests.ports import free_port
 
 KEY = "k" * 40
@@ -24,7 +24,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, *, python: str = platform.python_ve
     monkeypatch.setattr(ray_actor, "_node", lambda: "10.0.0.9")
     own = Invitation(
         run="class", name="ada", role="student", broker_key=KEY, public_key=KEY, secret_key=KEY, answerer="a", seed=1,
-        **{"address": "tcp://127.0.0.1:1", "version": invitation.package_version(), "agent": {}, **entries},
+        **{"address": "tcp://127.0.0.1:1", "version": package_version(), "agent": {}, **entries},
     )  # fmt: skip
     order = RayOrder(invitation=own, python=python, host="10.0.0.1", cores=1)
     assert KEY not in repr(order)
@@ -53,7 +53,7 @@ def test_the_key_of_an_actor_that_was_killed_goes_with_the_next_one(
 
 def test_a_node_with_other_versions_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(monkeypatch, version="0.0.7")
-    ours = f"Python {platform.python_version()}, version {invitation.package_version()} of this program"
+    ours = f"Python {platform.python_version()}, version {package_version()} of this program"
     assert said.startswith(f"on node 10.0.0.9: it has {ours}, and the host of the class, 10.0.0.1, has Python")
     assert "version 0.0.7 of this program" in said
     assert "Python 3.8.1, version" in refusal(monkeypatch, python="3.8.1")
