@@ -35,6 +35,8 @@ OWN = {"enable_worker_prestart": False, "prestart_worker_first_driver": False, "
 is ended where other programs take much memory, since this program has checked that there is enough."""
 ROOM_S = 600.0
 """How long the class waits until Ray has room for all agents."""
+ATTEMPTS = 10
+"""How often Ray is started on a machine so busy that it does not start in time."""
 INSTALL = 'pip install -e ".[cluster]"'
 
 
@@ -174,19 +176,33 @@ class RayCluster:
             cores = max(self.nodes[0].has["CPU"], math.ceil(cpus))
             options = {"address": "local", "num_cpus": int(cores), "object_store_memory": OBJECT_STORE}
             options |= {"include_dashboard": False, "_system_config": OWN}
+            os.environ.setdefault("RAY_gcs_server_port_wait_time_s", f"{ROOM_S:.0f}")
+        options |= {"log_to_driver": False, "logging_level": logging.ERROR}
         handler = signal.getsignal(signal.SIGTERM)
         try:
             with _program() as folder:
-                ray.init(
-                    **options, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"working_dir": folder}
-                )
-        except Exception as error:  # Ray raises this class itself, too, as where a node does not start in time
+                _init(options | {"runtime_env": {"working_dir": folder}})
+        except Exception as error:  # Ray raises this class itself, too
             raise PlacementError(_refused(self.address, str(error))) from error
         finally:
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own in its place
         with contextlib.suppress(AttributeError):
             # Ray prints on standard output what happens to nodes, also where no log of a worker is asked for.
             ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    """Call `ray.init`, again where a busy machine does not start a node in the 30 s that Ray gives it."""
+    import ray
+
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or attempt == ATTEMPTS:
+                raise
 
 
 def in_words(resources: Mapping[str, float]) -> str:
