@@ -305,8 +305,9 @@ class Client:
                 before, woke_at = woke_at, time.monotonic()
                 if woke_at - before < BUSY_S:
                     time.sleep(GATHER_S)
-                self._woken = False
+                # In this order: else a byte written in between is read, and nobody wakes the thread any more.
                 self._wake_reader.recv(4096)
+                self._woken = False
             if self._socket.monitor in events and self._socket.read_monitor():
                 with self._changed:
                     self._session.lost_connection()

@@ -1,5 +1,7 @@
 """The client with real sockets: brokers that come late, die, or are somebody else."""
 
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -165,6 +167,33 @@ def test_heartbeats_come_by_themselves_and_at_once_after_a_change() -> None:
                 pass
             assert beat.completion_tokens == 3  # type: ignore[attr-defined]
         assert broker.next(Goodbye)
+        broker.close()
+
+
+def test_a_message_that_is_posted_while_the_thread_reads_its_wake_up_is_sent_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with short_folder() as folder:
+        endpoint = local(folder).endpoint
+        broker = FakeBroker(endpoint)
+        with Client(endpoint, student()) as ann:
+            broker.next(Hello)
+            broker.say(Welcome(epoch="e", heartbeat_s=1e6))
+            while ann.wait_welcome(PATIENCE_S) is None:
+                pass
+
+            def read(self: socket.socket, size: int) -> bytes:
+                ann._wake()  # as another thread does that has posted something
+                return os.read(self.fileno(), size)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(socket.socket, "recv", read)
+                ann.beat(state="draining")
+                while broker.next(Heartbeat).state != "draining":  # type: ignore[attr-defined]
+                    pass
+            ann.beat(state="ready")
+            while broker.next(Heartbeat).state != "ready":  # type: ignore[attr-defined]
+                pass
         broker.close()
 
 
