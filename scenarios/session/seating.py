@@ -35,7 +35,7 @@ def seating(rows: Sequence["PlanRow"]) -> "RenderableType":
     from scenarios.report.formatting import harmless, several
     from scenarios.report.layout import Ruled, Sentences, Trimmed
 
-    rows = grouped(rows)
+    all_rows, rows = rows, grouped(rows)
     seats = Ruled("Where the agents run")
     for heading in ("agent", "role", "model", "size", "engine", "device"):
         seats.add_column(heading, fold=heading in ("agent", "model", "device"))
@@ -45,7 +45,13 @@ def seating(rows: Sequence["PlanRow"]) -> "RenderableType":
     reasons = [Sentences(f"{several([row.name for row in rows if row.why == why])}: {why}") for why in whys]
     memory = Ruled("Memory, about, in GB (10^9 bytes)")
     memory.add_column("agent", fold=True)
-    for heading in ("weights", "keys and\nvalues", "engine\nitself", "in all", "share of\nits GPUs"):
+    for heading in (
+        "weights",
+        "keys and\nvalues",
+        "engine\nitself",
+        "in all" if rows is all_rows else "in all,\neach",
+        "share of\nits GPUs",
+    ):
         memory.add_column(heading, right=True)
     for row in (row for row in rows if row.weights_mb):
         mbs = (row.weights_mb, row.cache_mb, row.engine_mb)
