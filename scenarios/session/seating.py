@@ -45,13 +45,8 @@ def seating(rows: Sequence["PlanRow"]) -> "RenderableType":
     reasons = [Sentences(f"{several([row.name for row in rows if row.why == why])}: {why}") for why in whys]
     memory = Ruled("Memory, about, in GB (10^9 bytes)")
     memory.add_column("agent", fold=True)
-    for heading in (
-        "weights",
-        "keys and\nvalues",
-        "engine\nitself",
-        "in all" if rows is all_rows else "in all,\neach",
-        "share of\nits GPUs",
-    ):
+    in_all = "in all" if rows is all_rows else "in all,\neach"
+    for heading in ("weights", "keys and\nvalues", "engine\nitself", in_all, "share of\nits GPUs"):
         memory.add_column(heading, right=True)
     for row in (row for row in rows if row.weights_mb):
         mbs = (row.weights_mb, row.cache_mb, row.engine_mb)
