@@ -5,6 +5,7 @@ beside it. `python -m tests.evidence` writes a page and two pictures from them a
 Tests compare all of it with what is in docs.
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -138,8 +139,10 @@ def pictures(found: dict[str, Summary]) -> dict[str, str]:
             heading,
             *(_dot(f"{signals.label(each.name)}{blanks}", each.auc, each.ci95, ".2f") for each in one.signals),
         ]
+    bounds = [bound for dot in gains if dot.ci95 for bound in dot.ci95]
+    domain = math.floor(10 * min(bounds)) / 10, math.ceil(10 * max(bounds)) / 10
     return {
-        GAINS: _picture("M1 less self-consistency, in points", gains, (-0.2, 0.3), 0.0, "points"),
+        GAINS: _picture("M1 less self-consistency, in points", gains, domain, 0.0, "points"),
         SIGNALS: _picture("What tells right rationales from wrong ones", told, (0.2, 1.0), 0.5, "AUC"),
     }
 
