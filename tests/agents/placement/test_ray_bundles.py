@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.placement import ray_bundles
+from agents.placement import ray_bundles, ray_launcher
 from agents.placement.clusters import cluster_of
 from agents.placement.crew import Crew
 from agents.placement.ray_cluster import RayCluster, RayNode
+from agents.placement.ray_launcher import RayLauncher
 from agents.placement.resolve import ResolvedAgent
 from broker import auth
 from broker.errors import PlacementError, ScenarioError
@@ -132,3 +133,17 @@ def test_ray_that_is_not_installed_is_named_with_the_command(monkeypatch: pytest
     assert cluster_of(Launching()) is None
     with pytest.raises(ScenarioError, match="without --estimate"):
         Launching(launcher="ray").check(True)
+
+
+def test_no_agent_is_started_before_the_broker_listens_or_if_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = RayLauncher([], cluster(BIG), {}, restarts=0)
+    alive = [set[str](), {BROKER}, {BROKER}]
+    monkeypatch.setattr(launcher, "alive", alive.pop)
+    monkeypatch.setattr(launcher, "last_words", lambda name: f"the {name} has no port")
+    tried = ["refused", "refused", ""]
+    monkeypatch.setattr(ray_launcher, "unreachable", lambda *_: tried.pop(0))
+    launcher._await_broker("tcp://h:1")
+    assert (tried, len(alive)) == ([], 1)
+    tried += ["refused"]
+    with pytest.raises(PlacementError, match="the broker cannot be started: the broker has no port"):
+        launcher._await_broker("tcp://h:1")
