@@ -71,7 +71,10 @@ class RayProcess:
 
     def terminate(self) -> None:
         """See RunningProcess."""
-        self._actor.leave.remote()
+        import ray
+
+        with contextlib.suppress(ray.exceptions.RayError):
+            self._actor.leave.remote()
 
     def kill(self, *, ended: bool = False) -> None:
         """End the actor; the process ends with it. `ended`: the process has."""
@@ -166,7 +169,7 @@ class RayLauncher(LocalLauncher):
         return hanging
 
     def _make_room(self) -> None:
-        self._cluster.connect(sum(bundle.get("CPU", 0.0) for bundle in self._bundles.values()))
+        self._cluster.connect()
         import ray
 
         self._group = ray.util.placement_group(list(self._bundles.values()), strategy=self._cluster.strategy.upper())
@@ -192,12 +195,21 @@ class RayLauncher(LocalLauncher):
             return super()._spawn(spec)
         if not self._begun and not self._first:
             self._await_broker(spec.spec.address)
+        try:
+            process = self._spawn_far(spec, spec.spec)
+        except Exception as error:  # Ray has no class for all that it raises
+            raise OSError(f"Ray does not start it: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
+        if not self._begun:
+            self._first[spec.name] = process
+        return process
+
+    def _spawn_far(self, spec: ChildSpec, invitation: Invitation) -> RayProcess:
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         own = dict(self._bundles[spec.name])
         order = RayOrder(
-            invitation=spec.spec,
+            invitation=invitation,
             python=platform.python_version(),
             host=ray.util.get_node_ip_address(),
             cores=math.ceil(own.get("CPU", 1.0)),
@@ -218,19 +230,17 @@ class RayLauncher(LocalLauncher):
             with spec.log.open("ab") as file:
                 file.write(log)
 
-        process = RayProcess(actor.remote(), order, keep)
-        if not self._begun:
-            self._first[spec.name] = process
-        return process
+        return RayProcess(actor.remote(), order, keep)
 
     def _refusals(self) -> list[str]:
         """Why nodes cannot run their agents. A node that is lost meanwhile says nothing; its agents start again."""
         import ray
 
         found = []
+        until = time.monotonic() + ROOM_S
         for name, process in self._first.items():
             try:
-                if refusal := ray.get(process.refusal, timeout=ROOM_S):
+                if refusal := ray.get(process.refusal, timeout=max(0.0, until - time.monotonic())):
                     found.append(f"{name} {refusal}")
             except ray.exceptions.GetTimeoutError:
                 found.append(f"{name} has not been started by Ray for {ROOM_S:g} s; see the logs of its nodes")
