@@ -326,8 +326,11 @@ def hold(
     recipe = scenario.learn.training if 2 in scenario.levels else None
     connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share, recipe=recipe)
     shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=console, study=study)
-    address, how = chosen_address(cluster, scenario), {"retry_failed": retry_failed, "extension": extension}
-    ran_in, ending = session.hold(scenario, folder, connect, shown, INTERRUPTS, err, address=address, **how)
+    address = chosen_address(cluster, scenario)
+    ran_in, ending = session.hold(
+        scenario, folder, connect, shown, INTERRUPTS, err,
+        retry_failed=retry_failed, extension=extension, address=address,
+    )  # fmt: skip
     more: dict[str, Any] = {"monitor": monitor, "console": console, "study": study, "cluster": cluster}
     if ending.joins and (joined := joining.go_on_with(ran_in, go_on, err, **more)) is not None:
         return joined
