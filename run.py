@@ -40,7 +40,7 @@ from broker.logs import configure_terminal
 from broker.streams import protect
 from scenarios.report.console import say
 from scenarios.session.exit_codes import COMPLETE
-from scenarios.session.launching import LOCAL, Launching, for_cluster
+from scenarios.session.launching import LOCAL, Launching, check_cluster, chosen_address
 
 if TYPE_CHECKING:
     from agents.models.catalogue import Model
@@ -80,8 +80,7 @@ def run(
 
     overrides, cluster = cli.with_seed(overrides, seed), cluster_of(launch)
     with load.located(scenario, overrides):
-        overrides = for_cluster(cluster, load.read(scenario, overrides), overrides)
-        described = load.read(scenario, overrides)
+        check_cluster(cluster, described := load.read(scenario, overrides))
         if out_dir:
             RunFolder(out_dir).refuse_used()
         make = partial(RunFolder, out_dir) if out_dir else partial(RunFolder.new, Path("runs"), described.name)
@@ -129,8 +128,7 @@ def resume(
         hold_cell = partial(go_on, monitor=monitor)
         return continue_study(of, hold_cell, INTERRUPTS, out, err, overrides=overrides, retry_failed=retry_failed)
     folder, cluster = RunFolder(run_dir), cluster_of(launch)
-    overrides = for_cluster(cluster, rerun.to_resume(folder, overrides), overrides)
-    described = rerun.to_resume(folder, overrides)
+    check_cluster(cluster, described := rerun.to_resume(folder, overrides))
     more: dict[str, Any] = {"monitor": monitor, "retry_failed": retry_failed, "cluster": cluster}
     if (joined := joining.go_on_with(folder, go_on, err, overrides, **more)) is not None:
         return joined
@@ -156,7 +154,7 @@ def extend(
     if unchanged := (extension := Extension(folder, overrides)).unchanged:
         say(out, unchanged)
         return COMPLETE
-    extension = Extension(folder, overrides := for_cluster(cluster, extension.scenario, overrides))
+    check_cluster(cluster, extension.scenario)
     with load.located(folder.scenario_file, overrides):
         return go_on(extension.scenario, folder, monitor=monitor, extension=extension, cluster=cluster)
 
@@ -183,13 +181,13 @@ def plan(
     from scenarios.studies.load import is_study
 
     time.check(of_study := is_study(scenario))
-    launch.check(time.estimate or of_study)
     machine, others = hardware.take_out(overrides)
+    launch.check(time.estimate or of_study or machine is not None)
     overrides = cli.with_seed(others, seed, of_study=of_study)
     if of_study:
         return plan_study(scenario, overrides, lambda of: place(of, machine)[3:], out, as_json=as_json)
     with load.located(scenario, overrides):
-        for_cluster(cluster := cluster_of(launch), described := load.read(scenario, overrides), overrides)
+        check_cluster(cluster := cluster_of(launch), described := load.read(scenario, overrides))
         counted, agents, training, rows, warnings = place(described, machine, cluster)
         warnings += training.disk_shortage(Path("runs")) if training and not machine else []
         estimated = None
@@ -328,9 +326,11 @@ def hold(
     recipe = scenario.learn.training if 2 in scenario.levels else None
     connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share, recipe=recipe)
     shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=console, study=study)
+    address = chosen_address(cluster, scenario)
     ran_in, ending = session.hold(
-        scenario, folder, connect, shown, INTERRUPTS, err, retry_failed=retry_failed, extension=extension
-    )
+        scenario, folder, connect, shown, INTERRUPTS, err,
+        retry_failed=retry_failed, extension=extension, address=address,
+    )  # fmt: skip
     more: dict[str, Any] = {"monitor": monitor, "console": console, "study": study, "cluster": cluster}
     if ending.joins and (joined := joining.go_on_with(ran_in, go_on, err, **more)) is not None:
         return joined

@@ -20,11 +20,13 @@ from agents.placement.launcher import start_here
 from agents.placement.running_process import RunningProcess
 from broker import invitation
 from broker.child_process import NO_RESTART
-from broker.errors import LbtError, PlacementError, in_words
+from broker.errors import LbtError, PlacementError, ProtocolError, in_words
 from broker.invitation import Invitation
 from broker.reach import REACH_S, check_reachable
 from broker.version import package_version
 
+FAILED = 1
+"""Exit code of a process that may succeed if it is started again."""
 LOCK = "lock"
 LOG_TAIL = 1 << 18
 """Bytes of the agent's log that come back to the host of the class."""
@@ -44,6 +46,8 @@ class RayOrder(msgspec.Struct, frozen=True, kw_only=True):
     """That host."""
     cores: int
     """Cores that the agent may use on the node."""
+    again: bool = False
+    """Whether the class runs already: what may pass is then no reason not to try again."""
 
     def __repr__(self) -> str:
         """Without the keys, for logs and tracebacks."""
@@ -103,7 +107,8 @@ class AgentActor:
                 error.agent = ""  # the class names it
             words = f"on node {_node()}: {in_words(error)}"
             self._refusal = "" if self._checked.is_set() else words
-            return RayReport(NO_RESTART, words)
+            passes = order.again and isinstance(error, ProtocolError | PlacementError | OSError)
+            return RayReport(FAILED if passes else NO_RESTART, words)
         self._process = process = start_here(child)
         if self._leaving:
             process.terminate()
@@ -132,11 +137,11 @@ def _own_folder() -> Iterator[Path]:
 
 
 def _check_versions(order: RayOrder) -> None:
-    """Raises PlacementError: the node has another Python, or another version of this program, than the class."""
+    """Raises LbtError: the node has another Python, or another version of this program, than the class."""
     ours = f"Python {order.python}, version {order.invitation.version} of this program"
     theirs = f"Python {platform.python_version()}, version {package_version()} of this program"
     if theirs != ours:
-        raise PlacementError(
+        raise LbtError(
             f"it has {theirs}, and the host of the class, {order.host}, has {ours}\nInstall the same on all nodes."
         )
 

@@ -59,16 +59,24 @@ def resolve_agents(
     if not bundles:
         raise PlacementError("no agent of this class can run on a Ray cluster; leave --launcher ray out")
     resolved = resolve.resolve_agents(configs[0], configs[1:], machine, workloads=workloads)
-    agents = tuple(_placed(one, bundles.get(one.config.name)) for one in resolved)
+    here = resolved
+    if cluster.address is None:  # its agents on the CPU must fit in the memory of this host together
+        on_cpu = {name for name, bundle in bundles.items() if "GPU" not in bundle}
+        all_here = [replace(one, elsewhere=False) if one.name in on_cpu else one for one in configs]
+        here = resolve.resolve_agents(all_here[0], all_here[1:], machine, workloads=workloads)
+    pairs = zip(resolved, here, strict=True)
+    agents = tuple(_placed(one, local, bundles.get(one.config.name)) for one, local in pairs)
     cluster.check(agents)
     return agents
 
 
-def _placed(agent: ResolvedAgent, bundle: dict[str, float] | None) -> ResolvedAgent:
+def _placed(agent: ResolvedAgent, here: ResolvedAgent, bundle: dict[str, float] | None) -> ResolvedAgent:
+    """The agent on the cluster, with the memory that it takes if it is `here`."""
     if bundle is None:
         return agent
     device = f"Ray, {bundle['GPU']:g} GPU" if "GPU" in bundle else "Ray, CPU"
-    return replace(agent, bundle=bundle, seat=replace(agent.seat, device=device, why=f"takes {in_words(bundle)}"))
+    seat = replace(agent.seat, device=device, why=f"takes {in_words(bundle)}", memory=here.seat.memory)
+    return replace(agent, bundle=bundle, seat=seat, request=here.request)
 
 
 def _bundle(config: RayAgent, gpus: int) -> dict[str, float]:

@@ -6,7 +6,6 @@ Ray is imported when it is asked something, and says nothing on the terminal: wh
 import contextlib
 import importlib.util
 import logging
-import math
 import os
 import shutil
 import signal
@@ -30,6 +29,8 @@ Strategy = Literal["spread", "pack"]
 
 OBJECT_STORE = 80_000_000
 """Bytes of Ray's object store on this host: messages go over the broker, and Ray takes no less."""
+CPUS = 1_000_000
+"""Those of a cluster of this host, as Ray counts: agents share the cores as if Ray did not run, and more may join."""
 OWN = {"enable_worker_prestart": False, "prestart_worker_first_driver": False, "memory_monitor_refresh_ms": 0}
 """Settings of a cluster of this host: no processes in advance, since those of agents have another environment; and none
 is ended where other programs take much memory, since this program has checked that there is enough."""
@@ -141,20 +142,21 @@ class RayCluster:
         return any(one["NodeID"] == here and one["Resources"].get("GPU") for one in ray.nodes())
 
     def broker_address(self) -> str:
-        """An address for the broker on this host, which the nodes reach, with two free ports."""
-        if self.address is None:
-            return f"tcp://127.0.0.1:{_free_port('127.0.0.1')}"
-        self.connect()
-        import ray
+        """An address for the broker on this host, which the nodes reach, with two free ports; always the same."""
+        return self._broker_address
 
-        host = ray.util.get_node_ip_address()
+    @cached_property
+    def _broker_address(self) -> str:
+        host = "127.0.0.1"
+        if self.address is not None:
+            self.connect()
+            import ray
+
+            host = ray.util.get_node_ip_address()
         return f"tcp://{host}:{_free_port(host)}"
 
-    def connect(self, cpus: float = 0.0) -> None:
+    def connect(self) -> None:
         """Connect to the cluster, and give its nodes this program; does nothing a second time.
-
-        Args:
-            cpus: what the agents need of a cluster of this host; they share its cores as if Ray did not run.
 
         Raises:
             PlacementError: there is no such cluster, or it has other versions.
@@ -173,8 +175,7 @@ class RayCluster:
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
-            cores = max(self.nodes[0].has["CPU"], math.ceil(cpus))
-            options = {"address": "local", "num_cpus": int(cores), "object_store_memory": OBJECT_STORE}
+            options = {"address": "local", "num_cpus": CPUS, "object_store_memory": OBJECT_STORE}
             options |= {"include_dashboard": False, "_system_config": OWN}
             os.environ.setdefault("RAY_gcs_server_port_wait_time_s", f"{ROOM_S:.0f}")
         options |= {"log_to_driver": False, "logging_level": logging.ERROR}

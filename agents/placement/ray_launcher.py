@@ -12,6 +12,7 @@ import platform
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -20,15 +21,17 @@ import msgspec
 from agents.core_sharing import CoreTable
 from agents.placement.invited import LEAVE_S
 from agents.placement.launcher import ChildSpec, LocalLauncher
-from agents.placement.ray_actor import AgentActor, RayOrder, RayReport
+from agents.placement.ray_actor import FAILED, AgentActor, RayOrder, RayReport
 from agents.placement.ray_cluster import ROOM_S, RayCluster, in_words
 from agents.placement.running_process import RunningProcess
 from broker.child_process import NO_RESTART
 from broker.errors import PlacementError
 from broker.invitation import Invitation
+from broker.members import BROKER
+from broker.reach import unreachable
 
-LOST = 1
-"""Exit code of a process that was lost with its node or its actor."""
+LOOK_S = 1.0
+"""How long the broker's port is tried before its process is looked at again."""
 
 
 class RayProcess:
@@ -40,7 +43,7 @@ class RayProcess:
         """Start it: `actor` is the handle of a new AgentActor; `keep_log` keeps the log that comes back."""
         self._actor = actor
         self._keep_log = keep_log
-        self._report = RayReport(LOST, "")
+        self._report = RayReport(FAILED, "")
         self._ended = threading.Event()
         self._killed = False
         self._run = actor.run.remote(msgspec.msgpack.encode(order))
@@ -68,7 +71,10 @@ class RayProcess:
 
     def terminate(self) -> None:
         """See RunningProcess."""
-        self._actor.leave.remote()
+        import ray
+
+        with contextlib.suppress(ray.exceptions.RayError):
+            self._actor.leave.remote()
 
     def kill(self, *, ended: bool = False) -> None:
         """End the actor; the process ends with it. `ended`: the process has."""
@@ -96,12 +102,12 @@ def lost(error: Exception) -> RayReport:
     found = re.search(r"^\s*ip: (\S+)", said, re.MULTILINE)
     at = f" {found[1]}" if found else ""
     if "node has died" in said:
-        return RayReport(LOST, f"its node{at} was lost")
+        return RayReport(FAILED, f"its node{at} was lost")
     if "low on memory" in said:
-        return RayReport(LOST, f"Ray ended it, since its node{at} has too little memory left")
+        return RayReport(FAILED, f"Ray ended it, since its node{at} has too little memory left")
     if isinstance(error, ray.exceptions.RuntimeEnvSetupError) or getattr(error, "actor_init_failed", False):
         return RayReport(NO_RESTART, f"it cannot be started on node{at or 's of this cluster'}: {lines[-1]}")
-    return RayReport(LOST, f"its actor on node{at} was lost: {lines[-1]}")
+    return RayReport(FAILED, f"its actor on node{at} was lost: {lines[-1]}")
 
 
 class RayLauncher(LocalLauncher):
@@ -128,6 +134,8 @@ class RayLauncher(LocalLauncher):
         self._bundles = {name: dict(bundle) for name, bundle in bundles.items()}
         self._group: Any = None
         self._first: dict[str, RayProcess] = {}
+        """The processes with which the class begins."""
+        self._begun = False
 
     def start(self, later: Collection[str] = ()) -> None:
         """Start all children, and wait until every node has said whether it can run its agents.
@@ -141,6 +149,7 @@ class RayLauncher(LocalLauncher):
             super().start(later)
             if refusals := list(dict.fromkeys(self._refusals())):
                 raise PlacementError("\n".join(refusals[:3]))
+            self._begun = True
         except BaseException:
             self.stop(0.0)
             raise
@@ -160,7 +169,7 @@ class RayLauncher(LocalLauncher):
         return hanging
 
     def _make_room(self) -> None:
-        self._cluster.connect(sum(bundle.get("CPU", 0.0) for bundle in self._bundles.values()))
+        self._cluster.connect()
         import ray
 
         self._group = ray.util.placement_group(list(self._bundles.values()), strategy=self._cluster.strategy.upper())
@@ -171,18 +180,40 @@ class RayLauncher(LocalLauncher):
                 "Try again later, or add nodes."
             )
 
+    def _await_broker(self, address: str) -> None:
+        """Wait until the broker listens, so that the time of the nodes to reach it is for the network alone.
+
+        Raises:
+            PlacementError: it has ended.
+        """
+        while unreachable(address, time.monotonic() + LOOK_S):
+            if BROKER not in self.alive():
+                raise PlacementError(f"the broker cannot be started: {self.last_words(BROKER)}")
+
     def _spawn(self, spec: ChildSpec) -> RunningProcess:
         if not isinstance(spec.spec, Invitation):
             return super()._spawn(spec)
+        if not self._begun and not self._first:
+            self._await_broker(spec.spec.address)
+        try:
+            process = self._spawn_far(spec, spec.spec)
+        except Exception as error:  # Ray has no class for all that it raises
+            raise OSError(f"Ray does not start it: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
+        if not self._begun:
+            self._first[spec.name] = process
+        return process
+
+    def _spawn_far(self, spec: ChildSpec, invitation: Invitation) -> RayProcess:
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         own = dict(self._bundles[spec.name])
         order = RayOrder(
-            invitation=spec.spec,
+            invitation=invitation,
             python=platform.python_version(),
             host=ray.util.get_node_ip_address(),
             cores=math.ceil(own.get("CPU", 1.0)),
+            again=self._begun,
         )
         index = list(self._bundles).index(spec.name)
         actor = ray.remote(AgentActor).options(
@@ -199,18 +230,17 @@ class RayLauncher(LocalLauncher):
             with spec.log.open("ab") as file:
                 file.write(log)
 
-        process = RayProcess(actor.remote(), order, keep)
-        self._first.setdefault(spec.name, process)
-        return process
+        return RayProcess(actor.remote(), order, keep)
 
     def _refusals(self) -> list[str]:
         """Why nodes cannot run their agents. A node that is lost meanwhile says nothing; its agents start again."""
         import ray
 
         found = []
+        until = time.monotonic() + ROOM_S
         for name, process in self._first.items():
             try:
-                if refusal := ray.get(process.refusal, timeout=ROOM_S):
+                if refusal := ray.get(process.refusal, timeout=max(0.0, until - time.monotonic())):
                     found.append(f"{name} {refusal}")
             except ray.exceptions.GetTimeoutError:
                 found.append(f"{name} has not been started by Ray for {ROOM_S:g} s; see the logs of its nodes")

@@ -1,6 +1,5 @@
 """The options that say where the agents of a class run, and what a class on a Ray cluster needs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
@@ -30,10 +29,10 @@ class Launching:
         """Refuse options that do not go together; `beyond`: the command does what is not known of a cluster.
 
         Raises:
-            ScenarioError: options of Ray without it, or an estimate or a study with it.
+            ScenarioError: options of Ray without it, or an estimate, a study or a described machine with it.
         """
         if self.launcher == "ray" and beyond:
-            raise ScenarioError("--launcher ray goes with the plan of one class, without --estimate")
+            raise ScenarioError("--launcher ray goes with the plan of one class, without --estimate and --set machine")
         if self.launcher == "local" and (self.ray_address is not None or self.ray_strategy != "spread"):
             wrong = "--ray-strategy" if self.ray_address is None else "--ray-address"
             raise ScenarioError(f"{wrong} goes with --launcher ray")
@@ -50,25 +49,18 @@ class Reachable(Protocol):
         """An address of this host that the nodes reach."""
 
 
-def for_cluster(cluster: Reachable | None, scenario: Scenario, overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides with which a class goes to a cluster: its broker gets an address that the nodes reach.
-
-    Args:
-        cluster: None: the class stays on this host.
-        scenario: the class, with the overrides.
-        overrides: of the user.
-
-    Raises:
-        ScenarioError: the class cannot run on a cluster.
-    """
+def check_cluster(cluster: Reachable | None, scenario: Scenario) -> None:
+    """Raises ScenarioError: the class cannot run on a cluster. `cluster`: None: it stays on this host."""
     if cluster is None:
-        return tuple(overrides)
+        return
     if scenario.time_share:
         message = "is for one machine, and with --launcher ray every agent has its place in the cluster; take it out"
         raise ScenarioError(message, key=("time_share",))
     if scenario.exam.score == "logprob":
         message = "logprob would send the gold solutions to the nodes of the cluster; take --launcher local"
         raise ScenarioError(message, key=("exam", "score"))
-    if scenario.broker.address != "ipc":
-        return tuple(overrides)
-    return (*overrides, f"broker.address={cluster.broker_address()}")
+
+
+def chosen_address(cluster: Reachable | None, scenario: Scenario) -> str:
+    """An address for the broker that the nodes reach; empty: that of the scenario will do."""
+    return cluster.broker_address() if cluster and scenario.broker.address == "ipc" else ""

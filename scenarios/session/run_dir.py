@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import msgspec
 
 from broker import auth
-from broker.endpoints import endpoints, lock_ipc_folder
+from broker.endpoints import endpoints
 from broker.errors import ScenarioError, in_words
 from broker.files import write_atomically
 from broker.gauges import Subscriber
@@ -32,6 +32,7 @@ from scenarios.levels.replay import replay
 from scenarios.levels.steered import SteeredLevel, steered
 from scenarios.report.spend import merged_in, server_notes_in, spent_in
 from scenarios.scoring.lbt import Same
+from scenarios.session.broker_address import address_of, kept
 from scenarios.session.ending import Ending
 from scenarios.session.request_limits import credit_of_each
 from scenarios.session.running import is_running, members, without_keys
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from scenarios.report.summary import Summary
 
 OURS = re.compile(
-    r"class\.db(-shm|-wal)?|lock|logs|keys|control|scenario\.(yaml|partial)|\.(scenario\.yaml|class\.db)\.\d+\.partial"
+    r"class\.db(-shm|-wal)?|lock|logs|keys|control|broker-address|scenario\.(yaml|partial)|"
+    r"\.(scenario\.yaml|class\.db|broker-address)\.\d+\.partial"
 )
 """Names of files that a run may leave which ended before it began; the last are of `write_atomically`."""
 
@@ -212,7 +214,7 @@ class RunFolder:
 
     def broker(self, scenario: Scenario, supervised: Sequence[str] = (), far: Collection[str] = ()) -> BrokerSpec:
         """The configuration of the class's broker; `supervised`: agents that run.py starts, `far`: on other hosts."""
-        endpoint, gauges = endpoints(scenario.broker.address, self.path)
+        endpoint, gauges = endpoints(address_of(scenario.broker.address, self.path), self.path)
         return BrokerSpec(
             endpoint=endpoint,
             gauges=gauges,
@@ -225,18 +227,18 @@ class RunFolder:
             credit=credit_of_each(len(scenario.agents)),
         )
 
-    def sockets(self, scenario: Scenario) -> AbstractContextManager[None]:
-        """A context that keeps the folder of the sockets, if there is one; see broker.endpoints.lock_ipc_folder."""
-        return lock_ipc_folder(self.path) if scenario.broker.address == "ipc" else contextlib.nullcontext()
+    def sockets(self, scenario: Scenario, chosen: str = "") -> AbstractContextManager[None]:
+        """A context of a session, with the broker's address that its launcher has chosen; see broker_address.kept."""
+        return kept(scenario.broker.address, self.path, chosen)
 
     def subscriber(self, scenario: Scenario) -> Subscriber:
         """A subscriber to the gauges of the class's broker."""
-        _, gauges = endpoints(scenario.broker.address, self.path)
+        _, gauges = endpoints(address_of(scenario.broker.address, self.path), self.path)
         return Subscriber(gauges, keys=self.keys_of(scenario))
 
     def keys_of(self, scenario: Scenario) -> Path | None:
         """The folder with the class's CURVE keys, which is made if it is missing; None if no keys are needed."""
-        if scenario.broker.address == "ipc":
+        if address_of(scenario.broker.address, self.path) == "ipc":
             return None
         if missing := without_keys(scenario, self.keys):
             auth.make_keys(self.keys, missing)

@@ -99,6 +99,7 @@ def hold(
     *,
     retry_failed: bool = False,
     extension: Extension | None = None,
+    address: str = "",
 ) -> tuple[RunFolder, Ending]:
     """Run one session of a class.
 
@@ -111,6 +112,7 @@ def hold(
         err: the console for notices.
         retry_failed: ask failed requests again.
         extension: makes a recorded class this larger one.
+        address: of the broker, where the launcher has chosen it for this session.
 
     Returns:
         The folder, which may have been moved meanwhile, and how the session ended.
@@ -120,7 +122,7 @@ def hold(
         ScenarioError: the extension would change what was asked; nothing is changed.
     """
     begun = time.monotonic()
-    with Store(folder.path, write=True) as store, folder.sockets(scenario):
+    with Store(folder.path, write=True) as store, folder.sockets(scenario, address):
         agents = connect(folder.broker(scenario))
         begins = not store.answerers()
         _check_prompts(store, folder, agents)

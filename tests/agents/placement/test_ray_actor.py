@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from agents.placement import ray_actor
-from agents.placement.ray_actor import AgentActor, RayOrder, RayReport
+from agents.placement.ray_actor import FAILED, AgentActor, RayOrder, RayReport
 from broker.child_process import NO_RESTART
+from broker.errors import PlacementError
 from broker.invitation import Invitation
 from broker.version import package_version
 from tests.ports import free_port
@@ -19,27 +20,38 @@ from tests.ports import free_port
 KEY = "k" * 40
 
 
-def refusal(monkeypatch: pytest.MonkeyPatch, *, python: str = platform.python_version(), **entries: Any) -> str:
+@pytest.fixture(autouse=True)
+def private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Actors of other programs have folders in the shared one."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def refusal(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    python: str = platform.python_version(),
+    again: bool = False,
+    code: int = NO_RESTART,
+    **entries: Any,
+) -> str:
     """What an actor says that may not run its agent."""
     monkeypatch.setattr(ray_actor, "_node", lambda: "10.0.0.9")
     own = Invitation(
         run="class", name="ada", role="student", broker_key=KEY, public_key=KEY, secret_key=KEY, answerer="a", seed=1,
         **{"address": "tcp://127.0.0.1:1", "version": package_version(), "agent": {}, **entries},
     )  # fmt: skip
-    order = RayOrder(invitation=own, python=python, host="10.0.0.1", cores=1)
+    order = RayOrder(invitation=own, python=python, host="10.0.0.1", cores=1, again=again)
     assert KEY not in repr(order)
     actor = AgentActor()
-    before = set(Path(tempfile.gettempdir()).glob("lbt-ray-*"))
     report = msgspec.msgpack.decode(actor.run(msgspec.msgpack.encode(order)), type=RayReport)
-    assert set(Path(tempfile.gettempdir()).glob("lbt-ray-*")) == before
-    assert (report.code, report.words) == (NO_RESTART, actor.refusal())
+    assert not list(Path(tempfile.gettempdir()).iterdir())
+    assert (report.code, report.words) == (code, actor.refusal())
     return report.words
 
 
 def test_the_key_of_an_actor_that_was_killed_goes_with_the_next_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with ray_actor._own_folder() as living:
         killed = living.with_name(f"{living.name}-killed")
         killed.mkdir()
@@ -56,7 +68,7 @@ def test_a_node_with_other_versions_names_both(monkeypatch: pytest.MonkeyPatch) 
     ours = f"Python {platform.python_version()}, version {package_version()} of this program"
     assert said.startswith(f"on node 10.0.0.9: it has {ours}, and the host of the class, 10.0.0.1, has Python")
     assert "version 0.0.7 of this program" in said
-    assert "Python 3.8.1, version" in refusal(monkeypatch, python="3.8.1")
+    assert "Python 3.8.1, version" in refusal(monkeypatch, python="3.8.1", again=True)
 
 
 def test_a_broker_that_the_node_cannot_reach_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +79,7 @@ def test_a_broker_that_the_node_cannot_reach_is_named(monkeypatch: pytest.Monkey
         f"on node 10.0.0.9: {address}: no broker can be reached there from this host: Connection refused"
     )
     assert "--set broker.address=tcp://HOST:PORT" in said
+    assert refusal(monkeypatch, address=address, again=True, code=FAILED) == said, "a restart may find it again"
 
 
 def test_a_node_without_the_model_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -77,6 +90,19 @@ def test_a_node_without_the_model_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
     }  # fmt: skip
     said = refusal(monkeypatch, agent=agent)
     assert f"on node 10.0.0.9: model: there is no such folder: {tmp_path / 'gone'}" in said
+    assert refusal(monkeypatch, agent=agent, again=True) == said, "nor is there at a restart"
+
+
+def test_memory_that_is_short_ends_a_class_that_begins_and_no_agent_that_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def short(*_: Any, **__: Any) -> Any:
+        raise PlacementError("9 GB are missing")
+
+    monkeypatch.setattr(ray_actor, "check_reachable", lambda *_: None)
+    monkeypatch.setattr("agents.placement.invited.resolve_here", short)
+    said = refusal(monkeypatch)
+    assert refusal(monkeypatch, again=True, code=FAILED) == said
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='Ray is not installed: pip install -e ".[cluster]"')

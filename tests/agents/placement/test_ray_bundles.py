@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.placement import ray_bundles
+import run
+from agents.placement import hardware, ray_bundles, ray_launcher, resolve
 from agents.placement.clusters import cluster_of
 from agents.placement.crew import Crew
+from agents.placement.hardware import Machine
 from agents.placement.ray_cluster import RayCluster, RayNode
+from agents.placement.ray_launcher import RayLauncher
 from agents.placement.resolve import ResolvedAgent
 from broker import auth
 from broker.errors import PlacementError, ScenarioError
@@ -19,8 +22,12 @@ from broker.invitation import Invitation
 from broker.members import BROKER, Member, Members
 from broker.protocol import Hello
 from broker.server import BrokerSpec
+from scenarios.config import load
+from scenarios.config.process_schema import Broker
 from scenarios.config.schema import Agent
-from scenarios.session.launching import Launching
+from scenarios.session.launching import Launching, chosen_address
+from scenarios.session.run_dir import RunFolder
+from tests import classes
 
 MODEL = "smollm2-135m-instruct"
 TEACHER = Agent(name="teacher", model=MODEL, engine="transformers")
@@ -132,3 +139,50 @@ def test_ray_that_is_not_installed_is_named_with_the_command(monkeypatch: pytest
     assert cluster_of(Launching()) is None
     with pytest.raises(ScenarioError, match="without --estimate"):
         Launching(launcher="ray").check(True)
+
+
+def test_agents_on_the_cpu_of_this_host_must_fit_in_its_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Machine(cores=(0, 1), memory_mb=8000)
+    monkeypatch.setattr(hardware, "look", lambda: msgspec.structs.replace(there, free_mb=1500))
+    agents = ray_bundles.resolve_agents(RayCluster(None), TEACHER, [student()], there, trained=False)
+    assert [(one.bundle, one.config.elsewhere, one.seat.shared) for one in agents] == [({"CPU": 1.0}, True, None)] * 2
+    assert all(one.memory() for one in agents)
+    assert "need about" in resolve.short_now(agents, in_turn=False)
+    with pytest.raises(PlacementError, match="The agents on the CPU need about"):
+        ray_bundles.resolve_agents(RayCluster(None), TEACHER, [student(replicas=20)], there, trained=False)
+
+
+def test_a_described_machine_does_not_go_with_a_cluster() -> None:
+    with pytest.raises(ScenarioError, match="without --estimate and --set machine"):
+        run.plan(classes.ROOT / classes.SMOKE, overrides=("machine.gpus=8x80",), launch=Launching(launcher="ray"))
+
+
+def test_the_address_that_the_launcher_chooses_lasts_as_long_as_the_session(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    scenario = load.read(classes.ROOT / classes.SMOKE)
+    local = RayCluster(None)
+    chosen = chosen_address(local, scenario)
+    assert (chosen, chosen_address(None, scenario)) == (local.broker_address(), "")
+    named = msgspec.structs.replace(scenario, broker=Broker(address="tcp://10.0.0.1:5599"))
+    assert chosen_address(local, named) == ""
+    (tmp_path / "broker-address").write_text("tcp://10.0.0.9:1")  # of a session that was killed
+    with folder.sockets(scenario, chosen):
+        assert folder.broker(scenario).endpoint == chosen
+        assert folder.keys_of(scenario) == folder.keys
+    with folder.sockets(scenario):
+        assert folder.broker(scenario).endpoint.startswith("ipc://")
+    assert not (tmp_path / "broker-address").exists()
+
+
+def test_no_agent_is_started_before_the_broker_listens_or_if_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = RayLauncher([], cluster(BIG), {}, restarts=0)
+    alive = [set[str](), {BROKER}, {BROKER}]
+    monkeypatch.setattr(launcher, "alive", alive.pop)
+    monkeypatch.setattr(launcher, "last_words", lambda name: f"the {name} has no port")
+    tried = ["refused", "refused", ""]
+    monkeypatch.setattr(ray_launcher, "unreachable", lambda *_: tried.pop(0))
+    launcher._await_broker("tcp://h:1")
+    assert (tried, len(alive)) == ([], 1)
+    tried += ["refused"]
+    with pytest.raises(PlacementError, match="the broker cannot be started: the broker has no port"):
+        launcher._await_broker("tcp://h:1")
