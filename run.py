@@ -326,7 +326,7 @@ def hold(
     recipe = scenario.learn.training if 2 in scenario.levels else None
     connect = partial(where, agents, models, seed=scenario.seed, in_turn=scenario.time_share, recipe=recipe)
     shown = Monitor(folder.path, scenario, lambda: folder.subscriber(scenario), monitor, console=console, study=study)
-    address = chosen_address(cluster, scenario)
+    address = chosen_address(cluster and cluster.connected(), scenario)
     ran_in, ending = session.hold(
         scenario, folder, connect, shown, INTERRUPTS, err,
         retry_failed=retry_failed, extension=extension, address=address,

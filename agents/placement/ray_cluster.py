@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -155,6 +156,11 @@ class RayCluster:
             host = ray.util.get_node_ip_address()
         return f"tcp://{host}:{_free_port(host)}"
 
+    def connected(self) -> "RayCluster":
+        """Itself, once it is connected: see `connect`."""
+        self.connect()
+        return self
+
     def connect(self) -> None:
         """Connect to the cluster, and give its nodes this program; does nothing a second time.
 
@@ -178,6 +184,7 @@ class RayCluster:
             options = {"address": "local", "num_cpus": CPUS, "object_store_memory": OBJECT_STORE}
             options |= {"include_dashboard": False, "_system_config": OWN}
             os.environ.setdefault("RAY_gcs_server_port_wait_time_s", f"{ROOM_S:.0f}")
+            print("Ray starts on this host. On a busy machine this takes minutes.", file=sys.stderr, flush=True)
         options |= {"log_to_driver": False, "logging_level": logging.ERROR}
         handler = signal.getsignal(signal.SIGTERM)
         try:
@@ -194,14 +201,19 @@ class RayCluster:
 
 def _init(options: Mapping[str, Any]) -> None:
     """Call `ray.init`, again where a busy machine does not start a node in the 30 s that Ray gives it."""
+    import psutil
     import ray
 
     for attempt in range(1, ATTEMPTS + 1):
+        before = set(psutil.Process().children(recursive=True))
         try:
             ray.init(**options)
             return
         except Exception as error:
             ray.shutdown()
+            for child in set(psutil.Process().children(recursive=True)) - before:  # which Ray leaves behind
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
             if "timed out during startup" not in str(error) or attempt == ATTEMPTS:
                 raise
 
