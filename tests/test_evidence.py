@@ -24,6 +24,10 @@ def test_the_document_shows_the_results_of_all_classes() -> None:
     assert evidence.overview(FOUND) in DOCUMENT, "python -m tests.evidence prints the table"
 
 
+def test_the_document_shows_what_trainings_gained() -> None:
+    assert evidence.training(FOUND) in DOCUMENT, "python -m tests.evidence prints the table"
+
+
 def test_the_pictures_are_those_of_the_results() -> None:
     for name, drawn in evidence.pictures(FOUND).items():
         assert texts((evidence.FOLDER / name).read_text("utf-8")) == texts(drawn), AGAIN
