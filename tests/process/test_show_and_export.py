@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -64,15 +64,17 @@ def test_a_problem_can_be_named_by_its_number_or_its_id_and_a_rationale_by_its_r
 
 def test_one_problem_is_shown_from_its_own_results_alone(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(finished)
-    scenario, names, read = folder.scenario(), ["2", "0", "weak"], []
+    scenario, names = folder.scenario(), ["2", "0", "weak"]
+    read: list[Record] = []
     with folder.recorded(scenario) as whole:
         expected = show.find(whole, names)
 
-    def find(self: Store, request_id: str) -> Record | None:
-        read.append(found := next(self.results("r.request_id = ?", request_id)))
+    def find_all(self: Store, request_ids: Iterable[str]) -> dict[str, Record]:
+        read.extend((found := as_it_is(self, request_ids)).values())
         return found
 
-    monkeypatch.setattr(Store, "find", find)
+    as_it_is = Store.find_all
+    monkeypatch.setattr(Store, "find_all", find_all)
     with folder.recorded(scenario, partial(show.needed, scenario, names)) as part:
         assert show.find(part, names) == expected
     assert {record.tp for record in read} == {part.bank.items[1].tp.id}

@@ -118,7 +118,7 @@ def test_an_override_can_correct_a_mistake_in_the_file(path: Path) -> None:
 NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
 AGENT_KEYS = (
     "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args, "
-    "elsewhere, copies, sampling"
+    "elsewhere, resources, copies, sampling"
 )
 
 REPLACED = [
