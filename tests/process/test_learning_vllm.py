@@ -118,5 +118,9 @@ def test_a_teacher_on_vllm_makes_room_learns_and_answers_with_what_it_learnt(tmp
     assert len(under_new) == len(under_old) > 0
     for said, wanted in (*under_new, *under_old):
         assert said == pytest.approx(wanted, abs=within("bfloat16"))
-    # One sampled text may become less likely, so only that the weights differ is certain.
-    assert any(abs(new - old) > 0.1 for (new, _), (old, _) in zip(under_new, under_old, strict=True))
+    # How much more or less likely a sampled text becomes differs from CPU to CPU; the trained weights say it best.
+    far = [
+        sum(abs(said - wanted) for (said, _), (_, wanted) in zip(under_new, of, strict=True))
+        for of in (under_new, under_old)
+    ]
+    assert far[0] < far[1]
