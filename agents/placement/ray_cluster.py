@@ -165,7 +165,7 @@ class RayCluster:
         """Connect to the cluster, and give its nodes this program; does nothing a second time.
 
         Raises:
-            PlacementError: there is no such cluster, or it has other versions.
+            PlacementError: no cluster answers there, or its versions of Ray or Python differ from those here.
         """
         import ray
 
